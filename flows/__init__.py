@@ -1,0 +1,1 @@
+"""When and how often: thin Prefect flows over scoring."""

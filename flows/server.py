@@ -1,0 +1,91 @@
+"""A Prefect server of one's own on a free port, for as long as a block runs."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+START_TIMEOUT_S = 120
+
+
+class PrefectServer:
+    """Starts at once, so that other work can go on meanwhile; `wait` until it answers.
+
+    Prefect's ephemeral mode, which starts a server inside the client, loses task runs and ends in tracebacks: it is
+    not used anywhere.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Start the server.
+
+        Args:
+            home: Folder of its database and settings.
+        """
+        home.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        self.ui_url = f"http://127.0.0.1:{port}"
+        self.api_url = f"{self.ui_url}/api"
+        self.environment = {
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_HOME": str(home.absolute()),
+            "PREFECT_PROFILES_PATH": str(home.absolute() / "profiles.toml"),
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        self._log_path = home / "server.log"
+        with self._log_path.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+                env=os.environ | self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Return once it answers.
+
+        Raises:
+            RuntimeError: It ended, or did not answer in time; names its log.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.api_url}/health", timeout=5):
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"the Prefect server did not start; see {self._log_path}")
+
+    def stop(self) -> None:
+        """End it and everything that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def prefect_server(home: Path) -> Iterator[PrefectServer]:
+    """A server that is stopped at the end, however that comes."""
+    server = PrefectServer(home)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

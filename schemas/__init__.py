@@ -1,0 +1,1 @@
+"""What data looks like: frozen records, no input or output."""

@@ -1,0 +1,58 @@
+"""The columns of a run: what a worker reads, what it gives to the model, what it writes."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+MODEL_VERSION = pa.dictionary(pa.int32(), pa.string())
+
+
+@dataclass(frozen=True, slots=True)
+class InputColumn:
+    """A column that a batch has after validation."""
+
+    name: str
+    type: pa.DataType
+    wanted: str = ""
+    """For a feature, the type that the model states."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """A prediction column and where it comes from."""
+
+    name: str
+    type: pa.DataType
+    kind: str
+    """`prediction`, `probability`, `decision` or `raw`."""
+    index: int = 0
+    """Column of the model's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the files must have for the model, checked and agreed before a row is read."""
+
+    features: tuple[InputColumn, ...]
+    """In the order the model wants them."""
+    kept: tuple[InputColumn, ...]
+    """Keys, then pass-through columns."""
+    predictions: tuple[OutputColumn, ...]
+    has_position: bool
+    """The job names no keys: source file and row number travel with each prediction."""
+    extra: tuple[str, ...] = ()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Columns to read, each once."""
+        return tuple(dict.fromkeys(column.name for column in (*self.features, *self.kept)))
+
+    def output_schema(self) -> pa.Schema:
+        """The columns of the predictions, in their order on the store."""
+        position = [("source_file", MODEL_VERSION), ("source_row", pa.int64())] if self.has_position else []
+        return pa.schema(
+            position
+            + [(column.name, column.type) for column in self.kept]
+            + [(column.name, column.type) for column in self.predictions]
+            + [("model_version", MODEL_VERSION), ("run_id", MODEL_VERSION)]
+        )

@@ -1,0 +1,47 @@
+"""What a model version needs of its input and gives as output."""
+
+from typing import Literal
+
+from schemas.record import Record
+
+FeatureType = Literal["double", "float", "long", "integer", "boolean", "string", "binary", "datetime", "any"]
+"""MLflow's names of column types; `any` where the model version states none."""
+
+
+class Feature(Record):
+    """One column of the matrix X."""
+
+    name: str
+    type: FeatureType = "any"
+    required: bool = True
+
+
+class ModelFacts(Record):
+    """What loading the model once has shown; kept beside the cached model, so that it is loaded in workers only."""
+
+    flavor: str
+    """MLflow flavor that predicts: `sklearn` or `python_function`."""
+    estimator: str
+    """Class of the final estimator."""
+    features: tuple[Feature, ...] = ()
+    """In the order the model wants; empty for a model that was trained without names and logged without them."""
+    n_features: int | None = None
+    """Width of X where the model knows it."""
+    is_named: bool = False
+    """The model was trained on a data frame and is given one."""
+    takes_matrix: bool = False
+    """Numeric columns of several types may be given as one matrix: the estimator would make the same one."""
+    matrix_dtype: Literal["float64", "float32"] = "float64"
+    """dtype of X for a model that was trained without names."""
+    classes: tuple[str | int | float | bool, ...] | None = None
+    outputs: tuple[tuple[str, str], ...] = ()
+    """(kind, Arrow type) of each prediction column, kind as `OutputColumn` names it."""
+    methods: tuple[str, ...] = ()
+    """Prediction methods that the model has."""
+    n_outputs: int = 1
+    model_bytes: int = 0
+    """Memory that one loaded copy takes."""
+    trained_with: dict[str, str] = {}
+    """Library versions that the model version records."""
+    loaded_with: dict[str, str] = {}
+    """Library versions that loaded it here."""

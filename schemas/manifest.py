@@ -1,0 +1,163 @@
+"""The record of a run, written so that it can be read years later."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.record import Record
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning or goes; a new optional field does not raise it."""
+
+Status = Literal["running", "prepared", "published", "unchanged", "held", "failed"]
+"""`prepared`: all is written and reconciled, the commit is under way. `unchanged` is an answer, never stored."""
+
+
+class ModelRecord(Record):
+    """The exact model."""
+
+    uri: str
+    """As the job names it."""
+    name: str
+    version: str
+    digest: str = ""
+    """`sha256:` and the digest over the artifact tree; empty until it was fetched."""
+    is_pinned: bool = False
+    """The model version carries a digest tag, and the artifacts were equal to it."""
+    flavor: str = ""
+    estimator: str = ""
+    trained_with: dict[str, str] = {}
+
+
+class InputRecord(Record):
+    """One input file as it was planned against."""
+
+    path: str
+    size_bytes: int
+    version: str
+
+
+class InputsRecord(Record):
+    """What was read."""
+
+    uri: str
+    files: tuple[InputRecord, ...] = ()
+    extra_columns: tuple[str, ...] = ()
+
+
+class FileRecord(Record):
+    """One file that the run wrote."""
+
+    path: str
+    """Relative to the output's URI, or for quarantine to the state folder's."""
+    size_bytes: int
+    rows: int
+    sha256: str
+
+
+class Counts(Record):
+    """Rows; published only if rows_in = rows_scored + rows_quarantined."""
+
+    rows_in: int = 0
+    rows_scored: int = 0
+    rows_quarantined: int = 0
+
+
+class QuarantineExample(Record):
+    """Where one of the first quarantined rows stands."""
+
+    source_file: str
+    source_row: int
+    """Counted from 0."""
+    reason: str
+    column: str | None = None
+    message: str
+
+
+class QuarantineRecord(Record):
+    """Rows that could not be scored."""
+
+    by_reason: dict[str, int] = {}
+    by_column: dict[str, int] = {}
+    """`column: reason` to rows."""
+    examples: tuple[QuarantineExample, ...] = ()
+    files: tuple[FileRecord, ...] = ()
+
+
+class OutputRecord(Record):
+    """What was written."""
+
+    uri: str
+    format: Literal["delta", "parquet"]
+    files: tuple[FileRecord, ...] = ()
+    table_version: int | None = None
+    """Version of the Delta table that holds this run."""
+
+
+class Measures(Record):
+    """What the run cost. Seconds are wall seconds unless named CPU."""
+
+    stages_s: dict[str, float] = {}
+    total_s: float = 0.0
+    cpu_s: float = 0.0
+    """Driver and workers."""
+    peak_worker_bytes: tuple[int, ...] = ()
+    """Peak resident memory of each worker."""
+    peak_driver_bytes: int = 0
+    rows_per_s: float = 0.0
+    """Rows read over the seconds of the scoring stage."""
+    bytes_in: int = 0
+    """Compressed bytes of the columns that were read."""
+    bytes_out: int = 0
+    n_shards: int = 0
+    n_workers: int = 0
+    slowest_shard_s: float = 0.0
+
+
+class ErrorRecord(Record):
+    """Why a run failed, in the words that its user saw."""
+
+    type: str
+    message: str
+    retryable: bool = False
+
+
+class Manifest(Record):
+    """One run of a job on one partition."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    """UUIDv7: sorts by start."""
+    status: Status
+    job: str
+    partition_key: str
+    partition: str | None
+    fingerprint: str = ""
+    forced: bool = False
+    started_at: datetime
+    finished_at: datetime | None = None
+    host: str
+    pid: int
+    engine: str
+    """Version of nightscore."""
+    libraries: dict[str, str] = {}
+    model: ModelRecord
+    inputs: InputsRecord
+    output: OutputRecord
+    counts: Counts = Counts()
+    quarantine: QuarantineRecord = QuarantineRecord()
+    measures: Measures = Measures()
+    warnings: tuple[str, ...] = ()
+    error: ErrorRecord | None = None
+    location: str = Field(default="")
+    """URI of this record."""
+
+
+def read_manifest(text: str | bytes) -> Manifest:
+    """The manifest in a JSON document.
+
+    Raises:
+        ValueError: It was written by a later version of nightscore, or is no manifest.
+    """
+    return Manifest.model_validate_json(text)

@@ -1,0 +1,111 @@
+"""A partition, its files and the shards that it is cut into: small records that cross processes."""
+
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+NULL_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""Hive's folder for the rows without a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One Parquet file, as it was when it was listed."""
+
+    path: str
+    """Relative to the input's URI, `/` between the parts, as it stands on the store (percent-encoded)."""
+    size_bytes: int
+    version: str
+    """ETag where the store has one, else the time of modification in ns: a change of content changes it."""
+    hive: tuple[tuple[str, str | None], ...] = ()
+    """Decoded `key=value` folders from the partition's own downwards; None for `__HIVE_DEFAULT_PARTITION__`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One value of the partition key with the files below it, in the order of their paths."""
+
+    key: str
+    value: str | None
+    """Decoded; None is Hive's default partition, the rows without a value."""
+    folder: str
+    """The folder's name on the store, such as `ds=2013-07-04`."""
+    files: tuple[InputFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of row groups of one file."""
+
+    file: InputFile
+    row_groups: tuple[int, ...]
+    first_row: int
+    """Position in the file of the first row, counted from 0."""
+    n_rows: int
+    skip_rows: int = 0
+    """Rows of the first row group that belong to another piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of parallel work and of retry: pieces of one or, where they are small, several files."""
+
+    index: int
+    pieces: tuple[Piece, ...]
+    n_rows: int
+    n_bytes: int
+    """Compressed bytes of the needed columns."""
+    is_last: bool = False
+    """It holds the partition's last rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """What a run will hold in memory at most, in bytes; the sum is checked against the job's limit."""
+
+    n_workers: int
+    batch_rows: int
+    driver_bytes: int
+    worker_bytes: int
+    """Interpreter and libraries of one worker."""
+    model_bytes: int
+    """One copy of the model, per worker."""
+    stream_bytes: int
+    """Batches, pages and buffers in flight, per worker."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Driver and all workers."""
+        return self.driver_bytes + self.n_workers * (self.worker_bytes + self.model_bytes + self.stream_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do, known before a row is read."""
+
+    partition: Partition
+    fingerprint: str
+    n_rows: int
+    n_bytes: int
+    """Compressed bytes of the needed columns."""
+    shards: tuple[Shard, ...]
+    memory: MemoryPlan
+    extra_columns: tuple[str, ...] = field(default=())
+    """Columns that the files have and nobody asked for."""
+
+
+def show_value(value: str | None) -> str:
+    """A partition value as a user types it."""
+    return NULL_VALUE if value is None else value
+
+
+def encode_folder(key: str, value: str | None) -> str:
+    """The folder's name that we write: `key=value`, percent-encoded."""
+    return f"{quote(key, safe='')}={NULL_VALUE if value is None else quote(value, safe='')}"
+
+
+def decode_folder(name: str) -> tuple[str, str | None] | None:
+    """(key, value) of a Hive folder, or None if it is not one."""
+    key, equals, value = name.partition("=")
+    if not equals or not key:
+        return None
+    return unquote(key), None if value == NULL_VALUE else unquote(value)

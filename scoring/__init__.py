@@ -1,0 +1,1 @@
+"""Batch scoring with pinned models: plan, score, publish. Runs without Prefect."""

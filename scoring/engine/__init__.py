@@ -1,0 +1,1 @@
+"""Scores shards in parallel workers, in a memory that was planned."""

@@ -1,0 +1,187 @@
+"""Finds the rows that a model refuses, so that one bad row does not cost the batch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scoring.errors import QuarantineLimitError
+from scoring.inputs.casts import to_mask
+from scoring.models.predictor import Answer
+
+Kind = Literal["null", "nan", "infinite", "overflow"]
+KINDS: tuple[Kind, ...] = ("null", "nan", "infinite", "overflow")
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+GOOD_ROW_TRIES = 64
+"""Clean rows that are tried, one by one, in the search of one that the model takes."""
+BISECTION_SLACK = 1_000
+"""Rows found one by one beyond what the job allows before the search is given up."""
+
+Cause = tuple[str, str | None, str]
+"""Reason code, column, message."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A batch's predictions and the rows that have none."""
+
+    answer: Answer | None
+    """For the rows that were kept, in order; None if there were none."""
+    kept: npt.NDArray[np.bool_]
+    rejected: dict[int, Cause] = field(default_factory=dict)
+
+
+class Isolator:
+    """Calls the model; when it raises, learns what it refuses.
+
+    Nothing is assumed about models: a column is said to refuse nulls (NaN, infinities, numbers beyond float32) when
+    a row that was fine is refused with that one value put in. What is learnt holds for the whole shard and costs one
+    vectorised mask; a row refused for another reason is found by bisection.
+    """
+
+    def __init__(self, predict: Callable[[pa.Table, bool], Answer], max_rejected: int) -> None:
+        """Learn nothing yet.
+
+        Args:
+            predict: The model, told whether the batch may be filled up; raises for rows that it refuses.
+            max_rejected: Rows that the job allows to be quarantined.
+        """
+        self._predict = predict
+        self._refused: dict[tuple[str, Kind], str] = {}
+        self._taken: set[tuple[str, Kind]] = set()
+        self._good: pa.Table | None = None
+        self._budget = max_rejected + BISECTION_SLACK
+
+    def score(self, features: pa.Table, rejected: dict[int, Cause], *, pad: bool = True) -> Outcome:
+        """Predictions of all rows but those that are rejected already and those that the model refuses."""
+        found = dict(rejected)
+        kept = np.ones(features.num_rows, np.bool_)
+        kept[list(found)] = False
+        self._mask(features, kept, found)
+        answer, error = self._attempt(features, kept, pad)
+        if error is not None:
+            self._learn(features, kept)
+            self._mask(features, kept, found)
+            answer, error = self._attempt(features, kept, pad)
+        if error is not None:
+            for row, message in self._bisect(features, np.flatnonzero(kept), error):
+                kept[row] = False
+                found[row] = self._explain(features, row, message)
+            answer, error = self._attempt(features, kept, pad)
+            if error is not None:
+                raise error
+        return Outcome(answer, kept, found)
+
+    def _attempt(
+        self, features: pa.Table, kept: npt.NDArray[np.bool_], pad: bool
+    ) -> tuple[Answer | None, Exception | None]:
+        if not kept.any():
+            return None, None
+        part = features if kept.all() else features.filter(pa.array(kept))
+        try:
+            answer = self._predict(part, pad)
+        except Exception as error:  # noqa: BLE001 (a model may raise anything)
+            return None, error
+        if self._good is None:
+            self._good = part.slice(0, 1)
+        return answer, None
+
+    def _mask(self, features: pa.Table, kept: npt.NDArray[np.bool_], found: dict[int, Cause]) -> None:
+        for (column, kind), message in self._refused.items():
+            bad = kind_mask(features.column(column), kind)
+            if bad is None:
+                continue
+            for row in np.flatnonzero(bad & kept).tolist():
+                found[row] = (kind, column, message)
+            kept &= ~bad
+
+    def _learn(self, features: pa.Table, kept: npt.NDArray[np.bool_]) -> None:
+        suspects: dict[tuple[str, Kind], npt.NDArray[np.bool_]] = {}
+        for name in dict.fromkeys(features.column_names):
+            for kind in KINDS:
+                if (name, kind) in self._refused or (name, kind) in self._taken:
+                    continue
+                bad = kind_mask(features.column(name), kind)
+                if bad is not None and (bad & kept).any():
+                    suspects[name, kind] = bad & kept
+        if not suspects:
+            return
+        clean = kept.copy()
+        for bad in suspects.values():
+            clean &= ~bad
+        good = self._good if self._good is not None else self._find_good(features, np.flatnonzero(clean))
+        if good is None:
+            return
+        for (name, kind), bad in suspects.items():
+            row = int(np.flatnonzero(bad)[0])
+            index = features.column_names.index(name)
+            probe = good.set_column(index, features.schema.field(index), features.column(index).slice(row, 1))
+            try:
+                self._predict(probe, True)
+                self._taken.add((name, kind))
+            except Exception as error:  # noqa: BLE001
+                self._refused[name, kind] = _first_line(error)
+
+    def _find_good(self, features: pa.Table, rows: npt.NDArray[np.intp]) -> pa.Table | None:
+        for row in rows[:GOOD_ROW_TRIES].tolist():
+            candidate = features.slice(row, 1)
+            try:
+                self._predict(candidate, True)
+            except Exception:  # noqa: BLE001, S112
+                continue
+            self._good = candidate
+            return candidate
+        return None
+
+    def _bisect(self, features: pa.Table, rows: npt.NDArray[np.intp], error: Exception) -> Iterator[tuple[int, str]]:
+        """Rows that are refused on their own."""
+        if len(rows) == 1:
+            self._budget -= 1
+            if self._budget < 0:
+                raise QuarantineLimitError(
+                    "The model refuses far more rows than the job allows; the count was given up.",
+                    found=f"the last one: {_first_line(error)}",
+                    next_step="look at the quarantined rows and the model's message",
+                )
+            yield int(rows[0]), _first_line(error)
+            return
+        half = len(rows) // 2
+        for part in (rows[:half], rows[half:]):
+            try:
+                self._predict(features.take(pa.array(part)), True)
+            except Exception as inner:  # noqa: BLE001
+                yield from self._bisect(features, part, inner)
+
+    def _explain(self, features: pa.Table, row: int, message: str) -> Cause:
+        for name in features.column_names:
+            cell = features.column(name).slice(row, 1)
+            for kind in KINDS:
+                if (name, kind) not in self._taken and kind_mask(cell, kind) is not None:
+                    return kind, name, message
+        return "model_error", None, message
+
+
+def kind_mask(column: pa.ChunkedArray, kind: Kind) -> npt.NDArray[np.bool_] | None:
+    """Where a column has values of a kind; None: nowhere."""
+    if kind == "null":
+        return to_mask(pc.is_null(column)) if column.null_count else None
+    if not pa.types.is_floating(column.type):
+        return None
+    if kind == "nan":
+        bad = pc.is_nan(column)
+    elif kind == "infinite":
+        bad = pc.is_inf(column)
+    elif column.type == pa.float64():
+        bad = pc.and_(pc.greater(pc.abs(column), FLOAT32_MAX), pc.is_finite(column))
+    else:
+        return None
+    return to_mask(pc.fill_null(bad, False))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {' '.join(lines)[:300]}" if lines else type(error).__name__

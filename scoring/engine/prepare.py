@@ -1,0 +1,135 @@
+"""Everything that a run needs to know before it reads a row."""
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from typing import Self
+
+import pyarrow as pa
+
+from schemas.columns import Contract
+from schemas.contract import ModelFacts
+from schemas.job import ScoringJob
+from schemas.manifest import ModelRecord
+from schemas.partition import Partition, Plan
+from scoring.engine.memory import plan_memory
+from scoring.engine.pool import WorkerPool
+from scoring.engine.worker import inspect
+from scoring.inputs.footers import read_footers
+from scoring.inputs.partitions import find_partitions, fingerprint, list_partitions
+from scoring.inputs.planner import needed_bytes, plan_shards
+from scoring.inputs.validate import check_contract
+from scoring.models.cache import CachedModel, ModelCache
+from scoring.models.registry import ModelVersion, fetch, resolve
+from scoring.storage import Store
+
+NEIGHBOURS_TRIED = 5
+"""Other partitions that are asked for a schema when one has no files."""
+COMPARED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "lightgbm", "xgboost", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedModel:
+    """One exact model version on this host."""
+
+    version: ModelVersion
+    cached: CachedModel
+
+    @classmethod
+    def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
+        """The job's model, resolved once, fetched, and verified before anything is unpickled."""
+        version = resolve(job.model, job.registry)
+        return cls(version, fetch(version, job.registry, cache))
+
+    def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
+        """Of this model on a partition."""
+        return fingerprint(job, partition, self.version.name, self.version.version, self.cached.digest)
+
+    def record(self, job: ScoringJob, facts: ModelFacts | None = None) -> ModelRecord:
+        """As the manifest has it."""
+        return ModelRecord(
+            uri=job.model,
+            name=self.version.name,
+            version=self.version.version,
+            digest=self.cached.digest,
+            is_pinned=self.cached.is_pinned,
+            flavor=facts.flavor if facts else "",
+            estimator=facts.estimator if facts else "",
+            trained_with=facts.trained_with if facts else {},
+        )
+
+
+def learn_facts(model: PinnedModel, cache: ModelCache, pool: WorkerPool) -> ModelFacts:
+    """What the model is, from the cache or by loading it once in a worker."""
+    digest = model.cached.digest
+    try:
+        facts = ModelFacts.model_validate_json(cache.note(digest, "facts").read_text())
+        if all(_installed(name) == version for name, version in facts.loaded_with.items()):
+            return facts
+    except (FileNotFoundError, ValueError):
+        pass
+    facts = pool.call(inspect, model.cached.path)
+    cache.write_note(digest, "facts", facts.model_dump_json())
+    return facts
+
+
+def plan_partition(
+    job: ScoringJob, model: PinnedModel, facts: ModelFacts, partition: Partition
+) -> tuple[Plan, Contract]:
+    """The plan and the columns, from footers alone.
+
+    Raises:
+        CorruptFileError, ContractError, MemoryLimitError: See there; nothing was read.
+    """
+    store = Store(job.input.uri, job.input.storage_options)
+    footers = read_footers(store, partition.files)
+    borrowed = None if footers else _borrow_schema(job, partition)
+    contract = check_contract(job, facts, footers, borrowed)
+    memory = plan_memory(job, facts, contract, footers, store.is_local)
+    plan = Plan(
+        partition,
+        model.fingerprint(job, partition),
+        sum(footer.n_rows for footer in footers),
+        sum(needed_bytes(footer, contract.needed) for footer in footers),
+        plan_shards(footers, contract.needed, memory.n_workers),
+        memory,
+        contract.extra,
+    )
+    return plan, contract
+
+
+def version_warnings(facts: ModelFacts) -> list[str]:
+    """Libraries that are not those the model was trained with."""
+    found = []
+    for name in COMPARED_LIBRARIES:
+        trained, here = facts.trained_with.get(name), _installed(name)
+        if trained and here and trained != here:
+            found.append(f"the model was trained with {name} {trained}, this run uses {here}")
+    trained = facts.trained_with.get("python")
+    if trained and trained.split(".")[:2] != platform.python_version().split(".")[:2]:
+        found.append(f"the model was trained with Python {trained}, this run uses {platform.python_version()}")
+    return found
+
+
+def library_versions() -> dict[str, str]:
+    """What this process runs with."""
+    names = ("pyarrow", "numpy", "scikit-learn", "pandas", "deltalake", "joblib", "mlflow", "s3fs")
+    found = {name: _installed(name) for name in names}
+    return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _borrow_schema(job: ScoringJob, partition: Partition) -> pa.Schema | None:
+    """The schema of a neighbouring partition: a partition without files has no types of its own."""
+    others = [value for value in reversed(list_partitions(job)) if value != partition.value][:NEIGHBOURS_TRIED]
+    for neighbour in find_partitions(job, others).values():
+        if neighbour.files:
+            store = Store(job.input.uri, job.input.storage_options)
+            return read_footers(store, neighbour.files[:1])[0].schema
+    return None

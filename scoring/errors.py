@@ -1,0 +1,147 @@
+"""Everything that can go wrong, drawn first.
+
+ScoringError                    exit 1
+├── InvalidJobError             exit 2   the job file, or how a command was called
+├── InputError                           the partition's files
+│   ├── PartitionNotFoundError
+│   ├── CorruptFileError
+│   └── InputChangedError       retryable
+├── ContractError                        the files do not fit the model; nothing was read
+├── QuarantineLimitError                 more rows could not be scored than the job allows
+├── ModelError
+│   ├── ModelNotFoundError
+│   ├── ModelDigestError                 not the artifacts that were pinned; nothing was unpickled
+│   └── ModelLoadError
+├── StorageError
+│   ├── LocationNotFoundError            no such bucket, folder or file
+│   ├── CredentialsError
+│   └── StorageUnavailableError retryable
+├── MemoryLimitError                     the plan does not fit the job's bound
+├── WorkerError                 retryable
+├── ReconciliationError                  rows in is not rows scored + rows quarantined; a defect of nightscore
+├── ConflictError               exit 4   another run published the partition meanwhile
+└── InterruptedRunError         exit 130
+"""
+
+from collections.abc import Sequence
+
+
+class ScoringError(Exception):
+    """What failed, where, expected against found, and the next step.
+
+    Every problem that was found is in `problems`, not just the first.
+    """
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(
+        self,
+        what: str,
+        where: str = "",
+        expected: str = "",
+        found: str = "",
+        next_step: str = "",
+        problems: Sequence[str] = (),
+    ) -> None:
+        # The constructor's own arguments, so that the error survives pickling between processes.
+        super().__init__(what, where, expected, found, next_step, tuple(problems))
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.found = found
+        self.next_step = next_step
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        named = (
+            ("where", self.where),
+            ("expected", self.expected),
+            ("found", self.found),
+        )
+        lines += [f"  {name + ':':<10}{text}" for name, text in named if text]
+        lines += [f"  - {problem}" for problem in self.problems]
+        if self.next_step:
+            lines.append(f"  {'next:':<10}{self.next_step}")
+        return "\n".join(lines)
+
+
+class InvalidJobError(ScoringError):
+    exit_code = 2
+
+
+class InputError(ScoringError):
+    pass
+
+
+class PartitionNotFoundError(InputError):
+    pass
+
+
+class CorruptFileError(InputError):
+    pass
+
+
+class InputChangedError(InputError):
+    retryable = True
+
+
+class ContractError(ScoringError):
+    pass
+
+
+class QuarantineLimitError(ScoringError):
+    pass
+
+
+class ModelError(ScoringError):
+    pass
+
+
+class ModelNotFoundError(ModelError):
+    pass
+
+
+class ModelDigestError(ModelError):
+    pass
+
+
+class ModelLoadError(ModelError):
+    pass
+
+
+class StorageError(ScoringError):
+    pass
+
+
+class LocationNotFoundError(StorageError):
+    pass
+
+
+class CredentialsError(StorageError):
+    pass
+
+
+class StorageUnavailableError(StorageError):
+    retryable = True
+
+
+class MemoryLimitError(ScoringError):
+    pass
+
+
+class WorkerError(ScoringError):
+    retryable = True
+
+
+class ReconciliationError(ScoringError):
+    pass
+
+
+class ConflictError(ScoringError):
+    exit_code = 4
+
+
+class InterruptedRunError(ScoringError):
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""From a job's input to shards and batches."""

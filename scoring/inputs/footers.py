@@ -1,0 +1,131 @@
+"""Reads Parquet footers: schema, row groups and sizes, without a row."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.partition import InputFile
+from scoring.errors import CorruptFileError, InputChangedError, ScoringError
+from scoring.storage import Store
+
+FOOTER_THREADS = 16
+"""Footers are small ranged reads: latency, not bandwidth, is what many at once hide."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Sizes of one row group."""
+
+    n_rows: int
+    compressed: dict[str, int]
+    """Bytes of each top-level column on the store."""
+    uncompressed: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What one file says about itself."""
+
+    file: InputFile
+    schema: pa.Schema
+    row_groups: tuple[RowGroup, ...]
+    ranges: dict[str, tuple[int, int]]
+    """Least and greatest value of integer columns, where all row groups state them."""
+
+    @property
+    def n_rows(self) -> int:
+        return sum(group.n_rows for group in self.row_groups)
+
+
+def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
+    """The footers, in the order of the files.
+
+    Raises:
+        CorruptFileError: Some files are no readable Parquet; all of them are named.
+        InputChangedError: A file is gone since it was listed.
+    """
+
+    def attempt(file: InputFile) -> Footer | str:
+        try:
+            return _read(store, file)
+        except ScoringError as error:
+            return str(error).replace("\n", " ")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            return f"{file.path} ({file.size_bytes:,} bytes): {str(error).splitlines()[0]}"
+
+    with ThreadPoolExecutor(FOOTER_THREADS) as threads:
+        found = list(threads.map(attempt, files))
+    problems = [item for item in found if isinstance(item, str)]
+    if problems:
+        raise CorruptFileError(
+            f"{len(problems)} of {len(files)} files cannot be read as Parquet.",
+            store.url,
+            expected="complete Parquet files",
+            problems=problems,
+            next_step="write these files again, or move them away; a name that starts with _ or . is skipped",
+        )
+    return [item for item in found if isinstance(item, Footer)]
+
+
+def open_parquet(store: Store, file: InputFile, **options: Any) -> pq.ParquetFile:
+    """The open file, if it is still the one that was listed.
+
+    Raises:
+        InputChangedError: Its size or version differs.
+    """
+    now = store.describe(file.path)
+    if (now.size_bytes, now.version) != (file.size_bytes, file.version):
+        raise InputChangedError(
+            "An input file changed after it was listed; nothing was published.",
+            store.locate_url(file.path),
+            expected=f"{file.size_bytes:,} bytes, version {file.version}",
+            found=f"{now.size_bytes:,} bytes, version {now.version}",
+            next_step="run again once the writer of the input is done",
+        )
+    return pq.ParquetFile(store.open_input(file.path), pre_buffer=False, page_checksum_verification=True, **options)
+
+
+def _read(store: Store, file: InputFile) -> Footer:
+    if file.size_bytes < 12:
+        raise ValueError("too short to be Parquet (12 bytes at least)")
+    with pq.ParquetFile(store.open_input(file.path)) as parquet:
+        metadata = parquet.metadata
+        schema = parquet.schema_arrow.remove_metadata()
+        names = frozenset(schema.names)
+        groups = tuple(_row_group(metadata.row_group(i), names) for i in range(metadata.num_row_groups))
+        if sum(group.n_rows for group in groups) != metadata.num_rows:
+            raise ValueError("the footer's row counts contradict each other")
+        return Footer(file, schema, groups, _ranges(metadata, schema))
+
+
+def _row_group(group: Any, names: frozenset[str]) -> RowGroup:
+    compressed: dict[str, int] = {}
+    uncompressed: dict[str, int] = {}
+    for j in range(group.num_columns):
+        column = group.column(j)
+        path = column.path_in_schema
+        name = path if path in names else path.split(".")[0]
+        compressed[name] = compressed.get(name, 0) + column.total_compressed_size
+        uncompressed[name] = uncompressed.get(name, 0) + column.total_uncompressed_size
+    return RowGroup(group.num_rows, compressed, uncompressed)
+
+
+def _ranges(metadata: Any, schema: pa.Schema) -> dict[str, tuple[int, int]]:
+    wide = {field.name for field in schema if field.type in (pa.int64(), pa.uint64())}
+    found: dict[str, tuple[int, int]] = {}
+    for i in range(metadata.num_row_groups if wide else 0):
+        group = metadata.row_group(i)
+        for j in range(group.num_columns):
+            column = group.column(j)
+            if column.path_in_schema not in wide:
+                continue
+            stats = column.statistics
+            if stats is None or not stats.has_min_max:
+                continue
+            low, high = found.get(column.path_in_schema, (stats.min, stats.max))
+            found[column.path_in_schema] = (min(low, stats.min), max(high, stats.max))
+    return found

@@ -1,0 +1,99 @@
+"""Reads a job file and says everything that is wrong with it at once."""
+
+import difflib
+import posixpath
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from schemas.job import ScoringJob
+from scoring.errors import InvalidJobError, ScoringError
+from scoring.storage import Store
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: a key given twice is an error, since the first one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.MarkedYAMLError(
+                problem=f"the key {', '.join(twice)} is given twice", problem_mark=node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def load_job(source: str) -> ScoringJob:
+    """The job in a file.
+
+    Args:
+        source: Path or URL of a YAML (or JSON) file.
+
+    Raises:
+        InvalidJobError: It cannot be read, is no YAML, or does not describe a job; all problems are named.
+    """
+    folder, name = posixpath.split(source)
+    try:
+        text = Store(folder or ".").read_bytes(name).decode()
+    except (ScoringError, UnicodeDecodeError) as error:
+        raise InvalidJobError(
+            "The job file cannot be read.", source, found=str(error), next_step="check its path"
+        ) from error
+    try:
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        found = " ".join(str(error).split())
+        raise InvalidJobError("The job file is no valid YAML.", source, found=found) from error
+    return parse_job(raw, source)
+
+
+def parse_job(raw: object, source: str = "the job") -> ScoringJob:
+    """The job in a mapping, as `load_job` reads it.
+
+    Raises:
+        InvalidJobError: All problems are named, unknown keys with the nearest known one.
+    """
+    if not isinstance(raw, Mapping):
+        raise InvalidJobError(
+            "The job file does not describe a job.",
+            source,
+            expected="a mapping with the keys name, model, input, output",
+            found="an empty file" if raw is None else type(raw).__name__,
+        )
+    try:
+        return ScoringJob.model_validate(dict(raw))
+    except ValidationError as error:
+        problems = [_problem(detail) for detail in error.errors(include_url=False, include_input=False)]
+        raise InvalidJobError(
+            f"The job file has {len(problems)} problem{'s'[: len(problems) != 1]}.",
+            source,
+            problems=problems,
+            next_step="correct the file; schemas/job.schema.json gives completion in editors",
+        ) from error
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    path = tuple(detail["loc"])
+    where = ".".join(str(part) for part in path)
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+        return f"{where}: unknown key; {hint}"
+    if detail["type"] == "missing":
+        return f"{where}: is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _known_keys(path: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = ScoringJob
+    for part in path:
+        inner = model.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

@@ -1,0 +1,236 @@
+"""Streams the rows of a shard as validated batches, in bounded memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.columns import Contract, InputColumn
+from schemas.contract import FeatureType
+from schemas.partition import InputFile, Piece, Shard
+from scoring.errors import CorruptFileError
+from scoring.inputs.casts import Cast, cast_column, feature_cast
+from scoring.inputs.footers import open_parquet
+from scoring.storage import Store
+
+LOCAL_BUFFER_BYTES = 256 << 10
+REMOTE_BUFFER_BYTES = 1 << 20
+"""Bytes read at once from a column chunk: without a bound pyarrow holds whole chunks; a request costs latency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Where a run of a batch's rows comes from."""
+
+    path: str
+    first_row: int
+    n_rows: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows in the order of their files."""
+
+    features: pa.Table
+    """The model's columns with the contract's types; null where a value would have changed."""
+    kept: pa.Table
+    """Keys and pass-through columns, likewise."""
+    segments: tuple[Segment, ...]
+    changed: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """Column to the rows whose value would have changed by the cast."""
+    is_last: bool = False
+    """Its last row is the partition's last."""
+
+    @property
+    def n_rows(self) -> int:
+        return sum(segment.n_rows for segment in self.segments)
+
+
+def read_batches(store: Store, shard: Shard, contract: Contract, batch_rows: int) -> Iterator[Batch]:
+    """The shard's rows in batches of exactly `batch_rows`, the last one smaller.
+
+    Small files are put together into one batch: a model's call has a cost of its own.
+
+    Raises:
+        CorruptFileError: A page cannot be decoded, or a file ends early.
+        InputChangedError: A file is not the one that was planned.
+    """
+    waiting: list[Batch] = []
+    n_waiting = 0
+    for piece in shard.pieces:
+        for batch in _read_piece(store, piece, contract, batch_rows):
+            waiting.append(batch)
+            n_waiting += batch.n_rows
+            while n_waiting > batch_rows:  # a full batch waits too: it may be the shard's last
+                head, rest = _cut(_join(waiting), batch_rows)
+                waiting, n_waiting = [rest], rest.n_rows
+                yield head
+    if waiting:
+        last = _join(waiting)
+        last.is_last = shard.is_last
+        yield last
+
+
+def read_rows(
+    store: Store, file: InputFile, rows: npt.NDArray[np.int64], batch_rows: int
+) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+    """All columns of chosen rows, with their positions; only the row groups that hold them are read.
+
+    Args:
+        store: The input.
+        file: One file.
+        rows: Positions in the file, ascending.
+        batch_rows: Rows decoded at once.
+    """
+    with open_parquet(store, file, buffer_size=_buffer_bytes(store)) as parquet:
+        start = 0
+        for group in range(parquet.metadata.num_row_groups):
+            end = start + parquet.metadata.row_group(group).num_rows
+            wanted = rows[(rows >= start) & (rows < end)]
+            position = start
+            for batch in parquet.iter_batches(batch_rows, [group]) if len(wanted) else ():
+                here = wanted[(wanted >= position) & (wanted < position + batch.num_rows)]
+                if len(here):
+                    yield pa.Table.from_batches([batch]).take(pa.array(here - position)), here
+                position += batch.num_rows
+            start = end
+
+
+def _buffer_bytes(store: Store) -> int:
+    return LOCAL_BUFFER_BYTES if store.is_local else REMOTE_BUFFER_BYTES
+
+
+def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int) -> Iterator[Batch]:
+    file = piece.file
+    with open_parquet(store, file, buffer_size=_buffer_bytes(store)) as parquet:
+        schema = parquet.schema_arrow
+        names = [name for name in contract.needed if name in schema.names]
+        casts = _casts(schema, contract)
+        folders = dict(file.hive)
+        skip, left, position = piece.skip_rows, piece.n_rows, piece.first_row
+        try:
+            for read in parquet.iter_batches(batch_rows, list(piece.row_groups), columns=names, use_threads=False):
+                taken = read.slice(skip, left)
+                skip = max(0, skip - read.num_rows)
+                if taken.num_rows == 0:
+                    if left == 0:
+                        break
+                    continue
+                yield _validated(taken, contract, casts, folders, Segment(file.path, position, taken.num_rows))
+                position += taken.num_rows
+                left -= taken.num_rows
+                if left == 0:
+                    break
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CorruptFileError(
+                "A file cannot be decoded; nothing was published.",
+                f"{store.locate_url(file.path)}, at row {position:,} or the {batch_rows:,} after it",
+                found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+                next_step="write this file again, then run again",
+            ) from error
+    if left:
+        raise CorruptFileError(
+            "A file has fewer rows than its footer states; nothing was published.",
+            store.locate_url(file.path),
+            expected=f"{piece.n_rows:,} rows from row {piece.first_row:,}",
+            found=f"{piece.n_rows - left:,} rows",
+            next_step="write this file again, then run again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Casts:
+    """How each column of one file gets the contract's type; folders' columns are in neither."""
+
+    features: dict[str, Cast]
+    kept: dict[str, Cast]
+
+
+def _casts(schema: pa.Schema, contract: Contract) -> _Casts:
+    features: dict[str, Cast] = {}
+    kept: dict[str, Cast] = {}
+    for column in contract.features:
+        found = _type_of(schema, column.name)
+        if found is None:
+            continue
+        wanted: FeatureType = column.wanted or "any"  # type: ignore[assignment]
+        cast = feature_cast(found, wanted)
+        if isinstance(cast, str):
+            raise CorruptFileError("A file's schema is not the one of its footer.", problems=[cast])
+        features[column.name] = Cast(column.type, cast.check)
+    for column in contract.kept:
+        found = _type_of(schema, column.name)
+        if found is not None:
+            loses = pa.types.is_timestamp(column.type) and pa.types.is_timestamp(found) and found.unit == "ns"
+            kept[column.name] = Cast(column.type, "exact" if loses and column.type.unit != "ns" else "none")
+    return _Casts(features, kept)
+
+
+def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
+    index = schema.get_field_index(name)
+    return schema.field(index).type if index >= 0 else None
+
+
+def _validated(
+    read: pa.RecordBatch, contract: Contract, casts: _Casts, folders: dict[str, str | None], segment: Segment
+) -> Batch:
+    changed: dict[str, npt.NDArray[np.bool_]] = {}
+
+    def columns(wanted: Sequence[InputColumn], casts: dict[str, Cast]) -> pa.Table:
+        found: dict[str, pa.ChunkedArray] = {}
+        for column in wanted:
+            if column.name not in casts:
+                text = pa.scalar(folders.get(column.name), pa.string())
+                found[column.name] = pa.chunked_array([pa.repeat(text, read.num_rows).cast(column.type)])
+                continue
+            raw = pa.chunked_array([read.column(read.schema.get_field_index(column.name))])
+            found[column.name], bad = cast_column(raw, casts[column.name])
+            if bad is not None:
+                changed[column.name] = changed.get(column.name, np.False_) | bad
+        return pa.table(found)
+
+    features = columns(contract.features, casts.features)
+    return Batch(features, columns(contract.kept, casts.kept), (segment,), changed)
+
+
+def _join(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    names = {name for batch in batches for name in batch.changed}
+    changed = {
+        name: np.concatenate([b.changed.get(name, np.zeros(b.n_rows, np.bool_)) for b in batches]) for name in names
+    }
+    return Batch(
+        pa.concat_tables([batch.features for batch in batches]),
+        pa.concat_tables([batch.kept for batch in batches]),
+        tuple(segment for batch in batches for segment in batch.segments),
+        changed,
+    )
+
+
+def _cut(batch: Batch, n_rows: int) -> tuple[Batch, Batch]:
+    head, rest = [], []
+    left = n_rows
+    for segment in batch.segments:
+        here = min(left, segment.n_rows)
+        if here:
+            head.append(Segment(segment.path, segment.first_row, here))
+        if here < segment.n_rows:
+            rest.append(Segment(segment.path, segment.first_row + here, segment.n_rows - here))
+        left -= here
+    return (
+        Batch(
+            batch.features.slice(0, n_rows),
+            batch.kept.slice(0, n_rows),
+            tuple(head),
+            {name: bad[:n_rows] for name, bad in batch.changed.items()},
+        ),
+        Batch(
+            batch.features.slice(n_rows),
+            batch.kept.slice(n_rows),
+            tuple(rest),
+            {name: bad[n_rows:] for name, bad in batch.changed.items()},
+        ),
+    )

@@ -1,0 +1,241 @@
+"""Checks the files' schemas against the model and the job: all problems at once, before any row is read."""
+
+import difflib
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from schemas.columns import Contract, InputColumn, OutputColumn
+from schemas.contract import Feature, ModelFacts
+from schemas.job import ScoringJob
+from scoring.errors import ContractError
+from scoring.inputs.casts import Cast, exceeds_float64, feature_cast, kept_cast
+from scoring.inputs.footers import Footer
+
+ARROW_NAMES = {
+    "double": pa.float64(),
+    "long": pa.int64(),
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "float": pa.float32(),
+    "integer": pa.int32(),
+}
+
+
+def check_contract(
+    job: ScoringJob, facts: ModelFacts, footers: Sequence[Footer], borrowed: pa.Schema | None = None
+) -> Contract:
+    """The columns of the run.
+
+    Args:
+        job: The job.
+        facts: What the model version needs.
+        footers: Of the partition's files.
+        borrowed: For a partition without files, the schema of a file of another one.
+
+    Raises:
+        ContractError: With every problem of every distinct schema, and how many files have it.
+    """
+    schemas = _distinct(footers) or ([(borrowed, [])] if borrowed is not None else [])
+    problems: list[str] = []
+    predictions = _predictions(job, facts, problems)
+    features = _features(job, facts, schemas[0][0] if schemas else None, problems)
+    kept_names = [name for name in (*job.keys, *job.pass_through) if name != job.input.partition_key]
+    columns: dict[str, InputColumn] = {}
+    kept: dict[str, InputColumn] = {}
+    for schema, members in schemas:
+        found: list[str] = []
+        _check_schema(job, facts, features, schema, members, columns, found)
+        _keep(job, kept_names, schema, kept, found)
+        problems += [f"{text}{_in_files(members, len(footers))}" for text in found]
+    for footer in footers:
+        problems += _beyond(job, features, footer)
+    taken = {column.name for column in predictions} & set(kept_names)
+    problems += [f"{name}: is a key or passed through and also a prediction column" for name in sorted(taken)]
+    if problems:
+        unique = list(dict.fromkeys(problems))
+        raise ContractError(
+            f"The partition does not fit the model: {len(unique)} problem{'s'[: len(unique) != 1]}; no row was read.",
+            job.input.uri,
+            expected=f"{len(features)} features of {facts.estimator or facts.flavor}",
+            problems=unique,
+            next_step="correct the input or the job file, or pin a model version that was trained on this schema",
+        )
+    used = {feature.name for feature in features} | set(kept_names)
+    extra = dict.fromkeys(name for schema, _ in schemas for name in schema.names if name not in used)
+    return Contract(
+        tuple(columns[f.name] for f in features if f.name in columns),
+        tuple(kept[name] for name in kept_names if name in kept),
+        tuple(predictions),
+        not job.keys,
+        tuple(extra),
+    )
+
+
+def _distinct(footers: Sequence[Footer]) -> list[tuple[pa.Schema, list[Footer]]]:
+    groups: list[tuple[pa.Schema, list[Footer]]] = []
+    by_text: dict[str, list[Footer]] = {}
+    for footer in footers:
+        text = f"{footer.schema}|{[key for key, _ in footer.file.hive]}"
+        if text not in by_text:
+            by_text[text] = []
+            groups.append((_with_folders(footer), by_text[text]))
+        by_text[text].append(footer)
+    return groups
+
+
+def _with_folders(footer: Footer) -> pa.Schema:
+    """The file's schema and the columns that its folders give; a column of the file goes before a folder's."""
+    schema = footer.schema
+    for key, _ in footer.file.hive:
+        if key not in schema.names:
+            schema = schema.append(pa.field(key, pa.string()))
+    return schema
+
+
+def _in_files(members: Sequence[Footer], n_files: int) -> str:
+    if not members or n_files == 1:
+        return ""
+    return f" ({len(members)} of {n_files} files, first {members[0].file.path})"
+
+
+def _features(
+    job: ScoringJob, facts: ModelFacts, schema: pa.Schema | None, problems: list[str]
+) -> tuple[Feature, ...]:
+    if facts.features:
+        if job.features and list(job.features) != [feature.name for feature in facts.features]:
+            problems.append("features: the model names its own columns; remove the key from the job file")
+        return facts.features
+    if schema is None:
+        return ()
+    set_apart = {*job.keys, *job.pass_through, job.input.partition_key}
+    names = job.features or tuple(name for name in schema.names if name not in set_apart)
+    if facts.n_features is not None and len(names) != facts.n_features:
+        problems.append(
+            f"the model was trained on {facts.n_features} columns without names, the job leaves {len(names)}: "
+            f"{', '.join(names[:40])}{', ...' if len(names) > 40 else ''}; name them in order under `features`"
+        )
+    kind: str = "float" if facts.matrix_dtype == "float32" else "double"
+    return tuple(Feature.model_validate({"name": name, "type": kind}) for name in names)
+
+
+def _check_schema(
+    job: ScoringJob,
+    facts: ModelFacts,
+    features: Sequence[Feature],
+    schema: pa.Schema,
+    members: Sequence[Footer],
+    columns: dict[str, InputColumn],
+    problems: list[str],
+) -> None:
+    for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        problems.append(f"{name}: the file has {schema.names.count(name)} columns of this name")
+    for feature in features:
+        index = schema.get_field_index(feature.name)
+        if index < 0:
+            if schema.names.count(feature.name) > 1:
+                continue
+            if feature.required or facts.flavor == "sklearn":
+                problems.append(_missing(feature.name, feature.type, schema))
+            continue
+        cast = feature_cast(schema.field(index).type, feature.type)
+        if isinstance(cast, str):
+            problems.append(f"{feature.name}: {cast}")
+            continue
+        known = columns.get(feature.name)
+        if known and known.type != cast.type and feature.type == "any":
+            agreed = _wider(known.type, cast.type)
+            if agreed is None:
+                problems.append(f"{feature.name}: has the type {cast.type} here and {known.type} in other files")
+                continue
+            cast = Cast(agreed)
+        columns[feature.name] = InputColumn(feature.name, cast.type, feature.type)
+
+
+def _keep(
+    job: ScoringJob,
+    names: Sequence[str],
+    schema: pa.Schema,
+    kept: dict[str, InputColumn],
+    problems: list[str],
+) -> None:
+    for name in names:
+        index = schema.get_field_index(name)
+        if index < 0:
+            problems.append(_missing(name, "a key" if name in job.keys else "passed through", schema))
+            continue
+        cast = kept_cast(schema.field(index).type, job.output.format)
+        if isinstance(cast, str):
+            problems.append(f"{name}: {cast}")
+            continue
+        known = kept.get(name)
+        agreed = cast.type if known is None else _wider(known.type, cast.type)
+        if agreed is None:
+            problems.append(f"{name}: has the type {cast.type} here and {known and known.type} in other files")
+            continue
+        kept[name] = InputColumn(name, agreed)
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that holds the values of both without loss, or None."""
+    if one == other:
+        return one
+    signed = (pa.types.is_signed_integer(one), pa.types.is_signed_integer(other))
+    if all(signed) or (pa.types.is_floating(one) and pa.types.is_floating(other)):
+        return max(one, other, key=lambda t: t.bit_width)
+    return None
+
+
+def _missing(name: str, role: str, schema: pa.Schema) -> str:
+    near = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.6)
+    return f"{name}: is missing ({role})" + (f"; the file has {near[0]}" if near else "")
+
+
+def _beyond(job: ScoringJob, features: Sequence[Feature], footer: Footer) -> list[str]:
+    """Integers that float64 cannot hold, seen in the statistics: an error at once where no row may be lost."""
+    limits = job.limits
+    if limits.max_quarantined_rows or limits.max_quarantined_share:
+        return []
+    return [
+        f"{feature.name}: has integers beyond 2**53 ({low} to {high}), which float64 cannot hold exactly "
+        f"({footer.file.path})"
+        for feature in features
+        if feature.type == "double" and feature.name in footer.ranges
+        for low, high in [footer.ranges[feature.name]]
+        if exceeds_float64((low, high))
+    ]
+
+
+def _predictions(job: ScoringJob, facts: ModelFacts, problems: list[str]) -> list[OutputColumn]:
+    """The prediction columns that the job asks for and the model can give."""
+    methods = facts.methods
+    wanted = job.predict
+    if wanted == "auto":
+        wanted = "predict_proba" if "predict_proba" in methods and facts.classes else "predict"
+    if wanted != "predict" and wanted not in methods:
+        problems.append(f"predict: {facts.estimator} has no {wanted}; it has {', '.join(methods)}")
+        return []
+    kind = {"predict_proba": "probability", "decision_function": "decision", "raw": "raw"}.get(wanted)
+    found = _numbered("prediction", facts)
+    if kind is None:
+        return found
+    if facts.n_outputs > 1 and wanted == "predict_proba":
+        return found
+    classes = facts.classes or ()
+    if len(classes) == 2 or (kind != "probability" and len(classes) < 2):
+        return [*found, OutputColumn(kind, pa.float64(), kind, 1 if kind == "probability" else 0)]
+    names = [f"{kind}_{_class_name(value)}" for value in classes]
+    if len(set(names)) < len(names):
+        problems.append(f"predict: two classes have the same name as column: {', '.join(sorted(names))}")
+    return [*found, *(OutputColumn(name, pa.float64(), kind, i) for i, name in enumerate(names))]
+
+
+def _class_name(value: str | int | float | bool) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _numbered(kind: str, facts: ModelFacts) -> list[OutputColumn]:
+    types = [ARROW_NAMES[name] for found, name in facts.outputs if found == "prediction"]
+    if len(types) == 1:
+        return [OutputColumn(kind, types[0], kind)]
+    return [OutputColumn(f"{kind}_{i}", kind=kind, type=t, index=i) for i, t in enumerate(types)]

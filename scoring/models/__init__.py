@@ -1,0 +1,1 @@
+"""From a model URI to a loaded, verified predictor."""

@@ -1,0 +1,165 @@
+"""Models on this host, by the digest of their content. Safe with several processes: a folder appears whole."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scoring.errors import ModelDigestError, ModelLoadError
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """A verified artifact tree."""
+
+    path: Path
+    digest: str
+    """`sha256:` and 64 hexadecimal digits."""
+    is_pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCache:
+    """`<root>/<digest>/` holds artifacts, `<root>/index/` what each model version was found to be."""
+
+    root: Path
+
+    def get(self, key: str, source: Path | None, download: Callable[[Path], None], pinned: str | None) -> CachedModel:
+        """The artifacts of `key`, taken from the cache, the local folder `source`, or by `download`.
+
+        A local source that was touched since is copied again, so that a change of pinned artifacts is noticed.
+
+        Raises:
+            ModelDigestError: The artifacts are not those of the pin.
+        """
+        stamp = _stamp(source) if source is not None else ""
+        found = self._indexed(key, stamp)
+        if found is None:
+            found = self._add(source, download)
+            self._index(key, stamp, found)
+        if pinned is not None and pinned != found:
+            raise ModelDigestError(
+                "The model's artifacts are not those that were pinned; nothing was loaded.",
+                str(source or ""),
+                expected=pinned,
+                found=found,
+                next_step="find out who changed them; register a new version rather than changing an old one",
+            )
+        return CachedModel(self._folder(found), found, pinned is not None)
+
+    def note(self, digest: str, name: str) -> Path:
+        """Where a fact about a cached model is kept."""
+        return self.root / "facts" / f"{digest.removeprefix('sha256:')}-{name}.json"
+
+    def write_note(self, digest: str, name: str, text: str) -> None:
+        """Keep a fact about a cached model."""
+        _write(self.note(digest, name), text)
+
+    def _folder(self, digest: str) -> Path:
+        return self.root / digest.removeprefix("sha256:")
+
+    def _indexed(self, key: str, stamp: str) -> str | None:
+        try:
+            entry = json.loads(self._entry(key).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        if entry["stamp"] != stamp or not self._folder(entry["digest"]).is_dir():
+            return None
+        # The cache is a folder like any other: what is loaded from it is hashed first.
+        if digest_tree(self._folder(entry["digest"])) != entry["digest"]:
+            shutil.rmtree(self._folder(entry["digest"]), ignore_errors=True)
+            return None
+        return str(entry["digest"])
+
+    def _index(self, key: str, stamp: str, digest: str) -> None:
+        _write(self._entry(key), json.dumps({"key": key, "stamp": stamp, "digest": digest}))
+
+    def _entry(self, key: str) -> Path:
+        return self.root / "index" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+    def _add(self, source: Path | None, download: Callable[[Path], None]) -> str:
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=self.root, prefix=".fetch-") as spool:
+            folder = Path(spool, "model")
+            if source is not None:
+                check_tree(source)
+                shutil.copytree(source, folder)
+            else:
+                folder.mkdir()
+                download(folder)
+            digest = digest_tree(folder)
+            target = self._folder(digest)
+            if target.is_dir() and digest_tree(target) != digest:
+                shutil.rmtree(target)
+            # Another process may have put the same content there meanwhile: either copy will do.
+            with contextlib.suppress(OSError):
+                folder.rename(target)
+        return digest
+
+
+def default_cache() -> ModelCache:
+    """The cache of this user: `$NIGHTSCORE_CACHE`, else `nightscore` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return ModelCache(Path(os.environ.get("NIGHTSCORE_CACHE") or Path(base, "nightscore")).absolute())
+
+
+def digest_tree(folder: Path) -> str:
+    """sha256 over the sorted relative paths, sizes and sha256 of all files.
+
+    Raises:
+        ModelLoadError: The tree holds symbolic links or special files.
+    """
+    total = hashlib.sha256()
+    for path in check_tree(folder):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0{content}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def tree_bytes(folder: Path) -> int:
+    """Size of all files."""
+    return sum(path.stat().st_size for path in check_tree(folder))
+
+
+def check_tree(folder: Path) -> list[Path]:
+    """All files, sorted by relative path.
+
+    Raises:
+        ModelLoadError: The tree holds something that is neither folder nor file, such as a symbolic link.
+    """
+    found: list[Path] = []
+    odd: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        odd += [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        for name in names:
+            path = Path(parent, name)
+            (found if path.is_file() and not path.is_symlink() else odd).append(path)
+    if odd:
+        raise ModelLoadError(
+            "The model's artifacts hold links or special files; nothing was loaded.",
+            str(folder),
+            expected="plain files and folders",
+            problems=[str(path.relative_to(folder)) for path in odd],
+        )
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _stamp(folder: Path) -> str:
+    lines = []
+    for path in check_tree(folder):
+        stat = path.stat()
+        lines.append(f"{path.relative_to(folder).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spool = path.with_name(f".{path.name}.{os.getpid()}")
+    spool.write_text(text)
+    spool.replace(path)

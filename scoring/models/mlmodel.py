@@ -1,0 +1,107 @@
+"""Reads the MLmodel file that MLflow puts beside a model, without MLflow."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from schemas.contract import Feature
+from scoring.errors import ModelLoadError
+
+_DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
+TYPES = ("double", "float", "long", "integer", "boolean", "string", "binary", "datetime")
+
+
+@dataclass(frozen=True, slots=True)
+class MlModel:
+    """What a model version says about itself; nothing of it is executed."""
+
+    folder: Path
+    flavors: Mapping[str, Mapping[str, Any]]
+    inputs: tuple[Feature, ...]
+    """Named columns of the signature; empty where it has none or is a tensor."""
+    tensor_dtype: str | None
+    """dtype of the input where the signature is a tensor."""
+    tensor_width: int | None
+    output_types: tuple[str, ...]
+    trained_with: dict[str, str]
+
+    def file(self, name: str) -> Path:
+        """A file of the model.
+
+        Raises:
+            ModelLoadError: It is missing, or its path leads out of the model's folder.
+        """
+        path = (self.folder / name).resolve()
+        if not path.is_relative_to(self.folder.resolve()) or not path.exists():
+            raise ModelLoadError(
+                "The MLmodel file names a file that the model does not have.", str(self.folder), found=name
+            )
+        return path
+
+
+def read_mlmodel(folder: Path) -> MlModel:
+    """The MLmodel file of an artifact tree.
+
+    Raises:
+        ModelLoadError: It is missing or malformed.
+    """
+    try:
+        raw = yaml.safe_load((folder / "MLmodel").read_text())
+        signature = raw.get("signature") or {}
+        inputs = json.loads(signature.get("inputs") or "[]")
+        outputs = json.loads(signature.get("outputs") or "[]")
+        flavors = dict(raw["flavors"])
+        tensors = [item for item in inputs if item.get("type") == "tensor"]
+        columns = [] if tensors else [_feature(i, item) for i, item in enumerate(inputs)]
+        spec = tensors[0]["tensor-spec"] if len(tensors) == 1 else {}
+        shape = spec.get("shape") or []
+        return MlModel(
+            folder,
+            flavors,
+            tuple(columns),
+            spec.get("dtype"),
+            shape[1] if len(shape) == 2 and shape[1] > 0 else None,
+            tuple(_output_type(item) for item in outputs),
+            _trained_with(folder, raw, flavors),
+        )
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelLoadError(
+            "The model has no readable MLmodel file.",
+            str(folder),
+            found=f"{type(error).__name__}: {error}",
+            next_step="log it with mlflow.<flavor>.log_model and register that",
+        ) from error
+
+
+def _feature(index: int, item: Mapping[str, Any]) -> Feature:
+    kind = str(item["type"])
+    name = str(item.get("name", index))
+    return Feature.model_validate(
+        {"name": name, "type": kind if kind in TYPES else "any", "required": item.get("required", True)}
+    )
+
+
+def _output_type(item: Mapping[str, Any]) -> str:
+    if item.get("type") == "tensor":
+        return _DTYPES.get(item["tensor-spec"]["dtype"], "double")
+    return str(item["type"]) if item.get("type") in TYPES else "double"
+
+
+def _trained_with(folder: Path, raw: Mapping[str, Any], flavors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    found = {"mlflow": str(raw.get("mlflow_version", ""))}
+    python = flavors.get("python_function", {}).get("python_version")
+    if python:
+        found["python"] = str(python)
+    requirements = folder / "requirements.txt"
+    for line in requirements.read_text().splitlines() if requirements.is_file() else []:
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s;]+).*", line.strip())
+        if match:
+            found[match[1].lower().replace("_", "-")] = match[2]
+    if version := flavors.get("sklearn", {}).get("sklearn_version"):
+        found["scikit-learn"] = str(version)
+    return {name: version for name, version in sorted(found.items()) if version}

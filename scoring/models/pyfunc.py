@@ -1,0 +1,82 @@
+"""Every other MLflow flavor, through its python_function interface."""
+
+import importlib.metadata
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.contract import ModelFacts
+from scoring.errors import ModelLoadError
+from scoring.models.mlmodel import MlModel
+from scoring.models.predictor import Answer
+
+
+class PyfuncPredictor:
+    """Calls `predict` with a pandas frame, or a matrix where the signature is a tensor."""
+
+    def __init__(self, folder: Path, facts: ModelFacts) -> None:
+        self._model = _load(folder)
+        self._facts = facts
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`; the only kind is `prediction`."""
+        frame = features.to_pandas()
+        x = frame if self._facts.is_named else frame.to_numpy(dtype=self._facts.matrix_dtype)
+        found = _array(self._model.predict(x))
+        if len(found) != features.num_rows:
+            raise ValueError(f"the model gave {len(found)} predictions for {features.num_rows} rows")
+        return {"prediction": found}
+
+
+def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
+    """What the signature says; the model is loaded to see that it can be.
+
+    Raises:
+        ModelLoadError: It cannot be loaded, or has no signature.
+    """
+    if not mlmodel.inputs and mlmodel.tensor_dtype is None:
+        raise ModelLoadError(
+            "The model version has no signature.",
+            str(mlmodel.folder),
+            next_step="log it with signature=mlflow.models.infer_signature(X, predictions)",
+        )
+    _load(mlmodel.folder)
+    loader = str(mlmodel.flavors.get("python_function", {}).get("loader_module", ""))
+    return ModelFacts(
+        flavor="python_function",
+        estimator=loader,
+        features=mlmodel.inputs,
+        n_features=mlmodel.tensor_width,
+        is_named=bool(mlmodel.inputs),
+        matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
+        outputs=tuple(("prediction", kind) for kind in mlmodel.output_types or ("double",)),
+        methods=("predict",),
+        n_outputs=max(1, len(mlmodel.output_types)),
+        trained_with=mlmodel.trained_with,
+        loaded_with={name: importlib.metadata.version(name) for name in ("mlflow", "numpy", "pandas")},
+    )
+
+
+def _load(folder: Path) -> Any:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow.pyfunc
+
+    try:
+        return mlflow.pyfunc.load_model(str(folder))
+    except Exception as error:
+        raise ModelLoadError(
+            "The model cannot be loaded.",
+            str(folder),
+            found=f"{type(error).__name__}: {error}",
+            next_step="install the libraries that its requirements.txt names",
+        ) from error
+
+
+def _array(found: Any) -> npt.NDArray[Any]:
+    array = np.asarray(found.to_numpy() if hasattr(found, "to_numpy") else found)
+    return array.reshape(-1, 1) if array.ndim == 1 else array

@@ -1,0 +1,263 @@
+"""scikit-learn estimators and pipelines, loaded and called without MLflow."""
+
+import importlib
+import importlib.metadata
+import resource
+import sys
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.contract import Feature, ModelFacts
+from scoring.errors import ModelLoadError
+from scoring.models.features import FeatureBuilder
+from scoring.models.mlmodel import MlModel
+from scoring.models.predictor import Answer
+
+LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
+TIE_MARGIN = 1e-9
+"""Two probabilities closer than this may be ordered otherwise than the raw scores that the library compares."""
+
+ARGMAX_ESTIMATORS = (
+    "RandomForestClassifier",
+    "ExtraTreesClassifier",
+    "DecisionTreeClassifier",
+    "ExtraTreeClassifier",
+    "HistGradientBoostingClassifier",
+    "GradientBoostingClassifier",
+)
+"""Their `predict` is the class of the greatest probability (or raw score, of which that is monotone), so that one
+pass through the trees gives both."""
+
+MATRIX_MODULES = (
+    "sklearn.ensemble._forest",
+    "sklearn.ensemble._gb",
+    "sklearn.ensemble._hist_gradient_boosting.gradient_boosting",
+    "sklearn.tree._classes",
+    "sklearn.linear_model._",
+)
+"""Estimators that turn a frame into one floating matrix before anything else."""
+
+
+class SklearnPredictor:
+    """Calls the estimator's own methods."""
+
+    def __init__(self, estimator: Any, facts: ModelFacts) -> None:
+        self._builder = FeatureBuilder(facts)
+        self._steps, self._final = _split(estimator)
+        self._classes = None if facts.n_outputs > 1 else getattr(self._final, "classes_", None)
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`. A pipeline transforms once, whatever is asked of its last step."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            x = self._builder.build(features)
+            for step in self._steps:
+                x = step.transform(x)
+            answer: dict[str, npt.NDArray[Any]] = {}
+            if "probability" in kinds:
+                answer["probability"] = _columns(self._final.predict_proba(x))
+            if "decision" in kinds:
+                answer["decision"] = _columns(self._final.decision_function(x))
+            if "raw" in kinds:
+                answer["raw"] = _columns(_raw(self._final, x))
+            answer["prediction"] = _columns(self._predicted(x, answer.get("probability")))
+            return answer
+
+    def _predicted(self, x: Any, probability: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+        exact = type(self._final).__name__ in ARGMAX_ESTIMATORS and type(self._final).__module__.startswith(
+            "sklearn."
+        )
+        if probability is None or self._classes is None or not exact or probability.shape[1] < 2:
+            return np.asarray(self._final.predict(x))
+        found = self._classes.take(probability.argmax(axis=1), axis=0)
+        top = np.partition(probability, -2, axis=1)[:, -2:]
+        tied = np.flatnonzero(top[:, 1] - top[:, 0] < TIE_MARGIN)
+        if len(tied):
+            found[tied] = self._final.predict(x.iloc[tied] if hasattr(x, "iloc") else x[tied])
+        return np.asarray(found)
+
+
+def load_estimator(mlmodel: MlModel) -> Any:
+    """The estimator of an artifact tree that was verified.
+
+    Raises:
+        ModelLoadError: It cannot be read, or skops found types in it that are no classes of scikit-learn.
+    """
+    flavor = mlmodel.flavors["sklearn"]
+    path = mlmodel.file(str(flavor.get("pickled_model", "model.pkl")))
+    if code := flavor.get("code"):
+        sys.path.insert(0, str(mlmodel.file(str(code))))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a version that differs is a warning of the run
+            if flavor.get("serialization_format") == "skops":
+                estimator = _load_skops(path)
+            else:
+                import pickle
+
+                with path.open("rb") as file:
+                    estimator = pickle.load(file)  # noqa: S301
+    except ModelLoadError:
+        raise
+    except Exception as error:
+        trained = ", ".join(f"{name} {version}" for name, version in mlmodel.trained_with.items())
+        raise ModelLoadError(
+            "The model cannot be loaded.",
+            str(path),
+            expected=f"the libraries it was trained with: {trained}",
+            found=f"{type(error).__name__}: {error}",
+            next_step="install the versions that it was trained with, or log it again with these",
+        ) from error
+    _use_one_thread(estimator)
+    return estimator
+
+
+def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
+    """What loading the estimator once shows."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    estimator = load_estimator(mlmodel)
+    model_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    steps, final = _split(estimator)
+    names = _names(estimator, steps)
+    n_outputs = int(getattr(final, "n_outputs_", 1) or 1)
+    if n_outputs == 1 and _is_regressor(final):
+        n_outputs = _coefficient_rows(final) or len(mlmodel.output_types) or 1
+    classes = None if n_outputs > 1 else _classes(final)
+    kind = _prediction_type(mlmodel, final, classes)
+    return ModelFacts(
+        flavor="sklearn",
+        estimator=type(final).__name__ if not steps else f"Pipeline({type(final).__name__})",
+        features=_features(mlmodel, names),
+        n_features=getattr(estimator, "n_features_in_", None) or mlmodel.tensor_width,
+        is_named=names is not None,
+        takes_matrix=not steps and _takes_matrix(final),
+        matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
+        classes=classes,
+        outputs=(("prediction", kind),) * n_outputs,
+        methods=_methods(final),
+        n_outputs=n_outputs,
+        model_bytes=max(model_bytes, 0),
+        trained_with=mlmodel.trained_with,
+        loaded_with={name: importlib.metadata.version(name) for name in LIBRARIES},
+    )
+
+
+def _split(estimator: Any) -> tuple[list[Any], Any]:
+    """The transforming steps of a pipeline, nested ones unrolled, and the step that predicts."""
+    from sklearn.pipeline import Pipeline
+
+    if not isinstance(estimator, Pipeline):
+        return [], estimator
+    steps = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
+    inner, final = _split(estimator.steps[-1][1])
+    return [*steps, *inner], final
+
+
+def _load_skops(path: Any) -> Any:
+    import skops.io
+
+    untrusted = skops.io.get_untrusted_types(file=path)
+    refused = [name for name in untrusted if not _is_library_class(name)]
+    if refused:
+        raise ModelLoadError(
+            "The model holds types that are no classes of scikit-learn, numpy or scipy; nothing was loaded.",
+            str(path),
+            problems=refused,
+            next_step="log it with serialization_format='cloudpickle' and pin the version with `nightscore pin`",
+        )
+    return skops.io.load(path, trusted=untrusted)
+
+
+def _is_library_class(name: str) -> bool:
+    """A class of a numeric library is code that is installed anyway; a function of it might do anything."""
+    module, _, attribute = name.rpartition(".")
+    if module.split(".")[0] not in ("sklearn", "numpy", "scipy") or not attribute:
+        return False
+    try:
+        return isinstance(getattr(importlib.import_module(module), attribute), type)
+    except (ImportError, AttributeError):
+        return False
+
+
+def _use_one_thread(estimator: Any) -> None:
+    """The pool has one worker a core already; and a forest's sum has one order only with one thread."""
+    parameters = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+    ours = {name: 1 for name, value in parameters.items() if name.split("__")[-1] == "n_jobs" and value != 1}
+    if ours:
+        estimator.set_params(**ours)
+
+
+def _names(estimator: Any, steps: list[Any]) -> list[str] | None:
+    for candidate in (estimator, *steps[:1]):
+        found = getattr(candidate, "feature_names_in_", None)
+        if found is not None:
+            return [str(name) for name in found]
+    return None
+
+
+def _features(mlmodel: MlModel, names: list[str] | None) -> tuple[Feature, ...]:
+    if names is None:
+        return mlmodel.inputs
+    by_name = {feature.name: feature for feature in mlmodel.inputs}
+    return tuple(by_name.get(name, Feature(name=name)) for name in names)
+
+
+def _classes(final: Any) -> tuple[Any, ...] | None:
+    found = getattr(final, "classes_", None)
+    if found is None or not isinstance(found, np.ndarray):
+        return None
+    return tuple(found.tolist())
+
+
+def _is_regressor(final: Any) -> bool:
+    from sklearn.base import is_regressor
+
+    return bool(is_regressor(final))
+
+
+def _coefficient_rows(final: Any) -> int | None:
+    coefficients = getattr(final, "coef_", None)
+    if isinstance(coefficients, np.ndarray) and coefficients.ndim == 2 and coefficients.shape[0] > 1:
+        return int(coefficients.shape[0])
+    return None
+
+
+def _prediction_type(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | None) -> str:
+    """MLflow's name of the type of `predict`'s answer."""
+    if classes:
+        first = classes[0]
+        return {bool: "boolean", int: "long", float: "double"}.get(type(first), "string")
+    if _is_regressor(final):
+        return "double"
+    if getattr(final, "labels_", None) is not None or hasattr(final, "offset_"):
+        return "long"  # clusterers give labels, outlier detectors 1 and -1
+    return mlmodel.output_types[0] if mlmodel.output_types else "double"
+
+
+def _methods(final: Any) -> tuple[str, ...]:
+    found = [name for name in ("predict", "predict_proba", "decision_function") if hasattr(final, name)]
+    if hasattr(final, "decision_function") or hasattr(final, "_raw_predict"):
+        found.append("raw")
+    return tuple(found)
+
+
+def _takes_matrix(final: Any) -> bool:
+    module = type(final).__module__
+    return module.startswith(MATRIX_MODULES) and getattr(final, "_preprocessor", None) is None
+
+
+def _raw(final: Any, x: Any) -> Any:
+    """The score before the link: of gradient boosting with a link, scikit-learn keeps the method private."""
+    if hasattr(final, "decision_function"):
+        return final.decision_function(x)
+    return final._raw_predict(x)
+
+
+def _columns(found: Any) -> npt.NDArray[Any]:
+    array = np.asarray(found)
+    return array.reshape(-1, 1) if array.ndim == 1 else array

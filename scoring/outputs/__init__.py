@@ -1,0 +1,1 @@
+"""Parts, quarantine, the atomic commit, and the records of runs."""

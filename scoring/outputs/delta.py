@@ -1,0 +1,215 @@
+"""Publishes into a Delta table: one commit a partition."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from schemas.job import ScoringJob
+from scoring.errors import ConflictError, ContractError, ScoringError, StorageError, StorageUnavailableError
+from scoring.outputs.layout import predictions_store, run_id_of
+from scoring.outputs.publish import Live, Publication
+from scoring.outputs.writer import WrittenPart
+from scoring.storage import explained
+
+COMMIT_ATTEMPTS = 40
+"""Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
+RETRY_PAUSE_S = 0.05
+
+
+class DeltaPublisher:
+    """See `Publisher`."""
+
+    writes_in_place = True
+
+    def __init__(self, job: ScoringJob) -> None:
+        self._job = job
+        self._store = predictions_store(job)
+
+    def check(self) -> None:
+        """Commits are put-if-absent on every store that delta-rs opens without further options."""
+
+    def live(self, value: str | None) -> Live | None:
+        """See `Publisher`."""
+        return self.all_live().get(value)
+
+    def all_live(self) -> dict[str | None, Live]:
+        """See `Publisher`."""
+        table = self._load()
+        return {} if table is None else self._live_of(table)
+
+    def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
+        """See `Publisher`.
+
+        A commit that fails is tried again as long as the partition is still the one that was planned against:
+        delta-rs refuses concurrent commits to other partitions as well.
+        """
+        ours = {part.file.path for part in publication.parts}
+        failure: Exception | None = None
+        for attempt in range(COMMIT_ATTEMPTS):
+            table = self._load() or self._create(publication)
+            current = self._live_of(table).get(publication.value)
+            if current is not None and set(current.paths) == ours:
+                return publication.parts, table.version()  # the answer to our commit was lost, not the commit
+            if (current and set(current.paths)) != (planned and set(planned.paths)):
+                raise self._conflict(publication, planned, current)
+            self._agree_on_schema(table, publication)
+            try:
+                self._commit(table, publication)
+            except (CommitFailedError, DeltaError, OSError) as error:
+                failure = error
+                time.sleep(RETRY_PAUSE_S * min(attempt + 1, 10))
+        raise StorageUnavailableError(
+            "The table's commit did not succeed.",
+            self._store.url,
+            expected=f"one of {COMMIT_ATTEMPTS} attempts to be accepted",
+            found=str(failure).splitlines()[0],
+            next_step="check the store, then run again: readers still see the old predictions",
+        ) from failure
+
+    def clean(self, runs_to_keep: Sequence[str], older_than_s: float, *, delete: bool) -> list[str]:
+        """See `Publisher`. Superseded parts of published runs stay: the history needs them."""
+        kept = set(runs_to_keep)
+        active = {path for live in self.all_live().values() for path in live.paths}
+        found = [
+            entry.path
+            for entry in self._store.list_files()
+            if not entry.path.startswith("_delta_log/")
+            and entry.modified_s < older_than_s
+            and entry.path not in active
+            and (run := run_id_of(entry.path)) is not None
+            and run not in kept
+        ]
+        if delete:
+            self._store.delete(found)
+        return found
+
+    def _load(self) -> DeltaTable | None:
+        with _explained(self._store.url):
+            try:
+                return DeltaTable(self._store.url, storage_options=self._store.table_options())
+            except TableNotFoundError:
+                return None
+
+    def _create(self, publication: Publication) -> DeltaTable:
+        schema = _table_schema(publication)
+        with _explained(self._store.url):
+            return DeltaTable.create(
+                self._store.url,
+                schema,
+                mode="ignore",
+                partition_by=[publication.key],
+                name=self._job.name,
+                storage_options=self._store.table_options(),
+            )
+
+    def _live_of(self, table: DeltaTable) -> dict[str | None, Live]:
+        actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        key = f"partition.{self._job.input.partition_key}"
+        paths: dict[str | None, list[str]] = {}
+        for action in actions:
+            paths.setdefault(action[key], []).append(_decoded(action["path"]))
+        version = str(table.version())
+        return {value: Live(run_id_of(found[0]), tuple(sorted(found)), version) for value, found in paths.items()}
+
+    def _agree_on_schema(self, table: DeltaTable, publication: Publication) -> None:
+        """Add new columns to the table; refuse a column whose type has changed."""
+        existing = {field.name: field.type for field in table.schema().fields}
+        wanted = _table_schema(publication)
+        problems = [
+            f"{field.name}: {_named(existing[field.name])} in the table, {_named(field.type)} in this run"
+            for field in wanted.fields
+            if field.name in existing and existing[field.name] != field.type
+        ]
+        if table.metadata().partition_columns != [publication.key]:
+            problems.append(
+                f"the table is partitioned by {table.metadata().partition_columns}, not {publication.key}"
+            )
+        if problems:
+            raise ContractError(
+                "The predictions do not fit the existing table; nothing was published.",
+                self._store.url,
+                problems=problems,
+                next_step="write to another output.uri, or move the old table away",
+            )
+        new = [field for field in wanted.fields if field.name not in existing]
+        if new:
+            with _explained(self._store.url):
+                table.alter.add_columns(new)
+
+    def _commit(self, table: DeltaTable, publication: Publication) -> None:
+        value = publication.value
+        table.create_write_transaction(
+            [
+                AddAction(
+                    path=part.file.path,
+                    size=part.file.size_bytes,
+                    partition_values={publication.key: value},
+                    modification_time=int(time.time() * 1000),
+                    data_change=True,
+                    stats=part.stats,
+                )
+                for part in publication.parts
+            ],
+            mode="overwrite",
+            schema=table.schema(),
+            partition_by=[publication.key],
+            # delta-rs writes the partition without value as the empty string in a filter.
+            partition_filters=[(publication.key, "=", "" if value is None else value)],
+            commit_properties=CommitProperties(
+                custom_metadata={
+                    "nightscore.run_id": publication.run_id,
+                    "nightscore.fingerprint": publication.fingerprint,
+                    "nightscore.partition": json.dumps(value),
+                }
+            ),
+        )
+
+    def _conflict(self, publication: Publication, planned: Live | None, current: Live | None) -> ConflictError:
+        return ConflictError(
+            "Another run published this partition meanwhile; this run published nothing.",
+            f"{self._store.url}/{publication.folder}",
+            expected=f"run {planned.run_id}" if planned else "no predictions, as when this run was planned",
+            found=f"run {current.run_id}" if current else "no predictions",
+            next_step="look at that run; run again with --force only if its predictions should be replaced",
+        )
+
+
+def _table_schema(publication: Publication) -> Schema:
+    """The parts' columns, dictionaries as what they hold, and the partition column: always a string."""
+    fields = [
+        pa.field(field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+        for field in publication.schema
+    ]
+    return Schema.from_arrow(pa.schema([*fields, pa.field(publication.key, pa.string())]))
+
+
+def _named(kind: object) -> str:
+    return str(getattr(kind, "type", kind))
+
+
+def _decoded(path: str) -> str:
+    from urllib.parse import unquote
+
+    return unquote(path)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        with explained(where):
+            yield
+    except ScoringError:
+        raise
+    except DeltaError as error:
+        raise StorageError(
+            "The Delta table cannot be read or written.",
+            where,
+            found=str(error).splitlines()[0],
+            next_step="check the store's credentials and that the folder is a Delta table",
+        ) from error

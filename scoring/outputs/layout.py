@@ -1,0 +1,47 @@
+"""Where a job's outputs stand.
+
+    <output.uri>/ds=2013-07-04/<run_id>-00000-0.parquet     parts of a Delta table, or one sealed predictions.parquet
+    <output.uri>.nightscore/runs/ds=2013-07-04/<run_id>.json          manifests
+    <output.uri>.nightscore/quarantine/ds=2013-07-04/<run_id>-*.parquet
+    <output.uri>.nightscore/staging/<run_id>/                parts before they are sealed
+
+The second folder stands beside the table, since readers' `**` globs enter folders of any name.
+"""
+
+import re
+
+from schemas.job import ScoringJob
+from scoring.storage import Store
+
+RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def predictions_store(job: ScoringJob) -> Store:
+    """The Delta table, or the root of the sealed partitions."""
+    return Store(job.output.uri, job.output.storage_options)
+
+
+def state_store(job: ScoringJob) -> Store:
+    """Everything that is not predictions."""
+    return predictions_store(job).sibling(".nightscore")
+
+
+def part_path(folder: str, run_id: str, shard: int, attempt: int) -> str:
+    """A part's path; a second attempt at a shard never writes over the first."""
+    return f"{folder}/{run_id}-{shard:05d}-{attempt}.parquet"
+
+
+def staging_folder(run_id: str) -> str:
+    """Where a run keeps what no reader may see yet."""
+    return f"staging/{run_id}"
+
+
+def sealed_path(folder: str) -> str:
+    """The one object of a partition."""
+    return f"{folder}/predictions.parquet"
+
+
+def run_id_of(path: str) -> str | None:
+    """The run that wrote a file, from its path."""
+    found = RUN_ID.search(path)
+    return found[0] if found else None

@@ -1,0 +1,55 @@
+"""Writes and reads the records of runs, one JSON file each."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import ValidationError
+
+from schemas.manifest import Manifest, read_manifest
+from scoring.errors import LocationNotFoundError
+from scoring.outputs.layout import run_id_of
+from scoring.storage import Store
+
+READ_THREADS = 16
+
+
+def manifest_path(folder: str, run_id: str) -> str:
+    """Below the state folder."""
+    return f"runs/{folder}/{run_id}.json"
+
+
+def write_manifest(store: Store, folder: str, manifest: Manifest) -> Manifest:
+    """Write or replace a run's record; returns it with its location."""
+    path = manifest_path(folder, manifest.run_id)
+    located = manifest.model_copy(update={"location": store.locate_url(path)})
+    store.write_bytes(path, located.model_dump_json(indent=2).encode())
+    return located
+
+
+def find_manifest(store: Store, folder: str, run_id: str) -> Manifest | None:
+    """One run's record, or None if there is none that can be read."""
+    try:
+        return read_manifest(store.read_bytes(manifest_path(folder, run_id)))
+    except (LocationNotFoundError, ValidationError):
+        return None
+
+
+def list_manifests(store: Store, folder: str | None = None) -> tuple[list[Manifest], list[str]]:
+    """The records of a partition or of all, newest run first, and the paths of those that cannot be read."""
+    entries = store.list_files(f"runs/{folder}" if folder else "runs")
+    return read_manifests(store, [entry.path for entry in entries if run_id_of(entry.path)])
+
+
+def read_manifests(store: Store, paths: Sequence[str]) -> tuple[list[Manifest], list[str]]:
+    """The records at the paths, newest run first, and the paths of those that cannot be read."""
+
+    def attempt(path: str) -> Manifest | str:
+        try:
+            return read_manifest(store.read_bytes(path))
+        except (LocationNotFoundError, ValidationError):
+            return path
+
+    with ThreadPoolExecutor(READ_THREADS) as threads:
+        found = list(threads.map(attempt, paths))
+    manifests = sorted((m for m in found if isinstance(m, Manifest)), key=lambda m: m.run_id, reverse=True)
+    return manifests, [path for path in found if isinstance(path, str)]

@@ -1,0 +1,78 @@
+"""Makes a partition's predictions visible: the old ones or the new ones, never a mix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from schemas.job import ScoringJob
+from scoring.outputs.writer import WrittenPart
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What readers see of a partition; the next publication replaces exactly this."""
+
+    run_id: str | None
+    """None if nightscore did not write it."""
+    paths: tuple[str, ...]
+    """Files of the partition, below the output's URI."""
+    version: str
+    """Table version or ETag when it was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A finished run's parts and their place."""
+
+    run_id: str
+    fingerprint: str
+    key: str
+    value: str | None
+    folder: str
+    parts: tuple[WrittenPart, ...]
+    """At least one, though it may have no rows."""
+    schema: pa.Schema
+
+
+class Publisher(Protocol):
+    """One output format on one store."""
+
+    writes_in_place: bool
+    """Workers write parts where they stay; else they write them below the state folder, to be sealed."""
+
+    def check(self) -> None:
+        """Raise StorageError if this store cannot keep the promise of atomic publication."""
+        ...
+
+    def live(self, value: str | None) -> Live | None:
+        """What is published for a partition now."""
+        ...
+
+    def all_live(self) -> dict[str | None, Live]:
+        """What is published, by partition value."""
+        ...
+
+    def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
+        """Replace the partition in one step; returns the files that readers see now, and the table's version.
+
+        Raises:
+            ConflictError: The partition is no longer the one that was planned against.
+        """
+        ...
+
+    def clean(self, runs_to_keep: Sequence[str], older_than_s: float, *, delete: bool) -> list[str]:
+        """Files of no published run that were last touched before a time (epoch seconds)."""
+        ...
+
+
+def open_publisher(job: ScoringJob) -> Publisher:
+    """The publisher of the job's output format."""
+    if job.output.format == "delta":
+        from scoring.outputs.delta import DeltaPublisher
+
+        return DeltaPublisher(job)
+    from scoring.outputs.sealed import SealedPublisher
+
+    return SealedPublisher(job)

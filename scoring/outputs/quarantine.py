@@ -1,0 +1,77 @@
+"""Keeps rows that could not be scored: whole, with the reason and their position."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.manifest import FileRecord
+from scoring.outputs.writer import PartWriter
+from scoring.storage import Store
+
+REASON_COLUMNS = (
+    ("_source_file", pa.string()),
+    ("_source_row", pa.int64()),
+    ("_reason", pa.string()),
+    ("_column", pa.string()),
+    ("_message", pa.string()),
+    ("_model_version", pa.string()),
+    ("_run_id", pa.string()),
+)
+"""Before the row's own columns; the underscore keeps them apart."""
+
+
+def quarantine_path(folder: str, run_id: str, shard: int, attempt: int, index: int) -> str:
+    """Below the state folder."""
+    return f"quarantine/{folder}/{run_id}-{shard:05d}-{attempt}-{index}.parquet"
+
+
+def write_quarantine(
+    store: Store,
+    path: str,
+    tables: Iterable[tuple[pa.Table, npt.NDArray[np.int64]]],
+    causes: Sequence[tuple[str, str | None, str]],
+    source_file: str,
+    model_version: str,
+    run_id: str,
+) -> FileRecord | None:
+    """Write the quarantined rows of one input file; None if there were none.
+
+    Args:
+        store: The state folder.
+        path: Of the new file.
+        tables: The rows, whole, with their positions in the source file.
+        causes: (reason, column, message) of each row, in the same order.
+        source_file: Path of the input file.
+        model_version: That refused the rows.
+        run_id: Of the run.
+    """
+    writer: PartWriter | None = None
+    start = 0
+    try:
+        for rows, positions in tables:
+            why = causes[start : start + rows.num_rows]
+            start += rows.num_rows
+            n = rows.num_rows
+            values = {
+                "_source_file": [source_file] * n,
+                "_source_row": positions.tolist(),
+                "_reason": [reason for reason, _, _ in why],
+                "_column": [column for _, column, _ in why],
+                "_message": [message for _, _, message in why],
+                "_model_version": [model_version] * n,
+                "_run_id": [run_id] * n,
+            }
+            table = pa.table([pa.array(values[name], kind) for name, kind in REASON_COLUMNS], names=list(values))
+            for name, column in zip(rows.column_names, rows.columns, strict=True):
+                table = table.append_column(name, column)
+            table = table.replace_schema_metadata(None)
+            if writer is None:
+                writer = PartWriter(store, path, table.schema, keep_types=True)
+            writer.write(table)
+        return writer.close().file if writer else None
+    except BaseException as error:
+        if writer is not None:
+            writer.__exit__(type(error), error, None)
+        raise

@@ -1,0 +1,103 @@
+"""Keeps the manifest of a run while it runs."""
+
+import contextlib
+import os
+import resource
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.job import ScoringJob
+from schemas.manifest import ErrorRecord, InputsRecord, Manifest, Measures, ModelRecord, OutputRecord, Status
+from scoring.errors import ScoringError
+from scoring.outputs.layout import predictions_store, state_store
+from scoring.outputs.manifests import write_manifest
+
+
+def new_run_id(now: datetime) -> str:
+    """A UUIDv7: sorts by time.
+
+    Source: RFC 9562, section 5.7: 48 bits of Unix time in ms, version, 12 random bits, variant, 62 random bits.
+    """
+    value = int(now.timestamp() * 1000) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62
+    text = f"{value | secrets.randbits(62):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class RunRecord:
+    """The manifest so far; `save` writes it where the next reader looks."""
+
+    def __init__(self, job: ScoringJob, value: str | None, folder: str, now: datetime, engine: str) -> None:
+        self._store, self._folder = state_store(job), folder
+        self._started = time.perf_counter()
+        self._cpu = time.process_time()
+        self.manifest = Manifest(
+            run_id=new_run_id(now),
+            status="running",
+            job=job.name,
+            partition_key=job.input.partition_key,
+            partition=value,
+            started_at=now,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            engine=engine,
+            model=ModelRecord(uri=job.model, name="", version=""),
+            inputs=InputsRecord(uri=job.input.uri),
+            output=OutputRecord(uri=predictions_store(job).url, format=job.output.format),
+        )
+
+    @property
+    def run_id(self) -> str:
+        return self.manifest.run_id
+
+    def update(self, **fields: Any) -> None:
+        """Replace fields."""
+        self.manifest = self.manifest.model_copy(update=fields)
+
+    def measure(self, **fields: Any) -> None:
+        """Replace measures."""
+        self.update(measures=self.manifest.measures.model_copy(update=fields))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the wall seconds of a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = self.manifest.measures.stages_s | {name: round(time.perf_counter() - started, 4)}
+            self.measure(stages_s=spent)
+
+    def save(self, status: Status) -> None:
+        """Write the manifest with a status."""
+        self.update(status=status)
+        self.manifest = write_manifest(self._store, self._folder, self.manifest)
+
+    def end(self, status: Status, worker_cpu_s: float = 0.0) -> Manifest:
+        """Write the manifest for the last time."""
+        total = time.perf_counter() - self._started
+        measures: Measures = self.manifest.measures.model_copy(
+            update={
+                "total_s": round(total, 4),
+                "cpu_s": round(time.process_time() - self._cpu + worker_cpu_s, 4),
+                "peak_driver_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+        )
+        self.update(measures=measures, finished_at=datetime.now(UTC))
+        self.save(status)
+        return self.manifest
+
+    def fail(self, error: BaseException, worker_cpu_s: float = 0.0) -> Manifest:
+        """Record a failure; where even that cannot be written, the manifest says so itself."""
+        message = str(error) or type(error).__name__
+        retryable = isinstance(error, ScoringError) and error.retryable
+        self.update(error=ErrorRecord(type=type(error).__name__, message=message, retryable=retryable))
+        try:
+            return self.end("failed", worker_cpu_s)
+        except ScoringError as second:
+            note = f"this record could not be written: {second.what}"
+            self.update(status="failed", warnings=(*self.manifest.warnings, note), location="")
+            return self.manifest

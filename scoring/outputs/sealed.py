@@ -1,0 +1,115 @@
+"""Publishes one Parquet object a partition, for consumers that only glob."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.job import ScoringJob
+from schemas.partition import decode_folder, encode_folder
+from scoring.errors import ConflictError, LocationNotFoundError, ScoringError, StorageUnavailableError
+from scoring.outputs.layout import (
+    predictions_store,
+    sealed_path,
+    staging_folder,
+    state_store,
+)
+from scoring.outputs.publish import Live, Publication
+from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.storage import explained
+
+RUN_KEY = "nightscore.run_id"
+SEAL_BATCH_ROWS = 65_536
+
+
+class SealedPublisher:
+    """See `Publisher`. The object's own footer says which run wrote it."""
+
+    writes_in_place = False
+
+    def __init__(self, job: ScoringJob) -> None:
+        self._job = job
+        self._store = predictions_store(job)
+        self._state = state_store(job)
+
+    def check(self) -> None:
+        """See `Publisher`."""
+        self._state.check_conditional()
+
+    def live(self, value: str | None) -> Live | None:
+        """See `Publisher`."""
+        return self._live_at(sealed_path(encode_folder(self._job.input.partition_key, value)))
+
+    def all_live(self) -> dict[str | None, Live]:
+        """See `Publisher`."""
+        found: dict[str | None, Live] = {}
+        for folder in self._store.list_folders():
+            decoded = decode_folder(folder)
+            live = self._live_at(sealed_path(folder)) if decoded else None
+            if decoded and live:
+                found[decoded[1]] = live
+        return found
+
+    def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
+        """See `Publisher`. Its one part is the sealed object that `seal` wrote."""
+        path = sealed_path(publication.folder)
+        (part,) = publication.parts
+        try:
+            self._store.replace(
+                self._state.locate(part.file.path),
+                path,
+                planned.version if planned else None,
+                {"nightscore-run-id": publication.run_id},
+            )
+        except (ConflictError, StorageUnavailableError) as error:
+            current = self._live_at(path)
+            # The request may have been applied and its answer lost; a repeated one then meets its own result.
+            if current is None or current.run_id != publication.run_id:
+                if not isinstance(error, ConflictError):
+                    raise
+                raise ConflictError(
+                    "Another run published this partition meanwhile; this run published nothing.",
+                    self._store.locate_url(path),
+                    expected=f"run {planned.run_id}" if planned else "no object, as when this run was planned",
+                    found=f"run {current.run_id}" if current else "no object",
+                    next_step="look at that run; run again with --force only if its predictions should be replaced",
+                ) from error
+        self._state.delete_tree(staging_folder(publication.run_id))
+        placed = part.file.model_copy(update={"path": path})
+        return (WrittenPart(placed, part.stats),), None
+
+    def clean(self, runs_to_keep: Sequence[str], older_than_s: float, *, delete: bool) -> list[str]:
+        """See `Publisher`: what runs staged and never published."""
+        found = [entry.path for entry in self._state.list_files("staging") if entry.modified_s < older_than_s]
+        if delete:
+            self._state.delete(found)
+        return found
+
+    def _live_at(self, path: str) -> Live | None:
+        head = self._store.head(path)
+        if head is None:
+            return None
+        try:
+            with (
+                explained(self._store.locate_url(path)),
+                pq.ParquetFile(self._store.open_input(path)) as parquet,
+            ):
+                stored = parquet.metadata.metadata or {}
+        except LocationNotFoundError:
+            return None
+        except (pa.ArrowException, ScoringError):
+            stored = {}
+        run = stored.get(RUN_KEY.encode())
+        return Live(run.decode() if run else None, (path,), head[0])
+
+
+def seal(job: ScoringJob, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema) -> WrittenPart:
+    """One file with the rows of all staged parts in order, still in the staging folder. Runs in a worker."""
+    state = state_store(job)
+    path = f"{staging_folder(run_id)}/sealed.parquet"
+    with PartWriter(state, path, schema, keep_types=True, metadata={RUN_KEY: run_id}) as writer:
+        for part in sorted(parts, key=lambda part: part.file.path):
+            with pq.ParquetFile(state.open_input(part.file.path), pre_buffer=False, buffer_size=1 << 20) as parquet:
+                for batch in parquet.iter_batches(SEAL_BATCH_ROWS, use_threads=False):
+                    writer.write(pa.Table.from_batches([batch]).cast(schema))
+        return writer.close()

@@ -1,0 +1,136 @@
+"""Writes predictions as Parquet parts, hashed while they are written."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.manifest import FileRecord
+from scoring.storage import HashingFile, Store, explained
+
+ROW_GROUP_ROWS = 131_072
+"""Small batches would make tiny row groups, which readers pay for."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """A closed Parquet file."""
+
+    file: FileRecord
+    stats: str
+    """Statistics as Delta's transaction log has them (JSON)."""
+
+
+class PartWriter:
+    """One Parquet file: a context manager; without `close` nothing appears on an object store."""
+
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        schema: pa.Schema,
+        *,
+        keep_types: bool,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open the file.
+
+        Args:
+            store: Where to.
+            path: Of the new file, below the store.
+            schema: Of the batches.
+            keep_types: Store the Arrow schema, so that dictionaries come back as such; a Delta table has its own.
+            metadata: Kept in the footer.
+        """
+        self._path, self._where = path, store.locate_url(path)
+        self._file = HashingFile(store.open_output(path))
+        self._metadata: list[Any] = []
+        repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression="zstd",
+            use_dictionary=repeated or False,
+            write_page_checksum=True,
+            store_schema=keep_types,
+            metadata_collector=self._metadata,
+        )
+        if metadata:
+            self._writer.add_key_value_metadata(dict(metadata))
+        self._waiting: list[pa.Table] = []
+        self._n_waiting = 0
+        self.n_rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; they are encoded once a row group is full."""
+        self._waiting.append(table)
+        self._n_waiting += table.num_rows
+        self.n_rows += table.num_rows
+        if self._n_waiting >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> WrittenPart:
+        """Make the file whole and durable."""
+        with explained(self._where):
+            self._flush()
+            self._writer.close()
+            self._file.close()
+        record = FileRecord(
+            path=self._path, size_bytes=self._file.size_bytes, rows=self.n_rows, sha256=self._file.sha256
+        )
+        return WrittenPart(record, part_stats(self._metadata[0]))
+
+    def _flush(self) -> None:
+        if self._waiting:
+            with explained(self._where):
+                table = pa.concat_tables(self._waiting).unify_dictionaries()
+                self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            self._waiting, self._n_waiting = [], 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._file.abort()
+
+
+def part_stats(metadata: Any) -> str:
+    """numRecords, nullCount, minValues and maxValues of numeric columns, by Delta's protocol.
+
+    Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md, "Per-file Statistics".
+    """
+    nulls: dict[str, int] = {}
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
+    unknown: set[str] = set()
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        for j in range(group.num_columns):
+            column = group.column(j)
+            name, stats = column.path_in_schema, column.statistics
+            if stats is None or "." in name:
+                continue
+            if stats.has_null_count:
+                nulls[name] = nulls.get(name, 0) + stats.null_count
+            if not stats.has_min_max or not _is_plain(stats.min) or not _is_plain(stats.max):
+                if stats.null_count != group.num_rows:
+                    unknown.add(name)
+                continue
+            low[name] = min(low.get(name, stats.min), stats.min)
+            high[name] = max(high.get(name, stats.max), stats.max)
+    for name in unknown:
+        low.pop(name, None)
+        high.pop(name, None)
+    return json.dumps({"numRecords": metadata.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,198 @@
+"""What is published, what is missing, and why: the questions of the morning after."""
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from schemas.job import ScoringJob
+from schemas.manifest import ErrorRecord, Manifest
+from schemas.partition import Partition, encode_folder, show_value
+from scoring.engine.prepare import PinnedModel
+from scoring.inputs.partitions import find_partitions
+from scoring.outputs.layout import state_store
+from scoring.outputs.manifests import list_manifests, write_manifest
+from scoring.outputs.publish import Live, open_publisher
+
+State = Literal["published", "missing", "stale", "failed", "input gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One row of the matrix."""
+
+    value: str
+    state: State
+    reasons: tuple[str, ...]
+    """Why it would be scored again, or why it would not."""
+    n_files: int
+    n_bytes: int
+    """Of the whole files; a plan knows the bytes of the needed columns."""
+    run_id: str | None
+    """The run that readers see."""
+    rows: int | None
+    """Predictions that readers see."""
+    model_version: str | None
+    last_error: str | None = None
+
+
+def partition_statuses(
+    job: ScoringJob, model: PinnedModel, values: Iterable[str | None] | None = None
+) -> list[PartitionStatus]:
+    """The state of all partitions, of the input and of the output, or of the named ones, in order."""
+    wanted = None if values is None else set(values)
+    inputs = find_partitions(job, wanted)
+    live = open_publisher(job).all_live()
+    manifests, _ = list_manifests(state_store(job))
+    history: dict[str | None, list[Manifest]] = {}
+    for manifest in manifests:
+        history.setdefault(manifest.partition, []).append(manifest)
+    known = set(inputs) | set(live) if wanted is None else wanted
+    ordered = sorted(known, key=lambda value: (value is None, value or ""))
+    return [_status(job, model, v, inputs.get(v), live.get(v), history.get(v, [])) for v in ordered]
+
+
+def run_history(job: ScoringJob, value: str | None = None, *, everything: bool = True) -> list[Manifest]:
+    """The records of a job's runs, newest first; a run whose process is gone is shown as failed."""
+    folder = None if everything else encode_folder(job.input.partition_key, value)
+    manifests, _ = list_manifests(state_store(job), folder)
+    return [_with_fate(manifest) for manifest in manifests]
+
+
+def clean(job: ScoringJob, now: datetime, older_than: timedelta, *, delete: bool) -> list[str]:
+    """Files of dead runs that were last touched before `now - older_than`; removed if `delete`.
+
+    A run that is listed as running is left alone while it may live; what published runs wrote is never touched,
+    superseded or not, since the history needs it.
+    """
+    manifests, _ = list_manifests(state_store(job))
+    oldest = now - older_than
+    kept = [m.run_id for m in manifests if m.status == "published" or _may_live(m, oldest)]
+    publisher = open_publisher(job)
+    found = publisher.clean(kept, oldest.timestamp(), delete=delete)
+    shown = [f"{job.output.uri}/{path}" for path in found] if publisher.writes_in_place else found
+    live = {entry.run_id for entry in publisher.all_live().values()}
+    for manifest in manifests if delete else ():
+        if manifest.status in ("running", "prepared") and not _may_live(manifest, oldest):
+            _bury(job, manifest, is_live=manifest.run_id in live)
+    return shown
+
+
+def _status(
+    job: ScoringJob,
+    model: PinnedModel,
+    value: str | None,
+    partition: Partition | None,
+    live: Live | None,
+    history: Sequence[Manifest],
+) -> PartitionStatus:
+    standing = next((m for m in history if live is not None and m.run_id == live.run_id), None)
+    newest = _with_fate(history[0]) if history else None
+    state, reasons = _judge(job, model, partition, live, standing, newest)
+    error = newest.error.message if newest and newest.status == "failed" and newest.error else None
+    files = partition.files if partition else ()
+    return PartitionStatus(
+        show_value(value),
+        state,
+        tuple(reasons),
+        len(files),
+        sum(file.size_bytes for file in files),
+        live.run_id if live else None,
+        standing.counts.rows_scored if standing else None,
+        standing.model.version if standing else None,
+        error,
+    )
+
+
+def _judge(
+    job: ScoringJob,
+    model: PinnedModel,
+    partition: Partition | None,
+    live: Live | None,
+    standing: Manifest | None,
+    newest: Manifest | None,
+) -> tuple[State, list[str]]:
+    if partition is None:
+        return (
+            ("input gone", ["the input has no such partition any more"])
+            if live
+            else (
+                "missing",
+                ["the input has no such partition"],
+            )
+        )
+    if live is None:
+        if newest is not None and newest.status == "failed":
+            return "failed", [f"never published; the last run failed: {_first_line(newest)}"]
+        return "missing", ["never published"]
+    if standing is None:
+        return "stale", ["published by a run that left no record"]
+    if standing.fingerprint == model.fingerprint(job, partition):
+        return "published", ["the published run has the same fingerprint"]
+    reasons = _differences(job, model, partition, standing)
+    if newest is not None and newest.status == "failed":
+        return "failed", [*reasons, f"the last run failed: {_first_line(newest)}"]
+    return "stale", reasons
+
+
+def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, standing: Manifest) -> list[str]:
+    found = []
+    if standing.model.version != model.version.version or standing.model.name != model.version.name:
+        found.append(
+            f"model: {standing.model.name} version {standing.model.version} then, "
+            f"{model.version.name} version {model.version.version} now"
+        )
+    elif standing.model.digest != model.cached.digest:
+        found.append(f"model: the artifacts of version {model.version.version} changed")
+    then = {f.path: (f.size_bytes, f.version) for f in standing.inputs.files}
+    now = {f.path: (f.size_bytes, f.version) for f in partition.files}
+    for what, paths in (
+        ("new", now.keys() - then.keys()),
+        ("gone", then.keys() - now.keys()),
+        ("changed", {path for path in now.keys() & then.keys() if now[path] != then[path]}),
+    ):
+        if paths:
+            first = sorted(paths)[0]
+            found.append(f"input: {len(paths)} {what} file{'s'[: len(paths) != 1]}, first {first}")
+    return found or ["settings: the job's keys, columns, predict or format changed, or the engine did"]
+
+
+def _with_fate(manifest: Manifest) -> Manifest:
+    """A running manifest of a process of this host that is gone is one of a run that died."""
+    if manifest.status not in ("running", "prepared") or manifest.host != socket.gethostname():
+        return manifest
+    if _is_alive(manifest.pid):
+        return manifest
+    died = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
+    return manifest.model_copy(update={"status": "failed", "error": died})
+
+
+def _may_live(manifest: Manifest, oldest: datetime) -> bool:
+    if manifest.status not in ("running", "prepared"):
+        return False
+    if manifest.host == socket.gethostname():
+        return _is_alive(manifest.pid)
+    return manifest.started_at > oldest
+
+
+def _bury(job: ScoringJob, manifest: Manifest, *, is_live: bool) -> None:
+    folder = encode_folder(manifest.partition_key, manifest.partition)
+    error = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
+    fate = {"status": "published"} if is_live else {"status": "failed", "error": error}
+    write_manifest(state_store(job), folder, manifest.model_copy(update=fate | {"finished_at": datetime.now(UTC)}))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _first_line(manifest: Manifest) -> str:
+    return manifest.error.message.splitlines()[0] if manifest.error else "no error was recorded"

@@ -1,0 +1,603 @@
+"""The one door to files and buckets: list, open, write whole, replace on condition.
+
+Secrets are resolved here, in each process that needs them, and leave this module only as arguments to the
+libraries that open connections.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import posixpath
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+from scoring.errors import (
+    ConflictError,
+    CredentialsError,
+    InvalidJobError,
+    LocationNotFoundError,
+    ScoringError,
+    StorageError,
+    StorageUnavailableError,
+)
+
+S3_SCHEMES = ("s3", "s3a")
+UPLOAD_BLOCK_BYTES = 8 << 20
+"""Size of the parts of an S3 upload: held in memory once per open file; S3's least is 5 MiB."""
+
+_S3_NAMES = {
+    "key": "key",
+    "access_key_id": "key",
+    "secret": "secret",
+    "secret_access_key": "secret",
+    "token": "token",
+    "session_token": "token",
+    "endpoint_url": "endpoint_url",
+    "endpoint": "endpoint_url",
+    "region": "region",
+    "region_name": "region",
+    "default_region": "region",
+    "anon": "anon",
+    "skip_signature": "anon",
+    "profile": "profile",
+    "allow_http": "allow_http",
+    "verify": "verify",
+}
+_S3_NESTED = ("client_kwargs", "config_kwargs", "s3_additional_kwargs", "requester_pays", "use_ssl")
+_DENIED = (
+    "403",
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+)
+_ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
+_PRECONDITION = ("412", "PreconditionFailed", "ConditionalRequestConflict")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file in a listing."""
+
+    path: str
+    """Relative to the store's root."""
+    size_bytes: int
+    version: str
+    """ETag, else modification time in ns."""
+    modified_s: float
+    """Seconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place named by a URI. Pickles without secrets: options keep their `${ENV_NAME}` references.
+
+    Raises, on every method:
+        LocationNotFoundError: The bucket, folder or file does not exist.
+        CredentialsError: The store refused or found no credentials.
+        StorageUnavailableError: No connection, or the store failed; worth a retry.
+    """
+
+    uri: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.uri).scheme if "://" in self.uri else "file"
+
+    @property
+    def is_local(self) -> bool:
+        return self.scheme == "file"
+
+    @property
+    def is_s3(self) -> bool:
+        return self.scheme in S3_SCHEMES
+
+    @functools.cached_property
+    def root(self) -> str:
+        """The path that the file system knows."""
+        if self.is_local:
+            path = unquote(urlsplit(self.uri).path) if "://" in self.uri else self.uri
+            return str(Path(path).absolute())
+        return str(self.fs._strip_protocol(self.uri)).rstrip("/")
+
+    @property
+    def url(self) -> str:
+        """Absolute: what other tools open."""
+        return self.root if self.is_local else self.uri.rstrip("/")
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec file system of this process."""
+        return _filesystem(self.scheme, json.dumps(dict(self.options), sort_keys=True), os.getpid())
+
+    def sibling(self, suffix: str) -> "Store":
+        """The store whose URI is this one's with `suffix` appended to the last part."""
+        return Store(self.url.rstrip("/") + suffix, self.options)
+
+    def locate(self, path: str) -> str:
+        """The full path of `path`, as the file system knows it."""
+        return posixpath.join(self.root, path) if path else self.root
+
+    def locate_url(self, path: str) -> str:
+        """The full URL of `path`."""
+        return posixpath.join(self.url, path) if path else self.url
+
+    def list_files(self, prefix: str = "") -> list[Entry]:
+        """All files below `prefix`, sorted by path; none if it does not exist."""
+        if self.is_local:
+            return _list_local(Path(self.root), prefix)
+        with explained(self.locate_url(prefix)):
+            found = self.fs.find(self.locate(prefix), detail=True)
+        start = len(self.root) + 1
+        files = [info for info in found.values() if info["type"] == "file" and not info["name"].endswith("/")]
+        return sorted((_entry(info, start) for info in files), key=lambda entry: entry.path)
+
+    def list_folders(self, prefix: str = "") -> list[str]:
+        """Names of the folders directly below `prefix`, sorted; none if it does not exist."""
+        if self.is_local:
+            folder = Path(self.locate(prefix))
+            return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        with explained(self.locate_url(prefix)):
+            try:
+                found = self.fs.ls(self.locate(prefix), detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(posixpath.basename(i["name"].rstrip("/")) for i in found if i["type"] == "directory")
+
+    def check_reachable(self) -> None:
+        """Tell a bucket or folder that does not exist from one that is empty."""
+        if self.is_local:
+            if not Path(self.root).is_dir():
+                raise LocationNotFoundError("No such folder.", self.root, next_step="check input.uri in the job file")
+            return
+        if self.is_s3:
+            with explained(self.url):
+                self.fs.call_s3("head_bucket", Bucket=self.root.split("/", 1)[0])
+
+    def describe(self, path: str) -> Entry:
+        """Size and version of one file, asked afresh."""
+        if self.is_local:
+            with explained(self.locate(path)):
+                stat = Path(self.locate(path)).stat()
+            return Entry(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
+        with explained(self.locate_url(path)):
+            return _entry(self.fs.info(self.locate(path), refresh=True), len(self.root) + 1)
+
+    def open_input(self, path: str) -> Any:
+        """A seekable file for pyarrow: a path where the file is local, else ranged reads without read-ahead."""
+        if self.is_local:
+            return self.locate(path)
+        with explained(self.locate_url(path)):
+            return self.fs.open(self.locate(path), "rb", cache_type="none")
+
+    def open_output(self, path: str) -> BinaryIO:
+        """A new file, whole on an object store once it is closed."""
+        with explained(self.locate_url(path)):
+            if self.is_local:
+                target = Path(self.locate(path))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                return target.open("wb")
+            return self.fs.open(self.locate(path), "wb", block_size=UPLOAD_BLOCK_BYTES)  # type: ignore[no-any-return]
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole file."""
+        with explained(self.locate_url(path)):
+            if self.is_local:
+                return Path(self.locate(path)).read_bytes()
+            return bytes(self.fs.cat_file(self.locate(path)))
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Replace the whole file at once: a reader sees the old or the new one."""
+        with explained(self.locate_url(path)):
+            if self.is_local:
+                target = Path(self.locate(path))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+                try:
+                    with spool.open("wb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    spool.replace(target)
+                finally:
+                    spool.unlink(missing_ok=True)
+            else:
+                self.fs.pipe_file(self.locate(path), data)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove files; those that are gone already are no error."""
+        if self.is_local:
+            for path in paths:
+                Path(self.locate(path)).unlink(missing_ok=True)
+                self._prune(Path(self.locate(path)).parent)
+        elif paths:
+            with explained(self.url):
+                self.fs.rm([self.locate(path) for path in paths])
+
+    def _prune(self, folder: Path) -> None:
+        while folder != Path(self.root) and folder.is_dir() and not any(folder.iterdir()):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            folder = folder.parent
+
+    def delete_tree(self, prefix: str) -> None:
+        """Remove everything below `prefix`."""
+        if self.is_local:
+            shutil.rmtree(self.locate(prefix), ignore_errors=True)
+        else:
+            self.delete([entry.path for entry in self.list_files(prefix)])
+
+    # Conditional replacement, for one sealed object a partition. -------------------------------------------
+
+    def head(self, path: str) -> tuple[str, dict[str, str]] | None:
+        """(version, user metadata) of one object, or None if there is none. Local files carry no metadata."""
+        if self.is_local:
+            try:
+                return self.describe(path).version, {}
+            except LocationNotFoundError:
+                return None
+        try:
+            with explained(self.locate_url(path)):
+                found = self._call("head_object", path)
+        except LocationNotFoundError:
+            return None
+        return found["ETag"].strip('"'), dict(found.get("Metadata", {}))
+
+    def replace(self, source: str, path: str, expected: str | None, metadata: Mapping[str, str]) -> None:
+        """Put a file in the place of `path`, if that still has the version `expected` (None: is absent).
+
+        Args:
+            source: Full path of the file, as `locate` gives it, on the same file system or store; a local one
+                is moved.
+            path: What to replace, below this store.
+            expected: Version that `head` gave.
+            metadata: Kept with an object; local files have none.
+
+        Raises:
+            ConflictError: It has another version by now.
+        """
+        if self.is_local:
+            self._replace_locally(Path(source), path, expected)
+            return
+        if not self.is_s3:
+            raise _unsupported(self.scheme)
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": f'"{expected}"'}
+        bucket, _, key = source.partition("/")
+        with explained(self.locate_url(path)):
+            self._call(
+                "copy_object",
+                path,
+                CopySource={"Bucket": bucket, "Key": key},
+                MetadataDirective="REPLACE",
+                Metadata=dict(metadata),
+                **condition,
+            )
+
+    def _replace_locally(self, source: Path, path: str, expected: str | None) -> None:
+        import fcntl
+
+        target = Path(self.locate(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            # The folder itself is the lock: it is freed with the process and leaves no file behind.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            current = self.head(path)
+            if (current and current[0]) != expected:
+                raise ConflictError("The object was replaced meanwhile.", str(target))
+            source.replace(target)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def check_conditional(self) -> None:
+        """Prove that the store refuses a replacement whose condition fails.
+
+        Raises:
+            StorageError: It ignores conditions, so that two runs could publish over each other.
+        """
+        if self.is_local:
+            return
+        if not self.is_s3:
+            raise _unsupported(self.scheme)
+        probe, copy = f"probe-{uuid.uuid4().hex}", f"probe-{uuid.uuid4().hex}-copy"
+        self.write_bytes(probe, b"1")
+        self.write_bytes(copy, b"2")
+        try:
+            self.replace(self.locate(probe), copy, None, {})
+        except ConflictError:
+            return
+        finally:
+            self.delete([probe, copy])
+        raise StorageError(
+            "The store ignores conditions on copies: two runs could publish over each other.",
+            self.url,
+            expected="412 Precondition Failed",
+            found="the copy was made",
+            next_step="use output.format: delta, or a store with conditional writes",
+        )
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        bucket, _, key = self.locate(path).partition("/")
+        return dict(self.fs.call_s3(method, Bucket=bucket, Key=key, **arguments))
+
+    # Options for the table library. --------------------------------------------------------------------
+
+    def table_options(self) -> dict[str, str]:
+        """Options as object_store (delta-rs) names them, credentials included: hand them on, never keep them."""
+        resolved = resolve_env(self.options)
+        if not self.is_s3:
+            return {key: str(value) for key, value in resolved.items()}
+        names, _ = _s3_names(resolved)
+        found = {
+            "timeout": "60s",
+            "connect_timeout": "10s",
+            "conditional_put": "etag",
+            "region": names.get("region") or _botocore("region") or "us-east-1",
+        }
+        endpoint = names.get("endpoint_url") or _botocore("endpoint_url")
+        if endpoint:
+            found["endpoint_url"] = str(endpoint)
+            found["allow_http"] = str(str(endpoint).startswith("http://")).lower()
+        if names.get("anon"):
+            found["skip_signature"] = "true"
+            return found
+        for ours, theirs in (
+            ("key", "access_key_id"),
+            ("secret", "secret_access_key"),
+            ("token", "session_token"),
+        ):
+            if names.get(ours):
+                found[theirs] = str(names[ours])
+        if "access_key_id" not in found:
+            found |= _botocore_credentials(names.get("profile"))
+        return found
+
+
+class HashingFile:
+    """Counts and hashes what is written, so that a checksum costs no second reading."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._hash.update(view)
+        self.size_bytes += view.nbytes
+        self._file.write(view)
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    def flush(self) -> None:
+        pass
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Make it durable: fsync on a disk, complete the upload on an object store."""
+        if self.closed:
+            return
+        self.closed = True
+        self._file.flush()
+        with contextlib.suppress(AttributeError, OSError):
+            os.fsync(self._file.fileno())
+        self._file.close()
+
+    def abort(self) -> None:
+        """Close without completing an upload."""
+        if not self.closed:
+            self.closed = True
+            discard = getattr(self._file, "discard", None)
+            with contextlib.suppress(Exception):
+                if discard is not None:
+                    discard()
+                else:
+                    self._file.close()
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+def resolve_env(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with each `${ENV_NAME}` replaced by the variable's value.
+
+    Raises:
+        InvalidJobError: Variables are not set; all of them are named.
+    """
+    missing: set[str] = set()
+
+    def replaced(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if value is None:
+            missing.add(match[1])
+        return value or ""
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, str):
+            return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", replaced, value)
+        if isinstance(value, Mapping):
+            return {key: resolved(item) for key, item in value.items()}
+        return value
+
+    found = {key: resolved(value) for key, value in options.items()}
+    if missing:
+        raise InvalidJobError(
+            "The job's storage_options name environment variables that are not set.",
+            problems=[f"${{{name}}}" for name in sorted(missing)],
+            next_step="export them before running, or correct their names in the job file",
+        )
+    return found
+
+
+@contextlib.contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turn the libraries' errors into ours, once."""
+    try:
+        yield
+    except ScoringError:
+        raise
+    except Exception as error:
+        mapped = _mapped(error, where)
+        if mapped is None:
+            raise
+        raise mapped from error
+
+
+def _mapped(error: BaseException, where: str) -> ScoringError | None:
+    from_library = type(error).__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp", "asyncio")
+    if not isinstance(error, OSError) and not from_library:
+        return None
+    code = _code(error)
+    name = type(error).__name__
+    found = f"{name}: {str(error).splitlines()[0] if str(error) else code}"
+    if code in _PRECONDITION:
+        return ConflictError("The object was replaced meanwhile.", where)
+    if code == "NoSuchBucket" or "bucket does not exist" in str(error):
+        return LocationNotFoundError(
+            "No such bucket.", where, found=found, next_step="check the URI, or create the bucket"
+        )
+    if isinstance(error, PermissionError) or code in _DENIED or "Credentials" in name:
+        return CredentialsError(
+            "The store refused the credentials, or there are none.",
+            where,
+            expected="credentials that may list, read and write here",
+            found=found,
+            next_step="set storage_options (key, secret as ${ENV_NAME}) or the store's own environment variables",
+        )
+    if isinstance(error, FileNotFoundError) or code in _ABSENT:
+        return LocationNotFoundError("No such file or folder.", where, found=found)
+    if isinstance(error, (ConnectionError, TimeoutError)) or from_library or code:
+        return StorageUnavailableError(
+            "The store did not answer as it should.",
+            where,
+            found=found,
+            next_step="check the endpoint and the network, then run again: nothing was published",
+        )
+    return StorageError("Reading or writing failed.", where, found=found, next_step="check disk space and rights")
+
+
+def _code(error: BaseException | None) -> str:
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+        error = error.__cause__
+    return ""
+
+
+@functools.lru_cache(maxsize=32)
+def _filesystem(scheme: str, options: str, _pid: int) -> Any:
+    resolved = resolve_env(json.loads(options))
+    if scheme in S3_SCHEMES:
+        resolved = _s3fs_options(resolved)
+    try:
+        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **resolved)
+    except (ImportError, ValueError) as error:
+        raise InvalidJobError(
+            f"No file system for {scheme}:// can be opened.",
+            found=str(error).splitlines()[0],
+            next_step="install the fsspec package of that store",
+        ) from error
+
+
+def _s3_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    names: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    unknown = []
+    client = dict(options.get("client_kwargs") or {})
+    for given, value in [*client.items(), *options.items()]:
+        plain = given.lower().removeprefix("aws_")
+        if plain in _S3_NAMES:
+            names[_S3_NAMES[plain]] = value
+        elif given in _S3_NESTED:
+            rest[given] = value
+        else:
+            unknown.append(given)
+    if unknown:
+        raise InvalidJobError(
+            "The job's storage_options have names that are not known for S3.",
+            found=", ".join(sorted(unknown)),
+            expected=", ".join([*dict.fromkeys(_S3_NAMES.values()), *_S3_NESTED]),
+        )
+    return names, rest
+
+
+def _s3fs_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    names, rest = _s3_names(options)
+    client = {"region_name": names.get("region"), "verify": names.get("verify")}
+    rest["client_kwargs"] = {key: value for key, value in client.items() if value is not None}
+    timeouts = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
+    rest["config_kwargs"] = timeouts | dict(rest.get("config_kwargs") or {})
+    wanted = ("key", "secret", "token", "endpoint_url", "anon", "profile")
+    return rest | {key: names[key] for key in wanted if names.get(key) is not None}
+
+
+def _botocore(variable: str) -> str | None:
+    import botocore.session
+
+    if variable == "endpoint_url":
+        return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    found = botocore.session.Session().get_config_variable(variable)
+    return str(found) if found else None
+
+
+def _botocore_credentials(profile: str | None) -> dict[str, str]:
+    import botocore.session
+
+    credentials = botocore.session.Session(profile=profile).get_credentials()
+    if credentials is None:
+        return {}
+    frozen = credentials.get_frozen_credentials()
+    found = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key}
+    return found | ({"session_token": frozen.token} if frozen.token else {})
+
+
+def _unsupported(scheme: str) -> StorageError:
+    return StorageError(
+        f"One sealed object a partition needs conditional copies, which are not supported on {scheme}://.",
+        next_step="use output.format: delta",
+    )
+
+
+def _list_local(root: Path, prefix: str) -> list[Entry]:
+    found = []
+    for folder, _, names in os.walk(root / prefix, followlinks=True):
+        for name in names:
+            path = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                relative = path.relative_to(root).as_posix()
+                found.append(Entry(relative, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime))
+    return sorted(found, key=lambda entry: entry.path)
+
+
+def _entry(info: Mapping[str, Any], start: int) -> Entry:
+    modified = next((info[k] for k in ("LastModified", "mtime", "created", "last_modified") if info.get(k)), 0.0)
+    stamp = modified.timestamp() if hasattr(modified, "timestamp") else float(modified or 0)
+    version = next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "md5") if info.get(key)), str(modified))
+    return Entry(str(info["name"])[start:], int(info["size"]), version.strip('"'), stamp)
