@@ -113,8 +113,11 @@ class WorkerPool:
 
     def kill(self) -> None:
         """End all workers at once."""
+        self._shut(kill=True)
+
+    def _shut(self, *, kill: bool) -> None:
         if self._executor is not None:
-            self._executor.shutdown(wait=True, kill_workers=True)
+            self._executor.shutdown(wait=True, kill_workers=kill)
             self._executor, self._n_workers = None, 0
 
     def __enter__(self) -> Self:
@@ -123,7 +126,7 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kill()
+        self._shut(kill=kind is not None)
 
 
 def _first_line(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def check_contract(
             next_step="correct the input or the job file, or pin a model version that was trained on this schema",
         )
     used = {feature.name for feature in features} | set(kept_names)
-    extra = dict.fromkeys(name for schema, _ in schemas for name in schema.names if name not in used)
+    extra = dict.fromkeys(name for footer in footers for name in footer.schema.names if name not in used)
     return Contract(
         tuple(columns[f.name] for f in features if f.name in columns),
         tuple(kept[name] for name in kept_names if name in kept),
