@@ -1,5 +1,6 @@
 """Models of every kind that the tests score with, registered in one SQLite registry."""
 
+import contextlib
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -108,7 +109,12 @@ def fit_models() -> dict[str, tuple[Any, list[str], bool, Any]]:
         ),
         "logistic": (LogisticRegression().fit(x, binary), NUMBERS, True, x),
         "logistic_multi": (LogisticRegression().fit(x, three), NUMBERS, True, x),
-        "logistic_numpy": (LogisticRegression().fit(x.to_numpy(copy=True), binary == 1), NUMBERS, False, x.to_numpy()),
+        "logistic_numpy": (
+            LogisticRegression().fit(x.to_numpy(copy=True), binary == 1),
+            NUMBERS,
+            False,
+            x.to_numpy(),
+        ),
         "linear_numpy": (LinearRegression().fit(x.to_numpy(copy=True), target), NUMBERS, False, x.to_numpy()),
         "ridge_multi_output": (Ridge().fit(x, np.column_stack([target, -target])), NUMBERS, True, x),
         "pipeline_onehot": (
@@ -168,10 +174,8 @@ def register(client: Any, name: str, folder: Path) -> str:
     """Register an artifact folder as the next version of a model."""
     import mlflow.exceptions
 
-    try:
+    with contextlib.suppress(mlflow.exceptions.MlflowException):
         client.create_registered_model(name)
-    except mlflow.exceptions.MlflowException:
-        pass
     return str(client.create_model_version(name, source=str(folder)).version)
 
 

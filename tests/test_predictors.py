@@ -75,9 +75,7 @@ def test_other_outputs_on_demand(lake: Lake, models: dict[str, KnownModel], name
     if method == "predict":
         return
     column = {"decision_function": "decision", "raw": "raw"}[method]
-    own = (
-        known.estimator._raw_predict(x).ravel() if name == "hgb_poisson" else known.estimator.decision_function(x)
-    )
+    own = known.estimator._raw_predict(x).ravel() if name == "hgb_poisson" else known.estimator.decision_function(x)
     if own.ndim == 1:
         assert np.array_equal(found[column], own)
     else:
@@ -104,9 +102,10 @@ def test_types_that_hold_the_same_values_give_the_same_predictions(lake: Lake, m
 
 
 def test_probabilities_near_a_tie_are_decided_by_the_model_itself() -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     from schemas.contract import ModelFacts
     from scoring.models.sklearn import SklearnPredictor
-    from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2, size=(400, 2)).astype(float)

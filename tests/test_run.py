@@ -144,7 +144,9 @@ def test_a_linear_models_row_does_not_depend_on_its_neighbours(lake: Lake, name:
     last = frame.iloc[-64:]
     cuts = {"one": [4_032], "small": [17] * 237 + [3], "two": [1, 4_031]}
     job = lake.job(name)
-    column = "prediction" if name == "linear_numpy" else "probability_high" if name == "logistic_multi" else "probability"
+    column = (
+        "prediction" if name == "linear_numpy" else "probability_high" if name == "logistic_multi" else "probability"
+    )
     found = {}
     for day, (label, cut) in enumerate(cuts.items(), 1):
         start = 0

@@ -175,7 +175,7 @@ def _refused(plain: pa.DataType, target: pa.DataType) -> str:
 
 
 def _not_whole(column: pa.ChunkedArray) -> npt.NDArray[np.bool_] | None:
-    whole = pc.equal(pc.floor(column), column)
+    whole = pc.and_(pc.equal(pc.floor(column), column), pc.is_finite(column))
     fine = pc.or_kleene(whole, pc.is_nan(column))
     bad = pc.fill_null(pc.invert(fine), False)
     return to_mask(bad)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
@@ -11,11 +12,17 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction
 
 from schemas.job import ScoringJob
-from scoring.errors import ConflictError, ContractError, ScoringError, StorageError, StorageUnavailableError
+from scoring.errors import (
+    ConflictError,
+    ContractError,
+    CredentialsError,
+    LocationNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
 from scoring.outputs.layout import predictions_store, run_id_of
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import WrittenPart
-from scoring.storage import explained
 
 COMMIT_ATTEMPTS = 40
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
@@ -50,25 +57,31 @@ class DeltaPublisher:
         delta-rs refuses concurrent commits to other partitions as well.
         """
         ours = {part.file.path for part in publication.parts}
-        failure: Exception | None = None
+        failure: StorageError | None = None
         for attempt in range(COMMIT_ATTEMPTS):
-            table = self._load() or self._create(publication)
-            current = self._live_of(table).get(publication.value)
-            if current is not None and set(current.paths) == ours:
+            table = self._load()
+            current = None if table is None else self._live_of(table).get(publication.value)
+            if table is not None and current is not None and set(current.paths) == ours:
                 return publication.parts, table.version()  # the answer to our commit was lost, not the commit
             if (current and set(current.paths)) != (planned and set(planned.paths)):
                 raise self._conflict(publication, planned, current)
-            self._agree_on_schema(table, publication)
             try:
-                self._commit(table, publication)
+                if table is None:
+                    self._create(publication)  # and look again: another run may have been first
+                else:
+                    self._agree_on_schema(table, publication)
+                    self._commit(table, publication)
+                continue
             except (CommitFailedError, DeltaError, OSError) as error:
-                failure = error
-                time.sleep(RETRY_PAUSE_S * min(attempt + 1, 10))
+                failure = _mapped(error, self._store.url)
+                if isinstance(failure, CredentialsError):
+                    raise failure from error
+            time.sleep(RETRY_PAUSE_S * min(attempt + 1, 10))
         raise StorageUnavailableError(
             "The table's commit did not succeed.",
             self._store.url,
             expected=f"one of {COMMIT_ATTEMPTS} attempts to be accepted",
-            found=str(failure).splitlines()[0],
+            found=failure.found if failure else "",
             next_step="check the store, then run again: readers still see the old predictions",
         ) from failure
 
@@ -96,24 +109,22 @@ class DeltaPublisher:
             except TableNotFoundError:
                 return None
 
-    def _create(self, publication: Publication) -> DeltaTable:
-        schema = _table_schema(publication)
-        with _explained(self._store.url):
-            return DeltaTable.create(
-                self._store.url,
-                schema,
-                mode="ignore",
-                partition_by=[publication.key],
-                name=self._job.name,
-                storage_options=self._store.table_options(),
-            )
+    def _create(self, publication: Publication) -> None:
+        DeltaTable.create(
+            self._store.url,
+            _table_schema(publication),
+            mode="ignore",
+            partition_by=[publication.key],
+            name=self._job.name,
+            storage_options=self._store.table_options(),
+        )
 
     def _live_of(self, table: DeltaTable) -> dict[str | None, Live]:
         actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
         key = f"partition.{self._job.input.partition_key}"
         paths: dict[str | None, list[str]] = {}
         for action in actions:
-            paths.setdefault(action[key], []).append(_decoded(action["path"]))
+            paths.setdefault(action[key], []).append(unquote(action["path"]))
         version = str(table.version())
         return {value: Live(run_id_of(found[0]), tuple(sorted(found)), version) for value, found in paths.items()}
 
@@ -139,8 +150,7 @@ class DeltaPublisher:
             )
         new = [field for field in wanted.fields if field.name not in existing]
         if new:
-            with _explained(self._store.url):
-                table.alter.add_columns(new)
+            table.alter.add_columns(new)
 
     def _commit(self, table: DeltaTable, publication: Publication) -> None:
         value = publication.value
@@ -193,23 +203,37 @@ def _named(kind: object) -> str:
     return str(getattr(kind, "type", kind))
 
 
-def _decoded(path: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(path)
-
-
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
     try:
-        with explained(where):
-            yield
-    except ScoringError:
-        raise
-    except DeltaError as error:
-        raise StorageError(
-            "The Delta table cannot be read or written.",
+        yield
+    except (DeltaError, OSError) as error:
+        raise _mapped(error, where) from error
+
+
+def _mapped(error: Exception, where: str) -> StorageError:
+    """delta-rs says in words what the store answered."""
+    found = " ".join(str(error).split())[:400]
+    if any(word in found for word in ("privileges", "Unauthenticated", "credential", "Forbidden", "AccessDenied")):
+        return CredentialsError(
+            "The store refused the credentials, or there are none.",
             where,
-            found=str(error).splitlines()[0],
-            next_step="check the store's credentials and that the folder is a Delta table",
-        ) from error
+            expected="credentials that may list, read and write here",
+            found=found,
+            next_step="set output.storage_options (key, secret as ${ENV_NAME}) or the store's environment variables",
+        )
+    if "NoSuchBucket" in found or "bucket does not exist" in found:
+        return LocationNotFoundError("No such bucket.", where, found=found, next_step="check output.uri")
+    if isinstance(error, OSError):
+        return StorageUnavailableError(
+            "The store did not answer as it should.",
+            where,
+            found=found,
+            next_step="check the endpoint, the network and the disk, then run again",
+        )
+    return StorageError(
+        "The Delta table cannot be read or written.",
+        where,
+        found=found,
+        next_step="check that the folder is a Delta table and was written by nothing else",
+    )

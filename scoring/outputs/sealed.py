@@ -10,6 +10,7 @@ from schemas.partition import decode_folder, encode_folder
 from scoring.errors import ConflictError, LocationNotFoundError, ScoringError, StorageUnavailableError
 from scoring.outputs.layout import (
     predictions_store,
+    run_id_of,
     sealed_path,
     staging_folder,
     state_store,
@@ -80,7 +81,12 @@ class SealedPublisher:
 
     def clean(self, runs_to_keep: Sequence[str], older_than_s: float, *, delete: bool) -> list[str]:
         """See `Publisher`: what runs staged and never published."""
-        found = [entry.path for entry in self._state.list_files("staging") if entry.modified_s < older_than_s]
+        kept = set(runs_to_keep)
+        found = [
+            entry.path
+            for entry in self._state.list_files("staging")
+            if entry.modified_s < older_than_s and run_id_of(entry.path) not in kept
+        ]
         if delete:
             self._state.delete(found)
         return found

@@ -1,0 +1,130 @@
+"""No value passes that would change on its way to the model."""
+
+import datetime as dt
+import math
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring.inputs.casts import WANTED, Cast, cast_column, feature_cast, kept_cast
+
+NUMERIC = [
+    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    *(pa.float16(), pa.float32(), pa.float64(), pa.bool_()),
+]
+
+
+def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if pa.types.is_boolean(kind):
+        return st.booleans()
+    if pa.types.is_floating(kind):
+        return st.floats(width=kind.bit_width)
+    bits = kind.bit_width
+    signed = pa.types.is_signed_integer(kind)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return st.integers(low, high) | st.sampled_from([low, high, min(high, 2**53), min(high, 2**53 + 1)])
+
+
+@given(st.data(), st.sampled_from(NUMERIC), st.sampled_from(["double", "float", "long", "integer", "boolean"]))
+def test_a_cast_keeps_every_value_or_says_which_it_does_not(
+    data: st.DataObject, kind: pa.DataType, wanted: str
+) -> None:
+    cast = feature_cast(kind, wanted)  # type: ignore[arg-type]
+    values = data.draw(st.lists(st.none() | values_of(kind), max_size=8))
+    column = pa.chunked_array([pa.array(values, kind)])
+    if isinstance(cast, str):
+        assert "type" in cast
+        return
+    found, bad = cast_column(column, cast)
+    assert len(found) == len(values)
+    for i, (before, after) in enumerate(zip(values, found.to_pylist(), strict=True)):
+        if bad is not None and bad[i]:
+            continue
+        if before is None:
+            assert after is None
+        elif isinstance(before, float) and math.isnan(before):
+            assert math.isnan(after)
+        else:
+            assert after == before
+
+
+@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1))
+def test_exactly_the_integers_beyond_2_to_53_are_bad_for_float64(values: list[int | None]) -> None:
+    cast = feature_cast(pa.int64(), "double")
+    assert isinstance(cast, Cast)
+    _, bad = cast_column(pa.chunked_array([pa.array(values, pa.int64())]), cast)
+    found = [False] * len(values) if bad is None else bad.tolist()
+    assert found == [value is not None and abs(value) > 2**53 for value in values]
+
+
+@given(st.lists(st.none() | st.floats()))
+def test_floats_for_integers_must_be_whole(values: list[float | None]) -> None:
+    cast = feature_cast(pa.float64(), "long")
+    assert isinstance(cast, Cast)
+    _, bad = cast_column(pa.chunked_array([pa.array(values, pa.float64())]), cast)
+    found = [False] * len(values) if bad is None else bad.tolist()
+    assert found == [v is not None and not math.isnan(v) and (math.isinf(v) or v != math.floor(v)) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "part"),
+    [
+        (pa.string(), "double", "strings are not read as numbers"),
+        (pa.dictionary(pa.int32(), pa.string()), "double", "strings are not read as numbers"),
+        (pa.decimal128(9, 2), "double", "decimals do not become double"),
+        (pa.timestamp("us"), "long", "a time is no int64"),
+        (pa.date32(), "double", "a time is no double"),
+        (pa.float64(), "float", "a cast would round"),
+        (pa.float64(), "string", "the model wants string"),
+        (pa.int64(), "string", "the model wants string"),
+        (pa.int64(), "boolean", "the model wants boolean"),
+        (pa.list_(pa.float64()), "double", "the model wants double"),
+        (pa.timestamp("us", "UTC"), "datetime", "has the time zone UTC"),
+        (pa.list_(pa.float64()), "any", "cannot use as it is"),
+        (pa.decimal128(9, 2), "any", "cannot use as it is"),
+    ],
+)
+def test_casts_that_change_the_meaning_are_refused(found: pa.DataType, wanted: str, part: str) -> None:
+    cast = feature_cast(found, wanted)  # type: ignore[arg-type]
+    assert isinstance(cast, str)
+    assert part in cast
+
+
+@pytest.mark.parametrize("wanted", sorted(WANTED))
+def test_a_type_casts_to_itself_and_from_null(wanted: str) -> None:
+    target = WANTED[wanted]  # type: ignore[index]
+    assert feature_cast(target, wanted) == Cast(target)  # type: ignore[arg-type]
+    assert feature_cast(pa.null(), wanted) == Cast(target)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("encoded", [pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string_view()])
+def test_encodings_of_strings_are_strings(encoded: pa.DataType) -> None:
+    cast = feature_cast(encoded, "string")
+    assert cast == Cast(pa.string())
+    column = pa.chunked_array([pa.array(["a", None, "b"]).cast(encoded)])
+    found, bad = cast_column(column, cast)
+    assert (found.to_pylist(), bad) == (["a", None, "b"], None)
+
+
+def test_days_become_moments() -> None:
+    cast = feature_cast(pa.date32(), "datetime")
+    assert isinstance(cast, Cast)
+    found, bad = cast_column(pa.chunked_array([pa.array([dt.date(2024, 2, 29)])]), cast)
+    assert bad is None
+    assert found.cast(pa.timestamp("s")).to_pylist() == [dt.datetime(2024, 2, 29)]
+
+
+def test_nanoseconds_that_a_delta_table_cannot_hold_are_bad() -> None:
+    cast = kept_cast(pa.timestamp("ns"), "delta")
+    assert isinstance(cast, Cast)
+    _, bad = cast_column(pa.chunked_array([pa.array([1_000, 1_001], pa.timestamp("ns"))]), cast)
+    assert bad is not None
+    assert bad.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.duration("s"), pa.time64("us"), pa.null()])
+def test_what_a_delta_table_cannot_hold_is_refused(kind: pa.DataType) -> None:
+    assert isinstance(kept_cast(kind, "delta"), str)

@@ -1,0 +1,111 @@
+"""Partitions are found whatever their names are."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.partition import decode_folder, encode_folder
+from scoring.errors import InputChangedError, InvalidJobError
+from scoring.inputs.partitions import (
+    check_unchanged,
+    find_partition,
+    find_partitions,
+    fingerprint,
+    is_hidden,
+    list_partitions,
+    parse_value,
+)
+from tests.conftest import Lake
+from tests.models import make_frame
+
+DAY = "2024-02-29"
+
+
+@given(st.none() | st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1))
+def test_folder_names_round_trip(value: str | None) -> None:
+    folder = encode_folder("d s", value)
+    assert "/" not in folder
+    assert decode_folder(folder) == ("d s", value)
+
+
+@pytest.mark.parametrize("text", ["", "a\x00b", ".", "..", "x" * 201, "é" * 40])
+def test_values_that_no_store_could_hold_are_refused(text: str) -> None:
+    with pytest.raises(InvalidJobError, match="no partition value"):
+        parse_value(text)
+
+
+def test_hives_default_partition_is_null() -> None:
+    assert parse_value("__HIVE_DEFAULT_PARTITION__") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("_temporary", True), (".x", True), ("_x=1", False), ("x=1", False), ("part-0", False)]
+)
+def test_hidden_names(name: str, expected: bool) -> None:
+    assert is_hidden(name) is expected
+
+
+def test_a_value_encoded_in_two_ways_is_one_partition(lake: Lake) -> None:
+    lake.write("a b", make_frame(3))
+    lake.write("a%20b", make_frame(4))
+    partition, _ = find_partition(lake.job(), "a b")
+    assert [file.path for file in partition.files] == ["ds=a b/part-0.parquet", "ds=a%20b/part-0.parquet"]
+    assert list(list_partitions(lake.job())) == ["a b"]
+
+
+def test_other_keys_and_files_beside_the_partitions_are_no_partitions(lake: Lake) -> None:
+    lake.write(DAY, make_frame(3))
+    lake.features.write_bytes("region=eu/x.parquet", b"x")
+    lake.features.write_bytes("readme.txt", b"x")
+    assert list(find_partitions(lake.job())) == [DAY]
+
+
+def test_the_fingerprint_knows_what_decides_the_predictions(any_lake: Lake) -> None:
+    any_lake.write(DAY, make_frame(3))
+    job = any_lake.job()
+    partition, _ = find_partition(job, DAY)
+    base = fingerprint(job, partition, "m", "1", "d")
+    assert fingerprint(job, find_partition(job, DAY)[0], "m", "1", "d") == base
+    others = {
+        fingerprint(job, partition, "m", "2", "d"),
+        fingerprint(job, partition, "m", "1", "e"),
+        fingerprint(any_lake.job(pass_through=["a"]), partition, "m", "1", "d"),
+        fingerprint(any_lake.job(predict="predict"), partition, "m", "1", "d"),
+    }
+    assert len(others) == 4
+    assert base not in others
+    assert (
+        fingerprint(any_lake.job(name="other", limits={"max_quarantined_rows": 9}), partition, "m", "1", "d") == base
+    )
+    any_lake.write(DAY, make_frame(4))
+    assert fingerprint(job, find_partition(job, DAY)[0], "m", "1", "d") != base
+
+
+def test_a_change_of_the_input_is_named(any_lake: Lake) -> None:
+    for name in ("a", "b"):
+        any_lake.write(DAY, make_frame(3), name)
+    job = any_lake.job()
+    planned, _ = find_partition(job, DAY)
+    check_unchanged(job, planned)
+    any_lake.write(DAY, make_frame(4), "a")
+    any_lake.write(DAY, make_frame(4), "c")
+    any_lake.features.delete([f"ds={DAY}/b.parquet"])
+    with pytest.raises(InputChangedError) as caught:
+        check_unchanged(job, planned)
+    text = str(caught.value)
+    assert f"{DAY}/a.parquet: changed" in text
+    assert f"{DAY}/b.parquet: is gone" in text
+    assert f"{DAY}/c.parquet: is new" in text
+
+
+def test_a_rewrite_of_the_same_size_is_a_change(lake: Lake) -> None:
+    lake.write(DAY, make_frame(3))
+    job = lake.job()
+    planned, _ = find_partition(job, DAY)
+    path = Path(lake.features.locate(planned.files[0].path))
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(InputChangedError):
+        check_unchanged(job, planned)

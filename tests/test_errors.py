@@ -1,0 +1,240 @@
+"""Bad input ends in a message that says what, where, expected, found and what to do next."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import scoring.errors
+from scoring.errors import InvalidJobError, ScoringError
+from scoring.inputs.jobfile import load_job, parse_job
+from tests.conftest import BUCKET, Lake
+from tests.models import NUMBERS, make_frame
+
+DAY = "2024-02-29"
+
+
+def fail(lake: Lake, job: Any, kind: str, partition: str | None = DAY) -> str:
+    """The message of a run that must fail so, leaving nothing published and its record."""
+    manifest = lake.run(job, partition)
+    assert manifest.status == "failed"
+    assert manifest.error
+    assert manifest.error.type == kind, manifest.error.message
+    assert "next:" in manifest.error.message
+    return manifest.error.message
+
+
+def test_no_such_model_version_or_alias(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, make_frame(5))
+    message = fail(lake, lake.job("nobody"), "ModelNotFoundError")
+    assert "no registered model nobody" in message
+    message = fail(lake, lake.job("models:/hgb_binary/99"), "ModelNotFoundError")
+    assert "no version 99" in message
+    assert "versions 1; aliases champion (1)" in message
+    message = fail(lake, lake.job("models:/hgb_binary@nightly"), "ModelNotFoundError")
+    assert "no alias nightly" in message
+    message = fail(lake, lake.job(registry=f"sqlite:///{tmp_path}/none.db"), "ModelNotFoundError")
+    assert "no model registry" in message
+    assert not (tmp_path / "none.db").exists()
+    message = fail(lake, lake.job(registry="http://127.0.0.1:9"), "StorageUnavailableError")
+    assert "registry did not answer" in message
+
+
+def test_no_such_partition(any_lake: Lake) -> None:
+    any_lake.write("2024-03-01", make_frame(5))
+    any_lake.write("2024-03-02", make_frame(5))
+    message = fail(any_lake, any_lake.job(), "PartitionNotFoundError")
+    assert "There is no partition 2024-02-29" in message
+    assert "2 partitions, 2024-03-01 to 2024-03-02" in message
+
+
+def test_no_such_input_folder(lake: Lake) -> None:
+    assert "No such folder" in fail(lake, lake.job(), "LocationNotFoundError")
+
+
+@pytest.mark.s3
+def test_no_such_bucket(s3_lake: Lake) -> None:
+    job = s3_lake.job(input={"uri": "s3://nowhere/features", "storage_options": s3_lake.options})
+    assert "No such bucket" in fail(s3_lake, job, "LocationNotFoundError")
+
+
+@pytest.mark.s3
+def test_wrong_credentials(s3_lake: Lake) -> None:
+    s3_lake.write(DAY, make_frame(5))
+    wrong = s3_lake.options | {"secret": "hunter2hunter2"}
+    for change in (
+        {"input": {"uri": s3_lake.features.uri, "storage_options": wrong}},
+        {"output": {"uri": f"{s3_lake.root}/predictions", "storage_options": wrong}},
+        {"output": {"uri": f"{s3_lake.root}/predictions", "format": "parquet", "storage_options": wrong}},
+    ):
+        message = fail(s3_lake, s3_lake.job(**change), "CredentialsError")
+        assert "hunter2" not in message
+
+
+@pytest.mark.s3
+def test_no_answer_from_the_store(s3_lake: Lake) -> None:
+    nowhere = s3_lake.options | {"endpoint_url": "http://127.0.0.1:9"}
+    job = s3_lake.job(input={"uri": f"s3://{BUCKET}/x", "storage_options": nowhere})
+    fail(s3_lake, job, "StorageUnavailableError")
+
+
+def test_unset_environment_variables_are_all_named(lake: Lake) -> None:
+    options = {"key": "${NIGHTSCORE_TEST_KEY}", "secret": "${NIGHTSCORE_TEST_SECRET}"}
+    job = lake.job(input={"uri": "s3://lake/x", "storage_options": options})
+    manifest = lake.run(job)
+    assert manifest.error
+    assert "${NIGHTSCORE_TEST_KEY}" in manifest.error.message
+    assert "${NIGHTSCORE_TEST_SECRET}" in manifest.error.message
+
+
+def test_all_contract_problems_at_once(lake: Lake) -> None:
+    frame = make_frame(5).rename(columns={"a": "aa"})
+    frame["b"] = "1.5"
+    frame["c"] = pa.array([None] * 5, pa.decimal128(5, 2))
+    table = pa.Table.from_pandas(frame.drop(columns="c"), preserve_index=False)
+    table = table.append_column("c", pa.array([1] * 5, pa.decimal128(5, 2)))
+    table = table.set_column(table.column_names.index("d"), "d", pa.array([0] * 5, pa.timestamp("us")))
+    lake.write(DAY, table)
+    message = fail(lake, lake.job(keys=["idd"], pass_through=["count"]), "ContractError")
+    assert "5 problems; no row was read" in message
+    assert "a: is missing (double); the file has aa" in message
+    assert "b: has the type string, and strings are not read as numbers" in message
+    assert "c: has the type decimal128(5, 2), and decimals do not become double without loss" in message
+    assert "d: has the type timestamp[us], and a time is no double" in message
+    assert "idd: is missing (a key); the file has id" in message
+
+
+def test_a_problem_of_one_file_names_it(lake: Lake) -> None:
+    lake.write(DAY, make_frame(5), "a")
+    lake.write(DAY, make_frame(5).drop(columns="e"), "b")
+    message = fail(lake, lake.job(), "ContractError")
+    assert f"e: is missing (double) (1 of 2 files, first ds={DAY}/b.parquet)" in message
+
+
+def test_an_unnamed_model_needs_as_many_columns_as_it_was_trained_on(lake: Lake) -> None:
+    lake.write(DAY, make_frame(5))
+    message = fail(lake, lake.job("forest_numpy", features=["a", "b"]), "ContractError")
+    assert "trained on 5 columns without names, the job leaves 2: a, b" in message
+
+
+def test_corrupt_footer_and_truncated_file_are_both_named(any_lake: Lake) -> None:
+    for name in ("a", "b", "c"):
+        any_lake.write(DAY, make_frame(500), name)
+    whole = any_lake.features.read_bytes(f"ds={DAY}/a.parquet")
+    any_lake.features.write_bytes(f"ds={DAY}/a.parquet", whole[: len(whole) // 2])
+    any_lake.features.write_bytes(f"ds={DAY}/b.parquet", whole[:-20] + b"x" * 20)
+    any_lake.features.write_bytes(f"ds={DAY}/d.parquet", b"")
+    message = fail(any_lake, any_lake.job(), "CorruptFileError")
+    assert "3 of 4 files cannot be read as Parquet" in message
+    for name in ("a", "b", "d"):
+        assert f"ds={DAY}/{name}.parquet" in message
+    assert f"ds={DAY}/c.parquet" not in message
+
+
+def test_corrupt_pages_are_caught_by_their_checksums(any_lake: Lake) -> None:
+    any_lake.write(DAY, make_frame(5_000), "a", write_page_checksum=True, compression="none")
+    whole = bytearray(any_lake.features.read_bytes(f"ds={DAY}/a.parquet"))
+    whole[len(whole) // 3] ^= 0xFF
+    any_lake.features.write_bytes(f"ds={DAY}/a.parquet", bytes(whole))
+    message = fail(any_lake, any_lake.job(), "CorruptFileError")
+    assert f"ds={DAY}/a.parquet, at row 0" in message
+    assert "nothing was published" in message
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"modle": "models:/a/1"}, "modle: unknown key; did you mean model?"),
+        (
+            {"input": {"uri": "x", "partition_kee": "ds"}},
+            "input.partition_kee: unknown key; did you mean partition_key?",
+        ),
+        ({"model": "models:/a/latest"}, "model: expected models:/<name>/<version> or models:/<name>@<alias>"),
+        ({"name": "a b"}, "name: "),
+        ({"input": {"uri": "s3://key:secret@bucket/x"}}, "input.uri: carries credentials"),
+        ({"keys": ["id", "id"]}, "keys and pass_through name a column twice: id"),
+        ({"keys": ["prediction"]}, "keys and pass_through use names of the output's own columns: prediction"),
+        ({"output": {"uri": "s3://bucket"}}, "output.uri: needs a path below the bucket"),
+        ({"output": {"uri": "x", "format": "csv"}}, "output.format: Input should be 'delta' or 'parquet'"),
+        ({"workers": {"count": 0}}, "workers.count: "),
+        ({"limits": {"max_quarantined_share": 2}}, "limits.max_quarantined_share: "),
+    ],
+)
+def test_job_problems_are_named_with_the_nearest_known_key(raw: dict[str, Any], expected: str) -> None:
+    whole = {"name": "a", "model": "models:/a/1", "input": {"uri": "x"}, "output": {"uri": "y"}}
+    with pytest.raises(InvalidJobError) as caught:
+        parse_job(whole | raw)
+    assert expected in str(caught.value)
+
+
+def test_all_job_problems_at_once() -> None:
+    with pytest.raises(InvalidJobError) as caught:
+        parse_job({"nam": "a", "input": {}, "output": {"uri": "y", "formt": "delta"}})
+    text = str(caught.value)
+    for part in (
+        "name: is missing",
+        "model: is missing",
+        "input.uri: is missing",
+        "nam: unknown key",
+        "output.formt",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: a\nname: b\n", "the key name is given twice"),
+        ("a: [", "no valid YAML"),
+        ("- a", "does not describe a job"),
+        ("", "an empty file"),
+        ("name: %x", "no valid YAML"),
+    ],
+)
+def test_a_job_file_that_is_none(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(InvalidJobError) as caught:
+        load_job(str(tmp_path / "job.yaml"))
+    assert expected in str(caught.value)
+    assert "job.yaml" in str(caught.value)
+
+
+def test_errors_survive_pickling() -> None:
+    for name in dir(scoring.errors):
+        kind = getattr(scoring.errors, name)
+        if isinstance(kind, type) and issubclass(kind, ScoringError):
+            error = kind("what", "where", "expected", "found", "next", ["one", "two"])
+            again = pickle.loads(pickle.dumps(error))
+            assert type(again) is kind
+            assert str(again) == str(error)
+            assert "two" in str(again)
+
+
+def test_secrets_appear_nowhere(lake: Lake) -> None:
+    os.environ["NIGHTSCORE_TEST_CANARY"] = "canary-in-a-coal-mine"
+    job = lake.job(output={"uri": f"{lake.root}/p", "storage_options": {"some_token": "${NIGHTSCORE_TEST_CANARY}"}})
+    lake.write(DAY, make_frame(5))
+    manifest = lake.run(job)
+    assert manifest.error is None
+    assert "canary" not in repr(job) + manifest.model_dump_json()
+    for path in Path(lake.root).rglob("*"):
+        assert not path.is_file() or b"canary" not in path.read_bytes()
+
+
+def test_a_command_shows_no_stack_trace(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scoring.cli", "run", str(tmp_path / "none.yaml"), DAY, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "The job file cannot be read" in done.stderr
+    assert '"type": "InvalidJobError"' in done.stdout
+    assert NUMBERS
