@@ -34,7 +34,7 @@ from scoring.inputs.jobfile import load_job
 from scoring.inputs.partitions import find_partition, parse_value
 from scoring.models.cache import ModelCache, default_cache
 from scoring.models.registry import pin as pin_version
-from scoring.run import run
+from scoring.run import RunInterrupted, run
 from scoring.status import PartitionStatus, clean, partition_statuses, run_history
 
 app = typer.Typer(
@@ -148,16 +148,19 @@ def run_command(
     """Score one partition and publish it; prints the manifest with --json."""
     _log_to(verbose or not err.is_terminal)
     spec, value = load_job(job), parse_value(partition)
-    with WorkerPool() as pool, _progress(quiet=as_json or verbose) as listener:
-        manifest = run(
-            spec,
-            value,
-            pool=pool,
-            cache=_cache(cache_dir),
-            now=datetime.now(UTC),
-            force=force,
-            listeners=[listener],
-        )
+    try:
+        with WorkerPool() as pool, _progress(quiet=as_json or verbose) as listener:
+            manifest = run(
+                spec,
+                value,
+                pool=pool,
+                cache=_cache(cache_dir),
+                now=datetime.now(UTC),
+                force=force,
+                listeners=[listener],
+            )
+    except RunInterrupted as stopped:
+        manifest = stopped.manifest
     if as_json:
         sys.stdout.write(manifest.model_dump_json(indent=2) + "\n")
     else:

@@ -39,6 +39,14 @@ from scoring.outputs.writer import PartWriter, WrittenPart
 ENGINE = importlib.metadata.version("nightscore")
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """A run was stopped from outside."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self.manifest = manifest
+
+
 def run(
     job: ScoringJob,
     value: str | None,
@@ -66,7 +74,7 @@ def run(
         The manifest: `published`, `unchanged` (that of the run that stands), or `failed` with the error.
 
     Raises:
-        KeyboardInterrupt: Recorded as failed; nothing was published.
+        RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
     folder = encode_folder(job.input.partition_key, value)
     record = RunRecord(job, value, folder, now, ENGINE)
@@ -75,12 +83,13 @@ def run(
         manifest = attempt.score(force=force, model=model)
     except ScoringError as error:
         manifest = attempt.fail(error)
+    except KeyboardInterrupt as error:
+        pool.kill()
+        interrupted = InterruptedRunError("The run was interrupted; nothing was published.", folder)
+        raise RunInterrupted(attempt.fail(interrupted)) from error
     except BaseException as error:
         pool.kill()
-        stopped = isinstance(error, KeyboardInterrupt)
-        attempt.fail(
-            InterruptedRunError("The run was interrupted; nothing was published.", folder) if stopped else error
-        )
+        attempt.fail(error)
         raise
     attempt.tell_end(manifest)
     return manifest

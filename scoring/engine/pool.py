@@ -1,6 +1,8 @@
 """Worker processes that stay warm between partitions, and survive the loss of one."""
 
+import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
@@ -85,9 +87,9 @@ class WorkerPool:
                         yield future.result()
                     except BrokenProcessPool:
                         lost.append(futures[future])
-        finally:
-            for future in futures:
-                future.cancel()
+        except BaseException:
+            self.kill()  # what is still queued is nobody's work any more
+            raise
 
     def _again(self, task: ShardTask, on_lost: Callable[[ShardTask], None]) -> ShardTask:
         if task.attempt + 1 >= MAX_ATTEMPTS:
@@ -116,9 +118,16 @@ class WorkerPool:
         self._shut(kill=True)
 
     def _shut(self, *, kill: bool) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, kill_workers=kill)
-            self._executor, self._n_workers = None, 0
+        if self._executor is None:
+            return
+        executor, self._executor, self._n_workers = self._executor, None, 0
+        if kill:
+            # loky's own kill_workers ends in a KeyError of its manager thread while shards are queued (3.6.0):
+            # a pool that is broken from outside is cleared up without one.
+            for process in list(executor._processes.values()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        executor.shutdown(wait=True)
 
     def __enter__(self) -> Self:
         return self
