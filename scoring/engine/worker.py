@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import resource
 import signal
 import threading
 import time
@@ -27,6 +26,7 @@ from scoring.models.predictor import Answer, Predictor, inspect_model, load_pred
 from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
 from scoring.outputs.quarantine import quarantine_path, write_quarantine
 from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.process import peak_resident_bytes
 from scoring.storage import Store
 
 PAD_ROWS = 64
@@ -127,7 +127,7 @@ def score_shard(task: ShardTask) -> ShardResult:
         time.process_time() - cpu,
         clock.seconds,
         os.getpid(),
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_resident_bytes(),
     )
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.metadata
-import resource
 import sys
 import warnings
 from collections.abc import Collection
@@ -17,6 +16,7 @@ from scoring.errors import ModelLoadError
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
+from scoring.process import peak_resident_bytes
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
 TIE_MARGIN = 1e-9
@@ -119,9 +119,9 @@ def load_estimator(mlmodel: MlModel) -> Any:
 
 def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
     """What loading the estimator once shows."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_bytes()
     estimator = load_estimator(mlmodel)
-    model_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    model_bytes = peak_resident_bytes() - before
     steps, final = _split(estimator)
     names = _names(estimator, steps)
     n_outputs = int(getattr(final, "n_outputs_", 1) or 1)

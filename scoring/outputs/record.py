@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import secrets
 import socket
 import time
@@ -15,6 +14,7 @@ from schemas.manifest import ErrorRecord, InputsRecord, Manifest, Measures, Mode
 from scoring.errors import ScoringError
 from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.manifests import write_manifest
+from scoring.process import peak_resident_bytes
 
 
 def new_run_id(now: datetime) -> str:
@@ -83,7 +83,7 @@ class RunRecord:
             update={
                 "total_s": round(total, 4),
                 "cpu_s": round(time.process_time() - self._cpu + worker_cpu_s, 4),
-                "peak_driver_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "peak_driver_bytes": peak_resident_bytes(),
             }
         )
         self.update(measures=measures, finished_at=datetime.now(UTC))

@@ -92,7 +92,7 @@ def test_killed_at_random_moments_then_run_again(
     path = job_file(any_lake, job, tmp_path)
     began = time.monotonic()
     undisturbed = start(any_lake, path)
-    out, err = undisturbed.communicate(timeout=120)
+    _, err = undisturbed.communicate(timeout=120)
     assert undisturbed.returncode == 0, err
     took = time.monotonic() - began
     current = check_invariants(any_lake, job, expected, "")
@@ -112,7 +112,7 @@ def test_killed_at_random_moments_then_run_again(
         assert newest.status in ("failed", "published")
 
     final = start(any_lake, path, "--force")
-    out, err = final.communicate(timeout=120)
+    _, err = final.communicate(timeout=120)
     assert final.returncode == 0, err
     current = check_invariants(any_lake, job, expected, current)
 
@@ -141,7 +141,7 @@ def test_a_killed_worker_costs_its_shard_only(lake: Lake, models: dict[str, Know
         if parts and workers:
             workers[0].kill()
             killed = True
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     assert killed
     assert process.returncode == 0, err
     assert "lost with its worker, attempt 1" in err
