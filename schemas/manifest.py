@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from schemas.record import Record
 
@@ -14,7 +14,13 @@ Status = Literal["running", "prepared", "published", "unchanged", "held", "faile
 """`prepared`: all is written and reconciled, the commit is under way. `unchanged` is an answer, never stored."""
 
 
-class ModelRecord(Record):
+class Stored(Record):
+    """A part of the manifest: a field that a later version of nightscore added is skipped, not an error."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class ModelRecord(Stored):
     """The exact model."""
 
     uri: str
@@ -30,7 +36,7 @@ class ModelRecord(Record):
     trained_with: dict[str, str] = {}
 
 
-class InputRecord(Record):
+class InputRecord(Stored):
     """One input file as it was planned against."""
 
     path: str
@@ -38,7 +44,7 @@ class InputRecord(Record):
     version: str
 
 
-class InputsRecord(Record):
+class InputsRecord(Stored):
     """What was read."""
 
     uri: str
@@ -46,7 +52,7 @@ class InputsRecord(Record):
     extra_columns: tuple[str, ...] = ()
 
 
-class FileRecord(Record):
+class FileRecord(Stored):
     """One file that the run wrote."""
 
     path: str
@@ -56,7 +62,7 @@ class FileRecord(Record):
     sha256: str
 
 
-class Counts(Record):
+class Counts(Stored):
     """Rows; published only if rows_in = rows_scored + rows_quarantined."""
 
     rows_in: int = 0
@@ -64,7 +70,7 @@ class Counts(Record):
     rows_quarantined: int = 0
 
 
-class QuarantineExample(Record):
+class QuarantineExample(Stored):
     """Where one of the first quarantined rows stands."""
 
     source_file: str
@@ -75,7 +81,7 @@ class QuarantineExample(Record):
     message: str
 
 
-class QuarantineRecord(Record):
+class QuarantineRecord(Stored):
     """Rows that could not be scored."""
 
     by_reason: dict[str, int] = {}
@@ -85,7 +91,7 @@ class QuarantineRecord(Record):
     files: tuple[FileRecord, ...] = ()
 
 
-class OutputRecord(Record):
+class OutputRecord(Stored):
     """What was written."""
 
     uri: str
@@ -95,7 +101,7 @@ class OutputRecord(Record):
     """Version of the Delta table that holds this run."""
 
 
-class Measures(Record):
+class Measures(Stored):
     """What the run cost. Seconds are wall seconds unless named CPU."""
 
     stages_s: dict[str, float] = {}
@@ -115,7 +121,7 @@ class Measures(Record):
     slowest_shard_s: float = 0.0
 
 
-class ErrorRecord(Record):
+class ErrorRecord(Stored):
     """Why a run failed, in the words that its user saw."""
 
     type: str
@@ -123,7 +129,7 @@ class ErrorRecord(Record):
     retryable: bool = False
 
 
-class Manifest(Record):
+class Manifest(Stored):
     """One run of a job on one partition."""
 
     schema_version: int = SCHEMA_VERSION
@@ -158,6 +164,11 @@ def read_manifest(text: str | bytes) -> Manifest:
     """The manifest in a JSON document.
 
     Raises:
-        ValueError: It was written by a later version of nightscore, or is no manifest.
+        ValueError: It was written under a later schema version, or is no manifest.
     """
-    return Manifest.model_validate_json(text)
+    found = Manifest.model_validate_json(text)
+    if found.schema_version > SCHEMA_VERSION:
+        raise ValueError(
+            f"the manifest has schema version {found.schema_version}, this nightscore knows {SCHEMA_VERSION}"
+        )
+    return found

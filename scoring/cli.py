@@ -299,7 +299,7 @@ def print_manifest(manifest: Manifest) -> None:
         f"  rows:        {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined",
         f"  model:       {manifest.model.name} version {manifest.model.version} ({manifest.model.estimator}), "
-        f"{manifest.model.digest[:19]}…{' pinned' if manifest.model.is_pinned else ''}",
+        f"{manifest.model.digest}{' pinned' if manifest.model.is_pinned else ''}",
         f"  speed:       {measures.rows_per_s:,.0f} rows/s in {measures.total_s:.1f} s, "
         f"{measures.n_workers} workers, peak {_size(peak)} a worker",
         f"  predictions: {manifest.output.uri}",

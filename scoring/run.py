@@ -120,12 +120,13 @@ class _Attempt:
         self._record, self._pool, self._cache, self._listeners = record, pool, cache, listeners
         self._shown = show_value(value)
         self._results: list[ShardResult] = []
+        self._cpu_s_before = sum(pool.cpu_s_by_pid.values())
         self._committing: Publisher | None = None
         """Set while it is open whether readers see this run: its files must stay."""
 
     @property
     def worker_cpu_s(self) -> float:
-        return sum(result.cpu_s for result in self._results)
+        return sum(self._pool.cpu_s_by_pid.values()) - self._cpu_s_before
 
     def score(self, *, force: bool, model: PinnedModel | None) -> Manifest:
         """The sentence that the whole package is about."""

@@ -49,6 +49,14 @@ def test_a_manifest_written_once_is_read_for_ever() -> None:
     assert json.loads(manifest.model_dump_json()) == json.loads(text), "a field was added, renamed or removed"
 
 
+def test_fields_of_later_versions_are_skipped_and_later_schemas_refused() -> None:
+    raw = json.loads(GOLDEN.read_text())
+    raw["counts"]["rows_dreamt_of"] = 7
+    assert read_manifest(json.dumps(raw)) == read_manifest(GOLDEN.read_text())
+    with pytest.raises(ValueError, match="schema version 2, this nightscore knows 1"):
+        read_manifest(json.dumps(raw | {"schema_version": 2}))
+
+
 def test_a_manifest_has_the_keys_that_others_rely_on() -> None:
     properties = Manifest.model_json_schema()["properties"]
     assert {"run_id", "status", "counts", "model", "error", "inputs", "output", "measures"} <= set(properties)

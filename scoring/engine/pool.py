@@ -38,6 +38,8 @@ class WorkerPool:
 
     def __init__(self) -> None:
         self._executor: Any = None
+        self.cpu_s_by_pid: dict[int, float] = {}
+        """CPU seconds of each worker so far, as it last said."""
         self._n_workers = 0
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
@@ -84,7 +86,11 @@ class WorkerPool:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     try:
-                        yield future.result()
+                        result = future.result()
+                        self.cpu_s_by_pid[result.pid] = max(
+                            result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0)
+                        )
+                        yield result
                     except BrokenProcessPool:
                         lost.append(futures[future])
         except BaseException:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pydantic import ValidationError
-
 from schemas.manifest import Manifest, read_manifest
 from scoring.errors import LocationNotFoundError
 from scoring.outputs.layout import run_id_of
@@ -30,7 +28,7 @@ def find_manifest(store: Store, folder: str, run_id: str) -> Manifest | None:
     """One run's record, or None if there is none that can be read."""
     try:
         return read_manifest(store.read_bytes(manifest_path(folder, run_id)))
-    except (LocationNotFoundError, ValidationError):
+    except (LocationNotFoundError, ValueError):
         return None
 
 
@@ -46,7 +44,7 @@ def read_manifests(store: Store, paths: Sequence[str]) -> tuple[list[Manifest], 
     def attempt(path: str) -> Manifest | str:
         try:
             return read_manifest(store.read_bytes(path))
-        except (LocationNotFoundError, ValidationError):
+        except (LocationNotFoundError, ValueError):
             return path
 
     with ThreadPoolExecutor(READ_THREADS) as threads:
