@@ -11,10 +11,11 @@ help: ## Print this list
 
 # Byte-compiled once: starting workers and the Prefect server then costs half the CPU.
 $(VENV)/.ready: pyproject.toml deploy/constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightscore needs Python 3.11 or later; run: make PYTHON=python3.11 setup")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev]'
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib || true
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightscore needs Python 3.11 or later; run: make PYTHON=python3.11 setup")'
+	@echo "Creating $(VENV) (about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	@touch $@
 
 setup: $(VENV)/.ready ## Create .venv with everything for development

@@ -1,5 +1,8 @@
 """The demo's data and model: New York's flights of 2013 and which of them arrive late."""
 
+import contextlib
+import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,7 @@ def train(frame: Any) -> tuple[Any, Any]:
 
 def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     """Log and register the model in a SQLite registry; returns the version."""
+    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
     import mlflow
     import sklearn
 
@@ -98,7 +102,8 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     if mlflow.get_experiment_by_name(MODEL) is None:
         mlflow.create_experiment(MODEL, artifact_location=artifacts.absolute().as_uri())
     mlflow.set_experiment(MODEL)
-    with warnings.catch_warnings():
+    # MLflow tells its steps on standard error; the demo tells them itself.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         mlflow.sklearn.log_model(
             model,
