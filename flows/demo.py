@@ -123,6 +123,7 @@ def _say(text: str) -> None:
 
 def _quiet() -> None:
     """The demo tells its own story; what libraries log at INFO is not part of it."""
+    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
     for name in ("mlflow", "alembic", "prefect", "httpx", "scoring"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

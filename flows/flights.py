@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,6 @@ def train(frame: Any) -> tuple[Any, Any]:
 
 def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     """Log and register the model in a SQLite registry; returns the version."""
-    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
     import mlflow
     import sklearn
 
