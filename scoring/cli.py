@@ -24,8 +24,18 @@ from rich.progress import (
 from rich.table import Table
 
 import scoring.errors
+from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import show_value
+from scoring.backfill import (
+    DEFAULT_MAX_PARTITIONS,
+    DEFAULT_MODES,
+    BackfillPlan,
+    parse_modes,
+    parse_order,
+    plan_backfill,
+    values_between,
+)
 from scoring.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
@@ -169,6 +179,55 @@ def run_command(
 
 
 @app.command()
+def backfill(
+    job: Job,
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
+    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")],
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="missing, failed, stale or all; may be given several times. Default: missing and failed."),
+    ] = None,
+    order: Annotated[str, typer.Option(help="newest or oldest: which end to begin with.")] = "newest",
+    model: Annotated[str, typer.Option(help="current, a version number, or as-of the date.")] = "current",
+    max_partitions: Annotated[int, typer.Option(help="Refuse a larger range.")] = DEFAULT_MAX_PARTITIONS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Plan a range of dates, then score what the plan says, one partition's failure not stopping the others."""
+    _log_to(verbose or not err.is_terminal)
+    spec, cache = load_job(job), _cache(cache_dir)
+    modes = parse_modes(mode or DEFAULT_MODES)
+    values = values_between(spec, start.date(), end.date(), max_partitions)
+    planned = plan_backfill(spec, cache, values, modes, parse_order(order), model)
+    if not as_json:
+        _print_backfill(spec, planned)
+    manifests: list[Manifest] = []
+    if not dry_run:
+        with WorkerPool() as pool, _progress(quiet=as_json or verbose) as listener:
+            manifests = [
+                run(
+                    spec.model_copy(update={"model": item.model}),
+                    parse_value(item.value),
+                    pool=pool,
+                    cache=cache,
+                    now=datetime.now(UTC),
+                    force=item.is_forced,
+                    listeners=[listener],
+                )
+                for item in planned.to_score
+            ]
+    failed = [manifest for manifest in manifests if manifest.error]
+    if as_json:
+        outcomes = [json.loads(manifest.model_dump_json()) for manifest in manifests]
+        _print_json({"plan": [dataclasses.asdict(item) for item in planned.items], "runs": outcomes})
+    elif not dry_run:
+        _print_outcome(job, start, end, manifests)
+    raise typer.Exit(max(map(exit_code, failed), default=0))
+
+
+@app.command()
 def runs(
     job: Job,
     partition: Annotated[str | None, typer.Argument(help="Only runs of this partition.")] = None,
@@ -205,7 +264,7 @@ def explain(job: Job, partition: PartitionValue, as_json: AsJson = False, cache_
     spec, cache = load_job(job), _cache(cache_dir)
     model = PinnedModel.of(spec, cache)
     (status,) = partition_statuses(spec, model, [parse_value(partition)])
-    would = status.state in ("missing", "stale", "failed") and status.n_files > 0
+    would = status.state in ("missing", "stale", "failed") and status.has_input
     if as_json:
         _print_json(dataclasses.asdict(status) | {"would_score": would})
         return
@@ -309,6 +368,39 @@ def print_manifest(manifest: Manifest) -> None:
         out.print(line, markup=False)
     for warning in manifest.warnings:
         err.print(f"  warning:     {warning}", markup=False)
+
+
+def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
+    rows = [
+        {
+            "partition": item.value,
+            "action": item.action,
+            "rows": "" if item.n_rows is None else f"{item.n_rows:,}",
+            "bytes": _size(item.n_bytes),
+            "model": item.model.removeprefix("models:/"),
+            "why": item.reason,
+        }
+        for item in planned.items
+    ]
+    _print_table(f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows)
+    seconds = planned.estimated_s()
+    takes = "unknown time (no run to tell from yet)" if seconds is None else f"about {seconds:,.0f} s"
+    out.print(
+        f"{len(planned.to_score)} of {len(planned.items)} partitions to score: {planned.n_rows:,} rows, "
+        f"{_size(planned.n_bytes)}, {takes}"
+    )
+
+
+def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence[Manifest]) -> None:
+    failed = [manifest for manifest in manifests if manifest.error]
+    rows = sum(manifest.counts.rows_scored for manifest in manifests)
+    out.print(f"{len(manifests) - len(failed)} partitions done, {rows:,} rows scored; {len(failed)} failed")
+    for manifest in failed:
+        message = manifest.error.message if manifest.error else ""
+        err.print(f"{show_value(manifest.partition)}: {message}", markup=False)
+    if failed:
+        again = f"nightscore backfill {job} --from {start:%Y-%m-%d} --to {end:%Y-%m-%d}"
+        err.print(f"run again what is left with: {again}", markup=False)
 
 
 _STATUS_COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")

@@ -27,6 +27,7 @@ class PartitionStatus:
     state: State
     reasons: tuple[str, ...]
     """Why it would be scored again, or why it would not."""
+    has_input: bool
     n_files: int
     n_bytes: int
     """Of the whole files; a plan knows the bytes of the needed columns."""
@@ -97,6 +98,7 @@ def _status(
         show_value(value),
         state,
         tuple(reasons),
+        partition is not None,
         len(files),
         sum(file.size_bytes for file in files),
         live.run_id if live else None,

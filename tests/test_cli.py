@@ -89,6 +89,24 @@ def test_a_night_by_command(lake: Lake, job_file: Path) -> None:
     assert skipped["action"] == "skip"
 
 
+def test_a_backfill_by_command(lake: Lake, job_file: Path) -> None:
+    job = str(job_file)
+    lake.features.write_bytes("ds=2024-03-01/part-0.parquet", b"broken")
+    arguments = ["backfill", job, "--from", "2024-02-28", "--to", "2024-03-02"]
+    planned = answer(lake, *arguments, "--dry-run")
+    assert [item["action"] for item in planned["plan"]] == ["score", "score", "score", "no input"]
+    assert planned["runs"] == []
+    done = answer(lake, *arguments, code=1)
+    assert [run["status"] for run in done["runs"]] == ["published", "failed", "published"]
+    lake.write("2024-03-01", make_frame(100))
+    again = answer(lake, *arguments)
+    assert [run["partition"] for run in again["runs"]] == ["2024-03-01"]
+    assert nightscore(lake, "backfill", job, "--from", "2024-03-02", "--to", "2024-02-28").returncode == 2
+    people = nightscore(lake, *arguments, "--mode", "all", "--order", "oldest")
+    assert "3 of 4 partitions to score: 300 rows" in people.stdout
+    assert "3 partitions done, 300 rows scored; 0 failed" in people.stdout
+
+
 def test_clean_removes_what_dead_runs_left_and_is_guarded_by_age(lake: Lake, job_file: Path) -> None:
     job = str(job_file)
     manifest = answer(lake, "run", job, DAY)
@@ -142,7 +160,7 @@ def test_people_get_a_summary(lake: Lake, job_file: Path) -> None:
 
 def test_every_command_and_option_has_help_and_each_command_is_documented() -> None:
     group: Any = typer.main.get_command(app)
-    assert set(group.commands) >= {"plan", "run", "runs", "explain", "partitions", "clean", "pin"}
+    assert set(group.commands) >= {"plan", "run", "backfill", "runs", "explain", "partitions", "clean", "pin"}
     for name, command in group.commands.items():
         assert command.help, name
         assert f"nightscore {name}" in README.read_text(), f"README does not mention nightscore {name}"
