@@ -281,3 +281,41 @@ def test_measures_are_real(lake: Lake) -> None:
     assert min(measures.peak_worker_bytes) > 50 << 20
     assert measures.bytes_in > 50_000 * 8
     assert {"model", "plan", "score", "publish", "workers_predict"} <= set(measures.stages_s)
+
+
+@pytest.mark.parametrize("moment", ["planned", "scored"])
+def test_an_input_that_changes_during_the_run_fails_it(any_lake: Lake, moment: str) -> None:
+    from scoring.engine.events import Event, RunPlanned, ShardScored
+
+    any_lake.write(DAY, make_frame(100))
+    job = any_lake.job()
+    before = any_lake.run(job)
+
+    def interfere(event: Event) -> None:
+        if isinstance(event, RunPlanned if moment == "planned" else ShardScored):
+            name = "part-0" if moment == "planned" else "late"
+            any_lake.write(DAY, make_frame(101, seed=5), name)
+
+    manifest = any_lake.run(job, force=True, listeners=[interfere])
+
+    assert manifest.status == "failed"
+    assert manifest.error
+    assert (manifest.error.type, manifest.error.retryable) == ("InputChangedError", True)
+    assert set(any_lake.read(job)["run_id"].astype(str)) == {before.run_id}
+
+
+def test_dictionaries_of_several_files_agree(lake: Lake, models: dict[str, KnownModel]) -> None:
+    frame = make_frame(300)
+    for i, kind in enumerate((pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.string()), None)):
+        table = pa.Table.from_pandas(frame.iloc[i * 100 : (i + 1) * 100], preserve_index=False)
+        column = table["color"].cast(pa.string())
+        table = table.set_column(table.column_names.index("color"), "color", column.cast(kind) if kind else column)
+        lake.write(DAY, table, f"p{i}")
+    for name in ("pipeline_strict", "hgb_categories"):
+        job = lake.job(name, output={"uri": f"{lake.root}/{name}"})
+        assert lake.run(job).error is None
+        known = models[name]
+        x = frame[known.columns]
+        if name == "hgb_categories":
+            x = x.astype({"color": "category", "size": "category"})
+        assert np.array_equal(lake.read(job)["prediction"], known.estimator.predict(x))

@@ -109,8 +109,10 @@ def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, n
     found = column.type
     if found == cast.type and cast.check == "none":
         return column, None
-    if pa.types.is_dictionary(found) and not pa.types.is_dictionary(cast.type):
+    if pa.types.is_dictionary(found):
         column = pc.cast(column, found.value_type)
+    if pa.types.is_dictionary(cast.type):
+        return pc.dictionary_encode(pc.cast(column, cast.type.value_type)), None
     if cast.check == "none":
         return pc.cast(column, cast.type, safe=False), None
     if cast.check == "integral":
@@ -133,7 +135,7 @@ def _as_it_is(found: pa.DataType, plain: pa.DataType) -> Cast | str:
         return Cast(pa.float64())
     usable = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string)
     if any(is_one(plain) for is_one in usable) or pa.types.is_timestamp(plain) or pa.types.is_date(plain):
-        return Cast(found if pa.types.is_dictionary(found) else plain)
+        return Cast(pa.dictionary(pa.int32(), plain) if pa.types.is_dictionary(found) else plain)
     return f"has the type {found}, which a model cannot use as it is"
 
 

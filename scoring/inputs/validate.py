@@ -9,7 +9,7 @@ from schemas.columns import Contract, InputColumn, OutputColumn
 from schemas.contract import Feature, ModelFacts
 from schemas.job import ScoringJob
 from scoring.errors import ContractError
-from scoring.inputs.casts import Cast, exceeds_float64, feature_cast, kept_cast
+from scoring.inputs.casts import Cast, exceeds_float64, feature_cast, kept_cast, plain_type
 from scoring.inputs.footers import Footer
 
 ARROW_NAMES = {
@@ -180,6 +180,8 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The type that holds the values of both without loss, or None."""
     if one == other:
         return one
+    if plain_type(one) == plain_type(other):
+        return plain_type(one)
     signed = (pa.types.is_signed_integer(one), pa.types.is_signed_integer(other))
     if all(signed) or (pa.types.is_floating(one) and pa.types.is_floating(other)):
         return max(one, other, key=lambda t: t.bit_width)
