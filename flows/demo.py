@@ -1,10 +1,10 @@
 """`make demo`: from public data to published predictions, through Prefect, on this machine alone."""
 
+import asyncio
 import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ def main() -> None:
         _prepare()
         _say("Waiting for the demo's own Prefect server")
         server.wait()
-        first = _score([DAY])
-        rest = _score(FORTNIGHT)
-    _summarize([*first, *rest])
+        _score_day()
+        _score_fortnight()
+    _summarize()
     _say(f"Done in {time.perf_counter() - started:.0f} s; the Prefect server is stopped, nothing is left running.")
 
 
@@ -76,29 +76,46 @@ def _pin(version: str) -> None:
     print(f"  registered as {pinned.name} version {pinned.version}, alias champion, pinned to {digest[:19]}…")
 
 
-def _score(days: Sequence[date]) -> list[Any]:
+def _score_day() -> None:
     from flows.nightly import nightly
 
-    shown = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    _say(f"Scoring {shown} through the Prefect flow `nightly`")
-    manifests = nightly(str(JOB_FILE), [str(day) for day in days])
-    for manifest in manifests:
-        counts = manifest.counts
-        print(
-            f"  {manifest.partition}  {manifest.status:<9}  {counts.rows_in:>5,} rows read, "
-            f"{counts.rows_scored:>5,} scored, {counts.rows_quarantined} quarantined"
-        )
-    return manifests
+    _say(f"Scoring {DAY} through the Prefect flow `nightly`")
+    _tell(nightly(str(JOB_FILE), date=DAY, return_state=True))
 
 
-def _summarize(manifests: Sequence[Any]) -> None:
+def _score_fortnight() -> None:
+    from flows.backfill import DateRange, backfill
+
+    _say(f"Scoring {FORTNIGHT[0]} to {FORTNIGHT[-1]} through the Prefect flow `backfill`")
+    dates = DateRange(start=FORTNIGHT[0], end=FORTNIGHT[-1])
+    _tell(backfill(str(JOB_FILE), dates, return_state=True))
+
+
+def _tell(flow_run: Any) -> None:
+    async def ended() -> Any:
+        return await flow_run
+
+    state = asyncio.run(ended())
+    print(f"  {state.name}: {state.message}")
+    if not state.is_completed():
+        sys.exit(1)
+
+
+def _summarize() -> None:
     from scoring.cli import print_manifest
+    from scoring.inputs.jobfile import load_job
+    from scoring.status import run_history
 
-    scored = [m for m in manifests if m.status == "published"]
-    rows = sum(m.counts.rows_in for m in manifests)
-    unchanged = len(manifests) - len(scored)
-    _say(f"{len(manifests)} partitions, {rows:,} rows; scored now: {len(scored)}, unchanged: {unchanged}")
-    print_manifest(manifests[0])
+    shown = {str(day) for day in (DAY, *FORTNIGHT)}
+    manifests = [m for m in run_history(load_job(str(JOB_FILE))) if m.status == "published" and m.partition in shown]
+    read, scored, quarantined = (
+        sum(getattr(manifest.counts, name) for manifest in manifests)
+        for name in ("rows_in", "rows_scored", "rows_quarantined")
+    )
+    _say(
+        f"{len(manifests)} partitions: {read:,} rows read, {scored:,} scored, {quarantined:,} quarantined. The first:"
+    )
+    print_manifest(manifests[-1])
     fastest = max(manifests, key=lambda m: m.measures.rows_per_s)
     print(f"  fastest:     {fastest.partition}, {fastest.measures.rows_per_s:,.0f} rows/s with warm workers")
     _say("Read the predictions back, with Polars, DuckDB or pandas:")

@@ -1,66 +1,75 @@
-"""The nightly flow: score partitions of a job, each as a task run."""
+"""The nightly flow: the partition of the scheduled date, and late data of the days before."""
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
 
+from flows.partition import job_name, score_partition, shared_pools
 from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import show_value
-from scoring.engine.pool import WorkerPool
-from scoring.engine.prepare import PinnedModel
+from scoring.backfill import plan_backfill
 from scoring.inputs.jobfile import load_job
-from scoring.inputs.partitions import parse_value
-from scoring.models.cache import ModelCache, default_cache
-from scoring.run import run
+from scoring.models.cache import default_cache
 
 
-class PartitionFailedError(RuntimeError):
-    """Runs failed; the message holds the manifests' errors."""
+def logical_date(scheduled: datetime, timezone: str, lag_days: int) -> date:
+    """The date that a scheduled time stands for: its date on the wall in the time zone, minus the lag.
+
+    Never the clock of a late start: a run of last night that starts at noon still scores last night's partition.
+    """
+    return scheduled.astimezone(ZoneInfo(timezone)).date() - timedelta(days=lag_days)
 
 
-@flow(name="nightly", flow_run_name="{job}", persist_result=False)
-def nightly(job: str, partitions: list[str], force: bool = False) -> list[Manifest]:
-    """Score partitions with one model version, resolved once, and one set of workers.
+def _run_name() -> str:
+    return f"{job_name(flow_run.parameters['job'])} · nightly"
+
+
+@flow(name="nightly", flow_run_name=_run_name, persist_result=False)
+async def nightly(
+    job: str,
+    date: date | None = None,
+    timezone: str = "UTC",
+    lag_days: int = Field(default=1, ge=0),
+    look_back_days: int = Field(default=0, ge=0, le=60),
+    force: bool = False,
+) -> State[Any]:
+    """Score the partition of a date, and those of the days before it whose input has changed since.
 
     Args:
         job: Path or URL of a job file.
-        partitions: Partition values, such as 2013-07-04.
-        force: Score again what is published already.
+        date: The date to score; empty: the date of the scheduled time minus the lag.
+        timezone: Of the schedule, such as America/New_York.
+        lag_days: How many days before the scheduled date the partition is; 1: last night's run scores yesterday.
+        look_back_days: Days before the date whose partitions are scored if they are missing, failed or changed.
+        force: Score the date's partition again though the same is published.
     """
+    day = date or logical_date(flow_run.scheduled_start_time, timezone, lag_days)
     spec = load_job(job)
-    cache = default_cache()
-    with WorkerPool() as pool:
-        night = Night(spec, PinnedModel.of(spec, cache), pool, cache, force=force)
-        manifests = [
-            score_partition.with_options(task_run_name=f"{spec.name} · {text}")(text, night) for text in partitions
-        ]
-    failed = [manifest for manifest in manifests if manifest.error]
-    if failed:
-        messages = [f"{show_value(m.partition)}: {m.error.message}" for m in failed if m.error]
-        raise PartitionFailedError(f"{len(failed)} of {len(manifests)} partitions failed\n" + "\n".join(messages))
-    return manifests
+    value = day.strftime(spec.input.partition_format)
+    with shared_pools(1):
+        late = await asyncio.to_thread(_late_values, spec, day, look_back_days)
+        if late:
+            get_run_logger().info("late data: %s", ", ".join(late))
+        states = [await score_partition(job, value, force=force, return_state=True)]
+        for other in late:
+            states.append(await score_partition(job, other, return_state=True))
+    failed = [state for state in states if not state.is_completed()]
+    first = states[0].message or states[0].name
+    message = first if len(states) == 1 else f"{first}; late data: {len(late)} more partitions, {len(failed)} failed"
+    return (Failed if failed else Completed)(message=message)
 
 
-class Night:
-    """What the partitions of one flow run share. A plain class: Prefect walks through records and copies them."""
-
-    def __init__(
-        self, spec: ScoringJob, model: PinnedModel, pool: WorkerPool, cache: ModelCache, *, force: bool
-    ) -> None:
-        self.spec, self.model, self.pool, self.cache, self.force = spec, model, pool, cache, force
-
-
-@task(cache_policy=NO_CACHE, persist_result=False)
-def score_partition(partition: str, night: Night) -> Manifest:
-    """One run; a failed one is an answer here, and the flow's failure later."""
-    return run(
-        night.spec,
-        parse_value(partition),
-        pool=night.pool,
-        cache=night.cache,
-        now=datetime.now(UTC),
-        force=night.force,
-        model=night.model,
-    )
+def _late_values(spec: ScoringJob, day: date, look_back_days: int) -> list[str]:
+    if not look_back_days:
+        return []
+    days = [day - timedelta(days=i) for i in range(1, look_back_days + 1)]
+    values = list(dict.fromkeys(d.strftime(spec.input.partition_format) for d in days))
+    plan = plan_backfill(spec, default_cache(), values, ("missing", "failed", "stale"), "oldest")
+    return [item.value for item in plan.to_score]

@@ -13,7 +13,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from scoring.engine.worker import ShardResult, ShardTask, score_shard, start_worker
-from scoring.errors import WorkerError
+from scoring.errors import InterruptedRunError, WorkerError
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ class WorkerPool:
         self.cpu_s_by_pid: dict[int, float] = {}
         """CPU seconds of each worker so far, as it last said."""
         self._n_workers = 0
+        self._is_stopped = False
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Run one function in a worker."""
@@ -48,6 +49,7 @@ class WorkerPool:
         try:
             result: T = self._executor.submit(function, *arguments).result()
         except BrokenProcessPool as error:
+            self._check_stopped()
             self.kill()
             raise WorkerError(
                 f"A worker died in {getattr(function, '__name__', 'a call')}.",
@@ -73,6 +75,7 @@ class WorkerPool:
             lost: list[ShardTask] = []
             yield from self._score_wave(wave, min(n_workers, len(wave)), lost)
             if lost:
+                self._check_stopped()
                 self.kill()
                 again = [self._again(task, on_lost) for task in lost]
                 waves += [[task] for task in again] if again[0].attempt >= ALONE_FROM_ATTEMPT else [again]
@@ -109,7 +112,12 @@ class WorkerPool:
         on_lost(again)
         return again
 
+    def _check_stopped(self) -> None:
+        if self._is_stopped:
+            raise InterruptedRunError("The run was interrupted; nothing was published.")
+
     def _ensure(self, n_workers: int) -> None:
+        self._check_stopped()
         if self._executor is not None and self._n_workers >= n_workers:
             return
         if self._executor is not None:
@@ -121,6 +129,11 @@ class WorkerPool:
 
     def kill(self) -> None:
         """End all workers at once."""
+        self._shut(kill=True)
+
+    def stop(self) -> None:
+        """End all workers for good: a run that another thread has under way ends as interrupted."""
+        self._is_stopped = True
         self._shut(kill=True)
 
     def _shut(self, *, kill: bool) -> None:
