@@ -177,6 +177,8 @@ def _refused(plain: pa.DataType, target: pa.DataType) -> str:
 
 
 def _not_whole(column: pa.ChunkedArray) -> npt.NDArray[np.bool_] | None:
+    if pa.types.is_float16(column.type):
+        column = pc.cast(column, pa.float32())  # which Arrow has arithmetic for
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.is_finite(column))
     fine = pc.or_kleene(whole, pc.is_nan(column))
     bad = pc.fill_null(pc.invert(fine), False)

@@ -51,6 +51,15 @@ def test_a_cast_keeps_every_value_or_says_which_it_does_not(
             assert after == before
 
 
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_half_and_single_precision_are_checked_for_whole_numbers_too(kind: pa.DataType) -> None:
+    cast = feature_cast(kind, "long")
+    assert isinstance(cast, Cast)
+    _, bad = cast_column(pa.chunked_array([pa.array([1.0, 2.5, None], pa.float32()).cast(kind)]), cast)
+    assert bad is not None
+    assert bad.tolist() == [False, True, False]
+
+
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1))
 def test_exactly_the_integers_beyond_2_to_53_are_bad_for_float64(values: list[int | None]) -> None:
     cast = feature_cast(pa.int64(), "double")
