@@ -22,6 +22,7 @@ from scoring.engine.worker import MAX_EXAMPLES, ShardResult, ShardTask
 from scoring.errors import (
     ConflictError,
     ContractError,
+    InputError,
     InterruptedRunError,
     QuarantineLimitError,
     ReconciliationError,
@@ -146,6 +147,7 @@ class _Attempt:
             facts = learn_facts(model, self._cache, self._pool)
             record.update(model=model.record(job, facts), warnings=(*_ignored(ignored), *version_warnings(facts)))
             plan, contract = plan_partition(job, model, facts, partition)
+            publisher.check_fits(contract.output_schema())
             record.update(fingerprint=plan.fingerprint, inputs=_inputs(job, partition, plan.extra_columns))
         with record.stage("score"):
             tasks = self._tasks(plan, contract, model, facts)
@@ -158,15 +160,16 @@ class _Attempt:
         with record.stage("publish"):
             check_unchanged(job, partition)
             self._publish(publisher, plan, contract, live)
-        return record.end("published", self.worker_cpu_s)
+        return record.end_published(self.worker_cpu_s)
 
     def fail(self, error: BaseException) -> Manifest:
         """Record the failure; a commit that succeeded although its caller heard otherwise is a publication."""
         if self._committing is not None:
+            live = None
             with contextlib.suppress(ScoringError):
                 live = self._committing.live(self._value)
-                if live is not None and live.run_id == self._record.run_id:
-                    return self._record.end("published", self.worker_cpu_s)
+            if live is not None and live.run_id == self._record.run_id:
+                return self._record.end_published(self.worker_cpu_s)
         else:
             self._sweep()
         return self._record.fail(error, self.worker_cpu_s)
@@ -202,7 +205,9 @@ class _Attempt:
         if found is None or found.fingerprint != model.fingerprint(self._job, partition):
             return None
         if found.status != "published":  # it died between its commit and its last word
-            found = write_manifest(store, self._folder, found.model_copy(update={"status": "published"}))
+            found = write_manifest(
+                store, self._folder, found.model_copy(update={"status": "published", "error": None})
+            )
         return found.model_copy(update={"status": "unchanged"})
 
     def _tasks(self, plan: Plan, contract: Contract, model: PinnedModel, facts: object) -> list[ShardTask]:
@@ -281,7 +286,15 @@ class _Attempt:
         record, job = self._record, self._job
         parts = [result.part for result in sorted(self._results, key=lambda result: result.index)]
         if not contract.kept and not contract.features and not parts:
-            return  # nowhere in the input is a file: there are no columns to publish
+            if live is None:
+                return  # nowhere in the input is a file: there are no columns to publish
+            raise InputError(
+                "The partition has no files, and no other has any to take the columns from; nothing was published.",
+                self._folder,
+                expected="a file with the columns, which may have no rows",
+                found=f"no files, while readers see the predictions of run {live.run_id}",
+                next_step="write a file without rows if the partition is meant to be empty",
+            )
         if not parts:
             parts = [self._empty_part(publisher, contract)]
         if not publisher.writes_in_place:

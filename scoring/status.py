@@ -12,11 +12,14 @@ from schemas.manifest import ErrorRecord, Manifest
 from schemas.partition import Partition, encode_folder, show_value
 from scoring.engine.prepare import PinnedModel
 from scoring.inputs.partitions import find_partitions
-from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import list_manifests, write_manifest
+from scoring.outputs.layout import run_id_of, state_store
+from scoring.outputs.manifests import find_manifest, list_manifests, write_manifest
 from scoring.outputs.publish import Live, open_publisher
 
 State = Literal["published", "missing", "stale", "failed", "input gone"]
+
+
+DIED = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,18 @@ def clean(job: ScoringJob, now: datetime, older_than: timedelta, *, delete: bool
     A run that is listed as running is left alone while it may live; what published runs wrote is never touched,
     superseded or not, since the history needs it.
     """
-    manifests, _ = list_manifests(state_store(job))
+    manifests, unreadable = list_manifests(state_store(job))
     oldest = now - older_than
-    kept = [m.run_id for m in manifests if m.status == "published" or _may_live(m, oldest)]
+    living = [m.run_id for m in manifests if _may_live(m, oldest)]
+    # A record that cannot be read may be a published run's.
+    published = [m.run_id for m in manifests if m.status == "published"]
+    published += [run_id for path in unreadable if (run_id := run_id_of(path))]
     publisher = open_publisher(job)
-    found = publisher.clean(kept, oldest.timestamp(), delete=delete)
+    found = publisher.clean(published, living, oldest.timestamp(), delete=delete)
     shown = [f"{job.output.uri}/{path}" for path in found] if publisher.writes_in_place else found
     live = {entry.run_id for entry in publisher.all_live().values()}
     for manifest in manifests if delete else ():
-        if manifest.status in ("running", "prepared") and not _may_live(manifest, oldest):
+        if manifest.status in ("running", "prepared") and manifest.run_id not in living:
             _bury(job, manifest, is_live=manifest.run_id in live)
     return shown
 
@@ -167,8 +173,7 @@ def _with_fate(manifest: Manifest) -> Manifest:
         return manifest
     if _is_alive(manifest.pid):
         return manifest
-    died = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
-    return manifest.model_copy(update={"status": "failed", "error": died})
+    return manifest.model_copy(update={"status": "failed", "error": DIED})
 
 
 def _may_live(manifest: Manifest, oldest: datetime) -> bool:
@@ -180,10 +185,12 @@ def _may_live(manifest: Manifest, oldest: datetime) -> bool:
 
 
 def _bury(job: ScoringJob, manifest: Manifest, *, is_live: bool) -> None:
-    folder = encode_folder(manifest.partition_key, manifest.partition)
-    error = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
-    fate = {"status": "published"} if is_live else {"status": "failed", "error": error}
-    write_manifest(state_store(job), folder, manifest.model_copy(update=fate | {"finished_at": datetime.now(UTC)}))
+    store, folder = state_store(job), encode_folder(manifest.partition_key, manifest.partition)
+    now = find_manifest(store, folder, manifest.run_id)
+    if now is None or now.status not in ("running", "prepared"):
+        return  # it has spoken since
+    fate = {"status": "published"} if is_live else {"status": "failed", "error": DIED}
+    write_manifest(store, folder, now.model_copy(update=fate | {"finished_at": datetime.now(UTC)}))
 
 
 def _is_alive(pid: int) -> bool:

@@ -329,6 +329,29 @@ class Store:
             next_step="use output.format: delta, or a store with conditional writes",
         )
 
+    def check_exclusive(self) -> None:
+        """Prove that the store refuses to create an object that exists.
+
+        Raises:
+            StorageError: It overwrites, so that two commits could take the same version of a table.
+        """
+        probe = f"probe-{uuid.uuid4().hex}"
+        self.write_bytes(probe, b"1")
+        try:
+            with explained(self.locate_url(probe)):
+                self._call("put_object", probe, Body=b"2", IfNoneMatch="*")
+        except ConflictError:
+            return
+        finally:
+            self.delete([probe])
+        raise StorageError(
+            "The store ignores conditions on writes: two runs could publish over each other.",
+            self.url,
+            expected="412 Precondition Failed",
+            found="the object was overwritten",
+            next_step="use a store with conditional writes",
+        )
+
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         bucket, _, key = self.locate(path).partition("/")
         return dict(self.fs.call_s3(method, Bucket=bucket, Key=key, **arguments))

@@ -1,5 +1,8 @@
 """Rows that cannot be scored are kept whole with their reason; all others are scored."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -135,6 +138,7 @@ def test_a_value_that_the_model_does_not_know_costs_its_row_only(lake: Lake, mod
     manifest = lake.run(job)
 
     assert manifest.quarantine.by_reason == {"model_error": 2}
+    assert manifest.quarantine.by_column == {"color: model_error": 2}
     assert "Found unknown categories" in manifest.quarantine.examples[0].message
     assert [e.source_row for e in manifest.quarantine.examples] == [7, 300]
     known = models["pipeline_strict"]
@@ -197,3 +201,67 @@ def test_all_rows_quarantined_within_the_limits_publishes_none(lake: Lake) -> No
 
     assert (manifest.status, manifest.counts.rows_scored, manifest.counts.rows_quarantined) == ("published", 0, 50)
     assert len(lake.read(job)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("logistic", {"b": float("nan")}, "nan"),
+        ("logistic", {"b": None}, "null"),
+        ("logistic", {"b": float("inf"), "c": None}, "null"),
+        ("pipeline_strict", {"color": "purple"}, "model_error"),
+    ],
+)
+def test_a_column_that_is_bad_throughout_costs_no_search(
+    lake: Lake, name: str, change: dict[str, Any], reason: str
+) -> None:
+    """Row by row, 100,000 rows would take minutes."""
+    n_rows = 100_000
+    frame = make_frame(n_rows).assign(**change).astype(dict.fromkeys(NUMBERS, "float64"))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if reason == "nan":
+        i = table.column_names.index("b")
+        table = table.set_column(i, "b", pa.array([float("nan")] * n_rows, from_pandas=False))
+    lake.write(DAY, table)
+
+    manifest = lake.run(lake.job(name, limits={"max_quarantined_share": 1.0}))
+
+    assert manifest.counts.rows_quarantined == n_rows
+    found = set(manifest.quarantine.by_reason)
+    assert reason in found or found == {"infinite"}
+    assert manifest.counts.rows_scored == 0
+
+
+def test_a_row_that_only_a_combination_spoils_is_found(lake: Lake, tmp_path: Path) -> None:
+    import warnings
+
+    import mlflow
+    from mlflow.models import infer_signature
+
+    from tests.models import register
+
+    class Picky(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            if ((model_input["a"] > 2) & (model_input["b"] > 0)).any():
+                raise ValueError("a and b are too large together")
+            return model_input["a"].to_numpy()
+
+    frame = make_frame(3_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.pyfunc.save_model(
+            tmp_path / "picky",
+            python_model=Picky(),
+            signature=infer_signature(frame[["a", "b"]], np.array([0.5])),
+            pip_requirements=[],
+        )
+        register(mlflow.MlflowClient(tracking_uri=lake.registry), "picky", tmp_path / "picky")
+    lake.write(DAY, frame)
+    job = lake.job("picky", limits=LOOSE)
+
+    manifest = lake.run(job)
+
+    bad = (frame["a"] > 2) & (frame["b"] > 0)
+    assert bad.sum() > 5
+    assert quarantined(job, manifest)["id"].tolist() == frame[bad]["id"].tolist()
+    assert lake.read(job)["id"].tolist() == frame[~bad]["id"].tolist()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.errors import QuarantineLimitError
-from scoring.inputs.casts import to_mask
+from scoring.inputs.casts import plain_type, to_mask
 from scoring.models.predictor import Answer
 
 Kind = Literal["null", "nan", "infinite", "overflow"]
@@ -18,6 +18,8 @@ KINDS: tuple[Kind, ...] = ("null", "nan", "infinite", "overflow")
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 GOOD_ROW_TRIES = 64
 """Clean rows that are tried, one by one, in the search of one that the model takes."""
+MAX_PROBED_STRINGS = 256
+"""Distinct strings of a column that are tried one by one; each costs the call of a model on one row."""
 BISECTION_SLACK = 1_000
 """Rows found one by one beyond what the job allows before the search is given up."""
 
@@ -39,8 +41,9 @@ class Isolator:
     """Calls the model; when it raises, learns what it refuses.
 
     Nothing is assumed about models: a column is said to refuse nulls (NaN, infinities, numbers beyond float32) when
-    a row that was fine is refused with that one value put in. What is learnt holds for the whole shard and costs one
-    vectorised mask; a row refused for another reason is found by bisection.
+    a row that was fine is refused with that one value put in, and likewise a string (an unknown category). What is
+    learnt holds for the whole shard and costs one vectorised mask; a row refused for another reason is found by
+    bisection.
     """
 
     def __init__(self, predict: Callable[[pa.Table, bool], Answer], max_rejected: int) -> None:
@@ -53,6 +56,8 @@ class Isolator:
         self._predict = predict
         self._refused: dict[tuple[str, Kind], str] = {}
         self._taken: set[tuple[str, Kind]] = set()
+        self._refused_strings: dict[str, dict[str, str]] = {}
+        self._taken_strings: dict[str, set[str]] = {}
         self._good: pa.Table | None = None
         self._budget = max_rejected + BISECTION_SLACK
 
@@ -87,55 +92,106 @@ class Isolator:
         except Exception as error:  # noqa: BLE001 (a model may raise anything)
             return None, error
         if self._good is None:
-            self._good = part.slice(0, 1)
+            self._good = part.take(pa.array([0]))  # a copy: a slice would keep the batch alive
         return answer, None
 
     def _mask(self, features: pa.Table, kept: npt.NDArray[np.bool_], found: dict[int, Cause]) -> None:
         for (column, kind), message in self._refused.items():
             bad = kind_mask(features.column(column), kind)
-            if bad is None:
-                continue
-            for row in np.flatnonzero(bad & kept).tolist():
-                found[row] = (kind, column, message)
-            kept &= ~bad
+            if bad is not None:
+                for row in np.flatnonzero(bad & kept).tolist():
+                    found[row] = (kind, column, message)
+                kept &= ~bad
+        for column, messages in self._refused_strings.items():
+            strings = features.column(column)
+            bad = to_mask(pc.is_in(strings, pa.array(list(messages), plain_type(strings.type))))
+            if bad is not None:
+                for row in np.flatnonzero(bad & kept).tolist():
+                    found[row] = ("model_error", column, messages[strings[row].as_py()])
+                kept &= ~bad
 
     def _learn(self, features: pa.Table, kept: npt.NDArray[np.bool_]) -> None:
-        suspects: dict[tuple[str, Kind], npt.NDArray[np.bool_]] = {}
-        for name in dict.fromkeys(features.column_names):
+        suspects = self._suspects(features, kept)
+        clean = kept.copy()
+        for bad in suspects.values():
+            clean &= ~bad
+        if self._good is None:
+            self._good = self._find_good(features, np.flatnonzero(clean)) or self._make_good(features)
+        if self._good is None:
+            return
+        for (name, kind), bad in suspects.items():
+            message = self._refusal(name, features.column(name).slice(int(np.flatnonzero(bad)[0]), 1))
+            if message is None:
+                self._taken.add((name, kind))
+            else:
+                self._refused[name, kind] = message
+        for name in features.column_names:
+            if pa.types.is_string(plain_type(features.schema.field(name).type)):
+                self._learn_strings(name, features.column(name))
+
+    def _suspects(
+        self, features: pa.Table, kept: npt.NDArray[np.bool_]
+    ) -> dict[tuple[str, Kind], npt.NDArray[np.bool_]]:
+        found = {}
+        for name in features.column_names:
             for kind in KINDS:
                 if (name, kind) in self._refused or (name, kind) in self._taken:
                     continue
                 bad = kind_mask(features.column(name), kind)
                 if bad is not None and (bad & kept).any():
-                    suspects[name, kind] = bad & kept
-        if not suspects:
-            return
-        clean = kept.copy()
-        for bad in suspects.values():
-            clean &= ~bad
-        good = self._good if self._good is not None else self._find_good(features, np.flatnonzero(clean))
-        if good is None:
-            return
-        for (name, kind), bad in suspects.items():
-            row = int(np.flatnonzero(bad)[0])
-            index = features.column_names.index(name)
-            probe = good.set_column(index, features.schema.field(index), features.column(index).slice(row, 1))
-            try:
-                self._predict(probe, True)
-                self._taken.add((name, kind))
-            except Exception as error:  # noqa: BLE001
-                self._refused[name, kind] = _first_line(error)
+                    found[name, kind] = bad & kept
+        return found
+
+    def _learn_strings(self, name: str, column: pa.ChunkedArray) -> None:
+        taken = self._taken_strings.setdefault(name, set())
+        refused = self._refused_strings.setdefault(name, {})
+        values = [v for v in pc.unique(column).to_pylist() if v is not None and v not in taken and v not in refused]
+        if len(values) > MAX_PROBED_STRINGS:
+            return  # free text: bisection finds what there is to find
+        for value in values:
+            message = self._refusal(name, pa.chunked_array([pa.array([value]).cast(column.type)]))
+            if message is None:
+                taken.add(value)
+            else:
+                refused[value] = message
+
+    def _refusal(self, name: str, cell: pa.ChunkedArray) -> str | None:
+        """What the model says to the good row with one cell replaced; None if it takes it."""
+        assert self._good is not None  # noqa: S101
+        index = self._good.column_names.index(name)
+        try:
+            self._predict(self._good.set_column(index, self._good.schema.field(index), cell), True)
+        except Exception as error:  # noqa: BLE001
+            return _first_line(error)
+        return None
 
     def _find_good(self, features: pa.Table, rows: npt.NDArray[np.intp]) -> pa.Table | None:
         for row in rows[:GOOD_ROW_TRIES].tolist():
-            candidate = features.slice(row, 1)
-            try:
-                self._predict(candidate, True)
-            except Exception:  # noqa: BLE001, S112
-                continue
-            self._good = candidate
-            return candidate
+            candidate = features.take(pa.array([row]))
+            if self._is_taken(candidate):
+                return candidate
         return None
+
+    def _make_good(self, features: pa.Table) -> pa.Table | None:
+        """A row of each column's first plain value (numbers that have none: 0), for a batch without a good row."""
+        columns = []
+        for column in features.columns:
+            plain = pc.drop_null(column)
+            if pa.types.is_floating(column.type):
+                plain = plain.filter(pc.less(pc.abs(plain), FLOAT32_MAX))
+                plain = plain if len(plain) else pa.chunked_array([pa.array([0.0]).cast(column.type)])
+            if not len(plain):
+                return None
+            columns.append(plain.slice(0, 1).combine_chunks())
+        candidate = pa.table(columns, schema=features.schema)
+        return candidate if self._is_taken(candidate) else None
+
+    def _is_taken(self, candidate: pa.Table) -> bool:
+        try:
+            self._predict(candidate, True)
+        except Exception:  # noqa: BLE001
+            return False
+        return True
 
     def _bisect(self, features: pa.Table, rows: npt.NDArray[np.intp], error: Exception) -> Iterator[tuple[int, str]]:
         """Rows that are refused on their own."""

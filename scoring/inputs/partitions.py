@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from schemas.job import ScoringJob
 from schemas.partition import NULL_VALUE, InputFile, Partition, decode_folder, encode_folder, show_value
-from scoring.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
+from scoring.errors import InputChangedError, InputError, InvalidJobError, PartitionNotFoundError
 from scoring.storage import Entry, Store
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
@@ -151,6 +151,14 @@ def _partition(key: str, value: str | None, folder: str, entries: list[Entry]) -
             continue
         hive = tuple(pair for pair in map(decode_folder, parts[:-1]) if pair)
         files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive))
+    if ignored and not files:
+        raise InputError(
+            "The partition has files, but none is named as Parquet.",
+            folder,
+            expected=f"names that end in {', '.join(PARQUET_SUFFIXES)}",
+            found=", ".join(ignored[:5]),
+            next_step="rename the files, or move them away if the partition is meant to be empty",
+        )
     files.sort(key=lambda file: file.path)
     return Partition(key, value, folder, tuple(files)), tuple(ignored)
 

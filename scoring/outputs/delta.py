@@ -1,13 +1,14 @@
 """Publishes into a Delta table: one commit a partition."""
 
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
@@ -24,9 +25,10 @@ from scoring.outputs.layout import predictions_store, run_id_of
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import WrittenPart
 
-COMMIT_ATTEMPTS = 40
+COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
 RETRY_PAUSE_S = 0.05
+"""Grows to ten times this, and is drawn at random, so that publishers do not meet again and again."""
 
 
 class DeltaPublisher:
@@ -39,7 +41,15 @@ class DeltaPublisher:
         self._store = predictions_store(job)
 
     def check(self) -> None:
-        """Commits are put-if-absent on every store that delta-rs opens without further options."""
+        """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
+        if self._store.is_s3 and self._load() is None:
+            self._store.sibling(".nightscore").check_exclusive()
+
+    def check_fits(self, schema: pa.Schema) -> None:
+        """See `Publisher`."""
+        table = self._load()
+        if table is not None:
+            self._new_fields(table, schema)
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
@@ -53,8 +63,8 @@ class DeltaPublisher:
     def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
         """See `Publisher`.
 
-        A commit that fails is tried again as long as the partition is still the one that was planned against:
-        delta-rs refuses concurrent commits to other partitions as well.
+        A commit is the table's next version or none. One that fails is tried again as long as the partition is
+        still the one that was planned against, since other partitions' publishers take versions too.
         """
         ours = {part.file.path for part in publication.parts}
         failure: StorageError | None = None
@@ -64,19 +74,28 @@ class DeltaPublisher:
             if table is not None and current is not None and set(current.paths) == ours:
                 return publication.parts, table.version()  # the answer to our commit was lost, not the commit
             if (current and set(current.paths)) != (planned and set(planned.paths)):
+                if current is not None and ours & set(current.paths):
+                    raise StorageError(
+                        "The table holds this run's files together with others; none of them was touched.",
+                        f"{self._store.url}/{publication.folder}",
+                        expected="the files of one run",
+                        found=", ".join(current.paths[:6]),
+                        next_step="publish the partition again with --force, and look for another writer",
+                    )
                 raise self._conflict(publication, planned, current)
             try:
                 if table is None:
                     self._create(publication)  # and look again: another run may have been first
                 else:
-                    self._agree_on_schema(table, publication)
+                    if new := self._new_fields(table, publication.schema):
+                        table.alter.add_columns(new)
                     self._commit(table, publication)
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
                 failure = _mapped(error, self._store.url)
                 if isinstance(failure, CredentialsError):
                     raise failure from error
-            time.sleep(RETRY_PAUSE_S * min(attempt + 1, 10))
+            time.sleep(random.uniform(0.2, 1.0) * RETRY_PAUSE_S * min(attempt + 1, 10))  # noqa: S311
         raise StorageUnavailableError(
             "The table's commit did not succeed.",
             self._store.url,
@@ -85,9 +104,11 @@ class DeltaPublisher:
             next_step="check the store, then run again: readers still see the old predictions",
         ) from failure
 
-    def clean(self, runs_to_keep: Sequence[str], older_than_s: float, *, delete: bool) -> list[str]:
+    def clean(
+        self, published: Sequence[str], living: Sequence[str], older_than_s: float, *, delete: bool
+    ) -> list[str]:
         """See `Publisher`. Superseded parts of published runs stay: the history needs them."""
-        kept = set(runs_to_keep)
+        kept = {*published, *living}
         active = {path for live in self.all_live().values() for path in live.paths}
         found = [
             entry.path
@@ -112,7 +133,7 @@ class DeltaPublisher:
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(
             self._store.url,
-            _table_schema(publication),
+            _table_schema(publication.schema, publication.key),
             mode="ignore",
             partition_by=[publication.key],
             name=self._job.name,
@@ -128,19 +149,18 @@ class DeltaPublisher:
         version = str(table.version())
         return {value: Live(run_id_of(found[0]), tuple(sorted(found)), version) for value, found in paths.items()}
 
-    def _agree_on_schema(self, table: DeltaTable, publication: Publication) -> None:
-        """Add new columns to the table; refuse a column whose type has changed."""
+    def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
+        """Columns that the table does not have yet; a column whose type has changed is refused."""
+        key = self._job.input.partition_key
         existing = {field.name: field.type for field in table.schema().fields}
-        wanted = _table_schema(publication)
+        wanted = _table_schema(schema, key)
         problems = [
             f"{field.name}: {_named(existing[field.name])} in the table, {_named(field.type)} in this run"
             for field in wanted.fields
             if field.name in existing and existing[field.name] != field.type
         ]
-        if table.metadata().partition_columns != [publication.key]:
-            problems.append(
-                f"the table is partitioned by {table.metadata().partition_columns}, not {publication.key}"
-            )
+        if table.metadata().partition_columns != [key]:
+            problems.append(f"the table is partitioned by {table.metadata().partition_columns}, not {key}")
         if problems:
             raise ContractError(
                 "The predictions do not fit the existing table; nothing was published.",
@@ -148,9 +168,7 @@ class DeltaPublisher:
                 problems=problems,
                 next_step="write to another output.uri, or move the old table away",
             )
-        new = [field for field in wanted.fields if field.name not in existing]
-        if new:
-            table.alter.add_columns(new)
+        return [field for field in wanted.fields if field.name not in existing]
 
     def _commit(self, table: DeltaTable, publication: Publication) -> None:
         value = publication.value
@@ -172,11 +190,14 @@ class DeltaPublisher:
             # delta-rs writes the partition without value as the empty string in a filter.
             partition_filters=[(publication.key, "=", "" if value is None else value)],
             commit_properties=CommitProperties(
+                # No rebase: delta-rs sees no conflict between two first publications of a partition, and would
+                # commit both. The next version or none; this class compares and tries again.
+                max_commit_retries=0,
                 custom_metadata={
                     "nightscore.run_id": publication.run_id,
                     "nightscore.fingerprint": publication.fingerprint,
                     "nightscore.partition": json.dumps(value),
-                }
+                },
             ),
         )
 
@@ -190,13 +211,13 @@ class DeltaPublisher:
         )
 
 
-def _table_schema(publication: Publication) -> Schema:
+def _table_schema(schema: pa.Schema, key: str) -> Schema:
     """The parts' columns, dictionaries as what they hold, and the partition column: always a string."""
     fields = [
         pa.field(field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
-        for field in publication.schema
+        for field in schema
     ]
-    return Schema.from_arrow(pa.schema([*fields, pa.field(publication.key, pa.string())]))
+    return Schema.from_arrow(pa.schema([*fields, pa.field(key, pa.string())]))
 
 
 def _named(kind: object) -> str:

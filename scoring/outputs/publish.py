@@ -46,6 +46,10 @@ class Publisher(Protocol):
         """Raise StorageError if this store cannot keep the promise of atomic publication."""
         ...
 
+    def check_fits(self, schema: pa.Schema) -> None:
+        """Raise ContractError if predictions with these columns cannot join what is published."""
+        ...
+
     def live(self, value: str | None) -> Live | None:
         """What is published for a partition now."""
         ...
@@ -62,8 +66,17 @@ class Publisher(Protocol):
         """
         ...
 
-    def clean(self, runs_to_keep: Sequence[str], older_than_s: float, *, delete: bool) -> list[str]:
-        """Files of no published run that were last touched before a time (epoch seconds)."""
+    def clean(
+        self, published: Sequence[str], living: Sequence[str], older_than_s: float, *, delete: bool
+    ) -> list[str]:
+        """Files that dead runs left, last touched before a time (epoch seconds); removed if `delete`.
+
+        Args:
+            published: Runs whose predictions the history needs.
+            living: Runs that may be under way.
+            older_than_s: Age guard.
+            delete: Else they are only listed.
+        """
         ...
 
 

@@ -90,6 +90,15 @@ class RunRecord:
         self.save(status)
         return self.manifest
 
+    def end_published(self, worker_cpu_s: float = 0.0) -> Manifest:
+        """Record a publication; readers see it, so that a record which cannot be written is a warning."""
+        try:
+            return self.end("published", worker_cpu_s)
+        except ScoringError as error:
+            note = f"the record of this run could not be written: {error.what}"
+            self.update(status="published", warnings=(*self.manifest.warnings, note), location="")
+            return self.manifest
+
     def fail(self, error: BaseException, worker_cpu_s: float = 0.0) -> Manifest:
         """Record a failure; where even that cannot be written, the manifest says so itself."""
         message = str(error) or type(error).__name__

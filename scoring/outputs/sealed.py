@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from schemas.job import ScoringJob
 from schemas.partition import decode_folder, encode_folder
-from scoring.errors import ConflictError, LocationNotFoundError, ScoringError, StorageUnavailableError
+from scoring.errors import ConflictError, LocationNotFoundError, StorageUnavailableError
 from scoring.outputs.layout import (
     predictions_store,
     run_id_of,
@@ -36,6 +36,9 @@ class SealedPublisher:
     def check(self) -> None:
         """See `Publisher`."""
         self._state.check_conditional()
+
+    def check_fits(self, schema: pa.Schema) -> None:
+        """See `Publisher`. Each object has a schema of its own."""
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
@@ -79,9 +82,11 @@ class SealedPublisher:
         placed = part.file.model_copy(update={"path": path})
         return (WrittenPart(placed, part.stats),), None
 
-    def clean(self, runs_to_keep: Sequence[str], older_than_s: float, *, delete: bool) -> list[str]:
-        """See `Publisher`: what runs staged and never published."""
-        kept = set(runs_to_keep)
+    def clean(
+        self, published: Sequence[str], living: Sequence[str], older_than_s: float, *, delete: bool
+    ) -> list[str]:
+        """See `Publisher`: what was staged; a published run needs its staging folder no more."""
+        kept = set(living)
         found = [
             entry.path
             for entry in self._state.list_files("staging")
@@ -103,8 +108,8 @@ class SealedPublisher:
                 stored = parquet.metadata.metadata or {}
         except LocationNotFoundError:
             return None
-        except (pa.ArrowException, ScoringError):
-            stored = {}
+        except pa.ArrowException:
+            stored = {}  # no Parquet: somebody else's
         run = stored.get(RUN_KEY.encode())
         return Live(run.decode() if run else None, (path,), head[0])
 

@@ -87,10 +87,12 @@ def test_a_plan_that_is_out_of_date_conflicts(any_lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("round_", range(3))
-def test_of_simultaneous_publishers_one_wins(any_lake: Lake, round_: int) -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_simultaneous_publishers_one_wins(any_lake: Lake, round_: int, is_first: bool) -> None:
     job = any_lake.job()
-    open_publisher(job).publish(publication(job, 100), None)
+    open_publisher(job).publish(publication(job, 100, value="other" if is_first else "x"), None)
     planned = open_publisher(job).live("x")
+    assert (planned is None) is is_first
     ready = [publication(job, n) for n in range(4)]
     barrier = threading.Barrier(4)
 
