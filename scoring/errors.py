@@ -111,6 +111,10 @@ class ModelLoadError(ModelError):
     pass
 
 
+class ModelAnswerError(ModelError):
+    pass
+
+
 class StorageError(ScoringError):
     pass
 
@@ -128,6 +132,10 @@ class StorageUnavailableError(StorageError):
 
 
 class MemoryLimitError(ScoringError):
+    pass
+
+
+class ShardError(ScoringError):
     pass
 
 

@@ -269,6 +269,9 @@ class _Attempt:
 
     def _reconcile(self, plan: Plan) -> None:
         counts = self._record.manifest.counts
+        gave_up = next((result.gave_up for result in self._results if result.gave_up), "")
+        if gave_up:
+            raise _too_many(self._record.manifest, allowed_rows(self._job.limits, plan.n_rows), gave_up)
         if plan.n_rows != counts.rows_in or counts.rows_in != counts.rows_scored + counts.rows_quarantined:
             raise ReconciliationError(
                 "The rows do not add up; nothing was published.",
@@ -370,18 +373,20 @@ def _ignored(paths: Sequence[str]) -> list[str]:
     return [f"{len(paths)} files are not named as Parquet (.parquet, .parq, .pq) and were not read: {named}"]
 
 
-def _too_many(manifest: Manifest, allowed: int) -> QuarantineLimitError:
+def _too_many(manifest: Manifest, allowed: int, gave_up: str = "") -> QuarantineLimitError:
     counts, quarantine = manifest.counts, manifest.quarantine
     reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(quarantine.by_reason.items()))
     columns = sorted(quarantine.by_column.items(), key=lambda item: -item[1])
     problems = [f"{name} in {count:,} rows" for name, count in columns[:20]]
+    problems += [f"the count was given up: {gave_up}"] if gave_up else []
     problems += [
         f"{e.source_file} row {e.source_row}: {e.reason}{f' in {e.column}' if e.column else ''}: {e.message}"
         for e in quarantine.examples
     ]
     places = ", ".join(file.path for file in quarantine.files[:3])
     return QuarantineLimitError(
-        f"{counts.rows_quarantined:,} of {counts.rows_in:,} rows cannot be scored; nothing was published.",
+        f"{'At least ' if gave_up else ''}{counts.rows_quarantined:,} of {counts.rows_in:,} rows cannot be scored; "
+        "nothing was published.",
         f"{manifest.partition_key}={show_value(manifest.partition)}",
         expected=f"at most {allowed:,} rows (limits.max_quarantined_rows, limits.max_quarantined_share)",
         found=reasons,

@@ -123,7 +123,8 @@ def test_nan_and_null_are_told_apart_and_overflow_is_named(lake: Lake) -> None:
     lake.write(DAY, table)
 
     linear = lake.run(lake.job("logistic_numpy", limits=LOOSE))
-    forest = lake.run(lake.job("forest_numpy", limits=LOOSE))
+    forest = lake.run(lake.job("forest_numpy", limits=LOOSE, output={"uri": f"{lake.root}/forest"}))
+    assert (linear.error, forest.error) == (None, None)
 
     assert linear.quarantine.by_reason == {"null": 1, "nan": 1}
     assert forest.quarantine.by_reason == {"overflow": 1}
@@ -191,6 +192,7 @@ def test_when_every_row_is_refused_the_run_says_so(lake: Lake) -> None:
     assert manifest.error
     assert manifest.error.type == "QuarantineLimitError"
     assert "unknown categories" in manifest.error.message
+    assert manifest.quarantine.files
 
 
 def test_all_rows_quarantined_within_the_limits_publishes_none(lake: Lake) -> None:
@@ -204,17 +206,9 @@ def test_all_rows_quarantined_within_the_limits_publishes_none(lake: Lake) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "reason"),
-    [
-        ("logistic", {"b": float("nan")}, "nan"),
-        ("logistic", {"b": None}, "null"),
-        ("logistic", {"b": float("inf"), "c": None}, "null"),
-        ("pipeline_strict", {"color": "purple"}, "model_error"),
-    ],
+    ("change", "reason"), [({"b": float("nan")}, "nan"), ({"b": None}, "null"), ({"b": np.inf, "c": None}, "null")]
 )
-def test_a_column_that_is_bad_throughout_costs_no_search(
-    lake: Lake, name: str, change: dict[str, Any], reason: str
-) -> None:
+def test_a_column_that_is_bad_throughout_costs_no_search(lake: Lake, change: dict[str, Any], reason: str) -> None:
     """Row by row, 100,000 rows would take minutes."""
     n_rows = 100_000
     frame = make_frame(n_rows).assign(**change).astype(dict.fromkeys(NUMBERS, "float64"))
@@ -224,12 +218,24 @@ def test_a_column_that_is_bad_throughout_costs_no_search(
         table = table.set_column(i, "b", pa.array([float("nan")] * n_rows, from_pandas=False))
     lake.write(DAY, table)
 
-    manifest = lake.run(lake.job(name, limits={"max_quarantined_share": 1.0}))
+    loose = lake.run(lake.job("logistic", limits={"max_quarantined_share": 1.0}))
+    strict = lake.run(lake.job("logistic"), force=True)
 
-    assert manifest.counts.rows_quarantined == n_rows
-    found = set(manifest.quarantine.by_reason)
-    assert reason in found or found == {"infinite"}
-    assert manifest.counts.rows_scored == 0
+    assert loose.counts.rows_quarantined == n_rows
+    assert reason in loose.quarantine.by_reason or set(loose.quarantine.by_reason) == {"infinite"}
+    assert loose.counts.rows_scored == 0
+    assert strict.error
+    assert "100,000 of 100,000 rows cannot be scored" in strict.error.message
+    assert "row 0" in strict.error.message
+
+
+def test_a_model_that_refuses_every_row_ends_the_search_and_names_places(lake: Lake) -> None:
+    lake.write(DAY, make_frame(100_000).assign(color="purple"))
+    manifest = lake.run(lake.job("pipeline_strict", limits={"max_quarantined_share": 1.0}))
+    assert manifest.error
+    assert manifest.error.type == "QuarantineLimitError"
+    for part in ("At least", "every row that was tried", "Found unknown categories", f"ds={DAY}/part-0.parquet row"):
+        assert part in manifest.error.message
 
 
 def test_a_row_that_only_a_combination_spoils_is_found(lake: Lake, tmp_path: Path) -> None:

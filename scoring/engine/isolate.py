@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.errors import QuarantineLimitError
+from scoring.errors import ScoringError
 from scoring.inputs.casts import plain_type, to_mask
 from scoring.models.predictor import Answer
 
@@ -35,6 +35,12 @@ class Outcome:
     """For the rows that were kept, in order; None if there were none."""
     kept: npt.NDArray[np.bool_]
     rejected: dict[int, Cause] = field(default_factory=dict)
+    gave_up: str = ""
+    """Why the search of refused rows was given up; empty: it was not."""
+
+
+class _GivenUpError(Exception):
+    """The search of refused rows costs more than it is worth."""
 
 
 class Isolator:
@@ -60,6 +66,7 @@ class Isolator:
         self._taken_strings: dict[str, set[str]] = {}
         self._good: pa.Table | None = None
         self._budget = max_rejected + BISECTION_SLACK
+        self._n_single = 0
 
     def score(self, features: pa.Table, rejected: dict[int, Cause], *, pad: bool = True) -> Outcome:
         """Predictions of all rows but those that are rejected already and those that the model refuses."""
@@ -73,9 +80,12 @@ class Isolator:
             self._mask(features, kept, found)
             answer, error = self._attempt(features, kept, pad)
         if error is not None:
-            for row, message in self._bisect(features, np.flatnonzero(kept), error):
-                kept[row] = False
-                found[row] = self._explain(features, row, message)
+            try:
+                for row, message in self._bisect(features, np.flatnonzero(kept), error):
+                    kept[row] = False
+                    found[row] = self._explain(features, row, message)
+            except _GivenUpError as given_up:
+                return Outcome(None, np.zeros_like(kept), found, str(given_up))
             answer, error = self._attempt(features, kept, pad)
             if error is not None:
                 raise error
@@ -89,6 +99,8 @@ class Isolator:
         part = features if kept.all() else features.filter(pa.array(kept))
         try:
             answer = self._predict(part, pad)
+        except ScoringError:
+            raise
         except Exception as error:  # noqa: BLE001 (a model may raise anything)
             return None, error
         if self._good is None:
@@ -173,7 +185,7 @@ class Isolator:
         return None
 
     def _make_good(self, features: pa.Table) -> pa.Table | None:
-        """A row of each column's first plain value (numbers that have none: 0), for a batch without a good row."""
+        """A row of each column's first plain value (0 or '' where it has none), for a batch without a good row."""
         columns = []
         for column in features.columns:
             plain = pc.drop_null(column)
@@ -181,7 +193,11 @@ class Isolator:
                 plain = plain.filter(pc.less(pc.abs(plain), FLOAT32_MAX))
                 plain = plain if len(plain) else pa.chunked_array([pa.array([0.0]).cast(column.type)])
             if not len(plain):
-                return None
+                empty: Any = "" if pa.types.is_string(plain_type(column.type)) else 0
+                try:
+                    plain = pa.chunked_array([pa.array([empty]).cast(column.type)])
+                except pa.ArrowException:
+                    return None
             columns.append(plain.slice(0, 1).combine_chunks())
         candidate = pa.table(columns, schema=features.schema)
         return candidate if self._is_taken(candidate) else None
@@ -196,19 +212,19 @@ class Isolator:
     def _bisect(self, features: pa.Table, rows: npt.NDArray[np.intp], error: Exception) -> Iterator[tuple[int, str]]:
         """Rows that are refused on their own."""
         if len(rows) == 1:
-            self._budget -= 1
-            if self._budget < 0:
-                raise QuarantineLimitError(
-                    "The model refuses far more rows than the job allows; the count was given up.",
-                    found=f"the last one: {_first_line(error)}",
-                    next_step="look at the quarantined rows and the model's message",
-                )
             yield int(rows[0]), _first_line(error)
+            self._budget -= 1
+            self._n_single += 1
+            if self._budget < 0 or (self._good is None and self._n_single >= BISECTION_SLACK):
+                what = "far more rows than the job allows" if self._good is not None else "every row that was tried"
+                raise _GivenUpError(f"the model refuses {what}: {_first_line(error)}")
             return
         half = len(rows) // 2
         for part in (rows[:half], rows[half:]):
             try:
                 self._predict(features.take(pa.array(part)), True)
+            except ScoringError:
+                raise
             except Exception as inner:  # noqa: BLE001
                 yield from self._bisect(features, part, inner)
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -69,7 +69,7 @@ class WorkerPool:
         Raises:
             WorkerError: A shard's worker died `MAX_ATTEMPTS` times.
         """
-        waves = [list(tasks)]
+        waves = [list(tasks)] if tasks else []
         while waves:
             wave = waves.pop(0)
             lost: list[ShardTask] = []
@@ -82,20 +82,26 @@ class WorkerPool:
 
     def _score_wave(self, wave: Sequence[ShardTask], n_workers: int, lost: list[ShardTask]) -> Iterator[ShardResult]:
         self._ensure(n_workers)
-        futures = {self._executor.submit(score_shard, task): task for task in wave}
+        # No more under way than the plan's memory allows, though the pool may be wider from an earlier partition.
+        waiting = list(wave)
+        futures: dict[Future[ShardResult], ShardTask] = {}
         try:
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            while waiting or futures:
+                while waiting and len(futures) < n_workers:
+                    future = self._executor.submit(score_shard, waiting[0])
+                    futures[future] = waiting.pop(0)
+                done, _ = wait(futures, return_when=FIRST_COMPLETED)
                 for future in done:
+                    task = futures.pop(future)
                     try:
                         result = future.result()
-                        self.cpu_s_by_pid[result.pid] = max(
-                            result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0)
-                        )
-                        yield result
                     except BrokenProcessPool:
-                        lost.append(futures[future])
+                        lost += [task, *futures.values(), *waiting]
+                        return
+                    self.cpu_s_by_pid[result.pid] = max(result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0))
+                    yield result
+        except BrokenProcessPool:  # a worker died while it was idle
+            lost += [*futures.values(), *waiting]
         except BaseException:
             self.kill()  # what is still queued is nobody's work any more
             raise
@@ -118,6 +124,8 @@ class WorkerPool:
 
     def _ensure(self, n_workers: int) -> None:
         self._check_stopped()
+        if self._executor is not None and self._executor._flags.broken is not None:
+            self.kill()  # a worker died between two partitions
         if self._executor is not None and self._n_workers >= n_workers:
             return
         if self._executor is not None:

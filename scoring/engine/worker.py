@@ -20,7 +20,7 @@ from schemas.job import ScoringJob
 from schemas.manifest import FileRecord, QuarantineExample
 from schemas.partition import Shard
 from scoring.engine.isolate import Cause, Isolator
-from scoring.errors import ModelLoadError
+from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.predictor import Answer, Predictor, inspect_model, load_predictor
 from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
@@ -37,6 +37,8 @@ PARENT_POLL_S = 0.5
 MAX_EXAMPLES = 5
 QUARANTINE_SLACK_ROWS = 10_000
 """Rows kept beyond what the job allows, to be looked at: a run that fails need not copy its whole input."""
+QUARANTINE_FLUSH_ROWS = 100_000
+"""Places and causes held at once: about 20 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class ShardResult:
     by_column: dict[str, int]
     examples: tuple[QuarantineExample, ...]
     quarantine_files: tuple[FileRecord, ...]
+    gave_up: str
+    """Why the count of refused rows was given up; empty: it was not."""
     wall_s: float
     process_cpu_s: float
     """Of the worker since it was started, its imports included."""
@@ -86,8 +90,25 @@ def score_shard(task: ShardTask) -> ShardResult:
     """Score the rows of one shard and write their predictions.
 
     Raises:
-        CorruptFileError, InputChangedError, ModelLoadError, StorageError: See there; nothing was published.
+        CorruptFileError, InputChangedError, ModelLoadError, ModelAnswerError, StorageError: See there; nothing was
+            published.
     """
+    try:
+        return _score_shard(task)
+    except (ScoringError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001
+        # A model's or a library's own exception may not even pickle: only its words cross the process boundary.
+        place = task.shard.pieces[0]
+        raise ShardError(
+            "A shard could not be scored; nothing was published.",
+            f"{place.file.path}, {task.shard.n_rows:,} rows from row {place.first_row:,}",
+            found=f"{type(error).__name__}: {str(error)[:500]}",
+            next_step="run again with --verbose; if it stays, try the model on these rows by hand",
+        ) from None
+
+
+def _score_shard(task: ShardTask) -> ShardResult:
     started = time.perf_counter()
     clock = _Clock()
     with clock("load"):
@@ -99,37 +120,99 @@ def score_shard(task: ShardTask) -> ShardResult:
     place = predictions_store(task.job) if is_delta else state_store(task.job)
     folder = task.folder if is_delta else staging_folder(task.run_id)
     path = part_path(folder, task.run_id, task.shard.index, task.attempt)
-    rejected: dict[str, dict[int, Cause]] = {}
-    rows_in = 0
+    rejects = _Rejects(task, store)
+    rows_in, gave_up = 0, ""
     with PartWriter(place, path, schema, keep_types=not is_delta) as writer:
         batches = read_batches(store, task.shard, task.contract, task.batch_rows)
         while (batch := clock.next("read", batches)) is not None:
             with clock("predict"):
                 outcome = isolator.score(batch.features, _changed(batch), pad=not batch.is_last)
+            rows_in += batch.n_rows
+            rejects.add(batch, outcome.rejected)
+            if outcome.gave_up:
+                gave_up = outcome.gave_up
+                break
             with clock("write"):
                 writer.write(_output(task, batch, outcome.kept, outcome.answer, schema))
-            rows_in += batch.n_rows
-            if outcome.rejected:
-                _place(batch, outcome.rejected, rejected)
         with clock("write"):
             part = writer.close()
     with clock("quarantine"):
-        files = tuple(_quarantine(task, store, rejected))
+        rejects.flush()
     return ShardResult(
         task.shard.index,
         part,
         rows_in,
-        sum(map(len, rejected.values())),
-        _count(rejected, by_column=False),
-        _count(rejected, by_column=True),
-        tuple(_examples(rejected)),
-        files,
+        rejects.n_rows,
+        rejects.by_reason,
+        rejects.by_column,
+        tuple(rejects.examples),
+        tuple(rejects.files),
+        gave_up,
         time.perf_counter() - started,
         time.process_time(),
         clock.seconds,
         os.getpid(),
         peak_resident_bytes(),
     )
+
+
+class _Rejects:
+    """Rows of a shard that cannot be scored: counted, and written away before they are many."""
+
+    def __init__(self, task: ShardTask, store: Store) -> None:
+        self._task, self._store = task, store
+        self._left = task.max_quarantined + QUARANTINE_SLACK_ROWS
+        self._waiting: dict[str, dict[int, Cause]] = {}
+        self._n_waiting = 0
+        self.n_rows = 0
+        self.by_reason: dict[str, int] = {}
+        self.by_column: dict[str, int] = {}
+        self.examples: list[QuarantineExample] = []
+        self.files: list[FileRecord] = []
+
+    def add(self, batch: Batch, causes: dict[int, Cause]) -> None:
+        """Count a batch's rejected rows, and keep them by their place in the files."""
+        starts = np.cumsum([0, *(segment.n_rows for segment in batch.segments)])
+        for row, (reason, column, message) in sorted(causes.items()):
+            index = int(np.searchsorted(starts, row, side="right")) - 1
+            segment = batch.segments[index]
+            source_row = segment.first_row + row - int(starts[index])
+            self.n_rows += 1
+            self.by_reason[reason] = self.by_reason.get(reason, 0) + 1
+            if column is not None:
+                name = f"{column}: {reason}"
+                self.by_column[name] = self.by_column.get(name, 0) + 1
+            if len(self.examples) < MAX_EXAMPLES:
+                self.examples.append(
+                    QuarantineExample(
+                        source_file=segment.path, source_row=source_row, reason=reason, column=column, message=message
+                    )
+                )
+            if self._left > 0:
+                self._left -= 1
+                self._waiting.setdefault(segment.path, {})[source_row] = (reason, column, message)
+                self._n_waiting += 1
+        if self._n_waiting >= QUARANTINE_FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting: the rows are read again, whole."""
+        task = self._task
+        files = {piece.file.path: piece.file for piece in task.shard.pieces}
+        for path, causes in self._waiting.items():
+            rows = np.array(sorted(causes), np.int64)
+            written = write_quarantine(
+                state_store(task.job),
+                quarantine_path(task.folder, task.run_id, task.shard.index, task.attempt, len(self.files)),
+                read_rows(self._store, files[path], rows, min(task.batch_rows, 8_192)),
+                [causes[row] for row in rows.tolist()],
+                path,
+                task.model_version,
+                task.run_id,
+            )
+            if written:
+                self.files.append(written)
+        self._waiting, self._n_waiting = {}, 0
 
 
 @functools.lru_cache(maxsize=1)
@@ -148,17 +231,25 @@ def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, featur
     if fill:
         features = pa.concat_tables([features, *([features.slice(n_rows - 1)] * fill)])
     kinds = {column.kind for column in contract.predictions}
-    answer = {kind: values[:n_rows] for kind, values in predictor.predict(features, kinds).items()}
-    for kind, values in answer.items():
-        wanted = [column.index for column in contract.predictions if column.kind == kind]
-        if len(values) != n_rows or (wanted and values.shape[1] <= max(wanted)):
-            raise ModelLoadError(
+    answer = predictor.predict(features, kinds)
+    for kind in kinds:
+        values = answer[kind]
+        width = _width(kind, contract, facts)
+        # Before the filling is cut off: a model that drops rows would shift all that come after.
+        if len(values) != n_rows + fill or values.shape[1] != width:
+            raise ModelAnswerError(
                 "The model's answer has another shape than its description.",
-                expected=f"{n_rows} rows, {max(wanted) + 1} columns of {kind}",
+                expected=f"{n_rows + fill} rows, {width} columns of {kind}",
                 found=f"{values.shape[0]} rows, {values.shape[1]} columns",
-                next_step="log the model with a signature that states its outputs",
+                next_step="a model must give one prediction a row; log it with a signature that states its outputs",
             )
-    return answer
+    return {kind: answer[kind][:n_rows] for kind in kinds}
+
+
+def _width(kind: str, contract: Contract, facts: ModelFacts) -> int:
+    if kind == "probability":
+        return len(facts.classes or ())
+    return sum(column.kind == kind for column in contract.predictions)
 
 
 def _changed(batch: Batch) -> dict[int, Cause]:
@@ -190,12 +281,13 @@ def _output(
 def _prediction(output: OutputColumn, answer: Answer | None) -> pa.Array:
     if answer is None:
         return pa.array([], output.type)
-    values = answer[output.kind][:, output.index]
+    # A copy: an estimator may answer with a view of the buffer that the next batch overwrites.
+    values = np.array(answer[output.kind][:, output.index], copy=True)
     if pa.types.is_string(output.type):
-        return pa.array([str(value) for value in values.tolist()], pa.string())
+        return pa.array([None if value is None else str(value) for value in values.tolist()], pa.string())
     found = pa.array(values)
-    if found.type != output.type and pa.types.is_floating(found.type) and pa.types.is_integer(output.type):
-        raise ModelLoadError(
+    if not _fits(found.type, output.type):
+        raise ModelAnswerError(
             "The model predicts another type than it was described with.",
             expected=f"{output.name}: {output.type}",
             found=str(found.type),
@@ -204,56 +296,29 @@ def _prediction(output: OutputColumn, answer: Answer | None) -> pa.Array:
     return found.cast(output.type)
 
 
+def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether predictions of one type become the other without loss."""
+    if found == wanted or pa.types.is_null(found):
+        return True
+    if pa.types.is_floating(wanted):
+        return bool(
+            pa.types.is_integer(found)
+            or pa.types.is_boolean(found)
+            or (pa.types.is_floating(found) and found.bit_width <= wanted.bit_width)
+        )
+    if pa.types.is_integer(wanted):
+        return bool(
+            pa.types.is_boolean(found) or (pa.types.is_integer(found) and found.bit_width <= wanted.bit_width)
+        )
+    return False
+
+
 def _position(batch: Batch, kept: npt.NDArray[np.bool_]) -> tuple[pa.Array, pa.Array]:
     paths = list(dict.fromkeys(segment.path for segment in batch.segments))
     codes = np.concatenate([np.full(s.n_rows, paths.index(s.path), np.int32) for s in batch.segments])
     rows = np.concatenate([np.arange(s.first_row, s.first_row + s.n_rows) for s in batch.segments])
     names = pa.DictionaryArray.from_arrays(pa.array(codes[kept]), pa.array(paths, pa.string()))
     return names.cast(MODEL_VERSION), pa.array(rows[kept])
-
-
-def _place(batch: Batch, causes: dict[int, Cause], rejected: dict[str, dict[int, Cause]]) -> None:
-    """From rows of a batch to rows of files."""
-    starts = np.cumsum([0, *(segment.n_rows for segment in batch.segments)])
-    for row, cause in sorted(causes.items()):
-        segment = batch.segments[int(np.searchsorted(starts, row, side="right")) - 1]
-        first = int(starts[int(np.searchsorted(starts, row, side="right")) - 1])
-        rejected.setdefault(segment.path, {})[segment.first_row + row - first] = cause
-
-
-def _quarantine(task: ShardTask, store: Store, rejected: dict[str, dict[int, Cause]]) -> Iterator[FileRecord]:
-    left = task.max_quarantined + QUARANTINE_SLACK_ROWS
-    files = {piece.file.path: piece.file for piece in task.shard.pieces}
-    for index, (path, causes) in enumerate(rejected.items()):
-        rows = np.array(sorted(causes)[: max(left, 0)], np.int64)
-        left -= len(rows)
-        written = write_quarantine(
-            state_store(task.job),
-            quarantine_path(task.folder, task.run_id, task.shard.index, task.attempt, index),
-            read_rows(store, files[path], rows, min(task.batch_rows, 8_192)),
-            [causes[row] for row in rows.tolist()],
-            path,
-            task.model_version,
-            task.run_id,
-        )
-        if written:
-            yield written
-
-
-def _count(rejected: dict[str, dict[int, Cause]], *, by_column: bool) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for causes in rejected.values():
-        for reason, column, _ in causes.values():
-            name = f"{column}: {reason}" if by_column else reason
-            if column is not None or not by_column:
-                found[name] = found.get(name, 0) + 1
-    return found
-
-
-def _examples(rejected: dict[str, dict[int, Cause]]) -> Iterator[QuarantineExample]:
-    places = [(path, row, cause) for path, causes in rejected.items() for row, cause in causes.items()]
-    for path, row, (reason, column, message) in places[:MAX_EXAMPLES]:
-        yield QuarantineExample(source_file=path, source_row=row, reason=reason, column=column, message=message)
 
 
 class _Clock:

@@ -73,6 +73,15 @@ def feature_cast(found: pa.DataType, wanted: FeatureType) -> Cast | str:
     return f"has the type {found}, the model wants {wanted}"
 
 
+def agreed_cast(found: pa.DataType, cast: Cast, agreed: pa.DataType) -> Cast:
+    """The cast of one file's column to the type that all files agreed on."""
+    plain = plain_type(found)
+    if pa.types.is_floating(agreed) and pa.types.is_integer(plain):
+        bits = 53 if agreed == pa.float64() else 24
+        return Cast(agreed, "none" if plain.bit_width < bits else "exact")
+    return Cast(agreed, cast.check)
+
+
 def kept_cast(found: pa.DataType, table_format: str) -> Cast | str:
     """The cast of a key or pass-through column to what the output format can hold without loss, or why not."""
     plain = plain_type(found)
@@ -105,7 +114,7 @@ def kept_cast(found: pa.DataType, table_format: str) -> Cast | str:
 
 
 def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
-    """The column in its new type, null where the value would change, and where that is (None: nowhere)."""
+    """The column in its new type, and where its value does not survive (None: nowhere): those rows are not scored."""
     found = column.type
     if found == cast.type and cast.check == "none":
         return column, None
@@ -116,8 +125,7 @@ def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, n
     if cast.check == "none":
         return pc.cast(column, cast.type, safe=False), None
     if cast.check == "integral":
-        bad = _not_whole(column)
-        return column if pa.types.is_floating(cast.type) else pc.cast(column, cast.type, safe=False), bad
+        return pc.cast(column, cast.type, safe=False), _not_whole(column)
     bad = _changed(column, cast.type)
     if bad is None:
         return pc.cast(column, cast.type, safe=False), None

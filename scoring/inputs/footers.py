@@ -34,7 +34,9 @@ class Footer:
     schema: pa.Schema
     row_groups: tuple[RowGroup, ...]
     ranges: dict[str, tuple[int, int]]
-    """Least and greatest value of integer columns, where all row groups state them."""
+    """Least and greatest value of 64-bit integer columns, as far as the row groups state them."""
+    with_nulls: frozenset[str] = frozenset()
+    """Integer columns that have nulls, as far as the row groups state it."""
 
     @property
     def n_rows(self) -> int:
@@ -99,7 +101,7 @@ def _read(store: Store, file: InputFile) -> Footer:
         groups = tuple(_row_group(metadata.row_group(i), names) for i in range(metadata.num_row_groups))
         if sum(group.n_rows for group in groups) != metadata.num_rows:
             raise ValueError("the footer's row counts contradict each other")
-        return Footer(file, schema, groups, _ranges(metadata, schema))
+        return Footer(file, schema, groups, *_statistics(metadata, schema))
 
 
 def _row_group(group: Any, names: frozenset[str]) -> RowGroup:
@@ -114,18 +116,22 @@ def _row_group(group: Any, names: frozenset[str]) -> RowGroup:
     return RowGroup(group.num_rows, compressed, uncompressed)
 
 
-def _ranges(metadata: Any, schema: pa.Schema) -> dict[str, tuple[int, int]]:
+def _statistics(metadata: Any, schema: pa.Schema) -> tuple[dict[str, tuple[int, int]], frozenset[str]]:
+    integers = {field.name for field in schema if pa.types.is_integer(field.type)}
     wide = {field.name for field in schema if field.type in (pa.int64(), pa.uint64())}
-    found: dict[str, tuple[int, int]] = {}
-    for i in range(metadata.num_row_groups if wide else 0):
+    ranges: dict[str, tuple[int, int]] = {}
+    with_nulls: set[str] = set()
+    for i in range(metadata.num_row_groups if integers else 0):
         group = metadata.row_group(i)
         for j in range(group.num_columns):
             column = group.column(j)
-            if column.path_in_schema not in wide:
+            name = column.path_in_schema
+            stats = column.statistics if name in integers else None
+            if stats is None:
                 continue
-            stats = column.statistics
-            if stats is None or not stats.has_min_max:
-                continue
-            low, high = found.get(column.path_in_schema, (stats.min, stats.max))
-            found[column.path_in_schema] = (min(low, stats.min), max(high, stats.max))
-    return found
+            if stats.has_null_count and stats.null_count:
+                with_nulls.add(name)
+            if name in wide and stats.has_min_max:
+                low, high = ranges.get(name, (stats.min, stats.max))
+                ranges[name] = (min(low, stats.min), max(high, stats.max))
+    return ranges, frozenset(with_nulls)

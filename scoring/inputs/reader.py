@@ -11,7 +11,7 @@ from schemas.columns import Contract, InputColumn
 from schemas.contract import FeatureType
 from schemas.partition import InputFile, Piece, Shard
 from scoring.errors import CorruptFileError
-from scoring.inputs.casts import Cast, cast_column, feature_cast
+from scoring.inputs.casts import Cast, agreed_cast, cast_column, feature_cast
 from scoring.inputs.footers import open_parquet
 from scoring.storage import Store
 
@@ -159,7 +159,7 @@ def _casts(schema: pa.Schema, contract: Contract) -> _Casts:
         cast = feature_cast(found, wanted)
         if isinstance(cast, str):
             raise CorruptFileError("A file's schema is not the one of its footer.", problems=[cast])
-        features[column.name] = Cast(column.type, cast.check)
+        features[column.name] = agreed_cast(found, cast, column.type)
     for column in contract.kept:
         found = _type_of(schema, column.name)
         if found is not None:

@@ -9,7 +9,7 @@ from schemas.columns import Contract, InputColumn, OutputColumn
 from schemas.contract import Feature, ModelFacts
 from schemas.job import ScoringJob
 from scoring.errors import ContractError
-from scoring.inputs.casts import Cast, exceeds_float64, feature_cast, kept_cast, plain_type
+from scoring.inputs.casts import exceeds_float64, feature_cast, kept_cast, plain_type
 from scoring.inputs.footers import Footer
 
 ARROW_NAMES = {
@@ -19,6 +19,8 @@ ARROW_NAMES = {
     "boolean": pa.bool_(),
     "float": pa.float32(),
     "integer": pa.int32(),
+    "binary": pa.binary(),
+    "datetime": pa.timestamp("us"),
 }
 
 
@@ -142,14 +144,17 @@ def _check_schema(
         if isinstance(cast, str):
             problems.append(f"{feature.name}: {cast}")
             continue
+        kind = cast.type
+        if pa.types.is_integer(kind) and any(feature.name in footer.with_nulls for footer in members):
+            kind = pa.float64()  # as pandas makes of a file's integers with nulls, and for every batch alike
         known = columns.get(feature.name)
-        if known and known.type != cast.type and feature.type == "any":
-            agreed = _wider(known.type, cast.type)
+        if known and known.type != kind:
+            agreed = _wider(known.type, kind) or _floating(known.type, kind)
             if agreed is None:
-                problems.append(f"{feature.name}: has the type {cast.type} here and {known.type} in other files")
+                problems.append(f"{feature.name}: has the type {kind} here and {known.type} in other files")
                 continue
-            cast = Cast(agreed)
-        columns[feature.name] = InputColumn(feature.name, cast.type, feature.type)
+            kind = agreed
+        columns[feature.name] = InputColumn(feature.name, kind, feature.type)
 
 
 def _keep(
@@ -186,6 +191,13 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if all(signed) or (pa.types.is_floating(one) and pa.types.is_floating(other)):
         return max(one, other, key=lambda t: t.bit_width)
     return None
+
+
+def _floating(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """float64 for integers in one file and floating numbers in another; the values are checked one by one."""
+    numeric = (pa.types.is_integer, pa.types.is_floating)
+    both = all(any(is_one(kind) for is_one in numeric) for kind in (one, other))
+    return pa.float64() if both else None
 
 
 def _missing(name: str, role: str, schema: pa.Schema) -> str:

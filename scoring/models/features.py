@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from schemas.contract import ModelFacts
 
-_NUMPY_NAMES = {"double": "float64", "float": "float32"}
+_NUMPY_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}
 """Arrow's names of types where numpy has another."""
 
 
@@ -39,7 +39,8 @@ class FeatureBuilder:
         if (len(types) == 1 and floating) or (self._facts.takes_matrix and all(map(_is_numeric, types))):
             import pandas as pd
 
-            dtype = np.dtype(np.float32 if types == {pa.float32()} else np.float64)
+            dtype = np.result_type(*(_NUMPY_NAMES.get(str(t), str(t)) for t in types))
+            dtype = dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(np.float64)
             return pd.DataFrame(self._matrix(table, dtype, "F"), columns=table.column_names, copy=False)
         return table.to_pandas()
 

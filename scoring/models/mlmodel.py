@@ -57,7 +57,8 @@ def read_mlmodel(folder: Path) -> MlModel:
         outputs = json.loads(signature.get("outputs") or "[]")
         flavors = dict(raw["flavors"])
         tensors = [item for item in inputs if item.get("type") == "tensor"]
-        columns = [] if tensors else [_feature(i, item) for i, item in enumerate(inputs)]
+        is_named = not tensors and all("name" in item for item in inputs)
+        columns = [_feature(item) for item in inputs] if is_named else []
         spec = tensors[0]["tensor-spec"] if len(tensors) == 1 else {}
         shape = spec.get("shape") or []
         return MlModel(
@@ -66,7 +67,7 @@ def read_mlmodel(folder: Path) -> MlModel:
             tuple(columns),
             spec.get("dtype"),
             shape[1] if len(shape) == 2 and shape[1] > 0 else None,
-            tuple(_output_type(item) for item in outputs),
+            tuple(kind for item in outputs for kind in _output_types(item)),
             _trained_with(folder, raw, flavors),
         )
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -78,18 +79,22 @@ def read_mlmodel(folder: Path) -> MlModel:
         ) from error
 
 
-def _feature(index: int, item: Mapping[str, Any]) -> Feature:
+def _feature(item: Mapping[str, Any]) -> Feature:
     kind = str(item["type"])
-    name = str(item.get("name", index))
     return Feature.model_validate(
-        {"name": name, "type": kind if kind in TYPES else "any", "required": item.get("required", True)}
+        {"name": str(item["name"]), "type": kind if kind in TYPES else "any", "required": item.get("required", True)}
     )
 
 
-def _output_type(item: Mapping[str, Any]) -> str:
+def _output_types(item: Mapping[str, Any]) -> list[str]:
     if item.get("type") == "tensor":
-        return _DTYPES.get(item["tensor-spec"]["dtype"], "double")
-    return str(item["type"]) if item.get("type") in TYPES else "double"
+        spec = item["tensor-spec"]
+        shape = spec.get("shape") or []
+        width = shape[1] if len(shape) == 2 and shape[1] > 0 else 1
+        return [
+            _DTYPES.get(spec["dtype"], "string" if str(spec["dtype"]).startswith(("str", "object")) else "double")
+        ] * width
+    return [str(item["type"]) if item.get("type") in TYPES else "double"]
 
 
 def _trained_with(folder: Path, raw: Mapping[str, Any], flavors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -6,6 +6,7 @@ server are asked directly; every other store, and every artifact that is not a l
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import sqlite3
@@ -192,8 +193,9 @@ class _RestRegistry:
     """Asks a tracking server over its documented REST interface."""
 
     def __init__(self, uri: str) -> None:
-        self._base = f"{uri.rstrip('/')}/api/2.0/mlflow/"
-        self._shown = uri
+        self._shown = _redacted(uri)
+        self._base = f"{self._shown.rstrip('/')}/api/2.0/mlflow/"
+        self._user = urllib.parse.urlsplit(uri)
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
         found = self._get("registered-models/alias", name=name, alias=alias)
@@ -220,7 +222,7 @@ class _RestRegistry:
 
     def _get(self, path: str, **query: str) -> dict[str, Any] | None:
         request = urllib.request.Request(  # noqa: S310
-            f"{self._base}{path}?{urllib.parse.urlencode(query)}", headers=_authorization(os.environ)
+            f"{self._base}{path}?{urllib.parse.urlencode(query)}", headers=_authorization(os.environ, self._user)
         )
         try:
             with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:  # noqa: S310
@@ -235,7 +237,7 @@ class _RestRegistry:
                 found=f"HTTP {error.code}: {body[:200]}",
                 next_step="check the registry's URI and MLFLOW_TRACKING_USERNAME / _PASSWORD / _TOKEN",
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise StorageUnavailableError(
                 "The model registry did not answer.",
                 self._shown,
@@ -282,7 +284,7 @@ class _ClientRegistry:
     def _check_absent(self, error: Any) -> None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return
-        raise StorageUnavailableError("The model registry did not answer.", found=str(error)) from error
+        raise StorageUnavailableError("The model registry did not answer.", found=type(error).__name__) from error
 
 
 def _not_found(
@@ -303,11 +305,15 @@ def _listed(aliases: Mapping[str, str]) -> str:
     return ", ".join(f"{alias} ({version})" for alias, version in sorted(aliases.items())) or "none"
 
 
-def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
+def _authorization(environment: Mapping[str, str], uri: urllib.parse.SplitResult) -> dict[str, str]:
     if token := environment.get("MLFLOW_TRACKING_TOKEN"):
         return {"Authorization": f"Bearer {token}"}
-    if user := environment.get("MLFLOW_TRACKING_USERNAME"):
-        pair = f"{user}:{environment.get('MLFLOW_TRACKING_PASSWORD', '')}"
+    user = environment.get("MLFLOW_TRACKING_USERNAME")
+    password = environment.get("MLFLOW_TRACKING_PASSWORD", "")
+    if uri.username:
+        user, password = urllib.parse.unquote(uri.username), urllib.parse.unquote(uri.password or "")
+    if user:
+        pair = f"{user}:{password}"
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     return {}
 

@@ -134,7 +134,8 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         estimator=type(final).__name__ if not steps else f"Pipeline({type(final).__name__})",
         features=_features(mlmodel, names),
         n_features=getattr(estimator, "n_features_in_", None) or mlmodel.tensor_width,
-        is_named=names is not None,
+        # Where the first step is a transformer of one's own, only the signature knows that it was a frame.
+        is_named=names is not None or bool(mlmodel.inputs),
         takes_matrix=not steps and _takes_matrix(final),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=classes,
@@ -151,7 +152,7 @@ def _split(estimator: Any) -> tuple[list[Any], Any]:
     """The transforming steps of a pipeline, nested ones unrolled, and the step that predicts."""
     from sklearn.pipeline import Pipeline
 
-    if not isinstance(estimator, Pipeline):
+    if type(estimator) is not Pipeline:  # a subclass may predict in its own way
         return [], estimator
     steps = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
     inner, final = _split(estimator.steps[-1][1])
@@ -186,10 +187,22 @@ def _is_library_class(name: str) -> bool:
 
 def _use_one_thread(estimator: Any) -> None:
     """The pool has one worker a core already; and a forest's sum has one order only with one thread."""
-    parameters = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
-    ours = {name: 1 for name, value in parameters.items() if name.split("__")[-1] == "n_jobs" and value != 1}
-    if ours:
-        estimator.set_params(**ours)
+    from sklearn.base import BaseEstimator
+
+    waiting, seen = [estimator], set()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        if isinstance(found, dict):
+            waiting += list(found.values())
+        elif isinstance(found, list | tuple):
+            waiting += list(found)
+        elif isinstance(found, BaseEstimator):
+            if getattr(found, "n_jobs", 1) not in (1, None):
+                found.n_jobs = 1
+            waiting += list(vars(found).values())
 
 
 def _names(estimator: Any, steps: list[Any]) -> list[str] | None:

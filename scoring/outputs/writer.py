@@ -16,6 +16,9 @@ from scoring.storage import HashingFile, Store, explained
 ROW_GROUP_ROWS = 131_072
 """Small batches would make tiny row groups, which readers pay for."""
 
+ROW_GROUP_BYTES = 64 << 20
+"""Wide rows are encoded earlier: what waits is memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
@@ -64,6 +67,7 @@ class PartWriter:
             self._writer.add_key_value_metadata(dict(metadata))
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
+        self._n_waiting_bytes = 0
         self.n_rows = 0
 
     def write(self, table: pa.Table) -> None:
@@ -71,7 +75,8 @@ class PartWriter:
         self._waiting.append(table)
         self._n_waiting += table.num_rows
         self.n_rows += table.num_rows
-        if self._n_waiting >= ROW_GROUP_ROWS:
+        self._n_waiting_bytes += table.nbytes
+        if self._n_waiting >= ROW_GROUP_ROWS or self._n_waiting_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self) -> WrittenPart:
@@ -90,7 +95,7 @@ class PartWriter:
             with explained(self._where):
                 table = pa.concat_tables(self._waiting).unify_dictionaries()
                 self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-            self._waiting, self._n_waiting = [], 0
+            self._waiting, self._n_waiting, self._n_waiting_bytes = [], 0, 0
 
     def __enter__(self) -> Self:
         return self
