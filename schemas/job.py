@@ -129,6 +129,13 @@ class ScoringJob(Record):
         return uri
 
     @model_validator(mode="after")
+    def _output_is_apart(self) -> Self:
+        source, target = (uri.removeprefix("file://").rstrip("/") + "/" for uri in (self.input.uri, self.output.uri))
+        if source.startswith(target) or target.startswith(source):
+            raise ValueError(f"output.uri and input.uri must not contain each other: {target} and {source}")
+        return self
+
+    @model_validator(mode="after")
     def _columns_are_distinct(self) -> Self:
         kept = [*self.keys, *self.pass_through]
         twice = sorted({name for name in kept if kept.count(name) > 1})

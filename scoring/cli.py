@@ -86,6 +86,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception as error:
         if not hasattr(error, "format_message"):
+            if as_json:
+                message = f"a defect of nightscore: {error}"
+                _print_json({"status": "failed", "error": {"type": type(error).__name__, "message": message}})
             raise
         # typer's own: an unknown option, a missing argument
         _report_error("UsageError", error.format_message(), as_json=as_json)

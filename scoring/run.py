@@ -223,6 +223,7 @@ class _Attempt:
                 shard,
                 plan.memory.batch_rows,
                 allowed_rows(self._job.limits, plan.n_rows),
+                plan.n_rows,
             )
             for shard in plan.shards
         ]

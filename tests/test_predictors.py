@@ -16,7 +16,7 @@ N = 3_001
 
 def own_input(known: KnownModel, frame: pd.DataFrame) -> Any:
     x = frame[known.columns]
-    return x if known.is_named else np.ascontiguousarray(x.to_numpy())
+    return x if known.is_named else x.to_numpy()
 
 
 def take_nulls(name: str) -> bool:

@@ -52,11 +52,11 @@ class Isolator:
     bisection.
     """
 
-    def __init__(self, predict: Callable[[pa.Table, bool], Answer], max_rejected: int) -> None:
+    def __init__(self, predict: Callable[[pa.Table, int], Answer], max_rejected: int) -> None:
         """Learn nothing yet.
 
         Args:
-            predict: The model, told whether the batch may be filled up; raises for rows that it refuses.
+            predict: The model, told to which rest the batch's length is filled up; raises for rows that it refuses.
             max_rejected: Rows that the job allows to be quarantined.
         """
         self._predict = predict
@@ -68,17 +68,17 @@ class Isolator:
         self._budget = max_rejected + BISECTION_SLACK
         self._n_single = 0
 
-    def score(self, features: pa.Table, rejected: dict[int, Cause], *, pad: bool = True) -> Outcome:
+    def score(self, features: pa.Table, rejected: dict[int, Cause], *, rest: int = 0) -> Outcome:
         """Predictions of all rows but those that are rejected already and those that the model refuses."""
         found = dict(rejected)
         kept = np.ones(features.num_rows, np.bool_)
         kept[list(found)] = False
         self._mask(features, kept, found)
-        answer, error = self._attempt(features, kept, pad)
+        answer, error = self._attempt(features, kept, rest)
         if error is not None:
             self._learn(features, kept)
             self._mask(features, kept, found)
-            answer, error = self._attempt(features, kept, pad)
+            answer, error = self._attempt(features, kept, rest)
         if error is not None:
             try:
                 for row, message in self._bisect(features, np.flatnonzero(kept), error):
@@ -86,19 +86,19 @@ class Isolator:
                     found[row] = self._explain(features, row, message)
             except _GivenUpError as given_up:
                 return Outcome(None, np.zeros_like(kept), found, str(given_up))
-            answer, error = self._attempt(features, kept, pad)
+            answer, error = self._attempt(features, kept, rest)
             if error is not None:
                 raise error
         return Outcome(answer, kept, found)
 
     def _attempt(
-        self, features: pa.Table, kept: npt.NDArray[np.bool_], pad: bool
+        self, features: pa.Table, kept: npt.NDArray[np.bool_], rest: int
     ) -> tuple[Answer | None, Exception | None]:
         if not kept.any():
             return None, None
         part = features if kept.all() else features.filter(pa.array(kept))
         try:
-            answer = self._predict(part, pad)
+            answer = self._predict(part, rest)
         except ScoringError:
             raise
         except Exception as error:  # noqa: BLE001 (a model may raise anything)
@@ -172,7 +172,7 @@ class Isolator:
         assert self._good is not None  # noqa: S101
         index = self._good.column_names.index(name)
         try:
-            self._predict(self._good.set_column(index, self._good.schema.field(index), cell), True)
+            self._predict(self._good.set_column(index, self._good.schema.field(index), cell), 0)
         except Exception as error:  # noqa: BLE001
             return _first_line(error)
         return None
@@ -204,7 +204,7 @@ class Isolator:
 
     def _is_taken(self, candidate: pa.Table) -> bool:
         try:
-            self._predict(candidate, True)
+            self._predict(candidate, 0)
         except Exception:  # noqa: BLE001
             return False
         return True
@@ -222,7 +222,7 @@ class Isolator:
         half = len(rows) // 2
         for part in (rows[:half], rows[half:]):
             try:
-                self._predict(features.take(pa.array(part)), True)
+                self._predict(features.take(pa.array(part)), 0)
             except ScoringError:
                 raise
             except Exception as inner:  # noqa: BLE001

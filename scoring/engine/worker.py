@@ -32,7 +32,8 @@ from scoring.storage import Store
 PAD_ROWS = 64
 """Vector kernels treat the last few rows of a matrix apart from the rest, and BLAS sums them in another order. A
 batch is filled up to a multiple of this by repeating its last row, so that a row's prediction does not depend on how
-the partition is cut; the partition's last batch is not, so that it equals the model's own on the whole partition."""
+the partition is cut; the partition's last batch to the rest that the whole partition leaves, so that it equals the
+model's own on the whole partition."""
 PARENT_POLL_S = 0.5
 MAX_EXAMPLES = 5
 QUARANTINE_SLACK_ROWS = 10_000
@@ -56,6 +57,8 @@ class ShardTask:
     shard: Shard
     batch_rows: int
     max_quarantined: int
+    n_rows: int
+    """Of the whole partition."""
     attempt: int = 0
 
 
@@ -126,7 +129,9 @@ def _score_shard(task: ShardTask) -> ShardResult:
         batches = read_batches(store, task.shard, task.contract, task.batch_rows)
         while (batch := clock.next("read", batches)) is not None:
             with clock("predict"):
-                outcome = isolator.score(batch.features, _changed(batch), pad=not batch.is_last)
+                outcome = isolator.score(
+                    batch.features, _changed(batch), rest=task.n_rows % PAD_ROWS if batch.is_last else 0
+                )
             rows_in += batch.n_rows
             rejects.add(batch, outcome.rejected)
             if outcome.gave_up:
@@ -225,9 +230,9 @@ def _load(folder: str, facts: ModelFacts) -> Predictor:
     return _cached(folder, facts.model_dump_json())
 
 
-def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, pad: bool) -> Answer:
+def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int) -> Answer:
     n_rows = features.num_rows
-    fill = -n_rows % PAD_ROWS if pad and facts.flavor == "sklearn" else 0
+    fill = (rest - n_rows) % PAD_ROWS if facts.flavor == "sklearn" else 0
     if fill:
         features = pa.concat_tables([features, *([features.slice(n_rows - 1)] * fill)])
     kinds = {column.kind for column in contract.predictions}

@@ -86,7 +86,7 @@ def kept_cast(found: pa.DataType, table_format: str) -> Cast | str:
     """The cast of a key or pass-through column to what the output format can hold without loss, or why not."""
     plain = plain_type(found)
     if pa.types.is_null(plain):
-        return "has no type (all values are null)"
+        return Cast(plain)
     if table_format == "parquet":
         return Cast(plain)
     if pa.types.is_unsigned_integer(plain):

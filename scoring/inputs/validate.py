@@ -41,7 +41,8 @@ def check_contract(
     schemas = _distinct(footers) or ([(borrowed, [])] if borrowed is not None else [])
     problems: list[str] = []
     predictions = _predictions(job, facts, problems)
-    features = _features(job, facts, schemas[0][0] if schemas else None, problems)
+    own = footers[0].schema if footers else borrowed  # folders' columns are features only where they are named
+    features = _features(job, facts, own, problems)
     kept_names = [name for name in (*job.keys, *job.pass_through) if name != job.input.partition_key]
     columns: dict[str, InputColumn] = {}
     kept: dict[str, InputColumn] = {}
@@ -52,6 +53,7 @@ def check_contract(
         problems += [f"{text}{_in_files(members, len(footers))}" for text in found]
     for footer in footers:
         problems += _beyond(job, features, footer)
+    problems += _look_alikes(job, [*kept_names, *(column.name for column in predictions)])
     taken = {column.name for column in predictions} & set(kept_names)
     problems += [f"{name}: is a key or passed through and also a prediction column" for name in sorted(taken)]
     if problems:
@@ -67,11 +69,27 @@ def check_contract(
     extra = dict.fromkeys(name for footer in footers for name in footer.schema.names if name not in used)
     return Contract(
         tuple(columns[f.name] for f in features if f.name in columns),
-        tuple(kept[name] for name in kept_names if name in kept),
+        tuple(_typed(kept[name]) for name in kept_names if name in kept),
         tuple(predictions),
         not job.keys,
         tuple(extra),
     )
+
+
+def _look_alikes(job: ScoringJob, names: Sequence[str]) -> list[str]:
+    """Names that a table cannot hold side by side: Delta compares them without case."""
+    fold = str.lower if job.output.format == "delta" else str
+    everything = dict.fromkeys([*names, job.input.partition_key, "model_version", "run_id"])
+    groups: dict[str, list[str]] = {}
+    for name in everything:
+        groups.setdefault(fold(name), []).append(name)
+    found = [
+        f"{' and '.join(group)}: differ only by case in the output" for group in groups.values() if len(group) > 1
+    ]
+    own = {"model_version", "run_id", "source_file", "source_row", *(n for n in names if n.startswith("prediction"))}
+    if job.input.partition_key in own:
+        found.append(f"{job.input.partition_key}: is the partition key and also a column of the output")
+    return found
 
 
 def _distinct(footers: Sequence[Footer]) -> list[tuple[pa.Schema, list[Footer]]]:
@@ -148,6 +166,8 @@ def _check_schema(
         if pa.types.is_integer(kind) and any(feature.name in footer.with_nulls for footer in members):
             kind = pa.float64()  # as pandas makes of a file's integers with nulls, and for every batch alike
         known = columns.get(feature.name)
+        if known and pa.types.is_null(schema.field(index).type):
+            continue  # a file without a value says nothing about the type
         if known and known.type != kind:
             agreed = _wider(known.type, kind) or _floating(known.type, kind)
             if agreed is None:
@@ -174,11 +194,18 @@ def _keep(
             problems.append(f"{name}: {cast}")
             continue
         known = kept.get(name)
-        agreed = cast.type if known is None else _wider(known.type, cast.type)
+        if known is not None and pa.types.is_null(cast.type):
+            continue
+        agreed = cast.type if known is None or pa.types.is_null(known.type) else _wider(known.type, cast.type)
         if agreed is None:
             problems.append(f"{name}: has the type {cast.type} here and {known and known.type} in other files")
             continue
         kept[name] = InputColumn(name, agreed)
+
+
+def _typed(column: InputColumn) -> InputColumn:
+    """A column that is null in all files is one of strings."""
+    return InputColumn(column.name, pa.string()) if pa.types.is_null(column.type) else column
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

@@ -19,7 +19,7 @@ class FeatureBuilder:
     A model that was trained on a frame gets a frame. Where all columns are of one floating type (or the estimator
     would make one matrix of them anyway), it wraps one Fortran-ordered buffer, as a frame read by pandas does: a
     linear model's sums differ in the last bit between the layouts. All else goes through Arrow's own conversion.
-    A model trained without names gets a C-ordered matrix.
+    A model trained without names gets the matrix itself, as `to_numpy` of such a frame gives it.
     """
 
     def __init__(self, facts: ModelFacts) -> None:
@@ -33,7 +33,7 @@ class FeatureBuilder:
             table: The features in the model's order.
         """
         if not self._facts.is_named:
-            return self._matrix(table, np.dtype(self._facts.matrix_dtype), "C")
+            return self._matrix(table, np.dtype(self._facts.matrix_dtype))
         types = set(table.schema.types)
         floating = all(pa.types.is_floating(t) for t in types)
         if (len(types) == 1 and floating) or (self._facts.takes_matrix and all(map(_is_numeric, types))):
@@ -41,16 +41,16 @@ class FeatureBuilder:
 
             dtype = np.result_type(*(_NUMPY_NAMES.get(str(t), str(t)) for t in types))
             dtype = dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(np.float64)
-            return pd.DataFrame(self._matrix(table, dtype, "F"), columns=table.column_names, copy=False)
+            return pd.DataFrame(self._matrix(table, dtype), columns=table.column_names, copy=False)
         return table.to_pandas()
 
-    def _matrix(self, table: pa.Table, dtype: np.dtype[Any], order: str) -> npt.NDArray[Any]:
+    def _matrix(self, table: pa.Table, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         n_rows, n_columns = table.num_rows, table.num_columns
         size = n_rows * n_columns
         if self._buffer.size < size or self._buffer.dtype != dtype:
             self._buffer = np.empty(size, dtype)
         flat = self._buffer[:size]
-        matrix = flat.reshape(n_rows, n_columns) if order == "C" else flat.reshape(n_columns, n_rows).T
+        matrix = flat.reshape(n_columns, n_rows).T
         for j, column in enumerate(table.columns):
             start = 0
             for chunk in column.chunks:

@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,11 +124,14 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
     model_bytes = peak_resident_bytes() - before
     steps, final = _split(estimator)
     names = _names(estimator, steps)
-    n_outputs = int(getattr(final, "n_outputs_", 1) or 1)
-    if n_outputs == 1 and _is_regressor(final):
-        n_outputs = _coefficient_rows(final) or len(mlmodel.output_types) or 1
-    classes = None if n_outputs > 1 else _classes(final)
-    kind = _prediction_type(mlmodel, final, classes)
+    by_output = getattr(final, "classes_", None)
+    if isinstance(by_output, list):  # a classifier of several targets
+        kinds = tuple(_label_type(list(labels)) for labels in by_output)
+        classes = None
+    else:
+        classes = _classes(final)
+        kinds = (_prediction_type(mlmodel, final, classes),) * _n_outputs(mlmodel, final, classes)
+    n_outputs = len(kinds)
     return ModelFacts(
         flavor="sklearn",
         estimator=type(final).__name__ if not steps else f"Pipeline({type(final).__name__})",
@@ -139,7 +142,7 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         takes_matrix=not steps and _takes_matrix(final),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=classes,
-        outputs=(("prediction", kind),) * n_outputs,
+        outputs=tuple(("prediction", kind) for kind in kinds),
         methods=_methods(final),
         n_outputs=n_outputs,
         model_bytes=max(model_bytes, 0),
@@ -243,13 +246,25 @@ def _coefficient_rows(final: Any) -> int | None:
 def _prediction_type(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | None) -> str:
     """MLflow's name of the type of `predict`'s answer."""
     if classes:
-        first = classes[0]
-        return {bool: "boolean", int: "long", float: "double"}.get(type(first), "string")
+        return _label_type(classes)
     if _is_regressor(final):
         return "double"
     if getattr(final, "labels_", None) is not None or hasattr(final, "offset_"):
         return "long"  # clusterers give labels, outlier detectors 1 and -1
     return mlmodel.output_types[0] if mlmodel.output_types else "double"
+
+
+def _label_type(labels: Sequence[Any]) -> str:
+    first = labels[0].item() if hasattr(labels[0], "item") else labels[0]
+    return {bool: "boolean", int: "long", float: "double"}.get(type(first), "string")
+
+
+def _n_outputs(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | None) -> int:
+    """Columns of the prediction. `n_outputs_` of a network classifier counts its classes instead."""
+    if classes:
+        return 1
+    stated = int(getattr(final, "n_outputs_", 0) or 0)
+    return max(stated, _coefficient_rows(final) or 0, len(mlmodel.output_types), 1)
 
 
 def _methods(final: Any) -> tuple[str, ...]:

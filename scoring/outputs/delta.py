@@ -21,7 +21,7 @@ from scoring.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from scoring.outputs.layout import predictions_store, run_id_of
+from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import WrittenPart
 
@@ -42,7 +42,21 @@ class DeltaPublisher:
 
     def check(self) -> None:
         """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
-        if self._store.is_s3 and self._load() is None:
+        if self._load() is not None:
+            return
+        key = self._job.input.partition_key
+        sealed = [
+            f for f in self._store.list_folders() if f.startswith(f"{key}=") and self._store.head(sealed_path(f))
+        ]
+        if sealed:
+            raise StorageError(
+                "The output holds one object a partition; a Delta table beside them would be read twice.",
+                self._store.url,
+                expected="an empty folder or a Delta table",
+                found=f"{sealed_path(sealed[0])}",
+                next_step="use output.format: parquet, or another output.uri",
+            )
+        if self._store.is_s3:
             self._store.sibling(".nightscore").check_exclusive()
 
     def check_fits(self, schema: pa.Schema) -> None:

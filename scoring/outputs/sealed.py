@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from schemas.job import ScoringJob
 from schemas.partition import decode_folder, encode_folder
-from scoring.errors import ConflictError, LocationNotFoundError, StorageUnavailableError
+from scoring.errors import ConflictError, LocationNotFoundError, StorageError, StorageUnavailableError
 from scoring.outputs.layout import (
     predictions_store,
     run_id_of,
@@ -35,6 +35,13 @@ class SealedPublisher:
 
     def check(self) -> None:
         """See `Publisher`."""
+        if "_delta_log" in self._store.list_folders():
+            raise StorageError(
+                "The output is a Delta table; one object a partition beside its files would be read twice.",
+                self._store.url,
+                expected="a folder without _delta_log",
+                next_step="use output.format: delta, or another output.uri",
+            )
         self._state.check_conditional()
 
     def check_fits(self, schema: pa.Schema) -> None:

@@ -1,0 +1,211 @@
+"""Models and inputs that are legal and unusual: right or refused, never silently wrong."""
+
+import os
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from tests.conftest import Lake
+from tests.models import NUMBERS, make_frame, register
+
+DAY = "2024-02-29"
+
+
+def add_model(lake: Lake, folder: Path, name: str, estimator: Any, sample: Any) -> None:
+    import mlflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.sklearn.save_model(
+            estimator,
+            folder / name,
+            signature=mlflow.models.infer_signature(sample, estimator.predict(sample)),
+            serialization_format="cloudpickle",
+            pip_requirements=[],
+        )
+        register(mlflow.MlflowClient(tracking_uri=lake.registry), name, folder / name)
+
+
+def test_an_answer_that_is_a_view_of_its_input_is_kept(lake: Lake, tmp_path: Path) -> None:
+    class Persistence(RegressorMixin, BaseEstimator):
+        def fit(self, x: Any, y: Any = None) -> Any:
+            self.fitted_ = True
+            return self
+
+        def predict(self, x: Any) -> Any:
+            return np.asarray(x)[:, 0]
+
+    frame = make_frame(200_000)
+    add_model(lake, tmp_path, "persistence", Persistence().fit(frame[["a"]]), frame[["a"]].head())
+    lake.write(DAY, frame)
+    job = lake.job("persistence")
+    assert lake.run(job).error is None
+    assert np.array_equal(lake.read(job)["prediction"], frame["a"])
+
+
+def test_a_model_that_drops_rows_is_refused(lake: Lake, tmp_path: Path) -> None:
+    class Dropping(TransformerMixin, BaseEstimator):
+        def fit(self, x: Any, y: Any = None) -> Any:
+            self.fitted_ = True
+            return self
+
+        def transform(self, x: Any) -> Any:
+            return x.dropna()
+
+    clean = make_frame(100)
+    model = make_pipeline(Dropping(), LinearRegression()).fit(clean[NUMBERS], clean["a"])
+    add_model(lake, tmp_path, "dropping", model, clean[NUMBERS].head())
+    frame = make_frame(140_010)
+    frame.loc[[5, 70_001], "b"] = None
+    lake.write(DAY, frame, row_group_size=70_003)
+    manifest = lake.run(lake.job("dropping", limits={"max_quarantined_rows": 10}))
+    assert manifest.error
+    assert manifest.error.type == "ModelAnswerError"
+    assert "one prediction a row" in manifest.error.message
+
+
+def test_a_first_step_of_ones_own_gets_its_frame(lake: Lake, tmp_path: Path) -> None:
+    class Ratio(TransformerMixin, BaseEstimator):
+        def fit(self, x: Any, y: Any = None) -> Any:
+            self.fitted_ = True
+            return self
+
+        def transform(self, x: Any) -> Any:
+            return pd.DataFrame({"r": x["a"] - x["b"], "c": x["c"]})
+
+    frame = make_frame(500)
+    model = make_pipeline(Ratio(), HistGradientBoostingRegressor(max_iter=5)).fit(frame[NUMBERS], frame["a"])
+    add_model(lake, tmp_path, "ratio", model, frame[NUMBERS].head())
+    lake.write(DAY, frame)
+    job = lake.job("ratio")
+    assert lake.run(job).error is None
+    assert np.array_equal(lake.read(job)["prediction"], model.predict(frame[NUMBERS]))
+
+
+def test_a_pipeline_with_a_prediction_of_its_own_is_asked_itself(lake: Lake, tmp_path: Path) -> None:
+    class Shifted(Pipeline):
+        def predict(self, x: Any, **options: Any) -> Any:
+            return super().predict(x, **options) + 100.0
+
+    frame = make_frame(200)
+    model = Shifted([("m", LinearRegression())]).fit(frame[NUMBERS], frame["a"])
+    add_model(lake, tmp_path, "shifted", model, frame[NUMBERS].head())
+    lake.write(DAY, frame)
+    job = lake.job("shifted")
+    assert lake.run(job).error is None
+    assert np.array_equal(lake.read(job)["prediction"], model.predict(frame[NUMBERS]))
+
+
+def test_every_output_of_an_unnamed_model_is_kept(lake: Lake, tmp_path: Path) -> None:
+    frame = make_frame(300)
+    x = frame[NUMBERS].to_numpy()
+    model = KNeighborsRegressor(3).fit(x, np.column_stack([x[:, 0], x[:, 1], x[:, 2]]))
+    add_model(lake, tmp_path, "three_numpy", model, x[:5])
+    lake.write(DAY, frame)
+    job = lake.job("three_numpy")
+    assert lake.run(job).error is None
+    found = lake.read(job)
+    for i in range(3):
+        assert np.array_equal(found[f"prediction_{i}"], model.predict(x)[:, i])
+
+
+def test_jobs_within_a_search_run_on_one_thread(lake: Lake, tmp_path: Path) -> None:
+    from scoring.models.sklearn import _use_one_thread
+
+    frame = make_frame(60)
+    search = GridSearchCV(RandomForestClassifier(3, n_jobs=-1), {"max_depth": [2]}, cv=2, n_jobs=-1)
+    search.fit(frame[NUMBERS], frame["flag"])
+    _use_one_thread(search)
+    assert (search.n_jobs, search.best_estimator_.n_jobs, search.estimator.n_jobs) == (1, 1, 1)
+
+
+def test_integers_in_one_file_and_floats_in_another_lose_nothing(lake: Lake, tmp_path: Path) -> None:
+    train = make_frame(400)
+    columns = ["count", "a"]
+    model = HistGradientBoostingRegressor(max_iter=20).fit(train[columns], train["count"] + train["a"])
+    add_model(lake, tmp_path, "mixed_files", model, train[columns].head())
+    whole, gaps = make_frame(100, seed=1), make_frame(100, seed=2)
+    gaps["count"] = gaps["count"].astype(float)
+    gaps.loc[[3, 50], "count"] = None
+    own = model.predict(pd.concat([whole, gaps])[columns])
+    for day, names in (("2024-03-01", ("a", "b")), ("2024-03-02", ("b", "a"))):
+        lake.write(day, whole, names[0])
+        lake.write(day, gaps, names[1])
+        job = lake.job("mixed_files", output={"uri": f"{lake.root}/{day}"})
+        assert lake.run(job, day).error is None
+        found = lake.read(job).set_index("id").loc[[*whole["id"], *gaps["id"]]]
+        assert np.array_equal(found["prediction"], own)
+    whole.loc[7, "count"] = 2**53 + 1
+    lake.write("2024-03-02", whole, "b")
+    lake.write("2024-03-02", gaps, "c")
+    job = lake.job("mixed_files", output={"uri": f"{lake.root}/limited"}, limits={"max_quarantined_rows": 5})
+    manifest = lake.run(job, "2024-03-02")
+    assert manifest.quarantine.by_column == {"count: cast": 1}
+
+
+def test_integers_with_nulls_look_the_same_in_every_batch(lake: Lake, tmp_path: Path) -> None:
+    class Spelling(RegressorMixin, BaseEstimator):
+        def fit(self, x: Any, y: Any = None) -> Any:
+            self.fitted_ = True
+            return self
+
+        def predict(self, x: Any) -> Any:
+            return x["n"].astype(str).str.len().to_numpy().astype(float)
+
+    n_rows = 140_000
+    sample = pd.DataFrame({"n": pd.array([1, 2, None], "Int64"), "a": [0.0, 1.0, 2.0]}).astype({"n": "float64"})
+    add_model(lake, tmp_path, "spelling", Spelling().fit(sample), sample)
+    numbers: list[int | None] = [None, *range(1, n_rows)]
+    table = pa.table({"id": range(n_rows), "n": pa.array(numbers, pa.int64()), "a": np.zeros(n_rows)})
+    lake.write(DAY, table)
+    job = lake.job("spelling")
+    assert lake.run(job).error is None
+    own = table.select(["n", "a"]).to_pandas()["n"].astype(str).str.len().astype(float)
+    assert np.array_equal(lake.read(job)["prediction"], own, equal_nan=True)
+
+
+def test_a_worker_that_dies_between_two_partitions_costs_nothing(lake: Lake) -> None:
+    lake.write(DAY, make_frame(50))
+    lake.write("2024-03-01", make_frame(50))
+    job = lake.job()
+    assert lake.run(job).error is None
+    for pid in list(lake.pool.cpu_s_by_pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    manifest = lake.run(job, "2024-03-01")
+    assert manifest.error is None
+
+
+def test_files_that_are_not_named_as_parquet_alone_are_no_empty_partition(lake: Lake) -> None:
+    lake.write(DAY, make_frame(50))
+    job = lake.job()
+    before = lake.run(job)
+    content = lake.features.read_bytes(f"ds={DAY}/part-0.parquet")
+    lake.features.write_bytes(f"ds={DAY}/000000_0", content)
+    lake.features.delete([f"ds={DAY}/part-0.parquet"])
+    manifest = lake.run(job)
+    assert manifest.error
+    assert "none is named as Parquet" in manifest.error.message
+    assert set(lake.read(job)["run_id"]) == {before.run_id}
+
+
+def test_a_registrys_password_is_never_shown(lake: Lake) -> None:
+    lake.write(DAY, make_frame(5))
+    for host in ("127.0.0.1:9", "localhost"):
+        manifest = lake.run(lake.job(registry=f"http://alice:hunter2@{host}"))
+        assert manifest.error
+        assert manifest.error.type == "StorageUnavailableError"
+        assert "hunter2" not in manifest.model_dump_json()
