@@ -209,3 +209,71 @@ def test_a_registrys_password_is_never_shown(lake: Lake) -> None:
         assert manifest.error
         assert manifest.error.type == "StorageUnavailableError"
         assert "hunter2" not in manifest.model_dump_json()
+
+
+def test_an_empty_partition_needs_no_workers(lake: Lake) -> None:
+    from dataclasses import replace
+
+    from scoring.engine.pool import WorkerPool
+
+    lake.write(DAY, make_frame(0))
+    with WorkerPool() as cold:
+        manifest = replace(lake, pool=cold).run(lake.job())
+    assert (manifest.error, manifest.status, manifest.counts.rows_in) == (None, "published", 0)
+
+
+def test_a_network_of_three_classes_and_several_targets(lake: Lake, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multioutput import MultiOutputClassifier
+    from sklearn.neural_network import MLPClassifier
+
+    frame = make_frame(400)
+    x = frame[NUMBERS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = MLPClassifier((4,), max_iter=20, random_state=0).fit(x, frame["color"])
+    targets = np.column_stack([(frame["a"] > 0).astype(int), frame["count"] % 3])
+    several = MultiOutputClassifier(LogisticRegression(max_iter=500)).fit(x, targets)
+    lake.write(DAY, frame)
+    for name, model in (("network", network), ("several", several)):
+        add_model(lake, tmp_path, name, model, x.head())
+        job = lake.job(name, output={"uri": f"{lake.root}/{name}"})
+        assert lake.run(job).error is None
+        found, own = lake.read(job), model.predict(x)
+        if own.ndim == 1:
+            assert np.array_equal(found["prediction"], own)
+            assert np.array_equal(found["probability_red"], network.predict_proba(x)[:, 2])
+        else:
+            assert np.array_equal(found[["prediction_0", "prediction_1"]], own)
+
+
+def test_a_key_may_be_null_throughout_a_file(lake: Lake) -> None:
+    frame = make_frame(20)
+    lake.write(DAY, frame.assign(note=None), "a")
+    lake.write(DAY, make_frame(20, seed=1).assign(note="x"), "b")
+    job = lake.job(pass_through=["note"])
+    assert lake.run(job).error is None
+    assert sorted(lake.read(job)["note"].isna()) == [False] * 20 + [True] * 20
+
+
+def test_what_readers_would_read_twice_is_refused(lake: Lake) -> None:
+    import pytest
+
+    from scoring.errors import InvalidJobError
+
+    with pytest.raises(InvalidJobError, match="must not contain each other"):
+        lake.job(output={"uri": lake.features.uri})
+    lake.write(DAY, make_frame(20).assign(ID=1))
+    twins = lake.run(lake.job(keys=["id", "ID"]))
+    assert twins.error
+    assert "id and ID: differ only by case" in twins.error.message
+    delta = lake.job()
+    assert lake.run(delta).error is None
+    other = lake.run(lake.job(output={"uri": delta.output.uri, "format": "parquet"}), force=True)
+    assert other.error
+    assert "is a Delta table" in other.error.message
+    sealed = lake.job(output={"uri": f"{lake.root}/sealed", "format": "parquet"})
+    assert lake.run(sealed).error is None
+    back = lake.run(lake.job(output={"uri": sealed.output.uri}), force=True)
+    assert back.error
+    assert "holds one object a partition" in back.error.message
