@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from tests.conftest import Lake
-from tests.models import NUMBERS, make_frame, register
+from tests.models import NUMBERS, KnownModel, make_frame, register
 
 DAY = "2024-02-29"
 
@@ -277,3 +277,44 @@ def test_what_readers_would_read_twice_is_refused(lake: Lake) -> None:
     back = lake.run(lake.job(output={"uri": sealed.output.uri}), force=True)
     assert back.error
     assert "holds one object a partition" in back.error.message
+
+
+def test_a_folder_gives_the_number_that_the_signature_wants(lake: Lake, models: dict[str, KnownModel]) -> None:
+    frame = make_frame(60)
+    frame["count"] = frame["id"] % 3
+    for count, rows in frame.groupby("count"):
+        lake.write(f"{DAY}/count={count:02d}", rows.drop(columns="count"))
+    job = lake.job("hgb_ints")
+    assert lake.run(job).error is None
+    known = models["hgb_ints"]
+    found = lake.read(job).sort_values("id")
+    assert np.array_equal(found["prediction"], known.estimator.predict(frame[known.columns]))
+    lake.write("2024-03-01/count=many", frame.drop(columns="count"))
+    refused = lake.run(job, "2024-03-01")
+    assert refused.error
+    assert "count: the folder count=many is no int64" in refused.error.message
+
+
+def test_boosting_on_categories_loads_from_skops(lake: Lake, tmp_path: Path, models: dict[str, KnownModel]) -> None:
+    import mlflow
+    import skops.io
+
+    known = models["hgb_categories"]
+    frame = make_frame(200)
+    x = frame[known.columns].astype({"color": "category", "size": "category"})
+    trusted = skops.io.get_untrusted_types(data=skops.io.dumps(known.estimator))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.sklearn.save_model(
+            known.estimator,
+            tmp_path / "model",
+            signature=mlflow.models.infer_signature(x, np.array([1])),
+            serialization_format="skops",
+            skops_trusted_types=trusted,
+            pip_requirements=[],
+        )
+        register(mlflow.MlflowClient(tracking_uri=lake.registry), "skops_categories", tmp_path / "model")
+    lake.write(DAY, frame)
+    job = lake.job("skops_categories")
+    assert lake.run(job).error is None
+    assert np.array_equal(lake.read(job)["prediction"], known.estimator.predict(x))

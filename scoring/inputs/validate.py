@@ -9,8 +9,10 @@ from schemas.columns import Contract, InputColumn, OutputColumn
 from schemas.contract import Feature, ModelFacts
 from schemas.job import ScoringJob
 from scoring.errors import ContractError
-from scoring.inputs.casts import exceeds_float64, feature_cast, kept_cast, plain_type
+from scoring.inputs.casts import WANTED, exceeds_float64, feature_cast, kept_cast, plain_type
 from scoring.inputs.footers import Footer
+
+FOLDER_NUMBERS = ("double", "float", "long", "integer")
 
 ARROW_NAMES = {
     "double": pa.float64(),
@@ -158,6 +160,11 @@ def _check_schema(
             if feature.required or facts.flavor == "sklearn":
                 problems.append(_missing(feature.name, feature.type, schema))
             continue
+        if members and feature.name not in members[0].schema.names and feature.type in FOLDER_NUMBERS:
+            kind = WANTED[feature.type]
+            problems += _unreadable(feature.name, kind, members)
+            columns[feature.name] = InputColumn(feature.name, kind, feature.type)
+            continue
         cast = feature_cast(schema.field(index).type, feature.type)
         if isinstance(cast, str):
             problems.append(f"{feature.name}: {cast}")
@@ -175,6 +182,18 @@ def _check_schema(
                 continue
             kind = agreed
         columns[feature.name] = InputColumn(feature.name, kind, feature.type)
+
+
+def _unreadable(name: str, kind: pa.DataType, members: Sequence[Footer]) -> list[str]:
+    """Folder values that are no number of the wanted type: a folder's text has no type of its own."""
+    texts = dict.fromkeys(text for footer in members for key, text in footer.file.hive if key == name)
+    found = []
+    for text in texts:
+        try:
+            pa.scalar(text, pa.string()).cast(kind)
+        except pa.ArrowInvalid:
+            found.append(f"{name}: the folder {name}={text} is no {kind}")
+    return found
 
 
 def _keep(

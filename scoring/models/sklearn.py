@@ -33,6 +33,10 @@ ARGMAX_ESTIMATORS = (
 """Their `predict` is the class of the greatest probability (or raw score, of which that is monotone), so that one
 pass through the trees gives both."""
 
+SAFE_FUNCTIONS = ("functools.partial", "sklearn.utils.validation.check_array")
+"""What scikit-learn's own estimators hold besides classes: boosting on categories keeps its input check so. A partial
+is as safe as what it calls, which is listed by itself."""
+
 MATRIX_MODULES = (
     "sklearn.ensemble._forest",
     "sklearn.ensemble._gb",
@@ -179,6 +183,8 @@ def _load_skops(path: Any) -> Any:
 
 def _is_library_class(name: str) -> bool:
     """A class of a numeric library is code that is installed anyway; a function of it might do anything."""
+    if name in SAFE_FUNCTIONS:
+        return True
     module, _, attribute = name.rpartition(".")
     if module.split(".")[0] not in ("sklearn", "numpy", "scipy") or not attribute:
         return False
