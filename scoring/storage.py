@@ -160,7 +160,13 @@ class Store:
         """Tell a bucket or folder that does not exist from one that is empty."""
         if self.is_local:
             if not Path(self.root).is_dir():
-                raise LocationNotFoundError("No such folder.", self.root, next_step="check input.uri in the job file")
+                raise LocationNotFoundError(
+                    "No such folder.",
+                    self.root,
+                    expected="a folder with partitions",
+                    found="a file" if Path(self.root).exists() else "nothing",
+                    next_step="check input.uri in the job file",
+                )
             return
         if self.is_s3:
             with explained(self.url):

@@ -39,14 +39,24 @@ def load_job(source: str) -> ScoringJob:
     try:
         text = Store(folder or ".").read_bytes(name).decode()
     except (ScoringError, UnicodeDecodeError) as error:
+        found = (error.found or error.what) if isinstance(error, ScoringError) else f"no UTF-8 text: {error}"
         raise InvalidJobError(
-            "The job file cannot be read.", source, found=str(error), next_step="check its path"
+            "The job file cannot be read.",
+            source,
+            expected="a YAML file in UTF-8",
+            found=found,
+            next_step="check the path and what is there",
         ) from error
     try:
         raw = yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError as error:
         found = " ".join(str(error).split())
-        raise InvalidJobError("The job file is no valid YAML.", source, found=found) from error
+        raise InvalidJobError(
+            "The job file is no valid YAML.",
+            source,
+            found=found,
+            next_step="correct the place that is named; quote values that begin with % or hold a colon",
+        ) from error
     return parse_job(raw, source)
 
 
