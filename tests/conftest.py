@@ -118,7 +118,8 @@ def _wait_for_bucket(endpoint: str, options: dict[str, Any], process: subprocess
         try:
             with urllib.request.urlopen(endpoint, timeout=2):
                 pass
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as answer:
+            answer.close()
             with contextlib.suppress(Exception):
                 Store(f"s3://{BUCKET}/probe", options).write_bytes("x", b"x")
                 return

@@ -228,7 +228,8 @@ class _RestRegistry:
             with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:  # noqa: S310
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
-            body = error.read().decode(errors="replace")
+            with error:
+                body = error.read().decode(errors="replace")
             if error.code == 404 or "RESOURCE_DOES_NOT_EXIST" in body or "not found" in body:
                 return None
             raise StorageUnavailableError(
