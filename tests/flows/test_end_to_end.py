@@ -156,7 +156,9 @@ def test_a_broken_backfill_is_repaired_by_running_it_again(prefect: Prefect, lak
     assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days, 50)
 
 
-def test_a_cancelled_backfill_leaves_no_process_and_can_be_run_again(prefect: Prefect, lake: Lake, job_file: str) -> None:
+def test_a_cancelled_backfill_leaves_no_process_and_can_be_run_again(
+    prefect: Prefect, lake: Lake, job_file: str
+) -> None:
     days = [f"2024-04-{i:02d}" for i in range(1, 31)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(60_000, seed=i))
