@@ -111,11 +111,12 @@ def plan(
     rows = []
     with WorkerPool() as pool:
         facts = learn_facts(model, cache, pool)
-        for text in partitions:
-            value = parse_value(text)
+        values = [parse_value(text) for text in partitions]
+        statuses = {status.value: status for status in partition_statuses(spec, model, values)}
+        for text, value in zip(partitions, values, strict=True):
             partition, ignored = find_partition(spec, value)
             planned, contract = plan_partition(spec, model, facts, partition)
-            (status,) = partition_statuses(spec, model, [value])
+            status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
             rows.append(
                 {
