@@ -112,11 +112,13 @@ class Measures(Stored):
     """Peak resident memory of each worker."""
     peak_driver_bytes: int = 0
     rows_per_s: float = 0.0
-    """Rows read over the seconds of the scoring stage."""
+    """Rows read by this attempt over the seconds of its scoring stage."""
     bytes_in: int = 0
     """Compressed bytes of the columns that were read."""
     bytes_out: int = 0
     n_shards: int = 0
+    n_shards_resumed: int = 0
+    """Of them, scored by an earlier attempt that died."""
     n_workers: int = 0
     slowest_shard_s: float = 0.0
 
@@ -141,6 +143,8 @@ class Manifest(Stored):
     partition: str | None
     fingerprint: str = ""
     forced: bool = False
+    attempts: int = 1
+    """Times that the run was begun: one that died goes on under its own id, with the shards that it had."""
     started_at: datetime
     finished_at: datetime | None = None
     host: str

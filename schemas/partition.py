@@ -88,6 +88,8 @@ class Plan:
     n_bytes: int
     """Compressed bytes of the needed columns."""
     shards: tuple[Shard, ...]
+    cut_for: int
+    """Number of workers that the shards were cut for."""
     memory: MemoryPlan
     extra_columns: tuple[str, ...] = field(default=())
     """Columns that the files have and nobody asked for."""

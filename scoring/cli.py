@@ -442,7 +442,8 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         def listen(event: Event) -> None:
             match event:
                 case RunPlanned():
-                    bar.update(task, description=f"scoring {event.partition}", total=event.n_rows)
+                    bar.reset(task, description=f"scoring {event.partition}", total=event.n_rows)
+                    bar.advance(task, event.n_rows_resumed)
                 case ShardScored():
                     bar.advance(task, event.n_rows)
                     bar.update(task, speed=f"{bar.tasks[0].speed or 0:,.0f} rows/s")

@@ -15,12 +15,14 @@ ScoringError                    exit 1
 ├── StorageError
 │   ├── LocationNotFoundError            no such bucket, folder or file
 │   ├── CredentialsError
-│   └── StorageUnavailableError retryable
+│   └── StorageUnavailableError retryable, resumable
 ├── MemoryLimitError                     the plan does not fit the job's bound
-├── WorkerError                 retryable
+├── WorkerError                 retryable, resumable
 ├── ReconciliationError                  rows in is not rows scored + rows quarantined; a defect of nightscore
 ├── ConflictError               exit 4   another run published the partition meanwhile
-└── InterruptedRunError         exit 130
+└── InterruptedRunError         exit 130, resumable
+
+Retryable: the same run may succeed a little later. Resumable: what it has scored stays for the next run.
 """
 
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ class ScoringError(Exception):
 
     exit_code = 1
     retryable = False
+    resumable = False
 
     def __init__(
         self,
@@ -129,6 +132,7 @@ class CredentialsError(StorageError):
 
 class StorageUnavailableError(StorageError):
     retryable = True
+    resumable = True
 
 
 class MemoryLimitError(ScoringError):
@@ -141,6 +145,7 @@ class ShardError(ScoringError):
 
 class WorkerError(ScoringError):
     retryable = True
+    resumable = True
 
 
 class ReconciliationError(ScoringError):
@@ -153,3 +158,4 @@ class ConflictError(ScoringError):
 
 class InterruptedRunError(ScoringError):
     exit_code = 130
+    resumable = True

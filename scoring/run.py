@@ -9,8 +9,9 @@ from schemas.columns import Contract
 from schemas.job import Limits, ScoringJob
 from schemas.manifest import Counts, InputRecord, InputsRecord, Manifest, QuarantineRecord
 from schemas.partition import Partition, Plan, encode_folder, show_value
+from scoring.engine.checkpoints import forget, take_over
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
 from scoring.engine.prepare import (
     PinnedModel,
     learn_facts,
@@ -18,7 +19,8 @@ from scoring.engine.prepare import (
     plan_partition,
     version_warnings,
 )
-from scoring.engine.worker import MAX_EXAMPLES, ShardResult, ShardTask
+from scoring.engine.shard import ShardResult, ShardTask
+from scoring.engine.worker import MAX_EXAMPLES
 from scoring.errors import (
     ConflictError,
     ContractError,
@@ -121,6 +123,8 @@ class _Attempt:
         self._record, self._pool, self._cache, self._listeners = record, pool, cache, listeners
         self._shown = show_value(value)
         self._results: list[ShardResult] = []
+        self._resumed: list[ShardResult] = []
+        """What an earlier attempt had finished."""
         self._cpu_s_before = sum(pool.cpu_s_by_pid.values())
         self._committing: Publisher | None = None
         """Set while it is open whether readers see this run: its files must stay."""
@@ -141,14 +145,18 @@ class _Attempt:
             live = publisher.live(self._value)
             if not force and (standing := self._standing(model, partition, live)) is not None:
                 return standing
-            record.update(libraries=library_versions(), inputs=_inputs(job, partition))
+            fingerprint = model.fingerprint(job, partition)
+            record.update(fingerprint=fingerprint, libraries=library_versions(), inputs=_inputs(job, partition))
+            if dead := take_over(job, self._folder, fingerprint):
+                record.go_on(dead.manifest)
             record.save("running")
             publisher.check()
             facts = learn_facts(model, self._cache, self._pool)
             record.update(model=model.record(job, facts), warnings=(*_ignored(ignored), *version_warnings(facts)))
-            plan, contract = plan_partition(job, model, facts, partition)
+            plan, contract = plan_partition(job, model, facts, partition, dead.cut_for if dead else None)
+            self._resumed = dead.fitting(plan.shards) if dead else []
             publisher.check_fits(contract.output_schema())
-            record.update(fingerprint=plan.fingerprint, inputs=_inputs(job, partition, plan.extra_columns))
+            record.update(inputs=_inputs(job, partition, plan.extra_columns))
         with record.stage("score"):
             tasks = self._tasks(plan, contract, model, facts)
             self._tell_plan(plan)
@@ -160,6 +168,8 @@ class _Attempt:
         with record.stage("publish"):
             check_unchanged(job, partition)
             self._publish(publisher, plan, contract, live)
+        with contextlib.suppress(ScoringError, OSError):
+            forget(job, record.run_id)
         return record.end_published(self.worker_cpu_s)
 
     def fail(self, error: BaseException) -> Manifest:
@@ -170,7 +180,7 @@ class _Attempt:
                 live = self._committing.live(self._value)
             if live is not None and live.run_id == self._record.run_id:
                 return self._record.end_published(self.worker_cpu_s)
-        else:
+        elif not getattr(error, "resumable", False):
             self._sweep()
         return self._record.fail(error, self.worker_cpu_s)
 
@@ -178,6 +188,7 @@ class _Attempt:
         """Remove what an unpublished run wrote; what cannot be removed now is left to `clean`."""
         job = self._job
         with contextlib.suppress(ScoringError, OSError):
+            forget(job, self._record.run_id)
             if job.output.format == "delta":
                 predictions_store(job).delete([result.part.file.path for result in self._results])
             else:
@@ -211,6 +222,7 @@ class _Attempt:
         return found.model_copy(update={"status": "unchanged"})
 
     def _tasks(self, plan: Plan, contract: Contract, model: PinnedModel, facts: object) -> list[ShardTask]:
+        done = {result.index for result in self._resumed}
         return [
             ShardTask(
                 self._job,
@@ -224,12 +236,15 @@ class _Attempt:
                 plan.memory.batch_rows,
                 allowed_rows(self._job.limits, plan.n_rows),
                 plan.n_rows,
+                plan.cut_for,
+                first_attempt=MAX_ATTEMPTS * (self._record.manifest.attempts - 1),
             )
             for shard in plan.shards
+            if shard.index not in done
         ]
 
     def _summarize(self, plan: Plan) -> None:
-        results = sorted(self._results, key=lambda result: result.index)
+        results = self._all_results()
         by_reason: dict[str, int] = {}
         by_column: dict[str, int] = {}
         for result in results:
@@ -237,10 +252,10 @@ class _Attempt:
                 for name, count in part.items():
                     total[name] = total.get(name, 0) + count
         peaks: dict[int, int] = {}
-        for result in results:
+        for result in self._results:
             peaks[result.pid] = max(peaks.get(result.pid, 0), result.peak_bytes)
         stages = dict(self._record.manifest.measures.stages_s)
-        for result in results:
+        for result in self._results:
             for name, seconds in result.stages_s.items():
                 stages[f"workers_{name}"] = round(stages.get(f"workers_{name}", 0.0) + seconds, 4)
         rows_in = sum(result.rows_in for result in results)
@@ -260,13 +275,17 @@ class _Attempt:
         self._record.measure(
             stages_s=stages,
             peak_worker_bytes=tuple(sorted(peaks.values(), reverse=True)),
-            rows_per_s=round(rows_in / max(stages["score"], 1e-9), 1),
+            rows_per_s=round(sum(result.rows_in for result in self._results) / max(stages["score"], 1e-9), 1),
             bytes_in=plan.n_bytes,
             bytes_out=sum(result.part.file.size_bytes for result in results),
             n_shards=len(plan.shards),
+            n_shards_resumed=len(self._resumed),
             n_workers=len(peaks),
-            slowest_shard_s=round(max((result.wall_s for result in results), default=0.0), 4),
+            slowest_shard_s=round(max((result.wall_s for result in self._results), default=0.0), 4),
         )
+
+    def _all_results(self) -> list[ShardResult]:
+        return sorted([*self._resumed, *self._results], key=lambda result: result.index)
 
     def _reconcile(self, plan: Plan) -> None:
         counts = self._record.manifest.counts
@@ -288,7 +307,7 @@ class _Attempt:
 
     def _publish(self, publisher: Publisher, plan: Plan, contract: Contract, live: Live | None) -> None:
         record, job = self._record, self._job
-        parts = [result.part for result in sorted(self._results, key=lambda result: result.index)]
+        parts = [result.part for result in self._all_results()]
         if not contract.kept and not contract.features and not parts:
             if live is None:
                 return  # nowhere in the input is a file: there are no columns to publish
@@ -340,6 +359,7 @@ class _Attempt:
             plan.n_bytes,
             len(plan.shards),
             plan.memory.n_workers,
+            sum(result.rows_in for result in self._resumed),
         )
         for listener in self._listeners:
             listener(event)

@@ -1,6 +1,5 @@
 """What is published, what is missing, and why: the questions of the morning after."""
 
-import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,18 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from schemas.job import ScoringJob
-from schemas.manifest import ErrorRecord, Manifest
+from schemas.manifest import Manifest
 from schemas.partition import Partition, encode_folder, show_value
 from scoring.engine.prepare import PinnedModel
 from scoring.inputs.partitions import find_partitions
 from scoring.outputs.layout import run_id_of, state_store
-from scoring.outputs.manifests import find_manifest, list_manifests, write_manifest
+from scoring.outputs.manifests import DIED, find_manifest, is_alive, list_manifests, with_fate, write_manifest
 from scoring.outputs.publish import Live, open_publisher
 
 State = Literal["published", "missing", "stale", "failed", "input gone"]
-
-
-DIED = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ def run_history(job: ScoringJob, value: str | None = None, *, everything: bool =
     """The records of a job's runs, newest first; a run whose process is gone is shown as failed."""
     folder = None if everything else encode_folder(job.input.partition_key, value)
     manifests, _ = list_manifests(state_store(job), folder)
-    return [_with_fate(manifest) for manifest in manifests]
+    return [with_fate(manifest) for manifest in manifests]
 
 
 def clean(job: ScoringJob, now: datetime, older_than: timedelta, *, delete: bool) -> list[str]:
@@ -74,12 +70,21 @@ def clean(job: ScoringJob, now: datetime, older_than: timedelta, *, delete: bool
     manifests, unreadable = list_manifests(state_store(job))
     oldest = now - older_than
     living = [m.run_id for m in manifests if _may_live(m, oldest)]
+    kept_files = {file.path for m in manifests if m.status == "published" for file in m.output.files}
     # A record that cannot be read may be a published run's.
-    published = [m.run_id for m in manifests if m.status == "published"]
-    published += [run_id for path in unreadable if (run_id := run_id_of(path))]
+    kept_runs = {*living, *(run_id for path in unreadable if (run_id := run_id_of(path)))}
     publisher = open_publisher(job)
-    found = publisher.clean(published, living, oldest.timestamp(), delete=delete)
+    found = publisher.clean(kept_files, kept_runs, oldest.timestamp(), delete=delete)
     shown = [f"{job.output.uri}/{path}" for path in found] if publisher.writes_in_place else found
+    state = state_store(job)
+    checkpoints = [
+        entry.path
+        for entry in state.list_files("checkpoints")
+        if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in living
+    ]
+    if delete:
+        state.delete(checkpoints)
+    shown += checkpoints
     live = {entry.run_id for entry in publisher.all_live().values()}
     for manifest in manifests if delete else ():
         if manifest.status in ("running", "prepared") and manifest.run_id not in living:
@@ -96,7 +101,7 @@ def _status(
     history: Sequence[Manifest],
 ) -> PartitionStatus:
     standing = next((m for m in history if live is not None and m.run_id == live.run_id), None)
-    newest = _with_fate(history[0]) if history else None
+    newest = with_fate(history[0]) if history else None
     state, reasons = _judge(job, model, partition, live, standing, newest)
     error = newest.error.message if newest and newest.status == "failed" and newest.error else None
     files = partition.files if partition else ()
@@ -167,20 +172,11 @@ def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, stan
     return found or ["settings: the job's keys, columns, predict or format changed, or the engine did"]
 
 
-def _with_fate(manifest: Manifest) -> Manifest:
-    """A running manifest of a process of this host that is gone is one of a run that died."""
-    if manifest.status not in ("running", "prepared") or manifest.host != socket.gethostname():
-        return manifest
-    if _is_alive(manifest.pid):
-        return manifest
-    return manifest.model_copy(update={"status": "failed", "error": DIED})
-
-
 def _may_live(manifest: Manifest, oldest: datetime) -> bool:
     if manifest.status not in ("running", "prepared"):
         return False
     if manifest.host == socket.gethostname():
-        return _is_alive(manifest.pid)
+        return is_alive(manifest.pid)
     return manifest.started_at > oldest
 
 
@@ -191,16 +187,6 @@ def _bury(job: ScoringJob, manifest: Manifest, *, is_live: bool) -> None:
         return  # it has spoken since
     fate = {"status": "published"} if is_live else {"status": "failed", "error": DIED}
     write_manifest(store, folder, now.model_copy(update=fate | {"finished_at": datetime.now(UTC)}))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _first_line(manifest: Manifest) -> str:

@@ -308,6 +308,28 @@ class Store:
         finally:
             os.close(folder)
 
+    def create(self, path: str, data: bytes) -> None:
+        """Write a small file that must not exist yet: of several writers one succeeds.
+
+        Raises:
+            ConflictError: It exists.
+            StorageError: This kind of store cannot tell.
+        """
+        if self.is_local:
+            target = Path(self.locate(path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with explained(self.locate_url(path)):
+                try:
+                    with target.open("xb") as file:
+                        file.write(data)
+                except FileExistsError as error:
+                    raise ConflictError("The file exists already.", str(target)) from error
+            return
+        if not self.is_s3:
+            raise _unsupported(self.scheme)
+        with explained(self.locate_url(path)):
+            self._call("put_object", path, Body=data, IfNoneMatch="*")
+
     def check_conditional(self) -> None:
         """Prove that the store refuses a replacement whose condition fails.
 
@@ -344,8 +366,7 @@ class Store:
         probe = f"probe-{uuid.uuid4().hex}"
         self.write_bytes(probe, b"1")
         try:
-            with explained(self.locate_url(probe)):
-                self._call("put_object", probe, Body=b"2", IfNoneMatch="*")
+            self.create(probe, b"2")
         except ConflictError:
             return
         finally:

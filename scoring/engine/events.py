@@ -17,6 +17,8 @@ class RunPlanned:
     n_bytes: int
     n_shards: int
     n_workers: int
+    n_rows_resumed: int = 0
+    """Scored by an earlier attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ def log_event(event: Event) -> None:
     match event:
         case RunPlanned():
             logger.info(
-                "%s planned rows=%d bytes=%d shards=%d workers=%d",
-                head, event.n_rows, event.n_bytes, event.n_shards, event.n_workers,
+                "%s planned rows=%d bytes=%d shards=%d workers=%d resumed_rows=%d",
+                head, event.n_rows, event.n_bytes, event.n_shards, event.n_workers, event.n_rows_resumed,
             )  # fmt: skip
         case ShardScored():
             logger.info(

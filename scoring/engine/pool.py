@@ -12,7 +12,8 @@ from typing import Any, Self, TypeVar
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from scoring.engine.worker import ShardResult, ShardTask, score_shard, start_worker
+from scoring.engine.shard import ShardResult, ShardTask
+from scoring.engine.worker import score_shard, start_worker
 from scoring.errors import InterruptedRunError, WorkerError
 
 T = TypeVar("T")

@@ -74,9 +74,16 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: WorkerPool) -> Mode
 
 
 def plan_partition(
-    job: ScoringJob, model: PinnedModel, facts: ModelFacts, partition: Partition
+    job: ScoringJob, model: PinnedModel, facts: ModelFacts, partition: Partition, cut_for: int | None = None
 ) -> tuple[Plan, Contract]:
     """The plan and the columns, from footers alone.
+
+    Args:
+        job: The job.
+        model: Its model.
+        facts: What the model is.
+        partition: With its files.
+        cut_for: Cut into shards as for this number of workers; None: as for those that will share the work.
 
     Raises:
         CorruptFileError, ContractError, MemoryLimitError: See there; nothing was read.
@@ -91,7 +98,8 @@ def plan_partition(
         model.fingerprint(job, partition),
         sum(footer.n_rows for footer in footers),
         sum(needed_bytes(footer, contract.needed) for footer in footers),
-        plan_shards(footers, contract.needed, memory.n_workers),
+        plan_shards(footers, contract.needed, cut_for or memory.n_workers),
+        cut_for or memory.n_workers,
         memory,
         contract.extra,
     )

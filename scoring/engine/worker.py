@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,16 @@ import pyarrow as pa
 
 from schemas.columns import MODEL_VERSION, Contract, OutputColumn
 from schemas.contract import ModelFacts
-from schemas.job import ScoringJob
 from schemas.manifest import FileRecord, QuarantineExample
-from schemas.partition import Shard
+from scoring.engine.checkpoints import write_checkpoint
 from scoring.engine.isolate import Cause, Isolator
+from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.predictor import Answer, Predictor, inspect_model, load_predictor
 from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
 from scoring.outputs.quarantine import quarantine_path, write_quarantine
-from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.outputs.writer import PartWriter
 from scoring.process import peak_resident_bytes
 from scoring.storage import Store
 
@@ -40,48 +39,6 @@ QUARANTINE_SLACK_ROWS = 10_000
 """Rows kept beyond what the job allows, to be looked at: a run that fails need not copy its whole input."""
 QUARANTINE_FLUSH_ROWS = 100_000
 """Places and causes held at once: about 20 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardTask:
-    """Everything that a worker needs."""
-
-    job: ScoringJob
-    run_id: str
-    folder: str
-    """Of the partition, on the output."""
-    model_folder: Path
-    model_version: str
-    facts: ModelFacts
-    contract: Contract
-    shard: Shard
-    batch_rows: int
-    max_quarantined: int
-    n_rows: int
-    """Of the whole partition."""
-    attempt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ShardResult:
-    """What a worker did."""
-
-    index: int
-    part: WrittenPart
-    rows_in: int
-    rows_quarantined: int
-    by_reason: dict[str, int]
-    by_column: dict[str, int]
-    examples: tuple[QuarantineExample, ...]
-    quarantine_files: tuple[FileRecord, ...]
-    gave_up: str
-    """Why the count of refused rows was given up; empty: it was not."""
-    wall_s: float
-    process_cpu_s: float
-    """Of the worker since it was started, its imports included."""
-    stages_s: dict[str, float]
-    pid: int
-    peak_bytes: int
 
 
 def inspect(model_folder: Path) -> ModelFacts:
@@ -122,7 +79,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
     is_delta = task.job.output.format == "delta"
     place = predictions_store(task.job) if is_delta else state_store(task.job)
     folder = task.folder if is_delta else staging_folder(task.run_id)
-    path = part_path(folder, task.run_id, task.shard.index, task.attempt)
+    path = part_path(folder, task.run_id, task.shard.index, task.part_attempt)
     rejects = _Rejects(task, store)
     rows_in, gave_up = 0, ""
     with PartWriter(place, path, schema, keep_types=not is_delta) as writer:
@@ -143,7 +100,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
             part = writer.close()
     with clock("quarantine"):
         rejects.flush()
-    return ShardResult(
+    result = ShardResult(
         task.shard.index,
         part,
         rows_in,
@@ -159,6 +116,8 @@ def _score_shard(task: ShardTask) -> ShardResult:
         os.getpid(),
         peak_resident_bytes(),
     )
+    write_checkpoint(task, result)
+    return result
 
 
 class _Rejects:
@@ -208,7 +167,9 @@ class _Rejects:
             rows = np.array(sorted(causes), np.int64)
             written = write_quarantine(
                 state_store(task.job),
-                quarantine_path(task.folder, task.run_id, task.shard.index, task.attempt, len(self.files)),
+                quarantine_path(
+                    task.folder, task.run_id, task.shard.index, task.part_attempt, len(self.files)
+                ),
                 read_rows(self._store, files[path], rows, min(task.batch_rows, 8_192)),
                 [causes[row] for row in rows.tolist()],
                 path,

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote
 
@@ -119,19 +119,18 @@ class DeltaPublisher:
         ) from failure
 
     def clean(
-        self, published: Sequence[str], living: Sequence[str], older_than_s: float, *, delete: bool
+        self, kept_files: Collection[str], kept_runs: Collection[str], older_than_s: float, *, delete: bool
     ) -> list[str]:
         """See `Publisher`. Superseded parts of published runs stay: the history needs them."""
-        kept = {*published, *living}
-        active = {path for live in self.all_live().values() for path in live.paths}
+        kept = {*kept_files, *(path for live in self.all_live().values() for path in live.paths)}
         found = [
             entry.path
             for entry in self._store.list_files()
             if not entry.path.startswith("_delta_log/")
             and entry.modified_s < older_than_s
-            and entry.path not in active
+            and entry.path not in kept
             and (run := run_id_of(entry.path)) is not None
-            and run not in kept
+            and run not in kept_runs
         ]
         if delete:
             self._store.delete(found)

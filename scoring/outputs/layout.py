@@ -4,6 +4,7 @@
     <output.uri>.nightscore/runs/ds=2013-07-04/<run_id>.json          manifests
     <output.uri>.nightscore/quarantine/ds=2013-07-04/<run_id>-*.parquet
     <output.uri>.nightscore/staging/<run_id>/                parts before they are sealed
+    <output.uri>.nightscore/checkpoints/<run_id>/            finished shards of a run that is not published yet
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
 """
@@ -34,6 +35,11 @@ def part_path(folder: str, run_id: str, shard: int, attempt: int) -> str:
 def staging_folder(run_id: str) -> str:
     """Where a run keeps what no reader may see yet."""
     return f"staging/{run_id}"
+
+
+def checkpoints_folder(run_id: str) -> str:
+    """Where a run notes what it has finished."""
+    return f"checkpoints/{run_id}"
 
 
 def sealed_path(folder: str) -> str:

@@ -1,14 +1,17 @@
 """Writes and reads the records of runs, one JSON file each."""
 
+import os
+import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from schemas.manifest import Manifest, read_manifest
+from schemas.manifest import ErrorRecord, Manifest, read_manifest
 from scoring.errors import LocationNotFoundError
 from scoring.outputs.layout import run_id_of
 from scoring.storage import Store
 
 READ_THREADS = 16
+DIED = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
 
 
 def manifest_path(folder: str, run_id: str) -> str:
@@ -51,3 +54,29 @@ def read_manifests(store: Store, paths: Sequence[str]) -> tuple[list[Manifest], 
         found = list(threads.map(attempt, paths))
     manifests = sorted((m for m in found if isinstance(m, Manifest)), key=lambda m: m.run_id, reverse=True)
     return manifests, [path for path in found if isinstance(path, str)]
+
+
+def newest_manifest(store: Store, folder: str) -> Manifest | None:
+    """The record of a partition's newest run, or None if there is none that can be read."""
+    runs = sorted(filter(None, (run_id_of(entry.path) for entry in store.list_files(f"runs/{folder}"))))
+    return find_manifest(store, folder, runs[-1]) if runs else None
+
+
+def with_fate(manifest: Manifest) -> Manifest:
+    """A running manifest of a process of this host that is gone is one of a run that died."""
+    if manifest.status not in ("running", "prepared") or manifest.host != socket.gethostname():
+        return manifest
+    if is_alive(manifest.pid):
+        return manifest
+    return manifest.model_copy(update={"status": "failed", "error": DIED})
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this host exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

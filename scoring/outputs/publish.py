@@ -1,6 +1,6 @@
 """Makes a partition's predictions visible: the old ones or the new ones, never a mix."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,13 +67,13 @@ class Publisher(Protocol):
         ...
 
     def clean(
-        self, published: Sequence[str], living: Sequence[str], older_than_s: float, *, delete: bool
+        self, kept_files: Collection[str], kept_runs: Collection[str], older_than_s: float, *, delete: bool
     ) -> list[str]:
-        """Files that dead runs left, last touched before a time (epoch seconds); removed if `delete`.
+        """Files that dead attempts left, last touched before a time (epoch seconds); removed if `delete`.
 
         Args:
-            published: Runs whose predictions the history needs.
-            living: Runs that may be under way.
+            kept_files: Predictions of published runs, which the history needs.
+            kept_runs: Runs that may be under way, or whose record cannot be read.
             older_than_s: Age guard.
             delete: Else they are only listed.
         """

@@ -53,6 +53,11 @@ class RunRecord:
     def run_id(self) -> str:
         return self.manifest.run_id
 
+    def go_on(self, dead: Manifest) -> None:
+        """Become the next attempt of a run that died."""
+        fields = {"run_id": dead.run_id, "started_at": dead.started_at, "attempts": dead.attempts + 1}
+        self.update(**fields)
+
     def update(self, **fields: Any) -> None:
         """Replace fields."""
         self.manifest = self.manifest.model_copy(update=fields)

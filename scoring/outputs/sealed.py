@@ -1,6 +1,6 @@
 """Publishes one Parquet object a partition, for consumers that only glob."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,14 +90,13 @@ class SealedPublisher:
         return (WrittenPart(placed, part.stats),), None
 
     def clean(
-        self, published: Sequence[str], living: Sequence[str], older_than_s: float, *, delete: bool
+        self, kept_files: Collection[str], kept_runs: Collection[str], older_than_s: float, *, delete: bool
     ) -> list[str]:
         """See `Publisher`: what was staged; a published run needs its staging folder no more."""
-        kept = set(living)
         found = [
             entry.path
             for entry in self._state.list_files("staging")
-            if entry.modified_s < older_than_s and run_id_of(entry.path) not in kept
+            if entry.modified_s < older_than_s and run_id_of(entry.path) not in kept_runs
         ]
         if delete:
             self._state.delete(found)

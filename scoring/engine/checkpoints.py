@@ -1,0 +1,112 @@
+"""What a run that died has finished, so that the next one goes on from there.
+
+    <output.uri>.nightscore/checkpoints/<run_id>/<shard>.json   written by the worker once its part is durable
+    <output.uri>.nightscore/checkpoints/<run_id>/claim-<n>      who creates it makes the n-th attempt
+
+The run goes on under its own id, which is in the rows and in the names of the parts that it has written.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+import scoring.errors
+from schemas.job import ScoringJob
+from schemas.manifest import Manifest
+from schemas.partition import Shard
+from scoring.engine.shard import ShardResult, ShardTask
+from scoring.errors import ScoringError
+from scoring.outputs.layout import checkpoints_folder, predictions_store, state_store
+from scoring.outputs.manifests import newest_manifest, with_fate
+from scoring.storage import Store
+
+READ_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One finished shard."""
+
+    cut_for: int
+    """Number of workers that the partition was cut for: the same number gives the same shards."""
+    result: ShardResult
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A dead run that was taken over."""
+
+    manifest: Manifest
+    cut_for: int | None
+    """None: nothing was finished."""
+    results: tuple[ShardResult, ...]
+
+    def fitting(self, shards: Sequence[Shard]) -> list[ShardResult]:
+        """The results of shards that are the same in the new plan."""
+        rows = {shard.index: shard.n_rows for shard in shards}
+        return [result for result in self.results if rows.get(result.index) == result.rows_in]
+
+
+_codec = TypeAdapter(Checkpoint)
+
+
+def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
+    """Note a finished shard, unless its count of refused rows was given up or not all of them were kept."""
+    if result.gave_up or sum(file.rows for file in result.quarantine_files) != result.rows_quarantined:
+        return
+    path = f"{checkpoints_folder(task.run_id)}/{task.shard.index:05d}.json"
+    state_store(task.job).write_bytes(path, _codec.dump_json(Checkpoint(task.cut_for, result)))
+
+
+def take_over(job: ScoringJob, folder: str, fingerprint: str) -> Resumption | None:
+    """The partition's newest run, if it died on the same work and nobody else goes on with it.
+
+    Args:
+        job: The job.
+        folder: Of the partition.
+        fingerprint: Of the work: the same inputs, model and settings.
+    """
+    state = state_store(job)
+    newest = newest_manifest(state, folder)
+    if newest is None or newest.fingerprint != fingerprint or not _is_resumable(with_fate(newest)):
+        return None
+    found = _read(job, state, newest.run_id)
+    if not found:
+        return None
+    try:
+        state.create(f"{checkpoints_folder(newest.run_id)}/claim-{newest.attempts + 1}", b"")
+    except ScoringError:
+        return None  # somebody else was first, or this store cannot tell: the work is done again
+    return Resumption(newest, found[0].cut_for, tuple(checkpoint.result for checkpoint in found))
+
+
+def forget(job: ScoringJob, run_id: str) -> None:
+    """Remove the checkpoints of a run."""
+    state_store(job).delete_tree(checkpoints_folder(run_id))
+
+
+def _is_resumable(manifest: Manifest) -> bool:
+    kind = getattr(scoring.errors, manifest.error.type, ScoringError) if manifest.error else ScoringError
+    return manifest.status == "failed" and bool(kind.resumable)
+
+
+def _read(job: ScoringJob, state: Store, run_id: str) -> list[Checkpoint]:
+    """The checkpoints of one cut whose files are still there, whole."""
+    parts = predictions_store(job) if job.output.format == "delta" else state
+
+    def attempt(path: str) -> Checkpoint | None:
+        try:
+            checkpoint = _codec.validate_json(state.read_bytes(path))
+            files = [(parts, checkpoint.result.part.file), *((state, f) for f in checkpoint.result.quarantine_files)]
+            if all(store.describe(file.path).size_bytes == file.size_bytes for store, file in files):
+                return checkpoint
+        except (ScoringError, ValidationError):
+            pass  # that shard is scored again
+        return None
+
+    paths = [e.path for e in state.list_files(checkpoints_folder(run_id)) if e.path.endswith(".json")]
+    with ThreadPoolExecutor(READ_THREADS) as threads:
+        found = [checkpoint for checkpoint in threads.map(attempt, paths) if checkpoint]
+    return [checkpoint for checkpoint in found if checkpoint.cut_for == found[0].cut_for]

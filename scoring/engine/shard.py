@@ -1,0 +1,62 @@
+"""A shard's task and its result: what crosses the process boundary."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.columns import Contract
+from schemas.contract import ModelFacts
+from schemas.job import ScoringJob
+from schemas.manifest import FileRecord, QuarantineExample
+from schemas.partition import Shard
+from scoring.outputs.writer import WrittenPart
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """Everything that a worker needs."""
+
+    job: ScoringJob
+    run_id: str
+    folder: str
+    """Of the partition, on the output."""
+    model_folder: Path
+    model_version: str
+    facts: ModelFacts
+    contract: Contract
+    shard: Shard
+    batch_rows: int
+    max_quarantined: int
+    n_rows: int
+    """Of the whole partition."""
+    cut_for: int
+    """Number of workers that the partition was cut into shards for."""
+    attempt: int = 0
+    first_attempt: int = 0
+    """The run's earlier attempts count on: none writes over another's part."""
+
+    @property
+    def part_attempt(self) -> int:
+        """Number of the attempt in the names of its files."""
+        return self.first_attempt + self.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What a worker did."""
+
+    index: int
+    part: WrittenPart
+    rows_in: int
+    rows_quarantined: int
+    by_reason: dict[str, int]
+    by_column: dict[str, int]
+    examples: tuple[QuarantineExample, ...]
+    quarantine_files: tuple[FileRecord, ...]
+    gave_up: str
+    """Why the count of refused rows was given up; empty: it was not."""
+    wall_s: float
+    process_cpu_s: float
+    """Of the worker since it was started, its imports included."""
+    stages_s: dict[str, float]
+    pid: int
+    peak_bytes: int
