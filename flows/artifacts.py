@@ -1,9 +1,18 @@
 """What the Prefect UI shows of a run and of a backfill: Markdown and tables, as pure functions of the records."""
 
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from flows.outcome import Outcome
+from flows.progress import show_seconds
+from flows.tracking import TrackedRun
 from schemas.manifest import Manifest
 from schemas.partition import show_value
-from scoring.backfill import BackfillPlan
+from scoring.backfill import DEFAULT_MODES, BackfillPlan
 
+MAX_FAILURES = 100
 MAX_TABLE_ROWS = 400
 """List calls return every artifact whole: each stays well under 100 KB."""
 
@@ -25,11 +34,12 @@ def state_message(manifest: Manifest) -> str:
     )
 
 
-def run_markdown(manifest: Manifest) -> str:
+def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
     """What an on-call person can act on."""
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
     where = f"{manifest.partition_key}={show_value(manifest.partition)}"
     peak = max(measures.peak_worker_bytes, default=0) >> 20
+    resumed = f", {measures.n_shards_resumed} of them by an earlier attempt" if measures.n_shards_resumed else ""
     lines = [f"## {manifest.status} · {manifest.job} · {where}", ""]
     if manifest.error:
         lines += [f"**{manifest.error.type}**", "", "```", manifest.error.message, "```", ""]
@@ -39,12 +49,13 @@ def run_markdown(manifest: Manifest) -> str:
         f"| rows | {counts.rows_in:,} read, {counts.rows_scored:,} scored, {counts.rows_quarantined:,} quarantined |",
         f"| model | {model.name} version {model.version} ({model.estimator or 'not loaded'}) |",
         f"| digest | `{model.digest or 'not fetched'}`{' pinned' if model.is_pinned else ''} |",
-        f"| time | {measures.total_s:.1f} s, {measures.rows_per_s:,.0f} rows/s, {measures.n_shards} shards, "
-        f"slowest {measures.slowest_shard_s:.1f} s |",
+        f"| time | {show_seconds(measures.total_s)}, {measures.rows_per_s:,.0f} rows/s; "
+        f"{measures.n_shards} shards{resumed}, the slowest {measures.slowest_shard_s:.1f} s |",
         f"| cost | {measures.cpu_s:.1f} CPU s, peak {peak:,} MiB a worker |",
+        f"| MLflow run | {_link(tracked)} |",
         f"| predictions | `{manifest.output.uri}` |",
         f"| manifest | `{manifest.location or 'could not be written'}` |",
-        f"| run | `{manifest.run_id}` |",
+        f"| run | `{manifest.run_id}`{f', attempt {manifest.attempts}' if manifest.attempts > 1 else ''} |",
         "",
     ]
     if manifest.quarantine.by_reason:
@@ -62,52 +73,127 @@ def run_markdown(manifest: Manifest) -> str:
     return "\n".join([*lines, f"Stages: {stages}" if stages else ""]).strip() + "\n"
 
 
-def plan_rows(plan: BackfillPlan) -> list[dict[str, object]]:
-    """The plan of a backfill as a table: what will be scored first."""
-    ordered = sorted(plan.items, key=lambda item: item.action != "score")
+def _link(tracked: TrackedRun | None) -> str:
+    if tracked is None:
+        return "none"
+    name = f"{tracked.experiment}, {tracked.run_id}"
+    return f"[{name}]({tracked.url})" if tracked.url else f"`{name}`"
+
+
+def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
+    """The partitions of a batch as a table: what failed first."""
     return [
+        {"partition": o.partition, "outcome": "done" if o.is_done else "failed", "message": o.message[:500]}
+        for o in sorted(outcomes, key=lambda outcome: outcome.is_done)
+    ]
+
+
+def plan_rows(plan: BackfillPlan, max_parallel: int) -> list[dict[str, object]]:
+    """The plan of a backfill as a table: the totals, then what will be scored, then the rest."""
+    seconds = plan.estimated_s(max_parallel)
+    total: dict[str, object] = {
+        "partition": "total",
+        "action": f"score {len(plan.to_score)} of {len(plan.items)}",
+        "reason": "",
+        "rows": plan.n_rows,
+        "bytes": plan.n_bytes,
+        "time": "" if seconds is None else show_seconds(seconds),
+        "model": "",
+    }
+    ordered = sorted(plan.items, key=lambda item: item.action != "score")
+    rows: list[dict[str, object]] = [
         {
             "partition": item.value,
             "action": item.action,
             "reason": item.reason[:300],
             "rows": item.n_rows,
             "bytes": item.n_bytes,
+            "time": "" if item.estimated_s is None else f"{item.estimated_s:.1f} s",
             "model": item.model.removeprefix("models:/"),
         }
         for item in ordered[:MAX_TABLE_ROWS]
+    ]
+    return [total, *rows]
+
+
+def plan_lines(plan: BackfillPlan) -> list[str]:
+    """The plan of a backfill as a table of plain text, date by date."""
+    head = f"{'partition':<12} {'action':<9} {'rows':>12} {'bytes':>14}  reason"
+    return [
+        head,
+        *(
+            f"{item.value:<12} {item.action:<9} {'' if item.n_rows is None else f'{item.n_rows:,}':>12} "
+            f"{item.n_bytes:>14,}  {item.reason}"
+            for item in plan.items
+        ),
     ]
 
 
 def plan_summary(plan: BackfillPlan, max_parallel: int) -> str:
     """One sentence with the totals."""
     seconds = plan.estimated_s(max_parallel)
-    takes = "no run to tell the time from" if seconds is None else f"about {seconds:,.0f} s"
+    takes = "no run to tell the time from" if seconds is None else f"about {show_seconds(seconds)}"
     return (
         f"{len(plan.to_score)} of {len(plan.items)} partitions to score, {plan.n_rows:,} rows, "
         f"{plan.n_bytes / 1e6:,.1f} MB, {takes}"
     )
 
 
-def outcome_markdown(job: str, plan: BackfillPlan, outcomes: dict[str, str], again: str) -> str:
-    """The matrix of dates by outcome, the failures with their causes, and what to run again."""
-    failed = {value: text for value, text in outcomes.items() if not text.startswith("done")}
-    marks = {"skip": "▫", "no input": "·"}
+def run_again(
+    job: str, start: date, end: date, modes: Sequence[str], model: str, unfinished: Sequence[str]
+) -> tuple[str, str]:
+    """The command and the flow's parameters that score what a backfill has left, and nothing else.
+
+    A range of which the done partitions are skipped; with the mode `all`, which skips none, as little of it as covers
+    what is left.
+    """
+    first, last = str(start), str(end)
+    if "all" in modes and unfinished:
+        first, last = min(unfinished), max(unfinished)
+    command = ["nightscore", "backfill", job, "--from", first, "--to", last]
+    parameters: dict[str, object] = {"job": job, "start": first, "end": last}
+    if tuple(modes) != DEFAULT_MODES:
+        command += [part for mode in modes for part in ("--mode", mode)]
+        parameters["mode"] = list(modes)
+    if model != "current":
+        command += ["--model", model]
+        parameters["model"] = model
+    return shlex.join(command), json.dumps(parameters)
+
+
+def outcome_markdown(job: str, plan: BackfillPlan, outcomes: Mapping[str, Outcome], again: tuple[str, str]) -> str:
+    """The matrix of dates by outcome, the failures with their causes, and what to run again.
+
+    Args:
+        job: Its name.
+        plan: What was to be done.
+        outcomes: Of each partition that was run.
+        again: Command and parameters that score what is left.
+    """
+    failed = {value: outcome.message for value, outcome in outcomes.items() if not outcome.is_done}
+    left = len(plan.to_score) - len(outcomes)
+    marks = {"skip": "▫️", "no input": "➖"}
     by_month: dict[str, list[str]] = {}
     for item in sorted(plan.items, key=lambda item: item.value):
-        mark = marks.get(item.action) or ("❌" if item.value in failed else "✅" if item.value in outcomes else "⏹")
-        by_month.setdefault(item.value[:-2], []).append(mark)
+        mark = marks.get(item.action) or ("❌" if item.value in failed else "✅" if item.value in outcomes else "⏹️")
+        by_month.setdefault(item.value[:-3], []).append(f"{item.value[-2:]}&nbsp;{mark}")
     lines = [
-        f"## {len(outcomes) - len(failed)} done, {len(failed)} failed · backfill of {job}",
+        f"## {len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run · backfill of {job}",
         "",
-        "✅ done  ❌ failed  ⏹ not run  ▫ left as it is  · no input",
+        "✅ done · ❌ failed · ⏹️ not run · ▫️ left as it was · ➖ no input",
         "",
         "| | |",
         "| --- | --- |",
-        *(f"| `{month}` | {''.join(marks)} |" for month, marks in by_month.items()),
+        *(f"| `{month}` | {' '.join(days)} |" for month, days in by_month.items()),
         "",
     ]
     if failed:
+        shown = sorted(failed.items())[:MAX_FAILURES]
         lines += ["### Failures", ""]
-        lines += [f"- **{value}**: {text.splitlines()[0][:500]}" for value, text in sorted(failed.items())]
-        lines += ["", "Run again what is left:", "", "```", again, "```"]
+        lines += [f"- **{value}**: {' '.join(text.split())[:500]}" for value, text in shown]
+        lines += [f"- and {len(failed) - len(shown)} more"] if len(failed) > len(shown) else []
+    if failed or left:
+        command, parameters = again
+        lines += ["", "### Run again what is left", "", "```", command, "```", ""]
+        lines += ["or here: *Deployments*, *Custom run*, with the parameters", "", "```", parameters, "```"]
     return "\n".join(lines) + "\n"

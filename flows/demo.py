@@ -84,11 +84,10 @@ def _score_day() -> None:
 
 
 def _score_fortnight() -> None:
-    from flows.backfill import DateRange, backfill
+    from flows.backfill import backfill
 
     _say(f"Scoring {FORTNIGHT[0]} to {FORTNIGHT[-1]} through the Prefect flow `backfill`")
-    dates = DateRange(start=FORTNIGHT[0], end=FORTNIGHT[-1])
-    _tell(backfill(str(JOB_FILE), dates, return_state=True))
+    _tell(backfill(str(JOB_FILE), FORTNIGHT[0], FORTNIGHT[-1], return_state=True))
 
 
 def _tell(flow_run: Any) -> None:

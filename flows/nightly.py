@@ -1,21 +1,25 @@
 """The nightly flow: the partition of the scheduled date, and late data of the days before."""
 
 import asyncio
+import contextlib
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from prefect import flow
+from prefect import flow, tags
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.partition import job_name, score_partition, shared_pools
+from flows.hooks import end_children
+from flows.log import forward_engine_log
+from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
+from flows.partition import score_partition
+from flows.pools import shared_pools
 from schemas.job import ScoringJob
 from scoring.backfill import plan_backfill
-from scoring.inputs.jobfile import load_job
 from scoring.models.cache import default_cache
 
 
@@ -28,48 +32,68 @@ def logical_date(scheduled: datetime, timezone: str, lag_days: int) -> date:
 
 
 def _run_name() -> str:
-    return f"{job_name(flow_run.parameters['job'])} · nightly"
+    parameters = flow_run.parameters
+    day = parameters.get("date")
+    with contextlib.suppress(KeyError, ValueError):  # no such time zone: the run itself will say so
+        timezone, lag_days = parameters.get("timezone", "UTC"), parameters.get("lag_days", 1)
+        day = day or logical_date(flow_run.scheduled_start_time, timezone, lag_days)
+    return f"{job_name(parameters['job'])} · nightly {day or ''}"
 
 
-@flow(name="nightly", flow_run_name=_run_name, persist_result=False)
+@flow(
+    name="nightly",
+    flow_run_name=_run_name,
+    persist_result=False,
+    on_cancellation=[end_children],
+    on_crashed=[end_children],
+)
 async def nightly(
-    job: str,
+    job: JobName,
     date: date | None = None,
     timezone: str = "UTC",
-    lag_days: int = Field(default=1, ge=0),
-    look_back_days: int = Field(default=0, ge=0, le=60),
+    lag_days: Annotated[int, Field(ge=0)] = 1,
+    look_back_days: Annotated[int, Field(ge=0, le=60)] = 0,
     force: bool = False,
+    timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
 ) -> State[Any]:
     """Score the partition of a date, and those of the days before it whose input has changed since.
 
     Args:
-        job: Path or URL of a job file.
+        job: Name, path or URL of a job file.
         date: The date to score; empty: the date of the scheduled time minus the lag.
         timezone: Of the schedule, such as America/New_York.
         lag_days: How many days before the scheduled date the partition is; 1: last night's run scores yesterday.
         look_back_days: Days before the date whose partitions are scored if they are missing, failed or changed.
         force: Score the date's partition again though the same is published.
+        timeout_minutes: A partition's run is stopped after that; what it has scored stays for the next run.
     """
+    forward_engine_log()
     day = date or logical_date(flow_run.scheduled_start_time, timezone, lag_days)
-    spec = load_job(job)
+    spec = read_job(job)
     value = day.strftime(spec.input.partition_format)
     with shared_pools(1):
+        states = [await _score(job, spec, value, force, timeout_minutes)]
         late = await asyncio.to_thread(_late_values, spec, day, look_back_days)
         if late:
             get_run_logger().info("late data: %s", ", ".join(late))
-        states = [await score_partition(job, value, force=force, return_state=True)]
-        for other in late:
-            states.append(await score_partition(job, other, return_state=True))
+        states += [await _score(job, spec, other, False, timeout_minutes) for other in late]
     failed = [state for state in states if not state.is_completed()]
-    first = states[0].message or states[0].name
-    message = first if len(states) == 1 else f"{first}; late data: {len(late)} more partitions, {len(failed)} failed"
+    message = states[0].message or str(states[0].name)
+    if late:
+        n_failed = sum(not state.is_completed() for state in states[1:])
+        message += f"; late data: {len(late)} more partitions, {n_failed} failed ({', '.join(late)})"
     return (Failed if failed else Completed)(message=message)
+
+
+async def _score(job: str, spec: ScoringJob, value: str, force: bool, timeout_minutes: int) -> State[Any]:
+    with tags(spec.name, value):
+        return await score_partition(job, value, force=force, timeout_minutes=timeout_minutes, return_state=True)
 
 
 def _late_values(spec: ScoringJob, day: date, look_back_days: int) -> list[str]:
     if not look_back_days:
         return []
-    days = [day - timedelta(days=i) for i in range(1, look_back_days + 1)]
+    days = [day - timedelta(days=i) for i in range(look_back_days, 0, -1)]
     values = list(dict.fromkeys(d.strftime(spec.input.partition_format) for d in days))
     plan = plan_backfill(spec, default_cache(), values, ("missing", "failed", "stale"), "oldest")
     return [item.value for item in plan.to_score]

@@ -1,34 +1,34 @@
-"""The flow of one partition: what nightly and backfill are made of."""
+"""The flows of one partition and of a few: what nightly and backfill are made of."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from contextvars import ContextVar
+import functools
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from flows.artifacts import artifact_key, run_markdown, state_message
+from flows.artifacts import artifact_key, outcome_rows, run_markdown, state_message
+from flows.log import forward_engine_log
+from flows.outcome import Outcome
+from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
+from flows.pools import RunStuckError, borrowed_pool, run_within
+from flows.progress import RunProgress, shown
+from flows.tracking import TrackedRun, track
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from scoring.engine.pool import WorkerPool
-from scoring.errors import InvalidJobError
-from scoring.inputs.jobfile import load_job
 from scoring.inputs.partitions import parse_value
 from scoring.models.cache import default_cache
 from scoring.run import run
 
 RETRY_DELAYS_S = [5.0, 30.0]
 """For errors that may pass by themselves: a store that does not answer, an input that is being written."""
-
-_pools: ContextVar["asyncio.Queue[WorkerPool] | None"] = ContextVar("pools", default=None)
 
 
 class RetryableRunError(RuntimeError):
@@ -39,66 +39,120 @@ class RetryableRunError(RuntimeError):
         self.manifest = manifest
 
 
-@contextlib.contextmanager
-def shared_pools(n_pools: int) -> Iterator[None]:
-    """Warm workers for all partitions of one flow; none is left at the end, however that comes."""
-    pools = [WorkerPool() for _ in range(n_pools)]
-    queue: asyncio.Queue[WorkerPool] = asyncio.Queue()
-    for pool in pools:
-        queue.put_nowait(pool)
-    token = _pools.set(queue)
-    try:
-        yield
-    finally:
-        _pools.reset(token)
-        for pool in pools:
-            pool.stop()
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An outcome with what its page shows."""
 
-
-def job_name(job: str) -> str:
-    """The job's name for a run's name; of a file that cannot be read, its path: the run itself will say why."""
-    try:
-        return load_job(job).name
-    except InvalidJobError:
-        return job
+    outcome: Outcome
+    page: str
+    headline: str
 
 
 def _run_name() -> str:
-    return f"{job_name(flow_run.parameters['job'])} · {flow_run.parameters['partition']}"
+    parameters = flow_run.parameters
+    return f"{job_name(parameters['job'])} · {parameters['partition']}"
 
 
 @flow(name="score-partition", flow_run_name=_run_name, persist_result=False)
-async def score_partition(job: str, partition: str, model: str | None = None, force: bool = False) -> State[Any]:
+async def score_partition(
+    job: JobName,
+    partition: str,
+    model: str | None = None,
+    force: bool = False,
+    timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
+) -> State[Any]:
     """Score one partition and publish it.
 
     Args:
-        job: Path or URL of a job file.
+        job: Name, path or URL of a job file.
         partition: Partition value, such as 2013-07-04.
         model: Exact model URI in place of the job's own, such as models:/flight_delay/3.
         force: Score again what is published already.
+        timeout_minutes: The run is stopped after that; what it has scored stays for the next run.
     """
-    spec = load_job(job)
+    forward_engine_log()
+    spec = read_job(job)
+    settled = await _settle(spec, partition, model, force, timeout_minutes)
+    await acreate_markdown_artifact(
+        key=artifact_key(spec.name, "run"), markdown=settled.page, description=settled.headline
+    )
+    ended = Completed if settled.outcome.is_done else Failed
+    return ended(message=settled.outcome.message, data=[settled.outcome])
+
+
+def _batch_name() -> str:
+    parameters = flow_run.parameters
+    first, last = min(parameters["partitions"]), max(parameters["partitions"])
+    return f"{job_name(parameters['job'])} · {first} … {last} ({len(parameters['partitions'])})"
+
+
+@flow(name="score-partitions", flow_run_name=_batch_name, persist_result=False)
+async def score_partitions(
+    job: JobName,
+    partitions: list[str],
+    model: str | None = None,
+    force: bool = False,
+    timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
+) -> State[Any]:
+    """Score a few small partitions one after another in one run; one's failure does not stop the others.
+
+    Args:
+        job: Name, path or URL of a job file.
+        partitions: Partition values.
+        model: Exact model URI in place of the job's own.
+        force: Score again what is published already.
+        timeout_minutes: Of each partition.
+    """
+    forward_engine_log()
+    spec = read_job(job)
+    outcomes = []
+    for partition in partitions:
+        settled = await _settle(spec, partition, model, force, timeout_minutes)
+        outcomes.append(settled.outcome)
+        if not settled.outcome.is_done:
+            await acreate_markdown_artifact(
+                key=artifact_key(spec.name, "run"), markdown=settled.page, description=settled.headline
+            )
+    failed = [outcome.partition for outcome in outcomes if not outcome.is_done]
+    message = f"{len(outcomes) - len(failed)} done, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}"
+    await acreate_table_artifact(
+        key=artifact_key(spec.name, "runs"), table=outcome_rows(outcomes), description=message
+    )
+    return (Failed if failed else Completed)(
+        message=f"{message}{': ' if failed else ''}{', '.join(failed)}", data=outcomes
+    )
+
+
+async def _settle(spec: ScoringJob, partition: str, model: str | None, force: bool, timeout_minutes: int) -> Settled:
     if model:
         spec = spec.model_copy(update={"model": model})
+    progress = RunProgress(partition)
+    request = _Request(spec, parse_value(partition), force, 60.0 * timeout_minutes, progress)
     try:
-        manifest = await _score(_Request(spec, parse_value(partition), force=force))
+        async with shown(progress, artifact_key(spec.name, "progress")):
+            manifest = await _score.with_options(task_run_name=f"score {partition}")(request)
     except RetryableRunError as error:
         manifest = error.manifest
+    except RunStuckError as error:
+        return Settled(Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck")
+    tracked = await _track(manifest, spec.registry)
     message = state_message(manifest)
-    await acreate_markdown_artifact(
-        key=artifact_key(spec.name, "run"),
-        markdown=run_markdown(manifest),
-        description=f"{manifest.status}: {message.splitlines()[0]}"[:200],
+    n_rows = 0 if manifest.error else manifest.counts.rows_scored
+    return Settled(
+        Outcome(partition, manifest.error is None, message, n_rows),
+        run_markdown(manifest, tracked),
+        f"{manifest.status}: {message.splitlines()[0]}"[:200],
     )
-    outcome = Failed if manifest.error else Completed
-    return outcome(message=message, data=manifest.run_id)
 
 
 class _Request:
     """A plain class: Prefect walks through the fields of records and hashes them."""
 
-    def __init__(self, spec: ScoringJob, value: str | None, *, force: bool) -> None:
+    def __init__(
+        self, spec: ScoringJob, value: str | None, force: bool, timeout_s: float, progress: RunProgress
+    ) -> None:
         self.spec, self.value, self.force = spec, value, force
+        self.timeout_s, self.progress = timeout_s, progress
 
 
 def _may_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -114,8 +168,8 @@ def _may_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> boo
     persist_result=False,
 )
 async def _score(request: _Request) -> Manifest:
-    async with _borrowed_pool() as pool:
-        manifest = await asyncio.to_thread(
+    async with borrowed_pool() as pool:
+        score = functools.partial(
             run,
             request.spec,
             request.value,
@@ -123,24 +177,15 @@ async def _score(request: _Request) -> Manifest:
             cache=default_cache(),
             now=datetime.now(UTC),
             force=request.force,
+            listeners=[request.progress],
         )
+        manifest = await run_within(request.timeout_s, pool, score)
     if manifest.error and manifest.error.retryable:
         raise RetryableRunError(manifest)
     return manifest
 
 
-@contextlib.asynccontextmanager
-async def _borrowed_pool() -> AsyncIterator[WorkerPool]:
-    queue = _pools.get()
-    if queue is None:
-        pool = WorkerPool()
-        try:
-            yield pool
-        finally:
-            pool.stop()
-        return
-    pool = await queue.get()
-    try:
-        yield pool
-    finally:
-        queue.put_nowait(pool)
+async def _track(manifest: Manifest, registry: str | None) -> TrackedRun | None:
+    if manifest.status == "unchanged":
+        return None  # nothing was scored
+    return await asyncio.to_thread(track, manifest, registry, str(flow_run.id or ""), flow_run.ui_url or "")

@@ -126,7 +126,7 @@ def values_between(
             job.name,
             expected=f"at most {max_partitions}",
             found=f"{len(values)}, {values[0]} to {values[-1]}",
-            next_step=f"check the dates, or allow it with --max-partitions {len(values)}",
+            next_step=f"check the dates, or confirm with max_partitions = {len(values)} (--max-partitions)",
         )
     return values
 

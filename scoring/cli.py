@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,7 @@ from scoring.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.errors import ScoringError
-from scoring.inputs.jobfile import load_job
+from scoring.inputs.jobfile import DEFAULT_JOBS, load_job
 from scoring.inputs.partitions import find_partition, parse_value
 from scoring.models.cache import ModelCache, default_cache
 from scoring.models.registry import pin as pin_version
@@ -60,7 +61,7 @@ WIDE = 200
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Job = Annotated[str, typer.Argument(help="Path or URL of a job file.", metavar="JOB")]
+Job = Annotated[str, typer.Argument(help="Name, path or URL of a job file.", metavar="JOB")]
 PartitionValue = Annotated[str, typer.Argument(help="Partition value, such as 2013-07-04.", metavar="PARTITION")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 CacheDir = Annotated[
@@ -106,7 +107,7 @@ def plan(
 ) -> None:
     """Say what a run would do, and why: rows, bytes, shards, memory. Reads footers only, writes nothing."""
     _log_to(verbose)
-    spec, cache = load_job(job), _cache(cache_dir)
+    spec, cache = _load(job), _cache(cache_dir)
     model = PinnedModel.of(spec, cache)
     rows = []
     with WorkerPool() as pool:
@@ -161,7 +162,7 @@ def run_command(
 ) -> None:
     """Score one partition and publish it; prints the manifest with --json."""
     _log_to(verbose or not err.is_terminal)
-    spec, value = load_job(job), parse_value(partition)
+    spec, value = _load(job), parse_value(partition)
     try:
         with WorkerPool() as pool, _progress(quiet=as_json or verbose) as listener:
             manifest = run(
@@ -201,7 +202,7 @@ def backfill(
 ) -> None:
     """Plan a range of dates, then score what the plan says, one partition's failure not stopping the others."""
     _log_to(verbose or not err.is_terminal)
-    spec, cache = load_job(job), _cache(cache_dir)
+    spec, cache = _load(job), _cache(cache_dir)
     modes = parse_modes(mode or DEFAULT_MODES)
     values = values_between(spec, start.date(), end.date(), max_partitions)
     planned = plan_backfill(spec, cache, values, modes, parse_order(order), model)
@@ -239,7 +240,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs of a job, newest first."""
-    spec = load_job(job)
+    spec = _load(job)
     found = run_history(spec, parse_value(partition) if partition else None, everything=partition is None)
     found = found[:limit] if limit else found
     if as_json:
@@ -265,7 +266,7 @@ def runs(
 @app.command()
 def explain(job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
     """Say why a partition would or would not be scored again."""
-    spec, cache = load_job(job), _cache(cache_dir)
+    spec, cache = _load(job), _cache(cache_dir)
     model = PinnedModel.of(spec, cache)
     (status,) = partition_statuses(spec, model, [parse_value(partition)])
     would = status.state in ("missing", "stale", "failed") and status.has_input
@@ -286,7 +287,7 @@ def partitions(
     cache_dir: CacheDir = None,
 ) -> None:
     """Show which partitions are published, missing, stale or failed."""
-    spec, cache = load_job(job), _cache(cache_dir)
+    spec, cache = _load(job), _cache(cache_dir)
     model = PinnedModel.of(spec, cache)
     found = [
         s for s in partition_statuses(spec, model) if (not start or s.value >= start) and (not end or s.value <= end)
@@ -310,7 +311,7 @@ def clean_command(
     as_json: AsJson = False,
 ) -> None:
     """Remove what dead runs left; never what a published run wrote."""
-    spec = load_job(job)
+    spec = _load(job)
     found = clean(spec, datetime.now(UTC), timedelta(hours=older_than_hours), delete=not dry_run)
     if as_json:
         _print_json({"removed": [] if dry_run else found, "would_remove": found if dry_run else []})
@@ -453,6 +454,10 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
                     pass
 
         yield listen
+
+
+def _load(job: str) -> ScoringJob:
+    return load_job(job, Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS)))
 
 
 def _cache(folder: Path | None) -> ModelCache:

@@ -42,7 +42,7 @@ class WorkerPool:
         self.cpu_s_by_pid: dict[int, float] = {}
         """CPU seconds of each worker so far, as it last said."""
         self._n_workers = 0
-        self._is_stopped = False
+        self._stop_reason: str | None = None
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Run one function in a worker."""
@@ -120,8 +120,8 @@ class WorkerPool:
         return again
 
     def _check_stopped(self) -> None:
-        if self._is_stopped:
-            raise InterruptedRunError("The run was interrupted; nothing was published.")
+        if self._stop_reason is not None:
+            raise InterruptedRunError(f"The run {self._stop_reason}; nothing was published.")
 
     def _ensure(self, n_workers: int) -> None:
         self._check_stopped()
@@ -140,9 +140,13 @@ class WorkerPool:
         """End all workers at once."""
         self._shut(kill=True)
 
-    def stop(self) -> None:
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop_reason is not None
+
+    def stop(self, reason: str = "was interrupted") -> None:
         """End all workers for good: a run that another thread has under way ends as interrupted."""
-        self._is_stopped = True
+        self._stop_reason = reason
         self._shut(kill=True)
 
     def _shut(self, *, kill: bool) -> None:

@@ -167,9 +167,7 @@ class _Rejects:
             rows = np.array(sorted(causes), np.int64)
             written = write_quarantine(
                 state_store(task.job),
-                quarantine_path(
-                    task.folder, task.run_id, task.shard.index, task.part_attempt, len(self.files)
-                ),
+                quarantine_path(task.folder, task.run_id, task.shard.index, task.part_attempt, len(self.files)),
                 read_rows(self._store, files[path], rows, min(task.batch_rows, 8_192)),
                 [causes[row] for row in rows.tolist()],
                 path,

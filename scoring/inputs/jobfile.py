@@ -3,6 +3,7 @@
 import difflib
 import posixpath
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,15 +27,48 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_job(source: str) -> ScoringJob:
+DEFAULT_JOBS = "deploy/jobs"
+"""Where commands and flows look for a job by its name, unless `NIGHTSCORE_JOBS` names another folder."""
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def list_jobs(folder: Path) -> list[str]:
+    """Names of the job files in a folder, as `load_job` takes them; none if there is no such folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted({path.stem for path in files if path.suffix in SUFFIXES and not path.name.startswith(".")})
+
+
+def load_job(source: str, folder: Path | None = None) -> ScoringJob:
     """The job in a file.
 
     Args:
-        source: Path or URL of a YAML (or JSON) file.
+        source: Path or URL of a YAML (or JSON) file, or the name of a file in `folder`.
+        folder: Where job files are looked up by their name.
 
     Raises:
         InvalidJobError: It cannot be read, is no YAML, or does not describe a job; all problems are named.
     """
+    return _load_file(source if folder is None else _find_job(source, folder))
+
+
+def _find_job(source: str, folder: Path) -> str:
+    if "/" in source or source.endswith(SUFFIXES) or Path(source).is_file():
+        return source
+    found = [path for path in (folder / f"{source}{suffix}" for suffix in SUFFIXES) if path.is_file()]
+    if found:
+        return str(found[0])
+    known = list_jobs(folder)
+    near = difflib.get_close_matches(source, known, n=3, cutoff=0.5)
+    raise InvalidJobError(
+        f"There is no job {source}.",
+        str(folder),
+        expected=f"one of {', '.join(known)}" if known else "a folder with job files",
+        found="no such file" + (f"; near: {', '.join(near)}" if near else ""),
+        next_step="give one of the names, the path of a job file, or another folder in NIGHTSCORE_JOBS",
+    )
+
+
+def _load_file(source: str) -> ScoringJob:
     folder, name = posixpath.split(source)
     try:
         text = Store(folder or ".").read_bytes(name).decode()

@@ -1,36 +1,55 @@
 """The flows, in Prefect's own test server."""
 
 import asyncio
+import functools
+import json
+import os
+import re
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
-from pydantic import ValidationError
+from sklearn.base import BaseEstimator, RegressorMixin
 
+from scoring.engine.events import Event, RunPlanned, ShardScored
+from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
 from scoring.outputs.publish import open_publisher
+from scoring.run import run
+from scoring.status import run_history
 from tests.conftest import Lake
 from tests.models import make_frame
+from tests.test_odd_models import add_model
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         ArtifactFilter,
         ArtifactFilterKey,
         FlowRunFilter,
         FlowRunFilterParentFlowRunId,
+        LogFilter,
+        LogFilterFlowRunId,
     )
     from prefect.settings import temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    from flows.artifacts import artifact_key, outcome_markdown, run_markdown
-    from flows.backfill import DateRange, Mode, Order, backfill
+    from flows.artifacts import artifact_key, outcome_markdown, run_again, run_markdown
+    from flows.backfill import backfill
     from flows.nightly import logical_date, nightly
+    from flows.outcome import Outcome
+    from flows.parameters import Mode, Order
     from flows.partition import score_partition
+    from flows.pools import run_within
+    from flows.progress import BackfillProgress, RunProgress, shown
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -66,12 +85,15 @@ async def artifacts(key: str) -> list[Any]:
         return await client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
 
 
-async def children(parent: Any) -> dict[str, str]:
+async def child_runs(parent: Any) -> list[Any]:
     async with get_client() as client:
-        runs = await client.read_flow_runs(
+        return await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
         )
-    return {run.name: run.state_name for run in runs}
+
+
+async def children(parent: Any) -> dict[str, str]:
+    return {run.name: run.state_name for run in await child_runs(parent)}
 
 
 def test_nightly_scores_the_date_and_late_data(lake: Lake, job_file: str) -> None:
@@ -83,7 +105,7 @@ def test_nightly_scores_the_date_and_late_data(lake: Lake, job_file: str) -> Non
     lake.write("2024-02-28", make_frame(150))
     second = finish(nightly(job_file, date=date(2024, 2, 29), look_back_days=3, return_state=True))
     assert second.is_completed(), second.message
-    assert second.message.endswith("late data: 2 more partitions, 0 failed")
+    assert second.message.endswith("late data: 2 more partitions, 0 failed (2024-02-27, 2024-02-28)")
     live = open_publisher(lake.job()).all_live()
     assert set(live) == {"2024-02-27", "2024-02-28", "2024-02-29"}
     assert len(lake.read(lake.job())) == 100 + 150 + 102
@@ -104,15 +126,15 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(lake:
         lake.write(day, make_frame(50, seed=i))
     for day in (days[3], days[7]):
         lake.features.write_bytes(f"ds={day}/part-0.parquet", b"broken")
-    dates = DateRange(start=date(2024, 3, 1), end=date(2024, 3, 10))
+    dates = (date(2024, 3, 1), date(2024, 3, 10))
 
-    planned = finish(backfill(job_file, dates, dry_run=True, return_state=True))
+    planned = finish(backfill(job_file, *dates, dry_run=True, return_state=True))
     assert planned.message.startswith("planned only: 10 of 10 partitions to score, 400 rows")
     assert not open_publisher(lake.job()).all_live()
 
-    state = finish(backfill(job_file, dates, max_parallel=3, return_state=True))
+    state = finish(backfill(job_file, *dates, max_parallel=3, return_state=True))
     assert state.is_failed()
-    assert state.message == "8 done, 2 failed, 0 not run"
+    assert state.message.startswith("8 done, 2 failed, 0 not run; failed: 2024-03-04, 2024-03-08; causes and what")
     runs = asyncio.run(children(state.state_details.flow_run_id))
     assert {name: runs[name] for name in sorted(runs)} == {
         f"test · {day}": "Failed" if day in (days[3], days[7]) else "Completed" for day in days
@@ -120,21 +142,18 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(lake:
     assert set(open_publisher(lake.job()).all_live()) == set(days) - {days[3], days[7]}
     matrix = asyncio.run(artifacts("test-backfill"))[-1].data
     assert matrix.count("❌") == 2 + 1
-    assert f"nightscore backfill {job_file} --from 2024-03-01 --to 2024-03-10" in matrix
+    assert f"nightscore backfill {job_file} --from 2024-03-01 --to 2024-03-10\n" in matrix
+    assert json.dumps({"job": job_file, "start": "2024-03-01", "end": "2024-03-10"}) in matrix
     assert f"**{days[3]}**: 1 of 1 files cannot be read as Parquet" in matrix
 
     for day in (days[3], days[7]):
         lake.write(day, make_frame(50))
-    again = finish(backfill(job_file, dates, return_state=True))
+    again = finish(backfill(job_file, *dates, return_state=True))
     assert again.message == "2 done, 0 failed, 0 not run"
     assert len(asyncio.run(children(again.state_details.flow_run_id))) == 2
-    done = finish(backfill(job_file, dates, order=Order.OLDEST, return_state=True))
+    done = finish(backfill(job_file, *dates, order=Order.OLDEST, return_state=True))
     assert done.message.startswith("nothing to do: 0 of 10")
-    forced = finish(
-        backfill(
-            job_file, DateRange(start=date(2024, 3, 1), end=date(2024, 3, 2)), mode=[Mode.ALL], return_state=True
-        )
-    )
+    forced = finish(backfill(job_file, date(2024, 3, 1), date(2024, 3, 2), mode=[Mode.ALL], return_state=True))
     assert forced.message == "2 done, 0 failed, 0 not run"
 
 
@@ -142,10 +161,10 @@ def test_two_backfills_of_one_range_publish_each_partition_once(lake: Lake, job_
     days = [f"2024-03-{i:02d}" for i in range(1, 7)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(50, seed=i))
-    dates = DateRange(start=date(2024, 3, 1), end=date(2024, 3, 6))
+    dates = (date(2024, 3, 1), date(2024, 3, 6))
 
     async def both() -> list[Any]:
-        return list(await asyncio.gather(*(backfill(job_file, dates, return_state=True) for _ in range(2))))
+        return list(await asyncio.gather(*(backfill(job_file, *dates, return_state=True) for _ in range(2))))
 
     states = asyncio.run(both())
     assert all(state.is_final() for state in states)
@@ -164,11 +183,12 @@ def test_a_single_partition_has_its_page(lake: Lake, job_file: str) -> None:
 
 
 def test_nonsense_is_refused_early(lake: Lake, job_file: str) -> None:
-    with pytest.raises(ValidationError, match="ends before it starts"):
-        DateRange(start=date(2024, 1, 2), end=date(2024, 1, 1))
-    state = finish(backfill(job_file, DateRange(start=date(2020, 1, 1), end=date(2024, 1, 1)), return_state=True))
+    backwards = finish(backfill(job_file, date(2024, 1, 2), date(2024, 1, 1), return_state=True))
+    assert backwards.is_failed()
+    assert "ends before it starts" in backwards.message
+    state = finish(backfill(job_file, date(2020, 1, 1), date(2024, 1, 1), return_state=True))
     assert state.is_failed()
-    assert "--max-partitions" in state.message
+    assert "confirm with max_partitions = 1462" in state.message
     unknown = finish(nightly("nowhere.yaml", date=date(2024, 1, 1), return_state=True))
     assert unknown.is_failed()
     assert "The job file cannot be read" in unknown.message
@@ -195,12 +215,224 @@ def test_the_logical_date(scheduled: datetime, timezone: str, lag: int, expected
     assert logical_date(scheduled, timezone, lag) == expected
 
 
+def test_children_are_tagged_and_the_engine_speaks_in_their_log(lake: Lake, job_file: str) -> None:
+    lake.write("2024-02-28", make_frame(30))
+    state = finish(nightly(job_file, date=date(2024, 2, 28), return_state=True))
+    (child,) = asyncio.run(child_runs(state.state_details.flow_run_id))
+    assert {"test", "2024-02-28"} <= set(child.tags)
+
+    async def lines() -> list[str]:
+        async with get_client() as client:
+            logs = await client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[child.id])))
+        return [log.message for log in logs]
+
+    deadline = time.monotonic() + 30
+    while not {"planned", "published"} <= (said := {word for line in asyncio.run(lines()) for word in line.split()}):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    assert "rows=30" in said
+
+
+def test_mlflow_and_prefect_point_to_each_other(lake: Lake, job_file: str) -> None:
+    import mlflow
+
+    lake.write("2024-02-27", make_frame(40))
+    state = finish(score_partition(job_file, "2024-02-27", return_state=True))
+    client = mlflow.MlflowClient(tracking_uri=lake.registry)
+    experiment = client.get_experiment_by_name("scoring/test")
+    flow_run = str(state.state_details.flow_run_id)
+    (tracked,) = client.search_runs([experiment.experiment_id], f"tags.`prefect.flow_run_id` = '{flow_run}'")
+    assert tracked.info.status == "FINISHED"
+    assert tracked.info.run_name == "test · 2024-02-27"
+    assert flow_run in tracked.data.tags["prefect.flow_run_url"]
+    assert tracked.data.metrics["rows_scored"] == 40
+    assert tracked.data.params["model"] == "hgb_binary/1"
+    manifest = run_history(lake.job())[0]
+    assert tracked.data.tags["nightscore.run_id"] == manifest.run_id
+    pages = [artifact.data for artifact in asyncio.run(artifacts("test-run"))]
+    (page,) = (page for page in pages if f"scoring/test, {tracked.info.run_id}" in page)
+    assert manifest.location in page
+    assert not Path("mlruns").exists()
+
+
+def test_mlflow_being_away_costs_its_record_only(lake: Lake) -> None:
+    from flows.tracking import track
+
+    lake.write("2024-02-27", make_frame(10))
+    manifest = lake.run(lake.job(), "2024-02-27")
+    assert track(manifest, "http://127.0.0.1:9", "", "") is None
+
+
+def test_a_batch_scores_several_partitions_in_one_run(lake: Lake, job_file: str) -> None:
+    days = [f"2024-03-{i:02d}" for i in range(1, 8)]
+    for i, day in enumerate(days):
+        lake.write(day, make_frame(50, seed=i))
+    lake.features.write_bytes(f"ds={days[2]}/part-0.parquet", b"broken")
+    state = finish(
+        backfill(
+            job_file, date(2024, 3, 1), date(2024, 3, 7), partitions_per_run=3, order=Order.OLDEST, return_state=True
+        )
+    )
+    assert state.message.startswith("6 done, 1 failed, 0 not run; failed: 2024-03-03")
+    runs = asyncio.run(children(state.state_details.flow_run_id))
+    assert runs == {
+        "test · 2024-03-01 … 2024-03-03 (3)": "Failed",
+        "test · 2024-03-04 … 2024-03-06 (3)": "Completed",
+        "test · 2024-03-07": "Completed",
+    }
+    assert set(open_publisher(lake.job()).all_live()) == set(days) - {days[2]}
+
+
+def test_what_may_pass_is_tried_again(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import partition
+
+    asked = tmp_path / "asked"
+
+    class Unlucky(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+        """Kills its process the first few times, once it is armed."""
+
+        def fit(self, x: Any, y: Any = None) -> Any:
+            self.fitted_ = True
+            return self
+
+        def predict(self, x: Any) -> Any:
+            if asked.exists():
+                n_asked = len(list(asked.iterdir()))
+                (asked / str(n_asked)).touch()
+                if n_asked <= MAX_ATTEMPTS:
+                    os._exit(1)
+            return np.asarray(x)[:, 0]
+
+    monkeypatch.setattr(partition, "_score", partition._score.with_options(retry_delay_seconds=[0, 0]))
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    frame = make_frame(20)
+    add_model(lake, tmp_path, "unlucky", Unlucky().fit(frame[["a"]]), frame[["a"]])
+    asked.mkdir()
+    lake.write("2024-02-29", frame)
+    job = lake.job("unlucky")
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+
+    state = finish(score_partition(str(path), "2024-02-29", return_state=True))
+
+    assert state.is_completed(), state.message
+    second, first = run_history(job)
+    assert (first.status, second.status) == ("failed", "published")
+    assert first.error
+    assert first.error.type == "WorkerError"
+    assert lake.read(job)["prediction"].tolist() == frame["a"].tolist()
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_run_that_takes_too_long_or_is_cancelled_stops_soon(lake: Lake, is_cancelled: bool) -> None:
+    for i in range(8):
+        lake.write("2024-02-29", make_frame(70_000, seed=i), f"p{i}")
+    job, pool, began = lake.job(), WorkerPool(), threading.Event()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, ShardScored):
+            began.set()
+
+    score = functools.partial(
+        run, job, "2024-02-29", pool=pool, cache=lake.cache, now=datetime.now(UTC), listeners=[listen]
+    )
+
+    async def attempt() -> Any:
+        running = asyncio.create_task(run_within(60 if is_cancelled else 0.01, pool, score))
+        if is_cancelled:
+            await asyncio.to_thread(began.wait, 60)
+            running.cancel()
+        return await running
+
+    if is_cancelled:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(attempt())
+    else:
+        assert "its time limit" in asyncio.run(attempt()).error.message
+    newest = run_history(job)[0]
+    assert newest.status == "failed"
+    assert newest.error
+    assert newest.error.type == "InterruptedRunError"
+    assert pool.is_stopped
+    assert lake.run(job).status == "published"
+
+
+def test_progress_tells_rows_pace_and_time_left() -> None:
+    progress = RunProgress("2024-02-29")
+    assert progress.show() is None
+    progress(RunPlanned("run", "2024-02-29", 1_000, 10_000, 10, 2, n_rows_resumed=200))
+    percent, text = progress.show() or (0.0, "")
+    assert (percent, text) == (20.0, "2024-02-29: 200 of 1,000 rows")
+    progress(ShardScored("run", "2024-02-29", 3, 300, 0, 0.1))
+    percent, text = progress.show() or (0.0, "")
+    assert percent == 50.0
+    assert re.fullmatch(r"2024-02-29: 500 of 1,000 rows · [\d,]+ rows/s · \d+ s left", text)
+    whole = BackfillProgress(4, 400)
+    whole.add(1, 100, 0)
+    whole.add(1, 0, 1)
+    percent, text = whole.show() or (0.0, "")
+    assert percent == 50.0
+    assert re.fullmatch(r"2 of 4 partitions, 1 failed · 100 of 400 rows · \d+ s left", text)
+
+
+def test_progress_is_an_artifact_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.progress.PERIOD_S", 0.02)
+    progress = RunProgress("2024-02-29")
+
+    @flow(name="watched")
+    async def watched() -> None:
+        async with shown(progress, "watched-progress"):
+            progress(RunPlanned("run", "2024-02-29", 100, 10, 2, 1))
+            progress(ShardScored("run", "2024-02-29", 0, 40, 0, 0.1))
+            while not (found := await artifacts("watched-progress")):
+                await asyncio.sleep(0.02)
+            assert found[0].data == 40
+            progress(ShardScored("run", "2024-02-29", 1, 60, 0, 0.1))
+
+    asyncio.run(watched())
+    (artifact,) = asyncio.run(artifacts("watched-progress"))
+    assert artifact.data == 100
+    assert artifact.description.startswith("2024-02-29: 100 of 100 rows")
+
+
+def test_jobs_are_found_by_name(lake: Lake, job_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSCORE_JOBS", str(Path(job_file).parent))
+    lake.write("2024-02-29", make_frame(5))
+    assert finish(score_partition("job", "2024-02-29", return_state=True)).is_completed()
+    unknown = finish(nightly("jub", date=date(2024, 2, 29), return_state=True))
+    assert "There is no job jub" in unknown.message
+    assert "near: job" in unknown.message
+
+
+@pytest.mark.parametrize(
+    ("modes", "model", "options", "extra"),
+    [
+        (["missing", "failed"], "current", "--from 2024-03-01 --to 2024-03-31", []),
+        (["stale"], "3", "--from 2024-03-01 --to 2024-03-31 --mode stale --model 3", ["mode", "model"]),
+        (["all"], "current", "--from 2024-03-04 --to 2024-03-09 --mode all", ["mode"]),
+    ],
+)
+def test_what_to_run_again(modes: list[str], model: str, options: str, extra: list[str]) -> None:
+    command, parameters = run_again(
+        "my job.yaml", date(2024, 3, 1), date(2024, 3, 31), modes, model, ["2024-03-09", "2024-03-04"]
+    )
+    assert command == f"nightscore backfill 'my job.yaml' {options}"
+    given = json.loads(parameters)
+    assert [key for key in given if key not in ("job", "start", "end")] == extra
+    assert given.get("mode", modes) == modes
+    assert f"--from {given['start']} --to {given['end']}" in command
+
+
 def test_pages_stay_small(lake: Lake) -> None:
     from schemas.manifest import read_manifest
     from scoring.backfill import BackfillItem, BackfillPlan
 
     golden = Path(__file__).parent.parent / "golden" / "manifest-1.json"
     assert len(run_markdown(read_manifest(golden.read_text()))) < 20_000
-    items = tuple(BackfillItem(f"2024-{m:02d}-{d:02d}", "score", "why") for m in range(1, 13) for d in range(1, 29))
-    page = outcome_markdown("job", BackfillPlan(items), {item.value: "x" * 2_000 for item in items[:100]}, "again")
+    days = [f"2024-{m:02d}-{d:02d}" for m in range(1, 13) for d in range(1, 29)]
+    items = tuple(BackfillItem(day, "score", "why") for day in days)
+    page = outcome_markdown(
+        "job", BackfillPlan(items), {value: Outcome(value, False, "x" * 2_000) for value in days}, ("a", "b")
+    )
     assert len(page) < 100_000
+    assert page.count("❌") == len(items) + 1

@@ -1,0 +1,28 @@
+"""What happens to the child runs of a run that is cancelled or crashes."""
+
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType
+from prefect.states import Cancelled, Crashed
+
+
+async def end_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Give the children of a run that has ended a final state: their process is gone, nobody else will."""
+    is_cancelled = state.type in (StateType.CANCELLED, StateType.CANCELLING)
+    async with get_client() as client:
+        going_on = FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES))),
+        )
+        for child in await client.read_flow_runs(flow_run_filter=going_on):
+            message = f"{flow_run.name} {'was cancelled' if is_cancelled else 'crashed'}"
+            end: State[Any] = Cancelled(message=message) if is_cancelled else Crashed(message=message)
+            await client.set_flow_run_state(child.id, end, force=True)

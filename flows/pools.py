@@ -1,0 +1,108 @@
+"""Warm workers for all partitions of one flow, and runs in threads that can be given up."""
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from scoring.engine.pool import WorkerPool
+
+T = TypeVar("T")
+
+STOP_S = 20.0
+"""What a run that is told to stop gets to write its last word; Prefect kills the process after 30."""
+
+_shared: ContextVar["asyncio.Queue[WorkerPool] | None"] = ContextVar("pools", default=None)
+
+
+class RunStuckError(RuntimeError):
+    """A run went on after its workers were gone: its driver waits for a store or a registry."""
+
+
+@contextlib.contextmanager
+def shared_pools(n_pools: int) -> Iterator[None]:
+    """Pools for the flows that are called inside; none is left at the end, however that comes."""
+    queue: asyncio.Queue[WorkerPool] = asyncio.Queue()
+    for _ in range(n_pools):
+        queue.put_nowait(WorkerPool())
+    token = _shared.set(queue)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+        while not queue.empty():
+            queue.get_nowait().stop()
+
+
+@contextlib.asynccontextmanager
+async def borrowed_pool() -> AsyncIterator[WorkerPool]:
+    """A shared pool once one is free, or one of one's own; stopped if the block does not end well."""
+    queue = _shared.get()
+    pool = WorkerPool() if queue is None else await queue.get()
+    try:
+        yield pool
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        if queue is None:
+            pool.stop()
+        else:
+            queue.put_nowait(WorkerPool() if pool.is_stopped else pool)
+
+
+async def run_within(seconds: float, pool: WorkerPool, function: Callable[[], T]) -> T:
+    """The result of a function that works with a pool, in a thread of its own.
+
+    The pool is stopped when the time is up or the caller is cancelled: the function then ends by itself, soon.
+
+    Args:
+        seconds: Until the pool is stopped.
+        pool: That the function works with.
+        function: Runs with the caller's context variables.
+
+    Raises:
+        RunStuckError: It did not end though its pool was stopped.
+    """
+    ended = _start(function)
+    try:
+        done, _ = await asyncio.wait([ended], timeout=seconds)
+        if not done:
+            pool.stop(f"was stopped after {seconds / 60:,.0f} minutes, its time limit")
+            done, _ = await asyncio.wait([ended], timeout=STOP_S)
+    except asyncio.CancelledError:
+        pool.stop("was cancelled")
+        await asyncio.wait([ended], timeout=STOP_S)
+        raise
+    if not done:
+        raise RunStuckError(
+            f"The run was told to stop after {seconds / 60:,.0f} minutes and did not: its driver waits for a store "
+            "or the registry. It ends with this process; look at the store, then run again."
+        )
+    return ended.result()
+
+
+def _start(function: Callable[[], T]) -> "asyncio.Future[T]":
+    # A daemon thread: unlike an executor's, one that hangs does not keep the process from ending.
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_outcome: Callable[[Any], None], outcome: Any) -> None:
+        if not ended.done():
+            set_outcome(outcome)
+
+    def work() -> None:
+        set_outcome: Callable[[Any], None]
+        outcome: Any
+        try:
+            set_outcome, outcome = ended.set_result, context.run(function)
+        except BaseException as error:  # noqa: BLE001 (handed over to who waits)
+            set_outcome, outcome = ended.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, set_outcome, outcome)
+
+    threading.Thread(target=work, name="scoring-run", daemon=True).start()
+    return ended
