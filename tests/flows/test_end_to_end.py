@@ -1,4 +1,4 @@
-"""A real Prefect server and worker: deployments, schedules, a broken backfill, cancellation."""
+"""A real Prefect server and worker: deployments, schedules, backfills, cancellation, and what is killed midway."""
 
 import contextlib
 import json
@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,20 @@ import pytest
 import yaml
 
 from flows.server import PrefectServer, prefect_server
+from scoring.outputs.layout import state_store
 from scoring.outputs.publish import open_publisher
+from scoring.status import run_history
 from tests.conftest import Lake
 from tests.models import make_frame
 
 ROOT = Path(__file__).parent.parent.parent
 POLL_S = 0.5
 PATIENCE_S = 150
+FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+JOBS = ("flight_delay", "broken", "cancelled", "twice", "during", "killed", "abandoned")
+"""The form lists the jobs that there are when it is deployed."""
+BACKFILL = "backfill/flight_delay-backfill"
+NIGHTLY = "nightly/flight_delay-nightly"
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +42,26 @@ class Prefect:
     """A server with the deployments, and a worker."""
 
     server: PrefectServer
-    worker: subprocess.Popen[bytes]
+    environment: dict[str, str]
+    home: Path
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def worker(self) -> subprocess.Popen[bytes]:
+        return self.workers[-1]
+
+    def start_worker(self) -> None:
+        with (self.home / f"worker-{len(self.workers)}.log").open("w") as log:
+            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local", "--limit", "4"]
+            self.workers.append(
+                subprocess.Popen(
+                    command, env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+                )
+            )
+
+    def call(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        subprocess.run(command, env=self.environment, cwd=ROOT, check=True, capture_output=True)
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -60,58 +87,94 @@ class Prefect:
     def finished(self, run_id: str) -> dict[str, Any]:
         def is_final() -> dict[str, Any] | None:
             found = self.run(run_id)
-            return found if found["state_type"] in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED") else None
+            return found if found["state_type"] in FINAL else None
 
         return wait_for(is_final, f"run {run_id} to end")
 
+    def all_final(self, run_id: str) -> dict[str, str]:
+        """The states of the children once none goes on."""
 
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
+        def settled() -> dict[str, str] | None:
+            found = self.runs(parent_flow_run_id={"any_": [run_id]})
+            is_settled = found and all(run["state_type"] in FINAL for run in found)
+            return {run["name"]: run["state_name"] for run in found} if is_settled else None
+
+        return wait_for(settled, f"the children of {run_id} to end")
+
+    def engine(self) -> psutil.Process:
+        """The process of the one flow run that the worker has started."""
+        (found,) = wait_for(lambda: psutil.Process(self.worker.pid).children(), "a flow's process")
+        return found  # type: ignore[no-any-return]
+
+
+def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         # On SQLite the server may be busy writing for longer than a request waits: the next look will do.
         with contextlib.suppress(TimeoutError):
             if found := condition():
                 return found
         time.sleep(POLL_S)
-    raise AssertionError(f"waited {PATIENCE_S} s for {what}")
+    raise AssertionError(f"waited {patience_s} s for {what}")
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    assert processes
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive, [p.cmdline() for p in alive]
+
+
+def has_pool(processes: list[psutil.Process]) -> bool:
+    return any("popen_loky" in " ".join(p.cmdline()) for p in processes)
 
 
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory, cache: Any) -> Iterator[Prefect]:
     home = tmp_path_factory.mktemp("prefect")
+    (home / "jobs").mkdir()
+    for name in JOBS:
+        (home / "jobs" / f"{name}.yaml").touch()
     with prefect_server(home) as server:
         server.wait()
         environment = os.environ | server.environment
-        environment |= {"NIGHTSCORE_CACHE": str(cache.root), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-        command = [sys.executable, "-m", "prefect", "--no-prompt"]
-        deploy = ["deploy", "--all", "--prefect-file", "deploy/prefect.yaml"]
-        for arguments in (["work-pool", "create", "local", "--type", "process"], deploy):
-            subprocess.run([*command, *arguments], env=environment, cwd=ROOT, check=True, capture_output=True)
-        with (home / "worker.log").open("w") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local", "--limit", "4"],
-                env=environment,
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        environment |= {
+            "NIGHTSCORE_CACHE": str(cache.root),
+            "NIGHTSCORE_JOBS": str(home / "jobs"),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
+        found = Prefect(server, environment, home)
+        found.call("work-pool", "create", "local", "--type", "process")
+        found.call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+        found.call("automation", "create", "--from-file", "deploy/automations/zombies.yaml")
+        found.start_worker()
         try:
-            yield Prefect(server, worker)
+            yield found
         finally:
-            os.killpg(worker.pid, signal.SIGTERM)
-            worker.wait(30)
+            for worker in found.workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(worker.pid, signal.SIGTERM)
+                worker.wait(30)
+
+
+WriteJob = Callable[[str, Lake], str]
 
 
 @pytest.fixture
-def job_file(lake: Lake, tmp_path: Path) -> str:
-    path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(lake.job().model_dump(mode="json")))
-    return str(path)
+def write_job(prefect: Prefect) -> WriteJob:
+    def write(name: str, lake: Lake) -> str:
+        raw = lake.job().model_dump(mode="json") | {"name": name}
+        (prefect.home / "jobs" / f"{name}.yaml").write_text(yaml.safe_dump(raw))
+        return name
+
+    return write
 
 
 def test_a_cron_deployment_gets_its_scheduled_runs(prefect: Prefect) -> None:
-    nightly = prefect.api("GET", "/deployments/name/nightly/flight_delay-nightly")
+    nightly = prefect.api("GET", f"/deployments/name/{NIGHTLY}")
     scheduled = wait_for(
         lambda: [
             r for r in prefect.runs(state={"name": {"any_": ["Scheduled"]}}) if r["deployment_id"] == nightly["id"]
@@ -124,60 +187,174 @@ def test_a_cron_deployment_gets_its_scheduled_runs(prefect: Prefect) -> None:
 
 
 def test_the_forms_have_pickers_choices_and_help(prefect: Prefect) -> None:
-    schema = prefect.api("GET", "/deployments/name/backfill/flight_delay-backfill")["parameter_openapi_schema"]
+    schema = prefect.api("GET", f"/deployments/name/{BACKFILL}")["parameter_openapi_schema"]
     properties = schema["properties"]
-    assert properties["dates"]["$ref"].endswith("DateRange")
-    assert schema["definitions"]["DateRange"]["properties"]["start"]["format"] == "date"
+    assert properties["start"]["format"] == properties["end"]["format"] == "date"
+    assert properties["job"]["enum"] == sorted(JOBS)
     assert schema["definitions"]["Order"]["enum"] == ["newest", "oldest"]
     assert all(properties[name].get("description") for name in properties)
 
 
-def test_a_broken_backfill_is_repaired_by_running_it_again(prefect: Prefect, lake: Lake, job_file: str) -> None:
+def test_an_unknown_job_is_refused_by_the_form(prefect: Prefect) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        prefect.trigger(BACKFILL, job="nowhere", start="2024-03-01", end="2024-03-02")
+    with refused.value:
+        assert b"is not one of" in refused.value.read()
+
+
+def test_a_broken_backfill_is_repaired_by_running_it_again(
+    prefect: Prefect, s3_lake: Lake, write_job: WriteJob
+) -> None:
+    lake = s3_lake
     days = [f"2024-03-{i:02d}" for i in range(1, 11)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(50, seed=i))
     broken = (days[2], days[5])
     for day in broken:
         lake.features.write_bytes(f"ds={day}/part-0.parquet", b"broken")
-    parameters = {"job": job_file, "dates": {"start": days[0], "end": days[-1]}}
+    parameters = {"job": write_job("broken", lake), "start": days[0], "end": days[-1]}
 
-    first = prefect.trigger("backfill/flight_delay-backfill", **parameters)
+    first = prefect.trigger(BACKFILL, **parameters)
     ended = prefect.finished(first)
 
-    assert (ended["state_name"], ended["state"]["message"]) == ("Failed", "8 done, 2 failed, 0 not run")
-    assert ended["name"] == f"test · {days[0]} to {days[-1]}"
-    expected = {f"test · {day}": "Failed" if day in broken else "Completed" for day in days}
+    assert ended["state_name"] == "Failed"
+    assert ended["state"]["message"].startswith(f"8 done, 2 failed, 0 not run; failed: {', '.join(broken)}; causes")
+    assert ended["name"] == f"broken · backfill {days[0]} to {days[-1]}"
+    expected = {f"broken · {day}": "Failed" if day in broken else "Completed" for day in days}
     assert prefect.children(first) == expected
+    (matrix,) = prefect.api("POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["broken-backfill"]}}})
+    assert all(f"**{day}**: 1 of 1 files cannot be read as Parquet" in matrix["data"] for day in broken)
     for day in broken:
         lake.write(day, make_frame(50))
-    second = prefect.trigger("backfill/flight_delay-backfill", **parameters)
+    second = prefect.trigger(BACKFILL, **parameters)
     assert prefect.finished(second)["state"]["message"] == "2 done, 0 failed, 0 not run"
-    assert set(prefect.children(second)) == {f"test · {day}" for day in broken}
+    assert set(prefect.children(second)) == {f"broken · {day}" for day in broken}
     assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days, 50)
 
 
 def test_a_cancelled_backfill_leaves_no_process_and_can_be_run_again(
-    prefect: Prefect, lake: Lake, job_file: str
+    prefect: Prefect, lake: Lake, write_job: WriteJob
 ) -> None:
     days = [f"2024-04-{i:02d}" for i in range(1, 31)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(60_000, seed=i))
-    parameters = {"job": job_file, "dates": {"start": days[0], "end": days[-1]}}
-    parent = prefect.trigger("backfill/flight_delay-backfill", **parameters)
+    parameters = {"job": write_job("cancelled", lake), "start": days[0], "end": days[-1]}
+    parent = prefect.trigger(BACKFILL, **parameters)
     wait_for(lambda: "Completed" in prefect.children(parent).values(), "a first day to be done")
-    family = psutil.Process(prefect.worker.pid).children(recursive=True)
-    assert any("popen_loky" in " ".join(p.cmdline()) for p in family)
+    processes = family(prefect.engine())
+    assert has_pool(processes)
 
     prefect.api("POST", f"/flow_runs/{parent}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
 
     assert prefect.finished(parent)["state_name"] == "Cancelled"
-    gone, alive = psutil.wait_procs(family, timeout=30)
-    assert not alive, [p.cmdline() for p in alive]
-    assert gone
+    assert_gone(processes)
+    states = prefect.all_final(parent)
+    assert set(states.values()) <= {"Completed", "Cancelled"}, states
     done = set(open_publisher(lake.job()).all_live())
     assert 0 < len(done) < len(days)
-    again = prefect.trigger("backfill/flight_delay-backfill", **parameters, max_parallel=4)
+    again = prefect.trigger(BACKFILL, **parameters, max_parallel=4)
     ended = prefect.finished(again)
     assert ended["state_name"] == "Completed", ended["state"]["message"]
     assert len(prefect.children(again)) == len(days) - len(done)
     assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days, 60_000)
+
+
+def test_two_overlapping_backfills_publish_each_partition_once(
+    prefect: Prefect, lake: Lake, write_job: WriteJob
+) -> None:
+    days = [f"2024-05-{i:02d}" for i in range(1, 13)]
+    for i, day in enumerate(days):
+        lake.write(day, make_frame(500, seed=i))
+    parameters = {"job": write_job("twice", lake), "start": days[0], "end": days[-1]}
+    both = [prefect.trigger(BACKFILL, **parameters, order=order) for order in ("newest", "oldest")]
+    ended = [prefect.finished(run_id) for run_id in both]
+    found = lake.read(lake.job())
+    assert found.groupby("ds").size().to_dict() == dict.fromkeys(days, 500)
+    assert found.groupby("ds")["run_id"].nunique().max() == 1
+    # Where both were scoring one partition, the later one says so and leaves it alone: at most a few, no storm.
+    failed = [m for m in run_history(lake.job().model_copy(update={"name": "twice"})) if m.error]
+    assert all(m.error and m.error.type == "ConflictError" for m in failed)
+    assert len(failed) <= len(days) // 2, [run["state"]["message"] for run in ended]
+
+
+def test_the_nightly_run_starts_at_once_during_a_backfill(prefect: Prefect, lake: Lake, write_job: WriteJob) -> None:
+    days = [f"2024-06-{i:02d}" for i in range(1, 21)]
+    for i, day in enumerate(days):
+        lake.write(day, make_frame(60_000, seed=i))
+    job = write_job("during", lake)
+    prefect.call("work-queue", "set-concurrency-limit", "backfill", "2", "--pool", "local")
+    backfills = [
+        prefect.trigger(BACKFILL, job=job, start=days[i * 5], end=days[i * 5 + 4], max_parallel=1) for i in range(3)
+    ]
+    wait_for(lambda: any("Running" in prefect.children(b).values() for b in backfills), "a backfill to be under way")
+    began = time.monotonic()
+    nightly = prefect.trigger(NIGHTLY, job=job, date=days[-1], look_back_days=0)
+    ended = prefect.finished(nightly)
+    assert ended["state_name"] == "Completed", ended["state"]["message"]
+    assert ended["state"]["message"].startswith(f"{days[-1]}: 60,000 rows scored")
+    still = [prefect.run(b)["state_name"] for b in backfills]
+    assert "Completed" not in still[2:], f"it waited {time.monotonic() - began:.0f} s"
+    for run_id in backfills:
+        assert prefect.finished(run_id)["state_name"] == "Completed"
+
+
+def write_large(lake: Lake, day: str) -> None:
+    for i in range(16):
+        lake.write(day, make_frame(100_000, seed=i), f"p{i:02d}")
+
+
+def n_finished_shards(lake: Lake) -> int:
+    return sum(entry.path.endswith(".json") for entry in state_store(lake.job()).list_files("checkpoints"))
+
+
+def test_a_killed_engine_crashes_its_runs_and_the_next_goes_on(
+    prefect: Prefect, lake: Lake, write_job: WriteJob
+) -> None:
+    day = "2024-02-28"
+    write_large(lake, day)
+    parameters = {"job": write_job("killed", lake), "date": day, "look_back_days": 0}
+    nightly = prefect.trigger(NIGHTLY, **parameters)
+    wait_for(lambda: n_finished_shards(lake) >= 2, "two shards to be scored")
+    processes = family(prefect.engine())
+    assert has_pool(processes)
+    processes[0].kill()
+    assert_gone(processes)
+    assert prefect.finished(nightly)["state_name"] == "Crashed"
+    assert set(prefect.all_final(nightly).values()) == {"Crashed"}
+    again = prefect.finished(prefect.trigger(NIGHTLY, **parameters))
+    assert again["state_name"] == "Completed", again["state"]["message"]
+    (manifest,) = run_history(lake.job())
+    assert manifest.attempts == 2
+    assert manifest.measures.n_shards_resumed >= 2
+    assert len(lake.read(lake.job())) == 1_600_000
+
+
+def test_no_run_is_left_running_when_its_worker_is_gone(prefect: Prefect, lake: Lake, write_job: WriteJob) -> None:
+    """A worker that is stopped, and one that is killed together with its flow: the automation ends their runs."""
+    days = ("2024-02-26", "2024-02-27", "2024-02-28")
+    for day in days:
+        write_large(lake, day)
+    job = write_job("abandoned", lake)
+    runs = []
+    for day, kill_all in zip(days, (False, True), strict=False):
+        before = n_finished_shards(lake)
+        runs.append(prefect.trigger(NIGHTLY, job=job, date=day, look_back_days=0))
+        wait_for(lambda before=before: n_finished_shards(lake) > before, "a shard to be scored")
+        processes = family(psutil.Process(prefect.worker.pid))
+        assert has_pool(processes)
+        if kill_all:
+            for process in processes[:2]:
+                process.kill()
+        else:
+            prefect.worker.terminate()
+        prefect.worker.wait(60)
+        assert_gone(processes)
+        prefect.start_worker()
+    for run_id in runs:
+        ended = prefect.finished(run_id)
+        assert ended["state_name"] in ("Crashed", "Cancelled"), ended["state"]
+        assert set(prefect.all_final(run_id).values()) <= {"Crashed", "Cancelled"}
+    for day in days[:2]:
+        again = prefect.finished(prefect.trigger(NIGHTLY, job=job, date=day, look_back_days=0))
+        assert again["state_name"] == "Completed", again["state"]["message"]
+    assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days[:2], 1_600_000)
