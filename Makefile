@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo test check lint fast schema clean
+.PHONY: help setup demo up down status test check lint fast bench schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,24 @@ setup: $(VENV)/.ready ## Create .venv with everything for development
 demo: $(VENV)/.ready ## Score two weeks of New York flights, from data to published predictions (about 2 minutes)
 	@$(BIN)/python -m flows.demo
 
+STORE ?= local
+DB ?= sqlite
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+S3_PORT ?= 8333
+POSTGRES_PORT ?= 5433
+FOREGROUND ?=
+
+up: $(VENV)/.ready ## Start Prefect, MLflow and a worker here (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
+	@$(BIN)/python -m flows.stack up --store $(STORE) --db $(DB) --prefect-port $(PREFECT_PORT) \
+	  --mlflow-port $(MLFLOW_PORT) --s3-port $(S3_PORT) --postgres-port $(POSTGRES_PORT) $(if $(FOREGROUND),--foreground)
+
+down: $(VENV)/.ready ## Stop what `make up` has started
+	@$(BIN)/python -m flows.stack down
+
+status: $(VENV)/.ready ## Say what of it is running
+	@$(BIN)/python -m flows.stack status
+
 test: $(VENV)/.ready ## Run all tests, the S3 and kill tests included
 	$(BIN)/python -m pytest
 
@@ -36,6 +54,9 @@ lint: $(VENV)/.ready
 	$(BIN)/lint-imports
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
+
+bench: $(VENV)/.ready ## Measure: what Prefect adds to a backfill (about 10 minutes)
+	$(BIN)/python -m tests.bench
 
 schema: $(VENV)/.ready ## Write the job file's JSON Schema again after a change of schemas/job.py
 	$(BIN)/python -m schemas.job > schemas/job.schema.json

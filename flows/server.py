@@ -29,20 +29,12 @@ class PrefectServer:
         """
         home.mkdir(parents=True, exist_ok=True)
         port = free_port()
-        self.ui_url = f"http://127.0.0.1:{port}"
-        self.api_url = f"{self.ui_url}/api"
-        self.environment = {
-            "PREFECT_API_URL": self.api_url,
-            "PREFECT_HOME": str(home.absolute()),
-            "PREFECT_PROFILES_PATH": str(home.absolute() / "profiles.toml"),
-            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-        }
+        self.environment = prefect_environment(home, port)
+        self.api_url = self.environment["PREFECT_API_URL"]
         self._log_path = home / "server.log"
         with self._log_path.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+                server_command(port),
                 env=os.environ | self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -72,6 +64,23 @@ class PrefectServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+def prefect_environment(home: Path, port: int) -> dict[str, str]:
+    """What the server on a port and its clients are started with; nothing of the user's own Prefect is touched."""
+    return {
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_HOME": str(home.absolute()),
+        "PREFECT_PROFILES_PATH": str(home.absolute() / "profiles.toml"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def server_command(port: int) -> list[str]:
+    """Starts a server in the foreground."""
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,219 @@
+"""Owns the processes of a stack: starts them in order, ends with the first that fails, stops all."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flows.stack.services import Service, all_services, request
+from flows.stack.settings import BUCKET, ROOT, Settings, StackError
+from flows.stack.state import State
+
+HEALTHY_S = 120.0
+POLL_S = 0.2
+STOP_S = 20.0
+LOG_LINES = 15
+BACKFILL_RUNS = 4
+"""Runs of the queue `backfill` at once, of the worker's eight: the nightly run always finds a place."""
+AUTOMATIONS = ROOT / "deploy" / "automations"
+UPLOADED = ".uploaded"
+UPLOAD_THREADS = 16
+
+
+class _Stopped(BaseException):
+    """Told to stop."""
+
+
+def supervise(settings: Settings) -> None:
+    """Start everything, stay until told to stop or until a service ends, then stop everything."""
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    state = State(settings, "starting")
+    state.add("supervisor", psutil.Process())
+    supervisor = _Supervisor(state)
+    try:
+        supervisor.start()
+        supervisor.watch()
+    except _Stopped:
+        supervisor.stop()
+        state.remove()
+    except (StackError, OSError, subprocess.CalledProcessError) as error:
+        supervisor.stop()
+        state.status, state.message = "failed", str(error)
+        state.write()
+
+
+class _Supervisor:
+    def __init__(self, state: State) -> None:
+        self._state, self._settings = state, state.settings
+        self._running: list[tuple[Service, psutil.Popen]] = []
+
+    def start(self) -> None:
+        settings = self._settings
+        settings.check_ports()
+        services = all_services(settings)
+        worker = services.pop()
+        for service in services:
+            self._start(service)
+        for service in services:
+            self._wait(service)
+        if settings.store == "s3":
+            self._tell("putting the lake into the bucket")
+            _upload(settings)
+        self._tell("making the deployments")
+        _deploy(settings, self._environment())
+        self._start(worker)
+        self._wait(worker)
+        self._state.status, self._state.message = "up", ""
+        self._state.write()
+
+    def watch(self) -> None:
+        while True:
+            for service, process in self._running:
+                if process.poll() is not None:
+                    raise StackError(_ended(service, process, self._log(service)))
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """End all services in reverse order, with everything that they have started."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        for service, process in reversed(self._running):
+            end(process, service.stop_signal)
+            for path in service.temporary:
+                remove(path)
+        self._running = []
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | self._settings.environment
+
+    def _log(self, service: Service) -> Path:
+        return self._settings.folder / f"{service.name}.log"
+
+    def _tell(self, message: str) -> None:
+        self._state.message = message
+        self._state.write()
+
+    def _start(self, service: Service) -> None:
+        self._tell(f"starting {service.name}")
+        with self._log(service).open("w") as log:
+            process = psutil.Popen(
+                service.command,
+                cwd="/" if service.user else ROOT,
+                env=self._environment() | dict(service.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=service.user,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(service.stop_signal),
+            )
+        self._running.append((service, process))
+        self._state.temporary += [str(path) for path in service.temporary]
+        self._state.add(service.name, process)
+
+    def _wait(self, service: Service) -> None:
+        self._tell(f"waiting for {service.name}")
+        (process,) = (process for other, process in self._running if other is service)
+        deadline = time.monotonic() + HEALTHY_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise StackError(_ended(service, process, self._log(service)))
+            with contextlib.suppress(OSError):
+                if service.is_healthy():
+                    return
+            time.sleep(POLL_S)
+        raise StackError(f"{service.name} is not healthy after {HEALTHY_S:.0f} s\n{_tail(self._log(service))}")
+
+
+def end(process: psutil.Process, number: signal.Signals) -> None:
+    """End a process and everything below it: first asked, then killed."""
+    family = [process]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family += process.children(recursive=True)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+    _, alive = psutil.wait_procs([process], timeout=STOP_S)
+    for other in {*alive, *family}:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            other.kill()
+    psutil.wait_procs(family, timeout=STOP_S)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _deploy(settings: Settings, environment: dict[str, str]) -> None:
+    def call(*arguments: str) -> None:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StackError(f"`prefect {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
+
+    with contextlib.suppress(urllib.error.HTTPError):  # it is there from the last time
+        request(settings, "POST", "/work_pools/", {"name": "local", "type": "process"})
+    call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+    request(settings, "PATCH", "/work_pools/local/queues/backfill", {"concurrency_limit": BACKFILL_RUNS})
+    for automation in request(settings, "POST", "/automations/filter", {}):
+        request(settings, "DELETE", f"/automations/{automation['id']}")
+    for path in sorted(AUTOMATIONS.glob("*.yaml")):
+        call("automation", "create", "--from-file", str(path))
+
+
+def _upload(settings: Settings) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from scoring.storage import Store
+
+    options = {key.lower().removeprefix("lake_"): value for key, value in settings.client_environment.items()}
+    options = {"key": options["key"], "secret": options["secret"], "endpoint_url": options["endpoint"]}
+    bucket, features = Store(f"s3://{BUCKET}/", options), Store(settings.features, options)
+    if bucket.head(UPLOADED) is not None:
+        return
+    source = Store(str(settings.sample.features))
+
+    def copy(path: str) -> None:
+        features.write_bytes(path, source.read_bytes(path))
+
+    with ThreadPoolExecutor(UPLOAD_THREADS) as threads:
+        list(threads.map(copy, [entry.path for entry in source.list_files()]))
+    bucket.write_bytes(UPLOADED, b"")
+
+
+def _stop(signum: int, frame: Any) -> None:
+    raise _Stopped
+
+
+def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """What a child calls before it starts, so that the kernel ends it when the supervisor is gone (Linux only)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, set_death_signal = ctypes.CDLL(None, use_errno=True).prctl, 1
+
+    def ask() -> None:
+        prctl(set_death_signal, int(number))
+
+    return ask
+
+
+def _ended(service: Service, process: psutil.Popen, log: Path) -> str:
+    return f"{service.name} ended with code {process.returncode}; its log is {log}\n{_tail(log)}"
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
