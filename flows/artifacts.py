@@ -1,18 +1,21 @@
 """What the Prefect UI shows of a run and of a backfill: Markdown and tables, as pure functions of the records."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 from flows.outcome import Outcome
 from flows.progress import show_seconds
 from flows.tracking import TrackedRun
+from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import show_value
-from scoring.backfill import DEFAULT_MODES, BackfillPlan
+from scoring.backfill import DEFAULT_MODES, BackfillItem, BackfillPlan
+from scoring.inputs.partitions import partition_date
 
-MAX_FAILURES = 100
+MAX_FAILURES = 50
 MAX_TABLE_ROWS = 400
 """List calls return every artifact whole: each stays well under 100 KB."""
 
@@ -44,18 +47,20 @@ def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
     if manifest.error:
         lines += [f"**{manifest.error.type}**", "", "```", manifest.error.message, "```", ""]
     lines += [
-        "| | |",
-        "| --- | --- |",
         f"| rows | {counts.rows_in:,} read, {counts.rows_scored:,} scored, {counts.rows_quarantined:,} quarantined |",
+        "| --- | --- |",
         f"| model | {model.name} version {model.version} ({model.estimator or 'not loaded'}) |",
         f"| digest | `{model.digest or 'not fetched'}`{' pinned' if model.is_pinned else ''} |",
         f"| time | {show_seconds(measures.total_s)}, {measures.rows_per_s:,.0f} rows/s; "
-        f"{measures.n_shards} shards{resumed}, the slowest {measures.slowest_shard_s:.1f} s |",
+        f"{measures.n_shards} shard{'s'[: measures.n_shards != 1]}{resumed}, "
+        f"the slowest {measures.slowest_shard_s:.1f} s |",
         f"| cost | {measures.cpu_s:.1f} CPU s, peak {peak:,} MiB a worker |",
         f"| MLflow run | {_link(tracked)} |",
-        f"| predictions | `{manifest.output.uri}` |",
-        f"| manifest | `{manifest.location or 'could not be written'}` |",
         f"| run | `{manifest.run_id}`{f', attempt {manifest.attempts}' if manifest.attempts > 1 else ''} |",
+        "",
+        f"Predictions: `{manifest.output.uri}`",
+        "",
+        f"Manifest: `{manifest.location or 'could not be written'}`",
         "",
     ]
     if manifest.quarantine.by_reason:
@@ -95,8 +100,8 @@ def plan_rows(plan: BackfillPlan, max_parallel: int) -> list[dict[str, object]]:
         "partition": "total",
         "action": f"score {len(plan.to_score)} of {len(plan.items)}",
         "reason": "",
-        "rows": plan.n_rows,
-        "bytes": plan.n_bytes,
+        "rows": f"{plan.n_rows:,}",
+        "bytes": f"{plan.n_bytes:,}",
         "time": "" if seconds is None else show_seconds(seconds),
         "model": "",
     }
@@ -106,9 +111,9 @@ def plan_rows(plan: BackfillPlan, max_parallel: int) -> list[dict[str, object]]:
             "partition": item.value,
             "action": item.action,
             "reason": item.reason[:300],
-            "rows": item.n_rows,
-            "bytes": item.n_bytes,
-            "time": "" if item.estimated_s is None else f"{item.estimated_s:.1f} s",
+            "rows": "" if item.n_rows is None else f"{item.n_rows:,}",
+            "bytes": f"{item.n_bytes:,}",
+            "time": "" if item.estimated_s is None else show_seconds(item.estimated_s),
             "model": item.model.removeprefix("models:/"),
         }
         for item in ordered[:MAX_TABLE_ROWS]
@@ -161,37 +166,55 @@ def run_again(
     return shlex.join(command), json.dumps(parameters)
 
 
-def outcome_markdown(job: str, plan: BackfillPlan, outcomes: Mapping[str, Outcome], again: tuple[str, str]) -> str:
+def _calendar(marks: Mapping[str, str], spec: ScoringJob) -> list[str]:
+    """Marks of partition values as weeks by days; one line each where the values are no days."""
+    days = {day: mark for value, mark in marks.items() if (day := partition_date(spec, value))}
+    if len(days) < len(marks) or not {"%d", "%j"} & set(re.findall("%.", spec.input.partition_format)):
+        return [f"- {value} {mark}" for value, mark in marks.items()]
+    weeks: dict[date, list[str]] = {}
+    for day, mark in days.items():
+        monday = day - timedelta(days=day.weekday())
+        weeks.setdefault(monday, [""] * 7)[day.weekday()] = f"{day.day} {mark}"
+    return [
+        "| week of | Mo | Tu | We | Th | Fr | Sa | Su |",
+        f"|{' --- |' * 8}",
+        *(f"| {monday} | {' | '.join(cells)} |" for monday, cells in weeks.items()),
+    ]
+
+
+def outcome_markdown(
+    spec: ScoringJob, plan: BackfillPlan, outcomes: Mapping[str, Outcome], again: tuple[str, str]
+) -> str:
     """The matrix of dates by outcome, the failures with their causes, and what to run again.
 
     Args:
-        job: Its name.
+        spec: The job.
         plan: What was to be done.
         outcomes: Of each partition that was run.
         again: Command and parameters that score what is left.
     """
     failed = {value: outcome.message for value, outcome in outcomes.items() if not outcome.is_done}
     left = len(plan.to_score) - len(outcomes)
-    marks = {"skip": "▫️", "no input": "➖"}
-    by_month: dict[str, list[str]] = {}
-    for item in sorted(plan.items, key=lambda item: item.value):
-        mark = marks.get(item.action) or ("❌" if item.value in failed else "✅" if item.value in outcomes else "⏹️")
-        by_month.setdefault(item.value[:-3], []).append(f"{item.value[-2:]}&nbsp;{mark}")
+    marks = {"skip": "🔹", "no input": "➖"}
+
+    def mark(item: BackfillItem) -> str:
+        return marks.get(item.action) or ("❌" if item.value in failed else "✅" if item.value in outcomes else "⬜")
+
     lines = [
-        f"## {len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run · backfill of {job}",
+        f"## {len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run · backfill of {spec.name}",
         "",
-        "✅ done · ❌ failed · ⏹️ not run · ▫️ left as it was · ➖ no input",
+        "✅ done · ❌ failed · ⬜ not run · 🔹 left as it was · ➖ no input",
         "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| `{month}` | {' '.join(days)} |" for month, days in by_month.items()),
+        *_calendar({item.value: mark(item) for item in sorted(plan.items, key=lambda item: item.value)}, spec),
         "",
     ]
     if failed:
         shown = sorted(failed.items())[:MAX_FAILURES]
         lines += ["### Failures", ""]
-        lines += [f"- **{value}**: {' '.join(text.split())[:500]}" for value, text in shown]
-        lines += [f"- and {len(failed) - len(shown)} more"] if len(failed) > len(shown) else []
+        for value, text in shown:
+            lines += [f"**{value}**", "", "```", text[:700].removeprefix(f"{value}: "), "```", ""]
+        if len(failed) > len(shown):
+            lines += [f"and {len(failed) - len(shown)} more: {', '.join(sorted(failed)[len(shown) :])}"]
     if failed or left:
         command, parameters = again
         lines += ["", "### Run again what is left", "", "```", command, "```", ""]

@@ -61,7 +61,7 @@ async def backfill(
     """Score the partitions of a range of dates. What it plans first is what it runs.
 
     Args:
-        job: Name, path or URL of a job file.
+        job: One of the jobs; from Python also the path or URL of a job file.
         start: First date.
         end: Last date, included.
         mode: What to score: partitions that are missing, failed, stale (their input or model changed), or all.
@@ -110,7 +110,7 @@ async def backfill(
         again = run_again(job, start, end, [m.value for m in mode], model, unfinished)
         await acreate_markdown_artifact(
             key=artifact_key(spec.name, "backfill"),
-            markdown=outcome_markdown(spec.name, plan, outcomes, again),
+            markdown=outcome_markdown(spec, plan, outcomes, again),
             description=verdict,
         )
     if failed:

@@ -59,7 +59,7 @@ async def nightly(
     """Score the partition of a date, and those of the days before it whose input has changed since.
 
     Args:
-        job: Name, path or URL of a job file.
+        job: One of the jobs; from Python also the path or URL of a job file.
         date: The date to score; empty: the date of the scheduled time minus the lag.
         timezone: Of the schedule, such as America/New_York.
         lag_days: How many days before the scheduled date the partition is; 1: last night's run scores yesterday.

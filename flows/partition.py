@@ -10,6 +10,7 @@ from prefect import flow, task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
@@ -64,7 +65,7 @@ async def score_partition(
     """Score one partition and publish it.
 
     Args:
-        job: Name, path or URL of a job file.
+        job: One of the jobs; from Python also the path or URL of a job file.
         partition: Partition value, such as 2013-07-04.
         model: Exact model URI in place of the job's own, such as models:/flight_delay/3.
         force: Score again what is published already.
@@ -97,7 +98,7 @@ async def score_partitions(
     """Score a few small partitions one after another in one run; one's failure does not stop the others.
 
     Args:
-        job: Name, path or URL of a job file.
+        job: One of the jobs; from Python also the path or URL of a job file.
         partitions: Partition values.
         model: Exact model URI in place of the job's own.
         force: Score again what is published already.
@@ -129,8 +130,10 @@ async def _settle(spec: ScoringJob, partition: str, model: str | None, force: bo
     progress = RunProgress(partition)
     request = _Request(spec, parse_value(partition), force, 60.0 * timeout_minutes, progress)
     try:
-        async with shown(progress, artifact_key(spec.name, "progress")):
-            manifest = await _score.with_options(task_run_name=f"score {partition}")(request)
+        # A task with tags asks the server for places under concurrency limits: one more write, and SQLite stalls.
+        with TagsContext(current_tags=set()):
+            async with shown(progress, artifact_key(spec.name, "progress")):
+                manifest = await _score.with_options(task_run_name=f"score {partition}")(request)
     except RetryableRunError as error:
         manifest = error.manifest
     except RunStuckError as error:

@@ -223,7 +223,7 @@ def test_a_broken_backfill_is_repaired_by_running_it_again(
     expected = {f"broken · {day}": "Failed" if day in broken else "Completed" for day in days}
     assert prefect.children(first) == expected
     (matrix,) = prefect.api("POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["broken-backfill"]}}})
-    assert all(f"**{day}**: 1 of 1 files cannot be read as Parquet" in matrix["data"] for day in broken)
+    assert all(f"**{day}**\n\n```\n1 of 1 files cannot be read as Parquet" in matrix["data"] for day in broken)
     for day in broken:
         lake.write(day, make_frame(50))
     second = prefect.trigger(BACKFILL, **parameters)

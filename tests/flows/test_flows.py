@@ -144,7 +144,8 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(lake:
     assert matrix.count("❌") == 2 + 1
     assert f"nightscore backfill {job_file} --from 2024-03-01 --to 2024-03-10\n" in matrix
     assert json.dumps({"job": job_file, "start": "2024-03-01", "end": "2024-03-10"}) in matrix
-    assert f"**{days[3]}**: 1 of 1 files cannot be read as Parquet" in matrix
+    assert f"**{days[3]}**\n\n```\n1 of 1 files cannot be read as Parquet" in matrix
+    assert "| 2024-03-04 | 4 ❌ | 5 ✅ | 6 ✅ | 7 ✅ | 8 ❌ | 9 ✅ | 10 ✅ |" in matrix
 
     for day in (days[3], days[7]):
         lake.write(day, make_frame(50))
@@ -366,13 +367,13 @@ def test_progress_tells_rows_pace_and_time_left() -> None:
     progress(ShardScored("run", "2024-02-29", 3, 300, 0, 0.1))
     percent, text = progress.show() or (0.0, "")
     assert percent == 50.0
-    assert re.fullmatch(r"2024-02-29: 500 of 1,000 rows · [\d,]+ rows/s · \d+ s left", text)
+    assert re.fullmatch(r"2024-02-29: 500 of 1,000 rows · [\d,]+ rows/s · [\d.]+ s left", text)
     whole = BackfillProgress(4, 400)
     whole.add(1, 100, 0)
     whole.add(1, 0, 1)
     percent, text = whole.show() or (0.0, "")
     assert percent == 50.0
-    assert re.fullmatch(r"2 of 4 partitions, 1 failed · 100 of 400 rows · \d+ s left", text)
+    assert re.fullmatch(r"2 of 4 partitions, 1 failed · 100 of 400 rows · [\d.]+ s left", text)
 
 
 def test_progress_is_an_artifact_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +433,8 @@ def test_pages_stay_small(lake: Lake) -> None:
     days = [f"2024-{m:02d}-{d:02d}" for m in range(1, 13) for d in range(1, 29)]
     items = tuple(BackfillItem(day, "score", "why") for day in days)
     page = outcome_markdown(
-        "job", BackfillPlan(items), {value: Outcome(value, False, "x" * 2_000) for value in days}, ("a", "b")
+        lake.job(), BackfillPlan(items), {value: Outcome(value, False, "x" * 2_000) for value in days}, ("a", "b")
     )
     assert len(page) < 100_000
     assert page.count("❌") == len(items) + 1
+    assert "and 286 more: 2024-02-23, " in page

@@ -1,0 +1,93 @@
+"""The demo's lake and model, made once, and a stack over them that is up for all tests that need one."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.sample import Sample
+from flows.stack.settings import Settings, free_ports
+from flows.stack.state import State
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One folder with what `make up` keeps there, and ports of its own."""
+
+    settings: Settings
+
+    def call(self, command: str) -> subprocess.CompletedProcess[str]:
+        """What `make up`, `make down` and `make status` run."""
+        named = self.settings.as_dict().items()
+        options = [part for name, value in named for part in (f"--{name.replace('_', '-')}", str(value))]
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "NIGHTSCORE_"))
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "flows.stack", command, *options],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    @property
+    def state(self) -> State | None:
+        return State.read(self.settings.folder)
+
+    def processes(self) -> list[psutil.Process]:
+        """All of them, with everything below."""
+        state = self.state
+        assert state is not None
+        owned = [found for name in state.processes if (found := state.process(name))]
+        return list({p.pid: p for one in owned for p in (one, *one.children(recursive=True))}.values())
+
+
+def assert_nothing_is_left(stack: Stack, processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert not alive, [p.cmdline() for p in alive]
+    assert stack.state is None
+    stack.settings.check_ports()
+
+
+def a_stack(root: Path, store: str = "local", db: str = "sqlite") -> Stack:
+    return Stack(Settings(str(root), store, db, *free_ports(4)))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """Prepared in a process of its own: training imports much that other tests shall not have imported."""
+    root = tmp_path_factory.mktemp("sample")
+    script = "import sys; from pathlib import Path; from flows.sample import Sample; "
+    script += "Sample(Path(sys.argv[1])).prepare(print, print)"
+    subprocess.run([sys.executable, "-c", script, str(root)], check=True, capture_output=True)
+    return Sample(root)
+
+
+@pytest.fixture(scope="session")
+def stack(sample: Sample) -> Iterator[Stack]:
+    """Up on local files and SQLite; nothing of it is left at the end."""
+    found = a_stack(sample.root)
+    started = found.call("up")
+    assert started.returncode == 0, started.stdout + started.stderr
+    assert found.settings.prefect_url in started.stdout
+    try:
+        yield found
+    finally:
+        processes = found.processes()
+        stopped = found.call("down")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert_nothing_is_left(found, processes)
+
+
+def copy_of(sample: Sample, root: Path) -> Path:
+    """A sample of one's own; the model's artifacts stay where the registry says that they are."""
+    shutil.copytree(sample.root, root, ignore=shutil.ignore_patterns("stack", "jobs", "predictions*"))
+    return root

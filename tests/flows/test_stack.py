@@ -1,0 +1,123 @@
+"""`make up` and `make down`: all services, healthy, and nothing left of them."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.sample import Sample
+from flows.stack.services import request
+from flows.stack.settings import Settings
+from tests.flows.conftest import Stack, a_stack, assert_nothing_is_left, copy_of
+
+pytestmark = pytest.mark.slow
+
+
+def nightscore(stack: Stack, *arguments: str) -> str:
+    """The command, with what `make up` says to export."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scoring.cli", *arguments],
+        env=os.environ | stack.settings.client_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_up_means_that_all_is_healthy(stack: Stack) -> None:
+    for url in (stack.settings.prefect_url, stack.settings.mlflow_url):
+        with urllib.request.urlopen(url, timeout=20) as page:
+            assert page.status == 200
+    deployments = {found["name"] for found in request(stack.settings, "POST", "/deployments/filter", {})}
+    assert deployments == {"flight_delay-nightly", "flight_delay-backfill", "flight_delay-partition"}
+    automations = request(stack.settings, "POST", "/automations/filter", {})
+    assert [found["name"] for found in automations] == ["Crash runs without a heartbeat"]
+    queue = request(stack.settings, "GET", "/work_pools/local/queues/backfill")
+    assert queue["concurrency_limit"] == 4
+    state = stack.state
+    assert state is not None
+    mlflow = state.process("mlflow")
+    assert mlflow is not None
+    assert len([mlflow, *mlflow.children(recursive=True)]) == 2
+    assert "up" in stack.call("status").stdout
+
+
+def test_up_again_says_so(stack: Stack) -> None:
+    before = stack.processes()
+    again = stack.call("up")
+    assert again.returncode == 0
+    assert again.stdout.startswith("It is up already.")
+    assert stack.settings.prefect_url in again.stdout
+    other = Stack(Settings.of(stack.settings.as_dict() | {"store": "s3"})).call("up")
+    assert other.returncode == 1
+    assert "STORE=local DB=sqlite; for another, first: make down" in other.stderr
+    assert {p.pid for p in before} == {p.pid for p in stack.processes()}
+
+
+def test_a_port_that_is_taken_is_named_before_anything_starts(stack: Stack, tmp_path: Path) -> None:
+    elsewhere = Stack(Settings.of(stack.settings.as_dict() | {"root": str(tmp_path)}))
+    refused = elsewhere.call("up")
+    assert refused.returncode == 1
+    assert f"port {stack.settings.prefect_port} is taken: make up PREFECT_PORT=<another>" in refused.stderr
+    assert f"port {stack.settings.mlflow_port} is taken: make up MLFLOW_PORT=<another>" in refused.stderr
+    assert elsewhere.state is None
+
+
+def test_the_command_finds_the_job_by_its_name(stack: Stack) -> None:
+    found = nightscore(stack, "backfill", "flight_delay", "--from", "2013-02-01", "--to", "2013-02-03", "--dry-run")
+    assert "3 of 3 partitions to score" in found
+
+
+def test_down_when_nothing_is_up(tmp_path: Path) -> None:
+    assert a_stack(tmp_path).call("down").stdout == "Nothing is up.\n"
+
+
+def test_s3_and_postgres_and_a_supervisor_that_is_killed(sample: Sample, tmp_path: Path) -> None:
+    stack = a_stack(copy_of(sample, tmp_path / "root"), "s3", "postgres")
+    first = stack.call("up")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "putting the lake into the bucket" in first.stdout
+    ran = nightscore(stack, "run", "flight_delay", "2013-02-01")
+    assert "s3://lake/predictions/flight_delay" in ran
+    assert asyncio.run(_flows_in_postgres(stack)) == {"nightly", "backfill", "score-partition"}
+    state = stack.state
+    assert state is not None
+    processes = stack.processes()
+    names = {p.name() for p in processes}
+    assert {"weed", "postgres"} <= names, names
+    supervisor = state.process("supervisor")
+    assert supervisor is not None
+
+    supervisor.kill()
+
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert not alive, [p.cmdline() for p in alive]
+    again = stack.call("up")
+    assert again.returncode == 0, again.stdout + again.stderr
+    unchanged = nightscore(stack, "run", "flight_delay", "2013-02-01")
+    assert "unchanged" in unchanged  # the bucket is still the same
+    left = stack.processes()
+    assert stack.call("down").returncode == 0
+    assert_nothing_is_left(stack, left)
+    assert not list(Path("/tmp").glob(f"seaweedfs-*{stack.settings.s3_port}*"))
+    assert not list((stack.settings.folder / "postgres").glob("*.pid"))
+
+
+async def _flows_in_postgres(stack: Stack) -> set[str]:
+    import asyncpg
+
+    connection: Any = await asyncpg.connect(
+        host="127.0.0.1", port=stack.settings.postgres_port, user="nightscore", database="postgres"
+    )
+    try:
+        return {row["name"] for row in await connection.fetch("select name from flow")}
+    finally:
+        await connection.close()
