@@ -16,7 +16,7 @@ from pydantic import Field
 from flows.artifacts import artifact_key, outcome_markdown, plan_lines, plan_rows, plan_summary, run_again
 from flows.hooks import end_children
 from flows.log import forward_engine_log
-from flows.outcome import Outcome, outcomes_of
+from flows.outcome import Outcome, outcomes_of, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, Mode, Order, job_name, read_job
 from flows.partition import score_partition, score_partitions
 from flows.pools import shared_pools
@@ -45,6 +45,7 @@ def _run_name() -> str:
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
+@tells_reason
 async def backfill(
     job: JobName,
     start: date,

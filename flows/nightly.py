@@ -15,6 +15,7 @@ from pydantic import Field
 
 from flows.hooks import end_children
 from flows.log import forward_engine_log
+from flows.outcome import tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
 from flows.partition import score_partition
 from flows.pools import shared_pools
@@ -47,6 +48,7 @@ def _run_name() -> str:
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
+@tells_reason
 async def nightly(
     job: JobName,
     date: date | None = None,

@@ -1,10 +1,17 @@
 """How the scoring of a partition ended, as a child run tells its parent."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Failed
+
+from scoring.errors import ScoringError
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +31,19 @@ async def outcomes_of(state: State[Any], partitions: Sequence[str]) -> list[Outc
     if isinstance(found, list) and all(isinstance(outcome, Outcome) for outcome in found):
         return found
     return [Outcome(partition, False, state.message or str(state.name)) for partition in partitions]
+
+
+def tells_reason(
+    function: Callable[P, Coroutine[Any, Any, State[Any]]],
+) -> Callable[P, Coroutine[Any, Any, State[Any]]]:
+    """A flow's function whose refusal is its state's message: the UI shows the first words of it."""
+
+    @functools.wraps(function)
+    async def told(*args: P.args, **kwargs: P.kwargs) -> State[Any]:
+        try:
+            return await function(*args, **kwargs)
+        except ScoringError as error:
+            get_run_logger().error("%s", error)
+            return Failed(message=str(error))
+
+    return told

@@ -17,7 +17,7 @@ from prefect.tasks import Task
 
 from flows.artifacts import artifact_key, outcome_rows, run_markdown, state_message
 from flows.log import forward_engine_log
-from flows.outcome import Outcome
+from flows.outcome import Outcome, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
 from flows.pools import RunStuckError, borrowed_pool, run_within
 from flows.progress import RunProgress, shown
@@ -55,6 +55,7 @@ def _run_name() -> str:
 
 
 @flow(name="score-partition", flow_run_name=_run_name, persist_result=False)
+@tells_reason
 async def score_partition(
     job: JobName,
     partition: str,
@@ -88,6 +89,7 @@ def _batch_name() -> str:
 
 
 @flow(name="score-partitions", flow_run_name=_batch_name, persist_result=False)
+@tells_reason
 async def score_partitions(
     job: JobName,
     partitions: list[str],

@@ -105,7 +105,7 @@ def dates_between(start: date, end: date) -> list[date]:
     if end < start:
         raise InvalidJobError(
             "The backfill ends before it starts.",
-            expected="--from at or before --to",
+            expected="a first date that is not after the last",
             found=f"{start} to {end}",
         )
     return [start + timedelta(days=i) for i in range((end - start).days + 1)]

@@ -93,8 +93,10 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
         assert page.get_by_text(help_text).count(), help_text
     picture(page, pictures, "form")
     page.get_by_role("button", name="Submit").click()
-    page.wait_for_url("**/runs/flow-run/**")
-    run_id = page.url.rstrip("/").split("/")[-1].split("?")[0]
+    page.wait_for_url(f"**/deployments/deployment/{deployment['id']}")
+    mine = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "START_TIME_DESC", "limit": 1}
+    (run,) = request(stack.settings, "POST", "/flow_runs/filter", mine)
+    run_id = run["id"]
 
     run = finished(stack, run_id)
     assert run["state"]["message"].startswith(f"9 done, 1 failed, 0 not run; failed: {BROKEN}"), run["state"]
@@ -114,8 +116,9 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     for text in ("published · flight_delay · ds=2013-07-08", "quarantined", "pinned", "scoring/flight_delay"):
         page.get_by_text(text).first.wait_for()
     picture(page, pictures, "run")
-    page.get_by_text("scoring/flight_delay").click()
-    page.wait_for_url(f"{stack.settings.mlflow_url}/**")
+    link = page.get_by_text("scoring/flight_delay").get_attribute("href")
+    assert link.startswith(stack.settings.mlflow_url)
+    page.goto(link)
     page.get_by_text("flight_delay · 2013-07-08").first.wait_for()
     page.get_by_text("prefect.flow_run_url").first.wait_for()
 
