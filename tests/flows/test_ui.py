@@ -1,8 +1,10 @@
 """The Prefect UI in a browser: a backfill from the form to its matrix, as a person sees it."""
 
+import json
 import os
 import shutil
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -121,6 +123,10 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     page.goto(link)
     page.get_by_text("flight_delay · 2013-07-08").first.wait_for()
     page.get_by_text("prefect.flow_run_url").first.wait_for()
+    run_id = link.split("/")[-1]
+    with urllib.request.urlopen(f"{stack.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}") as answer:
+        inputs = json.load(answer)["run"]["inputs"]
+    assert [model["model_id"].startswith("m-") for model in inputs["model_inputs"]] == [True]
 
     # What the matrix says to do next: mend the file, run the same again.
     day.write_bytes(whole)
