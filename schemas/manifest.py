@@ -143,6 +143,8 @@ class Manifest(Stored):
     partition: str | None
     fingerprint: str = ""
     forced: bool = False
+    restores: str | None = None
+    """The run whose results a rollback has put back; their rows and files carry that run's id."""
     attempts: int = 1
     """Times that the run was begun: one that died goes on under its own id, with the shards that it had."""
     started_at: datetime
@@ -162,6 +164,11 @@ class Manifest(Stored):
     error: ErrorRecord | None = None
     location: str = Field(default="")
     """URI of this record."""
+
+    @property
+    def result_id(self) -> str:
+        """The run whose files readers see after this one."""
+        return self.restores or self.run_id
 
 
 def read_manifest(text: str | bytes) -> Manifest:

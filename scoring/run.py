@@ -32,8 +32,14 @@ from scoring.errors import (
 )
 from scoring.inputs.partitions import check_unchanged, find_partition
 from scoring.models.cache import ModelCache
-from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
-from scoring.outputs.manifests import find_manifest, write_manifest
+from scoring.outputs.layout import (
+    part_path,
+    predictions_store,
+    sealed_history_path,
+    staging_folder,
+    state_store,
+)
+from scoring.outputs.manifests import standing_manifest, write_manifest
 from scoring.outputs.publish import Live, Publication, Publisher, open_publisher
 from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
@@ -193,6 +199,7 @@ class _Attempt:
                 predictions_store(job).delete([result.part.file.path for result in self._results])
             else:
                 state_store(job).delete_tree(staging_folder(self._record.run_id))
+                state_store(job).delete([sealed_history_path(self._folder, self._record.run_id)])
 
     def tell_end(self, manifest: Manifest) -> None:
         counts = manifest.counts
@@ -212,7 +219,7 @@ class _Attempt:
         if live is None or live.run_id is None:
             return None
         store = state_store(self._job)
-        found = find_manifest(store, self._folder, live.run_id)
+        found = standing_manifest(store, self._folder, live.run_id)
         if found is None or found.fingerprint != model.fingerprint(self._job, partition):
             return None
         if found.status != "published":  # it died between its commit and its last word
@@ -321,7 +328,7 @@ class _Attempt:
         if not parts:
             parts = [self._empty_part(publisher, contract)]
         if not publisher.writes_in_place:
-            parts = [self._pool.call(seal, job, record.run_id, parts, contract.output_schema())]
+            parts = [self._pool.call(seal, job, self._folder, record.run_id, parts, contract.output_schema())]
         publication = Publication(
             record.run_id,
             plan.fingerprint,

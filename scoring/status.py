@@ -61,20 +61,34 @@ def run_history(job: ScoringJob, value: str | None = None, *, everything: bool =
     return [with_fate(manifest) for manifest in manifests]
 
 
-def clean(job: ScoringJob, now: datetime, older_than: timedelta, *, delete: bool) -> list[str]:
-    """Files of dead runs that were last touched before `now - older_than`; removed if `delete`.
+def clean(
+    job: ScoringJob, now: datetime, older_than: timedelta, superseded_after: timedelta | None = None, *, delete: bool
+) -> list[str]:
+    """Files that nobody needs, last touched before `now - older_than`; removed if `delete`.
 
-    A run that is listed as running is left alone while it may live; what published runs wrote is never touched,
-    superseded or not, since the history needs it.
+    A run that is listed as running is left alone while it may live; what readers see is never touched.
+
+    Args:
+        job: Whose outputs.
+        now: In UTC.
+        older_than: Age guard.
+        superseded_after: Also results that others have replaced and that were published longer ago than this: a
+            rollback cannot put them back then. None: they stay.
+        delete: Else files are only listed.
     """
     manifests, unreadable = list_manifests(state_store(job))
     oldest = now - older_than
     living = [m.run_id for m in manifests if _may_live(m, oldest)]
-    kept_files = {file.path for m in manifests if m.status == "published" for file in m.output.files}
+    kept_since = None if superseded_after is None else now - superseded_after
+    published = {
+        m.run_id: [file.path for file in m.output.files]
+        for m in manifests
+        if m.status == "published" and (kept_since is None or m.finished_at is None or m.finished_at > kept_since)
+    }
     # A record that cannot be read may be a published run's.
     kept_runs = {*living, *(run_id for path in unreadable if (run_id := run_id_of(path)))}
     publisher = open_publisher(job)
-    found = publisher.clean(kept_files, kept_runs, oldest.timestamp(), delete=delete)
+    found = publisher.clean(published, kept_runs, oldest.timestamp(), delete=delete)
     shown = [f"{job.output.uri}/{path}" for path in found] if publisher.writes_in_place else found
     state = state_store(job)
     checkpoints = [
@@ -100,7 +114,7 @@ def _status(
     live: Live | None,
     history: Sequence[Manifest],
 ) -> PartitionStatus:
-    standing = next((m for m in history if live is not None and m.run_id == live.run_id), None)
+    standing = next((m for m in history if live is not None and _stands_behind(m, live)), None)
     newest = with_fate(history[0]) if history else None
     state, reasons = _judge(job, model, partition, live, standing, newest)
     error = newest.error.message if newest and newest.status == "failed" and newest.error else None
@@ -117,6 +131,10 @@ def _status(
         standing.model.version if standing else None,
         error,
     )
+
+
+def _stands_behind(manifest: Manifest, live: Live) -> bool:
+    return manifest.run_id == live.run_id or (manifest.restores == live.run_id and manifest.status == "published")
 
 
 def _judge(
@@ -143,6 +161,8 @@ def _judge(
     if standing is None:
         return "stale", ["published by a run that left no record"]
     if standing.fingerprint == model.fingerprint(job, partition):
+        if standing.restores:
+            return "published", [f"rolled back to run {standing.restores}; nothing has changed since"]
         return "published", ["the published run has the same fingerprint"]
     reasons = _differences(job, model, partition, standing)
     if newest is not None and newest.status == "failed":

@@ -265,8 +265,7 @@ class Store:
         """Put a file in the place of `path`, if that still has the version `expected` (None: is absent).
 
         Args:
-            source: Full path of the file, as `locate` gives it, on the same file system or store; a local one
-                is moved.
+            source: Full path of the file, as `locate` gives it, on the same file system or store; it stays.
             path: What to replace, below this store.
             expected: Version that `head` gave.
             metadata: Kept with an object; local files have none.
@@ -303,7 +302,12 @@ class Store:
             current = self.head(path)
             if (current and current[0]) != expected:
                 raise ConflictError("The object was replaced meanwhile.", str(target))
-            source.replace(target)
+            spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+            try:
+                os.link(source, spool)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, spool)
+            spool.replace(target)
             os.fsync(folder)
         finally:
             os.close(folder)

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import unquote
 
@@ -13,6 +13,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction
 
 from schemas.job import ScoringJob
+from schemas.manifest import Manifest
 from scoring.errors import (
     ConflictError,
     ContractError,
@@ -23,7 +24,7 @@ from scoring.errors import (
 )
 from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
 from scoring.outputs.publish import Live, Publication
-from scoring.outputs.writer import WrittenPart
+from scoring.outputs.writer import WrittenPart, find_parts
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
@@ -118,11 +119,21 @@ class DeltaPublisher:
             next_step="check the store, then run again: readers still see the old predictions",
         ) from failure
 
+    def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
+        """See `Publisher`."""
+        return find_parts(self._store, {file.path: file for file in manifest.output.files})
+
     def clean(
-        self, kept_files: Collection[str], kept_runs: Collection[str], older_than_s: float, *, delete: bool
+        self,
+        published: Mapping[str, Collection[str]],
+        kept_runs: Collection[str],
+        older_than_s: float,
+        *,
+        delete: bool,
     ) -> list[str]:
         """See `Publisher`. Superseded parts of published runs stay: the history needs them."""
-        kept = {*kept_files, *(path for live in self.all_live().values() for path in live.paths)}
+        kept = {path for live in self.all_live().values() for path in live.paths}
+        kept |= {path for paths in published.values() for path in paths}
         found = [
             entry.path
             for entry in self._store.list_files()

@@ -4,6 +4,7 @@
     <output.uri>.nightscore/runs/ds=2013-07-04/<run_id>.json          manifests
     <output.uri>.nightscore/quarantine/ds=2013-07-04/<run_id>-*.parquet
     <output.uri>.nightscore/staging/<run_id>/                parts before they are sealed
+    <output.uri>.nightscore/sealed/ds=2013-07-04/<run_id>.parquet    each sealed object, for a rollback
     <output.uri>.nightscore/checkpoints/<run_id>/            finished shards of a run that is not published yet
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
@@ -45,6 +46,11 @@ def checkpoints_folder(run_id: str) -> str:
 def sealed_path(folder: str) -> str:
     """The one object of a partition."""
     return f"{folder}/predictions.parquet"
+
+
+def sealed_history_path(folder: str, run_id: str) -> str:
+    """Where a run's sealed object stays, below the state folder: the live one is a copy (a hard link on a disk)."""
+    return f"sealed/{folder}/{run_id}.parquet"
 
 
 def run_id_of(path: str) -> str | None:

@@ -56,6 +56,16 @@ def read_manifests(store: Store, paths: Sequence[str]) -> tuple[list[Manifest], 
     return manifests, [path for path in found if isinstance(path, str)]
 
 
+def standing_manifest(store: Store, folder: str, live_run_id: str) -> Manifest | None:
+    """What stands behind a partition's live files: the rollback that put them back, else the run that wrote them.
+
+    None if there is no record that can be read.
+    """
+    later = [e.path for e in store.list_files(f"runs/{folder}") if (run_id_of(e.path) or "") > live_run_id]
+    rollbacks = [m for m in read_manifests(store, later)[0] if m.restores == live_run_id and m.status == "published"]
+    return rollbacks[0] if rollbacks else find_manifest(store, folder, live_run_id)
+
+
 def newest_manifest(store: Store, folder: str) -> Manifest | None:
     """The record of a partition's newest run, or None if there is none that can be read."""
     runs = sorted(filter(None, (run_id_of(entry.path) for entry in store.list_files(f"runs/{folder}"))))

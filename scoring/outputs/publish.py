@@ -1,12 +1,13 @@
 """Makes a partition's predictions visible: the old ones or the new ones, never a mix."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 
 from schemas.job import ScoringJob
+from schemas.manifest import Manifest
 from scoring.outputs.writer import WrittenPart
 
 
@@ -58,6 +59,14 @@ class Publisher(Protocol):
         """What is published, by partition value."""
         ...
 
+    def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
+        """The files of a published run, as `publish` takes them to put them back.
+
+        Raises:
+            LocationNotFoundError: Some are gone; all of them are named.
+        """
+        ...
+
     def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
         """Replace the partition in one step; returns the files that readers see now, and the table's version.
 
@@ -67,12 +76,17 @@ class Publisher(Protocol):
         ...
 
     def clean(
-        self, kept_files: Collection[str], kept_runs: Collection[str], older_than_s: float, *, delete: bool
+        self,
+        published: Mapping[str, Collection[str]],
+        kept_runs: Collection[str],
+        older_than_s: float,
+        *,
+        delete: bool,
     ) -> list[str]:
         """Files that dead attempts left, last touched before a time (epoch seconds); removed if `delete`.
 
         Args:
-            kept_files: Predictions of published runs, which the history needs.
+            published: The files of published runs by their id: the history needs them.
             kept_runs: Runs that may be under way, or whose record cannot be read.
             older_than_s: Age guard.
             delete: Else they are only listed.

@@ -1,22 +1,24 @@
 """Publishes one Parquet object a partition, for consumers that only glob."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.job import ScoringJob
+from schemas.manifest import Manifest
 from schemas.partition import decode_folder, encode_folder
 from scoring.errors import ConflictError, LocationNotFoundError, StorageError, StorageUnavailableError
 from scoring.outputs.layout import (
     predictions_store,
     run_id_of,
+    sealed_history_path,
     sealed_path,
     staging_folder,
     state_store,
 )
 from scoring.outputs.publish import Live, Publication
-from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.outputs.writer import PartWriter, WrittenPart, find_parts
 from scoring.storage import explained
 
 RUN_KEY = "nightscore.run_id"
@@ -89,13 +91,27 @@ class SealedPublisher:
         placed = part.file.model_copy(update={"path": path})
         return (WrittenPart(placed, part.stats),), None
 
+    def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
+        """See `Publisher`."""
+        folder = encode_folder(manifest.partition_key, manifest.partition)
+        (file,) = manifest.output.files
+        return find_parts(self._state, {sealed_history_path(folder, manifest.result_id): file})
+
     def clean(
-        self, kept_files: Collection[str], kept_runs: Collection[str], older_than_s: float, *, delete: bool
+        self,
+        published: Mapping[str, Collection[str]],
+        kept_runs: Collection[str],
+        older_than_s: float,
+        *,
+        delete: bool,
     ) -> list[str]:
-        """See `Publisher`: what was staged; a published run needs its staging folder no more."""
+        """See `Publisher`. A published run needs its staging folder no more, its sealed object it does."""
+        live = {entry.run_id for entry in self.all_live().values()}
+        staged = self._state.list_files("staging")
+        sealed = [e for e in self._state.list_files("sealed") if run_id_of(e.path) not in {*published, *live}]
         found = [
             entry.path
-            for entry in self._state.list_files("staging")
+            for entry in (*staged, *sealed)
             if entry.modified_s < older_than_s and run_id_of(entry.path) not in kept_runs
         ]
         if delete:
@@ -120,10 +136,10 @@ class SealedPublisher:
         return Live(run.decode() if run else None, (path,), head[0])
 
 
-def seal(job: ScoringJob, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema) -> WrittenPart:
-    """One file with the rows of all staged parts in order, still in the staging folder. Runs in a worker."""
+def seal(job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema) -> WrittenPart:
+    """One file with the rows of all staged parts in order, not visible yet. Runs in a worker."""
     state = state_store(job)
-    path = f"{staging_folder(run_id)}/sealed.parquet"
+    path = sealed_history_path(folder, run_id)
     with PartWriter(state, path, schema, keep_types=True, metadata={RUN_KEY: run_id}) as writer:
         for part in sorted(parts, key=lambda part: part.file.path):
             with pq.ParquetFile(state.open_input(part.file.path), pre_buffer=False, buffer_size=1 << 20) as parquet:

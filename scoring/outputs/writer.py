@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
+from scoring.errors import LocationNotFoundError
 from scoring.storage import HashingFile, Store, explained
 
 ROW_GROUP_ROWS = 131_072
@@ -105,6 +106,38 @@ class PartWriter:
     ) -> None:
         if kind is not None:
             self._file.abort()
+
+
+def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPart, ...]:
+    """Files that were written earlier, with their statistics.
+
+    Args:
+        store: Where they are.
+        files: Their records by their paths now.
+
+    Raises:
+        LocationNotFoundError: Some are gone, or have another size; all of them are named.
+    """
+    found, problems = [], []
+    for path, record in files.items():
+        try:
+            size = store.describe(path).size_bytes
+            if size != record.size_bytes:
+                problems.append(f"{path}: {size:,} bytes, {record.size_bytes:,} were written")
+                continue
+            with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
+                placed = record.model_copy(update={"path": path})
+                found.append(WrittenPart(placed, part_stats(parquet.metadata)))
+        except LocationNotFoundError:
+            problems.append(f"{path}: is gone")
+    if problems:
+        raise LocationNotFoundError(
+            "The results are not there any more in full; nothing was changed.",
+            store.url,
+            problems=problems,
+            next_step="`nightscore clean --superseded` may have removed them; score the partition again instead",
+        )
+    return tuple(found)
 
 
 def part_stats(metadata: Any) -> str:

@@ -226,7 +226,7 @@ def test_a_broken_backfill_is_repaired_by_running_it_again(
     assert all(f"**{day}**\n\n```\n1 of 1 files cannot be read as Parquet" in matrix["data"] for day in broken)
     lake.write(broken[0], make_frame(50))
     retry = {"type": "SCHEDULED", "name": "AwaitingRetry"}  # the button of the run's page
-    prefect.api("POST", f"/flow_runs/{first}/set_state", {"state": retry, "force": True})
+    prefect.api("POST", f"/flow_runs/{first}/set_state", {"state": retry})
     wait_for(lambda: prefect.run(first)["run_count"] == 2, "the run to begin again")
     assert prefect.finished(first)["state"]["message"].startswith(f"1 done, 1 failed, 0 not run; failed: {broken[1]}")
     lake.write(broken[1], make_frame(50))
