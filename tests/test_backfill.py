@@ -76,7 +76,7 @@ def test_a_monthly_partition_is_planned_once(lake: Lake) -> None:
 def test_nonsense_is_refused_with_the_reason(lake: Lake) -> None:
     with pytest.raises(InvalidJobError, match="ends before it starts"):
         dates_between(date(2024, 1, 2), date(2024, 1, 1))
-    with pytest.raises(InvalidJobError, match="--max-partitions 731"):
+    with pytest.raises(InvalidJobError, match=r"confirm with max_partitions = 731 \(--max-partitions\)"):
         values_between(lake.job(), date(2023, 1, 1), date(2024, 12, 31))
     with pytest.raises(InvalidJobError, match="no mode"):
         parse_modes(["mising"])

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from flows.server import server_command
 from flows.stack.settings import BUCKET, S3_KEY, S3_SECRET, Settings, StackError, free_ports
 
 REQUEST_TIMEOUT_S = 5
+BUSY_ATTEMPTS, BUSY_PAUSE_S = 20, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,11 @@ def worker(settings: Settings) -> Service:
     """A Prefect worker of the process pool."""
 
     def is_online() -> bool:
-        found = request(settings, "POST", "/work_pools/local/workers/filter", {})
+        found = request(settings.api_url, "POST", "/work_pools/local/workers/filter", {})
         return any(entry["name"] == "nightscore" and entry["status"] == "ONLINE" for entry in found)
 
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local", "--name", "nightscore"]
-    return Service("worker", f"{settings.prefect_url}/work-pools", [*command, "--limit", "8"], is_online)
+    return Service("worker", f"{settings.prefect_url}/work-pools", command, is_online)
 
 
 def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
@@ -162,14 +165,25 @@ def postgres(settings: Settings) -> Service:
     )
 
 
-def request(settings: Settings, method: str, path: str, body: Any = None) -> Any:
-    """One call to the Prefect server's API; None for an empty answer."""
+def request(api_url: str, method: str, path: str, body: Any = None) -> Any:
+    """One call to a Prefect server's API; None for an empty answer. As its clients do, it waits where SQLite is busy.
+
+    Raises:
+        OSError: It does not answer, or refuses (HTTPError).
+    """
     data = None if body is None else json.dumps(body).encode()
-    call = urllib.request.Request(
-        f"{settings.prefect_url}/api{path}", data, {"Content-Type": "application/json"}, method=method
-    )
-    with urllib.request.urlopen(call, timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
+    headers = {"Content-Type": "application/json"}
+    for is_last in (*[False] * BUSY_ATTEMPTS, True):
+        call = urllib.request.Request(f"{api_url}{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(call, timeout=30) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as refused:
+            if refused.code != HTTPStatus.SERVICE_UNAVAILABLE or is_last:
+                raise
+            refused.close()
+            time.sleep(BUSY_PAUSE_S)
+    raise AssertionError
 
 
 def answers(url: str) -> bool:

@@ -59,6 +59,10 @@ class Settings:
         return f"http://127.0.0.1:{self.prefect_port}"
 
     @property
+    def api_url(self) -> str:
+        return f"{self.prefect_url}/api"
+
+    @property
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
@@ -85,7 +89,7 @@ class Settings:
     def client_environment(self) -> dict[str, str]:
         """What a user exports to work with this stack."""
         found = {
-            "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_API_URL": self.api_url,
             "NIGHTSCORE_JOBS": str(self.jobs),
             "NIGHTSCORE_CACHE": str(self.sample.cache),
         }

@@ -23,8 +23,9 @@ HEALTHY_S = 120.0
 POLL_S = 0.2
 STOP_S = 20.0
 LOG_LINES = 15
-BACKFILL_RUNS = 4
-"""Runs of the queue `backfill` at once, of the worker's eight: the nightly run always finds a place."""
+POOL_RUNS, BACKFILL_RUNS = 8, 4
+"""Runs of the pool at once, and of the queue `backfill`: the nightly run always finds a place. Limits of the server:
+a worker with a `--limit` of its own dies when a run is retried whose process is still ending (Prefect 3.8)."""
 AUTOMATIONS = ROOT / "deploy" / "automations"
 UPLOADED = ".uploaded"
 UPLOAD_THREADS = 16
@@ -166,11 +167,12 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
             raise StackError(f"`prefect {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
 
     with contextlib.suppress(urllib.error.HTTPError):  # it is there from the last time
-        request(settings, "POST", "/work_pools/", {"name": "local", "type": "process"})
+        request(settings.api_url, "POST", "/work_pools/", {"name": "local", "type": "process"})
     call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
-    request(settings, "PATCH", "/work_pools/local/queues/backfill", {"concurrency_limit": BACKFILL_RUNS})
-    for automation in request(settings, "POST", "/automations/filter", {}):
-        request(settings, "DELETE", f"/automations/{automation['id']}")
+    request(settings.api_url, "PATCH", "/work_pools/local", {"concurrency_limit": POOL_RUNS})
+    request(settings.api_url, "PATCH", "/work_pools/local/queues/backfill", {"concurrency_limit": BACKFILL_RUNS})
+    for automation in request(settings.api_url, "POST", "/automations/filter", {}):
+        request(settings.api_url, "DELETE", f"/automations/{automation['id']}")
     for path in sorted(AUTOMATIONS.glob("*.yaml")):
         call("automation", "create", "--from-file", str(path))
 

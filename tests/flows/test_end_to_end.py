@@ -1,7 +1,6 @@
 """A real Prefect server and worker: deployments, schedules, backfills, cancellation, and what is killed midway."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 import yaml
 
 from flows.server import PrefectServer, prefect_server
+from flows.stack.services import request
 from scoring.outputs.layout import state_store
 from scoring.outputs.publish import open_publisher
 from scoring.status import run_history
@@ -52,7 +52,7 @@ class Prefect:
 
     def start_worker(self) -> None:
         with (self.home / f"worker-{len(self.workers)}.log").open("w") as log:
-            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local", "--limit", "4"]
+            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local"]
             self.workers.append(
                 subprocess.Popen(
                     command, env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
@@ -64,11 +64,7 @@ class Prefect:
         subprocess.run(command, env=self.environment, cwd=ROOT, check=True, capture_output=True)
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.server.api_url}{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        return request(self.server.api_url, method, path, body)
 
     def trigger(self, deployment: str, **parameters: Any) -> str:
         found = self.api("GET", f"/deployments/name/{deployment}")
@@ -148,6 +144,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, cache: Any) -> Iterator[Pr
         }
         found = Prefect(server, environment, home)
         found.call("work-pool", "create", "local", "--type", "process")
+        found.call("work-pool", "set-concurrency-limit", "local", "4")
         found.call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
         found.call("automation", "create", "--from-file", "deploy/automations/zombies.yaml")
         found.start_worker()

@@ -36,11 +36,11 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
     for url in (stack.settings.prefect_url, stack.settings.mlflow_url):
         with urllib.request.urlopen(url, timeout=20) as page:
             assert page.status == 200
-    deployments = {found["name"] for found in request(stack.settings, "POST", "/deployments/filter", {})}
+    deployments = {found["name"] for found in request(stack.settings.api_url, "POST", "/deployments/filter", {})}
     assert deployments == {"flight_delay-nightly", "flight_delay-backfill", "flight_delay-partition"}
-    automations = request(stack.settings, "POST", "/automations/filter", {})
+    automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
     assert [found["name"] for found in automations] == ["Crash runs without a heartbeat"]
-    queue = request(stack.settings, "GET", "/work_pools/local/queues/backfill")
+    queue = request(stack.settings.api_url, "GET", "/work_pools/local/queues/backfill")
     assert queue["concurrency_limit"] == 4
     state = stack.state
     assert state is not None
@@ -91,8 +91,8 @@ def test_s3_and_postgres_and_a_supervisor_that_is_killed(sample: Sample, tmp_pat
     state = stack.state
     assert state is not None
     processes = stack.processes()
-    names = {p.name() for p in processes}
-    assert {"weed", "postgres"} <= names, names
+    named = {name: found.name() for name in state.processes if (found := state.process(name))}
+    assert (named["seaweedfs"], named["postgres"]) == ("weed", "postgres")
     supervisor = state.process("supervisor")
     assert supervisor is not None
 

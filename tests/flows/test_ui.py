@@ -68,7 +68,7 @@ def pick(page: Any, name: str, day: date) -> None:
 def finished(stack: Stack, run_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        run: dict[str, Any] = request(stack.settings, "GET", f"/flow_runs/{run_id}")
+        run: dict[str, Any] = request(stack.settings.api_url, "GET", f"/flow_runs/{run_id}")
         if run["state_type"] in FINAL:
             return run
         time.sleep(0.5)
@@ -76,7 +76,7 @@ def finished(stack: Stack, run_id: str) -> dict[str, Any]:
 
 
 def newest_artifact(stack: Stack, key: str, text: str = "") -> str:
-    found = request(stack.settings, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
+    found = request(stack.settings.api_url, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
     return next(str(artifact["id"]) for artifact in found if text in str(artifact["data"]))
 
 
@@ -85,7 +85,7 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     day = stack.settings.sample.features / f"ds={BROKEN}" / "part-0.parquet"
     whole = day.read_bytes()
     day.write_bytes(whole[:1_000])
-    deployment = request(stack.settings, "GET", "/deployments/name/backfill/flight_delay-backfill")
+    deployment = request(stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill")
 
     page.goto(f"{ui}/deployments/deployment/{deployment['id']}/run")
     page.get_by_text("Last date, included.").wait_for()
@@ -97,7 +97,7 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(f"**/deployments/deployment/{deployment['id']}")
     mine = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "START_TIME_DESC", "limit": 1}
-    (run,) = request(stack.settings, "POST", "/flow_runs/filter", mine)
+    (run,) = request(stack.settings.api_url, "POST", "/flow_runs/filter", mine)
     run_id = run["id"]
 
     run = finished(stack, run_id)
@@ -131,7 +131,7 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     # What the matrix says to do next: mend the file, run the same again.
     day.write_bytes(whole)
     again = request(
-        stack.settings,
+        stack.settings.api_url,
         "POST",
         f"/deployments/{deployment['id']}/create_flow_run",
         {"parameters": {"job": "flight_delay", "start": str(START), "end": str(END)}},
@@ -140,10 +140,10 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
 
 
 def test_the_reason_of_a_refusal_is_on_the_run_page(stack: Stack, page: Any) -> None:
-    deployment = request(stack.settings, "GET", "/deployments/name/backfill/flight_delay-backfill")
+    deployment = request(stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill")
     parameters = {"job": "flight_delay", "start": "2013-07-10", "end": "2013-07-01"}
     created = request(
-        stack.settings, "POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters}
+        stack.settings.api_url, "POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters}
     )
     run = finished(stack, created["id"])
     assert run["state_name"] == "Failed"
