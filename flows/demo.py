@@ -57,7 +57,7 @@ def _tell(flow_run: Any) -> None:
 
 
 def _summarize() -> None:
-    from scoring.cli import print_manifest
+    from scoring.cli.show import print_manifest
     from scoring.inputs.jobfile import load_job
     from scoring.status import run_history
 

@@ -1,0 +1,82 @@
+"""The application, its entry point, and the options that commands share."""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.job import ScoringJob
+from scoring.cli.show import print_json, report_error
+from scoring.errors import ScoringError
+from scoring.inputs.jobfile import DEFAULT_JOBS, load_job
+from scoring.models.cache import ModelCache, default_cache
+
+app = typer.Typer(
+    help="Offline batch scoring that a team can trust every night.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Job = Annotated[str, typer.Argument(help="Name, path or URL of a job file.", metavar="JOB")]
+PartitionValue = Annotated[str, typer.Argument(help="Partition value, such as 2013-07-04.", metavar="PARTITION")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", envvar="NIGHTSCORE_CACHE", help="Where models are kept on this host."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step to standard error.")]
+
+
+def main() -> None:
+    """Entry point: turns errors into messages and exit codes."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    as_json = "--json" in sys.argv[1:]
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        report_error("InterruptedRunError", "Interrupted; nothing was published.", as_json=as_json)
+        sys.exit(130)
+    except ScoringError as error:
+        report_error(type(error).__name__, str(error), as_json=as_json)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            if as_json:
+                message = f"a defect of nightscore: {error}"
+                print_json({"status": "failed", "error": {"type": type(error).__name__, "message": message}})
+            raise
+        # typer's own: an unknown option, a missing argument
+        report_error("UsageError", error.format_message(), as_json=as_json)
+        sys.exit(2)
+
+
+def load(job: str) -> ScoringJob:
+    """The job of a name, path or URL."""
+    return load_job(job, Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS)))
+
+
+def model_cache(folder: Path | None) -> ModelCache:
+    """The cache that --cache-dir names, or the user's."""
+    return ModelCache(folder.absolute()) if folder else default_cache()
+
+
+def log_to(verbose: bool) -> None:
+    """Log to standard error: each step, or warnings only."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("scoring")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.propagate = False
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,139 @@
+"""Commands about results that are there: their history, rollback and removal."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from schemas.partition import show_value
+from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
+from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, app, load, log_to, model_cache
+from scoring.cli.show import err, exit_code, out, print_json, print_table
+from scoring.errors import LocationNotFoundError
+from scoring.inputs.partitions import parse_value
+from scoring.outputs.publish import open_publisher
+from scoring.rollback import plan_rollback, publications, roll_back
+from scoring.status import clean, run_history
+
+
+@app.command()
+def history(job: Job, partition: PartitionValue, as_json: AsJson = False) -> None:
+    """List the results that a partition has had, the latest first: what readers see, what a rollback can put back."""
+    spec = load(job)
+    value = parse_value(partition)
+    publisher = open_publisher(spec)
+    live = publisher.live(value)
+    rows = []
+    for manifest in publications(run_history(spec, value, everything=False)):
+        try:
+            publisher.find_results(manifest)
+            state = "seen now" if live and live.run_id == manifest.result_id else "can be put back"
+        except LocationNotFoundError:
+            state = "removed"
+        rows.append(
+            {
+                "run": manifest.run_id,
+                "published (UTC)": f"{manifest.finished_at:%Y-%m-%d %H:%M:%S}",
+                "model": f"{manifest.model.name} {manifest.model.version}",
+                "rows": f"{manifest.counts.rows_scored:,}",
+                "results": state,
+                "rollback to": manifest.restores or "",
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    print_table(f"Results of {spec.name}, {partition}", tuple(rows[0]) if rows else ("run",), rows)
+
+
+@app.command()
+def rollback(
+    job: Job,
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
+    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")],
+    run_id: Annotated[str | None, typer.Option(help="Go back to this run.")] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"],
+            help="Go back to what was seen at this time, in UTC.",
+        ),
+    ] = None,
+    max_partitions: Annotated[int, typer.Option(help="Refuse a larger range.")] = DEFAULT_MAX_PARTITIONS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Put earlier results back, without computing: those before the present ones, or of a run or a time.
+
+    Each partition is one commit and a run of its own. Later runs leave them alone until the partition's input or the
+    job's model is another.
+    """
+    log_to(False)
+    spec, cache = load(job), model_cache(cache_dir)
+    values = values_between(spec, start.date(), end.date(), max_partitions)
+    planned = plan_rollback(
+        spec, [parse_value(text) for text in values], run_id, before.replace(tzinfo=UTC) if before else None
+    )
+    manifests = []
+    for item in planned if not dry_run else ():
+        if item.action == "roll back" and item.target is not None:
+            value = parse_value(item.value)
+            manifests.append(roll_back(spec, value, item.target, item.live_run_id, datetime.now(UTC), cache))
+    failed = [manifest for manifest in manifests if manifest.error]
+    refused = [item for item in planned if item.action == "refuse"]
+    if as_json:
+        plan_shown = [
+            {
+                "partition": item.value,
+                "action": item.action,
+                "reason": item.reason,
+                "run_id": item.target.run_id if item.target else None,
+            }
+            for item in planned
+        ]
+        print_json({"plan": plan_shown, "runs": [json.loads(manifest.model_dump_json()) for manifest in manifests]})
+    else:
+        rows = [
+            {
+                "partition": item.value,
+                "action": item.action,
+                "to run": item.target.run_id if item.target else "",
+                "why": item.reason,
+            }
+            for item in planned
+        ]
+        print_table(f"Rollback of {spec.name}", ("partition", "action", "to run", "why"), rows)
+        done = len(manifests) - len(failed)
+        out.print(f"{done} partitions rolled back, {len(failed)} failed, {len(refused)} refused")
+        for manifest in failed:
+            message = manifest.error.message if manifest.error else ""
+            err.print(f"{show_value(manifest.partition)}: {message}", markup=False)
+    raise typer.Exit(max([*map(exit_code, failed), 1 if refused else 0]))
+
+
+@app.command(name="clean")
+def clean_command(
+    job: Job,
+    older_than_hours: Annotated[
+        float,
+        typer.Option(min=0, help="Only files last touched before; a day keeps clear of every live run."),
+    ] = 24.0,
+    superseded_days: Annotated[
+        float | None,
+        typer.Option(min=0, help="Also results that were replaced, if published longer ago: no rollback to them."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what dead runs left, and, if asked for, results that were replaced; never what readers see."""
+    spec = load(job)
+    superseded = None if superseded_days is None else timedelta(days=superseded_days)
+    found = clean(spec, datetime.now(UTC), timedelta(hours=older_than_hours), superseded, delete=not dry_run)
+    if as_json:
+        print_json({"removed": [] if dry_run else found, "would_remove": found if dry_run else []})
+        return
+    for path in found:
+        out.print(path)
+    out.print(f"{len(found)} file{'s'[: len(found) != 1]} {'would be removed' if dry_run else 'removed'}")

@@ -1,0 +1,281 @@
+"""Commands that score, and those that say what was or would be scored."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from schemas.job import ScoringJob
+from schemas.manifest import Manifest
+from schemas.partition import show_value
+from scoring.backfill import (
+    DEFAULT_MAX_PARTITIONS,
+    DEFAULT_MODES,
+    BackfillPlan,
+    parse_modes,
+    parse_order,
+    plan_backfill,
+    values_between,
+)
+from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
+from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress, show_size
+from scoring.engine.pool import WorkerPool
+from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
+from scoring.inputs.partitions import find_partition, parse_value
+from scoring.run import RunInterrupted, run
+from scoring.status import PartitionStatus, partition_statuses, run_history
+
+_STATUS_COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")
+
+
+@app.command()
+def plan(
+    job: Job,
+    partitions: Annotated[list[str], typer.Argument(help="Partition values.", metavar="PARTITION...")],
+    force: Annotated[bool, typer.Option(help="Plan as `run --force` would.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Say what a run would do, and why: rows, bytes, shards, memory. Reads footers only, writes nothing."""
+    log_to(verbose)
+    spec, cache = load(job), model_cache(cache_dir)
+    model = PinnedModel.of(spec, cache)
+    rows = []
+    with WorkerPool() as pool:
+        facts = learn_facts(model, cache, pool)
+        values = [parse_value(text) for text in partitions]
+        statuses = {status.value: status for status in partition_statuses(spec, model, values)}
+        for text, value in zip(partitions, values, strict=True):
+            partition, ignored = find_partition(spec, value)
+            planned, contract = plan_partition(spec, model, facts, partition)
+            status = statuses[show_value(value)]
+            is_skipped = status.state == "published" and not force
+            rows.append(
+                {
+                    "partition": text,
+                    "action": "skip" if is_skipped else "score",
+                    "reasons": list(status.reasons),
+                    "rows": planned.n_rows,
+                    "bytes": planned.n_bytes,
+                    "files": len(partition.files),
+                    "shards": len(planned.shards),
+                    "workers": planned.memory.n_workers,
+                    "batch_rows": planned.memory.batch_rows,
+                    "memory_bytes": planned.memory.total_bytes,
+                    "model": f"{model.version.name} {model.version.version}",
+                    "digest": model.cached.digest,
+                    "fingerprint": planned.fingerprint,
+                    "features": [column.name for column in contract.features],
+                    "output_columns": contract.output_schema().names,
+                    "extra_columns": list(planned.extra_columns),
+                    "ignored_files": list(ignored),
+                    "warnings": version_warnings(facts),
+                }
+            )
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("partition", "action", "rows", "bytes", "files", "shards", "workers", "memory")
+    shown = [{**row, "bytes": show_size(row["bytes"]), "memory": show_size(row["memory_bytes"])} for row in rows]
+    print_table(f"{spec.name}: {model.version.name} version {model.version.version}", columns, shown)
+    for row in rows:
+        out.print(f"{row['partition']}: {row['action']}: {'; '.join(row['reasons'])}")
+
+
+@app.command(name="run")
+def run_command(
+    job: Job,
+    partition: PartitionValue,
+    force: Annotated[bool, typer.Option("--force", help="Score again what is published already.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Score one partition and publish it; prints the manifest with --json."""
+    log_to(verbose or not err.is_terminal)
+    spec, value = load(job), parse_value(partition)
+    try:
+        with WorkerPool() as pool, progress(quiet=as_json or verbose) as listener:
+            manifest = run(
+                spec,
+                value,
+                pool=pool,
+                cache=model_cache(cache_dir),
+                now=datetime.now(UTC),
+                force=force,
+                listeners=[listener],
+            )
+    except RunInterrupted as stopped:
+        manifest = stopped.manifest
+    if as_json:
+        sys.stdout.write(manifest.model_dump_json(indent=2) + "\n")
+    else:
+        print_manifest(manifest)
+    raise typer.Exit(exit_code(manifest))
+
+
+@app.command()
+def backfill(
+    job: Job,
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
+    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")],
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="missing, failed, stale or all; may be given several times. Default: missing and failed."),
+    ] = None,
+    order: Annotated[str, typer.Option(help="newest or oldest: which end to begin with.")] = "newest",
+    model: Annotated[str, typer.Option(help="current, a version number, or as-of the date.")] = "current",
+    max_partitions: Annotated[int, typer.Option(help="Refuse a larger range.")] = DEFAULT_MAX_PARTITIONS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Plan a range of dates, then score what the plan says, one partition's failure not stopping the others."""
+    log_to(verbose or not err.is_terminal)
+    spec, cache = load(job), model_cache(cache_dir)
+    modes = parse_modes(mode or DEFAULT_MODES)
+    values = values_between(spec, start.date(), end.date(), max_partitions)
+    planned = plan_backfill(spec, cache, values, modes, parse_order(order), model)
+    if not as_json:
+        _print_backfill(spec, planned)
+    manifests: list[Manifest] = []
+    if not dry_run:
+        with WorkerPool() as pool, progress(quiet=as_json or verbose) as listener:
+            manifests = [
+                run(
+                    spec.model_copy(update={"model": item.model}),
+                    parse_value(item.value),
+                    pool=pool,
+                    cache=cache,
+                    now=datetime.now(UTC),
+                    force=item.is_forced,
+                    listeners=[listener],
+                )
+                for item in planned.to_score
+            ]
+    failed = [manifest for manifest in manifests if manifest.error]
+    if as_json:
+        outcomes = [json.loads(manifest.model_dump_json()) for manifest in manifests]
+        print_json({"plan": [dataclasses.asdict(item) for item in planned.items], "runs": outcomes})
+    elif not dry_run:
+        _print_outcome(job, start, end, manifests)
+    raise typer.Exit(max(map(exit_code, failed), default=0))
+
+
+@app.command()
+def runs(
+    job: Job,
+    partition: Annotated[str | None, typer.Argument(help="Only runs of this partition.")] = None,
+    limit: Annotated[int, typer.Option(help="Newest runs to show; 0: all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of a job, newest first."""
+    spec = load(job)
+    found = run_history(spec, parse_value(partition) if partition else None, everything=partition is None)
+    found = found[:limit] if limit else found
+    if as_json:
+        print_json([json.loads(manifest.model_dump_json()) for manifest in found])
+        return
+    rows = [
+        {
+            "run": manifest.run_id,
+            "partition": show_value(manifest.partition),
+            "status": manifest.status,
+            "started (UTC)": manifest.started_at.strftime("%Y-%m-%d %H:%M:%S"),
+            "model": f"{manifest.model.name} {manifest.model.version}",
+            "rows": f"{manifest.counts.rows_scored:,}",
+            "quarantined": f"{manifest.counts.rows_quarantined:,}",
+            "seconds": f"{manifest.measures.total_s:.1f}",
+            "error": manifest.error.message.splitlines()[0] if manifest.error else "",
+        }
+        for manifest in found
+    ]
+    print_table(f"Runs of {spec.name}", tuple(rows[0]) if rows else ("run",), rows)
+
+
+@app.command()
+def explain(job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
+    """Say why a partition would or would not be scored again."""
+    spec, cache = load(job), model_cache(cache_dir)
+    model = PinnedModel.of(spec, cache)
+    (status,) = partition_statuses(spec, model, [parse_value(partition)])
+    would = status.state in ("missing", "stale", "failed") and status.has_input
+    if as_json:
+        print_json(dataclasses.asdict(status) | {"would_score": would})
+        return
+    out.print(f"{status.value}: {status.state}; a run {'would score it' if would else 'would not score it'}")
+    for reason in status.reasons:
+        out.print(f"  - {reason}")
+
+
+@app.command()
+def partitions(
+    job: Job,
+    start: Annotated[str | None, typer.Option("--from", help="First value to show.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Last value to show.")] = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Show which partitions are published, missing, stale or failed."""
+    spec, cache = load(job), model_cache(cache_dir)
+    model = PinnedModel.of(spec, cache)
+    found = [
+        s for s in partition_statuses(spec, model) if (not start or s.value >= start) and (not end or s.value <= end)
+    ]
+    if as_json:
+        print_json([dataclasses.asdict(status) for status in found])
+        return
+    print_table(f"Partitions of {spec.name}", _STATUS_COLUMNS, [_status_row(status) for status in found])
+    counts = {state: sum(s.state == state for s in found) for state in dict.fromkeys(s.state for s in found)}
+    out.print(", ".join(f"{count} {state}" for state, count in counts.items()) or "no partitions")
+
+
+def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
+    rows = [
+        {
+            "partition": item.value,
+            "action": item.action,
+            "rows": "" if item.n_rows is None else f"{item.n_rows:,}",
+            "bytes": show_size(item.n_bytes),
+            "model": item.model.removeprefix("models:/"),
+            "why": item.reason,
+        }
+        for item in planned.items
+    ]
+    print_table(f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows)
+    seconds = planned.estimated_s()
+    takes = "unknown time (no run to tell from yet)" if seconds is None else f"about {seconds:,.0f} s"
+    out.print(
+        f"{len(planned.to_score)} of {len(planned.items)} partitions to score: {planned.n_rows:,} rows, "
+        f"{show_size(planned.n_bytes)}, {takes}"
+    )
+
+
+def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence[Manifest]) -> None:
+    failed = [manifest for manifest in manifests if manifest.error]
+    rows = sum(manifest.counts.rows_scored for manifest in manifests)
+    out.print(f"{len(manifests) - len(failed)} partitions done, {rows:,} rows scored; {len(failed)} failed")
+    for manifest in failed:
+        message = manifest.error.message if manifest.error else ""
+        err.print(f"{show_value(manifest.partition)}: {message}", markup=False)
+    if failed:
+        again = f"nightscore backfill {job} --from {start:%Y-%m-%d} --to {end:%Y-%m-%d}"
+        err.print(f"run again what is left with: {again}", markup=False)
+
+
+def _status_row(status: PartitionStatus) -> dict[str, Any]:
+    return {
+        "partition": status.value,
+        "state": status.state,
+        "rows": "" if status.rows is None else f"{status.rows:,}",
+        "model": status.model_version or "",
+        "files": status.n_files,
+        "bytes": show_size(status.n_bytes),
+        "why": "; ".join(status.reasons),
+    }
