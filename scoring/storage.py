@@ -204,6 +204,18 @@ class Store:
                 return Path(self.locate(path)).read_bytes()
             return bytes(self.fs.cat_file(self.locate(path)))
 
+    def sha256(self, path: str) -> str:
+        """Of the whole file, read in pieces."""
+        with explained(self.locate_url(path)):
+            if self.is_local:
+                with Path(self.locate(path)).open("rb") as local:
+                    return hashlib.file_digest(local, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            with self.fs.open(self.locate(path), "rb", block_size=UPLOAD_BLOCK_BYTES) as remote:
+                while block := remote.read(UPLOAD_BLOCK_BYTES):
+                    digest.update(block)
+            return digest.hexdigest()
+
     def write_bytes(self, path: str, data: bytes) -> None:
         """Replace the whole file at once: a reader sees the old or the new one."""
         with explained(self.locate_url(path)):

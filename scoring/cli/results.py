@@ -1,5 +1,6 @@
 """Commands about results that are there: their history, rollback and removal."""
 
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -10,11 +11,13 @@ from schemas.partition import show_value
 from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
 from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, app, load, log_to, model_cache
 from scoring.cli.show import err, exit_code, out, print_json, print_table
+from scoring.engine.pool import WorkerPool
 from scoring.errors import LocationNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.outputs.publish import open_publisher
 from scoring.rollback import plan_rollback, publications, roll_back
 from scoring.status import clean, run_history
+from scoring.verify import verify
 
 
 @app.command()
@@ -111,6 +114,33 @@ def rollback(
             message = manifest.error.message if manifest.error else ""
             err.print(f"{show_value(manifest.partition)}: {message}", markup=False)
     raise typer.Exit(max([*map(exit_code, failed), 1 if refused else 0]))
+
+
+@app.command(name="verify")
+def verify_command(
+    job: Job,
+    partition: PartitionValue,
+    sample: Annotated[int, typer.Option(min=1, help="Rows to score again, at least.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="Of the draw of these rows.")] = 0,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Check a partition against its record: checksums, inputs, model, libraries, and a sample scored again."""
+    log_to(False)
+    spec = load(job)
+    with WorkerPool() as pool:
+        found = verify(spec, parse_value(partition), pool, model_cache(cache_dir), sample, seed)
+    if as_json:
+        print_json({"is_sound": found.is_sound, **dataclasses.asdict(found)})
+    else:
+        verdict = "sound" if found.is_sound else "not as recorded"
+        out.print(f"{found.partition}: {verdict}: run {found.run_id}", markup=False)
+        out.print(f"  {found.n_files} files' checksums compared, {found.n_rows:,} rows scored again and compared")
+        for finding in found.findings:
+            out.print(f"  {finding.kind}: {finding.where}", markup=False)
+            out.print(f"    expected: {finding.expected}", markup=False)
+            out.print(f"    found:    {finding.found}", markup=False)
+    raise typer.Exit(0 if found.is_sound else 1)
 
 
 @app.command(name="clean")

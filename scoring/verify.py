@@ -1,0 +1,282 @@
+"""Checks a published partition against its record: its files, its inputs and model, and a sample scored again."""
+
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.columns import Contract
+from schemas.job import Output, ScoringJob
+from schemas.manifest import FileRecord, Manifest
+from schemas.partition import Partition, Piece, Shard, encode_folder, show_value
+from scoring.engine.pool import WorkerPool
+from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition
+from scoring.engine.shard import ShardTask
+from scoring.engine.worker import PAD_ROWS, score_shard
+from scoring.errors import LocationNotFoundError, PartitionNotFoundError, ScoringError
+from scoring.inputs.footers import Footer, read_footers
+from scoring.inputs.partitions import find_partition
+from scoring.models.cache import ModelCache
+from scoring.outputs.layout import predictions_store, state_store
+from scoring.outputs.manifests import find_manifest
+from scoring.outputs.publish import open_publisher
+from scoring.storage import Store, explained
+
+Kind = Literal[
+    "output damaged", "input changed", "model changed", "library changed", "predictions differ", "no record"
+]
+
+READ_ROWS = 65_536
+VERIFY_RUN = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as the record says."""
+
+    kind: Kind
+    where: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was looked at, and what was found."""
+
+    partition: str
+    run_id: str
+    n_files: int
+    """Whose checksums were compared."""
+    n_rows: int
+    """Scored again and compared bit for bit; 0 where the inputs or the model are not the same any more."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Nothing was found; another library version alone is a note, as long as the predictions are the same."""
+        return all(finding.kind == "library changed" for finding in self.findings)
+
+
+def verify(
+    job: ScoringJob, value: str | None, pool: WorkerPool, cache: ModelCache, sample_rows: int, seed: int
+) -> Verification:
+    """Compare a partition that readers see with its record.
+
+    Args:
+        job: The job.
+        value: Partition value.
+        pool: Workers.
+        cache: Models of this host.
+        sample_rows: Rows to score again, at least; they are neighbours, from a place drawn by the seed.
+        seed: Of the draw.
+
+    Raises:
+        PartitionNotFoundError: Nothing is published.
+    """
+    folder = encode_folder(job.input.partition_key, value)
+    live = open_publisher(job).live(value)
+    if live is None:
+        raise PartitionNotFoundError(
+            "Nothing is published for this partition.", f"{job.output.uri}/{folder}", next_step="run it first"
+        )
+    manifest = find_manifest(state_store(job), folder, live.run_id) if live.run_id else None
+    if manifest is None:
+        missing = Finding("no record", f"{job.output.uri}/{folder}", "a manifest", f"none of run {live.run_id}")
+        return Verification(show_value(value), live.run_id or "", 0, 0, (missing,))
+    damaged = list(_check_files(predictions_store(job), manifest.output.files))
+    damaged += _check_files(state_store(job), manifest.quarantine.files)
+    partition, changed = _check_inputs(job, value, manifest)
+    model, other_model = _check_model(job, manifest, cache)
+    findings = [*damaged, *changed, *other_model, *_check_libraries(manifest)]
+    n_rows = 0
+    if partition is not None and model is not None and not damaged:
+        n_rows, differing = _score_again(job, model, partition, manifest, pool, cache, sample_rows, seed)
+        findings += differing
+    n_files = len(manifest.output.files) + len(manifest.quarantine.files)
+    return Verification(show_value(value), manifest.run_id, n_files, n_rows, tuple(findings))
+
+
+def _check_files(store: Store, files: Sequence[FileRecord]) -> Iterator[Finding]:
+    for file in files:
+        try:
+            found = store.sha256(file.path)
+        except LocationNotFoundError:
+            found = "the file is gone"
+        if found != file.sha256:
+            yield Finding("output damaged", file.path, f"sha256 {file.sha256}", found)
+
+
+def _check_inputs(job: ScoringJob, value: str | None, manifest: Manifest) -> tuple[Partition | None, list[Finding]]:
+    try:
+        partition, _ = find_partition(job, value)
+    except PartitionNotFoundError as error:
+        return None, [Finding("input changed", job.input.uri, "the partition", error.what)]
+    then = {file.path: f"{file.size_bytes:,} bytes, {file.version}" for file in manifest.inputs.files}
+    now = {file.path: f"{file.size_bytes:,} bytes, {file.version}" for file in partition.files}
+    findings = [
+        Finding("input changed", path, then.get(path, "no such file"), now.get(path, "the file is gone"))
+        for path in sorted(then.keys() | now.keys())
+        if then.get(path) != now.get(path)
+    ]
+    return None if findings else partition, findings
+
+
+def _check_model(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> tuple[PinnedModel | None, list[Finding]]:
+    uri = f"models:/{manifest.model.name}/{manifest.model.version}"
+    try:
+        model = PinnedModel.of(job.model_copy(update={"model": uri}), cache)
+    except ScoringError as error:
+        return None, [Finding("model changed", uri, manifest.model.digest, f"{error.what} {error.found}".strip())]
+    if model.cached.digest != manifest.model.digest:
+        return None, [Finding("model changed", uri, manifest.model.digest, model.cached.digest)]
+    return model, []
+
+
+def _check_libraries(manifest: Manifest) -> list[Finding]:
+    now = library_versions()
+    return [
+        Finding("library changed", name, version, now.get(name, "not installed"))
+        for name, version in sorted(manifest.libraries.items())
+        if now.get(name) != version
+    ]
+
+
+def _score_again(
+    job: ScoringJob,
+    model: PinnedModel,
+    partition: Partition,
+    manifest: Manifest,
+    pool: WorkerPool,
+    cache: ModelCache,
+    sample_rows: int,
+    seed: int,
+) -> tuple[int, list[Finding]]:
+    facts = learn_facts(model, cache, pool)
+    plan, contract = plan_partition(job, model, facts, partition)
+    if not plan.n_rows:
+        return 0, []
+    footers = read_footers(Store(job.input.uri, job.input.storage_options), partition.files)
+    starts = dict(
+        zip((f.file.path for f in footers), accumulate((f.n_rows for f in footers), initial=0), strict=False)
+    )
+    shard, first_row = _sample(footers, plan.n_rows, sample_rows, seed)
+    with tempfile.TemporaryDirectory(prefix="nightscore-verify-") as scratch:
+        apart = job.model_copy(update={"output": Output(uri=scratch, format="parquet", storage_options={})})
+        task = ShardTask(
+            apart,
+            VERIFY_RUN,
+            partition.folder,
+            model.cached.path,
+            model.version.version,
+            facts,
+            contract,
+            shard,
+            plan.memory.batch_rows,
+            shard.n_rows,
+            plan.n_rows,
+            1,
+        )
+        result = pool.call(score_shard, task)
+        store = state_store(apart)
+        with pq.ParquetFile(store.open_input(result.part.file.path)) as parquet:
+            again = parquet.read([column.name for column in contract.predictions])
+        refused_again = _refused(store, result.quarantine_files, starts)
+    refused = _refused(state_store(job), manifest.quarantine.files, starts)
+    inside = refused[(refused >= first_row) & (refused < first_row + shard.n_rows)]
+    where = f"{shard.n_rows:,} rows from row {first_row:,} of the partition"
+    if not np.array_equal(inside, refused_again):
+        found = f"{len(refused_again):,} rows are refused now"
+        return shard.n_rows, [Finding("predictions differ", where, f"{len(inside):,} rows quarantined", found)]
+    start = first_row - int((refused < first_row).sum())
+    published = _published_rows(job, manifest, contract, start, again.num_rows)
+    return shard.n_rows, _compare(published, again, where)
+
+
+def _sample(footers: Sequence[Footer], n_rows: int, wanted: int, seed: int) -> tuple[Shard, int]:
+    """Neighbouring rows, cut where batches keep the shape that they had; and the place of the first one."""
+    n_sample = min(n_rows, -(-wanted // PAD_ROWS) * PAD_ROWS)
+    n_places = (n_rows - n_sample) // PAD_ROWS
+    first = random.Random(seed).randint(0, n_places) * PAD_ROWS  # noqa: S311
+    last = n_rows if first // PAD_ROWS == n_places else first + n_sample
+    pieces, start = [], 0
+    for footer in footers:
+        row = 0
+        for index, group in enumerate(footer.row_groups):
+            low, high = max(first, start + row), min(last, start + row + group.n_rows)
+            if low < high:
+                pieces.append(Piece(footer.file, (index,), low - start, high - low, low - start - row))
+            row += group.n_rows
+        start += footer.n_rows
+    return Shard(0, tuple(pieces), last - first, 0, is_last=last == n_rows), first
+
+
+def _refused(store: Store, files: Sequence[FileRecord], starts: Mapping[str, int]) -> npt.NDArray[np.int64]:
+    """Places of quarantined rows in the partition, counted from its first row; in order.
+
+    Args:
+        store: The state folder.
+        files: Quarantined rows.
+        starts: Place of each input file's first row.
+    """
+    places: list[int] = []
+    for file in files:
+        with explained(store.locate_url(file.path)), pq.ParquetFile(store.open_input(file.path)) as parquet:
+            rows = parquet.read(["_source_file", "_source_row"])
+        names, numbers = rows.column("_source_file").to_pylist(), rows.column("_source_row").to_pylist()
+        places += [starts[name] + number for name, number in zip(names, numbers, strict=True)]
+    return np.array(sorted(places), np.int64)
+
+
+def _published_rows(job: ScoringJob, manifest: Manifest, contract: Contract, start: int, n_rows: int) -> pa.Table:
+    """Prediction columns of neighbouring published rows, by their place in the partition's output."""
+    store, names = predictions_store(job), [column.name for column in contract.predictions]
+    found: list[pa.Table] = []
+    before = 0
+    for file in manifest.output.files:
+        low, high = max(start, before), min(start + n_rows, before + file.rows)
+        if low < high:
+            with explained(store.locate_url(file.path)), pq.ParquetFile(store.open_input(file.path)) as parquet:
+                row = before
+                for batch in parquet.iter_batches(READ_ROWS, columns=names, use_threads=False):
+                    a, b = max(low, row), min(high, row + batch.num_rows)
+                    if a < b:
+                        found.append(pa.Table.from_batches([batch.slice(a - row, b - a)]))
+                    row += batch.num_rows
+        before += file.rows
+    return pa.concat_tables(found).select(names) if found else contract.output_schema().empty_table().select(names)
+
+
+def _compare(published: pa.Table, again: pa.Table, where: str) -> list[Finding]:
+    findings = []
+    for name in again.column_names:
+        then, now = _bits(published.column(name)), _bits(again.column(name).cast(published.schema.field(name).type))
+        if len(then) != len(now):
+            return [Finding("predictions differ", where, f"{len(now):,} rows", f"{len(then):,} rows are published")]
+        differing = np.flatnonzero(then != now)
+        if len(differing):
+            row = int(differing[0])
+            findings.append(
+                Finding(
+                    "predictions differ",
+                    f"{name}, {where}",
+                    f"{published.column(name)[row].as_py()!r} as published, first in row {row:,} of them",
+                    f"{again.column(name)[row].as_py()!r}; {len(differing):,} rows differ",
+                )
+            )
+    return findings
+
+
+def _bits(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Values that are equal where the column's are equal to the bit; NaN equals itself."""
+    if pa.types.is_floating(column.type) and not column.null_count:
+        values: npt.NDArray[Any] = column.to_numpy()
+        return values.view(f"i{values.dtype.itemsize}")
+    return np.array([repr(value) for value in column.to_pylist()], dtype=object)
