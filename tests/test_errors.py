@@ -238,3 +238,14 @@ def test_a_command_shows_no_stack_trace(tmp_path: Path) -> None:
     assert "The job file cannot be read" in done.stderr
     assert '"type": "InvalidJobError"' in done.stdout
     assert NUMBERS
+
+
+def test_each_error_is_in_the_runbook() -> None:
+    import scoring.errors
+
+    runbook = (Path(__file__).parent.parent / "deploy" / "RUNBOOK.md").read_text()
+    kinds = {
+        name for name, kind in vars(scoring.errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    described = {line.removeprefix("### ") for line in runbook.splitlines() if line.startswith("### ")}
+    assert described == kinds - {"ScoringError"}

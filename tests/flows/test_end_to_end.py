@@ -22,7 +22,7 @@ from flows.stack.services import request
 from scoring.outputs.layout import state_store
 from scoring.outputs.publish import open_publisher
 from scoring.status import run_history
-from tests.conftest import Lake
+from tests.conftest import S3_SECRET, Lake
 from tests.models import make_frame
 
 ROOT = Path(__file__).parent.parent.parent
@@ -231,6 +231,14 @@ def test_a_broken_backfill_is_repaired_by_running_it_again(
     assert prefect.finished(second)["state"]["message"] == "1 done, 0 failed, 0 not run"
     assert set(prefect.children(second)) == {f"broken · {broken[1]}"}
     assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days, 50)
+
+
+def test_prefect_keeps_no_secret(prefect: Prefect) -> None:
+    """Of the runs on the S3 server before: database, results, logs of server and workers."""
+    files = [p for p in prefect.home.rglob("*") if p.is_file() and "jobs" not in p.relative_to(prefect.home).parts]
+    assert {"prefect.db", "server.log", "worker-0.log"} <= {path.name for path in files}
+    assert b"s3://lake/" in b"".join(path.read_bytes() for path in files)
+    assert not [path for path in files if S3_SECRET.encode() in path.read_bytes()]
 
 
 def test_a_cancelled_backfill_leaves_no_process_and_can_be_run_again(
