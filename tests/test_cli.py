@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import typer.main
 import yaml
 
-from scoring.cli import app
+from scoring.cli.commands import app
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -193,3 +194,50 @@ assert not heavy, heavy
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_unexpected_error_is_a_message_and_a_trace_only_if_asked_for(tmp_path: Path) -> None:
+    code = """
+import sys
+import scoring.cli.runs as runs
+def broken(*args):
+    raise ZeroDivisionError("an odd one")
+runs.load = broken
+from scoring.cli import main
+sys.argv = ["nightscore", *sys.argv[1:]]
+main()
+"""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    plain = call("runs", "job.yaml")
+    assert plain.returncode == 1
+    assert plain.stderr.startswith("A defect of nightscore: ZeroDivisionError: an odd one")
+    assert "Traceback" not in plain.stderr
+    assert "nightscore --debug" in plain.stderr
+    document = json.loads(call("runs", "job.yaml", "--json").stdout)
+    assert document["error"]["type"] == "ZeroDivisionError"
+    asked = call("--debug", "runs", "job.yaml")
+    assert asked.returncode == 1
+    assert "Traceback" in asked.stderr
+
+
+def test_an_interruption_while_starting_shows_no_trace() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "scoring.cli", "--help"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "pyarrow" in line:  # in the midst of the imports
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(20) == 130
+    assert "Traceback" not in rest
+    assert "Interrupted; nothing was published." in rest

@@ -11,7 +11,7 @@ import yaml
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from scoring.cli import app
+from scoring.cli.commands import app
 from scoring.engine.prepare import PinnedModel
 from scoring.errors import InvalidJobError
 from scoring.outputs.layout import predictions_store

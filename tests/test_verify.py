@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from schemas.job import Limits
-from scoring.cli import app
+from scoring.cli.commands import app
 from scoring.errors import PartitionNotFoundError
 from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.manifests import find_manifest, write_manifest

@@ -1,6 +1,13 @@
 """The command `nightscore`. With --json, standard output carries one JSON document and nothing else."""
 
-from scoring.cli import runs, results, models  # noqa: I001 (the order of the help)
-from scoring.cli.app import app, main
+import sys
 
-__all__ = ["app", "main", "models", "results", "runs"]
+
+def main() -> None:
+    """Entry point. The libraries take most of a second to import: an interruption then is one as well."""
+    try:
+        from scoring.cli.commands import run_command_line
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; nothing was published.\n")
+        sys.exit(130)
+    run_command_line()

@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from schemas.job import ScoringJob
-from scoring.cli.show import print_json, report_error
+from scoring.cli.show import report_error
 from scoring.errors import ScoringError
 from scoring.inputs.jobfile import DEFAULT_JOBS, load_job
 from scoring.models.cache import ModelCache, default_cache
 
 app = typer.Typer(
-    help="Offline batch scoring that a team can trust every night.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,8 +32,15 @@ CacheDir = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step to standard error.")]
 
 
-def main() -> None:
-    """Entry point: turns errors into messages and exit codes."""
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the stack trace of an unexpected error.")] = False,
+) -> None:
+    """Offline batch scoring that a team can trust every night."""
+
+
+def run_command_line() -> None:
+    """Turns errors into messages and exit codes."""
     signal.signal(signal.SIGTERM, _interrupt)
     as_json = "--json" in sys.argv[1:]
     try:
@@ -48,14 +54,15 @@ def main() -> None:
         report_error(type(error).__name__, str(error), as_json=as_json)
         sys.exit(error.exit_code)
     except Exception as error:
-        if not hasattr(error, "format_message"):
-            if as_json:
-                message = f"a defect of nightscore: {error}"
-                print_json({"status": "failed", "error": {"type": type(error).__name__, "message": message}})
+        if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
+            report_error("UsageError", error.format_message(), as_json=as_json)
+            sys.exit(2)
+        if "--debug" in sys.argv[1:]:
             raise
-        # typer's own: an unknown option, a missing argument
-        report_error("UsageError", error.format_message(), as_json=as_json)
-        sys.exit(2)
+        what = f"A defect of nightscore: {type(error).__name__}: {error}"
+        next_step = "  next:     report it with the stack trace that `nightscore --debug ...` shows"
+        report_error(type(error).__name__, f"{what}\n{next_step}", as_json=as_json)
+        sys.exit(1)
 
 
 def load(job: str) -> ScoringJob:
