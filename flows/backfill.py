@@ -94,7 +94,12 @@ async def backfill(
 
     async def score(items: Sequence[BackfillItem]) -> None:
         async with slots:
-            found = await _score_items(job, spec.name, items, timeout_minutes)
+            try:
+                found = await _score_items(job, spec.name, items, timeout_minutes)
+            except Exception as error:  # noqa: BLE001 (the server refused a child run: the other dates go on)
+                message = f"{type(error).__name__}: {error}"
+                get_run_logger().error("%s: %s", ", ".join(item.value for item in items), message)
+                found = [Outcome(item.value, False, message) for item in items]
         outcomes.update({outcome.partition: outcome for outcome in found})
         n_failed = sum(not outcome.is_done for outcome in found)
         progress.add(len(found), sum(outcome.n_rows for outcome in found), n_failed)

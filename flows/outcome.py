@@ -1,11 +1,13 @@
 """How the scoring of a partition ended, as a child run tells its parent."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import MissingResult
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
@@ -26,11 +28,15 @@ class Outcome:
 
 
 async def outcomes_of(state: State[Any], partitions: Sequence[str]) -> list[Outcome]:
-    """What a child run says of its partitions; all of them failed with it if it could not say."""
-    found = await state.aresult(raise_on_failure=False)
-    if isinstance(found, list) and all(isinstance(outcome, Outcome) for outcome in found):
-        return found
-    return [Outcome(partition, False, state.message or str(state.name)) for partition in partitions]
+    """What a child run says of its partitions; all of them ended as it did if it cannot say.
+
+    It cannot where the server was asked for its state, which keeps no results: after an answer that was lost.
+    """
+    with contextlib.suppress(MissingResult):
+        found = await state.aresult(raise_on_failure=False)
+        if isinstance(found, list) and all(isinstance(outcome, Outcome) for outcome in found):
+            return found
+    return [Outcome(partition, state.is_completed(), state.message or str(state.name)) for partition in partitions]
 
 
 def tells_reason(

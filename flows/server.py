@@ -21,11 +21,12 @@ class PrefectServer:
     not used anywhere.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database_url: str | None = None) -> None:
         """Start the server.
 
         Args:
-            home: Folder of its database and settings.
+            home: Folder of its settings, and of its database where that is SQLite.
+            database_url: Of another database.
         """
         home.mkdir(parents=True, exist_ok=True)
         port = free_port()
@@ -35,7 +36,7 @@ class PrefectServer:
         with self._log_path.open("w") as log:
             self._process = subprocess.Popen(
                 server_command(port),
-                env=os.environ | self.environment,
+                env=os.environ | self.environment | database_environment(database_url),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -78,15 +79,20 @@ def prefect_environment(home: Path, port: int) -> dict[str, str]:
     }
 
 
+def database_environment(url: str | None) -> dict[str, str]:
+    """What makes a server use a database; None: SQLite in its home."""
+    return {} if url is None else {"PREFECT_API_DATABASE_CONNECTION_URL": url}
+
+
 def server_command(port: int) -> list[str]:
     """Starts a server in the foreground."""
     return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
 
 
 @contextlib.contextmanager
-def prefect_server(home: Path) -> Iterator[PrefectServer]:
+def prefect_server(home: Path, database_url: str | None = None) -> Iterator[PrefectServer]:
     """A server that is stopped at the end, however that comes."""
-    server = PrefectServer(home)
+    server = PrefectServer(home, database_url)
     try:
         yield server
     finally:

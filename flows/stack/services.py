@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from flows.server import server_command
+from flows.server import database_environment, server_command
 from flows.stack.settings import BUCKET, S3_KEY, S3_SECRET, Settings, StackError, free_ports
 
 REQUEST_TIMEOUT_S = 5
@@ -53,16 +53,12 @@ def all_services(settings: Settings) -> list[Service]:
 
 def prefect(settings: Settings) -> Service:
     """The Prefect server."""
-    database = {}
-    if settings.db == "postgres":
-        address = f"nightscore@127.0.0.1:{settings.postgres_port}/postgres"
-        database["PREFECT_API_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://{address}"
     return Service(
         "prefect",
         settings.prefect_url,
         server_command(settings.prefect_port),
         functools.partial(answers, f"{settings.prefect_url}/api/health"),
-        database,
+        database_environment(settings.database_url),
     )
 
 

@@ -63,6 +63,12 @@ class Settings:
         return f"{self.prefect_url}/api"
 
     @property
+    def database_url(self) -> str | None:
+        """Of Prefect's database; None for SQLite."""
+        address = f"nightscore@127.0.0.1:{self.postgres_port}/postgres"
+        return f"postgresql+asyncpg://{address}" if self.db == "postgres" else None
+
+    @property
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
 

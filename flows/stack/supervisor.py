@@ -23,9 +23,11 @@ HEALTHY_S = 120.0
 POLL_S = 0.2
 STOP_S = 20.0
 LOG_LINES = 15
-POOL_RUNS, BACKFILL_RUNS = 8, 4
-"""Runs of the pool at once, and of the queue `backfill`: the nightly run always finds a place. Limits of the server:
-a worker with a `--limit` of its own dies when a run is retried whose process is still ending (Prefect 3.8)."""
+POOL_RUNS = 8
+BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
+"""Runs of the pool at once, and of the queue `backfill`: the nightly run always finds a place, and Prefect's server,
+which on SQLite may stand still for a minute while two backfills write, does not. Limits of the server: a worker with a
+`--limit` of its own dies when a run is retried whose process is still ending (Prefect 3.8)."""
 AUTOMATIONS = ROOT / "deploy" / "automations"
 UPLOADED = ".uploaded"
 UPLOAD_THREADS = 16
@@ -170,7 +172,12 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
         request(settings.api_url, "POST", "/work_pools/", {"name": "local", "type": "process"})
     call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
     request(settings.api_url, "PATCH", "/work_pools/local", {"concurrency_limit": POOL_RUNS})
-    request(settings.api_url, "PATCH", "/work_pools/local/queues/backfill", {"concurrency_limit": BACKFILL_RUNS})
+    request(
+        settings.api_url,
+        "PATCH",
+        "/work_pools/local/queues/backfill",
+        {"concurrency_limit": BACKFILL_RUNS[settings.db]},
+    )
     for automation in request(settings.api_url, "POST", "/automations/filter", {}):
         request(settings.api_url, "DELETE", f"/automations/{automation['id']}")
     for path in sorted(AUTOMATIONS.glob("*.yaml")):

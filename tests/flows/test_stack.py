@@ -41,7 +41,7 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
     automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
     assert [found["name"] for found in automations] == ["Crash runs without a heartbeat"]
     queue = request(stack.settings.api_url, "GET", "/work_pools/local/queues/backfill")
-    assert queue["concurrency_limit"] == 4
+    assert queue["concurrency_limit"] == 1
     state = stack.state
     assert state is not None
     mlflow = state.process("mlflow")

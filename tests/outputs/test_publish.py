@@ -48,7 +48,7 @@ def publication(
             )
             parts.append(writer.close())
     if not is_delta:
-        parts = [seal(job, run_id(n), parts, schema)]
+        parts = [seal(job, f"ds={value}", run_id(n), parts, schema)]
     return Publication(run_id(n), f"sha256:{n}", "ds", value, f"ds={value}", tuple(parts), schema)
 
 
