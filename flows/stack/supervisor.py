@@ -26,8 +26,8 @@ LOG_LINES = 15
 POOL_RUNS = 8
 BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
 """Runs of the pool at once, and of the queue `backfill`: the nightly run always finds a place, and Prefect's server,
-which on SQLite may stand still for a minute while two backfills write, does not. Limits of the server: a worker with a
-`--limit` of its own dies when a run is retried whose process is still ending (Prefect 3.8)."""
+which on SQLite may stand still for a minute while two backfills write, does not. Limits of the server: a worker with
+a `--limit` of its own dies when a run is retried whose process is still ending (Prefect 3.8)."""
 AUTOMATIONS = ROOT / "deploy" / "automations"
 UPLOADED = ".uploaded"
 UPLOAD_THREADS = 16
