@@ -118,6 +118,11 @@ class ScoringJob(Record):
     neither keys nor passed through, in the order of the file."""
     predict: Literal["auto", "predict", "predict_proba", "decision_function", "raw"] = "auto"
     """`auto`: the prediction, and probabilities where the model has them."""
+    allow_pickle: bool = False
+    """Load a model that runs code when it is loaded (a pickle) though its version is not pinned. A version that is
+    pinned (`nightscore pin`) needs no such word: somebody has vouched for exactly these bytes."""
+    allow_code: tuple[str, ...] = ()
+    """Modules that the model brings in its `code` folder, and loaders that nightscore does not know, by name."""
     limits: Limits = Limits()
     workers: Workers = Workers()
 

@@ -11,6 +11,7 @@ ScoringError                    exit 1
 ├── ModelError
 │   ├── ModelNotFoundError
 │   ├── ModelDigestError                 not the artifacts that were pinned; nothing was unpickled
+│   ├── ModelRefusedError                loading it would run code that nobody has allowed
 │   └── ModelLoadError
 ├── StorageError
 │   ├── LocationNotFoundError            no such bucket, folder or file
@@ -107,6 +108,10 @@ class ModelNotFoundError(ModelError):
 
 
 class ModelDigestError(ModelError):
+    pass
+
+
+class ModelRefusedError(ModelError):
     pass
 
 

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scoring.models.cache import digest_tree
+from scoring.models.registry import DIGEST_TAG
+
 NUMBERS = ["a", "b", "c", "d", "e"]
 STRINGS = ["color", "size"]
 N_TRAINING = 600
@@ -170,13 +173,14 @@ def register_models(root: Path) -> dict[str, KnownModel]:
     return found
 
 
-def register(client: Any, name: str, folder: Path) -> str:
+def register(client: Any, name: str, folder: Path, *, is_pinned: bool = True) -> str:
     """Register an artifact folder as the next version of a model."""
     import mlflow.exceptions
 
     with contextlib.suppress(mlflow.exceptions.MlflowException):
         client.create_registered_model(name)
-    return str(client.create_model_version(name, source=str(folder)).version)
+    tags = {DIGEST_TAG: digest_tree(folder)} if is_pinned else {}
+    return str(client.create_model_version(name, source=str(folder), tags=tags).version)
 
 
 def copy_registry(template: Path, target: Path) -> str:

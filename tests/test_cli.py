@@ -162,7 +162,12 @@ def test_people_get_a_summary(lake: Lake, job_file: Path) -> None:
 def test_every_command_and_option_has_help_and_each_command_is_documented() -> None:
     group: Any = typer.main.get_command(app)
     assert set(group.commands) >= {"plan", "run", "backfill", "runs", "explain", "partitions", "clean", "pin"}
-    for name, command in group.commands.items():
+    commands = dict(group.commands)
+    for name, inner in group.commands.items():
+        if hasattr(inner, "commands"):
+            del commands[name]
+            commands |= {f"{name} {below}": command for below, command in inner.commands.items()}
+    for name, command in commands.items():
         assert command.help, name
         assert f"nightscore {name}" in README.read_text(), f"README does not mention nightscore {name}"
         for parameter in command.params:

@@ -1,24 +1,75 @@
 """Commands about model versions."""
 
+import dataclasses
 from typing import Annotated
 
 import typer
 
 from scoring.cli.app import AsJson, CacheDir, app, model_cache
-from scoring.cli.show import out, print_json
+from scoring.cli.show import out, print_json, show_size
+from scoring.engine.pool import WorkerPool
+from scoring.errors import ModelError
+from scoring.models.cache import check_tree
+from scoring.models.mlmodel import read_mlmodel
+from scoring.models.predictor import refused_types
+from scoring.models.registry import fetch, resolve
 from scoring.models.registry import pin as pin_version
+from scoring.models.trust import check_trust, loading_steps
+
+ModelUri = Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")]
+Registry = Annotated[str | None, typer.Option(help="MLflow tracking URI; default as in a job file.")]
+
+model = typer.Typer(help="Look at a model version.", no_args_is_help=True)
+app.add_typer(model, name="model")
 
 
 @app.command()
-def pin(
-    model_uri: Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")],
-    registry: Annotated[str | None, typer.Option(help="MLflow tracking URI; default as in a job file.")] = None,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-) -> None:
+def pin(model_uri: ModelUri, registry: Registry = None, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
     """Tag a model version with the digest of its artifacts: from then on nothing else is loaded under its name."""
     version, digest = pin_version(model_uri, registry, model_cache(cache_dir))
     if as_json:
         print_json({"name": version.name, "version": version.version, "digest": digest})
     else:
         out.print(f"{version.name} version {version.version} is pinned to {digest}")
+
+
+@model.command()
+def inspect(
+    model_uri: ModelUri, registry: Registry = None, as_json: AsJson = False, cache_dir: CacheDir = None
+) -> None:
+    """Say what loading a model version would execute, and whether a job may load it. Executes none of it."""
+    version = resolve(model_uri, registry)
+    cached = fetch(version, registry, model_cache(cache_dir))
+    refusal, steps = "", []
+    try:
+        mlmodel = read_mlmodel(cached.path)
+        steps = loading_steps(mlmodel)
+        check_trust(mlmodel, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
+        with WorkerPool() as pool:
+            if types := pool.call(refused_types, cached.path):
+                refusal = f"holds types that are not on the list: {', '.join(types)}"
+    except ModelError as error:
+        refusal = "; ".join(error.problems) or f"{error.what} {error.found}".strip()
+    files = {path.relative_to(cached.path).as_posix(): path.stat().st_size for path in check_tree(cached.path)}
+    if as_json:
+        print_json(
+            {
+                "name": version.name,
+                "version": version.version,
+                "digest": cached.digest,
+                "is_pinned": cached.is_pinned,
+                "files": files,
+                "steps": [dataclasses.asdict(step) for step in steps],
+                "would_load": not refusal,
+                "refusal": refusal,
+            }
+        )
+        return
+    out.print(f"{version.name} version {version.version}, {'pinned to' if cached.is_pinned else 'not pinned:'}")
+    out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}", markup=False)
+    out.print("loading it:")
+    for step in steps:
+        out.print(f"  {step.kind + ':':<8} {step.what}", markup=False)
+        if step.kind == "pickle" and step.names:
+            out.print(f"           which says that it imports {', '.join(step.names)}", markup=False)
+    out.print(f"a job {f'would refuse it: {refusal}' if refusal else 'would load it'}", markup=False)

@@ -20,7 +20,9 @@ from scoring.inputs.partitions import find_partitions, fingerprint, list_partiti
 from scoring.inputs.planner import needed_bytes, plan_shards
 from scoring.inputs.validate import check_contract
 from scoring.models.cache import CachedModel, ModelCache
+from scoring.models.mlmodel import read_mlmodel
 from scoring.models.registry import ModelVersion, fetch, resolve
+from scoring.models.trust import check_trust
 from scoring.storage import Store
 
 NEIGHBOURS_TRIED = 5
@@ -37,9 +39,16 @@ class PinnedModel:
 
     @classmethod
     def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
-        """The job's model, resolved once, fetched, and verified before anything is unpickled."""
+        """The job's model, resolved once, fetched, and verified; what loading it would run is allowed."""
         version = resolve(job.model, job.registry)
-        return cls(version, fetch(version, job.registry, cache))
+        cached = fetch(version, job.registry, cache)
+        check_trust(
+            read_mlmodel(cached.path),
+            is_pinned=cached.is_pinned,
+            allow_pickle=job.allow_pickle,
+            allow_code=job.allow_code,
+        )
+        return cls(version, cached)
 
     def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
         """Of this model on a partition."""

@@ -41,6 +41,17 @@ def load_predictor(folder: Path, facts: ModelFacts) -> Predictor:
     return PyfuncPredictor(folder, facts)
 
 
+def refused_types(folder: Path) -> list[str]:
+    """Types in a skops file that are not on the list of what may be loaded. Call it in a worker."""
+    mlmodel = read_mlmodel(folder)
+    flavor = mlmodel.flavors.get("sklearn", {})
+    if flavor.get("serialization_format") != "skops":
+        return []
+    from scoring.models.sklearn import refused_skops_types
+
+    return refused_skops_types(mlmodel.file(str(flavor.get("pickled_model"))))[0]
+
+
 def inspect_model(folder: Path) -> ModelFacts:
     """What one load of the model shows. Executes the model's code: call it in a worker only.
 

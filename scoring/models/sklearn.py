@@ -5,6 +5,7 @@ import importlib.metadata
 import sys
 import warnings
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import Feature, ModelFacts
-from scoring.errors import ModelLoadError
+from scoring.errors import ModelError, ModelLoadError, ModelRefusedError
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
@@ -36,6 +37,26 @@ pass through the trees gives both."""
 SAFE_FUNCTIONS = ("functools.partial", "sklearn.utils.validation.check_array")
 """What scikit-learn's own estimators hold besides classes: boosting on categories keeps its input check so. A partial
 is as safe as what it calls, which is listed by itself."""
+SAFE_MODULES = (
+    "sklearn._loss",
+    "sklearn.calibration",
+    "sklearn.ensemble",
+    "sklearn.gaussian_process",
+    "sklearn.isotonic",
+    "sklearn.linear_model",
+    "sklearn.metrics._dist_metrics",
+    "sklearn.mixture",
+    "sklearn.neighbors",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+    "sklearn.tree",
+    "sklearn.utils._bunch",
+    "scipy.interpolate",
+    "scipy.sparse",
+    "numpy.random",
+)
+"""Where classes are taken from that are no estimators. Not all of the libraries: `numpy.memmap` opens files, and
+SciPy's distributions run text of their state as Python."""
 
 MATRIX_MODULES = (
     "sklearn.ensemble._forest",
@@ -90,7 +111,8 @@ def load_estimator(mlmodel: MlModel) -> Any:
     """The estimator of an artifact tree that was verified.
 
     Raises:
-        ModelLoadError: It cannot be read, or skops found types in it that are no classes of scikit-learn.
+        ModelLoadError: It cannot be read.
+        ModelRefusedError: A skops file holds types that are not on the list.
     """
     flavor = mlmodel.flavors["sklearn"]
     path = mlmodel.file(str(flavor.get("pickled_model", "model.pkl")))
@@ -106,7 +128,7 @@ def load_estimator(mlmodel: MlModel) -> Any:
 
                 with path.open("rb") as file:
                     estimator = pickle.load(file)  # noqa: S301
-    except ModelLoadError:
+    except ModelError:
         raise
     except Exception as error:
         trained = ", ".join(f"{name} {version}" for name, version in mlmodel.trained_with.items())
@@ -166,32 +188,67 @@ def _split(estimator: Any) -> tuple[list[Any], Any]:
     return [*steps, *inner], final
 
 
-def _load_skops(path: Any) -> Any:
+def refused_skops_types(path: Path) -> tuple[list[str], list[str]]:
+    """Types in a skops file that may not be loaded, and all that skops itself does not trust.
+
+    Raises:
+        ModelLoadError: It is no skops file, or of a later version.
+    """
     import skops.io
 
-    untrusted = skops.io.get_untrusted_types(file=path)
-    refused = [name for name in untrusted if not _is_library_class(name)]
-    if refused:
+    try:
+        untrusted = skops.io.get_untrusted_types(file=path)
+    except Exception as error:
         raise ModelLoadError(
-            "The model holds types that are no classes of scikit-learn, numpy or scipy; nothing was loaded.",
+            "The model is no skops file that can be read; nothing was loaded.",
             str(path),
+            found=f"{type(error).__name__}: {error}",
+            next_step="log it again with the version of skops that is installed here, or install a later one",
+        ) from error
+    return [name for name in untrusted if not _is_safe_type(name)], untrusted
+
+
+def _load_skops(path: Path) -> Any:
+    import skops.io
+
+    refused, untrusted = refused_skops_types(path)
+    if refused:
+        raise ModelRefusedError(
+            "The model holds types that are not on the list of what may be loaded; nothing was executed.",
+            str(path),
+            expected="estimators and what they are made of, of scikit-learn, numpy and scipy",
             problems=refused,
-            next_step="log it with serialization_format='cloudpickle' and pin the version with `nightscore pin`",
+            next_step="if you trust who made it, log it with serialization_format='cloudpickle' and pin the version "
+            "with `nightscore pin`",
         )
     return skops.io.load(path, trusted=untrusted)
 
 
-def _is_library_class(name: str) -> bool:
-    """A class of a numeric library is code that is installed anyway; a function of it might do anything."""
+def _is_safe_type(name: str) -> bool:
+    """An estimator of scikit-learn's own, or a class of a module on the list; a function might do anything."""
+    from sklearn.base import BaseEstimator
+
     if name in SAFE_FUNCTIONS:
         return True
     module, _, attribute = name.rpartition(".")
-    if module.split(".")[0] not in ("sklearn", "numpy", "scipy") or not attribute:
+    parts = module.split(".")
+    # Importing a module runs it: none that is made to be run.
+    if parts[0] not in ("sklearn", "numpy", "scipy") or {"__main__", "tests", "conftest", "externals"} & {*parts}:
         return False
     try:
-        return isinstance(getattr(importlib.import_module(module), attribute), type)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
         return False
+    if not isinstance(found, type):
+        return False
+    if issubclass(found, np.generic) or (issubclass(found, BaseEstimator) and _is_in(found, ("sklearn",))):
+        return True
+    return _is_in(found, SAFE_MODULES)
+
+
+def _is_in(found: type, modules: Sequence[str]) -> bool:
+    """Where the class was written, not where it can be imported from."""
+    return any(found.__module__ == module or found.__module__.startswith(f"{module}.") for module in modules)
 
 
 def _use_one_thread(estimator: Any) -> None:

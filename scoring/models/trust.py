@@ -1,0 +1,187 @@
+"""What loading a model would execute, and whether somebody has allowed it. Nothing of the model is executed here."""
+
+import pickletools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scoring.errors import ModelRefusedError
+from scoring.models.mlmodel import MlModel
+
+Kind = Literal["data", "types", "pickle", "code"]
+"""`data`: read as data. `types`: builds objects of types on nightscore's own list. `pickle`: runs whatever the file
+says. `code`: runs Python that the model brings, or a loader that nightscore does not know."""
+
+DATA_CLASSES = {
+    "mlflow.onnx": None,
+    "mlflow.catboost": None,
+    "mlflow.xgboost": ("xgboost.core.Booster", "xgboost.sklearn."),
+    "mlflow.lightgbm": ("lightgbm.basic.Booster",),
+}
+"""Loaders that read a file of data with their own library, and the beginnings of the classes for which they do: the
+class that a model names is imported, and LightGBM's others are unpickled."""
+PICKLE_LOADERS = ("mlflow.sklearn", "mlflow.pyfunc.model", "mlflow.lightgbm", "mlflow.statsmodels", "mlflow.pmdarima")
+PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
+MAX_GLOBALS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LoadingStep:
+    """One thing that loading the model does."""
+
+    kind: Kind
+    what: str
+    names: tuple[str, ...] = ()
+    """Modules that somebody must allow by name; of a pickle, what it says it would import."""
+
+
+def loading_steps(mlmodel: MlModel) -> list[LoadingStep]:
+    """All that loading would execute, worst last.
+
+    Raises:
+        ModelRefusedError: The MLmodel file names paths outside the model; all of them are listed.
+    """
+    _check_paths(mlmodel)
+    if "sklearn" in mlmodel.flavors:
+        steps = list(_sklearn_steps(mlmodel, mlmodel.flavors["sklearn"]))
+    else:
+        steps = list(_pyfunc_steps(mlmodel, mlmodel.flavors.get("python_function", {})))
+    order = ("data", "types", "pickle", "code")
+    return sorted(steps, key=lambda step: order.index(step.kind))
+
+
+def check_trust(mlmodel: MlModel, *, is_pinned: bool, allow_pickle: bool, allow_code: Sequence[str]) -> None:
+    """Refuse a model whose loading would run code that nobody has allowed.
+
+    A pickle needs a verified pin or the job's `allow_pickle`; code that the model brings, and loaders that
+    nightscore does not know, must be named in the job's `allow_code` as well.
+
+    Raises:
+        ModelRefusedError: With every reason; nothing was executed.
+    """
+    problems = []
+    for step in loading_steps(mlmodel):
+        if step.kind in ("pickle", "code") and not (is_pinned or allow_pickle):
+            problems.append(f"{step.what}, and the version is not pinned")
+        if step.kind == "code" and (unnamed := [name for name in step.names if name not in allow_code]):
+            problems.append(f"{step.what}: not named in allow_code: {', '.join(unnamed)}")
+    if problems:
+        raise ModelRefusedError(
+            "Loading this model would run code that nobody has allowed; nothing was executed.",
+            str(mlmodel.folder),
+            expected="a pinned version; code of its own named under allow_code in the job file",
+            problems=problems,
+            next_step="look at it with `nightscore model inspect`; if you trust who made it, `nightscore pin`, or "
+            " allow_pickle: true in the job file; or log it with serialization_format='skops'",
+        )
+
+
+def _sklearn_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
+    yield from _bundled_code(mlmodel, flavor)
+    name = str(flavor.get("pickled_model", "model.pkl"))
+    if flavor.get("serialization_format") == "skops":
+        yield LoadingStep("types", f"reads {name}, objects of types of scikit-learn, numpy and scipy only")
+    else:
+        yield _pickle_step(mlmodel, name)
+
+
+def _pyfunc_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
+    yield from _bundled_code(mlmodel, flavor)
+    loader = str(flavor.get("loader_module", ""))
+    if source := flavor.get("model_code_path"):
+        name = Path(str(source)).name  # MLflow looks for the name alone, in the model
+        yield LoadingStep("code", f"runs {name}, Python that the model brings", (Path(name).stem,))
+    elif _is_data(loader, mlmodel.flavors.get(loader.removeprefix("mlflow."), {})):
+        yield LoadingStep("data", f"reads {flavor.get('data')} with {loader.removeprefix('mlflow.')}")
+    elif loader in PICKLE_LOADERS:
+        yield _pickle_step(mlmodel, str(flavor.get("python_model") or flavor.get("model_path") or flavor.get("data")))
+    else:
+        yield LoadingStep("code", f"runs the loader {loader or '(none named)'}", (loader,))
+
+
+def _is_data(loader: str, flavor: Mapping[str, Any]) -> bool:
+    if loader not in DATA_CLASSES:
+        return False
+    classes = DATA_CLASSES[loader]
+    return classes is None or str(flavor.get("model_class", classes[0])).startswith(classes)
+
+
+def _bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
+    """Python that the model puts before all other modules."""
+    if not (code := flavor.get("code")):
+        return
+    folder = mlmodel.file(str(code))
+    found = sorted(path.name.split(".")[0] for path in folder.iterdir()) if folder.is_dir() else [folder.name]
+    names = tuple(dict.fromkeys(name for name in found if name != "__pycache__"))
+    yield LoadingStep("code", f"puts {code}/ before all other modules: {', '.join(names)}", names)
+
+
+def _pickle_step(mlmodel: MlModel, name: str) -> LoadingStep:
+    return LoadingStep(
+        "pickle", f"unpickles {name}, which runs whatever that file says", _globals_of(mlmodel.file(name))
+    )
+
+
+def _globals_of(path: Path) -> tuple[str, ...]:
+    """What a pickle says it imports; a crafted one may hide more, which is why this decides nothing."""
+    found: dict[str, None] = {}
+    strings = ["", ""]
+    memo: dict[int, str] = {}
+    last: str | None = None
+    if path.is_dir():
+        return ()
+    try:
+        with path.open("rb") as file:
+            for opcode, argument, _ in pickletools.genops(file):
+                name = opcode.name
+                if name in ("GLOBAL", "INST"):
+                    found[str(argument).replace(" ", ".")] = None
+                elif name == "STACK_GLOBAL":
+                    found[".".join(strings)] = None
+                elif name == "MEMOIZE":
+                    memo[len(memo)] = last or ""
+                elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
+                    memo[int(str(argument))] = last or ""
+                text = memo.get(int(str(argument))) if name in ("GET", "BINGET", "LONG_BINGET") else argument
+                last = last if name == "MEMOIZE" else text if isinstance(text, str) else None
+                if last and name not in ("MEMOIZE", "GLOBAL", "INST"):
+                    strings = [strings[1], last]
+                if len(found) >= MAX_GLOBALS:
+                    break
+    except Exception:  # noqa: BLE001 (no pickle, or one that is made to break such readers)
+        found["(not readable to its end)"] = None
+    return tuple(sorted(found))
+
+
+def _check_paths(mlmodel: MlModel) -> None:
+    """Every path of the MLmodel file stays inside the model."""
+    root = mlmodel.folder.resolve()
+    problems = [
+        f"{where}: {text}"
+        for where, text in _paths(mlmodel.flavors, "flavors")
+        if "\x00" in text or not (root / text).resolve().is_relative_to(root)
+    ]
+    # Loaders look for an MLmodel file beside the data: a second one could say other things than the first.
+    inner = (path for path in root.rglob("MLmodel") if path.parent != root)
+    problems += [f"{path.relative_to(root)}: a second MLmodel file" for path in inner]
+    if problems:
+        raise ModelRefusedError(
+            "The MLmodel file names paths outside the model, or is not the only one; nothing was loaded.",
+            str(mlmodel.folder),
+            expected="one MLmodel file, with paths inside the model's folder",
+            problems=problems,
+            next_step="do not use this model; ask who registered it",
+        )
+
+
+def _paths(found: Any, where: str) -> Iterator[tuple[str, str]]:
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            if isinstance(value, str) and str(key) in PATH_KEYS:
+                yield f"{where}.{key}", value
+            else:
+                yield from _paths(value, f"{where}.{key}")
+    elif isinstance(found, list):
+        for i, value in enumerate(found):
+            yield from _paths(value, f"{where}[{i}]")
