@@ -30,6 +30,10 @@ def state_message(manifest: Manifest) -> str:
     counts, model = manifest.counts, manifest.model
     if manifest.error:
         return manifest.error.message
+    if manifest.status in ("held", "rejected"):
+        closed = "; ".join(f"{gate.gate}: {gate.found}" for gate in manifest.gates if not gate.passed)
+        what = "held, waits for `nightscore approve` or `reject`" if manifest.status == "held" else "was rejected"
+        return f"{show_value(manifest.partition)}: {what}: {closed}"
     done = "were published before" if manifest.status == "unchanged" else "scored"
     return (
         f"{show_value(manifest.partition)}: {counts.rows_scored:,} rows {done} by {model.name} v{model.version}, "
@@ -63,6 +67,13 @@ def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
         f"Manifest: `{manifest.location or 'could not be written'}`",
         "",
     ]
+    if manifest.gates:
+        lines += ["### Gates", "", "| gate | | expected | found |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {gate.gate} | {'passed' if gate.passed else f'**{gate.action}**'} | {gate.expected} | {gate.found} |"
+            for gate in manifest.gates
+        ]
+        lines.append("")
     if manifest.quarantine.by_reason:
         lines += ["### Quarantine", "", "| reason | rows |", "| --- | ---: |"]
         lines += [f"| {reason} | {count:,} |" for reason, count in sorted(manifest.quarantine.by_reason.items())]

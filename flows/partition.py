@@ -142,9 +142,9 @@ async def _settle(spec: ScoringJob, partition: str, model: str | None, force: bo
         return Settled(Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck")
     tracked = await _track(manifest, spec.registry)
     message = state_message(manifest)
-    n_rows = 0 if manifest.error else manifest.counts.rows_scored
+    is_done = manifest.status in ("published", "unchanged")
     return Settled(
-        Outcome(partition, manifest.error is None, message, n_rows),
+        Outcome(partition, is_done, message, manifest.counts.rows_scored if is_done else 0),
         run_markdown(manifest, tracked),
         f"{manifest.status}: {message.splitlines()[0]}"[:200],
     )
@@ -191,6 +191,6 @@ async def _score(request: _Request) -> Manifest:
 
 
 async def _track(manifest: Manifest, registry: str | None) -> TrackedRun | None:
-    if manifest.status == "unchanged":
+    if manifest.status in ("unchanged", "rejected"):
         return None  # nothing was scored
     return await asyncio.to_thread(track, manifest, registry, str(flow_run.id or ""), flow_run.ui_url or "")

@@ -36,6 +36,8 @@ class ModelFacts(Record):
     classes: tuple[str | int | float | bool, ...] | None = None
     outputs: tuple[tuple[str, str], ...] = ()
     """(kind, Arrow type) of each prediction column, kind as `OutputColumn` names it."""
+    categories: dict[str, tuple[str | int | float | bool, ...]] = {}
+    """Of each column that an encoder of the model was fitted on, the values that it knows; missing ones left out."""
     methods: tuple[str, ...] = ()
     """Prediction methods that the model has."""
     n_outputs: int = 1

@@ -5,11 +5,13 @@ import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from schemas.record import Record
 
 ColumnName = Annotated[str, Field(min_length=1)]
+ValuePolicy = Literal["auto", "error", "quarantine", "pass"]
+GateAction = Literal["fail", "hold", "warn"]
 StorageOptions = Annotated[dict[str, JsonValue], Field(default_factory=dict, repr=False)]
 
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
@@ -81,6 +83,110 @@ class Limits(Record):
     """Bound of the whole run, all workers together; null: batches sized by default and one worker a core."""
 
 
+class Keys(Record):
+    """Columns that travel with every prediction. A list of names stands for these columns without further claim."""
+
+    columns: tuple[ColumnName, ...] = ()
+    unique: bool = False
+    """No two published rows of a partition may have the same values; `gates.unique_keys` says what happens if they
+    have."""
+
+
+def _as_keys(value: Any) -> Any:
+    return {"columns": value} if isinstance(value, list | tuple) else value
+
+
+class Policy(Record):
+    """What becomes of rows with values that a model may refuse, in any feature.
+
+    `auto`: the model decides: it is given them, and rows that it refuses are quarantined (trees take missing values,
+    linear models do not). `pass`: given to the model; rows that it refuses are quarantined all the same, as there is
+    no prediction for them. `quarantine`: kept apart even if the model would take them. `error`: one such row, and
+    nothing is published; all of them are counted and kept.
+    """
+
+    missing: ValuePolicy = "auto"
+    """null and NaN."""
+    infinite: ValuePolicy = "auto"
+    overflow: ValuePolicy = "auto"
+    """Finite, but beyond float32, which scikit-learn's trees compute with."""
+    cast: ValuePolicy = "auto"
+    """Values that would change in the type that the model wants: quarantined by default; with `pass` the model is
+    given a missing value in their place."""
+    unseen_category: ValuePolicy = "auto"
+    """Values that the model's encoders were not fitted on."""
+
+
+class Range(Record):
+    """Bounds, both included."""
+
+    min: float | None = None
+    max: float | None = None
+    action: GateAction = "fail"
+
+    @model_validator(mode="after")
+    def _has_bounds(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("needs `min` or `max`")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is greater than max {self.max}")
+        return self
+
+
+class NullRate(Record):
+    """Share of missing values (null or NaN) in each feature and each prediction column."""
+
+    max: Annotated[float, Field(ge=0.0, le=1.0)]
+    columns: dict[ColumnName, Annotated[float, Field(ge=0.0, le=1.0)]] = {}
+    """Columns with a bound of their own."""
+    action: GateAction = "hold"
+
+
+class History(Record):
+    """Compared with the partitions before this one, as far as they are published."""
+
+    runs: Annotated[int, Field(ge=1, le=365)] = 14
+    """Partitions to look back on; with fewer than three the gate passes and says so."""
+    action: GateAction = "hold"
+
+
+class ScoreShift(History):
+    """Distance of the mean prediction from the median of the earlier means, in standard deviations of one."""
+
+    max: Annotated[float, Field(gt=0.0)]
+
+
+class Rows(History):
+    """Rows against the median of the earlier counts."""
+
+    min_ratio: Annotated[float, Field(ge=0.0)] | None = None
+    max_ratio: Annotated[float, Field(ge=0.0)] | None = None
+
+    @model_validator(mode="after")
+    def _has_bounds(self) -> Self:
+        if self.min_ratio is None and self.max_ratio is None:
+            raise ValueError("needs `min_ratio` or `max_ratio`")
+        return self
+
+
+class Gates(Record):
+    """Looked at before publishing. `fail`: not published. `hold`: not published but complete, to be released with
+    `nightscore approve` or dropped with `nightscore reject`. `warn`: published, with a warning. That no row is lost
+    is always checked, and always fails."""
+
+    unique_keys: GateAction = "fail"
+    """In force with `keys.unique`."""
+    finite_predictions: GateAction | Literal["off"] = "warn"
+    """A prediction that is missing, NaN or infinite."""
+    prediction_range: Range | None = None
+    """Of the column `prediction`, or of all `prediction_*` where there are several, as far as they are numbers."""
+    probability_range: Range | None = None
+    """Of each probability: of how far from 0 and 1 the model is known to stay."""
+    null_rate: NullRate | None = None
+    score_shift: ScoreShift | None = None
+    rows: Rows | None = None
+
+
 class Workers(Record):
     """Who does the work."""
 
@@ -109,8 +215,8 @@ class ScoringJob(Record):
     """MLflow tracking or registry URI; null: `MLFLOW_TRACKING_URI`, else MLflow's own `sqlite:///mlflow.db`."""
     input: Input
     output: Output
-    keys: tuple[ColumnName, ...] = ()
-    """Columns that travel with every prediction; none: `source_file` and `source_row` do."""
+    keys: Annotated[Keys, BeforeValidator(_as_keys, json_schema_input_type=Keys | list[ColumnName])] = Keys()
+    """A list of columns, or `{columns: [...], unique: true}`; none: `source_file` and `source_row` travel instead."""
     pass_through: tuple[ColumnName, ...] = ()
     """Further input columns to keep."""
     features: tuple[ColumnName, ...] = ()
@@ -123,7 +229,9 @@ class ScoringJob(Record):
     pinned (`nightscore pin`) needs no such word: somebody has vouched for exactly these bytes."""
     allow_code: tuple[str, ...] = ()
     """Modules that the model brings in its `code` folder, and loaders that nightscore does not know, by name."""
+    policy: Policy = Policy()
     limits: Limits = Limits()
+    gates: Gates = Gates()
     workers: Workers = Workers()
 
     @field_validator("model")
@@ -142,7 +250,7 @@ class ScoringJob(Record):
 
     @model_validator(mode="after")
     def _columns_are_distinct(self) -> Self:
-        kept = [*self.keys, *self.pass_through]
+        kept = [*self.keys.columns, *self.pass_through]
         twice = sorted({name for name in kept if kept.count(name) > 1})
         if twice:
             raise ValueError(f"keys and pass_through name a column twice: {', '.join(twice)}")
@@ -151,6 +259,8 @@ class ScoringJob(Record):
             raise ValueError(f"keys and pass_through use names of the output's own columns: {', '.join(taken)}")
         if len(set(self.features)) < len(self.features):
             raise ValueError("features names a column twice")
+        if self.keys.unique and not self.keys.columns:
+            raise ValueError("keys.unique needs keys.columns")
         return self
 
 

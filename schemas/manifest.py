@@ -10,8 +10,9 @@ from schemas.record import Record
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; a new optional field does not raise it."""
 
-Status = Literal["running", "prepared", "published", "unchanged", "held", "failed"]
-"""`prepared`: all is written and reconciled, the commit is under way. `unchanged` is an answer, never stored."""
+Status = Literal["running", "prepared", "published", "unchanged", "held", "rejected", "failed"]
+"""`prepared`: all is written and reconciled, the commit is under way. `held`: complete, but a gate wants a person to
+look; `rejected`: one did. `unchanged` is an answer, never stored."""
 
 
 class Stored(Record):
@@ -91,6 +92,47 @@ class QuarantineRecord(Stored):
     files: tuple[FileRecord, ...] = ()
 
 
+class ColumnRecord(Stored):
+    """A feature or a prediction column of the run, in few numbers."""
+
+    name: str
+    role: Literal["feature", "prediction"]
+    rows: int = 0
+    """Of a feature all rows that were read, of a prediction the scored ones."""
+    missing: int = 0
+    """null or NaN."""
+    nulled: int = 0
+    """Of a feature: values that do not cast and are missing to the model, since the job's policy lets them pass."""
+    infinite: int = 0
+    """Of a prediction."""
+    finite: int = 0
+    """Of a prediction that is a number: rows behind the following."""
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of squared distances from the mean."""
+
+
+class GateRecord(Stored):
+    """What a gate saw."""
+
+    gate: str
+    action: Literal["fail", "hold", "warn"]
+    passed: bool
+    expected: str
+    found: str
+
+
+class DecisionRecord(Stored):
+    """What a person made of a run that was held."""
+
+    verdict: Literal["approved", "rejected"]
+    at: datetime
+    by: str
+    note: str = ""
+
+
 class OutputRecord(Stored):
     """What was written."""
 
@@ -145,6 +187,8 @@ class Manifest(Stored):
     forced: bool = False
     restores: str | None = None
     """The run whose results a rollback has put back; their rows and files carry that run's id."""
+    replays: str | None = None
+    """The run whose quarantined rows were scored again; the other rows are its own."""
     attempts: int = 1
     """Times that the run was begun: one that died goes on under its own id, with the shards that it had."""
     started_at: datetime
@@ -160,6 +204,11 @@ class Manifest(Stored):
     counts: Counts = Counts()
     quarantine: QuarantineRecord = QuarantineRecord()
     measures: Measures = Measures()
+    columns: tuple[ColumnRecord, ...] = ()
+    gates: tuple[GateRecord, ...] = ()
+    replaces: str | None = None
+    """The run whose results readers saw when this one was planned."""
+    decision: DecisionRecord | None = None
     warnings: tuple[str, ...] = ()
     error: ErrorRecord | None = None
     location: str = Field(default="")

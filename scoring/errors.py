@@ -20,6 +20,7 @@ ScoringError                    exit 1
 ├── MemoryLimitError                     the plan does not fit the job's bound
 ├── WorkerError                 retryable, resumable
 ├── ReconciliationError                  rows in is not rows scored + rows quarantined; a defect of nightscore
+├── GateError                            a gate of the job failed; nothing was published
 ├── ConflictError               exit 4   another run published the partition meanwhile
 └── InterruptedRunError         exit 130, resumable
 
@@ -154,6 +155,10 @@ class WorkerError(ScoringError):
 
 
 class ReconciliationError(ScoringError):
+    pass
+
+
+class GateError(ScoringError):
     pass
 
 

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import encode_folder, show_value
@@ -16,11 +13,10 @@ from scoring.engine.prepare import PinnedModel
 from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from scoring.inputs.partitions import find_partition
 from scoring.models.cache import ModelCache
-from scoring.outputs.layout import predictions_store, state_store
+from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import list_manifests
-from scoring.outputs.publish import Live, Publication, Publisher, open_publisher
+from scoring.outputs.publish import open_publisher, republication
 from scoring.outputs.record import RunRecord
-from scoring.outputs.writer import WrittenPart
 
 Action = Literal["roll back", "leave", "refuse"]
 
@@ -148,34 +144,12 @@ def roll_back(
                 found=f"run {live.run_id if live else None}",
                 next_step="plan the rollback again",
             )
-        parts, version = _put_back(job, publisher, target, value, folder, live)
+        parts, version = publisher.publish(republication(job, publisher, target), live)
     except ScoringError as error:
         return record.fail(error)
     files = tuple(part.file for part in parts)
     record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
     return record.end_published()
-
-
-def _put_back(
-    job: ScoringJob, publisher: Publisher, source: Manifest, value: str | None, folder: str, live: Live | None
-) -> tuple[tuple[WrittenPart, ...], int | None]:
-    parts = publisher.find_results(source)
-    store = predictions_store(job) if publisher.writes_in_place else state_store(job)
-    publication = Publication(
-        source.run_id,
-        source.fingerprint,
-        job.input.partition_key,
-        value,
-        folder,
-        parts,
-        _schema(store.open_input(parts[0].file.path)),
-    )
-    return publisher.publish(publication, live)
-
-
-def _schema(file: object) -> pa.Schema:
-    with pq.ParquetFile(file) as parquet:
-        return parquet.schema_arrow.remove_metadata()
 
 
 def _fingerprint_now(job: ScoringJob, value: str | None, cache: ModelCache) -> str:

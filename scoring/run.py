@@ -2,15 +2,17 @@
 
 import contextlib
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from schemas.columns import Contract
 from schemas.job import Limits, ScoringJob
-from schemas.manifest import Counts, InputRecord, InputsRecord, Manifest, QuarantineRecord
+from schemas.manifest import ColumnRecord, Counts, InputRecord, InputsRecord, Manifest, QuarantineRecord
 from schemas.partition import Partition, Plan, encode_folder, show_value
 from scoring.engine.checkpoints import forget, take_over
+from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
+from scoring.engine.policy import FIELDS, forbidden
 from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
 from scoring.engine.prepare import (
     PinnedModel,
@@ -24,14 +26,17 @@ from scoring.engine.worker import MAX_EXAMPLES
 from scoring.errors import (
     ConflictError,
     ContractError,
+    GateError,
     InputError,
     InterruptedRunError,
     QuarantineLimitError,
     ReconciliationError,
     ScoringError,
 )
+from scoring.gates import check_gates
 from scoring.inputs.partitions import check_unchanged, find_partition
 from scoring.models.cache import ModelCache
+from scoring.outputs.duplicates import Duplicates, find_duplicates
 from scoring.outputs.layout import (
     part_path,
     predictions_store,
@@ -39,7 +44,7 @@ from scoring.outputs.layout import (
     staging_folder,
     state_store,
 )
-from scoring.outputs.manifests import standing_manifest, write_manifest
+from scoring.outputs.manifests import standing_manifest, undecided, write_manifest
 from scoring.outputs.publish import Live, Publication, Publisher, open_publisher
 from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
@@ -152,7 +157,14 @@ class _Attempt:
             if not force and (standing := self._standing(model, partition, live)) is not None:
                 return standing
             fingerprint = model.fingerprint(job, partition)
-            record.update(fingerprint=fingerprint, libraries=library_versions(), inputs=_inputs(job, partition))
+            if not force and (waiting := undecided(state_store(job), self._folder, fingerprint)) is not None:
+                return waiting
+            record.update(
+                fingerprint=fingerprint,
+                libraries=library_versions(),
+                inputs=_inputs(job, partition),
+                replaces=live.run_id if live else None,
+            )
             if dead := take_over(job, self._folder, fingerprint):
                 record.go_on(dead.manifest)
             record.save("running")
@@ -173,7 +185,11 @@ class _Attempt:
         self._reconcile(plan)
         with record.stage("publish"):
             check_unchanged(job, partition)
-            self._publish(publisher, plan, contract, live)
+            parts = self._finish_parts(publisher, plan, contract, live)
+            if self._check_gates(publisher, parts):
+                return self._hold()
+            if parts:
+                self._publish(publisher, plan, contract, live, parts)
         with contextlib.suppress(ScoringError, OSError):
             forget(job, record.run_id)
         return record.end_published(self.worker_cpu_s)
@@ -266,12 +282,15 @@ class _Attempt:
             for name, seconds in result.stages_s.items():
                 stages[f"workers_{name}"] = round(stages.get(f"workers_{name}", 0.0) + seconds, 4)
         rows_in = sum(result.rows_in for result in results)
+        columns = merge_records(column for result in results for column in result.columns)
         self._record.update(
             counts=Counts(
                 rows_in=rows_in,
                 rows_scored=sum(result.part.file.rows for result in results),
                 rows_quarantined=sum(result.rows_quarantined for result in results),
             ),
+            columns=columns,
+            warnings=(*self._record.manifest.warnings, *_nulled(columns)),
             quarantine=QuarantineRecord(
                 by_reason=by_reason,
                 by_column=by_column,
@@ -308,16 +327,20 @@ class _Attempt:
                 f"{counts.rows_quarantined:,} quarantined",
                 next_step="report this as a defect of nightscore, with the manifest",
             )
+        if refused := forbidden(self._job.policy, self._record.manifest.quarantine.by_reason):
+            raise _too_many(self._record.manifest, 0, refused=refused)
         allowed = allowed_rows(self._job.limits, plan.n_rows)
         if counts.rows_quarantined > allowed:
             raise _too_many(self._record.manifest, allowed)
 
-    def _publish(self, publisher: Publisher, plan: Plan, contract: Contract, live: Live | None) -> None:
-        record, job = self._record, self._job
+    def _finish_parts(
+        self, publisher: Publisher, plan: Plan, contract: Contract, live: Live | None
+    ) -> tuple[WrittenPart, ...]:
+        """The files that readers will see; none if the whole input has no file to take columns from."""
         parts = [result.part for result in self._all_results()]
         if not contract.kept and not contract.features and not parts:
             if live is None:
-                return  # nowhere in the input is a file: there are no columns to publish
+                return ()
             raise InputError(
                 "The partition has no files, and no other has any to take the columns from; nothing was published.",
                 self._folder,
@@ -328,17 +351,60 @@ class _Attempt:
         if not parts:
             parts = [self._empty_part(publisher, contract)]
         if not publisher.writes_in_place:
-            parts = [self._pool.call(seal, job, self._folder, record.run_id, parts, contract.output_schema())]
+            schema = contract.output_schema()
+            parts = [self._pool.call(seal, self._job, self._folder, self._record.run_id, parts, schema)]
+        output = self._record.manifest.output
+        self._record.update(output=output.model_copy(update={"files": tuple(p.file for p in parts)}))
+        return tuple(parts)
+
+    def _check_gates(self, publisher: Publisher, parts: Sequence[WrittenPart]) -> bool:
+        """Whether the run is to be held.
+
+        Raises:
+            GateError: A gate says `fail`; nothing was published.
+        """
+        twice = Duplicates(0, ())
+        if self._job.keys.unique and parts:
+            store = predictions_store(self._job) if publisher.writes_in_place else state_store(self._job)
+            keys = [name for name in self._job.keys.columns if name != self._job.input.partition_key]
+            twice = self._pool.call(find_duplicates, store, [part.file.path for part in parts], keys)
+        gates = check_gates(self._job, self._record.manifest, twice.n_rows, twice.examples)
+        closed = [gate for gate in gates if not gate.passed]
+        notes = [f"{gate.gate}: expected {gate.expected}, found {gate.found}" for gate in closed]
+        self._record.update(gates=tuple(gates), warnings=(*self._record.manifest.warnings, *notes))
+        if any(gate.action == "fail" for gate in closed):
+            raise GateError(
+                "The run does not pass its gates; nothing was published.",
+                self._folder,
+                problems=notes,
+                next_step="look at the input and the model; change `gates` in the job file only if this is right",
+            )
+        return any(gate.action == "hold" for gate in closed)
+
+    def _hold(self) -> Manifest:
+        """Leave the partition complete and unpublished until a person decides."""
+        with contextlib.suppress(ScoringError, OSError):
+            forget(self._job, self._record.run_id)
+        return self._record.end("held", self.worker_cpu_s)
+
+    def _publish(
+        self,
+        publisher: Publisher,
+        plan: Plan,
+        contract: Contract,
+        live: Live | None,
+        parts: tuple[WrittenPart, ...],
+    ) -> None:
+        record, job = self._record, self._job
         publication = Publication(
             record.run_id,
             plan.fingerprint,
             job.input.partition_key,
             self._value,
             self._folder,
-            tuple(parts),
+            parts,
             contract.output_schema(),
         )
-        record.update(output=record.manifest.output.model_copy(update={"files": tuple(p.file for p in parts)}))
         record.save("prepared")
         self._committing = publisher
         try:
@@ -401,7 +467,19 @@ def _ignored(paths: Sequence[str]) -> list[str]:
     return [f"{len(paths)} files are not named as Parquet (.parquet, .parq, .pq) and were not read: {named}"]
 
 
-def _too_many(manifest: Manifest, allowed: int, gave_up: str = "") -> QuarantineLimitError:
+def _nulled(columns: Sequence[ColumnRecord]) -> list[str]:
+    """Said aloud, though the job allows it: the model saw something else than the file has."""
+    return [
+        f"policy.cast is pass: the model was given a missing value in place of {column.nulled:,} "
+        f"value{'s'[: column.nulled != 1]} of {column.name}"
+        for column in columns
+        if column.nulled
+    ]
+
+
+def _too_many(
+    manifest: Manifest, allowed: int, gave_up: str = "", refused: Mapping[str, int] | None = None
+) -> QuarantineLimitError:
     counts, quarantine = manifest.counts, manifest.quarantine
     reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(quarantine.by_reason.items()))
     columns = sorted(quarantine.by_column.items(), key=lambda item: -item[1])
@@ -416,7 +494,9 @@ def _too_many(manifest: Manifest, allowed: int, gave_up: str = "") -> Quarantine
         f"{'At least ' if gave_up else ''}{counts.rows_quarantined:,} of {counts.rows_in:,} rows cannot be scored; "
         "nothing was published.",
         f"{manifest.partition_key}={show_value(manifest.partition)}",
-        expected=f"at most {allowed:,} rows (limits.max_quarantined_rows, limits.max_quarantined_share)",
+        expected=f"at most {allowed:,} rows (limits.max_quarantined_rows, limits.max_quarantined_share)"
+        if refused is None
+        else f"no row: policy says error for {', '.join(sorted({FIELDS[reason] for reason in refused}))}",
         found=reasons,
         problems=problems,
         next_step=f"look at the quarantined rows ({places}); correct the input, or raise the limits in the job file",

@@ -15,7 +15,7 @@ from scoring.outputs.layout import run_id_of, state_store
 from scoring.outputs.manifests import DIED, find_manifest, is_alive, list_manifests, with_fate, write_manifest
 from scoring.outputs.publish import Live, open_publisher
 
-State = Literal["published", "missing", "stale", "failed", "input gone"]
+State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def clean(
     """
     manifests, unreadable = list_manifests(state_store(job))
     oldest = now - older_than
-    living = [m.run_id for m in manifests if _may_live(m, oldest)]
+    living = [m.run_id for m in manifests if _may_live(m, oldest) or m.status == "held"]
     kept_since = None if superseded_after is None else now - superseded_after
     published = {
         m.run_id: [file.path for file in m.output.files]
@@ -154,6 +154,9 @@ def _judge(
                 ["the input has no such partition"],
             )
         )
+    undecided = newest if newest is not None and newest.status in ("held", "rejected") else None
+    if undecided is not None and undecided.fingerprint == model.fingerprint(job, partition):
+        return _undecided(undecided)
     if live is None:
         if newest is not None and newest.status == "failed":
             return "failed", [f"never published; the last run failed: {_first_line(newest)}"]
@@ -168,6 +171,14 @@ def _judge(
     if newest is not None and newest.status == "failed":
         return "failed", [*reasons, f"the last run failed: {_first_line(newest)}"]
     return "stale", reasons
+
+
+def _undecided(manifest: Manifest) -> tuple[State, list[str]]:
+    closed = [f"{gate.gate}: {gate.found}" for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+    if manifest.status == "held":
+        return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]
+    by = f" by {manifest.decision.by}" if manifest.decision else ""
+    return "rejected", [f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again", *closed]
 
 
 def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, standing: Manifest) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 import typer.main
 import yaml
 
+from schemas.job import ScoringJob
 from scoring.cli.commands import app
 from tests.conftest import Lake
 from tests.models import make_frame
@@ -24,8 +25,13 @@ README = Path(__file__).parent.parent / "README.md"
 def job_file(lake: Lake, tmp_path: Path) -> Path:
     for i, day in enumerate((DAY, "2024-03-01", "2024-03-02")):
         lake.write(day, make_frame(100, seed=i))
-    path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(lake.job().model_dump(mode="json")))
+    return save(lake.job(), tmp_path)
+
+
+def save(job: ScoringJob, folder: Path) -> Path:
+    """The job as a file."""
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
     return path
 
 

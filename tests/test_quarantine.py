@@ -138,8 +138,8 @@ def test_a_value_that_the_model_does_not_know_costs_its_row_only(lake: Lake, mod
 
     manifest = lake.run(job)
 
-    assert manifest.quarantine.by_reason == {"model_error": 2}
-    assert manifest.quarantine.by_column == {"color: model_error": 2}
+    assert manifest.quarantine.by_reason == {"unseen_category": 2}
+    assert manifest.quarantine.by_column == {"color: unseen_category": 2}
     assert "Found unknown categories" in manifest.quarantine.examples[0].message
     assert [e.source_row for e in manifest.quarantine.examples] == [7, 300]
     known = models["pipeline_strict"]

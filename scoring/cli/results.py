@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from schemas.manifest import Manifest
 from schemas.partition import show_value
 from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
 from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, app, load, log_to, model_cache
-from scoring.cli.show import err, exit_code, out, print_json, print_table
+from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table
+from scoring.decide import approve as publish_held
+from scoring.decide import find_held
+from scoring.decide import reject as drop_held
 from scoring.engine.pool import WorkerPool
 from scoring.errors import LocationNotFoundError
 from scoring.inputs.partitions import parse_value
@@ -116,6 +120,34 @@ def rollback(
     raise typer.Exit(max([*map(exit_code, failed), 1 if refused else 0]))
 
 
+@app.command()
+def approve(
+    job: Job,
+    partition: PartitionValue,
+    run_id: Annotated[str | None, typer.Option(help="This run; default: the newest that is held.")] = None,
+    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Publish a run that a gate has held."""
+    spec = load(job)
+    held = find_held(spec, parse_value(partition), run_id)
+    _print_decided(publish_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+
+
+@app.command()
+def reject(
+    job: Job,
+    partition: PartitionValue,
+    run_id: Annotated[str | None, typer.Option(help="This run; default: the newest that is held.")] = None,
+    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Drop a run that a gate has held; readers keep what they see, and its record stays."""
+    spec = load(job)
+    held = find_held(spec, parse_value(partition), run_id)
+    _print_decided(drop_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+
+
 @app.command(name="verify")
 def verify_command(
     job: Job,
@@ -167,3 +199,10 @@ def clean_command(
     for path in found:
         out.print(path)
     out.print(f"{len(found)} file{'s'[: len(found) != 1]} {'would be removed' if dry_run else 'removed'}")
+
+
+def _print_decided(manifest: Manifest, *, as_json: bool) -> None:
+    if as_json:
+        print_json(json.loads(manifest.model_dump_json()))
+    else:
+        print_manifest(manifest)

@@ -40,6 +40,15 @@ def print_manifest(manifest: Manifest) -> None:
         if manifest.location:
             err.print(f"  record:   {manifest.location}", markup=False)
         return
+    if manifest.status == "held":
+        err.print(f"held {manifest.job} {where}: complete, not published", markup=False)
+        for gate in manifest.gates:
+            if not gate.passed:
+                err.print(f"  {gate.gate}: expected {gate.expected}, found {gate.found}", markup=False)
+        named = f"{manifest.job} {show_value(manifest.partition)}"
+        err.print(f"  next:     nightscore approve {named}, or nightscore reject {named}", markup=False)
+        err.print(f"  record:   {manifest.location}", markup=False)
+        return
     note = " (the same was published before; --force scores it again)" if manifest.status == "unchanged" else ""
     peak = max(measures.peak_worker_bytes, default=0)
     lines = [

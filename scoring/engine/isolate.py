@@ -1,6 +1,6 @@
 """Finds the rows that a model refuses, so that one bad row does not cost the batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,14 +52,21 @@ class Isolator:
     bisection.
     """
 
-    def __init__(self, predict: Callable[[pa.Table, int], Answer], max_rejected: int) -> None:
+    def __init__(
+        self,
+        predict: Callable[[pa.Table, int], Answer],
+        max_rejected: int,
+        categories: Mapping[str, Sequence[object]],
+    ) -> None:
         """Learn nothing yet.
 
         Args:
             predict: The model, told to which rest the batch's length is filled up; raises for rows that it refuses.
             max_rejected: Rows that the job allows to be quarantined.
+            categories: Of each column that the model was fitted on by category, those that it knows.
         """
         self._predict = predict
+        self._categories = categories
         self._refused: dict[tuple[str, Kind], str] = {}
         self._taken: set[tuple[str, Kind]] = set()
         self._refused_strings: dict[str, dict[str, str]] = {}
@@ -118,8 +125,11 @@ class Isolator:
             strings = features.column(column)
             bad = to_mask(pc.is_in(strings, pa.array(list(messages), plain_type(strings.type))))
             if bad is not None:
+                known = self._categories.get(column)
                 for row in np.flatnonzero(bad & kept).tolist():
-                    found[row] = ("model_error", column, messages[strings[row].as_py()])
+                    value = strings[row].as_py()
+                    is_unseen = known is not None and value not in known
+                    found[row] = ("unseen_category" if is_unseen else "model_error", column, messages[value])
                 kept &= ~bad
 
     def _learn(self, features: pa.Table, kept: npt.NDArray[np.bool_]) -> None:

@@ -27,6 +27,8 @@ from scoring.storage import Store
 
 NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no files."""
+FACTS = "facts-2"
+"""Name of the note in the cache; the number grows when a model must be looked at again."""
 COMPARED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "lightgbm", "xgboost", "onnxruntime")
 
 
@@ -72,13 +74,13 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: WorkerPool) -> Mode
     """What the model is, from the cache or by loading it once in a worker."""
     digest = model.cached.digest
     try:
-        facts = ModelFacts.model_validate_json(cache.note(digest, "facts").read_text())
+        facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
         if all(_installed(name) == version for name, version in facts.loaded_with.items()):
             return facts
     except (FileNotFoundError, ValueError):
         pass
     facts = pool.call(inspect, model.cached.path)
-    cache.write_note(digest, "facts", facts.model_dump_json())
+    cache.write_note(digest, FACTS, facts.model_dump_json())
     return facts
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
-from schemas.manifest import FileRecord, QuarantineExample
+from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
 from schemas.partition import Shard
 from scoring.outputs.writer import WrittenPart
 
@@ -50,6 +50,7 @@ class ShardResult:
     rows_quarantined: int
     by_reason: dict[str, int]
     by_column: dict[str, int]
+    columns: tuple[ColumnRecord, ...]
     examples: tuple[QuarantineExample, ...]
     quarantine_files: tuple[FileRecord, ...]
     gave_up: str

@@ -15,9 +15,11 @@ import pyarrow as pa
 
 from schemas.columns import MODEL_VERSION, Contract, OutputColumn
 from schemas.contract import ModelFacts
-from schemas.manifest import FileRecord, QuarantineExample
+from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
 from scoring.engine.checkpoints import write_checkpoint
+from scoring.engine.columns import feature_records, merge_records, prediction_records
 from scoring.engine.isolate import Cause, Isolator
+from scoring.engine.policy import find_rejected, nulled
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
@@ -73,7 +75,8 @@ def _score_shard(task: ShardTask) -> ShardResult:
     clock = _Clock()
     with clock("load"):
         predictor = _load(str(task.model_folder), task.facts)
-    isolator = Isolator(functools.partial(_predict, predictor, task.contract, task.facts), task.max_quarantined)
+    predict = functools.partial(_predict, predictor, task.contract, task.facts)
+    isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
     store = Store(task.job.input.uri, task.job.input.storage_options)
     schema = task.contract.output_schema()
     is_delta = task.job.output.format == "delta"
@@ -82,20 +85,28 @@ def _score_shard(task: ShardTask) -> ShardResult:
     path = part_path(folder, task.run_id, task.shard.index, task.part_attempt)
     rejects = _Rejects(task, store)
     rows_in, gave_up = 0, ""
+    columns: tuple[ColumnRecord, ...] = ()
+    names = [column.name for column in task.contract.predictions]
     with PartWriter(place, path, schema, keep_types=not is_delta) as writer:
         batches = read_batches(store, task.shard, task.contract, task.batch_rows)
         while (batch := clock.next("read", batches)) is not None:
+            passing = nulled(batch.changed, task.job.policy, task.contract)
+            rejected = find_rejected(batch.features, batch.changed, task.job.policy, task.contract, task.facts)
             with clock("predict"):
                 outcome = isolator.score(
-                    batch.features, _changed(batch), rest=task.n_rows % PAD_ROWS if batch.is_last else 0
+                    batch.features, rejected, rest=task.n_rows % PAD_ROWS if batch.is_last else 0
                 )
             rows_in += batch.n_rows
             rejects.add(batch, outcome.rejected)
             if outcome.gave_up:
                 gave_up = outcome.gave_up
                 break
+            output = _output(task, batch, outcome.kept, outcome.answer, schema)
+            with clock("profile"):
+                found = [*feature_records(batch.features, passing), *prediction_records(output.select(names))]
+                columns = merge_records([*columns, *found])
             with clock("write"):
-                writer.write(_output(task, batch, outcome.kept, outcome.answer, schema))
+                writer.write(output)
         with clock("write"):
             part = writer.close()
     with clock("quarantine"):
@@ -107,6 +118,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
         rejects.n_rows,
         rejects.by_reason,
         rejects.by_column,
+        columns,
         tuple(rejects.examples),
         tuple(rejects.files),
         gave_up,
@@ -214,14 +226,6 @@ def _width(kind: str, contract: Contract, facts: ModelFacts) -> int:
     if kind == "probability":
         return len(facts.classes or ())
     return sum(column.kind == kind for column in contract.predictions)
-
-
-def _changed(batch: Batch) -> dict[int, Cause]:
-    found: dict[int, Cause] = {}
-    for column, bad in batch.changed.items():
-        for row in np.flatnonzero(bad).tolist():
-            found.setdefault(row, ("cast", column, "the value would change in the type that is wanted"))
-    return found
 
 
 def _output(

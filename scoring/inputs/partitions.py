@@ -97,10 +97,11 @@ def fingerprint(job: ScoringJob, partition: Partition, model_name: str, version:
         "partition": [partition.key, partition.value],
         "files": [[f.path, f.size_bytes, f.version] for f in partition.files],
         "model": [model_name, version, digest],
-        "keys": job.keys,
+        "keys": job.keys.columns,
         "pass_through": job.pass_through,
         "features": job.features,
         "predict": job.predict,
+        **({"policy": policy} if (policy := job.policy.model_dump(exclude_defaults=True)) else {}),
         "format": job.output.format,
     }
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)

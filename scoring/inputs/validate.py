@@ -45,7 +45,7 @@ def check_contract(
     predictions = _predictions(job, facts, problems)
     own = footers[0].schema if footers else borrowed  # folders' columns are features only where they are named
     features = _features(job, facts, own, problems)
-    kept_names = [name for name in (*job.keys, *job.pass_through) if name != job.input.partition_key]
+    kept_names = [name for name in (*job.keys.columns, *job.pass_through) if name != job.input.partition_key]
     columns: dict[str, InputColumn] = {}
     kept: dict[str, InputColumn] = {}
     for schema, members in schemas:
@@ -55,6 +55,11 @@ def check_contract(
         problems += [f"{text}{_in_files(members, len(footers))}" for text in found]
     for footer in footers:
         problems += _beyond(job, features, footer)
+    if job.policy.unseen_category in ("error", "quarantine") and not facts.categories:
+        problems.append(
+            f"policy.unseen_category is {job.policy.unseen_category}, but no encoder of the model says what it was "
+            "fitted on"
+        )
     problems += _look_alikes(job, [*kept_names, *(column.name for column in predictions)])
     taken = {column.name for column in predictions} & set(kept_names)
     problems += [f"{name}: is a key or passed through and also a prediction column" for name in sorted(taken)]
@@ -73,7 +78,7 @@ def check_contract(
         tuple(columns[f.name] for f in features if f.name in columns),
         tuple(_typed(kept[name]) for name in kept_names if name in kept),
         tuple(predictions),
-        not job.keys,
+        not job.keys.columns,
         tuple(extra),
     )
 
@@ -130,7 +135,7 @@ def _features(
         return facts.features
     if schema is None:
         return ()
-    set_apart = {*job.keys, *job.pass_through, job.input.partition_key}
+    set_apart = {*job.keys.columns, *job.pass_through, job.input.partition_key}
     names = job.features or tuple(name for name in schema.names if name not in set_apart)
     if facts.n_features is not None and len(names) != facts.n_features:
         problems.append(
@@ -206,7 +211,7 @@ def _keep(
     for name in names:
         index = schema.get_field_index(name)
         if index < 0:
-            problems.append(_missing(name, "a key" if name in job.keys else "passed through", schema))
+            problems.append(_missing(name, "a key" if name in job.keys.columns else "passed through", schema))
             continue
         cast = kept_cast(schema.field(index).type, job.output.format)
         if isinstance(cast, str):
@@ -254,7 +259,7 @@ def _missing(name: str, role: str, schema: pa.Schema) -> str:
 def _beyond(job: ScoringJob, features: Sequence[Feature], footer: Footer) -> list[str]:
     """Integers that float64 cannot hold, seen in the statistics: an error at once where no row may be lost."""
     limits = job.limits
-    if limits.max_quarantined_rows or limits.max_quarantined_share:
+    if limits.max_quarantined_rows or limits.max_quarantined_share or job.policy.cast == "pass":
         return []
     return [
         f"{feature.name}: has integers beyond 2**53 ({low} to {high}), which float64 cannot hold exactly "

@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,7 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         takes_matrix=not steps and _takes_matrix(final),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=classes,
+        categories=_categories(estimator),
         outputs=tuple(("prediction", kind) for kind in kinds),
         methods=_methods(final),
         n_outputs=n_outputs,
@@ -253,6 +254,13 @@ def _is_in(found: type, modules: Sequence[str]) -> bool:
 
 def _use_one_thread(estimator: Any) -> None:
     """The pool has one worker a core already; and a forest's sum has one order only with one thread."""
+    for found in _estimators(estimator):
+        if getattr(found, "n_jobs", 1) not in (1, None):
+            found.n_jobs = 1
+
+
+def _estimators(estimator: Any) -> Iterator[Any]:
+    """The estimator and all that it is made of."""
     from sklearn.base import BaseEstimator
 
     waiting, seen = [estimator], set()
@@ -266,9 +274,39 @@ def _use_one_thread(estimator: Any) -> None:
         elif isinstance(found, list | tuple):
             waiting += list(found)
         elif isinstance(found, BaseEstimator):
-            if getattr(found, "n_jobs", 1) not in (1, None):
-                found.n_jobs = 1
+            yield found
             waiting += list(vars(found).values())
+
+
+def _categories(estimator: Any) -> dict[str, tuple[Any, ...]]:
+    """The values that encoders of named columns were fitted on, missing ones left out."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for part in _estimators(estimator):
+        for _, transformer, columns in getattr(part, "transformers_", ()):
+            names = _column_names(part, columns)
+            steps = [step for _, step in transformer.steps] if hasattr(transformer, "steps") else [transformer]
+            for step in steps:  # an imputer before the encoder keeps the columns
+                _add_categories(found, names, getattr(step, "categories_", None))
+        _add_categories(found, getattr(part, "feature_names_in_", None), getattr(part, "categories_", None))
+    return found
+
+
+def _add_categories(found: dict[str, tuple[Any, ...]], names: Any, categories: Any) -> None:
+    if names is None or not isinstance(categories, list) or len(names) != len(categories):
+        return
+    for name, values in zip(names, categories, strict=True):
+        kept = [value for value in values.tolist() if value is not None and value == value]
+        found[str(name)] = tuple(kept)
+
+
+def _column_names(transformer: Any, columns: Any) -> list[str] | None:
+    """Names of a column transformer's selection, which may be names, positions, a slice or a mask."""
+    names = getattr(transformer, "feature_names_in_", None)
+    if isinstance(columns, list | tuple | np.ndarray) and all(isinstance(column, str) for column in columns):
+        return [str(column) for column in columns]
+    if isinstance(columns, str):
+        return [columns]
+    return None if names is None else [str(name) for name in np.atleast_1d(np.asarray(names)[columns])]
 
 
 def _names(estimator: Any, steps: list[Any]) -> list[str] | None:

@@ -123,6 +123,10 @@ class DeltaPublisher:
         """See `Publisher`."""
         return find_parts(self._store, {file.path: file for file in manifest.output.files})
 
+    def drop(self, manifest: Manifest) -> None:
+        """See `Publisher`."""
+        self._store.delete([file.path for file in manifest.output.files])
+
     def clean(
         self,
         published: Mapping[str, Collection[str]],

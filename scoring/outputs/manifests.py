@@ -72,6 +72,14 @@ def newest_manifest(store: Store, folder: str) -> Manifest | None:
     return find_manifest(store, folder, runs[-1]) if runs else None
 
 
+def undecided(store: Store, folder: str, fingerprint: str) -> Manifest | None:
+    """The partition's newest run, if a gate held it, or a person rejected it, over the same work."""
+    newest = newest_manifest(store, folder)
+    if newest is None or newest.status not in ("held", "rejected") or newest.fingerprint != fingerprint:
+        return None
+    return newest
+
+
 def with_fate(manifest: Manifest) -> Manifest:
     """A running manifest of a process of this host that is gone is one of a run that died."""
     if manifest.status not in ("running", "prepared") or manifest.host != socket.gethostname():

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
+from schemas.partition import encode_folder
+from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.writer import WrittenPart
 
 
@@ -25,7 +28,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A finished run's parts and their place."""
+    """A finished run's parts and their place; `republication` makes one of a record."""
 
     run_id: str
     fingerprint: str
@@ -67,6 +70,10 @@ class Publisher(Protocol):
         """
         ...
 
+    def drop(self, manifest: Manifest) -> None:
+        """Remove the files of a run that was never published."""
+        ...
+
     def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
         """Replace the partition in one step; returns the files that readers see now, and the table's version.
 
@@ -92,6 +99,22 @@ class Publisher(Protocol):
             delete: Else they are only listed.
         """
         ...
+
+
+def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest) -> Publication:
+    """A finished run's files as they can be published (again).
+
+    Raises:
+        LocationNotFoundError: Some are gone; all of them are named.
+    """
+    parts = publisher.find_results(manifest)
+    store = predictions_store(job) if publisher.writes_in_place else state_store(job)
+    with pq.ParquetFile(store.open_input(parts[0].file.path)) as parquet:
+        schema = parquet.schema_arrow.remove_metadata()
+    folder = encode_folder(manifest.partition_key, manifest.partition)
+    return Publication(
+        manifest.run_id, manifest.fingerprint, manifest.partition_key, manifest.partition, folder, parts, schema
+    )
 
 
 def open_publisher(job: ScoringJob) -> Publisher:

@@ -97,6 +97,12 @@ class SealedPublisher:
         (file,) = manifest.output.files
         return find_parts(self._state, {sealed_history_path(folder, manifest.result_id): file})
 
+    def drop(self, manifest: Manifest) -> None:
+        """See `Publisher`."""
+        folder = encode_folder(manifest.partition_key, manifest.partition)
+        self._state.delete([sealed_history_path(folder, manifest.run_id)])
+        self._state.delete_tree(staging_folder(manifest.run_id))
+
     def clean(
         self,
         published: Mapping[str, Collection[str]],

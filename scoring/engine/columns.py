@@ -1,0 +1,92 @@
+"""Few numbers of each column of a run, merged by addition: what gates look at."""
+
+import functools
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.manifest import ColumnRecord
+from scoring.inputs.casts import plain_type
+from scoring.models.features import numeric_values
+
+COUNTS = ("rows", "missing", "nulled", "infinite", "finite")
+
+
+def feature_records(features: pa.Table, nulled: Mapping[str, npt.NDArray[np.bool_]]) -> list[ColumnRecord]:
+    """Missing values of each feature of a batch, before any row is set apart.
+
+    Args:
+        features: The model's columns.
+        nulled: Column to the rows whose value did not cast and passes as missing.
+    """
+    return [
+        ColumnRecord(
+            name=name,
+            role="feature",
+            rows=features.num_rows,
+            missing=_missing(column),
+            nulled=int(nulled[name].sum()) if name in nulled else 0,
+        )
+        for name, column in zip(features.column_names, features.columns, strict=True)
+    ]
+
+
+def prediction_records(predictions: pa.Table) -> list[ColumnRecord]:
+    """Each prediction column of a batch."""
+    return [
+        _prediction_record(name, column)
+        for name, column in zip(predictions.column_names, predictions.columns, strict=True)
+    ]
+
+
+def merge_records(records: Iterable[ColumnRecord]) -> tuple[ColumnRecord, ...]:
+    """One record a column, in the order of their first appearance."""
+    found: dict[tuple[str, str], list[ColumnRecord]] = {}
+    for record in records:
+        found.setdefault((record.role, record.name), []).append(record)
+    return tuple(functools.reduce(_merge, group) for group in found.values())
+
+
+def _missing(column: pa.ChunkedArray) -> int:
+    missing = int(column.null_count)
+    if pa.types.is_floating(column.type):
+        missing += int(pc.sum(pc.is_nan(column)).as_py() or 0)
+    return missing
+
+
+def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
+    rows, missing = len(column), _missing(column)
+    fields: Mapping[str, object] = {"name": name, "role": "prediction", "rows": rows, "missing": missing}
+    kind = plain_type(column.type)
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return ColumnRecord.model_validate(fields)
+    values = np.concatenate([numeric_values(chunk) for chunk in column.chunks]) if column.num_chunks else np.empty(0)
+    good = values[np.isfinite(values)].astype(np.float64, copy=False)
+    numbers: dict[str, object] = {"infinite": rows - missing - len(good), "finite": len(good)}
+    if len(good):
+        mean = float(good.mean())
+        squares = float(np.square(good - mean).sum())
+        numbers |= {"low": float(good.min()), "high": float(good.max()), "mean": mean, "squares": squares}
+    return ColumnRecord.model_validate({**fields, **numbers})
+
+
+def _merge(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
+    """Of two parts.
+
+    Source: Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+    """
+    counts = {name: getattr(one, name) + getattr(other, name) for name in COUNTS}
+    if not one.finite or not other.finite:
+        moments = {name: getattr(one if one.finite else other, name) for name in ("low", "high", "mean", "squares")}
+    else:
+        distance, share = other.mean - one.mean, other.finite / counts["finite"]
+        moments = {
+            "low": min(one.low, other.low),
+            "high": max(one.high, other.high),
+            "mean": one.mean + distance * share,
+            "squares": one.squares + other.squares + distance**2 * one.finite * share,
+        }
+    return one.model_copy(update=counts | moments)

@@ -1,0 +1,102 @@
+"""Sets rows apart that the job's policy does not let the model see."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.columns import Contract
+from schemas.contract import ModelFacts
+from schemas.job import Policy
+from scoring.engine.isolate import KINDS, Cause, Kind, kind_mask
+from scoring.inputs.casts import plain_type, to_mask
+
+FIELDS: dict[str, str] = {
+    "null": "missing",
+    "nan": "missing",
+    "infinite": "infinite",
+    "overflow": "overflow",
+    "cast": "cast",
+    "unseen_category": "unseen_category",
+}
+"""Reason code to the field of the policy that it falls under."""
+MESSAGES: dict[Kind, str] = {
+    "null": "the value is missing, and policy.missing is {}",
+    "nan": "the value is NaN, and policy.missing is {}",
+    "infinite": "the value is infinite, and policy.infinite is {}",
+    "overflow": "the value is beyond float32, and policy.overflow is {}",
+}
+
+
+def find_rejected(
+    features: pa.Table,
+    changed: Mapping[str, npt.NDArray[np.bool_]],
+    policy: Policy,
+    contract: Contract,
+    facts: ModelFacts,
+) -> dict[int, Cause]:
+    """Rows of a batch that the model is not given, with the first cause of each.
+
+    Args:
+        features: The model's columns.
+        changed: Column to the rows whose value would have changed by the cast; in `features` it is missing there.
+        policy: Of the job.
+        contract: Which columns are kept besides.
+        facts: The categories that the model knows.
+    """
+    found: dict[int, Cause] = {}
+    passing = nulled(changed, policy, contract)
+    for column, rows in changed.items():
+        if column in passing:
+            continue
+        _add(found, rows, ("cast", column, "the value would change in the type that is wanted"))
+    for name, column in zip(features.column_names, features.columns, strict=True):
+        for kind in KINDS:
+            action = getattr(policy, FIELDS[kind])
+            bad = kind_mask(column, kind) if action in ("error", "quarantine") else None
+            if bad is not None and kind == "null" and name in changed:
+                bad = bad & ~changed[name]  # a value that could not be cast is missing here, and has a policy
+            _add(found, bad, (kind, name, MESSAGES[kind].format(action)))
+        if policy.unseen_category in ("error", "quarantine") and name in facts.categories:
+            message = (
+                f"the model was not fitted on this value, and policy.unseen_category is {policy.unseen_category}"
+            )
+            _add(found, unseen(column, facts.categories[name]), ("unseen_category", name, message))
+    return found
+
+
+def nulled(
+    changed: Mapping[str, npt.NDArray[np.bool_]], policy: Policy, contract: Contract
+) -> Mapping[str, npt.NDArray[np.bool_]]:
+    """Of values that did not cast, those that pass as missing: a key has nothing to pass as."""
+    kept = {column.name for column in contract.kept}
+    return {name: bad for name, bad in changed.items() if policy.cast == "pass" and name not in kept}
+
+
+def unseen(column: pa.ChunkedArray, categories: tuple[str | int | float | bool, ...]) -> npt.NDArray[np.bool_] | None:
+    """Where a column has values that are none of the categories; a missing value is none of its own."""
+    kind = plain_type(column.type)
+    if pa.types.is_string(kind):
+        known = pa.array([str(value) for value in categories], kind)
+    else:
+        column = column.cast(pa.float64())
+        known = pa.array([float(value) for value in categories], pa.float64())
+    is_known = pc.is_in(column, known)
+    missing = pc.is_null(column, nan_is_null=True)
+    return to_mask(pc.and_not(pc.invert(is_known), missing))
+
+
+def forbidden(policy: Policy, by_reason: Mapping[str, int]) -> dict[str, int]:
+    """Reasons for which the policy says `error`, with their rows."""
+    return {
+        reason: count
+        for reason, count in by_reason.items()
+        if count and reason in FIELDS and getattr(policy, FIELDS[reason]) == "error"
+    }
+
+
+def _add(found: dict[int, Cause], bad: npt.NDArray[np.bool_] | None, cause: Cause) -> None:
+    for row in np.flatnonzero(bad).tolist() if bad is not None else ():
+        found.setdefault(row, cause)

@@ -1,0 +1,236 @@
+"""Gates between a finished run and its readers; a person decides on what is held."""
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.job import ScoringJob
+from schemas.manifest import Manifest
+from scoring.decide import approve, find_held, reject
+from scoring.engine.columns import merge_records, prediction_records
+from scoring.engine.prepare import PinnedModel
+from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
+from scoring.outputs import duplicates
+from scoring.outputs.duplicates import find_duplicates
+from scoring.outputs.layout import predictions_store, state_store
+from scoring.status import clean, partition_statuses
+from scoring.storage import Store
+from scoring.verify import verify
+from tests.conftest import Lake
+from tests.models import make_frame, with_nulls
+from tests.test_cli import answer, nightscore, save
+
+DAY = "2024-02-29"
+UNIQUE = {"columns": ["id"], "unique": True}
+
+
+def twice(n_rows: int = 1_000) -> pd.DataFrame:
+    frame = make_frame(n_rows)
+    frame.loc[500, "id"] = 7
+    return frame
+
+
+def gate(manifest: Manifest, name: str) -> Any:
+    (found,) = (record for record in manifest.gates if record.gate.startswith(name))
+    return found
+
+
+def test_keys_that_stand_twice_fail_across_files_and_are_named(any_lake: Lake) -> None:
+    frame = twice()
+    any_lake.write(DAY, frame.iloc[:400], "a")
+    any_lake.write(DAY, frame.iloc[400:], "b")
+
+    failed = any_lake.run(any_lake.job(keys=UNIQUE))
+
+    assert failed.error
+    assert failed.error.type == "GateError"
+    assert "unique_keys: expected no key twice, found 2 rows: id=7 (2 times)" in failed.error.message
+    assert not predictions_store(any_lake.job()).list_files()
+    assert any_lake.run(any_lake.job(keys=["id"])).status == "published"
+
+
+@pytest.mark.parametrize("action", ["warn", "hold", "fail"])
+def test_each_action(lake: Lake, action: str) -> None:
+    lake.write(DAY, twice())
+    manifest = lake.run(lake.job(keys=UNIQUE, gates={"unique_keys": action}))
+    assert manifest.status == {"warn": "published", "hold": "held", "fail": "failed"}[action]
+    assert any("unique_keys" in warning for warning in manifest.warnings)
+
+
+def test_equal_keys_in_one_column_are_no_duplicates_of_several(lake: Lake) -> None:
+    lake.write(DAY, twice())
+    keys = {"columns": ["id", "count", "a"], "unique": True}
+    assert lake.run(lake.job(keys=keys)).status == "published"
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["x", "y", None])), max_size=60), st.integers(1, 4))
+def test_duplicates_are_those_that_counting_finds(rows: list[tuple[int, str | None]], at_once: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "HASHES_AT_ONCE", at_once * 10)
+        for i in range(2):
+            part = rows[i::2]
+            strings = pa.array([s for _, s in part], pa.string()).dictionary_encode()
+            pq.write_table(
+                pa.table({"k": pa.array([k for k, _ in part], pa.int64()), "s": strings}), f"{folder}/{i}.parquet"
+            )
+        found = find_duplicates(Store(folder), ["0.parquet", "1.parquet"], ["k", "s"])
+    assert found.n_rows == sum(1 for row in rows if rows.count(row) > 1)
+    assert bool(found.examples) == (found.n_rows > 0)
+
+
+@pytest.mark.parametrize(
+    ("gates", "name", "passed"),
+    [
+        ({"prediction_range": {"min": -1000, "max": 1000}}, "prediction_range", True),
+        ({"prediction_range": {"max": 0.5}}, "prediction_range", False),
+        ({"null_rate": {"max": 0.5}}, "null_rate", True),
+        ({"null_rate": {"max": 0.05}}, "null_rate", False),
+        ({"null_rate": {"max": 0.5, "columns": {"b": 0.01}}}, "null_rate", False),
+        ({"finite_predictions": "fail"}, "finite_predictions", True),
+    ],
+)
+def test_gates_on_the_run_s_own_columns(lake: Lake, gates: dict[str, Any], name: str, passed: bool) -> None:
+    lake.write(DAY, with_nulls(make_frame(2_000)))
+    manifest = lake.run(lake.job("hgb_regressor", gates=gates))
+    found = gate(manifest, name)
+    assert found.passed is passed
+    assert (manifest.status == "published") is (passed or found.action == "warn")
+    if not passed:
+        assert {"prediction_range": "prediction from", "null_rate": "b 1"}[name] in found.found
+
+
+def test_a_probability_has_a_range_of_its_own(lake: Lake) -> None:
+    lake.write(DAY, make_frame(500))
+    manifest = lake.run(lake.job(gates={"probability_range": {"min": 0.4, "max": 0.6, "action": "warn"}}))
+    assert manifest.status == "published"
+    assert not gate(manifest, "probability_range").passed
+
+
+def test_rows_and_scores_against_the_days_before(lake: Lake) -> None:
+    history = {"rows": {"min_ratio": 0.5, "max_ratio": 2.0}, "score_shift": {"max": 0.5, "action": "warn"}}
+    job = lake.job("hgb_regressor", gates=history)
+    for day in range(1, 6):
+        lake.write(f"2024-03-0{day}", make_frame(1_000 + day, seed=day))
+        manifest = lake.run(job, f"2024-03-0{day}")
+        assert manifest.status == "published"
+        assert ("too few" in gate(manifest, "rows").found) is (day <= 3)
+    lake.write("2024-03-06", make_frame(100))
+    few = lake.run(job, "2024-03-06")
+    assert few.status == "held"
+    assert gate(few, "rows").found == "100 rows, 0.10 of the usual 1,003"
+    shifted = make_frame(1_000)
+    shifted["a"] += 3
+    lake.write("2024-03-07", shifted)
+    manifest = lake.run(job, "2024-03-07")
+    assert manifest.status == "published"
+    assert not gate(manifest, "score_shift of prediction").passed
+    assert any("score_shift of prediction" in warning for warning in manifest.warnings)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.integers(0, 50))
+def test_moments_merge_to_those_of_the_whole(values: list[float], cut: int) -> None:
+    whole, (merged,) = (
+        np.array(values),
+        merge_records(
+            record
+            for part in (values[:cut], values[cut:])
+            for record in prediction_records(pa.table({"p": pa.array(part, pa.float64())}))
+        ),
+    )
+    assert merged.finite == len(values)
+    assert (merged.low, merged.high) == (whole.min(), whole.max())
+    assert np.isclose(merged.mean, whole.mean(), rtol=1e-9, atol=1e-9)
+    squares = np.square(whole - whole.mean()).sum()
+    assert np.isclose(merged.squares, squares, rtol=1e-6, atol=1e-6 * max(1.0, np.square(whole).max()))
+
+
+def held(lake: Lake) -> tuple[ScoringJob, Manifest, pd.DataFrame]:
+    """A first publication, and a second run that its gate holds."""
+    lake.write(DAY, make_frame(300))
+    assert lake.run(lake.job()).status == "published"
+    lake.write(DAY, twice())
+    job = lake.job(keys=UNIQUE, gates={"unique_keys": "hold"})
+    before = lake.read(job)
+    manifest = lake.run(job)
+    assert manifest.status == "held"
+    assert lake.read(job).equals(before)
+    return job, manifest, before
+
+
+def test_what_is_held_is_published_by_approval(any_lake: Lake) -> None:
+    job, manifest, _ = held(any_lake)
+
+    waiting = any_lake.run(job)
+    assert (waiting.status, waiting.run_id) == ("held", manifest.run_id)
+    done = approve(job, find_held(job, DAY), datetime.now(UTC), "known: a flight twice")
+
+    assert done.status == "published"
+    assert done.decision
+    assert (done.decision.verdict, done.decision.note) == ("approved", "known: a flight twice")
+    assert done.decision.by
+    assert len(any_lake.read(job)) == 1_000
+    assert any_lake.run(job).status == "unchanged"
+    assert verify(job, DAY, any_lake.pool, any_lake.cache, 100, 0).is_sound
+    with pytest.raises(PartitionNotFoundError, match="waits for a decision"):
+        find_held(job, DAY)
+
+
+def test_what_is_rejected_is_gone_and_scored_again_only_by_force(any_lake: Lake) -> None:
+    job, manifest, before = held(any_lake)
+
+    dropped = reject(job, find_held(job, DAY, manifest.run_id), datetime.now(UTC), "the extract is broken")
+
+    assert dropped.status == "rejected"
+    assert any_lake.read(job).equals(before)
+    store = predictions_store(job) if job.output.format == "delta" else state_store(job)
+    assert not [e for e in store.list_files() if manifest.run_id in e.path and not e.path.startswith("runs/")]
+    assert any_lake.run(job).status == "rejected"
+    (status,) = partition_statuses(job, PinnedModel.of(job, any_lake.cache), [DAY])
+    assert status.state == "rejected"
+    assert any_lake.run(job, force=True).status == "held"
+    any_lake.write(DAY, make_frame(50))
+    assert any_lake.run(job).status == "published"
+
+
+def test_approval_over_other_results_is_refused(lake: Lake) -> None:
+    job, manifest, _ = held(lake)
+    assert lake.run(lake.job(), force=True).status == "published"
+    with pytest.raises(ConflictError, match="Another run published"):
+        approve(job, manifest, datetime.now(UTC))
+    with pytest.raises(InvalidJobError, match="does not wait"):
+        find_held(job, DAY, "01a20b33-0000-7000-8000-000000000000")
+
+
+def test_clean_keeps_what_is_held(any_lake: Lake) -> None:
+    job, _, _ = held(any_lake)
+    clean(job, datetime.now(UTC) + timedelta(days=9), timedelta(0), delete=True)
+    assert approve(job, find_held(job, DAY), datetime.now(UTC)).status == "published"
+
+
+def test_an_approval_whose_files_are_gone_says_so(lake: Lake) -> None:
+    job, manifest, _ = held(lake)
+    predictions_store(job).delete([file.path for file in manifest.output.files])
+    with pytest.raises(LocationNotFoundError, match="not there any more"):
+        approve(job, manifest, datetime.now(UTC))
+
+
+def test_by_command(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, twice())
+    path = str(save(lake.job(keys=UNIQUE, gates={"unique_keys": "hold"}), tmp_path))
+    shown = nightscore(lake, "run", path, DAY)
+    assert shown.returncode == 3
+    assert "unique_keys: expected no key twice, found 2 rows: id=7 (2 times)" in shown.stderr
+    assert f"nightscore approve test {DAY}" in shown.stderr
+    assert answer(lake, "explain", path, DAY)["state"] == "held"
+    assert answer(lake, "reject", path, DAY, "--note", "no")["decision"]["verdict"] == "rejected"
+    assert answer(lake, "run", path, DAY, "--force", code=3)["status"] == "held"
+    assert answer(lake, "approve", path, DAY)["status"] == "published"
