@@ -105,6 +105,11 @@ def encode_folder(key: str, value: str | None) -> str:
     return f"{quote(key, safe='')}={NULL_VALUE if value is None else quote(value, safe='')}"
 
 
+def hive_of(path: str) -> tuple[tuple[str, str | None], ...]:
+    """The decoded `key=value` folders of a file's path."""
+    return tuple(pair for pair in map(decode_folder, path.split("/")[:-1]) if pair)
+
+
 def decode_folder(name: str) -> tuple[str, str | None] | None:
     """(key, value) of a Hive folder, or None if it is not one."""
     key, equals, value = name.partition("=")

@@ -1,6 +1,5 @@
 """What is published, what is missing, and why: the questions of the morning after."""
 
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,7 @@ from schemas.partition import Partition, encode_folder, show_value
 from scoring.engine.prepare import PinnedModel
 from scoring.inputs.partitions import find_partitions
 from scoring.outputs.layout import run_id_of, state_store
-from scoring.outputs.manifests import DIED, find_manifest, is_alive, list_manifests, with_fate, write_manifest
+from scoring.outputs.manifests import DIED, find_manifest, list_manifests, with_fates, write_manifest
 from scoring.outputs.publish import Live, open_publisher
 
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
@@ -45,7 +44,7 @@ def partition_statuses(
     wanted = None if values is None else set(values)
     inputs = find_partitions(job, wanted)
     live = open_publisher(job).all_live()
-    manifests, _ = list_manifests(state_store(job))
+    manifests = with_fates(state_store(job), list_manifests(state_store(job))[0])
     history: dict[str | None, list[Manifest]] = {}
     for manifest in manifests:
         history.setdefault(manifest.partition, []).append(manifest)
@@ -58,7 +57,7 @@ def run_history(job: ScoringJob, value: str | None = None, *, everything: bool =
     """The records of a job's runs, newest first; a run whose process is gone is shown as failed."""
     folder = None if everything else encode_folder(job.input.partition_key, value)
     manifests, _ = list_manifests(state_store(job), folder)
-    return [with_fate(manifest) for manifest in manifests]
+    return with_fates(state_store(job), manifests)
 
 
 def clean(
@@ -78,7 +77,9 @@ def clean(
     """
     manifests, unreadable = list_manifests(state_store(job))
     oldest = now - older_than
-    living = [m.run_id for m in manifests if _may_live(m, oldest) or m.status == "held"]
+    living = [
+        m.run_id for m in with_fates(state_store(job), manifests) if m.status in ("running", "prepared", "held")
+    ]
     kept_since = None if superseded_after is None else now - superseded_after
     published = {
         m.run_id: [file.path for file in m.output.files]
@@ -115,7 +116,7 @@ def _status(
     history: Sequence[Manifest],
 ) -> PartitionStatus:
     standing = next((m for m in history if live is not None and _stands_behind(m, live)), None)
-    newest = with_fate(history[0]) if history else None
+    newest = history[0] if history else None
     state, reasons = _judge(job, model, partition, live, standing, newest)
     error = newest.error.message if newest and newest.status == "failed" and newest.error else None
     files = partition.files if partition else ()
@@ -201,14 +202,6 @@ def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, stan
             first = sorted(paths)[0]
             found.append(f"input: {len(paths)} {what} file{'s'[: len(paths) != 1]}, first {first}")
     return found or ["settings: the job's keys, columns, predict or format changed, or the engine did"]
-
-
-def _may_live(manifest: Manifest, oldest: datetime) -> bool:
-    if manifest.status not in ("running", "prepared"):
-        return False
-    if manifest.host == socket.gethostname():
-        return is_alive(manifest.pid)
-    return manifest.started_at > oldest
 
 
 def _bury(job: ScoringJob, manifest: Manifest, *, is_live: bool) -> None:

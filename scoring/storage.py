@@ -373,6 +373,15 @@ class Store:
             next_step="use output.format: delta, or a store with conditional writes",
         )
 
+    def clock_s(self) -> float:
+        """The store's own time, seconds since the epoch: hosts' clocks differ. Writes and removes a small file."""
+        probe = f"probe-{uuid.uuid4().hex}"
+        self.write_bytes(probe, b"")
+        try:
+            return self.describe(probe).modified_s
+        finally:
+            self.delete([probe])
+
     def check_exclusive(self) -> None:
         """Prove that the store refuses to create an object that exists.
 

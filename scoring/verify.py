@@ -27,6 +27,7 @@ from scoring.models.cache import ModelCache
 from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.manifests import find_manifest
 from scoring.outputs.publish import open_publisher
+from scoring.outputs.quarantine import read_origin
 from scoring.storage import Store, explained
 
 Kind = Literal[
@@ -226,13 +227,8 @@ def _refused(store: Store, files: Sequence[FileRecord], starts: Mapping[str, int
         files: Quarantined rows.
         starts: Place of each input file's first row.
     """
-    places: list[int] = []
-    for file in files:
-        with explained(store.locate_url(file.path)), pq.ParquetFile(store.open_input(file.path)) as parquet:
-            rows = parquet.read(["_source_file", "_source_row"])
-        names, numbers = rows.column("_source_file").to_pylist(), rows.column("_source_row").to_pylist()
-        places += [starts[name] + number for name, number in zip(names, numbers, strict=True)]
-    return np.array(sorted(places), np.int64)
+    origins = [read_origin(store, file.path) for file in files]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *(starts[name] + rows for name, rows in origins)]))
 
 
 def _published_rows(job: ScoringJob, manifest: Manifest, contract: Contract, start: int, n_rows: int) -> pa.Table:

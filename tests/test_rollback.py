@@ -11,13 +11,13 @@ import yaml
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
+from scoring.attempt import RunInterrupted
 from scoring.cli.commands import app
 from scoring.engine.prepare import PinnedModel
 from scoring.errors import InvalidJobError
 from scoring.outputs.layout import predictions_store
 from scoring.outputs.publish import open_publisher
 from scoring.rollback import choose_target, plan_rollback, publications, roll_back
-from scoring.run import RunInterrupted
 from scoring.status import clean, partition_statuses, run_history
 from tests.conftest import Lake
 from tests.models import make_frame

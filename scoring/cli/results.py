@@ -9,9 +9,10 @@ import typer
 
 from schemas.manifest import Manifest
 from schemas.partition import show_value
+from scoring.attempt import RunInterrupted
 from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
-from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, app, load, log_to, model_cache
-from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table
+from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
+from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress
 from scoring.decide import approve as publish_held
 from scoring.decide import find_held
 from scoring.decide import reject as drop_held
@@ -19,6 +20,7 @@ from scoring.engine.pool import WorkerPool
 from scoring.errors import LocationNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.outputs.publish import open_publisher
+from scoring.replay import replay
 from scoring.rollback import plan_rollback, publications, roll_back
 from scoring.status import clean, run_history
 from scoring.verify import verify
@@ -120,6 +122,40 @@ def rollback(
     raise typer.Exit(max([*map(exit_code, failed), 1 if refused else 0]))
 
 
+@app.command(name="replay")
+def replay_command(
+    job: Job,
+    partition: PartitionValue,
+    new_model: Annotated[
+        bool, typer.Option("--new-model", help="Score with another model version than the other rows' all the same.")
+    ] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Score a partition's quarantined rows again, under the job as it is now, and merge them in one commit."""
+    log_to(verbose or not err.is_terminal)
+    spec, value = load(job), parse_value(partition)
+    try:
+        with WorkerPool() as pool, progress(quiet=as_json or verbose) as listener:
+            manifest = replay(
+                spec,
+                value,
+                pool=pool,
+                cache=model_cache(cache_dir),
+                now=datetime.now(UTC),
+                allow_new_model=new_model,
+                listeners=[listener],
+            )
+    except RunInterrupted as stopped:
+        manifest = stopped.manifest
+    if not as_json and manifest.status == "unchanged":
+        out.print(f"{partition}: nothing is in quarantine")
+    else:
+        _print_record(manifest, as_json=as_json)
+    raise typer.Exit(exit_code(manifest))
+
+
 @app.command()
 def approve(
     job: Job,
@@ -131,7 +167,7 @@ def approve(
     """Publish a run that a gate has held."""
     spec = load(job)
     held = find_held(spec, parse_value(partition), run_id)
-    _print_decided(publish_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    _print_record(publish_held(spec, held, datetime.now(UTC), note), as_json=as_json)
 
 
 @app.command()
@@ -145,7 +181,7 @@ def reject(
     """Drop a run that a gate has held; readers keep what they see, and its record stays."""
     spec = load(job)
     held = find_held(spec, parse_value(partition), run_id)
-    _print_decided(drop_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    _print_record(drop_held(spec, held, datetime.now(UTC), note), as_json=as_json)
 
 
 @app.command(name="verify")
@@ -201,7 +237,7 @@ def clean_command(
     out.print(f"{len(found)} file{'s'[: len(found) != 1]} {'would be removed' if dry_run else 'removed'}")
 
 
-def _print_decided(manifest: Manifest, *, as_json: bool) -> None:
+def _print_record(manifest: Manifest, *, as_json: bool) -> None:
     if as_json:
         print_json(json.loads(manifest.model_dump_json()))
     else:

@@ -12,6 +12,7 @@ import typer
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import show_value
+from scoring.attempt import RunInterrupted
 from scoring.backfill import (
     DEFAULT_MAX_PARTITIONS,
     DEFAULT_MODES,
@@ -26,7 +27,7 @@ from scoring.cli.show import err, exit_code, out, print_json, print_manifest, pr
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
-from scoring.run import RunInterrupted, run
+from scoring.run import run
 from scoring.status import PartitionStatus, partition_statuses, run_history
 
 _STATUS_COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")

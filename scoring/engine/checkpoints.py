@@ -19,7 +19,7 @@ from schemas.partition import Shard
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ScoringError
 from scoring.outputs.layout import checkpoints_folder, predictions_store, state_store
-from scoring.outputs.manifests import newest_manifest, with_fate
+from scoring.outputs.manifests import newest_manifest, with_fates
 from scoring.storage import Store
 
 READ_THREADS = 16
@@ -70,7 +70,12 @@ def take_over(job: ScoringJob, folder: str, fingerprint: str) -> Resumption | No
     """
     state = state_store(job)
     newest = newest_manifest(state, folder)
-    if newest is None or newest.fingerprint != fingerprint or not _is_resumable(with_fate(newest)):
+    if (
+        newest is None
+        or newest.replays
+        or newest.fingerprint != fingerprint
+        or not _is_resumable(*with_fates(state, [newest]))
+    ):
         return None
     found = _read(job, state, newest.run_id)
     if not found:

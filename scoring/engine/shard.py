@@ -30,6 +30,8 @@ class ShardTask:
     """Of the whole partition."""
     cut_for: int
     """Number of workers that the partition was cut into shards for."""
+    is_replay: bool = False
+    """The rows come from a quarantine, whose columns say where they stand in the input."""
     attempt: int = 0
     first_attempt: int = 0
     """The run's earlier attempts count on: none writes over another's part."""

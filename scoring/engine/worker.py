@@ -25,7 +25,7 @@ from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.predictor import Answer, Predictor, inspect_model, load_predictor
 from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
-from scoring.outputs.quarantine import quarantine_path, write_quarantine
+from scoring.outputs.quarantine import quarantine_path, read_origin, write_quarantine
 from scoring.outputs.writer import PartWriter
 from scoring.process import peak_resident_bytes
 from scoring.storage import Store
@@ -83,7 +83,8 @@ def _score_shard(task: ShardTask) -> ShardResult:
     place = predictions_store(task.job) if is_delta else state_store(task.job)
     folder = task.folder if is_delta else staging_folder(task.run_id)
     path = part_path(folder, task.run_id, task.shard.index, task.part_attempt)
-    rejects = _Rejects(task, store)
+    origins = _Origins(task, store)
+    rejects = _Rejects(task, store, origins)
     rows_in, gave_up = 0, ""
     columns: tuple[ColumnRecord, ...] = ()
     names = [column.name for column in task.contract.predictions]
@@ -101,7 +102,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
             if outcome.gave_up:
                 gave_up = outcome.gave_up
                 break
-            output = _output(task, batch, outcome.kept, outcome.answer, schema)
+            output = _output(task, batch, outcome.kept, outcome.answer, schema, origins)
             with clock("profile"):
                 found = [*feature_records(batch.features, passing), *prediction_records(output.select(names))]
                 columns = merge_records([*columns, *found])
@@ -132,11 +133,26 @@ def _score_shard(task: ShardTask) -> ShardResult:
     return result
 
 
+class _Origins:
+    """Where rows stand in the input: where they are read, but for a replay, whose rows say so themselves."""
+
+    def __init__(self, task: ShardTask, store: Store) -> None:
+        paths = {piece.file.path for piece in task.shard.pieces} if task.is_replay else ()
+        self._found = {path: read_origin(store, path) for path in paths}
+
+    def of(self, path: str, rows: npt.NDArray[np.int64]) -> tuple[str, npt.NDArray[np.int64]]:
+        """Input file and positions of rows of one file that is read."""
+        if path not in self._found:
+            return path, rows
+        name, places = self._found[path]
+        return name, places[rows]
+
+
 class _Rejects:
     """Rows of a shard that cannot be scored: counted, and written away before they are many."""
 
-    def __init__(self, task: ShardTask, store: Store) -> None:
-        self._task, self._store = task, store
+    def __init__(self, task: ShardTask, store: Store, origins: _Origins) -> None:
+        self._task, self._store, self._origins = task, store, origins
         self._left = task.max_quarantined + QUARANTINE_SLACK_ROWS
         self._waiting: dict[str, dict[int, Cause]] = {}
         self._n_waiting = 0
@@ -159,9 +175,10 @@ class _Rejects:
                 name = f"{column}: {reason}"
                 self.by_column[name] = self.by_column.get(name, 0) + 1
             if len(self.examples) < MAX_EXAMPLES:
+                name, place = self._origins.of(segment.path, np.array([source_row]))
                 self.examples.append(
                     QuarantineExample(
-                        source_file=segment.path, source_row=source_row, reason=reason, column=column, message=message
+                        source_file=name, source_row=int(place[0]), reason=reason, column=column, message=message
                     )
                 )
             if self._left > 0:
@@ -177,14 +194,16 @@ class _Rejects:
         files = {piece.file.path: piece.file for piece in task.shard.pieces}
         for path, causes in self._waiting.items():
             rows = np.array(sorted(causes), np.int64)
+            tables = read_rows(self._store, files[path], rows, min(task.batch_rows, 8_192))
             written = write_quarantine(
                 state_store(task.job),
                 quarantine_path(task.folder, task.run_id, task.shard.index, task.part_attempt, len(self.files)),
-                read_rows(self._store, files[path], rows, min(task.batch_rows, 8_192)),
+                ((table, self._origins.of(path, here)[1]) for table, here in tables),
                 [causes[row] for row in rows.tolist()],
-                path,
+                self._origins.of(path, rows)[0],
                 task.model_version,
                 task.run_id,
+                is_replay=task.is_replay,
             )
             if written:
                 self.files.append(written)
@@ -229,12 +248,17 @@ def _width(kind: str, contract: Contract, facts: ModelFacts) -> int:
 
 
 def _output(
-    task: ShardTask, batch: Batch, kept: npt.NDArray[np.bool_], answer: Answer | None, schema: pa.Schema
+    task: ShardTask,
+    batch: Batch,
+    kept: npt.NDArray[np.bool_],
+    answer: Answer | None,
+    schema: pa.Schema,
+    origins: _Origins,
 ) -> pa.Table:
     n_rows = int(kept.sum())
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     if task.contract.has_position:
-        columns["source_file"], columns["source_row"] = _position(batch, kept)
+        columns["source_file"], columns["source_row"] = _position(batch, kept, origins)
     carried = batch.kept if kept.all() else batch.kept.filter(pa.array(kept))
     for column in task.contract.kept:
         columns[column.name] = carried.column(column.name)
@@ -281,10 +305,11 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
     return False
 
 
-def _position(batch: Batch, kept: npt.NDArray[np.bool_]) -> tuple[pa.Array, pa.Array]:
-    paths = list(dict.fromkeys(segment.path for segment in batch.segments))
-    codes = np.concatenate([np.full(s.n_rows, paths.index(s.path), np.int32) for s in batch.segments])
-    rows = np.concatenate([np.arange(s.first_row, s.first_row + s.n_rows) for s in batch.segments])
+def _position(batch: Batch, kept: npt.NDArray[np.bool_], origins: _Origins) -> tuple[pa.Array, pa.Array]:
+    read = [origins.of(s.path, np.arange(s.first_row, s.first_row + s.n_rows)) for s in batch.segments]
+    paths = list(dict.fromkeys(path for path, _ in read))
+    codes = np.concatenate([np.full(len(places), paths.index(path), np.int32) for path, places in read])
+    rows = np.concatenate([places for _, places in read])
     names = pa.DictionaryArray.from_arrays(pa.array(codes[kept]), pa.array(paths, pa.string()))
     return names.cast(MODEL_VERSION), pa.array(rows[kept])
 

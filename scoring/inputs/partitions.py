@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from schemas.job import ScoringJob
-from schemas.partition import NULL_VALUE, InputFile, Partition, decode_folder, encode_folder, show_value
+from schemas.partition import NULL_VALUE, InputFile, Partition, decode_folder, encode_folder, hive_of, show_value
 from scoring.errors import InputChangedError, InputError, InvalidJobError, PartitionNotFoundError
 from scoring.storage import Entry, Store
 
@@ -150,8 +150,7 @@ def _partition(key: str, value: str | None, folder: str, entries: list[Entry]) -
         if not parts[-1].endswith(PARQUET_SUFFIXES):
             ignored.append(entry.path)
             continue
-        hive = tuple(pair for pair in map(decode_folder, parts[:-1]) if pair)
-        files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive))
+        files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive_of(entry.path)))
     if ignored and not files:
         raise InputError(
             "The partition has files, but none is named as Parquet.",

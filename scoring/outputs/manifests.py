@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from schemas.manifest import ErrorRecord, Manifest, read_manifest
-from scoring.errors import LocationNotFoundError
+from schemas.partition import encode_folder
+from scoring.errors import LocationNotFoundError, ScoringError
 from scoring.outputs.layout import run_id_of
 from scoring.storage import Store
 
 READ_THREADS = 16
+LAPSE_S = 120.0
+"""Silence after which a run of another host counts as dead: six times the seconds between its signs of life."""
 DIED = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
 
 
@@ -80,13 +83,30 @@ def undecided(store: Store, folder: str, fingerprint: str) -> Manifest | None:
     return newest
 
 
-def with_fate(manifest: Manifest) -> Manifest:
-    """A running manifest of a process of this host that is gone is one of a run that died."""
-    if manifest.status not in ("running", "prepared") or manifest.host != socket.gethostname():
-        return manifest
-    if is_alive(manifest.pid):
-        return manifest
-    return manifest.model_copy(update={"status": "failed", "error": DIED})
+def with_fates(store: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
+    """The manifests, those of runs that died as failed.
+
+    A run is dead when its process is gone, which only its own host can tell, or when it has given no sign of life
+    for `LAPSE_S` by the store's own clock.
+    """
+    clock: list[float] = []
+
+    def lapsed(manifest: Manifest) -> bool:
+        path = manifest_path(encode_folder(manifest.partition_key, manifest.partition), manifest.run_id)
+        try:
+            clock[:] = clock or [store.clock_s()]
+            return clock[0] - store.describe(path).modified_s > LAPSE_S
+        except ScoringError:
+            return False  # a store that cannot be written to, or does not answer: nobody may take it over
+
+    def fate(manifest: Manifest) -> Manifest:
+        if manifest.status not in ("running", "prepared"):
+            return manifest
+        is_here = manifest.host == socket.gethostname()
+        is_dead = (is_here and not is_alive(manifest.pid)) or lapsed(manifest)
+        return manifest.model_copy(update={"status": "failed", "error": DIED}) if is_dead else manifest
+
+    return [fate(manifest) for manifest in manifests]
 
 
 def is_alive(pid: int) -> bool:

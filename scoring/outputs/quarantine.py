@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
 from scoring.outputs.writer import PartWriter
-from scoring.storage import Store
+from scoring.storage import Store, explained
 
 REASON_COLUMNS = (
     ("_source_file", pa.string()),
@@ -22,9 +23,24 @@ REASON_COLUMNS = (
 """Before the row's own columns; the underscore keeps them apart."""
 
 
+REASON_NAMES = tuple(name for name, _ in REASON_COLUMNS)
+
+
 def quarantine_path(folder: str, run_id: str, shard: int, attempt: int, index: int) -> str:
     """Below the state folder."""
     return f"quarantine/{folder}/{run_id}-{shard:05d}-{attempt}-{index}.parquet"
+
+
+def read_origin(store: Store, path: str) -> tuple[str, npt.NDArray[np.int64]]:
+    """The input file of quarantined rows, and their positions in it.
+
+    Args:
+        store: The state folder.
+        path: Of a file that `write_quarantine` has written: its rows are of one input file.
+    """
+    with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
+        rows = parquet.read(["_source_file", "_source_row"])
+    return rows.column("_source_file")[0].as_py(), np.array(rows.column("_source_row").to_pylist(), np.int64)
 
 
 def write_quarantine(
@@ -35,6 +51,8 @@ def write_quarantine(
     source_file: str,
     model_version: str,
     run_id: str,
+    *,
+    is_replay: bool = False,
 ) -> FileRecord | None:
     """Write the quarantined rows of one input file; None if there were none.
 
@@ -46,6 +64,7 @@ def write_quarantine(
         source_file: Path of the input file.
         model_version: That refused the rows.
         run_id: Of the run.
+        is_replay: The rows come from a quarantine: its columns give way to the new ones.
     """
     writer: PartWriter | None = None
     start = 0
@@ -65,7 +84,8 @@ def write_quarantine(
             }
             table = pa.table([pa.array(values[name], kind) for name, kind in REASON_COLUMNS], names=list(values))
             for name, column in zip(rows.column_names, rows.columns, strict=True):
-                table = table.append_column(name, column)
+                if not is_replay or name not in REASON_NAMES:
+                    table = table.append_column(name, column)
             table = table.replace_schema_metadata(None)
             if writer is None:
                 writer = PartWriter(store, path, table.schema, keep_types=True)

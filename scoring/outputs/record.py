@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,9 +12,9 @@ from typing import Any
 
 from schemas.job import ScoringJob
 from schemas.manifest import ErrorRecord, InputsRecord, Manifest, Measures, ModelRecord, OutputRecord, Status
-from scoring.errors import ScoringError
+from scoring.errors import ConflictError, ScoringError
 from scoring.outputs.layout import predictions_store, state_store
-from scoring.outputs.manifests import write_manifest
+from scoring.outputs.manifests import LAPSE_S, find_manifest, write_manifest
 from scoring.process import peak_resident_bytes
 
 
@@ -27,12 +28,19 @@ def new_run_id(now: datetime) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+BEAT_S = 20.0
+"""Seconds between signs of life of a running run: its manifest is written again."""
+
+
 class RunRecord:
     """The manifest so far; `save` writes it where the next reader looks."""
 
     def __init__(self, job: ScoringJob, value: str | None, folder: str, now: datetime, engine: str) -> None:
         self._store, self._folder = state_store(job), folder
         self._started = time.perf_counter()
+        self._lock = threading.Lock()
+        self._spoke = 0.0
+        self._is_superseded = False
         self._cpu = time.process_time()
         self.manifest = Manifest(
             run_id=new_run_id(now),
@@ -77,9 +85,56 @@ class RunRecord:
             self.measure(stages_s=spent)
 
     def save(self, status: Status) -> None:
-        """Write the manifest with a status."""
-        self.update(status=status)
-        self.manifest = write_manifest(self._store, self._folder, self.manifest)
+        """Write the manifest with a status.
+
+        Raises:
+            ConflictError: This process was silent for so long that another one has taken the run over.
+        """
+        with self._lock:
+            self._check_mine()
+            self.update(status=status)
+            self.manifest = write_manifest(self._store, self._folder, self.manifest)
+            self._spoke = time.time()
+
+    @property
+    def is_superseded(self) -> bool:
+        """Another process goes on with this run: its files and its record are not ours any more."""
+        return self._is_superseded
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Give a sign of life again and again, so that other hosts know that this run is alive."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(BEAT_S):
+                with self._lock, contextlib.suppress(ScoringError):
+                    if self.manifest.status in ("running", "prepared") and self._spoke:
+                        self._check_mine()
+                        write_manifest(self._store, self._folder, self.manifest)
+                        self._spoke = time.time()
+
+        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _check_mine(self) -> None:
+        """A process that slept (a suspended machine, a stopped container) asks before it writes."""
+        silent_s = time.time() - self._spoke
+        if self._spoke and (self._is_superseded or silent_s > LAPSE_S / 2 or silent_s < 0):
+            stored = find_manifest(self._store, self._folder, self.run_id)
+            self._is_superseded = stored is not None and stored.attempts > self.manifest.attempts
+        if self._is_superseded:
+            raise ConflictError(
+                "Another process took this run over, since this one gave no sign of life; this one stops.",
+                self._folder,
+                expected=f"a sign of life every {BEAT_S:.0f} s",
+                found=f"none for {silent_s:.0f} s",
+                next_step="nothing: the other process goes on with it",
+            )
 
     def end(self, status: Status, worker_cpu_s: float = 0.0) -> Manifest:
         """Write the manifest for the last time."""
@@ -109,6 +164,9 @@ class RunRecord:
         message = str(error) or type(error).__name__
         retryable = isinstance(error, ScoringError) and error.retryable
         self.update(error=ErrorRecord(type=type(error).__name__, message=message, retryable=retryable))
+        if self._is_superseded:
+            self.update(status="failed")
+            return self.manifest
         try:
             return self.end("failed", worker_cpu_s)
         except ScoringError as second:

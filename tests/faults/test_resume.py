@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from schemas.job import Limits, ScoringJob
+from scoring.attempt import RunInterrupted
 from scoring.engine.checkpoints import take_over
 from scoring.engine.events import Event, RunPlanned, ShardScored
 from scoring.outputs.layout import run_id_of, state_store
 from scoring.outputs.manifests import newest_manifest
 from scoring.outputs.publish import open_publisher
-from scoring.run import RunInterrupted
 from scoring.status import run_history
 from tests.conftest import Lake
 from tests.faults.test_kills import DAY, is_worker, job_file, start, wait_until_gone

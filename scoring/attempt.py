@@ -1,0 +1,439 @@
+"""One attempt at a partition: what a run and a replay have in common."""
+
+import contextlib
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from schemas.columns import Contract
+from schemas.contract import ModelFacts
+from schemas.job import Limits, ScoringJob
+from schemas.manifest import ColumnRecord, Counts, InputRecord, InputsRecord, Manifest, QuarantineRecord
+from schemas.partition import Partition, Plan, encode_folder, show_value
+from scoring.engine.checkpoints import forget
+from scoring.engine.columns import merge_records
+from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
+from scoring.engine.policy import FIELDS, forbidden
+from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
+from scoring.engine.prepare import (
+    PinnedModel,
+)
+from scoring.engine.shard import ShardResult, ShardTask
+from scoring.engine.worker import MAX_EXAMPLES
+from scoring.errors import (
+    ConflictError,
+    ContractError,
+    GateError,
+    InputError,
+    InterruptedRunError,
+    QuarantineLimitError,
+    ReconciliationError,
+    ScoringError,
+)
+from scoring.gates import check_gates
+from scoring.models.cache import ModelCache
+from scoring.outputs.duplicates import Duplicates, find_duplicates
+from scoring.outputs.layout import (
+    part_path,
+    predictions_store,
+    sealed_history_path,
+    staging_folder,
+    state_store,
+)
+from scoring.outputs.publish import Live, Publication, Publisher
+from scoring.outputs.record import RunRecord
+from scoring.outputs.sealed import seal
+from scoring.outputs.writer import PartWriter, WrittenPart
+
+ENGINE = importlib.metadata.version("nightscore")
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run was stopped from outside."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self.manifest = manifest
+
+
+def allowed_rows(limits: Limits, n_rows: int) -> int:
+    """Rows that may be quarantined of `n_rows`: of two limits both must hold, one left at 0 is not in force."""
+    by_share = int(limits.max_quarantined_share * n_rows)
+    if limits.max_quarantined_rows and limits.max_quarantined_share:
+        return min(limits.max_quarantined_rows, by_share)
+    return limits.max_quarantined_rows or by_share
+
+
+class Attempt:
+    """The state of one run on its way."""
+
+    def __init__(
+        self,
+        job: ScoringJob,
+        value: str | None,
+        pool: WorkerPool,
+        cache: ModelCache,
+        now: datetime,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        """Nothing is done yet; see `run` for the arguments."""
+        self.job, self.value, self.pool, self.cache = job, value, pool, cache
+        self.folder = encode_folder(job.input.partition_key, value)
+        self.source = job
+        """Whose input is read."""
+        self._is_replay = False
+        self.record = RunRecord(job, value, self.folder, now, ENGINE)
+        self.results: list[ShardResult] = []
+        self.resumed: list[ShardResult] = []
+        """What an earlier attempt had finished."""
+        self.written: list[str] = []
+        """Further files of this attempt, on the predictions' store."""
+        self._listeners = [log_event, *listeners]
+        self._shown = show_value(value)
+        self._cpu_s_before = sum(pool.cpu_s_by_pid.values())
+        self._committing: Publisher | None = None
+        """Set while it is open whether readers see this run: its files must stay."""
+
+    def carry_out(self, score: Callable[[], Manifest]) -> Manifest:
+        """Do the work, and leave a record however it ends.
+
+        Raises:
+            RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
+        """
+        try:
+            with self.record.beating():
+                manifest = score()
+        except ScoringError as error:
+            manifest = self.fail(error)
+        except KeyboardInterrupt as error:
+            self.pool.kill()
+            interrupted = InterruptedRunError("The run was interrupted; nothing was published.", self.folder)
+            raise RunInterrupted(self.fail(interrupted)) from error
+        except BaseException as error:
+            self.pool.kill()
+            self.fail(error)
+            raise
+        self._tell_end(manifest)
+        return manifest
+
+    @property
+    def worker_cpu_s(self) -> float:
+        return sum(self.pool.cpu_s_by_pid.values()) - self._cpu_s_before
+
+    def score_shards(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> None:
+        """Have the workers score what is not done yet."""
+        tasks = self._tasks(plan, contract, model, facts)
+        self._tell_plan(plan)
+        for result in self.pool.score(tasks, plan.memory.n_workers, self._tell_lost):
+            self.results.append(result)
+            self._tell_scored(result)
+
+    def fail(self, error: BaseException) -> Manifest:
+        """Record the failure; a commit that succeeded although its caller heard otherwise is a publication."""
+        if self._committing is not None:
+            live = None
+            with contextlib.suppress(ScoringError):
+                live = self._committing.live(self.value)
+            if live is not None and live.run_id == self.record.run_id:
+                return self.record.end_published(self.worker_cpu_s)
+        elif not getattr(error, "resumable", False) and not self.record.is_superseded:
+            self._sweep()
+        return self.record.fail(error, self.worker_cpu_s)
+
+    def _sweep(self) -> None:
+        """Remove what an unpublished run wrote; what cannot be removed now is left to `clean`."""
+        job = self.job
+        with contextlib.suppress(ScoringError, OSError):
+            forget(job, self.record.run_id)
+            if job.output.format == "delta":
+                predictions_store(job).delete([*(result.part.file.path for result in self.results), *self.written])
+            else:
+                state_store(job).delete_tree(staging_folder(self.record.run_id))
+                state_store(job).delete([sealed_history_path(self.folder, self.record.run_id)])
+
+    def _tell_end(self, manifest: Manifest) -> None:
+        counts = manifest.counts
+        event = RunEnded(
+            manifest.run_id,
+            self._shown,
+            manifest.status,
+            counts.rows_in,
+            counts.rows_quarantined,
+            manifest.measures.total_s if manifest.status != "unchanged" else 0.0,
+        )
+        for listener in self._listeners:
+            listener(event)
+
+    def replay_from(self, source: ScoringJob) -> None:
+        """Read the rows from a quarantine."""
+        self.source, self._is_replay = source, True
+
+    def forget_parts(self) -> None:
+        """Remove what the workers wrote, once its rows stand in another file."""
+        with contextlib.suppress(ScoringError, OSError):
+            forget(self.job, self.record.run_id)
+            if self.job.output.format == "delta":
+                predictions_store(self.job).delete([result.part.file.path for result in self.results])
+
+    def _tasks(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> list[ShardTask]:
+        done = {result.index for result in self.resumed}
+        return [
+            ShardTask(
+                self.source,
+                self.record.run_id,
+                self.folder,
+                model.cached.path,
+                model.version.version,
+                facts,
+                contract,
+                shard,
+                plan.memory.batch_rows,
+                allowed_rows(self.job.limits, plan.n_rows),
+                plan.n_rows,
+                plan.cut_for,
+                is_replay=self._is_replay,
+                first_attempt=MAX_ATTEMPTS * (self.record.manifest.attempts - 1),
+            )
+            for shard in plan.shards
+            if shard.index not in done
+        ]
+
+    def summarize(self, plan: Plan) -> None:
+        """Sum up what the workers said."""
+        results = self._all_results()
+        by_reason: dict[str, int] = {}
+        by_column: dict[str, int] = {}
+        for result in results:
+            for total, part in ((by_reason, result.by_reason), (by_column, result.by_column)):
+                for name, count in part.items():
+                    total[name] = total.get(name, 0) + count
+        peaks: dict[int, int] = {}
+        for result in self.results:
+            peaks[result.pid] = max(peaks.get(result.pid, 0), result.peak_bytes)
+        stages = dict(self.record.manifest.measures.stages_s)
+        for result in self.results:
+            for name, seconds in result.stages_s.items():
+                stages[f"workers_{name}"] = round(stages.get(f"workers_{name}", 0.0) + seconds, 4)
+        rows_in = sum(result.rows_in for result in results)
+        columns = merge_records(column for result in results for column in result.columns)
+        self.record.update(
+            counts=Counts(
+                rows_in=rows_in,
+                rows_scored=sum(result.part.file.rows for result in results),
+                rows_quarantined=sum(result.rows_quarantined for result in results),
+            ),
+            columns=columns,
+            warnings=(*self.record.manifest.warnings, *_nulled(columns)),
+            quarantine=QuarantineRecord(
+                by_reason=by_reason,
+                by_column=by_column,
+                examples=tuple(e for result in results for e in result.examples)[:MAX_EXAMPLES],
+                files=tuple(file for result in results for file in result.quarantine_files),
+            ),
+        )
+        self.record.measure(
+            stages_s=stages,
+            peak_worker_bytes=tuple(sorted(peaks.values(), reverse=True)),
+            rows_per_s=round(sum(result.rows_in for result in self.results) / max(stages["score"], 1e-9), 1),
+            bytes_in=plan.n_bytes,
+            bytes_out=sum(result.part.file.size_bytes for result in results),
+            n_shards=len(plan.shards),
+            n_shards_resumed=len(self.resumed),
+            n_workers=len(peaks),
+            slowest_shard_s=round(max((result.wall_s for result in self.results), default=0.0), 4),
+        )
+
+    def _all_results(self) -> list[ShardResult]:
+        return sorted([*self.resumed, *self.results], key=lambda result: result.index)
+
+    def reconcile(self, plan: Plan, n_rows: int) -> None:
+        """Every row of the plan is scored or quarantined, and no more quarantined than the job allows of `n_rows`.
+
+        Raises:
+            ReconciliationError, QuarantineLimitError: See there; nothing was published.
+        """
+        allowed = allowed_rows(self.job.limits, n_rows)
+        counts = self.record.manifest.counts
+        gave_up = next((result.gave_up for result in self.results if result.gave_up), "")
+        if gave_up:
+            raise _too_many(self.record.manifest, allowed, gave_up)
+        if plan.n_rows != counts.rows_in or counts.rows_in != counts.rows_scored + counts.rows_quarantined:
+            raise ReconciliationError(
+                "The rows do not add up; nothing was published.",
+                self.folder,
+                expected=f"{plan.n_rows:,} rows by the footers = read = scored + quarantined",
+                found=f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, "
+                f"{counts.rows_quarantined:,} quarantined",
+                next_step="report this as a defect of nightscore, with the manifest",
+            )
+        if refused := forbidden(self.job.policy, self.record.manifest.quarantine.by_reason):
+            raise _too_many(self.record.manifest, 0, refused=refused)
+        if counts.rows_quarantined > allowed:
+            raise _too_many(self.record.manifest, allowed)
+
+    def finish_parts(
+        self, publisher: Publisher, plan: Plan, contract: Contract, live: Live | None
+    ) -> tuple[WrittenPart, ...]:
+        """The files that readers will see; none if the whole input has no file to take columns from."""
+        parts = [result.part for result in self._all_results()]
+        if not contract.kept and not contract.features and not parts:
+            if live is None:
+                return ()
+            raise InputError(
+                "The partition has no files, and no other has any to take the columns from; nothing was published.",
+                self.folder,
+                expected="a file with the columns, which may have no rows",
+                found=f"no files, while readers see the predictions of run {live.run_id}",
+                next_step="write a file without rows if the partition is meant to be empty",
+            )
+        if not parts:
+            parts = [self._empty_part(publisher, contract)]
+        if not publisher.writes_in_place:
+            schema = contract.output_schema()
+            parts = [self.pool.call(seal, self.job, self.folder, self.record.run_id, parts, schema)]
+        output = self.record.manifest.output
+        self.record.update(output=output.model_copy(update={"files": tuple(p.file for p in parts)}))
+        return tuple(parts)
+
+    def check_gates(self, publisher: Publisher, parts: Sequence[WrittenPart]) -> bool:
+        """Whether the run is to be held.
+
+        Raises:
+            GateError: A gate says `fail`; nothing was published.
+        """
+        twice = Duplicates(0, ())
+        if self.job.keys.unique and parts:
+            store = predictions_store(self.job) if publisher.writes_in_place else state_store(self.job)
+            keys = [name for name in self.job.keys.columns if name != self.job.input.partition_key]
+            twice = self.pool.call(find_duplicates, store, [part.file.path for part in parts], keys)
+        gates = check_gates(self.job, self.record.manifest, twice.n_rows, twice.examples)
+        closed = [gate for gate in gates if not gate.passed]
+        notes = [f"{gate.gate}: expected {gate.expected}, found {gate.found}" for gate in closed]
+        self.record.update(gates=tuple(gates), warnings=(*self.record.manifest.warnings, *notes))
+        if any(gate.action == "fail" for gate in closed):
+            raise GateError(
+                "The run does not pass its gates; nothing was published.",
+                self.folder,
+                problems=notes,
+                next_step="look at the input and the model; change `gates` in the job file only if this is right",
+            )
+        return any(gate.action == "hold" for gate in closed)
+
+    def hold(self) -> Manifest:
+        """Leave the partition complete and unpublished until a person decides."""
+        with contextlib.suppress(ScoringError, OSError):
+            forget(self.job, self.record.run_id)
+        return self.record.end("held", self.worker_cpu_s)
+
+    def publish(
+        self,
+        publisher: Publisher,
+        fingerprint: str,
+        contract: Contract,
+        live: Live | None,
+        parts: tuple[WrittenPart, ...],
+    ) -> None:
+        """Make the files visible in one step.
+
+        Raises:
+            ConflictError: Another run published the partition since it was planned.
+        """
+        record, job = self.record, self.job
+        publication = Publication(
+            record.run_id,
+            fingerprint,
+            job.input.partition_key,
+            self.value,
+            self.folder,
+            parts,
+            contract.output_schema(),
+        )
+        record.save("prepared")
+        self._committing = publisher
+        try:
+            placed, version = publisher.publish(publication, live)
+        except (ConflictError, ContractError):
+            self._committing = None
+            raise
+        files = tuple(part.file for part in placed)
+        record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
+
+    def _empty_part(self, publisher: Publisher, contract: Contract) -> WrittenPart:
+        """A partition without rows is published as such: readers' old rows must go."""
+        in_place = publisher.writes_in_place
+        store = predictions_store(self.job) if in_place else state_store(self.job)
+        folder = self.folder if in_place else staging_folder(self.record.run_id)
+        path = part_path(folder, self.record.run_id, 0, 0)
+        with PartWriter(store, path, contract.output_schema(), keep_types=not in_place) as writer:
+            return writer.close()
+
+    def _tell_plan(self, plan: Plan) -> None:
+        event = RunPlanned(
+            self.record.run_id,
+            self._shown,
+            plan.n_rows,
+            plan.n_bytes,
+            len(plan.shards),
+            plan.memory.n_workers,
+            sum(result.rows_in for result in self.resumed),
+        )
+        for listener in self._listeners:
+            listener(event)
+
+    def _tell_scored(self, result: ShardResult) -> None:
+        event = ShardScored(
+            self.record.run_id,
+            self._shown,
+            result.index,
+            result.rows_in,
+            result.rows_quarantined,
+            result.wall_s,
+        )
+        for listener in self._listeners:
+            listener(event)
+
+    def _tell_lost(self, task: ShardTask) -> None:
+        event = ShardLost(self.record.run_id, self._shown, task.shard.index, task.attempt)
+        for listener in self._listeners:
+            listener(event)
+
+
+def inputs_record(job: ScoringJob, partition: Partition, extra: tuple[str, ...] = ()) -> InputsRecord:
+    files = tuple(InputRecord(path=f.path, size_bytes=f.size_bytes, version=f.version) for f in partition.files)
+    return InputsRecord(uri=job.input.uri, files=files, extra_columns=extra)
+
+
+def _nulled(columns: Sequence[ColumnRecord]) -> list[str]:
+    """Said aloud, though the job allows it: the model saw something else than the file has."""
+    return [
+        f"policy.cast is pass: the model was given a missing value in place of {column.nulled:,} "
+        f"value{'s'[: column.nulled != 1]} of {column.name}"
+        for column in columns
+        if column.nulled
+    ]
+
+
+def _too_many(
+    manifest: Manifest, allowed: int, gave_up: str = "", refused: Mapping[str, int] | None = None
+) -> QuarantineLimitError:
+    counts, quarantine = manifest.counts, manifest.quarantine
+    reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(quarantine.by_reason.items()))
+    columns = sorted(quarantine.by_column.items(), key=lambda item: -item[1])
+    problems = [f"{name} in {count:,} rows" for name, count in columns[:20]]
+    problems += [f"the count was given up: {gave_up}"] if gave_up else []
+    problems += [
+        f"{e.source_file} row {e.source_row}: {e.reason}{f' in {e.column}' if e.column else ''}: {e.message}"
+        for e in quarantine.examples
+    ]
+    places = ", ".join(file.path for file in quarantine.files[:3])
+    return QuarantineLimitError(
+        f"{'At least ' if gave_up else ''}{counts.rows_quarantined:,} of {counts.rows_in:,} rows cannot be scored; "
+        "nothing was published.",
+        f"{manifest.partition_key}={show_value(manifest.partition)}",
+        expected=f"at most {allowed:,} rows (limits.max_quarantined_rows, limits.max_quarantined_share)"
+        if refused is None
+        else f"no row: policy says error for {', '.join(sorted({FIELDS[reason] for reason in refused}))}",
+        found=reasons,
+        problems=problems,
+        next_step=f"look at the quarantined rows ({places}); correct the input, or raise the limits in the job file",
+    )
