@@ -81,6 +81,9 @@ class Limits(Record):
     """Share of the partition's rows. With both limits set, both must hold; a limit left at 0 is then not in force."""
     memory_bytes: Annotated[int, Field(ge=64 << 20)] | None = None
     """Bound of the whole run, all workers together; null: batches sized by default and one worker a core."""
+    shard_minutes: Annotated[float, Field(gt=0.0)] = 60.0
+    """A worker that is longer at one shard hangs, on a store that neither answers nor fails, say: it is ended and its
+    shard scored again."""
 
 
 class Keys(Record):

@@ -9,7 +9,7 @@ from schemas.columns import Contract
 from schemas.contract import ModelFacts
 from schemas.job import Limits, ScoringJob
 from schemas.manifest import ColumnRecord, Counts, InputRecord, InputsRecord, Manifest, QuarantineRecord
-from schemas.partition import Partition, Plan, encode_folder, show_value
+from schemas.partition import MemoryPlan, Partition, Plan, encode_folder, show_value
 from scoring.engine.checkpoints import forget
 from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
@@ -44,8 +44,13 @@ from scoring.outputs.publish import Live, Publication, Publisher
 from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
 from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.process import available_bytes
 
 ENGINE = importlib.metadata.version("nightscore")
+
+
+RESERVED_BYTES = 512 << 20
+"""Address space for libraries that are loaded and arenas that are reserved while a shard is scored."""
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -124,7 +129,8 @@ class Attempt:
         """Have the workers score what is not done yet."""
         tasks = self._tasks(plan, contract, model, facts)
         self._tell_plan(plan)
-        for result in self.pool.score(tasks, plan.memory.n_workers, self._tell_lost):
+        timeout_s = 60.0 * self.job.limits.shard_minutes
+        for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
             self.results.append(result)
             self._tell_scored(result)
 
@@ -190,6 +196,7 @@ class Attempt:
                 plan.memory.batch_rows,
                 allowed_rows(self.job.limits, plan.n_rows),
                 plan.n_rows,
+                _allowance(self.job.limits, plan.memory),
                 plan.cut_for,
                 is_replay=self._is_replay,
                 first_attempt=MAX_ATTEMPTS * (self.record.manifest.attempts - 1),
@@ -401,6 +408,15 @@ class Attempt:
 def inputs_record(job: ScoringJob, partition: Partition, extra: tuple[str, ...] = ()) -> InputsRecord:
     files = tuple(InputRecord(path=f.path, size_bytes=f.size_bytes, version=f.version) for f in partition.files)
     return InputsRecord(uri=job.input.uri, files=files, extra_columns=extra)
+
+
+def _allowance(limits: Limits, memory: MemoryPlan) -> int:
+    """Address space that one shard may take, beyond which a file that decodes to far more than it says is stopped.
+
+    More than the plan's memory: libraries reserve addresses that they never use.
+    """
+    share = (limits.memory_bytes or available_bytes()) // memory.n_workers
+    return max(share, 2 * memory.stream_bytes) + RESERVED_BYTES
 
 
 def _nulled(columns: Sequence[ColumnRecord]) -> list[str]:

@@ -1,5 +1,6 @@
-"""What this process has used."""
+"""What this process has used, and what it may use."""
 
+import os
 import resource
 import sys
 from pathlib import Path
@@ -18,3 +19,28 @@ def peak_resident_bytes() -> int:
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def limit_address_space(n_bytes: int) -> None:
+    """Let this process take so much more address space than it has; allocations beyond raise MemoryError.
+
+    A page of a Parquet file may say that it decodes to a terabyte. Where the system knows no such limit, or a lower
+    one is set already, nothing changes.
+    """
+    if sys.platform != "linux":
+        return
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = taken + n_bytes
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def available_bytes() -> int:
+    """Memory that the machine can give without swapping; as much as it has where that cannot be told."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

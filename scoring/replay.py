@@ -106,7 +106,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         record.update(fingerprint=fingerprint, inputs=base.inputs, libraries=library_versions())
         record.save("running")
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        record.update(model=model.record(job, facts), warnings=tuple(version_warnings(facts)))
+        record.update(model=model.record(job, facts), warnings=(*model.warnings, *version_warnings(facts)))
         attempt.replay_from(_source(job, state, facts, files))
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
         plan, contract = plan_partition(attempt.source, model, facts, partition)

@@ -80,7 +80,8 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         record.save("running")
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        record.update(model=model.record(job, facts), warnings=(*_ignored(ignored), *version_warnings(facts)))
+        notes = (*model.warnings, *_ignored(ignored), *version_warnings(facts))
+        record.update(model=model.record(job, facts), warnings=notes)
         plan, contract = plan_partition(job, model, facts, partition, dead.cut_for if dead else None)
         attempt.resumed = dead.fitting(plan.shards) if dead else []
         publisher.check_fits(contract.output_schema())

@@ -5,6 +5,7 @@ libraries that open connections.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -572,6 +573,13 @@ def _mapped(error: BaseException, where: str) -> ScoringError | None:
             where,
             found=found,
             next_step="check the endpoint and the network, then run again: nothing was published",
+        )
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            "The disk is full; nothing was published.",
+            where,
+            found=found,
+            next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
     return StorageError("Reading or writing failed.", where, found=found, next_step="check disk space and rights")
 

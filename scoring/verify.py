@@ -28,6 +28,7 @@ from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.manifests import find_manifest
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.quarantine import read_origin
+from scoring.process import available_bytes
 from scoring.storage import Store, explained
 
 Kind = Literal[
@@ -183,6 +184,7 @@ def _score_again(
             plan.memory.batch_rows,
             shard.n_rows,
             plan.n_rows,
+            available_bytes(),
             1,
         )
         result = pool.call(score_shard, task)

@@ -106,7 +106,7 @@ class Isolator:
         part = features if kept.all() else features.filter(pa.array(kept))
         try:
             answer = self._predict(part, rest)
-        except ScoringError:
+        except (ScoringError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 (a model may raise anything)
             return None, error
@@ -183,6 +183,8 @@ class Isolator:
         index = self._good.column_names.index(name)
         try:
             self._predict(self._good.set_column(index, self._good.schema.field(index), cell), 0)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001
             return _first_line(error)
         return None
@@ -215,6 +217,8 @@ class Isolator:
     def _is_taken(self, candidate: pa.Table) -> bool:
         try:
             self._predict(candidate, 0)
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001
             return False
         return True
@@ -233,7 +237,7 @@ class Isolator:
         for part in (rows[:half], rows[half:]):
             try:
                 self._predict(features.take(pa.array(part)), 0)
-            except ScoringError:
+            except (ScoringError, MemoryError):
                 raise
             except Exception as inner:  # noqa: BLE001
                 yield from self._bisect(features, part, inner)

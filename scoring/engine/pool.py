@@ -3,9 +3,10 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import score_shard, start_worker
-from scoring.errors import InterruptedRunError, WorkerError
+from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError
 
 T = TypeVar("T")
 
@@ -32,6 +33,20 @@ ONE_THREAD = dict.fromkeys(
     "1",
 )
 """One worker a core: library threads on top spin at each other's barriers (1.7 to 3 times the CPU was measured)."""
+
+
+@dataclass(slots=True)
+class _Gone:
+    """Shards of a wave that have no result."""
+
+    lost: list[ShardTask]
+    """Their worker died, or was ended with another's."""
+    stuck: list[ShardTask]
+    starved: list[tuple[ShardTask, MemoryError]]
+
+    @property
+    def all(self) -> list[ShardTask]:
+        return [*self.stuck, *self.lost]
 
 
 class WorkerPool:
@@ -60,38 +75,55 @@ class WorkerPool:
         return result
 
     def score(
-        self, tasks: Sequence[ShardTask], n_workers: int, on_lost: Callable[[ShardTask], None]
+        self, tasks: Sequence[ShardTask], n_workers: int, timeout_s: float, on_lost: Callable[[ShardTask], None]
     ) -> Iterator[ShardResult]:
         """The results as they finish, in any order.
 
         A worker's death breaks the pool: the shards without a result are scored again in a new one. Where it
-        happens twice, each of them is scored alone, so that the one to blame is known and the others get through.
+        happens twice, each of them is scored alone, so that the one to blame is known and the others get through. A
+        worker that hangs is ended; a shard for which memory is short is scored once more with nothing beside it.
 
         Raises:
-            WorkerError: A shard's worker died `MAX_ATTEMPTS` times.
+            WorkerError: A shard's worker died `MAX_ATTEMPTS` times, or hung twice.
+            MemoryLimitError: A shard does not fit, even alone.
         """
         waves = [list(tasks)] if tasks else []
         while waves:
             wave = waves.pop(0)
-            lost: list[ShardTask] = []
-            yield from self._score_wave(wave, min(n_workers, len(wave)), lost)
-            if lost:
+            gone = _Gone([], [], [])
+            yield from self._score_wave(wave, min(n_workers, len(wave)), timeout_s, gone)
+            if gone.stuck or gone.lost:
                 self._check_stopped()
                 self.kill()
-                again = [self._again(task, on_lost) for task in lost]
-                waves += [[task] for task in again] if again[0].attempt >= ALONE_FROM_ATTEMPT else [again]
+                again = [self._again(task, on_lost, timeout_s if task in gone.stuck else None) for task in gone.all]
+                alone = any(task.attempt >= ALONE_FROM_ATTEMPT for task in again)
+                waves += [[task] for task in again] if alone else [again]
+            if gone.starved:
+                self.kill()
+                waves += [[self._alone(task, str(error), n_workers)] for task, error in gone.starved]
 
-    def _score_wave(self, wave: Sequence[ShardTask], n_workers: int, lost: list[ShardTask]) -> Iterator[ShardResult]:
+    def _score_wave(
+        self, wave: Sequence[ShardTask], n_workers: int, timeout_s: float, gone: "_Gone"
+    ) -> Iterator[ShardResult]:
         self._ensure(n_workers)
         # No more under way than the plan's memory allows, though the pool may be wider from an earlier partition.
         waiting = list(wave)
         futures: dict[Future[ShardResult], ShardTask] = {}
+        deadlines: dict[Future[ShardResult], float] = {}
+        lost = gone.lost
         try:
             while waiting or futures:
                 while waiting and len(futures) < n_workers:
                     future = self._executor.submit(score_shard, waiting[0])
                     futures[future] = waiting.pop(0)
-                done, _ = wait(futures, return_when=FIRST_COMPLETED)
+                    deadlines[future] = time.monotonic() + timeout_s
+                first = min(deadlines[future] for future in futures)
+                done, _ = wait(futures, max(0.0, first - time.monotonic()), return_when=FIRST_COMPLETED)
+                if not done:
+                    now = time.monotonic()
+                    gone.stuck += [task for future, task in futures.items() if deadlines[future] <= now]
+                    lost += [task for task in (*futures.values(), *waiting) if task not in gone.stuck]
+                    return
                 for future in done:
                     task = futures.pop(future)
                     try:
@@ -99,6 +131,9 @@ class WorkerPool:
                     except BrokenProcessPool:
                         lost += [task, *futures.values(), *waiting]
                         return
+                    except MemoryError as error:
+                        gone.starved.append((task, error))
+                        continue
                     self.cpu_s_by_pid[result.pid] = max(result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0))
                     yield result
         except BrokenProcessPool:  # a worker died while it was idle
@@ -107,17 +142,38 @@ class WorkerPool:
             self.kill()  # what is still queued is nobody's work any more
             raise
 
-    def _again(self, task: ShardTask, on_lost: Callable[[ShardTask], None]) -> ShardTask:
+    def _again(self, task: ShardTask, on_lost: Callable[[ShardTask], None], stuck_s: float | None) -> ShardTask:
+        """The next attempt; one that hung has one more only."""
+        attempt = task.attempt + 1 if stuck_s is None else max(task.attempt + 1, MAX_ATTEMPTS - 1)
+        if task.attempt + 1 >= MAX_ATTEMPTS and stuck_s is not None:
+            raise WorkerError(
+                f"The worker of shard {task.shard.index} hung; nothing was published.",
+                task.where,
+                expected=f"an end within {stuck_s / 60:g} minutes (limits.shard_minutes)",
+                found="none, twice",
+                next_step="look at the store, which neither answers nor fails; or allow more minutes",
+            )
         if task.attempt + 1 >= MAX_ATTEMPTS:
-            first = task.shard.pieces[0]
             raise WorkerError(
                 f"The worker of shard {task.shard.index} died {MAX_ATTEMPTS} times; nothing was published.",
-                f"{first.file.path}, {task.shard.n_rows:,} rows from row {first.first_row:,}",
+                task.where,
                 next_step="look for the kernel's out-of-memory killer; set limits.memory_bytes, or fewer workers",
             )
-        again = replace(task, attempt=task.attempt + 1)
+        again = replace(task, attempt=attempt)
         on_lost(again)
         return again
+
+    def _alone(self, task: ShardTask, found: str, n_workers: int) -> ShardTask:
+        """The same with the memory of all workers."""
+        if task.is_alone:
+            raise MemoryLimitError(
+                f"Shard {task.shard.index} does not fit into memory, even alone; nothing was published.",
+                task.where,
+                expected=f"at most {task.memory_bytes:,} bytes",
+                found=found,
+                next_step="raise limits.memory_bytes; or look at the file: few bytes can decode to very many",
+            )
+        return replace(task, is_alone=True, memory_bytes=task.memory_bytes * n_workers)
 
     def _check_stopped(self) -> None:
         if self._stop_reason is not None:

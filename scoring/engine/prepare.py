@@ -15,13 +15,14 @@ from schemas.partition import Partition, Plan
 from scoring.engine.memory import plan_memory
 from scoring.engine.pool import WorkerPool
 from scoring.engine.worker import inspect
+from scoring.errors import StorageUnavailableError
 from scoring.inputs.footers import read_footers
 from scoring.inputs.partitions import find_partitions, fingerprint, list_partitions
 from scoring.inputs.planner import needed_bytes, plan_shards
 from scoring.inputs.validate import check_contract
 from scoring.models.cache import CachedModel, ModelCache
 from scoring.models.mlmodel import read_mlmodel
-from scoring.models.registry import ModelVersion, fetch, resolve
+from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve
 from scoring.models.trust import check_trust
 from scoring.storage import Store
 
@@ -38,19 +39,32 @@ class PinnedModel:
 
     version: ModelVersion
     cached: CachedModel
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
-        """The job's model, resolved once, fetched, and verified; what loading it would run is allowed."""
-        version = resolve(job.model, job.registry)
-        cached = fetch(version, job.registry, cache)
+        """The job's model, resolved once, fetched, and verified; what loading it would run is allowed.
+
+        A registry that does not answer does not stop a pinned version that this host has used before.
+        """
+        warnings: tuple[str, ...] = ()
+        try:
+            version = resolve(job.model, job.registry)
+            cached = fetch(version, job.registry, cache)
+            remember(version, job.registry, cache)
+        except StorageUnavailableError as error:
+            known = recall(job.model, job.registry, cache)
+            if known is None:
+                raise
+            version, cached = known
+            warnings = (f"{error.what} ({error.found}); version {version.version} came from this host's cache",)
         check_trust(
             read_mlmodel(cached.path),
             is_pinned=cached.is_pinned,
             allow_pickle=job.allow_pickle,
             allow_code=job.allow_code,
         )
-        return cls(version, cached)
+        return cls(version, cached, warnings)
 
     def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
         """Of this model on a partition."""

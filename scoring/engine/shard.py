@@ -28,13 +28,23 @@ class ShardTask:
     max_quarantined: int
     n_rows: int
     """Of the whole partition."""
+    memory_bytes: int
+    """That the shard may take beyond what its worker has: more ends in MemoryError, not in the kernel's killer."""
     cut_for: int
     """Number of workers that the partition was cut into shards for."""
     is_replay: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
+    is_alone: bool = False
+    """No other shard is scored at the same time."""
     attempt: int = 0
     first_attempt: int = 0
     """The run's earlier attempts count on: none writes over another's part."""
+
+    @property
+    def where(self) -> str:
+        """For errors."""
+        first = self.shard.pieces[0]
+        return f"{first.file.path}, {self.shard.n_rows:,} rows from row {first.first_row:,}"
 
     @property
     def part_attempt(self) -> int:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from scoring.models.predictor import Answer, Predictor, inspect_model, load_pred
 from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
 from scoring.outputs.quarantine import quarantine_path, read_origin, write_quarantine
 from scoring.outputs.writer import PartWriter
-from scoring.process import peak_resident_bytes
+from scoring.process import limit_address_space, peak_resident_bytes
 from scoring.storage import Store
 
 PAD_ROWS = 64
@@ -35,6 +36,8 @@ PAD_ROWS = 64
 batch is filled up to a multiple of this by repeating its last row, so that a row's prediction does not depend on how
 the partition is cut; the partition's last batch to the rest that the whole partition leaves, so that it equals the
 model's own on the whole partition."""
+LEAST_BATCH_ROWS = 1_024
+"""Below this a batch that does not fit is not halved any more."""
 PARENT_POLL_S = 0.5
 MAX_EXAMPLES = 5
 QUARANTINE_SLACK_ROWS = 10_000
@@ -54,17 +57,25 @@ def score_shard(task: ShardTask) -> ShardResult:
     Raises:
         CorruptFileError, InputChangedError, ModelLoadError, ModelAnswerError, StorageError: See there; nothing was
             published.
+        MemoryError: Even the smallest batch does not fit.
     """
+    limit_address_space(task.memory_bytes)
+    batch_rows = task.batch_rows
     try:
-        return _score_shard(task)
+        while True:
+            try:
+                return _score_shard(replace(task, batch_rows=batch_rows))
+            except MemoryError as error:
+                if batch_rows <= LEAST_BATCH_ROWS:
+                    raise MemoryError(f"{error or 'no memory'}, with {batch_rows:,} rows at once") from None
+                batch_rows //= 2
     except (ScoringError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001
         # A model's or a library's own exception may not even pickle: only its words cross the process boundary.
-        place = task.shard.pieces[0]
         raise ShardError(
             "A shard could not be scored; nothing was published.",
-            f"{place.file.path}, {task.shard.n_rows:,} rows from row {place.first_row:,}",
+            task.where,
             found=f"{type(error).__name__}: {str(error)[:500]}",
             next_step="run again with --verbose; if it stays, try the model on these rows by hand",
         ) from None

@@ -123,6 +123,8 @@ def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int)
                 left -= taken.num_rows
                 if left == 0:
                     break
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptFileError(
                 "A file cannot be decoded; nothing was published.",

@@ -25,7 +25,8 @@ class CachedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelCache:
-    """`<root>/<digest>/` holds artifacts, `<root>/index/` what each model version was found to be."""
+    """`<root>/<digest>/` holds artifacts, `<root>/index/` what each model version was found to be, and
+    `<root>/versions/` what the registry said of pinned ones."""
 
     root: Path
 
@@ -51,6 +52,25 @@ class ModelCache:
                 next_step="find out who changed them; register a new version rather than changing an old one",
             )
         return CachedModel(self._folder(found), found, pinned is not None)
+
+    def pinned(self, digest: str) -> CachedModel | None:
+        """Artifacts that are here already, if they are still what the digest says."""
+        folder = self._folder(digest)
+        return CachedModel(folder, digest, True) if folder.is_dir() and digest_tree(folder) == digest else None
+
+    def remember(self, key: str, text: str) -> None:
+        """Keep what the registry said of a model version."""
+        _write(self._version(key), text)
+
+    def recall(self, key: str) -> str | None:
+        """What the registry said last; None: nothing was kept."""
+        try:
+            return self._version(key).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _version(self, key: str) -> Path:
+        return self.root / "versions" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
     def note(self, digest: str, name: str) -> Path:
         """Where a fact about a cached model is kept."""

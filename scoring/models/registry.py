@@ -100,6 +100,34 @@ def fetch(version: ModelVersion, registry: str | None, cache: ModelCache) -> Cac
     return cache.get(key, local, download, version.digest_tag)
 
 
+def remember(version: ModelVersion, registry: str | None, cache: ModelCache) -> None:
+    """Keep what a pinned version is, for a night when the registry does not answer."""
+    if version.digest_tag is not None:
+        text = json.dumps({"location": version.location, "digest": version.digest_tag})
+        cache.remember(_version_key(version.name, version.version, registry), text)
+
+
+def recall(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[ModelVersion, CachedModel] | None:
+    """A pinned version that this host has used before; None: it has not, or only knows an alias.
+
+    An alias is not recalled: it may point elsewhere by now.
+    """
+    match = MODEL_URI.fullmatch(model_uri)
+    if match is None or match["version"] is None:
+        return None
+    text = cache.recall(_version_key(match["name"], match["version"], registry))
+    if text is None:
+        return None
+    found = json.loads(text)
+    cached = cache.pinned(found["digest"])
+    version = ModelVersion(match["name"], match["version"], found["location"], found["digest"])
+    return None if cached is None else (version, cached)
+
+
+def _version_key(name: str, version: str, registry: str | None) -> str:
+    return json.dumps([_redacted(registry_uri(registry)), name, version])
+
+
 def pin(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[ModelVersion, str]:
     """Tag a version with the digest of its artifacts; the same digest again is no change.
 
@@ -131,6 +159,13 @@ def _open(uri: str) -> Iterator[_Registry]:
         with contextlib.closing(sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?mode=ro", uri=True)) as db:
             try:
                 yield _SqliteRegistry(db)
+            except sqlite3.OperationalError as error:
+                raise StorageUnavailableError(
+                    "The model registry cannot be read.",
+                    uri,
+                    found=str(error),
+                    next_step="run `mlflow db upgrade` on it if tables are missing; check its disk and who locks it",
+                ) from error
             except sqlite3.DatabaseError as error:
                 raise ModelNotFoundError(
                     "The SQLite file is no MLflow registry, or one of a version that is not known.",

@@ -1,5 +1,6 @@
 """Writes predictions as Parquet parts, hashed while they are written."""
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
-from scoring.errors import LocationNotFoundError
+from scoring.errors import LocationNotFoundError, ScoringError
 from scoring.storage import HashingFile, Store, explained
 
 ROW_GROUP_ROWS = 131_072
@@ -51,7 +52,7 @@ class PartWriter:
             keep_types: Store the Arrow schema, so that dictionaries come back as such; a Delta table has its own.
             metadata: Kept in the footer.
         """
-        self._path, self._where = path, store.locate_url(path)
+        self._store, self._path, self._where = store, path, store.locate_url(path)
         self._file = HashingFile(store.open_output(path))
         self._metadata: list[Any] = []
         repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
@@ -106,6 +107,8 @@ class PartWriter:
     ) -> None:
         if kind is not None:
             self._file.abort()
+            with contextlib.suppress(ScoringError, OSError):
+                self._store.delete([self._path])  # on a disk; an object store has nothing before the file is whole
 
 
 def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPart, ...]:
