@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up down status test check lint fast bench schema clean
+.PHONY: help setup demo up down status test check lint fast faults soak bench schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,13 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+faults: $(VENV)/.ready ## Inject each fault of the table, and print what was seen (about 8 minutes)
+	$(BIN)/python -m pytest -q tests/faults --ignore tests/faults/test_soak.py
+
+SEED ?= 1
+soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (about 40 minutes)
+	$(BIN)/python -m tests.faults --seed $(SEED)
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 

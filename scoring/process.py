@@ -21,16 +21,19 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def limit_address_space(n_bytes: int) -> None:
+def limit_address_space(n_bytes: int | None) -> None:
     """Let this process take so much more address space than it has; allocations beyond raise MemoryError.
 
-    A page of a Parquet file may say that it decodes to a terabyte. Where the system knows no such limit, or a lower
-    one is set already, nothing changes.
+    None lifts that again. A page of a Parquet file may say that it decodes to a terabyte. Where the system knows no
+    such limit, or a lower one is set already, nothing changes.
     """
     if sys.platform != "linux":
         return
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if n_bytes is None:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        return
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     wanted = taken + n_bytes
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

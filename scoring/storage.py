@@ -36,6 +36,16 @@ S3_SCHEMES = ("s3", "s3a")
 UPLOAD_BLOCK_BYTES = 8 << 20
 """Size of the parts of an S3 upload: held in memory once per open file; S3's least is 5 MiB."""
 
+S3_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "read_timeout": 20,
+    "retries": {"total_max_attempts": 2, "mode": "standard"},
+}
+"""s3fs tries each request five times around botocore's two, also where an answer's body ended early: a store that
+stalls for good is given up after 200 s."""
+RETRIED_CODES = (429, 500, 502, 503, 504)
+"""s3fs itself repeats only what names itself SlowDown, which an answer without a body (to HEAD) cannot."""
+
 _S3_NAMES = {
     "key": "key",
     "access_key_id": "key",
@@ -55,6 +65,7 @@ _S3_NAMES = {
     "verify": "verify",
 }
 _S3_NESTED = ("client_kwargs", "config_kwargs", "s3_additional_kwargs", "requester_pays", "use_ssl")
+STORE_LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "asyncio", "fsspec", "s3fs")
 _DENIED = (
     "403",
     "AccessDenied",
@@ -416,10 +427,13 @@ class Store:
         resolved = resolve_env(self.options)
         if not self.is_s3:
             return {key: str(value) for key, value in resolved.items()}
-        names, _ = _s3_names(resolved)
+        names, rest = _s3_names(resolved)
+        patience = S3_PATIENCE | dict(rest.get("config_kwargs") or {})
         found = {
-            "timeout": "60s",
-            "connect_timeout": "10s",
+            "timeout": f"{patience['read_timeout']}s",
+            "connect_timeout": f"{patience['connect_timeout']}s",
+            "max_retries": "4",
+            "retry_timeout": "120s",
             "conditional_put": "etag",
             "region": names.get("region") or _botocore("region") or "us-east-1",
         }
@@ -545,7 +559,7 @@ def explained(where: str) -> Iterator[None]:
 
 
 def _mapped(error: BaseException, where: str) -> ScoringError | None:
-    from_library = type(error).__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp", "asyncio")
+    from_library = type(error).__module__.split(".")[0] in STORE_LIBRARIES
     if not isinstance(error, OSError) and not from_library:
         return None
     code = _code(error)
@@ -584,6 +598,23 @@ def _mapped(error: BaseException, where: str) -> ScoringError | None:
     return StorageError("Reading or writing failed.", where, found=found, next_step="check disk space and rights")
 
 
+def _may_pass(error: BaseException) -> bool:
+    """Whether s3fs should try a request again."""
+    response = getattr(error, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return metadata.get("HTTPStatusCode") in RETRIED_CODES
+
+
+def is_store_error(error: BaseException) -> bool:
+    """Whether an error that came out of a Parquet reader is the store's, and not what the file holds.
+
+    Arrow's own complaints about a file are plain OSErrors without a number.
+    """
+    if type(error).__module__.split(".")[0] in STORE_LIBRARIES:
+        return True
+    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
+
+
 def _code(error: BaseException | None) -> str:
     while error is not None:
         response = getattr(error, "response", None)
@@ -599,7 +630,12 @@ def _filesystem(scheme: str, options: str, _pid: int) -> Any:
     if scheme in S3_SCHEMES:
         resolved = _s3fs_options(resolved)
     try:
-        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **resolved)
+        found = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **resolved)
+        if scheme in S3_SCHEMES:
+            import s3fs.core
+
+            s3fs.core.set_custom_error_handler(_may_pass)
+        return found
     except (ImportError, ValueError) as error:
         raise InvalidJobError(
             f"No file system for {scheme}:// can be opened.",
@@ -634,8 +670,7 @@ def _s3fs_options(options: Mapping[str, Any]) -> dict[str, Any]:
     names, rest = _s3_names(options)
     client = {"region_name": names.get("region"), "verify": names.get("verify")}
     rest["client_kwargs"] = {key: value for key, value in client.items() if value is not None}
-    timeouts = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
-    rest["config_kwargs"] = timeouts | dict(rest.get("config_kwargs") or {})
+    rest["config_kwargs"] = S3_PATIENCE | dict(rest.get("config_kwargs") or {})
     wanted = ("key", "secret", "token", "endpoint_url", "anon", "profile")
     return rest | {key: names[key] for key in wanted if names.get(key) is not None}
 

@@ -64,6 +64,12 @@ class WorkerPool:
         self._ensure(max(self._n_workers, 1))
         try:
             result: T = self._executor.submit(function, *arguments).result()
+        except MemoryError as error:
+            raise MemoryLimitError(
+                f"A worker has no memory for {getattr(function, '__name__', 'a call')}; nothing was published.",
+                found=_first_line(error),
+                next_step="look at what else runs on this machine, or give it more memory",
+            ) from error
         except BrokenProcessPool as error:
             self._check_stopped()
             self.kill()

@@ -59,7 +59,6 @@ def score_shard(task: ShardTask) -> ShardResult:
             published.
         MemoryError: Even the smallest batch does not fit.
     """
-    limit_address_space(task.memory_bytes)
     batch_rows = task.batch_rows
     try:
         while True:
@@ -79,6 +78,8 @@ def score_shard(task: ShardTask) -> ShardResult:
             found=f"{type(error).__name__}: {str(error)[:500]}",
             next_step="run again with --verbose; if it stays, try the model on these rows by hand",
         ) from None
+    finally:
+        limit_address_space(None)
 
 
 def _score_shard(task: ShardTask) -> ShardResult:
@@ -86,6 +87,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
     clock = _Clock()
     with clock("load"):
         predictor = _load(str(task.model_folder), task.facts)
+    limit_address_space(task.memory_bytes)
     predict = functools.partial(_predict, predictor, task.contract, task.facts)
     isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
     store = Store(task.job.input.uri, task.job.input.storage_options)

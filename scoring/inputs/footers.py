@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.partition import InputFile
-from scoring.errors import CorruptFileError, InputChangedError, ScoringError
-from scoring.storage import Store
+from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError, ScoringError
+from scoring.storage import Store, explained, is_store_error
 
 FOOTER_THREADS = 16
 """Footers are small ranged reads: latency, not bandwidth, is what many at once hide."""
@@ -52,12 +52,25 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
     """
 
     def attempt(file: InputFile) -> Footer | str:
+        where = store.locate_url(file.path)
         try:
             return _read(store, file)
-        except ScoringError as error:
-            return str(error).replace("\n", " ")
-        except (pa.ArrowException, OSError, ValueError) as error:
-            return f"{file.path} ({file.size_bytes:,} bytes): {str(error).splitlines()[0]}"
+        except LocationNotFoundError as error:
+            raise InputChangedError(
+                "An input file is gone since it was listed; nothing was published.",
+                where,
+                found=error.found,
+                next_step="run again once the writer of the input is done",
+            ) from error
+        except (ScoringError, MemoryError):
+            raise
+        except Exception as error:
+            if is_store_error(error):
+                with explained(where):
+                    raise
+            if not isinstance(error, (pa.ArrowException, OSError, ValueError, OverflowError)):
+                raise
+            return f"{file.path} ({file.size_bytes:,} bytes): {type(error).__name__}: {_first_line(error)}"
 
     with ThreadPoolExecutor(FOOTER_THREADS) as threads:
         found = list(threads.map(attempt, files))
@@ -71,6 +84,10 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
             next_step="write these files again, or move them away; a name that starts with _ or . is skipped",
         )
     return [item for item in found if isinstance(item, Footer)]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else "no details"
 
 
 def open_parquet(store: Store, file: InputFile, **options: Any) -> pq.ParquetFile:

@@ -13,7 +13,7 @@ from schemas.partition import InputFile, Piece, Shard
 from scoring.errors import CorruptFileError
 from scoring.inputs.casts import Cast, agreed_cast, cast_column, feature_cast
 from scoring.inputs.footers import open_parquet
-from scoring.storage import Store
+from scoring.storage import Store, explained, is_store_error
 
 LOCAL_BUFFER_BYTES = 256 << 10
 REMOTE_BUFFER_BYTES = 1 << 20
@@ -125,7 +125,12 @@ def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int)
                     break
         except MemoryError:
             raise
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except Exception as error:
+            if is_store_error(error):
+                with explained(store.locate_url(file.path)):
+                    raise
+            if not isinstance(error, (pa.ArrowException, OSError, ValueError)):
+                raise
             raise CorruptFileError(
                 "A file cannot be decoded; nothing was published.",
                 f"{store.locate_url(file.path)}, at row {position:,} or the {batch_rows:,} after it",

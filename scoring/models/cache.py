@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,6 @@ def _stamp(folder: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    spool = path.with_name(f".{path.name}.{os.getpid()}")
+    spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     spool.write_text(text)
     spool.replace(path)

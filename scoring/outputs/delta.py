@@ -28,6 +28,8 @@ from scoring.outputs.writer import WrittenPart, find_parts
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
+STORE_ATTEMPTS = 3
+"""Times that the store may fail: each is several requests already."""
 RETRY_PAUSE_S = 0.05
 """Grows to ten times this, and is drawn at random, so that publishers do not meet again and again."""
 
@@ -83,6 +85,7 @@ class DeltaPublisher:
         """
         ours = {part.file.path for part in publication.parts}
         failure: StorageError | None = None
+        n_failed = 0
         for attempt in range(COMMIT_ATTEMPTS):
             table = self._load()
             current = None if table is None else self._live_of(table).get(publication.value)
@@ -108,7 +111,8 @@ class DeltaPublisher:
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
                 failure = _mapped(error, self._store.url)
-                if isinstance(failure, CredentialsError):
+                n_failed += not isinstance(error, CommitFailedError)
+                if isinstance(failure, CredentialsError) or n_failed >= STORE_ATTEMPTS:
                     raise failure from error
             time.sleep(random.uniform(0.2, 1.0) * RETRY_PAUSE_S * min(attempt + 1, 10))  # noqa: S311
         raise StorageUnavailableError(
@@ -152,11 +156,16 @@ class DeltaPublisher:
         return found
 
     def _load(self) -> DeltaTable | None:
-        with _explained(self._store.url):
+        for attempt in range(STORE_ATTEMPTS):
             try:
                 return DeltaTable(self._store.url, storage_options=self._store.table_options())
             except TableNotFoundError:
                 return None
+            except (DeltaError, OSError) as error:  # delta-rs repeats a request, but not an answer that ended early
+                failure = _mapped(error, self._store.url)
+                if not isinstance(failure, StorageUnavailableError) or attempt == STORE_ATTEMPTS - 1:
+                    raise failure from error
+        raise AssertionError
 
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(

@@ -41,7 +41,7 @@ def job_file(lake: Lake, job: ScoringJob, folder: Path) -> Path:
     return path
 
 
-def start(lake: Lake, path: Path, *options: str) -> subprocess.Popen[str]:
+def start(lake: Lake, path: Path, *options: str, day: str = DAY) -> subprocess.Popen[str]:
     """The command in a process group of its own."""
     environment = os.environ | {
         "NIGHTSCORE_CACHE": str(lake.cache.root),
@@ -49,7 +49,7 @@ def start(lake: Lake, path: Path, *options: str) -> subprocess.Popen[str]:
         "NIGHTSCORE_TEST_SECRET": str(lake.options.get("secret")),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "scoring.cli", "run", str(path), DAY, "--json", *options],
+        [sys.executable, "-m", "scoring.cli", "run", str(path), day, "--json", *options],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
