@@ -441,7 +441,9 @@ def _too_many(
         f"{e.source_file} row {e.source_row}: {e.reason}{f' in {e.column}' if e.column else ''}: {e.message}"
         for e in quarantine.examples
     ]
-    places = ", ".join(file.path for file in quarantine.files[:3])
+    root = f"{manifest.output.uri}.nightscore"
+    places = ", ".join(f"{root}/{file.path}" for file in quarantine.files[:3])
+    remedy = "raise the limits" if refused is None else "change the policy"
     return QuarantineLimitError(
         f"{'At least ' if gave_up else ''}{counts.rows_quarantined:,} of {counts.rows_in:,} rows cannot be scored; "
         "nothing was published.",
@@ -451,5 +453,5 @@ def _too_many(
         else f"no row: policy says error for {', '.join(sorted({FIELDS[reason] for reason in refused}))}",
         found=reasons,
         problems=problems,
-        next_step=f"look at the quarantined rows ({places}); correct the input, or raise the limits in the job file",
+        next_step=f"look at the quarantined rows ({places}); correct the input, or {remedy} in the job file",
     )

@@ -44,7 +44,7 @@ def inspect(
     try:
         mlmodel = read_mlmodel(cached.path)
         steps = loading_steps(mlmodel)
-        check_trust(mlmodel, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
+        check_trust(mlmodel, version.name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
         with WorkerPool() as pool:
             if types := pool.call(refused_types, cached.path):
                 refusal = f"holds types that are not on the list: {', '.join(types)}"

@@ -60,6 +60,7 @@ class PinnedModel:
             warnings = (f"{error.what} ({error.found}); version {version.version} came from this host's cache",)
         check_trust(
             read_mlmodel(cached.path),
+            f"{version.name} version {version.version}",
             is_pinned=cached.is_pinned,
             allow_pickle=job.allow_pickle,
             allow_code=job.allow_code,

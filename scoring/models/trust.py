@@ -51,7 +51,9 @@ def loading_steps(mlmodel: MlModel) -> list[LoadingStep]:
     return sorted(steps, key=lambda step: order.index(step.kind))
 
 
-def check_trust(mlmodel: MlModel, *, is_pinned: bool, allow_pickle: bool, allow_code: Sequence[str]) -> None:
+def check_trust(
+    mlmodel: MlModel, name: str, *, is_pinned: bool, allow_pickle: bool, allow_code: Sequence[str]
+) -> None:
     """Refuse a model whose loading would run code that nobody has allowed.
 
     A pickle needs a verified pin or the job's `allow_pickle`; code that the model brings, and loaders that
@@ -69,11 +71,11 @@ def check_trust(mlmodel: MlModel, *, is_pinned: bool, allow_pickle: bool, allow_
     if problems:
         raise ModelRefusedError(
             "Loading this model would run code that nobody has allowed; nothing was executed.",
-            str(mlmodel.folder),
+            f"{name} in {mlmodel.folder}",
             expected="a pinned version; code of its own named under allow_code in the job file",
             problems=problems,
             next_step="look at it with `nightscore model inspect`; if you trust who made it, `nightscore pin`, or "
-            " allow_pickle: true in the job file; or log it with serialization_format='skops'",
+            "allow_pickle: true in the job file; or log it with serialization_format='skops'",
         )
 
 
