@@ -160,13 +160,12 @@ def backfill(
                 )
                 for item in planned.to_score
             ]
-    failed = [manifest for manifest in manifests if manifest.error]
     if as_json:
         outcomes = [json.loads(manifest.model_dump_json()) for manifest in manifests]
         print_json({"plan": [dataclasses.asdict(item) for item in planned.items], "runs": outcomes})
     elif not dry_run:
         _print_outcome(job, start, end, manifests)
-    raise typer.Exit(max(map(exit_code, failed), default=0))
+    raise typer.Exit(max(map(exit_code, manifests), default=0))
 
 
 @app.command()
@@ -260,8 +259,12 @@ def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
 
 def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence[Manifest]) -> None:
     failed = [manifest for manifest in manifests if manifest.error]
-    rows = sum(manifest.counts.rows_scored for manifest in manifests)
-    out.print(f"{len(manifests) - len(failed)} partitions done, {rows:,} rows scored; {len(failed)} failed")
+    held = [manifest for manifest in manifests if manifest.status == "held"]
+    done = [manifest for manifest in manifests if manifest.status in ("published", "unchanged")]
+    rows = sum(manifest.counts.rows_scored for manifest in done)
+    out.print(f"{len(done)} partitions done, {rows:,} rows scored; {len(failed)} failed, {len(held)} held")
+    for manifest in held:
+        print_manifest(manifest)
     for manifest in failed:
         message = manifest.error.message if manifest.error else ""
         err.print(f"{show_value(manifest.partition)}: {message}", markup=False)

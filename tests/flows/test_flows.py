@@ -96,6 +96,23 @@ async def children(parent: Any) -> dict[str, str]:
     return {run.name: run.state_name for run in await child_runs(parent)}
 
 
+def test_what_a_gate_holds_is_no_success(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    job = lake.job(keys={"columns": ["id"], "unique": True}, gates={"unique_keys": "hold"})
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    frame = make_frame(50)
+    frame.loc[7, "id"] = 3
+    lake.write("2024-02-28", frame)
+    state = finish(score_partition(str(path), "2024-02-28", return_state=True))
+    assert state.is_failed()
+    assert state.message.startswith(
+        "2024-02-28: held, waits for `nightscore approve` or `reject`: unique_keys: 2 rows"
+    )
+    page = asyncio.run(artifacts("test-run"))[-1].data
+    assert "| unique_keys | **hold** | no key twice | 2 rows: id=3 (2 times) |" in page
+
+
 def test_nightly_scores_the_date_and_late_data(lake: Lake, job_file: str) -> None:
     for i, day in enumerate(("2024-02-27", "2024-02-28", "2024-02-29")):
         lake.write(day, make_frame(100 + i, seed=i))
