@@ -183,3 +183,20 @@ def test_odd_partition_values(lake: Lake, models: dict[str, KnownModel], value: 
     manifest = lake.run(lake.job(), value)
     assert manifest.error is None, manifest.error
     assert set(lake.read(lake.job())["ds"]) == {value}
+
+
+@pytest.mark.slow
+def test_very_long(lab: Lab, report: Tell) -> None:
+    lab.begin(300)
+    for name in ("p1.parquet", "p2.parquet"):
+        input_file(lab, name).unlink()
+    frame = make_frame(1_000_000, seed=10)
+    pq.write_table(pa.Table.from_pandas(frame), input_file(lab, "p0.parquet"), row_group_size=len(frame))
+    lab.inputs[DAY].append(frame)
+    manifest = lab.score()
+    peak = max(manifest.measures.peak_worker_bytes, default=0) >> 20
+    report(
+        f"very long ({lab.lake.formats})", "a million rows in one row group", f"{manifest.status}, peak {peak} MiB"
+    )
+    assert manifest.status == "published"
+    lab.settle()
