@@ -1,0 +1,1 @@
+"""What the data looked like, and how that differs from what it looked like before."""

@@ -1,0 +1,234 @@
+"""Grades what differs: effect sizes decide how severe, significance only whether it is an accident."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from schemas.drift import ORDER, ColumnDrift, ColumnType, Severity
+from scoring.monitoring import statistics
+from scoring.monitoring.bins import Counts
+from scoring.monitoring.profile import CategoryProfile, NumberProfile
+
+TOP_CATEGORIES = 20
+SIGNIFICANT_Q = 0.01
+FEW_ROWS = 200
+FEW_ROWS_P = 1e-6
+"""With fewer rows than that, only a difference as unlikely as this is more than insufficient data."""
+MANY_ROWS = 1_000
+KNOWN_CATEGORIES = 1_000
+"""With more distinct ones in the reference, unseen ones are nothing special."""
+
+Pair = tuple[NumberProfile, NumberProfile] | tuple[CategoryProfile, CategoryProfile]
+Bound = tuple[str, float, float]
+"""Statistic, and what is a warning and what critical."""
+NUMBER_BOUNDS: tuple[Bound, ...] = (("psi_adjusted", 0.1, 0.25), ("ks", 0.1, 0.2))
+CATEGORY_BOUNDS: tuple[Bound, ...] = (("psi_adjusted", 0.1, 0.25), ("linf", 0.1, 0.2))
+
+
+def compare_columns(pairs: Mapping[str, Pair]) -> list[ColumnDrift]:
+    """Each column's statistics and severity; significance is corrected across all of them.
+
+    Args:
+        pairs: Column to the reference's profile and the current one, over the same bins.
+    """
+    found = {name: _statistics(reference, current) for name, (reference, current) in pairs.items()}
+    p_values = np.array([values["chi2_pvalue"] for values in found.values()], np.float64)
+    for values, q in zip(found.values(), statistics.benjamini_hochberg(p_values), strict=True):
+        values["chi2_qvalue"] = float(q)
+    return [_column(name, reference, current, found[name]) for name, (reference, current) in pairs.items()]
+
+
+def worst(severities: Sequence[Severity]) -> Severity:
+    """The most severe; `ok` of none."""
+    return max(severities, key=ORDER.index, default="ok")
+
+
+def _statistics(reference: Any, current: Any) -> dict[str, float]:
+    if isinstance(reference, NumberProfile):
+        return _number_statistics(reference, current)
+    return _category_statistics(reference, current)
+
+
+def _number_statistics(reference: NumberProfile, current: NumberProfile) -> dict[str, float]:
+    fine = (reference.fine, current.fine)
+    ks, ks_upper = statistics.kolmogorov_smirnov(*fine)
+    distance = statistics.wasserstein(reference.edges.fine, *fine, reference.fine_sums, current.fine_sums)
+    n = current.n_finite
+    return {
+        **_distances(*fine),
+        "psi_deciles": statistics.psi(reference.deciles, current.deciles),
+        **_significance(reference.deciles, current.deciles),
+        "ks": ks,
+        "ks_upper": ks_upper,
+        "wasserstein": distance,
+        "wasserstein_over_std": distance / reference.std if reference.std > 0 else float("nan"),
+        "out_of_range_rate": current.n_outside / n if n and reference.n_finite else float("nan"),
+    }
+
+
+def _category_statistics(reference: CategoryProfile, current: CategoryProfile) -> dict[str, float]:
+    names = sorted({*reference.counts, *current.counts})
+    everything = (_counts(reference, names), _counts(current, names))
+    top = sorted(reference.counts, key=lambda name: (-reference.counts[name], name))[:TOP_CATEGORIES]
+    few = [_with_others(profile, top) for profile in (reference, current)]
+    n = current.counts.total()
+    unseen = sum(count for name, count in current.counts.items() if name not in reference.counts)
+    return {
+        **_distances(*everything),
+        **_significance(few[0], few[1]),
+        "unseen_category_rate": unseen / n if n and reference.counts else float("nan"),
+    }
+
+
+def _distances(reference: Counts, current: Counts) -> dict[str, float]:
+    return {
+        "psi": statistics.psi(reference, current),
+        "js_distance": statistics.js_distance(reference, current),
+        "hellinger": statistics.hellinger(reference, current),
+        "tvd": statistics.total_variation(reference, current),
+        "linf": statistics.largest_difference(reference, current),
+    }
+
+
+def _significance(reference: Counts, current: Counts) -> dict[str, float]:
+    laplace = statistics.psi_laplace(reference, current)
+    chi2, p_value = statistics.chi2(reference, current)
+    return {
+        "psi_laplace": laplace,
+        "psi_adjusted": float(np.maximum(0.0, laplace - statistics.psi_noise_floor(reference, current))),
+        "chi2": chi2,
+        "chi2_pvalue": p_value,
+    }
+
+
+def _with_others(profile: CategoryProfile, names: Sequence[str]) -> Counts:
+    """Counts of these categories, and of all others together."""
+    counts = _counts(profile, names)
+    return np.append(counts, profile.counts.total() - counts.sum())
+
+
+def _counts(profile: CategoryProfile, names: Sequence[str]) -> Counts:
+    return np.array([profile.counts.get(name, 0) for name in names], np.int64)
+
+
+def _column(name: str, reference: Any, current: Any, values: dict[str, float]) -> ColumnDrift:
+    grades = list(_grade(reference, current, values))
+    severity = worst([grade for grade, _ in grades])
+    reasons = [reason for grade, reason in grades if grade == severity]
+    is_few = min(reference.n_rows, current.n_rows) < FEW_ROWS
+    if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:
+        found = f"{reference.n_rows:,} rows then, {current.n_rows:,} now"
+        severity, reasons = "insufficient data", [f"{found}, too few to tell"]
+    kind: ColumnType = "number" if isinstance(reference, NumberProfile) else "category"
+    then, now = _null_rate(reference), _null_rate(current)
+    return ColumnDrift(
+        name=name,
+        type=kind,
+        n_reference=reference.n_rows,
+        n_current=current.n_rows,
+        null_rate_difference=_defined(now - then),
+        statistics={key: _defined(value) for key, value in values.items()},
+        severity=severity,
+        reasons=tuple(reasons),
+    )
+
+
+def _grade(reference: Any, current: Any, values: dict[str, float]) -> Iterator[tuple[Severity, str]]:
+    """Each signal that is no accident, with its severity and words."""
+    yield from _grade_nulls(reference, current)
+    yield from _grade_distribution(reference, current, values)
+    if isinstance(reference, NumberProfile):
+        yield from _grade_range(reference, current, values)
+        if _is_constant(current) and not _is_constant(reference) and min(_sizes(reference, current)) >= MANY_ROWS:
+            yield "critical", f"became constant: {current.least:g}"
+    elif len(reference.counts) <= KNOWN_CATEGORIES:
+        rate = values["unseen_category_rate"]
+        excess = rate - _usual_unseen_rate(reference, current)
+        if excess > 0.01:
+            grade: Severity = "critical" if excess > 0.10 else "warning"
+            yield grade, f"{rate:.1%} of the values are categories that the reference does not have"
+
+
+def _usual_unseen_rate(reference: CategoryProfile, current: CategoryProfile) -> float:
+    """Share of unseen values that another sample of the reference's own distribution would hardly exceed.
+
+    Source: I. J. Good, "The population frequencies of species" (1953): the share of values that stand once estimates
+    the share of those that were not seen; and three standard errors.
+    """
+    n, m = reference.counts.total(), current.counts.total()
+    if not n or not m:
+        return math.nan
+    expected = sum(count == 1 for count in reference.counts.values()) / n
+    return expected + 3 * math.sqrt(max(expected, 1 / n) * (1 / n + 1 / m))
+
+
+def _grade_distribution(reference: Any, current: Any, values: dict[str, float]) -> Iterator[tuple[Severity, str]]:
+    if not _is_no_accident(reference, current, values):
+        return
+    grades: list[tuple[Severity, str]] = []
+    for statistic, warning, critical in NUMBER_BOUNDS if isinstance(reference, NumberProfile) else CATEGORY_BOUNDS:
+        value = values[statistic]
+        if value >= critical:
+            grades.append(("critical", f"{statistic} {value:.3f}, critical from {critical:g}"))
+        elif value >= warning:
+            grades.append(("warning", f"{statistic} {value:.3f}, a warning from {warning:g}"))
+    yield from grades or [("info", f"a small difference that is no accident (q = {values['chi2_qvalue']:.1e})")]
+
+
+def _is_no_accident(reference: Any, current: Any, values: dict[str, float]) -> bool:
+    """Significant after the correction; with few rows, where effect sizes are noisy, beyond doubt."""
+    is_small = min(_sizes(reference, current)) < MANY_ROWS
+    return values["chi2_qvalue"] < SIGNIFICANT_Q and (not is_small or values["chi2_pvalue"] < FEW_ROWS_P)
+
+
+def _grade_nulls(reference: Any, current: Any) -> Iterator[tuple[Severity, str]]:
+    then, now = _null_rate(reference), _null_rate(current)
+    if math.isnan(then) or math.isnan(now):
+        return
+    if now == 1.0 and then < 1.0:
+        yield "critical", "all values are null"
+        return
+    table = np.array([[p.n_null, p.n_rows - p.n_null] for p in (reference, current)], np.int64)
+    _, p_value = statistics.chi2(table[0], table[1])
+    change = abs(now - then)
+    if change > 0.05 and p_value < FEW_ROWS_P:
+        yield ("critical" if change > 0.10 else "warning"), f"nulls: {then:.1%} then, {now:.1%} now"
+
+
+def _grade_range(
+    reference: NumberProfile, current: NumberProfile, values: dict[str, float]
+) -> Iterator[tuple[Severity, str]]:
+    rate, shift = values["out_of_range_rate"], values["wasserstein_over_std"]
+    if not _exceedance_p(reference.n_finite, current.n_finite, current.n_outside) < FEW_ROWS_P:
+        return  # the range of a sample is not that of its distribution
+    if rate > 0.05:
+        yield "critical", f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}"
+    elif rate > 0.002 and shift > 1:
+        yield "warning", f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}"
+
+
+def _exceedance_p(n: int, m: int, n_outside: int) -> float:
+    """Probability that so many of m values are outside the range of n of the same distribution, about.
+
+    Source: E. J. Gumbel, H. von Schelling, "The distribution of the number of exceedances" (1950): each further one
+    has the probability m / (n + m), at either end.
+    """
+    return (n_outside + 1) * (m / (n + m)) ** n_outside if n and m else math.nan
+
+
+def _sizes(reference: Any, current: Any) -> tuple[int, int]:
+    return reference.n_rows, current.n_rows
+
+
+def _is_constant(profile: NumberProfile) -> bool:
+    return profile.n_finite > 0 and profile.least == profile.greatest
+
+
+def _null_rate(profile: Any) -> float:
+    return profile.n_null / profile.n_rows if profile.n_rows else math.nan
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None

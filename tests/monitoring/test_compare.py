@@ -1,0 +1,214 @@
+"""Two datasets compared: silent where nothing changed, loud where something did, and never stopped by one column."""
+
+import datetime as dt
+import decimal
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.drift import ColumnDrift, DriftReport
+from scoring.drift import Dataset, compare_datasets
+from scoring.errors import InvalidJobError, LocationNotFoundError
+
+Values = Any
+
+
+def compare(folder: Path, reference: dict[str, Values], current: dict[str, Values]) -> DriftReport:
+    paths = []
+    for name, columns in (("reference", reference), ("current", current)):
+        path = folder / f"{name}.parquet"
+        pq.write_table(pa.table(columns), path, row_group_size=1_000)
+        paths.append(Dataset(str(path)))
+    return compare_datasets(*paths)
+
+
+def one(folder: Path, reference: Values, current: Values) -> ColumnDrift:
+    (column,) = compare(folder, {"x": reference}, {"x": current}).columns
+    return column
+
+
+SAME: dict[str, Callable[[np.random.Generator, int], Values]] = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "lognormal": lambda rng, n: rng.lognormal(sigma=3, size=n),
+    "integers": lambda rng, n: rng.poisson(3, n),
+    "spiked": lambda rng, n: np.where(rng.random(n) < 0.7, 0.0, rng.normal(size=n)),
+    "categories": lambda rng, n: rng.choice(list("abcdefgh"), n, p=[0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]),
+    "zipf": lambda rng, n: (rng.zipf(1.3, n) % 2_000).astype(str),
+    "flags": lambda rng, n: rng.random(n) < 0.03,
+    "nulls": lambda rng, n: pa.array(rng.normal(size=n), mask=rng.random(n) < 0.1),
+}
+
+
+@pytest.mark.parametrize(("n_rows", "n_seeds"), [(200, 200), (1_000, 200), (100_000, 4)])
+def test_no_alarm_where_nothing_changed(tmp_path: Path, n_rows: int, n_seeds: int) -> None:
+    alarms = []
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        reference, current = ({name: draw(rng, n_rows) for name, draw in SAME.items()} for _ in range(2))
+        found = compare(tmp_path, reference, current)
+        alarms += [
+            (seed, c.name, c.severity, c.reasons) for c in found.columns if c.severity in ("warning", "critical")
+        ]
+    assert not alarms
+
+
+RNG = np.random.default_rng(1)
+N = 5_000
+SHIFTS: dict[str, tuple[Values, Values, str]] = {
+    "a mean that moves": (RNG.normal(size=N), RNG.normal(size=N) + 0.5, "critical"),
+    "a spread that doubles": (RNG.normal(size=N), 2 * RNG.normal(size=N), "warning"),
+    "another unit": (RNG.lognormal(size=N), 1_000 * RNG.lognormal(size=N), "critical"),
+    "a spike at zero": (RNG.normal(size=N), np.where(RNG.random(N) < 0.3, 0, RNG.normal(size=N)), "warning"),
+    "a constant that moves": (np.full(N, 5.0), np.full(N, 4.0), "critical"),
+    "a column that becomes constant": (RNG.normal(size=N), np.full(N, 0.1), "critical"),
+    "nulls": (
+        pa.array(RNG.normal(size=N), mask=RNG.random(N) < 0.05),
+        pa.array(RNG.normal(size=N), mask=RNG.random(N) < 0.40),
+        "critical",
+    ),
+    "all null": (RNG.normal(size=N), pa.nulls(N, pa.float64()), "critical"),
+    "new categories": (RNG.choice(list("abc"), N), RNG.choice(list("abcd"), N), "critical"),
+    "shares of categories": (
+        RNG.choice(list("abc"), N, p=[0.5, 0.3, 0.2]),
+        RNG.choice(list("abc"), N, p=[0.2, 0.3, 0.5]),
+        "critical",
+    ),
+    "a share from 2 to 5 %": (
+        RNG.choice(list("abc"), N, p=[0.02, 0.48, 0.5]),
+        RNG.choice(list("abc"), N, p=[0.05, 0.45, 0.5]),
+        "info",
+    ),
+}
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_what_changed_is_seen(tmp_path: Path, shift: str) -> None:
+    reference, current, severity = SHIFTS[shift]
+    found = one(tmp_path, reference, current)
+    order = ("ok", "info", "warning", "critical")
+    if severity == "info":
+        assert found.severity == "info"
+    else:
+        assert order.index(found.severity) >= order.index(severity), found
+    assert found.reasons
+
+
+def test_the_numbers_are_those_of_their_definitions(tmp_path: Path) -> None:
+    reference, current = RNG.normal(size=3_000), RNG.normal(0.2, 1.1, size=2_000)
+    found = one(tmp_path, reference, current).statistics
+    distance = found["wasserstein"]
+    assert distance
+    assert found["wasserstein_over_std"] == pytest.approx(distance / reference.std(), rel=1e-9)
+    outside = ((current < reference.min()) | (current > reference.max())).mean()
+    assert found["out_of_range_rate"] == pytest.approx(outside)
+    assert set(found) >= {
+        "psi",
+        "psi_deciles",
+        "psi_laplace",
+        "psi_adjusted",
+        "js_distance",
+        "ks",
+        "ks_upper",
+        "chi2",
+    }
+    assert set(found) >= {"chi2_pvalue", "hellinger", "tvd", "linf", "wasserstein"}
+    names = one(tmp_path, ["a"] * 300 + ["b"] * 100 + [None] * 100, ["a"] * 200 + ["c"] * 50 + [None] * 250)
+    assert names.type == "category"
+    assert names.null_rate_difference == pytest.approx(0.3)
+    assert names.statistics["unseen_category_rate"] == pytest.approx(0.2)
+    assert names.statistics["linf"] == pytest.approx(0.25)
+    assert names.statistics["tvd"] == pytest.approx(0.25)
+
+
+def test_affine_maps_change_nothing_but_the_unit(tmp_path: Path) -> None:
+    reference, current = RNG.normal(size=2_000), RNG.normal(0.3, 1, size=2_000)
+    plain, mapped = one(tmp_path, reference, current), one(tmp_path, reference * 8 + 32, current * 8 + 32)
+    for name in ("psi", "psi_adjusted", "js_distance", "ks", "chi2", "wasserstein_over_std"):
+        assert plain.statistics[name] == pytest.approx(mapped.statistics[name], rel=1e-6)
+    assert mapped.statistics["wasserstein"] == pytest.approx(8 * plain.statistics["wasserstein"])  # type: ignore[operator]
+
+
+KINDS: dict[str, Values] = {
+    "dates": pa.array([dt.date(2024, 1, 1) + dt.timedelta(days=i % 60) for i in range(500)]),
+    "timestamps": pa.array([dt.datetime(2024, 1, 1) + dt.timedelta(hours=i) for i in range(500)]),
+    "decimals": pa.array([decimal.Decimal(i) / 100 for i in range(500)]),
+    "flags": pa.array([i % 3 == 0 for i in range(500)]),
+    "dictionary": pa.array(["a", "b"] * 250).dictionary_encode(),
+    "large strings": pa.array(["a", "b"] * 250, pa.large_string()),
+    "lists": pa.array([list(range(i % 5)) for i in range(500)]),
+    "half floats": pa.array(np.arange(500, dtype=np.float16)),
+    "unsigned": pa.array(np.arange(500, dtype=np.uint64)),
+    "one row": pa.array([1.0]),
+    "no rows": pa.array([], pa.float64()),
+    "all null": pa.nulls(300, pa.float64()),
+    "not finite": pa.array([float("nan"), float("inf"), float("-inf"), 1.0] * 100),
+    "tiny": pa.array(np.arange(500) * 1e-6),
+    "huge": pa.array(np.arange(500) * 1e12),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_compared_with_itself_without_alarm(tmp_path: Path, kind: str) -> None:
+    found = one(tmp_path, KINDS[kind], KINDS[kind])
+    assert found.severity in ("ok", "insufficient data")
+    assert found.n_reference == found.n_current == len(KINDS[kind])
+    for name in ("psi", "js_distance", "tvd", "chi2", "ks", "wasserstein"):
+        value = found.statistics.get(name)
+        assert value is None or value == pytest.approx(0, abs=1e-6), name
+
+
+def test_schemas_that_differ_are_told_and_stop_nothing(tmp_path: Path) -> None:
+    numbers = np.arange(500.0)
+    blobs = [b"x"] * 500
+    then = {
+        "same": numbers,
+        "gone": numbers,
+        "text": numbers,
+        "wider": pa.array([1] * 500, pa.int32()),
+        "blob": blobs,
+    }
+    now = then | {"new": numbers, "text": ["a"] * 500, "wider": pa.array([1] * 500, pa.int64())}
+    del now["gone"]
+    found = compare(tmp_path, then, now)
+    assert [column.name for column in found.columns] == ["same", "wider"]
+    assert (found.missing_columns, found.new_columns) == (("gone",), ("new",))
+    assert found.changed_types == {"text": "double, string", "wider": "int32, int64"}
+    assert set(found.errors) == {"text", "blob"}
+    assert found.verdict == "critical"
+
+
+def test_folders_of_files_are_one_dataset(tmp_path: Path) -> None:
+    whole = RNG.normal(size=900)
+    (tmp_path / "parts" / "ds=2024-01-01").mkdir(parents=True)
+    for i in range(3):
+        pq.write_table(pa.table({"x": whole[i::3]}), tmp_path / "parts" / "ds=2024-01-01" / f"p{i}.parquet")
+    pq.write_table(pa.table({"x": whole}), tmp_path / "whole.parquet")
+    found = compare_datasets(Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts")))
+    assert found.columns[0].statistics["psi"] == pytest.approx(0, abs=1e-12)
+    with pytest.raises(InvalidJobError, match="in neither dataset"):
+        compare_datasets(Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts")), ["y"])
+    with pytest.raises(LocationNotFoundError, match="no Parquet file"):
+        Dataset(str(tmp_path / "nothing"))
+
+
+def test_by_command(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.parquet" for name in ("then", "now")]
+    for path, shift in zip(paths, (0.0, 1.0), strict=True):
+        pq.write_table(pa.table({"a": RNG.normal(size=2_000) + shift, "b": RNG.normal(size=2_000)}), path)
+    command = [sys.executable, "-m", "scoring.cli", "drift", *map(str, paths)]
+
+    done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert {column["name"]: column["severity"] for column in found["columns"]} == {"a": "critical", "b": "ok"}
+    assert found["verdict"] == "critical"
+    done = subprocess.run([*command, "--columns", "b"], capture_output=True, text=True, check=True)
+    assert "verdict: ok" in done.stdout
+    assert "\na " not in done.stdout

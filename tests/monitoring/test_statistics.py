@@ -1,0 +1,142 @@
+"""Each statistic against SciPy or its definition written out, on generated counts and values."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+
+from scoring.monitoring import statistics
+from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, count_bins, quantile_edges
+
+counts = st.integers(1, 40).flatmap(
+    lambda k: st.tuples(*[arrays(np.int64, k, elements=st.integers(0, 10_000)) for _ in range(2)])
+)
+values = arrays(np.float64, st.integers(1, 400), elements=st.floats(-1e12, 1e12, allow_nan=False))
+few = arrays(np.float64, st.integers(1, 400), elements=st.sampled_from([-3.0, 0.0, 1e-6, 4.0, 5.0, 1e12]))
+
+
+def both(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    assume(pair[0].sum() and pair[1].sum())
+    return pair
+
+
+@given(counts)
+def test_distances_are_those_of_their_definitions(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    n, m = both(pair)
+    p, q = n / n.sum(), m / m.sum()
+    floored = np.maximum(p, 1e-4), np.maximum(q, 1e-4)
+    expected = sum((b - a) * math.log(b / a) for a, b in zip(*floored, strict=True))
+    assert statistics.psi(n, m) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert statistics.js_distance(n, m) == pytest.approx(jensenshannon(p, q, base=2), rel=1e-6, abs=1e-7)
+    assert statistics.hellinger(n, m) == pytest.approx(
+        math.sqrt(max(0, 1 - np.sqrt(p * q).sum())), rel=1e-6, abs=1e-7
+    )
+    assert statistics.total_variation(n, m) == pytest.approx(np.abs(p - q).sum() / 2)
+    assert statistics.largest_difference(n, m) == pytest.approx(max(abs(p - q)))
+    k = len(n)
+    a, b = (n + 0.5) / (n.sum() + k / 2), (m + 0.5) / (m.sum() + k / 2)
+    assert statistics.psi_laplace(n, m) == pytest.approx(((b - a) * np.log(b / a)).sum(), rel=1e-9, abs=1e-12)
+    assert statistics.psi_noise_floor(n, m) == pytest.approx((k - 1) * (1 / n.sum() + 1 / m.sum()))
+
+
+@given(counts)
+def test_all_are_symmetric_and_zero_for_the_same(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    n, m = both(pair)
+    for distance in (
+        statistics.psi,
+        statistics.psi_laplace,
+        statistics.js_distance,
+        statistics.hellinger,
+        statistics.total_variation,
+        statistics.largest_difference,
+    ):
+        assert distance(n, m) == pytest.approx(distance(m, n), abs=1e-12)
+        assert distance(n, n) == pytest.approx(0, abs=1e-7)
+
+
+@given(counts)
+def test_chi2_is_scipy_s(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    n, m = both(pair)
+    table = np.array([n, m])[:, n + m > 0]
+    assume(table.shape[1] > 1)
+    expected = stats.chi2_contingency(table, correction=False)
+    found, p_value = statistics.chi2(n, m)
+    assert found == pytest.approx(expected.statistic)
+    assert p_value == pytest.approx(expected.pvalue)
+
+
+def test_nothing_to_compare_is_no_distance() -> None:
+    none, some = np.zeros(3, np.int64), np.array([1, 2, 3])
+    for pair in ((none, some), (some, none), (none, none)):
+        assert math.isnan(statistics.psi(*pair))
+        assert math.isnan(statistics.psi_laplace(*pair))
+        assert math.isnan(statistics.js_distance(*pair))
+        assert math.isnan(statistics.hellinger(*pair))
+        assert math.isnan(statistics.chi2(*pair)[1])
+        assert math.isnan(statistics.kolmogorov_smirnov(*pair)[0])
+    assert statistics.chi2(np.array([5, 0]), np.array([7, 0])) == (0.0, 1.0)
+
+
+@given(st.one_of(values, few), st.one_of(values, few))
+def test_kolmogorov_smirnov_is_bounded_on_both_sides(reference: np.ndarray, current: np.ndarray) -> None:
+    edges = quantile_edges(reference, FINE_BINS)
+    n, m = (count_bins(found, edges)[0] for found in (reference, current))
+    least, most = statistics.kolmogorov_smirnov(n, m)
+    points = np.concatenate([reference, current])
+    ranks = (np.searchsorted(np.sort(found), points, "right") / len(found) for found in (reference, current))
+    exact = np.abs(np.subtract(*ranks)).max()
+    assert least - 1e-9 <= exact <= most + 1e-9
+
+
+@given(few, few)
+def test_wasserstein_is_exact_where_each_value_has_its_bin(reference: np.ndarray, current: np.ndarray) -> None:
+    edges = np.unique(np.concatenate([reference, current]))
+    edges = np.unique(np.concatenate([edges, np.nextafter(edges, -np.inf)]))
+    (n, n_sums), (m, m_sums) = (count_bins(found, edges) for found in (reference, current))
+    expected = stats.wasserstein_distance(reference, current)
+    assert statistics.wasserstein(edges, n, m, n_sums, m_sums) == pytest.approx(expected, rel=1e-6, abs=1e-3)
+
+
+def test_wasserstein_of_a_shift_is_the_shift() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=20_000)
+    edges = quantile_edges(reference, FINE_BINS)
+    for scale in (1e-6, 1.0, 1e12):
+        (n, n_sums), (m, m_sums) = (
+            count_bins(found, edges * scale) for found in (reference * scale, (reference + 0.5) * scale)
+        )
+        assert statistics.wasserstein(edges * scale, n, m, n_sums, m_sums) == pytest.approx(0.5 * scale, rel=1e-6)
+
+
+def test_false_discoveries_are_controlled_and_what_is_unknown_stays_so() -> None:
+    found = statistics.benjamini_hochberg(np.array([0.01, np.nan, 0.04, 0.03]))
+    assert found[[0, 2, 3]] == pytest.approx([0.03, 0.04, 0.04])
+    assert np.isnan(found[1])
+
+
+def test_edges_follow_the_definition() -> None:
+    ramp = np.arange(1_000.0)
+    assert quantile_edges(ramp, DECILE_BINS) == pytest.approx(np.quantile(ramp, np.arange(1, 10) / 10))
+    constant = np.full(50, 5.0)
+    assert quantile_edges(constant, FINE_BINS).tolist() == [np.nextafter(5.0, -np.inf), 5.0]
+    spiked = np.concatenate([np.zeros(500), ramp])
+    edges = quantile_edges(spiked, DECILE_BINS)
+    assert {0.0, np.nextafter(0.0, -np.inf)} <= set(edges)
+    counts, sums = count_bins(spiked, edges)
+    assert counts[np.searchsorted(edges, 0.0)] == 501
+    assert sums.sum() == spiked.sum()
+    assert len(quantile_edges(np.empty(0), FINE_BINS)) == 0
+
+
+@given(st.one_of(values, few), st.integers(0, 400))
+def test_counts_are_the_same_under_any_split(found: np.ndarray, cut: int) -> None:
+    edges = quantile_edges(found, FINE_BINS)
+    whole, _ = count_bins(found, edges)
+    parts = sum(count_bins(part, edges)[0] for part in (found[:cut], found[cut:]))
+    assert whole.tolist() == parts.tolist()
+    assert whole.sum() == len(found)
