@@ -55,7 +55,7 @@ def read_mlmodel(folder: Path) -> MlModel:
         signature = raw.get("signature") or {}
         inputs = json.loads(signature.get("inputs") or "[]")
         outputs = json.loads(signature.get("outputs") or "[]")
-        flavors = dict(raw["flavors"])
+        flavors = {str(name): dict(flavor or {}) for name, flavor in raw["flavors"].items()}
         tensors = [item for item in inputs if item.get("type") == "tensor"]
         is_named = not tensors and all("name" in item for item in inputs)
         columns = [_feature(item) for item in inputs] if is_named else []

@@ -19,8 +19,8 @@ DATA_CLASSES = {
     "mlflow.xgboost": ("xgboost.core.Booster", "xgboost.sklearn."),
     "mlflow.lightgbm": ("lightgbm.basic.Booster",),
 }
-"""Loaders that read a file of data with their own library, and the beginnings of the classes for which they do: the
-class that a model names is imported, and LightGBM's others are unpickled."""
+"""Loaders that read a file of data with their own library, and the classes for which they do (all of a module where
+the name ends in a dot): the class that a model names is imported, and LightGBM's others are unpickled."""
 PICKLE_LOADERS = ("mlflow.sklearn", "mlflow.pyfunc.model", "mlflow.lightgbm", "mlflow.statsmodels", "mlflow.pmdarima")
 PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
 MAX_GLOBALS = 200
@@ -106,7 +106,10 @@ def _is_data(loader: str, flavor: Mapping[str, Any]) -> bool:
     if loader not in DATA_CLASSES:
         return False
     classes = DATA_CLASSES[loader]
-    return classes is None or str(flavor.get("model_class", classes[0])).startswith(classes)
+    if classes is None:
+        return True
+    name = str(flavor.get("model_class", classes[0]))
+    return any(name == known or (known.endswith(".") and name.startswith(known)) for known in classes)
 
 
 def _bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
