@@ -83,7 +83,19 @@ def test_what_crosses_to_the_workers_names_variables_only(env_lake: Lake) -> Non
         partition, _ = find_partition(job, DAY)
         plan, contract = plan_partition(job, model, facts, partition)
         task = ShardTask(
-            job, "run", "ds=x", model.cached.path, "1", facts, contract, plan.shards[0], 10, 0, 10, plan.cut_for
+            job,
+            "run",
+            "ds=x",
+            model.cached.path,
+            "1",
+            facts,
+            contract,
+            plan.shards[0],
+            10,
+            0,
+            10,
+            1 << 30,
+            plan.cut_for,
         )
         assert_hidden(pickle.dumps(task), "a task", S3_SECRET, S3_KEY)
 
