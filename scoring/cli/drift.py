@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from schemas.drift import ORDER
 from scoring.cli.app import app
 from scoring.cli.show import out, print_json, print_table
 
@@ -42,7 +43,7 @@ def drift(
             "nulls": _shown(column.null_rate_difference, "{:+.1%}"),
             "why": "; ".join(column.reasons),
         }
-        for column in sorted(found.columns, key=lambda column: column.severity)
+        for column in sorted(found.columns, key=lambda column: -ORDER.index(column.severity))
     ]
     print_table(f"{current} against {reference}", ("column", "severity", *SHOWN, "nulls", "why"), rows)
     for what, names in (("missing", found.missing_columns), ("new", found.new_columns)):
