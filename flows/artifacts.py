@@ -5,17 +5,23 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from typing import Any
 
 from flows.outcome import Outcome
 from flows.progress import show_seconds
 from flows.tracking import TrackedRun
+from schemas.drift import ORDER, Severity
 from schemas.job import ScoringJob
-from schemas.manifest import Manifest
+from schemas.manifest import DriftRecord, Manifest
 from schemas.partition import show_value
 from scoring.backfill import DEFAULT_MODES, BackfillItem, BackfillPlan
 from scoring.inputs.partitions import partition_date
+from scoring.monitoring.findings import verdict_text
 
 MAX_FAILURES = 50
+MAX_FINDINGS = 12
+SIGNS: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔹", "ok": "🟢", "insufficient data": "➖"}
+SHOWN_STATISTICS = ("psi_adjusted", "ks", "linf", "null_rate_difference", "impact")
 MAX_TABLE_ROWS = 400
 """List calls return every artifact whole: each stays well under 100 KB."""
 
@@ -35,9 +41,10 @@ def state_message(manifest: Manifest) -> str:
         what = "held, waits for `nightscore approve` or `reject`" if manifest.status == "held" else "was rejected"
         return f"{show_value(manifest.partition)}: {what}: {closed}"
     done = "were published before" if manifest.status == "unchanged" else "scored"
+    drift = f"; drift {verdict_text(manifest.drift)}" if manifest.drift else ""
     return (
         f"{show_value(manifest.partition)}: {counts.rows_scored:,} rows {done} by {model.name} v{model.version}, "
-        f"{counts.rows_quarantined:,} quarantined"
+        f"{counts.rows_quarantined:,} quarantined{drift}"
     )
 
 
@@ -67,6 +74,8 @@ def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
         f"Manifest: `{manifest.location or 'could not be written'}`",
         "",
     ]
+    if manifest.drift:
+        lines += _drift_lines(manifest.drift)
     if manifest.gates:
         lines += ["### Gates", "", "| gate | | expected | found |", "| --- | --- | --- | --- |"]
         lines += [
@@ -87,6 +96,57 @@ def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
         lines += ["### Warnings", "", *(f"- {warning}" for warning in manifest.warnings), ""]
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in measures.stages_s.items())
     return "\n".join([*lines, f"Stages: {stages}" if stages else ""]).strip() + "\n"
+
+
+def _drift_lines(drift: DriftRecord) -> list[str]:
+    against = ", ".join(drift.references) or "nothing yet"
+    lines = [f"### Drift: {verdict_text(drift)}", "", f"{drift.n_columns} columns, compared with: {against}.", ""]
+    if drift.score_movement is not None:
+        lines += [f"The mean of `{drift.score}` moved by {drift.score_movement:+.4f} since the baseline.", ""]
+    if drift.findings:
+        lines += ["| column | | since | moves the score by | why |", "| --- | --- | --- | ---: | --- |"]
+        lines += [
+            f"| {f.column.replace('|', '&#124;')} "
+            f"| {SIGNS[f.severity]} {f.severity}{', seasonal' if f.is_seasonal else ''} "
+            f"| {f.since or ''} ({f.status}) | {'' if f.impact is None else f'{f.impact:+.4f}'} | "
+            f"{'; '.join(f.reasons)} |"
+            for f in drift.findings[:MAX_FINDINGS]
+        ]
+        if len(drift.findings) > MAX_FINDINGS:
+            lines.append(f"\nand {len(drift.findings) - MAX_FINDINGS} more, in the table of all columns")
+        lines.append("")
+    if drift.resolved:
+        lines += [f"No longer: {', '.join(drift.resolved)}.", ""]
+    if drift.errors:
+        lines += ["Not compared:", "", *(f"- {name}: {why}" for name, why in list(drift.errors.items())[:20]), ""]
+    return [*lines, f"All statistics: `{drift.table}` below the state folder.", ""]
+
+
+def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """All columns of a partition as a table, the most severe first.
+
+    Args:
+        statistics: Rows of the run's table of statistics.
+    """
+    found: dict[tuple[str, str, str], dict[str, object]] = {}
+    order = {}
+    for row in statistics:
+        key = (row["role"], row["column"], row["reference"])
+        order[key] = ORDER.index(row["severity"])
+        shown = found.setdefault(
+            key,
+            {
+                "column": row["column"],
+                "severity": row["severity"],
+                "status": row["status"],
+                "against": row["reference"],
+                **dict.fromkeys(SHOWN_STATISTICS, ""),
+                "role": row["role"],
+            },
+        )
+        if row["statistic"] in SHOWN_STATISTICS and row["value"] is not None:
+            shown[row["statistic"]] = f"{round(row['value'], 6):.4g}"
+    return [found[key] for key in sorted(found, key=lambda key: (-order[key], key))[:MAX_TABLE_ROWS]]
 
 
 def _link(tracked: TrackedRun | None) -> str:

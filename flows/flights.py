@@ -72,6 +72,14 @@ def write_partitions(frame: Any, root: Path) -> int:
     return len(days)
 
 
+def write_training(frame: Any, path: Path) -> None:
+    """Write the rows that the model is fitted on."""
+    known = frame[(frame["ds"] <= TRAINING_END) & frame["arr_delay"].notna()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(known.drop(columns=["ds", "arr_delay"]), preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(None), path)
+
+
 def train(frame: Any) -> tuple[Any, Any]:
     """A pipeline fitted on January to March, and the signature of its input and output."""
     from mlflow.models import infer_signature

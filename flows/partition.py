@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from flows.artifacts import artifact_key, outcome_rows, run_markdown, state_message
+from flows.artifacts import artifact_key, drift_rows, outcome_rows, run_markdown, state_message
 from flows.log import forward_engine_log
 from flows.outcome import Outcome, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
@@ -26,6 +26,7 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from scoring.inputs.partitions import parse_value
 from scoring.models.cache import default_cache
+from scoring.monitor import read_statistics
 from scoring.run import run
 
 RETRY_DELAYS_S = [5.0, 30.0]
@@ -47,6 +48,8 @@ class Settled:
     outcome: Outcome
     page: str
     headline: str
+    columns: tuple[dict[str, object], ...] = ()
+    """What the table of all columns shows."""
 
 
 def _run_name() -> str:
@@ -78,6 +81,10 @@ async def score_partition(
     await acreate_markdown_artifact(
         key=artifact_key(spec.name, "run"), markdown=settled.page, description=settled.headline
     )
+    if settled.columns:
+        await acreate_table_artifact(
+            key=artifact_key(spec.name, "drift"), table=list(settled.columns), description=settled.headline
+        )
     ended = Completed if settled.outcome.is_done else Failed
     return ended(message=settled.outcome.message, data=[settled.outcome])
 
@@ -147,6 +154,7 @@ async def _settle(spec: ScoringJob, partition: str, model: str | None, force: bo
         Outcome(partition, is_done, message, manifest.counts.rows_scored if is_done else 0),
         run_markdown(manifest, tracked),
         f"{manifest.status}: {message.splitlines()[0]}"[:200],
+        tuple(drift_rows(await asyncio.to_thread(read_statistics, spec, manifest))),
     )
 
 

@@ -27,6 +27,10 @@ class Sample:
         return self.root / "lake" / "predictions" / "flight_delay"
 
     @property
+    def training(self) -> Path:
+        return self.root / "lake" / "training" / "flights.parquet"
+
+    @property
     def registry(self) -> str:
         return f"sqlite:///{self.root}/mlflow.db"
 
@@ -65,6 +69,12 @@ class Sample:
             name, digest = self._pin(version)
             tell(f"registered as {name} version {version}, alias champion, pinned to {digest[:19]}…")
             (self.root / "model.done").touch()
+        if not (self.root / "baseline.done").exists():
+            say("Profiling the training data: what later days are compared with")
+            flights.write_training(frame if missing or untrained else flights.load_flights(), self.training)
+            n_columns, digest = self._log_baseline()
+            tell(f"{n_columns} columns, logged with the model version as {digest[:19]}…")
+            (self.root / "baseline.done").touch()
 
     def write_job(
         self,
@@ -86,6 +96,20 @@ class Sample:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(job, sort_keys=False))
+
+    def _log_baseline(self) -> tuple[int, str]:
+        from scoring.baseline import record_baseline
+        from scoring.engine.pool import WorkerPool
+        from scoring.inputs.jobfile import load_job
+        from scoring.models.cache import ModelCache
+
+        path = self.root / "baseline.yaml"
+        self.write_job(path, self.registry, str(self.training), str(self.predictions))
+        job = load_job(str(path))
+        path.unlink()
+        with WorkerPool() as pool:
+            found = record_baseline(job, str(self.training), pool, ModelCache(self.cache))
+        return found.n_columns, found.sha256
 
     def _pin(self, version: str) -> tuple[str, str]:
         from scoring.models.cache import ModelCache

@@ -207,6 +207,19 @@ class Workers(Record):
         return self
 
 
+class Drift(Record):
+    """Watching how the columns change."""
+
+    profile: bool = True
+    """Count each feature's and prediction's values while scoring, and compare them with the model's baseline and with
+    earlier partitions."""
+    columns: tuple[ColumnName, ...] = ()
+    """Of `pass_through`: profiled too."""
+    gate: Literal["off", "warn", "hold"] = "warn"
+    """What a finding of `severity` or worse does: a warning in the record; or the partition waits for a person."""
+    severity: Literal["warning", "critical"] = "critical"
+
+
 class ScoringJob(Record):
     """One job file, validated once. Every default has its reason beside it."""
 
@@ -235,6 +248,7 @@ class ScoringJob(Record):
     policy: Policy = Policy()
     limits: Limits = Limits()
     gates: Gates = Gates()
+    drift: Drift = Drift()
     workers: Workers = Workers()
 
     @field_validator("model")
@@ -262,6 +276,8 @@ class ScoringJob(Record):
             raise ValueError(f"keys and pass_through use names of the output's own columns: {', '.join(taken)}")
         if len(set(self.features)) < len(self.features):
             raise ValueError("features names a column twice")
+        if strange := sorted(set(self.drift.columns) - set(self.pass_through)):
+            raise ValueError(f"drift.columns are not in pass_through: {', '.join(strange)}")
         if self.keys.unique and not self.keys.columns:
             raise ValueError("keys.unique needs keys.columns")
         return self

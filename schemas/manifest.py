@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from schemas.drift import Severity
+from schemas.job import Policy
 from schemas.record import Record
 
 SCHEMA_VERSION = 1
@@ -109,8 +111,9 @@ class ColumnRecord(Stored):
     """Of a prediction that is a number: rows behind the following."""
     low: float = 0.0
     high: float = 0.0
-    mean: float = 0.0
-    squares: float = 0.0
+    mean: float | None = 0.0
+    """None where a sum of the values exceeds float64, as with `squares`."""
+    squares: float | None = 0.0
     """Sum of squared distances from the mean."""
 
 
@@ -122,6 +125,47 @@ class GateRecord(Stored):
     passed: bool
     expected: str
     found: str
+
+
+class FindingRecord(Stored):
+    """A column that differs from what it looked like before."""
+
+    column: str
+    role: str
+    reference: str
+    """`baseline`, `weekdays` or `previous`: which comparison says so."""
+    severity: Severity
+    reasons: tuple[str, ...] = ()
+    is_seasonal: bool = False
+    """It differs from the baseline, but not from the same weekdays of the weeks before: it counts as information."""
+    impact: float | None = None
+    """What the column's other distribution adds to the mean score, all else equal; null without a baseline."""
+    status: Literal["new", "ongoing"] = "new"
+    since: str | None = None
+    """The partition in which it was seen first."""
+
+
+class DriftRecord(Stored):
+    """The partition's columns against what they looked like before."""
+
+    verdict: Severity
+    references: dict[str, str] = {}
+    """What was compared with: the baseline's sha256, ids of earlier runs. None: there is nothing yet."""
+    findings: tuple[FindingRecord, ...] = ()
+    """Of any severity above `ok`, the most severe first and within those what moves the score most."""
+    resolved: tuple[str, ...] = ()
+    """Columns that had a finding in the previous partition, and have none now."""
+    score: str = ""
+    """The prediction column whose mean is the score."""
+    score_movement: float | None = None
+    """Its mean now minus the baseline's."""
+    n_columns: int = 0
+    errors: dict[str, str] = {}
+    """Columns that could not be profiled or compared."""
+    profile: str = ""
+    """Path below the state folder."""
+    table: str = ""
+    """All statistics, as rows; path below the state folder."""
 
 
 class DecisionRecord(Stored):
@@ -189,6 +233,8 @@ class Manifest(Stored):
     """The run whose results a rollback has put back; their rows and files carry that run's id."""
     replays: str | None = None
     """The run whose quarantined rows were scored again; the other rows are its own."""
+    in_order: bool = True
+    """Published rows stand as in the input. A replay without the input puts its rows at the end."""
     attempts: int = 1
     """Times that the run was begun: one that died goes on under its own id, with the shards that it had."""
     started_at: datetime
@@ -205,9 +251,12 @@ class Manifest(Stored):
     quarantine: QuarantineRecord = QuarantineRecord()
     measures: Measures = Measures()
     columns: tuple[ColumnRecord, ...] = ()
+    policy: Policy | None = None
+    """Of the job."""
     gates: tuple[GateRecord, ...] = ()
     replaces: str | None = None
     """The run whose results readers saw when this one was planned."""
+    drift: DriftRecord | None = None
     decision: DecisionRecord | None = None
     warnings: tuple[str, ...] = ()
     error: ErrorRecord | None = None

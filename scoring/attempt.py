@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from schemas.columns import Contract
@@ -15,27 +16,28 @@ from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
 from scoring.engine.policy import FIELDS, forbidden
 from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
-from scoring.engine.prepare import (
-    PinnedModel,
-)
+from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import MAX_EXAMPLES
+from scoring.engine.worker import MAX_EXAMPLES, sample_bins
 from scoring.errors import (
     ConflictError,
     ContractError,
     GateError,
     InputError,
     InterruptedRunError,
+    MemoryLimitError,
     QuarantineLimitError,
     ReconciliationError,
     ScoringError,
+    WorkerError,
 )
 from scoring.gates import check_gates
 from scoring.models.cache import ModelCache
+from scoring.monitor import Drift, References, assess, drift_gate, keep, watch
 from scoring.outputs.duplicates import Duplicates, find_duplicates
 from scoring.outputs.layout import (
     part_path,
-    predictions_store,
+    parts_store,
     sealed_history_path,
     staging_folder,
     state_store,
@@ -87,12 +89,17 @@ class Attempt:
         self.source = job
         """Whose input is read."""
         self._is_replay = False
+        self._n_rows: int | None = None
+        """Of the partition, where the plan has some of its rows only."""
         self.record = RunRecord(job, value, self.folder, now, ENGINE)
         self.results: list[ShardResult] = []
         self.resumed: list[ShardResult] = []
         """What an earlier attempt had finished."""
         self.written: list[str] = []
-        """Further files of this attempt, on the predictions' store."""
+        """Further files of this attempt, beside the workers' parts."""
+        self.references: References | None = None
+        """What the columns are compared with; None: they are not profiled."""
+        self.drift: Drift | None = None
         self._listeners = [log_event, *listeners]
         self._shown = show_value(value)
         self._cpu_s_before = sum(pool.cpu_s_by_pid.values())
@@ -129,6 +136,7 @@ class Attempt:
         """Have the workers score what is not done yet."""
         tasks = self._tasks(plan, contract, model, facts)
         self._tell_plan(plan)
+        tasks = self._watch(tasks, contract)
         timeout_s = 60.0 * self.job.limits.shard_minutes
         for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
             self.results.append(result)
@@ -136,26 +144,28 @@ class Attempt:
 
     def fail(self, error: BaseException) -> Manifest:
         """Record the failure; a commit that succeeded although its caller heard otherwise is a publication."""
+        is_open = False
         if self._committing is not None:
             live = None
-            with contextlib.suppress(ScoringError):
+            try:
                 live = self._committing.live(self.value)
+            except ScoringError:
+                is_open = True
             if live is not None and live.run_id == self.record.run_id:
                 return self.record.end_published(self.worker_cpu_s)
-        elif not getattr(error, "resumable", False) and not self.record.is_superseded:
+            is_open = is_open or not isinstance(error, (ConflictError, ContractError))
+        if not is_open and not getattr(error, "resumable", False) and self.record.is_mine():
             self._sweep()
         return self.record.fail(error, self.worker_cpu_s)
 
     def _sweep(self) -> None:
         """Remove what an unpublished run wrote; what cannot be removed now is left to `clean`."""
-        job = self.job
+        self.forget_parts()
         with contextlib.suppress(ScoringError, OSError):
-            forget(job, self.record.run_id)
-            if job.output.format == "delta":
-                predictions_store(job).delete([*(result.part.file.path for result in self.results), *self.written])
-            else:
-                state_store(job).delete_tree(staging_folder(self.record.run_id))
-                state_store(job).delete([sealed_history_path(self.folder, self.record.run_id)])
+            parts_store(self.job).delete(self.written)
+            if self.job.output.format != "delta":
+                state_store(self.job).delete_tree(staging_folder(self.record.run_id))
+                state_store(self.job).delete([sealed_history_path(self.folder, self.record.run_id)])
 
     def _tell_end(self, manifest: Manifest) -> None:
         counts = manifest.counts
@@ -170,16 +180,60 @@ class Attempt:
         for listener in self._listeners:
             listener(event)
 
-    def replay_from(self, source: ScoringJob) -> None:
-        """Read the rows from a quarantine."""
-        self.source, self._is_replay = source, True
+    def replay_from(self, source: ScoringJob, n_rows: int) -> None:
+        """Read the rows from a quarantine; its limits are those of the partition's `n_rows`."""
+        self.source, self._is_replay, self._n_rows = source, True, n_rows
+
+    def _allowed(self, plan: Plan) -> int:
+        return allowed_rows(self.job.limits, plan.n_rows if self._n_rows is None else self._n_rows)
 
     def forget_parts(self) -> None:
-        """Remove what the workers wrote, once its rows stand in another file."""
+        """Remove what the workers wrote, once its rows stand in another file, or never will."""
+        self.forget_checkpoints()
+        with contextlib.suppress(ScoringError, OSError):
+            parts_store(self.job).delete([result.part.file.path for result in self.results])
+
+    def forget_checkpoints(self) -> None:
+        """Remove the notes for a next attempt: there will be none."""
         with contextlib.suppress(ScoringError, OSError):
             forget(self.job, self.record.run_id)
-            if self.job.output.format == "delta":
-                predictions_store(self.job).delete([result.part.file.path for result in self.results])
+
+    def _watch(self, tasks: list[ShardTask], contract: Contract) -> list[ShardTask]:
+        """The same tasks, with the columns to profile."""
+        if self.references is None:
+            return tasks
+        first = tasks[0] if tasks else None
+        watched, unknown = watch(self.job, contract, self.references, self.resumed)
+        if unknown and first is not None:
+            try:
+                watched += self.pool.call(sample_bins, first, unknown)
+            except (WorkerError, MemoryLimitError) as error:  # the shard itself has more attempts
+                self.record.warn(f"not profiled: {', '.join(name for _, name in unknown)}: {error.what}")
+        return [replace(task, watched=watched) for task in tasks]
+
+    def assess_drift(self) -> None:
+        """Compare the columns with what they were before."""
+        if self.references is None:
+            return
+        try:
+            found = assess(self.job, self.record.manifest, self._all_results(), self.references, self.pool)
+        except (WorkerError, MemoryLimitError) as error:
+            if self.job.drift.gate == "hold":
+                raise
+            self.record.warn(f"the columns could not be compared with what they were before: {error.what}")
+            return
+        self.record.update(drift=found.record)
+        self.record.warn(*found.warnings)
+        self.drift = found
+
+    def keep_drift(self) -> None:
+        """Write what the columns looked like, and how they differ; without it a run is still a run."""
+        if self.drift is None:
+            return
+        try:
+            self.record.update(drift=keep(self.job, self.folder, self.record.run_id, self.drift))
+        except ScoringError as error:
+            self.record.warn(f"the profile could not be written: {error.what}")
 
     def _tasks(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> list[ShardTask]:
         done = {result.index for result in self.resumed}
@@ -194,7 +248,7 @@ class Attempt:
                 contract,
                 shard,
                 plan.memory.batch_rows,
-                allowed_rows(self.job.limits, plan.n_rows),
+                self._allowed(plan),
                 plan.n_rows,
                 _allowance(self.job.limits, plan.memory),
                 plan.cut_for,
@@ -253,13 +307,13 @@ class Attempt:
     def _all_results(self) -> list[ShardResult]:
         return sorted([*self.resumed, *self.results], key=lambda result: result.index)
 
-    def reconcile(self, plan: Plan, n_rows: int) -> None:
-        """Every row of the plan is scored or quarantined, and no more quarantined than the job allows of `n_rows`.
+    def reconcile(self, plan: Plan) -> None:
+        """Every row of the plan is scored or quarantined, and no more quarantined than the job allows.
 
         Raises:
             ReconciliationError, QuarantineLimitError: See there; nothing was published.
         """
-        allowed = allowed_rows(self.job.limits, n_rows)
+        allowed = self._allowed(plan)
         counts = self.record.manifest.counts
         gave_up = next((result.gave_up for result in self.results if result.gave_up), "")
         if gave_up:
@@ -302,7 +356,7 @@ class Attempt:
         self.record.update(output=output.model_copy(update={"files": tuple(p.file for p in parts)}))
         return tuple(parts)
 
-    def check_gates(self, publisher: Publisher, parts: Sequence[WrittenPart]) -> bool:
+    def check_gates(self, parts: Sequence[WrittenPart]) -> bool:
         """Whether the run is to be held.
 
         Raises:
@@ -310,13 +364,15 @@ class Attempt:
         """
         twice = Duplicates(0, ())
         if self.job.keys.unique and parts:
-            store = predictions_store(self.job) if publisher.writes_in_place else state_store(self.job)
             keys = [name for name in self.job.keys.columns if name != self.job.input.partition_key]
-            twice = self.pool.call(find_duplicates, store, [part.file.path for part in parts], keys)
+            twice = self.pool.call(find_duplicates, parts_store(self.job), [part.file.path for part in parts], keys)
         gates = check_gates(self.job, self.record.manifest, twice.n_rows, twice.examples)
+        if self.drift is not None and self.job.drift.gate != "off":
+            gates.append(drift_gate(self.job, self.drift))
         closed = [gate for gate in gates if not gate.passed]
         notes = [f"{gate.gate}: expected {gate.expected}, found {gate.found}" for gate in closed]
-        self.record.update(gates=tuple(gates), warnings=(*self.record.manifest.warnings, *notes))
+        self.record.update(gates=tuple(gates))
+        self.record.warn(*notes)
         if any(gate.action == "fail" for gate in closed):
             raise GateError(
                 "The run does not pass its gates; nothing was published.",
@@ -328,9 +384,10 @@ class Attempt:
 
     def hold(self) -> Manifest:
         """Leave the partition complete and unpublished until a person decides."""
-        with contextlib.suppress(ScoringError, OSError):
-            forget(self.job, self.record.run_id)
-        return self.record.end("held", self.worker_cpu_s)
+        self.keep_drift()
+        manifest = self.record.end("held", self.worker_cpu_s)
+        self.forget_checkpoints()
+        return manifest
 
     def publish(
         self,
@@ -355,23 +412,19 @@ class Attempt:
             parts,
             contract.output_schema(),
         )
+        self.keep_drift()
         record.save("prepared")
         self._committing = publisher
-        try:
-            placed, version = publisher.publish(publication, live)
-        except (ConflictError, ContractError):
-            self._committing = None
-            raise
+        placed, version = publisher.publish(publication, live)
         files = tuple(part.file for part in placed)
         record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
 
     def _empty_part(self, publisher: Publisher, contract: Contract) -> WrittenPart:
         """A partition without rows is published as such: readers' old rows must go."""
         in_place = publisher.writes_in_place
-        store = predictions_store(self.job) if in_place else state_store(self.job)
         folder = self.folder if in_place else staging_folder(self.record.run_id)
         path = part_path(folder, self.record.run_id, 0, 0)
-        with PartWriter(store, path, contract.output_schema(), keep_types=not in_place) as writer:
+        with PartWriter(parts_store(self.job), path, contract.output_schema(), keep_types=not in_place) as writer:
             return writer.close()
 
     def _tell_plan(self, plan: Plan) -> None:

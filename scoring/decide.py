@@ -8,8 +8,8 @@ from schemas.job import ScoringJob
 from schemas.manifest import DecisionRecord, Manifest
 from schemas.partition import encode_folder
 from scoring.errors import ConflictError, InvalidJobError, PartitionNotFoundError
-from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import list_manifests, write_manifest
+from scoring.outputs.layout import decision_path, state_store
+from scoring.outputs.manifests import find_manifest, list_manifests, write_manifest
 from scoring.outputs.publish import open_publisher, republication
 
 
@@ -52,9 +52,11 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
     """
     folder = encode_folder(held.partition_key, held.partition)
     publisher = open_publisher(job)
+    _claim(job, held, "approved")
     live = publisher.live(held.partition)
     seen = live.run_id if live else None
     if seen not in (held.replaces, held.run_id):
+        state_store(job).delete([decision_path(held.run_id)])
         raise ConflictError(
             "Another run published this partition since; nothing was changed.",
             folder,
@@ -71,10 +73,54 @@ def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Ma
     """Drop a run that was held: its files are removed, its record stays.
 
     The same input is not scored with the same model again unless that is forced.
+
+    Raises:
+        ConflictError: Its predictions are what readers see, or somebody else approves it; nothing was changed.
     """
+    live = open_publisher(job).live(held.partition)
+    if live is not None and live.run_id == held.run_id:
+        raise ConflictError(
+            "The run is published: its approval came to its commit; nothing was changed.",
+            encode_folder(held.partition_key, held.partition),
+            expected="a run that readers do not see",
+            found=f"run {held.run_id} is what they see",
+            next_step="approve it again, which completes its record; then `nightscore rollback` can take it back",
+        )
+    _claim(job, held, "rejected")
     decided = _decided(job, held, "rejected", now, note, {"status": "rejected"})
     open_publisher(job).drop(held)
     return decided
+
+
+def _claim(job: ScoringJob, held: Manifest, verdict: Literal["approved", "rejected"]) -> None:
+    """Be the one who decides; the same verdict again goes on with what died half way.
+
+    Raises:
+        ConflictError: Somebody decided otherwise, or the run does not wait any more.
+    """
+    state, folder = state_store(job), encode_folder(held.partition_key, held.partition)
+    try:
+        if state.is_conditional:
+            state.create(decision_path(held.run_id), verdict.encode())
+    except ConflictError as error:
+        found = state.read_bytes(decision_path(held.run_id)).decode()
+        if found != verdict:
+            raise ConflictError(
+                "Somebody else decided on this run; nothing was changed.",
+                folder,
+                expected="no decision yet",
+                found=f"the run is being {found}",
+                next_step="look at it with `nightscore runs`; if that decision died half way, give the same again",
+            ) from error
+    now = find_manifest(state, folder, held.run_id)
+    if now is None or now.status != "held":
+        raise ConflictError(
+            "This run does not wait for a decision any more; nothing was changed.",
+            folder,
+            expected="a run that is held",
+            found=f"{now.status}" if now else "no record",
+            next_step="`nightscore runs JOB PARTITION` lists the runs",
+        )
 
 
 def _decided(

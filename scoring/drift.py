@@ -1,9 +1,8 @@
 """Compares two Parquet datasets, column by column, without a job."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from schemas.drift import DriftReport
@@ -11,8 +10,9 @@ from schemas.partition import InputFile
 from scoring.errors import InvalidJobError, LocationNotFoundError
 from scoring.inputs.footers import Footer, open_parquet, read_footers
 from scoring.inputs.partitions import PARQUET_SUFFIXES, is_hidden
-from scoring.monitoring.compare import Pair, compare_columns, worst
-from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, as_numbers, kind_of
+from scoring.monitoring.compare import Pair, compare_columns, pair_up, worst
+from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, Profile, finite_values, kind_of
+from scoring.monitoring.table import ColumnProfile, from_bytes, is_profile, merge_profiles
 from scoring.storage import Store
 
 READ_ROWS = 131_072
@@ -21,46 +21,86 @@ READ_ROWS = 131_072
 class Dataset:
     """A Parquet file, or all below a folder; columns are read one at a time."""
 
-    def __init__(self, uri: str) -> None:
-        """Read the footers.
+    def __init__(self, uri: str, options: Mapping[str, Any] | None = None) -> None:
+        """Read the footers; `options` open the store, as in a job file.
 
         Raises:
             LocationNotFoundError: There is no Parquet file.
             CorruptFileError: Some cannot be read; all of them are named.
         """
         self.uri = uri
-        folder, _, name = uri.rstrip("/").rpartition("/")
-        is_file = name.endswith(PARQUET_SUFFIXES) and not _is_folder(uri)
-        self._store = Store(folder or ".") if is_file else Store(uri)
-        entries = [self._store.describe(name)] if is_file else self._store.list_files()
-        self._files = [
+        self.store = Store(uri, options or {})
+        entries = [entry for entry in self.store.list_files() if entry.path]
+        folder, slash, name = uri.rstrip("/").rpartition("/")
+        if not entries and name.endswith(PARQUET_SUFFIXES):  # not a folder of that name, but the file
+            self.store = Store(folder or slash or ".", options or {})
+            entries = [self.store.describe(name)]
+        self.files = tuple(
             InputFile(entry.path, entry.size_bytes, entry.version)
             for entry in entries
             if entry.path.endswith(PARQUET_SUFFIXES) and not any(map(is_hidden, entry.path.split("/")))
-        ]
-        if not self._files:
+        )
+        if not self.files:
             raise LocationNotFoundError(
                 "There is no Parquet file.", uri, expected=f"files that end in {', '.join(PARQUET_SUFFIXES)}"
             )
-        self._footers: list[Footer] = read_footers(self._store, self._files)
+        self.footers: list[Footer] = read_footers(self.store, self.files)
 
     @property
     def schema(self) -> dict[str, pa.DataType]:
         """Of the first file that has the column."""
-        return {field.name: field.type for footer in reversed(self._footers) for field in footer.schema}
+        return {field.name: field.type for footer in reversed(self.footers) for field in footer.schema}
 
     def read(self, column: str) -> Iterator[pa.ChunkedArray]:
         """One column's batches; files that lack it give nulls."""
-        for file, footer in zip(self._files, self._footers, strict=True):
+        for file, footer in zip(self.files, self.footers, strict=True):
             if column not in footer.schema.names:
                 yield pa.chunked_array([pa.nulls(footer.n_rows, self.schema[column])])
                 continue
-            with open_parquet(self._store, file) as parquet:
+            with open_parquet(self.store, file) as parquet:
                 for batch in parquet.iter_batches(READ_ROWS, columns=[column]):
                     yield pa.chunked_array([batch.column(0)])
 
 
-def compare_datasets(reference: Dataset, current: Dataset, columns: Sequence[str] = ()) -> DriftReport:
+class StoredProfile:
+    """Profiles that runs or baselines have left: those of several files are added up."""
+
+    def __init__(self, uri: str, parts: Iterable[list[ColumnProfile]]) -> None:
+        self.uri = uri
+        merged, self.errors = merge_profiles(parts)
+        self.columns = {name: column.profile for (_, name, segment), column in merged.items() if not segment}
+
+    @property
+    def schema(self) -> dict[str, pa.DataType]:
+        """Numbers or categories: the columns' own types are not kept."""
+        return {
+            name: pa.float64() if isinstance(profile, NumberProfile) else pa.string()
+            for name, profile in self.columns.items()
+        }
+
+
+Side = Dataset | StoredProfile
+
+
+def open_side(uri: str, options: Mapping[str, Any] | None = None) -> Side:
+    """A dataset, or what is stored of one: a profile looks like any Parquet file from outside.
+
+    Raises:
+        LocationNotFoundError: There is no Parquet file.
+        CorruptFileError: Some cannot be read; all of them are named.
+        InvalidJobError: Some files are profiles and some are data.
+    """
+    found = Dataset(uri, options)
+    profiles = [is_profile(footer.schema) for footer in found.footers]
+    if not any(profiles):
+        return found
+    if not all(profiles):
+        problems = [file.path for file, is_one in zip(found.files, profiles, strict=True) if not is_one]
+        raise InvalidJobError("Some files are profiles, and some are data.", uri, problems=problems[:20])
+    return StoredProfile(uri, (from_bytes(found.store.read_bytes(file.path)) for file in found.files))
+
+
+def compare_datasets(reference: Side, current: Side, columns: Sequence[str] = ()) -> DriftReport:
     """What differs, column by column.
 
     Args:
@@ -69,8 +109,16 @@ def compare_datasets(reference: Dataset, current: Dataset, columns: Sequence[str
         columns: Only these; none: all that both have.
 
     Raises:
-        InvalidJobError: A column is in neither.
+        InvalidJobError: A column is in neither; or data are to be compared with a profile, whose bins are another's.
     """
+    if isinstance(reference, Dataset) and isinstance(current, StoredProfile):
+        raise InvalidJobError(
+            "A stored profile cannot be compared with data: its bins were cut before.",
+            f"{reference.uri} and {current.uri}",
+            expected="a stored profile as the reference, or data on both sides",
+            found="data as the reference, a stored profile as what is compared with them",
+            next_step="give the profile first, or the data that it was made of in its place",
+        )
     then, now = reference.schema, current.schema
     unknown = [name for name in columns if name not in then and name not in now]
     if unknown:
@@ -82,7 +130,7 @@ def compare_datasets(reference: Dataset, current: Dataset, columns: Sequence[str
         )
     wanted = [name for name in (columns or then) if name in then and name in now]
     pairs: dict[str, Pair] = {}
-    errors: dict[str, str] = {}
+    errors = {**getattr(reference, "errors", {}), **getattr(current, "errors", {})}
     for name in wanted:
         try:
             pairs[name] = _profiles(reference, current, name)
@@ -96,34 +144,34 @@ def compare_datasets(reference: Dataset, current: Dataset, columns: Sequence[str
         columns=tuple(found),
         missing_columns=missing,
         new_columns=tuple(name for name in now if name not in then and (not chosen or name in chosen)),
-        changed_types={name: f"{then[name]}, {now[name]}" for name in wanted if then[name] != now[name]},
+        changed_types={
+            name: f"{then[name]}, {now[name]}"
+            for name in wanted
+            if then[name] != now[name] and isinstance(reference, Dataset)
+        },
         errors=errors,
         verdict=verdict,
     )
 
 
-def _profiles(reference: Dataset, current: Dataset, name: str) -> Pair:
+def _profiles(reference: Side, current: Side, name: str) -> Pair:
     kinds = kind_of(reference.schema[name]), kind_of(current.schema[name])
     if kinds[0] is None or kinds[0] != kinds[1]:
         raise TypeError(f"{reference.schema[name]} and {current.schema[name]} cannot be compared")
-    if kinds[0] == "category":
-        pair: Any = CategoryProfile(), CategoryProfile()
-        for profile, dataset in zip(pair, (reference, current), strict=True):
-            for column in dataset.read(name):
-                profile.add(column)
-        return pair  # type: ignore[no-any-return]
-    batches = list(reference.read(name))
-    values = np.concatenate([np.empty(0), *(as_numbers(column)[0] for column in batches)])
-    edges = Edges.of(values[np.isfinite(values)])
-    then = NumberProfile(edges)
-    for column in batches:
-        then.add(column)
-    now = NumberProfile(edges, bounds=(then.least, then.greatest))
-    for column in current.read(name):
-        now.add(column)
-    return then, now
+    then = reference.columns[name] if isinstance(reference, StoredProfile) else _profile(reference, name)
+    now = current.columns[name] if isinstance(current, StoredProfile) else _profile(current, name, then)
+    return pair_up(then, now)
 
 
-def _is_folder(uri: str) -> bool:
-    store = Store(uri)
-    return bool(store.list_folders()) or bool(store.list_files())
+def _profile(data: Dataset, name: str, like: Profile | None = None) -> Profile:
+    """One column of a dataset, over the bins of another profile, or cut at its own values."""
+    found: Profile
+    if kind_of(data.schema[name]) == "category":
+        found = CategoryProfile()
+    elif isinstance(like, NumberProfile):
+        found = NumberProfile(like.edges, bounds=like.range)
+    else:
+        found = NumberProfile(Edges.of(finite_values(data.read(name))))
+    for column in data.read(name):
+        found.add(column)
+    return found

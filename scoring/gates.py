@@ -3,12 +3,12 @@
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from schemas.job import Range, ScoringJob
 from schemas.manifest import ColumnRecord, GateRecord, Manifest
-from schemas.partition import decode_folder, encode_folder
 from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import list_manifests
+from scoring.outputs.manifests import earlier_publications
 
 LEAST_HISTORY = 3
 """Fewer earlier partitions say nothing about what is usual."""
@@ -39,7 +39,8 @@ def check_gates(job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequen
     if gates.null_rate is not None:
         found.append(_null_rate(job, manifest.columns))
     wanted = max((gate.runs for gate in (gates.rows, gates.score_shift) if gate is not None), default=0)
-    earlier = _earlier(job, manifest, wanted) if wanted else []
+    state, value = state_store(job), manifest.partition
+    earlier = list(islice(earlier_publications(state, manifest.partition_key, value), wanted)) if wanted else []
     if gates.rows is not None:
         found.append(_rows(job, manifest.counts.rows_in, earlier))
     if gates.score_shift is not None:
@@ -56,8 +57,11 @@ def _gate(name: str, action: str, expected: str, found: str, *, passed: bool) ->
 def _range(prefix: str, bounds: Range, predictions: Sequence[ColumnRecord]) -> GateRecord:
     low = -math.inf if bounds.min is None else bounds.min
     high = math.inf if bounds.max is None else bounds.max
-    columns = [c for c in predictions if c.name.startswith(prefix) and c.finite]
-    outside = [f"{c.name} from {c.low:g} to {c.high:g}" for c in columns if c.low < low or c.high > high]
+    columns = [c for c in predictions if c.name.startswith(prefix)]
+    outside = [
+        f"{c.name} from {c.low:g} to {c.high:g}" for c in columns if c.finite and (c.low < low or c.high > high)
+    ]
+    outside += [f"{c.name} infinite in {c.infinite:,} rows" for c in columns if c.infinite]
     return _gate(f"{prefix}_range", bounds.action, f"{low:g} to {high:g}", "; ".join(outside), passed=not outside)
 
 
@@ -99,13 +103,17 @@ def _score_shift(
         if not column.finite:
             continue
         name = f"score_shift of {column.name}"
-        before = [c for m in earlier[: gate.runs] for c in m.columns if c.name == column.name and c.finite]
-        before = [c for c in before if c.role == "prediction"]
-        if len(before) < LEAST_HISTORY:
-            yield _gate(name, gate.action, expected, _too_few(len(before)), passed=True)
+        if column.mean is None:
+            yield _gate(name, gate.action, expected, "predictions whose mean exceeds float64", passed=False)
             continue
-        usual = statistics.median(c.mean for c in before)
-        spread = math.sqrt(sum(c.squares for c in before) / sum(c.finite for c in before))
+        before = [c for m in earlier[: gate.runs] for c in m.columns if c.name == column.name and c.finite]
+        known = [(c.mean, c.squares, c.finite) for c in before if c.role == "prediction"]
+        moments = [(m, s, n) for m, s, n in known if m is not None and s is not None]
+        if len(moments) < LEAST_HISTORY:
+            yield _gate(name, gate.action, expected, _too_few(len(moments)), passed=True)
+            continue
+        usual = statistics.median(mean for mean, _, _ in moments)
+        spread = math.sqrt(sum(squares for _, squares, _ in moments) / sum(n for _, _, n in moments))
         distance = abs(column.mean - usual)
         shift = distance / spread if spread else math.inf if distance else 0.0
         shown = f"a mean of {column.mean:.4g}, {shift:.2f} from the usual {usual:.4g}"
@@ -114,18 +122,3 @@ def _score_shift(
 
 def _too_few(n_partitions: int) -> str:
     return f"{n_partitions} earlier partitions, too few to compare with"
-
-
-def _earlier(job: ScoringJob, manifest: Manifest, n_runs: int) -> list[Manifest]:
-    """The latest publication of each of the `n_runs` partitions before this one that have any, nearest first."""
-    state = state_store(job)
-    values = [decoded[1] for folder in state.list_folders("runs") if (decoded := decode_folder(folder))]
-    before = sorted((v for v in values if v is not None and v < (manifest.partition or "")), reverse=True)
-    found: list[Manifest] = []
-    for value in before:
-        if len(found) == n_runs:
-            break
-        runs, _ = list_manifests(state, encode_folder(job.input.partition_key, value))
-        published = [m for m in runs if m.status == "published" and not m.restores]
-        found += published[:1]
-    return found

@@ -16,9 +16,11 @@ from schemas.partition import InputFile, Partition, hive_of
 from scoring.attempt import Attempt
 from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener
+from scoring.engine.policy import let_pass
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import (
+    ConflictError,
     ContractError,
     CorruptFileError,
     InputError,
@@ -30,10 +32,10 @@ from scoring.inputs.casts import plain_type
 from scoring.inputs.footers import read_footers
 from scoring.inputs.partitions import find_partition
 from scoring.models.cache import ModelCache
-from scoring.outputs.layout import part_path, predictions_store, sealed_history_path, state_store
+from scoring.outputs.layout import part_path, parts_store, sealed_history_path, state_store
 from scoring.outputs.manifests import find_manifest
 from scoring.outputs.merge import Merge, merge_rows
-from scoring.outputs.publish import Publisher, open_publisher
+from scoring.outputs.publish import Live, Publisher, open_publisher
 from scoring.outputs.quarantine import REASON_NAMES, read_origin
 from scoring.outputs.sealed import RUN_KEY
 from scoring.outputs.writer import WrittenPart
@@ -96,39 +98,65 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
     with record.stage("model"):
         model = PinnedModel.of(job, attempt.cache)
         _check_model(base, model, allowed=allow_new_model)
-        record.update(model=model.record(job), replays=base.run_id, replaces=base.run_id)
+        record.update(model=model.record(job), policy=job.policy, replays=base.run_id, replaces=base.run_id)
     with record.stage("plan"):
         publisher = open_publisher(job)
         live = publisher.live(attempt.value)
+        _check_live(attempt, base, live)
         old = publisher.find_results(base)
         files = _quarantined(state, base.quarantine.files)
         starts, fingerprint = _look_at_input(job, base, model)
-        record.update(fingerprint=fingerprint, inputs=base.inputs, libraries=library_versions())
+        in_order = base.in_order and starts is not None
+        record.update(fingerprint=fingerprint, inputs=base.inputs, in_order=in_order, libraries=library_versions())
         record.save("running")
         facts = learn_facts(model, attempt.cache, attempt.pool)
         record.update(model=model.record(job, facts), warnings=(*model.warnings, *version_warnings(facts)))
-        attempt.replay_from(_source(job, state, facts, files))
+        attempt.replay_from(_source(job, state, facts, files), base.counts.rows_in)
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
         plan, contract = plan_partition(attempt.source, model, facts, partition)
-        _check_columns(publisher, job, old, contract)
+        _check_columns(job, old, contract)
     with record.stage("score"):
         attempt.score_shards(plan, contract, model, facts)
     attempt.summarize(plan)
-    attempt.reconcile(plan, base.counts.rows_in)
+    attempt.reconcile(plan)
     with record.stage("publish"):
         places = _places(state, files, starts)
         again = _places(state, record.manifest.quarantine.files, starts)
         scored = places[~np.isin(places, again)]
+        _check_places(attempt, len(scored))
         before = scored - np.searchsorted(np.sort(places), scored)  # of all before, without the quarantined
         if starts is None:
             before = np.full(len(scored), base.counts.rows_scored)
         merged = _merge(attempt, publisher, old, contract, scored, before)
         _sum_up(attempt, base, merged)
-        if attempt.check_gates(publisher, [merged]):
+        if attempt.check_gates([merged]):
             return attempt.hold()
         attempt.publish(publisher, fingerprint, contract, live, (merged,))
     attempt.forget_parts()
     return record.end_published(attempt.worker_cpu_s)
+
+
+def _check_live(attempt: Attempt, base: Manifest, live: Live | None) -> None:
+    if live is None or live.run_id != base.run_id:
+        raise ConflictError(
+            "Another run published this partition meanwhile; nothing was scored.",
+            attempt.folder,
+            expected=f"run {base.run_id}, whose quarantine is to be replayed",
+            found=f"run {live.run_id}" if live else "no predictions",
+            next_step="replay again: that run may have quarantined rows too",
+        )
+
+
+def _check_places(attempt: Attempt, n_places: int) -> None:
+    n_rows = attempt.record.manifest.counts.rows_scored
+    if n_places != n_rows:
+        raise ReconciliationError(
+            "The rows do not add up; nothing was published.",
+            attempt.folder,
+            expected=f"a place in the partition for each of {n_rows:,} scored rows",
+            found=f"{n_places:,} places that are not in quarantine any more",
+            next_step="report this as a defect of nightscore, with the manifest",
+        )
 
 
 def _check_model(base: Manifest, model: PinnedModel, *, allowed: bool) -> None:
@@ -169,8 +197,11 @@ def _quarantined(state: Store, files: Sequence[FileRecord]) -> tuple[InputFile, 
 def _look_at_input(job: ScoringJob, base: Manifest, model: PinnedModel) -> tuple[dict[str, int] | None, str]:
     """Each input file's first row in the partition, and the fingerprint of a run now.
 
-    None and nothing where the input is not the one that was scored: a later run then scores it whole.
+    No rows where the input is not the one that was scored, or the published rows do not stand in its order. No
+    fingerprint where a run now would not give what this replay gives: a later run then scores the partition whole.
     """
+    if not base.in_order:
+        return None, ""
     then = {file.path: (file.size_bytes, file.version) for file in base.inputs.files}
     try:
         partition, _ = find_partition(job, base.partition)
@@ -181,7 +212,15 @@ def _look_at_input(job: ScoringJob, base: Manifest, model: PinnedModel) -> tuple
         return None, ""
     ends = accumulate((footer.n_rows for footer in footers), initial=0)
     starts = dict(zip((footer.file.path for footer in footers), ends, strict=False))
-    return starts, model.fingerprint(job, partition)
+    return starts, model.fingerprint(job, partition) if _is_like(job, base, model, partition) else ""
+
+
+def _is_like(job: ScoringJob, base: Manifest, model: PinnedModel, partition: Partition) -> bool:
+    """Whether a run now would score the rows that stay as they were, and set none of them apart."""
+    if base.policy is None:
+        return False
+    then = model.fingerprint(job.model_copy(update={"policy": base.policy}), partition)
+    return base.fingerprint == then and let_pass(base.policy) <= let_pass(job.policy)
 
 
 def _source(job: ScoringJob, state: Store, facts: ModelFacts, files: Sequence[InputFile]) -> ScoringJob:
@@ -196,9 +235,8 @@ def _source(job: ScoringJob, state: Store, facts: ModelFacts, files: Sequence[In
     return job.model_copy(update={"input": place, "features": features})
 
 
-def _check_columns(publisher: Publisher, job: ScoringJob, old: Sequence[WrittenPart], contract: Contract) -> None:
-    store = predictions_store(job) if publisher.writes_in_place else state_store(job)
-    with pq.ParquetFile(store.open_input(old[0].file.path)) as parquet:
+def _check_columns(job: ScoringJob, old: Sequence[WrittenPart], contract: Contract) -> None:
+    with pq.ParquetFile(parts_store(job).open_input(old[0].file.path)) as parquet:
         then = {field.name: plain_type(field.type) for field in parquet.schema_arrow}
     now = {field.name: plain_type(field.type) for field in contract.output_schema()}
     problems = [
@@ -241,7 +279,7 @@ def _merge(
     attempt.written.append(path)
     new = sorted(attempt.results, key=lambda result: result.index)
     merge = Merge(
-        predictions_store(job) if in_place else state_store(job),
+        parts_store(job),
         tuple(part.file.path for part in old),
         tuple(result.part.file.path for result in new),
         places,
@@ -274,4 +312,5 @@ def _sum_up(attempt: Attempt, base: Manifest, merged: WrittenPart) -> None:
             next_step="report this as a defect of nightscore, with the manifest",
         )
     predictions = [column for column in now.columns if column.role == "prediction"]
-    attempt.record.update(counts=counts, columns=merge_records([*base.columns, *predictions]))
+    # The features were all profiled when they were read first; the few new predictions are not in it.
+    attempt.record.update(counts=counts, columns=merge_records([*base.columns, *predictions]), drift=base.drift)

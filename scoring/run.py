@@ -1,6 +1,5 @@
 """One run: a job on one partition, from the model's version to the manifest."""
 
-import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -8,15 +7,15 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import Partition
 from scoring.attempt import Attempt, inputs_record
-from scoring.engine.checkpoints import forget, take_over
+from scoring.engine.checkpoints import take_over
 from scoring.engine.events import Listener
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
-from scoring.errors import ScoringError
 from scoring.inputs.partitions import check_unchanged, find_partition
 from scoring.models.cache import ModelCache
+from scoring.monitor import find_references
 from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import standing_manifest, undecided, write_manifest
+from scoring.outputs.manifests import list_manifests, standing_manifest, undecided, write_manifest
 from scoring.outputs.publish import Live, open_publisher
 
 
@@ -59,7 +58,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
     record, job = attempt.record, attempt.job
     with record.stage("model"):
         model = model or PinnedModel.of(job, attempt.cache)
-        record.update(model=model.record(job), forced=force)
+        record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
         partition, ignored = find_partition(job, attempt.value)
         publisher = open_publisher(job)
@@ -67,7 +66,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         if not force and (standing := _standing(attempt, model, partition, live)) is not None:
             return standing
         fingerprint = model.fingerprint(job, partition)
-        if not force and (waiting := undecided(state_store(job), attempt.folder, fingerprint)) is not None:
+        if not force and (waiting := _waiting(attempt, fingerprint)) is not None:
             return waiting
         record.update(
             fingerprint=fingerprint,
@@ -86,20 +85,28 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         attempt.resumed = dead.fitting(plan.shards) if dead else []
         publisher.check_fits(contract.output_schema())
         record.update(inputs=inputs_record(job, partition, plan.extra_columns))
+        if job.drift.profile:
+            attempt.references = find_references(job, attempt.value, model, attempt.cache)
     with record.stage("score"):
         attempt.score_shards(plan, contract, model, facts)
     attempt.summarize(plan)
-    attempt.reconcile(plan, plan.n_rows)
+    attempt.reconcile(plan)
     with record.stage("publish"):
         check_unchanged(job, partition)
         parts = attempt.finish_parts(publisher, plan, contract, live)
-        if attempt.check_gates(publisher, parts):
+        attempt.assess_drift()
+        if attempt.check_gates(parts):
             return attempt.hold()
         if parts:
             attempt.publish(publisher, fingerprint, contract, live, parts)
-    with contextlib.suppress(ScoringError, OSError):
-        forget(job, record.run_id)
-    return record.end_published(attempt.worker_cpu_s)
+    manifest = record.end_published(attempt.worker_cpu_s)
+    attempt.forget_checkpoints()
+    return manifest
+
+
+def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:
+    manifests, _ = list_manifests(state_store(attempt.job), attempt.folder)
+    return undecided(manifests, fingerprint)
 
 
 def _standing(attempt: Attempt, model: PinnedModel, partition: Partition, live: Live | None) -> Manifest | None:

@@ -11,7 +11,7 @@ from schemas.partition import Partition, encode_folder, show_value
 from scoring.engine.prepare import PinnedModel
 from scoring.inputs.partitions import find_partitions
 from scoring.outputs.layout import run_id_of, state_store
-from scoring.outputs.manifests import DIED, find_manifest, list_manifests, with_fates, write_manifest
+from scoring.outputs.manifests import DIED, find_manifest, list_manifests, undecided, with_fates, write_manifest
 from scoring.outputs.publish import Live, open_publisher
 
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
@@ -97,10 +97,16 @@ def clean(
         for entry in state.list_files("checkpoints")
         if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in living
     ]
-    if delete:
-        state.delete(checkpoints)
-    shown += checkpoints
     live = {entry.run_id for entry in publisher.all_live().values()}
+    ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
+    profiles = [
+        entry.path
+        for entry in (*state.list_files("profiles"), *state.list_files("drift"))
+        if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in {*kept_runs, *ended, *live}
+    ]
+    if delete:
+        state.delete([*checkpoints, *profiles])
+    shown += [*checkpoints, *profiles]
     for manifest in manifests if delete else ():
         if manifest.status in ("running", "prepared") and manifest.run_id not in living:
             _bury(job, manifest, is_live=manifest.run_id in live)
@@ -117,7 +123,7 @@ def _status(
 ) -> PartitionStatus:
     standing = next((m for m in history if live is not None and _stands_behind(m, live)), None)
     newest = history[0] if history else None
-    state, reasons = _judge(job, model, partition, live, standing, newest)
+    state, reasons = _judge(job, model, partition, live, standing, history)
     error = newest.error.message if newest and newest.status == "failed" and newest.error else None
     files = partition.files if partition else ()
     return PartitionStatus(
@@ -144,8 +150,9 @@ def _judge(
     partition: Partition | None,
     live: Live | None,
     standing: Manifest | None,
-    newest: Manifest | None,
+    history: Sequence[Manifest],
 ) -> tuple[State, list[str]]:
+    newest = history[0] if history else None
     if partition is None:
         return (
             ("input gone", ["the input has no such partition any more"])
@@ -155,16 +162,17 @@ def _judge(
                 ["the input has no such partition"],
             )
         )
-    undecided = newest if newest is not None and newest.status in ("held", "rejected") else None
-    if undecided is not None and undecided.fingerprint == model.fingerprint(job, partition):
-        return _undecided(undecided)
+    fingerprint = model.fingerprint(job, partition)
+    is_same = standing is not None and standing.fingerprint == fingerprint
+    if not is_same and (waiting := undecided(history, fingerprint)) is not None:
+        return _show_undecided(waiting)
     if live is None:
         if newest is not None and newest.status == "failed":
             return "failed", [f"never published; the last run failed: {_first_line(newest)}"]
         return "missing", ["never published"]
     if standing is None:
         return "stale", ["published by a run that left no record"]
-    if standing.fingerprint == model.fingerprint(job, partition):
+    if is_same:
         if standing.restores:
             return "published", [f"rolled back to run {standing.restores}; nothing has changed since"]
         return "published", ["the published run has the same fingerprint"]
@@ -174,7 +182,7 @@ def _judge(
     return "stale", reasons
 
 
-def _undecided(manifest: Manifest) -> tuple[State, list[str]]:
+def _show_undecided(manifest: Manifest) -> tuple[State, list[str]]:
     closed = [f"{gate.gate}: {gate.found}" for gate in manifest.gates if not gate.passed and gate.action == "hold"]
     if manifest.status == "held":
         return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]

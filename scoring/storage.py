@@ -116,6 +116,11 @@ class Store:
     def is_s3(self) -> bool:
         return self.scheme in S3_SCHEMES
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether `create` and `replace` can tell that somebody else was first."""
+        return self.is_local or self.is_s3
+
     @functools.cached_property
     def root(self) -> str:
         """The path that the file system knows."""
@@ -192,6 +197,14 @@ class Store:
             return Entry(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
         with explained(self.locate_url(path)):
             return _entry(self.fs.info(self.locate(path), refresh=True), len(self.root) + 1)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file, asked afresh."""
+        try:
+            self.describe(path)
+        except LocationNotFoundError:
+            return False
+        return True
 
     def open_input(self, path: str) -> Any:
         """A seekable file for pyarrow: a path where the file is local, else ranged reads without read-ahead."""
@@ -332,6 +345,7 @@ class Store:
             except OSError:  # a file system without hard links
                 shutil.copyfile(source, spool)
             spool.replace(target)
+            spool.unlink(missing_ok=True)  # rename(2) leaves it where both names are the same file already
             os.fsync(folder)
         finally:
             os.close(folder)

@@ -10,15 +10,22 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.columns import Contract
-from schemas.job import Output, ScoringJob
+from schemas.job import ScoringJob
 from schemas.manifest import FileRecord, Manifest
 from schemas.partition import Partition, Piece, Shard, encode_folder, show_value
 from scoring.engine.pool import WorkerPool
-from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition
-from scoring.engine.shard import ShardTask
+from scoring.engine.prepare import (
+    PinnedModel,
+    learn_facts,
+    library_versions,
+    plan_partition,
+    scratch_job,
+    scratch_tasks,
+)
 from scoring.engine.worker import PAD_ROWS, score_shard
 from scoring.errors import LocationNotFoundError, PartitionNotFoundError, ScoringError
 from scoring.inputs.footers import Footer, read_footers
@@ -28,7 +35,6 @@ from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.manifests import find_manifest
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.quarantine import read_origin
-from scoring.process import available_bytes
 from scoring.storage import Store, explained
 
 Kind = Literal[
@@ -37,6 +43,7 @@ Kind = Literal[
 
 READ_ROWS = 65_536
 VERIFY_RUN = "verify"
+RUN_ID = "run_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,8 @@ class Verification:
     n_files: int
     """Whose checksums were compared."""
     n_rows: int
-    """Scored again and compared bit for bit; 0 where the inputs or the model are not the same any more."""
+    """Scored again and compared bit for bit; 0 where the inputs or the model are not the same any more, or where a
+    replay without the input has put its rows at the end."""
     findings: tuple[Finding, ...]
 
     @property
@@ -99,7 +107,7 @@ def verify(
     model, other_model = _check_model(job, manifest, cache)
     findings = [*damaged, *changed, *other_model, *_check_libraries(manifest)]
     n_rows = 0
-    if partition is not None and model is not None and not damaged:
+    if partition is not None and model is not None and not damaged and manifest.in_order:
         n_rows, differing = _score_again(job, model, partition, manifest, pool, cache, sample_rows, seed)
         findings += differing
     n_files = len(manifest.output.files) + len(manifest.quarantine.files)
@@ -171,36 +179,31 @@ def _score_again(
     )
     shard, first_row = _sample(footers, plan.n_rows, sample_rows, seed)
     with tempfile.TemporaryDirectory(prefix="nightscore-verify-") as scratch:
-        apart = job.model_copy(update={"output": Output(uri=scratch, format="parquet", storage_options={})})
-        task = ShardTask(
-            apart,
-            VERIFY_RUN,
-            partition.folder,
-            model.cached.path,
-            model.version.version,
-            facts,
-            contract,
-            shard,
-            plan.memory.batch_rows,
-            shard.n_rows,
-            plan.n_rows,
-            available_bytes(),
-            1,
-        )
+        apart = scratch_job(job, scratch)
+        (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard])
         result = pool.call(score_shard, task)
         store = state_store(apart)
         with pq.ParquetFile(store.open_input(result.part.file.path)) as parquet:
-            again = parquet.read([column.name for column in contract.predictions])
+            again = parquet.read([*(column.name for column in contract.predictions), RUN_ID])
         refused_again = _refused(store, result.quarantine_files, starts)
     refused = _refused(state_store(job), manifest.quarantine.files, starts)
     inside = refused[(refused >= first_row) & (refused < first_row + shard.n_rows)]
     where = f"{shard.n_rows:,} rows from row {first_row:,} of the partition"
-    if not np.array_equal(inside, refused_again):
+    is_mixed = bool(manifest.replays) and not manifest.fingerprint  # its rows fell under several policies or models
+    if not is_mixed and not np.array_equal(inside, refused_again):
         found = f"{len(refused_again):,} rows are refused now"
         return shard.n_rows, [Finding("predictions differ", where, f"{len(inside):,} rows quarantined", found)]
     start = first_row - int((refused < first_row).sum())
-    published = _published_rows(job, manifest, contract, start, again.num_rows)
-    return shard.n_rows, _compare(published, again, where)
+    published = _published_rows(job, manifest, contract, start, shard.n_rows - len(inside))
+    if published.num_rows != shard.n_rows - len(inside):
+        found = f"{published.num_rows:,} rows are published"
+        return shard.n_rows, [Finding("predictions differ", where, f"{shard.n_rows - len(inside):,} rows", found)]
+    places = np.arange(first_row, first_row + shard.n_rows)
+    then, now = places[~np.isin(places, inside)], places[~np.isin(places, refused_again)]
+    is_own = pc.is_in(published.column(RUN_ID).cast(pa.string()), _same_model(job, manifest, published)).to_numpy()
+    both = then[np.isin(then, now) & is_own]
+    published, again = published.filter(pa.array(np.isin(then, both))), again.filter(pa.array(np.isin(now, both)))
+    return len(both), _compare(published.drop([RUN_ID]), again.drop([RUN_ID]), where)
 
 
 def _sample(footers: Sequence[Footer], n_rows: int, wanted: int, seed: int) -> tuple[Shard, int]:
@@ -233,9 +236,17 @@ def _refused(store: Store, files: Sequence[FileRecord], starts: Mapping[str, int
     return np.sort(np.concatenate([np.empty(0, np.int64), *(starts[name] + rows for name, rows in origins)]))
 
 
+def _same_model(job: ScoringJob, manifest: Manifest, published: pa.Table) -> pa.Array:
+    """Of the runs that rows come from, those with the manifest's model: a replay may have used another."""
+    state, folder = state_store(job), encode_folder(manifest.partition_key, manifest.partition)
+    ids = [run_id for run_id in pc.unique(published.column(RUN_ID)).to_pylist() if run_id != manifest.run_id]
+    found = [manifest, *filter(None, (find_manifest(state, folder, run_id) for run_id in ids))]
+    return pa.array([m.run_id for m in found if m.model.digest == manifest.model.digest], pa.string())
+
+
 def _published_rows(job: ScoringJob, manifest: Manifest, contract: Contract, start: int, n_rows: int) -> pa.Table:
-    """Prediction columns of neighbouring published rows, by their place in the partition's output."""
-    store, names = predictions_store(job), [column.name for column in contract.predictions]
+    """Predictions and run id of neighbouring published rows, by their place in the partition's output."""
+    store, names = predictions_store(job), [*(column.name for column in contract.predictions), RUN_ID]
     found: list[pa.Table] = []
     before = 0
     for file in manifest.output.files:
@@ -256,8 +267,6 @@ def _compare(published: pa.Table, again: pa.Table, where: str) -> list[Finding]:
     findings = []
     for name in again.column_names:
         then, now = _bits(published.column(name)), _bits(again.column(name).cast(published.schema.field(name).type))
-        if len(then) != len(now):
-            return [Finding("predictions differ", where, f"{len(now):,} rows", f"{len(then):,} rows are published")]
         differing = np.flatnonzero(then != now)
         if len(differing):
             row = int(differing[0])

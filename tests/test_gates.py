@@ -1,5 +1,6 @@
 """Gates between a finished run and its readers; a person decides on what is held."""
 
+import math
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +20,11 @@ from scoring.decide import approve, find_held, reject
 from scoring.engine.columns import merge_records, prediction_records
 from scoring.engine.prepare import PinnedModel
 from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
+from scoring.gates import check_gates
 from scoring.outputs import duplicates
 from scoring.outputs.duplicates import find_duplicates
-from scoring.outputs.layout import predictions_store, state_store
+from scoring.outputs.layout import parts_store, predictions_store, state_store
+from scoring.outputs.manifests import write_manifest
 from scoring.status import clean, partition_statuses
 from scoring.storage import Store
 from scoring.verify import verify
@@ -30,6 +33,7 @@ from tests.models import make_frame, with_nulls
 from tests.test_cli import answer, nightscore, save
 
 DAY = "2024-02-29"
+LATER = "ffffffff-0000-7000-8000-000000000000"
 UNIQUE = {"columns": ["id"], "unique": True}
 
 
@@ -106,6 +110,26 @@ def test_gates_on_the_run_s_own_columns(lake: Lake, gates: dict[str, Any], name:
     assert (manifest.status == "published") is (passed or found.action == "warn")
     if not passed:
         assert {"prediction_range": "prediction from", "null_rate": "b 1"}[name] in found.found
+
+
+def test_an_infinite_prediction_is_in_no_range(lake: Lake) -> None:
+    gates = {"prediction_range": {"min": 0.0, "max": 1.0}, "finite_predictions": "off"}
+    columns = prediction_records(pa.table({"prediction": [0.5, math.inf]}))
+    lake.write(DAY, make_frame(10))
+    manifest = lake.run(lake.job()).model_copy(update={"columns": tuple(columns)})
+    (found,) = check_gates(lake.job(gates=gates), manifest, 0, [])
+    assert not found.passed
+    assert found.found == "prediction infinite in 1 rows"
+
+
+@pytest.mark.parametrize("values", [[1e155, -1e155, 3.0], [1.7e308, 1.7e308, 1.7e308], [1e200] * 3])
+def test_predictions_whose_moments_exceed_float64_are_recorded(values: list[float]) -> None:
+    parts = [values[:1], values[1:], values]
+    (merged,) = merge_records(record for part in parts for record in prediction_records(pa.table({"p": part})))
+    assert (merged.finite, merged.low, merged.high) == (2 * len(values), min(values), max(values))
+    assert type(merged).model_validate_json(merged.model_dump_json()) == merged
+    if values[0] != 1e200:
+        assert (merged.mean, merged.squares) == (None, None)
 
 
 def test_a_probability_has_a_range_of_its_own(lake: Lake) -> None:
@@ -191,14 +215,26 @@ def test_what_is_rejected_is_gone_and_scored_again_only_by_force(any_lake: Lake)
 
     assert dropped.status == "rejected"
     assert any_lake.read(job).equals(before)
-    store = predictions_store(job) if job.output.format == "delta" else state_store(job)
-    assert not [e for e in store.list_files() if manifest.run_id in e.path and not e.path.startswith("runs/")]
+    left = [e.path for e in parts_store(job).list_files() if manifest.run_id in e.path]
+    assert not [path for path in left if path.endswith(".parquet") and not path.startswith(("profiles/", "drift/"))]
     assert any_lake.run(job).status == "rejected"
+    write_manifest(state_store(job), f"ds={DAY}", manifest.model_copy(update={"run_id": LATER, "status": "failed"}))
+    assert any_lake.run(job).status == "rejected", "a later failure hides the rejection"
     (status,) = partition_statuses(job, PinnedModel.of(job, any_lake.cache), [DAY])
     assert status.state == "rejected"
     assert any_lake.run(job, force=True).status == "held"
     any_lake.write(DAY, make_frame(50))
     assert any_lake.run(job).status == "published"
+
+
+def test_a_held_replay_is_no_run_that_waits(lake: Lake) -> None:
+    job, manifest, _ = held(lake)
+    replay = manifest.model_copy(update={"run_id": LATER, "replays": manifest.run_id})
+    approve(job, manifest, datetime.now(UTC))
+    write_manifest(state_store(job), f"ds={DAY}", replay)
+    assert lake.run(job).status == "unchanged"
+    assert lake.run(job, force=True).run_id != LATER
+    assert find_held(job, DAY, LATER).replays == manifest.run_id
 
 
 def test_approval_over_other_results_is_refused(lake: Lake) -> None:

@@ -30,6 +30,8 @@ def test_the_wheel_installs_and_its_command_works_outside_the_checkout(tmp_path:
     (wheel,) = tmp_path.glob("nightscore-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "schemas/job.schema.json" in names
+    modules = [name for name in tracked() if re.fullmatch(r"(schemas|scoring|flows)/.*\.py", name)]
+    assert not set(modules) - set(names), "modules that the wheel lacks"
     assert not [name for name in names if name.startswith(("tests/", "deploy/"))]
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target)]

@@ -9,6 +9,7 @@ import pytest
 
 from schemas.manifest import Manifest
 from scoring.engine.policy import unseen
+from scoring.inputs.casts import Cast, cast_column
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame
 
@@ -100,6 +101,16 @@ def test_a_value_that_does_not_cast_is_not_missing_as_well(lake: Lake) -> None:
     assert manifest.quarantine.by_reason == {"cast": 1}
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float16()])
+def test_a_fraction_that_passes_is_missing_to_the_model(kind: pa.DataType) -> None:
+    values = pa.chunked_array([pa.array([1.0, 1.5, None, 3.0]).cast(kind)])
+    column, bad = cast_column(values, Cast(kind, "integral"))
+    assert column.type == kind
+    assert column.to_pylist() == [1.0, None, None, 3.0]
+    assert bad is not None
+    assert bad.tolist() == [False, True, False, False]
+
+
 STRANGE = ["pipeline_onehot", "pipeline_ordinal", "hgb_categories", "pipeline_strict"]
 
 
@@ -140,6 +151,11 @@ def test_a_policy_on_categories_needs_a_model_that_states_them(lake: Lake) -> No
         (pa.array([1.0, float("nan"), 2.0]), (1.0,), [2]),
         (pa.array([True, False]), (True,), [1]),
         (pa.array(["a"]), ("a",), []),
+        (pa.array([2**53 + 1, 2**53, -(2**63)]), (2**53, 2.5, 1e300), [0, 2]),
+        (pa.array([2**64 - 1, 5], pa.uint64()), (5, -1), [0]),
+        (pa.array([1, 2]), ("a", 1, float("nan")), [1]),
+        (pa.array([1.5, 2.5]), ("a", 1.5), [1]),
+        (pa.array([1, 2], pa.timestamp("s")), ("a",), []),
     ],
 )
 def test_what_is_unseen(column: pa.Array, known: tuple[Any, ...], expected: list[int]) -> None:

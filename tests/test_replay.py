@@ -1,6 +1,7 @@
 """Quarantined rows are scored again under another policy, and stand among the others as if they always had."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,47 @@ def test_a_replay_without_the_input_puts_rows_at_the_end(lake: Lake) -> None:
     assert sorted(lake.read(lake.job())["id"]) == sorted(frame.drop(index=INFINITE)["id"])
 
 
+def test_after_a_replay_without_the_input_rows_are_placed_by_no_input(lake: Lake) -> None:
+    frame = write(lake)
+    files = {entry.path: lake.features.read_bytes(entry.path) for entry in lake.features.list_files()}
+    stats = {path: os.stat(lake.features.locate(path)) for path in files}
+    lake.run(lake.job(**STRICT))
+    lake.features.delete(list(files))
+    again(lake, lake.job(**MISSING_PASSES))
+    for path, content in files.items():  # the input is back, the same as ever
+        lake.features.write_bytes(path, content)
+        os.utime(lake.features.locate(path), ns=(stats[path].st_atime_ns, stats[path].st_mtime_ns))
+    job = lake.job(**STRICT | {"policy": {}})
+
+    manifest = again(lake, job)
+
+    assert (manifest.status, manifest.in_order, manifest.fingerprint) == ("published", False, "")
+    assert sorted(lake.read(job)["id"]) == sorted(frame["id"])
+    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (found.findings, found.n_rows) == ((), 0)
+    assert lake.run(job).status == "published"
+
+
+def test_a_replay_under_a_stricter_policy_is_no_whole_run(lake: Lake) -> None:
+    write(lake)
+    lake.run(lake.job(**STRICT | {"policy": {"infinite": "quarantine"}}))
+    job = lake.job(**STRICT | {"policy": {"missing": "quarantine"}})
+    manifest = again(lake, job)
+    assert (manifest.status, manifest.fingerprint) == ("published", "")
+    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (found.findings, found.n_rows) == ((), 3_000 - len(MISSING))
+    assert lake.run(job).counts.rows_quarantined == len(MISSING)
+
+
+def test_a_share_is_of_the_partition_s_rows(lake: Lake) -> None:
+    write(lake)
+    share = {"max_quarantined_rows": 0, "max_quarantined_share": 0.01}
+    then = lake.run(lake.job(limits=share, policy=STRICT["policy"]))
+    assert then.counts.rows_quarantined == 9
+    manifest = again(lake, lake.job(limits=share, policy=MISSING_PASSES["policy"]))
+    assert (manifest.error, manifest.counts.rows_quarantined) == (None, 2)
+
+
 def test_a_model_without_names_gets_its_columns(lake: Lake, models: dict[str, KnownModel]) -> None:
     frame = make_frame(100)[["id", *NUMBERS]]
     frame.loc[5, "b"] = 1e300
@@ -116,7 +158,9 @@ def test_another_model_version_is_refused_unless_asked_for(lake: Lake) -> None:
     assert "--new-model" in refused.error.message
     manifest = again(lake, job, allow_new_model=True)
     assert manifest.status == "published"
-    assert manifest.model.name == "hgb_ints"
+    assert (manifest.model.name, manifest.fingerprint) == ("hgb_ints", "")
+    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (found.findings, found.n_rows) == ((), len(MISSING) + len(INFINITE)), "the others are another model's"
     assert len(lake.read(job)) == 3_000, "this model does not look at the column that is infinite"
 
 
@@ -203,4 +247,4 @@ def test_the_state_folder_is_left_tidy(any_lake: Lake) -> None:
     job = any_lake.job(**MISSING_PASSES)
     again(any_lake, job)
     left = {e.path.split("/")[0] for e in state_store(job).list_files()}
-    assert left <= {"runs", "quarantine", "sealed"}
+    assert left <= {"runs", "quarantine", "sealed", "profiles", "drift"}

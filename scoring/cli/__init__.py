@@ -10,4 +10,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; nothing was published.\n")
         sys.exit(130)
+    from scoring.process import bound_arenas
+
+    bound_arenas()
     run_command_line()

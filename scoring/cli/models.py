@@ -1,6 +1,5 @@
 """Commands about model versions."""
 
-import dataclasses
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from scoring.models.mlmodel import read_mlmodel
 from scoring.models.predictor import refused_types
 from scoring.models.registry import fetch, resolve
 from scoring.models.registry import pin as pin_version
-from scoring.models.trust import check_trust, loading_steps
+from scoring.models.trust import check_trust, loading_steps, pickled_names
 
 ModelUri = Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")]
 Registry = Annotated[str | None, typer.Option(help="MLflow tracking URI; default as in a job file.")]
@@ -50,7 +49,9 @@ def inspect(
                 refusal = f"holds types that are not on the list: {', '.join(types)}"
     except ModelError as error:
         refusal = "; ".join(error.problems) or f"{error.what} {error.found}".strip()
+    imports = {step.what: pickled_names(step.pickle) for step in steps if step.pickle}
     files = {path.relative_to(cached.path).as_posix(): path.stat().st_size for path in check_tree(cached.path)}
+    shown = [{"kind": s.kind, "what": s.what, "names": imports.get(s.what, s.names)} for s in steps]
     if as_json:
         print_json(
             {
@@ -59,7 +60,7 @@ def inspect(
                 "digest": cached.digest,
                 "is_pinned": cached.is_pinned,
                 "files": files,
-                "steps": [dataclasses.asdict(step) for step in steps],
+                "steps": shown,
                 "would_load": not refusal,
                 "refusal": refusal,
             }
@@ -70,6 +71,6 @@ def inspect(
     out.print("loading it:")
     for step in steps:
         out.print(f"  {step.kind + ':':<8} {step.what}", markup=False)
-        if step.kind == "pickle" and step.names:
-            out.print(f"           which says that it imports {', '.join(step.names)}", markup=False)
+        if names := imports.get(step.what):
+            out.print(f"           which says that it imports {', '.join(names)}", markup=False)
     out.print(f"a job {f'would refuse it: {refusal}' if refusal else 'would load it'}", markup=False)

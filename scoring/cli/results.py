@@ -9,13 +9,14 @@ import typer
 
 from schemas.manifest import Manifest
 from schemas.partition import show_value
-from scoring.attempt import RunInterrupted
 from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
 from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
-from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress
+from scoring.cli.show import err, exit_code, out, print_json, print_record, print_table
+from scoring.cli.workers import print_and_exit, with_workers
 from scoring.decide import approve as publish_held
 from scoring.decide import find_held
 from scoring.decide import reject as drop_held
+from scoring.engine.events import Listener
 from scoring.engine.pool import WorkerPool
 from scoring.errors import LocationNotFoundError
 from scoring.inputs.partitions import parse_value
@@ -24,6 +25,9 @@ from scoring.replay import replay
 from scoring.rollback import plan_rollback, publications, roll_back
 from scoring.status import clean, run_history
 from scoring.verify import verify
+
+HeldRun = Annotated[str | None, typer.Option("--run-id", help="This run; default: the newest that is held.")]
+Note = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
 @app.command()
@@ -134,54 +138,52 @@ def replay_command(
     verbose: Verbose = False,
 ) -> None:
     """Score a partition's quarantined rows again, under the job as it is now, and merge them in one commit."""
-    log_to(verbose or not err.is_terminal)
-    spec, value = load(job), parse_value(partition)
-    try:
-        with WorkerPool() as pool, progress(quiet=as_json or verbose) as listener:
-            manifest = replay(
-                spec,
-                value,
-                pool=pool,
-                cache=model_cache(cache_dir),
-                now=datetime.now(UTC),
-                allow_new_model=new_model,
-                listeners=[listener],
-            )
-    except RunInterrupted as stopped:
-        manifest = stopped.manifest
+    spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
+
+    def score(pool: WorkerPool, listener: Listener) -> Manifest:
+        return replay(
+            spec,
+            value,
+            pool=pool,
+            cache=cache,
+            now=datetime.now(UTC),
+            allow_new_model=new_model,
+            listeners=[listener],
+        )
+
+    manifest = with_workers(score, as_json=as_json, verbose=verbose)
     if not as_json and manifest.status == "unchanged":
         out.print(f"{partition}: nothing is in quarantine")
-    else:
-        _print_record(manifest, as_json=as_json)
-    raise typer.Exit(exit_code(manifest))
+        return
+    print_and_exit(manifest, as_json=as_json)
 
 
 @app.command()
 def approve(
     job: Job,
     partition: PartitionValue,
-    run_id: Annotated[str | None, typer.Option(help="This run; default: the newest that is held.")] = None,
-    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    run_id: HeldRun = None,
+    note: Note = "",
     as_json: AsJson = False,
 ) -> None:
     """Publish a run that a gate has held."""
     spec = load(job)
     held = find_held(spec, parse_value(partition), run_id)
-    _print_record(publish_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    print_record(publish_held(spec, held, datetime.now(UTC), note), as_json=as_json)
 
 
 @app.command()
 def reject(
     job: Job,
     partition: PartitionValue,
-    run_id: Annotated[str | None, typer.Option(help="This run; default: the newest that is held.")] = None,
-    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    run_id: HeldRun = None,
+    note: Note = "",
     as_json: AsJson = False,
 ) -> None:
     """Drop a run that a gate has held; readers keep what they see, and its record stays."""
     spec = load(job)
     held = find_held(spec, parse_value(partition), run_id)
-    _print_record(drop_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    print_record(drop_held(spec, held, datetime.now(UTC), note), as_json=as_json)
 
 
 @app.command(name="verify")
@@ -235,10 +237,3 @@ def clean_command(
     for path in found:
         out.print(path)
     out.print(f"{len(found)} file{'s'[: len(found) != 1]} {'would be removed' if dry_run else 'removed'}")
-
-
-def _print_record(manifest: Manifest, *, as_json: bool) -> None:
-    if as_json:
-        print_json(json.loads(manifest.model_dump_json()))
-    else:
-        print_manifest(manifest)

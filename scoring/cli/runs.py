@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -12,7 +11,6 @@ import typer
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import show_value
-from scoring.attempt import RunInterrupted
 from scoring.backfill import (
     DEFAULT_MAX_PARTITIONS,
     DEFAULT_MODES,
@@ -24,6 +22,8 @@ from scoring.backfill import (
 )
 from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
 from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress, show_size
+from scoring.cli.workers import print_and_exit, with_workers
+from scoring.engine.events import Listener
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
@@ -98,26 +98,12 @@ def run_command(
     verbose: Verbose = False,
 ) -> None:
     """Score one partition and publish it; prints the manifest with --json."""
-    log_to(verbose or not err.is_terminal)
-    spec, value = load(job), parse_value(partition)
-    try:
-        with WorkerPool() as pool, progress(quiet=as_json or verbose) as listener:
-            manifest = run(
-                spec,
-                value,
-                pool=pool,
-                cache=model_cache(cache_dir),
-                now=datetime.now(UTC),
-                force=force,
-                listeners=[listener],
-            )
-    except RunInterrupted as stopped:
-        manifest = stopped.manifest
-    if as_json:
-        sys.stdout.write(manifest.model_dump_json(indent=2) + "\n")
-    else:
-        print_manifest(manifest)
-    raise typer.Exit(exit_code(manifest))
+    spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
+
+    def score(pool: WorkerPool, listener: Listener) -> Manifest:
+        return run(spec, value, pool=pool, cache=cache, now=datetime.now(UTC), force=force, listeners=[listener])
+
+    print_and_exit(with_workers(score, as_json=as_json, verbose=verbose), as_json=as_json)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from schemas.manifest import Manifest
 from schemas.partition import show_value
 from scoring.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from scoring.errors import ScoringError
+from scoring.monitoring.findings import verdict_text
 
 WIDE = 200
 """Columns where the output is no terminal: nobody wants folded tables in a file."""
@@ -62,10 +63,20 @@ def print_manifest(manifest: Manifest) -> None:
         f"  predictions: {manifest.output.uri}",
         f"  manifest:    {manifest.location}",
     ]
+    if manifest.drift is not None:
+        lines.append(f"  drift:       {verdict_text(manifest.drift)}")
     for line in lines:
         out.print(line, markup=False)
     for warning in manifest.warnings:
         err.print(f"  warning:     {warning}", markup=False)
+
+
+def print_record(manifest: Manifest, *, as_json: bool) -> None:
+    """For a program or for a person."""
+    if as_json:
+        sys.stdout.write(manifest.model_dump_json(indent=2) + "\n")
+    else:
+        print_manifest(manifest)
 
 
 def print_json(document: object) -> None:

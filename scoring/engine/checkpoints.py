@@ -18,7 +18,7 @@ from schemas.manifest import Manifest
 from schemas.partition import Shard
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ScoringError
-from scoring.outputs.layout import checkpoints_folder, predictions_store, state_store
+from scoring.outputs.layout import checkpoints_folder, claim_path, parts_store, state_store
 from scoring.outputs.manifests import newest_manifest, with_fates
 from scoring.storage import Store
 
@@ -81,7 +81,7 @@ def take_over(job: ScoringJob, folder: str, fingerprint: str) -> Resumption | No
     if not found:
         return None
     try:
-        state.create(f"{checkpoints_folder(newest.run_id)}/claim-{newest.attempts + 1}", b"")
+        state.create(claim_path(newest.run_id, newest.attempts + 1), b"")
     except ScoringError:
         return None  # somebody else was first, or this store cannot tell: the work is done again
     return Resumption(newest, found[0].cut_for, tuple(checkpoint.result for checkpoint in found))
@@ -99,7 +99,7 @@ def _is_resumable(manifest: Manifest) -> bool:
 
 def _read(job: ScoringJob, state: Store, run_id: str) -> list[Checkpoint]:
     """The checkpoints of one cut whose files are still there, whole."""
-    parts = predictions_store(job) if job.output.format == "delta" else state
+    parts = parts_store(job)
 
     def attempt(path: str) -> Checkpoint | None:
         try:

@@ -1,6 +1,7 @@
 """Few numbers of each column of a run, merged by addition: what gates look at."""
 
 import functools
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -67,9 +68,10 @@ def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
     good = values[np.isfinite(values)].astype(np.float64, copy=False)
     numbers: dict[str, object] = {"infinite": rows - missing - len(good), "finite": len(good)}
     if len(good):
-        mean = float(good.mean())
-        squares = float(np.square(good - mean).sum())
-        numbers |= {"low": float(good.min()), "high": float(good.max()), "mean": mean, "squares": squares}
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(good.mean())
+            squares = float(np.square(good - mean).sum())
+        numbers |= {"low": float(good.min()), "high": float(good.max()), **_finite(mean, squares)}
     return ColumnRecord.model_validate({**fields, **numbers})
 
 
@@ -80,13 +82,17 @@ def _merge(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
     """
     counts = {name: getattr(one, name) + getattr(other, name) for name in COUNTS}
     if not one.finite or not other.finite:
-        moments = {name: getattr(one if one.finite else other, name) for name in ("low", "high", "mean", "squares")}
-    else:
+        there = one if one.finite else other
+        return there.model_copy(update=counts)
+    mean = squares = math.inf
+    if one.mean is not None and other.mean is not None and one.squares is not None and other.squares is not None:
         distance, share = other.mean - one.mean, other.finite / counts["finite"]
-        moments = {
-            "low": min(one.low, other.low),
-            "high": max(one.high, other.high),
-            "mean": one.mean + distance * share,
-            "squares": one.squares + other.squares + distance**2 * one.finite * share,
-        }
-    return one.model_copy(update=counts | moments)
+        mean = one.mean + distance * share
+        squares = one.squares + other.squares + distance * distance * one.finite * share
+    bounds = {"low": min(one.low, other.low), "high": max(one.high, other.high)}
+    return one.model_copy(update={**counts, **bounds, **_finite(mean, squares)})
+
+
+def _finite(mean: float, squares: float) -> dict[str, float | None]:
+    is_there = math.isfinite(mean) and math.isfinite(squares)
+    return {"mean": mean if is_there else None, "squares": squares if is_there else None}

@@ -1,5 +1,6 @@
 """Sets rows apart that the job's policy does not let the model see."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -76,16 +77,34 @@ def nulled(
 
 
 def unseen(column: pa.ChunkedArray, categories: tuple[str | int | float | bool, ...]) -> npt.NDArray[np.bool_] | None:
-    """Where a column has values that are none of the categories; a missing value is none of its own."""
+    """Where a column has values that are none of the categories; a missing value is none of its own.
+
+    None for a type that no category can be compared with.
+    """
     kind = plain_type(column.type)
+    numbers = [value for value in categories if not isinstance(value, str) and math.isfinite(value)]
     if pa.types.is_string(kind):
         known = pa.array([str(value) for value in categories], kind)
-    else:
+    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        kind = pa.uint64() if kind == pa.uint64() else pa.int64()
+        least, most = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)
+        whole = {int(value) for value in numbers if value == int(value)}
+        known = pa.array(sorted(value for value in whole if least <= value <= most), kind)
+        column = column.cast(kind)
+    elif pa.types.is_floating(kind):
+        known = pa.array([float(value) for value in numbers], pa.float64())
         column = column.cast(pa.float64())
-        known = pa.array([float(value) for value in categories], pa.float64())
+    else:
+        return None
     is_known = pc.is_in(column, known)
     missing = pc.is_null(column, nan_is_null=True)
     return to_mask(pc.and_not(pc.invert(is_known), missing))
+
+
+def let_pass(policy: Policy) -> frozenset[str]:
+    """Fields of the policy under which the model is given the values."""
+    passing = {name for name, action in policy.model_dump().items() if action in ("auto", "pass")}
+    return frozenset(passing if policy.cast == "pass" else passing - {"cast"})
 
 
 def forbidden(policy: Policy, by_reason: Mapping[str, int]) -> dict[str, int]:

@@ -20,6 +20,7 @@ from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 4
+MAX_HUNG = 2
 ALONE_FROM_ATTEMPT = 2
 
 ONE_THREAD = dict.fromkeys(
@@ -60,11 +61,23 @@ class WorkerPool:
         self._stop_reason: str | None = None
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run one function in a worker."""
+        """Run one function in a worker; once more where that dies, so it must not mind being called twice.
+
+        Raises:
+            WorkerError: Its worker died both times.
+            MemoryLimitError: It has no memory.
+        """
+        try:
+            return self._call(function, *arguments)
+        except WorkerError:
+            return self._call(function, *arguments)
+
+    def _call(self, function: Callable[..., T], *arguments: object) -> T:
         self._ensure(max(self._n_workers, 1))
         try:
             result: T = self._executor.submit(function, *arguments).result()
         except MemoryError as error:
+            self.kill()  # loky would end the swollen worker by itself, in the middle of what is asked next
             raise MemoryLimitError(
                 f"A worker has no memory for {getattr(function, '__name__', 'a call')}; nothing was published.",
                 found=_first_line(error),
@@ -74,7 +87,7 @@ class WorkerPool:
             self._check_stopped()
             self.kill()
             raise WorkerError(
-                f"A worker died in {getattr(function, '__name__', 'a call')}.",
+                f"A worker died twice in {getattr(function, '__name__', 'a call')}.",
                 found=_first_line(error),
                 next_step="look for the kernel's out-of-memory killer, then run again",
             ) from error
@@ -87,7 +100,8 @@ class WorkerPool:
 
         A worker's death breaks the pool: the shards without a result are scored again in a new one. Where it
         happens twice, each of them is scored alone, so that the one to blame is known and the others get through. A
-        worker that hangs is ended; a shard for which memory is short is scored once more with nothing beside it.
+        worker that hangs is ended, and its shard scored alone; one for which memory is short is scored once more with
+        nothing beside it.
 
         Raises:
             WorkerError: A shard's worker died `MAX_ATTEMPTS` times, or hung twice.
@@ -102,8 +116,9 @@ class WorkerPool:
                 self._check_stopped()
                 self.kill()
                 again = [self._again(task, on_lost, timeout_s if task in gone.stuck else None) for task in gone.all]
-                alone = any(task.attempt >= ALONE_FROM_ATTEMPT for task in again)
-                waves += [[task] for task in again] if alone else [again]
+                suspects = [task for task in again if task.n_hung or task.attempt >= ALONE_FROM_ATTEMPT]
+                others = [task for task in again if task not in suspects]
+                waves += [*([others] if others else []), *([task] for task in suspects)]
             if gone.starved:
                 self.kill()
                 waves += [[self._alone(task, str(error), n_workers)] for task, error in gone.starved]
@@ -150,8 +165,8 @@ class WorkerPool:
 
     def _again(self, task: ShardTask, on_lost: Callable[[ShardTask], None], stuck_s: float | None) -> ShardTask:
         """The next attempt; one that hung has one more only."""
-        attempt = task.attempt + 1 if stuck_s is None else max(task.attempt + 1, MAX_ATTEMPTS - 1)
-        if task.attempt + 1 >= MAX_ATTEMPTS and stuck_s is not None:
+        n_hung = task.n_hung + (stuck_s is not None)
+        if stuck_s is not None and n_hung == MAX_HUNG:
             raise WorkerError(
                 f"The worker of shard {task.shard.index} hung; nothing was published.",
                 task.where,
@@ -165,7 +180,7 @@ class WorkerPool:
                 task.where,
                 next_step="look for the kernel's out-of-memory killer; set limits.memory_bytes, or fewer workers",
             )
-        again = replace(task, attempt=attempt)
+        again = replace(task, attempt=task.attempt + 1, n_hung=n_hung)
         on_lost(again)
         return again
 

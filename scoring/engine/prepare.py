@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,11 +10,12 @@ import pyarrow as pa
 
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
-from schemas.job import ScoringJob
+from schemas.job import Output, ScoringJob
 from schemas.manifest import ModelRecord
-from schemas.partition import Partition, Plan
+from schemas.partition import Partition, Plan, Shard
 from scoring.engine.memory import plan_memory
 from scoring.engine.pool import WorkerPool
+from scoring.engine.shard import ShardTask
 from scoring.engine.worker import inspect
 from scoring.errors import StorageUnavailableError
 from scoring.inputs.footers import read_footers
@@ -24,6 +26,7 @@ from scoring.models.cache import CachedModel, ModelCache
 from scoring.models.mlmodel import read_mlmodel
 from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve
 from scoring.models.trust import check_trust
+from scoring.process import available_bytes
 from scoring.storage import Store
 
 NEIGHBOURS_TRIED = 5
@@ -130,6 +133,41 @@ def plan_partition(
         contract.extra,
     )
     return plan, contract
+
+
+def scratch_job(job: ScoringJob, folder: str) -> ScoringJob:
+    """The job with its outputs in a folder of this machine, apart from what readers see."""
+    return job.model_copy(update={"output": Output(uri=folder, format="parquet", storage_options={})})
+
+
+def scratch_tasks(
+    job: ScoringJob,
+    run_id: str,
+    model: PinnedModel,
+    facts: ModelFacts,
+    plan: Plan,
+    contract: Contract,
+    shards: Sequence[Shard],
+) -> list[ShardTask]:
+    """Tasks of shards that are scored apart from any run, however many of their rows the model refuses."""
+    return [
+        ShardTask(
+            job,
+            run_id,
+            plan.partition.folder,
+            model.cached.path,
+            model.version.version,
+            facts,
+            contract,
+            shard,
+            plan.memory.batch_rows,
+            shard.n_rows,
+            plan.n_rows,
+            available_bytes(),
+            1,
+        )
+        for shard in shards
+    ]
 
 
 def version_warnings(facts: ModelFacts) -> list[str]:

@@ -8,6 +8,7 @@ from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
 from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
 from schemas.partition import Shard
+from scoring.monitoring.watch import WatchedColumn
 from scoring.outputs.writer import WrittenPart
 
 
@@ -32,11 +33,17 @@ class ShardTask:
     """That the shard may take beyond what its worker has: more ends in MemoryError, not in the kernel's killer."""
     cut_for: int
     """Number of workers that the partition was cut into shards for."""
+    watched: tuple[WatchedColumn, ...] = ()
+    """Columns to profile."""
+    score: str = ""
+    """Prediction column whose mean is wanted by bin of each feature; empty: none."""
     is_replay: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
     is_alone: bool = False
     """No other shard is scored at the same time."""
     attempt: int = 0
+    n_hung: int = 0
+    """Attempts that did not end in time."""
     first_attempt: int = 0
     """The run's earlier attempts count on: none writes over another's part."""
 
@@ -65,6 +72,9 @@ class ShardResult:
     columns: tuple[ColumnRecord, ...]
     examples: tuple[QuarantineExample, ...]
     quarantine_files: tuple[FileRecord, ...]
+    profile: str
+    """Of the watched columns: a Parquet file in base64."""
+    profile_errors: dict[str, str]
     gave_up: str
     """Why the count of refused rows was given up; empty: it was not."""
     wall_s: float

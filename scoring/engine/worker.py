@@ -1,12 +1,13 @@
 """Scores one shard. Runs in a worker process; only small records come back."""
 
+import base64
 import contextlib
 import functools
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.predictor import Answer, Predictor, inspect_model, load_predictor
-from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
+from scoring.monitoring.table import Role, to_bytes
+from scoring.monitoring.watch import Profiler, WatchedColumn, cut_column
+from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
 from scoring.outputs.quarantine import quarantine_path, read_origin, write_quarantine
 from scoring.outputs.writer import PartWriter
 from scoring.process import limit_address_space, peak_resident_bytes
@@ -82,6 +85,30 @@ def score_shard(task: ShardTask) -> ShardResult:
         limit_address_space(None)
 
 
+def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]]) -> tuple[WatchedColumn, ...]:
+    """Bins of columns of numbers, cut at the first rows of a shard, within its memory."""
+    predict = functools.partial(_predict, _load(str(task.model_folder), task.facts), task.contract, task.facts)
+    limit_address_space(task.memory_bytes)
+    try:
+        return _sample_bins(task, columns, predict)
+    finally:
+        limit_address_space(None)
+
+
+def _sample_bins(
+    task: ShardTask, columns: Sequence[tuple[Role, str]], predict: Callable[[pa.Table, int], Answer]
+) -> tuple[WatchedColumn, ...]:
+    store = Store(task.job.input.uri, task.job.input.storage_options)
+    batch = next(read_batches(store, task.shard, task.contract, task.batch_rows))
+    rejected = find_rejected(batch.features, batch.changed, task.job.policy, task.contract, task.facts)
+    isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
+    outcome = isolator.score(batch.features, rejected, rest=task.n_rows % PAD_ROWS if batch.is_last else 0)
+    schema = task.contract.output_schema()
+    output = _output(task, batch, outcome.kept, outcome.answer, schema, _Origins(task, store))
+    tables = {"feature": batch.features, "prediction": output, "pass_through": batch.kept}
+    return tuple(cut_column(role, name, [tables[role].column(name)]) for role, name in columns)
+
+
 def _score_shard(task: ShardTask) -> ShardResult:
     started = time.perf_counter()
     clock = _Clock()
@@ -93,7 +120,6 @@ def _score_shard(task: ShardTask) -> ShardResult:
     store = Store(task.job.input.uri, task.job.input.storage_options)
     schema = task.contract.output_schema()
     is_delta = task.job.output.format == "delta"
-    place = predictions_store(task.job) if is_delta else state_store(task.job)
     folder = task.folder if is_delta else staging_folder(task.run_id)
     path = part_path(folder, task.run_id, task.shard.index, task.part_attempt)
     origins = _Origins(task, store)
@@ -101,7 +127,8 @@ def _score_shard(task: ShardTask) -> ShardResult:
     rows_in, gave_up = 0, ""
     columns: tuple[ColumnRecord, ...] = ()
     names = [column.name for column in task.contract.predictions]
-    with PartWriter(place, path, schema, keep_types=not is_delta) as writer:
+    profiler = Profiler(task.watched, task.score)
+    with PartWriter(parts_store(task.job), path, schema, keep_types=not is_delta) as writer:
         batches = read_batches(store, task.shard, task.contract, task.batch_rows)
         while (batch := clock.next("read", batches)) is not None:
             passing = nulled(batch.changed, task.job.policy, task.contract)
@@ -119,6 +146,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
             with clock("profile"):
                 found = [*feature_records(batch.features, passing), *prediction_records(output.select(names))]
                 columns = merge_records([*columns, *found])
+                _profile(task, profiler, batch, outcome.kept, output)
             with clock("write"):
                 writer.write(output)
         with clock("write"):
@@ -135,6 +163,8 @@ def _score_shard(task: ShardTask) -> ShardResult:
         columns,
         tuple(rejects.examples),
         tuple(rejects.files),
+        base64.b64encode(to_bytes(profiler.columns)).decode(),
+        profiler.errors,
         gave_up,
         time.perf_counter() - started,
         time.process_time(),
@@ -144,6 +174,19 @@ def _score_shard(task: ShardTask) -> ShardResult:
     )
     write_checkpoint(task, result)
     return result
+
+
+def _profile(
+    task: ShardTask, profiler: Profiler, batch: Batch, kept: npt.NDArray[np.bool_], output: pa.Table
+) -> None:
+    scored = None
+    if task.score:
+        features = batch.features if kept.all() else batch.features.filter(pa.array(kept))
+        others = [name for name in features.column_names if name != task.score]
+        scored = features.select(others).append_column(task.score, output.column(task.score))
+    profiler.add("feature", batch.features, scored)
+    profiler.add("prediction", output)
+    profiler.add("pass_through", batch.kept)
 
 
 class _Origins:

@@ -124,9 +124,9 @@ def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, n
         return pc.dictionary_encode(pc.cast(column, cast.type.value_type)), None
     if cast.check == "none":
         return pc.cast(column, cast.type, safe=False), None
-    if cast.check == "integral":
-        return pc.cast(column, cast.type, safe=False), _not_whole(column)
-    bad = _changed(column, cast.type)
+    if pa.types.is_float16(column.type):
+        column = pc.cast(column, pa.float32())  # which Arrow has arithmetic for
+    bad = _not_whole(column) if cast.check == "integral" else _changed(column, cast.type)
     if bad is None:
         return pc.cast(column, cast.type, safe=False), None
     kept = pc.if_else(pa.array(bad), pa.scalar(None, column.type), column.combine_chunks())
@@ -185,8 +185,6 @@ def _refused(plain: pa.DataType, target: pa.DataType) -> str:
 
 
 def _not_whole(column: pa.ChunkedArray) -> npt.NDArray[np.bool_] | None:
-    if pa.types.is_float16(column.type):
-        column = pc.cast(column, pa.float32())  # which Arrow has arithmetic for
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.is_finite(column))
     fine = pc.or_kleene(whole, pc.is_nan(column))
     bad = pc.fill_null(pc.invert(fine), False)

@@ -55,13 +55,8 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
         where = store.locate_url(file.path)
         try:
             return _read(store, file)
-        except LocationNotFoundError as error:
-            raise InputChangedError(
-                "An input file is gone since it was listed; nothing was published.",
-                where,
-                found=error.found,
-                next_step="run again once the writer of the input is done",
-            ) from error
+        except (LocationNotFoundError, FileNotFoundError) as error:
+            raise _gone(where, error) from error
         except (ScoringError, MemoryError):
             raise
         except Exception as error:
@@ -86,6 +81,15 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
     return [item for item in found if isinstance(item, Footer)]
 
 
+def _gone(where: str, error: Exception) -> InputChangedError:
+    return InputChangedError(
+        "An input file is gone since it was listed; nothing was published.",
+        where,
+        found=_first_line(error),
+        next_step="run again once the writer of the input is done",
+    )
+
+
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "no details"
 
@@ -94,9 +98,12 @@ def open_parquet(store: Store, file: InputFile, **options: Any) -> pq.ParquetFil
     """The open file, if it is still the one that was listed.
 
     Raises:
-        InputChangedError: Its size or version differs.
+        InputChangedError: Its size or version differs, or it is gone.
     """
-    now = store.describe(file.path)
+    try:
+        now = store.describe(file.path)
+    except LocationNotFoundError as error:
+        raise _gone(store.locate_url(file.path), error) from error
     if (now.size_bytes, now.version) != (file.size_bytes, file.version):
         raise InputChangedError(
             "An input file changed after it was listed; nothing was published.",

@@ -61,7 +61,8 @@ class ModelCache:
 
     def remember(self, key: str, text: str) -> None:
         """Keep what the registry said of a model version."""
-        _write(self._version(key), text)
+        if self.recall(key) != text:
+            _write(self._version(key), text)
 
     def recall(self, key: str) -> str | None:
         """What the registry said last; None: nothing was kept."""
@@ -69,6 +70,21 @@ class ModelCache:
             return self._version(key).read_text()
         except FileNotFoundError:
             return None
+
+    def baseline(self, digest: str) -> bytes | None:
+        """A baseline that is here already, if it is still what its sha256 says."""
+        try:
+            content = self._baseline(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+        return content if digest_bytes(content) == digest else None
+
+    def keep_baseline(self, digest: str, content: bytes) -> None:
+        """Keep a baseline for the next run of this host."""
+        _write(self._baseline(digest), content)
+
+    def _baseline(self, digest: str) -> Path:
+        return self.root / "baselines" / f"{digest.removeprefix('sha256:')}.parquet"
 
     def _version(self, key: str) -> Path:
         return self.root / "versions" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
@@ -129,6 +145,11 @@ def default_cache() -> ModelCache:
     return ModelCache(Path(os.environ.get("NIGHTSCORE_CACHE") or Path(base, "nightscore")).absolute())
 
 
+def digest_bytes(content: bytes) -> str:
+    """`sha256:` and 64 hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def digest_tree(folder: Path) -> str:
     """sha256 over the sorted relative paths, sizes and sha256 of all files.
 
@@ -141,11 +162,6 @@ def digest_tree(folder: Path) -> str:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0{content}\n".encode())
     return f"sha256:{total.hexdigest()}"
-
-
-def tree_bytes(folder: Path) -> int:
-    """Size of all files."""
-    return sum(path.stat().st_size for path in check_tree(folder))
 
 
 def check_tree(folder: Path) -> list[Path]:
@@ -179,8 +195,8 @@ def _stamp(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    spool.write_text(text)
+    spool.write_bytes(content.encode() if isinstance(content, str) else content)
     spool.replace(path)

@@ -23,6 +23,8 @@ from scoring.errors import InvalidJobError, ModelNotFoundError, StorageUnavailab
 from scoring.models.cache import CachedModel, ModelCache
 
 DIGEST_TAG = "nightscore.digest"
+BASELINE_TAG = "nightscore.baseline"
+"""`{"uri": ..., "sha256": ...}`: where the version's baseline is, and what it must be."""
 DEFAULT_REGISTRY = "sqlite:///mlflow.db"
 """MLflow's own default."""
 REQUEST_TIMEOUT_S = 30
@@ -38,6 +40,8 @@ class ModelVersion:
     """Where its artifacts are."""
     digest_tag: str | None
     """What the version was pinned to, if it was."""
+    baseline_tag: str | None = None
+    """Where its baseline is, if it has one."""
 
 
 class _Registry(Protocol):
@@ -85,7 +89,7 @@ def fetch(version: ModelVersion, registry: str | None, cache: ModelCache) -> Cac
     """
     uri = registry_uri(registry)
     key = json.dumps([_redacted(uri), version.name, version.version, version.location])
-    local = _local_folder(version.location)
+    local = local_folder(version.location)
     if local is not None and not local.is_dir():
         raise ModelNotFoundError(
             f"The artifacts of {version.name} version {version.version} are gone.",
@@ -103,7 +107,9 @@ def fetch(version: ModelVersion, registry: str | None, cache: ModelCache) -> Cac
 def remember(version: ModelVersion, registry: str | None, cache: ModelCache) -> None:
     """Keep what a pinned version is, for a night when the registry does not answer."""
     if version.digest_tag is not None:
-        text = json.dumps({"location": version.location, "digest": version.digest_tag})
+        text = json.dumps(
+            {"location": version.location, "digest": version.digest_tag, "baseline": version.baseline_tag}
+        )
         cache.remember(_version_key(version.name, version.version, registry), text)
 
 
@@ -120,7 +126,7 @@ def recall(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[Mod
         return None
     found = json.loads(text)
     cached = cache.pinned(found["digest"])
-    version = ModelVersion(match["name"], match["version"], found["location"], found["digest"])
+    version = ModelVersion(match["name"], match["version"], found["location"], found["digest"], found.get("baseline"))
     return None if cached is None else (version, cached)
 
 
@@ -198,9 +204,9 @@ class _SqliteRegistry:
         row = self._db.execute(query, (name, int(version))).fetchone()
         if row is None:
             return None
-        query = "SELECT value FROM model_version_tags WHERE name = ? AND version = ? AND key = ?"
-        tag = self._db.execute(query, (name, int(version), DIGEST_TAG)).fetchone()
-        return ModelVersion(name, version, str(row[0]), tag[0] if tag else None)
+        query = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
+        tags = dict(self._db.execute(query, (name, int(version))).fetchall())
+        return ModelVersion(name, version, str(row[0]), tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
 
     def known(self, name: str) -> tuple[list[str], dict[str, str]] | None:
         if self._db.execute("SELECT 1 FROM registered_models WHERE name = ?", (name,)).fetchone() is None:
@@ -243,7 +249,7 @@ class _RestRegistry:
         place = self._get("model-versions/get-download-uri", name=name, version=version)
         tags = {tag["key"]: tag["value"] for tag in found["model_version"].get("tags", [])}
         location = place["artifact_uri"] if place else found["model_version"]["source"]
-        return ModelVersion(name, version, location, tags.get(DIGEST_TAG))
+        return ModelVersion(name, version, location, tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
 
     def known(self, name: str) -> tuple[list[str], dict[str, str]] | None:
         model = self._get("registered-models/get", name=name)
@@ -306,7 +312,7 @@ class _ClientRegistry:
         except self._error as error:
             self._check_absent(error)
             return None
-        return ModelVersion(name, version, location, found.tags.get(DIGEST_TAG))
+        return ModelVersion(name, version, location, found.tags.get(DIGEST_TAG), found.tags.get(BASELINE_TAG))
 
     def known(self, name: str) -> tuple[list[str], dict[str, str]] | None:
         try:
@@ -361,7 +367,7 @@ def _redacted(uri: str) -> str:
     return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
 
 
-def _local_folder(location: str) -> Path | None:
+def local_folder(location: str) -> Path | None:
     parts = urllib.parse.urlsplit(location)
     if parts.scheme == "file":
         return Path(urllib.parse.unquote(parts.path))

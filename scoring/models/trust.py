@@ -33,7 +33,9 @@ class LoadingStep:
     kind: Kind
     what: str
     names: tuple[str, ...] = ()
-    """Modules that somebody must allow by name; of a pickle, what it says it would import."""
+    """Modules that somebody must allow by name."""
+    pickle: Path | None = None
+    """The file that is unpickled; `pickled_names` says what it imports."""
 
 
 def loading_steps(mlmodel: MlModel) -> list[LoadingStep]:
@@ -123,13 +125,15 @@ def _bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Loadi
 
 
 def _pickle_step(mlmodel: MlModel, name: str) -> LoadingStep:
-    return LoadingStep(
-        "pickle", f"unpickles {name}, which runs whatever that file says", _globals_of(mlmodel.file(name))
-    )
+    what = f"unpickles {name}, which runs whatever that file says"
+    return LoadingStep("pickle", what, pickle=mlmodel.file(name))
 
 
-def _globals_of(path: Path) -> tuple[str, ...]:
-    """What a pickle says it imports; a crafted one may hide more, which is why this decides nothing."""
+def pickled_names(path: Path) -> tuple[str, ...]:
+    """What a pickle says it imports; a crafted one may hide more, which is why this decides nothing.
+
+    Reads it opcode by opcode, seconds for a large one: for a person who looks, never for a run.
+    """
     found: dict[str, None] = {}
     strings = ["", ""]
     memo: dict[int, str] = {}

@@ -9,7 +9,7 @@ import numpy as np
 from schemas.drift import ORDER, ColumnDrift, ColumnType, Severity
 from scoring.monitoring import statistics
 from scoring.monitoring.bins import Counts
-from scoring.monitoring.profile import CategoryProfile, NumberProfile
+from scoring.monitoring.profile import CategoryProfile, NumberProfile, Profile
 
 TOP_CATEGORIES = 20
 SIGNIFICANT_Q = 0.01
@@ -40,6 +40,23 @@ def compare_columns(pairs: Mapping[str, Pair]) -> list[ColumnDrift]:
     return [_column(name, reference, current, found[name]) for name, (reference, current) in pairs.items()]
 
 
+def pair_up(then: Profile, now: Profile) -> Pair:
+    """Two profiles that can be compared.
+
+    Raises:
+        ValueError: They cannot: of different kinds or bins, or of an identifier.
+    """
+    if isinstance(then, NumberProfile) and isinstance(now, NumberProfile):
+        if not then.edges.equals(now.edges):
+            raise ValueError("profiled over other bins than the reference")
+        return then, now
+    if isinstance(then, NumberProfile) or isinstance(now, NumberProfile):
+        raise ValueError("numbers on one side, categories on the other")
+    if then.is_cut or now.is_cut:
+        raise ValueError("has so many distinct values that it is an identifier")
+    return then, now
+
+
 def worst(severities: Sequence[Severity]) -> Severity:
     """The most severe; `ok` of none."""
     return max(severities, key=ORDER.index, default="ok")
@@ -64,7 +81,7 @@ def _number_statistics(reference: NumberProfile, current: NumberProfile) -> dict
         "ks_upper": ks_upper,
         "wasserstein": distance,
         "wasserstein_over_std": distance / reference.std if reference.std > 0 else float("nan"),
-        "out_of_range_rate": current.n_outside / n if n and reference.n_finite else float("nan"),
+        "out_of_range_rate": current.n_outside / n if n and _knows_range(reference, current) else float("nan"),
     }
 
 
@@ -201,12 +218,19 @@ def _grade_range(
     reference: NumberProfile, current: NumberProfile, values: dict[str, float]
 ) -> Iterator[tuple[Severity, str]]:
     rate, shift = values["out_of_range_rate"], values["wasserstein_over_std"]
+    if math.isnan(rate):
+        return
     if not _exceedance_p(reference.n_finite, current.n_finite, current.n_outside) < FEW_ROWS_P:
         return  # the range of a sample is not that of its distribution
     if rate > 0.05:
         yield "critical", f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}"
     elif rate > 0.002 and shift > 1:
         yield "warning", f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}"
+
+
+def _knows_range(reference: NumberProfile, current: NumberProfile) -> bool:
+    """Whether values outside the reference's range, and of no other's, were counted."""
+    return reference.n_finite > 0 and current.bounds == reference.range
 
 
 def _exceedance_p(n: int, m: int, n_outside: int) -> float:

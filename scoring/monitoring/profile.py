@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.inputs.casts import plain_type
 from scoring.models.features import numeric_values
-from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, Counts, Floats, count_bins, quantile_edges
+from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, Counts, Floats, count_sorted, quantile_edges
 
+Kind = Literal["number", "category"]
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -22,10 +24,23 @@ class Edges:
 
     fine: Floats
     deciles: Floats
+    both: Floats = field(init=False)
+    """Counted are the bins between all of them, of which either's are sums."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "both", np.union1d(self.fine, self.deciles))
 
     @classmethod
     def of(cls, finite: Floats) -> Self:
         return cls(quantile_edges(finite, FINE_BINS), quantile_edges(finite, DECILE_BINS))
+
+    def equals(self, other: "Edges") -> bool:
+        return np.array_equal(self.fine, other.fine) and np.array_equal(self.deciles, other.deciles)
+
+    def fold(self, values: npt.NDArray[Any], edges: Floats) -> npt.NDArray[Any]:
+        """Sums over the bins between `edges`, which are some of `both`, of what each bin between all of them has."""
+        bins = np.append(np.searchsorted(edges, self.both, side="left"), len(edges))
+        return np.bincount(bins, weights=values, minlength=len(edges) + 1).astype(values.dtype)
 
 
 @dataclass(slots=True)
@@ -39,9 +54,9 @@ class NumberProfile:
     n_high: int = 0
     """Positive infinities."""
     n_low: int = 0
-    fine: Counts = field(default_factory=lambda: np.empty(0, np.int64))
-    fine_sums: Floats = field(default_factory=lambda: np.empty(0))
-    deciles: Counts = field(default_factory=lambda: np.empty(0, np.int64))
+    counts: Counts = field(default_factory=lambda: np.empty(0, np.int64))
+    """Finite values in each bin between `edges.both`."""
+    sums: Floats = field(default_factory=lambda: np.empty(0))
     least: float = np.inf
     greatest: float = -np.inf
     total: float = 0.0
@@ -49,16 +64,33 @@ class NumberProfile:
     n_outside: int = 0
     """Finite values outside `bounds`."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
+    kind: ClassVar[Kind] = "number"
 
     def __post_init__(self) -> None:
-        if not len(self.fine):
-            self.fine = np.zeros(len(self.edges.fine) + 1, np.int64)
-            self.fine_sums = np.zeros(len(self.edges.fine) + 1)
-            self.deciles = np.zeros(len(self.edges.deciles) + 1, np.int64)
+        if not len(self.counts):
+            self.counts = np.zeros(len(self.edges.both) + 1, np.int64)
+            self.sums = np.zeros(len(self.edges.both) + 1)
+
+    @property
+    def fine(self) -> Counts:
+        return self.edges.fold(self.counts, self.edges.fine)
+
+    @property
+    def fine_sums(self) -> Floats:
+        return self.edges.fold(self.sums, self.edges.fine)
+
+    @property
+    def deciles(self) -> Counts:
+        return self.edges.fold(self.counts, self.edges.deciles)
 
     @property
     def n_finite(self) -> int:
-        return int(self.fine.sum())
+        return int(self.counts.sum())
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Least and greatest finite value; all numbers without one."""
+        return (self.least, self.greatest) if self.n_finite else (-np.inf, np.inf)
 
     @property
     def std(self) -> float:
@@ -69,23 +101,39 @@ class NumberProfile:
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values."""
         values, n_null = as_numbers(column)
-        nan, high, low = np.isnan(values), np.isposinf(values), np.isneginf(values)
-        finite = values[~(nan | high | low)]
+        values = np.sort(values)  # NaN last, infinities at the ends of the others
+        low, high, there = np.searchsorted(values, [-np.finfo(np.float64).max, np.inf, np.nan])
+        finite = values[low:high]
         self.n_rows += len(column)
         self.n_null += n_null
-        self.n_nan += int(nan.sum())
-        self.n_high += int(high.sum())
-        self.n_low += int(low.sum())
+        self.n_low += int(low)
+        self.n_high += int(there - high)
+        self.n_nan += int(len(values) - there)
         if not len(finite):
             return
-        counts, sums = count_bins(finite, self.edges.fine)
-        self.fine += counts
-        self.fine_sums += sums
-        self.deciles += count_bins(finite, self.edges.deciles)[0]
-        self.least, self.greatest = min(self.least, float(finite.min())), max(self.greatest, float(finite.max()))
-        self.total += float(finite.sum())
-        self.squares += float(np.square(finite).sum())
-        self.n_outside += int(((finite < self.bounds[0]) | (finite > self.bounds[1])).sum())
+        counts, sums = count_sorted(finite, self.edges.both)
+        self.counts += counts
+        self.sums += sums
+        self.least, self.greatest = min(self.least, float(finite[0])), max(self.greatest, float(finite[-1]))
+        self.n_outside += int(np.searchsorted(finite, self.bounds[0], "left"))
+        self.n_outside += len(finite) - int(np.searchsorted(finite, self.bounds[1], "right"))
+        with np.errstate(over="ignore"):
+            self.total += float(finite.sum())
+            self.squares += float(np.dot(finite, finite))
+
+    def merge(self, other: "NumberProfile") -> None:
+        """Add another part's counts.
+
+        Raises:
+            ValueError: It has other bins.
+        """
+        if not self.edges.equals(other.edges):
+            raise ValueError("profiles over different bins cannot be added")
+        for name in ("n_rows", "n_null", "n_nan", "n_high", "n_low", "total", "squares", "n_outside"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.counts = self.counts + other.counts
+        self.sums = self.sums + other.sums
+        self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
 
 
 @dataclass(slots=True)
@@ -95,18 +143,42 @@ class CategoryProfile:
     n_rows: int = 0
     n_null: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    is_cut: bool = False
+    """It has more distinct values than `limit`: an identifier, whose values are not counted."""
+    limit: int | None = None
+    kind: ClassVar[Kind] = "category"
 
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values."""
         self.n_rows += len(column)
         self.n_null += column.null_count
-        plain = column.cast(plain_type(column.type))
-        for item in pc.value_counts(pc.drop_null(plain)):
-            value, count = item["values"].as_py(), item["counts"].as_py()
+        if self.is_cut:
+            return
+        if pa.types.is_large_string(column.type) or column.type == pa.string_view():
+            column = column.cast(pa.string())
+        found = pc.value_counts(pc.drop_null(column))
+        for value, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
             self.counts[str(value).lower() if isinstance(value, bool) else str(value)] += count
+        self._cut()
+
+    def merge(self, other: "CategoryProfile") -> None:
+        """Add another part's counts."""
+        self.n_rows += other.n_rows
+        self.n_null += other.n_null
+        self.counts.update(other.counts)
+        self.is_cut = self.is_cut or other.is_cut
+        self._cut()
+
+    def _cut(self) -> None:
+        if self.is_cut or (self.limit is not None and len(self.counts) > self.limit):
+            self.is_cut = True
+            self.counts.clear()
 
 
-def kind_of(kind: pa.DataType) -> Literal["number", "category"] | None:
+Profile = NumberProfile | CategoryProfile
+
+
+def kind_of(kind: pa.DataType) -> Kind | None:
     """How a column is compared; None: not at all."""
     plain = plain_type(kind)
     if pa.types.is_boolean(plain) or pa.types.is_string(plain):
@@ -121,6 +193,12 @@ def kind_of(kind: pa.DataType) -> Literal["number", "category"] | None:
     if any(test(plain) for test in numbers) or pa.types.is_list(plain) or pa.types.is_large_list(plain):
         return "number"
     return None
+
+
+def finite_values(columns: Iterable[pa.ChunkedArray]) -> Floats:
+    """The finite values of all batches, as `as_numbers` gives them."""
+    numbers: Floats = np.concatenate([np.empty(0), *(as_numbers(column)[0] for column in columns)])
+    return numbers[np.isfinite(numbers)]
 
 
 def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:

@@ -6,7 +6,6 @@ side has no rows at all there is no distance: nan.
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from scoring.monitoring.bins import Counts, Floats
 
@@ -89,6 +88,8 @@ def chi2(reference: Counts, current: Counts) -> tuple[float, float]:
         return float("nan"), float("nan")
     if table.shape[1] < 2:
         return 0.0, 1.0
+    from scipy import stats  # costs a second, which a driver need not pay
+
     found = stats.chi2_contingency(table, correction=False)
     return float(found.statistic), float(found.pvalue)
 
@@ -128,6 +129,8 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
     found = np.full(len(p_values), np.nan)
     known = np.flatnonzero(~np.isnan(p_values))
     if len(known):
+        from scipy import stats
+
         found[known] = stats.false_discovery_control(p_values[known], method="bh")
     return found
 

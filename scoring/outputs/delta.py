@@ -1,10 +1,10 @@
 """Publishes into a Delta table: one commit a partition."""
 
+import itertools
 import json
 import random
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -30,6 +30,8 @@ COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
 STORE_ATTEMPTS = 3
 """Times that the store may fail: each is several requests already."""
+BODY_ATTEMPTS = 12
+"""Times that an answer may end early: each fails at once."""
 RETRY_PAUSE_S = 0.05
 """Grows to ten times this, and is drawn at random, so that publishers do not meet again and again."""
 
@@ -112,7 +114,7 @@ class DeltaPublisher:
             except (CommitFailedError, DeltaError, OSError) as error:
                 failure = _mapped(error, self._store.url)
                 n_failed += not isinstance(error, CommitFailedError)
-                if isinstance(failure, CredentialsError) or n_failed >= STORE_ATTEMPTS:
+                if isinstance(failure, CredentialsError) or n_failed >= _attempts(error):
                     raise failure from error
             time.sleep(random.uniform(0.2, 1.0) * RETRY_PAUSE_S * min(attempt + 1, 10))  # noqa: S311
         raise StorageUnavailableError(
@@ -156,14 +158,14 @@ class DeltaPublisher:
         return found
 
     def _load(self) -> DeltaTable | None:
-        for attempt in range(STORE_ATTEMPTS):
+        for attempt in itertools.count(1):
             try:
                 return DeltaTable(self._store.url, storage_options=self._store.table_options())
             except TableNotFoundError:
                 return None
-            except (DeltaError, OSError) as error:  # delta-rs repeats a request, but not an answer that ended early
+            except (DeltaError, OSError) as error:
                 failure = _mapped(error, self._store.url)
-                if not isinstance(failure, StorageUnavailableError) or attempt == STORE_ATTEMPTS - 1:
+                if not isinstance(failure, StorageUnavailableError) or attempt >= _attempts(error):
                     raise failure from error
         raise AssertionError
 
@@ -248,6 +250,11 @@ class DeltaPublisher:
         )
 
 
+def _attempts(error: Exception) -> int:
+    """How often a request may fail like this: delta-rs repeats one itself, but for an answer that ended early."""
+    return BODY_ATTEMPTS if "response body error" in str(error) else STORE_ATTEMPTS
+
+
 def _table_schema(schema: pa.Schema, key: str) -> Schema:
     """The parts' columns, dictionaries as what they hold, and the partition column: always a string."""
     fields = [
@@ -259,14 +266,6 @@ def _table_schema(schema: pa.Schema, key: str) -> Schema:
 
 def _named(kind: object) -> str:
     return str(getattr(kind, "type", kind))
-
-
-@contextmanager
-def _explained(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (DeltaError, OSError) as error:
-        raise _mapped(error, where) from error
 
 
 def _mapped(error: Exception, where: str) -> StorageError:

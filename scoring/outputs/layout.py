@@ -6,6 +6,9 @@
     <output.uri>.nightscore/staging/<run_id>/                parts before they are sealed
     <output.uri>.nightscore/sealed/ds=2013-07-04/<run_id>.parquet    each sealed object, for a rollback
     <output.uri>.nightscore/checkpoints/<run_id>/            finished shards of a run that is not published yet
+    <output.uri>.nightscore/profiles/ds=2013-07-04/<run_id>.parquet  what the columns looked like
+    <output.uri>.nightscore/drift/ds=2013-07-04/<run_id>.parquet     how they differ from before, a row a statistic
+    <output.uri>.nightscore/decisions/<run_id>               the verdict on a run that was held
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
 """
@@ -28,6 +31,11 @@ def state_store(job: ScoringJob) -> Store:
     return predictions_store(job).sibling(".nightscore")
 
 
+def parts_store(job: ScoringJob) -> Store:
+    """Where a run's files stand until they are published: where they will stay, or where no reader looks."""
+    return predictions_store(job) if job.output.format == "delta" else state_store(job)
+
+
 def part_path(folder: str, run_id: str, shard: int, attempt: int) -> str:
     """A part's path; a second attempt at a shard never writes over the first."""
     return f"{folder}/{run_id}-{shard:05d}-{attempt}.parquet"
@@ -41,6 +49,26 @@ def staging_folder(run_id: str) -> str:
 def checkpoints_folder(run_id: str) -> str:
     """Where a run notes what it has finished."""
     return f"checkpoints/{run_id}"
+
+
+def claim_path(run_id: str, attempt: int) -> str:
+    """Who creates this file makes the run's n-th attempt."""
+    return f"{checkpoints_folder(run_id)}/claim-{attempt}"
+
+
+def decision_path(run_id: str) -> str:
+    """Who creates this file decides on a run that is held."""
+    return f"decisions/{run_id}"
+
+
+def profile_path(folder: str, run_id: str) -> str:
+    """What a run's columns looked like."""
+    return f"profiles/{folder}/{run_id}.parquet"
+
+
+def drift_path(folder: str, run_id: str) -> str:
+    """How they differ from before."""
+    return f"drift/{folder}/{run_id}.parquet"
 
 
 def sealed_path(folder: str) -> str:

@@ -2,11 +2,11 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from schemas.manifest import ErrorRecord, Manifest, read_manifest
-from schemas.partition import encode_folder
+from schemas.partition import decode_folder, encode_folder
 from scoring.errors import LocationNotFoundError, ScoringError
 from scoring.outputs.layout import run_id_of
 from scoring.storage import Store
@@ -75,12 +75,34 @@ def newest_manifest(store: Store, folder: str) -> Manifest | None:
     return find_manifest(store, folder, runs[-1]) if runs else None
 
 
-def undecided(store: Store, folder: str, fingerprint: str) -> Manifest | None:
-    """The partition's newest run, if a gate held it, or a person rejected it, over the same work."""
-    newest = newest_manifest(store, folder)
-    if newest is None or newest.status not in ("held", "rejected") or newest.fingerprint != fingerprint:
-        return None
-    return newest
+def publication(store: Store, key: str, value: str | None) -> Manifest | None:
+    """The latest publication of a partition, rollbacks apart."""
+    runs, _ = list_manifests(store, encode_folder(key, value))
+    return next((m for m in runs if m.status == "published" and not m.restores), None)
+
+
+def earlier_publications(store: Store, key: str, value: str | None) -> Iterator[Manifest]:
+    """The latest publication of each partition before this one that has any, nearest first; read as they are asked
+    for."""
+    values = [decoded[1] for folder in store.list_folders("runs") if (decoded := decode_folder(folder))]
+    for before in sorted((v for v in values if v is not None and v < (value or "")), reverse=True):
+        if (found := publication(store, key, before)) is not None:
+            yield found
+
+
+def undecided(manifests: Sequence[Manifest], fingerprint: str) -> Manifest | None:
+    """The run over the same work that a gate held or a person rejected, unless a later one was published.
+
+    Args:
+        manifests: Of the partition, newest run first.
+        fingerprint: Of the work.
+    """
+    ended = ("published", "held", "rejected")
+    for manifest in manifests:
+        is_other = manifest.replays or manifest.restores or manifest.fingerprint != fingerprint
+        if not is_other and manifest.status in ended:
+            return None if manifest.status == "published" else manifest
+    return None
 
 
 def with_fates(store: Store, manifests: Sequence[Manifest]) -> list[Manifest]:

@@ -37,13 +37,13 @@ class Merge:
 def merge_rows(merge: Merge) -> WrittenPart:
     """Write one file with all rows. Runs in a worker."""
     order = np.argsort(merge.places, kind="stable")
-    batches = list(_tables(merge, merge.new))
+    batches = list(read_tables(merge.store, merge.new, merge.schema))
     new = pa.concat_tables([merge.schema.empty_table(), *batches]).take(pa.array(order))
     before, start, done = merge.before[order], 0, 0
     with PartWriter(
         merge.store, merge.path, merge.schema, keep_types=merge.keep_types, metadata=merge.metadata
     ) as writer:
-        for table in _tables(merge, merge.old):
+        for table in read_tables(merge.store, merge.old, merge.schema):
             end = int(np.searchsorted(before, start + table.num_rows, side="left"))
             here = new.slice(done, end - done)
             if here.num_rows:
@@ -57,13 +57,14 @@ def merge_rows(merge: Merge) -> WrittenPart:
         return writer.close()
 
 
-def _tables(merge: Merge, paths: Sequence[str]) -> Iterator[pa.Table]:
+def read_tables(store: Store, paths: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of parts in order, a bounded number at a time, with the columns and types of the output."""
     for path in paths:
-        where = merge.store.locate_url(path)
-        with explained(where), pq.ParquetFile(merge.store.open_input(path), pre_buffer=False) as file:
-            for batch in file.iter_batches(READ_ROWS, use_threads=False):
-                columns = [_as(batch.column(field.name), field.type) for field in merge.schema]
-                yield pa.table(columns, schema=merge.schema)
+        with explained(store.locate_url(path)):
+            file = store.open_input(path)
+            with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+                for batch in parquet.iter_batches(READ_ROWS, use_threads=False):
+                    yield pa.table([_as(batch.column(field.name), field.type) for field in schema], schema=schema)
 
 
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:

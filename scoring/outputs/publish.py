@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import encode_folder
-from scoring.outputs.layout import predictions_store, state_store
+from scoring.outputs.layout import parts_store
 from scoring.outputs.writer import WrittenPart
 
 
@@ -108,8 +108,7 @@ def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest) -> 
         LocationNotFoundError: Some are gone; all of them are named.
     """
     parts = publisher.find_results(manifest)
-    store = predictions_store(job) if publisher.writes_in_place else state_store(job)
-    with pq.ParquetFile(store.open_input(parts[0].file.path)) as parquet:
+    with pq.ParquetFile(parts_store(job).open_input(parts[0].file.path)) as parquet:
         schema = parquet.schema_arrow.remove_metadata()
     folder = encode_folder(manifest.partition_key, manifest.partition)
     return Publication(

@@ -13,8 +13,8 @@ from typing import Any
 from schemas.job import ScoringJob
 from schemas.manifest import ErrorRecord, InputsRecord, Manifest, Measures, ModelRecord, OutputRecord, Status
 from scoring.errors import ConflictError, ScoringError
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.outputs.manifests import LAPSE_S, find_manifest, write_manifest
+from scoring.outputs.layout import claim_path, predictions_store, state_store
+from scoring.outputs.manifests import find_manifest, write_manifest
 from scoring.process import peak_resident_bytes
 
 
@@ -70,6 +70,10 @@ class RunRecord:
         """Replace fields."""
         self.manifest = self.manifest.model_copy(update=fields)
 
+    def warn(self, *notes: str) -> None:
+        """Add warnings."""
+        self.update(warnings=(*self.manifest.warnings, *notes))
+
     def measure(self, **fields: Any) -> None:
         """Replace measures."""
         self.update(measures=self.manifest.measures.model_copy(update=fields))
@@ -94,12 +98,15 @@ class RunRecord:
             self._check_mine()
             self.update(status=status)
             self.manifest = write_manifest(self._store, self._folder, self.manifest)
-            self._spoke = time.time()
 
-    @property
-    def is_superseded(self) -> bool:
-        """Another process goes on with this run: its files and its record are not ours any more."""
-        return self._is_superseded
+    def is_mine(self) -> bool:
+        """Whether no other process goes on with this run, as far as the store can tell: else hands off its files."""
+        try:
+            with self._lock:
+                self._check_mine()
+        except ScoringError:
+            return False
+        return True
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
@@ -112,7 +119,6 @@ class RunRecord:
                     if self.manifest.status in ("running", "prepared") and self._spoke:
                         self._check_mine()
                         write_manifest(self._store, self._folder, self.manifest)
-                        self._spoke = time.time()
 
         thread = threading.Thread(target=beat, name="beat", daemon=True)
         thread.start()
@@ -122,11 +128,16 @@ class RunRecord:
             done.set()
 
     def _check_mine(self) -> None:
-        """A process that slept (a suspended machine, a stopped container) asks before it writes."""
-        silent_s = time.time() - self._spoke
-        if self._spoke and (self._is_superseded or silent_s > LAPSE_S / 2 or silent_s < 0):
-            stored = find_manifest(self._store, self._folder, self.run_id)
-            self._is_superseded = stored is not None and stored.attempts > self.manifest.attempts
+        """A process that slept (a suspended machine, a stopped container) asks before it writes.
+
+        Who takes a run over claims its next attempt first, and forgets the claim once its manifest says the end.
+        """
+        now, attempts = time.time(), self.manifest.attempts
+        silent_s = now - self._spoke
+        if self._spoke and not self._is_superseded:
+            is_claimed = self._store.exists(claim_path(self.run_id, attempts + 1))
+            stored = None if is_claimed else find_manifest(self._store, self._folder, self.run_id)
+            self._is_superseded = is_claimed or (stored is not None and stored.attempts > attempts)
         if self._is_superseded:
             raise ConflictError(
                 "Another process took this run over, since this one gave no sign of life; this one stops.",
@@ -135,6 +146,7 @@ class RunRecord:
                 found=f"none for {silent_s:.0f} s",
                 next_step="nothing: the other process goes on with it",
             )
+        self._spoke = now
 
     def end(self, status: Status, worker_cpu_s: float = 0.0) -> Manifest:
         """Write the manifest for the last time."""
@@ -155,8 +167,8 @@ class RunRecord:
         try:
             return self.end("published", worker_cpu_s)
         except ScoringError as error:
-            note = f"the record of this run could not be written: {error.what}"
-            self.update(status="published", warnings=(*self.manifest.warnings, note), location="")
+            self.warn(f"the record of this run could not be written: {error.what}")
+            self.update(status="published", location="")
             return self.manifest
 
     def fail(self, error: BaseException, worker_cpu_s: float = 0.0) -> Manifest:
@@ -170,6 +182,6 @@ class RunRecord:
         try:
             return self.end("failed", worker_cpu_s)
         except ScoringError as second:
-            note = f"this record could not be written: {second.what}"
-            self.update(status="failed", warnings=(*self.manifest.warnings, note), location="")
+            self.warn(f"this record could not be written: {second.what}")
+            self.update(status="failed", location="")
             return self.manifest

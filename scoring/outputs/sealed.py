@@ -17,12 +17,12 @@ from scoring.outputs.layout import (
     staging_folder,
     state_store,
 )
+from scoring.outputs.merge import read_tables
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import PartWriter, WrittenPart, find_parts
 from scoring.storage import explained
 
 RUN_KEY = "nightscore.run_id"
-SEAL_BATCH_ROWS = 65_536
 
 
 class SealedPublisher:
@@ -147,8 +147,6 @@ def seal(job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart]
     state = state_store(job)
     path = sealed_history_path(folder, run_id)
     with PartWriter(state, path, schema, keep_types=True, metadata={RUN_KEY: run_id}) as writer:
-        for part in sorted(parts, key=lambda part: part.file.path):
-            with pq.ParquetFile(state.open_input(part.file.path), pre_buffer=False, buffer_size=1 << 20) as parquet:
-                for batch in parquet.iter_batches(SEAL_BATCH_ROWS, use_threads=False):
-                    writer.write(pa.Table.from_batches([batch]).cast(schema))
+        for table in read_tables(state, sorted(part.file.path for part in parts), schema):
+            writer.write(table)
         return writer.close()

@@ -7,9 +7,9 @@ import pytest
 
 from schemas.manifest import Manifest
 from scoring.engine.events import Event, ShardScored
-from scoring.errors import ConflictError
+from scoring.errors import ConflictError, InputError
 from scoring.outputs import manifests, record
-from scoring.outputs.layout import predictions_store, state_store
+from scoring.outputs.layout import claim_path, parts_store, predictions_store, state_store
 from scoring.outputs.manifests import find_manifest, newest_manifest, with_fates, write_manifest
 from scoring.outputs.record import RunRecord
 from tests.conftest import Lake
@@ -72,13 +72,10 @@ def test_a_run_gives_signs_of_life(lake: Lake, monkeypatch: pytest.MonkeyPatch) 
     assert state_store(job).describe(path).version == last
 
 
-def test_a_process_that_was_taken_over_stops_and_touches_nothing(
-    any_lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake) -> None:
     write_partition(any_lake)
     job = any_lake.job()
     state = state_store(job)
-    monkeypatch.setattr(record, "LAPSE_S", -1.0)  # as if it had slept before each word
     seen: list[Manifest] = []
 
     def take_over_meanwhile(event: Event) -> None:
@@ -98,15 +95,38 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(
     assert [entry for entry in state.list_files("checkpoints") if manifest.run_id in entry.path]
 
 
+@pytest.mark.parametrize("ending", ["claimed", "ended"])
+def test_a_process_that_was_taken_over_sweeps_nothing(any_lake: Lake, ending: str) -> None:
+    """Whether the other one has only claimed the run, or is done with it and has removed its claim."""
+    write_partition(any_lake)
+    job = any_lake.job()
+    state = state_store(job)
+
+    def fail_after_a_take_over(event: Event) -> None:
+        if isinstance(event, ShardScored):
+            found = newest_manifest(state, FOLDER)
+            assert found
+            if ending == "claimed":
+                state.create(claim_path(found.run_id, 2), b"")
+            else:
+                write_manifest(state, FOLDER, found.model_copy(update={"attempts": 2}))
+            raise InputError("the store's own trouble")
+
+    manifest = any_lake.run(job, listeners=[fail_after_a_take_over])
+
+    assert manifest.status == "failed"
+    assert [e for e in parts_store(job).list_files() if manifest.run_id in e.path and e.path.endswith(".parquet")]
+    assert [entry for entry in state.list_files("checkpoints") if manifest.run_id in entry.path]
+
+
 def test_a_silent_process_asks_before_it_writes(lake: Lake) -> None:
     job = lake.job()
     silent = RunRecord(job, DAY, FOLDER, datetime.now(UTC), "1")
     silent.save("running")
     silent.save("prepared")
-    silent._spoke -= 1_000
     silent.save("running")  # nobody took it over
     write_manifest(state_store(job), FOLDER, silent.manifest.model_copy(update={"attempts": 2}))
     silent._spoke -= 1_000
     with pytest.raises(ConflictError, match="no sign of life"):
         silent.save("prepared")
-    assert silent.is_superseded
+    assert not silent.is_mine()

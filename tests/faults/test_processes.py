@@ -19,7 +19,8 @@ from schemas.manifest import Manifest
 from scoring.engine import worker
 from scoring.engine.events import Event, RunPlanned
 from scoring.engine.pool import WorkerPool
-from scoring.engine.shard import ShardTask
+from scoring.engine.shard import ShardResult, ShardTask
+from scoring.engine.worker import score_shard
 from scoring.models.cache import ModelCache
 from scoring.run import run
 from tests.conftest import Lake
@@ -132,6 +133,24 @@ def test_clocks_that_differ(lab: Lab, report: Tell, skew: timedelta) -> None:
 
 def hang(task: object) -> None:
     time.sleep(600)
+
+
+def hang_once(task: ShardTask) -> ShardResult:
+    if task.shard.index == 1 and not task.n_hung:
+        time.sleep(600)
+    return score_shard(task)
+
+
+def test_a_shard_that_hangs_once_is_scored_alone(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.begin()
+    lab.changes = {"limits": {"shard_minutes": 0.1}}
+    monkeypatch.setattr("scoring.engine.pool.score_shard", hang_once)
+    with WorkerPool() as pool:
+        manifest = lab.score(pool)
+    report(f"worker hangs once ({lab.lake.formats})", "one shard, once", manifest)
+    assert manifest.status == "published"
+    assert lab.check() == {DAY: 1}
+    lab.settle()
 
 
 def test_a_worker_that_hangs_is_ended(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:

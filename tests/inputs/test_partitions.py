@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.partition import decode_folder, encode_folder
 from scoring.errors import InputChangedError, InvalidJobError
+from scoring.inputs.footers import open_parquet, read_footers
 from scoring.inputs.partitions import (
     check_unchanged,
     find_partition,
@@ -35,6 +36,16 @@ def test_folder_names_round_trip(value: str | None) -> None:
 def test_values_that_no_store_could_hold_are_refused(text: str) -> None:
     with pytest.raises(InvalidJobError, match="no partition value"):
         parse_value(text)
+
+
+def test_a_file_that_goes_after_it_was_listed_is_a_changed_input(any_lake: Lake) -> None:
+    any_lake.write(DAY, make_frame(10))
+    partition, _ = find_partition(any_lake.job(), DAY)
+    any_lake.features.delete([file.path for file in partition.files])
+    with pytest.raises(InputChangedError, match="gone since it was listed"):
+        read_footers(any_lake.features, partition.files)
+    with pytest.raises(InputChangedError, match="gone since it was listed"):
+        open_parquet(any_lake.features, partition.files[0])
 
 
 def test_hives_default_partition_is_null() -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from scoring.models.mlmodel import read_mlmodel
-from scoring.models.trust import loading_steps
+from scoring.models.trust import loading_steps, pickled_names
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, copy_registry, make_frame, register
 from tests.test_cli import answer
@@ -236,16 +236,22 @@ def model(tmp_path: Path, registry_root: Path, models: dict[str, KnownModel]) ->
     return copy_registry(registry_root, tmp_path / "registry"), folder
 
 
-@pytest.mark.parametrize("craft", CRAFTED, ids=lambda craft: craft.__name__)
-def test_nothing_of_a_crafted_model_runs(
-    craft: Callable[[Path, Path], None], model: tuple[str, Path], lake: Lake, tmp_path: Path
-) -> None:
+def add_crafted(craft: Callable[[Path, Path], None], model: tuple[str, Path], tmp_path: Path) -> tuple[str, Path]:
+    """Register a spoilt model as `crafted`; its registry, and the file that is there once it ran."""
     import mlflow
 
     uri, folder = model
     marker = tmp_path / "it-ran"
     craft(folder, marker)
     register(mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), "crafted", folder, is_pinned=False)
+    return uri, marker
+
+
+@pytest.mark.parametrize("craft", CRAFTED, ids=lambda craft: craft.__name__)
+def test_nothing_of_a_crafted_model_runs(
+    craft: Callable[[Path, Path], None], model: tuple[str, Path], lake: Lake, tmp_path: Path
+) -> None:
+    uri, marker = add_crafted(craft, model, tmp_path)
     lake.write(DAY, make_frame(5))
 
     manifest = lake.run(lake.job("crafted", registry=uri))
@@ -261,12 +267,7 @@ def test_nothing_of_a_crafted_model_runs(
 def test_inspecting_runs_nothing_and_says_what_would(
     craft: Callable[[Path, Path], None], model: tuple[str, Path], lake: Lake, tmp_path: Path
 ) -> None:
-    import mlflow
-
-    uri, folder = model
-    marker = tmp_path / "it-ran"
-    craft(folder, marker)
-    register(mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), "crafted", folder, is_pinned=False)
+    uri, marker = add_crafted(craft, model, tmp_path)
 
     found = answer(lake, "model", "inspect", "models:/crafted/1", "--registry", uri)
 
@@ -324,4 +325,5 @@ def test_code_of_the_model_runs_once_it_is_named(model: tuple[str, Path], lake: 
 def test_the_demo_s_kind_of_model_needs_no_word(registry_root: Path, models: dict[str, KnownModel]) -> None:
     (step,) = loading_steps(read_mlmodel(registry_root / "models" / "hgb_binary"))
     assert step.kind == "pickle"
-    assert any("HistGradientBoostingClassifier" in name for name in step.names)
+    assert step.pickle
+    assert any("HistGradientBoostingClassifier" in name for name in pickled_names(step.pickle))

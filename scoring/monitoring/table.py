@@ -1,0 +1,204 @@
+"""The profile of a partition as a table, one row a column and segment: on the store, and between processes."""
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoring.monitoring.bins import Floats
+from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
+
+Role = Literal["feature", "prediction", "pass_through"]
+Key = tuple[Role, str, str]
+"""Role, name and segment."""
+
+SCHEMA = pa.schema(
+    [
+        ("role", pa.string()),
+        ("column", pa.string()),
+        ("segment", pa.string()),
+        ("kind", pa.string()),
+        ("n_rows", pa.int64()),
+        ("n_null", pa.int64()),
+        ("n_nan", pa.int64()),
+        ("n_high", pa.int64()),
+        ("n_low", pa.int64()),
+        ("least", pa.float64()),
+        ("greatest", pa.float64()),
+        ("total", pa.float64()),
+        ("squares", pa.float64()),
+        ("n_outside", pa.int64()),
+        ("bounds", pa.list_(pa.float64())),
+        ("fine_edges", pa.list_(pa.float64())),
+        ("decile_edges", pa.list_(pa.float64())),
+        ("counts", pa.list_(pa.int64())),
+        ("sums", pa.list_(pa.float64())),
+        ("categories", pa.list_(pa.string())),
+        ("is_cut", pa.bool_()),
+        ("score_keys", pa.list_(pa.string())),
+        ("score_rows", pa.list_(pa.int64())),
+        ("score_sums", pa.list_(pa.float64())),
+    ]
+)
+NUMBERS = ("n_nan", "n_high", "n_low", "least", "greatest", "total", "squares", "n_outside")
+
+
+@dataclass(slots=True)
+class Scores:
+    """The model's score by bin of a column: rows and sum, by the bin's number or the category's name."""
+
+    rows: Counter[str | None] = field(default_factory=Counter)
+    """None: rows whose value is missing or not finite."""
+    sums: dict[str | None, float] = field(default_factory=dict)
+
+    def add(self, key: str | None, n_rows: int, total: float) -> None:
+        """Count rows of one bin."""
+        if n_rows:
+            self.rows[key] += n_rows
+            self.sums[key] = self.sums.get(key, 0.0) + total
+
+    def merge(self, other: "Scores") -> None:
+        """Add another part's."""
+        for key, n_rows in other.rows.items():
+            self.add(key, n_rows, other.sums[key])
+
+
+@dataclass(slots=True)
+class ColumnProfile:
+    """One column of a partition, or of a segment of it."""
+
+    role: Role
+    name: str
+    profile: Profile
+    segment: str = ""
+    """`column=value`; empty: all rows."""
+    scores: Scores | None = None
+    """Of a baseline's feature: what the model said of each bin's rows."""
+
+    @property
+    def key(self) -> Key:
+        return self.role, self.name, self.segment
+
+    @property
+    def kind(self) -> Kind:
+        return self.profile.kind
+
+    def merge(self, other: "ColumnProfile") -> None:
+        """Add another part's counts.
+
+        Raises:
+            ValueError: It is of another kind or has other bins.
+        """
+        if type(self.profile) is not type(other.profile):
+            raise ValueError("profiles of numbers and of categories cannot be added")
+        self.profile.merge(other.profile)  # type: ignore[arg-type]
+        if self.scores is not None and other.scores is not None:
+            self.scores.merge(other.scores)
+
+
+def merge_profiles(parts: Iterable[Iterable[ColumnProfile]]) -> tuple[dict[Key, ColumnProfile], dict[str, str]]:
+    """The sum of all parts, and the columns that cannot be added up with the reason."""
+    found: dict[Key, ColumnProfile] = {}
+    failed: dict[str, str] = {}
+    for column in (column for part in parts for column in part):
+        try:
+            if column.key in found:
+                found[column.key].merge(column)
+            else:
+                found[column.key] = column
+        except ValueError as error:
+            failed[column.name] = str(error)
+    return {key: column for key, column in found.items() if column.name not in failed}, failed
+
+
+def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
+    """As a Parquet file."""
+    table = pa.Table.from_pylist([_row(column) for column in columns], SCHEMA)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def from_bytes(content: bytes) -> list[ColumnProfile]:
+    """The profiles in a Parquet file.
+
+    Raises:
+        ValueError: It is no profile.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(content))
+    except pa.ArrowException as error:
+        raise ValueError(f"no Parquet: {error}") from error
+    if missing := sorted(set(SCHEMA.names) - set(table.schema.names)):
+        raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
+    return [_column(row) for row in table.to_pylist()]
+
+
+def is_profile(schema: pa.Schema) -> bool:
+    """Whether a Parquet file holds profiles, from its schema."""
+    return set(SCHEMA.names) <= set(schema.names)
+
+
+def _row(column: ColumnProfile) -> dict[str, Any]:
+    profile = column.profile
+    row: dict[str, Any] = {
+        "role": column.role,
+        "column": column.name,
+        "segment": column.segment,
+        "kind": column.kind,
+        "n_rows": profile.n_rows,
+        "n_null": profile.n_null,
+    }
+    if isinstance(profile, NumberProfile):
+        row |= {name: getattr(profile, name) for name in NUMBERS}
+        row |= {
+            "bounds": list(profile.bounds),
+            "fine_edges": profile.edges.fine,
+            "decile_edges": profile.edges.deciles,
+            "counts": profile.counts,
+            "sums": profile.sums,
+        }
+    else:
+        names = sorted(profile.counts, key=lambda name: (-profile.counts[name], name))
+        counts = [profile.counts[name] for name in names]
+        row |= {"categories": names, "counts": counts, "is_cut": profile.is_cut}
+    if column.scores is not None:
+        keys = sorted(column.scores.rows, key=lambda key: (key is None, key or ""))
+        row |= {
+            "score_keys": keys,
+            "score_rows": [column.scores.rows[key] for key in keys],
+            "score_sums": [column.scores.sums[key] for key in keys],
+        }
+    return row
+
+
+def _column(row: Mapping[str, Any]) -> ColumnProfile:
+    if row["kind"] == "number":
+        profile: Profile = NumberProfile(
+            Edges(_floats(row["fine_edges"]), _floats(row["decile_edges"])),
+            n_rows=row["n_rows"],
+            n_null=row["n_null"],
+            counts=np.array(row["counts"], np.int64),
+            sums=_floats(row["sums"]),
+            bounds=(row["bounds"][0], row["bounds"][1]),
+            **{name: row[name] for name in NUMBERS},
+        )
+    else:
+        counts = Counter(dict(zip(row["categories"], row["counts"], strict=True)))
+        profile = CategoryProfile(row["n_rows"], row["n_null"], counts, is_cut=bool(row["is_cut"]))
+    scores = None
+    if row["score_keys"] is not None:
+        scores = Scores(
+            Counter(dict(zip(row["score_keys"], row["score_rows"], strict=True))),
+            dict(zip(row["score_keys"], row["score_sums"], strict=True)),
+        )
+    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores)
+
+
+def _floats(values: list[float]) -> Floats:
+    return np.array(values, np.float64)

@@ -1,0 +1,179 @@
+"""Profiles add up to the same under any split, and come back from Parquet as they were."""
+
+import decimal
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.drift import ColumnDrift
+from schemas.manifest import DriftRecord, FindingRecord
+from scoring.monitoring.bins import count_bins
+from scoring.monitoring.findings import Comparison, impact, judge
+from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, as_numbers
+from scoring.monitoring.table import ColumnProfile, Scores, from_bytes, merge_profiles, to_bytes
+from scoring.monitoring.watch import Profiler, WatchedColumn, cut_column
+
+FLOATS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
+
+
+def chunked(values: Any, kind: pa.DataType | None = None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, kind)])
+
+
+def exact(profile: NumberProfile) -> tuple[Any, ...]:
+    """All that must be the same to the last count."""
+    counts = (profile.n_rows, profile.n_null, profile.n_nan, profile.n_high, profile.n_low, profile.n_outside)
+    return (*counts, profile.least, profile.greatest, *profile.counts.tolist())
+
+
+@given(st.lists(FLOATS, max_size=60), st.lists(st.integers(0, 60), max_size=4), st.lists(FLOATS, max_size=30))
+def test_any_split_gives_the_same_counts(values: list[Any], cuts: list[int], reference: list[Any]) -> None:
+    column = cut_column("feature", "x", [chunked(reference, pa.float64())])
+    assert column.edges is not None
+    whole = NumberProfile(column.edges, bounds=column.bounds)
+    whole.add(chunked(values, pa.float64()))
+    merged = NumberProfile(column.edges, bounds=column.bounds)
+    places = [0, *sorted(cuts), len(values)]
+    for start, end in itertools.pairwise(places):
+        part = NumberProfile(column.edges, bounds=column.bounds)
+        part.add(chunked(values[start:end], pa.float64()))
+        merged.merge(part)
+    assert exact(merged) == exact(whole)
+    there = np.array([v for v in values if v is not None], np.float64)
+    finite = there[np.isfinite(there)]
+    assert whole.n_finite == len(finite)
+    assert (whole.n_nan, whole.n_null) == (int(np.isnan(there).sum()), len(values) - len(there))
+    assert (whole.n_high, whole.n_low) == (int((there == np.inf).sum()), int((there == -np.inf).sum()))
+    for edges, found in ((column.edges.fine, whole.fine), (column.edges.deciles, whole.deciles)):
+        codes = np.searchsorted(edges, finite, side="left")
+        assert found.tolist() == np.bincount(codes, minlength=len(edges) + 1).tolist()
+
+
+@given(st.lists(st.none() | st.sampled_from(["a", "b", "", "ä"]), max_size=40), st.integers(0, 40))
+def test_categories_add_up_whatever_their_encoding(values: list[str | None], cut: int) -> None:
+    whole, merged, encoded = CategoryProfile(), CategoryProfile(), CategoryProfile()
+    whole.add(chunked(values, pa.string()))
+    for part in (values[:cut], values[cut:]):
+        some = CategoryProfile()
+        some.add(chunked(part, pa.large_string()))
+        merged.merge(some)
+        encoded.add(pa.chunked_array([pa.array(part, pa.string()).dictionary_encode()]))
+    assert whole == merged == encoded
+    assert whole.counts.total() + whole.n_null == len(values)
+
+
+def test_an_identifier_is_cut_under_any_split() -> None:
+    names = [str(i) for i in range(101)]
+    whole, parts = CategoryProfile(limit=100), [CategoryProfile(limit=100) for _ in range(2)]
+    whole.add(chunked(names))
+    parts[0].add(chunked(names[:60]))
+    parts[1].add(chunked(names[60:]))
+    assert not parts[0].is_cut
+    parts[0].merge(parts[1])
+    assert whole == parts[0]
+    assert (whole.is_cut, whole.n_rows, len(whole.counts)) == (True, 101, 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (chunked([1, None, 3], pa.int8()), [1, 3]),
+        (chunked([True, False]), [1, 0]),
+        (chunked([decimal.Decimal("1.5")]), [1.5]),
+        (chunked([86_400_000], pa.date64()), [1]),
+        (chunked([2], pa.date32()), [2]),
+        (chunked([1_500], pa.timestamp("ms")), [1.5]),
+        (chunked([[1, 2], None, []], pa.list_(pa.int64())), [2, 0]),
+        (chunked(np.array([1.5], np.float16)), [1.5]),
+    ],
+)
+def test_each_type_is_a_number_in_its_unit(column: pa.ChunkedArray, expected: list[float]) -> None:
+    values, n_null = as_numbers(column)
+    assert values.tolist() == expected
+    assert n_null == column.null_count
+
+
+def test_a_table_comes_back_as_it_was() -> None:
+    number = cut_column("feature", "x", [chunked([1.0, 1.0, 5.0])])
+    profiler = Profiler([number, WatchedColumn("feature", "c", None)], score="p")
+    table = pa.table({"x": [1.0, None, 9.0, np.inf], "c": ["a", "b", None, "a"]})
+    profiler.add("feature", table, table.append_column("p", pa.array([0.1, 0.2, 0.3, 0.4])))
+    found = {column.key: column for column in from_bytes(to_bytes(profiler.columns))}
+    x, c = found["feature", "x", ""], found["feature", "c", ""]
+    assert isinstance(x.profile, NumberProfile)
+    (before,) = (column.profile for column in profiler.columns if column.name == "x")
+    assert isinstance(before, NumberProfile)
+    assert exact(x.profile) == exact(before)
+    assert (x.profile.n_outside, x.profile.bounds) == (1, (1.0, 5.0))
+    assert x.scores
+    assert x.scores.rows.total() == 4
+    assert x.scores.sums[None] == pytest.approx(0.6)
+    assert c.scores
+    assert c.scores.sums == pytest.approx({"a": 0.5, "b": 0.2, None: 0.3})
+    with pytest.raises(ValueError, match="no Parquet"):
+        from_bytes(b"nothing")
+
+
+def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:
+    watched = [WatchedColumn("feature", "x", Edges.of(np.arange(3.0))), WatchedColumn("feature", "c", None)]
+    profiler = Profiler(watched)
+    profiler.add("feature", pa.table({"x": ["text"], "c": ["a"]}))
+    assert [column.name for column in profiler.columns] == ["c"]
+    assert list(profiler.errors) == ["x"]
+
+
+def test_other_bins_are_not_added_up() -> None:
+    columns = [cut_column("feature", "x", [chunked(values)]) for values in ([1.0, 2.0], [3.0, 4.0])]
+    parts = []
+    for column in columns:
+        assert column.edges is not None
+        parts.append([ColumnProfile("feature", "x", NumberProfile(column.edges))])
+    merged, failed = merge_profiles(parts)
+    assert not merged
+    assert "different bins" in failed["x"]
+
+
+def test_the_impact_is_what_a_shift_of_shares_does_to_the_mean() -> None:
+    scores = Scores()
+    scores.add("a", 60, 6.0)  # mean 0.1
+    scores.add("b", 30, 15.0)  # mean 0.5
+    scores.add(None, 10, 9.0)  # mean 0.9
+    now = CategoryProfile()
+    now.add(chunked(["a"] * 30 + ["b"] * 60 + [None] * 10))
+    assert impact(scores, ColumnProfile("feature", "c", now)) == pytest.approx(-0.3 * 0.1 + 0.3 * 0.5)
+    same = CategoryProfile()
+    same.add(chunked(["a"] * 6 + ["b"] * 3 + [None]))
+    assert impact(scores, ColumnProfile("feature", "c", same)) == pytest.approx(0.0)
+
+
+def test_what_was_not_compared_is_not_resolved() -> None:
+    drift = ColumnDrift(
+        name="x",
+        type="number",
+        n_reference=1_000,
+        n_current=1_000,
+        null_rate_difference=0.0,
+        statistics={},
+        severity="ok",
+        reasons=(),
+    )
+    before = [FindingRecord(column=c, role="feature", reference="baseline", severity="critical") for c in "xy"]
+    previous = DriftRecord(verdict="critical", findings=tuple(before))
+    comparison = Comparison(columns={("feature", "x", ""): drift}, errors={"y": "other bins"})
+    verdict, findings, resolved = judge({"baseline": comparison}, previous, "2024-02-29")
+    assert (verdict, findings, resolved) == ("ok", (), ("x",))
+    assert judge({}, previous, "2024-02-29") == ("insufficient data", (), ())
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=80), st.lists(st.floats(-1e9, 1e9), max_size=20))
+def test_counting_sorted_is_counting(values: list[float], edges: list[float]) -> None:
+    finite, cuts = np.array(values), np.unique(np.array(edges, np.float64))
+    counts, sums = count_bins(finite, cuts)
+    codes = np.searchsorted(cuts, finite, side="left")
+    assert counts.tolist() == np.bincount(codes, minlength=len(cuts) + 1).tolist()
+    assert sums == pytest.approx(np.bincount(codes, weights=finite, minlength=len(cuts) + 1), abs=1e-3)

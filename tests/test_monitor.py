@@ -1,0 +1,277 @@
+"""Runs profile their columns, and compare them with the model's baseline and with the days before."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.job import ScoringJob
+from schemas.manifest import Manifest
+from scoring.baseline import record_baseline
+from scoring.decide import approve, find_held
+from scoring.models.baseline import fetch_baseline
+from scoring.models.registry import BASELINE_TAG, resolve
+from scoring.monitoring.profile import CategoryProfile, NumberProfile
+from scoring.monitoring.table import Key, from_bytes
+from scoring.outputs.layout import state_store
+from scoring.status import clean
+from scoring.storage import Store
+from tests.conftest import Lake
+from tests.models import NUMBERS, copy_registry, make_frame
+from tests.test_cli import answer, nightscore, save
+from tests.test_replay import STRICT, again
+from tests.test_replay import write as write_with_missing
+
+DAY = "2024-02-29"
+
+
+@pytest.fixture
+def own(lake: Lake, registry_root: Path, tmp_path: Path) -> Lake:
+    """A lake with a registry of its own, whose versions get baselines."""
+    lake.registry = copy_registry(registry_root, tmp_path / "registry")
+    return lake
+
+
+def stored(job: ScoringJob, manifest: Manifest) -> dict[Key, Any]:
+    assert manifest.drift
+    content = state_store(job).read_bytes(manifest.drift.profile)
+    return {column.key: column.profile for column in from_bytes(content)}
+
+
+def give_baseline(lake: Lake, job: ScoringJob, frame: pd.DataFrame) -> str:
+    path = Path(lake.root) / "training.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(path)
+    return record_baseline(job, str(path), lake.pool, lake.cache).sha256
+
+
+def test_the_profile_is_that_of_the_rows_however_they_are_cut(any_lake: Lake) -> None:
+    frame = make_frame(6_000)
+    frame.loc[[1, 2_500, 5_999], "a"] = None
+    for name, rows in (("a", frame.iloc[:1_000]), ("b", frame.iloc[1_000:])):
+        any_lake.write(DAY, rows, name, row_group_size=700)
+    found = []
+    for workers in (1, 2):
+        job = any_lake.job(workers={"count": workers}, drift={"columns": ["count"]}, pass_through=["count"])
+        manifest = any_lake.run(job, force=True)
+        assert manifest.drift
+        assert manifest.drift.verdict == "insufficient data"
+        found.append(stored(job, manifest))
+    one, two = found
+    assert one.keys() == two.keys()
+    assert {("feature", name, "") for name in NUMBERS} < one.keys()
+    assert ("pass_through", "count", "") in one
+    for key, profile in one.items():
+        assert isinstance(profile, NumberProfile | CategoryProfile)
+        if isinstance(profile, NumberProfile):
+            assert profile.counts.tolist() == two[key].counts.tolist(), key
+            assert (profile.n_rows, profile.n_null) == (two[key].n_rows, two[key].n_null)
+    a = one["feature", "a", ""]
+    assert (a.n_rows, a.n_null, a.n_finite) == (6_000, 3, 5_997)
+    assert (a.least, a.greatest) == (frame["a"].min(), frame["a"].max())
+    assert a.total == pytest.approx(frame["a"].sum())
+    assert one["prediction", "probability", ""].n_finite == 6_000
+
+
+def test_a_version_brings_its_own_baseline(own: Lake) -> None:
+    job = own.job()
+    digest = give_baseline(own, job, make_frame(20_000, seed=1))
+    own.write(DAY, make_frame(5_000, seed=2))
+    calm = own.run(job)
+    assert calm.drift
+    assert calm.drift.references == {"baseline": digest}
+    assert calm.drift.verdict in ("ok", "info"), calm.drift.findings
+    assert not [warning for warning in calm.warnings if "baseline" in warning]
+
+    shifted = make_frame(5_000, seed=3)
+    shifted["a"] += 2
+    own.write("2024-03-01", shifted)
+    manifest = own.run(job, "2024-03-01")
+
+    assert manifest.status == "published"
+    assert manifest.drift
+    assert manifest.drift.verdict == "critical"
+    first = manifest.drift.findings[0]
+    assert (first.column, first.role, first.severity) == ("a", "feature", "critical")
+    assert (first.status, first.since, first.reference) == ("new", "2024-03-01", "baseline")
+    assert first.impact
+    moved = own.read(job).query("ds == '2024-03-01'")["probability"].mean()
+    was = own.read(job).query(f"ds == '{DAY}'")["probability"].mean()
+    assert manifest.drift.score == "probability"
+    assert manifest.drift.score_movement == pytest.approx(moved - was, abs=0.02)
+    assert first.impact == pytest.approx(moved - was, abs=0.25 * abs(moved - was)), "the shift explains the movement"
+    assert any("drift: expected no critical finding" in warning for warning in manifest.warnings)
+    own.write("2024-03-02", shifted)
+    own.write("2024-03-03", make_frame(5_000, seed=4))
+    ongoing, over = own.run(job, "2024-03-02"), own.run(job, "2024-03-03")
+    assert ongoing.drift
+    assert over.drift
+    assert (ongoing.drift.findings[0].status, ongoing.drift.findings[0].since) == ("ongoing", "2024-03-01")
+    assert "a" in over.drift.resolved
+    assert sorted(over.drift.references) == ["baseline", "previous"]
+
+
+def test_without_a_baseline_the_days_before_are_compared(lake: Lake) -> None:
+    job = lake.job()
+    lake.write(DAY, make_frame(5_000, seed=1))
+    first = lake.run(job)
+    assert first.drift
+    assert first.drift.references == {}
+    assert any("has no baseline" in warning for warning in first.warnings)
+    lake.write("2024-03-01", make_frame(5_000, seed=2))
+    calm = lake.run(job, "2024-03-01")
+    assert calm.drift
+    assert calm.drift.references == {"previous": first.run_id}
+    assert calm.drift.verdict in ("ok", "info")
+    shifted = make_frame(5_000, seed=3)
+    shifted["b"] = None
+    lake.write("2024-03-02", shifted)
+    found = lake.run(job, "2024-03-02").drift
+    assert found
+    assert ("b", "critical") in [(f.column, f.severity) for f in found.findings]
+
+
+def test_the_same_weekdays_calm_what_is_the_season(own: Lake) -> None:
+    job = own.job()
+    give_baseline(own, job, make_frame(10_000, seed=1))
+    for seed, day in enumerate(["2024-03-01", "2024-03-08", "2024-03-15"]):
+        fridays = make_frame(4_000, seed=10 + seed)
+        fridays["a"] += 2
+        own.write(day, fridays)
+        manifest = own.run(job, day)
+    assert manifest.drift
+    assert len(manifest.drift.references["weekdays"].split(", ")) == 2
+    (a,) = [f for f in manifest.drift.findings if f.column == "a"]
+    assert (a.severity, a.is_seasonal) == ("critical", True)
+    assert manifest.drift.verdict in ("ok", "info")
+
+
+def test_the_gate_holds_until_a_person_decides(own: Lake) -> None:
+    job = own.job(drift={"gate": "hold"})
+    give_baseline(own, job, make_frame(10_000, seed=1))
+    shifted = make_frame(3_000, seed=3)
+    shifted["a"] += 2
+    own.write(DAY, shifted)
+    held = own.run(job)
+    assert held.status == "held"
+    (gate,) = [gate for gate in held.gates if gate.gate == "drift"]
+    assert "a critical: " in gate.found
+    done = approve(job, find_held(job, DAY), datetime.now(UTC), "expected")
+    assert (done.status, len(own.read(job))) == ("published", 3_000)
+    off = own.run(own.job(drift={"gate": "off"}), force=True)
+    assert off.status == "published"
+    assert not [warning for warning in off.warnings if "drift" in warning]
+    nothing = own.run(own.job(drift={"profile": False}), force=True)
+    assert nothing.drift is None
+
+
+def test_statistics_of_all_runs_are_one_table(own: Lake) -> None:
+    job = own.job()
+    give_baseline(own, job, make_frame(10_000, seed=1))
+    for day in ("2024-03-01", "2024-03-02"):
+        own.write(day, make_frame(2_000, seed=len(day)))
+        own.run(job, day)
+    table = pl.read_parquet(f"{state_store(job).url}/drift/**/*.parquet")
+    series = table.filter(
+        (pl.col("column") == "a") & (pl.col("statistic") == "psi_adjusted") & (pl.col("reference") == "baseline")
+    )
+    assert sorted(series["partition"]) == ["2024-03-01", "2024-03-02"]
+    assert series["threshold"].to_list() == [0.1, 0.1]
+    assert series["value"].null_count() == 0
+    assert set(table["role"]) == {"feature", "prediction"}
+
+
+def test_a_baseline_that_was_changed_is_refused(own: Lake) -> None:
+    job = own.job()
+    give_baseline(own, job, make_frame(1_000))
+    version = resolve(job.model, job.registry)
+    assert fetch_baseline(version, job.registry, own.cache)
+    tag = json.loads(version.baseline_tag or "")
+    place = Path(tag["uri"].removeprefix("file://"))
+    place.write_bytes(place.read_bytes() + b"x")
+    own.write(DAY, make_frame(100))
+    own.cache.baseline(tag["sha256"])
+    own.cache._baseline(tag["sha256"]).unlink()
+    manifest = own.run(job)
+    assert manifest.error
+    assert manifest.error.type == "ModelDigestError"
+    assert "is not the one that was logged" in manifest.error.message
+    place.unlink()
+    gone = own.run(job)
+    assert gone.status == "published", "a baseline that cannot be had is no reason to lose a night"
+    assert any("no comparison with the model's baseline" in warning for warning in gone.warnings)
+    client = mlflow.MlflowClient(tracking_uri=own.registry, registry_uri=own.registry)
+    client.set_model_version_tag(version.name, version.version, BASELINE_TAG, '{"uri": "x", "sha256": "../../x"}')
+    odd = own.run(job, force=True)
+    assert odd.error
+    assert "cannot be read" in odd.error.message
+
+
+def test_a_replay_keeps_the_partition_s_profile(lake: Lake) -> None:
+    write_with_missing(lake)
+    then = lake.run(lake.job(**STRICT))
+    manifest = again(lake, lake.job(**STRICT | {"policy": {}}))
+    assert manifest.status == "published"
+    assert manifest.drift == then.drift
+    assert stored(lake.job(), manifest)["feature", "b", ""].n_null == 7
+
+
+def test_clean_removes_profiles_of_runs_that_came_to_nothing(lake: Lake) -> None:
+    lake.write(DAY, make_frame(300))
+    job = lake.job()
+    manifest = lake.run(job)
+    state, gone = state_store(job), "01a20b33-0000-7000-8000-000000000000"
+    for kind in ("profiles", "drift"):
+        state.write_bytes(f"{kind}/ds={DAY}/{gone}.parquet", b"of a run that lost a race")
+    later = datetime.now(UTC) + timedelta(days=1)
+    removed = clean(job, later, timedelta(0), delete=True)
+    assert sorted(path.split("/")[0] for path in removed) == ["drift", "profiles"]
+    assert all(gone in path for path in removed)
+    assert stored(job, manifest)
+
+
+def test_by_command(own: Lake, tmp_path: Path) -> None:
+    path = tmp_path / "training"
+    path.mkdir()
+    for name in ("a", "b"):
+        make_frame(500).to_parquet(path / f"{name}.parquet")
+    job = str(save(own.job(), tmp_path))
+    found = answer(own, "baseline", job, "--from", str(path))
+    assert found["columns"] == len(NUMBERS) + 2
+    assert resolve(own.job().model, own.registry).baseline_tag
+    nothing = nightscore(own, "report", job, DAY)
+    assert nothing.returncode == 1
+    assert "No run of this partition" in nothing.stderr
+    shifted = make_frame(2_000, seed=7)
+    shifted["a"] += 2
+    own.write(DAY, shifted)
+    assert "drift:       critical: a" in nightscore(own, "run", job, DAY).stdout
+    own.write("2024-03-01", make_frame(2_000, seed=8))
+    assert own.run(own.job(), "2024-03-01").status == "published"
+    told = answer(own, "report", job, DAY)
+    assert (told["verdict"], told["findings"][0]["column"], told["status"]) == ("critical", "a", "published")
+    shown = nightscore(own, "report", job, DAY)
+    assert "the mean of probability moved by" in shown.stdout
+    assert f"{DAY} (new)" in shown.stdout
+    empty = tmp_path / "empty.parquet"
+    pq.write_table(pa.Table.from_pandas(make_frame(1), preserve_index=False).slice(0, 0), empty)
+    shown = nightscore(own, "baseline", job, "--from", str(empty))
+    assert shown.returncode == 1
+    assert "have no rows" in shown.stderr
+
+
+def test_profiles_on_s3(s3_lake: Lake) -> None:
+    job = s3_lake.job()
+    for day in (DAY, "2024-03-01"):
+        s3_lake.write(day, make_frame(2_000, seed=len(day)))
+        manifest = s3_lake.run(job, day)
+    assert manifest.drift
+    assert manifest.drift.verdict in ("ok", "info")
+    assert Store(state_store(job).uri, s3_lake.options).list_files("drift")
