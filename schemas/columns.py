@@ -41,6 +41,8 @@ class Contract:
     has_position: bool
     """The job names no keys: source file and row number travel with each prediction."""
     extra: tuple[str, ...] = ()
+    types: tuple[tuple[str, str], ...] = ()
+    """Needed columns and their Arrow types in the files, encodings apart: before any cast."""
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -215,6 +215,12 @@ class Drift(Record):
     earlier partitions."""
     columns: tuple[ColumnName, ...] = ()
     """Of `pass_through`: profiled too."""
+    segments: tuple[ColumnName, ...] = ()
+    """Columns (features, keys or passed through) by whose values all columns are profiled a second time, so that a
+    finding says which of them drive it. Not the default: it costs about as much again as each of them has values."""
+    max_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    """Share of a worker's CPU time that profiling may take: beyond it only every n-th row is counted, and the report
+    says so. A quarter is far above what it takes beside a model of trees, and near it beside a linear one."""
     gate: Literal["off", "warn", "hold"] = "warn"
     """What a finding of `severity` or worse does: a warning in the record; or the partition waits for a person."""
     severity: Literal["warning", "critical"] = "critical"

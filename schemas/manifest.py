@@ -127,11 +127,24 @@ class GateRecord(Stored):
     found: str
 
 
+class DriverRecord(Stored):
+    """A segment's part in what a column's distribution moved."""
+
+    segment: str
+    """`column=value`."""
+    kind: Literal["mix", "within"]
+    """`mix`: the segment has another share of the rows; `within`: its rows have other values."""
+    share: float
+    """Of the whole difference, 1 being all of it; negative: it works against the others."""
+
+
 class FindingRecord(Stored):
     """A column that differs from what it looked like before."""
 
     column: str
     role: str
+    """`feature`, `prediction` or `pass_through`; `schema`: a type that changed, a column that came or went; `rows`:
+    how many there are."""
     reference: str
     """`baseline`, `weekdays` or `previous`: which comparison says so."""
     severity: Severity
@@ -143,6 +156,8 @@ class FindingRecord(Stored):
     status: Literal["new", "ongoing"] = "new"
     since: str | None = None
     """The partition in which it was seen first."""
+    drivers: tuple[DriverRecord, ...] = ()
+    """Of the job's `drift.segments`, those with the greatest part, the greatest first."""
 
 
 class DriftRecord(Stored):
@@ -160,6 +175,14 @@ class DriftRecord(Stored):
     score_movement: float | None = None
     """Its mean now minus the baseline's."""
     n_columns: int = 0
+    cpu_share: float = 0.0
+    """CPU time of the counting, as a share of that of the workers."""
+    unprofiled_rows: int = 0
+    """Rows that were not counted, since that took more than `drift.max_share`: rates are of the others."""
+    expected_rate: float | None = None
+    """Mean label that the scores let expect, by the baseline's mean label in each bin of the score."""
+    baseline_rate: float | None = None
+    """Mean label of the baseline; both null where it was made without labels."""
     errors: dict[str, str] = {}
     """Columns that could not be profiled or compared."""
     profile: str = ""

@@ -33,7 +33,7 @@ from scoring.errors import (
 )
 from scoring.gates import check_gates
 from scoring.models.cache import ModelCache
-from scoring.monitor import Drift, References, assess, drift_gate, keep, watch
+from scoring.monitor import Drift, References, assess, drift_gate, keep, watch, with_types
 from scoring.outputs.duplicates import Duplicates, find_duplicates
 from scoring.outputs.layout import (
     part_path,
@@ -202,14 +202,15 @@ class Attempt:
         """The same tasks, with the columns to profile."""
         if self.references is None:
             return tasks
-        first = tasks[0] if tasks else None
-        watched, unknown = watch(self.job, contract, self.references, self.resumed)
-        if unknown and first is not None:
+        known, unknown = watch(self.job, contract, self.references, self.resumed)
+        if unknown.names and tasks:
             try:
-                watched += self.pool.call(sample_bins, first, unknown)
+                cut, segments = self.pool.call(sample_bins, tasks[0], unknown.columns, unknown.segments)
+                known = replace(known, columns=known.columns + cut, segments=known.segments + segments)
             except (WorkerError, MemoryLimitError) as error:  # the shard itself has more attempts
-                self.record.warn(f"not profiled: {', '.join(name for _, name in unknown)}: {error.what}")
-        return [replace(task, watched=watched) for task in tasks]
+                self.record.warn(f"not profiled: {', '.join(unknown.names)}: {error.what}")
+        known = replace(known, columns=with_types(known.columns, contract))
+        return [replace(task, watch=known) for task in tasks]
 
     def assess_drift(self) -> None:
         """Compare the columns with what they were before."""

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.columns import Contract
-from schemas.job import Limits, ScoringJob
+from schemas.job import Keys, Limits, ScoringJob
 from schemas.partition import Partition, Plan
 from scoring.drift import Dataset
 from scoring.engine.pool import WorkerPool
@@ -19,10 +19,10 @@ from scoring.errors import InputError
 from scoring.models.baseline import log_baseline
 from scoring.models.cache import ModelCache
 from scoring.models.registry import ModelVersion
-from scoring.monitor import profile_of
+from scoring.monitor import profile_of, with_types
 from scoring.monitoring.profile import kind_of
-from scoring.monitoring.table import ColumnProfile, merge_profiles, to_bytes
-from scoring.monitoring.watch import WatchedColumn, cut_column, score_column
+from scoring.monitoring.table import ColumnProfile, Role, merge_profiles, to_bytes
+from scoring.monitoring.watch import Watch, WatchedColumn, cut_column, cut_segments, score_column
 from scoring.outputs.layout import state_store
 from scoring.storage import Store
 
@@ -40,7 +40,13 @@ class Baseline:
 
 
 def record_baseline(
-    job: ScoringJob, uri: str, pool: WorkerPool, cache: ModelCache, tell: Callable[[str], None] = lambda _: None
+    job: ScoringJob,
+    uri: str,
+    pool: WorkerPool,
+    cache: ModelCache,
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    label: str = "",
 ) -> Baseline:
     """Profile a dataset under the job's model, and log the profile with that model version.
 
@@ -53,25 +59,38 @@ def record_baseline(
         pool: Workers.
         cache: Models of this host.
         tell: Called with a line for each step.
+        label: Column with what came true, a number or a truth value; its mean is kept by bin of the score, so that
+            later scores say what rate to expect. Empty: none.
 
     Raises:
-        InputError: The data have no rows, or lack columns.
+        InputError: The data have no rows.
+        ContractError: They lack columns.
     """
     model = PinnedModel.of(job, cache)
-    columns = _profile(job, model, uri, pool, cache, tell)
+    columns = _profile(job, model, uri, pool, cache, tell, label)
     digest = log_baseline(model.version, job.registry, to_bytes(columns))
     return Baseline(model.version, digest, len(columns))
 
 
 def _profile(
-    job: ScoringJob, model: PinnedModel, uri: str, pool: WorkerPool, cache: ModelCache, tell: Callable[[str], None]
+    job: ScoringJob,
+    model: PinnedModel,
+    uri: str,
+    pool: WorkerPool,
+    cache: ModelCache,
+    tell: Callable[[str], None],
+    label: str,
 ) -> list[ColumnProfile]:
     facts = learn_facts(model, cache, pool)
     data = Dataset(uri, job.input.storage_options)
     with tempfile.TemporaryDirectory(prefix="nightscore-baseline-") as scratch:
         place = job.input.model_copy(update={"uri": data.store.url})
         limits = Limits(max_quarantined_share=1.0)
-        apart = scratch_job(job, scratch).model_copy(update={"input": place, "limits": limits})
+        keys = Keys(columns=tuple(name for name in job.keys.columns if name in data.schema))
+        beside = [name for name in job.pass_through if name in data.schema or name in _watched_beside(job)]
+        kept = tuple(name for name in dict.fromkeys([*beside, label]) if name and name not in keys.columns)
+        changes = {"input": place, "limits": limits, "keys": keys, "pass_through": kept}
+        apart = scratch_job(job, scratch).model_copy(update=changes)
         partition = Partition(job.input.partition_key, None, BASELINE_RUN, data.files)
         plan, contract = plan_partition(apart, model, facts, partition)
         if not plan.n_rows:
@@ -79,10 +98,9 @@ def _profile(
         tasks = scratch_tasks(apart, BASELINE_RUN, model, facts, plan, contract, plan.shards)
         tell(f"scoring {plan.n_rows:,} rows to cut the predictions' bins")
         first = _score(pool, tasks, plan)
-        watched = _cut(data, contract, state_store(apart), first)
-        score = score_column({column.name: kind_of(column.type) for column in contract.predictions})
-        tell(f"profiling {len(watched)} columns")
-        second = _score(pool, [replace(task, watched=watched, score=score, attempt=1) for task in tasks], plan)
+        watch = _watch(apart, data, contract, first, label)
+        tell(f"profiling {len(watch.columns)} columns")
+        second = _score(pool, [replace(task, watch=watch, attempt=1) for task in tasks], plan)
     found, _ = merge_profiles(profile_of(result) for result in second)
     return list(found.values())
 
@@ -92,23 +110,51 @@ def _score(pool: WorkerPool, tasks: Sequence[ShardTask], plan: Plan) -> list[Sha
     return sorted(found, key=lambda result: result.index)
 
 
-def _cut(
-    data: Dataset, contract: Contract, state: Store, results: Sequence[ShardResult]
-) -> tuple[WatchedColumn, ...]:
-    found = []
-    for column in contract.features:
-        if kind_of(column.type) == "category":
-            found.append(WatchedColumn("feature", column.name, None))
-        elif kind_of(column.type) == "number":
-            batches = data.read(column.name) if column.name in data.schema else iter(())
-            values = (pc.cast(batch, column.type, safe=False) for batch in batches)
-            found.append(cut_column("feature", column.name, values))
+def _watched_beside(job: ScoringJob) -> list[str]:
+    """Columns that are profiled though the model does not take them, of those that travel with the predictions."""
+    travelling = {*job.keys.columns, *job.pass_through}
+    return [name for name in (*job.drift.columns, *job.drift.segments) if name in travelling]
+
+
+def _watch(job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult], label: str) -> Watch:
+    found = [_cut("feature", column.name, column.type, data) for column in contract.features]
+    found += [_cut("pass_through", c.name, c.type, data) for c in contract.kept if c.name in _watched_beside(job)]
     for output in contract.predictions:
-        if kind_of(output.type) == "category":
+        if kind_of(output.type) == "number":
+            values = _predictions(state_store(job), results, output.name)
+            found.append(cut_column("prediction", output.name, values))
+        elif kind_of(output.type) == "category":
             found.append(WatchedColumn("prediction", output.name, None))
-        elif kind_of(output.type) == "number":
-            found.append(cut_column("prediction", output.name, _predictions(state, results, output.name)))
-    return tuple(found)
+    score = score_column({column.name: kind_of(column.type) for column in contract.predictions})
+    if label:
+        _check_label(contract, label, score)
+    return Watch(
+        with_types([column for column in found if column is not None], contract),
+        tuple(cut_segments(name, data.read(name)) for name in job.drift.segments),
+        score,
+        label,
+    )
+
+
+def _cut(role: Role, name: str, kind: pa.DataType, data: Dataset) -> WatchedColumn | None:
+    if kind_of(kind) == "category":
+        return WatchedColumn(role, name, None)
+    if kind_of(kind) is None:
+        return None
+    batches = data.read(name) if name in data.schema else iter(())
+    return cut_column(role, name, (pc.cast(batch, kind, safe=False) for batch in batches))
+
+
+def _check_label(contract: Contract, label: str, score: str) -> None:
+    kind = next(column.type for column in contract.kept if column.name == label)
+    if not score or not (kind_of(kind) == "number" or pa.types.is_boolean(kind)):
+        raise InputError(
+            "The label cannot be set against the score.",
+            label,
+            expected="a label of numbers or truth values, and a model with one score",
+            found=f"a label of type {kind}, {f'the score {score}' if score else 'no single score'}",
+            next_step="write it as 0 and 1 or as a number, or leave --label out",
+        )
 
 
 def _predictions(state: Store, results: Sequence[ShardResult], name: str) -> list[pa.ChunkedArray]:

@@ -2,18 +2,18 @@
 
 import base64
 import contextlib
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.columns import Contract
+from schemas.drift import Severity
 from schemas.job import ScoringJob
-from schemas.manifest import DriftRecord, FindingRecord, GateRecord, Manifest
+from schemas.manifest import DriftRecord, DriverRecord, FindingRecord, GateRecord, Manifest
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult
@@ -21,37 +21,32 @@ from scoring.errors import ModelDigestError, ScoringError
 from scoring.inputs.partitions import partition_date
 from scoring.models.baseline import fetch_baseline
 from scoring.models.cache import ModelCache
-from scoring.monitoring.compare import CATEGORY_BOUNDS, NUMBER_BOUNDS
-from scoring.monitoring.findings import Comparison, compare_profiles, judge, score_movement, worse
+from scoring.monitoring.drivers import find_drivers
+from scoring.monitoring.findings import (
+    QUIET,
+    REFERENCES,
+    Change,
+    Comparison,
+    compare_profiles,
+    expected_rate,
+    judge,
+    score_movement,
+    worse,
+)
 from scoring.monitoring.profile import kind_of
+from scoring.monitoring.series import read_table, statistics_table
 from scoring.monitoring.table import ColumnProfile, Key, Role, from_bytes, merge_profiles, to_bytes
-from scoring.monitoring.watch import WatchedColumn, score_column, watch_column
+from scoring.monitoring.watch import Watch, WatchedColumn, score_column, watch_column, watch_segments
 from scoring.outputs.layout import drift_path, profile_path, state_store
 from scoring.outputs.manifests import earlier_publications, publication
 
 WEEKS = 4
 """Weeks whose same weekdays are pooled."""
 SHOWN = 5
-THRESHOLDS = {name: (warning, critical) for name, warning, critical in (*NUMBER_BOUNDS, *CATEGORY_BOUNDS)}
-TABLE = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("partition", pa.string()),
-        ("model_version", pa.string()),
-        ("column", pa.string()),
-        ("role", pa.string()),
-        ("segment", pa.string()),
-        ("reference", pa.string()),
-        ("statistic", pa.string()),
-        ("value", pa.float64()),
-        ("noise_floor", pa.float64()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
-        ("threshold", pa.float64()),
-        ("severity", pa.string()),
-        ("status", pa.string()),
-    ]
-)
+FEW_ROWS = 200
+"""Fewer rows on both sides are no change of their number worth a word."""
+ROW_BOUNDS: tuple[tuple[Severity, float], ...] = (("critical", 0.2), ("warning", 0.5))
+"""Rows as a share of those of the reference, or the other way round."""
 
 
 @dataclass(slots=True)
@@ -62,6 +57,7 @@ class References:
     """By reference: `baseline`, `weekdays`, `previous`."""
     names: dict[str, str] = field(default_factory=dict)
     previous: Manifest | None = None
+    weekdays: tuple[Manifest, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -95,6 +91,7 @@ def find_references(job: ScoringJob, value: str | None, model: PinnedModel, cach
     days = [day - timedelta(weeks=week) for week in range(1, WEEKS + 1)] if day else []
     earlier = [publication(state, key, date.strftime(job.input.partition_format)) for date in days]
     weekdays = [m for m in earlier if m is not None and m.drift is not None and m.drift.profile]
+    found.weekdays = tuple(weekdays)
     if weekdays and (pooled := _stored(job, weekdays)):
         found.profiles["weekdays"] = pooled
         found.names["weekdays"] = ", ".join(m.run_id for m in weekdays)
@@ -114,13 +111,25 @@ def _stored(job: ScoringJob, manifests: Sequence[Manifest]) -> list[ColumnProfil
     return list(merge_profiles(parts)[0].values())
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What there are no bins and no segments for yet: they are taken from the first rows."""
+
+    columns: tuple[tuple[Role, str], ...]
+    segments: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [*(name for _, name in self.columns), *(f"segments of {name}" for name in self.segments)]
+
+
 def watch(
     job: ScoringJob,
     contract: Contract,
     references: References,
     resumed: Sequence[ShardResult],
-) -> tuple[tuple[WatchedColumn, ...], list[tuple[Role, str]]]:
-    """The columns to profile, and those of numbers that there are no bins for yet.
+) -> tuple[Watch, Unknown]:
+    """What is profiled.
 
     Args:
         job: The job.
@@ -129,15 +138,30 @@ def watch(
         resumed: Shards of an earlier attempt, whose bins come first: theirs are to be added up.
     """
     like = references.bins | merge_profiles(profile_of(result) for result in resumed)[0]
+    extra = {*job.drift.columns, *job.drift.segments}
     columns: list[tuple[Role, str, pa.DataType]] = [
         *(("feature", column.name, column.type) for column in contract.features),
         *(("prediction", column.name, column.type) for column in contract.predictions),
-        *(("pass_through", c.name, c.type) for c in contract.kept if c.name in job.drift.columns),
+        *(("pass_through", c.name, c.type) for c in contract.kept if c.name in extra),
     ]
     wanted = [(role, name, kind) for role, name, kind in columns if kind_of(kind) is not None]
     found = {(role, name): watch_column(role, name, like, kind) for role, name, kind in wanted}
-    unknown = [key for key, column in found.items() if column is None]
-    return tuple(column for column in found.values() if column is not None), unknown
+    segments = {name: watch_segments(name, like) for name in job.drift.segments}
+    known = Watch(
+        tuple(column for column in found.values() if column is not None),
+        tuple(segment for segment in segments.values() if segment is not None),
+        max_share=job.drift.max_share,
+    )
+    return known, Unknown(
+        tuple(key for key, column in found.items() if column is None),
+        tuple(name for name, segment in segments.items() if segment is None),
+    )
+
+
+def with_types(columns: Sequence[WatchedColumn], contract: Contract) -> tuple[WatchedColumn, ...]:
+    """The columns, with the types that they have in the files."""
+    types = dict(contract.types) | {column.name: str(column.type) for column in contract.predictions}
+    return tuple(replace(column, type=types.get(column.name, "")) for column in columns)
 
 
 def profile_of(result: ShardResult) -> list[ColumnProfile]:
@@ -166,7 +190,9 @@ def assess(
     now = list(profiles.values())
     comparisons = pool.call(compare_profiles, now, references.profiles) if references.profiles else {}
     before = references.previous.drift if references.previous else None
-    verdict, findings, resolved = judge(comparisons, before, manifest.partition)
+    changes = [*_schema_changes(manifest, profiles, references), *_row_change(manifest, references)]
+    drivers = _drivers(comparisons, profiles, references)
+    verdict, findings, resolved = judge(comparisons, before, manifest.partition, changes, drivers)
     errors = dict(failed)
     for result in results:
         errors |= result.profile_errors
@@ -175,6 +201,8 @@ def assess(
     score = score_column({c.name: c.kind for c in profiles.values() if c.role == "prediction"})
     baseline = {column.key: column for column in references.profiles.get("baseline", ())}
     key: Key = ("prediction", score, "")
+    labels = baseline[key].scores if key in baseline else None
+    cpu_s = sum(result.cpu_s for result in results)
     record = DriftRecord(
         verdict=verdict,
         references=references.names,
@@ -182,15 +210,83 @@ def assess(
         resolved=resolved,
         score=score,
         score_movement=score_movement(profiles.get(key), baseline.get(key)),
-        n_columns=len(profiles),
+        n_columns=sum(not column.segment for column in now),
+        cpu_share=round(sum(result.profile_cpu_s for result in results) / cpu_s, 4) if cpu_s else 0.0,
+        unprofiled_rows=sum(result.n_unprofiled for result in results),
+        expected_rate=expected_rate(labels, profiles.get(key)) if labels else None,
+        baseline_rate=labels.mean if labels else None,
         errors=errors,
     )
     closed = tuple(worse(findings, job.drift.severity)) if job.drift.gate != "off" else ()
     notes = list(references.warnings)
     if "baseline" not in references.names:
         notes.append("the model version has no baseline (`nightscore baseline` logs one)")
-    table = _table(manifest, comparisons, findings)
+    if record.unprofiled_rows:
+        notes.append(
+            f"{record.unprofiled_rows:,} of {manifest.counts.rows_in:,} rows were not profiled, since that took more "
+            f"than {job.drift.max_share:.0%} of the workers' CPU time (drift.max_share)"
+        )
+    table = statistics_table(manifest, now, comparisons, record)
     return Drift(record, to_bytes(now), table, tuple(notes), closed)
+
+
+def _drivers(
+    comparisons: Mapping[str, Comparison], now: Mapping[Key, ColumnProfile], references: References
+) -> dict[Key, tuple[DriverRecord, ...]]:
+    """Of each column that differs, against the first reference that has segments."""
+    if not any(segment for _, _, segment in now):
+        return {}
+    for name in REFERENCES:
+        then = {column.key: column for column in references.profiles.get(name, ())}
+        if any(segment for _, _, segment in then):
+            moved = [k for k, d in comparisons[name].columns.items() if not k[2] and d.severity not in QUIET]
+            return {key: find_drivers(then, now, key[0], key[1]) for key in moved}
+    return {}
+
+
+def _schema_changes(manifest: Manifest, now: Mapping[Key, ColumnProfile], references: References) -> Iterator[Change]:
+    """Columns whose type in the files is another, or that came or went."""
+    reference = next((name for name in REFERENCES if name in references.profiles), None)
+    if reference is not None:
+        for then in references.profiles[reference]:
+            here = now.get(then.key)
+            if then.segment or then.role == "prediction":
+                continue
+            if here is None:
+                if then.role == "feature":
+                    yield Change("schema", then.name, reference, "warning", "is not in the input any more")
+            elif then.type and here.type and then.type != here.type:
+                severity: Severity = "info" if _both_numbers(then, here) else "warning"
+                yield Change("schema", then.name, reference, severity, f"was {then.type}, is {here.type}")
+    if references.previous is not None:
+        before, after = references.previous.inputs.extra_columns, manifest.inputs.extra_columns
+        for name in sorted(set(after) - set(before)):
+            yield Change("schema", name, "previous", "info", "is new in the input, and nothing uses it")
+        for name in sorted(set(before) - set(after)):
+            yield Change("schema", name, "previous", "info", "was in the input, unused, and is not any more")
+
+
+def _both_numbers(then: ColumnProfile, now: ColumnProfile) -> bool:
+    """Integers with a null in some file are floating numbers in the next: no news."""
+    families = ("int", "uint", "float", "double", "halffloat", "decimal")
+    return then.type.startswith(families) and now.type.startswith(families)
+
+
+def _row_change(manifest: Manifest, references: References) -> Iterator[Change]:
+    """Many more or fewer rows than on the same weekdays, or than in the partition before."""
+    name = "weekdays" if references.weekdays else "previous"
+    others = references.weekdays or ((references.previous,) if references.previous else ())
+    if not others:
+        return
+    usual, rows = statistics.median(m.counts.rows_in for m in others), manifest.counts.rows_in
+    ratio = min(rows, usual) / max(rows, usual, 1)
+    if max(rows, usual) < FEW_ROWS:
+        return
+    for severity, bound in ROW_BOUNDS:
+        if ratio < bound:
+            where = "on the same weekdays" if name == "weekdays" else "in the partition before"
+            yield Change("rows", "rows", name, severity, f"{rows:,} rows, {usual:,.0f} {where}")
+            return
 
 
 def drift_gate(job: ScoringJob, drift: Drift) -> GateRecord:
@@ -220,45 +316,6 @@ def read_statistics(job: ScoringJob, manifest: Manifest) -> list[dict[str, Any]]
     if manifest.drift is None or not manifest.drift.table:
         return []
     try:
-        content = state_store(job).read_bytes(manifest.drift.table)
-        return list(pq.read_table(io.BytesIO(content)).to_pylist())
+        return read_table(state_store(job).read_bytes(manifest.drift.table))
     except (ScoringError, pa.ArrowException):
         return []
-
-
-def _table(manifest: Manifest, comparisons: dict[str, Comparison], findings: Sequence[FindingRecord]) -> bytes:
-    """One row for each statistic of each column and reference."""
-    status = {(f.reference, f.role, f.column): "seasonal" if f.is_seasonal else f.status for f in findings}
-    rows = []
-    for reference, comparison in comparisons.items():
-        for (role, name, segment), drift in comparison.columns.items():
-            values = drift.statistics | {
-                "null_rate_difference": drift.null_rate_difference,
-                "impact": comparison.impacts.get((role, name, segment)),
-            }
-            floor = None
-            if (laplace := values.get("psi_laplace")) is not None and (adjusted := values.get("psi_adjusted")):
-                floor = laplace - adjusted
-            for statistic, value in values.items():
-                rows.append(
-                    {
-                        "run_id": manifest.run_id,
-                        "partition": manifest.partition,
-                        "model_version": manifest.model.version,
-                        "column": name,
-                        "role": role,
-                        "segment": segment,
-                        "reference": reference,
-                        "statistic": statistic,
-                        "value": value,
-                        "noise_floor": floor if statistic == "psi_adjusted" else None,
-                        "p": values.get("chi2_pvalue") if statistic in ("chi2", "psi_adjusted") else None,
-                        "q": values.get("chi2_qvalue") if statistic in ("chi2", "psi_adjusted") else None,
-                        "threshold": THRESHOLDS.get(statistic, (None,))[0],
-                        "severity": drift.severity,
-                        "status": status.get((reference, role, name), ""),
-                    }
-                )
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, TABLE), sink, compression="zstd")
-    return sink.getvalue()

@@ -16,6 +16,7 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from scoring.baseline import record_baseline
 from scoring.decide import approve, find_held
+from scoring.errors import InputError
 from scoring.models.baseline import fetch_baseline
 from scoring.models.registry import BASELINE_TAG, resolve
 from scoring.monitoring.profile import CategoryProfile, NumberProfile
@@ -172,6 +173,89 @@ def test_the_gate_holds_until_a_person_decides(own: Lake) -> None:
     assert nothing.drift is None
 
 
+def test_a_finding_says_which_segments_drive_it(own: Lake) -> None:
+    def with_country(n_rows: int, seed: int, shift: float) -> pd.DataFrame:
+        frame = make_frame(n_rows, seed=seed)
+        frame["country"] = ["AT" if i % 3 else "CH" for i in range(n_rows)]
+        frame.loc[frame["country"] == "CH", "a"] += shift
+        return frame
+
+    job = own.job(pass_through=["country"], drift={"segments": ["country"]})
+    give_baseline(own, job, with_country(12_000, 1, 0.0))
+    own.write(DAY, with_country(6_000, 2, 3.0))
+    manifest = own.run(job)
+    assert manifest.drift
+    assert not manifest.drift.errors
+    assert manifest.drift.n_columns == len(NUMBERS) + 3
+    (a,) = [f for f in manifest.drift.findings if f.column == "a"]
+    assert [(d.segment, d.kind) for d in a.drivers] == [("country=CH", "within")]
+    assert a.drivers[0].share == pytest.approx(1.0, abs=0.1)
+    profiles = stored(job, manifest)
+    rows = {label: profiles["feature", "a", f"country={label}"].n_rows for label in ("AT", "CH")}
+    assert rows == {"AT": 4_000, "CH": 2_000}
+    table = pl.read_parquet(f"{state_store(job).url}/drift/**/*.parquet")
+    assert set(table["segment"]) == {"", "country=AT", "country=CH"}
+    unknown = own.run(own.job(drift={"segments": ["contry"]}), force=True)
+    assert unknown.error
+    assert "drift.segments: contry is neither a feature nor a key nor passed through" in unknown.error.message
+
+
+def test_without_a_reference_segments_come_from_the_first_rows(lake: Lake) -> None:
+    frame = make_frame(1_000)
+    frame["country"] = ["AT", "CH"] * 500
+    job = lake.job(pass_through=["country"], drift={"segments": ["country"]})
+    lake.write(DAY, frame)
+    first = stored(job, lake.run(job))
+    assert first["feature", "a", "country=CH"].n_rows == 500
+    frame["country"] = ["CH", "DE"] * 500
+    lake.write("2024-03-01", frame)
+    second = stored(job, lake.run(job, "2024-03-01"))
+    labels = {key[2] for key in second}
+    assert labels == {"", "country=CH", "country=(other)"}, "counted as the day before, so that days can be added up"
+
+
+def test_changes_of_schema_and_of_rows_are_findings(own: Lake) -> None:
+    job = own.job()
+    frame = make_frame(4_000, seed=1)
+    give_baseline(own, job, frame)
+    own.write(DAY, frame)
+    assert own.run(job).status == "published"
+    changed = make_frame(900, seed=2)
+    changed["a"] = changed["a"].astype("float32")
+    changed["news"] = 1
+    own.write("2024-03-01", changed)
+    manifest = own.run(job, "2024-03-01")
+    assert manifest.drift
+    found = {(f.role, f.column): f for f in manifest.drift.findings if f.role in ("schema", "rows")}
+    assert found["schema", "a"].reasons == ("was double, is float",)
+    assert found["schema", "a"].severity == "info", "numbers both"
+    assert found["schema", "news"].reasons == ("is new in the input, and nothing uses it",)
+    rows = found["rows", "rows"]
+    assert (rows.severity, rows.reference) == ("warning", "previous")
+    assert rows.reasons == ("900 rows, 4,000 in the partition before",)
+
+
+def test_labels_say_what_rate_to_expect(own: Lake) -> None:
+    job = own.job()
+    frame = make_frame(20_000, seed=1)
+    frame["came_true"] = frame["a"] > 0
+    path = Path(own.root) / "training.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(path)
+    record_baseline(job, str(path), own.pool, own.cache, label="came_true")
+    shifted = make_frame(5_000, seed=2)
+    shifted["a"] += 1
+    own.write(DAY, shifted)
+    drift = own.run(job).drift
+    assert drift
+    assert drift.baseline_rate == pytest.approx(frame["came_true"].mean())
+    assert drift.expected_rate
+    assert drift.expected_rate > drift.baseline_rate + 0.05
+    with pytest.raises(InputError, match="label cannot be set against the score"):
+        frame.assign(came_true="yes").to_parquet(path)
+        record_baseline(job, str(path), own.pool, own.cache, label="came_true")
+
+
 def test_statistics_of_all_runs_are_one_table(own: Lake) -> None:
     job = own.job()
     give_baseline(own, job, make_frame(10_000, seed=1))
@@ -185,7 +269,10 @@ def test_statistics_of_all_runs_are_one_table(own: Lake) -> None:
     assert sorted(series["partition"]) == ["2024-03-01", "2024-03-02"]
     assert series["threshold"].to_list() == [0.1, 0.1]
     assert series["value"].null_count() == 0
-    assert set(table["role"]) == {"feature", "prediction"}
+    assert set(table["role"]) == {"feature", "prediction", "rows"}
+    own = table.filter(pl.col("reference") == "none")
+    assert own.filter((pl.col("column") == "rows"))["value"].to_list() == [2_000, 2_000]
+    assert {"mean", "std", "null_rate", "nan_rate", "distinct"} <= set(own["statistic"])
 
 
 def test_a_baseline_that_was_changed_is_refused(own: Lake) -> None:

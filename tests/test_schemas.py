@@ -60,6 +60,8 @@ def _without_new(written: Any, raw: Any) -> Any:
     """What was written, without the fields that an older file does not have."""
     if isinstance(written, dict) and isinstance(raw, dict):
         return {key: _without_new(value, raw[key]) for key, value in written.items() if key in raw}
+    if isinstance(written, list) and isinstance(raw, list) and len(written) == len(raw):
+        return [_without_new(value, then) for value, then in zip(written, raw, strict=True)]
     return written
 
 

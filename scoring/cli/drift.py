@@ -65,6 +65,9 @@ def drift(
 def baseline(
     job: Job,
     uri: Annotated[str, typer.Option("--from", help="Training or hold-out data: a Parquet file, folder or URL.")],
+    label: Annotated[
+        str, typer.Option(help="Column with what came true: later scores then say what rate to expect.")
+    ] = "",
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
     verbose: Verbose = False,
@@ -75,7 +78,7 @@ def baseline(
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     with WorkerPool() as pool:
-        found = record_baseline(spec, uri, pool, cache, lambda text: err.print(text, markup=False))
+        found = record_baseline(spec, uri, pool, cache, lambda text: err.print(text, markup=False), label=label)
     name, version = found.version.name, found.version.version
     if as_json:
         print_json({"name": name, "version": version, "sha256": found.sha256, "columns": found.n_columns})

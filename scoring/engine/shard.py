@@ -8,7 +8,7 @@ from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
 from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
 from schemas.partition import Shard
-from scoring.monitoring.watch import WatchedColumn
+from scoring.monitoring.watch import NOTHING, Watch
 from scoring.outputs.writer import WrittenPart
 
 
@@ -33,10 +33,8 @@ class ShardTask:
     """That the shard may take beyond what its worker has: more ends in MemoryError, not in the kernel's killer."""
     cut_for: int
     """Number of workers that the partition was cut into shards for."""
-    watched: tuple[WatchedColumn, ...] = ()
+    watch: Watch = NOTHING
     """Columns to profile."""
-    score: str = ""
-    """Prediction column whose mean is wanted by bin of each feature; empty: none."""
     is_replay: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
     is_alone: bool = False
@@ -75,9 +73,15 @@ class ShardResult:
     profile: str
     """Of the watched columns: a Parquet file in base64."""
     profile_errors: dict[str, str]
+    profile_cpu_s: float
+    """That the counting took, of the shard's."""
+    n_unprofiled: int
+    """Rows that were not counted, since that took more than its share."""
     gave_up: str
     """Why the count of refused rows was given up; empty: it was not."""
     wall_s: float
+    cpu_s: float
+    """Of the shard."""
     process_cpu_s: float
     """Of the worker since it was started, its imports included."""
     stages_s: dict[str, float]

@@ -27,7 +27,7 @@ from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.predictor import Answer, Predictor, inspect_model, load_predictor
 from scoring.monitoring.table import Role, to_bytes
-from scoring.monitoring.watch import Profiler, WatchedColumn, cut_column
+from scoring.monitoring.watch import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
 from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
 from scoring.outputs.quarantine import quarantine_path, read_origin, write_quarantine
 from scoring.outputs.writer import PartWriter
@@ -85,19 +85,25 @@ def score_shard(task: ShardTask) -> ShardResult:
         limit_address_space(None)
 
 
-def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]]) -> tuple[WatchedColumn, ...]:
-    """Bins of columns of numbers, cut at the first rows of a shard, within its memory."""
+Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]
+
+
+def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]], segments: Sequence[str]) -> Bins:
+    """Bins of columns of numbers, and segments of other columns, cut at a shard's first rows, within its memory."""
     predict = functools.partial(_predict, _load(str(task.model_folder), task.facts), task.contract, task.facts)
     limit_address_space(task.memory_bytes)
     try:
-        return _sample_bins(task, columns, predict)
+        return _sample_bins(task, columns, segments, predict)
     finally:
         limit_address_space(None)
 
 
 def _sample_bins(
-    task: ShardTask, columns: Sequence[tuple[Role, str]], predict: Callable[[pa.Table, int], Answer]
-) -> tuple[WatchedColumn, ...]:
+    task: ShardTask,
+    columns: Sequence[tuple[Role, str]],
+    segments: Sequence[str],
+    predict: Callable[[pa.Table, int], Answer],
+) -> Bins:
     store = Store(task.job.input.uri, task.job.input.storage_options)
     batch = next(read_batches(store, task.shard, task.contract, task.batch_rows))
     rejected = find_rejected(batch.features, batch.changed, task.job.policy, task.contract, task.facts)
@@ -106,11 +112,13 @@ def _sample_bins(
     schema = task.contract.output_schema()
     output = _output(task, batch, outcome.kept, outcome.answer, schema, _Origins(task, store))
     tables = {"feature": batch.features, "prediction": output, "pass_through": batch.kept}
-    return tuple(cut_column(role, name, [tables[role].column(name)]) for role, name in columns)
+    cut = tuple(cut_column(role, name, [tables[role].column(name)]) for role, name in columns)
+    sources = [batch.features if name in batch.features.column_names else batch.kept for name in segments]
+    return cut, tuple(cut_segments(n, [t.column(n)]) for n, t in zip(segments, sources, strict=True))
 
 
 def _score_shard(task: ShardTask) -> ShardResult:
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     clock = _Clock()
     with clock("load"):
         predictor = _load(str(task.model_folder), task.facts)
@@ -127,7 +135,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
     rows_in, gave_up = 0, ""
     columns: tuple[ColumnRecord, ...] = ()
     names = [column.name for column in task.contract.predictions]
-    profiler = Profiler(task.watched, task.score)
+    profiler = Profiler(task.watch)
     with PartWriter(parts_store(task.job), path, schema, keep_types=not is_delta) as writer:
         batches = read_batches(store, task.shard, task.contract, task.batch_rows)
         while (batch := clock.next("read", batches)) is not None:
@@ -146,7 +154,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
             with clock("profile"):
                 found = [*feature_records(batch.features, passing), *prediction_records(output.select(names))]
                 columns = merge_records([*columns, *found])
-                _profile(task, profiler, batch, outcome.kept, output)
+                profiler.add(batch.features, batch.kept, outcome.kept, output)
             with clock("write"):
                 writer.write(output)
         with clock("write"):
@@ -165,8 +173,11 @@ def _score_shard(task: ShardTask) -> ShardResult:
         tuple(rejects.files),
         base64.b64encode(to_bytes(profiler.columns)).decode(),
         profiler.errors,
+        profiler.cpu_s,
+        profiler.n_skipped,
         gave_up,
         time.perf_counter() - started,
+        time.process_time() - cpu_started,
         time.process_time(),
         clock.seconds,
         os.getpid(),
@@ -174,19 +185,6 @@ def _score_shard(task: ShardTask) -> ShardResult:
     )
     write_checkpoint(task, result)
     return result
-
-
-def _profile(
-    task: ShardTask, profiler: Profiler, batch: Batch, kept: npt.NDArray[np.bool_], output: pa.Table
-) -> None:
-    scored = None
-    if task.score:
-        features = batch.features if kept.all() else batch.features.filter(pa.array(kept))
-        others = [name for name in features.column_names if name != task.score]
-        scored = features.select(others).append_column(task.score, output.column(task.score))
-    profiler.add("feature", batch.features, scored)
-    profiler.add("prediction", output)
-    profiler.add("pass_through", batch.kept)
 
 
 class _Origins:
@@ -220,18 +218,18 @@ class _Rejects:
 
     def add(self, batch: Batch, causes: dict[int, Cause]) -> None:
         """Count a batch's rejected rows, and keep them by their place in the files."""
-        starts = np.cumsum([0, *(segment.n_rows for segment in batch.segments)])
+        starts = np.cumsum([0, *(stretch.n_rows for stretch in batch.stretches)])
         for row, (reason, column, message) in sorted(causes.items()):
             index = int(np.searchsorted(starts, row, side="right")) - 1
-            segment = batch.segments[index]
-            source_row = segment.first_row + row - int(starts[index])
+            stretch = batch.stretches[index]
+            source_row = stretch.first_row + row - int(starts[index])
             self.n_rows += 1
             self.by_reason[reason] = self.by_reason.get(reason, 0) + 1
             if column is not None:
                 name = f"{column}: {reason}"
                 self.by_column[name] = self.by_column.get(name, 0) + 1
             if len(self.examples) < MAX_EXAMPLES:
-                name, place = self._origins.of(segment.path, np.array([source_row]))
+                name, place = self._origins.of(stretch.path, np.array([source_row]))
                 self.examples.append(
                     QuarantineExample(
                         source_file=name, source_row=int(place[0]), reason=reason, column=column, message=message
@@ -239,7 +237,7 @@ class _Rejects:
                 )
             if self._left > 0:
                 self._left -= 1
-                self._waiting.setdefault(segment.path, {})[source_row] = (reason, column, message)
+                self._waiting.setdefault(stretch.path, {})[source_row] = (reason, column, message)
                 self._n_waiting += 1
         if self._n_waiting >= QUARANTINE_FLUSH_ROWS:
             self.flush()
@@ -362,7 +360,7 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _position(batch: Batch, kept: npt.NDArray[np.bool_], origins: _Origins) -> tuple[pa.Array, pa.Array]:
-    read = [origins.of(s.path, np.arange(s.first_row, s.first_row + s.n_rows)) for s in batch.segments]
+    read = [origins.of(s.path, np.arange(s.first_row, s.first_row + s.n_rows)) for s in batch.stretches]
     paths = list(dict.fromkeys(path for path, _ in read))
     codes = np.concatenate([np.full(len(places), paths.index(path), np.int32) for path, places in read])
     rows = np.concatenate([places for _, places in read])

@@ -21,7 +21,7 @@ REMOTE_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class Stretch:
     """Where a run of a batch's rows comes from."""
 
     path: str
@@ -37,7 +37,7 @@ class Batch:
     """The model's columns with the contract's types; null where a value would have changed."""
     kept: pa.Table
     """Keys and pass-through columns, likewise."""
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
     changed: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     """Column to the rows whose value would have changed by the cast."""
     is_last: bool = False
@@ -45,7 +45,7 @@ class Batch:
 
     @property
     def n_rows(self) -> int:
-        return sum(segment.n_rows for segment in self.segments)
+        return sum(stretch.n_rows for stretch in self.stretches)
 
 
 def read_batches(store: Store, shard: Shard, contract: Contract, batch_rows: int) -> Iterator[Batch]:
@@ -118,7 +118,7 @@ def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int)
                     if left == 0:
                         break
                     continue
-                yield _validated(taken, contract, casts, folders, Segment(file.path, position, taken.num_rows))
+                yield _validated(taken, contract, casts, folders, Stretch(file.path, position, taken.num_rows))
                 position += taken.num_rows
                 left -= taken.num_rows
                 if left == 0:
@@ -181,7 +181,7 @@ def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
 
 
 def _validated(
-    read: pa.RecordBatch, contract: Contract, casts: _Casts, folders: dict[str, str | None], segment: Segment
+    read: pa.RecordBatch, contract: Contract, casts: _Casts, folders: dict[str, str | None], stretch: Stretch
 ) -> Batch:
     changed: dict[str, npt.NDArray[np.bool_]] = {}
 
@@ -199,7 +199,7 @@ def _validated(
         return pa.table(found)
 
     features = columns(contract.features, casts.features)
-    return Batch(features, columns(contract.kept, casts.kept), (segment,), changed)
+    return Batch(features, columns(contract.kept, casts.kept), (stretch,), changed)
 
 
 def _join(batches: Sequence[Batch]) -> Batch:
@@ -212,7 +212,7 @@ def _join(batches: Sequence[Batch]) -> Batch:
     return Batch(
         pa.concat_tables([batch.features for batch in batches]),
         pa.concat_tables([batch.kept for batch in batches]),
-        tuple(segment for batch in batches for segment in batch.segments),
+        tuple(stretch for batch in batches for stretch in batch.stretches),
         changed,
     )
 
@@ -220,12 +220,12 @@ def _join(batches: Sequence[Batch]) -> Batch:
 def _cut(batch: Batch, n_rows: int) -> tuple[Batch, Batch]:
     head, rest = [], []
     left = n_rows
-    for segment in batch.segments:
-        here = min(left, segment.n_rows)
+    for stretch in batch.stretches:
+        here = min(left, stretch.n_rows)
         if here:
-            head.append(Segment(segment.path, segment.first_row, here))
-        if here < segment.n_rows:
-            rest.append(Segment(segment.path, segment.first_row + here, segment.n_rows - here))
+            head.append(Stretch(stretch.path, stretch.first_row, here))
+        if here < stretch.n_rows:
+            rest.append(Stretch(stretch.path, stretch.first_row + here, stretch.n_rows - here))
         left -= here
     return (
         Batch(

@@ -1,7 +1,7 @@
 """Checks the files' schemas against the model and the job: all problems at once, before any row is read."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
@@ -63,6 +63,12 @@ def check_contract(
     problems += _look_alikes(job, [*kept_names, *(column.name for column in predictions)])
     taken = {column.name for column in predictions} & set(kept_names)
     problems += [f"{name}: is a key or passed through and also a prediction column" for name in sorted(taken)]
+    known = {*columns, *kept_names}
+    problems += [
+        f"drift.segments: {name} is neither a feature nor a key nor passed through"
+        for name in job.drift.segments
+        if schemas and name not in known
+    ]
     if problems:
         unique = list(dict.fromkeys(problems))
         raise ContractError(
@@ -80,7 +86,18 @@ def check_contract(
         tuple(predictions),
         not job.keys.columns,
         tuple(extra),
+        _types(schemas, used),
     )
+
+
+def _types(schemas: Sequence[tuple[pa.Schema, list[Footer]]], names: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Of each column all types that the files have."""
+    found: dict[str, dict[str, None]] = {}
+    for schema, _ in schemas:
+        for field in schema:
+            if field.name in names:
+                found.setdefault(field.name, {})[str(plain_type(field.type))] = None
+    return tuple((name, " or ".join(types)) for name, types in sorted(found.items()))
 
 
 def _look_alikes(job: ScoringJob, names: Sequence[str]) -> list[str]:

@@ -20,6 +20,9 @@ MANY_ROWS = 1_000
 KNOWN_CATEGORIES = 1_000
 """With more distinct ones in the reference, unseen ones are nothing special."""
 
+FEW_DISTINCT = 0.2
+"""Distinct values as a share of those then."""
+
 Pair = tuple[NumberProfile, NumberProfile] | tuple[CategoryProfile, CategoryProfile]
 Bound = tuple[str, float, float]
 """Statistic, and what is a warning and what critical."""
@@ -82,6 +85,7 @@ def _number_statistics(reference: NumberProfile, current: NumberProfile) -> dict
         "wasserstein": distance,
         "wasserstein_over_std": distance / reference.std if reference.std > 0 else float("nan"),
         "out_of_range_rate": current.n_outside / n if n and _knows_range(reference, current) else float("nan"),
+        "distinct_ratio": _distinct_ratio(reference, current),
     }
 
 
@@ -96,6 +100,7 @@ def _category_statistics(reference: CategoryProfile, current: CategoryProfile) -
         **_distances(*everything),
         **_significance(few[0], few[1]),
         "unseen_category_rate": unseen / n if n and reference.counts else float("nan"),
+        "distinct_ratio": _distinct_ratio(reference, current),
     }
 
 
@@ -156,10 +161,9 @@ def _grade(reference: Any, current: Any, values: dict[str, float]) -> Iterator[t
     """Each signal that is no accident, with its severity and words."""
     yield from _grade_nulls(reference, current)
     yield from _grade_distribution(reference, current, values)
+    yield from _grade_distinct(reference, current, values)
     if isinstance(reference, NumberProfile):
         yield from _grade_range(reference, current, values)
-        if _is_constant(current) and not _is_constant(reference) and min(_sizes(reference, current)) >= MANY_ROWS:
-            yield "critical", f"became constant: {current.least:g}"
     elif len(reference.counts) <= KNOWN_CATEGORIES:
         rate = values["unseen_category_rate"]
         excess = rate - _usual_unseen_rate(reference, current)
@@ -212,6 +216,24 @@ def _grade_nulls(reference: Any, current: Any) -> Iterator[tuple[Severity, str]]
     change = abs(now - then)
     if change > 0.05 and p_value < FEW_ROWS_P:
         yield ("critical" if change > 0.10 else "warning"), f"nulls: {then:.1%} then, {now:.1%} now"
+
+
+def _distinct_ratio(reference: Any, current: Any) -> float:
+    """Distinct values now, over those then, of which no more can be expected than there are rows now."""
+    n = current.n_rows - current.n_null
+    then, now = min(reference.n_distinct, float(n)), current.n_distinct
+    return now / then if then > 0 else math.nan
+
+
+def _grade_distinct(reference: Any, current: Any, values: dict[str, float]) -> Iterator[tuple[Severity, str]]:
+    if min(_sizes(reference, current)) < MANY_ROWS:
+        return
+    is_number = isinstance(reference, NumberProfile)
+    if is_number and _is_constant(current) and not _is_constant(reference):
+        yield "critical", f"became constant: {current.least:g}"
+    elif values["distinct_ratio"] < FEW_DISTINCT:
+        then, now = reference.n_distinct, current.n_distinct
+        yield "warning", f"{now:,.0f} distinct values, {then:,.0f} then"
 
 
 def _grade_range(

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from schemas.drift import ORDER, ColumnDrift, Severity
-from schemas.manifest import DriftRecord, FindingRecord
+from schemas.manifest import DriftRecord, DriverRecord, FindingRecord
 from scoring.monitoring.compare import Pair, compare_columns, pair_up, worst
 from scoring.monitoring.profile import NumberProfile
 from scoring.monitoring.table import ColumnProfile, Key, Scores
@@ -43,13 +44,15 @@ def _compare(then: Mapping[Key, ColumnProfile], now: Mapping[Key, ColumnProfile]
             pairs[key] = pair_up(then[key].profile, column.profile)
         except ValueError as error:
             found.errors[column.name] = str(error)
-    found.errors |= {name: "the reference does not have it" for _, name, _ in now.keys() - then.keys()}
-    texts = {"\0".join(key): key for key in pairs}
-    for drift in compare_columns({text: pairs[key] for text, key in texts.items()}):
-        key = texts[drift.name]
-        found.columns[key] = drift.model_copy(update={"name": key[1]})
-        if (scores := then[key].scores) is not None and key[0] == "feature":
-            found.impacts[key] = impact(scores, now[key])
+    unknown = {name for _, name, segment in now.keys() - then.keys() if not segment}
+    found.errors |= dict.fromkeys(sorted(unknown), "the reference does not have it")
+    for of_segments in (False, True):  # corrected for significance apart: segments are many and depend on the whole
+        texts = {"\0".join(key): key for key in pairs if bool(key[2]) == of_segments}
+        for drift in compare_columns({text: pairs[key] for text, key in texts.items()}):
+            key = texts[drift.name]
+            found.columns[key] = drift.model_copy(update={"name": key[1]})
+            if (scores := then[key].scores) is not None and key[0] == "feature":
+                found.impacts[key] = impact(scores, now[key])
     return found
 
 
@@ -66,16 +69,29 @@ def impact(scores: Scores, current: ColumnProfile) -> float:
     else:
         counts = dict(profile.counts.items())
         counts[None] = profile.n_null
-    n_then, n_now = scores.rows.total(), sum(counts.values())
-    if not n_then or not n_now:
-        return 0.0
-    overall = sum(scores.sums.values()) / n_then
+    return _shifted_mean(scores, counts) - scores.mean if scores.rows.total() and sum(counts.values()) else 0.0
+
+
+def expected_rate(scores: Scores, score: ColumnProfile | None) -> float | None:
+    """The mean label that today's scores let expect: sum over the score's bins of q times the baseline's mean label.
+
+    It is right as far as the model's scores mean what they meant in the baseline (no concept drift). None without
+    scores.
+    """
+    if score is None or not isinstance(score.profile, NumberProfile) or not score.profile.n_finite:
+        return None
+    counts: dict[str | None, int] = {str(index): int(n) for index, n in enumerate(score.profile.counts)}
+    return _shifted_mean(scores, counts) if scores.rows.total() else None
+
+
+def _shifted_mean(scores: Scores, counts: Mapping[str | None, int]) -> float:
+    """The mean of what `scores` has, were its bins filled like `counts`; the mean of all for a bin without rows."""
+    overall, n_now = scores.mean, sum(counts.values())
     found = 0.0
-    for key in counts.keys() | scores.rows.keys():
+    for key, count in counts.items():
         rows = scores.rows.get(key, 0)
-        mean = scores.sums[key] / rows if rows else overall
-        found += (counts.get(key, 0) / n_now - rows / n_then) * (mean - overall)
-    return found
+        found += count / n_now * ((scores.sums[key] / rows if rows else overall) - overall)
+    return overall + found
 
 
 def score_movement(current: ColumnProfile | None, baseline: ColumnProfile | None) -> float | None:
@@ -89,8 +105,23 @@ def score_movement(current: ColumnProfile | None, baseline: ColumnProfile | None
     return means[0] - means[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A difference that is none of a column's values: of the schema, or of the number of rows."""
+
+    role: Literal["schema", "rows"]
+    name: str
+    reference: str
+    severity: Severity
+    reason: str
+
+
 def judge(
-    comparisons: Mapping[str, Comparison], previous: DriftRecord | None, partition: str | None
+    comparisons: Mapping[str, Comparison],
+    previous: DriftRecord | None,
+    partition: str | None,
+    changes: Sequence[Change] = (),
+    drivers: Mapping[Key, tuple[DriverRecord, ...]] | None = None,
 ) -> tuple[Severity, tuple[FindingRecord, ...], tuple[str, ...]]:
     """The verdict, the findings and what is resolved.
 
@@ -98,40 +129,50 @@ def judge(
         comparisons: By reference.
         previous: Of the partition before.
         partition: Value of this one.
+        changes: Findings of other kinds.
+        drivers: Of the columns, as far as there are segments.
     """
     first = next((name for name in REFERENCES if name in comparisons), None)
-    if first is None:
+    columns = {} if first is None else {k: d for k, d in comparisons[first].columns.items() if not k[2]}
+    if first is None and not changes:
         return "insufficient data", (), ()
-    before = {(f.role, f.column): f for f in previous.findings} if previous else {}
-    season = comparisons.get("weekdays")
+    season = comparisons.get("weekdays") if first == "baseline" else None
     findings = []
-    for key, drift in comparisons[first].columns.items():
-        role, name, _ = key
-        if drift.severity in QUIET:
+    for key, drift in columns.items():
+        if drift.severity in QUIET or first is None:
             continue
-        then = before.get((role, name))
-        calm = season.columns.get(key) if season and first == "baseline" else None
-        is_ongoing = then is not None and ORDER.index(then.severity) >= ORDER.index("warning")
+        calm = season.columns.get(key) if season else None
         findings.append(
             FindingRecord(
-                column=name,
-                role=role,
+                column=key[1],
+                role=key[0],
                 reference=first,
                 severity=drift.severity,
                 reasons=drift.reasons,
                 is_seasonal=drift.severity != "info" and calm is not None and calm.severity in ("ok", "info"),
                 impact=comparisons[first].impacts.get(key),
-                status="ongoing" if is_ongoing else "new",
-                since=then.since if then is not None and is_ongoing else partition,
+                drivers=(drivers or {}).get(key, ()),
             )
         )
+    findings += [
+        FindingRecord(column=c.name, role=c.role, reference=c.reference, severity=c.severity, reasons=(c.reason,))
+        for c in changes
+    ]
+    before = {(f.role, f.column): f for f in previous.findings} if previous else {}
+    findings = [_dated(finding, before.get((finding.role, finding.column)), partition) for finding in findings]
     findings.sort(key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0), f.role, f.column))
-    names = {(f.role, f.column) for f in findings if f.severity != "info"}
-    compared = {(role, name) for role, name, _ in comparisons[first].columns} - names
-    resolved = [f.column for f in before.values() if f.severity != "info" and (f.role, f.column) in compared]
-    few = [d.severity for d in comparisons[first].columns.values() if d.severity == "insufficient data"]
-    verdict = worst([*map(counted, findings), *few])
-    return verdict, tuple(findings), tuple(resolved)
+    graded = {(f.role, f.column) for f in findings if f.severity != "info"}
+    compared = {(role, name) for role, name, _ in columns} | {key for key in before if key[0] in ("schema", "rows")}
+    over = [f.column for key, f in before.items() if f.severity != "info" and key in compared - graded]
+    few = [d.severity for d in columns.values() if d.severity == "insufficient data"]
+    return worst([*map(counted, findings), *few]), tuple(findings), tuple(over)
+
+
+def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | None) -> FindingRecord:
+    """With its first day: a finding goes on while the day before had one of a warning or worse."""
+    is_ongoing = then is not None and ORDER.index(then.severity) >= ORDER.index("warning")
+    since = then.since if then is not None and is_ongoing else partition
+    return finding.model_copy(update={"status": "ongoing" if is_ongoing else "new", "since": since})
 
 
 def counted(finding: FindingRecord) -> Severity:

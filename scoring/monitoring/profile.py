@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from scoring.inputs.casts import plain_type
 from scoring.models.features import numeric_values
 from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, Counts, Floats, count_sorted, quantile_edges
+from scoring.monitoring.distinct import DistinctValues
 
 Kind = Literal["number", "category"]
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -64,6 +65,8 @@ class NumberProfile:
     n_outside: int = 0
     """Finite values outside `bounds`."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
+    distinct: DistinctValues | None = field(default_factory=DistinctValues)
+    """Of the finite values; None: not counted, as of a segment."""
     kind: ClassVar[Kind] = "number"
 
     def __post_init__(self) -> None:
@@ -98,6 +101,16 @@ class NumberProfile:
         n = self.n_finite
         return float(np.sqrt(max(0.0, self.squares / n - (self.total / n) ** 2))) if n else float("nan")
 
+    @property
+    def mean(self) -> float:
+        """Of the finite values; nan without any."""
+        return self.total / self.n_finite if self.n_finite else float("nan")
+
+    @property
+    def n_distinct(self) -> float:
+        """Distinct finite values, estimated above a hundred; nan where they are not counted."""
+        return self.distinct.estimate if self.distinct is not None else float("nan")
+
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values."""
         values, n_null = as_numbers(column)
@@ -111,6 +124,8 @@ class NumberProfile:
         self.n_nan += int(len(values) - there)
         if not len(finite):
             return
+        if self.distinct is not None:
+            self.distinct.add(finite)
         counts, sums = count_sorted(finite, self.edges.both)
         self.counts += counts
         self.sums += sums
@@ -133,6 +148,10 @@ class NumberProfile:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.counts = self.counts + other.counts
         self.sums = self.sums + other.sums
+        if self.distinct is not None and other.distinct is not None:
+            self.distinct.merge(other.distinct)
+        else:
+            self.distinct = None
         self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
 
 
@@ -147,6 +166,11 @@ class CategoryProfile:
     """It has more distinct values than `limit`: an identifier, whose values are not counted."""
     limit: int | None = None
     kind: ClassVar[Kind] = "category"
+
+    @property
+    def n_distinct(self) -> float:
+        """Distinct values; nan of an identifier."""
+        return float("nan") if self.is_cut else float(len(self.counts))
 
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values."""

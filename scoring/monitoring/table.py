@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.monitoring.bins import Floats
+from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
 
 Role = Literal["feature", "prediction", "pass_through"]
@@ -23,6 +24,7 @@ SCHEMA = pa.schema(
         ("column", pa.string()),
         ("segment", pa.string()),
         ("kind", pa.string()),
+        ("type", pa.string()),
         ("n_rows", pa.int64()),
         ("n_null", pa.int64()),
         ("n_nan", pa.int64()),
@@ -38,6 +40,7 @@ SCHEMA = pa.schema(
         ("decile_edges", pa.list_(pa.float64())),
         ("counts", pa.list_(pa.int64())),
         ("sums", pa.list_(pa.float64())),
+        ("hashes", pa.list_(pa.uint64())),
         ("categories", pa.list_(pa.string())),
         ("is_cut", pa.bool_()),
         ("score_keys", pa.list_(pa.string())),
@@ -50,7 +53,7 @@ NUMBERS = ("n_nan", "n_high", "n_low", "least", "greatest", "total", "squares", 
 
 @dataclass(slots=True)
 class Scores:
-    """The model's score by bin of a column: rows and sum, by the bin's number or the category's name."""
+    """The mean of another column by bin of this one: rows and sum, by the bin's number or the category's name."""
 
     rows: Counter[str | None] = field(default_factory=Counter)
     """None: rows whose value is missing or not finite."""
@@ -61,6 +64,12 @@ class Scores:
         if n_rows:
             self.rows[key] += n_rows
             self.sums[key] = self.sums.get(key, 0.0) + total
+
+    @property
+    def mean(self) -> float:
+        """Of all bins; nan without rows."""
+        n_rows = self.rows.total()
+        return sum(self.sums.values()) / n_rows if n_rows else float("nan")
 
     def merge(self, other: "Scores") -> None:
         """Add another part's."""
@@ -78,7 +87,9 @@ class ColumnProfile:
     segment: str = ""
     """`column=value`; empty: all rows."""
     scores: Scores | None = None
-    """Of a baseline's feature: what the model said of each bin's rows."""
+    """Of a baseline's feature: what the model said of each bin's rows; of its score: what came true of them."""
+    type: str = ""
+    """Arrow type in the files; empty: not known."""
 
     @property
     def key(self) -> Key:
@@ -151,6 +162,7 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         "column": column.name,
         "segment": column.segment,
         "kind": column.kind,
+        "type": column.type,
         "n_rows": profile.n_rows,
         "n_null": profile.n_null,
     }
@@ -162,6 +174,7 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
             "decile_edges": profile.edges.deciles,
             "counts": profile.counts,
             "sums": profile.sums,
+            "hashes": None if profile.distinct is None else profile.distinct.hashes,
         }
     else:
         names = sorted(profile.counts, key=lambda name: (-profile.counts[name], name))
@@ -186,6 +199,7 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
             counts=np.array(row["counts"], np.int64),
             sums=_floats(row["sums"]),
             bounds=(row["bounds"][0], row["bounds"][1]),
+            distinct=None if row["hashes"] is None else DistinctValues(np.array(row["hashes"], np.uint64)),
             **{name: row[name] for name in NUMBERS},
         )
     else:
@@ -197,7 +211,7 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
             Counter(dict(zip(row["score_keys"], row["score_rows"], strict=True))),
             dict(zip(row["score_keys"], row["score_sums"], strict=True)),
         )
-    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores)
+    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"])
 
 
 def _floats(values: list[float]) -> Floats:

@@ -16,7 +16,7 @@ from scoring.monitoring.bins import count_bins
 from scoring.monitoring.findings import Comparison, impact, judge
 from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, as_numbers
 from scoring.monitoring.table import ColumnProfile, Scores, from_bytes, merge_profiles, to_bytes
-from scoring.monitoring.watch import Profiler, WatchedColumn, cut_column
+from scoring.monitoring.watch import Profiler, Watch, WatchedColumn, cut_column
 
 FLOATS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 
@@ -25,10 +25,18 @@ def chunked(values: Any, kind: pa.DataType | None = None) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, kind)])
 
 
+def add(profiler: Profiler, features: pa.Table, predictions: pa.Table | None = None) -> None:
+    """A batch all of whose rows are scored."""
+    if predictions is None:
+        predictions = pa.table({"p": pa.nulls(features.num_rows, pa.float64())})
+    profiler.add(features, features, np.ones(features.num_rows, np.bool_), predictions)
+
+
 def exact(profile: NumberProfile) -> tuple[Any, ...]:
     """All that must be the same to the last count."""
     counts = (profile.n_rows, profile.n_null, profile.n_nan, profile.n_high, profile.n_low, profile.n_outside)
-    return (*counts, profile.least, profile.greatest, *profile.counts.tolist())
+    assert profile.distinct is not None
+    return (*counts, profile.least, profile.greatest, *profile.counts.tolist(), *profile.distinct.hashes.tolist())
 
 
 @given(st.lists(FLOATS, max_size=60), st.lists(st.integers(0, 60), max_size=4), st.lists(FLOATS, max_size=30))
@@ -100,9 +108,9 @@ def test_each_type_is_a_number_in_its_unit(column: pa.ChunkedArray, expected: li
 
 def test_a_table_comes_back_as_it_was() -> None:
     number = cut_column("feature", "x", [chunked([1.0, 1.0, 5.0])])
-    profiler = Profiler([number, WatchedColumn("feature", "c", None)], score="p")
+    profiler = Profiler(Watch((number, WatchedColumn("feature", "c", None, type="string")), score="p"))
     table = pa.table({"x": [1.0, None, 9.0, np.inf], "c": ["a", "b", None, "a"]})
-    profiler.add("feature", table, table.append_column("p", pa.array([0.1, 0.2, 0.3, 0.4])))
+    add(profiler, table, pa.table({"p": [0.1, 0.2, 0.3, 0.4]}))
     found = {column.key: column for column in from_bytes(to_bytes(profiler.columns))}
     x, c = found["feature", "x", ""], found["feature", "c", ""]
     assert isinstance(x.profile, NumberProfile)
@@ -114,6 +122,8 @@ def test_a_table_comes_back_as_it_was() -> None:
     assert x.scores.rows.total() == 4
     assert x.scores.sums[None] == pytest.approx(0.6)
     assert c.scores
+    assert c.type == "string"
+    assert x.profile.n_distinct == 2
     assert c.scores.sums == pytest.approx({"a": 0.5, "b": 0.2, None: 0.3})
     with pytest.raises(ValueError, match="no Parquet"):
         from_bytes(b"nothing")
@@ -121,8 +131,8 @@ def test_a_table_comes_back_as_it_was() -> None:
 
 def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:
     watched = [WatchedColumn("feature", "x", Edges.of(np.arange(3.0))), WatchedColumn("feature", "c", None)]
-    profiler = Profiler(watched)
-    profiler.add("feature", pa.table({"x": ["text"], "c": ["a"]}))
+    profiler = Profiler(Watch(tuple(watched)))
+    add(profiler, pa.table({"x": ["text"], "c": ["a"]}))
     assert [column.name for column in profiler.columns] == ["c"]
     assert list(profiler.errors) == ["x"]
 

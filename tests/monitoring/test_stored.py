@@ -12,7 +12,8 @@ from schemas.drift import DriftReport
 from scoring.drift import Dataset, compare_datasets, open_side
 from scoring.errors import InvalidJobError
 from scoring.monitoring.table import from_bytes, to_bytes
-from scoring.monitoring.watch import Profiler, WatchedColumn, cut_column, watch_column
+from scoring.monitoring.watch import Profiler, Watch, WatchedColumn, cut_column, watch_column
+from tests.monitoring.test_profile import add
 
 KINDS = {"x": pa.float64(), "c": pa.string()}
 
@@ -32,9 +33,9 @@ def store(source: Path, target: Path, like: Path | None = None) -> Path:
     else:
         known = {column.key: column for column in from_bytes(like.read_bytes())}
         watched = [c for name, kind in KINDS.items() if (c := watch_column("feature", name, known, kind))]
-    profiler = Profiler(watched)
+    profiler = Profiler(Watch(tuple(watched)))
     for start in range(0, table.num_rows, 700):
-        profiler.add("feature", table.slice(start, 700))
+        add(profiler, table.slice(start, 700))
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(to_bytes(profiler.columns))
     return target

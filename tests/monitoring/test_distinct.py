@@ -1,0 +1,48 @@
+"""Distinct values are counted the same under any split: exactly while they are few, within bounds beyond."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring.monitoring.distinct import KEPT_HASHES, DistinctValues
+
+
+def counted(*parts: list[float]) -> DistinctValues:
+    found = DistinctValues()
+    for part in parts:
+        found.add(np.sort(np.array(part, np.float64)))
+    return found
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)), st.lists(st.integers(0, 60), max_size=4))
+def test_few_are_exact_whatever_the_split(values: list[float], cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), max(len(values), 60)]
+    parts = [values[start:end] for start, end in itertools.pairwise(places)]
+    whole, split, merged = counted(values), counted(*parts), DistinctValues()
+    for part in parts:
+        merged.merge(counted(part))
+    assert whole.hashes.tolist() == split.hashes.tolist() == merged.hashes.tolist()
+    if len(set(values)) < KEPT_HASHES:
+        assert whole.estimate == len(set(values))
+
+
+@pytest.mark.parametrize("n", [127, 128, 1_000, 30_000, 1_000_000])
+def test_many_are_estimated(n: int) -> None:
+    values = np.random.default_rng(n).permutation(np.arange(n) * 0.37 - 5)
+    twice = np.concatenate([values, values])
+    whole = counted(values.tolist())
+    parts = [counted(part.tolist()) for part in np.array_split(twice, 7)]
+    merged = DistinctValues()
+    for part in reversed(parts):
+        merged.merge(part)
+    assert whole.hashes.tolist() == merged.hashes.tolist()
+    assert whole.estimate == pytest.approx(n, rel=0.3)  # three standard errors
+
+
+def test_a_batch_of_many_equal_values_keeps_the_least_hashes() -> None:
+    ties = np.repeat(np.arange(200.0), 50)
+    assert counted(ties.tolist()).hashes.tolist() == counted(np.arange(200.0).tolist()).hashes.tolist()
+    assert counted([0.0], [-0.0]).estimate == 1

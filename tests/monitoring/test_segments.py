@@ -1,0 +1,156 @@
+"""Segments are profiled in the same pass, and say which of them drive a finding."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from scoring.monitoring import statistics, watch
+from scoring.monitoring.drivers import find_drivers
+from scoring.monitoring.profile import CategoryProfile, NumberProfile
+from scoring.monitoring.table import ColumnProfile, Key, from_bytes, merge_profiles, to_bytes
+from scoring.monitoring.watch import (
+    Profiler,
+    SegmentColumn,
+    Watch,
+    WatchedColumn,
+    cut_column,
+    cut_segments,
+    watch_segments,
+)
+
+
+def frame(n: int, seed: int, share: float = 0.5, shift: float = 0.0) -> pa.Table:
+    """Carriers A and B, of which A's values lie about 0 and B's about 3 (and `shift` more)."""
+    random = np.random.default_rng(seed)
+    is_b = random.random(n) < share
+    x = random.normal(size=n) + np.where(is_b, 3.0 + shift, 0.0)
+    return pa.table({"x": x, "c": np.where(is_b, "B", "A").tolist()})
+
+
+REFERENCE = frame(20_000, 0)
+X = cut_column("feature", "x", [REFERENCE.column("x")])
+CARRIERS = SegmentColumn("c", ("A", "B"))
+WATCH = Watch((X, WatchedColumn("feature", "c", None)), (CARRIERS,))
+
+
+def profiled(table: pa.Table, watch: Watch = WATCH, batch: int = 7_000, **kept: Any) -> dict[Key, ColumnProfile]:
+    profiler = Profiler(watch)
+    for start in range(0, table.num_rows, batch):
+        rows = table.slice(start, batch)
+        scored = np.ones(rows.num_rows, np.bool_)
+        profiler.add(rows, rows, scored, pa.table({"p": rows.column("x")}))
+    assert not profiler.errors
+    return {column.key: column for column in profiler.columns}
+
+
+@pytest.mark.parametrize("batch", [999, 20_000])
+def test_segments_add_up_to_the_whole(batch: int) -> None:
+    found = profiled(REFERENCE, batch=batch)
+    whole = found["feature", "x", ""].profile
+    parts = [found["feature", "x", label].profile for label in ("c=A", "c=B")]
+    assert isinstance(whole, NumberProfile)
+    assert sum(part.n_rows for part in parts) == whole.n_rows == 20_000
+    assert sum(part.counts for part in parts).tolist() == whole.counts.tolist()
+    assert found["feature", "c", "c=A"].profile.counts == {"A": parts[0].n_rows}
+    stored, failed = merge_profiles([from_bytes(to_bytes(found.values()))])
+    assert not failed
+    assert stored.keys() == found.keys()
+    assert watch_segments("c", stored) == CARRIERS
+
+
+def test_values_beyond_the_known_ones_and_missing_ones_are_segments_too() -> None:
+    table = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "c": ["A", "Z", None, "Y"]})
+    found = profiled(table)
+    rows = {label: column.profile.n_rows for (_, name, label), column in found.items() if name == "x" and label}
+    assert rows == {"c=A": 1, "c=(other)": 2, "c=(missing)": 1}
+
+
+def test_rows_that_were_not_scored_are_no_segment_of_the_predictions() -> None:
+    table = pa.table({"x": [1.0, 2.0, 3.0], "c": ["A", "B", "B"]})
+    profiler = Profiler(Watch((X, WatchedColumn("prediction", "p", None)), (CARRIERS,)))
+    is_scored = np.array([True, False, True])
+    profiler.add(table, table.select([]), is_scored, pa.table({"p": ["yes", "no"]}))
+    found = {column.key: column.profile for column in profiler.columns}
+    assert found["prediction", "p", "c=A"].counts == {"yes": 1}
+    assert found["prediction", "p", "c=B"].counts == {"no": 1}
+    assert found["feature", "x", "c=B"].n_rows == 2
+
+
+def test_segments_are_cut_at_the_most_frequent_values() -> None:
+    values = [value for i in range(watch.MAX_SEGMENTS + 5) for value in [f"v{i:02d}"] * (100 - i)]
+    segments = cut_segments("c", [pa.chunked_array([pa.array(values)])])
+    assert segments.values == tuple(f"v{i:02d}" for i in range(watch.MAX_SEGMENTS))
+    by_number = cut_segments("month", [pa.chunked_array([pa.array([7, 6, 7, None])])])
+    assert by_number.values == ("6", "7")
+    assert by_number.codes(pa.chunked_array([pa.array([6, None, 9])])).tolist() == [0, 3, 2]
+
+
+def test_more_rows_of_a_segment_are_mix() -> None:
+    then, now = profiled(frame(40_000, 1)), profiled(frame(40_000, 2, share=0.9))
+    drivers = find_drivers(then, now, "feature", "x")
+    assert {driver.kind for driver in drivers} == {"mix"}
+    assert {driver.segment for driver in drivers} == {"c=A", "c=B"}
+    assert sum(driver.share for driver in drivers) == pytest.approx(1.0, abs=0.1)
+
+
+def test_other_values_of_a_segment_are_within() -> None:
+    then, now = profiled(frame(40_000, 1)), profiled(frame(40_000, 2, shift=2.0))
+    first, *others = find_drivers(then, now, "feature", "x")
+    assert (first.segment, first.kind) == ("c=B", "within")
+    assert first.share == pytest.approx(1.0, abs=0.1)
+    assert not others
+
+
+def test_all_parts_are_the_total_variation_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoring.monitoring.drivers.LEAST_SHARE", -1.0)
+    monkeypatch.setattr("scoring.monitoring.drivers.MAX_DRIVERS", 100)
+    for seed in range(5):
+        then, now = profiled(frame(3_000, seed)), profiled(frame(2_000, seed + 9, 0.3, 1.0))
+        for name in ("x", "c"):
+            drivers = find_drivers(then, now, "feature", name)
+            assert sum(driver.share for driver in drivers) == pytest.approx(1.0), "nothing is left unexplained"
+    then, now = profiled(frame(3_000, 1)), profiled(frame(3_000, 2, share=0.0))
+    gone = {d.segment: d for d in find_drivers(then, now, "feature", "c") if d.share > 0.01}
+    assert {driver.kind for driver in gone.values()} == {"mix"}, "a segment that went is no change within it"
+    assert find_drivers(then, then, "feature", "x") == ()
+    assert statistics.total_variation(np.array([1, 1]), np.array([2, 0])) == 0.5
+
+
+def test_counting_less_where_it_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LEAST_JUDGED_S", 0.0)
+    table = frame(50_000, 3)
+    profiler = Profiler(Watch(WATCH.columns, max_share=1e-9))
+    for start in range(0, 50_000, 1_001):
+        rows = table.slice(start, 1_001)
+        scored = np.ones(rows.num_rows, np.bool_)
+        scored[::2] = False
+        profiler.add(rows, rows, scored, pa.table({"p": rows.column("x")}).filter(pa.array(scored)))
+    (x,) = (column.profile for column in profiler.columns if column.name == "x")
+    assert profiler.stride == watch.MAX_STRIDE
+    assert 0 < x.n_rows < 10_000
+    assert x.n_rows + profiler.n_skipped == 50_000
+    assert not profiler.errors
+    patient = Profiler(Watch(WATCH.columns, max_share=1.0))
+    patient.add(table, table, np.ones(50_000, np.bool_), pa.table({"p": table.column("x")}))
+    assert (patient.stride, patient.n_skipped) == (1, 0)
+
+
+def test_labels_by_bin_of_the_score() -> None:
+    score = cut_column("prediction", "p", [pa.chunked_array([np.linspace(0, 1, 1_001)])])
+    profiler = Profiler(Watch((score,), score="p", label="y"))
+    p = np.linspace(0, 1, 1_001)
+    kept = pa.table({"y": p > 0.5})
+    profiler.add(pa.table({"x": p}), kept, np.ones(1_001, np.bool_), pa.table({"p": p}))
+    (column,) = profiler.columns
+    assert column.scores
+    assert column.scores.rows.total() == 1_001
+    assert column.scores.mean == pytest.approx(500 / 1_001)
+    assert isinstance(column.profile, NumberProfile)
+    assert column.scores.sums["0"] == 0.0
+    assert (
+        column.scores.sums[str(len(column.profile.counts) - 1)]
+        == column.scores.rows[str(len(column.profile.counts) - 1)]
+    )
+    assert not isinstance(column.profile, CategoryProfile)
