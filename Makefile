@@ -29,11 +29,13 @@ PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 S3_PORT ?= 8333
 POSTGRES_PORT ?= 5433
+PAGES_PORT ?= 4280
 FOREGROUND ?=
 
 up: $(VENV)/.ready ## Start Prefect, MLflow and a worker here (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
 	@$(BIN)/python -m flows.stack up --store $(STORE) --db $(DB) --prefect-port $(PREFECT_PORT) \
-	  --mlflow-port $(MLFLOW_PORT) --s3-port $(S3_PORT) --postgres-port $(POSTGRES_PORT) $(if $(FOREGROUND),--foreground)
+	  --mlflow-port $(MLFLOW_PORT) --s3-port $(S3_PORT) --postgres-port $(POSTGRES_PORT) \
+	  --pages-port $(PAGES_PORT) $(if $(FOREGROUND),--foreground)
 
 down: $(VENV)/.ready ## Stop what `make up` has started
 	@$(BIN)/python -m flows.stack down

@@ -12,11 +12,14 @@ from flows.progress import show_seconds
 from flows.tracking import TrackedRun
 from schemas.drift import ORDER, Severity
 from schemas.job import ScoringJob
-from schemas.manifest import DriftRecord, Manifest
+from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from schemas.partition import show_value
 from scoring.backfill import DEFAULT_MODES, BackfillItem, BackfillPlan
 from scoring.inputs.partitions import partition_date
 from scoring.monitoring.findings import verdict_text
+from scoring.monitoring.plots import data_uri
+from scoring.monitoring.series import NOW
+from scoring.report import NOTHING_DRAWN, Drawn
 
 MAX_FAILURES = 50
 MAX_FINDINGS = 12
@@ -48,7 +51,9 @@ def state_message(manifest: Manifest) -> str:
     )
 
 
-def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
+def run_markdown(
+    manifest: Manifest, tracked: TrackedRun | None = None, report_url: str = "", drawn: Drawn = NOTHING_DRAWN
+) -> str:
     """What an on-call person can act on."""
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
     where = f"{manifest.partition_key}={show_value(manifest.partition)}"
@@ -75,7 +80,7 @@ def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
         "",
     ]
     if manifest.drift:
-        lines += _drift_lines(manifest.drift)
+        lines += _drift_lines(manifest.drift, report_url, drawn)
     if manifest.gates:
         lines += ["### Gates", "", "| gate | | expected | found |", "| --- | --- | --- | --- |"]
         lines += [
@@ -98,28 +103,51 @@ def run_markdown(manifest: Manifest, tracked: TrackedRun | None = None) -> str:
     return "\n".join([*lines, f"Stages: {stages}" if stages else ""]).strip() + "\n"
 
 
-def _drift_lines(drift: DriftRecord) -> list[str]:
+def _drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     against = ", ".join(drift.references) or "nothing yet"
-    lines = [f"### Drift: {verdict_text(drift)}", "", f"{drift.n_columns} columns, compared with: {against}.", ""]
+    lines = [f"### Drift: {SIGNS[drift.verdict]} {verdict_text(drift)}", ""]
+    if report_url:
+        lines += [f"**[The whole report]({report_url})**", ""]
+    lines += [f"{drift.n_columns} columns, compared with: {against}.", ""]
     if drift.score_movement is not None:
         lines += [f"The mean of `{drift.score}` moved by {drift.score_movement:+.4f} since the baseline.", ""]
+    if drift.expected_rate is not None and drift.baseline_rate is not None:
+        lines += [
+            f"The scores let expect {drift.expected_rate:.2%} positive labels; the baseline had "
+            f"{drift.baseline_rate:.2%}.",
+            "",
+        ]
     if drift.findings:
-        lines += ["| column | | since | moves the score by | why |", "| --- | --- | --- | ---: | --- |"]
+        lines += [
+            "| column | | since | moves the score by | of late | why |",
+            "| --- | --- | --- | ---: | --- | --- |",
+        ]
         lines += [
             f"| {f.column.replace('|', '&#124;')} "
             f"| {SIGNS[f.severity]} {f.severity}{', seasonal' if f.is_seasonal else ''} "
             f"| {f.since or ''} ({f.status}) | {'' if f.impact is None else f'{f.impact:+.4f}'} | "
-            f"{'; '.join(f.reasons)} |"
+            f"{drawn.sparklines.get((f.role, f.column), '')} | "
+            f"{'; '.join(f.reasons).replace('|', '&#124;')}{_driven(f)} |"
             for f in drift.findings[:MAX_FINDINGS]
         ]
         if len(drift.findings) > MAX_FINDINGS:
             lines.append(f"\nand {len(drift.findings) - MAX_FINDINGS} more, in the table of all columns")
         lines.append("")
+    if drawn.sheet:
+        words = "The columns that moved most: bars are the reference, the line is now"
+        lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
+    if drift.unprofiled_rows:
+        lines += [f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.", ""]
     if drift.resolved:
         lines += [f"No longer: {', '.join(drift.resolved)}.", ""]
     if drift.errors:
         lines += ["Not compared:", "", *(f"- {name}: {why}" for name, why in list(drift.errors.items())[:20]), ""]
     return [*lines, f"All statistics: `{drift.table}` below the state folder.", ""]
+
+
+def _driven(finding: FindingRecord) -> str:
+    named = [f"{d.segment} ({d.kind}, {d.share:.0%})" for d in finding.drivers]
+    return f"; driven by {', '.join(named).replace('|', '&#124;')}" if named else ""
 
 
 def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
@@ -131,6 +159,8 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
     found: dict[tuple[str, str, str], dict[str, object]] = {}
     order = {}
     for row in statistics:
+        if row["segment"] or row["reference"] == NOW:
+            continue
         key = (row["role"], row["column"], row["reference"])
         order[key] = ORDER.index(row["severity"])
         shown = found.setdefault(

@@ -139,7 +139,7 @@ async def _score_items(job: str, name: str, items: Sequence[BackfillItem], timeo
     options: dict[str, Any] = {"model": first.model, "force": first.is_forced, "timeout_minutes": timeout_minutes}
     with tags(name, "backfill", *(values if len(values) == 1 else ())):
         if len(values) == 1:
-            state = await score_partition(job, first.value, **options, return_state=True)
+            state = await score_partition(job, first.value, **options, report=False, return_state=True)
         else:
             state = await score_partitions(job, values, **options, return_state=True)
     return await outcomes_of(state, values)

@@ -29,6 +29,7 @@ NUMBERS = [
     "pressure",
     "visib",
 ]
+LABEL = "late"
 LATE_MINUTES = 15
 TRAINING_END = "2013-03-31"
 MODEL = "flight_delay"
@@ -73,8 +74,9 @@ def write_partitions(frame: Any, root: Path) -> int:
 
 
 def write_training(frame: Any, path: Path) -> None:
-    """Write the rows that the model is fitted on."""
+    """Write the rows that the model is fitted on, with what came true of them."""
     known = frame[(frame["ds"] <= TRAINING_END) & frame["arr_delay"].notna()]
+    known = known.assign(**{LABEL: known["arr_delay"] > LATE_MINUTES})
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(known.drop(columns=["ds", "arr_delay"]), preserve_index=False)
     pq.write_table(table.replace_schema_metadata(None), path)

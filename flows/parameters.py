@@ -8,8 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.job import ScoringJob
+from schemas.manifest import Manifest
 from scoring.errors import InvalidJobError
 from scoring.inputs.jobfile import DEFAULT_JOBS, list_jobs, load_job
+from scoring.report import report_link
 
 
 class Mode(StrEnum):
@@ -44,6 +46,16 @@ DEFAULT_TIMEOUT_MINUTES = 360
 def read_job(job: str) -> ScoringJob:
     """The job of a name, path or URL."""
     return load_job(job, jobs_folder())
+
+
+def link_to_report(job: str, manifest: Manifest) -> str:
+    """Where `nightscore pages` has the run's report; empty where `NIGHTSCORE_PAGES_URL` names no such server.
+
+    The server finds jobs by the name of their file, as forms and deployments do.
+    """
+    base = os.environ.get("NIGHTSCORE_PAGES_URL", "")
+    is_named = job in list_jobs(jobs_folder())
+    return report_link(base, job, manifest) if base and is_named and manifest.drift else ""
 
 
 def job_name(job: str) -> str:

@@ -11,6 +11,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TagsContext
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
@@ -18,15 +19,17 @@ from prefect.tasks import Task
 from flows.artifacts import artifact_key, drift_rows, outcome_rows, run_markdown, state_message
 from flows.log import forward_engine_log
 from flows.outcome import Outcome, tells_reason
-from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
+from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
 from flows.pools import RunStuckError, borrowed_pool, run_within
 from flows.progress import RunProgress, shown
 from flows.tracking import TrackedRun, track
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
+from scoring.errors import ScoringError
 from scoring.inputs.partitions import parse_value
 from scoring.models.cache import default_cache
 from scoring.monitor import read_statistics
+from scoring.report import NOTHING_DRAWN, Drawn, draw_report
 from scoring.run import run
 
 RETRY_DELAYS_S = [5.0, 30.0]
@@ -65,6 +68,7 @@ async def score_partition(
     model: str | None = None,
     force: bool = False,
     timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
+    report: bool = True,
 ) -> State[Any]:
     """Score one partition and publish it.
 
@@ -74,10 +78,11 @@ async def score_partition(
         model: Exact model URI in place of the job's own, such as models:/flight_delay/3.
         force: Score again what is published already.
         timeout_minutes: The run is stopped after that; what it has scored stays for the next run.
+        report: Draw the report at once; else when it is first opened.
     """
     forward_engine_log()
     spec = read_job(job)
-    settled = await _settle(spec, partition, model, force, timeout_minutes)
+    settled = await _settle(spec, job, partition, model, force, timeout_minutes, report=report)
     await acreate_markdown_artifact(
         key=artifact_key(spec.name, "run"), markdown=settled.page, description=settled.headline
     )
@@ -117,7 +122,7 @@ async def score_partitions(
     spec = read_job(job)
     outcomes = []
     for partition in partitions:
-        settled = await _settle(spec, partition, model, force, timeout_minutes)
+        settled = await _settle(spec, job, partition, model, force, timeout_minutes, report=False)
         outcomes.append(settled.outcome)
         if not settled.outcome.is_done:
             await acreate_markdown_artifact(
@@ -133,7 +138,9 @@ async def score_partitions(
     )
 
 
-async def _settle(spec: ScoringJob, partition: str, model: str | None, force: bool, timeout_minutes: int) -> Settled:
+async def _settle(
+    spec: ScoringJob, job: str, partition: str, model: str | None, force: bool, timeout_minutes: int, *, report: bool
+) -> Settled:
     if model:
         spec = spec.model_copy(update={"model": model})
     progress = RunProgress(partition)
@@ -148,14 +155,30 @@ async def _settle(spec: ScoringJob, partition: str, model: str | None, force: bo
     except RunStuckError as error:
         return Settled(Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck")
     tracked = await _track(manifest, spec.registry)
+    drawn = await _draw(spec, manifest) if report else NOTHING_DRAWN
     message = state_message(manifest)
     is_done = manifest.status in ("published", "unchanged")
     return Settled(
         Outcome(partition, is_done, message, manifest.counts.rows_scored if is_done else 0),
-        run_markdown(manifest, tracked),
+        run_markdown(manifest, tracked, link_to_report(job, manifest), drawn),
         f"{manifest.status}: {message.splitlines()[0]}"[:200],
         tuple(drift_rows(await asyncio.to_thread(read_statistics, spec, manifest))),
     )
+
+
+async def _draw(spec: ScoringJob, manifest: Manifest) -> Drawn:
+    """The report's page, kept beside the run's record, and the plots for the artifact, drawn in a worker.
+
+    The predictions are published by then: a report that cannot be drawn costs a line in the log.
+    """
+    if manifest.drift is None or manifest.status not in ("published", "held"):
+        return NOTHING_DRAWN
+    try:
+        async with borrowed_pool() as pool:
+            return await asyncio.to_thread(pool.call, draw_report, spec, manifest, default_cache())
+    except ScoringError as error:
+        get_run_logger().warning("the report could not be drawn: %s", error.what)
+        return NOTHING_DRAWN
 
 
 class _Request:

@@ -93,11 +93,13 @@ class Sample:
             "input": {"uri": features, **options},
             "output": {"uri": predictions, **options},
             "keys": ["flight_id"],
+            "drift": {"segments": ["carrier"]},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(job, sort_keys=False))
 
     def _log_baseline(self) -> tuple[int, str]:
+        from flows.flights import LABEL
         from scoring.baseline import record_baseline
         from scoring.engine.pool import WorkerPool
         from scoring.inputs.jobfile import load_job
@@ -108,7 +110,7 @@ class Sample:
         job = load_job(str(path))
         path.unlink()
         with WorkerPool() as pool:
-            found = record_baseline(job, str(self.training), pool, ModelCache(self.cache))
+            found = record_baseline(job, str(self.training), pool, ModelCache(self.cache), label=LABEL)
         return found.n_columns, found.sha256
 
     def _pin(self, version: str) -> tuple[str, str]:

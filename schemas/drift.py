@@ -9,6 +9,10 @@ Severity = Literal["ok", "info", "warning", "critical", "insufficient data"]
 ORDER: tuple[Severity, ...] = ("ok", "insufficient data", "info", "warning", "critical")
 """From harmless to severe."""
 
+Signal = Literal["distribution", "nulls", "range", "distinct", "unseen"]
+"""What differs: the shares of the values; how many are missing, beyond the reference's least and greatest, distinct;
+categories that the reference does not have."""
+
 ColumnType = Literal["number", "category"]
 
 
@@ -26,6 +30,8 @@ class ColumnDrift(Record):
     """By name; null where it is not defined, as without rows."""
     severity: Severity
     reasons: tuple[str, ...]
+    signals: dict[Signal, Severity] = {}
+    """What speaks for a difference, each by itself: the severity is that of the gravest."""
 
 
 class DriftReport(Record):

@@ -100,8 +100,17 @@ def open_side(uri: str, options: Mapping[str, Any] | None = None) -> Side:
     return StoredProfile(uri, (from_bytes(found.store.read_bytes(file.path)) for file in found.files))
 
 
+Profiles = dict[str, tuple[ColumnProfile, ColumnProfile]]
+"""Column to what it looked like then and now."""
+
+
 def compare_datasets(reference: Side, current: Side, columns: Sequence[str] = ()) -> DriftReport:
-    """What differs, column by column.
+    """What differs, column by column; see `compare_sides`."""
+    return compare_sides(reference, current, columns)[0]
+
+
+def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -> tuple[DriftReport, Profiles]:
+    """What differs, column by column, and the profiles that were compared.
 
     Args:
         reference: What is compared with: its quantiles cut the bins.
@@ -140,7 +149,7 @@ def compare_datasets(reference: Side, current: Side, columns: Sequence[str] = ()
     chosen = set(columns)
     missing = tuple(name for name in then if name not in now and (not chosen or name in chosen))
     verdict = worst([*(column.severity for column in found), *(["critical"] if missing else [])])  # type: ignore[list-item]
-    return DriftReport(
+    report = DriftReport(
         columns=tuple(found),
         missing_columns=missing,
         new_columns=tuple(name for name in now if name not in then and (not chosen or name in chosen)),
@@ -152,6 +161,18 @@ def compare_datasets(reference: Side, current: Side, columns: Sequence[str] = ()
         errors=errors,
         verdict=verdict,
     )
+    sides = [
+        {name: "" if isinstance(side, StoredProfile) else str(kind) for name, kind in side.schema.items()}
+        for side in (reference, current)
+    ]
+    profiles = {
+        name: (
+            ColumnProfile("feature", name, pair[0], type=sides[0][name]),
+            ColumnProfile("feature", name, pair[1], type=sides[1][name]),
+        )
+        for name, pair in pairs.items()
+    }
+    return report, profiles
 
 
 def _profiles(reference: Side, current: Side, name: str) -> Pair:

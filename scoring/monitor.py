@@ -23,6 +23,7 @@ from scoring.models.baseline import fetch_baseline
 from scoring.models.cache import ModelCache
 from scoring.monitoring.drivers import find_drivers
 from scoring.monitoring.findings import (
+    HABIT_DAYS,
     QUIET,
     REFERENCES,
     Change,
@@ -192,7 +193,9 @@ def assess(
     before = references.previous.drift if references.previous else None
     changes = [*_schema_changes(manifest, profiles, references), *_row_change(manifest, references)]
     drivers = _drivers(comparisons, profiles, references)
-    verdict, findings, resolved = judge(comparisons, before, manifest.partition, changes, drivers)
+    habits = _habits(references)
+    verdict, findings, resolved = judge(comparisons, before, manifest.partition, changes, drivers, habits)
+    _remember(now, comparisons, habits)
     errors = dict(failed)
     for result in results:
         errors |= result.profile_errors
@@ -228,6 +231,26 @@ def assess(
         )
     table = statistics_table(manifest, now, comparisons, record)
     return Drift(record, to_bytes(now), table, tuple(notes), closed)
+
+
+def _habits(references: References) -> dict[Key, tuple[float, ...]]:
+    """Each column's distance from the baseline in the partitions before, as far as that was the same baseline."""
+    before = references.previous.drift if references.previous else None
+    if before is None or before.references.get("baseline") != references.names.get("baseline"):
+        return {}
+    return {column.key: column.recent for column in references.profiles.get("previous", ()) if column.recent}
+
+
+def _remember(
+    now: Sequence[ColumnProfile], comparisons: Mapping[str, Comparison], habits: Mapping[Key, tuple[float, ...]]
+) -> None:
+    """Hand the habits on, with today's distance at their end."""
+    found = comparisons["baseline"].columns if "baseline" in comparisons else {}
+    for column in now:
+        drift = found.get(column.key)
+        distance = drift.statistics.get("psi_adjusted") if drift is not None and not column.segment else None
+        if distance is not None:
+            column.recent = (*habits.get(column.key, ()), distance)[-HABIT_DAYS:]
 
 
 def _drivers(

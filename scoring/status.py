@@ -101,7 +101,8 @@ def clean(
     ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
     profiles = [
         entry.path
-        for entry in (*state.list_files("profiles"), *state.list_files("drift"))
+        for kind in ("profiles", "drift", "reports")
+        for entry in state.list_files(kind)
         if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in {*kept_runs, *ended, *live}
     ]
     if delete:

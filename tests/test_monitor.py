@@ -271,7 +271,7 @@ def test_statistics_of_all_runs_are_one_table(own: Lake) -> None:
     assert series["value"].null_count() == 0
     assert set(table["role"]) == {"feature", "prediction", "rows"}
     own = table.filter(pl.col("reference") == "none")
-    assert own.filter((pl.col("column") == "rows"))["value"].to_list() == [2_000, 2_000]
+    assert own.filter(pl.col("column") == "rows")["value"].to_list() == [2_000, 2_000]
     assert {"mean", "std", "null_rate", "nan_rate", "distinct"} <= set(own["statistic"])
 
 

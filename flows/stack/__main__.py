@@ -29,6 +29,7 @@ def main() -> None:
         options.mlflow_port,
         options.s3_port,
         options.postgres_port,
+        options.pages_port,
     )
     try:
         if options.command == "supervise":
@@ -53,6 +54,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--s3-port", type=int, default=8333)
     parser.add_argument("--postgres-port", type=int, default=5433)
+    parser.add_argument("--pages-port", type=int, default=4280)
     parser.add_argument("--foreground", action="store_true", help="stay until Ctrl-C")
     return parser.parse_args()
 
@@ -146,7 +148,11 @@ def _already_up(settings: Settings, standing: State) -> None:
 
 
 def _show(settings: Settings) -> None:
-    lines = [f"Prefect   {settings.prefect_url}", f"MLflow    {settings.mlflow_url}"]
+    lines = [
+        f"Prefect   {settings.prefect_url}",
+        f"MLflow    {settings.mlflow_url}",
+        f"Reports   {settings.pages_url}",
+    ]
     if settings.store == "s3":
         lines.append(f"S3        {settings.s3_url}")
     if settings.db == "postgres":

@@ -48,7 +48,7 @@ def all_services(settings: Settings) -> list[Service]:
         found.append(postgres(settings))
     if settings.store == "s3":
         found.append(seaweedfs(settings.folder / "seaweedfs", settings.s3_port, S3_KEY, S3_SECRET))
-    return [*found, mlflow(settings), prefect(settings), worker(settings)]
+    return [*found, mlflow(settings), pages(settings), prefect(settings), worker(settings)]
 
 
 def prefect(settings: Settings) -> Service:
@@ -75,6 +75,16 @@ def mlflow(settings: Settings) -> Service:
         ],
         functools.partial(answers, f"{settings.mlflow_url}/health"),
         {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_TRACKING_URI": sample.registry},
+    )
+
+
+def pages(settings: Settings) -> Service:
+    """The reports of all runs, which the runs' pages in Prefect link to."""
+    return Service(
+        "pages",
+        settings.pages_url,
+        [str(Path(sys.executable).with_name("nightscore")), "pages", "--port", str(settings.pages_port)],
+        functools.partial(answers, settings.pages_url),
     )
 
 

@@ -32,6 +32,7 @@ class Settings:
     mlflow_port: int = 5000
     s3_port: int = 8333
     postgres_port: int = 5433
+    pages_port: int = 4280
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "Settings":
@@ -73,6 +74,11 @@ class Settings:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
     @property
+    def pages_url(self) -> str:
+        """Of the reports."""
+        return f"http://127.0.0.1:{self.pages_port}"
+
+    @property
     def s3_url(self) -> str:
         return f"http://127.0.0.1:{self.s3_port}"
 
@@ -98,6 +104,7 @@ class Settings:
             "PREFECT_API_URL": self.api_url,
             "NIGHTSCORE_JOBS": str(self.jobs),
             "NIGHTSCORE_CACHE": str(self.sample.cache),
+            "NIGHTSCORE_PAGES_URL": self.pages_url,
         }
         if self.store == "s3":
             found |= {"LAKE_KEY": S3_KEY, "LAKE_SECRET": S3_SECRET, "LAKE_ENDPOINT": self.s3_url}
@@ -116,7 +123,11 @@ class Settings:
 
     def check_ports(self) -> None:
         """Raise StackError if a port is taken; names all of them, each with the variable that sets it."""
-        wanted = {"PREFECT_PORT": self.prefect_port, "MLFLOW_PORT": self.mlflow_port}
+        wanted = {
+            "PREFECT_PORT": self.prefect_port,
+            "MLFLOW_PORT": self.mlflow_port,
+            "PAGES_PORT": self.pages_port,
+        }
         if self.store == "s3":
             wanted["S3_PORT"] = self.s3_port
         if self.db == "postgres":

@@ -67,7 +67,12 @@ def run_command_line() -> None:
 
 def load(job: str) -> ScoringJob:
     """The job of a name, path or URL."""
-    return load_job(job, Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS)))
+    return load_job(job, jobs_folder())
+
+
+def jobs_folder() -> Path:
+    """Where jobs are looked up by their name."""
+    return Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS))
 
 
 def model_cache(folder: Path | None) -> ModelCache:

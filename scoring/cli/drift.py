@@ -1,26 +1,46 @@
 """The commands about drift: two datasets compared, a partition's findings, the baseline of a model version."""
 
+import dataclasses
 import json
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from schemas.drift import ORDER
-from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
+from schemas.job import ScoringJob
+from scoring.cli.app import (
+    AsJson,
+    CacheDir,
+    Job,
+    PartitionValue,
+    Verbose,
+    app,
+    jobs_folder,
+    load,
+    log_to,
+    model_cache,
+)
 from scoring.cli.show import err, out, print_json, print_table
 from scoring.engine.pool import WorkerPool
-from scoring.errors import PartitionNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.monitoring.findings import verdict_text
-from scoring.status import run_history
+from scoring.monitoring.plots import sparkline
+from scoring.report import ColumnDay, read_report, reported_run
 
 
 class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
+    HTML = "html"
 
 
+OF_A_DAY = ("psi_adjusted", "ks", "linf", "null_rate", "mean", "distinct", "impact", "rows")
 SHOWN = ("psi_adjusted", "js_distance", "ks", "wasserstein_over_std")
 
 
@@ -31,14 +51,21 @@ def drift(
     ],
     current: Annotated[str, typer.Argument(help="What is compared with it.", metavar="CURRENT")],
     columns: Annotated[list[str] | None, typer.Option(help="Only this column; may be given several times.")] = None,
-    output: Annotated[Format, typer.Option("--format", help="As a table, or one JSON document.")] = Format.TABLE,
+    output: Annotated[
+        Format, typer.Option("--format", help="As a table, one JSON document, or a page with plots.")
+    ] = Format.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Say how two Parquet datasets, or what runs have stored of them, differ column by column, without a job."""
-    from scoring.drift import compare_datasets, open_side  # what other commands need not import
+    from scoring.drift import compare_sides, open_side  # what other commands need not import
 
     wanted = [name for text in columns or () for name in text.split(",")]
-    found = compare_datasets(open_side(reference), open_side(current), wanted)
+    found, profiles = compare_sides(open_side(reference), open_side(current), wanted)
+    if output == Format.HTML:
+        from scoring.monitoring.report import comparison_page, render
+
+        sys.stdout.write(render(comparison_page(f"{current} against {reference}", found, profiles)))
+        return
     if as_json or output == Format.JSON:
         print_json(json.loads(found.model_dump_json()))
         return
@@ -87,20 +114,28 @@ def baseline(
 
 
 @app.command()
-def report(job: Job, partition: PartitionValue, as_json: AsJson = False) -> None:
+def report(
+    job: Job,
+    partition: PartitionValue,
+    run_id: Annotated[
+        str | None, typer.Option(help="This run; default: the newest that compared its columns.")
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Draw the page and open it in a browser.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Draw the page into this file.")] = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
     """Say which columns of a partition's latest run moved, since when, and what that does to the score."""
-    spec, value = load(job), parse_value(partition)
-    history = run_history(spec, value, everything=False)
-    manifest = next((m for m in history if m.drift is not None), None)
-    if manifest is None or manifest.drift is None:
-        raise PartitionNotFoundError(
-            "No run of this partition has compared its columns.",
-            f"{spec.output.uri}.nightscore/runs",
-            expected="a run that was published or held, with drift.profile left on",
-            found=f"{len(history)} runs without",
-            next_step="run it; or look at two datasets with `nightscore drift`",
-        )
+    spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
+    manifest = reported_run(spec, value, run_id)
     found = manifest.drift
+    assert found is not None  # noqa: S101
+    if open_page or output:
+        path = output or Path(tempfile.gettempdir(), f"{spec.name}-{manifest.run_id}.html")
+        path.write_text(read_report(spec, manifest, cache), encoding="utf-8")
+        err.print(f"written to {path}", markup=False)
+        if open_page:
+            webbrowser.open(path.absolute().as_uri())
     if as_json:
         print_json({"run_id": manifest.run_id, "status": manifest.status, **json.loads(found.model_dump_json())})
         return
@@ -111,13 +146,19 @@ def report(job: Job, partition: PartitionValue, as_json: AsJson = False) -> None
     if found.score_movement is not None:
         moved = f"the mean of {found.score} moved by {found.score_movement:+.4f} since the baseline"
         out.print(moved, markup=False)
+    if found.expected_rate is not None:
+        out.print(
+            f"labels: {found.expected_rate:.2%} expected by the scores, {found.baseline_rate:.2%} in the baseline",
+            markup=False,
+        )
     rows = [
         {
-            "column": finding.column,
+            "column": finding.column if finding.role != "schema" else f"{finding.column} (schema)",
             "severity": f"{finding.severity}{', seasonal' if finding.is_seasonal else ''}",
             "since": f"{finding.since or ''} ({finding.status})",
             "score": _shown(finding.impact, "{:+.4f}"),
             "why": "; ".join(finding.reasons),
+            "driven by": ", ".join(f"{d.segment} ({d.kind}, {d.share:.0%})" for d in finding.drivers),
         }
         for finding in found.findings
     ]
@@ -127,6 +168,42 @@ def report(job: Job, partition: PartitionValue, as_json: AsJson = False) -> None
         out.print(f"no longer: {', '.join(found.resolved)}", markup=False)
     for name, reason in found.errors.items():
         out.print(f"not compared: {name}: {reason}", markup=False)
+    if not (open_page or output):
+        err.print("the page with plots: --open, or -o FILE", markup=False)
+
+
+@app.command()
+def pages(
+    port: Annotated[int, typer.Option(help="TCP port.")] = 4280,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; reports show names and distributions.")
+    ] = "127.0.0.1",
+    cache_dir: CacheDir = None,
+) -> None:
+    """Serve the reports of all jobs over HTTP, from any store, until Ctrl-C: what links in Prefect point to."""
+    from scoring.pages import serve  # what other commands need not import
+
+    err.print(f"reports of the jobs in {jobs_folder()}: http://{host}:{port}", markup=False)
+    serve(jobs_folder(), model_cache(cache_dir), host, port)
+
+
+def print_series(job: ScoringJob, column: str, series: Sequence[ColumnDay], *, as_json: bool) -> None:
+    """For a program or for a person."""
+    if as_json:
+        print_json([dataclasses.asdict(day) for day in series])
+        return
+    names = [name for name in OF_A_DAY if any(day.values.get(name) is not None for day in series)]
+    rows = [
+        {
+            "partition": day.partition,
+            "severity": f"{day.severity}{f' ({day.status})' if day.status else ''}",
+            **{name: _shown(day.values.get(name), "{:.4g}") for name in names},
+        }
+        for day in series
+    ]
+    print_table(f"{column} of {job.name}", ("partition", "severity", *names), rows)
+    for name in names:
+        out.print(f"{name:<22}{sparkline([day.values.get(name) for day in series])}", markup=False)
 
 
 def _shown(value: float | None, pattern: str = "{:.3f}") -> str:

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import show_value
 from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
 from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
+from scoring.cli.drift import print_series
 from scoring.cli.show import err, exit_code, out, print_json, print_record, print_table
 from scoring.cli.workers import print_and_exit, with_workers
 from scoring.decide import approve as publish_held
@@ -22,6 +24,7 @@ from scoring.errors import LocationNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.outputs.publish import open_publisher
 from scoring.replay import replay
+from scoring.report import column_series
 from scoring.rollback import plan_rollback, publications, roll_back
 from scoring.status import clean, run_history
 from scoring.verify import verify
@@ -31,9 +34,23 @@ Note = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
 @app.command()
-def history(job: Job, partition: PartitionValue, as_json: AsJson = False) -> None:
-    """List the results that a partition has had, the latest first: what readers see, what a rollback can put back."""
+def history(
+    job: Job,
+    of: Annotated[str, typer.Argument(help="Partition value, or name of a column.", metavar="PARTITION|COLUMN")],
+    last: Annotated[int, typer.Option(min=1, help="Of a column: so many partitions.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """List the results that a partition has had, the latest first: what readers see, what a rollback can put back.
+    Of a column: how it has differed, partition by partition.
+    """
     spec = load(job)
+    if (series := column_series(spec, of, last)) is not None:
+        print_series(spec, of, series, as_json=as_json)
+    else:
+        _print_results(spec, of, as_json=as_json)
+
+
+def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
     value = parse_value(partition)
     publisher = open_publisher(spec)
     live = publisher.live(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.drift import ORDER, ColumnDrift, ColumnType, Severity
+from schemas.drift import ORDER, ColumnDrift, ColumnType, Severity, Signal
 from scoring.monitoring import statistics
 from scoring.monitoring.bins import Counts
 from scoring.monitoring.profile import CategoryProfile, NumberProfile, Profile
@@ -24,6 +24,8 @@ FEW_DISTINCT = 0.2
 """Distinct values as a share of those then."""
 
 Pair = tuple[NumberProfile, NumberProfile] | tuple[CategoryProfile, CategoryProfile]
+Grade = tuple[Signal, Severity, str]
+"""What it is about, how severe it is, and the words."""
 Bound = tuple[str, float, float]
 """Statistic, and what is a warning and what critical."""
 NUMBER_BOUNDS: tuple[Bound, ...] = (("psi_adjusted", 0.1, 0.25), ("ks", 0.1, 0.2))
@@ -137,12 +139,12 @@ def _counts(profile: CategoryProfile, names: Sequence[str]) -> Counts:
 
 def _column(name: str, reference: Any, current: Any, values: dict[str, float]) -> ColumnDrift:
     grades = list(_grade(reference, current, values))
-    severity = worst([grade for grade, _ in grades])
-    reasons = [reason for grade, reason in grades if grade == severity]
+    severity = worst([grade for _, grade, _ in grades])
+    reasons = [reason for _, grade, reason in grades if grade == severity]
     is_few = min(reference.n_rows, current.n_rows) < FEW_ROWS
     if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:
         found = f"{reference.n_rows:,} rows then, {current.n_rows:,} now"
-        severity, reasons = "insufficient data", [f"{found}, too few to tell"]
+        severity, reasons, grades = "insufficient data", [f"{found}, too few to tell"], []
     kind: ColumnType = "number" if isinstance(reference, NumberProfile) else "category"
     then, now = _null_rate(reference), _null_rate(current)
     return ColumnDrift(
@@ -154,10 +156,11 @@ def _column(name: str, reference: Any, current: Any, values: dict[str, float]) -
         statistics={key: _defined(value) for key, value in values.items()},
         severity=severity,
         reasons=tuple(reasons),
+        signals={signal: worst([g for s, g, _ in grades if s == signal]) for signal, _, _ in grades},
     )
 
 
-def _grade(reference: Any, current: Any, values: dict[str, float]) -> Iterator[tuple[Severity, str]]:
+def _grade(reference: Any, current: Any, values: dict[str, float]) -> Iterator[Grade]:
     """Each signal that is no accident, with its severity and words."""
     yield from _grade_nulls(reference, current)
     yield from _grade_distribution(reference, current, values)
@@ -169,7 +172,7 @@ def _grade(reference: Any, current: Any, values: dict[str, float]) -> Iterator[t
         excess = rate - _usual_unseen_rate(reference, current)
         if excess > 0.01:
             grade: Severity = "critical" if excess > 0.10 else "warning"
-            yield grade, f"{rate:.1%} of the values are categories that the reference does not have"
+            yield "unseen", grade, f"{rate:.1%} of the values are categories that the reference does not have"
 
 
 def _usual_unseen_rate(reference: CategoryProfile, current: CategoryProfile) -> float:
@@ -185,17 +188,18 @@ def _usual_unseen_rate(reference: CategoryProfile, current: CategoryProfile) -> 
     return expected + 3 * math.sqrt(max(expected, 1 / n) * (1 / n + 1 / m))
 
 
-def _grade_distribution(reference: Any, current: Any, values: dict[str, float]) -> Iterator[tuple[Severity, str]]:
+def _grade_distribution(reference: Any, current: Any, values: dict[str, float]) -> Iterator[Grade]:
     if not _is_no_accident(reference, current, values):
         return
-    grades: list[tuple[Severity, str]] = []
+    grades: list[Grade] = []
     for statistic, warning, critical in NUMBER_BOUNDS if isinstance(reference, NumberProfile) else CATEGORY_BOUNDS:
         value = values[statistic]
         if value >= critical:
-            grades.append(("critical", f"{statistic} {value:.3f}, critical from {critical:g}"))
+            grades.append(("distribution", "critical", f"{statistic} {value:.3f}, critical from {critical:g}"))
         elif value >= warning:
-            grades.append(("warning", f"{statistic} {value:.3f}, a warning from {warning:g}"))
-    yield from grades or [("info", f"a small difference that is no accident (q = {values['chi2_qvalue']:.1e})")]
+            grades.append(("distribution", "warning", f"{statistic} {value:.3f}, a warning from {warning:g}"))
+    small = f"a small difference that is no accident (q = {values['chi2_qvalue']:.1e})"
+    yield from grades or [("distribution", "info", small)]
 
 
 def _is_no_accident(reference: Any, current: Any, values: dict[str, float]) -> bool:
@@ -204,18 +208,18 @@ def _is_no_accident(reference: Any, current: Any, values: dict[str, float]) -> b
     return values["chi2_qvalue"] < SIGNIFICANT_Q and (not is_small or values["chi2_pvalue"] < FEW_ROWS_P)
 
 
-def _grade_nulls(reference: Any, current: Any) -> Iterator[tuple[Severity, str]]:
+def _grade_nulls(reference: Any, current: Any) -> Iterator[Grade]:
     then, now = _null_rate(reference), _null_rate(current)
     if math.isnan(then) or math.isnan(now):
         return
     if now == 1.0 and then < 1.0:
-        yield "critical", "all values are null"
+        yield "nulls", "critical", "all values are null"
         return
     table = np.array([[p.n_null, p.n_rows - p.n_null] for p in (reference, current)], np.int64)
     _, p_value = statistics.chi2(table[0], table[1])
     change = abs(now - then)
     if change > 0.05 and p_value < FEW_ROWS_P:
-        yield ("critical" if change > 0.10 else "warning"), f"nulls: {then:.1%} then, {now:.1%} now"
+        yield "nulls", ("critical" if change > 0.10 else "warning"), f"nulls: {then:.1%} then, {now:.1%} now"
 
 
 def _distinct_ratio(reference: Any, current: Any) -> float:
@@ -225,29 +229,35 @@ def _distinct_ratio(reference: Any, current: Any) -> float:
     return now / then if then > 0 else math.nan
 
 
-def _grade_distinct(reference: Any, current: Any, values: dict[str, float]) -> Iterator[tuple[Severity, str]]:
+def _grade_distinct(reference: Any, current: Any, values: dict[str, float]) -> Iterator[Grade]:
     if min(_sizes(reference, current)) < MANY_ROWS:
         return
     is_number = isinstance(reference, NumberProfile)
     if is_number and _is_constant(current) and not _is_constant(reference):
-        yield "critical", f"became constant: {current.least:g}"
+        yield "distinct", "critical", f"became constant: {current.least:g}"
     elif values["distinct_ratio"] < FEW_DISTINCT:
         then, now = reference.n_distinct, current.n_distinct
-        yield "warning", f"{now:,.0f} distinct values, {then:,.0f} then"
+        yield "distinct", "warning", f"{now:,.0f} distinct values, {then:,.0f} then"
 
 
-def _grade_range(
-    reference: NumberProfile, current: NumberProfile, values: dict[str, float]
-) -> Iterator[tuple[Severity, str]]:
+def _grade_range(reference: NumberProfile, current: NumberProfile, values: dict[str, float]) -> Iterator[Grade]:
     rate, shift = values["out_of_range_rate"], values["wasserstein_over_std"]
     if math.isnan(rate):
         return
     if not _exceedance_p(reference.n_finite, current.n_finite, current.n_outside) < FEW_ROWS_P:
         return  # the range of a sample is not that of its distribution
     if rate > 0.05:
-        yield "critical", f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}"
+        yield (
+            "range",
+            "critical",
+            f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}",
+        )
     elif rate > 0.002 and shift > 1:
-        yield "warning", f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}"
+        yield (
+            "range",
+            "warning",
+            f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}",
+        )
 
 
 def _knows_range(reference: NumberProfile, current: NumberProfile) -> bool:

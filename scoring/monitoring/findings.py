@@ -14,6 +14,11 @@ from scoring.monitoring.table import ColumnProfile, Key, Scores
 
 REFERENCES = ("baseline", "weekdays", "previous")
 """Whose word counts: the first that there is sets the severity."""
+LEAST_HABIT = 14
+"""Partitions before that a habit takes."""
+HABIT_DAYS = 28
+HABIT_SLACK = 0.1
+"""Of the median: a column that is always as far away moves a little with the number of rows."""
 QUIET: tuple[Severity, ...] = ("ok", "insufficient data")
 
 
@@ -29,9 +34,17 @@ class Comparison:
 def compare_profiles(
     current: Sequence[ColumnProfile], references: Mapping[str, Sequence[ColumnProfile]]
 ) -> dict[str, Comparison]:
-    """Each column against each reference that has it over the same bins. Runs in a worker: SciPy is there."""
+    """Each column against each reference that has it over the same bins; segments, which are many, against one.
+
+    Runs in a worker: SciPy is there.
+    """
     now = {column.key: column for column in current}
-    return {name: _compare({c.key: c for c in columns}, now) for name, columns in references.items()}
+    whole = {key: column for key, column in now.items() if not key[2]}
+    with_segments = next((name for name in REFERENCES if any(c.segment for c in references.get(name, ()))), None)
+    return {
+        name: _compare({c.key: c for c in columns}, now if name == with_segments else whole)
+        for name, columns in references.items()
+    }
 
 
 def _compare(then: Mapping[Key, ColumnProfile], now: Mapping[Key, ColumnProfile]) -> Comparison:
@@ -122,6 +135,7 @@ def judge(
     partition: str | None,
     changes: Sequence[Change] = (),
     drivers: Mapping[Key, tuple[DriverRecord, ...]] | None = None,
+    habits: Mapping[Key, Sequence[float]] | None = None,
 ) -> tuple[Severity, tuple[FindingRecord, ...], tuple[str, ...]]:
     """The verdict, the findings and what is resolved.
 
@@ -131,6 +145,7 @@ def judge(
         partition: Value of this one.
         changes: Findings of other kinds.
         drivers: Of the columns, as far as there are segments.
+        habits: Of the columns, their distance from the baseline in the partitions before.
     """
     first = next((name for name in REFERENCES if name in comparisons), None)
     columns = {} if first is None else {k: d for k, d in comparisons[first].columns.items() if not k[2]}
@@ -142,6 +157,7 @@ def judge(
         if drift.severity in QUIET or first is None:
             continue
         calm = season.columns.get(key) if season else None
+        habit = (habits or {}).get(key, ()) if first == "baseline" else ()
         findings.append(
             FindingRecord(
                 column=key[1],
@@ -149,7 +165,7 @@ def judge(
                 reference=first,
                 severity=drift.severity,
                 reasons=drift.reasons,
-                is_seasonal=drift.severity != "info" and calm is not None and calm.severity in ("ok", "info"),
+                is_seasonal=drift.severity != "info" and _is_explained(drift, calm, habit),
                 impact=comparisons[first].impacts.get(key),
                 drivers=(drivers or {}).get(key, ()),
             )
@@ -166,6 +182,37 @@ def judge(
     over = [f.column for key, f in before.items() if f.severity != "info" and key in compared - graded]
     few = [d.severity for d in columns.values() if d.severity == "insufficient data"]
     return worst([*map(counted, findings), *few]), tuple(findings), tuple(over)
+
+
+def _is_explained(drift: ColumnDrift, calm: ColumnDrift | None, habit: Sequence[float]) -> bool:
+    """Whether all that speaks for a warning or worse is what the season, or the column's habit, shows as well.
+
+    Days are no samples of one distribution: one day's weather differs from a quarter's beyond any doubt, and so does
+    the next one's. Such a column is no news while it is no further from the baseline than it uses to be.
+    """
+    is_usual = _is_usual(drift.statistics.get("psi_adjusted"), habit)
+    for signal, severity in drift.signals.items():
+        if ORDER.index(severity) < ORDER.index("warning") or (signal == "distribution" and is_usual):
+            continue
+        if calm is None or calm.severity == "insufficient data":
+            return False
+        if ORDER.index(calm.signals.get(signal, "ok")) >= ORDER.index("warning"):
+            return False
+    return True
+
+
+def _is_usual(distance: float | None, habit: Sequence[float]) -> bool:
+    """Within three standard deviations of the median, robustly.
+
+    Source: F. Hampel, "The influence curve and its role in robust estimation" (1974): 1.4826 times the median
+    absolute deviation estimates a normal distribution's standard deviation. Half of the days must show a lasting
+    shift before it is called usual.
+    """
+    if distance is None or len(habit) < LEAST_HABIT:
+        return False
+    middle = float(np.median(habit))
+    spread = 1.4826 * float(np.median(np.abs(np.asarray(habit) - middle)))
+    return distance <= middle + max(3 * spread, HABIT_SLACK * middle)
 
 
 def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | None) -> FindingRecord:

@@ -87,6 +87,36 @@ def read_table(content: bytes) -> list[dict[str, Any]]:
     return list(pq.read_table(io.BytesIO(content)).to_pylist())
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One partition of the series."""
+
+    partition: str
+    rows: Sequence[Mapping[str, Any]]
+    """Of its table of statistics."""
+
+
+def series_of(
+    past: Sequence[Past], role: str | None, column: str, statistic: str, reference: str
+) -> list[float | None]:
+    """One statistic of a column over the partitions; None where it is not known. `role` None: whichever has it."""
+    return [
+        next(
+            (
+                row["value"]
+                for row in one.rows
+                if row["column"] == column
+                and row["statistic"] == statistic
+                and row["reference"] == reference
+                and not row["segment"]
+                and role in (None, row["role"])
+            ),
+            None,
+        )
+        for one in past
+    ]
+
+
 def _own_rows(manifest: Manifest, column: ColumnProfile) -> Iterable[dict[str, Any]]:
     if column.segment or not column.profile.n_rows:
         return

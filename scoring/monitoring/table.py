@@ -43,6 +43,7 @@ SCHEMA = pa.schema(
         ("hashes", pa.list_(pa.uint64())),
         ("categories", pa.list_(pa.string())),
         ("is_cut", pa.bool_()),
+        ("recent", pa.list_(pa.float64())),
         ("score_keys", pa.list_(pa.string())),
         ("score_rows", pa.list_(pa.int64())),
         ("score_sums", pa.list_(pa.float64())),
@@ -90,6 +91,8 @@ class ColumnProfile:
     """Of a baseline's feature: what the model said of each bin's rows; of its score: what came true of them."""
     type: str = ""
     """Arrow type in the files; empty: not known."""
+    recent: tuple[float, ...] = ()
+    """`psi_adjusted` against the baseline in the partitions before, in order, and in this one; no part of a sum."""
 
     @property
     def key(self) -> Key:
@@ -165,6 +168,7 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         "type": column.type,
         "n_rows": profile.n_rows,
         "n_null": profile.n_null,
+        "recent": list(column.recent),
     }
     if isinstance(profile, NumberProfile):
         row |= {name: getattr(profile, name) for name in NUMBERS}
@@ -211,7 +215,8 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
             Counter(dict(zip(row["score_keys"], row["score_rows"], strict=True))),
             dict(zip(row["score_keys"], row["score_sums"], strict=True)),
         )
-    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"])
+    recent = tuple(row["recent"] or ())
+    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"], recent)
 
 
 def _floats(values: list[float]) -> Floats:

@@ -8,6 +8,7 @@
     <output.uri>.nightscore/checkpoints/<run_id>/            finished shards of a run that is not published yet
     <output.uri>.nightscore/profiles/ds=2013-07-04/<run_id>.parquet  what the columns looked like
     <output.uri>.nightscore/drift/ds=2013-07-04/<run_id>.parquet     how they differ from before, a row a statistic
+    <output.uri>.nightscore/reports/ds=2013-07-04/<run_id>.html      the same for people, once somebody wanted it
     <output.uri>.nightscore/decisions/<run_id>               the verdict on a run that was held
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
@@ -69,6 +70,12 @@ def profile_path(folder: str, run_id: str) -> str:
 def drift_path(folder: str, run_id: str) -> str:
     """How they differ from before."""
     return f"drift/{folder}/{run_id}.parquet"
+
+
+def report_path(folder: str, run_id: str, status: str) -> str:
+    """The page about a run; one that waits for a decision, or was refused, has a page that says so."""
+    suffix = "" if status in ("published", "unchanged") else f"-{status}"
+    return f"reports/{folder}/{run_id}{suffix}.html"
 
 
 def sealed_path(folder: str) -> str:

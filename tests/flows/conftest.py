@@ -58,7 +58,7 @@ def assert_nothing_is_left(stack: Stack, processes: list[psutil.Process]) -> Non
 
 
 def a_stack(root: Path, store: str = "local", db: str = "sqlite") -> Stack:
-    return Stack(Settings(str(root), store, db, *free_ports(4)))
+    return Stack(Settings(str(root), store, db, *free_ports(5)))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,264 @@
+"""The page that says what moved, since when, and what it does to the score: one HTML file that loads nothing."""
+
+import importlib.metadata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.drift import ORDER, ColumnDrift, DriftReport, Severity
+from schemas.manifest import DriftRecord, FindingRecord, Manifest
+from schemas.partition import show_value
+from scoring.monitoring.cards import SIGNS, Card, make_card
+from scoring.monitoring.findings import REFERENCES, counted, verdict_text
+from scoring.monitoring.plots import Bars, bars_of
+from scoring.monitoring.series import Past
+from scoring.monitoring.table import ColumnProfile, Key
+from scoring.monitoring.trends import draw_trends, heat_map
+
+MAX_PLOTS = 30
+"""Columns that are drawn, the most severe first: a plot takes about 8 KB, and the page is to stay below 400."""
+
+
+@dataclass(slots=True)
+class Page:
+    """All that the template shows."""
+
+    title: str
+    verdict: Severity
+    headline: str
+    steps: list[str]
+    """What to do first."""
+    facts: list[tuple[str, str]]
+    references: list[str]
+    columns: list[Card]
+    findings: list[FindingRecord] = field(default_factory=list)
+    dates: list[str] = field(default_factory=list)
+    heat: list[tuple[str, list[Severity | None]]] = field(default_factory=list)
+    trends: list[tuple[str, str, str]] = field(default_factory=list)
+    """Title, drawing, its values in words."""
+    notes: list[str] = field(default_factory=list)
+    unplotted: int = 0
+
+    @property
+    def sign(self) -> str:
+        return SIGNS[self.verdict]
+
+
+def run_page(
+    manifest: Manifest,
+    now: Sequence[ColumnProfile],
+    references: Mapping[str, Sequence[ColumnProfile]],
+    past: Sequence[Past],
+) -> Page:
+    """The page of a run.
+
+    Args:
+        manifest: With its drift.
+        now: What its columns looked like.
+        references: The same of what it was compared with.
+        past: Partitions before it and itself, in order.
+    """
+    drift = manifest.drift
+    assert drift is not None  # noqa: S101
+    names = [name for name in REFERENCES if name in references]
+    then = {column.key: column for column in references[names[0]]} if names else {}
+    mine = past[-1].rows if past else ()
+    statistics = _by_column(mine)
+    severities = {(f.role, f.column): counted(f) for f in drift.findings}
+    graded = {(row["role"], row["column"]): row["severity"] for row in mine if row["reference"] in names[:1]}
+    findings = {(f.role, f.column): f for f in drift.findings}
+    whole = [column for column in now if not column.segment]
+    order = {key: place for place, key in enumerate(findings)}
+    whole.sort(key=lambda c: (order.get((c.role, c.name), len(order)), c.role != "prediction", c.name))
+    shown = []
+    for place, column in enumerate(whole):
+        key = (column.role, column.name)
+        severity = severities.get(key) or graded.get(key) or "insufficient data"
+        shown.append(
+            make_card(
+                column,
+                then.get(column.key),
+                severity,
+                findings.get(key),
+                statistics.get(key, {}),
+                names,
+                is_drawn=place < MAX_PLOTS,
+            )
+        )
+    dates, heat = heat_map(past)
+    return Page(
+        title=f"{manifest.job}, {show_value(manifest.partition)}",
+        verdict=drift.verdict,
+        headline=_headline(drift),
+        steps=_steps(manifest, drift),
+        facts=_facts(manifest, drift),
+        references=names,
+        columns=shown,
+        findings=list(drift.findings),
+        dates=dates,
+        heat=heat,
+        trends=draw_trends(past, drift),
+        notes=_notes(drift),
+        unplotted=max(0, len(whole) - MAX_PLOTS),
+    )
+
+
+def comparison_page(
+    title: str, report: DriftReport, profiles: Mapping[str, tuple[ColumnProfile, ColumnProfile]]
+) -> Page:
+    """The page of two datasets that were compared without a job."""
+    ordered = sorted(report.columns, key=lambda column: (-ORDER.index(column.severity), column.name))
+    findings = [_finding(column) for column in ordered if column.severity not in ("ok", "insufficient data")]
+    by_name = {finding.column: finding for finding in findings}
+    shown = [
+        make_card(
+            profiles[column.name][1],
+            profiles[column.name][0],
+            column.severity,
+            by_name.get(column.name),
+            {"reference": column.statistics | {"null_rate_difference": column.null_rate_difference}},
+            ["reference"],
+            is_drawn=place < MAX_PLOTS,
+        )
+        for place, column in enumerate(ordered)
+    ]
+    moved = [finding.column for finding in findings if finding.severity in ("warning", "critical")]
+    notes = [f"{name}: is in the reference only" for name in report.missing_columns]
+    notes += [f"{name}: is new" for name in report.new_columns]
+    notes += [f"{name}: the type was and is {types}" for name, types in report.changed_types.items()]
+    notes += [f"{name}: could not be compared: {reason}" for name, reason in report.errors.items()]
+    rows = [(c.n_reference, c.n_current) for c in report.columns][:1]
+    return Page(
+        title=title,
+        verdict=report.verdict,
+        headline=f"{len(moved)} of {len(shown)} columns moved" if moved else "No column moved beyond its noise",
+        steps=[f"Look at {_listed(moved)}"] if moved else [],
+        facts=[("Rows, reference", f"{n:,}") for n, _ in rows] + [("Rows, current", f"{m:,}") for _, m in rows],
+        references=["reference"],
+        columns=shown,
+        findings=findings,
+        notes=notes,
+        unplotted=max(0, len(shown) - MAX_PLOTS),
+    )
+
+
+def render(page: Page) -> str:
+    """As HTML; runs no script and loads nothing."""
+    from jinja2 import Environment, PackageLoader  # only a report pays for it
+
+    environment = Environment(
+        loader=PackageLoader("scoring", "monitoring"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("report.html")
+    return template.render(page=page, signs=SIGNS, version=importlib.metadata.version("nightscore"), counted=counted)
+
+
+def worst_columns(
+    manifest: Manifest, now: Sequence[ColumnProfile], then: Sequence[ColumnProfile], n_columns: int
+) -> list[tuple[str, Bars]]:
+    """What is drawn of the columns with the gravest findings."""
+    drift = manifest.drift
+    before, after = {c.key: c for c in then}, {c.key: c for c in now}
+    found = []
+    for finding in drift.findings if drift else ():
+        key: Key = (finding.role, finding.column, "")  # type: ignore[assignment]
+        if key in before and key in after and (bars := bars_of(before[key], after[key])) is not None:
+            found.append((f"{SIGNS[counted(finding)]} {finding.column}", bars))
+    return found[:n_columns]
+
+
+def _headline(drift: DriftRecord) -> str:
+    if not drift.references:
+        return "Nothing to compare with yet: this partition is the first that was profiled"
+    graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
+    if not graded:
+        words = "no column moved beyond what is usual"
+        return f"Nothing speaks against these predictions: {words}"
+    first = graded[0]
+    moved = f"{len(graded)} of {drift.n_columns} columns moved, first of all {first.column}"
+    return f"Look before you rely on them: {moved}" if drift.verdict == "critical" else f"Worth a look: {moved}"
+
+
+def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
+    day = show_value(manifest.partition)
+    steps = []
+    graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
+    for finding in graded[:3]:
+        parts = [f"{finding.column}: {'; '.join(finding.reasons)}"]
+        if finding.impact is not None:
+            parts.append(f"it moves the mean {drift.score or 'score'} by {finding.impact:+.4f}")
+        if finding.drivers:
+            parts.append(
+                "driven by " + " and ".join(f"{d.segment} ({d.kind}, {d.share:.0%})" for d in finding.drivers)
+            )
+        if finding.status == "ongoing" and finding.since:
+            parts.append(f"so since {finding.since}")
+        steps.append("; ".join(parts))
+    if manifest.status == "held":
+        steps.append(
+            f"The run is held: publish it with `nightscore approve JOB {day}`, or drop it with "
+            f"`nightscore reject JOB {day}`"
+        )
+    elif drift.verdict == "critical":
+        steps.append(
+            "If the input is wrong, have it written again: the next run scores it. Until then readers can have the "
+            f"results before: `nightscore rollback JOB --from {day} --to {day}`"
+        )
+    return steps
+
+
+def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
+    counts, model = manifest.counts, manifest.model
+    facts = [
+        ("Status", manifest.status),
+        ("Rows", f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, {counts.rows_quarantined:,} quarantined"),
+        ("Model", f"{model.name} version {model.version}, {model.digest[:19]}…"),
+        ("Compared with", ", ".join(drift.references) or "nothing yet"),
+    ]
+    if drift.score_movement is not None:
+        facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))
+    if drift.expected_rate is not None and drift.baseline_rate is not None:
+        text = f"{drift.expected_rate:.2%} expected by the scores, {drift.baseline_rate:.2%} in the baseline"
+        facts.append(("Labels", text))
+    facts.append(("Run", manifest.run_id))
+    if manifest.finished_at:
+        facts.append(("Finished", f"{manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"))
+    facts.append(("Cost of the profile", f"{drift.cpu_share:.1%} of the workers' CPU time"))
+    return facts
+
+
+def _notes(drift: DriftRecord) -> list[str]:
+    notes = [f"{name}: could not be compared: {reason}" for name, reason in drift.errors.items()]
+    if drift.unprofiled_rows:
+        notes.append(
+            f"{drift.unprofiled_rows:,} rows were not counted, since the profile took more than its share; "
+            "rates are of the others"
+        )
+    if drift.resolved:
+        notes.append(f"No longer: {', '.join(drift.resolved)}")
+    return notes
+
+
+def _finding(column: ColumnDrift) -> FindingRecord:
+    return FindingRecord(
+        column=column.name, role="feature", reference="reference", severity=column.severity, reasons=column.reasons
+    )
+
+
+def _by_column(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, dict[str, float | None]]]:
+    found: dict[tuple[str, str], dict[str, dict[str, float | None]]] = {}
+    for row in rows:
+        if not row["segment"]:
+            by_reference = found.setdefault((row["role"], row["column"]), {})
+            by_reference.setdefault(row["reference"], {})[row["statistic"]] = row["value"]
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
+
+
+def summary(drift: DriftRecord) -> str:
+    """One line for a description."""
+    return f"{drift.verdict} {SIGNS[drift.verdict]} {verdict_text(drift)}"

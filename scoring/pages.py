@@ -1,0 +1,115 @@
+"""Serves reports over HTTP, from whatever store they are on, so that a link in another page opens them."""
+
+import html
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from schemas.job import ScoringJob
+from schemas.partition import show_value
+from scoring.errors import PartitionNotFoundError, ScoringError
+from scoring.inputs.jobfile import list_jobs, load_job
+from scoring.inputs.partitions import parse_value
+from scoring.models.cache import ModelCache
+from scoring.monitoring.findings import verdict_text
+from scoring.outputs.layout import state_store
+from scoring.outputs.manifests import earlier_publications
+from scoring.report import AFTER_ALL, read_report, reported_run
+
+MAX_LISTED = 60
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+SHELL = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>{title}</title>'
+    "<style>body{{font:16px/1.6 system-ui,sans-serif;max-width:50rem;margin:1rem auto;padding:0 1rem}}</style>"
+    "<h1>{title}</h1>{body}</html>"
+)
+
+
+def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
+    """The application. It reads and draws, and writes nothing but the pages that it draws.
+
+    Args:
+        jobs: Folder of job files; no other job is reached.
+        cache: Of models and baselines on this host.
+    """
+
+    def find(request: Request) -> ScoringJob:
+        name = request.path_params["job"]
+        if name not in list_jobs(jobs):
+            raise HTTPException(404, f"There is no job {name}; there are: {', '.join(list_jobs(jobs)) or 'none'}")
+        return load_job(name, jobs)
+
+    def index(_: Request) -> HTMLResponse:
+        items = [_item(quote(name), html.escape(name)) for name in list_jobs(jobs)]
+        return _page("Jobs", _list(items, f"There are no job files in {jobs}."))
+
+    def partitions(request: Request) -> HTMLResponse:
+        job, name = find(request), request.path_params["job"]
+        state = state_store(job)
+        items = []
+        for manifest in islice(earlier_publications(state, job.input.partition_key, AFTER_ALL), MAX_LISTED):
+            if manifest.drift is not None:
+                shown = show_value(manifest.partition)
+                text = f"{html.escape(shown)}: {html.escape(verdict_text(manifest.drift))}"
+                items.append(_item(f"{quote(name)}/{quote(shown, safe='')}", text))
+        return _page(f"Reports of {name}", _list(items, "No partition has a report yet."))
+
+    def report(request: Request) -> HTMLResponse:
+        job = find(request)
+        value = parse_value(request.path_params["partition"])
+        manifest = reported_run(job, value, request.path_params.get("run_id"))
+        return HTMLResponse(read_report(job, manifest, cache), headers=HEADERS)
+
+    return Starlette(
+        routes=[
+            Route("/", _explained(index)),
+            Route("/{job}", _explained(partitions)),
+            Route("/{job}/{partition}", _explained(report)),
+            Route("/{job}/{partition}/{run_id}", _explained(report)),
+        ]
+    )
+
+
+def serve(jobs: Path, cache: ModelCache, host: str, port: int) -> None:
+    """Serve until interrupted."""
+    import uvicorn
+
+    uvicorn.run(report_pages(jobs, cache), host=host, port=port, log_level="warning")
+
+
+def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], HTMLResponse]:
+    def answer(request: Request) -> HTMLResponse:
+        try:
+            return show(request)
+        except HTTPException as error:
+            return _page("Not found", f"<p>{html.escape(error.detail)}</p>", error.status_code)
+        except PartitionNotFoundError as error:
+            return _page("Not found", f"<pre>{html.escape(str(error))}</pre>", 404)
+        except ScoringError as error:
+            return _page("The report cannot be shown", f"<pre>{html.escape(str(error))}</pre>", 503)
+
+    return answer
+
+
+def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(SHELL.format(title=html.escape(title), body=body), status, HEADERS)
+
+
+def _item(path: str, text: str) -> str:
+    return f'<li><a href="/{path}">{text}</a></li>'
+
+
+def _list(items: list[str], otherwise: str) -> str:
+    return f"<ul>{''.join(items)}</ul>" if items else f"<p>{html.escape(otherwise)}</p>"

@@ -1,0 +1,215 @@
+"""A run's report: its page, drawn from what runs have stored, and the series of a column. No data are read again."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from urllib.parse import quote
+
+from schemas.job import ScoringJob
+from schemas.manifest import Manifest
+from schemas.partition import encode_folder, show_value
+from scoring.errors import PartitionNotFoundError, ScoringError
+from scoring.models.baseline import fetch_baseline
+from scoring.models.cache import ModelCache
+from scoring.models.registry import resolve
+from scoring.monitor import read_statistics
+from scoring.monitoring.findings import REFERENCES
+from scoring.monitoring.plots import contact_sheet_png, sparkline
+from scoring.monitoring.report import render, run_page, worst_columns
+from scoring.monitoring.series import NOW, Past, series_of
+from scoring.monitoring.table import ColumnProfile, from_bytes, merge_profiles
+from scoring.monitoring.trends import MAX_DATES
+from scoring.outputs.layout import report_path, state_store
+from scoring.outputs.manifests import earlier_publications
+from scoring.status import run_history
+
+AFTER_ALL = "\U0010ffff"
+"""Sorts behind every partition value."""
+SHEET_COLUMNS = 9
+SPARK_DAYS = 14
+_drawing = threading.Lock()
+"""Matplotlib's settings are one for all threads."""
+
+
+def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) -> Manifest:
+    """The partition's newest run that has compared its columns, or the one that is named.
+
+    Raises:
+        PartitionNotFoundError: There is none.
+    """
+    history = run_history(job, value, everything=False)
+    for manifest in history:
+        if manifest.drift is not None and run_id in (None, manifest.run_id):
+            return manifest
+    raise PartitionNotFoundError(
+        "No run of this partition has compared its columns.",
+        f"{job.output.uri}.nightscore/runs/{encode_folder(job.input.partition_key, value)}",
+        expected=f"the run {run_id}" if run_id else "a run that was published or held, with drift.profile left on",
+        found=f"{len(history)} runs without",
+        next_step="run it; or look at two datasets with `nightscore drift`",
+    )
+
+
+def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
+    """Draw a run's page and keep it beside the run's record; its URL. Drawn once: a second call finds it.
+
+    Raises:
+        ScoringError: The store cannot be read or written.
+    """
+    state, path = state_store(job), _path(manifest)
+    if not state.exists(path):
+        state.write_bytes(path, _draw(job, manifest, cache).encode())
+    return state.locate_url(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What another page shows of a report."""
+
+    sheet: bytes = b""
+    """The columns with the gravest findings, as a PNG; empty where there is nothing to draw."""
+    sparklines: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Role and column of each finding to its distance from the reference in the last fortnight, today at the end."""
+
+
+NOTHING_DRAWN = Drawn()
+
+
+def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn:
+    """For a worker: the page is written, what another page shows of it is returned."""
+    drift = manifest.drift
+    assert drift is not None  # noqa: S101
+    write_report(job, manifest, cache)
+    past, first = past_of(job, manifest, SPARK_DAYS), next((n for n in REFERENCES if n in drift.references), "")
+    lines = {
+        (f.role, f.column): sparkline(series_of(past, f.role, f.column, "psi_adjusted", first))
+        for f in drift.findings
+        if f.role not in ("rows", "schema")
+    }
+    return Drawn(contact_sheet(job, manifest, cache), lines)
+
+
+def report_link(base: str, job: str, manifest: Manifest) -> str:
+    """Where `nightscore pages` has a run's page.
+
+    Args:
+        base: URL of that server.
+        job: Name of the job's file there.
+        manifest: Of the run.
+    """
+    return f"{base.rstrip('/')}/{quote(job)}/{quote(show_value(manifest.partition), safe='')}/{manifest.run_id}"
+
+
+def read_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
+    """The page of a run, drawn now if it was not before."""
+    write_report(job, manifest, cache)
+    return state_store(job).read_bytes(_path(manifest)).decode()
+
+
+def contact_sheet(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> bytes:
+    """The columns with the gravest findings as one PNG; empty where there is nothing to draw."""
+    now, references = _profiles(job, manifest, cache)
+    first = next((references[name] for name in REFERENCES if name in references), [])
+    columns = worst_columns(manifest, now, first, SHEET_COLUMNS)
+    with _drawing:
+        return contact_sheet_png(columns) if columns else b""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDay:
+    """A column in one partition; None for what is not known or not defined."""
+
+    partition: str
+    run_id: str
+    severity: str
+    status: str
+    values: dict[str, float | None]
+    """Statistic to value: those against the first reference, and of the column itself."""
+
+
+def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[ColumnDay] | None:
+    """How a column has differed in the latest partitions, in order; None: the latest of them has no such column."""
+    latest = earlier_publications(state_store(job), job.input.partition_key, AFTER_ALL)
+    manifests = [m for m in islice(latest, n_partitions) if m.drift is not None]
+    if not manifests or not any(row["column"] == column for row in read_statistics(job, manifests[0])):
+        return None
+    found = []
+    for manifest in reversed(manifests):
+        rows = [r for r in read_statistics(job, manifest) if r["column"] == column and not r["segment"]]
+        if not rows:
+            continue
+        first = next((name for name in REFERENCES if any(r["reference"] == name for r in rows)), "")
+        graded = next((row for row in rows if row["reference"] == first), rows[0])
+        values = {row["statistic"]: row["value"] for row in rows if row["reference"] in (first, NOW)}
+        day = show_value(manifest.partition)
+        found.append(ColumnDay(day, manifest.run_id, graded["severity"], graded["status"], values))
+    return found
+
+
+def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) -> list[Past]:
+    """The partitions before a run, and the run itself, in order."""
+    earlier = islice(
+        earlier_publications(state_store(job), manifest.partition_key, manifest.partition), n_partitions - 1
+    )
+    return past_of_runs(job, [*reversed([*earlier]), manifest])
+
+
+def past_of_runs(job: ScoringJob, manifests: Iterable[Manifest]) -> list[Past]:
+    """What the tables of statistics of some runs say; those without one are left out."""
+    found = [Past(show_value(m.partition), read_statistics(job, m)) for m in manifests if m.drift is not None]
+    return [past for past in found if past.rows]
+
+
+def _path(manifest: Manifest) -> str:
+    return report_path(encode_folder(manifest.partition_key, manifest.partition), manifest.run_id, manifest.status)
+
+
+def _draw(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
+    now, references = _profiles(job, manifest, cache)
+    past = past_of(job, manifest)
+    with _drawing:
+        return render(run_page(manifest, now, references, past))
+
+
+def _profiles(
+    job: ScoringJob, manifest: Manifest, cache: ModelCache
+) -> tuple[list[ColumnProfile], dict[str, list[ColumnProfile]]]:
+    """Of the run, and of the first reference that it was compared with and that is still there.
+
+    The other references have no profiles here: their statistics are in the table.
+    """
+    drift, state = manifest.drift, state_store(job)
+    assert drift is not None  # noqa: S101
+    now = from_bytes(state.read_bytes(drift.profile)) if drift.profile else []
+    found: dict[str, list[ColumnProfile]] = {name: [] for name in REFERENCES if name in drift.references}
+    for name in found:
+        try:
+            found[name] = _reference(job, manifest, name, cache)
+        except (ScoringError, ValueError):
+            continue
+        break
+    return now, found
+
+
+def _reference(job: ScoringJob, manifest: Manifest, name: str, cache: ModelCache) -> list[ColumnProfile]:
+    assert manifest.drift is not None  # noqa: S101
+    known = manifest.drift.references[name]
+    if name == "baseline":
+        content = cache.baseline(known)
+        if content is None:
+            model = manifest.model
+            version = resolve(f"models:/{model.name}/{model.version}", job.registry)
+            fetched = fetch_baseline(version, job.registry, cache)
+            content = fetched[1] if fetched and fetched[0] == known else None
+        return from_bytes(content) if content else []
+    ids, state = {*known.split(", ")}, state_store(job)
+    parts = []
+    earlier = earlier_publications(state, manifest.partition_key, manifest.partition)
+    for other in islice(earlier, 2 * MAX_DATES):
+        if other.run_id in ids and other.drift and other.drift.profile:
+            parts.append(from_bytes(state.read_bytes(other.drift.profile)))
+            ids.discard(other.run_id)
+        if not ids:
+            break
+    return list(merge_profiles(parts)[0].values())
