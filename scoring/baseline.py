@@ -158,4 +158,9 @@ def _check_label(contract: Contract, label: str, score: str) -> None:
 
 
 def _predictions(state: Store, results: Sequence[ShardResult], name: str) -> list[pa.ChunkedArray]:
-    return [pq.read_table(state.open_input(result.part.file.path), columns=[name]).column(name) for result in results]
+    return [_read_column(state, result.part.file.path, name) for result in results]
+
+
+def _read_column(state: Store, path: str, name: str) -> pa.ChunkedArray:
+    with pq.ParquetFile(state.open_input(path)) as parquet:
+        return parquet.read([name], use_threads=False).column(name)

@@ -29,6 +29,7 @@ from scoring.monitoring.findings import (
     Change,
     Comparison,
     compare_profiles,
+    distances,
     expected_rate,
     judge,
     score_movement,
@@ -36,7 +37,7 @@ from scoring.monitoring.findings import (
 )
 from scoring.monitoring.profile import kind_of
 from scoring.monitoring.series import read_table, statistics_table
-from scoring.monitoring.table import ColumnProfile, Key, Role, from_bytes, merge_profiles, to_bytes
+from scoring.monitoring.table import ColumnProfile, Habit, Key, Role, from_bytes, merge_profiles, to_bytes
 from scoring.monitoring.watch import Watch, WatchedColumn, score_column, watch_column, watch_segments
 from scoring.outputs.layout import drift_path, profile_path, state_store
 from scoring.outputs.manifests import earlier_publications, publication
@@ -233,8 +234,8 @@ def assess(
     return Drift(record, to_bytes(now), table, tuple(notes), closed)
 
 
-def _habits(references: References) -> dict[Key, tuple[float, ...]]:
-    """Each column's distance from the baseline in the partitions before, as far as that was the same baseline."""
+def _habits(references: References) -> dict[Key, Habit]:
+    """Each column's distances from the baseline in the partitions before, as far as that was the same baseline."""
     before = references.previous.drift if references.previous else None
     if before is None or before.references.get("baseline") != references.names.get("baseline"):
         return {}
@@ -242,15 +243,18 @@ def _habits(references: References) -> dict[Key, tuple[float, ...]]:
 
 
 def _remember(
-    now: Sequence[ColumnProfile], comparisons: Mapping[str, Comparison], habits: Mapping[Key, tuple[float, ...]]
+    now: Sequence[ColumnProfile], comparisons: Mapping[str, Comparison], habits: Mapping[Key, Habit]
 ) -> None:
-    """Hand the habits on, with today's distance at their end."""
+    """Hand the habits on, with today's distances at their end."""
     found = comparisons["baseline"].columns if "baseline" in comparisons else {}
     for column in now:
-        drift = found.get(column.key)
-        distance = drift.statistics.get("psi_adjusted") if drift is not None and not column.segment else None
-        if distance is not None:
-            column.recent = (*habits.get(column.key, ()), distance)[-HABIT_DAYS:]
+        drift = None if column.segment else found.get(column.key)
+        if drift is not None and drift.severity != "insufficient data":
+            before = habits.get(column.key, {})
+            column.recent = {
+                signal: (*before.get(signal, ()), distance)[-HABIT_DAYS:]
+                for signal, distance in distances(drift).items()
+            }
 
 
 def _drivers(

@@ -12,6 +12,8 @@ from scoring.monitoring.table import ColumnProfile, Key, Role
 MAX_DRIVERS = 3
 LEAST_SHARE = 0.1
 """Of the difference; smaller parts explain nothing."""
+LEAST_EXCESS = 1.5
+"""Times its share of the rows, for what is within a segment: a shift of all rows alike is driven by none."""
 
 
 def find_drivers(
@@ -56,7 +58,8 @@ def _decompose(labels: list[str], counts: tuple[Floats, Floats] | None) -> list[
     mix = (q - p) * (middle @ weights) / distance
     within = (p + q) / 2 * ((inside_now - inside_then) @ weights) / distance
     parts = [*zip(labels, ["mix"] * len(labels), mix, strict=True)]
-    parts += [*zip(labels, ["within"] * len(labels), within, strict=True)]
+    of_its_own = np.where(np.abs(within) >= LEAST_EXCESS * (p + q) / 2, within, 0.0)
+    parts += [*zip(labels, ["within"] * len(labels), of_its_own, strict=True)]
     return [DriverRecord(segment=s, kind="mix" if k == "mix" else "within", share=float(v)) for s, k, v in parts]
 
 

@@ -1,16 +1,17 @@
 """What the comparisons of a partition mean together: what is new, what is only the season, what moves the score."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from schemas.drift import ORDER, ColumnDrift, Severity
+from schemas.drift import ORDER, ColumnDrift, Severity, Signal
 from schemas.manifest import DriftRecord, DriverRecord, FindingRecord
 from scoring.monitoring.compare import Pair, compare_columns, pair_up, worst
 from scoring.monitoring.profile import NumberProfile
-from scoring.monitoring.table import ColumnProfile, Key, Scores
+from scoring.monitoring.table import ColumnProfile, Habit, Key, Scores
 
 REFERENCES = ("baseline", "weekdays", "previous")
 """Whose word counts: the first that there is sets the severity."""
@@ -135,7 +136,7 @@ def judge(
     partition: str | None,
     changes: Sequence[Change] = (),
     drivers: Mapping[Key, tuple[DriverRecord, ...]] | None = None,
-    habits: Mapping[Key, Sequence[float]] | None = None,
+    habits: Mapping[Key, Habit] | None = None,
 ) -> tuple[Severity, tuple[FindingRecord, ...], tuple[str, ...]]:
     """The verdict, the findings and what is resolved.
 
@@ -145,7 +146,7 @@ def judge(
         partition: Value of this one.
         changes: Findings of other kinds.
         drivers: Of the columns, as far as there are segments.
-        habits: Of the columns, their distance from the baseline in the partitions before.
+        habits: Of the columns, how far they were from the baseline in the partitions before.
     """
     first = next((name for name in REFERENCES if name in comparisons), None)
     columns = {} if first is None else {k: d for k, d in comparisons[first].columns.items() if not k[2]}
@@ -157,7 +158,7 @@ def judge(
         if drift.severity in QUIET or first is None:
             continue
         calm = season.columns.get(key) if season else None
-        habit = (habits or {}).get(key, ()) if first == "baseline" else ()
+        habit = (habits or {}).get(key, {}) if first == "baseline" else {}
         findings.append(
             FindingRecord(
                 column=key[1],
@@ -177,22 +178,35 @@ def judge(
     before = {(f.role, f.column): f for f in previous.findings} if previous else {}
     findings = [_dated(finding, before.get((finding.role, finding.column)), partition) for finding in findings]
     findings.sort(key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0), f.role, f.column))
-    graded = {(f.role, f.column) for f in findings if f.severity != "info"}
+    graded = {(f.role, f.column) for f in findings if counted(f) != "info"}
     compared = {(role, name) for role, name, _ in columns} | {key for key in before if key[0] in ("schema", "rows")}
-    over = [f.column for key, f in before.items() if f.severity != "info" and key in compared - graded]
+    over = [f.column for key, f in before.items() if counted(f) != "info" and key in compared - graded]
     few = [d.severity for d in columns.values() if d.severity == "insufficient data"]
     return worst([*map(counted, findings), *few]), tuple(findings), tuple(over)
 
 
-def _is_explained(drift: ColumnDrift, calm: ColumnDrift | None, habit: Sequence[float]) -> bool:
+def distances(drift: ColumnDrift) -> dict[Signal, float]:
+    """How far a column is from its reference, one number for each thing that may differ; 0 where it is not known."""
+    values = drift.statistics
+    ratio = values.get("distinct_ratio")
+    return {
+        "distribution": values.get("psi_adjusted") or 0.0,
+        "nulls": abs(drift.null_rate_difference or 0.0),
+        "range": values.get("out_of_range_rate") or 0.0,
+        "distinct": 0.0 if ratio is None else max(0.0, 1.0 - ratio),
+        "unseen": values.get("unseen_category_rate") or 0.0,
+    }
+
+
+def _is_explained(drift: ColumnDrift, calm: ColumnDrift | None, habit: Habit) -> bool:
     """Whether all that speaks for a warning or worse is what the season, or the column's habit, shows as well.
 
     Days are no samples of one distribution: one day's weather differs from a quarter's beyond any doubt, and so does
     the next one's. Such a column is no news while it is no further from the baseline than it uses to be.
     """
-    is_usual = _is_usual(drift.statistics.get("psi_adjusted"), habit)
+    now = distances(drift)
     for signal, severity in drift.signals.items():
-        if ORDER.index(severity) < ORDER.index("warning") or (signal == "distribution" and is_usual):
+        if ORDER.index(severity) < ORDER.index("warning") or _is_usual(now[signal], habit.get(signal, ())):
             continue
         if calm is None or calm.severity == "insufficient data":
             return False
@@ -201,23 +215,29 @@ def _is_explained(drift: ColumnDrift, calm: ColumnDrift | None, habit: Sequence[
     return True
 
 
-def _is_usual(distance: float | None, habit: Sequence[float]) -> bool:
-    """Within three standard deviations of the median, robustly.
+def _is_usual(distance: float, habit: Sequence[float]) -> bool:
+    """Within three standard deviations of the median, robustly, of the square roots: of the index, which is a squared
+    distance, as of rates, these are about normal.
 
     Source: F. Hampel, "The influence curve and its role in robust estimation" (1974): 1.4826 times the median
     absolute deviation estimates a normal distribution's standard deviation. Half of the days must show a lasting
     shift before it is called usual.
     """
-    if distance is None or len(habit) < LEAST_HABIT:
+    if len(habit) < LEAST_HABIT:
         return False
-    middle = float(np.median(habit))
-    spread = 1.4826 * float(np.median(np.abs(np.asarray(habit) - middle)))
-    return distance <= middle + max(3 * spread, HABIT_SLACK * middle)
+    roots = np.sqrt(np.asarray(habit, np.float64))
+    middle = float(np.median(roots))
+    spread = 1.4826 * float(np.median(np.abs(roots - middle)))
+    return math.sqrt(distance) <= middle + max(3 * spread, HABIT_SLACK * middle)
 
 
 def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | None) -> FindingRecord:
-    """With its first day: a finding goes on while the day before had one of a warning or worse."""
-    is_ongoing = then is not None and ORDER.index(then.severity) >= ORDER.index("warning")
+    """With its first day: a finding goes on while the day before had one of a warning or worse.
+
+    One that the season has explained so far, and explains no more, is new.
+    """
+    before = None if then is None else then.severity if finding.is_seasonal else counted(then)
+    is_ongoing = before is not None and ORDER.index(before) >= ORDER.index("warning")
     since = then.since if then is not None and is_ongoing else partition
     return finding.model_copy(update={"status": "ongoing" if is_ongoing else "new", "since": since})
 

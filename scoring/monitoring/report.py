@@ -196,13 +196,13 @@ def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
         steps.append("; ".join(parts))
     if manifest.status == "held":
         steps.append(
-            f"The run is held: publish it with `nightscore approve JOB {day}`, or drop it with "
-            f"`nightscore reject JOB {day}`"
+            f"The run is held: publish it with `nightscore approve {manifest.job} {day}`, or drop it with "
+            f"`nightscore reject {manifest.job} {day}`"
         )
     elif drift.verdict == "critical":
         steps.append(
             "If the input is wrong, have it written again: the next run scores it. Until then readers can have the "
-            f"results before: `nightscore rollback JOB --from {day} --to {day}`"
+            f"results before: `nightscore rollback {manifest.job} --from {day} --to {day}`"
         )
     return steps
 

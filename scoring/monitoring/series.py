@@ -12,7 +12,7 @@ from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from scoring.monitoring.compare import CATEGORY_BOUNDS, NUMBER_BOUNDS
 from scoring.monitoring.findings import Comparison
 from scoring.monitoring.profile import NumberProfile
-from scoring.monitoring.table import ColumnProfile, Key
+from scoring.monitoring.table import ColumnProfile, Key, read_whole
 
 THRESHOLDS = {name: warning for name, warning, _ in (*NUMBER_BOUNDS, *CATEGORY_BOUNDS)}
 OF_SEGMENTS = ("psi_adjusted", "ks", "linf", "null_rate_difference")
@@ -84,7 +84,7 @@ def read_table(content: bytes) -> list[dict[str, Any]]:
     Raises:
         ArrowException: It is no such table.
     """
-    return list(pq.read_table(io.BytesIO(content)).to_pylist())
+    return list(read_whole(content).to_pylist())
 
 
 @dataclass(frozen=True, slots=True)

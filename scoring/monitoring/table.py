@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
 
 Role = Literal["feature", "prediction", "pass_through"]
+Habit = Mapping[str, Sequence[float]]
+"""By what differs (`Signal`): how much, partition by partition."""
 Key = tuple[Role, str, str]
 """Role, name and segment."""
 
@@ -43,7 +45,7 @@ SCHEMA = pa.schema(
         ("hashes", pa.list_(pa.uint64())),
         ("categories", pa.list_(pa.string())),
         ("is_cut", pa.bool_()),
-        ("recent", pa.list_(pa.float64())),
+        ("recent", pa.map_(pa.string(), pa.list_(pa.float64()))),
         ("score_keys", pa.list_(pa.string())),
         ("score_rows", pa.list_(pa.int64())),
         ("score_sums", pa.list_(pa.float64())),
@@ -91,8 +93,8 @@ class ColumnProfile:
     """Of a baseline's feature: what the model said of each bin's rows; of its score: what came true of them."""
     type: str = ""
     """Arrow type in the files; empty: not known."""
-    recent: tuple[float, ...] = ()
-    """`psi_adjusted` against the baseline in the partitions before, in order, and in this one; no part of a sum."""
+    recent: Habit = field(default_factory=dict)
+    """How far it was from the baseline in the partitions before, in order, and in this one; no part of a sum."""
 
     @property
     def key(self) -> Key:
@@ -145,12 +147,22 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
         ValueError: It is no profile.
     """
     try:
-        table = pq.read_table(io.BytesIO(content))
+        table = read_whole(content)
     except pa.ArrowException as error:
         raise ValueError(f"no Parquet: {error}") from error
     if missing := sorted(set(SCHEMA.names) - set(table.schema.names)):
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
     return [_column(row) for row in table.to_pylist()]
+
+
+def read_whole(content: bytes) -> pa.Table:
+    """All of a small Parquet file, in this thread: a process that ends right after Arrow's own threads may abort.
+
+    Raises:
+        ArrowException: It is none.
+    """
+    with pq.ParquetFile(io.BytesIO(content)) as parquet:
+        return parquet.read(use_threads=False)
 
 
 def is_profile(schema: pa.Schema) -> bool:
@@ -168,7 +180,7 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         "type": column.type,
         "n_rows": profile.n_rows,
         "n_null": profile.n_null,
-        "recent": list(column.recent),
+        "recent": list(column.recent.items()),
     }
     if isinstance(profile, NumberProfile):
         row |= {name: getattr(profile, name) for name in NUMBERS}
@@ -215,7 +227,7 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
             Counter(dict(zip(row["score_keys"], row["score_rows"], strict=True))),
             dict(zip(row["score_keys"], row["score_sums"], strict=True)),
         )
-    recent = tuple(row["recent"] or ())
+    recent = {name: tuple(values) for name, values in row["recent"] or ()}
     return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"], recent)
 
 

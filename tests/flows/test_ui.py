@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,33 +12,26 @@ from typing import Any
 import pytest
 
 from flows.stack.services import request
+from tests.browser import needs_browser, open_browser
 from tests.flows.conftest import Stack
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run")
 PATIENCE_MS = 60_000
 START, END, BROKEN = date(2013, 7, 5), date(2013, 7, 14), "2013-07-10"
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+    needs_browser,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        try:
-            page = browser.new_page(viewport={"width": 1180, "height": 820})
-            page.set_default_timeout(PATIENCE_MS)
-            yield page
-        finally:
-            browser.close()
+    with open_browser() as browser:
+        page = browser.new_page(viewport={"width": 1180, "height": 820})
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
 
 
 @pytest.fixture(scope="module")

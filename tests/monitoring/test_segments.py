@@ -106,6 +106,7 @@ def test_other_values_of_a_segment_are_within() -> None:
 def test_all_parts_are_the_total_variation_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scoring.monitoring.drivers.LEAST_SHARE", -1.0)
     monkeypatch.setattr("scoring.monitoring.drivers.MAX_DRIVERS", 100)
+    monkeypatch.setattr("scoring.monitoring.drivers.LEAST_EXCESS", 0.0)
     for seed in range(5):
         then, now = profiled(frame(3_000, seed)), profiled(frame(2_000, seed + 9, 0.3, 1.0))
         for name in ("x", "c"):
