@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up down status test check lint fast faults soak bench schema clean
+.PHONY: help setup demo up down status alerts test check lint fast faults soak bench schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ down: $(VENV)/.ready ## Stop what `make up` has started
 
 status: $(VENV)/.ready ## Say what of it is running
 	@$(BIN)/python -m flows.stack status
+
+alerts: $(VENV)/.ready ## Have Prefect send alerts (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
+	@$(BIN)/python -m flows.alerts
 
 test: $(VENV)/.ready ## Run all tests, the S3 and kill tests included
 	$(BIN)/python -m pytest

@@ -177,9 +177,9 @@ def judge(
     before = {(f.role, f.column): f for f in previous.findings} if previous else {}
     findings = [_dated(finding, before.get((finding.role, finding.column)), partition) for finding in findings]
     findings.sort(key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0), f.role, f.column))
-    graded = {(f.role, f.column) for f in findings if f.severity != "info"}
+    graded = {(f.role, f.column) for f in findings if counted(f) != "info"}
     compared = {(role, name) for role, name, _ in columns} | {key for key in before if key[0] in ("schema", "rows")}
-    over = [f.column for key, f in before.items() if f.severity != "info" and key in compared - graded]
+    over = [f.column for key, f in before.items() if counted(f) != "info" and key in compared - graded]
     few = [d.severity for d in columns.values() if d.severity == "insufficient data"]
     return worst([*map(counted, findings), *few]), tuple(findings), tuple(over)
 
@@ -219,7 +219,8 @@ def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | 
     """With its first day: a finding goes on while the day before had one of a warning or worse."""
     is_ongoing = then is not None and ORDER.index(then.severity) >= ORDER.index("warning")
     since = then.since if then is not None and is_ongoing else partition
-    return finding.model_copy(update={"status": "ongoing" if is_ongoing else "new", "since": since})
+    was = counted(then) if then is not None else None
+    return finding.model_copy(update={"status": "ongoing" if is_ongoing else "new", "since": since, "was": was})
 
 
 def counted(finding: FindingRecord) -> Severity:

@@ -1,0 +1,250 @@
+"""What Prefect is told when a job's columns change their state, or a gate holds a run: events for automations."""
+
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
+
+from schemas.drift import ORDER, Severity
+from schemas.manifest import FindingRecord, Manifest
+from schemas.partition import show_value
+from scoring.monitoring.findings import counted, worse
+
+logger = logging.getLogger("scoring")
+
+MAX_FINDINGS = 50
+"""In an event, whose size the server bounds."""
+MAX_SHOWN = 8
+"""In a message that a person reads on a telephone."""
+MAX_NAMES = 3
+BACKFILL_TAG = "backfill"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One event of a run."""
+
+    name: str
+    resource: dict[str, str]
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What changed since the partition before. What merely goes on is not in it: nobody is told of that twice."""
+
+    new: tuple[FindingRecord, ...]
+    worse: tuple[FindingRecord, ...]
+    resolved: tuple[str, ...]
+
+    @property
+    def severity(self) -> Severity | None:
+        """Of what is new or became worse; None: there is nothing like that."""
+        return max((counted(f) for f in (*self.new, *self.worse)), key=ORDER.index, default=None)
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.worse or self.resolved)
+
+
+def run_events(manifest: Manifest, flow_run_url: str = "", *, is_backfill: bool = False) -> list[RunEvent]:
+    """The events of a run, the drift's first.
+
+    Args:
+        manifest: Of the run.
+        flow_run_url: Its page in Prefect.
+        is_backfill: Its events are kept, and nobody is sent a message: who started it reads its page.
+    """
+    drift, held = drift_event(manifest, flow_run_url), held_event(manifest, flow_run_url)
+    found = [event for event in (drift, held) if event is not None]
+    for event in found:
+        # Of one run one message. That of a held run says what moved, and that somebody has to decide.
+        is_last = event is found[-1]
+        event.resource["nightscore.notify"] = "true" if is_last and not is_backfill else "false"
+    return found
+
+
+def drift_event(manifest: Manifest, flow_run_url: str = "") -> RunEvent | None:
+    """`nightscore.drift.critical`, `.warning` or `.resolved`; None where all is as in the partition before.
+
+    A column counts if it is a warning or worse, and new, or worse than it was, or no longer so. What the season
+    explains counts as information.
+    """
+    changes = transition(manifest)
+    if not changes:
+        return None
+    severity = changes.severity or "resolved"
+    return RunEvent(
+        f"nightscore.drift.{severity}", _resource(manifest, severity), _payload(manifest, changes, flow_run_url)
+    )
+
+
+def held_event(manifest: Manifest, flow_run_url: str = "") -> RunEvent | None:
+    """`nightscore.run.held` if a gate holds the run, whatever the gate: somebody has to decide."""
+    if manifest.status != "held":
+        return None
+    payload = _payload(manifest, transition(manifest), flow_run_url)
+    return RunEvent("nightscore.run.held", _resource(manifest, payload["severity"]), payload)
+
+
+def transition(manifest: Manifest) -> Transition:
+    """What a run that is published or held found to have changed; of other runs, nothing."""
+    drift = manifest.drift
+    if drift is None or manifest.status not in ("published", "held"):
+        return Transition((), (), ())
+    moved = worse(drift.findings, "warning")
+    new = tuple(f for f in moved if _rank(f.was) < ORDER.index("warning"))
+    grown = tuple(f for f in moved if f not in new and ORDER.index(counted(f)) > _rank(f.was))
+    return Transition(new, grown, drift.resolved)
+
+
+def tell(manifest: Manifest) -> None:
+    """Emit a run's events. They are on their way when it returns; what goes wrong is logged, and costs only them."""
+    try:
+        if not PREFECT_API_URL.value():  # Prefect would start a server for them
+            return
+        is_backfill = BACKFILL_TAG in (flow_run.tags or ())
+        for event in run_events(manifest, flow_run.ui_url or "", is_backfill=is_backfill):
+            emit_event(event.name, resource=event.resource, payload=event.payload)
+    except Exception as error:  # noqa: BLE001 (whatever Prefect is up to: the partition is scored)
+        where = f"run_id={manifest.run_id} partition={show_value(manifest.partition)}"
+        logger.warning("%s its events could not be emitted: %s: %s", where, type(error).__name__, error)
+
+
+def _rank(severity: Severity | None) -> int:
+    return 0 if severity is None else ORDER.index(severity)
+
+
+def _resource(manifest: Manifest, severity: str) -> dict[str, str]:
+    return {
+        "prefect.resource.id": f"nightscore.job.{manifest.job}",
+        "prefect.resource.name": manifest.job,
+        "nightscore.partition": show_value(manifest.partition),
+        "nightscore.severity": severity,
+    }
+
+
+def _payload(manifest: Manifest, changes: Transition, flow_run_url: str) -> dict[str, Any]:
+    drift = manifest.drift
+    return {
+        "job": manifest.job,
+        "partition": show_value(manifest.partition),
+        "run_id": manifest.run_id,
+        "model": manifest.model.name,
+        "model_version": manifest.model.version,
+        "status": manifest.status,
+        "severity": changes.severity or ("resolved" if changes.resolved else "ok"),
+        "verdict": drift.verdict if drift else None,
+        "subject": _subject(manifest, changes),
+        "message": _message(manifest, changes),
+        "text": _text(manifest, changes, flow_run_url),
+        "new": [_finding(f) for f in changes.new[:MAX_FINDINGS]],
+        "worse": [_finding(f) for f in changes.worse[:MAX_FINDINGS]],
+        "resolved": list(changes.resolved[:MAX_FINDINGS]),
+        "n_new": len(changes.new),
+        "n_worse": len(changes.worse),
+        "n_resolved": len(changes.resolved),
+        "gates": [
+            {"gate": gate.gate, "expected": gate.expected, "found": gate.found}
+            for gate in manifest.gates
+            if not gate.passed
+        ],
+        "report": _command("report", manifest),
+        "flow_run_url": flow_run_url,
+    }
+
+
+def _finding(finding: FindingRecord) -> dict[str, Any]:
+    return {
+        "column": finding.column,
+        "role": finding.role,
+        "severity": counted(finding),
+        "was": finding.was,
+        "since": finding.since,
+        "impact": finding.impact,
+        "reference": finding.reference,
+        "reasons": list(finding.reasons),
+    }
+
+
+def _subject(manifest: Manifest, changes: Transition) -> str:
+    """Who reads no further knows where, how bad, and which columns."""
+    moved = [f.column for f in _sorted(changes)]
+    if changes.severity:
+        what = f"drift {changes.severity}: {_names(moved)}"
+    else:
+        what = f"drift resolved: {_names(changes.resolved)}" if changes.resolved else ""
+    if manifest.status == "held":
+        closed = ", ".join(gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold")
+        what = f"held by {closed or 'a gate'}{'; ' if what else ''}{what}"
+    return f"{manifest.job} {show_value(manifest.partition)}: {what}"
+
+
+def _message(manifest: Manifest, changes: Transition) -> str:
+    return f"{_subject(manifest, changes)}. {_next_step(manifest)}"
+
+
+def _next_step(manifest: Manifest) -> str:
+    look = _command("report", manifest)
+    if manifest.status != "held":
+        return f"The predictions are published. Look: {look}"
+    drift = f"{look}; then " if manifest.drift else ""
+    return (
+        "Readers keep what they had until somebody decides: "
+        f"{drift}{_command('approve', manifest)} or {_command('reject', manifest)}"
+    )
+
+
+def _text(manifest: Manifest, changes: Transition, flow_run_url: str) -> str:
+    lines = []
+    if manifest.status == "held":
+        lines += ["The run is complete, and held by:"]
+        lines += [
+            f"• {gate.gate}: expected {gate.expected}, found {gate.found}"
+            for gate in manifest.gates
+            if not gate.passed and gate.action == "hold"
+        ]
+        lines.append("")
+    for title, findings in (("New", changes.new), ("Worse", changes.worse)):
+        if findings:
+            lines += [f"{title}, against {_references(findings)}:", *map(_line, findings[:MAX_SHOWN])]
+            if len(findings) > MAX_SHOWN:
+                lines.append(f"• and {len(findings) - MAX_SHOWN} more")
+            lines.append("")
+    if changes.resolved:
+        lines += [f"No longer: {_names(changes.resolved, MAX_SHOWN)}", ""]
+    lines += [f"Model: {manifest.model.name} version {manifest.model.version}"]
+    if flow_run_url:
+        lines.append(f"Run: {flow_run_url}")
+    return "\n".join([*lines, "", _next_step(manifest)])
+
+
+def _references(findings: Sequence[FindingRecord]) -> str:
+    words = {"baseline": "the model's baseline", "weekdays": "the same weekdays", "previous": "the partition before"}
+    return " and ".join(dict.fromkeys(words.get(f.reference, f.reference) for f in findings))
+
+
+def _line(finding: FindingRecord) -> str:
+    was = f" (was {finding.was})" if finding.was is not None and finding.was != "ok" else ""
+    since = f", since {finding.since}" if finding.status == "ongoing" and finding.since else ""
+    impact = f", moves the mean score by {finding.impact:+.4f}" if finding.impact is not None else ""
+    return f"• {finding.column}: {counted(finding)}{was}{since}{impact}. {'; '.join(finding.reasons)}"
+
+
+def _sorted(changes: Transition) -> list[FindingRecord]:
+    """As in the record: the most severe first, then what moves the score most."""
+    found = [*changes.new, *changes.worse]
+    return sorted(found, key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0)))
+
+
+def _names(names: Sequence[str], most: int = MAX_NAMES) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def _command(verb: str, manifest: Manifest) -> str:
+    return f"nightscore {verb} {shlex.quote(manifest.job)} {shlex.quote(show_value(manifest.partition))}"
