@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from schemas.drift import ORDER, Severity
-from schemas.manifest import FindingRecord, Manifest
+from schemas.manifest import FindingRecord, GateRecord, Manifest
 from schemas.partition import show_value
 from scoring.monitoring.findings import counted, worse
 
@@ -23,6 +23,8 @@ MAX_SHOWN = 8
 """In a message that a person reads on a telephone."""
 MAX_NAMES = 3
 BACKFILL_TAG = "backfill"
+SIGNS = {"critical": "🔴", "warning": "🟠", "resolved": "🟢", "ok": "✋"}
+"""For the eye; a run that is held without any drift is `ok`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def _resource(manifest: Manifest, severity: str) -> dict[str, str]:
 
 def _payload(manifest: Manifest, changes: Transition, flow_run_url: str) -> dict[str, Any]:
     drift = manifest.drift
+    severity = changes.severity or ("resolved" if changes.resolved else "ok")
     return {
         "job": manifest.job,
         "partition": show_value(manifest.partition),
@@ -137,7 +140,8 @@ def _payload(manifest: Manifest, changes: Transition, flow_run_url: str) -> dict
         "model": manifest.model.name,
         "model_version": manifest.model.version,
         "status": manifest.status,
-        "severity": changes.severity or ("resolved" if changes.resolved else "ok"),
+        "severity": severity,
+        "sign": SIGNS[severity],
         "verdict": drift.verdict if drift else None,
         "subject": _subject(manifest, changes),
         "message": _message(manifest, changes),
@@ -185,29 +189,26 @@ def _subject(manifest: Manifest, changes: Transition) -> str:
 
 
 def _message(manifest: Manifest, changes: Transition) -> str:
-    return f"{_subject(manifest, changes)}. {_next_step(manifest)}"
+    """All of it in one line."""
+    state, *commands = _next_steps(manifest)
+    return f"{_subject(manifest, changes)}. {state} {'; '.join(commands)}"
 
 
-def _next_step(manifest: Manifest) -> str:
-    look = _command("report", manifest)
+def _next_steps(manifest: Manifest) -> list[str]:
+    """What readers see now, then what to run."""
+    look = [_command("report", manifest)] if manifest.drift else []
     if manifest.status != "held":
-        return f"The predictions are published. Look: {look}"
-    drift = f"{look}; then " if manifest.drift else ""
-    return (
-        "Readers keep what they had until somebody decides: "
-        f"{drift}{_command('approve', manifest)} or {_command('reject', manifest)}"
-    )
+        return ["The predictions are published. Look:", *look]
+    decide = [_command("approve", manifest), _command("reject", manifest)]
+    return ["Readers keep what they had until somebody decides:", *look, f"{decide[0]}, or {decide[1]}"]
 
 
 def _text(manifest: Manifest, changes: Transition, flow_run_url: str) -> str:
+    """What a person reads on a telephone at night."""
     lines = []
     if manifest.status == "held":
         lines += ["The run is complete, and held by:"]
-        lines += [
-            f"• {gate.gate}: expected {gate.expected}, found {gate.found}"
-            for gate in manifest.gates
-            if not gate.passed and gate.action == "hold"
-        ]
+        lines += [_gate_line(gate, changes) for gate in manifest.gates if not gate.passed and gate.action == "hold"]
         lines.append("")
     for title, findings in (("New", changes.new), ("Worse", changes.worse)):
         if findings:
@@ -216,11 +217,19 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str) -> str:
                 lines.append(f"• and {len(findings) - MAX_SHOWN} more")
             lines.append("")
     if changes.resolved:
-        lines += [f"No longer: {_names(changes.resolved, MAX_SHOWN)}", ""]
+        lines += [f"No longer a warning or worse: {_names(changes.resolved, MAX_SHOWN)}", ""]
+    if manifest.drift and manifest.drift.score_movement is not None:
+        moved = f"{manifest.drift.score_movement:+.4f}"
+        lines += [f"The mean of {manifest.drift.score} is {moved} away from the baseline's.", ""]
+    state, *commands = _next_steps(manifest)
+    lines += [state, *(f"    {command}" for command in commands), ""]
     lines += [f"Model: {manifest.model.name} version {manifest.model.version}"]
-    if flow_run_url:
-        lines.append(f"Run: {flow_run_url}")
-    return "\n".join([*lines, "", _next_step(manifest)])
+    return "\n".join([*lines, f"Run: {flow_run_url}"] if flow_run_url else lines)
+
+
+def _gate_line(gate: GateRecord, changes: Transition) -> str:
+    found = "what is below" if gate.gate == "drift" and changes.severity else gate.found
+    return f"• {gate.gate}: expected {gate.expected}, found {found}"
 
 
 def _references(findings: Sequence[FindingRecord]) -> str:

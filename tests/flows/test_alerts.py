@@ -180,15 +180,15 @@ def test_a_person_can_read_it(told: Told) -> None:
     assert "New, against the model's baseline:" in lines
     assert any(line.startswith("• a: critical, moves the mean score by ") for line in lines), lines
     assert any(line.startswith("Run: http://127.0.0.1:") for line in lines)
-    assert "The predictions are published. Look: nightscore report nights 2024-03-02" in lines
+    assert "    nightscore report nights 2024-03-02" in lines
     slack = told.slack[0]
     assert (slack.host, slack.path) == (SLACK, f"/services/{SECRET}")
     (attachment,) = slack.body["attachments"]
-    assert attachment["title"].startswith("nights 2024-03-02: drift critical: a")
+    assert attachment["title"].startswith("🔴 nights 2024-03-02: drift critical: a")
     assert "• a: critical, moves the mean score by " in attachment["text"]
     assert "\nRun: http://127.0.0.1:" in attachment["text"]
     held = told.slack[2].body["attachments"][0]["text"]
-    assert "then nightscore approve gated 2024-03-02 or nightscore reject gated 2024-03-02" in held
+    assert "    nightscore approve gated 2024-03-02, or nightscore reject gated 2024-03-02" in held
 
 
 def test_every_change_is_an_event_of_its_run(told: Told) -> None:

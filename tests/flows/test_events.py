@@ -32,7 +32,14 @@ def a_finding(column: str, severity: Severity, was: Severity | None = None, **op
 
 
 def a_manifest(*findings: FindingRecord, resolved: tuple[str, ...] = (), **options: Any) -> Manifest:
-    drift = DriftRecord(verdict="critical", references={"baseline": "x"}, findings=findings, resolved=resolved)
+    drift = DriftRecord(
+        verdict="critical",
+        references={"baseline": "x"},
+        findings=findings,
+        resolved=resolved,
+        score="probability",
+        score_movement=0.2,
+    )
     values: dict[str, Any] = {
         "run_id": "01a2",
         "status": "published",
@@ -129,12 +136,15 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         "Worse, against the model's baseline:",
         "• b|c: critical (was warning), since 2024-02-28, moves the mean score by -0.5000. PSI 0.41",
         "",
-        "No longer: e",
+        "No longer a warning or worse: e",
+        "",
+        "The mean of probability is +0.2000 away from the baseline's.",
+        "",
+        "The predictions are published. Look:",
+        "    nightscore report delay 2024-03-02",
         "",
         "Model: m version 3",
         f"Run: {URL}",
-        "",
-        "The predictions are published. Look: nightscore report delay 2024-03-02",
     ]
 
 
@@ -149,14 +159,16 @@ def test_a_held_run_sends_one_message_that_says_both() -> None:
     assert (held.name, held.resource["nightscore.notify"]) == ("nightscore.run.held", "true")
     assert held.payload["subject"] == "delay 2024-03-02: held by drift; drift critical: a"
     assert held.payload["text"].startswith(
-        "The run is complete, and held by:\n• drift: expected no critical finding, found a critical\n\nNew"
+        "The run is complete, and held by:\n• drift: expected no critical finding, found what is below\n\nNew"
     )
     assert held.payload["message"].endswith(
-        "nightscore report delay 2024-03-02; then nightscore approve delay 2024-03-02 "
+        "nightscore report delay 2024-03-02; nightscore approve delay 2024-03-02, "
         "or nightscore reject delay 2024-03-02"
     )
     ongoing = a_manifest(a_finding("a", "critical", "critical"), status="held", gates=gates)
-    assert [event.name for event in run_events(ongoing)] == ["nightscore.run.held"], "each waits for its decision"
+    (waits,) = run_events(ongoing)
+    assert waits.name == "nightscore.run.held", "each waits for its decision"
+    assert "found a critical\n" in waits.payload["text"]
     assert held_event(a_manifest()) is None
 
 
