@@ -67,8 +67,9 @@ soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (abo
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 
-bench: $(VENV)/.ready ## Measure: what Prefect adds to a backfill (about 10 minutes)
-	$(BIN)/python -m tests.bench
+BENCH ?=
+bench: $(VENV)/.ready ## Measure what Prefect adds to a backfill and what watching columns costs (20 minutes; BENCH=prefect, BENCH=drift)
+	$(BIN)/python -m tests.bench $(BENCH)
 
 schema: $(VENV)/.ready ## Write the job file's JSON Schema again after a change of schemas/job.py
 	$(BIN)/python -m schemas.job > schemas/job.schema.json
