@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from apprise import Apprise
+from httpx import HTTPError
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import SlackWebhook
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
@@ -31,12 +34,20 @@ class Channel:
     """Name of the block; an automation's `block_document_id` names it so."""
 
     def make(self, address: str) -> Block:
-        """The block of an address."""
+        """The block of an address.
+
+        Raises:
+            ValueError: It is none; the message does not repeat it.
+        """
         if self.block == "nightscore-webhook":
+            if not address.startswith(("http://", "https://")):
+                raise ValueError(f"{self.variable} is no URL; it begins with http:// or https://")
             return Webhook(url=SecretStr(address), headers=SecretDict({"Content-Type": "application/json"}))
         if self.block == "nightscore-email":
             # Apprise would send HTML, and the lines of a text would run together.
             address += "" if "format=" in address else ("&" if "?" in address else "?") + "format=text"
+        if not Apprise().add(address):
+            raise ValueError(f"{self.variable} is no address that Apprise knows: https://appriseit.com/services/")
         # Prefect's server has no block for SMTP, but hands what is no Slack address to Apprise as it stands.
         return SlackWebhook(url=SecretStr(address))
 
@@ -95,12 +106,17 @@ async def _put(client: PrefectClient, raw: dict[str, Any], blocks: Mapping[str, 
 
 def main() -> None:
     """Register, and say what was done."""
-    if not os.environ.get("PREFECT_API_URL"):
+    url = PREFECT_API_URL.value()
+    if not url:
         sys.exit("PREFECT_API_URL is not set: which Prefect server shall send the alerts?")
+    if not AUTOMATIONS.is_dir():
+        sys.exit(f"{AUTOMATIONS} is not there: run this from a checkout of nightscore")
     try:
         done = asyncio.run(register(os.environ))
-    except (PrefectException, OSError) as error:
-        sys.exit(f"{os.environ['PREFECT_API_URL']}: {type(error).__name__}: {error}")
+    except ValueError as error:
+        sys.exit(str(error))
+    except (PrefectException, HTTPError, OSError) as error:
+        sys.exit(f"{url}: {type(error).__name__}: {error}")
     for name, what in done.items():
         print(f"{name:<22} {what}")
 

@@ -230,6 +230,22 @@ def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
     bare = {k: v for k, v in told.environment.items() if not k.startswith("NIGHTSCORE_ALERT")}
     assert "drift-email.yaml       left out, NIGHTSCORE_ALERT_EMAIL is not set" in make_alerts(bare).stdout
     assert len(told.api("/automations/filter")) == 4
-    away = make_alerts({k: v for k, v in bare.items() if k != "PREFECT_API_URL"})
-    assert away.returncode == 1
-    assert away.stderr.startswith("PREFECT_API_URL is not set")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "PREFECT_API_URL is not set"),
+        ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "http://127.0.0.1:9/api: "),
+        ({"NIGHTSCORE_ALERT_EMAIL": "oncall secret"}, "NIGHTSCORE_ALERT_EMAIL is no address that Apprise knows"),
+        ({"NIGHTSCORE_ALERT_WEBHOOK": "a secret"}, "NIGHTSCORE_ALERT_WEBHOOK is no URL"),
+    ],
+)
+def test_what_cannot_be_registered_is_said_in_a_line(told: Told, changes: dict[str, str], said: str) -> None:
+    bare = {k: v for k, v in told.environment.items() if not k.startswith(("NIGHTSCORE_ALERT", "PREFECT_API_URL"))}
+    server = {"PREFECT_API_URL": told.server.api_url} if "NIGHTSCORE" in "".join(changes) else {}
+    done = make_alerts(bare | server | changes)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
