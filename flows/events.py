@@ -172,6 +172,7 @@ def _finding(finding: FindingRecord) -> dict[str, Any]:
         "impact": finding.impact,
         "reference": finding.reference,
         "reasons": list(finding.reasons),
+        "drivers": [driver.model_dump() for driver in finding.drivers],
     }
 
 
@@ -241,7 +242,8 @@ def _line(finding: FindingRecord) -> str:
     was = f" (was {finding.was})" if finding.was is not None and finding.was != "ok" else ""
     since = f", since {finding.since}" if finding.status == "ongoing" and finding.since else ""
     impact = f", moves the mean score by {finding.impact:+.4f}" if finding.impact is not None else ""
-    return f"• {finding.column}: {counted(finding)}{was}{since}{impact}. {'; '.join(finding.reasons)}"
+    part = "; most of it in {0.segment} ({0.share:.0%})".format(finding.drivers[0]) if finding.drivers else ""
+    return f"• {finding.column}: {counted(finding)}{was}{since}{impact}. {'; '.join(finding.reasons)}{part}"
 
 
 def _sorted(changes: Transition) -> list[FindingRecord]:

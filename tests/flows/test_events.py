@@ -93,7 +93,7 @@ def test_a_run_without_a_profile_tells_nothing() -> None:
 
 def test_the_payload_says_what_where_and_what_to_do_next() -> None:
     manifest = a_manifest(
-        a_finding("a", "critical", impact=0.0123),
+        a_finding("a", "critical", impact=0.0123, drivers=({"segment": "country=CH", "kind": "mix", "share": 0.9},)),
         a_finding("b|c", "critical", "warning", since="2024-02-28", impact=-0.5),
         a_finding("d", "warning", "warning"),
         resolved=("e",),
@@ -120,6 +120,7 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
             "impact": 0.0123,
             "reference": "baseline",
             "reasons": ["PSI 0.41"],
+            "drivers": [{"segment": "country=CH", "kind": "mix", "share": 0.9}],
         }
     ]
     assert [f["column"] for f in payload["worse"]] == ["b|c"]
@@ -131,7 +132,7 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
     )
     assert payload["text"].splitlines() == [
         "New, against the model's baseline:",
-        "• a: critical, moves the mean score by +0.0123. PSI 0.41",
+        "• a: critical, moves the mean score by +0.0123. PSI 0.41; most of it in country=CH (90%)",
         "",
         "Worse, against the model's baseline:",
         "• b|c: critical (was warning), since 2024-02-28, moves the mean score by -0.5000. PSI 0.41",
