@@ -43,6 +43,8 @@ class Transition:
     new: tuple[FindingRecord, ...]
     worse: tuple[FindingRecord, ...]
     resolved: tuple[str, ...]
+    explained: tuple[str, ...]
+    """Of the resolved ones, those that differ as before, which the season or the column's habit explains by now."""
 
     @property
     def severity(self) -> Severity | None:
@@ -53,15 +55,19 @@ class Transition:
         return bool(self.new or self.worse or self.resolved)
 
 
-def run_events(manifest: Manifest, flow_run_url: str = "", *, is_backfill: bool = False) -> list[RunEvent]:
+def run_events(
+    manifest: Manifest, flow_run_url: str = "", report_url: str = "", *, is_backfill: bool = False
+) -> list[RunEvent]:
     """The events of a run, the drift's first.
 
     Args:
         manifest: Of the run.
         flow_run_url: Its page in Prefect.
+        report_url: Its report, where there is a server of them.
         is_backfill: Its events are kept, and nobody is sent a message: who started it reads its page.
     """
-    drift, held = drift_event(manifest, flow_run_url), held_event(manifest, flow_run_url)
+    urls = (flow_run_url, report_url)
+    drift, held = drift_event(manifest, *urls), held_event(manifest, *urls)
     found = [event for event in (drift, held) if event is not None]
     for event in found:
         # Of one run one message. That of a held run says what moved, and that somebody has to decide.
@@ -70,7 +76,7 @@ def run_events(manifest: Manifest, flow_run_url: str = "", *, is_backfill: bool 
     return found
 
 
-def drift_event(manifest: Manifest, flow_run_url: str = "") -> RunEvent | None:
+def drift_event(manifest: Manifest, flow_run_url: str = "", report_url: str = "") -> RunEvent | None:
     """`nightscore.drift.critical`, `.warning` or `.resolved`; None where all is as in the partition before.
 
     A column counts if it is a warning or worse, and new, or worse than it was, or no longer so. What the season
@@ -81,15 +87,17 @@ def drift_event(manifest: Manifest, flow_run_url: str = "") -> RunEvent | None:
         return None
     severity = changes.severity or "resolved"
     return RunEvent(
-        f"nightscore.drift.{severity}", _resource(manifest, severity), _payload(manifest, changes, flow_run_url)
+        f"nightscore.drift.{severity}",
+        _resource(manifest, severity),
+        _payload(manifest, changes, flow_run_url, report_url),
     )
 
 
-def held_event(manifest: Manifest, flow_run_url: str = "") -> RunEvent | None:
+def held_event(manifest: Manifest, flow_run_url: str = "", report_url: str = "") -> RunEvent | None:
     """`nightscore.run.held` if a gate holds the run, whatever the gate: somebody has to decide."""
     if manifest.status != "held":
         return None
-    payload = _payload(manifest, transition(manifest), flow_run_url)
+    payload = _payload(manifest, transition(manifest), flow_run_url, report_url)
     return RunEvent("nightscore.run.held", _resource(manifest, payload["severity"]), payload)
 
 
@@ -97,20 +105,21 @@ def transition(manifest: Manifest) -> Transition:
     """What a run that is published or held found to have changed; of other runs, nothing."""
     drift = manifest.drift
     if drift is None or manifest.status not in ("published", "held"):
-        return Transition((), (), ())
+        return Transition((), (), (), ())
     moved = worse(drift.findings, "warning")
     new = tuple(f for f in moved if _rank(f.was) < ORDER.index("warning"))
     grown = tuple(f for f in moved if f not in new and ORDER.index(counted(f)) > _rank(f.was))
-    return Transition(new, grown, drift.resolved)
+    seasonal = {f.column for f in drift.findings if f.is_seasonal}
+    return Transition(new, grown, drift.resolved, tuple(name for name in drift.resolved if name in seasonal))
 
 
-def tell(manifest: Manifest) -> None:
+def tell(manifest: Manifest, report_url: str = "") -> None:
     """Emit a run's events. They are on their way when it returns; what goes wrong is logged, and costs only them."""
     try:
         if not PREFECT_API_URL.value():  # Prefect would start a server for them
             return
         is_backfill = BACKFILL_TAG in (flow_run.tags or ())
-        for event in run_events(manifest, flow_run.ui_url or "", is_backfill=is_backfill):
+        for event in run_events(manifest, flow_run.ui_url or "", report_url, is_backfill=is_backfill):
             emit_event(event.name, resource=event.resource, payload=event.payload)
     except Exception as error:  # noqa: BLE001 (whatever Prefect is up to: the partition is scored)
         where = f"run_id={manifest.run_id} partition={show_value(manifest.partition)}"
@@ -130,7 +139,7 @@ def _resource(manifest: Manifest, severity: str) -> dict[str, str]:
     }
 
 
-def _payload(manifest: Manifest, changes: Transition, flow_run_url: str) -> dict[str, Any]:
+def _payload(manifest: Manifest, changes: Transition, flow_run_url: str, report_url: str) -> dict[str, Any]:
     drift = manifest.drift
     severity = changes.severity or ("resolved" if changes.resolved else "ok")
     return {
@@ -145,10 +154,11 @@ def _payload(manifest: Manifest, changes: Transition, flow_run_url: str) -> dict
         "verdict": drift.verdict if drift else None,
         "subject": _subject(manifest, changes),
         "message": _message(manifest, changes),
-        "text": _text(manifest, changes, flow_run_url),
+        "text": _text(manifest, changes, flow_run_url, report_url),
         "new": [_finding(f) for f in changes.new[:MAX_FINDINGS]],
         "worse": [_finding(f) for f in changes.worse[:MAX_FINDINGS]],
         "resolved": list(changes.resolved[:MAX_FINDINGS]),
+        "explained": list(changes.explained[:MAX_FINDINGS]),
         "n_new": len(changes.new),
         "n_worse": len(changes.worse),
         "n_resolved": len(changes.resolved),
@@ -158,6 +168,7 @@ def _payload(manifest: Manifest, changes: Transition, flow_run_url: str) -> dict
             if not gate.passed
         ],
         "report": _command("report", manifest),
+        "report_url": report_url,
         "flow_run_url": flow_run_url,
     }
 
@@ -182,7 +193,8 @@ def _subject(manifest: Manifest, changes: Transition) -> str:
     if changes.severity:
         what = f"drift {changes.severity}: {_names(moved)}"
     else:
-        what = f"drift resolved: {_names(changes.resolved)}" if changes.resolved else ""
+        verb = "is usual by now" if len(changes.explained) == len(changes.resolved) else "resolved"
+        what = f"drift {verb}: {_names(changes.resolved)}" if changes.resolved else ""
     if manifest.status == "held":
         closed = ", ".join(gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold")
         what = f"held by {closed or 'a gate'}{'; ' if what else ''}{what}"
@@ -204,7 +216,7 @@ def _next_steps(manifest: Manifest) -> list[str]:
     return ["Readers keep what they had until somebody decides:", *look, f"{decide[0]}, or {decide[1]}"]
 
 
-def _text(manifest: Manifest, changes: Transition, flow_run_url: str) -> str:
+def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url: str) -> str:
     """What a person reads on a telephone at night."""
     lines = []
     if manifest.status == "held":
@@ -217,15 +229,19 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str) -> str:
             if len(findings) > MAX_SHOWN:
                 lines.append(f"• and {len(findings) - MAX_SHOWN} more")
             lines.append("")
-    if changes.resolved:
-        lines += [f"No longer a warning or worse: {_names(changes.resolved, MAX_SHOWN)}", ""]
+    over = [name for name in changes.resolved if name not in changes.explained]
+    if over:
+        lines += [f"No longer a warning or worse: {_names(over, MAX_SHOWN)}", ""]
+    if changes.explained:
+        lines += [f"As before, but usual by now or only the season: {_names(changes.explained, MAX_SHOWN)}", ""]
     if manifest.drift and manifest.drift.score_movement is not None:
         moved = f"{manifest.drift.score_movement:+.4f}"
         lines += [f"The mean of {manifest.drift.score} is {moved} away from the baseline's.", ""]
     state, *commands = _next_steps(manifest)
     lines += [state, *(f"    {command}" for command in commands), ""]
     lines += [f"Model: {manifest.model.name} version {manifest.model.version}"]
-    return "\n".join([*lines, f"Run: {flow_run_url}"] if flow_run_url else lines)
+    lines += [f"{title}: {url}" for title, url in (("Report", report_url), ("Run", flow_run_url)) if url]
+    return "\n".join(lines)
 
 
 def _gate_line(gate: GateRecord, changes: Transition) -> str:

@@ -156,8 +156,8 @@ async def _settle(
     except RunStuckError as error:
         return Settled(Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck")
     tracked = await _track(manifest, spec.registry)
+    tell(manifest, link_to_report(job, manifest))
     drawn = await _draw(spec, manifest) if report else NOTHING_DRAWN
-    tell(manifest)
     message = state_message(manifest)
     is_done = manifest.status in ("published", "unchanged")
     return Settled(

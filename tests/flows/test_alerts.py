@@ -36,9 +36,10 @@ from flows.backfill import backfill
 from flows.partition import score_partition
 for job, *days in (word.split() for word in sys.argv[1:]):
     if len(days) == 1:
-        asyncio.run(score_partition(job, days[0], return_state=True))
+        state = asyncio.run(score_partition(job, days[0], return_state=True))
     else:
-        asyncio.run(backfill(job, *map(date.fromisoformat, days), return_state=True))
+        state = asyncio.run(backfill(job, *map(date.fromisoformat, days), return_state=True))
+    assert state.is_completed() or "held" in state.message, state.message
 """
 """In a process of its own that ends at once: events that were not sent by then would be lost."""
 

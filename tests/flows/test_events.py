@@ -98,7 +98,7 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         a_finding("d", "warning", "warning"),
         resolved=("e",),
     )
-    found = drift_event(manifest, URL)
+    found = drift_event(manifest, URL, "http://pages/delay")
     assert found
     assert found.resource == {
         "prefect.resource.id": "nightscore.job.delay",
@@ -145,6 +145,7 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         "    nightscore report delay 2024-03-02",
         "",
         "Model: m version 3",
+        "Report: http://pages/delay",
         f"Run: {URL}",
     ]
 
@@ -171,6 +172,19 @@ def test_a_held_run_sends_one_message_that_says_both() -> None:
     assert waits.name == "nightscore.run.held", "each waits for its decision"
     assert "found a critical\n" in waits.payload["text"]
     assert held_event(a_manifest()) is None
+
+
+def test_what_has_become_usual_is_not_called_resolved() -> None:
+    usual = a_finding("a", "critical", "critical", is_seasonal=True)
+    found = drift_event(a_manifest(usual, resolved=("a",)))
+    assert found
+    assert found.payload["subject"] == "delay 2024-03-02: drift is usual by now: a"
+    assert "As before, but usual by now or only the season: a\n" in found.payload["text"]
+    assert "No longer" not in found.payload["text"]
+    both = drift_event(a_manifest(usual, resolved=("a", "b")))
+    assert both
+    assert (both.name, both.payload["explained"]) == ("nightscore.drift.resolved", ["a"])
+    assert "No longer a warning or worse: b\n" in both.payload["text"]
 
 
 def test_the_runs_of_a_backfill_send_no_message() -> None:
@@ -221,6 +235,7 @@ def _judged(now: Severity, then: FindingRecord | None, calm: Severity | None = N
             statistics={},
             severity=severity,
             reasons=(),
+            signals={"distribution": severity},
         )
         return Comparison(columns={("feature", "x", ""): column})
 
