@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up down status test check lint fast faults soak bench schema clean
+.PHONY: help setup demo up down status alerts test check lint fast faults soak bench schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ down: $(VENV)/.ready ## Stop what `make up` has started
 status: $(VENV)/.ready ## Say what of it is running
 	@$(BIN)/python -m flows.stack status
 
+alerts: $(VENV)/.ready ## Have Prefect send alerts (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
+	@$(BIN)/python -m flows.alerts
+
 test: $(VENV)/.ready ## Run all tests, the S3 and kill tests included
 	$(BIN)/python -m pytest
 
@@ -64,8 +67,9 @@ soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (abo
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 
-bench: $(VENV)/.ready ## Measure: what Prefect adds to a backfill (about 10 minutes)
-	$(BIN)/python -m tests.bench
+BENCH ?=
+bench: $(VENV)/.ready ## Measure what Prefect adds to a backfill and what watching columns costs (20 minutes; BENCH=prefect, BENCH=drift)
+	$(BIN)/python -m tests.bench $(BENCH)
 
 schema: $(VENV)/.ready ## Write the job file's JSON Schema again after a change of schemas/job.py
 	$(BIN)/python -m schemas.job > schemas/job.schema.json

@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
 from flows.artifacts import artifact_key, drift_rows, outcome_rows, run_markdown, state_message
+from flows.events import tell
 from flows.log import forward_engine_log
 from flows.outcome import Outcome, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
@@ -155,6 +156,7 @@ async def _settle(
     except RunStuckError as error:
         return Settled(Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck")
     tracked = await _track(manifest, spec.registry)
+    tell(manifest, link_to_report(job, manifest))
     drawn = await _draw(spec, manifest) if report else NOTHING_DRAWN
     message = state_message(manifest)
     is_done = manifest.status in ("published", "unchanged")

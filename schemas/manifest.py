@@ -156,6 +156,8 @@ class FindingRecord(Stored):
     status: Literal["new", "ongoing"] = "new"
     since: str | None = None
     """The partition in which it was seen first."""
+    was: Severity | None = None
+    """What it counted as in the previous partition; null: it had no finding there."""
     drivers: tuple[DriverRecord, ...] = ()
     """Of the job's `drift.segments`, those with the greatest part, the greatest first."""
 
@@ -169,7 +171,7 @@ class DriftRecord(Stored):
     findings: tuple[FindingRecord, ...] = ()
     """Of any severity above `ok`, the most severe first and within those what moves the score most."""
     resolved: tuple[str, ...] = ()
-    """Columns that had a finding in the previous partition, and have none now."""
+    """Columns that counted as a warning or worse in the previous partition, and do no longer."""
     score: str = ""
     """The prediction column whose mean is the score."""
     score_movement: float | None = None

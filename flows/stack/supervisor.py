@@ -28,7 +28,6 @@ BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
 """Runs of the pool at once, and of the queue `backfill`: the nightly run always finds a place, and Prefect's server,
 which on SQLite may stand still for a minute while two backfills write, does not. Limits of the server: a worker with
 a `--limit` of its own dies when a run is retried whose process is still ending (Prefect 3.8)."""
-AUTOMATIONS = ROOT / "deploy" / "automations"
 UPLOADED = ".uploaded"
 UPLOAD_THREADS = 16
 
@@ -163,14 +162,14 @@ def remove(path: Path) -> None:
 
 def _deploy(settings: Settings, environment: dict[str, str]) -> None:
     def call(*arguments: str) -> None:
-        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        command = [sys.executable, *arguments]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise StackError(f"`prefect {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
+            raise StackError(f"`python {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
 
     with contextlib.suppress(urllib.error.HTTPError):  # it is there from the last time
         request(settings.api_url, "POST", "/work_pools/", {"name": "local", "type": "process"})
-    call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+    call("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
     request(settings.api_url, "PATCH", "/work_pools/local", {"concurrency_limit": POOL_RUNS})
     request(
         settings.api_url,
@@ -178,10 +177,7 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
         "/work_pools/local/queues/backfill",
         {"concurrency_limit": BACKFILL_RUNS[settings.db]},
     )
-    for automation in request(settings.api_url, "POST", "/automations/filter", {}):
-        request(settings.api_url, "DELETE", f"/automations/{automation['id']}")
-    for path in sorted(AUTOMATIONS.glob("*.yaml")):
-        call("automation", "create", "--from-file", str(path))
+    call("-m", "flows.alerts")
 
 
 def _upload(settings: Settings) -> None:

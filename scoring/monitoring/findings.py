@@ -239,7 +239,8 @@ def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | 
     before = None if then is None else then.severity if finding.is_seasonal else counted(then)
     is_ongoing = before is not None and ORDER.index(before) >= ORDER.index("warning")
     since = then.since if then is not None and is_ongoing else partition
-    return finding.model_copy(update={"status": "ongoing" if is_ongoing else "new", "since": since})
+    was = counted(then) if then is not None else None
+    return finding.model_copy(update={"status": "ongoing" if is_ongoing else "new", "since": since, "was": was})
 
 
 def counted(finding: FindingRecord) -> Severity:

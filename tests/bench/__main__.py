@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.bench import prefect_overhead
+from tests.bench import drift_cost, prefect_overhead
 
 FOLDER = Path(".bench")
 
@@ -12,13 +14,20 @@ FOLDER = Path(".bench")
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
+    parser.add_argument("name", nargs="*", choices=["prefect", "drift"], help="which; none: all, one after another")
     parser.add_argument("--partitions", type=int, default=365, help="of the backfill through Prefect")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    result = prefect_overhead.measure(options.partitions, options.repeats)
-    prefect_overhead.show(result)
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "prefect.json").write_text(json.dumps(result, indent=2) + "\n")
+    ways: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
+        "prefect": (lambda: prefect_overhead.measure(options.partitions, options.repeats), prefect_overhead.show),
+        "drift": (lambda: drift_cost.measure(options.repeats), drift_cost.show),
+    }
+    for name in options.name or ways:
+        measure, show = ways[name]
+        result = measure()
+        show(result)
+        FOLDER.mkdir(exist_ok=True)
+        (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

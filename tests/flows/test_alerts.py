@@ -1,0 +1,252 @@
+"""A real Prefect server tells a webhook, Slack and a mail server what changed: once, and not what merely goes on."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from flows.server import PrefectServer, prefect_server
+from flows.stack.services import request
+from scoring.baseline import record_baseline
+from scoring.engine.pool import WorkerPool
+from scoring.models.cache import ModelCache
+from tests.conftest import Lake
+from tests.flows.receivers import PATIENCE_S, SLACK, HttpReceiver, MailReceiver, Post
+from tests.flows.test_end_to_end import ROOT, wait_for
+from tests.models import copy_registry, make_frame
+
+pytestmark = pytest.mark.slow
+
+SECRET = "T00000000/B00000000/aVerySecretToken"
+RUNS = """
+import asyncio, sys
+from datetime import date
+from flows.backfill import backfill
+from flows.partition import score_partition
+for job, *days in (word.split() for word in sys.argv[1:]):
+    if len(days) == 1:
+        state = asyncio.run(score_partition(job, days[0], return_state=True))
+    else:
+        state = asyncio.run(backfill(job, *map(date.fromisoformat, days), return_state=True))
+    assert state.is_completed() or "held" in state.message, state.message
+"""
+"""In a process of its own that ends at once: events that were not sent by then would be lost."""
+
+
+@dataclass
+class Told:
+    """What the runs of the fixture have sent."""
+
+    server: PrefectServer
+    environment: dict[str, str]
+    posts: list[Post]
+    slack: list[Post]
+    mails: list[EmailMessage]
+    registered: list[str]
+
+    def api(self, path: str, body: Any = None) -> Any:
+        return request(self.server.api_url, "POST", path, body or {})
+
+
+def make_alerts(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flows.alerts"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def shifted(seed: int) -> pd.DataFrame:
+    frame = make_frame(4_000, seed=seed)
+    frame["a"] += 2
+    return frame
+
+
+def take(queue: "Queue[Any]", n: int) -> list[Any]:
+    return [queue.get(timeout=PATIENCE_S) for _ in range(n)]
+
+
+@pytest.fixture(scope="module")
+def told(
+    tmp_path_factory: pytest.TempPathFactory, registry_root: Path, registry: str, pool: WorkerPool, cache: ModelCache
+) -> Iterator[Told]:
+    """Quiet, shifted, still shifted, a backfill of shifted days, quiet again; and a shift that a gate holds."""
+    root = tmp_path_factory.mktemp("alerts")
+    http, mail = HttpReceiver(root), MailReceiver()
+    lake = Lake(str(root / "lake"), {}, copy_registry(registry_root, root / "registry"), pool, cache)
+    jobs = root / "jobs"
+    jobs.mkdir()
+    for name in ("nights", "past", "gated"):
+        output = {"uri": f"{lake.root}/{name}"}
+        job = lake.job(output=output, drift={"gate": "hold" if name == "gated" else "warn"})
+        (jobs / f"{name}.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json") | {"name": name}))
+    (root / "training").mkdir()
+    make_frame(20_000, seed=1).to_parquet(root / "training" / "part.parquet")
+    record_baseline(lake.job(), str(root / "training"), pool, cache)
+    frames = [make_frame(4_000, seed=2), shifted(3), shifted(4), make_frame(4_000, seed=5)]
+    for day, frame in enumerate(frames, 1):
+        lake.write(f"2024-03-0{day}", frame)
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for receiver in (http, mail):
+            stack.enter_context(receiver.listening())
+        for variable, value in http.environment.items():
+            patch.setenv(variable, value)  # of the server
+        server = stack.enter_context(prefect_server(root / "prefect"))
+        for variable in http.environment:
+            patch.delenv(variable)
+        server.wait()
+        environment = os.environ | server.environment
+        environment |= {"NIGHTSCORE_CACHE": str(cache.root), "NIGHTSCORE_JOBS": str(jobs)}
+        addresses = {
+            "NIGHTSCORE_ALERT_WEBHOOK": f"{http.url}/hook",
+            "NIGHTSCORE_ALERT_SLACK": f"https://{SLACK}/services/{SECRET}",
+            "NIGHTSCORE_ALERT_EMAIL": mail.url,
+        }
+        registered = [make_alerts(environment | addresses) for _ in range(2)]
+        runs = ["nights 2024-03-01", "nights 2024-03-02", "nights 2024-03-03", "past 2024-03-01 2024-03-04"]
+        runs += ["nights 2024-03-04", "gated 2024-03-02"]
+        done = subprocess.run(
+            [sys.executable, "-c", RUNS, *runs],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        posts = take(http.posts, 6)
+        mails = take(mail.mails, 3)
+        found = Told(
+            server,
+            environment | addresses,
+            [post for post in posts if post.path == "/hook"],
+            [post for post in posts if post.path != "/hook"],
+            mails,
+            [one.stdout + one.stderr for one in registered],
+        )
+        executed = {"filter": {"event": {"name": ["prefect.automation.action.executed"]}}}
+        wait_for(lambda: found.api("/events/filter", executed)["total"] >= 9, "all actions to be recorded")
+        yield found
+        assert found.api("/events/filter", executed)["total"] == 9
+        assert http.posts.empty()
+        assert mail.mails.empty()
+
+
+def test_each_change_is_told_once_and_what_goes_on_is_not(told: Told) -> None:
+    told_by_webhook = [(post.body["event"], post.body["run"]["partition"]) for post in told.posts]
+    assert told_by_webhook == [
+        ("nightscore.drift.critical", "2024-03-02"),
+        ("nightscore.drift.resolved", "2024-03-04"),
+        ("nightscore.run.held", "2024-03-02"),
+    ]
+    subjects = ["nights 2024-03-02: drift critical: a", "nights 2024-03-04: drift resolved: a"]
+    subjects.append("gated 2024-03-02: held by drift; drift critical: a")
+    for mail, subject in zip(told.mails, subjects, strict=True):
+        assert mail["Subject"].startswith(subject)
+    for post, subject in zip(told.slack, subjects, strict=True):
+        assert subject in json.dumps(post.body)
+
+
+def test_a_webhook_gets_the_findings(told: Told) -> None:
+    first = told.posts[0]
+    assert first.content_type == "application/json"
+    run = first.body["run"]
+    assert (run["job"], run["severity"], run["status"], run["model_version"]) == (
+        "nights",
+        "critical",
+        "published",
+        "1",
+    )
+    finding = run["new"][0]
+    assert (finding["column"], finding["severity"], finding["was"]) == ("a", "critical", None)
+    assert (finding["since"], bool(finding["impact"]), bool(finding["reasons"])) == ("2024-03-02", True, True)
+    assert run["report"] == "nightscore report nights 2024-03-02"
+    flow_run = run["flow_run_url"].rpartition("/")[2]
+    assert request(told.server.api_url, "GET", f"/flow_runs/{flow_run}")["name"] == "nights · 2024-03-02"
+
+
+def test_a_person_can_read_it(told: Told) -> None:
+    (message,) = (part for part in [told.mails[0].get_body(("plain",))] if part)
+    lines = message.get_content().splitlines()
+    assert told.mails[0]["To"] == "oncall@example.com"
+    assert "New, against the model's baseline:" in lines
+    assert any(line.startswith("• a: critical, moves the mean score by ") for line in lines), lines
+    assert any(line.startswith("Run: http://127.0.0.1:") for line in lines)
+    assert "    nightscore report nights 2024-03-02" in lines
+    slack = told.slack[0]
+    assert (slack.host, slack.path) == (SLACK, f"/services/{SECRET}")
+    (attachment,) = slack.body["attachments"]
+    assert attachment["title"].startswith("🔴 nights 2024-03-02: drift critical: a")
+    assert "• a: critical, moves the mean score by " in attachment["text"]
+    assert "\nRun: http://127.0.0.1:" in attachment["text"]
+    held = told.slack[2].body["attachments"][0]["text"]
+    assert "    nightscore approve gated 2024-03-02, or nightscore reject gated 2024-03-02" in held
+
+
+def test_every_change_is_an_event_of_its_run(told: Told) -> None:
+    found = told.api("/events/filter", {"filter": {"event": {"prefix": ["nightscore."]}}})["events"]
+    by_job = {
+        job: sorted((e["event"], e["payload"]["partition"]) for e in found if e["payload"]["job"] == job)
+        for job in ("nights", "past", "gated")
+    }
+    assert by_job["nights"] == [
+        ("nightscore.drift.critical", "2024-03-02"),
+        ("nightscore.drift.resolved", "2024-03-04"),
+    ]
+    assert by_job["gated"] == [("nightscore.drift.critical", "2024-03-02"), ("nightscore.run.held", "2024-03-02")]
+    assert by_job["past"], "a backfill's are kept, and sent to nobody"
+    assert all(
+        event["resource"]["nightscore.notify"] == "false" for event in found if event["payload"]["job"] == "past"
+    )
+    assert all(any(related["prefect.resource.role"] == "flow-run" for related in event["related"]) for event in found)
+    assert SECRET not in json.dumps(told.api("/events/filter", {"limit": 50}))
+
+
+def test_registering_again_changes_nothing(told: Told) -> None:
+    first, again = told.registered
+    assert [line.split() for line in first.splitlines()] == [
+        [f"{name}.yaml", "created"] for name in ("drift-email", "drift-slack", "drift-webhook", "zombies")
+    ]
+    assert again == first.replace("created", "updated")
+    automations = told.api("/automations/filter")
+    assert sorted(automation["name"] for automation in automations) == [
+        "Crash runs without a heartbeat",
+        "Nightscore alerts by e-mail",
+        "Nightscore alerts by webhook",
+        "Nightscore alerts in Slack",
+    ]
+    assert len(told.api("/block_documents/filter")) == 3
+
+
+def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
+    bare = {k: v for k, v in told.environment.items() if not k.startswith("NIGHTSCORE_ALERT")}
+    assert "drift-email.yaml       left out, NIGHTSCORE_ALERT_EMAIL is not set" in make_alerts(bare).stdout
+    assert len(told.api("/automations/filter")) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "PREFECT_API_URL is not set"),
+        ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "http://127.0.0.1:9/api: "),
+        ({"NIGHTSCORE_ALERT_EMAIL": "oncall secret"}, "NIGHTSCORE_ALERT_EMAIL is no address that Apprise knows"),
+        ({"NIGHTSCORE_ALERT_WEBHOOK": "a secret"}, "NIGHTSCORE_ALERT_WEBHOOK is no URL"),
+    ],
+)
+def test_what_cannot_be_registered_is_said_in_a_line(told: Told, changes: dict[str, str], said: str) -> None:
+    bare = {k: v for k, v in told.environment.items() if not k.startswith(("NIGHTSCORE_ALERT", "PREFECT_API_URL"))}
+    server = {"PREFECT_API_URL": told.server.api_url} if "NIGHTSCORE" in "".join(changes) else {}
+    done = make_alerts(bare | server | changes)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
