@@ -74,6 +74,8 @@ _DENIED = (
     "ExpiredToken",
     "InvalidToken",
 )
+SPOOL = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Name of a local file that is not in its place yet, or never came there: readers' globs and our listings skip it."""
 _ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _PRECONDITION = ("412", "PreconditionFailed", "ConditionalRequestConflict")
 
@@ -154,12 +156,16 @@ class Store:
     def list_files(self, prefix: str = "") -> list[Entry]:
         """All files below `prefix`, sorted by path; none if it does not exist."""
         if self.is_local:
-            return _list_local(Path(self.root), prefix)
+            return [entry for entry in _list_local(Path(self.root), prefix) if not _is_spool(entry)]
         with explained(self.locate_url(prefix)):
             found = self.fs.find(self.locate(prefix), detail=True)
         start = len(self.root) + 1
         files = [info for info in found.values() if info["type"] == "file" and not info["name"].endswith("/")]
         return sorted((_entry(info, start) for info in files), key=lambda entry: entry.path)
+
+    def list_spools(self) -> list[Entry]:
+        """Local files that a process left when it was killed before they were in their place."""
+        return [entry for entry in _list_local(Path(self.root), "") if _is_spool(entry)] if self.is_local else []
 
     def list_folders(self, prefix: str = "") -> list[str]:
         """Names of the folders directly below `prefix`, sorted; none if it does not exist."""
@@ -726,6 +732,10 @@ def _list_local(root: Path, prefix: str) -> list[Entry]:
                 relative = path.relative_to(root).as_posix()
                 found.append(Entry(relative, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime))
     return sorted(found, key=lambda entry: entry.path)
+
+
+def _is_spool(entry: Entry) -> bool:
+    return SPOOL.fullmatch(posixpath.basename(entry.path)) is not None
 
 
 def _entry(info: Mapping[str, Any], start: int) -> Entry:
