@@ -9,7 +9,7 @@ from schemas.manifest import DecisionRecord, Manifest
 from schemas.partition import encode_folder
 from scoring.errors import ConflictError, InvalidJobError, PartitionNotFoundError
 from scoring.outputs.layout import decision_path, state_store
-from scoring.outputs.manifests import find_manifest, list_manifests, write_manifest
+from scoring.outputs.manifests import complete_record, find_manifest, list_manifests, write_manifest
 from scoring.outputs.publish import open_publisher, republication
 
 
@@ -64,6 +64,8 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
             found=f"run {seen}",
             next_step="reject the run that is held, or score the partition again with --force",
         )
+    if live is not None and live.run_id != held.run_id:
+        complete_record(state_store(job), folder, live.run_id, live.paths)
     parts, version = publisher.publish(republication(job, publisher, held), live)
     output = held.output.model_copy(update={"files": tuple(part.file for part in parts), "table_version": version})
     return _decided(job, held, "approved", now, note, {"status": "published", "finished_at": now, "output": output})
