@@ -351,6 +351,7 @@ class Attempt:
             parts = [self._empty_part(publisher, contract)]
         if not publisher.writes_in_place:
             schema = contract.output_schema()
+            self.record.check_mine()
             parts = [self.pool.call(seal, self.job, self.folder, self.record.run_id, parts, schema)]
         output = self.record.manifest.output
         self.record.update(output=output.model_copy(update={"files": tuple(p.file for p in parts)}))

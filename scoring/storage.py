@@ -225,6 +225,7 @@ class Store:
             if self.is_local:
                 target = Path(self.locate(path))
                 target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)  # never written into: what readers see may be a link to it
                 return target.open("wb")
             return self.fs.open(self.locate(path), "wb", block_size=UPLOAD_BLOCK_BYTES)  # type: ignore[no-any-return]
 
