@@ -100,7 +100,8 @@ def verify(
     state = state_store(job)
     manifest = find_manifest(state, folder, live.run_id) if live.run_id else None
     if manifest is None:
-        missing = Finding("no record", f"{job.output.uri}/{folder}", "a manifest", f"none of run {live.run_id}")
+        found = f"none of run {live.run_id}" if live.run_id else f"files of no one run: {', '.join(live.paths[:6])}"
+        missing = Finding("no record", f"{job.output.uri}/{folder}", "a manifest", found)
         return Verification(show_value(value), live.run_id or "", 0, 0, (missing,))
     manifest = as_seen(state, with_fates(state, [manifest])[0], live.run_id, live.paths)
     files = manifest.output.files
