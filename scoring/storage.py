@@ -369,8 +369,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with explained(self.locate_url(path)):
                 try:
-                    with target.open("xb") as file:
-                        file.write(data)
+                    _create_locally(target, data)
                 except FileExistsError as error:
                     raise ConflictError("The file exists already.", str(target)) from error
             return
@@ -733,6 +732,25 @@ def _list_local(root: Path, prefix: str) -> list[Entry]:
                 relative = path.relative_to(root).as_posix()
                 found.append(Entry(relative, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime))
     return sorted(found, key=lambda entry: entry.path)
+
+
+def _create_locally(target: Path, data: bytes) -> None:
+    """The file appears with its content: half of a decision or of a claim would bar the way for ever."""
+    spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with spool.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(spool, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with target.open("xb") as file:
+                file.write(data)
+    finally:
+        spool.unlink(missing_ok=True)
 
 
 def _is_spool(entry: Entry) -> bool:
