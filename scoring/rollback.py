@@ -49,7 +49,8 @@ def choose_target(
         history: As `publications` gives it.
         live_run_id: The run whose results are seen now.
         run_id: The run to go back to; None: by time.
-        before: To what was seen at this time; None: to what was seen before the present results.
+        before: To what was seen at this time; None: to what was seen before the present results, once: the same
+            rollback given again, since the first one ended half way through its range, finishes it.
     """
     if not history:
         return "leave", "nothing was ever published", None
@@ -61,6 +62,8 @@ def choose_target(
         target = next((m for m in history if m.finished_at and m.finished_at <= before), None)
         if target is None:
             return "refuse", f"nothing was published before {before.isoformat(timespec='seconds')}", None
+    elif history[0].restores == live_run_id and live_run_id is not None:
+        return "leave", f"it was rolled back to run {live_run_id}; --run-id or --before go further", history[0]
     else:
         target = next((m for m in history if m.result_id != live_run_id), None)
         if target is None:
