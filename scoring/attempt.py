@@ -119,7 +119,11 @@ class Attempt:
             manifest = self.fail(error)
         except KeyboardInterrupt as error:
             self.pool.kill()
-            interrupted = InterruptedRunError("The run was interrupted; nothing was published.", self.folder)
+            interrupted = InterruptedRunError(
+                "The run was interrupted; nothing was published.",
+                self.folder,
+                next_step="run again: it goes on with the shards that are finished",
+            )
             raise RunInterrupted(self.fail(interrupted)) from error
         except BaseException as error:
             self.pool.kill()

@@ -29,7 +29,11 @@ def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> 
         if found is None:
             waiting = ", ".join(manifest.run_id for manifest in held) or "none"
             raise InvalidJobError(
-                "This run does not wait for a decision.", folder, expected=f"a run that does: {waiting}", found=run_id
+                "This run does not wait for a decision.",
+                folder,
+                expected=f"a run that does: {waiting}",
+                found=run_id,
+                next_step="`nightscore runs JOB PARTITION` lists the runs",
             )
         return found
     if not held:

@@ -85,7 +85,11 @@ def plan_rollback(
         InvalidJobError: Both a run and a time are given, or no partition was published by that run.
     """
     if run_id is not None and before is not None:
-        raise InvalidJobError("A rollback goes to a run or to a time, not both.", expected="--run-id or --before")
+        raise InvalidJobError(
+            "A rollback goes to a run or to a time, not both.",
+            expected="--run-id or --before",
+            next_step="leave one of them out",
+        )
     publisher = open_publisher(job)
     live, state = publisher.all_live(), state_store(job)
     items = []

@@ -600,7 +600,12 @@ def _mapped(error: BaseException, where: str) -> ScoringError | None:
             next_step="set storage_options (key, secret as ${ENV_NAME}) or the store's own environment variables",
         )
     if isinstance(error, FileNotFoundError) or code in _ABSENT:
-        return LocationNotFoundError("No such file or folder.", where, found=found)
+        return LocationNotFoundError(
+            "No such file or folder.",
+            where,
+            found=found,
+            next_step="check the path; a file that was there may have been moved or removed meanwhile",
+        )
     if isinstance(error, (ConnectionError, TimeoutError)) or from_library or code:
         return StorageUnavailableError(
             "The store did not answer as it should.",
@@ -682,6 +687,7 @@ def _s3_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
             "The job's storage_options have names that are not known for S3.",
             found=", ".join(sorted(unknown)),
             expected=", ".join([*dict.fromkeys(_S3_NAMES.values()), *_S3_NESTED]),
+            next_step="correct storage_options in the job file",
         )
     return names, rest
 

@@ -1,11 +1,12 @@
 """Bad input ends in a message that says what, where, expected, found and what to do next."""
 
+import ast
 import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 import pytest
@@ -249,3 +250,24 @@ def test_each_error_is_in_the_runbook() -> None:
     }
     described = {line.removeprefix("### ") for line in runbook.splitlines() if line.startswith("### ")}
     assert described == kinds - {"ScoringError"}
+
+
+INTERNAL = {"The object was replaced meanwhile.", "The file exists already."}
+"""Caught and said again with what they mean."""
+
+
+def test_every_error_names_the_next_step() -> None:
+    problems = []
+    for path in sorted(Path(scoring.errors.__file__).parent.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            kind = getattr(scoring.errors, call.func.id, None) if is_named_call(call) else None
+            if not isinstance(kind, type) or not call.args:
+                continue
+            what = ast.unparse(call.args[0])
+            if "next_step" not in {word.arg for word in call.keywords} and what.strip("'") not in INTERNAL:
+                problems.append(f"{path.name} line {call.lineno}: {what}")
+    assert not problems
+
+
+def is_named_call(node: ast.AST) -> TypeGuard[Any]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error")

@@ -68,6 +68,7 @@ def resolve(model_uri: str, registry: str | None) -> ModelVersion:
             "This is no model URI.",
             expected="models:/<name>/<version> or models:/<name>@<alias>",
             found=model_uri,
+            next_step="correct model in the job file",
         )
     uri = registry_uri(registry)
     name, version, alias = match["name"], match["version"], match["alias"]
@@ -326,7 +327,11 @@ class _ClientRegistry:
     def _check_absent(self, error: Any) -> None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return
-        raise StorageUnavailableError("The model registry did not answer.", found=type(error).__name__) from error
+        raise StorageUnavailableError(
+            "The model registry did not answer.",
+            found=type(error).__name__,
+            next_step="check registry in the job file, the server and the network, then run again",
+        ) from error
 
 
 def _not_found(
@@ -385,7 +390,10 @@ def _download(location: str, folder: Path, tracking_uri: str) -> None:
         )
     except (MlflowException, OSError) as error:
         raise StorageUnavailableError(
-            "The model's artifacts cannot be downloaded.", location, found=str(error).splitlines()[0]
+            "The model's artifacts cannot be downloaded.",
+            location,
+            found=str(error).splitlines()[0],
+            next_step="check the registry's artifact store and its credentials, then run again",
         ) from error
     inner = Path(found)
     if inner.resolve() != folder.resolve():  # MLflow keeps the last part of the location
