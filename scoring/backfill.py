@@ -111,7 +111,7 @@ def dates_between(start: date, end: date) -> list[date]:
     """
     if end < start:
         raise InvalidJobError(
-            "The backfill ends before it starts.",
+            "The range of dates ends before it starts.",
             expected="a first date that is not after the last",
             found=f"{start} to {end}",
             next_step="exchange --from and --to",

@@ -46,6 +46,22 @@ def test_no_such_model_version_or_alias(lake: Lake, tmp_path: Path) -> None:
     assert "registry did not answer" in message
 
 
+def test_a_registry_without_its_driver_or_without_an_answer(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    lake.write(DAY, make_frame(5))
+    job = lake.job(registry="postgresql://reader:canary@127.0.0.1:9/registry")
+    for error, kind in ((ModuleNotFoundError("No module named 'psycopg2'"), "InvalidJobError"), (KeyError(), None)):
+
+        def refuse(error: Exception = error, **options: str) -> None:
+            raise error
+
+        monkeypatch.setattr(mlflow, "MlflowClient", refuse)
+        message = fail(lake, job, kind or "StorageUnavailableError")
+        assert "postgresql://127.0.0.1:9/registry" in message
+        assert "canary" not in message
+
+
 def test_no_such_partition(any_lake: Lake) -> None:
     any_lake.write("2024-03-01", make_frame(5))
     any_lake.write("2024-03-02", make_frame(5))

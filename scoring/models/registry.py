@@ -296,7 +296,22 @@ class _ClientRegistry:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        try:
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except ImportError as error:  # a database's driver
+            raise InvalidJobError(
+                "The model registry cannot be opened: a package is missing.",
+                _redacted(uri),
+                found=str(error),
+                next_step="install it beside nightscore, or name an MLflow server as `registry` in the job file",
+            ) from error
+        except Exception as error:  # (a database raises its driver's own, whose text may hold the URI)
+            raise StorageUnavailableError(
+                "The model registry did not answer.",
+                _redacted(uri),
+                found=type(error).__name__,
+                next_step="check `registry` in the job file, the database and the network, then run again",
+            ) from error
         self._error = MlflowException
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
