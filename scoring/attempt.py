@@ -119,7 +119,11 @@ class Attempt:
             manifest = self.fail(error)
         except KeyboardInterrupt as error:
             self.pool.kill()
-            interrupted = InterruptedRunError("The run was interrupted; nothing was published.", self.folder)
+            interrupted = InterruptedRunError(
+                "The run was interrupted; nothing was published.",
+                self.folder,
+                next_step="run again: it goes on with the shards that are finished",
+            )
             raise RunInterrupted(self.fail(interrupted)) from error
         except BaseException as error:
             self.pool.kill()
@@ -352,6 +356,7 @@ class Attempt:
             parts = [self._empty_part(publisher, contract)]
         if not publisher.writes_in_place:
             schema = contract.output_schema()
+            self.record.check_mine()
             parts = [self.pool.call(seal, self.job, self.folder, self.record.run_id, parts, schema)]
         output = self.record.manifest.output
         self.record.update(output=output.model_copy(update={"files": tuple(p.file for p in parts)}))

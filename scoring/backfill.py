@@ -81,7 +81,12 @@ def parse_modes(texts: Iterable[str]) -> tuple[Mode, ...]:
     found = tuple(dict.fromkeys(texts))
     unknown = sorted(set(found) - set(get_args(Mode)))
     if unknown:
-        raise InvalidJobError("This is no mode.", expected=", ".join(get_args(Mode)), found=", ".join(unknown))
+        raise InvalidJobError(
+            "This is no mode.",
+            expected=", ".join(get_args(Mode)),
+            found=", ".join(unknown),
+            next_step="choose one of these",
+        )
     return found  # type: ignore[return-value]
 
 
@@ -92,7 +97,9 @@ def parse_order(text: str) -> Order:
         InvalidJobError: The name is not known.
     """
     if text not in get_args(Order):
-        raise InvalidJobError("This is no order.", expected=", ".join(get_args(Order)), found=text)
+        raise InvalidJobError(
+            "This is no order.", expected=", ".join(get_args(Order)), found=text, next_step="choose one of these"
+        )
     return text  # type: ignore[return-value]
 
 
@@ -104,9 +111,10 @@ def dates_between(start: date, end: date) -> list[date]:
     """
     if end < start:
         raise InvalidJobError(
-            "The backfill ends before it starts.",
+            "The range of dates ends before it starts.",
             expected="a first date that is not after the last",
             found=f"{start} to {end}",
+            next_step="exchange --from and --to",
         )
     return [start + timedelta(days=i) for i in range((end - start).days + 1)]
 
@@ -168,7 +176,10 @@ def choose_models(job: ScoringJob, values: Sequence[str], model: str, history: S
         return dict.fromkeys(values, f"models:/{name}/{model}")
     if model != "as-of":
         raise InvalidJobError(
-            "This is no model of a backfill.", expected="current, as-of, or a version number", found=model
+            "This is no model of a backfill.",
+            expected="current, as-of, or a version number",
+            found=model,
+            next_step="give a model URI such as models:/name/3, or leave it out",
         )
     versions = [(run.started_at.date(), run.model.version) for run in history if run.model.version]
     found: dict[str, str] = {}

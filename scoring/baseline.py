@@ -94,7 +94,12 @@ def _profile(
         partition = Partition(job.input.partition_key, None, BASELINE_RUN, data.files)
         plan, contract = plan_partition(apart, model, facts, partition)
         if not plan.n_rows:
-            raise InputError("The data for the baseline have no rows.", uri, expected="training or hold-out rows")
+            raise InputError(
+                "The data for the baseline have no rows.",
+                uri,
+                expected="training or hold-out rows",
+                next_step="name data with rows: --from a folder of Parquet files",
+            )
         tasks = scratch_tasks(apart, BASELINE_RUN, model, facts, plan, contract, plan.shards)
         tell(f"scoring {plan.n_rows:,} rows to cut the predictions' bins")
         first = _score(pool, tasks, plan)

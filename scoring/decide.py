@@ -7,10 +7,11 @@ from typing import Literal
 from schemas.job import ScoringJob
 from schemas.manifest import DecisionRecord, Manifest
 from schemas.partition import encode_folder
-from scoring.errors import ConflictError, InvalidJobError, PartitionNotFoundError
+from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
 from scoring.outputs.layout import decision_path, state_store
-from scoring.outputs.manifests import find_manifest, list_manifests, write_manifest
-from scoring.outputs.publish import open_publisher, republication
+from scoring.outputs.manifests import complete_record, find_manifest, list_manifests, write_manifest
+from scoring.outputs.publish import Publisher, open_publisher, republication
+from scoring.outputs.writer import WrittenPart
 
 
 def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> Manifest:
@@ -28,7 +29,11 @@ def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> 
         if found is None:
             waiting = ", ".join(manifest.run_id for manifest in held) or "none"
             raise InvalidJobError(
-                "This run does not wait for a decision.", folder, expected=f"a run that does: {waiting}", found=run_id
+                "This run does not wait for a decision.",
+                folder,
+                expected=f"a run that does: {waiting}",
+                found=run_id,
+                next_step="`nightscore runs JOB PARTITION` lists the runs",
             )
         return found
     if not held:
@@ -50,13 +55,22 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
         ConflictError: Readers see other results than when it was scored; nothing was changed.
         LocationNotFoundError: Its files are gone.
     """
-    folder = encode_folder(held.partition_key, held.partition)
     publisher = open_publisher(job)
     _claim(job, held, "approved")
+    try:
+        parts, version = _publish(job, publisher, held)
+    except (ConflictError, LocationNotFoundError):  # it cannot be approved any more, but still rejected
+        state_store(job).delete([decision_path(held.run_id)])
+        raise
+    output = held.output.model_copy(update={"files": tuple(part.file for part in parts), "table_version": version})
+    return _decided(job, held, "approved", now, note, {"status": "published", "finished_at": now, "output": output})
+
+
+def _publish(job: ScoringJob, publisher: Publisher, held: Manifest) -> tuple[tuple[WrittenPart, ...], int | None]:
+    folder = encode_folder(held.partition_key, held.partition)
     live = publisher.live(held.partition)
     seen = live.run_id if live else None
     if seen not in (held.replaces, held.run_id):
-        state_store(job).delete([decision_path(held.run_id)])
         raise ConflictError(
             "Another run published this partition since; nothing was changed.",
             folder,
@@ -64,9 +78,9 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
             found=f"run {seen}",
             next_step="reject the run that is held, or score the partition again with --force",
         )
-    parts, version = publisher.publish(republication(job, publisher, held), live)
-    output = held.output.model_copy(update={"files": tuple(part.file for part in parts), "table_version": version})
-    return _decided(job, held, "approved", now, note, {"status": "published", "finished_at": now, "output": output})
+    if live is not None and live.run_id != held.run_id:
+        complete_record(state_store(job), folder, live.run_id, live.paths)
+    return publisher.publish(republication(job, publisher, held), live)
 
 
 def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Manifest:

@@ -42,7 +42,10 @@ class Dataset:
         )
         if not self.files:
             raise LocationNotFoundError(
-                "There is no Parquet file.", uri, expected=f"files that end in {', '.join(PARQUET_SUFFIXES)}"
+                "There is no Parquet file.",
+                uri,
+                expected=f"files that end in {', '.join(PARQUET_SUFFIXES)}",
+                next_step="name a folder or a file with data, or profiles",
             )
         self.footers: list[Footer] = read_footers(self.store, self.files)
 
@@ -96,7 +99,12 @@ def open_side(uri: str, options: Mapping[str, Any] | None = None) -> Side:
         return found
     if not all(profiles):
         problems = [file.path for file, is_one in zip(found.files, profiles, strict=True) if not is_one]
-        raise InvalidJobError("Some files are profiles, and some are data.", uri, problems=problems[:20])
+        raise InvalidJobError(
+            "Some files are profiles, and some are data.",
+            uri,
+            problems=problems[:20],
+            next_step="name folders that hold either",
+        )
     return StoredProfile(uri, (from_bytes(found.store.read_bytes(file.path)) for file in found.files))
 
 
@@ -136,6 +144,7 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
             f"{reference.uri} and {current.uri}",
             expected=", ".join([*dict.fromkeys([*then, *now])][:40]),
             found=", ".join(unknown),
+            next_step="correct the names",
         )
     wanted = [name for name in (columns or then) if name in then and name in now]
     pairs: dict[str, Pair] = {}

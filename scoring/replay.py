@@ -33,7 +33,7 @@ from scoring.inputs.footers import read_footers
 from scoring.inputs.partitions import find_partition
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import part_path, parts_store, sealed_history_path, state_store
-from scoring.outputs.manifests import find_manifest
+from scoring.outputs.manifests import complete_record, find_manifest
 from scoring.outputs.merge import Merge, merge_rows
 from scoring.outputs.publish import Live, Publisher, open_publisher
 from scoring.outputs.quarantine import REASON_NAMES, read_origin
@@ -79,7 +79,10 @@ def replay(
     """
     attempt = Attempt(job, value, pool, cache, now, listeners)
     live = open_publisher(job).live(value)
-    base = find_manifest(state_store(job), attempt.folder, live.run_id) if live and live.run_id else None
+    state = state_store(job)
+    if live is not None:
+        complete_record(state, attempt.folder, live.run_id, live.paths)
+    base = find_manifest(state, attempt.folder, live.run_id) if live and live.run_id else None
     if live is None or base is None:
         raise PartitionNotFoundError(
             "Nothing is published for this partition whose quarantine could be replayed.",

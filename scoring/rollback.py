@@ -14,7 +14,7 @@ from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError
 from scoring.inputs.partitions import find_partition
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import list_manifests
+from scoring.outputs.manifests import as_seen, complete_record, list_manifests, with_fates
 from scoring.outputs.publish import open_publisher, republication
 from scoring.outputs.record import RunRecord
 
@@ -49,7 +49,8 @@ def choose_target(
         history: As `publications` gives it.
         live_run_id: The run whose results are seen now.
         run_id: The run to go back to; None: by time.
-        before: To what was seen at this time; None: to what was seen before the present results.
+        before: To what was seen at this time; None: to what was seen before the present results, once: the same
+            rollback given again, since the first one ended half way through its range, finishes it.
     """
     if not history:
         return "leave", "nothing was ever published", None
@@ -61,12 +62,14 @@ def choose_target(
         target = next((m for m in history if m.finished_at and m.finished_at <= before), None)
         if target is None:
             return "refuse", f"nothing was published before {before.isoformat(timespec='seconds')}", None
+    elif history[0].restores == live_run_id and live_run_id is not None:
+        return "leave", f"it was rolled back to run {live_run_id}; --run-id or --before go further", history[0]
     else:
         target = next((m for m in history if m.result_id != live_run_id), None)
         if target is None:
             return "refuse", "there are no earlier results", None
     if target.result_id == live_run_id:
-        return "leave", f"the results of run {live_run_id} are what readers see", None
+        return "leave", f"the results of run {live_run_id} are what readers see", target
     found = next((m for m in history if m.run_id == target.result_id), target)
     seen_from = found.finished_at or found.started_at
     reason = f"model version {found.model.version}, published {seen_from.isoformat(timespec='seconds')}"
@@ -82,15 +85,20 @@ def plan_rollback(
         InvalidJobError: Both a run and a time are given, or no partition was published by that run.
     """
     if run_id is not None and before is not None:
-        raise InvalidJobError("A rollback goes to a run or to a time, not both.", expected="--run-id or --before")
+        raise InvalidJobError(
+            "A rollback goes to a run or to a time, not both.",
+            expected="--run-id or --before",
+            next_step="leave one of them out",
+        )
     publisher = open_publisher(job)
     live, state = publisher.all_live(), state_store(job)
     items = []
     for value in values:
-        history = publications(list_manifests(state, encode_folder(job.input.partition_key, value))[0])
+        found = with_fates(state, list_manifests(state, encode_folder(job.input.partition_key, value))[0])
         now = live.get(value)
+        history = publications([as_seen(state, m, now.run_id, now.paths) if now else m for m in found])
         action, reason, target = choose_target(history, now.run_id if now else None, run_id, before)
-        if target is not None:
+        if target is not None and action == "roll back":
             try:
                 publisher.find_results(target)
             except LocationNotFoundError as error:
@@ -98,7 +106,7 @@ def plan_rollback(
         items.append(RollbackItem(show_value(value), action, reason, target, now.run_id if now else None))
     if run_id is not None and all(item.target is None and item.action == "leave" for item in items):
         raise InvalidJobError(
-            "That run published none of these partitions, or is what readers see.",
+            "That run published none of these partitions.",
             job.name,
             found=run_id,
             problems=[f"{item.value}: {item.reason}" for item in items],
@@ -144,6 +152,8 @@ def roll_back(
                 found=f"run {live.run_id if live else None}",
                 next_step="plan the rollback again",
             )
+        if live is not None:
+            complete_record(state_store(job), folder, live.run_id, live.paths)
         parts, version = publisher.publish(republication(job, publisher, target), live)
     except ScoringError as error:
         return record.fail(error)

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from schemas.partition import Partition
 from scoring.attempt import Attempt, inputs_record
 from scoring.engine.checkpoints import take_over
 from scoring.engine.events import Listener
@@ -15,8 +14,8 @@ from scoring.inputs.partitions import check_unchanged, find_partition
 from scoring.models.cache import ModelCache
 from scoring.monitor import find_references
 from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import list_manifests, standing_manifest, undecided, write_manifest
-from scoring.outputs.publish import Live, open_publisher
+from scoring.outputs.manifests import complete_record, list_manifests, undecided
+from scoring.outputs.publish import open_publisher
 
 
 def run(
@@ -63,9 +62,10 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         partition, ignored = find_partition(job, attempt.value)
         publisher = open_publisher(job)
         live = publisher.live(attempt.value)
-        if not force and (standing := _standing(attempt, model, partition, live)) is not None:
-            return standing
         fingerprint = model.fingerprint(job, partition)
+        standing = complete_record(state_store(job), attempt.folder, live.run_id, live.paths) if live else None
+        if not force and standing is not None and standing.fingerprint == fingerprint:
+            return standing.model_copy(update={"status": "unchanged"})
         if not force and (waiting := _waiting(attempt, fingerprint)) is not None:
             return waiting
         record.update(
@@ -74,7 +74,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
             inputs=inputs_record(job, partition),
             replaces=live.run_id if live else None,
         )
-        if dead := take_over(job, attempt.folder, fingerprint):
+        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None):
             record.go_on(dead.manifest)
         record.save("running")
         publisher.check()
@@ -107,19 +107,6 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
 def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:
     manifests, _ = list_manifests(state_store(attempt.job), attempt.folder)
     return undecided(manifests, fingerprint)
-
-
-def _standing(attempt: Attempt, model: PinnedModel, partition: Partition, live: Live | None) -> Manifest | None:
-    """The manifest of the published run, if scoring again would give the same."""
-    if live is None or live.run_id is None:
-        return None
-    store = state_store(attempt.job)
-    found = standing_manifest(store, attempt.folder, live.run_id)
-    if found is None or found.fingerprint != model.fingerprint(attempt.job, partition):
-        return None
-    if found.status != "published":  # it died between its commit and its last word
-        found = write_manifest(store, attempt.folder, found.model_copy(update={"status": "published", "error": None}))
-    return found.model_copy(update={"status": "unchanged"})
 
 
 def _ignored(paths: Sequence[str]) -> list[str]:

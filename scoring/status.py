@@ -10,9 +10,18 @@ from schemas.manifest import Manifest
 from schemas.partition import Partition, encode_folder, show_value
 from scoring.engine.prepare import PinnedModel
 from scoring.inputs.partitions import find_partitions
-from scoring.outputs.layout import run_id_of, state_store
-from scoring.outputs.manifests import DIED, find_manifest, list_manifests, undecided, with_fates, write_manifest
+from scoring.outputs.layout import predictions_store, run_id_of, state_store
+from scoring.outputs.manifests import (
+    DIED,
+    as_seen,
+    find_manifest,
+    list_manifests,
+    undecided,
+    with_fates,
+    write_manifest,
+)
 from scoring.outputs.publish import Live, open_publisher
+from scoring.storage import Store
 
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
 
@@ -54,10 +63,15 @@ def partition_statuses(
 
 
 def run_history(job: ScoringJob, value: str | None = None, *, everything: bool = True) -> list[Manifest]:
-    """The records of a job's runs, newest first; a run whose process is gone is shown as failed."""
+    """The records of a job's runs, newest first; a run whose process is gone is shown as failed, or as published
+    where it came to its commit."""
     folder = None if everything else encode_folder(job.input.partition_key, value)
-    manifests, _ = list_manifests(state_store(job), folder)
-    return with_fates(state_store(job), manifests)
+    state = state_store(job)
+    manifests = with_fates(state, list_manifests(state, folder)[0])
+    if all(manifest.error != DIED and manifest.status != "held" for manifest in manifests):
+        return manifests
+    live = open_publisher(job).all_live()
+    return [_as_seen(state, manifest, live.get(manifest.partition)) for manifest in manifests]
 
 
 def clean(
@@ -97,7 +111,8 @@ def clean(
         for entry in state.list_files("checkpoints")
         if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in living
     ]
-    live = {entry.run_id for entry in publisher.all_live().values()}
+    seen = publisher.all_live()
+    live = {entry.run_id for entry in seen.values()}
     ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
     profiles = [
         entry.path
@@ -108,9 +123,14 @@ def clean(
     if delete:
         state.delete([*checkpoints, *profiles])
     shown += [*checkpoints, *profiles]
+    for store in (predictions_store(job), state):
+        spools = [entry.path for entry in store.list_spools() if entry.modified_s < oldest.timestamp()]
+        if delete:
+            store.delete(spools)
+        shown += [store.locate_url(path) for path in spools]
     for manifest in manifests if delete else ():
         if manifest.status in ("running", "prepared") and manifest.run_id not in living:
-            _bury(job, manifest, is_live=manifest.run_id in live)
+            _bury(job, manifest, seen.get(manifest.partition))
     return shown
 
 
@@ -122,6 +142,7 @@ def _status(
     live: Live | None,
     history: Sequence[Manifest],
 ) -> PartitionStatus:
+    history = [_as_seen(state_store(job), manifest, live) for manifest in history]
     standing = next((m for m in history if live is not None and _stands_behind(m, live)), None)
     newest = history[0] if history else None
     state, reasons = _judge(job, model, partition, live, standing, history)
@@ -213,13 +234,18 @@ def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, stan
     return found or ["settings: the job's keys, columns, predict or format changed, or the engine did"]
 
 
-def _bury(job: ScoringJob, manifest: Manifest, *, is_live: bool) -> None:
+def _as_seen(state: Store, manifest: Manifest, live: Live | None) -> Manifest:
+    return as_seen(state, manifest, live.run_id, live.paths) if live else manifest
+
+
+def _bury(job: ScoringJob, manifest: Manifest, live: Live | None) -> None:
     store, folder = state_store(job), encode_folder(manifest.partition_key, manifest.partition)
     now = find_manifest(store, folder, manifest.run_id)
     if now is None or now.status not in ("running", "prepared"):
         return  # it has spoken since
-    fate = {"status": "published"} if is_live else {"status": "failed", "error": DIED}
-    write_manifest(store, folder, now.model_copy(update=fate | {"finished_at": datetime.now(UTC)}))
+    dead = now.model_copy(update={"status": "failed", "error": DIED})
+    seen = _as_seen(store, dead, live)
+    write_manifest(store, folder, seen.model_copy(update={"finished_at": seen.finished_at or datetime.now(UTC)}))
 
 
 def _first_line(manifest: Manifest) -> str:

@@ -74,6 +74,8 @@ _DENIED = (
     "ExpiredToken",
     "InvalidToken",
 )
+SPOOL = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Name of a local file that is not in its place yet, or never came there: readers' globs and our listings skip it."""
 _ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _PRECONDITION = ("412", "PreconditionFailed", "ConditionalRequestConflict")
 
@@ -154,12 +156,16 @@ class Store:
     def list_files(self, prefix: str = "") -> list[Entry]:
         """All files below `prefix`, sorted by path; none if it does not exist."""
         if self.is_local:
-            return _list_local(Path(self.root), prefix)
+            return [entry for entry in _list_local(Path(self.root), prefix) if not _is_spool(entry)]
         with explained(self.locate_url(prefix)):
             found = self.fs.find(self.locate(prefix), detail=True)
         start = len(self.root) + 1
         files = [info for info in found.values() if info["type"] == "file" and not info["name"].endswith("/")]
         return sorted((_entry(info, start) for info in files), key=lambda entry: entry.path)
+
+    def list_spools(self) -> list[Entry]:
+        """Local files that a process left when it was killed before they were in their place."""
+        return [entry for entry in _list_local(Path(self.root), "") if _is_spool(entry)] if self.is_local else []
 
     def list_folders(self, prefix: str = "") -> list[str]:
         """Names of the folders directly below `prefix`, sorted; none if it does not exist."""
@@ -219,6 +225,7 @@ class Store:
             if self.is_local:
                 target = Path(self.locate(path))
                 target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)  # never written into: what readers see may be a link to it
                 return target.open("wb")
             return self.fs.open(self.locate(path), "wb", block_size=UPLOAD_BLOCK_BYTES)  # type: ignore[no-any-return]
 
@@ -362,8 +369,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with explained(self.locate_url(path)):
                 try:
-                    with target.open("xb") as file:
-                        file.write(data)
+                    _create_locally(target, data)
                 except FileExistsError as error:
                     raise ConflictError("The file exists already.", str(target)) from error
             return
@@ -594,7 +600,12 @@ def _mapped(error: BaseException, where: str) -> ScoringError | None:
             next_step="set storage_options (key, secret as ${ENV_NAME}) or the store's own environment variables",
         )
     if isinstance(error, FileNotFoundError) or code in _ABSENT:
-        return LocationNotFoundError("No such file or folder.", where, found=found)
+        return LocationNotFoundError(
+            "No such file or folder.",
+            where,
+            found=found,
+            next_step="check the path; a file that was there may have been moved or removed meanwhile",
+        )
     if isinstance(error, (ConnectionError, TimeoutError)) or from_library or code:
         return StorageUnavailableError(
             "The store did not answer as it should.",
@@ -676,6 +687,7 @@ def _s3_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
             "The job's storage_options have names that are not known for S3.",
             found=", ".join(sorted(unknown)),
             expected=", ".join([*dict.fromkeys(_S3_NAMES.values()), *_S3_NESTED]),
+            next_step="correct storage_options in the job file",
         )
     return names, rest
 
@@ -726,6 +738,29 @@ def _list_local(root: Path, prefix: str) -> list[Entry]:
                 relative = path.relative_to(root).as_posix()
                 found.append(Entry(relative, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime))
     return sorted(found, key=lambda entry: entry.path)
+
+
+def _create_locally(target: Path, data: bytes) -> None:
+    """The file appears with its content: half of a decision or of a claim would bar the way for ever."""
+    spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with spool.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(spool, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with target.open("xb") as file:
+                file.write(data)
+    finally:
+        spool.unlink(missing_ok=True)
+
+
+def _is_spool(entry: Entry) -> bool:
+    return SPOOL.fullmatch(posixpath.basename(entry.path)) is not None
 
 
 def _entry(info: Mapping[str, Any], start: int) -> Entry:

@@ -32,8 +32,8 @@ from scoring.inputs.footers import Footer, read_footers
 from scoring.inputs.partitions import find_partition
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import predictions_store, state_store
-from scoring.outputs.manifests import find_manifest
-from scoring.outputs.publish import open_publisher
+from scoring.outputs.manifests import as_seen, find_manifest, with_fates
+from scoring.outputs.publish import Live, open_publisher
 from scoring.outputs.quarantine import read_origin
 from scoring.storage import Store, explained
 
@@ -97,12 +97,16 @@ def verify(
         raise PartitionNotFoundError(
             "Nothing is published for this partition.", f"{job.output.uri}/{folder}", next_step="run it first"
         )
-    manifest = find_manifest(state_store(job), folder, live.run_id) if live.run_id else None
+    state = state_store(job)
+    manifest = find_manifest(state, folder, live.run_id) if live.run_id else None
     if manifest is None:
-        missing = Finding("no record", f"{job.output.uri}/{folder}", "a manifest", f"none of run {live.run_id}")
+        found = f"none of run {live.run_id}" if live.run_id else f"files of no one run: {', '.join(live.paths[:6])}"
+        missing = Finding("no record", f"{job.output.uri}/{folder}", "a manifest", found)
         return Verification(show_value(value), live.run_id or "", 0, 0, (missing,))
-    damaged = list(_check_files(predictions_store(job), manifest.output.files))
-    damaged += _check_files(state_store(job), manifest.quarantine.files)
+    manifest = as_seen(state, with_fates(state, [manifest])[0], live.run_id, live.paths)
+    files = manifest.output.files
+    damaged = [*_check_paths(live, files), *_check_files(predictions_store(job), files)]
+    damaged += _check_files(state, manifest.quarantine.files)
     partition, changed = _check_inputs(job, value, manifest)
     model, other_model = _check_model(job, manifest, cache)
     findings = [*damaged, *changed, *other_model, *_check_libraries(manifest)]
@@ -112,6 +116,15 @@ def verify(
         findings += differing
     n_files = len(manifest.output.files) + len(manifest.quarantine.files)
     return Verification(show_value(value), manifest.run_id, n_files, n_rows, tuple(findings))
+
+
+def _check_paths(live: Live, files: Sequence[FileRecord]) -> Iterator[Finding]:
+    """Rows that another writer added to the partition are read with it."""
+    recorded = {file.path for file in files}
+    for path in sorted(set(live.paths) - recorded):
+        yield Finding("output damaged", path, "no such file in the partition", "readers see it")
+    for path in sorted(recorded - set(live.paths)):
+        yield Finding("output damaged", path, "a file that readers see", "it is not in the partition any more")
 
 
 def _check_files(store: Store, files: Sequence[FileRecord]) -> Iterator[Finding]:

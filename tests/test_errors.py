@@ -1,11 +1,12 @@
 """Bad input ends in a message that says what, where, expected, found and what to do next."""
 
+import ast
 import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 import pytest
@@ -43,6 +44,22 @@ def test_no_such_model_version_or_alias(lake: Lake, tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
     message = fail(lake, lake.job(registry="http://127.0.0.1:9"), "StorageUnavailableError")
     assert "registry did not answer" in message
+
+
+def test_a_registry_without_its_driver_or_without_an_answer(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    lake.write(DAY, make_frame(5))
+    job = lake.job(registry="postgresql://reader:canary@127.0.0.1:9/registry")
+    for error, kind in ((ModuleNotFoundError("No module named 'psycopg2'"), "InvalidJobError"), (KeyError(), None)):
+
+        def refuse(error: Exception = error, **options: str) -> None:
+            raise error
+
+        monkeypatch.setattr(mlflow, "MlflowClient", refuse)
+        message = fail(lake, job, kind or "StorageUnavailableError")
+        assert "postgresql://127.0.0.1:9/registry" in message
+        assert "canary" not in message
 
 
 def test_no_such_partition(any_lake: Lake) -> None:
@@ -249,3 +266,24 @@ def test_each_error_is_in_the_runbook() -> None:
     }
     described = {line.removeprefix("### ") for line in runbook.splitlines() if line.startswith("### ")}
     assert described == kinds - {"ScoringError"}
+
+
+INTERNAL = {"The object was replaced meanwhile.", "The file exists already."}
+"""Caught and said again with what they mean."""
+
+
+def test_every_error_names_the_next_step() -> None:
+    problems = []
+    for path in sorted(Path(scoring.errors.__file__).parent.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            kind = getattr(scoring.errors, call.func.id, None) if is_named_call(call) else None
+            if not isinstance(kind, type) or not call.args:
+                continue
+            what = ast.unparse(call.args[0])
+            if "next_step" not in {word.arg for word in call.keywords} and what.strip("'") not in INTERNAL:
+                problems.append(f"{path.name} line {call.lineno}: {what}")
+    assert not problems
+
+
+def is_named_call(node: ast.AST) -> TypeGuard[Any]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error")

@@ -257,6 +257,7 @@ def test_an_approval_whose_files_are_gone_says_so(lake: Lake) -> None:
     predictions_store(job).delete([file.path for file in manifest.output.files])
     with pytest.raises(LocationNotFoundError, match="not there any more"):
         approve(job, manifest, datetime.now(UTC))
+    assert reject(job, find_held(job, DAY), datetime.now(UTC)).status == "rejected", "nobody could decide any more"
 
 
 def test_by_command(lake: Lake, tmp_path: Path) -> None:

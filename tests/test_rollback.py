@@ -133,7 +133,8 @@ def test_the_target_is_chosen_by_what_was_seen(lake: Lake) -> None:
     history = publications([a, b, c])
     assert [m.run_id for m in history] == [c.run_id, b.run_id, a.run_id]
     live = a.run_id
-    assert choose_target(history, live, None, None)[2] == b
+    assert choose_target(history, live, None, None)[0] == "leave", "given again it would undo itself"
+    assert choose_target(history[1:], b.run_id, None, None)[2] == a
     assert choose_target(history, live, c.run_id, None)[0] == "leave"
     assert b.finished_at is not None
     assert choose_target(history, live, None, b.finished_at)[2] == b

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from deltalake import DeltaTable, write_deltalake
 
 from schemas.job import Limits
 from scoring.cli.commands import app
@@ -75,6 +76,21 @@ def test_a_damaged_output_is_told(any_lake: Lake) -> None:
     found = check(any_lake, job)
     assert kinds(found) == {"output damaged"}
     assert not found.is_sound
+
+
+def test_rows_that_another_writer_added_are_told_and_replaced(lake: Lake) -> None:
+    lake.write(DAY, make_frame(500))
+    job = lake.job()
+    lake.run(job)
+    url = predictions_store(job).url
+    write_deltalake(url, DeltaTable(url).to_pyarrow_table().slice(0, 7), mode="append")
+    assert len(lake.read(job)) == 507
+    (finding,) = check(lake, job).findings
+    assert finding.kind == "no record"
+    assert "files of no one run: " in finding.found
+    assert lake.run(job).status == "published"
+    assert len(lake.read(job)) == 500
+    assert check(lake, job).findings == ()
 
 
 def test_other_predictions_under_a_right_checksum_are_told(lake: Lake) -> None:

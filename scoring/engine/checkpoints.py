@@ -60,18 +60,20 @@ def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
     state_store(task.job).write_bytes(path, _codec.dump_json(Checkpoint(task.cut_for, result)))
 
 
-def take_over(job: ScoringJob, folder: str, fingerprint: str) -> Resumption | None:
+def take_over(job: ScoringJob, folder: str, fingerprint: str, live_run_id: str | None) -> Resumption | None:
     """The partition's newest run, if it died on the same work and nobody else goes on with it.
 
     Args:
         job: The job.
         folder: Of the partition.
         fingerprint: Of the work: the same inputs, model and settings.
+        live_run_id: The run whose files readers see: it died after its commit, and nothing of it is touched.
     """
     state = state_store(job)
     newest = newest_manifest(state, folder)
     if (
         newest is None
+        or newest.run_id == live_run_id
         or newest.replays
         or newest.fingerprint != fingerprint
         or not _is_resumable(*with_fates(state, [newest]))

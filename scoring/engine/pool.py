@@ -198,7 +198,10 @@ class WorkerPool:
 
     def _check_stopped(self) -> None:
         if self._stop_reason is not None:
-            raise InterruptedRunError(f"The run {self._stop_reason}; nothing was published.")
+            raise InterruptedRunError(
+                f"The run {self._stop_reason}; nothing was published.",
+                next_step="run again: it goes on with the shards that are finished",
+            )
 
     def _ensure(self, n_workers: int) -> None:
         self._check_stopped()

@@ -106,6 +106,7 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
             source,
             expected="a mapping with the keys name, model, input, output",
             found="an empty file" if raw is None else type(raw).__name__,
+            next_step="write it as in README.md; schemas/job.schema.json lists every key",
         )
     try:
         return ScoringJob.model_validate(dict(raw))

@@ -33,6 +33,7 @@ def parse_value(text: str) -> str | None:
             "This is no partition value.",
             expected="1 to 200 bytes (percent-encoded), without NUL, not '.' or '..'",
             found=repr(text[:80]),
+            next_step="give the value as `nightscore partitions JOB` shows it",
         )
     return None if text == NULL_VALUE else text
 

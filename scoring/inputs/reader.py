@@ -165,7 +165,11 @@ def _casts(schema: pa.Schema, contract: Contract) -> _Casts:
         wanted: FeatureType = column.wanted or "any"  # type: ignore[assignment]
         cast = feature_cast(found, wanted)
         if isinstance(cast, str):
-            raise CorruptFileError("A file's schema is not the one of its footer.", problems=[cast])
+            raise CorruptFileError(
+                "A file's schema is not the one of its footer.",
+                problems=[cast],
+                next_step="write this file again, then run again",
+            )
         features[column.name] = agreed_cast(found, cast, column.type)
     for column in contract.kept:
         found = _type_of(schema, column.name)

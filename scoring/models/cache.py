@@ -183,6 +183,7 @@ def check_tree(folder: Path) -> list[Path]:
             str(folder),
             expected="plain files and folders",
             problems=[str(path.relative_to(folder)) for path in odd],
+            next_step="do not use this model; ask who registered it, and log it again without links",
         )
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 

@@ -39,7 +39,10 @@ class MlModel:
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()) or not path.exists():
             raise ModelLoadError(
-                "The MLmodel file names a file that the model does not have.", str(self.folder), found=name
+                "The MLmodel file names a file that the model does not have.",
+                str(self.folder),
+                found=name,
+                next_step="log the model again, and register that",
             )
         return path
 

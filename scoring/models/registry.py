@@ -68,6 +68,7 @@ def resolve(model_uri: str, registry: str | None) -> ModelVersion:
             "This is no model URI.",
             expected="models:/<name>/<version> or models:/<name>@<alias>",
             found=model_uri,
+            next_step="correct model in the job file",
         )
     uri = registry_uri(registry)
     name, version, alias = match["name"], match["version"], match["alias"]
@@ -295,7 +296,22 @@ class _ClientRegistry:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        try:
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except ImportError as error:  # a database's driver
+            raise InvalidJobError(
+                "The model registry cannot be opened: a package is missing.",
+                _redacted(uri),
+                found=str(error),
+                next_step="install it beside nightscore, or name an MLflow server as `registry` in the job file",
+            ) from error
+        except Exception as error:  # (a database raises its driver's own, whose text may hold the URI)
+            raise StorageUnavailableError(
+                "The model registry did not answer.",
+                _redacted(uri),
+                found=type(error).__name__,
+                next_step="check `registry` in the job file, the database and the network, then run again",
+            ) from error
         self._error = MlflowException
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
@@ -326,7 +342,11 @@ class _ClientRegistry:
     def _check_absent(self, error: Any) -> None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return
-        raise StorageUnavailableError("The model registry did not answer.", found=type(error).__name__) from error
+        raise StorageUnavailableError(
+            "The model registry did not answer.",
+            found=type(error).__name__,
+            next_step="check registry in the job file, the server and the network, then run again",
+        ) from error
 
 
 def _not_found(
@@ -385,7 +405,10 @@ def _download(location: str, folder: Path, tracking_uri: str) -> None:
         )
     except (MlflowException, OSError) as error:
         raise StorageUnavailableError(
-            "The model's artifacts cannot be downloaded.", location, found=str(error).splitlines()[0]
+            "The model's artifacts cannot be downloaded.",
+            location,
+            found=str(error).splitlines()[0],
+            next_step="check the registry's artifact store and its credentials, then run again",
         ) from error
     inner = Path(found)
     if inner.resolve() != folder.resolve():  # MLflow keeps the last part of the location

@@ -111,7 +111,8 @@ def _is_data(loader: str, flavor: Mapping[str, Any]) -> bool:
     if classes is None:
         return True
     name = str(flavor.get("model_class", classes[0]))
-    return any(name == known or (known.endswith(".") and name.startswith(known)) for known in classes)
+    module = name.rpartition(".")[0] + "."
+    return any(known in (name, module) for known in classes)
 
 
 def _bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:

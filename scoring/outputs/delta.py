@@ -186,7 +186,7 @@ class DeltaPublisher:
         for action in actions:
             paths.setdefault(action[key], []).append(unquote(action["path"]))
         version = str(table.version())
-        return {value: Live(run_id_of(found[0]), tuple(sorted(found)), version) for value, found in paths.items()}
+        return {value: Live(_run_of(found), tuple(sorted(found)), version) for value, found in paths.items()}
 
     def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
         """Columns that the table does not have yet; a column whose type has changed is refused."""
@@ -248,6 +248,12 @@ class DeltaPublisher:
             found=f"run {current.run_id}" if current else "no predictions",
             next_step="look at that run; run again with --force only if its predictions should be replaced",
         )
+
+
+def _run_of(paths: Collection[str]) -> str | None:
+    """The one run that wrote the files; None where another writer has added some, whatever else is there."""
+    runs = {run_id_of(path) for path in paths}
+    return runs.pop() if len(runs) == 1 else None
 
 
 def _attempts(error: Exception) -> int:

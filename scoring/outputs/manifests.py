@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 from schemas.manifest import ErrorRecord, Manifest, read_manifest
 from schemas.partition import decode_folder, encode_folder
@@ -65,8 +66,45 @@ def standing_manifest(store: Store, folder: str, live_run_id: str) -> Manifest |
     None if there is no record that can be read.
     """
     later = [e.path for e in store.list_files(f"runs/{folder}") if (run_id_of(e.path) or "") > live_run_id]
-    rollbacks = [m for m in read_manifests(store, later)[0] if m.restores == live_run_id and m.status == "published"]
+    committed = ("published", "prepared", "running")  # of a rollback: it is seen, so that it came to its commit
+    restoring = with_fates(store, [m for m in read_manifests(store, later)[0] if m.restores == live_run_id])
+    rollbacks = [m for m in restoring if m.status in committed or m.error == DIED]
     return rollbacks[0] if rollbacks else find_manifest(store, folder, live_run_id)
+
+
+def as_seen(store: Store, manifest: Manifest, live_run_id: str | None, paths: Sequence[str]) -> Manifest:
+    """The record; as published where its process died between the commit and its last word, or never heard of it.
+
+    Args:
+        store: The state folder.
+        manifest: With its fate.
+        live_run_id: The run whose files readers see of the partition.
+        paths: Of these files.
+    """
+    is_own = manifest.run_id == live_run_id and manifest.status in ("failed", "held")
+    if manifest.result_id != live_run_id or not (is_own or manifest.error == DIED):
+        return manifest
+    folder = encode_folder(manifest.partition_key, manifest.partition)
+    known = manifest if manifest.output.files else find_manifest(store, folder, manifest.result_id)
+    files = known.output.files if known else ()
+    if len(files) == len(paths) == 1:  # a sealed object has another place now than when it was sealed
+        files = (files[0].model_copy(update={"path": paths[0]}),)
+    spoke = datetime.fromtimestamp(store.describe(manifest_path(folder, manifest.run_id)).modified_s, UTC)
+    output = manifest.output.model_copy(update={"files": files})
+    seen = {"status": "published", "error": None, "output": output, "finished_at": manifest.finished_at or spoke}
+    return manifest.model_copy(update=seen)
+
+
+def complete_record(store: Store, folder: str, live_run_id: str | None, paths: Sequence[str]) -> Manifest | None:
+    """What stands behind a partition's live files; where that died before its last word, the word is written.
+
+    Asked before others take its place: the history is told by records.
+    """
+    found = standing_manifest(store, folder, live_run_id) if live_run_id else None
+    if found is None or found.status == "published":
+        return found
+    seen = as_seen(store, with_fates(store, [found])[0], live_run_id, paths)
+    return write_manifest(store, folder, seen) if seen.status == "published" else seen
 
 
 def newest_manifest(store: Store, folder: str) -> Manifest | None:

@@ -102,11 +102,19 @@ class RunRecord:
     def is_mine(self) -> bool:
         """Whether no other process goes on with this run, as far as the store can tell: else hands off its files."""
         try:
-            with self._lock:
-                self._check_mine()
+            self.check_mine()
         except ScoringError:
             return False
         return True
+
+    def check_mine(self) -> None:
+        """Ask before what another attempt may have written is written over.
+
+        Raises:
+            ConflictError: Another process goes on with this run.
+        """
+        with self._lock:
+            self._check_mine()
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:

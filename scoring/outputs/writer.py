@@ -138,7 +138,7 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
             "The results are not there any more in full; nothing was changed.",
             store.url,
             problems=problems,
-            next_step="`nightscore clean --superseded` may have removed them; score the partition again instead",
+            next_step="`nightscore clean --superseded-days` may have removed them; score the partition again instead",
         )
     return tuple(found)
 

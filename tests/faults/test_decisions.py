@@ -1,5 +1,6 @@
 """Decisions and replays that die half way, or meet another's."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from schemas.manifest import Manifest
 from scoring.decide import approve, find_held, reject
 from scoring.engine.prepare import PinnedModel
-from scoring.errors import ConflictError
+from scoring.errors import ConflictError, StorageError
 from scoring.outputs.layout import decision_path, state_store
 from scoring.outputs.manifests import write_manifest
 from tests.conftest import Lake
@@ -74,3 +75,21 @@ def test_a_run_that_was_published_meanwhile_stays(
     assert manifest.error.type == "ConflictError"
     assert set(any_lake.read(job)["run_id"]) == {newer[0].run_id}
     report(f"replay beside a run ({any_lake.formats})", "published before the replay looks", manifest)
+
+
+def test_a_decision_is_there_with_its_verdict_or_not_at_all(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_store(lake.job())
+
+    def die(descriptor: int) -> None:
+        raise OSError(5, "the machine went down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", die)
+        with pytest.raises(StorageError):
+            state.create("decisions/x", b"approved")
+    assert not state.exists("decisions/x")
+    state.create("decisions/x", b"approved")
+    with pytest.raises(ConflictError):
+        state.create("decisions/x", b"rejected")
+    assert state.read_bytes("decisions/x") == b"approved"
+    assert not state.list_spools()

@@ -90,6 +90,7 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake)
     assert manifest.error.type == "ConflictError"
     assert "took this run over" in manifest.error.message
     assert find_manifest(state, FOLDER, manifest.run_id) == seen[0]
+    assert not state.list_files("sealed"), "where the other one's may be"
     kept = predictions_store(job) if job.output.format == "delta" else state
     assert [entry for entry in kept.list_files() if manifest.run_id in entry.path and entry.path.endswith(".parquet")]
     assert [entry for entry in state.list_files("checkpoints") if manifest.run_id in entry.path]

@@ -117,7 +117,7 @@ def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
     newest = newest_manifest(store, f"ds={DAY}")
     assert newest is not None
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: take_over(job, f"ds={DAY}", newest.fingerprint), range(8)))
+        found = list(threads.map(lambda _: take_over(job, f"ds={DAY}", newest.fingerprint, None), range(8)))
     (taken,) = filter(None, found)
     assert taken.manifest.run_id == run_id
     assert taken.results

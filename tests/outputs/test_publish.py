@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 
 from schemas.job import ScoringJob
 from scoring.errors import ConflictError, ContractError, StorageUnavailableError
-from scoring.outputs.layout import part_path, predictions_store, staging_folder, state_store
+from scoring.outputs.layout import part_path, predictions_store, sealed_history_path, staging_folder, state_store
 from scoring.outputs.publish import Live, Publication, Publisher, open_publisher
 from scoring.outputs.sealed import seal
 from scoring.outputs.writer import PartWriter
@@ -22,6 +22,17 @@ SCHEMA = pa.schema(
     [("id", pa.int64()), ("prediction", pa.float64()), ("run_id", pa.dictionary(pa.int32(), pa.string()))]
 )
 PER_PART = 50
+
+
+def test_what_readers_see_is_not_written_into(lake: Lake) -> None:
+    """On a disk the published object is a link to the one in the state folder, which a next attempt seals again."""
+    lake.formats = "parquet"
+    lake.write("2024-02-29", make_frame(50))
+    manifest = lake.run(lake.job())
+    with state_store(lake.job()).open_output(sealed_history_path("ds=2024-02-29", manifest.run_id)) as file:
+        file.write(b"half of it")
+        file.flush()
+        assert len(lake.read(lake.job())) == 50
 
 
 def run_id(n: int) -> str:

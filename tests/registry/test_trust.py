@@ -100,6 +100,11 @@ def class_by_name(folder: Path, marker: Path) -> None:
     edit(folder, lambda flavors: flavors.update({"xgboost": {"model_class": "code.InteractiveConsole"}}))
 
 
+def class_below_a_known_module(folder: Path, marker: Path) -> None:
+    class_by_name(folder, marker)
+    edit(folder, lambda flavors: flavors.update({"xgboost": {"model_class": "xgboost.sklearn.os.system"}}))
+
+
 def lightgbm_pickle(folder: Path, marker: Path) -> None:
     only_pyfunc(folder, marker)
     new = {"loader_module": "mlflow.lightgbm", "data": "model.pkl"}
@@ -213,6 +218,7 @@ CRAFTED = {
     shadowing_code: "before all other modules: pickle, sklearn, skops",
     model_from_code: "runs chain.py",
     class_by_name: "runs the loader mlflow.xgboost",
+    class_below_a_known_module: "runs the loader mlflow.xgboost",
     lightgbm_pickle: "unpickles model.pkl",
     almost_a_booster: "unpickles model.pkl",
     odd_flavors: "no readable MLmodel file",

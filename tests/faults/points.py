@@ -1,0 +1,60 @@
+"""The moments before each change of a store: there a command can be killed, or another one come between.
+
+As a program it runs a command and is killed (SIGKILL, by itself) at the n-th of them:
+`python -m tests.faults.points 3 approve job.yaml 2024-02-29`.
+"""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoring.outputs.delta import DeltaPublisher
+from scoring.storage import Store
+
+CHANGES: tuple[tuple[Any, str], ...] = (
+    *((Store, name) for name in ("write_bytes", "create", "replace", "delete", "delete_tree")),
+    (DeltaPublisher, "_commit"),
+)
+FURTHER: tuple[tuple[Any, str], ...] = ((Path, "replace"),)
+"""A local file is whole, and not in its place; a lock may be held."""
+
+
+def at_each_point(
+    patch: pytest.MonkeyPatch, act: Callable[[int], None], changes: tuple[tuple[Any, str], ...] = (*CHANGES, *FURTHER)
+) -> None:
+    """Call `act` with 0, 1, 2... before each change that this process makes, its workers' apart."""
+    n_seen = 0
+
+    def around(change: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(change)
+        def changing(*arguments: Any, **options: Any) -> Any:
+            nonlocal n_seen
+            n_seen += 1
+            act(n_seen - 1)
+            return change(*arguments, **options)
+
+        return changing
+
+    for owner, name in changes:
+        patch.setattr(owner, name, around(getattr(owner, name)))
+
+
+if __name__ == "__main__":
+    from scoring.cli.commands import run_command_line
+
+    last = int(sys.argv[1])
+    sys.argv[1:2] = []
+
+    def die(n: int) -> None:
+        if n == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patched:
+        at_each_point(patched, die)
+        run_command_line()
