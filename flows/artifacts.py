@@ -5,28 +5,21 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
 
+from flows.drift import MAX_TABLE_ROWS, drift_lines
 from flows.outcome import Outcome
 from flows.progress import show_seconds
 from flows.tracking import TrackedRun
-from schemas.drift import ORDER, Severity
 from schemas.job import ScoringJob
-from schemas.manifest import DriftRecord, FindingRecord, Manifest
+from schemas.manifest import Manifest
 from schemas.partition import show_value
 from scoring.backfill import DEFAULT_MODES, BackfillItem, BackfillPlan
 from scoring.inputs.partitions import partition_date
+from scoring.monitoring.cards import SIGNS
 from scoring.monitoring.findings import verdict_text
-from scoring.monitoring.plots import data_uri
-from scoring.monitoring.series import NOW
 from scoring.report import NOTHING_DRAWN, Drawn
 
 MAX_FAILURES = 50
-MAX_FINDINGS = 12
-SIGNS: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔹", "ok": "🟢", "insufficient data": "➖"}
-SHOWN_STATISTICS = ("psi_adjusted", "ks", "linf", "null_rate_difference", "impact")
-MAX_TABLE_ROWS = 400
-"""List calls return every artifact whole: each stays well under 100 KB."""
 
 
 def artifact_key(job: str, kind: str) -> str:
@@ -51,6 +44,13 @@ def state_message(manifest: Manifest) -> str:
     )
 
 
+def headline(manifest: Manifest, message: str) -> str:
+    """For the list of artifacts, which cuts it after 40 characters: the verdict first."""
+    drift = manifest.drift
+    verdict = f"{SIGNS[drift.verdict]} {drift.verdict}, " if drift and drift.references else ""
+    return f"{verdict}{manifest.status}: {message.splitlines()[0]}"[:200]
+
+
 def run_markdown(
     manifest: Manifest, tracked: TrackedRun | None = None, report_url: str = "", drawn: Drawn = NOTHING_DRAWN
 ) -> str:
@@ -59,7 +59,11 @@ def run_markdown(
     where = f"{manifest.partition_key}={show_value(manifest.partition)}"
     peak = max(measures.peak_worker_bytes, default=0) >> 20
     resumed = f", {measures.n_shards_resumed} of them by an earlier attempt" if measures.n_shards_resumed else ""
-    lines = [f"## {manifest.status} · {manifest.job} · {where}", ""]
+    drift = manifest.drift
+    verdict = f"{SIGNS[drift.verdict]} {drift.verdict} · " if drift and drift.references else ""
+    lines = [f"## {verdict}{manifest.status} · {manifest.job} · {where}", ""]
+    if drift:
+        lines += [*drift_lines(drift, report_url, drawn), "### The run", ""]
     if manifest.error:
         lines += [f"**{manifest.error.type}**", "", "```", manifest.error.message, "```", ""]
     lines += [
@@ -79,8 +83,6 @@ def run_markdown(
         f"Manifest: `{manifest.location or 'could not be written'}`",
         "",
     ]
-    if manifest.drift:
-        lines += _drift_lines(manifest.drift, report_url, drawn)
     if manifest.gates:
         lines += ["### Gates", "", "| gate | | expected | found |", "| --- | --- | --- | --- |"]
         lines += [
@@ -101,82 +103,6 @@ def run_markdown(
         lines += ["### Warnings", "", *(f"- {warning}" for warning in manifest.warnings), ""]
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in measures.stages_s.items())
     return "\n".join([*lines, f"Stages: {stages}" if stages else ""]).strip() + "\n"
-
-
-def _drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
-    against = ", ".join(drift.references) or "nothing yet"
-    lines = [f"### Drift: {SIGNS[drift.verdict]} {verdict_text(drift)}", ""]
-    if report_url:
-        lines += [f"**[The whole report]({report_url})**", ""]
-    lines += [f"{drift.n_columns} columns, compared with: {against}.", ""]
-    if drift.score_movement is not None:
-        lines += [f"The mean of `{drift.score}` moved by {drift.score_movement:+.4f} since the baseline.", ""]
-    if drift.expected_rate is not None and drift.baseline_rate is not None:
-        lines += [
-            f"The scores let expect {drift.expected_rate:.2%} positive labels; the baseline had "
-            f"{drift.baseline_rate:.2%}.",
-            "",
-        ]
-    if drift.findings:
-        lines += [
-            "| column | | since | moves the score by | of late | why |",
-            "| --- | --- | --- | ---: | --- | --- |",
-        ]
-        lines += [
-            f"| {f.column.replace('|', '&#124;')} "
-            f"| {SIGNS[f.severity]} {f.severity}{', seasonal' if f.is_seasonal else ''} "
-            f"| {f.since or ''} ({f.status}) | {'' if f.impact is None else f'{f.impact:+.4f}'} | "
-            f"{drawn.sparklines.get((f.role, f.column), '')} | "
-            f"{'; '.join(f.reasons).replace('|', '&#124;')}{_driven(f)} |"
-            for f in drift.findings[:MAX_FINDINGS]
-        ]
-        if len(drift.findings) > MAX_FINDINGS:
-            lines.append(f"\nand {len(drift.findings) - MAX_FINDINGS} more, in the table of all columns")
-        lines.append("")
-    if drawn.sheet:
-        words = "The columns that moved most: bars are the reference, the line is now"
-        lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
-    if drift.unprofiled_rows:
-        lines += [f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.", ""]
-    if drift.resolved:
-        lines += [f"No longer: {', '.join(drift.resolved)}.", ""]
-    if drift.errors:
-        lines += ["Not compared:", "", *(f"- {name}: {why}" for name, why in list(drift.errors.items())[:20]), ""]
-    return [*lines, f"All statistics: `{drift.table}` below the state folder.", ""]
-
-
-def _driven(finding: FindingRecord) -> str:
-    named = [f"{d.segment} ({d.kind}, {d.share:.0%})" for d in finding.drivers]
-    return f"; driven by {', '.join(named).replace('|', '&#124;')}" if named else ""
-
-
-def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
-    """All columns of a partition as a table, the most severe first.
-
-    Args:
-        statistics: Rows of the run's table of statistics.
-    """
-    found: dict[tuple[str, str, str], dict[str, object]] = {}
-    order = {}
-    for row in statistics:
-        if row["segment"] or row["reference"] == NOW:
-            continue
-        key = (row["role"], row["column"], row["reference"])
-        order[key] = ORDER.index(row["severity"])
-        shown = found.setdefault(
-            key,
-            {
-                "column": row["column"],
-                "severity": row["severity"],
-                "status": row["status"],
-                "against": row["reference"],
-                **dict.fromkeys(SHOWN_STATISTICS, ""),
-                "role": row["role"],
-            },
-        )
-        if row["statistic"] in SHOWN_STATISTICS and row["value"] is not None:
-            shown[row["statistic"]] = f"{round(row['value'], 6):.4g}"
-    return [found[key] for key in sorted(found, key=lambda key: (-order[key], key))[:MAX_TABLE_ROWS]]
 
 
 def _link(tracked: TrackedRun | None) -> str:

@@ -16,7 +16,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from flows.artifacts import artifact_key, drift_rows, outcome_rows, run_markdown, state_message
+from flows.artifacts import artifact_key, headline, outcome_rows, run_markdown, state_message
+from flows.drift import drift_rows
 from flows.events import tell
 from flows.log import forward_engine_log
 from flows.outcome import Outcome, tells_reason
@@ -163,7 +164,7 @@ async def _settle(
     return Settled(
         Outcome(partition, is_done, message, manifest.counts.rows_scored if is_done else 0),
         run_markdown(manifest, tracked, link_to_report(job, manifest), drawn),
-        f"{manifest.status}: {message.splitlines()[0]}"[:200],
+        headline(manifest, message),
         tuple(drift_rows(await asyncio.to_thread(read_statistics, spec, manifest))),
     )
 

@@ -69,7 +69,7 @@ def record_baseline(
     model = PinnedModel.of(job, cache)
     columns = _profile(job, model, uri, pool, cache, tell, label)
     digest = log_baseline(model.version, job.registry, to_bytes(columns))
-    return Baseline(model.version, digest, len(columns))
+    return Baseline(model.version, digest, sum(not column.segment for column in columns))
 
 
 def _profile(

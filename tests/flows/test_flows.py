@@ -123,11 +123,16 @@ def test_a_morning_s_reader_sees_which_columns_moved(lake: Lake, job_file: str) 
     assert state.is_completed()
     assert "; drift critical: a" in state.message
     page = asyncio.run(artifacts("test-run"))[-1].data
-    assert "### Drift: critical: a" in page
+    assert "**Columns: critical: a" in page
     assert "compared with: previous." in page
     (row,) = [line for line in page.splitlines() if line.startswith("| a |")]
     assert "critical" in row
-    assert "2024-02-28 (new)" in row
+    assert row.endswith("; new |")
+    assert "![The columns that moved most" in page
+    assert page.startswith("## ■ critical · published · test · ds=2024-02-28")
+    assert len(page) < 100_000
+    (described,) = {artifact.description for artifact in asyncio.run(artifacts("test-run"))[-1:]}
+    assert described.startswith("■ critical, published: 2024-02-28")
     table = json.loads(asyncio.run(artifacts("test-drift"))[-1].data)
     assert list(table[0])[:4] == ["column", "severity", "status", "against"]
     assert (table[0]["column"], table[0]["severity"], table[0]["status"]) == ("a", "critical", "new")
