@@ -65,8 +65,11 @@ def _least(found: Hashes) -> Hashes:
 def _hash(values: Floats) -> Hashes:
     """Source: S. Vigna's splitmix64 finalizer, public domain; 0.0 and -0.0 are one value."""
     bits = (values + 0.0).view(np.uint64)
+    shifted = np.empty_like(bits)
     with np.errstate(over="ignore"):
-        bits = bits + np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(bits ^ (bits >> np.uint64(31)))
+        bits += np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+            np.right_shift(bits, np.uint64(shift), out=shifted)
+            bits ^= shifted
+            bits *= np.uint64(factor)
+    return bits

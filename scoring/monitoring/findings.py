@@ -158,7 +158,8 @@ def judge(
         if drift.severity in QUIET or first is None:
             continue
         calm = season.columns.get(key) if season else None
-        habit = (habits or {}).get(key, {}) if first == "baseline" else {}
+        # Predictions have no habits: that they move is news, whatever explains it.
+        habit = (habits or {}).get(key, {}) if first == "baseline" and key[0] != "prediction" else {}
         findings.append(
             FindingRecord(
                 column=key[1],

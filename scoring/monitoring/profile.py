@@ -134,7 +134,7 @@ class NumberProfile:
         self.n_outside += len(finite) - int(np.searchsorted(finite, self.bounds[1], "right"))
         with np.errstate(over="ignore"):
             self.total += float(finite.sum())
-            self.squares += float(np.dot(finite, finite))
+            self.squares += float(np.einsum("i,i->", finite, finite))  # a dot product would start threads of BLAS
 
     def merge(self, other: "NumberProfile") -> None:
         """Add another part's counts.
@@ -244,5 +244,6 @@ def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
         column, scale = column.cast(pa.int64()), SECONDS[kind.unit]
     elif pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
-    chunks: Iterable[Floats] = (numeric_values(chunk).astype(np.float64) for chunk in column.chunks)
-    return np.concatenate([np.empty(0), *chunks]) * scale, n_null
+    chunks: list[Floats] = [numeric_values(chunk).astype(np.float64, copy=False) for chunk in column.chunks]
+    values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
+    return values if scale == 1.0 else values * scale, n_null

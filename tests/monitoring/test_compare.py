@@ -41,16 +41,16 @@ SAME: dict[str, Callable[[np.random.Generator, int], Values]] = {
     "integers": lambda rng, n: rng.poisson(3, n),
     "spiked": lambda rng, n: np.where(rng.random(n) < 0.7, 0.0, rng.normal(size=n)),
     "categories": lambda rng, n: rng.choice(list("abcdefgh"), n, p=[0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]),
-    "zipf": lambda rng, n: (rng.zipf(1.3, n) % 2_000).astype(str),
+    "zipf": lambda rng, n: pa.array(rng.zipf(1.3, n) % 2_000).cast(pa.string()),
     "flags": lambda rng, n: rng.random(n) < 0.03,
     "nulls": lambda rng, n: pa.array(rng.normal(size=n), mask=rng.random(n) < 0.1),
 }
 
 
-@pytest.mark.parametrize(("n_rows", "n_seeds"), [(200, 200), (1_000, 200), (100_000, 4)])
-def test_no_alarm_where_nothing_changed(tmp_path: Path, n_rows: int, n_seeds: int) -> None:
+@pytest.mark.parametrize("n_rows", [200, 1_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_no_alarm_where_nothing_changed(tmp_path: Path, n_rows: int) -> None:
     alarms = []
-    for seed in range(n_seeds):
+    for seed in range(200):
         rng = np.random.default_rng(seed)
         reference, current = ({name: draw(rng, n_rows) for name, draw in SAME.items()} for _ in range(2))
         found = compare(tmp_path, reference, current)
