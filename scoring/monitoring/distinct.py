@@ -13,6 +13,9 @@ Hashes = npt.NDArray[np.uint64]
 KEPT_HASHES = 128
 """1 KiB a column on the store; the estimate's standard error is a tenth, and what is graded is a fall to a fifth."""
 
+BLOCK_VALUES = 8_192
+"""Hashed at once: what is computed with stays in the processor's cache, and costs no fresh pages."""
+
 
 @dataclass(slots=True)
 class DistinctValues:
@@ -31,12 +34,13 @@ class DistinctValues:
             return
         if ordered[0] == ordered[-1]:
             ordered = ordered[:1]
-        found = _hash(ordered)
-        if len(self.hashes) == KEPT_HASHES:
-            found = found[found < self.hashes[-1]]
-        elif len(found) > 8 * KEPT_HASHES:
-            found = _least(found)
-        self._keep(found)
+        for start in range(0, len(ordered), BLOCK_VALUES):
+            found = _hash(ordered[start : start + BLOCK_VALUES])
+            if len(self.hashes) == KEPT_HASHES:
+                found = found[found < self.hashes[-1]]
+            elif len(found) > 8 * KEPT_HASHES:
+                found = _least(found)
+            self._keep(found)
 
     def merge(self, other: "DistinctValues") -> None:
         """Add another part's values."""
