@@ -6,7 +6,7 @@ from typing import Any
 from schemas.drift import ORDER
 from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.cards import SIGNS
-from scoring.monitoring.findings import counted, verdict_text
+from scoring.monitoring.findings import counted, no_longer, verdict_text
 from scoring.monitoring.plots import data_uri
 from scoring.monitoring.series import NOW
 from scoring.report import Drawn
@@ -50,8 +50,8 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     usual = [f.column for f in drift.findings if f.is_seasonal]
     if usual:
         lines += [f"As on the same weekdays, or as is usual of late: {_escaped(', '.join(usual))}.", ""]
-    if drift.resolved:
-        lines += [f"No longer: {_escaped(', '.join(drift.resolved))}.", ""]
+    if over := no_longer(drift):
+        lines += [f"No longer: {_escaped(', '.join(over))}.", ""]
     if drawn.sheet:
         words = "The columns that moved most: bars are the reference, the line is now"
         lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]

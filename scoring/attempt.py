@@ -33,7 +33,7 @@ from scoring.errors import (
 )
 from scoring.gates import check_gates
 from scoring.models.cache import ModelCache
-from scoring.monitor import Drift, References, assess, drift_gate, keep, watch, with_types
+from scoring.monitor import Drift, assess, drift_gate, keep, watch, with_types
 from scoring.outputs.duplicates import Duplicates, find_duplicates
 from scoring.outputs.layout import (
     part_path,
@@ -47,6 +47,7 @@ from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
 from scoring.outputs.writer import PartWriter, WrittenPart
 from scoring.process import available_bytes
+from scoring.references import References
 
 ENGINE = importlib.metadata.version("nightscore")
 

@@ -1,11 +1,9 @@
 """Watches a run's columns: which bins they are counted in, what they are compared with, what comes of it."""
 
 import base64
-import contextlib
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,13 +12,10 @@ from schemas.columns import Contract
 from schemas.drift import Severity
 from schemas.job import ScoringJob
 from schemas.manifest import DriftRecord, DriverRecord, FindingRecord, GateRecord, Manifest
+from schemas.partition import show_value
 from scoring.engine.pool import WorkerPool
-from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult
-from scoring.errors import ModelDigestError, ScoringError
-from scoring.inputs.partitions import partition_date
-from scoring.models.baseline import fetch_baseline
-from scoring.models.cache import ModelCache
+from scoring.errors import ScoringError
 from scoring.monitoring.drivers import find_drivers
 from scoring.monitoring.findings import (
     HABIT_DAYS,
@@ -40,77 +35,13 @@ from scoring.monitoring.series import read_table, statistics_table
 from scoring.monitoring.table import ColumnProfile, Habit, Key, Role, from_bytes, merge_profiles, to_bytes
 from scoring.monitoring.watch import Watch, WatchedColumn, score_column, watch_column, watch_segments
 from scoring.outputs.layout import drift_path, profile_path, state_store
-from scoring.outputs.manifests import earlier_publications, publication
+from scoring.references import Habits, References
 
-WEEKS = 4
-"""Weeks whose same weekdays are pooled."""
 SHOWN = 5
 FEW_ROWS = 200
 """Fewer rows on both sides are no change of their number worth a word."""
 ROW_BOUNDS: tuple[tuple[Severity, float], ...] = (("critical", 0.2), ("warning", 0.5))
 """Rows as a share of those of the reference, or the other way round."""
-
-
-@dataclass(slots=True)
-class References:
-    """What a partition can be compared with, from stored profiles alone."""
-
-    profiles: dict[str, list[ColumnProfile]] = field(default_factory=dict)
-    """By reference: `baseline`, `weekdays`, `previous`."""
-    names: dict[str, str] = field(default_factory=dict)
-    previous: Manifest | None = None
-    weekdays: tuple[Manifest, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def bins(self) -> dict[Key, ColumnProfile]:
-        """The columns over whose bins the partition is counted: the baseline's, else those of the run before."""
-        found: dict[Key, ColumnProfile] = {}
-        for name in ("previous", "weekdays", "baseline"):
-            found |= {column.key: column for column in self.profiles.get(name, ())}
-        return found
-
-
-def find_references(job: ScoringJob, value: str | None, model: PinnedModel, cache: ModelCache) -> References:
-    """The model's baseline, the partition before, the same weekdays. One that cannot be had is a warning."""
-    found = References()
-    warnings = []
-    try:
-        baseline = fetch_baseline(model.version, job.registry, cache)
-        if baseline is not None:
-            found.profiles["baseline"] = from_bytes(baseline[1])
-            found.names["baseline"] = baseline[0]
-    except ModelDigestError:
-        raise
-    except (ScoringError, ValueError) as error:
-        warnings.append(f"no comparison with the model's baseline: {error}")
-    state, key = state_store(job), job.input.partition_key
-    found.previous = next((m for m in earlier_publications(state, key, value) if m.drift and m.drift.profile), None)
-    if found.previous is not None:
-        found.profiles["previous"] = _stored(job, [found.previous])
-        found.names["previous"] = found.previous.run_id
-    day = partition_date(job, value)
-    days = [day - timedelta(weeks=week) for week in range(1, WEEKS + 1)] if day else []
-    earlier = [publication(state, key, date.strftime(job.input.partition_format)) for date in days]
-    weekdays = [m for m in earlier if m is not None and m.drift is not None and m.drift.profile]
-    found.weekdays = tuple(weekdays)
-    if weekdays and (pooled := _stored(job, weekdays)):
-        found.profiles["weekdays"] = pooled
-        found.names["weekdays"] = ", ".join(m.run_id for m in weekdays)
-    found.profiles = {name: columns for name, columns in found.profiles.items() if columns}
-    found.names = {name: text for name, text in found.names.items() if name in found.profiles}
-    found.warnings = tuple(warnings)
-    return found
-
-
-def _stored(job: ScoringJob, manifests: Sequence[Manifest]) -> list[ColumnProfile]:
-    """The sum of the runs' profiles; those that are gone are left out."""
-    state, parts = state_store(job), []
-    for manifest in manifests:
-        with contextlib.suppress(ScoringError, ValueError):
-            assert manifest.drift is not None  # noqa: S101
-            parts.append(from_bytes(state.read_bytes(manifest.drift.profile)))
-    return list(merge_profiles(parts)[0].values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +125,9 @@ def assess(
     before = references.previous.drift if references.previous else None
     changes = [*_schema_changes(manifest, profiles, references), *_row_change(manifest, references)]
     drivers = _drivers(comparisons, profiles, references)
-    habits = _habits(references)
+    habits = references.habits
     verdict, findings, resolved = judge(comparisons, before, manifest.partition, changes, drivers, habits)
-    _remember(now, comparisons, habits)
+    _remember(now, comparisons, habits, show_value(manifest.partition))
     errors = dict(failed)
     for result in results:
         errors |= result.profile_errors
@@ -234,27 +165,16 @@ def assess(
     return Drift(record, to_bytes(now), table, tuple(notes), closed)
 
 
-def _habits(references: References) -> dict[Key, Habit]:
-    """Each column's distances from the baseline in the partitions before, as far as that was the same baseline."""
-    before = references.previous.drift if references.previous else None
-    if before is None or before.references.get("baseline") != references.names.get("baseline"):
-        return {}
-    return {column.key: column.recent for column in references.profiles.get("previous", ()) if column.recent}
-
-
 def _remember(
-    now: Sequence[ColumnProfile], comparisons: Mapping[str, Comparison], habits: Mapping[Key, Habit]
+    now: Sequence[ColumnProfile], comparisons: Mapping[str, Comparison], habits: Habits, partition: str
 ) -> None:
-    """Hand the habits on, with today's distances at their end."""
+    """Hand the habits on, with today's distances."""
     found = comparisons["baseline"].columns if "baseline" in comparisons else {}
     for column in now:
         drift = None if column.segment else found.get(column.key)
         if drift is not None and drift.severity != "insufficient data":
-            before = habits.get(column.key, {})
-            column.recent = {
-                signal: (*before.get(signal, ()), distance)[-HABIT_DAYS:]
-                for signal, distance in distances(drift).items()
-            }
+            known: Habit = {**habits.get(column.key, {}), partition: {**distances(drift)}}
+            column.recent = {name: known[name] for name in sorted(known)[-HABIT_DAYS - 1 :]}
 
 
 def _drivers(

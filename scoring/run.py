@@ -12,10 +12,10 @@ from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.inputs.partitions import check_unchanged, find_partition
 from scoring.models.cache import ModelCache
-from scoring.monitor import find_references
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import complete_record, list_manifests, undecided
 from scoring.outputs.publish import open_publisher
+from scoring.references import find_references
 
 
 def run(

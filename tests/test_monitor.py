@@ -154,6 +154,30 @@ def test_the_same_weekdays_calm_what_is_the_season(own: Lake) -> None:
     assert manifest.drift.verdict in ("ok", "info")
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_a_column_uses_to_do_is_no_alarm(own: Lake, is_late: bool) -> None:
+    """A column that is another one each day, whichever order the days were scored in."""
+    job = own.job()
+    give_baseline(own, job, make_frame(10_000, seed=1))
+    days = [f"2024-03-{day:02d}" for day in range(1, 17)]
+    for seed, day in enumerate(days):
+        frame = make_frame(1_500, seed=20 + seed)
+        frame["a"] = frame["a"] / 3 + [-1.5, 0.5, 2.0][seed % 3]
+        own.write(day, frame)
+    order = [*reversed(days[:-1]), days[-1]] if is_late else days
+    last = [own.run(job, day) for day in order][-1].drift
+    assert last
+    (a,) = [f for f in last.findings if f.column == "a" and f.role == "feature"]
+    assert (a.severity, a.is_seasonal) == ("critical", True)
+    worse = make_frame(1_500, seed=50)
+    worse["a"] = worse["a"] / 3 + 6.0
+    own.write("2024-03-17", worse)
+    found = own.run(job, "2024-03-17").drift
+    assert found
+    (a,) = [f for f in found.findings if f.column == "a" and f.role == "feature"]
+    assert (a.severity, a.is_seasonal, a.status) == ("critical", False, "new")
+
+
 def test_the_gate_holds_until_a_person_decides(own: Lake) -> None:
     job = own.job(drift={"gate": "hold"})
     give_baseline(own, job, make_frame(10_000, seed=1))

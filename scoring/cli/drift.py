@@ -29,7 +29,7 @@ from scoring.cli.app import (
 from scoring.cli.show import err, out, print_json, print_table
 from scoring.engine.pool import WorkerPool
 from scoring.inputs.partitions import parse_value
-from scoring.monitoring.findings import verdict_text
+from scoring.monitoring.findings import no_longer, verdict_text
 from scoring.monitoring.plots import sparkline
 from scoring.report import ColumnDay, read_report, reported_run
 
@@ -164,8 +164,8 @@ def report(
     ]
     if rows:
         print_table("Findings, and what each adds to the mean score", tuple(rows[0]), rows)
-    if found.resolved:
-        out.print(f"no longer: {', '.join(found.resolved)}", markup=False)
+    if over := no_longer(found):
+        out.print(f"no longer: {', '.join(over)}", markup=False)
     for name, reason in found.errors.items():
         out.print(f"not compared: {name}: {reason}", markup=False)
     if not (open_page or output):

@@ -186,7 +186,7 @@ def judge(
     return worst([*map(counted, findings), *few]), tuple(findings), tuple(over)
 
 
-def distances(drift: ColumnDrift) -> dict[Signal, float]:
+def distances(drift: ColumnDrift) -> dict[str, float]:
     """How far a column is from its reference, one number for each thing that may differ; 0 where it is not known."""
     values = drift.statistics
     ratio = values.get("distinct_ratio")
@@ -207,13 +207,19 @@ def _is_explained(drift: ColumnDrift, calm: ColumnDrift | None, habit: Habit) ->
     """
     now = distances(drift)
     for signal, severity in drift.signals.items():
-        if ORDER.index(severity) < ORDER.index("warning") or _is_usual(now[signal], habit.get(signal, ())):
+        if ORDER.index(severity) < ORDER.index("warning") or _is_usual(now[signal], _of(habit, signal)):
             continue
         if calm is None or calm.severity == "insufficient data":
             return False
-        if ORDER.index(calm.signals.get(signal, "ok")) >= ORDER.index("warning"):
+        # The weekdays have no range of their own: who is like them in distribution is within it.
+        like: tuple[Signal, ...] = (signal, "distribution") if signal == "range" else (signal,)
+        if any(ORDER.index(calm.signals.get(name, "ok")) >= ORDER.index("warning") for name in like):
             return False
     return True
+
+
+def _of(habit: Habit, signal: Signal) -> list[float]:
+    return [distances.get(signal, 0.0) for distances in habit.values()]
 
 
 def _is_usual(distance: float, habit: Sequence[float]) -> bool:
@@ -247,6 +253,12 @@ def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | 
 def counted(finding: FindingRecord) -> Severity:
     """The severity for the verdict: what the season explains is information."""
     return "info" if finding.is_seasonal else finding.severity
+
+
+def no_longer(drift: DriftRecord) -> list[str]:
+    """Columns that were found before and are as they should be; not those that only the season explains now."""
+    seasonal = {finding.column for finding in drift.findings if finding.is_seasonal}
+    return [name for name in drift.resolved if name not in seasonal]
 
 
 def worse(findings: Sequence[FindingRecord], severity: Severity) -> list[FindingRecord]:

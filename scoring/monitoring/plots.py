@@ -176,6 +176,8 @@ def show_number(value: float, *, is_time: bool = False) -> str:
             return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d}"
         except (ValueError, OverflowError, OSError):
             pass
+    if abs(value) < np.finfo(np.float64).tiny:
+        return "0"  # the edge beside it
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.3g}"
 
 

@@ -9,7 +9,7 @@ from schemas.drift import ORDER, ColumnDrift, DriftReport, Severity
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from schemas.partition import show_value
 from scoring.monitoring.cards import SIGNS, Card, make_card
-from scoring.monitoring.findings import REFERENCES, counted, verdict_text
+from scoring.monitoring.findings import REFERENCES, counted, no_longer, verdict_text
 from scoring.monitoring.plots import Bars, bars_of
 from scoring.monitoring.series import Past
 from scoring.monitoring.table import ColumnProfile, Key
@@ -65,7 +65,11 @@ def run_page(
     mine = past[-1].rows if past else ()
     statistics = _by_column(mine)
     severities = {(f.role, f.column): counted(f) for f in drift.findings}
-    graded = {(row["role"], row["column"]): row["severity"] for row in mine if row["reference"] in names[:1]}
+    graded = {
+        (row["role"], row["column"]): row["severity"]
+        for row in mine
+        if row["reference"] in names[:1] and not row["segment"]
+    }
     findings = {(f.role, f.column): f for f in drift.findings}
     whole = [column for column in now if not column.segment]
     order = {key: place for place, key in enumerate(findings)}
@@ -234,8 +238,8 @@ def _notes(drift: DriftRecord) -> list[str]:
             f"{drift.unprofiled_rows:,} rows were not counted, since the profile took more than its share; "
             "rates are of the others"
         )
-    if drift.resolved:
-        notes.append(f"No longer: {', '.join(drift.resolved)}")
+    if over := no_longer(drift):
+        notes.append(f"No longer: {', '.join(over)}")
     return notes
 
 

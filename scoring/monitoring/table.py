@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +15,8 @@ from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
 
 Role = Literal["feature", "prediction", "pass_through"]
-Habit = Mapping[str, Sequence[float]]
-"""By what differs (`Signal`): how much, partition by partition."""
+Habit = Mapping[str, Mapping[str, float]]
+"""Partition to how far the column was from the baseline then, by what differs (`Signal`)."""
 Key = tuple[Role, str, str]
 """Role, name and segment."""
 
@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
         ("hashes", pa.list_(pa.uint64())),
         ("categories", pa.list_(pa.string())),
         ("is_cut", pa.bool_()),
-        ("recent", pa.map_(pa.string(), pa.list_(pa.float64()))),
+        ("recent", pa.map_(pa.string(), pa.map_(pa.string(), pa.float64()))),
         ("score_keys", pa.list_(pa.string())),
         ("score_rows", pa.list_(pa.int64())),
         ("score_sums", pa.list_(pa.float64())),
@@ -94,7 +94,7 @@ class ColumnProfile:
     type: str = ""
     """Arrow type in the files; empty: not known."""
     recent: Habit = field(default_factory=dict)
-    """How far it was from the baseline in the partitions before, in order, and in this one; no part of a sum."""
+    """Of the partitions before, and of this one; no part of a sum."""
 
     @property
     def key(self) -> Key:
@@ -180,7 +180,7 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         "type": column.type,
         "n_rows": profile.n_rows,
         "n_null": profile.n_null,
-        "recent": list(column.recent.items()),
+        "recent": [(partition, list(found.items())) for partition, found in column.recent.items()],
     }
     if isinstance(profile, NumberProfile):
         row |= {name: getattr(profile, name) for name in NUMBERS}
@@ -227,7 +227,7 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
             Counter(dict(zip(row["score_keys"], row["score_rows"], strict=True))),
             dict(zip(row["score_keys"], row["score_sums"], strict=True)),
         )
-    recent = {name: tuple(values) for name, values in row["recent"] or ()}
+    recent = {partition: dict(found) for partition, found in row["recent"] or ()}
     return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"], recent)
 
 

@@ -119,11 +119,16 @@ def publication(store: Store, key: str, value: str | None) -> Manifest | None:
     return next((m for m in runs if m.status == "published" and not m.restores), None)
 
 
+def earlier_values(store: Store, value: str | None) -> list[str]:
+    """The partitions before this one that have records, nearest first."""
+    values = [decoded[1] for folder in store.list_folders("runs") if (decoded := decode_folder(folder))]
+    return sorted((v for v in values if v is not None and v < (value or "")), reverse=True)
+
+
 def earlier_publications(store: Store, key: str, value: str | None) -> Iterator[Manifest]:
     """The latest publication of each partition before this one that has any, nearest first; read as they are asked
     for."""
-    values = [decoded[1] for folder in store.list_folders("runs") if (decoded := decode_folder(folder))]
-    for before in sorted((v for v in values if v is not None and v < (value or "")), reverse=True):
+    for before in earlier_values(store, value):
         if (found := publication(store, key, before)) is not None:
             yield found
 
