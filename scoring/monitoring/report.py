@@ -1,6 +1,7 @@
 """The page that says what moved, since when, and what it does to the score: one HTML file that loads nothing."""
 
 import importlib.metadata
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,8 +154,16 @@ def render(page: Page) -> str:
     environment = Environment(
         loader=PackageLoader("scoring", "monitoring"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["code"] = _with_code
     template = environment.get_template("report.html")
     return template.render(page=page, signs=SIGNS, version=importlib.metadata.version("nightscore"), counted=counted)
+
+
+def _with_code(text: str) -> str:
+    """HTML of a text whose commands stand between backticks."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped before)
 
 
 def worst_columns(
