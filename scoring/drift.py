@@ -196,12 +196,14 @@ def _profiles(reference: Side, current: Side, name: str) -> Pair:
 def _profile(data: Dataset, name: str, like: Profile | None = None) -> Profile:
     """One column of a dataset, over the bins of another profile, or cut at its own values."""
     found: Profile
+    columns: Iterable[pa.ChunkedArray] = data.read(name)
     if kind_of(data.schema[name]) == "category":
         found = CategoryProfile()
     elif isinstance(like, NumberProfile):
         found = NumberProfile(like.edges, bounds=like.range)
     else:
-        found = NumberProfile(Edges.of(finite_values(data.read(name))))
-    for column in data.read(name):
+        columns = list(columns)  # its quantiles want all of a column's values at once
+        found = NumberProfile(Edges.of(finite_values(columns)))
+    for column in columns:
         found.add(column)
     return found

@@ -12,26 +12,38 @@ DECILE_BINS = 10
 """For tests of significance, which want many rows a bin."""
 
 
-def quantile_edges(finite: Floats, n_bins: int) -> Floats:
+def quantile_edges(ordered: Floats, n_bins: int) -> Floats:
     """Ascending edges `e`: bin 0 is `(-inf, e[0]]`, bin i `(e[i-1], e[i]]`, the last `(e[-1], inf)`.
 
     The inner quantiles of the reference; a quantile that stands at least twice in it gets a bin of its own, so that
     constants and spikes are seen. None for a reference without a finite value.
 
     Args:
-        finite: Reference values, shape (n,), float64, without NaN and infinities.
+        ordered: Reference values, shape (n,), float64, without NaN and infinities, ascending.
         n_bins: Bins before the spikes' own are added.
     """
-    if not len(finite):
+    if not len(ordered):
         return np.empty(0, np.float64)
-    ordered = np.sort(finite)
     with np.errstate(over="ignore", invalid="ignore"):
-        quantiles = np.quantile(ordered, np.arange(n_bins + 1) / n_bins, method="linear")
+        quantiles = sorted_quantiles(ordered, np.arange(n_bins + 1) / n_bins)
     quantiles = quantiles[np.isfinite(quantiles)]  # between values whose distance exceeds float64 there is none
     candidates = np.unique(quantiles)
     occurrences = np.searchsorted(ordered, candidates, "right") - np.searchsorted(ordered, candidates, "left")
     spikes = candidates[occurrences >= 2]
     return np.unique(np.concatenate([quantiles[1:-1], spikes, np.nextafter(spikes, -np.inf)]))
+
+
+def sorted_quantiles(ordered: Floats, at: Floats) -> Floats:
+    """`numpy.quantile(ordered, at, method="linear")` to the bit, which partitions values that are sorted already.
+
+    Source: R. Hyndman, Y. Fan, "Sample quantiles in statistical packages" (1996), definition 7, interpolated from the
+    nearer side as NumPy does.
+    """
+    places = at * (len(ordered) - 1)
+    below = np.floor(places).astype(np.int64)
+    low, high = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
+    share, distance = places - below, high - low
+    return np.where(share >= 0.5, high - distance * (1 - share), low + distance * share)
 
 
 def count_bins(finite: Floats, edges: Floats) -> tuple[Counts, Floats]:

@@ -33,7 +33,8 @@ class Edges:
 
     @classmethod
     def of(cls, finite: Floats) -> Self:
-        return cls(quantile_edges(finite, FINE_BINS), quantile_edges(finite, DECILE_BINS))
+        ordered = np.sort(finite)
+        return cls(quantile_edges(ordered, FINE_BINS), quantile_edges(ordered, DECILE_BINS))
 
     def equals(self, other: "Edges") -> bool:
         return np.array_equal(self.fine, other.fine) and np.array_equal(self.deciles, other.deciles)

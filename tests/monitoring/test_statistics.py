@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from scoring.monitoring import statistics
-from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, count_bins, quantile_edges
+from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, count_bins, quantile_edges, sorted_quantiles
 
 counts = st.integers(1, 40).flatmap(
     lambda k: st.tuples(*[arrays(np.int64, k, elements=st.integers(0, 10_000)) for _ in range(2)])
@@ -84,7 +84,7 @@ def test_nothing_to_compare_is_no_distance() -> None:
 
 @given(st.one_of(values, few), st.one_of(values, few))
 def test_kolmogorov_smirnov_is_bounded_on_both_sides(reference: np.ndarray, current: np.ndarray) -> None:
-    edges = quantile_edges(reference, FINE_BINS)
+    edges = quantile_edges(np.sort(reference), FINE_BINS)
     n, m = (count_bins(found, edges)[0] for found in (reference, current))
     least, most = statistics.kolmogorov_smirnov(n, m)
     points = np.concatenate([reference, current])
@@ -105,7 +105,7 @@ def test_wasserstein_is_exact_where_each_value_has_its_bin(reference: np.ndarray
 def test_wasserstein_of_a_shift_is_the_shift() -> None:
     rng = np.random.default_rng(0)
     reference = rng.normal(size=20_000)
-    edges = quantile_edges(reference, FINE_BINS)
+    edges = quantile_edges(np.sort(reference), FINE_BINS)
     for scale in (1e-6, 1.0, 1e12):
         (n, n_sums), (m, m_sums) = (
             count_bins(found, edges * scale) for found in (reference * scale, (reference + 0.5) * scale)
@@ -119,13 +119,21 @@ def test_false_discoveries_are_controlled_and_what_is_unknown_stays_so() -> None
     assert np.isnan(found[1])
 
 
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=300), st.integers(2, 70))
+def test_quantiles_are_numpy_s(found: list[float], n_bins: int) -> None:
+    ordered, at = np.sort(np.array(found)), np.arange(n_bins + 1) / n_bins
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = np.quantile(ordered, at, method="linear")
+        assert np.array_equal(sorted_quantiles(ordered, at), expected, equal_nan=True)
+
+
 def test_edges_follow_the_definition() -> None:
     ramp = np.arange(1_000.0)
     assert quantile_edges(ramp, DECILE_BINS) == pytest.approx(np.quantile(ramp, np.arange(1, 10) / 10))
     constant = np.full(50, 5.0)
     assert quantile_edges(constant, FINE_BINS).tolist() == [np.nextafter(5.0, -np.inf), 5.0]
     spiked = np.concatenate([np.zeros(500), ramp])
-    edges = quantile_edges(spiked, DECILE_BINS)
+    edges = quantile_edges(np.sort(spiked), DECILE_BINS)
     assert {0.0, np.nextafter(0.0, -np.inf)} <= set(edges)
     counts, sums = count_bins(spiked, edges)
     assert counts[np.searchsorted(edges, 0.0)] == 501
@@ -135,7 +143,7 @@ def test_edges_follow_the_definition() -> None:
 
 @given(st.one_of(values, few), st.integers(0, 400))
 def test_counts_are_the_same_under_any_split(found: np.ndarray, cut: int) -> None:
-    edges = quantile_edges(found, FINE_BINS)
+    edges = quantile_edges(np.sort(found), FINE_BINS)
     whole, _ = count_bins(found, edges)
     parts = sum(count_bins(part, edges)[0] for part in (found[:cut], found[cut:]))
     assert whole.tolist() == parts.tolist()
