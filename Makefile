@@ -62,8 +62,9 @@ faults: $(VENV)/.ready ## Inject each fault of the table, and print what was see
 	$(BIN)/python -m pytest -q tests/faults --ignore tests/faults/test_soak.py
 
 SEED ?= 1
-soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (about 20 minutes)
-	$(BIN)/python -m tests.faults --seed $(SEED)
+FORMAT ?= delta
+soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (FORMAT=parquet; about 20 minutes)
+	$(BIN)/python -m tests.faults --seed $(SEED) --format $(FORMAT)
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 

@@ -55,6 +55,9 @@ def read_mlmodel(folder: Path) -> MlModel:
     """
     try:
         raw = yaml.safe_load((folder / "MLmodel").read_text())
+        if not isinstance(raw, dict) or not isinstance(raw.get("flavors"), dict):
+            found = "no mapping" if not isinstance(raw, dict) else f"flavors: {str(raw.get('flavors'))[:100]}"
+            raise ValueError(f"expected a mapping with the key flavors, found {found}")
         signature = raw.get("signature") or {}
         inputs = json.loads(signature.get("inputs") or "[]")
         outputs = json.loads(signature.get("outputs") or "[]")

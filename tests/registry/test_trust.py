@@ -124,6 +124,11 @@ def odd_flavors(folder: Path, marker: Path) -> None:
     edit(folder, lambda flavors: flavors.update({"sklearn": ["pickled_model", "model.pkl"]}))
 
 
+def a_list(folder: Path, marker: Path) -> None:
+    pickled(folder, marker)
+    (folder / "MLmodel").write_text("- flavors\n")
+
+
 def second_mlmodel(folder: Path, marker: Path) -> None:
     """MLflow's loaders look for an MLmodel file beside the data."""
     lightgbm_pickle(folder, marker)
@@ -222,6 +227,7 @@ CRAFTED = {
     lightgbm_pickle: "unpickles model.pkl",
     almost_a_booster: "unpickles model.pkl",
     odd_flavors: "no readable MLmodel file",
+    a_list: "expected a mapping with the key flavors",
     second_mlmodel: "inner/MLmodel: a second MLmodel file",
     traversal: "../outside.pkl",
     absolute_path: "outside.pkl",
