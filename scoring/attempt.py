@@ -16,6 +16,7 @@ from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
 from scoring.engine.policy import FIELDS, forbidden
 from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
+from scoring.engine.predictors import merge_predictors, predictor_warnings
 from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import MAX_EXAMPLES, sample_bins
@@ -141,6 +142,27 @@ class Attempt:
         for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
             self.results.append(result)
             self._tell_scored(result)
+        if any(result.predictor.has_differed for result in self._all_results()):
+            self._score_by_library(tasks, plan, contract, model, facts)
+
+    def _score_by_library(
+        self, tasks: Sequence[ShardTask], plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts
+    ) -> None:
+        """Score again what a compiled predictor has scored: it gave something else than the library in one shard."""
+        doubted = {result.index: result for result in self._all_results() if result.predictor.engine == "compiled"}
+        with contextlib.suppress(ScoringError, OSError):  # else `clean` finds them
+            parts_store(self.job).delete([result.part.file.path for result in doubted.values()])
+        self.resumed = [result for result in self.resumed if result.index not in doubted]
+        self.results = [result for result in self.results if result.index not in doubted]
+        watched = tasks[0].watched if tasks else ()
+        job = self.source.model_copy(update={"engine": "library"})
+        again = [
+            replace(task, job=job, watched=watched)
+            for task in self._tasks(plan, contract, model, facts)
+            if task.shard.index in doubted
+        ]
+        timeout_s = 60.0 * self.job.limits.shard_minutes
+        self.results += self.pool.score(again, plan.memory.n_workers, timeout_s, self._tell_lost)
 
     def fail(self, error: BaseException) -> Manifest:
         """Record the failure; a commit that succeeded although its caller heard otherwise is a publication."""
@@ -277,6 +299,7 @@ class Attempt:
                 stages[f"workers_{name}"] = round(stages.get(f"workers_{name}", 0.0) + seconds, 4)
         rows_in = sum(result.rows_in for result in results)
         columns = merge_records(column for result in results for column in result.columns)
+        predictor = merge_predictors(result.predictor for result in results)
         self.record.update(
             counts=Counts(
                 rows_in=rows_in,
@@ -284,7 +307,8 @@ class Attempt:
                 rows_quarantined=sum(result.rows_quarantined for result in results),
             ),
             columns=columns,
-            warnings=(*self.record.manifest.warnings, *_nulled(columns)),
+            predictor=predictor,
+            warnings=(*self.record.manifest.warnings, *_nulled(columns), *predictor_warnings(predictor)),
             quarantine=QuarantineRecord(
                 by_reason=by_reason,
                 by_column=by_column,

@@ -1,12 +1,12 @@
 """A shard's task and its result: what crosses the process boundary."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
-from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
+from schemas.manifest import ColumnRecord, FileRecord, PredictorRecord, QuarantineExample
 from schemas.partition import Shard
 from scoring.monitoring.watch import WatchedColumn
 from scoring.outputs.writer import WrittenPart
@@ -83,3 +83,5 @@ class ShardResult:
     stages_s: dict[str, float]
     pid: int
     peak_bytes: int
+    predictor: PredictorRecord = field(default_factory=PredictorRecord)
+    """What has predicted; a checkpoint of an earlier version does not say."""

@@ -25,7 +25,8 @@ from scoring.engine.policy import find_rejected, nulled
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
-from scoring.models.predictor import Answer, Predictor, inspect_model, load_predictor
+from scoring.models.compiled.checked import CheckedPredictor
+from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model, load_model
 from scoring.monitoring.table import Role, to_bytes
 from scoring.monitoring.watch import Profiler, WatchedColumn, cut_column
 from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
@@ -87,7 +88,7 @@ def score_shard(task: ShardTask) -> ShardResult:
 
 def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]]) -> tuple[WatchedColumn, ...]:
     """Bins of columns of numbers, cut at the first rows of a shard, within its memory."""
-    predict = functools.partial(_predict, _load(str(task.model_folder), task.facts), task.contract, task.facts)
+    predict = functools.partial(_predict, CheckedPredictor(_load(task)), task.contract, task.facts)
     limit_address_space(task.memory_bytes)
     try:
         return _sample_bins(task, columns, predict)
@@ -113,7 +114,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
     started = time.perf_counter()
     clock = _Clock()
     with clock("load"):
-        predictor = _load(str(task.model_folder), task.facts)
+        predictor = CheckedPredictor(_load(task))
     limit_address_space(task.memory_bytes)
     predict = functools.partial(_predict, predictor, task.contract, task.facts)
     isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
@@ -171,6 +172,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
         clock.seconds,
         os.getpid(),
         peak_resident_bytes(),
+        predictor.record,
     )
     write_checkpoint(task, result)
     return result
@@ -267,13 +269,13 @@ class _Rejects:
 
 
 @functools.lru_cache(maxsize=1)
-def _cached(folder: str, _facts: str) -> Predictor:
-    return load_predictor(Path(folder), ModelFacts.model_validate_json(_facts))
+def _cached(folder: str, facts: str, engine: str) -> LoadedModel:
+    return load_model(Path(folder), ModelFacts.model_validate_json(facts), engine)
 
 
-def _load(folder: str, facts: ModelFacts) -> Predictor:
+def _load(task: ShardTask) -> LoadedModel:
     # One model stays loaded in each worker: the folder's name is the digest of its content.
-    return _cached(folder, facts.model_dump_json())
+    return _cached(str(task.model_folder), task.facts.model_dump_json(), task.job.engine)
 
 
 def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int) -> Answer:

@@ -32,17 +32,14 @@ class FeatureBuilder:
         Args:
             table: The features in the model's order.
         """
+        dtype = matrix_dtype(self._facts, table.schema)
+        if dtype is None:
+            return table.to_pandas()
         if not self._facts.is_named:
-            return self._matrix(table, np.dtype(self._facts.matrix_dtype))
-        types = set(table.schema.types)
-        floating = all(pa.types.is_floating(t) for t in types)
-        if (len(types) == 1 and floating) or (self._facts.takes_matrix and all(map(_is_numeric, types))):
-            import pandas as pd
+            return self._matrix(table, dtype)
+        import pandas as pd
 
-            dtype = np.result_type(*(_NUMPY_NAMES.get(str(t), str(t)) for t in types))
-            dtype = dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(np.float64)
-            return pd.DataFrame(self._matrix(table, dtype), columns=table.column_names, copy=False)
-        return table.to_pandas()
+        return pd.DataFrame(self._matrix(table, dtype), columns=table.column_names, copy=False)
 
     def _matrix(self, table: pa.Table, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         n_rows, n_columns = table.num_rows, table.num_columns
@@ -57,6 +54,18 @@ class FeatureBuilder:
                 matrix[start : start + len(chunk), j] = numeric_values(chunk)
                 start += len(chunk)
         return matrix
+
+
+def matrix_dtype(facts: ModelFacts, schema: pa.Schema) -> np.dtype[Any] | None:
+    """The type that all columns take on their way to the model; None: each keeps its own."""
+    if not facts.is_named:
+        return np.dtype(facts.matrix_dtype)
+    types = set(schema.types)
+    floating = all(pa.types.is_floating(t) for t in types)
+    if not ((len(types) == 1 and floating) or (facts.takes_matrix and all(map(is_numeric, types)))):
+        return None
+    dtype = np.result_type(*(_NUMPY_NAMES.get(str(t), str(t)) for t in types))
+    return dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(np.float64)
 
 
 def numeric_values(array: pa.Array) -> npt.NDArray[Any]:
@@ -76,5 +85,6 @@ def numeric_values(array: pa.Array) -> npt.NDArray[Any]:
     return np.frombuffer(array.buffers()[1], dtype=dtype, count=len(array) + array.offset)[array.offset :]
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
+def is_numeric(kind: pa.DataType) -> bool:
+    """Integers, floats and booleans."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))

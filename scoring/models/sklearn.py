@@ -1,5 +1,6 @@
 """scikit-learn estimators and pipelines, loaded and called without MLflow."""
 
+import contextlib
 import importlib
 import importlib.metadata
 import sys
@@ -19,7 +20,7 @@ from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
 from scoring.process import peak_resident_bytes
 
-LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
+LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9
 """Two probabilities closer than this may be ordered otherwise than the raw scores that the library compares."""
 
@@ -73,7 +74,7 @@ class SklearnPredictor:
 
     def __init__(self, estimator: Any, facts: ModelFacts) -> None:
         self._builder = FeatureBuilder(facts)
-        self._steps, self._final = _split(estimator)
+        self._steps, self._final = split_pipeline(estimator)
         self._classes = None if facts.n_outputs > 1 else getattr(self._final, "classes_", None)
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
@@ -148,7 +149,7 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
     before = peak_resident_bytes()
     estimator = load_estimator(mlmodel)
     model_bytes = peak_resident_bytes() - before
-    steps, final = _split(estimator)
+    steps, final = split_pipeline(estimator)
     names = _names(estimator, steps)
     by_output = getattr(final, "classes_", None)
     if isinstance(by_output, list):  # a classifier of several targets
@@ -158,7 +159,7 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         classes = _classes(final)
         kinds = (_prediction_type(mlmodel, final, classes),) * _n_outputs(mlmodel, final, classes)
     n_outputs = len(kinds)
-    return ModelFacts(
+    facts = ModelFacts(
         flavor="sklearn",
         estimator=type(final).__name__ if not steps else f"Pipeline({type(final).__name__})",
         features=_features(mlmodel, names),
@@ -176,16 +177,30 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
+    return facts.model_copy(
+        update={"model_bytes": facts.model_bytes + _compiled_bytes(estimator, facts, mlmodel.folder.parent)}
+    )
 
 
-def _split(estimator: Any) -> tuple[list[Any], Any]:
+def _compiled_bytes(estimator: Any, facts: ModelFacts, cache: Path) -> int:
+    """What the compiled form takes, the compiler's library included: about 100 MiB."""
+    from scoring.models.compiled.from_sklearn import UnsupportedError
+    from scoring.models.compiled.predictor import compile_predictor
+
+    before = peak_resident_bytes()
+    with contextlib.suppress(UnsupportedError):
+        compile_predictor(estimator, facts, SklearnPredictor(estimator, facts), cache)
+    return peak_resident_bytes() - before
+
+
+def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:
     """The transforming steps of a pipeline, nested ones unrolled, and the step that predicts."""
     from sklearn.pipeline import Pipeline
 
     if type(estimator) is not Pipeline:  # a subclass may predict in its own way
         return [], estimator
     steps = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
-    inner, final = _split(estimator.steps[-1][1])
+    inner, final = split_pipeline(estimator.steps[-1][1])
     return [*steps, *inner], final
 
 

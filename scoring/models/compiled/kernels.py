@@ -1,0 +1,155 @@
+"""The machine code: rank codes of columns, and trees over blocks of 64 rows.
+
+Import it through `machine_code` only, which says where the compiled code is kept. Each function is compiled for the
+types that it is first called with, once per host; `sums.ForestSum` calls what it will need when a model is loaded, so
+that nothing is compiled while a shard is scored under its limit of address space.
+
+A value's code is the number of thresholds below it (`x <= thresholds[k]` is `code <= k`), as in Lucchese et al.,
+"QuickScorer" (SIGIR 2015) and Ye et al., "RapidScorer" (KDD 2018); the trees are not walked but split: the set of a
+block's rows that reach a node is one 64-bit word, which one comparison of 64 codes cuts into those of its children.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from scoring.models.compiled.intrinsics import count_below, split_rows
+from scoring.models.compiled.layout import BLOCK_ROWS, FANOUT, INFINITE_SEEN, NAN_SEEN, STRIP_BLOCKS
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int, start: int) -> int:
+    """Write the codes of a column's values from row `start` on; NaN gets the greatest code.
+
+    Args:
+        values: float32 or float64.
+        keys: The thresholds as a static tree, see `layout.key_tree`.
+        n_levels: Of that tree.
+        codes: (blocks, features, 64).
+        feature: Second index of the codes.
+        start: First row.
+
+    Returns:
+        `NAN_SEEN` and `INFINITE_SEEN`, as far as there are any.
+    """
+    address = keys.ctypes.data
+    greatest = (1 << (8 * codes.itemsize)) - 1
+    seen = 0
+    for i in range(values.size):
+        value = np.float64(values[i])
+        code = 0
+        offset = 0
+        size = FANOUT
+        for _ in range(n_levels):
+            code = code * FANOUT + count_below(address + 8 * (offset + code * FANOUT), value)
+            offset += size
+            size *= FANOUT
+        if value != value:
+            code = greatest
+            seen |= NAN_SEEN
+        elif value - value != 0.0:
+            seen |= INFINITE_SEEN
+        row = start + i
+        codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = code
+    return seen
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def take_codes(indices: Any, known: Any, codes: Any, feature: int, start: int) -> None:
+    """Write the codes of a dictionary's values for each row that points at them."""
+    for i in range(indices.size):
+        row = start + i
+        codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = known[indices[i]]
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def order_column(bits: Any, keys: Any, feature: int, start: int, infinity: int, magnitude: int) -> int:
+    """Write keys that are ordered as the floats are whose bits these are; NaN gets the greatest.
+
+    Args:
+        bits: Of float32 or float64.
+        keys: (blocks, features, 64).
+        feature: Second index of the keys.
+        start: First row.
+        infinity: Bits of infinity.
+        magnitude: Mask of all bits but the sign.
+    """
+    seen = 0
+    for i in range(bits.size):
+        size = bits[i] & magnitude
+        key = size if bits[i] >= 0 else -size  # both zeros are one key
+        if size > infinity:
+            key = magnitude
+            seen |= NAN_SEEN
+        elif size == infinity:
+            seen |= INFINITE_SEEN
+        row = start + i
+        keys[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = key
+    return seen
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def sum_split(
+    codes: Any, feature: Any, cut: Any, shift: Any, left: Any, right: Any, jump: Any, word: Any, words: Any,
+    n_words: int, first_node: Any, first_leaf: Any, values: Any, column: Any, most_nodes: int, out: Any,
+) -> None:  # fmt: skip
+    """Add each tree's values to `out`, in the trees' order; see `layout.SplitTrees`.
+
+    Args:
+        codes: (blocks, features, 64).
+        out: (columns, rows), the rows filled up to whole blocks.
+    """
+    n_blocks, n_trees, width = codes.shape[0], first_node.size - 1, values.shape[1]
+    masks = np.empty(most_nodes + 1, np.uint64)
+    leaves = np.empty(BLOCK_ROWS, jump.dtype)
+    for strip in range(0, n_blocks, STRIP_BLOCKS):  # a tree stays in the first cache for some blocks
+        for tree in range(n_trees):
+            origin = first_leaf[tree]
+            into = column[tree]
+            for block in range(strip, min(strip + STRIP_BLOCKS, n_blocks)):
+                masks[0] = ~np.uint64(0)
+                split_rows(
+                    cut.dtype.type(0), jump.dtype.type(0), codes[block].ctypes.data, feature.ctypes.data,
+                    cut.ctypes.data, shift.ctypes.data, left.ctypes.data, right.ctypes.data, jump.ctypes.data,
+                    word.ctypes.data, words.ctypes.data, n_words, first_node[tree], first_node[tree + 1],
+                    masks.ctypes.data, leaves.ctypes.data,
+                )  # fmt: skip
+                row = block * BLOCK_ROWS
+                for k in range(width):
+                    for i in range(BLOCK_ROWS):
+                        out[into + k, row + i] += values[origin + leaves[i], k]
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def sum_walked(
+    keys: Any,
+    feature: Any,
+    cut: Any,
+    shift: Any,
+    child: Any,
+    root: Any,
+    depth: Any,
+    values: Any,
+    column: Any,
+    out: Any,
+) -> None:
+    """Add each tree's values to `out`, in the trees' order; see `layout.WalkedTrees`."""
+    n_blocks, n_trees, width = keys.shape[0], root.size, values.shape[1]
+    at = np.empty(BLOCK_ROWS, np.int32)
+    for strip in range(0, n_blocks, STRIP_BLOCKS):
+        for tree in range(n_trees):
+            into = column[tree]
+            for block in range(strip, min(strip + STRIP_BLOCKS, n_blocks)):
+                flat = keys[block].reshape(-1)
+                for i in range(BLOCK_ROWS):
+                    at[i] = root[tree]
+                for _ in range(depth[tree]):
+                    for i in range(BLOCK_ROWS):
+                        node = at[i]
+                        key = keys.dtype.type(flat[feature[node] + i] + shift[node])  # NaN's wraps to the least
+                        at[i] = child[node] + (1 if key > cut[node] else 0)
+                row = block * BLOCK_ROWS
+                for k in range(width):
+                    for i in range(BLOCK_ROWS):
+                        out[into + k, row + i] += values[at[i], k]

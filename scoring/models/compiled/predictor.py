@@ -1,0 +1,88 @@
+"""A compiled predictor: the library's own answers, faster."""
+
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.contract import ModelFacts
+from scoring.models.compiled.encode import Encoder, make_encoder
+from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, tree_model
+from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN
+from scoring.models.compiled.machine_code import load_kernels
+from scoring.models.compiled.sums import ForestSum
+from scoring.models.predictor import Answer, CompiledPredictor, Predictor
+from scoring.models.sklearn import split_pipeline
+
+CODE_FOLDER = "machine-code"
+"""Beside the cached models."""
+
+
+class CompiledTrees:
+    """Trees over rank codes, and what the library makes of their sums.
+
+    A batch with values that the library refuses is given to the library, whose words the user then reads.
+    """
+
+    tolerance = 0.0
+
+    def __init__(self, model: TreeModel, encoder: Encoder, total: ForestSum, own: Predictor) -> None:
+        self._model, self._encoder, self._total, self._own = model, encoder, total, own
+        self.rows_by_library = 0
+        self.trouble = ""
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`."""
+        trouble = ""
+        try:
+            answer = self._predict(features, kinds)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a transformer of the model may raise anything)
+            answer, trouble = None, f"{type(error).__name__}: {str(error)[:200]}"
+        if answer is not None:
+            return answer
+        own = self._own.predict(features, kinds)
+        self.rows_by_library += features.num_rows
+        self.trouble = trouble or self.trouble
+        return own
+
+    def _predict(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
+        """None: there are values that the library refuses."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encoded = self._encoder.encode(features)
+            sums, seen = self._total.add_up(encoded, features.num_rows)
+            model = self._model
+            if (model.refuses_nan and seen & NAN_SEEN) or (model.refuses_infinite and seen & INFINITE_SEEN):
+                return None
+            return model.finish(sums, kinds)
+
+
+def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: Path) -> CompiledPredictor:
+    """The compiled form of a fitted estimator or pipeline.
+
+    Args:
+        estimator: As it was loaded.
+        facts: What it is.
+        own: The library's own predictor.
+        cache: Folder of cached models, where the machine code is kept too.
+
+    Raises:
+        UnsupportedError: There is none; it says why.
+    """
+    steps, final = split_pipeline(estimator)
+    try:
+        model = tree_model(final)
+        encoder = make_encoder(facts, steps, final, model.forest.n_features)
+        total = ForestSum.of(model.forest, load_kernels(cache / CODE_FOLDER))
+    except (UnsupportedError, MemoryError):
+        raise
+    except Exception as error:
+        # Fitted attributes differ between the library's versions: then it predicts by itself.
+        raise UnsupportedError(f"the model cannot be compiled ({type(error).__name__}: {error})") from error
+    if total is None:
+        raise UnsupportedError("its trees have too many leaves or thresholds")
+    return CompiledTrees(model, encoder, total, own)
