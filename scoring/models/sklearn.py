@@ -166,7 +166,7 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         n_features=getattr(estimator, "n_features_in_", None) or mlmodel.tensor_width,
         # Where the first step is a transformer of one's own, only the signature knows that it was a frame.
         is_named=names is not None or bool(mlmodel.inputs),
-        takes_matrix=not steps and _takes_matrix(final),
+        takes_matrix=not steps and takes_matrix(final),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=classes,
         categories=_categories(estimator),
@@ -390,7 +390,7 @@ def _methods(final: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _takes_matrix(final: Any) -> bool:
+def takes_matrix(final: Any) -> bool:
     module = type(final).__module__
     return module.startswith(MATRIX_MODULES) and getattr(final, "_preprocessor", None) is None
 

@@ -166,6 +166,8 @@ def _thresholds(forest: Forest) -> tuple[npt.NDArray[np.float64], ...]:
         for feature in np.unique(tree.feature[compares]).tolist():
             found[feature].append(tree.threshold[compares & (tree.feature == feature)])
     distinct = [np.unique(np.concatenate(parts)) if parts else np.empty(0) for parts in found]
+    if any(np.isnan(values).any() for values in distinct):
+        raise ValueError("a threshold is NaN")
     return tuple(values[values < np.inf] for values in distinct)
 
 
