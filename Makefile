@@ -66,7 +66,7 @@ bench: $(VENV)/.ready ## Measure: what Prefect adds to a backfill (about 10 minu
 	$(BIN)/python -m tests.bench
 
 bench-kernels: $(VENV)/.ready ## Measure: compiled predictors against the libraries' own, one core (about 3 minutes)
-	$(BIN)/python -m tests.bench.kernels
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels
 
 schema: $(VENV)/.ready ## Write the job file's JSON Schema again after a change of schemas/job.py
 	$(BIN)/python -m schemas.job > schemas/job.schema.json

@@ -399,6 +399,8 @@ def _raw(final: Any, x: Any) -> Any:
     """The score before the link: of gradient boosting with a link, scikit-learn keeps the method private."""
     if hasattr(final, "decision_function"):
         return final.decision_function(x)
+    if type(final).__name__ == "GradientBoostingRegressor":
+        return final.predict(x)  # its link is the identity, and `_raw_predict` checks nothing
     return final._raw_predict(x)
 
 

@@ -1,9 +1,11 @@
-"""`make bench-kernels`: compiled predictors against the library's own, on the same batch, one core, in one run."""
+"""`make bench-kernels`: compiled predictors against the library's own, on the same batch, one core, in one run.
+
+Library threads are limited by the Makefile, as a worker's are.
+"""
 
 import argparse
 import importlib.metadata
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -11,9 +13,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # as a worker has it
-    os.environ[name] = "1"
 
 import numpy as np
 import pandas as pd
@@ -118,9 +117,7 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
     """CPU seconds of one batch, medians; both are called in turn."""
     estimator, table = CASES[name][0]()
     steps, final = split_pipeline(estimator)
-    facts = ModelFacts(
-        flavor="sklearn", estimator="", is_named=True, takes_matrix=not steps and takes_matrix(final)
-    )
+    facts = ModelFacts(flavor="sklearn", estimator="", is_named=True, takes_matrix=not steps and takes_matrix(final))
     kinds = ["probability"] if hasattr(final, "predict_proba") else []
     own = SklearnPredictor(estimator, facts)
     started = time.process_time()
