@@ -21,6 +21,7 @@ import pyarrow as pa
 from schemas.contract import ModelFacts
 from scoring.models.compiled.checked import difference
 from scoring.models.compiled.predictor import compile_predictor
+from scoring.models.predictor import Predictor
 from scoring.models.sklearn import SklearnPredictor, split_pipeline, takes_matrix
 
 FOLDER = Path(".bench")
@@ -43,7 +44,10 @@ def _target(x: pd.DataFrame, seed: int = 1) -> Any:
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    """As the worker gives it to predictors."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    kinds = [pa.string() if pa.types.is_large_string(kind) else kind for kind in table.schema.types]
+    return table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
 
 
 def hist_boosting() -> Case:
@@ -102,6 +106,43 @@ def boosting() -> Case:
     return GradientBoostingClassifier(random_state=0).fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2))
 
 
+def _mixed(n_rows: int, seed: int) -> pd.DataFrame:
+    x = _numbers(n_rows, 20, seed, missing=0.03)
+    rng = np.random.default_rng(seed)
+    for i in range(8):
+        x[f"s{i}"] = rng.choice([f"value {k}" for k in range(5 * (i + 1))], n_rows)
+    return x
+
+
+def mixed_linear() -> Case:
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    x = _mixed(20_000, 0)
+    numbers = [name for name in x if name.startswith("f")]
+    strings = [name for name in x if name.startswith("s")]
+    front = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
+        (OneHotEncoder(handle_unknown="ignore"), strings),
+    )
+    model = make_pipeline(front, LogisticRegression(max_iter=300))
+    return model.fit(x, _target(x[numbers]) > 0), _table(_mixed(N_ROWS, 2))
+
+
+def scaled_linear() -> Case:
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = _numbers(20_000, 30, 0, missing=0.03)
+    model = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+    return model.fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2, missing=0.03))
+
+
 CASES: dict[str, tuple[Callable[[], Case], float]] = {
     "HistGradientBoosting 200 x 31, 30 features": (hist_boosting, 6.0),
     "the same, 20 features and 5 of categories": (categorical_boosting, 1.0),
@@ -109,6 +150,8 @@ CASES: dict[str, tuple[Callable[[], Case], float]] = {
     "ExtraTrees 50, grown out": (deep_forest, 1.0),
     "DecisionTree depth 8": (one_tree, 1.0),
     "GradientBoosting 100 x depth 3": (boosting, 1.0),
+    "20 floats, 8 strings, one-hot, logistic": (mixed_linear, 40.0),
+    "30 floats imputed and scaled, logistic": (scaled_linear, 1.0),
 }
 """Name to the model with its batch, and the bar: how many times the library's own speed is asked for."""
 
@@ -125,23 +168,36 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
     compile_s = time.process_time() - started
     seconds: dict[str, list[float]] = {"own": [], "compiled": []}
     answers = {}
+    calls: list[tuple[str, Predictor, pa.Table]] = [("own", own, table), ("compiled", compiled, table)]
+    if any(pa.types.is_string(kind) for kind in table.schema.types):
+        calls.append(("coded", compiled, _coded(table)))
+        seconds["coded"] = []
     for _ in range(repeats + 1):  # the first is not counted: imports, buffers
-        for which, predictor in (("own", own), ("compiled", compiled)):
+        for which, predictor, batch in calls:
             started = time.process_time()
-            answers[which] = {kind: np.array(v) for kind, v in predictor.predict(table, kinds).items()}
+            answer = predictor.predict(batch, kinds)
             seconds[which].append(time.process_time() - started)
-    own_s, compiled_s = (statistics.median(seconds[which][1:]) for which in ("own", "compiled"))
+            answers[which] = {kind: np.array(values) for kind, values in answer.items()}
+    medians = {which: statistics.median(found[1:]) for which, found in seconds.items()}
+    own_s, compiled_s = medians["own"], medians["compiled"]
     return {
         "model": name,
         "rows": table.num_rows,
         "own_s": own_s,
         "compiled_s": compiled_s,
         "speed_up": own_s / compiled_s,
+        "coded_s": medians.get("coded"),
         "bar": CASES[name][1],
         "difference": max(difference(answers["own"][kind], answers["compiled"][kind]) for kind in answers["own"]),
         "rows_by_library": compiled.rows_by_library,
         "compile_s": compile_s,
     }
+
+
+def _coded(table: pa.Table) -> pa.Table:
+    """Strings as dictionaries, as Parquet holds them."""
+    columns = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in table.columns]
+    return pa.table(columns, names=table.column_names)
 
 
 def _versions() -> dict[str, str]:
@@ -169,9 +225,11 @@ def main() -> None:
         for name in (name for name in CASES if options.only in name):
             found = measure(name, options.repeats, Path(cache))
             results.append(found)
+            own = found["own_s"]
             print(
                 f"{name:45}{1000 * found['own_s']:9.1f}{1000 * found['compiled_s']:10.1f}{found['speed_up']:8.1f}"
                 f"{found['bar']:6g}  {found['difference']:.1e}, {found['compile_s']:.2f} s"
+                + (f", strings as dictionaries {own / coded:.1f} times" if (coded := found["coded_s"]) else "")
                 + (f", {found['rows_by_library']:,} rows by the library" if found["rows_by_library"] else "")
             )
     FOLDER.mkdir(exist_ok=True)

@@ -4,8 +4,9 @@ Transformers stay the library's own: a column of strings is put through them onc
 one call a batch where they are imputed or scaled, and not at all where they pass through.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.contract import ModelFacts
+from scoring.models.compiled.columns import ColumnReader
 from scoring.models.compiled.from_sklearn import UnsupportedError
 from scoring.models.compiled.sums import Looked, Numbers
 from scoring.models.features import FeatureBuilder, is_numeric, matrix_dtype, numeric_values
@@ -22,7 +24,7 @@ ONE_TO_ONE = ("SimpleImputer", "OrdinalEncoder", "StandardScaler", "MinMaxScaler
 """Of scikit-learn: output column j depends on input column j alone."""
 ENCODERS = ("OrdinalEncoder", "OneHotEncoder")
 
-Features = list[list[Numbers | Looked]]
+Project = Callable[["Branch", int, Any], npt.NDArray[np.float64]]
 
 
 @dataclass(slots=True)
@@ -48,13 +50,14 @@ class Branch:
 class Encoder:
     """The features of the trees, from a table in the model's order."""
 
-    def __init__(self, facts: ModelFacts, branches: Sequence[Branch] | None, n_features: int) -> None:
+    def __init__(self, facts: ModelFacts, branches: Sequence[Branch] | None, kernels: ModuleType) -> None:
         """Take the columns as they are if there are no branches."""
-        self._facts, self._branches, self.n_features = facts, branches, n_features
-        self._builder = FeatureBuilder(facts)
+        self._facts, self._branches = facts, branches
+        self._lookup = Lookup(facts)
+        self._reader = ColumnReader(kernels)
 
-    def encode(self, table: pa.Table) -> Features:
-        """Each feature's values in chunks.
+    def encode(self, table: pa.Table) -> Iterator[tuple[int, Iterator[Numbers | Looked]]]:
+        """Features, by number, and the chunks of their values: each is gone when the next one is asked for.
 
         Raises:
             UnsupportedError: A column is of a type that is left to the library.
@@ -62,47 +65,58 @@ class Encoder:
         """
         if self._branches is None:
             dtype = matrix_dtype(self._facts, table.schema)
-            return [self._numbers(column, dtype) for column in table.columns]
-        features: Features = [[] for _ in range(self.n_features)]
+            yield from ((i, self._values(column, dtype)) for i, column in enumerate(table.columns))
+            return
         for branch in self._branches:
-            for i, found in enumerate(self._branch(branch, table)):
-                features[branch.start + i] = found
-        return features
+            yield from enumerate(self._branch(branch, table), branch.start)
 
-    def _branch(self, branch: Branch, table: pa.Table) -> Iterator[list[Numbers | Looked]]:
+    def _branch(self, branch: Branch, table: pa.Table) -> Iterator[Iterator[Numbers | Looked]]:
         if not branch.steps:
             for column in branch.columns:
-                yield self._numbers(table.column(column), None)
+                yield self._values(table.column(column), None)
         elif branch.is_encoder:
-            for j in range(len(branch.columns)):
-                yield from self._looked(branch, j, table)
+            for j, width in enumerate(branch.widths):
+                parts = self._lookup.find(branch, j, table)
+                for i in range(width):
+                    yield (Looked(indices, known[:, i]) for indices, known in parts)
         else:
             part = table.select(list(branch.columns))
             if not all(is_numeric(kind) for kind in part.schema.types):
                 raise UnsupportedError("a column that is imputed or scaled is no number")
-            out = _transformed(branch, self._builder.build(part))
+            out = np.asarray(transformed(branch, self._lookup.builder.build(part)))
             for i in range(out.shape[1]):
-                yield [Numbers(np.ascontiguousarray(out[:, i]))]
+                yield iter([Numbers(np.ascontiguousarray(out[:, i]))])
 
-    def _numbers(self, column: pa.ChunkedArray, dtype: np.dtype[Any] | None) -> list[Numbers | Looked]:
+    def _values(self, column: pa.ChunkedArray, dtype: np.dtype[Any] | None) -> Iterator[Numbers | Looked]:
         if not is_numeric(column.type):
             raise UnsupportedError(f"a column is {column.type} and not encoded")
-        found = (numeric_values(chunk) for chunk in column.chunks)
-        return [Numbers(values if dtype is None else values.astype(dtype, copy=False)) for values in found]
-
-    def _looked(self, branch: Branch, j: int, table: pa.Table) -> Iterator[list[Numbers | Looked]]:
-        """The feature columns that come of one encoded column."""
-        column = table.column(branch.columns[j])
-        parts: list[tuple[npt.NDArray[np.int32], list[int]]] = []
         for chunk in column.chunks:
+            values = self._reader.read(chunk)
+            yield Numbers(values if dtype is None else values.astype(dtype, copy=False))
+
+
+class Lookup:
+    """Puts each distinct value of an encoded column through the transformers once, and keeps what they made of it."""
+
+    def __init__(
+        self, facts: ModelFacts, project: Callable[[Branch, int, Any], npt.NDArray[np.float64]] | None = None
+    ):
+        """Keep what `project` makes of the output columns of a branch's column (the matrix may be sparse)."""
+        self.builder = FeatureBuilder(facts)
+        self._project = project or (lambda _branch, _column, out: _dense(out))
+
+    def find(
+        self, branch: Branch, j: int, table: pa.Table
+    ) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]]:
+        """By chunk of a branch's column: each row's place among the distinct values, and what became of these."""
+        parts: list[tuple[npt.NDArray[np.int32], list[int]]] = []
+        known = branch.known.setdefault(j, {})
+        for chunk in table.column(branch.columns[j]).chunks:
             indices, values = _distinct(chunk)
-            known = branch.known.setdefault(j, {})
             if fresh := [value for value in dict.fromkeys(values) if value not in known]:
                 self._learn(branch, j, table, fresh)
             parts.append((indices, [known[value] for value in values]))
-        encoded = branch.encoded.get(j, np.empty((0, branch.widths[j])))
-        for i in range(branch.widths[j]):
-            yield [Looked(indices, encoded[places, i]) for indices, places in parts]
+        return [(indices, branch.encoded[j][places]) for indices, places in parts if len(places)]
 
     def _learn(self, branch: Branch, j: int, table: pa.Table, fresh: list[Any]) -> None:
         """Put values of a column through the transformers, beside the first row's values of the others."""
@@ -111,9 +125,9 @@ class Encoder:
         kind = name.type.value_type if pa.types.is_dictionary(name.type) else name.type
         values = pa.array([np.nan if value is _NAN else value for value in fresh], kind, from_pandas=False)
         part = part.set_column(j, pa.field(name.name, kind), values)
-        out = _transformed(branch, self._builder.build(part))
+        out = transformed(branch, self.builder.build(part))
         first = sum(branch.widths[:j])
-        rows = np.array(out[:, first : first + branch.widths[j]], np.float64)
+        rows = self._project(branch, j, out[:, first : first + branch.widths[j]])
         before = branch.encoded.get(j)
         branch.encoded[j] = rows if before is None else np.concatenate([before, rows])
         known = branch.known[j]
@@ -121,7 +135,9 @@ class Encoder:
         known.update((value, start + i) for i, value in enumerate(fresh))
 
 
-def make_encoder(facts: ModelFacts, steps: Sequence[Any], final: Any, n_features: int) -> Encoder:
+def make_encoder(
+    facts: ModelFacts, steps: Sequence[Any], final: Any, n_features: int, kernels: ModuleType
+) -> Encoder:
     """The encoder of a pipeline's steps.
 
     Raises:
@@ -134,20 +150,36 @@ def make_encoder(facts: ModelFacts, steps: Sequence[Any], final: Any, n_features
     if inner is not None:
         steps = [inner]
     if not steps:
-        return Encoder(facts, None, n_features)
+        return Encoder(facts, None, kernels)
+    branches = make_branches(facts, steps, n_features)
+    if gives_sparse(steps):
+        raise UnsupportedError("sparse output in front of trees")
+    return Encoder(facts, branches, kernels)
+
+
+def make_branches(facts: ModelFacts, steps: Sequence[Any], n_features: int) -> list[Branch]:
+    """What happens to which columns in front of a model.
+
+    Raises:
+        UnsupportedError: A step is left to the library.
+    """
     if len(steps) == 1 and type(steps[0]).__name__ == "ColumnTransformer":
-        branches = list(_column_branches(steps[0]))
+        branches = sorted(_column_branches(steps[0]), key=lambda branch: branch.start)
     else:
-        n_columns = facts.n_features or len(facts.features)
-        branches = [_branch(steps, tuple(range(n_columns)), 0)]
+        branches = [_branch(steps, tuple(range(steps[0].n_features_in_)), 0)]
     if sum(sum(branch.widths) for branch in branches) != n_features:
         raise UnsupportedError("the transformers' outputs are not all accounted for")
-    return Encoder(facts, branches, n_features)
+    return branches
+
+
+def gives_sparse(steps: Sequence[Any]) -> bool:
+    """Whether the model is given a sparse matrix."""
+    return bool(getattr(steps[-1], "sparse_output_", getattr(steps[-1], "sparse_output", False)))
 
 
 def _column_branches(transformer: Any) -> Iterator[Branch]:
-    if transformer.sparse_output_ or transformer.transformer_weights:
-        raise UnsupportedError("a ColumnTransformer with sparse output or weights")
+    if transformer.transformer_weights:
+        raise UnsupportedError("a ColumnTransformer with weights")
     n_columns = transformer.n_features_in_
     names = getattr(transformer, "feature_names_in_", None)
     for name, step, columns in transformer.transformers_:
@@ -218,7 +250,12 @@ def _distinct(chunk: pa.Array) -> tuple[npt.NDArray[np.int32], list[Any]]:
     return numeric_values(indices).astype(np.int32, copy=False), values
 
 
-def _transformed(branch: Branch, x: Any) -> npt.NDArray[Any]:
+def transformed(branch: Branch, x: Any) -> Any:
+    """What the branch's transformers make of its columns; may be sparse."""
     for step in branch.steps:
         x = step.transform(x)
-    return np.asarray(x.toarray() if hasattr(x, "toarray") else x)
+    return x
+
+
+def _dense(out: Any) -> npt.NDArray[np.float64]:
+    return np.array(out.toarray() if hasattr(out, "toarray") else out, np.float64)

@@ -125,3 +125,24 @@ def split_rows(
     return types.void(code, leaf, *[types.uintp] * 9, types.intp, types.intp, types.intp, types.uintp, types.uintp), (
         generate
     )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fill_block(_context: Any, number: Any, values: Any, bits: Any, target: Any) -> Any:
+    """Copy 64 floats from one address to another, NaN where their bit of a word at a third is not set.
+
+    The first argument gives their type.
+    """
+
+    def generate(_target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, source, bits, target = arguments
+        kind = ir.FloatType() if signature.args[0] == types.float32 else ir.DoubleType()
+        vector = ir.VectorType(kind, BLOCK_ROWS)
+        found = builder.load(builder.inttoptr(source, vector.as_pointer()), align=1)
+        word = builder.load(builder.inttoptr(bits, _I64.as_pointer()), align=1)
+        is_valid = builder.bitcast(word, ir.VectorType(ir.IntType(1), BLOCK_ROWS))
+        nan = _splat(builder, ir.Constant(kind, float("nan")), BLOCK_ROWS)
+        builder.store(builder.select(is_valid, found, nan), builder.inttoptr(target, vector.as_pointer()), align=1)
+        return _target.get_dummy_value()
+
+    return types.void(number, types.uintp, types.uintp, types.uintp), generate

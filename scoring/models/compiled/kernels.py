@@ -14,8 +14,37 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from scoring.models.compiled.intrinsics import count_below, split_rows
-from scoring.models.compiled.layout import BLOCK_ROWS, FANOUT, INFINITE_SEEN, NAN_SEEN, STRIP_BLOCKS
+from scoring.models.compiled.intrinsics import count_below, fill_block, split_rows
+from scoring.models.compiled.layout import (
+    BLOCK_ROWS,
+    DIVIDE,
+    FANOUT,
+    INFINITE_SEEN,
+    MULTIPLY,
+    NAN_SEEN,
+    STRIP_BLOCKS,
+    SUBTRACT,
+)
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def fill_nulls(values: Any, validity: Any, first_byte: int, filled: Any) -> None:
+    """Copy floats, NaN where Arrow's bitmap says null.
+
+    Args:
+        values: float32 or float64.
+        validity: Bytes of the bitmap.
+        first_byte: Where the first value's bit is the lowest.
+        filled: At least as long as the values.
+    """
+    n_whole = values.size // BLOCK_ROWS
+    source, bits, target = values.ctypes.data, validity.ctypes.data + first_byte, filled.ctypes.data
+    step = BLOCK_ROWS * values.itemsize
+    for block in range(n_whole):
+        fill_block(filled.dtype.type(0), source + block * step, bits + block * 8, target + block * step)
+    for i in range(n_whole * BLOCK_ROWS, values.size):
+        is_valid = (validity[first_byte + i // 8] >> (i % 8)) & 1
+        filled[i] = values[i] if is_valid else np.nan
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
@@ -153,3 +182,79 @@ def sum_walked(
                 for k in range(width):
                     for i in range(BLOCK_ROWS):
                         out[into + k, row + i] += values[at[i], k]
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def add_numbers(
+    values: Any,
+    validity: Any,
+    first_byte: int,
+    fill: float,
+    center: float,
+    scale: float,
+    steps: Any,
+    numbers: Any,
+    weights: Any,
+    out: Any,
+    start: int,
+) -> bool:
+    """Add a column's share of a linear model to `out`, from row `start` on; whether all values were finite.
+
+    Args:
+        values: float64.
+        validity: Bytes of Arrow's bitmap.
+        first_byte: Of the bitmap, see `fill_nulls`; negative: there are no nulls.
+        fill: Takes the place of NaN.
+        center: Subtracted first.
+        scale: Divided by then.
+        steps: What else is done to each value, see `layout.SUBTRACT` and those after it.
+        numbers: The second operand of each step.
+        weights: The column's coefficient for each output.
+        out: (outputs, rows).
+        start: First row.
+    """
+    strip = np.empty(STRIP_BLOCKS * BLOCK_ROWS)
+    odd = 0
+    for first in range(0, values.size, strip.size):
+        n_rows = min(strip.size, values.size - first)
+        if first_byte >= 0:
+            fill_nulls(values[first : first + n_rows], validity, first_byte + first // 8, strip)
+        else:
+            strip[:n_rows] = values[first : first + n_rows]
+        for i in range(n_rows):
+            value = strip[i]
+            value = fill if value != value else value
+            odd |= int(value - value != 0.0)
+            strip[i] = value - center
+        if scale != 1.0:
+            for i in range(n_rows):
+                strip[i] /= scale
+        for step in range(steps.size):
+            number, kind = numbers[step], steps[step]
+            if kind == SUBTRACT:
+                for i in range(n_rows):
+                    strip[i] -= number
+            elif kind == DIVIDE:
+                for i in range(n_rows):
+                    strip[i] /= number
+            elif kind == MULTIPLY:
+                for i in range(n_rows):
+                    strip[i] *= number
+            else:
+                for i in range(n_rows):
+                    strip[i] += number
+        for i in range(n_rows):
+            odd |= int(strip[i] - strip[i] != 0.0)  # NaN and infinity
+        for k in range(weights.size):
+            weight = weights[k]
+            for i in range(n_rows):
+                out[k, start + first + i] += weight * strip[i]
+    return odd == 0
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def add_known(indices: Any, shares: Any, out: Any, start: int) -> None:
+    """Add a dictionary's shares of a linear model, (values, outputs), for each row that points at them."""
+    for k in range(shares.shape[1]):
+        for i in range(indices.size):
+            out[k, start + i] += shares[indices[i], k]

@@ -15,6 +15,8 @@ FANOUT = 16
 """Thresholds compared at once: two AVX-512 registers of float64."""
 NAN_SEEN, INFINITE_SEEN = 1, 2
 """What `rank_column` and `order_column` saw."""
+SUBTRACT, DIVIDE, MULTIPLY, ADD = range(4)
+"""What is done to a number in front of a linear model."""
 MAX_LEAVES = 65_536
 SPLIT_NODES_PER_LEVEL = {np.dtype(np.uint8): 45, np.dtype(np.uint16): 25}
 """A tree is split where it has fewer inner nodes than this times its depth, else walked: a level of a walk costs a

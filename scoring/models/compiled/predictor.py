@@ -11,6 +11,7 @@ from schemas.contract import ModelFacts
 from scoring.models.compiled.encode import Encoder, make_encoder
 from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, tree_model
 from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN
+from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS, compile_linear
 from scoring.models.compiled.machine_code import load_kernels
 from scoring.models.compiled.sums import ForestSum
 from scoring.models.predictor import Answer, CompiledPredictor, Predictor
@@ -75,9 +76,12 @@ def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: 
     """
     steps, final = split_pipeline(estimator)
     try:
+        if type(final).__name__ in (*CLASSIFIERS, *REGRESSORS) and type(final).__module__.startswith("sklearn."):
+            return compile_linear(steps, final, facts, own, load_kernels(cache / CODE_FOLDER))
         model = tree_model(final)
-        encoder = make_encoder(facts, steps, final, model.forest.n_features)
-        total = ForestSum.of(model.forest, load_kernels(cache / CODE_FOLDER))
+        kernels = load_kernels(cache / CODE_FOLDER)
+        encoder = make_encoder(facts, steps, final, model.forest.n_features, kernels)
+        total = ForestSum.of(model.forest, kernels)
     except (UnsupportedError, MemoryError):
         raise
     except Exception as error:

@@ -1,6 +1,6 @@
 """The sum of a forest's leaves for each row, straight from columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scoring.models.compiled.columns import read_only
 from scoring.models.compiled.layout import (
     BLOCK_ROWS,
     Forest,
@@ -66,22 +67,25 @@ class ForestSum:
         rows = np.zeros(2, np.int32)
         numbers = [Numbers(np.zeros(1, kind)) for kind in (np.float32, np.float64)]
         chunks: list[Numbers | Looked] = [*numbers, Looked(rows, np.zeros(1))]
-        self.add_up([chunks] * self.forest.n_features, len(numbers) + len(rows))
+        self.add_up([(i, chunks) for i in range(self.forest.n_features)], len(numbers) + len(rows))
 
-    def add_up(self, features: Sequence[Sequence[Numbers | Looked]], n_rows: int) -> tuple[npt.NDArray[Any], int]:
+    def add_up(
+        self, features: Iterable[tuple[int, Iterable[Numbers | Looked]]], n_rows: int
+    ) -> tuple[npt.NDArray[Any], int]:
         """Sums of shape (n_columns, n_rows), and what was seen of NaN and infinities (see `layout`).
 
         Args:
-            features: Of each feature its chunks, in order.
+            features: Each feature with its chunks, in order; used once.
             n_rows: Of all chunks together.
         """
         n_blocks = -(-n_rows // BLOCK_ROWS)
-        size = n_blocks * len(features) * BLOCK_ROWS
+        n_features = self.forest.n_features
+        size = n_blocks * n_features * BLOCK_ROWS
         if self._buffer.size < size:
             self._buffer = np.zeros(size, self._buffer.dtype)
-        codes = self._buffer[:size].reshape(n_blocks, len(features), BLOCK_ROWS)
+        codes = self._buffer[:size].reshape(n_blocks, n_features, BLOCK_ROWS)
         seen = 0
-        for feature, chunks in enumerate(features):
+        for feature, chunks in features:
             start = 0
             for chunk in chunks:
                 seen |= self._encode(chunk, codes, feature, start)
@@ -110,15 +114,12 @@ class ForestSum:
             few = np.zeros((-(-n_known // BLOCK_ROWS), codes.shape[1], BLOCK_ROWS), codes.dtype)
             seen = self._number(chunk.known, few, feature, 0)
             known = np.ascontiguousarray(few[:, feature, :]).reshape(-1)[:n_known]
-        indices = chunk.indices.view()
-        indices.flags.writeable = False
-        self._kernels.take_codes(indices, known, codes, feature, start)
+        self._kernels.take_codes(read_only(chunk.indices), known, codes, feature, start)
         return seen
 
     def _number(self, values: npt.NDArray[Any], codes: npt.NDArray[Any], feature: int, start: int) -> int:
         with np.errstate(over="ignore"):  # infinite then, which is seen
-            values = np.ascontiguousarray(values, self._dtype).view()
-        values.flags.writeable = False  # the signature of Arrow's own buffers
+            values = read_only(np.ascontiguousarray(values, self._dtype))
         if isinstance(self._trees, SplitTrees):
             keys, n_levels = self._trees.keys[feature], self._trees.n_levels[feature]
             return int(self._kernels.rank_column(values, keys, n_levels, codes, feature, start))
