@@ -46,7 +46,8 @@ class CheckedPredictor:
         # A view of a buffer that the next call overwrites, for all that is known.
         own = {kind: np.array(values) for kind, values in own.items()}
         found, compiled_s = _timed(compiled, rows, kinds)
-        worst = max(difference(own[kind], found[kind]) for kind in own)
+        is_exact = compiled.tolerance == 0.0
+        worst = max(difference(own[kind], found[kind], is_exact=is_exact) for kind in own)
         measured = {
             "checked_rows": rows.num_rows,
             "difference": worst,
@@ -64,8 +65,12 @@ class CheckedPredictor:
         self._record = self._record.model_copy(update=measured)
 
 
-def difference(own: npt.NDArray[np.generic], found: npt.NDArray[np.generic]) -> float:
-    """The greatest one, relative to the greater of the two values; infinite where anything but a number differs."""
+def difference(own: npt.NDArray[np.generic], found: npt.NDArray[np.generic], *, is_exact: bool = True) -> float:
+    """The greatest one, relative to the greater of the two values; infinite where anything but a number differs.
+
+    Where sums may be rounded otherwise, relative to the mean size of the column's values if that is greater still: a
+    sum of great numbers that comes out near 0 keeps the error of the great ones.
+    """
     if own.shape != found.shape or own.dtype.kind != found.dtype.kind:
         return float("inf")
     if own.dtype.kind != "f":
@@ -75,7 +80,10 @@ def difference(own: npt.NDArray[np.generic], found: npt.NDArray[np.generic]) -> 
     if not apart.any():
         return 0.0
     with np.errstate(all="ignore"):
-        relative = np.abs(a - b)[apart] / np.maximum(np.abs(a), np.abs(b))[apart]
+        size = np.maximum(np.abs(a), np.abs(b))
+        if not is_exact:
+            size = np.maximum(size, np.abs(a).mean(axis=0))
+        relative = (np.abs(a - b) / size)[apart]
     return float("inf") if np.isnan(relative).any() else float(relative.max())
 
 

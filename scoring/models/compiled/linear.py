@@ -129,25 +129,11 @@ class CompiledLinear:
     def __init__(self, final: Any, total: LinearSum, own: Predictor, *, is_exact: bool) -> None:
         self.tolerance = 0.0 if is_exact else TOLERANCE
         self._final, self._total, self._own = copy.copy(final), total, own
-        self.rows_by_library = 0
-        self.trouble = ""
 
-    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
-        """See `Predictor`."""
-        trouble, scores = "", None
-        try:
-            scores = self._total.add_up(features)
-        except (MemoryError, UnsupportedError) as error:
-            if isinstance(error, MemoryError):
-                raise
-        except Exception as error:  # noqa: BLE001 (a transformer of the model may raise anything)
-            trouble = f"{type(error).__name__}: {str(error)[:200]}"
-        if scores is None:
-            own = self._own.predict(features, kinds)
-            self.rows_by_library += features.num_rows
-            self.trouble = trouble or self.trouble
-            return own
-        return self._finish(scores, features, kinds)
+    def attempt(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
+        """See `CompiledModel`."""
+        scores = self._total.add_up(features)
+        return None if scores is None else self._finish(scores, features, kinds)
 
     def _finish(self, scores: npt.NDArray[np.float64], features: pa.Table, kinds: Collection[str]) -> Answer:
         final = self._final
@@ -167,9 +153,16 @@ class CompiledLinear:
 
 
 def compile_linear(
-    steps: Sequence[Any], final: Any, facts: ModelFacts, own: Predictor, kernels: ModuleType
+    steps: Sequence[Any], final: Any, facts: ModelFacts, kernels: ModuleType, own: Predictor
 ) -> CompiledLinear:
     """The compiled form of a linear model with its preprocessing.
+
+    Args:
+        steps: Fitted transformers in front of the model.
+        final: The fitted model.
+        facts: What the model is.
+        kernels: The machine code.
+        own: The library's own predictor, which decides ties.
 
     Raises:
         UnsupportedError: There is none.

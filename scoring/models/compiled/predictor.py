@@ -1,6 +1,5 @@
 """A compiled predictor: the library's own answers, faster."""
 
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from scoring.models.compiled.encode import Encoder, make_encoder
+from scoring.models.compiled.fallback import WithLibrary
 from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, tree_model
 from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN
 from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS, compile_linear
@@ -22,44 +22,20 @@ CODE_FOLDER = "machine-code"
 
 
 class CompiledTrees:
-    """Trees over rank codes, and what the library makes of their sums.
-
-    A batch with values that the library refuses is given to the library, whose words the user then reads.
-    """
+    """Trees over rank codes, and what the library makes of their sums."""
 
     tolerance = 0.0
 
-    def __init__(self, model: TreeModel, encoder: Encoder, total: ForestSum, own: Predictor) -> None:
-        self._model, self._encoder, self._total, self._own = model, encoder, total, own
-        self.rows_by_library = 0
-        self.trouble = ""
+    def __init__(self, model: TreeModel, encoder: Encoder, total: ForestSum) -> None:
+        self._model, self._encoder, self._total = model, encoder, total
 
-    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
-        """See `Predictor`."""
-        trouble = ""
-        try:
-            answer = self._predict(features, kinds)
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 (a transformer of the model may raise anything)
-            answer, trouble = None, f"{type(error).__name__}: {str(error)[:200]}"
-        if answer is not None:
-            return answer
-        own = self._own.predict(features, kinds)
-        self.rows_by_library += features.num_rows
-        self.trouble = trouble or self.trouble
-        return own
-
-    def _predict(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
-        """None: there are values that the library refuses."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            encoded = self._encoder.encode(features)
-            sums, seen = self._total.add_up(encoded, features.num_rows)
-            model = self._model
-            if (model.refuses_nan and seen & NAN_SEEN) or (model.refuses_infinite and seen & INFINITE_SEEN):
-                return None
-            return model.finish(sums, kinds)
+    def attempt(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
+        """See `CompiledModel`."""
+        sums, seen = self._total.add_up(self._encoder.encode(features), features.num_rows)
+        model = self._model
+        if (model.refuses_nan and seen & NAN_SEEN) or (model.refuses_infinite and seen & INFINITE_SEEN):
+            return None
+        return model.finish(sums, kinds)
 
 
 def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: Path) -> CompiledPredictor:
@@ -77,7 +53,8 @@ def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: 
     steps, final = split_pipeline(estimator)
     try:
         if type(final).__name__ in (*CLASSIFIERS, *REGRESSORS) and type(final).__module__.startswith("sklearn."):
-            return compile_linear(steps, final, facts, own, load_kernels(cache / CODE_FOLDER))
+            linear = compile_linear(steps, final, facts, load_kernels(cache / CODE_FOLDER), own)
+            return WithLibrary(linear, own)
         model = tree_model(final)
         kernels = load_kernels(cache / CODE_FOLDER)
         encoder = make_encoder(facts, steps, final, model.forest.n_features, kernels)
@@ -89,4 +66,4 @@ def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: 
         raise UnsupportedError(f"the model cannot be compiled ({type(error).__name__}: {error})") from error
     if total is None:
         raise UnsupportedError("its trees have too many leaves or thresholds")
-    return CompiledTrees(model, encoder, total, own)
+    return WithLibrary(CompiledTrees(model, encoder, total), own)
