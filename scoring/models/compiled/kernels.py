@@ -152,36 +152,55 @@ def sum_split(
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def sum_walked(
-    keys: Any,
-    feature: Any,
-    cut: Any,
-    shift: Any,
-    child: Any,
-    root: Any,
-    depth: Any,
-    values: Any,
-    column: Any,
-    out: Any,
+    keys: Any, nodes: Any, root: Any, depth: Any, values: Any, column: Any, n_strip: int, out: Any
 ) -> None:
-    """Add each tree's values to `out`, in the trees' order; see `layout.WalkedTrees`."""
+    """Add each tree's values to `out`, in the trees' order; see `layout.WalkedTrees`.
+
+    Eight rows at once, so that one's wait for the cache is another's step; looked at every fourth level, whether all
+    have arrived. A tree is applied to `n_strip` blocks before the next.
+    """
     n_blocks, n_trees, width = keys.shape[0], root.size, values.shape[1]
-    at = np.empty(BLOCK_ROWS, np.int32)
-    for strip in range(0, n_blocks, STRIP_BLOCKS):
+    for strip in range(0, n_blocks, n_strip):
         for tree in range(n_trees):
             into = column[tree]
-            for block in range(strip, min(strip + STRIP_BLOCKS, n_blocks)):
+            for block in range(strip, min(strip + n_strip, n_blocks)):
                 flat = keys[block].reshape(-1)
-                for i in range(BLOCK_ROWS):
-                    at[i] = root[tree]
-                for _ in range(depth[tree]):
-                    for i in range(BLOCK_ROWS):
-                        node = at[i]
-                        key = keys.dtype.type(flat[feature[node] + i] + shift[node])  # NaN's wraps to the least
-                        at[i] = child[node] + (1 if key > cut[node] else 0)
-                row = block * BLOCK_ROWS
-                for k in range(width):
-                    for i in range(BLOCK_ROWS):
-                        out[into + k, row + i] += values[at[i], k]
+                for i in range(0, BLOCK_ROWS, 8):
+                    n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = np.int64(root[tree])
+                    left = depth[tree]
+                    while left > 0:
+                        before = n0 + n1 + n2 + n3 + n4 + n5 + n6 + n7
+                        for _ in range(min(4, left)):
+                            key = keys.dtype.type(flat[nodes[n0, 1] + i + 0] + nodes[n0, 3])
+                            n0 = nodes[n0, 2] + (key > nodes[n0, 0])
+                            key = keys.dtype.type(flat[nodes[n1, 1] + i + 1] + nodes[n1, 3])
+                            n1 = nodes[n1, 2] + (key > nodes[n1, 0])
+                            key = keys.dtype.type(flat[nodes[n2, 1] + i + 2] + nodes[n2, 3])
+                            n2 = nodes[n2, 2] + (key > nodes[n2, 0])
+                            key = keys.dtype.type(flat[nodes[n3, 1] + i + 3] + nodes[n3, 3])
+                            n3 = nodes[n3, 2] + (key > nodes[n3, 0])
+                            key = keys.dtype.type(flat[nodes[n4, 1] + i + 4] + nodes[n4, 3])
+                            n4 = nodes[n4, 2] + (key > nodes[n4, 0])
+                            key = keys.dtype.type(flat[nodes[n5, 1] + i + 5] + nodes[n5, 3])
+                            n5 = nodes[n5, 2] + (key > nodes[n5, 0])
+                            key = keys.dtype.type(flat[nodes[n6, 1] + i + 6] + nodes[n6, 3])
+                            n6 = nodes[n6, 2] + (key > nodes[n6, 0])
+                            key = keys.dtype.type(flat[nodes[n7, 1] + i + 7] + nodes[n7, 3])
+                            n7 = nodes[n7, 2] + (key > nodes[n7, 0])
+                        left -= 4
+                        if n0 + n1 + n2 + n3 + n4 + n5 + n6 + n7 == before:
+                            break  # children have greater numbers than their parents
+                    row = block * BLOCK_ROWS + i
+                    for k in range(width):
+                        o = out[into + k]
+                        o[row] += values[n0, k]
+                        o[row + 1] += values[n1, k]
+                        o[row + 2] += values[n2, k]
+                        o[row + 3] += values[n3, k]
+                        o[row + 4] += values[n4, k]
+                        o[row + 5] += values[n5, k]
+                        o[row + 6] += values[n6, k]
+                        o[row + 7] += values[n7, k]
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]

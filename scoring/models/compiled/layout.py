@@ -101,11 +101,9 @@ class WalkedTrees:
     """Trees that each row walks down, over keys that are ordered as floats are; leaves lead to themselves."""
 
     key: np.dtype[Any]
-    feature: npt.NDArray[np.int32]
-    cut: npt.NDArray[Any]
-    shift: npt.NDArray[Any]
-    child: npt.NDArray[np.int32]
-    """The left one; the right one follows it."""
+    nodes: npt.NDArray[Any]
+    """(nodes, 4), of the keys' type, so that a step of a walk touches one line of the cache: greatest key that goes
+    left; 64 times the feature; left child (the right one follows it); what is added to a key first (see `shift`)."""
     root: npt.NDArray[np.int32]
     depth: Ints
     values: npt.NDArray[np.float64]
@@ -241,22 +239,23 @@ def _walk(forest: Forest, levels: Sequence[int]) -> WalkedTrees:
         shift = tree.missing_left[order] & ~leaf
         parts.append(
             (
-                np.where(leaf, 0, tree.feature[order] * BLOCK_ROWS).astype(np.int32),
-                np.where(leaf, _greatest(key), cut + shift).astype(key),
-                shift.astype(key),
-                (start + np.where(leaf, np.arange(len(order)), place[tree.left[order]])).astype(np.int32),
+                np.column_stack(
+                    [
+                        np.where(leaf, _greatest(key), cut + shift).astype(key),
+                        np.where(leaf, 0, tree.feature[order] * BLOCK_ROWS).astype(key),
+                        (start + np.where(leaf, np.arange(len(order)), place[tree.left[order]])).astype(key),
+                        shift.astype(key),
+                    ]
+                ),
                 tree.values[order],
             )
         )
         roots.append(start)
         start += len(order)
-    feature, cuts, shifts, child, values = (np.concatenate([part[i] for part in parts]) for i in range(5))
+    nodes, values = (np.concatenate([part[i] for part in parts]) for i in range(2))
     return WalkedTrees(
         key=key,
-        feature=feature,
-        cut=cuts,
-        shift=shifts,
-        child=child,
+        nodes=nodes,
         root=np.array(roots, np.int32),
         depth=np.array(levels, np.int64),
         values=values,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scoring.models.compiled.columns import read_only
 from scoring.models.compiled.layout import (
     BLOCK_ROWS,
+    STRIP_BLOCKS,
     Forest,
     SplitTrees,
     WalkedTrees,
@@ -19,6 +20,8 @@ from scoring.models.compiled.layout import (
 
 INFINITY_BITS = {"float32": 0x7F800000, "float64": 0x7FF0000000000000}
 MAGNITUDE_BITS = {"float32": 0x7FFFFFFF, "float64": 0x7FFFFFFFFFFFFFFF}
+STRIP_PER_TREE = 40
+"""A tree that is walked is fetched from a farther cache for each strip of rows: these are so many times its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ class ForestSum:
                 trees.most_nodes, out,
             )  # fmt: skip
         else:
+            tree_bytes = (trees.nodes.nbytes + trees.values.nbytes) // len(trees.root)
+            n_strip = STRIP_BLOCKS + STRIP_PER_TREE * tree_bytes // max(codes[:1].nbytes, 1)
             self._kernels.sum_walked(
-                codes, trees.feature, trees.cut, trees.shift, trees.child, trees.root, trees.depth, trees.values,
-                trees.column, out,
-            )  # fmt: skip
+                codes, trees.nodes, trees.root, trees.depth, trees.values, trees.column, n_strip, out
+            )
