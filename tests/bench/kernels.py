@@ -160,7 +160,13 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
     """CPU seconds of one batch, medians; both are called in turn."""
     estimator, table = CASES[name][0]()
     steps, final = split_pipeline(estimator)
-    facts = ModelFacts(flavor="sklearn", estimator="", is_named=True, takes_matrix=not steps and takes_matrix(final))
+    facts = ModelFacts(
+        flavor="sklearn",
+        estimator="",
+        is_named=True,
+        takes_matrix=not steps and takes_matrix(final),
+        n_features=estimator.n_features_in_,
+    )
     kinds = ["probability"] if hasattr(final, "predict_proba") else []
     own = SklearnPredictor(estimator, facts)
     started = time.process_time()

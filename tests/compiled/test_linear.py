@@ -55,7 +55,8 @@ def make_rows(rng: np.random.Generator, n_rows: int, n_numbers: int) -> pd.DataF
 
 
 def compiled_of(model: Any, cache: Path) -> CompiledPredictor:
-    return compile_predictor(model, FACTS, SklearnPredictor(model, FACTS), cache)
+    facts = FACTS.model_copy(update={"n_features": model.n_features_in_})
+    return compile_predictor(model, facts, SklearnPredictor(model, facts), cache)
 
 
 def check(model: Any, table: pa.Table, cache: Path, *, is_exact: bool) -> None:

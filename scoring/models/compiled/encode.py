@@ -166,7 +166,8 @@ def make_branches(facts: ModelFacts, steps: Sequence[Any], n_features: int) -> l
     if len(steps) == 1 and type(steps[0]).__name__ == "ColumnTransformer":
         branches = sorted(_column_branches(steps[0]), key=lambda branch: branch.start)
     else:
-        branches = [_branch(steps, tuple(range(steps[0].n_features_in_)), 0)]
+        steps = _steps_of(steps)
+        branches = [_branch(steps, tuple(range(facts.n_features or len(facts.features))), 0)]
     if sum(sum(branch.widths) for branch in branches) != n_features:
         raise UnsupportedError("the transformers' outputs are not all accounted for")
     return branches
@@ -174,7 +175,8 @@ def make_branches(facts: ModelFacts, steps: Sequence[Any], n_features: int) -> l
 
 def gives_sparse(steps: Sequence[Any]) -> bool:
     """Whether the model is given a sparse matrix."""
-    return bool(getattr(steps[-1], "sparse_output_", getattr(steps[-1], "sparse_output", False)))
+    last = steps[-1] if type(steps[-1]).__name__ == "ColumnTransformer" else [None, *_steps_of(steps)][-1]
+    return bool(getattr(last, "sparse_output_", getattr(last, "sparse_output", False)))
 
 
 def _column_branches(transformer: Any) -> Iterator[Branch]:
@@ -198,11 +200,13 @@ def _column_branches(transformer: Any) -> Iterator[Branch]:
 
 
 def _steps_of(step: Any) -> list[Any]:
-    """A branch's transformers, one after another; none where columns pass through."""
-    if isinstance(step, str):
-        return [] if step == "passthrough" else [step]
+    """Transformers one after another; none where columns pass through."""
+    if isinstance(step, list | tuple):
+        return [inner for part in step for inner in _steps_of(part)]
+    if step is None or (isinstance(step, str) and step == "passthrough"):
+        return []
     if type(step).__name__ == "Pipeline":
-        return [inner for _, part in step.steps for inner in _steps_of(part) if part is not None]
+        return _steps_of([part for _, part in step.steps])
     if type(step).__name__ == "FunctionTransformer" and _only_checks(step.func):
         return []
     return [step]
