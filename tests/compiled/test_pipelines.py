@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, PolynomialFeatures, StandardScaler
 
 from schemas.contract import ModelFacts
+from scoring.models.compiled import encode
 from scoring.models.compiled.from_sklearn import UnsupportedError
 from scoring.models.compiled.predictor import compile_predictor
 from scoring.models.sklearn import SklearnPredictor, split_pipeline
@@ -112,6 +113,24 @@ def test_encoded_numbers(machine_code: Path) -> None:
     ).fit(frame, frame["count"] + frame["half"].fillna(9) > 5)
     frame.loc[3, ["count", "half"]] = [77, 0.25]
     check(model, frame, machine_code)
+
+
+def test_many_values_are_forgotten_and_hardly_repeated_ones_left_to_the_library(
+    machine_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encode, "MAX_KNOWN", 10)
+    monkeypatch.setattr(encode, "MANY", 50)
+    frame = pd.DataFrame({"a": [f"value {i % 30}" for i in range(300)]})
+    model = make_pipeline(ORDINAL, RandomForestRegressor(3)).fit(frame, np.arange(300.0))
+    facts = ModelFacts(flavor="sklearn", estimator="", is_named=True, n_features=1)
+    compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), machine_code)
+    for _ in range(3):
+        assert np.array_equal(compiled.predict(pa.table(frame), [])["prediction"].ravel(), model.predict(frame))
+    assert compiled.rows_by_library == 0
+    once = pd.DataFrame({"a": [f"value {i}" for i in range(60)]})
+    assert np.array_equal(compiled.predict(pa.table(once), [])["prediction"].ravel(), model.predict(once))
+    assert compiled.rows_by_library == 60
+    assert not compiled.trouble
 
 
 @pytest.mark.parametrize(

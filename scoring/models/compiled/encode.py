@@ -22,6 +22,10 @@ from scoring.models.features import FeatureBuilder, is_numeric, matrix_dtype, nu
 
 ONE_TO_ONE = ("SimpleImputer", "OrdinalEncoder", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 """Of scikit-learn: output column j depends on input column j alone."""
+MAX_KNOWN = 100_000
+"""Values of a column that are remembered, 10 to 20 MB; with more of them they are learnt anew."""
+MANY = 4_096
+"""So many distinct values among fewer than twice as many rows are left to the library: each would be learnt."""
 ENCODERS = ("OrdinalEncoder", "OneHotEncoder")
 
 Project = Callable[["Branch", int, Any], npt.NDArray[np.float64]]
@@ -111,8 +115,13 @@ class Lookup:
         """By chunk of a branch's column: each row's place among the distinct values, and what became of these."""
         parts: list[tuple[npt.NDArray[np.int32], list[int]]] = []
         known = branch.known.setdefault(j, {})
+        if len(known) > MAX_KNOWN:
+            known.clear()
+            del branch.encoded[j]
         for chunk in table.column(branch.columns[j]).chunks:
             indices, values = _distinct(chunk)
+            if len(values) > max(MANY, len(indices) // 2) and any(value not in known for value in values):
+                raise UnsupportedError("hardly a value occurs twice")
             if fresh := [value for value in dict.fromkeys(values) if value not in known]:
                 self._learn(branch, j, table, fresh)
             parts.append((indices, [known[value] for value in values]))
