@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from joblib.externals.loky import process_executor
 
 from schemas.columns import MODEL_VERSION, Contract, OutputColumn
 from schemas.contract import ModelFacts
@@ -398,6 +400,9 @@ def start_worker(parent: int) -> None:
     Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is planned, and a model
+    # with its libraries is more than that.
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,6 +1,5 @@
 """scikit-learn estimators and pipelines, loaded and called without MLflow."""
 
-import contextlib
 import importlib
 import importlib.metadata
 import sys
@@ -177,20 +176,19 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
-    return facts.model_copy(
-        update={"model_bytes": facts.model_bytes + _compiled_bytes(estimator, facts, mlmodel.folder.parent)}
-    )
+    return facts.model_copy(update={"is_compiled": _is_compiled(estimator, facts, mlmodel.folder.parent)})
 
 
-def _compiled_bytes(estimator: Any, facts: ModelFacts, cache: Path) -> int:
-    """What the compiled form takes, the compiler's library included: about 100 MiB."""
+def _is_compiled(estimator: Any, facts: ModelFacts, cache: Path) -> bool:
+    """Whether there is a compiled form; its machine code is there for the workers then."""
     from scoring.models.compiled.from_sklearn import UnsupportedError
     from scoring.models.compiled.predictor import compile_predictor
 
-    before = peak_resident_bytes()
-    with contextlib.suppress(UnsupportedError):
+    try:
         compile_predictor(estimator, facts, SklearnPredictor(estimator, facts), cache)
-    return peak_resident_bytes() - before
+    except UnsupportedError:
+        return False
+    return True
 
 
 def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:

@@ -58,7 +58,7 @@ def test_memory_stays_flat_when_the_partition_grows_tenfold(lake: Lake, tmp_path
 
 def test_the_plan_keeps_what_it_promises(lake: Lake, tmp_path: Path) -> None:
     lake.write("2024-02-29", make_frame(1_000_000), row_group_size=1_000_000)
-    limit = 900 << 20
+    limit = 1_100 << 20
     driver, worker = peaks(lake, "2024-02-29", tmp_path, limits={"memory_bytes": limit}, workers={"count": 2})
     assert driver + 2 * worker < limit
 
