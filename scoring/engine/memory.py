@@ -19,7 +19,8 @@ WORKER_BYTES = 150 << 20
 MODEL_BYTES = 150 << 20
 """scikit-learn and pandas with a small model, where the model has not been measured yet."""
 COMPILED_BYTES = 120 << 20
-"""Numba, LLVM and buffers; measured 100 to 115 MiB. Apart from the model, whose measure depends on what was loaded before it."""
+"""Numba, LLVM and buffers; measured 100 to 115 MiB. Apart from the model, whose measure depends on what was loaded
+before it."""
 PAGE_BYTES = 2 << 20
 """A decoded data page and its dictionary: writers' default is 1 MiB each."""
 ROW_COPIES = 4
