@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up down status alerts test check lint fast faults soak bench schema clean
+.PHONY: help setup demo up down status alerts test check lint fast faults soak bench bench-kernels schema clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Byte-compiled once: starting workers and the Prefect server then costs half the CPU.
 $(VENV)/.ready: pyproject.toml deploy/constraints.txt
@@ -71,6 +71,9 @@ check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 BENCH ?=
 bench: $(VENV)/.ready ## Measure what Prefect adds to a backfill and what watching columns costs (20 minutes; BENCH=prefect, BENCH=drift)
 	$(BIN)/python -m tests.bench $(BENCH)
+
+bench-kernels: $(VENV)/.ready ## Measure: compiled predictors against the libraries' own, one core (about 3 minutes)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels
 
 schema: $(VENV)/.ready ## Write the job file's JSON Schema again after a change of schemas/job.py
 	$(BIN)/python -m schemas.job > schemas/job.schema.json

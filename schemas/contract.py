@@ -41,6 +41,8 @@ class ModelFacts(Record):
     methods: tuple[str, ...] = ()
     """Prediction methods that the model has."""
     n_outputs: int = 1
+    is_compiled: bool = False
+    """There is a compiled predictor for it."""
     model_bytes: int = 0
     """Memory that one loaded copy takes."""
     trained_with: dict[str, str] = {}

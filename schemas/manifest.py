@@ -117,6 +117,29 @@ class ColumnRecord(Stored):
     """Sum of squared distances from the mean."""
 
 
+class PredictorRecord(Stored):
+    """What computed the predictions, and how it compares with the library's own."""
+
+    engine: Literal["library", "compiled"] = "library"
+    why: str = ""
+    """Why the library's own: the job says so, there is no compiled form, or it gave something else."""
+    has_differed: bool = False
+    """A compiled predictor was tried and gave something else than the library's own."""
+    checked_rows: int = 0
+    """First rows of each shard, predicted by both."""
+    difference: float = 0.0
+    """The greatest among them, relative; 0: equal to the bit."""
+    library_s: float = 0.0
+    """CPU seconds of the checked rows."""
+    compiled_s: float = 0.0
+    speed_up: float | None = None
+    """How many times less CPU the compiled predictor took for the checked rows."""
+    rows_by_library: int = 0
+    """Rows of batches that were left to the library's own, having values that it refuses."""
+    trouble: str = ""
+    """An error of the compiled predictor on a batch that the library's own then took."""
+
+
 class GateRecord(Stored):
     """What a gate saw."""
 
@@ -276,6 +299,7 @@ class Manifest(Stored):
     quarantine: QuarantineRecord = QuarantineRecord()
     measures: Measures = Measures()
     columns: tuple[ColumnRecord, ...] = ()
+    predictor: PredictorRecord | None = None
     policy: Policy | None = None
     """Of the job."""
     gates: tuple[GateRecord, ...] = ()

@@ -16,6 +16,7 @@ from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
 from scoring.engine.policy import FIELDS, forbidden
 from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
+from scoring.engine.predictors import library_because, merge_predictors, predictor_warnings
 from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import MAX_EXAMPLES, sample_bins
@@ -34,6 +35,7 @@ from scoring.errors import (
 from scoring.gates import check_gates
 from scoring.models.cache import ModelCache
 from scoring.monitor import Drift, assess, drift_gate, keep, watch, with_types
+from scoring.monitoring.watch import NOTHING
 from scoring.outputs.duplicates import Duplicates, find_duplicates
 from scoring.outputs.layout import (
     part_path,
@@ -146,6 +148,26 @@ class Attempt:
         for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
             self.results.append(result)
             self._tell_scored(result)
+        if any(result.predictor.has_differed for result in self._all_results()):
+            self._score_by_library(tasks, plan, contract, model, facts)
+
+    def _score_by_library(
+        self, tasks: Sequence[ShardTask], plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts
+    ) -> None:
+        """Score again what a compiled predictor has scored: it gave something else than the library in one shard."""
+        doubted = {result.index: result for result in self._all_results() if result.predictor.engine == "compiled"}
+        with contextlib.suppress(ScoringError, OSError):  # else `clean` finds them
+            parts_store(self.job).delete([result.part.file.path for result in doubted.values()])
+        self.resumed = [result for result in self.resumed if result.index not in doubted]
+        self.results = [result for result in self.results if result.index not in doubted]
+        watch = tasks[0].watch if tasks else NOTHING
+        again = [
+            replace(task, watch=watch, library_because="the compiled predictor differed in another shard")
+            for task in self._tasks(plan, contract, model, facts)
+            if task.shard.index in doubted
+        ]
+        timeout_s = 60.0 * self.job.limits.shard_minutes
+        self.results += self.pool.score(again, plan.memory.n_workers, timeout_s, self._tell_lost)
 
     def fail(self, error: BaseException) -> Manifest:
         """Record the failure; a commit that succeeded although its caller heard otherwise is a publication."""
@@ -243,6 +265,8 @@ class Attempt:
 
     def _tasks(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> list[ShardTask]:
         done = {result.index for result in self.resumed}
+        self.pool.rows_by_model[model.cached.path] += plan.n_rows
+        because = library_because(self.job, self.pool.rows_by_model[model.cached.path], plan.memory.n_workers)
         return [
             ShardTask(
                 self.source,
@@ -258,6 +282,7 @@ class Attempt:
                 plan.n_rows,
                 _allowance(self.job.limits, plan.memory),
                 plan.cut_for,
+                library_because=because,
                 is_replay=self._is_replay,
                 first_attempt=MAX_ATTEMPTS * (self.record.manifest.attempts - 1),
             )
@@ -283,6 +308,7 @@ class Attempt:
                 stages[f"workers_{name}"] = round(stages.get(f"workers_{name}", 0.0) + seconds, 4)
         rows_in = sum(result.rows_in for result in results)
         columns = merge_records(column for result in results for column in result.columns)
+        predictor = merge_predictors(result.predictor for result in results)
         self.record.update(
             counts=Counts(
                 rows_in=rows_in,
@@ -290,7 +316,8 @@ class Attempt:
                 rows_quarantined=sum(result.rows_quarantined for result in results),
             ),
             columns=columns,
-            warnings=(*self.record.manifest.warnings, *_nulled(columns)),
+            predictor=predictor,
+            warnings=(*self.record.manifest.warnings, *_nulled(columns), *predictor_warnings(predictor)),
             quarantine=QuarantineRecord(
                 by_reason=by_reason,
                 by_column=by_column,

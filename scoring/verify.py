@@ -192,7 +192,9 @@ def _score_again(
     )
     shard, first_row = _sample(footers, plan.n_rows, sample_rows, seed)
     with tempfile.TemporaryDirectory(prefix="nightscore-verify-") as scratch:
-        apart = scratch_job(job, scratch)
+        # What computed the run computes it again: a dense linear model's last bits depend on it.
+        is_compiled = manifest.predictor is not None and manifest.predictor.engine == "compiled"
+        apart = scratch_job(job, scratch).model_copy(update={"engine": "compiled" if is_compiled else "library"})
         (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard])
         result = pool.call(score_shard, task)
         store = state_store(apart)

@@ -18,6 +18,9 @@ WORKER_BYTES = 150 << 20
 """Interpreter, Arrow and S3 libraries before a model is loaded; measured 110 to 140 MiB."""
 MODEL_BYTES = 150 << 20
 """scikit-learn and pandas with a small model, where the model has not been measured yet."""
+COMPILED_BYTES = 120 << 20
+"""Numba, LLVM and buffers; measured 100 to 115 MiB. Apart from the model, whose measure depends on what was loaded
+before it."""
 PAGE_BYTES = 2 << 20
 """A decoded data page and its dictionary: writers' default is 1 MiB each."""
 ROW_COPIES = 4
@@ -37,6 +40,9 @@ def plan_memory(
     """
     limit = job.limits.memory_bytes
     n_workers = job.workers.count or available_cores()
+    model_bytes = facts.model_bytes or MODEL_BYTES
+    if facts.is_compiled and job.engine != "library":
+        model_bytes += COMPILED_BYTES
     while True:
         for batch_rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS):
             plan = MemoryPlan(
@@ -44,7 +50,7 @@ def plan_memory(
                 batch_rows,
                 DRIVER_BYTES,
                 WORKER_BYTES,
-                facts.model_bytes or MODEL_BYTES,
+                model_bytes,
                 stream_bytes(contract, footers, batch_rows, is_local),
             )
             if limit is None or plan.total_bytes <= limit:

@@ -4,9 +4,11 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -56,6 +58,8 @@ class WorkerPool:
     def __init__(self) -> None:
         self._executor: Any = None
         self.cpu_s_by_pid: dict[int, float] = {}
+        self.rows_by_model: Counter[Path] = Counter()
+        """Rows that these workers were given, by the model's folder."""
         """CPU seconds of each worker so far, as it last said."""
         self._n_workers = 0
         self._stop_reason: str | None = None

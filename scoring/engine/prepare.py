@@ -15,6 +15,7 @@ from schemas.manifest import ModelRecord
 from schemas.partition import Partition, Plan, Shard
 from scoring.engine.memory import plan_memory
 from scoring.engine.pool import WorkerPool
+from scoring.engine.predictors import library_because
 from scoring.engine.shard import ShardTask
 from scoring.engine.worker import inspect
 from scoring.errors import StorageUnavailableError
@@ -31,7 +32,7 @@ from scoring.storage import Store
 
 NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no files."""
-FACTS = "facts-2"
+FACTS = "facts-3"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
 COMPARED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "lightgbm", "xgboost", "onnxruntime")
 
@@ -165,6 +166,7 @@ def scratch_tasks(
             plan.n_rows,
             available_bytes(),
             1,
+            library_because=library_because(job, plan.n_rows, plan.memory.n_workers),
         )
         for shard in shards
     ]
@@ -185,7 +187,7 @@ def version_warnings(facts: ModelFacts) -> list[str]:
 
 def library_versions() -> dict[str, str]:
     """What this process runs with."""
-    names = ("pyarrow", "numpy", "scikit-learn", "pandas", "deltalake", "joblib", "mlflow", "s3fs")
+    names = ("pyarrow", "numpy", "scikit-learn", "pandas", "numba", "deltalake", "joblib", "mlflow", "s3fs")
     found = {name: _installed(name) for name in names}
     return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
 

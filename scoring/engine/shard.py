@@ -1,12 +1,12 @@
 """A shard's task and its result: what crosses the process boundary."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
-from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
+from schemas.manifest import ColumnRecord, FileRecord, PredictorRecord, QuarantineExample
 from schemas.partition import Shard
 from scoring.monitoring.watch import NOTHING, Watch
 from scoring.outputs.writer import WrittenPart
@@ -35,6 +35,8 @@ class ShardTask:
     """Number of workers that the partition was cut into shards for."""
     watch: Watch = NOTHING
     """Columns to profile."""
+    library_because: str = ""
+    """Why the library's own predicts; empty: a compiled predictor does, where there is one."""
     is_replay: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
     is_alone: bool = False
@@ -87,3 +89,5 @@ class ShardResult:
     stages_s: dict[str, float]
     pid: int
     peak_bytes: int
+    predictor: PredictorRecord = field(default_factory=PredictorRecord)
+    """What has predicted; a checkpoint of an earlier version does not say."""

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from joblib.externals.loky import process_executor
 
 from schemas.columns import MODEL_VERSION, Contract, OutputColumn
 from schemas.contract import ModelFacts
@@ -25,7 +27,8 @@ from scoring.engine.policy import find_rejected, nulled
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
-from scoring.models.predictor import Answer, Predictor, inspect_model, load_predictor
+from scoring.models.compiled.checked import CheckedPredictor
+from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model, load_model
 from scoring.monitoring.table import Role, to_bytes
 from scoring.monitoring.watch import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
 from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
@@ -90,7 +93,7 @@ Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]
 
 def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]], segments: Sequence[str]) -> Bins:
     """Bins of columns of numbers, and segments of other columns, cut at a shard's first rows, within its memory."""
-    predict = functools.partial(_predict, _load(str(task.model_folder), task.facts), task.contract, task.facts)
+    predict = functools.partial(_predict, CheckedPredictor(_load(task)), task.contract, task.facts)
     limit_address_space(task.memory_bytes)
     try:
         return _sample_bins(task, columns, segments, predict)
@@ -121,7 +124,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
     started, cpu_started = time.perf_counter(), time.process_time()
     clock = _Clock()
     with clock("load"):
-        predictor = _load(str(task.model_folder), task.facts)
+        predictor = CheckedPredictor(_load(task))
     limit_address_space(task.memory_bytes)
     predict = functools.partial(_predict, predictor, task.contract, task.facts)
     isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
@@ -182,6 +185,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
         clock.seconds,
         os.getpid(),
         peak_resident_bytes(),
+        predictor.record,
     )
     write_checkpoint(task, result)
     return result
@@ -265,13 +269,13 @@ class _Rejects:
 
 
 @functools.lru_cache(maxsize=1)
-def _cached(folder: str, _facts: str) -> Predictor:
-    return load_predictor(Path(folder), ModelFacts.model_validate_json(_facts))
+def _cached(folder: str, facts: str, library_because: str) -> LoadedModel:
+    return load_model(Path(folder), ModelFacts.model_validate_json(facts), library_because)
 
 
-def _load(folder: str, facts: ModelFacts) -> Predictor:
+def _load(task: ShardTask) -> LoadedModel:
     # One model stays loaded in each worker: the folder's name is the digest of its content.
-    return _cached(folder, facts.model_dump_json())
+    return _cached(str(task.model_folder), task.facts.model_dump_json(), task.library_because)
 
 
 def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int) -> Answer:
@@ -394,6 +398,9 @@ def start_worker(parent: int) -> None:
     Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is planned, and a model
+    # with its libraries is more than that.
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
     def watch() -> None:
         while os.getppid() == parent:

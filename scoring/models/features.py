@@ -32,17 +32,14 @@ class FeatureBuilder:
         Args:
             table: The features in the model's order.
         """
+        dtype = matrix_dtype(self._facts, table.schema)
+        if dtype is None:
+            return table.to_pandas()
         if not self._facts.is_named:
-            return self._matrix(table, np.dtype(self._facts.matrix_dtype))
-        types = set(table.schema.types)
-        floating = all(pa.types.is_floating(t) for t in types)
-        if (len(types) == 1 and floating) or (self._facts.takes_matrix and all(map(_is_numeric, types))):
-            import pandas as pd
+            return self._matrix(table, dtype)
+        import pandas as pd
 
-            dtype = np.result_type(*(_NUMPY_NAMES.get(str(t), str(t)) for t in types))
-            dtype = dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(np.float64)
-            return pd.DataFrame(self._matrix(table, dtype), columns=table.column_names, copy=False)
-        return table.to_pandas()
+        return pd.DataFrame(self._matrix(table, dtype), columns=table.column_names, copy=False)
 
     def _matrix(self, table: pa.Table, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         n_rows, n_columns = table.num_rows, table.num_columns
@@ -59,8 +56,34 @@ class FeatureBuilder:
         return matrix
 
 
-def numeric_values(array: pa.Array) -> npt.NDArray[Any]:
-    """The values of a numeric or boolean array, null as NaN.
+def matrix_dtype(facts: ModelFacts, schema: pa.Schema) -> np.dtype[Any] | None:
+    """The type that all columns take on their way to the model; None: each keeps its own."""
+    if not facts.is_named:
+        return np.dtype(facts.matrix_dtype)
+    types = set(schema.types)
+    floating = all(pa.types.is_floating(t) for t in types)
+    if not ((len(types) == 1 and floating) or (facts.takes_matrix and all(map(is_numeric, types)))):
+        return None
+    dtype = np.result_type(*(_NUMPY_NAMES.get(str(t), str(t)) for t in types))
+    return dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(np.float64)
+
+
+class Scratch:
+    """A buffer that is written again by the next who takes it: fresh memory costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self._bytes: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+
+    def take(self, size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """An array of any content."""
+        n_bytes = size * dtype.itemsize
+        if len(self._bytes) < n_bytes:
+            self._bytes = np.empty(n_bytes, np.uint8)
+        return self._bytes[:n_bytes].view(dtype)
+
+
+def numeric_values(array: pa.Array, scratch: Scratch | None = None) -> npt.NDArray[Any]:
+    """The values of a numeric or boolean array, null as NaN; where there are nulls, in `scratch`.
 
     Reads the buffer itself: `Array.to_numpy` imports pandas, 1.2 s of CPU in each worker that has no use for it.
     """
@@ -68,13 +91,22 @@ def numeric_values(array: pa.Array) -> npt.NDArray[Any]:
         array = pc.cast(array, pa.float32())
     elif array.null_count and not pa.types.is_floating(array.type):
         array = pc.cast(array, pa.float64(), safe=False)
-    if array.null_count:
-        array = pc.fill_null(array, float("nan"))
     dtype = np.dtype(_NUMPY_NAMES.get(str(array.type), str(array.type)))
     if len(array) == 0:
         return np.empty(0, dtype)
-    return np.frombuffer(array.buffers()[1], dtype=dtype, count=len(array) + array.offset)[array.offset :]
+    validity, data = array.buffers()
+    end = len(array) + array.offset
+    values = np.frombuffer(data, dtype=dtype, count=end)[array.offset :]
+    if not array.null_count:
+        return values
+    bits = np.frombuffer(validity, np.uint8, count=-(-end // 8))
+    is_null = np.unpackbits(bits, count=end, bitorder="little")[array.offset :] == 0
+    found = (scratch or Scratch()).take(len(values), dtype)
+    np.copyto(found, values)
+    np.copyto(found, np.nan, where=is_null)
+    return found
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
+def is_numeric(kind: pa.DataType) -> bool:
+    """Integers, floats and booleans."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))

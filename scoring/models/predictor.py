@@ -1,6 +1,7 @@
 """One loaded model version, whatever its flavor."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,15 +31,52 @@ class Predictor(Protocol):
         ...
 
 
-def load_predictor(folder: Path, facts: ModelFacts) -> Predictor:
-    """The predictor of a verified artifact tree. Executes the model's code: call it in a worker only."""
-    if facts.flavor == "sklearn":
-        from scoring.models.sklearn import SklearnPredictor, load_estimator
+class CompiledPredictor(Predictor, Protocol):
+    """Gives the library's own predictions, faster."""
 
-        return SklearnPredictor(load_estimator(read_mlmodel(folder)), facts)
-    from scoring.models.pyfunc import PyfuncPredictor
+    tolerance: float
+    """How far from the library's own it may be, relative; 0: equal to the bit."""
+    rows_by_library: int
+    """Rows of batches that it has left to the library's own so far."""
+    trouble: str
+    """Its last error on a batch that the library's own then took; empty: none."""
 
-    return PyfuncPredictor(folder, facts)
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model as its library predicts with it, and its compiled form."""
+
+    own: Predictor
+    compiled: CompiledPredictor | None = None
+    why: str = ""
+    """Why there is no compiled form."""
+
+
+def load_model(folder: Path, facts: ModelFacts, library_because: str = "") -> LoadedModel:
+    """The predictors of a verified artifact tree. Executes the model's code: call it in a worker only.
+
+    Args:
+        folder: Of the artifacts, in the cache of models.
+        facts: What the model is.
+        library_because: Why no compiled form is wanted; empty: it is.
+    """
+    if facts.flavor != "sklearn":
+        from scoring.models.pyfunc import PyfuncPredictor
+
+        return LoadedModel(PyfuncPredictor(folder, facts), why="there is no compiled form of pyfunc models")
+    from scoring.models.sklearn import SklearnPredictor, load_estimator
+
+    estimator = load_estimator(read_mlmodel(folder))
+    own = SklearnPredictor(estimator, facts)
+    if library_because:
+        return LoadedModel(own, why=library_because)
+    from scoring.models.compiled.from_sklearn import UnsupportedError
+    from scoring.models.compiled.predictor import compile_predictor
+
+    try:
+        return LoadedModel(own, compile_predictor(estimator, facts, own, folder.parent))
+    except UnsupportedError as error:
+        return LoadedModel(own, why=str(error))
 
 
 def refused_types(folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
 from scoring.process import peak_resident_bytes
 
-LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
+LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9
 """Two probabilities closer than this may be ordered otherwise than the raw scores that the library compares."""
 
@@ -73,7 +73,7 @@ class SklearnPredictor:
 
     def __init__(self, estimator: Any, facts: ModelFacts) -> None:
         self._builder = FeatureBuilder(facts)
-        self._steps, self._final = _split(estimator)
+        self._steps, self._final = split_pipeline(estimator)
         self._classes = None if facts.n_outputs > 1 else getattr(self._final, "classes_", None)
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
@@ -148,7 +148,7 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
     before = peak_resident_bytes()
     estimator = load_estimator(mlmodel)
     model_bytes = peak_resident_bytes() - before
-    steps, final = _split(estimator)
+    steps, final = split_pipeline(estimator)
     names = _names(estimator, steps)
     by_output = getattr(final, "classes_", None)
     if isinstance(by_output, list):  # a classifier of several targets
@@ -158,14 +158,14 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         classes = _classes(final)
         kinds = (_prediction_type(mlmodel, final, classes),) * _n_outputs(mlmodel, final, classes)
     n_outputs = len(kinds)
-    return ModelFacts(
+    facts = ModelFacts(
         flavor="sklearn",
         estimator=type(final).__name__ if not steps else f"Pipeline({type(final).__name__})",
         features=_features(mlmodel, names),
         n_features=getattr(estimator, "n_features_in_", None) or mlmodel.tensor_width,
         # Where the first step is a transformer of one's own, only the signature knows that it was a frame.
         is_named=names is not None or bool(mlmodel.inputs),
-        takes_matrix=not steps and _takes_matrix(final),
+        takes_matrix=not steps and takes_matrix(final),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=classes,
         categories=_categories(estimator),
@@ -176,16 +176,29 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
+    return facts.model_copy(update={"is_compiled": _is_compiled(estimator, facts, mlmodel.folder.parent)})
 
 
-def _split(estimator: Any) -> tuple[list[Any], Any]:
+def _is_compiled(estimator: Any, facts: ModelFacts, cache: Path) -> bool:
+    """Whether there is a compiled form; its machine code is there for the workers then."""
+    from scoring.models.compiled.from_sklearn import UnsupportedError
+    from scoring.models.compiled.predictor import compile_predictor
+
+    try:
+        compile_predictor(estimator, facts, SklearnPredictor(estimator, facts), cache)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:
     """The transforming steps of a pipeline, nested ones unrolled, and the step that predicts."""
     from sklearn.pipeline import Pipeline
 
     if type(estimator) is not Pipeline:  # a subclass may predict in its own way
         return [], estimator
     steps = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
-    inner, final = _split(estimator.steps[-1][1])
+    inner, final = split_pipeline(estimator.steps[-1][1])
     return [*steps, *inner], final
 
 
@@ -375,7 +388,7 @@ def _methods(final: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _takes_matrix(final: Any) -> bool:
+def takes_matrix(final: Any) -> bool:
     module = type(final).__module__
     return module.startswith(MATRIX_MODULES) and getattr(final, "_preprocessor", None) is None
 
@@ -384,6 +397,8 @@ def _raw(final: Any, x: Any) -> Any:
     """The score before the link: of gradient boosting with a link, scikit-learn keeps the method private."""
     if hasattr(final, "decision_function"):
         return final.decision_function(x)
+    if type(final).__name__ == "GradientBoostingRegressor":
+        return final.predict(x)  # its link is the identity, and `_raw_predict` checks nothing
     return final._raw_predict(x)
 
 

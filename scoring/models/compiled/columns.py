@@ -1,0 +1,53 @@
+"""An Arrow column's numbers, with NaN in the place of null."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scoring.models.features import Scratch, numeric_values
+
+_FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64)}
+
+_NO_BITS = np.empty(0, np.uint8)
+_NO_BITS.flags.writeable = False
+
+
+class ColumnReader:
+    """Reads chunks where they are; those with nulls into one buffer, whose content the next call overwrites."""
+
+    def __init__(self, kernels: ModuleType) -> None:
+        self._kernels, self._scratch = kernels, Scratch()
+        for kind in _FLOATS:  # compiled before the address space is limited
+            self.read(pa.array([1.0, None], kind))
+
+    def read(self, chunk: pa.Array) -> npt.NDArray[Any]:
+        """As `numeric_values`, in a quarter of its time for floats with nulls."""
+        values, validity, first_byte = self.read_raw(chunk)
+        if first_byte < 0:
+            return values
+        filled = self._scratch.take(len(values), values.dtype)
+        self._kernels.fill_nulls(values, validity, first_byte, filled)
+        return read_only(filled)
+
+    def read_raw(self, chunk: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], int]:
+        """Values, of any content where the bitmap's bit is not set; the bitmap; and the byte where it starts.
+
+        That is negative where there are no nulls, or NaN stands in their place.
+        """
+        dtype = _FLOATS.get(chunk.type)
+        if dtype is None or not chunk.null_count or chunk.offset % 8:
+            return read_only(numeric_values(chunk, self._scratch)), _NO_BITS, -1
+        validity, data = chunk.buffers()
+        end = chunk.offset + len(chunk)
+        values: npt.NDArray[Any] = np.frombuffer(data, dtype, count=end)[chunk.offset :]
+        return values, np.frombuffer(validity, np.uint8), chunk.offset // 8
+
+
+def read_only(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """As Arrow's own buffers are: the kernels are compiled for these."""
+    found = values.view()
+    found.flags.writeable = False
+    return found

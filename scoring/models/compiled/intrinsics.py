@@ -1,0 +1,148 @@
+"""Steps that Numba has no words for, written in LLVM's own: vectors of 64 codes, and comparisons as bits of a word.
+
+LLVM makes of them what the machine has: one comparison and a mask register with AVX-512, several with less.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from scoring.models.compiled.layout import BLOCK_ROWS, FANOUT
+
+WORD_BITS = 32
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+def _splat(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector of the same value in all lanes."""
+    empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(empty, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+
+
+def _at(builder: Any, address: Any, kind: Any, index: Any) -> Any:
+    """A pointer to an element of an array that starts at an address."""
+    return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_below(_context: Any, keys: Any, value: Any) -> Any:
+    """How many of the `FANOUT` float64 at an address are below a value; a NaN is not."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        address, value = arguments
+        vector = ir.VectorType(ir.DoubleType(), FANOUT)
+        found = builder.load(builder.inttoptr(address, vector.as_pointer()), align=8)
+        below = builder.fcmp_ordered("<", found, _splat(builder, value, FANOUT))
+        return builder.zext(builder.ctpop(builder.bitcast(below, ir.IntType(FANOUT))), _I64)
+
+    return types.int64(types.uintp, types.float64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def split_rows(
+    _context: Any,
+    code: Any,
+    leaf: Any,
+    codes: Any,
+    feature: Any,
+    cut: Any,
+    shift: Any,
+    left: Any,
+    right: Any,
+    jump: Any,
+    word: Any,
+    words: Any,
+    n_words: Any,
+    first: Any,
+    last: Any,
+    masks: Any,
+    leaves: Any,
+) -> Any:
+    """Write the number of the leaf that each row of a block reaches in one tree, leaves counted from the left.
+
+    The first two arguments give the types of codes and of leaf numbers, the others are addresses of arrays (see
+    `layout.SplitTrees`), numbers, and the addresses of the rows that reach each node and of the result.
+    """
+
+    def generate(_target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code_type = ir.IntType(signature.args[0].bitwidth)
+        leaf_type = ir.IntType(signature.args[1].bitwidth)
+        (_, _, codes, feature, cut, shift, left, right, jump, word, words, n_words, first, last, masks, leaves) = (
+            arguments
+        )
+        code_vector = ir.VectorType(code_type, BLOCK_ROWS)
+        leaf_vector = ir.VectorType(leaf_type, BLOCK_ROWS)
+        row_vector = ir.VectorType(ir.IntType(1), BLOCK_ROWS)
+        nothing = ir.Constant(leaf_vector, [0] * BLOCK_ROWS)
+
+        def load(address: Any, kind: Any, index: Any) -> Any:
+            return builder.load(_at(builder, address, kind, index))
+
+        reached = cgutils.alloca_once(builder, leaf_vector)  # becomes a register
+        builder.store(nothing, reached)
+        goes_left = cgutils.alloca_once(builder, _I64)
+        step = ir.Constant(_I64, 1)
+        with cgutils.for_range_slice(builder, first, last, step, _I64) as (node, _):
+            where = _at(builder, codes, code_type, builder.sext(load(feature, _I32, node), _I64))
+            found = builder.load(builder.bitcast(where, code_vector.as_pointer()), align=1)
+            first_word = load(word, _I32, node)
+            is_set = builder.icmp_signed(">=", first_word, ir.Constant(_I32, 0))
+            with builder.if_else(is_set, likely=False) as (among, ordered):
+                with among:
+                    wide = ir.VectorType(_I32, BLOCK_ROWS)
+                    value = found if code_type == _I32 else builder.zext(found, wide)
+                    place = builder.lshr(value, _splat(builder, ir.Constant(_I32, 5), BLOCK_ROWS))
+                    bit = builder.and_(value, _splat(builder, ir.Constant(_I32, WORD_BITS - 1), BLOCK_ROWS))
+                    builder.store(ir.Constant(_I64, 0), goes_left)
+                    with cgutils.for_range(builder, n_words, intp=_I64) as loop:
+                        index = builder.add(builder.sext(first_word, _I64), loop.index)
+                        bits = builder.lshr(_splat(builder, load(words, _I32, index), BLOCK_ROWS), bit)
+                        here = builder.icmp_unsigned(
+                            "==", place, _splat(builder, builder.trunc(loop.index, _I32), BLOCK_ROWS)
+                        )
+                        both = builder.bitcast(builder.and_(builder.trunc(bits, row_vector), here), _I64)
+                        builder.store(builder.or_(builder.load(goes_left), both), goes_left)
+                with ordered:
+                    # NaN's code is the greatest: shifted by one it is 0, and goes to the left.
+                    shifted = builder.add(found, _splat(builder, load(shift, code_type, node), BLOCK_ROWS))
+                    limit = _splat(builder, load(cut, code_type, node), BLOCK_ROWS)
+                    builder.store(builder.bitcast(builder.icmp_unsigned("<=", shifted, limit), _I64), goes_left)
+            rows = load(masks, _I64, builder.sub(node, first))
+            to_left = builder.and_(rows, builder.load(goes_left))
+            to_right = builder.xor(rows, to_left)
+            builder.store(to_left, _at(builder, masks, _I64, builder.zext(load(left, _I32, node), _I64)))
+            builder.store(to_right, _at(builder, masks, _I64, builder.zext(load(right, _I32, node), _I64)))
+            passed = _splat(builder, load(jump, leaf_type, node), BLOCK_ROWS)
+            more = builder.select(builder.bitcast(to_right, row_vector), passed, nothing)
+            builder.store(builder.add(builder.load(reached), more), reached)
+        builder.store(builder.load(reached), builder.inttoptr(leaves, leaf_vector.as_pointer()), align=1)
+        return _target.get_dummy_value()
+
+    return types.void(code, leaf, *[types.uintp] * 9, types.intp, types.intp, types.intp, types.uintp, types.uintp), (
+        generate
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fill_block(_context: Any, number: Any, values: Any, bits: Any, target: Any) -> Any:
+    """Copy 64 floats from one address to another, NaN where their bit of a word at a third is not set.
+
+    The first argument gives their type.
+    """
+
+    def generate(_target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, source, bits, target = arguments
+        kind = ir.FloatType() if signature.args[0] == types.float32 else ir.DoubleType()
+        vector = ir.VectorType(kind, BLOCK_ROWS)
+        found = builder.load(builder.inttoptr(source, vector.as_pointer()), align=1)
+        word = builder.load(builder.inttoptr(bits, _I64.as_pointer()), align=1)
+        is_valid = builder.bitcast(word, ir.VectorType(ir.IntType(1), BLOCK_ROWS))
+        nan = _splat(builder, ir.Constant(kind, float("nan")), BLOCK_ROWS)
+        builder.store(builder.select(is_valid, found, nan), builder.inttoptr(target, vector.as_pointer()), align=1)
+        return _target.get_dummy_value()
+
+    return types.void(number, types.uintp, types.uintp, types.uintp), generate

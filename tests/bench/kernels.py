@@ -1,0 +1,249 @@
+"""`make bench-kernels`: compiled predictors against the library's own, on the same batch, one core, in one run.
+
+Library threads are limited by the Makefile, as a worker's are.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from schemas.contract import ModelFacts
+from scoring.models.compiled.checked import difference
+from scoring.models.compiled.predictor import compile_predictor
+from scoring.models.predictor import Predictor
+from scoring.models.sklearn import SklearnPredictor, split_pipeline, takes_matrix
+
+FOLDER = Path(".bench")
+N_ROWS = 65_536
+VERSIONS = ("scikit-learn", "numpy", "numba", "llvmlite", "pyarrow", "pandas", "lightgbm", "xgboost")
+Case = tuple[Any, pa.Table]
+
+
+def _numbers(n_rows: int, n_columns: int, seed: int, *, missing: float = 0.0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n_rows, n_columns))
+    x[rng.random(x.shape) < missing] = np.nan
+    return pd.DataFrame(x, columns=[f"f{i}" for i in range(n_columns)])
+
+
+def _target(x: pd.DataFrame, seed: int = 1) -> Any:
+    rng = np.random.default_rng(seed)
+    filled = x.fillna(0).to_numpy()
+    return filled @ rng.normal(size=x.shape[1]) + filled[:, 0] * filled[:, 1] + rng.normal(size=len(x))
+
+
+def _table(frame: pd.DataFrame) -> pa.Table:
+    """As the worker gives it to predictors."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    kinds = [pa.string() if pa.types.is_large_string(kind) else kind for kind in table.schema.types]
+    return table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
+
+
+def hist_boosting() -> Case:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    x = _numbers(20_000, 30, 0, missing=0.03)
+    model = HistGradientBoostingClassifier(max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0)
+    return model.fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2, missing=0.03))
+
+
+def categorical_boosting() -> Case:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    def frame(n_rows: int, seed: int) -> pd.DataFrame:
+        x = _numbers(n_rows, 20, seed)
+        rng = np.random.default_rng(seed)
+        for i in range(5):
+            x[f"s{i}"] = rng.choice([f"value {k}" for k in range(10 * (i + 1))], n_rows)
+        return x
+
+    x = frame(20_000, 0)
+    strings = [name for name in x if name.startswith("s")]
+    model = HistGradientBoostingClassifier(
+        max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0, categorical_features=strings
+    )
+    y = _target(x.drop(columns=strings)) + x["s4"].str.len() + (x["s1"] < "value 4") > 7
+    return model.fit(x, y), _table(frame(N_ROWS, 2))
+
+
+def random_forest() -> Case:
+    from sklearn.ensemble import RandomForestClassifier
+
+    x = _numbers(20_000, 30, 0)
+    model = RandomForestClassifier(100, max_depth=12, random_state=0)
+    return model.fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2))
+
+
+def deep_forest() -> Case:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    x = _numbers(5_000, 30, 0)
+    return ExtraTreesRegressor(50, random_state=0).fit(x, _target(x)), _table(_numbers(N_ROWS, 30, 2))
+
+
+def one_tree() -> Case:
+    from sklearn.tree import DecisionTreeRegressor
+
+    x = _numbers(20_000, 30, 0)
+    return DecisionTreeRegressor(max_depth=8, random_state=0).fit(x, _target(x)), _table(_numbers(N_ROWS, 30, 2))
+
+
+def boosting() -> Case:
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    x = _numbers(5_000, 30, 0)
+    return GradientBoostingClassifier(random_state=0).fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2))
+
+
+def _mixed(n_rows: int, seed: int) -> pd.DataFrame:
+    x = _numbers(n_rows, 20, seed, missing=0.03)
+    rng = np.random.default_rng(seed)
+    for i in range(8):
+        x[f"s{i}"] = rng.choice([f"value {k}" for k in range(5 * (i + 1))], n_rows)
+    return x
+
+
+def mixed_linear() -> Case:
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    x = _mixed(20_000, 0)
+    numbers = [name for name in x if name.startswith("f")]
+    strings = [name for name in x if name.startswith("s")]
+    front = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
+        (OneHotEncoder(handle_unknown="ignore"), strings),
+    )
+    model = make_pipeline(front, LogisticRegression(max_iter=300))
+    return model.fit(x, _target(x[numbers]) > 0), _table(_mixed(N_ROWS, 2))
+
+
+def scaled_linear() -> Case:
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = _numbers(20_000, 30, 0, missing=0.03)
+    model = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+    return model.fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2, missing=0.03))
+
+
+CASES: dict[str, tuple[Callable[[], Case], float]] = {
+    "HistGradientBoosting 200 x 31, 30 features": (hist_boosting, 6.0),
+    "the same, 20 features and 5 of categories": (categorical_boosting, 1.0),
+    "RandomForest 100 x depth 12": (random_forest, 2.0),
+    "ExtraTrees 50, grown out": (deep_forest, 1.0),
+    "DecisionTree depth 8": (one_tree, 1.0),
+    "GradientBoosting 100 x depth 3": (boosting, 1.0),
+    "20 floats, 8 strings, one-hot, logistic": (mixed_linear, 40.0),
+    "30 floats imputed and scaled, logistic": (scaled_linear, 1.0),
+}
+"""Name to the model with its batch, and the bar: how many times the library's own speed is asked for."""
+
+
+def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
+    """CPU seconds of one batch, medians; both are called in turn."""
+    estimator, table = CASES[name][0]()
+    steps, final = split_pipeline(estimator)
+    facts = ModelFacts(
+        flavor="sklearn",
+        estimator="",
+        is_named=True,
+        takes_matrix=not steps and takes_matrix(final),
+        n_features=estimator.n_features_in_,
+    )
+    kinds = ["probability"] if hasattr(final, "predict_proba") else []
+    own = SklearnPredictor(estimator, facts)
+    started = time.process_time()
+    compiled = compile_predictor(estimator, facts, own, cache)
+    compile_s = time.process_time() - started
+    seconds: dict[str, list[float]] = {"own": [], "compiled": []}
+    answers = {}
+    calls: list[tuple[str, Predictor, pa.Table]] = [("own", own, table), ("compiled", compiled, table)]
+    if any(pa.types.is_string(kind) for kind in table.schema.types):
+        calls.append(("coded", compiled, _coded(table)))
+        seconds["coded"] = []
+    for _ in range(repeats + 1):  # the first is not counted: imports, buffers
+        for which, predictor, batch in calls:
+            started = time.process_time()
+            answer = predictor.predict(batch, kinds)
+            seconds[which].append(time.process_time() - started)
+            answers[which] = {kind: np.array(values) for kind, values in answer.items()}
+    medians = {which: statistics.median(found[1:]) for which, found in seconds.items()}
+    own_s, compiled_s = medians["own"], medians["compiled"]
+    return {
+        "model": name,
+        "rows": table.num_rows,
+        "own_s": own_s,
+        "compiled_s": compiled_s,
+        "speed_up": own_s / compiled_s,
+        "coded_s": medians.get("coded"),
+        "bar": CASES[name][1],
+        "difference": max(
+            difference(answers["own"][kind], answers["compiled"][kind], is_exact=compiled.tolerance == 0)
+            for kind in answers["own"]
+        ),
+        "rows_by_library": compiled.rows_by_library,
+        "compile_s": compile_s,
+    }
+
+
+def _coded(table: pa.Table) -> pa.Table:
+    """Strings as dictionaries, as Parquet holds them."""
+    columns = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in table.columns]
+    return pa.table(columns, names=table.column_names)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def main() -> None:
+    """Measure, print a table, and write .bench/kernels.json."""
+    parser = argparse.ArgumentParser(prog="make bench-kernels", description=main.__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(", ".join(f"{name} {version}" for name, version in _versions().items()))
+    print(f"one core, {N_ROWS:,} rows, CPU ms, medians of {options.repeats}\n")
+    print(f"{'':45}{'own':>9}{'compiled':>10}{'times':>8}{'bar':>6}  difference, to compile or load")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="nightscore-bench-") as cache:
+        for name in (name for name in CASES if options.only in name):
+            found = measure(name, options.repeats, Path(cache))
+            results.append(found)
+            own = found["own_s"]
+            print(
+                f"{name:45}{1000 * found['own_s']:9.1f}{1000 * found['compiled_s']:10.1f}{found['speed_up']:8.1f}"
+                f"{found['bar']:6g}  {found['difference']:.1e}, {found['compile_s']:.2f} s"
+                + (f", strings as dictionaries {own / coded:.1f} times" if (coded := found["coded_s"]) else "")
+                + (f", {found['rows_by_library']:,} rows by the library" if found["rows_by_library"] else "")
+            )
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "kernels.json").write_text(json.dumps({"versions": _versions(), "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
