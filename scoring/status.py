@@ -194,11 +194,16 @@ def _judge(
         return "missing", ["never published"]
     if standing is None:
         return "stale", ["published by a run that left no record"]
+    waits = []
+    if newest is not None and newest.status == "held" and newest.replays == standing.run_id:
+        waits.append(
+            f"replay {newest.run_id} is held: `nightscore approve` publishes it, `nightscore reject` drops it"
+        )
     if is_same:
         if standing.restores:
-            return "published", [f"rolled back to run {standing.restores}; nothing has changed since"]
-        return "published", ["the published run has the same fingerprint"]
-    reasons = _differences(job, model, partition, standing)
+            return "published", [f"rolled back to run {standing.restores}; nothing has changed since", *waits]
+        return "published", ["the published run has the same fingerprint", *waits]
+    reasons = [*_differences(job, model, partition, standing), *waits]
     if newest is not None and newest.status == "failed":
         return "failed", [*reasons, f"the last run failed: {_first_line(newest)}"]
     return "stale", reasons

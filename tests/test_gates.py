@@ -233,6 +233,9 @@ def test_a_held_replay_is_no_run_that_waits(lake: Lake) -> None:
     approve(job, manifest, datetime.now(UTC))
     write_manifest(state_store(job), f"ds={DAY}", replay)
     assert lake.run(job).status == "unchanged"
+    (status,) = partition_statuses(job, PinnedModel.of(job, lake.cache), [DAY])
+    assert status.state == "published"
+    assert any(f"replay {LATER} is held" in reason for reason in status.reasons), "somebody has to decide"
     assert lake.run(job, force=True).run_id != LATER
     assert find_held(job, DAY, LATER).replays == manifest.run_id
 
