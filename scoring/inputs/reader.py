@@ -133,7 +133,7 @@ def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int)
                 raise
             raise CorruptFileError(
                 "A file cannot be decoded; nothing was published.",
-                f"{store.locate_url(file.path)}, at row {position:,} or the {batch_rows:,} after it",
+                f"{store.locate_url(file.path)}, in rows {position:,} to {position + batch_rows - 1:,}",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
                 next_step="write this file again, then run again",
             ) from error
