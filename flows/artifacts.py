@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
-from flows.drift import MAX_TABLE_ROWS, drift_lines
+from flows.drift import MAX_TABLE_ROWS, drift_lines, escaped
 from flows.outcome import Outcome
 from flows.progress import show_seconds
 from flows.tracking import TrackedRun
@@ -86,7 +86,8 @@ def run_markdown(
     if manifest.gates:
         lines += ["### Gates", "", "| gate | | expected | found |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| {gate.gate} | {'passed' if gate.passed else f'**{gate.action}**'} | {gate.expected} | {gate.found} |"
+            f"| {gate.gate} | {'passed' if gate.passed else f'**{gate.action}**'} | {escaped(gate.expected)} "
+            f"| {escaped(gate.found)} |"
             for gate in manifest.gates
         ]
         lines.append("")
@@ -95,12 +96,12 @@ def run_markdown(
         lines += [f"| {reason} | {count:,} |" for reason, count in sorted(manifest.quarantine.by_reason.items())]
         lines += ["", "First places:", ""]
         lines += [
-            f"- `{e.source_file}` row {e.source_row}: {e.reason} {e.column or ''}"
+            f"- `{e.source_file}` row {e.source_row}: {e.reason} {escaped(e.column or '')}"
             for e in manifest.quarantine.examples
         ]
         lines += ["", *(f"`{file.path}`" for file in manifest.quarantine.files[:3]), ""]
     if manifest.warnings:
-        lines += ["### Warnings", "", *(f"- {warning}" for warning in manifest.warnings), ""]
+        lines += ["### Warnings", "", *(f"- {escaped(warning)}" for warning in manifest.warnings), ""]
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in measures.stages_s.items())
     return "\n".join([*lines, f"Stages: {stages}" if stages else ""]).strip() + "\n"
 

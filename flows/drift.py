@@ -6,7 +6,7 @@ from typing import Any
 from schemas.drift import ORDER
 from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.cards import SIGNS
-from scoring.monitoring.findings import counted, no_longer, verdict_text
+from scoring.monitoring.findings import counted, no_longer, show_rates, verdict_text
 from scoring.monitoring.plots import data_uri
 from scoring.monitoring.series import NOW
 from scoring.report import Drawn
@@ -26,17 +26,13 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         drawn: What there is of plots and sparklines.
     """
     against = ", ".join(drift.references) or "nothing yet"
-    lines = [f"**Columns: {verdict_text(drift)}**", ""]
+    lines = [f"**Columns: {escaped(verdict_text(drift))}**", ""]
     if report_url:
         lines += [f"**[Open the whole report]({report_url})**", ""]
     if drift.score_movement is not None:
         lines += [f"The mean of `{drift.score}` moved by {drift.score_movement:+.4f} since the baseline.", ""]
-    if drift.expected_rate is not None and drift.baseline_rate is not None:
-        lines += [
-            f"The scores let expect {drift.expected_rate:.2%} positive labels; the baseline had "
-            f"{drift.baseline_rate:.2%}.",
-            "",
-        ]
+    if rates := show_rates(drift):
+        lines += [f"Mean label: {rates}.", ""]
     graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
     if graded:
         lines += [
@@ -49,9 +45,9 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         lines.append("")
     usual = [f.column for f in drift.findings if f.is_seasonal]
     if usual:
-        lines += [f"As on the same weekdays, or as is usual of late: {_escaped(', '.join(usual))}.", ""]
+        lines += [f"As on the same weekdays, or as is usual of late: {escaped(', '.join(usual))}.", ""]
     if over := no_longer(drift):
-        lines += [f"No longer: {_escaped(', '.join(over))}.", ""]
+        lines += [f"No longer: {escaped(', '.join(over))}.", ""]
     if drawn.sheet:
         words = "The columns that moved most: bars are the reference, the line is now"
         lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
@@ -59,7 +55,8 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     if drift.unprofiled_rows:
         lines += [f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.", ""]
     if drift.errors:
-        lines += ["Not compared:", "", *(f"- {name}: {why}" for name, why in list(drift.errors.items())[:20]), ""]
+        failed = [escaped(f"{name}: {why}") for name, why in list(drift.errors.items())[:20]]
+        lines += ["Not compared:", "", *(f"- {text}" for text in failed), ""]
     return [*lines, f"All statistics: `{drift.table}` below the state folder.", ""]
 
 
@@ -72,18 +69,19 @@ def _row(finding: FindingRecord, drawn: Drawn) -> str:
     name = finding.column if finding.role != "schema" else f"{finding.column} (schema)"
     severity = counted(finding)
     cells = (
-        _escaped(name),
+        escaped(name),
         f"{SIGNS[severity]} {severity}",
         "" if finding.impact is None else f"{finding.impact:+.4f}",
         drawn.sparklines.get((finding.role, finding.column), ""),
-        _escaped(why),
+        escaped(why),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: str) -> str:
-    """Names from data: a bar would end a cell, and HTML is no part of them."""
-    return text.replace("&", "&amp;").replace("|", "&#124;").replace("<", "&lt;")
+def escaped(text: str) -> str:
+    """Names and values from data: in a table's cell, and neither Markdown nor HTML."""
+    text = " ".join(text.split())
+    return "".join(f"&#{ord(c)};" if c in "&|<>`*[]" else c for c in text)
 
 
 def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:

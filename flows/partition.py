@@ -179,8 +179,9 @@ async def _draw(spec: ScoringJob, manifest: Manifest) -> Drawn:
     try:
         async with borrowed_pool() as pool:
             return await asyncio.to_thread(pool.call, draw_report, spec, manifest, default_cache())
-    except ScoringError as error:
-        get_run_logger().warning("the report could not be drawn: %s", error.what)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the predictions are there)
+        what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
+        get_run_logger().warning("the report could not be drawn: %s", what)
         return NOTHING_DRAWN
 
 

@@ -9,9 +9,9 @@ Severity = Literal["ok", "info", "warning", "critical", "insufficient data"]
 ORDER: tuple[Severity, ...] = ("ok", "insufficient data", "info", "warning", "critical")
 """From harmless to severe."""
 
-Signal = Literal["distribution", "nulls", "range", "distinct", "unseen"]
-"""What differs: the shares of the values; how many are missing, beyond the reference's least and greatest, distinct;
-categories that the reference does not have."""
+Signal = Literal["distribution", "nulls", "not finite", "range", "distinct", "unseen"]
+"""What differs: the shares of the values; how many are missing, NaN or infinite, beyond the reference's least and
+greatest, distinct; categories that the reference does not have."""
 
 ColumnType = Literal["number", "category"]
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
 from schemas.job import Limits, ScoringJob
-from schemas.manifest import ColumnRecord, Counts, InputRecord, InputsRecord, Manifest, QuarantineRecord
+from schemas.manifest import ColumnRecord, Counts, GateRecord, InputRecord, InputsRecord, Manifest, QuarantineRecord
 from schemas.partition import MemoryPlan, Partition, Plan, encode_folder, show_value
 from scoring.engine.checkpoints import forget
 from scoring.engine.columns import merge_records
@@ -26,11 +26,9 @@ from scoring.errors import (
     GateError,
     InputError,
     InterruptedRunError,
-    MemoryLimitError,
     QuarantineLimitError,
     ReconciliationError,
     ScoringError,
-    WorkerError,
 )
 from scoring.gates import check_gates
 from scoring.models.cache import ModelCache
@@ -103,6 +101,8 @@ class Attempt:
         self.references: References | None = None
         """What the columns are compared with; None: they are not profiled."""
         self.drift: Drift | None = None
+        self.drift_trouble = ""
+        """Why the columns were not compared, though they were to be."""
         self._listeners = [log_event, *listeners]
         self._shown = show_value(value)
         self._cpu_s_before = sum(pool.cpu_s_by_pid.values())
@@ -229,30 +229,36 @@ class Attempt:
         """The same tasks, with the columns to profile."""
         if self.references is None:
             return tasks
+        self.references.features = frozenset(column.name for column in contract.features)
         known, unknown = watch(self.job, contract, self.references, self.resumed)
         if unknown.names and tasks:
             try:
                 cut, segments = self.pool.call(sample_bins, tasks[0], unknown.columns, unknown.segments)
                 known = replace(known, columns=known.columns + cut, segments=known.segments + segments)
-            except (WorkerError, MemoryLimitError) as error:  # the shard itself has more attempts
-                self.record.warn(f"not profiled: {', '.join(unknown.names)}: {error.what}")
+            except Exception as error:  # noqa: BLE001 (the shards themselves have more attempts)
+                self.record.warn(f"not profiled: {', '.join(unknown.names)}: {_in_short(error)}")
         known = replace(known, columns=with_types(known.columns, contract))
         return [replace(task, watch=known) for task in tasks]
 
     def assess_drift(self) -> None:
-        """Compare the columns with what they were before."""
+        """Compare the columns with what they were before. What goes wrong costs the comparison, not the predictions:
+        a job that holds on drift then waits for a person."""
         if self.references is None:
             return
         try:
             found = assess(self.job, self.record.manifest, self._all_results(), self.references, self.pool)
-        except (WorkerError, MemoryLimitError) as error:
-            if self.job.drift.gate == "hold":
-                raise
-            self.record.warn(f"the columns could not be compared with what they were before: {error.what}")
+        except Exception as error:  # noqa: BLE001 (whatever it is: the predictions are right without it)
+            self.give_up_drift(error)
             return
         self.record.update(drift=found.record)
         self.record.warn(*found.warnings)
         self.drift = found
+
+    def give_up_drift(self, error: Exception) -> None:
+        """Go on without a comparison of the columns."""
+        self.drift_trouble = f"the columns could not be compared with what they were before: {_in_short(error)}"
+        self.record.warn(self.drift_trouble)
+        self.references = None
 
     def keep_drift(self) -> None:
         """Write what the columns looked like, and how they differ; without it a run is still a run."""
@@ -403,6 +409,11 @@ class Attempt:
         gates = check_gates(self.job, self.record.manifest, twice.n_rows, twice.examples)
         if self.drift is not None and self.job.drift.gate != "off":
             gates.append(drift_gate(self.job, self.drift))
+        elif self.drift_trouble and self.job.drift.gate == "hold":
+            expected = "columns that can be compared"
+            gates.append(
+                GateRecord(gate="drift", action="hold", passed=False, expected=expected, found=self.drift_trouble)
+            )
         closed = [gate for gate in gates if not gate.passed]
         notes = [f"{gate.gate}: expected {gate.expected}, found {gate.found}" for gate in closed]
         self.record.update(gates=tuple(gates))
@@ -504,6 +515,10 @@ def _allowance(limits: Limits, memory: MemoryPlan) -> int:
     """
     share = (limits.memory_bytes or available_bytes()) // memory.n_workers
     return max(share, 2 * memory.stream_bytes) + RESERVED_BYTES
+
+
+def _in_short(error: Exception) -> str:
+    return error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def _nulled(columns: Sequence[ColumnRecord]) -> list[str]:

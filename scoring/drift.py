@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.drift import DriftReport
+from schemas.drift import DriftReport, Severity
 from schemas.partition import InputFile
 from scoring.errors import InvalidJobError, LocationNotFoundError
 from scoring.inputs.footers import Footer, open_parquet, read_footers
@@ -51,8 +51,13 @@ class Dataset:
 
     @property
     def schema(self) -> dict[str, pa.DataType]:
-        """Of the first file that has the column."""
-        return {field.name: field.type for footer in reversed(self.footers) for field in footer.schema}
+        """Of the first file that has the column, and a value in it."""
+        found: dict[str, pa.DataType] = {}
+        for footer in self.footers:
+            for field in footer.schema:
+                if field.name not in found or pa.types.is_null(found[field.name]):
+                    found[field.name] = field.type
+        return found
 
     def read(self, column: str) -> Iterator[pa.ChunkedArray]:
         """One column's batches; files that lack it give nulls."""
@@ -157,7 +162,9 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
     found = compare_columns(pairs)
     chosen = set(columns)
     missing = tuple(name for name in then if name not in now and (not chosen or name in chosen))
-    verdict = worst([*(column.severity for column in found), *(["critical"] if missing else [])])  # type: ignore[list-item]
+    grades: list[Severity] = [column.severity for column in found]
+    grades += ["critical"] if missing else []
+    grades += ["warning"] if errors else []  # what nobody has looked at is not all right
     report = DriftReport(
         columns=tuple(found),
         missing_columns=missing,
@@ -168,7 +175,7 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
             if then[name] != now[name] and isinstance(reference, Dataset)
         },
         errors=errors,
-        verdict=verdict,
+        verdict=worst(grades),
     )
     sides = [
         {name: "" if isinstance(side, StoredProfile) else str(kind) for name, kind in side.schema.items()}
@@ -185,19 +192,24 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
 
 
 def _profiles(reference: Side, current: Side, name: str) -> Pair:
-    kinds = kind_of(reference.schema[name]), kind_of(current.schema[name])
+    types = [reference.schema[name], current.schema[name]]
+    if pa.types.is_null(types[0]) != pa.types.is_null(types[1]):  # a column without any value has no type of its own
+        types = [next(kind for kind in types if not pa.types.is_null(kind))] * 2
+    kinds = [kind_of(kind) for kind in types]
     if kinds[0] is None or kinds[0] != kinds[1]:
         raise TypeError(f"{reference.schema[name]} and {current.schema[name]} cannot be compared")
-    then = reference.columns[name] if isinstance(reference, StoredProfile) else _profile(reference, name)
-    now = current.columns[name] if isinstance(current, StoredProfile) else _profile(current, name, then)
+    then = reference.columns[name] if isinstance(reference, StoredProfile) else _profile(reference, name, types[0])
+    now = current.columns[name] if isinstance(current, StoredProfile) else _profile(current, name, types[1], then)
     return pair_up(then, now)
 
 
-def _profile(data: Dataset, name: str, like: Profile | None = None) -> Profile:
+def _profile(data: Dataset, name: str, kind: pa.DataType, like: Profile | None = None) -> Profile:
     """One column of a dataset, over the bins of another profile, or cut at its own values."""
     found: Profile
-    columns: Iterable[pa.ChunkedArray] = data.read(name)
-    if kind_of(data.schema[name]) == "category":
+    columns: Iterable[pa.ChunkedArray] = (
+        column.cast(kind) if pa.types.is_null(column.type) else column for column in data.read(name)
+    )
+    if kind_of(kind) == "category":
         found = CategoryProfile()
     elif isinstance(like, NumberProfile):
         found = NumberProfile(like.edges, bounds=like.range)

@@ -122,11 +122,13 @@ def assess(
     profiles, failed = merge_profiles(profile_of(result) for result in results)
     now = list(profiles.values())
     comparisons = pool.call(compare_profiles, now, references.profiles) if references.profiles else {}
-    before = references.previous.drift if references.previous else None
+    before = references.before.drift if references.before else None
     changes = [*_schema_changes(manifest, profiles, references), *_row_change(manifest, references)]
     drivers = _drivers(comparisons, profiles, references)
     habits = references.habits
-    verdict, findings, resolved = judge(comparisons, before, manifest.partition, changes, drivers, habits)
+    verdict, findings, resolved = judge(
+        comparisons, before, manifest.partition, changes, drivers, habits, len(references.weekdays)
+    )
     _remember(now, comparisons, habits, show_value(manifest.partition))
     errors = dict(failed)
     for result in results:
@@ -200,7 +202,7 @@ def _schema_changes(manifest: Manifest, now: Mapping[Key, ColumnProfile], refere
             if then.segment or then.role == "prediction":
                 continue
             if here is None:
-                if then.role == "feature":
+                if then.role == "feature" and then.name not in references.features:
                     yield Change("schema", then.name, reference, "warning", "is not in the input any more")
             elif then.type and here.type and then.type != here.type:
                 severity: Severity = "info" if _both_numbers(then, here) else "warning"
@@ -264,5 +266,5 @@ def read_statistics(job: ScoringJob, manifest: Manifest) -> list[dict[str, Any]]
         return []
     try:
         return read_table(state_store(job).read_bytes(manifest.drift.table))
-    except (ScoringError, pa.ArrowException):
+    except (ScoringError, ValueError):
         return []

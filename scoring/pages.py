@@ -1,10 +1,11 @@
 """Serves reports over HTTP, from whatever store they are on, so that a link in another page opens them."""
 
 import html
+import logging
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,6 +23,8 @@ from scoring.monitoring.findings import verdict_text
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import earlier_publications
 from scoring.report import AFTER_ALL, read_report, reported_run
+
+logger = logging.getLogger("scoring")
 
 MAX_LISTED = 60
 HEADERS = {
@@ -68,16 +71,19 @@ def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
 
     def report(request: Request) -> HTMLResponse:
         job = find(request)
-        value = parse_value(request.path_params["partition"])
-        manifest = reported_run(job, value, request.path_params.get("run_id"))
+        # By the path as it was sent: a partition's value may have slashes of its own.
+        _, _, *parts = request.scope["raw_path"].decode("ascii", "replace").split("?")[0].split("/")
+        if len(parts) > 2:
+            raise HTTPException(404, "Expected /JOB/PARTITION or /JOB/PARTITION/RUN")
+        value = parse_value(unquote(parts[0]))
+        manifest = reported_run(job, value, unquote(parts[1]) if len(parts) == 2 else None)
         return HTMLResponse(read_report(job, manifest, cache), headers=HEADERS)
 
     return Starlette(
         routes=[
             Route("/", _explained(index)),
             Route("/{job}", _explained(partitions)),
-            Route("/{job}/{partition}", _explained(report)),
-            Route("/{job}/{partition}/{run_id}", _explained(report)),
+            Route("/{job}/{rest:path}", _explained(report)),
         ]
     )
 
@@ -99,6 +105,9 @@ def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], H
             return _page("Not found", f"<pre>{html.escape(str(error))}</pre>", 404)
         except ScoringError as error:
             return _page("The report cannot be shown", f"<pre>{html.escape(str(error))}</pre>", 503)
+        except Exception as error:
+            logger.exception("a report could not be shown")
+            return _page("The report cannot be shown", f"<pre>{html.escape(type(error).__name__)}</pre>", 503)
 
     return answer
 

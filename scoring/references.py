@@ -32,10 +32,14 @@ class References:
     """By reference: `baseline`, `weekdays`, `previous`."""
     names: dict[str, str] = field(default_factory=dict)
     previous: Manifest | None = None
+    before: Manifest | None = None
+    """The newest of a partition before that compared its columns, held or published: it says since when."""
     weekdays: tuple[Manifest, ...] = ()
     habits: Habits = field(default_factory=dict)
     """How far each column was from the same baseline in the partitions before."""
     warnings: tuple[str, ...] = ()
+    features: frozenset[str] = frozenset()
+    """That this partition has, whether or not they could be profiled."""
 
     @property
     def bins(self) -> dict[Key, ColumnProfile]:
@@ -61,6 +65,8 @@ def find_references(job: ScoringJob, value: str | None, model: PinnedModel, cach
         warnings.append(f"no comparison with the model's baseline: {error}")
     state, key = state_store(job), job.input.partition_key
     found.previous = next((m for m in earlier_publications(state, key, value) if m.drift and m.drift.profile), None)
+    waiting = earlier_publications(state, key, value, or_held=True)
+    found.before = next((m for m in waiting if m.drift is not None), None)
     if found.previous is not None:
         found.profiles["previous"] = _stored(job, [found.previous])
         found.names["previous"] = found.previous.run_id
@@ -105,7 +111,7 @@ def _habits(
     for partition in earlier_values(state, value)[:HABIT_DAYS]:
         if partition not in known:
             manifest = publication(state, job.input.partition_key, partition)
-            if manifest is not None:
+            if manifest is not None and manifest.drift and manifest.drift.references.get("baseline") == baseline:
                 add(manifest, _stored(job, [manifest]), own=True)
     return {**found}
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import encode_folder, show_value
-from scoring.errors import PartitionNotFoundError, ScoringError
+from scoring.errors import CorruptFileError, PartitionNotFoundError, ScoringError
 from scoring.models.baseline import fetch_baseline
 from scoring.models.cache import ModelCache
 from scoring.models.registry import resolve
@@ -28,6 +28,7 @@ AFTER_ALL = "\U0010ffff"
 """Sorts behind every partition value."""
 SHEET_COLUMNS = 9
 SPARK_DAYS = 14
+SPARK_FINDINGS = 40
 _drawing = threading.Lock()
 """Matplotlib's settings are one for all threads."""
 
@@ -39,8 +40,10 @@ def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) 
         PartitionNotFoundError: There is none.
     """
     history = run_history(job, value, everything=False)
+    newest = next((m for m in history if m.status in ("published", "held")), None)
+    wanted = run_id or (newest.restores if newest else None)  # after a rollback, what readers see
     for manifest in history:
-        if manifest.drift is not None and run_id in (None, manifest.run_id):
+        if manifest.drift is not None and wanted in (None, manifest.run_id):
             return manifest
     raise PartitionNotFoundError(
         "No run of this partition has compared its columns.",
@@ -84,7 +87,7 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
     past, first = past_of(job, manifest, SPARK_DAYS), next((n for n in REFERENCES if n in drift.references), "")
     lines = {
         (f.role, f.column): sparkline(series_of(past, f.role, f.column, "psi_adjusted", first))
-        for f in drift.findings
+        for f in drift.findings[:SPARK_FINDINGS]
         if f.role not in ("rows", "schema")
     }
     return Drawn(contact_sheet(job, manifest, cache), lines)
@@ -129,28 +132,28 @@ class ColumnDay:
 
 
 def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[ColumnDay] | None:
-    """How a column has differed in the latest partitions, in order; None: the latest of them has no such column."""
-    latest = earlier_publications(state_store(job), job.input.partition_key, AFTER_ALL)
+    """How a column has differed in the latest partitions, in order; None: none of them has it."""
+    latest = earlier_publications(state_store(job), job.input.partition_key, AFTER_ALL, or_held=True)
     manifests = [m for m in islice(latest, n_partitions) if m.drift is not None]
-    if not manifests or not any(row["column"] == column for row in read_statistics(job, manifests[0])):
-        return None
     found = []
     for manifest in reversed(manifests):
-        rows = [r for r in read_statistics(job, manifest) if r["column"] == column and not r["segment"]]
+        rows = [r for r in read_statistics(job, manifest) if r["column"] == column and r["role"] != "schema"]
         if not rows:
             continue
+        rows = [row for row in rows if row["role"] == rows[0]["role"]]
         first = next((name for name in REFERENCES if any(r["reference"] == name for r in rows)), "")
         graded = next((row for row in rows if row["reference"] == first), rows[0])
         values = {row["statistic"]: row["value"] for row in rows if row["reference"] in (first, NOW)}
         day = show_value(manifest.partition)
         found.append(ColumnDay(day, manifest.run_id, graded["severity"], graded["status"], values))
-    return found
+    return found or None
 
 
 def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) -> list[Past]:
     """The partitions before a run, and the run itself, in order."""
     earlier = islice(
-        earlier_publications(state_store(job), manifest.partition_key, manifest.partition), n_partitions - 1
+        earlier_publications(state_store(job), manifest.partition_key, manifest.partition, or_held=True),
+        n_partitions - 1,
     )
     return past_of_runs(job, [*reversed([*earlier]), manifest])
 
@@ -181,7 +184,15 @@ def _profiles(
     """
     drift, state = manifest.drift, state_store(job)
     assert drift is not None  # noqa: S101
-    now = from_bytes(state.read_bytes(drift.profile)) if drift.profile else []
+    try:
+        now = from_bytes(state.read_bytes(drift.profile)) if drift.profile else []
+    except ValueError as error:
+        raise CorruptFileError(
+            "The run's profile cannot be read.",
+            state.locate_url(drift.profile),
+            found=str(error)[:200],
+            next_step="score the partition again with `nightscore run --force`",
+        ) from error
     found: dict[str, list[ColumnProfile]] = {name: [] for name in REFERENCES if name in drift.references}
     for name in found:
         try:

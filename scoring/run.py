@@ -10,6 +10,7 @@ from scoring.engine.checkpoints import take_over
 from scoring.engine.events import Listener
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
+from scoring.errors import ModelDigestError
 from scoring.inputs.partitions import check_unchanged, find_partition
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
@@ -86,7 +87,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         publisher.check_fits(contract.output_schema())
         record.update(inputs=inputs_record(job, partition, plan.extra_columns))
         if job.drift.profile:
-            attempt.references = find_references(job, attempt.value, model, attempt.cache)
+            _find_references(attempt, model)
     with record.stage("score"):
         attempt.score_shards(plan, contract, model, facts)
     attempt.summarize(plan)
@@ -102,6 +103,15 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
     manifest = record.end_published(attempt.worker_cpu_s)
     attempt.forget_checkpoints()
     return manifest
+
+
+def _find_references(attempt: Attempt, model: PinnedModel) -> None:
+    try:
+        attempt.references = find_references(attempt.job, attempt.value, model, attempt.cache)
+    except ModelDigestError:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever is stored there: it costs the comparison)
+        attempt.give_up_drift(error)
 
 
 def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:

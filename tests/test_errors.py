@@ -159,7 +159,7 @@ def test_corrupt_pages_are_caught_by_their_checksums(any_lake: Lake) -> None:
     whole[len(whole) // 3] ^= 0xFF
     any_lake.features.write_bytes(f"ds={DAY}/a.parquet", bytes(whole))
     message = fail(any_lake, any_lake.job(), "CorruptFileError")
-    assert f"ds={DAY}/a.parquet, at row 0" in message
+    assert f"ds={DAY}/a.parquet, in rows 0 to " in message
     assert "nothing was published" in message
 
 

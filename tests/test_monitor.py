@@ -178,6 +178,74 @@ def test_what_a_column_uses_to_do_is_no_alarm(own: Lake, is_late: bool) -> None:
     assert (a.severity, a.is_seasonal, a.status) == ("critical", False, "new")
 
 
+def test_one_huge_value_is_no_reason_to_lose_a_night(lake: Lake) -> None:
+    frame = make_frame(2_000)
+    frame.loc[7, "a"] = 1.7976931348623157e308
+    lake.write(DAY, frame)
+    lake.write("2024-03-01", frame)
+    for day in (DAY, "2024-03-01"):
+        manifest = lake.run(lake.job(), day)
+        assert manifest.status == "published", manifest.error
+        assert manifest.drift
+        assert not manifest.drift.errors
+
+
+@pytest.mark.parametrize("gate", ["warn", "hold"])
+def test_a_damaged_profile_costs_the_comparison_only(lake: Lake, gate: str) -> None:
+    job = lake.job(drift={"gate": gate})
+    lake.write(DAY, make_frame(2_000))
+    first = lake.run(job)
+    assert first.drift
+    state = state_store(job)
+    content = bytearray(state.read_bytes(first.drift.profile))
+    lake.write("2024-03-01", make_frame(2_000, seed=2))
+    for place in range(40, len(content), len(content) // 20):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        state.write_bytes(first.drift.profile, bytes(damaged))
+        assert lake.run(job, "2024-03-01", force=True).status == "published"
+
+
+def test_a_comparison_that_fails_lets_a_person_decide(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("scoring.attempt.assess", fail)
+    lake.write(DAY, make_frame(500))
+    warned = lake.run(lake.job())
+    assert warned.status == "published"
+    assert any("could not be compared" in warning for warning in warned.warnings)
+    held = lake.run(lake.job(drift={"gate": "hold"}), force=True)
+    assert held.status == "held"
+    (gate,) = [gate for gate in held.gates if gate.gate == "drift"]
+    assert "a defect" in gate.found
+
+
+def test_an_empty_partition_lacks_no_columns(own: Lake) -> None:
+    job = own.job()
+    give_baseline(own, job, make_frame(2_000))
+    own.write(DAY, make_frame(1).iloc[:0])
+    manifest = own.run(job)
+    assert manifest.status == "published"
+    assert manifest.drift
+    assert not [f for f in manifest.drift.findings if f.role == "schema"]
+
+
+def test_a_finding_goes_on_while_runs_are_held(own: Lake) -> None:
+    job = own.job(drift={"gate": "hold"})
+    give_baseline(own, job, make_frame(5_000, seed=1))
+    found = []
+    for day in ("2024-03-01", "2024-03-02"):
+        shifted = make_frame(3_000, seed=3)
+        shifted["a"] += 2
+        own.write(day, shifted)
+        manifest = own.run(job, day)
+        assert manifest.status == "held"
+        assert manifest.drift
+        found.append(next(f for f in manifest.drift.findings if f.column == "a"))
+    assert [(f.status, f.since) for f in found] == [("new", "2024-03-01"), ("ongoing", "2024-03-01")]
+
+
 def test_the_gate_holds_until_a_person_decides(own: Lake) -> None:
     job = own.job(drift={"gate": "hold"})
     give_baseline(own, job, make_frame(10_000, seed=1))

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 import uvicorn
 import yaml
 
+from flows.drift import escaped
 from flows.stack.services import answers
 from flows.stack.settings import free_ports
 from schemas.job import ScoringJob
@@ -27,7 +29,8 @@ from schemas.manifest import Manifest
 from scoring.baseline import record_baseline
 from scoring.outputs.layout import state_store
 from scoring.pages import report_pages
-from scoring.report import column_series, draw_report, past_of, read_report, report_link, write_report
+from scoring.report import column_series, draw_report, past_of, read_report, report_link, reported_run, write_report
+from scoring.rollback import plan_rollback, roll_back
 from tests.browser import needs_browser, open_browser
 from tests.conftest import Lake
 from tests.models import NUMBERS, copy_registry, make_frame
@@ -110,7 +113,7 @@ def test_the_page_says_what_moved_and_what_to_do(lake: Lake, job: ScoringJob, ni
     for day in DAYS:
         assert day in text
     calm = read_report(job, nights[0], lake.cache)
-    assert "Nothing speaks against these predictions" in calm
+    assert "No column moved beyond what is usual" in calm
     assert state_store(job).list_files("reports"), "kept beside the records"
 
 
@@ -161,6 +164,9 @@ def test_the_series_of_a_column(lake: Lake, job: ScoringJob, nights: list[Manife
     assert "psi_adjusted" in shown
     assert "█" in shown
     assert "seen now" in nightscore(lake, "history", path, DAYS[0]).stdout
+    neither = nightscore(lake, "history", path, "probabilty")
+    assert neither.returncode == 1
+    assert "no column of this name" in neither.stderr
     page = tmp_path / "page.html"
     done = nightscore(lake, "report", path, DAYS[-1], "-o", str(page))
     assert done.returncode == 0
@@ -199,6 +205,45 @@ def test_pages_on_s3(s3_lake: Lake, tmp_path: Path) -> None:
     manifest = s3_lake.run(job, DAYS[1])
     assert write_report(job, manifest, s3_lake.cache).startswith("s3://")
     assert "<h1>" in read_report(job, manifest, s3_lake.cache)
+
+
+def test_odd_names_and_values_are_drawn_and_served(lake: Lake, tmp_path: Path) -> None:
+    """Control characters in categories, and a partition whose value has a slash."""
+    job = lake.job(pass_through=["odd"], drift={"columns": ["odd"]})
+    for value, seed in (("a%2Fa", 1), ("a%2Fb", 2)):
+        frame = make_frame(600, seed=seed)
+        frame["odd"] = ["\x01\x1b", "\uffff", "x](http://evil)|<b>"] * 200
+        lake.write(value, frame)
+    lake.run(job, "a/a")
+    manifest = lake.run(job, "a/b")
+    assert manifest.status == "published", manifest.error
+    assert "<h1>" in read_report(job, manifest, lake.cache)
+    draw_report(job, manifest, lake.cache)
+    with served(job, lake, tmp_path) as url:
+        for address in (report_link(url, "test", manifest), f"{url}/test/a%2Fb"):
+            status, text, _ = get(address)
+            assert status == 200, text
+            assert "a/b" in text
+        assert get(f"{url}/test/a/b")[0] == 404, "a run b of a partition a"
+    assert escaped("x](http://evil)|<b>\n`c`") == "x&#93;(http://evil)&#124;&#60;b&#62; &#96;c&#96;"
+
+
+def test_after_a_rollback_the_report_is_of_what_readers_see(
+    lake: Lake, job: ScoringJob, nights: list[Manifest]
+) -> None:
+    day = DAYS[-1]
+    lake.write(day, wide_frame(1_500, 99).drop(columns="tags"))
+    good = lake.run(job, day)
+    assert good.status == "published"
+    (item,) = plan_rollback(job, [day], run_id=nights[-1].run_id)
+    assert item.target
+    roll_back(job, day, item.target, item.live_run_id, datetime.now(UTC), lake.cache)
+    assert reported_run(job, day).run_id == nights[-1].run_id
+    lake.write("2024-03-05", wide_frame(1_500, 77).drop(columns="tags"))
+    after = lake.run(job, "2024-03-05")
+    assert after.drift
+    assert after.drift.references["previous"] == nights[-1].run_id
+    assert "a" in after.drift.resolved
 
 
 def test_two_datasets_as_a_page(tmp_path: Path, lake: Lake) -> None:

@@ -29,7 +29,7 @@ from scoring.cli.app import (
 from scoring.cli.show import err, out, print_json, print_table
 from scoring.engine.pool import WorkerPool
 from scoring.inputs.partitions import parse_value
-from scoring.monitoring.findings import no_longer, verdict_text
+from scoring.monitoring.findings import no_longer, show_rates, verdict_text
 from scoring.monitoring.plots import sparkline
 from scoring.report import ColumnDay, read_report, reported_run
 
@@ -146,11 +146,8 @@ def report(
     if found.score_movement is not None:
         moved = f"the mean of {found.score} moved by {found.score_movement:+.4f} since the baseline"
         out.print(moved, markup=False)
-    if found.expected_rate is not None:
-        out.print(
-            f"labels: {found.expected_rate:.2%} expected by the scores, {found.baseline_rate:.2%} in the baseline",
-            markup=False,
-        )
+    if rates := show_rates(found):
+        out.print(f"labels: {rates}", markup=False)
     rows = [
         {
             "column": finding.column if finding.role != "schema" else f"{finding.column} (schema)",

@@ -20,7 +20,7 @@ from scoring.decide import find_held
 from scoring.decide import reject as drop_held
 from scoring.engine.events import Listener
 from scoring.engine.pool import WorkerPool
-from scoring.errors import LocationNotFoundError
+from scoring.errors import LocationNotFoundError, PartitionNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.outputs.publish import open_publisher
 from scoring.replay import replay
@@ -70,6 +70,14 @@ def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
                 "results": state,
                 "rollback to": manifest.restores or "",
             }
+        )
+    if not rows:
+        raise PartitionNotFoundError(
+            "There are no results of such a partition, and no column of this name in the latest partitions.",
+            f"{spec.output.uri}.nightscore/runs",
+            expected=f"a partition such as {spec.input.partition_format}, or a column that runs have profiled",
+            found=partition,
+            next_step="`nightscore partitions JOB` lists partitions, `nightscore report JOB PARTITION` columns",
         )
     if as_json:
         print_json(rows)

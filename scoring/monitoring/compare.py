@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.drift import ORDER, ColumnDrift, ColumnType, Severity, Signal
 from scoring.monitoring import statistics
@@ -119,9 +120,11 @@ def _distances(reference: Counts, current: Counts) -> dict[str, float]:
 def _significance(reference: Counts, current: Counts) -> dict[str, float]:
     laplace = statistics.psi_laplace(reference, current)
     chi2, p_value = statistics.chi2(reference, current)
+    floor = statistics.psi_noise_floor(reference, current)
     return {
         "psi_laplace": laplace,
-        "psi_adjusted": float(np.maximum(0.0, laplace - statistics.psi_noise_floor(reference, current))),
+        "psi_adjusted": float(np.maximum(0.0, laplace - floor)),
+        "psi_noise_floor": floor,
         "chi2": chi2,
         "chi2_pvalue": p_value,
     }
@@ -138,13 +141,15 @@ def _counts(profile: CategoryProfile, names: Sequence[str]) -> Counts:
 
 
 def _column(name: str, reference: Any, current: Any, values: dict[str, float]) -> ColumnDrift:
+    is_few = min(reference.n_rows, current.n_rows) < FEW_ROWS
     grades = list(_grade(reference, current, values))
+    if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:  # of few rows only what is beyond doubt
+        grades = [grade for grade in grades if grade[0] in ("nulls", "not finite", "range")]
     severity = worst([grade for _, grade, _ in grades])
     reasons = [reason for _, grade, reason in grades if grade == severity]
-    is_few = min(reference.n_rows, current.n_rows) < FEW_ROWS
-    if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:
+    if is_few and not grades:
         found = f"{reference.n_rows:,} rows then, {current.n_rows:,} now"
-        severity, reasons, grades = "insufficient data", [f"{found}, too few to tell"], []
+        severity, reasons = "insufficient data", [f"{found}, too few to tell"]
     kind: ColumnType = "number" if isinstance(reference, NumberProfile) else "category"
     then, now = _null_rate(reference), _null_rate(current)
     return ColumnDrift(
@@ -209,24 +214,68 @@ def _is_no_accident(reference: Any, current: Any, values: dict[str, float]) -> b
 
 
 def _grade_nulls(reference: Any, current: Any) -> Iterator[Grade]:
-    then, now = _null_rate(reference), _null_rate(current)
-    if math.isnan(then) or math.isnan(now):
+    yield from _grade_rate("nulls", "nulls", reference, current, (reference.n_null, current.n_null))
+    if not isinstance(reference, NumberProfile):
         return
-    if now == 1.0 and then < 1.0:
-        yield "nulls", "critical", "all values are null"
+    if reference.n_finite and not current.n_finite and current.n_odd:
+        counts = (reference.n_rows - reference.n_finite, current.n_rows)
+        if _rate_p(reference, current, counts) < FEW_ROWS_P:
+            yield "not finite", "critical", "no value is finite"
+            return
+    odd = (reference.n_odd, current.n_odd)
+    yield from _grade_rate("not finite", "NaN or infinite", reference, current, odd)
+
+
+def _grade_rate(signal: Signal, words: str, reference: Any, current: Any, counts: tuple[int, int]) -> Iterator[Grade]:
+    """How often something is in a column that ought not to be there."""
+    if not reference.n_rows or not current.n_rows or not _rate_p(reference, current, counts) < FEW_ROWS_P:
         return
-    table = np.array([[p.n_null, p.n_rows - p.n_null] for p in (reference, current)], np.int64)
-    _, p_value = statistics.chi2(table[0], table[1])
+    then, now = counts[0] / reference.n_rows, counts[1] / current.n_rows
     change = abs(now - then)
-    if change > 0.05 and p_value < FEW_ROWS_P:
-        yield "nulls", ("critical" if change > 0.10 else "warning"), f"nulls: {then:.1%} then, {now:.1%} now"
+    if now == 1.0 and signal == "nulls":
+        yield signal, "critical", "all values are null"
+    elif change > 0.05:
+        yield signal, ("critical" if change > 0.10 else "warning"), f"{words}: {then:.1%} then, {now:.1%} now"
+
+
+def _rate_p(reference: Any, current: Any, counts: tuple[int, int]) -> float:
+    pairs = zip((reference, current), counts, strict=True)
+    table = np.array([[count, profile.n_rows - count] for profile, count in pairs], np.int64)
+    return statistics.chi2(table[0], table[1])[1]
 
 
 def _distinct_ratio(reference: Any, current: Any) -> float:
-    """Distinct values now, over those then, of which no more can be expected than there are rows now."""
-    n = current.n_rows - current.n_null
-    then, now = min(reference.n_distinct, float(n)), current.n_distinct
-    return now / then if then > 0 else math.nan
+    """Distinct values now, over those that so many rows of the reference would have.
+
+    Source: H. Sanders, "Marine benthic diversity" (1968), corrected by S. Hurlbert (1971): a value of share p is
+    among m rows with the probability 1 - (1 - p)^m. What is in no spike is taken as equally frequent.
+    """
+    m = current.n_rows - current.n_null - (current.n_odd if isinstance(current, NumberProfile) else 0)
+    expected = _expected_distinct(reference, m)
+    return current.n_distinct / expected if expected > 0 else math.nan
+
+
+def _expected_distinct(reference: Any, m: int) -> float:
+    if isinstance(reference, CategoryProfile):
+        counts = np.fromiter(reference.counts.values(), np.float64, len(reference.counts))
+        return float(_seen(counts / counts.sum(), m).sum()) if len(counts) else 0.0
+    n = reference.n_finite
+    if not n:
+        return 0.0
+    shares, edges = reference.counts / n, reference.edges.both
+    is_spike = np.zeros(len(shares), np.bool_)
+    is_spike[1:-1] = edges[:-1] == np.nextafter(edges[1:], -np.inf)
+    found = float(_seen(shares[is_spike], m).sum())
+    n_others = reference.n_distinct - int((reference.counts[is_spike] > 0).sum())
+    if n_others >= 1:
+        rows = m * float(shares[~is_spike].sum())
+        found += n_others * -math.expm1(rows * math.log1p(-1 / n_others)) if n_others > 1 else min(1.0, rows)
+    return found
+
+
+def _seen(shares: npt.NDArray[np.float64], m: int) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = 1.0 - (1.0 - shares) ** m
+    return found
 
 
 def _grade_distinct(reference: Any, current: Any, values: dict[str, float]) -> Iterator[Grade]:
@@ -234,10 +283,17 @@ def _grade_distinct(reference: Any, current: Any, values: dict[str, float]) -> I
         return
     is_number = isinstance(reference, NumberProfile)
     if is_number and _is_constant(current) and not _is_constant(reference):
-        yield "distinct", "critical", f"became constant: {current.least:g}"
+        if _constant_p(reference, current) < FEW_ROWS_P:
+            yield "distinct", "critical", f"became constant: {current.least:g}"
     elif values["distinct_ratio"] < FEW_DISTINCT:
-        then, now = reference.n_distinct, current.n_distinct
-        yield "distinct", "warning", f"{now:,.0f} distinct values, {then:,.0f} then"
+        now, expected = current.n_distinct, current.n_distinct / max(values["distinct_ratio"], 1e-9)
+        yield "distinct", "warning", f"{now:,.0f} distinct values, {expected:,.0f} of so many rows then"
+
+
+def _constant_p(reference: NumberProfile, current: NumberProfile) -> float:
+    """The probability that all rows are in one of the reference's bins by accident."""
+    place = int(np.searchsorted(reference.edges.both, current.least, side="left"))
+    return float((reference.counts[place] / max(reference.n_finite, 1)) ** current.n_finite)
 
 
 def _grade_range(reference: NumberProfile, current: NumberProfile, values: dict[str, float]) -> Iterator[Grade]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.drift import ORDER, ColumnDrift, Severity, Signal
 from schemas.manifest import DriftRecord, DriverRecord, FindingRecord
@@ -18,6 +19,11 @@ REFERENCES = ("baseline", "weekdays", "previous")
 LEAST_HABIT = 14
 """Partitions before that a habit takes."""
 HABIT_DAYS = 28
+CALM_SHIFT = 1.0
+"""In the weekdays' standard deviations: values beyond the baseline's range are in one bin, however far beyond."""
+LEAST_WEEKDAYS = 2
+"""Of one day nobody knows whether it was as it ought to be."""
+WHOLE = 0.999
 HABIT_SLACK = 0.1
 """Of the median: a column that is always as far away moves a little with the number of rows."""
 QUIET: tuple[Severity, ...] = ("ok", "insufficient data")
@@ -137,6 +143,7 @@ def judge(
     changes: Sequence[Change] = (),
     drivers: Mapping[Key, tuple[DriverRecord, ...]] | None = None,
     habits: Mapping[Key, Habit] | None = None,
+    n_weekdays: int = LEAST_WEEKDAYS,
 ) -> tuple[Severity, tuple[FindingRecord, ...], tuple[str, ...]]:
     """The verdict, the findings and what is resolved.
 
@@ -147,28 +154,33 @@ def judge(
         changes: Findings of other kinds.
         drivers: Of the columns, as far as there are segments.
         habits: Of the columns, how far they were from the baseline in the partitions before.
+        n_weekdays: Partitions that are pooled as `weekdays`.
     """
-    first = next((name for name in REFERENCES if name in comparisons), None)
-    columns = {} if first is None else {k: d for k, d in comparisons[first].columns.items() if not k[2]}
-    if first is None and not changes:
+    columns: dict[Key, tuple[str, ColumnDrift]] = {}
+    for name in REFERENCES:
+        for key, drift in comparisons[name].columns.items() if name in comparisons else ():
+            if not key[2]:
+                columns.setdefault(key, (name, drift))  # one that the baseline does not have yet is compared even so
+    if not columns and not changes:
         return "insufficient data", (), ()
-    season = comparisons.get("weekdays") if first == "baseline" else None
+    season = comparisons.get("weekdays") if n_weekdays >= LEAST_WEEKDAYS else None
     findings = []
-    for key, drift in columns.items():
-        if drift.severity in QUIET or first is None:
+    for key, (name, drift) in columns.items():
+        if drift.severity in QUIET:
             continue
-        calm = season.columns.get(key) if season else None
         # Predictions have no habits: that they move is news, whatever explains it.
-        habit = (habits or {}).get(key, {}) if first == "baseline" and key[0] != "prediction" else {}
+        habit = (habits or {}).get(key, {}) if key[0] != "prediction" else {}
+        calm = season.columns.get(key) if season else None
+        is_seasonal = name == "baseline" and drift.severity != "info" and _is_explained(drift, calm, habit)
         findings.append(
             FindingRecord(
                 column=key[1],
                 role=key[0],
-                reference=first,
+                reference=name,
                 severity=drift.severity,
                 reasons=drift.reasons,
-                is_seasonal=drift.severity != "info" and _is_explained(drift, calm, habit),
-                impact=comparisons[first].impacts.get(key),
+                is_seasonal=is_seasonal,
+                impact=comparisons[name].impacts.get(key),
                 drivers=(drivers or {}).get(key, ()),
             )
         )
@@ -182,16 +194,22 @@ def judge(
     graded = {(f.role, f.column) for f in findings if counted(f) != "info"}
     compared = {(role, name) for role, name, _ in columns} | {key for key in before if key[0] in ("schema", "rows")}
     over = [f.column for key, f in before.items() if counted(f) != "info" and key in compared - graded]
-    few = [d.severity for d in columns.values() if d.severity == "insufficient data"]
+    few = [d.severity for _, d in columns.values() if d.severity == "insufficient data"]
+    if not columns:
+        few.append("insufficient data")
     return worst([*map(counted, findings), *few]), tuple(findings), tuple(over)
 
 
 def distances(drift: ColumnDrift) -> dict[str, float]:
-    """How far a column is from its reference, one number for each thing that may differ; 0 where it is not known."""
+    """How far a column is from its reference, one number for each thing that may differ; 0 where it is not known.
+
+    `shift` stands beside the distribution, whose index has its greatest value once all rows are in other bins.
+    """
     values = drift.statistics
     ratio = values.get("distinct_ratio")
     return {
         "distribution": values.get("psi_adjusted") or 0.0,
+        "shift": values.get("wasserstein_over_std") or 0.0,
         "nulls": abs(drift.null_rate_difference or 0.0),
         "range": values.get("out_of_range_rate") or 0.0,
         "distinct": 0.0 if ratio is None else max(0.0, 1.0 - ratio),
@@ -205,26 +223,38 @@ def _is_explained(drift: ColumnDrift, calm: ColumnDrift | None, habit: Habit) ->
     Days are no samples of one distribution: one day's weather differs from a quarter's beyond any doubt, and so does
     the next one's. Such a column is no news while it is no further from the baseline than it uses to be.
     """
+    return all(
+        _is_usual(drift, signal, habit) or (calm is not None and _is_calm(calm, signal))
+        for signal, severity in drift.signals.items()
+        if ORDER.index(severity) >= ORDER.index("warning")
+    )
+
+
+def _is_calm(calm: ColumnDrift, signal: Signal) -> bool:
+    """Whether the same weekdays show this as well. They have no range of their own: who is like them is within it."""
+    if calm.severity == "insufficient data":
+        return False
+    like: tuple[Signal, ...] = (signal, "distribution") if signal == "range" else (signal,)
+    if any(ORDER.index(calm.signals.get(name, "ok")) >= ORDER.index("warning") for name in like):
+        return False
+    shift = calm.statistics.get("wasserstein_over_std")
+    return signal not in ("distribution", "range") or shift is None or shift <= CALM_SHIFT
+
+
+def _is_usual(drift: ColumnDrift, signal: Signal, habit: Habit) -> bool:
     now = distances(drift)
-    for signal, severity in drift.signals.items():
-        if ORDER.index(severity) < ORDER.index("warning") or _is_usual(now[signal], _of(habit, signal)):
-            continue
-        if calm is None or calm.severity == "insufficient data":
-            return False
-        # The weekdays have no range of their own: who is like them in distribution is within it.
-        like: tuple[Signal, ...] = (signal, "distribution") if signal == "range" else (signal,)
-        if any(ORDER.index(calm.signals.get(name, "ok")) >= ORDER.index("warning") for name in like):
-            return False
-    return True
+    names = (signal, "shift") if signal in ("distribution", "range") else (signal,)
+    return all(_is_within(now.get(name, 0.0), _of(habit, name)) for name in names)
 
 
-def _of(habit: Habit, signal: Signal) -> list[float]:
-    return [distances.get(signal, 0.0) for distances in habit.values()]
+def _of(habit: Habit, name: str) -> list[float]:
+    return [found.get(name, 0.0) for found in habit.values()]
 
 
-def _is_usual(distance: float, habit: Sequence[float]) -> bool:
+def _is_within(distance: float, habit: Sequence[float]) -> bool:
     """Within three standard deviations of the median, robustly, of the square roots: of the index, which is a squared
-    distance, as of rates, these are about normal.
+    distance, as of rates, these are about normal. And hardly more than it ever was: rates and indices have a greatest
+    value, and what swings wildly could otherwise be anything.
 
     Source: F. Hampel, "The influence curve and its role in robust estimation" (1974): 1.4826 times the median
     absolute deviation estimates a normal distribution's standard deviation. Half of the days must show a lasting
@@ -235,7 +265,14 @@ def _is_usual(distance: float, habit: Sequence[float]) -> bool:
     roots = np.sqrt(np.asarray(habit, np.float64))
     middle = float(np.median(roots))
     spread = 1.4826 * float(np.median(np.abs(roots - middle)))
-    return math.sqrt(distance) <= middle + max(3 * spread, HABIT_SLACK * middle)
+    usual = middle + max(3 * spread, HABIT_SLACK * middle)
+    return math.sqrt(distance) <= min(usual, (1 + HABIT_SLACK) * float(roots.max()), _greatest(roots))
+
+
+def _greatest(roots: npt.NDArray[np.float64]) -> float:
+    """Below 1, which a rate has when everything is null, say: that is usual only if it has been so before."""
+    most = float(roots.max())
+    return math.inf if most >= WHOLE or most > 1 else WHOLE
 
 
 def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | None) -> FindingRecord:
@@ -253,6 +290,15 @@ def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | 
 def counted(finding: FindingRecord) -> Severity:
     """The severity for the verdict: what the season explains is information."""
     return "info" if finding.is_seasonal else finding.severity
+
+
+def show_rates(drift: DriftRecord) -> str:
+    """What the scores let expect, beside the baseline's; empty where that was made without labels."""
+    expected, then = drift.expected_rate, drift.baseline_rate
+    if expected is None or then is None:
+        return ""
+    pattern = "{:.2%}" if 0 <= then <= 1 and 0 <= expected <= 1 else "{:.4g}"
+    return f"{pattern.format(expected)} expected by the scores, {pattern.format(then)} in the baseline"
 
 
 def no_longer(drift: DriftRecord) -> list[str]:

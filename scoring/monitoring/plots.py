@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ COLOURS = {"#010101": "var(--text)", "#020202": "var(--then)", "#030303": "var(-
 """What is drawn with and what the page's style sheet makes of it, in light and dark."""
 TEXT, THEN, NOW, LINE = COLOURS
 PNG_COLOURS = {TEXT: "#333333", THEN: "#b8bec8", NOW: "#c2410c", LINE: "#cccccc"}
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML knows no way to say; Matplotlib writes them all the same."""
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -138,7 +141,8 @@ def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
 
     rows = max(1, -(-len(columns) // 3))
     sink = io.BytesIO()
-    with matplotlib.rc_context({"text.parse_math": False}):
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         figure = _figure((7.2, 1.55 * rows))
         axes = np.atleast_1d(figure.subplots(rows, 3)).ravel()
         for one, (title, bars) in zip(axes, columns, strict=False):
@@ -225,7 +229,8 @@ def _svg(draw: Callable[[Any], None], size: tuple[float, float], name: str) -> s
     import matplotlib
 
     options: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
-    with matplotlib.rc_context(options):
+    with matplotlib.rc_context(options), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of glyphs that its own font does not have
         figure = _figure(size)
         draw(figure)
         for axes in figure.axes:
@@ -261,6 +266,7 @@ def _recolour(artist: Any) -> None:
 
 def _lean(svg: str) -> str:
     """What a page needs of matplotlib's SVG, a third of its size: no prologue, no empty groups, short paths."""
+    svg = NO_XML.sub("\N{REPLACEMENT CHARACTER}", svg)
     root = ElementTree.fromstring(svg)  # noqa: S314 (matplotlib has just written it)
     used = {*re.findall(r"url\(#([^)]+)\)", svg), *re.findall(r'href="#([^"]+)"', svg)}
     for element in root.iter():

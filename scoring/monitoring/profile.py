@@ -1,5 +1,6 @@
 """Counts of a column's values: of numbers in bins, of categories by name. Merged by addition, whatever the split."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,6 +37,11 @@ class Edges:
         ordered = np.sort(finite)
         return cls(quantile_edges(ordered, FINE_BINS), quantile_edges(ordered, DECILE_BINS))
 
+    @property
+    def pivot(self) -> float:
+        """A value in the middle of the reference."""
+        return float(self.both[len(self.both) // 2]) if len(self.both) else 0.0
+
     def equals(self, other: "Edges") -> bool:
         return np.array_equal(self.fine, other.fine) and np.array_equal(self.deciles, other.deciles)
 
@@ -62,6 +68,9 @@ class NumberProfile:
     least: float = np.inf
     greatest: float = -np.inf
     total: float = 0.0
+    shifted: float = 0.0
+    """Sum of the finite values' distances from `edges.pivot`, and of their squares: of values far from 0, squares
+    about 0 would lose all that tells them apart."""
     squares: float = 0.0
     n_outside: int = 0
     """Finite values outside `bounds`."""
@@ -100,7 +109,16 @@ class NumberProfile:
     def std(self) -> float:
         """Of the finite values, ddof 0."""
         n = self.n_finite
-        return float(np.sqrt(max(0.0, self.squares / n - (self.total / n) ** 2))) if n else float("nan")
+        if not n:
+            return float("nan")
+        mean = self.shifted / n
+        variance = self.squares / n - mean * mean
+        return math.sqrt(max(0.0, variance)) if math.isfinite(variance) else float("nan")
+
+    @property
+    def n_odd(self) -> int:
+        """NaN and infinities."""
+        return self.n_nan + self.n_high + self.n_low
 
     @property
     def mean(self) -> float:
@@ -135,6 +153,8 @@ class NumberProfile:
         self.n_outside += len(finite) - int(np.searchsorted(finite, self.bounds[1], "right"))
         with np.errstate(over="ignore"):
             self.total += float(finite.sum())
+            finite = finite - self.edges.pivot
+            self.shifted += float(finite.sum())
             self.squares += float(np.einsum("i,i->", finite, finite))  # a dot product would start threads of BLAS
 
     def merge(self, other: "NumberProfile") -> None:
@@ -145,7 +165,7 @@ class NumberProfile:
         """
         if not self.edges.equals(other.edges):
             raise ValueError("profiles over different bins cannot be added")
-        for name in ("n_rows", "n_null", "n_nan", "n_high", "n_low", "total", "squares", "n_outside"):
+        for name in ("n_rows", "n_null", "n_nan", "n_high", "n_low", "total", "shifted", "squares", "n_outside"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.counts = self.counts + other.counts
         self.sums = self.sums + other.sums
@@ -175,6 +195,8 @@ class CategoryProfile:
 
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values."""
+        if pa.types.is_dictionary(column.type) and any(chunk.dictionary.null_count for chunk in column.chunks):
+            column = column.cast(column.type.value_type)  # a null may stand among the values as well
         self.n_rows += len(column)
         self.n_null += column.null_count
         if self.is_cut:

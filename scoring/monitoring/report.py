@@ -10,7 +10,7 @@ from schemas.drift import ORDER, ColumnDrift, DriftReport, Severity
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from schemas.partition import show_value
 from scoring.monitoring.cards import SIGNS, Card, make_card
-from scoring.monitoring.findings import REFERENCES, counted, no_longer, verdict_text
+from scoring.monitoring.findings import REFERENCES, counted, no_longer, show_rates, verdict_text
 from scoring.monitoring.plots import Bars, bars_of
 from scoring.monitoring.series import Past
 from scoring.monitoring.table import ColumnProfile, Key
@@ -94,7 +94,7 @@ def run_page(
     return Page(
         title=f"{manifest.job}, {show_value(manifest.partition)}",
         verdict=drift.verdict,
-        headline=_headline(drift),
+        headline=_headline(manifest, drift),
         steps=_steps(manifest, drift),
         facts=_facts(manifest, drift),
         references=names,
@@ -180,13 +180,20 @@ def worst_columns(
     return found[:n_columns]
 
 
-def _headline(drift: DriftRecord) -> str:
+def _headline(manifest: Manifest, drift: DriftRecord) -> str:
+    closed = [gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+    held = f"Held by the gate {', '.join(closed)}. " if manifest.status == "held" and closed else ""
+    return held + _columns_headline(drift)
+
+
+def _columns_headline(drift: DriftRecord) -> str:
     if not drift.references:
         return "Nothing to compare with yet: this partition is the first that was profiled"
     graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
     if not graded:
-        words = "no column moved beyond what is usual"
-        return f"Nothing speaks against these predictions: {words}"
+        if drift.verdict == "insufficient data":
+            return "Too little to tell: there were too few rows, or no column that could be compared"
+        return "No column moved beyond what is usual"
     first = graded[0]
     moved = f"{len(graded)} of {drift.n_columns} columns moved, first of all {first.column}"
     return f"Look before you rely on them: {moved}" if drift.verdict == "critical" else f"Worth a look: {moved}"
@@ -230,9 +237,8 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     ]
     if drift.score_movement is not None:
         facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))
-    if drift.expected_rate is not None and drift.baseline_rate is not None:
-        text = f"{drift.expected_rate:.2%} expected by the scores, {drift.baseline_rate:.2%} in the baseline"
-        facts.append(("Labels", text))
+    if rates := show_rates(drift):
+        facts.append(("Labels", rates))
     facts.append(("Run", manifest.run_id))
     if manifest.finished_at:
         facts.append(("Finished", f"{manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
@@ -79,12 +80,16 @@ def statistics_table(
 
 
 def read_table(content: bytes) -> list[dict[str, Any]]:
-    """The rows of one run.
+    """The rows of one run, but for those of segments.
 
     Raises:
-        ArrowException: It is no such table.
+        ValueError: It is no such table.
     """
-    return list(read_whole(content).to_pylist())
+    try:
+        table = read_whole(content)
+        return list(table.filter(pc.equal(table.column("segment"), "")).to_pylist())
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise ValueError(f"no table of statistics: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +146,7 @@ def _rows(
             "null_rate_difference": drift.null_rate_difference,
             "impact": comparison.impacts.get(key),
         }
-        adjusted, laplace = values.get("psi_adjusted"), values.get("psi_laplace")
-        floor = laplace - adjusted if adjusted and laplace is not None else None
+        floor = values.pop("psi_noise_floor", None)
         p, q = values.get("chi2_pvalue"), values.get("chi2_qvalue")
         for statistic, value in values.items():
             if segment and statistic not in OF_SEGMENTS:

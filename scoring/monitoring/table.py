@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         ("least", pa.float64()),
         ("greatest", pa.float64()),
         ("total", pa.float64()),
+        ("shifted", pa.float64()),
         ("squares", pa.float64()),
         ("n_outside", pa.int64()),
         ("bounds", pa.list_(pa.float64())),
@@ -51,7 +52,7 @@ SCHEMA = pa.schema(
         ("score_sums", pa.list_(pa.float64())),
     ]
 )
-NUMBERS = ("n_nan", "n_high", "n_low", "least", "greatest", "total", "squares", "n_outside")
+NUMBERS = ("n_nan", "n_high", "n_low", "least", "greatest", "total", "shifted", "squares", "n_outside")
 
 
 @dataclass(slots=True)
@@ -113,8 +114,11 @@ class ColumnProfile:
         if type(self.profile) is not type(other.profile):
             raise ValueError("profiles of numbers and of categories cannot be added")
         self.profile.merge(other.profile)  # type: ignore[arg-type]
-        if self.scores is not None and other.scores is not None:
+        is_cut = isinstance(self.profile, CategoryProfile) and self.profile.is_cut
+        if self.scores is not None and other.scores is not None and not is_cut:
             self.scores.merge(other.scores)
+        else:
+            self.scores = None
 
 
 def merge_profiles(parts: Iterable[Iterable[ColumnProfile]]) -> tuple[dict[Key, ColumnProfile], dict[str, str]]:
@@ -148,11 +152,14 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
     """
     try:
         table = read_whole(content)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # Arrow's reader says OSError of most damage
         raise ValueError(f"no Parquet: {error}") from error
     if missing := sorted(set(SCHEMA.names) - set(table.schema.names)):
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
-    return [_column(row) for row in table.to_pylist()]
+    try:
+        return [_column(row) for row in table.to_pylist()]
+    except (pa.ArrowException, TypeError, IndexError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"no profile: {type(error).__name__}: {error}") from error
 
 
 def read_whole(content: bytes) -> pa.Table:

@@ -159,7 +159,13 @@ class Profiler:
     def columns(self) -> list[ColumnProfile]:
         """What was counted so far."""
         everything = [*self._found.values(), *self._segments.values()]
-        return [column for column in everything if column.name not in self.errors]
+        return [column for column in everything if column.name not in self.errors and not self._is_cut(column)]
+
+    def _is_cut(self, column: ColumnProfile | WatchedColumn) -> bool:
+        """Whether a segment's column is an identifier by all rows: then its segments' values are none that count."""
+        whole = self._found[column.role, column.name].profile
+        is_part = isinstance(column, WatchedColumn) or bool(column.segment)
+        return is_part and isinstance(whole, CategoryProfile) and whole.is_cut
 
     def _count(
         self,
@@ -174,6 +180,8 @@ class Profiler:
         found, rows = self._found[column.role, column.name], pa.array(is_scored)
         try:
             found.profile.add(values)
+            if isinstance(found.profile, CategoryProfile) and found.profile.is_cut:
+                found.scores = None  # of an identifier, which are as many as rows, and may be people's
             if found.scores is not None and column.role == "feature":
                 _add_scores(found, values.filter(rows), predictions.column(self._watch.score))
             elif found.scores is not None:
@@ -202,7 +210,7 @@ class Profiler:
             columns = [column for column in self._watch.columns if column.role == role]
             places = pa.array(order)
             for column in columns:
-                if column.name in self.errors:
+                if column.name in self.errors or self._is_cut(column):
                     continue
                 try:
                     values = table.column(column.name).take(places)

@@ -113,10 +113,22 @@ def newest_manifest(store: Store, folder: str) -> Manifest | None:
     return find_manifest(store, folder, runs[-1]) if runs else None
 
 
-def publication(store: Store, key: str, value: str | None) -> Manifest | None:
-    """The latest publication of a partition, rollbacks apart."""
+def publication(store: Store, key: str, value: str | None, *, or_held: bool = False) -> Manifest | None:
+    """The run whose results a partition has by its records: after a rollback, the one that it has put back.
+
+    Args:
+        store: Of the records.
+        key: The partition key.
+        value: Of the partition.
+        or_held: Also a run that waits for a decision.
+    """
     runs, _ = list_manifests(store, encode_folder(key, value))
-    return next((m for m in runs if m.status == "published" and not m.restores), None)
+    for manifest in runs:
+        if manifest.status == "published" or (or_held and manifest.status == "held"):
+            if manifest.restores is None:
+                return manifest
+            return next((m for m in runs if m.run_id == manifest.restores), None)
+    return None
 
 
 def earlier_values(store: Store, value: str | None) -> list[str]:
@@ -125,11 +137,11 @@ def earlier_values(store: Store, value: str | None) -> list[str]:
     return sorted((v for v in values if v is not None and v < (value or "")), reverse=True)
 
 
-def earlier_publications(store: Store, key: str, value: str | None) -> Iterator[Manifest]:
+def earlier_publications(store: Store, key: str, value: str | None, *, or_held: bool = False) -> Iterator[Manifest]:
     """The latest publication of each partition before this one that has any, nearest first; read as they are asked
     for."""
     for before in earlier_values(store, value):
-        if (found := publication(store, key, before)) is not None:
+        if (found := publication(store, key, before, or_held=or_held)) is not None:
             yield found
 
 

@@ -60,6 +60,26 @@ def test_no_alarm_where_nothing_changed(tmp_path: Path, n_rows: int) -> None:
     assert not alarms
 
 
+SKEWED: dict[str, Callable[[np.random.Generator, int], Values]] = {
+    "rare flag": lambda rng, n: (rng.random(n) < 0.0005).astype(float),
+    "mostly zeros": lambda rng, n: np.where(rng.random(n) < 0.95, 0.0, rng.normal(size=n)),
+    "zipf categories": lambda rng, n: pa.array(rng.zipf(1.6, n) % 5_000).cast(pa.string()),
+    "zipf numbers": lambda rng, n: (rng.zipf(1.6, n) % 5_000).astype(float),
+}
+
+
+def test_no_alarm_where_one_side_has_many_more_rows(tmp_path: Path) -> None:
+    """A baseline is a quarter, a partition a day."""
+    alarms = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        draws = SAME | SKEWED
+        reference, current = ({name: draw(rng, n) for name, draw in draws.items()} for n in (40_000, 2_000))
+        found = compare(tmp_path, reference, current)
+        alarms += [(seed, c.name, c.reasons) for c in found.columns if c.severity in ("warning", "critical")]
+    assert not alarms
+
+
 RNG = np.random.default_rng(1)
 N = 5_000
 SHIFTS: dict[str, tuple[Values, Values, str]] = {
@@ -81,6 +101,20 @@ SHIFTS: dict[str, tuple[Values, Values, str]] = {
         RNG.choice(list("abc"), N, p=[0.2, 0.3, 0.5]),
         "critical",
     ),
+    "half of it NaN": (RNG.normal(size=N), np.where(RNG.random(N) < 0.5, np.nan, RNG.normal(size=N)), "critical"),
+    "half of it infinite": (
+        RNG.normal(size=N),
+        np.where(RNG.random(N) < 0.5, np.inf, RNG.normal(size=N)),
+        "critical",
+    ),
+    "all NaN": (RNG.normal(size=N), np.full(900, np.nan), "critical"),
+    "all null in few rows": (RNG.normal(size=N), pa.nulls(190, pa.float64()), "critical"),
+    "half null in few rows": (
+        RNG.normal(size=N),
+        pa.array(RNG.normal(size=190), mask=np.arange(190) % 2 == 0),
+        "critical",
+    ),
+    "nothing but nulls, without a type": (RNG.normal(size=N), pa.nulls(N), "critical"),
     "a share from 2 to 5 %": (
         RNG.choice(list("abc"), N, p=[0.02, 0.48, 0.5]),
         RNG.choice(list("abc"), N, p=[0.05, 0.45, 0.5]),
@@ -183,6 +217,19 @@ def test_schemas_that_differ_are_told_and_stop_nothing(tmp_path: Path) -> None:
     assert found.changed_types == {"text": "double, string", "wider": "int32, int64"}
     assert set(found.errors) == {"text", "blob"}
     assert found.verdict == "critical"
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1.7e9, 1e12])
+def test_the_standard_deviation_of_values_far_from_zero(tmp_path: Path, offset: float) -> None:
+    reference, current = offset + RNG.normal(size=4_000), offset + 0.5 + RNG.normal(size=4_000)
+    found = one(tmp_path, reference, current).statistics["wasserstein_over_std"]
+    assert found == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_cannot_be_compared_is_not_all_right(tmp_path: Path) -> None:
+    found = compare(tmp_path, {"x": [1.0] * 300}, {"x": ["a"] * 300})
+    assert found.verdict == "warning"
+    assert "cannot be compared" in found.errors["x"]
 
 
 def test_folders_of_files_are_one_dataset(tmp_path: Path) -> None:

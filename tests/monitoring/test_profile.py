@@ -15,7 +15,7 @@ from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.bins import count_bins
 from scoring.monitoring.findings import Comparison, impact, judge
 from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, as_numbers
-from scoring.monitoring.table import ColumnProfile, Scores, from_bytes, merge_profiles, to_bytes
+from scoring.monitoring.table import ColumnProfile, Key, Scores, from_bytes, merge_profiles, to_bytes
 from scoring.monitoring.watch import Profiler, Watch, WatchedColumn, cut_column
 
 FLOATS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
@@ -159,6 +159,52 @@ def test_the_impact_is_what_a_shift_of_shares_does_to_the_mean() -> None:
     same = CategoryProfile()
     same.add(chunked(["a"] * 6 + ["b"] * 3 + [None]))
     assert impact(scores, ColumnProfile("feature", "c", same)) == pytest.approx(0.0)
+
+
+def test_a_null_among_a_dictionary_s_values_is_no_category() -> None:
+    found = CategoryProfile()
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 1, None], pa.int32()), pa.array(["a", None]))
+    found.add(pa.chunked_array([column]))
+    assert found.counts == {"a": 1}
+    assert (found.n_rows, found.n_null) == (4, 3)
+
+
+NULLS = ColumnDrift(
+    name="x",
+    type="number",
+    n_reference=9_000,
+    n_current=900,
+    null_rate_difference=1.0,
+    statistics={},
+    severity="critical",
+    reasons=("all values are null",),
+    signals={"nulls": "critical"},
+)
+WILD = {f"2024-01-{day:02d}": {"nulls": day / 32} for day in range(1, 29)}
+
+
+@pytest.mark.parametrize(("habit", "is_usual"), [(WILD, False), (WILD | {"2024-01-29": {"nulls": 1.0}}, True)])
+def test_what_was_never_so_is_not_usual_however_wild_a_column_is(habit: Any, is_usual: bool) -> None:
+    key: Key = ("feature", "x", "")
+    _, (finding,), _ = judge({"baseline": Comparison({key: NULLS})}, None, "2024-02-01", habits={key: habit})
+    assert finding.is_seasonal == is_usual
+
+
+@pytest.mark.parametrize(("n_weekdays", "is_seasonal"), [(1, False), (2, True)])
+def test_one_weekday_explains_nothing(n_weekdays: int, is_seasonal: bool) -> None:
+    key: Key = ("feature", "x", "")
+    calm = NULLS.model_copy(update={"severity": "ok", "signals": {}})
+    comparisons = {"baseline": Comparison({key: NULLS}), "weekdays": Comparison({key: calm})}
+    _, (finding,), _ = judge(comparisons, None, "2024-02-01", n_weekdays=n_weekdays)
+    assert finding.is_seasonal == is_seasonal
+
+
+def test_a_column_that_the_baseline_lacks_is_compared_with_the_day_before() -> None:
+    key: Key = ("pass_through", "x", "")
+    comparisons = {"baseline": Comparison({}), "previous": Comparison({key: NULLS})}
+    verdict, (finding,), _ = judge(comparisons, None, "2024-02-01")
+    assert (verdict, finding.reference) == ("critical", "previous")
+    assert judge({"baseline": Comparison({})}, None, "2024-02-01")[0] == "insufficient data"
 
 
 def test_what_was_not_compared_is_not_resolved() -> None:

@@ -138,6 +138,23 @@ def test_counting_less_where_it_takes_too_much(monkeypatch: pytest.MonkeyPatch) 
     assert (patient.stride, patient.n_skipped) == (1, 0)
 
 
+def test_identifiers_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by segment nor by the mean score of each: they are as many as rows, and may be people's."""
+    monkeypatch.setattr(watch, "MAX_CATEGORIES", 100)
+    n = 400
+    table = pa.table({"c": ["A", "B"] * (n // 2), "id": [f"id{i}" for i in range(n)]})
+    columns = (WatchedColumn("feature", "c", None), WatchedColumn("feature", "id", None))
+    profiler = Profiler(Watch(columns, (CARRIERS,), score="p"))
+    for start in range(0, n, 50):
+        rows = table.slice(start, 50)
+        profiler.add(rows, rows, np.ones(50, np.bool_), pa.table({"p": np.full(50, 0.5)}))
+    found = {column.key: column for column in profiler.columns}
+    assert {key[2] for key in found if key[1] == "id"} == {""}
+    assert found["feature", "id", ""].scores is None
+    assert b"id17" not in to_bytes(found.values())
+    assert found["feature", "c", "c=A"].profile.n_rows == n // 2
+
+
 def test_labels_by_bin_of_the_score() -> None:
     score = cut_column("prediction", "p", [pa.chunked_array([np.linspace(0, 1, 1_001)])])
     profiler = Profiler(Watch((score,), score="p", label="y"))
