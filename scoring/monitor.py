@@ -78,6 +78,7 @@ def watch(
         *(("pass_through", c.name, c.type) for c in contract.kept if c.name in extra),
     ]
     wanted = [(role, name, kind) for role, name, kind in columns if kind_of(kind) is not None]
+    references.unwatched = {name: f"{kind} is not profiled" for _, name, kind in columns if kind_of(kind) is None}
     found = {(role, name): watch_column(role, name, like, kind) for role, name, kind in wanted}
     segments = {name: watch_segments(name, like) for name in job.drift.segments}
     known = Watch(
@@ -130,7 +131,7 @@ def assess(
         comparisons, before, manifest.partition, changes, drivers, habits, len(references.weekdays)
     )
     _remember(now, comparisons, habits, show_value(manifest.partition))
-    errors = dict(failed)
+    errors = references.unwatched | failed
     for result in results:
         errors |= result.profile_errors
     if "baseline" in comparisons:

@@ -40,6 +40,8 @@ class References:
     warnings: tuple[str, ...] = ()
     features: frozenset[str] = frozenset()
     """That this partition has, whether or not they could be profiled."""
+    unwatched: dict[str, str] = field(default_factory=dict)
+    """Columns of types that nobody can count, and why."""
 
     @property
     def bins(self) -> dict[Key, ColumnProfile]:

@@ -221,6 +221,16 @@ def test_a_comparison_that_fails_lets_a_person_decide(lake: Lake, monkeypatch: p
     assert "a defect" in gate.found
 
 
+def test_what_cannot_be_counted_is_named(lake: Lake) -> None:
+    frame = make_frame(300)
+    frame["raw"] = [b"x"] * 300
+    job = lake.job(pass_through=["raw"], drift={"columns": ["raw"]})
+    lake.write(DAY, frame)
+    manifest = lake.run(job)
+    assert manifest.drift
+    assert manifest.drift.errors == {"raw": "binary is not profiled"}
+
+
 def test_an_empty_partition_lacks_no_columns(own: Lake) -> None:
     job = own.job()
     give_baseline(own, job, make_frame(2_000))

@@ -17,6 +17,7 @@ from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, Counts, Floats, coun
 from scoring.monitoring.distinct import DistinctValues
 
 Kind = Literal["number", "category"]
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -236,10 +237,11 @@ def kind_of(kind: pa.DataType) -> Kind | None:
         pa.types.is_decimal,
         pa.types.is_date,
         pa.types.is_timestamp,
+        pa.types.is_duration,
+        pa.types.is_time,
+        *LISTS,
     )
-    if any(test(plain) for test in numbers) or pa.types.is_list(plain) or pa.types.is_large_list(plain):
-        return "number"
-    return None
+    return "number" if any(test(plain) for test in numbers) else None
 
 
 def finite_values(columns: Iterable[pa.ChunkedArray]) -> Floats:
@@ -251,19 +253,21 @@ def finite_values(columns: Iterable[pa.ChunkedArray]) -> Floats:
 def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
     """The values that are not null as float64, and how many are.
 
-    Dates are days since 1970, timestamps seconds, decimals floats, lists their lengths.
+    Dates are days since 1970, timestamps, times and durations seconds, decimals floats, lists their lengths.
     """
     n_null = int(column.null_count)
     column = pc.drop_null(column.cast(plain_type(column.type)))
     kind = column.type
     scale = 1.0
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if any(test(kind) for test in LISTS):
         column = pc.list_value_length(column)
     elif pa.types.is_date32(kind):
         column = column.cast(pa.int32())
     elif pa.types.is_date64(kind):
         column, scale = column.cast(pa.int64()), 1 / 86_400_000
-    elif pa.types.is_timestamp(kind):
+    elif pa.types.is_time32(kind):
+        column, scale = column.cast(pa.int32()), SECONDS[kind.unit]
+    elif pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
         column, scale = column.cast(pa.int64()), SECONDS[kind.unit]
     elif pa.types.is_decimal(kind):
         column = column.cast(pa.float64())

@@ -96,7 +96,11 @@ def test_an_identifier_is_cut_under_any_split() -> None:
         (chunked([86_400_000], pa.date64()), [1]),
         (chunked([2], pa.date32()), [2]),
         (chunked([1_500], pa.timestamp("ms")), [1.5]),
+        (chunked([1_500], pa.duration("ms")), [1.5]),
+        (chunked([90], pa.time32("s")), [90]),
+        (chunked([90_000_000], pa.time64("us")), [90]),
         (chunked([[1, 2], None, []], pa.list_(pa.int64())), [2, 0]),
+        (chunked([[1, 2], None], pa.list_(pa.int64(), 2)), [2]),
         (chunked(np.array([1.5], np.float16)), [1.5]),
     ],
 )
