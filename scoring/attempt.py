@@ -19,7 +19,7 @@ from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
 from scoring.engine.predictors import library_because, merge_predictors, predictor_warnings
 from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import MAX_EXAMPLES, sample_bins
+from scoring.engine.worker import MAX_EXAMPLES, make_machine_code, sample_bins
 from scoring.errors import (
     ConflictError,
     ContractError,
@@ -32,6 +32,7 @@ from scoring.errors import (
 )
 from scoring.gates import check_gates
 from scoring.models.cache import ModelCache
+from scoring.models.compiled.machine_code import has_machine_code
 from scoring.monitor import Drift, assess, drift_gate, keep, watch, with_types
 from scoring.monitoring.watch import NOTHING
 from scoring.outputs.duplicates import Duplicates, find_duplicates
@@ -144,6 +145,9 @@ class Attempt:
         tasks = self._tasks(plan, contract, model, facts)
         self._tell_plan(plan)
         tasks = self._watch(tasks, contract)
+        is_compiled = facts.is_compiled and tasks and not tasks[0].library_because
+        if is_compiled and not has_machine_code(model.cached.path.parent):
+            self.pool.call(make_machine_code, tasks[0])
         timeout_s = 60.0 * self.job.limits.shard_minutes
         for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
             self.results.append(result)

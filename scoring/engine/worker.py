@@ -57,6 +57,11 @@ def inspect(model_folder: Path) -> ModelFacts:
     return inspect_model(model_folder)
 
 
+def make_machine_code(task: ShardTask) -> None:
+    """Compile once a host: else each worker would, at the same time and beside what it is meant to take of memory."""
+    _load(task)
+
+
 def score_shard(task: ShardTask) -> ShardResult:
     """Score the rows of one shard and write their predictions.
 

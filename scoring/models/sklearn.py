@@ -176,19 +176,16 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
-    return facts.model_copy(update={"is_compiled": _is_compiled(estimator, facts, mlmodel.folder.parent)})
+    return facts.model_copy(update={"is_compiled": _may_be_compiled(steps, final)})
 
 
-def _is_compiled(estimator: Any, facts: ModelFacts, cache: Path) -> bool:
-    """Whether there is a compiled form; its machine code is there for the workers then."""
-    from scoring.models.compiled.from_sklearn import UnsupportedError
-    from scoring.models.compiled.predictor import compile_predictor
+def _may_be_compiled(steps: Sequence[Any], final: Any) -> bool:
+    """Whether there may be a compiled form, by the estimator alone: what stands before it may yet be in its way."""
+    from scoring.models.compiled.from_sklearn import TREES
+    from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS
 
-    try:
-        compile_predictor(estimator, facts, SklearnPredictor(estimator, facts), cache)
-    except UnsupportedError:
-        return False
-    return True
+    names = (*TREES, *(CLASSIFIERS if steps else ()), *(REGRESSORS if steps else ()))
+    return type(final).__module__.startswith("sklearn.") and type(final).__name__ in names
 
 
 def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:

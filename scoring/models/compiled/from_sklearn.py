@@ -185,3 +185,6 @@ _MAKERS: dict[str, Callable[[Any], TreeModel]] = {
     "ExtraTreeClassifier": _single,
     "ExtraTreeRegressor": _single,
 }
+
+TREES = tuple(_MAKERS)
+"""Names of the estimators that have a compiled form."""

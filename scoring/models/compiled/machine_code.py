@@ -5,6 +5,14 @@ import stat
 from pathlib import Path
 from types import ModuleType
 
+CODE_FOLDER = "machine-code"
+"""Beside the cached models."""
+
+
+def has_machine_code(cache: Path) -> bool:
+    """Whether some process of this host has compiled already."""
+    return any((cache / CODE_FOLDER).rglob("*.nbc"))
+
 
 def load_kernels(folder: Path) -> ModuleType:
     """The kernels, compiled now or by an earlier process of this host; the first call of a process decides where.

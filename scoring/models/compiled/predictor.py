@@ -12,13 +12,10 @@ from scoring.models.compiled.fallback import WithLibrary
 from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, tree_model
 from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN
 from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS, compile_linear
-from scoring.models.compiled.machine_code import load_kernels
+from scoring.models.compiled.machine_code import CODE_FOLDER, load_kernels
 from scoring.models.compiled.sums import ForestSum
 from scoring.models.predictor import Answer, CompiledPredictor, Predictor
 from scoring.models.sklearn import split_pipeline
-
-CODE_FOLDER = "machine-code"
-"""Beside the cached models."""
 
 
 class CompiledTrees:
