@@ -175,12 +175,17 @@ def pages(
     host: Annotated[
         str, typer.Option(help="Address to listen on; reports show names and distributions.")
     ] = "127.0.0.1",
+    as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Serve the reports of all jobs over HTTP, from any store, until Ctrl-C: what links in Prefect point to."""
     from scoring.pages import serve  # what other commands need not import
 
-    err.print(f"reports of the jobs in {jobs_folder()}: http://{host}:{port}", markup=False)
+    url = f"http://{host}:{port}"
+    if as_json:
+        print_json({"url": url, "jobs": str(jobs_folder())})
+        sys.stdout.flush()
+    err.print(f"reports of the jobs in {jobs_folder()}: {url}", markup=False)
     serve(jobs_folder(), model_cache(cache_dir), host, port)
 
 
