@@ -81,8 +81,10 @@ def finish(awaitable: Any) -> Any:
 
 
 async def artifacts(key: str) -> list[Any]:
+    """The newest last: the server gives them in no order of its own."""
     async with get_client() as client:
-        return await client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        found = await client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    return sorted(found, key=lambda artifact: artifact.created)
 
 
 async def child_runs(parent: Any) -> list[Any]:
