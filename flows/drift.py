@@ -6,7 +6,7 @@ from typing import Any
 from schemas.drift import ORDER
 from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.cards import SIGNS
-from scoring.monitoring.findings import counted, no_longer, show_rates, verdict_text
+from scoring.monitoring.findings import counted, no_longer, show_drivers, show_rates, verdict_text
 from scoring.monitoring.plots import data_uri
 from scoring.monitoring.series import NOW
 from scoring.report import Drawn
@@ -64,7 +64,7 @@ def _row(finding: FindingRecord, drawn: Drawn) -> str:
     why = finding.reasons[0] if finding.reasons else ""
     why += f"; {len(finding.reasons) - 1} more" if len(finding.reasons) > 1 else ""
     why += f"; since {finding.since}" if finding.status == "ongoing" and finding.since else "; new"
-    driven = ", ".join(f"{driver.segment} ({driver.kind}, {driver.share:.0%})" for driver in finding.drivers)
+    driven = ", ".join(show_drivers(finding))
     why += f"; driven by {driven}" if driven else ""
     name = finding.column if finding.role != "schema" else f"{finding.column} (schema)"
     severity = counted(finding)

@@ -29,7 +29,7 @@ from scoring.cli.app import (
 from scoring.cli.show import err, out, print_json, print_table
 from scoring.engine.pool import WorkerPool
 from scoring.inputs.partitions import parse_value
-from scoring.monitoring.findings import no_longer, show_rates, verdict_text
+from scoring.monitoring.findings import no_longer, show_drivers, show_rates, verdict_text
 from scoring.monitoring.plots import sparkline
 from scoring.report import ColumnDay, read_report, reported_run
 
@@ -155,7 +155,7 @@ def report(
             "since": f"{finding.since or ''} ({finding.status})",
             "score": _shown(finding.impact, "{:+.4f}"),
             "why": "; ".join(finding.reasons),
-            "driven by": ", ".join(f"{d.segment} ({d.kind}, {d.share:.0%})" for d in finding.drivers),
+            "driven by": ", ".join(show_drivers(finding)),
         }
         for finding in found.findings
     ]

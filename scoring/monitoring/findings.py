@@ -292,6 +292,11 @@ def counted(finding: FindingRecord) -> Severity:
     return "info" if finding.is_seasonal else finding.severity
 
 
+def show_drivers(finding: FindingRecord) -> list[str]:
+    """The segments that drive a finding, a few words each."""
+    return [f"{driver.segment} ({driver.kind}, {driver.share:.0%})" for driver in finding.drivers]
+
+
 def show_rates(drift: DriftRecord) -> str:
     """What the scores let expect, beside the baseline's; empty where that was made without labels."""
     expected, then = drift.expected_rate, drift.baseline_rate

@@ -10,7 +10,7 @@ from schemas.drift import ORDER, ColumnDrift, DriftReport, Severity
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from schemas.partition import show_value
 from scoring.monitoring.cards import SIGNS, Card, make_card
-from scoring.monitoring.findings import REFERENCES, counted, no_longer, show_rates, verdict_text
+from scoring.monitoring.findings import REFERENCES, counted, no_longer, show_drivers, show_rates, verdict_text
 from scoring.monitoring.plots import Bars, bars_of
 from scoring.monitoring.series import Past
 from scoring.monitoring.table import ColumnProfile, Key
@@ -208,9 +208,7 @@ def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
         if finding.impact is not None:
             parts.append(f"it moves the mean {drift.score or 'score'} by {finding.impact:+.4f}")
         if finding.drivers:
-            parts.append(
-                "driven by " + " and ".join(f"{d.segment} ({d.kind}, {d.share:.0%})" for d in finding.drivers)
-            )
+            parts.append(f"driven by {' and '.join(show_drivers(finding))}")
         if finding.status == "ongoing" and finding.since:
             parts.append(f"so since {finding.since}")
         steps.append("; ".join(parts))
