@@ -62,8 +62,17 @@ def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     """
     state, path = state_store(job), _path(manifest)
     if not state.exists(path):
-        state.write_bytes(path, _draw(job, manifest, cache).encode())
+        _write(job, manifest, _read_stored(job, manifest, cache))
     return state.locate_url(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What a report is drawn from."""
+
+    now: list[ColumnProfile]
+    references: dict[str, list[ColumnProfile]]
+    past: list[Past]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +92,15 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
     """For a worker: the page is written, what another page shows of it is returned."""
     drift = manifest.drift
     assert drift is not None  # noqa: S101
-    write_report(job, manifest, cache)
-    past, first = past_of(job, manifest, SPARK_DAYS), next((n for n in REFERENCES if n in drift.references), "")
+    stored = _read_stored(job, manifest, cache)
+    _write(job, manifest, stored)
+    past, first = stored.past[-SPARK_DAYS:], next((n for n in REFERENCES if n in drift.references), "")
     lines = {
         (f.role, f.column): sparkline(series_of(past, f.role, f.column, "psi_adjusted", first))
         for f in drift.findings[:SPARK_FINDINGS]
         if f.role not in ("rows", "schema")
     }
-    return Drawn(contact_sheet(job, manifest, cache), lines)
+    return Drawn(_contact_sheet(manifest, stored), lines)
 
 
 def report_link(base: str, job: str, manifest: Manifest) -> str:
@@ -110,11 +120,10 @@ def read_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     return state_store(job).read_bytes(_path(manifest)).decode()
 
 
-def contact_sheet(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> bytes:
+def _contact_sheet(manifest: Manifest, stored: _Stored) -> bytes:
     """The columns with the gravest findings as one PNG; empty where there is nothing to draw."""
-    now, references = _profiles(job, manifest, cache)
-    first = next((references[name] for name in REFERENCES if name in references), [])
-    columns = worst_columns(manifest, now, first, SHEET_COLUMNS)
+    first = next((stored.references[name] for name in REFERENCES if name in stored.references), [])
+    columns = worst_columns(manifest, stored.now, first, SHEET_COLUMNS)
     with _drawing:
         return contact_sheet_png(columns) if columns else b""
 
@@ -168,11 +177,17 @@ def _path(manifest: Manifest) -> str:
     return report_path(encode_folder(manifest.partition_key, manifest.partition), manifest.run_id, manifest.status)
 
 
-def _draw(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
+def _read_stored(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> _Stored:
     now, references = _profiles(job, manifest, cache)
-    past = past_of(job, manifest)
-    with _drawing:
-        return render(run_page(manifest, now, references, past))
+    return _Stored(now, references, past_of(job, manifest))
+
+
+def _write(job: ScoringJob, manifest: Manifest, stored: _Stored) -> None:
+    state, path = state_store(job), _path(manifest)
+    if not state.exists(path):
+        with _drawing:
+            page = render(run_page(manifest, stored.now, stored.references, stored.past))
+        state.write_bytes(path, page.encode())
 
 
 def _profiles(
