@@ -4,16 +4,14 @@ Each function names what it relies on; the private parts are compared with the l
 of each shard, so that a later version which changes them costs the speed and not the result.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from scoring.models.compiled.layout import Forest, Tree
-
-Columns = dict[str, npt.NDArray[Any]]
+from scoring.models.compiled.links import Function, Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +19,7 @@ class TreeModel:
     """A forest and what becomes of its sums."""
 
     forest: Forest
-    finish: Callable[[npt.NDArray[np.float64], Collection[str]], Columns]
-    """From sums (n_columns, n_rows) and the kinds wanted to the answer, the prediction always among it."""
+    link: Link
     refuses_nan: bool
     refuses_infinite: bool
 
@@ -64,7 +61,7 @@ def _hist_boosting(final: Any) -> TreeModel:
             column.append(k)
     base = np.array(final._baseline_prediction, np.float64).reshape(-1)
     forest = Forest(tuple(trees), len(is_categorical), tuple(column), base, "float64", n_categories)
-    return TreeModel(forest, _booster(final, lambda raw: raw > 0), refuses_nan=False, refuses_infinite=False)
+    return TreeModel(forest, _link(final, zero_is_second=False), refuses_nan=False, refuses_infinite=False)
 
 
 def _hist_tree(predictor: Any, n_categories: dict[int, int]) -> Tree:
@@ -105,26 +102,24 @@ def _boosting(final: Any) -> TreeModel:
             column.append(k)
     forest = Forest(tuple(trees), final.n_features_in_, tuple(column), start.reshape(-1), "float32")
     # Its own walk sends NaN to the right, where it gets as far as that: left to itself.
-    return TreeModel(forest, _booster(final, lambda raw: raw >= 0), refuses_nan=True, refuses_infinite=True)
+    return TreeModel(forest, _link(final, zero_is_second=True), refuses_nan=True, refuses_infinite=True)
 
 
-def _booster(final: Any, is_second: Callable[[Any], Any]) -> Callable[[Any, Collection[str]], Columns]:
-    """Scores and, by the library's own link, probabilities."""
-    classes = getattr(final, "classes_", None)
+_FUNCTIONS: dict[str, Function] = {
+    "IdentityLink": "identity",
+    "LogLink": "exp",
+    "LogitLink": "expit",
+    "HalfLogitLink": "half_expit",
+    "MultinomialLogit": "softmax",
+}
 
-    def finish(sums: npt.NDArray[np.float64], kinds: Collection[str]) -> Columns:
-        raw = np.asfortranarray(sums.T)
-        answer: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
-        if classes is None:
-            answer["prediction"] = np.asarray(final._loss.link.inverse(raw.ravel())).reshape(-1, 1)
-            return answer
-        if "probability" in kinds:
-            answer["probability"] = final._loss.predict_proba(raw)
-        chosen = is_second(raw[:, 0]).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
-        answer["prediction"] = classes[chosen].reshape(-1, 1)
-        return answer
 
-    return finish
+def _link(final: Any, *, zero_is_second: bool) -> Link:
+    """Of a booster's loss."""
+    name = type(final._loss.link).__name__
+    if name not in _FUNCTIONS:
+        raise UnsupportedError(f"a loss with a {name}")
+    return Link(_FUNCTIONS[name], getattr(final, "classes_", None), zero_is_second)
 
 
 def _forest(final: Any) -> TreeModel:
@@ -142,20 +137,10 @@ def _averaged(final: Any, estimators: list[Any], divisor: int) -> TreeModel:
     n_outputs, classes = final.n_outputs_, getattr(final, "classes_", None)
     if classes is not None and n_outputs > 1:
         raise UnsupportedError("classifiers of several targets predict by themselves")
-
-    def finish(sums: npt.NDArray[np.float64], kinds: Collection[str]) -> Columns:
-        mean = np.ascontiguousarray(sums.T)
-        if divisor:
-            mean /= divisor
-        if classes is None:
-            return {"prediction": mean}
-        answer: Columns = {"probability": mean} if "probability" in kinds else {}
-        answer["prediction"] = classes.take(mean.argmax(axis=1), axis=0).reshape(-1, 1)
-        return answer
-
     forest = Forest(tuple(found), final.n_features_in_, (0,) * len(found), np.zeros(width), "float32")
     takes_nan = bool(estimators[0]._support_missing_values(np.empty((0, 0))))
-    return TreeModel(forest, finish, refuses_nan=not takes_nan, refuses_infinite=True)
+    link = Link("mean", classes, divisor=divisor)
+    return TreeModel(forest, link, refuses_nan=not takes_nan, refuses_infinite=True)
 
 
 def _tree(tree: Any) -> Tree:

@@ -9,6 +9,7 @@ A value's code is the number of thresholds below it (`x <= thresholds[k]` is `co
 block's rows that reach a node is one 64-bit word, which one comparison of 64 codes cuts into those of its children.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -277,3 +278,10 @@ def add_known(indices: Any, shares: Any, out: Any, start: int) -> None:
     for k in range(shares.shape[1]):
         for i in range(indices.size):
             out[k, start + i] += shares[indices[i], k]
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def expit(values: Any, out: Any) -> None:
+    """The logistic function, as SciPy's `expit` computes it."""
+    for i in range(values.size):
+        out[i] = 1.0 / (1.0 + math.exp(-values[i]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from scoring.models.compiled.fallback import WithLibrary
 from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, tree_model
 from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN
 from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS, compile_linear
+from scoring.models.compiled.links import answer
 from scoring.models.compiled.machine_code import CODE_FOLDER, load_kernels
 from scoring.models.compiled.sums import ForestSum
 from scoring.models.predictor import Answer, CompiledPredictor, Predictor
@@ -23,8 +25,8 @@ class CompiledTrees:
 
     tolerance = 0.0
 
-    def __init__(self, model: TreeModel, encoder: Encoder, total: ForestSum) -> None:
-        self._model, self._encoder, self._total = model, encoder, total
+    def __init__(self, model: TreeModel, encoder: Encoder, total: ForestSum, kernels: ModuleType) -> None:
+        self._model, self._encoder, self._total, self._kernels = model, encoder, total, kernels
 
     def attempt(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
         """See `CompiledModel`."""
@@ -32,7 +34,7 @@ class CompiledTrees:
         model = self._model
         if (model.refuses_nan and seen & NAN_SEEN) or (model.refuses_infinite and seen & INFINITE_SEEN):
             return None
-        return model.finish(sums, kinds)
+        return answer(model.link, sums, kinds, self._kernels)
 
 
 def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: Path) -> CompiledPredictor:
@@ -63,4 +65,4 @@ def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: 
         raise UnsupportedError(f"the model cannot be compiled ({type(error).__name__}: {error})") from error
     if total is None:
         raise UnsupportedError("its trees have too many leaves or thresholds")
-    return WithLibrary(CompiledTrees(model, encoder, total), own)
+    return WithLibrary(CompiledTrees(model, encoder, total, kernels), own)
