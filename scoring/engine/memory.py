@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 
 from schemas.columns import Contract
-from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
 from schemas.partition import MemoryPlan
+from scoring.engine.predictors import EngineChoice
 from scoring.errors import MemoryLimitError
 from scoring.inputs.footers import Footer
 from scoring.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
@@ -16,11 +16,6 @@ DRIVER_BYTES = 220 << 20
 """Interpreter, Arrow, Delta and S3 libraries; measured 150 to 200 MiB."""
 WORKER_BYTES = 150 << 20
 """Interpreter, Arrow and S3 libraries before a model is loaded; measured 110 to 140 MiB."""
-MODEL_BYTES = 150 << 20
-"""scikit-learn and pandas with a small model, where the model has not been measured yet."""
-COMPILED_BYTES = 120 << 20
-"""Numba, LLVM and buffers; measured 100 to 115 MiB. Apart from the model, whose measure depends on what was loaded
-before it."""
 PAGE_BYTES = 2 << 20
 """A decoded data page and its dictionary: writers' default is 1 MiB each."""
 ROW_COPIES = 4
@@ -31,7 +26,7 @@ MIN_BATCH_ROWS = 1_024
 
 
 def plan_memory(
-    job: ScoringJob, facts: ModelFacts, contract: Contract, footers: Sequence[Footer], is_local: bool
+    job: ScoringJob, engine: EngineChoice, contract: Contract, footers: Sequence[Footer], is_local: bool
 ) -> MemoryPlan:
     """Workers and rows a batch that keep the run within the job's `limits.memory_bytes`.
 
@@ -40,9 +35,6 @@ def plan_memory(
     """
     limit = job.limits.memory_bytes
     n_workers = job.workers.count or available_cores()
-    model_bytes = facts.model_bytes or MODEL_BYTES
-    if facts.is_compiled and job.engine != "library":
-        model_bytes += COMPILED_BYTES
     while True:
         for batch_rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS):
             plan = MemoryPlan(
@@ -50,8 +42,9 @@ def plan_memory(
                 batch_rows,
                 DRIVER_BYTES,
                 WORKER_BYTES,
-                model_bytes,
+                engine.model_bytes,
                 stream_bytes(contract, footers, batch_rows, is_local),
+                engine.in_threads,
             )
             if limit is None or plan.total_bytes <= limit:
                 return plan

@@ -1,22 +1,29 @@
 """One loaded model version, whatever its flavor."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
+from schemas.manifest import PredictorRecord
 from scoring.models.mlmodel import read_mlmodel
+from scoring.process import peak_resident_bytes, unlimited_address_space
+
+if TYPE_CHECKING:
+    from scoring.models.compiled.flat import CompiledForm
+    from scoring.models.compiled.kept import KeptForm
 
 Answer = Mapping[str, npt.NDArray[Any]]
 """Kind of output (`prediction`, `probability`, `decision`, `raw`) to an array of shape (n_rows, n_columns)."""
 
 
 class Predictor(Protocol):
-    """Takes Arrow columns, gives what the model gives."""
+    """Takes Arrow columns, gives what the model gives. One thread uses it at a time."""
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """The outputs of `kinds` for each row, in order.
@@ -42,41 +49,111 @@ class CompiledPredictor(Predictor, Protocol):
     """Its last error on a batch that the library's own then took; empty: none."""
 
 
-@dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model as its library predicts with it, and its compiled form."""
+    """One copy of a model for all threads of a process: its compiled form, and the library's own for who needs it.
 
-    own: Predictor
-    compiled: CompiledPredictor | None = None
-    why: str = ""
-    """Why there is no compiled form."""
-
-
-def load_model(folder: Path, facts: ModelFacts, library_because: str = "") -> LoadedModel:
-    """The predictors of a verified artifact tree. Executes the model's code: call it in a worker only.
-
-    Args:
-        folder: Of the artifacts, in the cache of models.
-        facts: What the model is.
-        library_because: Why no compiled form is wanted; empty: it is.
+    Raises:
+        ModelLoadError: See `load`.
     """
+
+    def __init__(self, folder: Path, facts: ModelFacts, library_because: str = "") -> None:
+        """Load what will predict. Executes the model's code where that is its library: call it in a worker only.
+
+        Args:
+            folder: Of verified artifacts, in the cache of models.
+            facts: What the model is.
+            library_because: Why no compiled form is wanted; empty: it is.
+        """
+        self._folder, self._facts = folder, facts
+        self._lock = threading.Lock()
+        self._make_own: Callable[[], Predictor] | None = None
+        self.form: CompiledForm | None = None
+        self.checked: PredictorRecord | None = None
+        """How the compiled form has compared with the library's own; None: nobody has looked yet."""
+        self.why = library_because or facts.library_because
+        """Why the library's own predicts; empty: the compiled form does."""
+        if not self.why:
+            self._open_form()
+        if self.form is None or self.checked is None:
+            self.own()
+
+    def own(self) -> Predictor:
+        """The library's own predictor, with buffers of its own."""
+        with self._lock:
+            if self._make_own is None:
+                with unlimited_address_space():
+                    self._make_own = _load_own(self._folder, self._facts)
+        return self._make_own()
+
+    def compiled(self, own: Predictor) -> CompiledPredictor:
+        """The compiled predictor, with buffers of its own.
+
+        Args:
+            own: The library's own, for what the compiled one does not take.
+        """
+        from scoring.models.compiled.predictor import open_form
+
+        assert self.form is not None  # noqa: S101
+        return open_form(self.form, self._facts, own, self._folder.parent)
+
+    def note(self, record: PredictorRecord) -> None:
+        """Keep, for the processes to come, how the compiled form has compared."""
+        from scoring.models.compiled.kept import KeptForm
+
+        KeptForm.of(self._folder, self._facts).note(record)
+
+    def _open_form(self) -> None:
+        from scoring.models.compiled.kept import KeptForm
+
+        kept = KeptForm.of(self._folder, self._facts)
+        self.why = kept.differs
+        if self.why:
+            return
+        self.form, self.checked = kept.read(), kept.checked
+        if self.form is None:
+            from scoring.models.sklearn import load_estimator
+
+            self.form, self.why = make_form(load_estimator(read_mlmodel(self._folder)), self._facts, kept)
+
+
+class LibraryOnDemand:
+    """The library's own predictor, loaded when it is first needed: most workers never need it."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._own: Predictor | None = None
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`."""
+        if self._own is None:
+            self._own = self._model.own()
+        return self._own.predict(features, kinds)
+
+
+def make_form(estimator: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[CompiledForm | None, str]":
+    """Compile an estimator and keep the form; None, and why: there is none."""
+    from scoring.models.compiled.from_sklearn import UnsupportedError
+    from scoring.models.compiled.predictor import compiled_form
+
+    try:
+        form = compiled_form(estimator, facts)
+    except UnsupportedError as error:
+        return None, str(error)
+    with contextlib.suppress(OSError):  # then the next process makes it again
+        kept.write(form)
+    return kept.read() or form, ""
+
+
+def _load_own(folder: Path, facts: ModelFacts) -> Callable[[], Predictor]:
     if facts.flavor != "sklearn":
         from scoring.models.pyfunc import PyfuncPredictor
 
-        return LoadedModel(PyfuncPredictor(folder, facts), why="there is no compiled form of pyfunc models")
+        pyfunc = PyfuncPredictor(folder, facts)
+        return lambda: pyfunc
     from scoring.models.sklearn import SklearnPredictor, load_estimator
 
     estimator = load_estimator(read_mlmodel(folder))
-    own = SklearnPredictor(estimator, facts)
-    if library_because:
-        return LoadedModel(own, why=library_because)
-    from scoring.models.compiled.from_sklearn import UnsupportedError
-    from scoring.models.compiled.predictor import compile_predictor
-
-    try:
-        return LoadedModel(own, compile_predictor(estimator, facts, own, folder.parent))
-    except UnsupportedError as error:
-        return LoadedModel(own, why=str(error))
+    return lambda: SklearnPredictor(estimator, facts)
 
 
 def refused_types(folder: Path) -> list[str]:
@@ -91,16 +168,22 @@ def refused_types(folder: Path) -> list[str]:
 
 
 def inspect_model(folder: Path) -> ModelFacts:
-    """What one load of the model shows. Executes the model's code: call it in a worker only.
+    """What one load of the model shows; its compiled form is kept. Executes the model's code: in a worker only.
 
     Raises:
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
     mlmodel = read_mlmodel(folder)
-    if "sklearn" in mlmodel.flavors:
-        from scoring.models.sklearn import inspect_estimator
+    if "sklearn" not in mlmodel.flavors:
+        from scoring.models.pyfunc import inspect_pyfunc
 
-        return inspect_estimator(mlmodel)
-    from scoring.models.pyfunc import inspect_pyfunc
+        return inspect_pyfunc(mlmodel)
+    from scoring.models.compiled.kept import KeptForm
+    from scoring.models.sklearn import inspect_estimator, load_estimator
 
-    return inspect_pyfunc(mlmodel)
+    before = peak_resident_bytes()
+    estimator = load_estimator(mlmodel)
+    model_bytes = max(peak_resident_bytes() - before, 0)
+    facts = inspect_estimator(mlmodel, estimator).model_copy(update={"model_bytes": model_bytes})
+    _, why = make_form(estimator, facts, KeptForm.of(folder, facts))
+    return facts.model_copy(update={"library_because": why})

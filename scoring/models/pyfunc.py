@@ -57,6 +57,7 @@ def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(("prediction", kind) for kind in mlmodel.output_types or ("double",)),
         methods=("predict",),
         n_outputs=max(1, len(mlmodel.output_types)),
+        library_because="there is no compiled form of pyfunc models",
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in ("mlflow", "numpy", "pandas")},
     )

@@ -210,10 +210,10 @@ def test_no_memory_at_all_is_an_error_that_names_rows(
     lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab.begin(30_000)
-    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: 1 << 20)
+    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: -(256 << 20))
     with WorkerPool() as pool:
         manifest = lab.score(pool)
-    report(f"no memory ({lab.lake.formats})", "1 MiB of address space for a shard", manifest)
+    report(f"no memory ({lab.lake.formats})", "less address space for a shard than is taken already", manifest)
     assert manifest.error
     assert manifest.error.type == "MemoryLimitError"
     check_error(manifest)
