@@ -63,7 +63,7 @@ def inspect(model_folder: Path) -> ModelFacts:
 
 def make_machine_code(task: ShardTask) -> None:
     """Compile once a host: else each worker would, at the same time and beside what it is meant to take of memory."""
-    CheckedPredictor(_load(task))
+    _predictor(task)
 
 
 def score_shard(task: ShardTask) -> ShardResult:
@@ -142,7 +142,7 @@ Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]
 
 def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]], segments: Sequence[str]) -> Bins:
     """Bins of columns of numbers, and segments of other columns, cut at a shard's first rows, within its memory."""
-    predict = functools.partial(_predict, CheckedPredictor(_load(task)), task.contract, task.facts)
+    predict = functools.partial(_predict, _predictor(task), task.contract, task.facts)
     with limited_address_space(task.memory_bytes):
         return _sample_bins(task, columns, segments, predict)
 
@@ -170,7 +170,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
     started, cpu_started = time.perf_counter(), time.thread_time()
     clock = _Clock()
     with clock("load"):
-        predictor = CheckedPredictor(_load(task))
+        predictor = _predictor(task)
     with limited_address_space(task.memory_bytes):
         result = _score_rows(task, predictor, clock)
     result = replace(
@@ -327,6 +327,10 @@ class _Loaded:
     lock = threading.Lock()
     key: tuple[Path, ModelFacts, str] | None = None
     model: LoadedModel | None = None
+
+
+def _predictor(task: ShardTask) -> CheckedPredictor:
+    return CheckedPredictor(_load(task), task.contract.feature_types())
 
 
 def _load(task: ShardTask) -> LoadedModel:

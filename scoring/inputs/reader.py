@@ -104,7 +104,8 @@ def _buffer_bytes(store: Store) -> int:
 
 def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int) -> Iterator[Batch]:
     file = piece.file
-    with open_parquet(store, file, buffer_size=_buffer_bytes(store)) as parquet:
+    coded = sorted(contract.dictionaries)
+    with open_parquet(store, file, buffer_size=_buffer_bytes(store), read_dictionary=coded) as parquet:
         schema = parquet.schema_arrow
         names = [name for name in contract.needed if name in schema.names]
         casts = _casts(schema, contract)
@@ -171,6 +172,8 @@ def _casts(schema: pa.Schema, contract: Contract) -> _Casts:
                 next_step="write this file again, then run again",
             )
         features[column.name] = agreed_cast(found, cast, column.type)
+        if column.name in contract.dictionaries:
+            features[column.name] = Cast(pa.dictionary(pa.int32(), column.type))
     for column in contract.kept:
         found = _type_of(schema, column.name)
         if found is not None:

@@ -26,6 +26,10 @@ ARROW_NAMES = {
 }
 
 
+MAX_CODE_BYTES = 4
+"""A value, its part of the dictionary included."""
+
+
 def check_contract(
     job: ScoringJob, facts: ModelFacts, footers: Sequence[Footer], borrowed: pa.Schema | None = None
 ) -> Contract:
@@ -87,7 +91,23 @@ def check_contract(
         not job.keys.columns,
         tuple(extra),
         _types(schemas, used),
+        _dictionaries(footers, [columns[f.name] for f in features if f.name in columns]),
     )
+
+
+def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) -> frozenset[str]:
+    """Texts that all files have as dictionary codes, by their size: a plain one takes five bytes or more."""
+    n_rows = sum(footer.n_rows for footer in footers)
+    found = set()
+    for column in features:
+        n_bytes = sum(group.uncompressed.get(column.name, 0) for footer in footers for group in footer.row_groups)
+        is_text = all(
+            column.name in footer.schema.names and plain_type(footer.schema.field(column.name).type) == pa.string()
+            for footer in footers
+        )
+        if column.type == pa.string() and is_text and n_bytes < MAX_CODE_BYTES * n_rows:
+            found.add(column.name)
+    return frozenset(found)
 
 
 def _types(schemas: Sequence[tuple[pa.Schema, list[Footer]]], names: Collection[str]) -> tuple[tuple[str, str], ...]:

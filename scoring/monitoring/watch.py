@@ -55,14 +55,14 @@ class SegmentColumn:
 
     def codes(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """The segment of each row, shape (n,), as a position in `labels`."""
-        texts = as_text(column)
         other, missing = len(self.values), len(self.values) + 1
         found = [np.empty(0, np.int64)]
-        for chunk in texts.chunks:
-            codes = to_places(pc.index_in(chunk, value_set=from_texts(self.values)), other)
-            if chunk.null_count:
-                codes[to_places(pc.cast(chunk.is_null(), pa.int8()), 0) == 1] = missing
-            found.append(codes.astype(np.int64))
+        for chunk in column.chunks:
+            coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+            texts = coded.dictionary.cast(pa.string())
+            codes = to_places(pc.index_in(texts, value_set=from_texts(self.values)), other)
+            codes[to_places(pc.cast(texts.is_null(), pa.int8()), 0) == 1] = missing
+            found.append(np.append(codes, missing)[to_places(coded.indices, len(codes))].astype(np.int64))
         return np.concatenate(found)
 
 

@@ -4,7 +4,7 @@ That is found at the start of each shard of a host's first run with the model an
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,22 @@ CHECK_ROWS = 1_024
 class CheckedPredictor:
     """Compares the first rows that the library takes; on any difference it predicts with the library's own."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        """Make a predictor for one thread."""
+    def __init__(self, model: LoadedModel, types: Mapping[str, pa.DataType]) -> None:
+        """Make a predictor for one thread.
+
+        Args:
+            model: Of this process.
+            types: Of each feature as the library is given it.
+        """
         self._model = model
         self._own: Predictor
+        self._active: Predictor
         self._compiled: CompiledPredictor | None = None
         if model.form is None:
-            self._active = self._own = model.own()
+            self._active = self._own = Decoded(model.own(), types)
             self._record = PredictorRecord(engine="library", why=model.why)
             return
-        self._own = LibraryOnDemand(model)
+        self._own = Decoded(LibraryOnDemand(model), types)
         self._active = self._compiled = model.compiled(self._own)
         self._record = model.checked or PredictorRecord(engine="compiled")
 
@@ -70,6 +76,21 @@ class CheckedPredictor:
             }
         self._record = self._record.model_copy(update=measured)
         self._model.note(self._record)
+
+
+class Decoded:
+    """A predictor that is given texts, where a batch has them as dictionaries."""
+
+    def __init__(self, own: Predictor, types: Mapping[str, pa.DataType]) -> None:
+        self._own, self._types = own, types
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`."""
+        for i, field in enumerate(features.schema):
+            wanted = self._types.get(field.name, field.type)
+            if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(wanted):
+                features = features.set_column(i, field.name, features.column(i).cast(wanted))
+        return self._own.predict(features, kinds)
 
 
 def difference(own: npt.NDArray[np.generic], found: npt.NDArray[np.generic], *, is_exact: bool = True) -> float:
