@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.partition import InputFile
-from scoring.inputs.footers import Footer, RowGroup
+from scoring.inputs.footers import Footer, RowGroup, RowGroups
 from scoring.inputs.planner import MAX_SHARD_BYTES, MIN_SHARD_ROWS, plan_shards
 
 GROUPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 200)), max_size=6)
@@ -16,7 +16,7 @@ def footers_of(files: list[list[tuple[int, int]]]) -> list[Footer]:
         Footer(
             InputFile(f"{i:04d}.parquet", 1, "v"),
             pa.schema([("x", pa.float64())]),
-            tuple(RowGroup(n, {"x": n * width, "other": 10**9}, {"x": n * width}) for n, width in groups),
+            RowGroups.of([RowGroup(n, {"x": n * width, "other": 10**9}, {"x": n * width}) for n, width in groups]),
             {},
         )
         for i, groups in enumerate(files)
