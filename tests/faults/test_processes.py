@@ -31,7 +31,7 @@ from tests.models import copy_registry, make_frame
 
 Tell = Callable[[str, str, Manifest | str], None]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def workers() -> list[psutil.Process]:
