@@ -224,10 +224,10 @@ class _Reading:
         """One footer; any error of Arrow's, of the store's, or ValueError."""
         if file.size_bytes < 12:
             raise ValueError("too short to be Parquet (12 bytes at least)")
-        if not self._store.is_local and (metadata := self._from_tail(file)) is not None:
-            return self._footer(file, metadata)
+        if not self._store.is_local and (parquet := self._from_tail(file)) is not None:
+            return self._footer(file, parquet)
         with pq.ParquetFile(self._store.open_input(file.path)) as parquet:
-            return self._footer(file, parquet.metadata)
+            return self._footer(file, parquet)
 
     def _from_tail(self, file: InputFile) -> Any:
         """The footer out of the last bytes of a file that is as long as it was listed: one request.
@@ -245,12 +245,13 @@ class _Reading:
             self._tail_bytes = max(self._tail_bytes, n_footer + n_footer // 8)  # of files that are alike
             tail = self._store.read_range(file.path, file.size_bytes - n_footer, file.size_bytes - n_bytes) + tail
         try:
-            return pq.read_metadata(pa.BufferReader(tail))
+            return pq.ParquetFile(pa.BufferReader(tail))
         except (pa.ArrowException, OSError):
             return None
 
-    def _footer(self, file: InputFile, metadata: Any) -> Footer:
-        layout = self._layout_of(metadata)
+    def _footer(self, file: InputFile, parquet: pq.ParquetFile) -> Footer:
+        metadata = parquet.metadata
+        layout = self._layout_of(parquet.schema_arrow.remove_metadata(), metadata)
         rows: list[int] = []
         compressed: list[int] = []
         uncompressed: list[int] = []
@@ -286,13 +287,14 @@ class _Reading:
         groups = RowGroups(layout.places, len(rows), shared, first)
         return Footer(file, layout.schema, groups, ranges, frozenset(with_nulls) if with_nulls else NO_NULLS)
 
-    def _layout_of(self, metadata: Any) -> _Layout:
+    def _layout_of(self, schema: pa.Schema, metadata: Any) -> _Layout:
+        # `metadata.schema` would be shorter, and would keep the footer alive until the next collection of garbage.
+        first = metadata.row_group(0) if metadata.num_row_groups else None
+        paths = tuple(first.column(j).path_in_schema for j in range(first.num_columns)) if first else ()
         with self._lock:
-            return self._find_layout(metadata)
+            return self._find_layout(schema, paths)
 
-    def _find_layout(self, metadata: Any) -> _Layout:
-        schema = metadata.schema.to_arrow_schema().remove_metadata()
-        paths = tuple(metadata.schema.column(j).path for j in range(metadata.num_columns))
+    def _find_layout(self, schema: pa.Schema, paths: tuple[str, ...]) -> _Layout:
         alike = self._layouts.setdefault(paths, [])
         for known in alike:
             if known.schema.equals(schema, check_metadata=True):
