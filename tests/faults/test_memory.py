@@ -18,7 +18,7 @@ ROWS = 300_000
 ALLOWED_GROWTH = 1.15
 """Allocators round up and fragment; a partition held whole would be ten times as large."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def peaks(lake: Lake, day: str, folder: Path, **changes: Any) -> tuple[int, int]:
