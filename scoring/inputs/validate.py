@@ -101,7 +101,7 @@ def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) ->
     n_rows = sum(footer.n_rows for footer in footers)
     found = set()
     for column in features:
-        n_bytes = sum(group.uncompressed.get(column.name, 0) for footer in footers for group in footer.row_groups)
+        n_bytes = sum(sum(footer.row_groups.uncompressed_bytes([column.name])) for footer in footers)
         is_text = all(
             column.name in footer.schema.names and plain_type(footer.schema.field(column.name).type) == pa.string()
             for footer in footers
