@@ -71,6 +71,8 @@ class MemoryPlan:
     """One copy of the model and its libraries, per process."""
     stream_bytes: int
     """Batches, pages and buffers in flight, per worker."""
+    prefetch_bytes: int = 0
+    """Of a remote file, fetched before they are decoded, per worker; part of the stream."""
     in_threads: bool = False
     """All workers are threads of one process, and share the model; else each is a process."""
 

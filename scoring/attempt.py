@@ -296,6 +296,7 @@ class Attempt:
                 plan.n_rows,
                 _allowance(self.job.limits, plan.memory),
                 plan.cut_for,
+                prefetch_bytes=plan.memory.prefetch_bytes,
                 in_threads=plan.memory.in_threads,
                 library_because=plan.library_because,
                 is_replay=self._is_replay,

@@ -30,6 +30,7 @@ from scoring.run import run
 from scoring.storage import Store
 from tests.models import NUMBERS, KnownModel, register_models
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where two processes share the tests, the long ones begin: what is left for one of them at the end is short."""
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -168,6 +168,7 @@ def scratch_tasks(
             plan.n_rows,
             available_bytes(),
             1,
+            prefetch_bytes=plan.memory.prefetch_bytes,
             in_threads=plan.memory.in_threads,
             library_because=plan.library_because,
         )

@@ -35,6 +35,8 @@ class ShardTask:
     """Number of workers that the partition was cut into shards for."""
     watch: Watch = NOTHING
     """Columns to profile."""
+    prefetch_bytes: int = 0
+    """Of a remote file, that may be held before they are decoded."""
     in_threads: bool = False
     """Beside other shards in the same process."""
     library_because: str = ""

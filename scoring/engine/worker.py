@@ -200,7 +200,7 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
     names = [column.name for column in task.contract.predictions]
     profiler = Profiler(task.watch)
     with PartWriter(parts_store(task.job), path, schema, keep_types=not is_delta) as writer:
-        batches = read_batches(store, task.shard, task.contract, task.batch_rows)
+        batches = read_batches(store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes)
         while (batch := clock.next("read", batches)) is not None:
             passing = nulled(batch.changed, task.job.policy, task.contract)
             rejected = find_rejected(batch.features, batch.changed, task.job.policy, task.contract, task.facts)

@@ -174,8 +174,14 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "no details"
 
 
-def open_parquet(store: Store, file: InputFile, **options: Any) -> pq.ParquetFile:
+def open_parquet(store: Store, file: InputFile, source: Any = None, **options: Any) -> pq.ParquetFile:
     """The open file, if it is still the one that was listed.
+
+    Args:
+        store: Where it is.
+        file: As it was listed.
+        source: What pyarrow reads from; None: the store's own file.
+        options: Of `pyarrow.parquet.ParquetFile`.
 
     Raises:
         InputChangedError: Its size or version differs, or it is gone.
@@ -192,7 +198,8 @@ def open_parquet(store: Store, file: InputFile, **options: Any) -> pq.ParquetFil
             found=f"{now.size_bytes:,} bytes, version {now.version}",
             next_step="run again once the writer of the input is done",
         )
-    return pq.ParquetFile(store.open_input(file.path), pre_buffer=False, page_checksum_verification=True, **options)
+    source = store.open_input(file.path) if source is None else source
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True, **options)
 
 
 @dataclass(frozen=True, slots=True)

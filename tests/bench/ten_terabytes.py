@@ -35,6 +35,7 @@ from schemas.partition import InputFile, Partition, Plan, Shard
 from scoring.attempt import inputs_record
 from scoring.engine import checkpoints
 from scoring.engine.memory import plan_memory
+from scoring.engine.predictors import EngineChoice
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.inputs.footers import Footer, read_footers
 from scoring.inputs.jobfile import parse_job
@@ -211,7 +212,7 @@ def _plan(
     with bench.timed("contract"):
         contract = check_contract(job, facts, footers)
     with bench.timed("memory plan"):
-        memory = plan_memory(job, facts, contract, footers, True)
+        memory = plan_memory(job, EngineChoice("", True, 0), contract, footers, True)
     with bench.timed("shards"):
         shards = plan_shards(footers, contract.needed, N_WORKERS)
     n_rows = sum(footer.n_rows for footer in footers)
