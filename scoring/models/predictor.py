@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
-from scoring.models.mlmodel import read_mlmodel
+from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
 
 Answer = Mapping[str, npt.NDArray[Any]]
 """Kind of output (`prediction`, `probability`, `decision`, `raw`) to an array of shape (n_rows, n_columns)."""
@@ -22,7 +22,7 @@ class Predictor(Protocol):
         """The outputs of `kinds` for each row, in order.
 
         Args:
-            features: The contract's features in the model's order, at least one row.
+            features: The contract's features in the model's order; no rows give empty arrays of the right types.
             kinds: What is wanted besides `prediction`.
 
         Raises:
@@ -60,13 +60,20 @@ def load_model(folder: Path, facts: ModelFacts, library_because: str = "") -> Lo
         facts: What the model is.
         library_because: Why no compiled form is wanted; empty: it is.
     """
+    mlmodel = read_mlmodel(folder)
+    if facts.flavor in ("lightgbm", "xgboost"):
+        return _load_booster(mlmodel, facts, library_because)
+    if facts.flavor == "onnx":
+        from scoring.models.onnx import OnnxPredictor, load_onnx
+
+        return LoadedModel(OnnxPredictor(load_onnx(mlmodel), facts), why="there is no compiled form of ONNX models")
     if facts.flavor != "sklearn":
         from scoring.models.pyfunc import PyfuncPredictor
 
         return LoadedModel(PyfuncPredictor(folder, facts), why="there is no compiled form of pyfunc models")
     from scoring.models.sklearn import SklearnPredictor, load_estimator
 
-    estimator = load_estimator(read_mlmodel(folder))
+    estimator = load_estimator(mlmodel)
     own = SklearnPredictor(estimator, facts)
     if library_because:
         return LoadedModel(own, why=library_because)
@@ -79,15 +86,41 @@ def load_model(folder: Path, facts: ModelFacts, library_because: str = "") -> Lo
         return LoadedModel(own, why=str(error))
 
 
+def _load_booster(mlmodel: MlModel, facts: ModelFacts, library_because: str) -> LoadedModel:
+    own: Predictor
+    if facts.flavor == "lightgbm":
+        from scoring.models.lightgbm import LightgbmPredictor, load_lightgbm
+
+        model = load_lightgbm(mlmodel)
+        own = LightgbmPredictor(model, facts)
+    else:
+        from scoring.models.xgboost import XgboostPredictor, load_xgboost
+
+        model = load_xgboost(mlmodel)
+        own = XgboostPredictor(model, facts)
+    if library_because:
+        return LoadedModel(own, why=library_because)
+    from scoring.models.compiled.boosters import compile_booster
+    from scoring.models.compiled.from_sklearn import UnsupportedError
+
+    try:
+        return LoadedModel(own, compile_booster(model, facts, own, mlmodel.folder.parent))
+    except UnsupportedError as error:
+        return LoadedModel(own, why=str(error))
+
+
 def refused_types(folder: Path) -> list[str]:
     """Types in a skops file that are not on the list of what may be loaded. Call it in a worker."""
     mlmodel = read_mlmodel(folder)
-    flavor = mlmodel.flavors.get("sklearn", {})
-    if flavor.get("serialization_format") != "skops":
+    name = own_flavor(mlmodel)
+    flavor = mlmodel.flavors.get(name, {})
+    if name not in ("sklearn", "lightgbm") or flavor.get("serialization_format") != "skops":
+        return []
+    if name == "lightgbm" and flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
         return []
     from scoring.models.sklearn import refused_skops_types
 
-    return refused_skops_types(mlmodel.file(str(flavor.get("pickled_model"))))[0]
+    return refused_skops_types(mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data"))))[0]
 
 
 def inspect_model(folder: Path) -> ModelFacts:
@@ -97,10 +130,23 @@ def inspect_model(folder: Path) -> ModelFacts:
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
     mlmodel = read_mlmodel(folder)
-    if "sklearn" in mlmodel.flavors:
+    name = own_flavor(mlmodel)
+    if name == "sklearn":
         from scoring.models.sklearn import inspect_estimator
 
         return inspect_estimator(mlmodel)
+    if name == "lightgbm":
+        from scoring.models.lightgbm import inspect_lightgbm
+
+        return inspect_lightgbm(mlmodel)
+    if name == "xgboost":
+        from scoring.models.xgboost import inspect_xgboost
+
+        return inspect_xgboost(mlmodel)
+    if name == "onnx":
+        from scoring.models.onnx import inspect_onnx
+
+        return inspect_onnx(mlmodel)
     from scoring.models.pyfunc import inspect_pyfunc
 
     return inspect_pyfunc(mlmodel)

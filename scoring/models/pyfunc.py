@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from scoring.errors import ModelLoadError
+from scoring.models.answers import empty_answer
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
 
@@ -25,6 +26,8 @@ class PyfuncPredictor:
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`; the only kind is `prediction`."""
+        if not features.num_rows:
+            return empty_answer(self._facts, kinds)
         frame = features.to_pandas()
         x = frame if self._facts.is_named else frame.to_numpy(dtype=self._facts.matrix_dtype)
         found = _array(self._model.predict(x))
