@@ -63,6 +63,8 @@ class Forest:
     """What the library compares: X is converted to it."""
     n_categories: Mapping[int, int] = field(default_factory=dict)
     """Features whose values are category codes, and how many codes there are, the one of missing included."""
+    sums: Number = "float64"
+    """What the library adds leaves up in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class SplitTrees:
     n_words: int
     first_node: Ints
     first_leaf: Ints
-    values: npt.NDArray[np.float64]
+    values: npt.NDArray[Any]
     """(leaves, width), from the left in each tree."""
     column: Ints
     most_nodes: int
@@ -106,7 +108,7 @@ class WalkedTrees:
     left; 64 times the feature; left child (the right one follows it); what is added to a key first (see `shift`)."""
     root: npt.NDArray[np.int32]
     depth: Ints
-    values: npt.NDArray[np.float64]
+    values: npt.NDArray[Any]
     column: Ints
 
 
@@ -213,7 +215,7 @@ def _split(
         n_words=n_words,
         first_node=np.array(first_node, np.int64),
         first_leaf=np.array(first_leaf, np.int64),
-        values=np.concatenate(values),
+        values=np.concatenate(values).astype(forest.sums),
         column=np.array(forest.column, np.int64),
         most_nodes=max(np.diff(first_node).tolist(), default=0),
     )
@@ -258,7 +260,7 @@ def _walk(forest: Forest, levels: Sequence[int]) -> WalkedTrees:
         nodes=nodes,
         root=np.array(roots, np.int32),
         depth=np.array(levels, np.int64),
-        values=values,
+        values=values.astype(forest.sums),
         column=np.array(forest.column, np.int64),
     )
 
