@@ -119,7 +119,7 @@ def lay_out(forest: Forest) -> SplitTrees | WalkedTrees | None:
     most = max(most, *(n - 2 for n in forest.n_categories.values()), 0)
     code = np.dtype(np.uint8) if most <= 254 else np.dtype(np.uint16)
     leaves = [int(tree.is_leaf.sum()) for tree in forest.trees]
-    levels = [_depth(tree) for tree in forest.trees]
+    levels = [depth(tree) for tree in forest.trees]
     can_split = most <= 65_534 and max(leaves, default=1) <= MAX_LEAVES
     is_small = sum(leaves) <= SPLIT_NODES_PER_LEVEL[code] * sum(levels) + len(leaves)
     if can_split and (is_small or forest.n_categories):
@@ -294,8 +294,9 @@ def _leaves_from_left(tree: Tree) -> list[int]:
     return found
 
 
-def _depth(tree: Tree) -> int:
-    depth = np.zeros(len(tree.left), np.int64)
+def depth(tree: Tree) -> int:
+    """Its levels of inner nodes."""
+    found = np.zeros(len(tree.left), np.int64)
     for node in _breadth_first(tree):
-        depth[[tree.left[node], tree.right[node]]] = depth[node] + 1
-    return int(depth.max())
+        found[[tree.left[node], tree.right[node]]] = found[node] + 1
+    return int(found.max())
