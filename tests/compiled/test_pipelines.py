@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, PolynomialFeatures, StandardScaler
 
 from schemas.contract import ModelFacts
-from scoring.models.compiled import encode
+from scoring.models.compiled import values
 from scoring.models.compiled.from_sklearn import UnsupportedError
 from scoring.models.compiled.predictor import compile_predictor
 from scoring.models.sklearn import SklearnPredictor, split_pipeline
@@ -45,8 +45,8 @@ def check(model: Any, x: Any, cache: Path, *, is_named: bool = True) -> None:
     compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), cache)
     found = compiled.predict(table, kinds)
     assert compiled.rows_by_library == 0, compiled.trouble
-    for kind, values in own.items():
-        assert np.array_equal(found[kind], values), kind
+    for kind, answers in own.items():
+        assert np.array_equal(found[kind], answers), kind
     assert np.array_equal(np.asarray(found["prediction"]).ravel(), model.predict(x))
 
 
@@ -115,22 +115,30 @@ def test_encoded_numbers(machine_code: Path) -> None:
     check(model, frame, machine_code)
 
 
-def test_many_values_are_forgotten_and_hardly_repeated_ones_left_to_the_library(
-    machine_code: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", ["MAX_VALUES", "MAX_CELLS"])
+def test_encoders_of_very_many_values_are_left_to_the_library(
+    machine_code: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(encode, "MAX_KNOWN", 10)
-    monkeypatch.setattr(encode, "MANY", 50)
     frame = pd.DataFrame({"a": [f"value {i % 30}" for i in range(300)]})
-    model = make_pipeline(ORDINAL, RandomForestRegressor(3)).fit(frame, np.arange(300.0))
+    model = make_pipeline(ONE_HOT, RandomForestRegressor(3)).fit(frame, np.arange(300.0))
+    facts = ModelFacts(flavor="sklearn", estimator="", is_named=True, n_features=1)
+    check(model, frame, machine_code)
+    monkeypatch.setattr(values, limit, 29)
+    with pytest.raises(UnsupportedError, match=r"known values|too much memory"):
+        compile_predictor(model, facts, SklearnPredictor(model, facts), machine_code)
+
+
+def test_a_category_that_no_row_of_a_slice_has_is_not_refused(machine_code: Path) -> None:
+    frame = pd.DataFrame({"a": ["x", "y", "z"] * 30})
+    model = make_pipeline(OneHotEncoder(sparse_output=False), RandomForestRegressor(3)).fit(frame, np.arange(90.0))
     facts = ModelFacts(flavor="sklearn", estimator="", is_named=True, n_features=1)
     compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), machine_code)
-    for _ in range(3):
-        assert np.array_equal(compiled.predict(pa.table(frame), [])["prediction"].ravel(), model.predict(frame))
+    rows = pa.table({"a": pa.array([*frame["a"], "unseen"]).dictionary_encode()})
+    found = compiled.predict(rows.slice(0, 90), [])["prediction"]
+    assert np.array_equal(found.ravel(), model.predict(frame))
     assert compiled.rows_by_library == 0
-    once = pd.DataFrame({"a": [f"value {i}" for i in range(60)]})
-    assert np.array_equal(compiled.predict(pa.table(once), [])["prediction"].ravel(), model.predict(once))
-    assert compiled.rows_by_library == 60
-    assert not compiled.trouble
+    with pytest.raises(ValueError, match="unknown categories"):
+        compiled.predict(pa.table({"a": rows["a"].cast(pa.string())}), [])
 
 
 @pytest.mark.parametrize(

@@ -1,54 +1,76 @@
 """From Arrow columns, through the transformers in front of a model, to the features of its trees.
 
-Transformers stay the library's own: a column of strings is put through them once for each distinct value, numbers in
-one call a batch where they are imputed or scaled, and not at all where they pass through.
+What the transformers do is read once, when a model is compiled: encoded columns become tables of what each value is
+turned into, numbers that are imputed or scaled become the operations of the library in its order.
 """
 
+import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas.contract import ModelFacts
-from scoring.models.compiled.columns import ColumnReader
+from scoring.models.compiled.columns import ColumnReader, read_only
 from scoring.models.compiled.from_sklearn import UnsupportedError
+from scoring.models.compiled.layout import ADD, DIVIDE, MULTIPLY, SUBTRACT
 from scoring.models.compiled.sums import Looked, Numbers
-from scoring.models.features import FeatureBuilder, is_numeric, matrix_dtype, numeric_values
+from scoring.models.compiled.values import ValueLookup, ValueTable, learn_table
+from scoring.models.features import Scratch, is_numeric, matrix_dtype
 
 ONE_TO_ONE = ("SimpleImputer", "OrdinalEncoder", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 """Of scikit-learn: output column j depends on input column j alone."""
-MAX_KNOWN = 100_000
-"""Values of a column that are remembered, 10 to 20 MB; with more of them they are learnt anew."""
-MANY = 4_096
-"""So many distinct values among fewer than twice as many rows are left to the library: each would be learnt."""
 ENCODERS = ("OrdinalEncoder", "OneHotEncoder")
 
-Project = Callable[["Branch", int, Any], npt.NDArray[np.float64]]
+ProjectColumn = Callable[[int, Any], npt.NDArray[np.float64]]
+"""First feature that a column becomes, and these (may be sparse): what is kept of them, (n_values, width)."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class NumberSteps:
+    """What is done to each number of a column, in this order."""
+
+    fill: float
+    """Takes the place of NaN; NaN: nothing does."""
+    center: float
+    """Subtracted, then"""
+    scale: float
+    """divided by this."""
+    steps: npt.NDArray[np.int64]
+    """Further ones, see `layout`."""
+    numbers: npt.NDArray[np.float64]
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """For the kernels."""
+        return self.fill, self.center, self.scale, self.steps, self.numbers
+
+    @property
+    def change_nothing(self) -> bool:
+        return self.fill != self.fill and self.center == 0.0 and self.scale == 1.0 and not len(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
-    """Transformers, the columns of the input that they take, and where their output stands among the features."""
+    """Columns of the input, what happens to them, and where they stand among the features."""
 
-    steps: tuple[Any, ...]
-    """None: the columns pass through."""
     columns: tuple[int, ...]
     start: int
     widths: tuple[int, ...]
-    """Output columns of each input column."""
-    known: dict[int, dict[object, int]] = field(default_factory=dict)
-    """By input column: the values that were put through the transformers, with their place in `encoded`."""
-    encoded: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """By input column: (values, width)."""
+    """Features that each column becomes."""
+    tables: tuple[ValueTable, ...] = ()
+    """Of encoded columns, one each."""
+    numbers: tuple[NumberSteps, ...] = ()
+    """Of columns of numbers, one each; neither: they pass through."""
 
-    @property
-    def is_encoder(self) -> bool:
-        return any(type(step).__name__ in ENCODERS for step in self.steps)
+    def first_feature(self, j: int) -> int:
+        """Of the j-th column."""
+        return self.start + sum(self.widths[:j])
 
 
 class Encoder:
@@ -56,40 +78,49 @@ class Encoder:
 
     def __init__(self, facts: ModelFacts, branches: Sequence[Branch] | None, kernels: ModuleType) -> None:
         """Take the columns as they are if there are no branches."""
-        self._facts, self._branches = facts, branches
-        self._lookup = Lookup(facts)
-        self._reader = ColumnReader(kernels)
+        self._facts, self._branches, self._kernels = facts, branches, kernels
+        self._lookups = make_lookups(branches or ())
+        self._reader, self._scratch = ColumnReader(kernels), Scratch()
+        self._compile()
+
+    def _compile(self) -> None:
+        """See `ForestSum._compile`."""
+        values, validity, first_byte = self._reader.read_raw(pa.array([0.0]))
+        self._kernels.change_numbers(values, validity, first_byte, *fused([]).arguments, np.zeros(1))
 
     def encode(self, table: pa.Table) -> Iterator[tuple[int, Iterator[Numbers | Looked]]]:
         """Features, by number, and the chunks of their values: each is gone when the next one is asked for.
 
         Raises:
-            UnsupportedError: A column is of a type that is left to the library.
-            Exception: What a transformer raises for values that it refuses.
+            UnsupportedError: A column is of a type, or holds a value, that is left to the library.
         """
         if self._branches is None:
             dtype = matrix_dtype(self._facts, table.schema)
             yield from ((i, self._values(column, dtype)) for i, column in enumerate(table.columns))
             return
         for branch in self._branches:
-            yield from enumerate(self._branch(branch, table), branch.start)
+            for j, column in enumerate(branch.columns):
+                yield from enumerate(self._column(branch, j, table.column(column)), branch.first_feature(j))
 
-    def _branch(self, branch: Branch, table: pa.Table) -> Iterator[Iterator[Numbers | Looked]]:
-        if not branch.steps:
-            for column in branch.columns:
-                yield self._values(table.column(column), None)
-        elif branch.is_encoder:
-            for j, width in enumerate(branch.widths):
-                parts = self._lookup.find(branch, j, table)
-                for i in range(width):
-                    yield (Looked(indices, known[:, i]) for indices, known in parts)
+    def _column(self, branch: Branch, j: int, column: pa.ChunkedArray) -> Iterator[Iterator[Numbers | Looked]]:
+        if branch.tables:
+            lookup = self._lookups[branch.start, j]
+            parts = [lookup.find(chunk) for chunk in column.chunks if len(chunk)]
+            for i in range(branch.widths[j]):
+                yield (Looked(indices, known[:, i]) for indices, known in parts)
+        elif branch.numbers and not branch.numbers[j].change_nothing:
+            yield self._changed(branch.numbers[j], column)
         else:
-            part = table.select(list(branch.columns))
-            if not all(is_numeric(kind) for kind in part.schema.types):
-                raise UnsupportedError("a column that is imputed or scaled is no number")
-            out = np.asarray(transformed(branch, self._lookup.builder.build(part)))
-            for i in range(out.shape[1]):
-                yield iter([Numbers(np.ascontiguousarray(out[:, i]))])
+            yield self._values(column, None)
+
+    def _changed(self, steps: NumberSteps, column: pa.ChunkedArray) -> Iterator[Numbers | Looked]:
+        check_computed_in_doubles(column.type)
+        for chunk in column.chunks:
+            values, validity, first_byte = self._reader.read_raw(chunk)
+            values = read_only(values.astype(np.float64, copy=False))
+            out = self._scratch.take(len(values), np.dtype(np.float64))
+            self._kernels.change_numbers(values, validity, first_byte, *steps.arguments, out)
+            yield Numbers(out)
 
     def _values(self, column: pa.ChunkedArray, dtype: np.dtype[Any] | None) -> Iterator[Numbers | Looked]:
         if not is_numeric(column.type):
@@ -99,87 +130,56 @@ class Encoder:
             yield Numbers(values if dtype is None else values.astype(dtype, copy=False))
 
 
-class Lookup:
-    """Puts each distinct value of an encoded column through the transformers once, and keeps what they made of it."""
-
-    def __init__(
-        self, facts: ModelFacts, project: Callable[[Branch, int, Any], npt.NDArray[np.float64]] | None = None
-    ):
-        """Keep what `project` makes of the output columns of a branch's column (the matrix may be sparse)."""
-        self.builder = FeatureBuilder(facts)
-        self._project = project or (lambda _branch, _column, out: _dense(out))
-
-    def find(
-        self, branch: Branch, j: int, table: pa.Table
-    ) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]]:
-        """By chunk of a branch's column: each row's place among the distinct values, and what became of these."""
-        parts: list[tuple[npt.NDArray[np.int32], list[int]]] = []
-        known = branch.known.setdefault(j, {})
-        if len(known) > MAX_KNOWN:
-            known.clear()
-            del branch.encoded[j]
-        for chunk in table.column(branch.columns[j]).chunks:
-            indices, values = _distinct(chunk)
-            if len(values) > max(MANY, len(indices) // 2) and any(value not in known for value in values):
-                raise UnsupportedError("hardly a value occurs twice")
-            if fresh := [value for value in dict.fromkeys(values) if value not in known]:
-                self._learn(branch, j, table, fresh)
-            parts.append((indices, [known[value] for value in values]))
-        return [(indices, branch.encoded[j][places]) for indices, places in parts if len(places)]
-
-    def _learn(self, branch: Branch, j: int, table: pa.Table, fresh: list[Any]) -> None:
-        """Put values of a column through the transformers, beside the first row's values of the others."""
-        part = table.select(list(branch.columns)).take(pa.array([0] * len(fresh)))
-        name = part.schema.field(j)
-        kind = name.type.value_type if pa.types.is_dictionary(name.type) else name.type
-        values = pa.array([np.nan if value is _NAN else value for value in fresh], kind, from_pandas=False)
-        part = part.set_column(j, pa.field(name.name, kind), values)
-        out = transformed(branch, self.builder.build(part))
-        first = sum(branch.widths[:j])
-        rows = self._project(branch, j, out[:, first : first + branch.widths[j]])
-        before = branch.encoded.get(j)
-        branch.encoded[j] = rows if before is None else np.concatenate([before, rows])
-        known = branch.known[j]
-        start = len(known)
-        known.update((value, start + i) for i, value in enumerate(fresh))
+def make_lookups(branches: Sequence[Branch]) -> dict[tuple[int, int], ValueLookup]:
+    """By a branch's start and the number of its column."""
+    return {(b.start, j): ValueLookup(table) for b in branches for j, table in enumerate(b.tables)}
 
 
-def make_encoder(
-    facts: ModelFacts, steps: Sequence[Any], final: Any, n_features: int, kernels: ModuleType
-) -> Encoder:
-    """The encoder of a pipeline's steps.
+def check_computed_in_doubles(kind: pa.DataType) -> None:
+    """Transformers compute float32 columns in float32.
 
     Raises:
-        UnsupportedError: One of them is left to the library.
+        UnsupportedError: It is such a type, or no number.
     """
-    steps = list(steps)
+    if not (pa.types.is_float64(kind) or pa.types.is_integer(kind)):
+        raise UnsupportedError(f"a number is {kind}: the library computes with that")
+
+
+def tree_branches(facts: ModelFacts, steps: Sequence[Any], final: Any, n_features: int) -> tuple[Branch, ...] | None:
+    """What stands in front of trees; None: nothing.
+
+    Raises:
+        UnsupportedError: A step is left to the library.
+    """
     inner = getattr(final, "_preprocessor", None)  # HistGradientBoosting with categories encodes by itself
     if inner is not None and steps:
         raise UnsupportedError("a pipeline in front of boosting that encodes categories by itself")
-    if inner is not None:
-        steps = [inner]
+    steps = [inner] if inner is not None else list(steps)
     if not steps:
-        return Encoder(facts, None, kernels)
-    branches = make_branches(facts, steps, n_features)
+        return None
     if gives_sparse(steps):
         raise UnsupportedError("sparse output in front of trees")
-    return Encoder(facts, branches, kernels)
+    return make_branches(facts, steps, n_features, lambda _start, out: _dense(out))
 
 
-def make_branches(facts: ModelFacts, steps: Sequence[Any], n_features: int) -> list[Branch]:
+def make_branches(
+    facts: ModelFacts, steps: Sequence[Any], n_features: int, project: ProjectColumn
+) -> tuple[Branch, ...]:
     """What happens to which columns in front of a model.
 
     Raises:
         UnsupportedError: A step is left to the library.
     """
+    if not facts.is_named and facts.matrix_dtype == "float32":
+        raise UnsupportedError("transformers of float32")
     if len(steps) == 1 and type(steps[0]).__name__ == "ColumnTransformer":
-        branches = sorted(_column_branches(steps[0]), key=lambda branch: branch.start)
+        branches = sorted(_column_branches(steps[0], project), key=lambda branch: branch.start)
     else:
         steps = _steps_of(steps)
-        branches = [_branch(steps, tuple(range(facts.n_features or len(facts.features))), 0)]
+        branches = [_branch(steps, tuple(range(facts.n_features or len(facts.features))), 0, project)]
     if sum(sum(branch.widths) for branch in branches) != n_features:
         raise UnsupportedError("the transformers' outputs are not all accounted for")
-    return branches
+    return tuple(branches)
 
 
 def gives_sparse(steps: Sequence[Any]) -> bool:
@@ -188,7 +188,7 @@ def gives_sparse(steps: Sequence[Any]) -> bool:
     return bool(getattr(last, "sparse_output_", getattr(last, "sparse_output", False)))
 
 
-def _column_branches(transformer: Any) -> Iterator[Branch]:
+def _column_branches(transformer: Any, project: ProjectColumn) -> Iterator[Branch]:
     if transformer.transformer_weights:
         raise UnsupportedError("a ColumnTransformer with weights")
     n_columns = transformer.n_features_in_
@@ -205,7 +205,7 @@ def _column_branches(transformer: Any) -> Iterator[Branch]:
         elif names is not None and isinstance(columns.start or columns.stop, str):
             raise UnsupportedError("columns chosen by a slice of names")
         chosen = tuple(np.atleast_1d(np.arange(n_columns)[columns]).tolist())
-        yield _branch(_steps_of(step), chosen, place.start)
+        yield _branch(_steps_of(step), chosen, place.start, project)
 
 
 def _steps_of(step: Any) -> list[Any]:
@@ -228,7 +228,7 @@ def _only_checks(function: Any) -> bool:
     return function is None or getattr(function, "func", None) is check_array
 
 
-def _branch(steps: Sequence[Any], columns: tuple[int, ...], start: int) -> Branch:
+def _branch(steps: Sequence[Any], columns: tuple[int, ...], start: int, project: ProjectColumn) -> Branch:
     widths = (1,) * len(columns)
     for i, step in enumerate(steps):
         name = type(step).__name__
@@ -240,34 +240,76 @@ def _branch(steps: Sequence[Any], columns: tuple[int, ...], start: int) -> Branc
             raise UnsupportedError(f"there is no compiled form of {name} in front of a model")
         elif getattr(step, "add_indicator", False) or len(step.get_feature_names_out()) != len(columns):
             raise UnsupportedError(f"{name} adds or drops columns")
-    return Branch(tuple(steps), columns, start, widths)
+    branch = Branch(columns, start, widths)
+    if any(type(step).__name__ in ENCODERS for step in steps):
+        return replace(branch, tables=tuple(_tables(steps, branch, project)))
+    return replace(branch, numbers=tuple(_number_steps(steps, j) for j in range(len(columns)))) if steps else branch
 
 
-class _Nan:
-    """NaN as a key: it is not equal to itself."""
+def _tables(steps: Sequence[Any], branch: Branch, project: ProjectColumn) -> Iterator[ValueTable]:
+    place = next(i for i, step in enumerate(steps) if type(step).__name__ in ENCODERS)
+    before, encoder = steps[:place], steps[place]
+    if any(type(step).__name__ != "SimpleImputer" for step in before):
+        raise UnsupportedError("numbers that are changed before they are encoded")
+    names = getattr(steps[0], "feature_names_in_", None)
+    # What an imputer takes as missing is a value as well, if it is none that pandas takes as missing.
+    filled = [step.missing_values for step in before]
+    known = [[*categories.tolist(), *_of_kind(filled, categories)] for categories in encoder.categories_]
+
+    def transform(x: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that it does not know
+            for step in steps:
+                x = step.transform(x)
+        return x
+
+    for j, width in enumerate(branch.widths):
+        first = sum(branch.widths[:j])
+        part = functools.partial(_part, project, branch.start, first, width)
+        yield learn_table(transform, None if names is None else [str(name) for name in names], known, j, part)
 
 
-_NAN = _Nan()
+def _part(project: ProjectColumn, start: int, first: int, width: int, out: Any) -> npt.NDArray[np.float64]:
+    return project(start + first, out[:, first : first + width])
 
 
-def _distinct(chunk: pa.Array) -> tuple[npt.NDArray[np.int32], list[Any]]:
-    """For each row the place of its value among the distinct ones; null is one of them."""
-    coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-    values = coded.dictionary.to_pylist()
-    indices = coded.indices
-    if indices.null_count:
-        indices = pc.fill_null(indices, len(values))
-        values.append(None)
-    if pa.types.is_floating(coded.dictionary.type):
-        values = [_NAN if value != value else value for value in values]
-    return numeric_values(indices).astype(np.int32, copy=False), values
+def _of_kind(values: Sequence[Any], categories: npt.NDArray[Any]) -> list[Any]:
+    """Those that stand in a column of such categories."""
+    is_text = categories.dtype.kind in "OU"
+    return [value for value in values if isinstance(value, str) == is_text and value is not None]
 
 
-def transformed(branch: Branch, x: Any) -> Any:
-    """What the branch's transformers make of its columns; may be sparse."""
-    for step in branch.steps:
-        x = step.transform(x)
-    return x
+def _number_steps(steps: Sequence[Any], j: int) -> NumberSteps:
+    fill = float("nan")
+    found: list[tuple[int, float]] = []
+    for step in steps:
+        name = type(step).__name__
+        if name == "SimpleImputer":
+            if found or not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
+                raise UnsupportedError("an imputer of something else than NaN, or after a scaler")
+            fill = float(step.statistics_[j]) if np.isnan(fill) else fill
+        elif name == "StandardScaler":
+            found += [(SUBTRACT, float(step.mean_[j]))] if step.with_mean else []
+            found += [(DIVIDE, float(step.scale_[j]))] if step.with_std else []
+        elif name == "RobustScaler":
+            found += [(SUBTRACT, float(step.center_[j]))] if step.with_centering else []
+            found += [(DIVIDE, float(step.scale_[j]))] if step.with_scaling else []
+        elif name == "MinMaxScaler" and not step.clip:
+            found += [(MULTIPLY, float(step.scale_[j])), (ADD, float(step.min_[j]))]
+        elif name == "MaxAbsScaler":
+            found.append((DIVIDE, float(step.scale_[j])))
+        else:
+            raise UnsupportedError(f"there is no compiled form of {name} on numbers")
+    return replace(fused(found), fill=fill)
+
+
+def fused(found: list[tuple[int, float]]) -> NumberSteps:
+    """The first subtraction and division, which most models have, apart from the rest."""
+    rest = list(found)
+    center = rest.pop(0)[1] if rest and rest[0][0] == SUBTRACT else 0.0
+    scale = rest.pop(0)[1] if rest and rest[0][0] == DIVIDE else 1.0
+    kinds, numbers = np.array([kind for kind, _ in rest], np.int64), np.array([x for _, x in rest], np.float64)
+    return NumberSteps(float("nan"), center, scale, kinds, numbers)
 
 
 def _dense(out: Any) -> npt.NDArray[np.float64]:

@@ -205,6 +205,44 @@ def sum_walked(
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def change_numbers(
+    values: Any,
+    validity: Any,
+    first_byte: int,
+    fill: float,
+    center: float,
+    scale: float,
+    steps: Any,
+    numbers: Any,
+    out: Any,
+) -> None:
+    """Impute and scale a column in front of trees; see `add_numbers` for the arguments.
+
+    Args:
+        out: float64, as long as the values.
+    """
+    if first_byte >= 0:
+        fill_nulls(values, validity, first_byte, out)
+    else:
+        out[:] = values
+    for i in range(out.size):
+        value = out[i]
+        value = fill if value != value else value
+        value = (value - center) / scale
+        for step in range(steps.size):
+            number, kind = numbers[step], steps[step]
+            if kind == SUBTRACT:
+                value -= number
+            elif kind == DIVIDE:
+                value /= number
+            elif kind == MULTIPLY:
+                value *= number
+            else:
+                value += number
+        out[i] = value
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def add_numbers(
     values: Any,
     validity: Any,

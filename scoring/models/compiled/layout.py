@@ -112,8 +112,26 @@ class WalkedTrees:
     column: Ints
 
 
-def lay_out(forest: Forest) -> SplitTrees | WalkedTrees | None:
-    """The faster form; None: there is none that holds these trees."""
+@dataclass(frozen=True, slots=True)
+class FlatForest:
+    """A forest in one of the two forms; see `Forest` for the rest."""
+
+    trees: SplitTrees | WalkedTrees
+    n_features: int
+    base: npt.NDArray[np.float64]
+    number: Number
+    n_categories: Mapping[int, int]
+
+
+def lay_out(forest: Forest) -> FlatForest | None:
+    """In the faster form; None: there is none that holds these trees."""
+    trees = _trees(forest)
+    if trees is None:
+        return None
+    return FlatForest(trees, forest.n_features, forest.base, forest.number, dict(forest.n_categories))
+
+
+def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:
     thresholds = _thresholds(forest)
     most = max((len(found) for found in thresholds), default=0)
     most = max(most, *(n - 2 for n in forest.n_categories.values()), 0)

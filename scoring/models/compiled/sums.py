@@ -12,10 +12,8 @@ from scoring.models.compiled.columns import read_only
 from scoring.models.compiled.layout import (
     BLOCK_ROWS,
     STRIP_BLOCKS,
-    Forest,
+    FlatForest,
     SplitTrees,
-    WalkedTrees,
-    lay_out,
 )
 
 INFINITY_BITS = {"float32": 0x7F800000, "float64": 0x7FF0000000000000}
@@ -50,20 +48,13 @@ class Looked:
 class ForestSum:
     """A laid out forest and a reused buffer of codes."""
 
-    def __init__(self, forest: Forest, trees: SplitTrees | WalkedTrees, kernels: ModuleType) -> None:
+    def __init__(self, forest: FlatForest, kernels: ModuleType) -> None:
+        trees = forest.trees
         self.forest, self._trees, self._kernels = forest, trees, kernels
         self._dtype = np.dtype(forest.number)
         self._buffer: npt.NDArray[Any] = np.empty(0, trees.code if isinstance(trees, SplitTrees) else trees.key)
 
-    @classmethod
-    def of(cls, forest: Forest, kernels: ModuleType) -> "ForestSum | None":
-        """None: no layout holds these trees."""
-        trees = lay_out(forest)
-        if trees is None:
-            return None
-        total = cls(forest, trees, kernels)
-        total._compile()
-        return total
+        self._compile()
 
     def _compile(self) -> None:
         """Call everything once: compiled or read from the cache now, before the address space is limited."""

@@ -1,0 +1,147 @@
+"""Compiled models as one file that is mapped into memory: workers share its pages, and need no scikit-learn.
+
+A line of JSON with the model's fields, where arrays are told by number, type and place; then the arrays' bytes, each
+from a multiple of 64 on. Nothing of it is executed.
+"""
+
+import dataclasses
+import hashlib
+import json
+import mmap
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoring.models.compiled.columns import read_only
+from scoring.models.compiled.encode import Branch, NumberSteps
+from scoring.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
+from scoring.models.compiled.linear import LinearForm
+from scoring.models.compiled.links import Link
+from scoring.models.compiled.trees import TreesForm
+from scoring.models.compiled.values import ValueTable
+
+CompiledForm = LinearForm | TreesForm
+KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        Branch, FlatForest, LinearForm, Link, NumberSteps, SplitTrees, TreesForm, ValueTable, WalkedTrees,
+    )
+}  # fmt: skip
+ALIGNMENT = 64
+
+
+class FlatFileError(Exception):
+    """A file is not what it should be: it is made again."""
+
+
+def write_form(form: CompiledForm, path: Path) -> None:
+    """Write a compiled model; it appears whole or not at all."""
+    arrays: list[Any] = []
+    head = json.dumps({"form": _packed(form, arrays), "arrays": _places(arrays)}, allow_nan=True).encode() + b"\n"
+    start = _aligned(len(head))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with spool.open("wb") as file:
+        file.write(head.ljust(start))
+        for array in arrays:
+            content = array.tobytes()
+            file.write(content.ljust(_aligned(len(content)), b"\0"))
+        file.flush()
+        os.fsync(file.fileno())
+    spool.replace(path)
+
+
+def read_form(path: Path) -> CompiledForm:
+    """The model, its arrays mapped and read-only.
+
+    Raises:
+        FlatFileError: The file is not whole, or not of this version.
+        FileNotFoundError: There is none.
+    """
+    with path.open("rb") as file:
+        head = file.readline()
+        start = _aligned(len(head.rstrip(b" \n")) + 1)
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        found = json.loads(head)
+        arrays = [
+            np.frombuffer(content, np.dtype(kind), int(np.prod(shape)), start + place).reshape(shape)
+            if np.prod(shape)
+            else np.empty(shape, np.dtype(kind))
+            for kind, shape, place in found["arrays"]
+        ]
+        form = _unpacked(found["form"], arrays)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise FlatFileError(f"{path}: {error}") from error
+    if not isinstance(form, LinearForm | TreesForm):
+        raise FlatFileError(f"{path}: no compiled model")
+    return form
+
+
+def frozen(form: CompiledForm) -> CompiledForm:
+    """The same as it comes out of a file: with read-only arrays, for which the machine code is made."""
+    arrays: list[Any] = []
+    packed = json.loads(json.dumps(_packed(form, arrays)))
+    return _unpacked(packed, [read_only(array) for array in arrays])  # type: ignore[no-any-return]
+
+
+def digest_file(path: Path) -> str:
+    """sha256 in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _aligned(n_bytes: int) -> int:
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
+def _places(arrays: list[Any]) -> list[tuple[str, list[int], int]]:
+    found, place = [], 0
+    for array in arrays:
+        found.append((array.dtype.str, list(array.shape), place))
+        place += _aligned(array.nbytes)
+    return found
+
+
+def _packed(value: Any, arrays: list[Any]) -> Any:
+    """Of JSON's own types; what else there is becomes an object of one key that says what it was."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return {"objects": [_packed(item, arrays) for item in value.tolist()]}
+    if isinstance(value, np.ndarray):
+        arrays.append(np.ascontiguousarray(value))
+        return {"array": len(arrays) - 1}
+    if isinstance(value, np.dtype):
+        return {"dtype": value.str}
+    if isinstance(value, tuple | list):
+        return [_packed(item, arrays) for item in value]
+    if isinstance(value, Mapping):
+        return {"items": [[_packed(key, arrays), _packed(item, arrays)] for key, item in value.items()]}
+    if dataclasses.is_dataclass(value) and type(value).__name__ in KINDS:
+        fields = {f.name: _packed(getattr(value, f.name), arrays) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, "fields": fields}
+    raise TypeError(f"a {type(value).__name__} in a compiled model")
+
+
+def _unpacked(value: Any, arrays: list[Any]) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpacked(item, arrays) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return arrays[value["array"]]
+    if "objects" in value:
+        found = np.empty(len(value["objects"]), object)
+        found[:] = [_unpacked(item, arrays) for item in value["objects"]]
+        return found
+    if "dtype" in value:
+        return np.dtype(value["dtype"])
+    if "items" in value:
+        return {_unpacked(key, arrays): _unpacked(item, arrays) for key, item in value["items"]}
+    kind = KINDS[value["kind"]]
+    return kind(**{name: _unpacked(item, arrays) for name, item in value["fields"].items()})

@@ -1,0 +1,73 @@
+"""Trees over rank codes, and what becomes of their sums."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.contract import ModelFacts
+from scoring.models.compiled.encode import Branch, Encoder, tree_branches
+from scoring.models.compiled.from_sklearn import UnsupportedError, tree_model
+from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN, FlatForest, lay_out
+from scoring.models.compiled.links import Link, answer
+from scoring.models.compiled.sums import ForestSum
+from scoring.models.predictor import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class TreesForm:
+    """Trees, with what is in front of them and what becomes of their sums, as data."""
+
+    forest: FlatForest
+    link: Link
+    refuses_nan: bool
+    refuses_infinite: bool
+    branches: tuple[Branch, ...] | None
+    """None: columns are features."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far its answers may be from the library's, relative."""
+        return 0.0
+
+
+class CompiledTrees:
+    """See `CompiledModel`."""
+
+    tolerance = 0.0
+
+    def __init__(self, form: TreesForm, facts: ModelFacts, kernels: ModuleType) -> None:
+        self._form, self._kernels = form, kernels
+        self._encoder = Encoder(facts, form.branches, kernels)
+        self._total = ForestSum(form.forest, kernels)
+        kernels.expit(np.zeros(1), np.zeros(1))  # see `ForestSum._compile`
+
+    def attempt(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
+        """See `CompiledModel`."""
+        sums, seen = self._total.add_up(self._encoder.encode(features), features.num_rows)
+        form = self._form
+        if (form.refuses_nan and seen & NAN_SEEN) or (form.refuses_infinite and seen & INFINITE_SEEN):
+            return None
+        return answer(form.link, sums, kinds, self._kernels)
+
+
+def trees_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> TreesForm:
+    """The data of a tree ensemble with its preprocessing.
+
+    Args:
+        steps: Fitted transformers in front of the model.
+        final: The fitted model.
+        facts: What the model is.
+
+    Raises:
+        UnsupportedError: It, or a step, is left to the library.
+    """
+    model = tree_model(final)
+    branches = tree_branches(facts, steps, final, model.forest.n_features)
+    forest = lay_out(model.forest)
+    if forest is None:
+        raise UnsupportedError("its trees have too many leaves or thresholds")
+    return TreesForm(forest, model.link, model.refuses_nan, model.refuses_infinite, branches)
