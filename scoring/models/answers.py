@@ -1,6 +1,7 @@
 """Shapes of a model's answers."""
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ def answer_width(facts: ModelFacts, kind: str) -> int:
     return n_classes if n_classes > 2 else facts.n_outputs
 
 
-def column_array(found: npt.ArrayLike) -> npt.NDArray[np.generic]:
+def column_array(found: npt.ArrayLike) -> npt.NDArray[Any]:
     """(n_rows, n_columns)."""
     array = np.asarray(found)
     return array.reshape(-1, 1) if array.ndim == 1 else array

@@ -77,13 +77,7 @@ def load_model(folder: Path, facts: ModelFacts, library_because: str = "") -> Lo
     own = SklearnPredictor(estimator, facts)
     if library_because:
         return LoadedModel(own, why=library_because)
-    from scoring.models.compiled.from_sklearn import UnsupportedError
-    from scoring.models.compiled.predictor import compile_predictor
-
-    try:
-        return LoadedModel(own, compile_predictor(estimator, facts, own, folder.parent))
-    except UnsupportedError as error:
-        return LoadedModel(own, why=str(error))
+    return _with_compiled(estimator, facts, own, folder)
 
 
 def _load_booster(mlmodel: MlModel, facts: ModelFacts, library_because: str) -> LoadedModel:
@@ -100,11 +94,15 @@ def _load_booster(mlmodel: MlModel, facts: ModelFacts, library_because: str) -> 
         own = XgboostPredictor(model, facts)
     if library_because:
         return LoadedModel(own, why=library_because)
-    from scoring.models.compiled.boosters import compile_booster
+    return _with_compiled(model, facts, own, mlmodel.folder)
+
+
+def _with_compiled(model: object, facts: ModelFacts, own: Predictor, folder: Path) -> LoadedModel:
     from scoring.models.compiled.from_sklearn import UnsupportedError
+    from scoring.models.compiled.predictor import compile_predictor
 
     try:
-        return LoadedModel(own, compile_booster(model, facts, own, mlmodel.folder.parent))
+        return LoadedModel(own, compile_predictor(model, facts, own, folder.parent))
     except UnsupportedError as error:
         return LoadedModel(own, why=str(error))
 

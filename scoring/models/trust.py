@@ -88,7 +88,7 @@ def _sklearn_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Load
 
 
 def _native_steps(mlmodel: MlModel, name: str, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
-    """LightGBM's text, XGBoost's JSON or UBJSON, ONNX's protobuf; LightGBM's wrappers for scikit-learn are pickled."""
+    """Text of LightGBM, JSON or UBJSON of XGBoost, protobuf of ONNX; LightGBM's wrappers are pickled."""
     yield from _bundled_code(mlmodel, flavor)
     data = str(flavor.get("data"))
     if name != "lightgbm" or flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:

@@ -1,5 +1,6 @@
 """Reads XGBoost's model files, JSON and UBJSON, without XGBoost."""
 
+import itertools
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_SCALARS = {
+_SCALARS: dict[bytes, np.dtype[Any]] = {
     b"i": np.dtype(">i1"),
     b"U": np.dtype(">u1"),
     b"I": np.dtype(">i2"),
@@ -79,11 +80,11 @@ class XgboostFile:
                 text = bytes(int(value) & 0xFF for value in stored["values"])
                 if not text.isascii():
                     raise ValueError(
-                        f"feature {feature} has categories beyond ASCII, which XGBoost stores cut off (it counts their "
-                        "characters and keeps as many bytes): encode them as numbers before training"
+                        f"feature {feature} has categories beyond ASCII, which XGBoost stores cut off: it counts "
+                        "their characters and keeps as many bytes"
                     )
                 ends = [int(offset) for offset in stored["offsets"]]
-                found[feature] = tuple(text[a:b].decode() for a, b in zip(ends, ends[1:], strict=False))
+                found[feature] = tuple(text[a:b].decode() for a, b in itertools.pairwise(ends))
             elif len(stored["values"]):
                 found[feature] = tuple(int(value) for value in stored["values"])
         return found

@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
-from scoring.models.compiled.boosters import compile_booster
 from scoring.models.compiled.checked import difference
 from scoring.models.compiled.predictor import compile_predictor
 from scoring.models.lightgbm import LightgbmPredictor
@@ -284,7 +283,7 @@ def _booster(model: Any, cache: Path) -> tuple[Predictor, CompiledPredictor, lis
         model.set_param({"nthread": 1})
     facts = ModelFacts(flavor=flavor, estimator="Booster", categories=categories)
     own = LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
-    return own, compile_booster(model, facts, own, cache), []
+    return own, compile_predictor(model, facts, own, cache), []
 
 
 def _coded(table: pa.Table) -> pa.Table:

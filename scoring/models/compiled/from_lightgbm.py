@@ -1,7 +1,8 @@
 """LightGBM's trees, read from its model file.
 
-A row's values go through LightGBM's dense reader first: what is not greater than 1e-35 in size is 0 there. A node then
-says what NaN is (`missing_type`): 0, a value that goes where the node says, or, where zeros are missing, the same as 0.
+A row's values go through LightGBM's dense reader first: what is not greater than 1e-35 in size is 0 there. A node
+then says what NaN is (`missing_type`): 0, a value that goes where the node says, or, where zeros are missing, the same
+as 0.
 """
 
 from collections.abc import Mapping
@@ -10,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.boosters import BoosterModel, FeatureRules
+from scoring.models.compiled.booster_values import LIGHTGBM_ZERO as ZERO
+from scoring.models.compiled.booster_values import FeatureRules
 from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError
 from scoring.models.compiled.layout import Forest, Tree
 from scoring.models.compiled.links import BoosterFunction, Link
 from scoring.models.lightgbm_file import LightgbmFile, numbers
 
-ZERO = float(np.float32(1e-35))
-"""LightGBM's `kZeroThreshold`."""
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 NONE, ZERO_MISSING, NAN_MISSING = 0, 1, 2
 _FUNCTIONS: dict[str, BoosterFunction] = {
@@ -31,8 +31,8 @@ _FUNCTIONS: dict[str, BoosterFunction] = {
 }
 
 
-def lightgbm_model(file: LightgbmFile, classes: npt.NDArray[Any] | None) -> BoosterModel:
-    """The compiled form of a model.
+def lightgbm_model(file: LightgbmFile, classes: npt.NDArray[Any] | None) -> tuple[TreeModel, FeatureRules]:
+    """A model's trees, and what becomes of values before they see them.
 
     Args:
         file: The model.
@@ -58,10 +58,11 @@ def lightgbm_model(file: LightgbmFile, classes: npt.NDArray[Any] | None) -> Boos
         "float64",
         n_codes,
     )
-    rules = FeatureRules("lightgbm", n_codes, zero_missing)
+    used = sorted({feature for part in parts for feature in part.feature.tolist()})
+    rules = FeatureRules("lightgbm", n_codes, tuple(sorted(zero_missing)), tuple(used))
     divisor = n_trees // n_outputs if "average_output" in file.header else 0
     link = _link(file, classes, divisor)
-    return BoosterModel(TreeModel(forest, link, refuses_nan=False, refuses_infinite=False), rules)
+    return TreeModel(forest, link, refuses_nan=False, refuses_infinite=False), rules
 
 
 def _link(file: LightgbmFile, classes: npt.NDArray[Any] | None, divisor: int) -> Link:
@@ -98,7 +99,9 @@ class _Nodes:
 
     def categories(self) -> list[tuple[int, list[int]]]:
         """Of each categorical node, its feature and the categories that go left."""
-        return [(int(self.feature[node]), self._goes_left(node)) for node in np.flatnonzero(self.is_categorical)]
+        return [
+            (int(self.feature[node]), self._goes_left(node)) for node in np.flatnonzero(self.is_categorical).tolist()
+        ]
 
     def _goes_left(self, node: int) -> list[int]:
         place = int(self.threshold[node])
@@ -108,7 +111,7 @@ class _Nodes:
     @property
     def zero_left(self) -> npt.NDArray[np.bool_]:
         """Where 0 goes by comparison."""
-        return 0.0 <= self.threshold
+        return self.threshold >= 0.0
 
     def tree(self) -> Tree:
         n, n_leaves = self.n_inner, len(self.values)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.boosters import BoosterModel, FeatureRules
+from scoring.models.compiled.booster_values import FeatureRules
 from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError
 from scoring.models.compiled.layout import Forest, Tree
 from scoring.models.compiled.links import BoosterFunction, Link
@@ -35,16 +35,15 @@ LOGISTIC = ("reg:logistic", "binary:logistic", "binary:logitraw")
 
 
 def xgboost_model(
-    file: XgboostFile, classes: npt.NDArray[Any] | None, *, is_booster: bool, refuses_unknown: bool = True
-) -> BoosterModel:
-    """The compiled form of a model.
+    file: XgboostFile, classes: npt.NDArray[Any] | None, *, is_booster: bool
+) -> tuple[TreeModel, FeatureRules]:
+    """A model's trees, and what becomes of values before they see them.
 
     Args:
         file: The model.
         classes: Of a classifier of scikit-learn's kind; None: the prediction is what the objective makes of the sum.
         is_booster: All its trees predict, and infinite values are refused, as MLflow has it; else those up to the
             best iteration, and infinite values are values.
-        refuses_unknown: An unknown category of a column that has some is an error.
 
     Raises:
         UnsupportedError: There is none.
@@ -76,9 +75,10 @@ def xgboost_model(
         n_codes,
         sums="float32",
     )
-    rules = FeatureRules("xgboost", n_codes, refuses_unknown=refuses_unknown)
+    # Infinite values and unknown categories are refused wherever they are: all features are looked at.
+    rules = FeatureRules("xgboost", n_codes, used=tuple(range(file.n_features)))
     link = Link("identity", classes, library="xgboost", of_booster=_function(file))
-    return BoosterModel(TreeModel(forest, link, refuses_nan=False, refuses_infinite=is_booster), rules)
+    return TreeModel(forest, link, refuses_nan=False, refuses_infinite=is_booster), rules
 
 
 def _function(file: XgboostFile) -> BoosterFunction:

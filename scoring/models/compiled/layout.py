@@ -121,6 +121,7 @@ class FlatForest:
     base: npt.NDArray[np.float64]
     number: Number
     n_categories: Mapping[int, int]
+    sums: Number
 
 
 def lay_out(forest: Forest) -> FlatForest | None:
@@ -128,7 +129,7 @@ def lay_out(forest: Forest) -> FlatForest | None:
     trees = _trees(forest)
     if trees is None:
         return None
-    return FlatForest(trees, forest.n_features, forest.base, forest.number, dict(forest.n_categories))
+    return FlatForest(trees, forest.n_features, forest.base, forest.number, dict(forest.n_categories), forest.sums)
 
 
 def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:

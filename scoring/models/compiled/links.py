@@ -30,7 +30,8 @@ class Link:
     """0: sums are what they are."""
     library: Literal["scikit-learn", "lightgbm", "xgboost"] = "scikit-learn"
     of_booster: BoosterFunction = "none"
-    """Of LightGBM and XGBoost in place of `function`, see `booster_links`."""
+    """Of LightGBM and XGBoost, in place of `function`: what their objective makes of a sum. `square`: with its sign.
+    `argmax`: the number of the greatest."""
     scale: float = 1.0
     """Scores are multiplied by it in front of a sigmoid."""
 
@@ -97,11 +98,11 @@ def _transformed(link: Link, raw: npt.NDArray[Any], kernels: ModuleType) -> npt.
     if function == "identity":
         return raw
     if function == "square":
-        return np.sign(raw) * raw * raw
+        return np.asarray(np.sign(raw) * raw * raw)
     if function == "hinge":
-        return (raw > 0).astype(raw.dtype)
+        return np.asarray(raw > 0, raw.dtype)
     if function == "argmax":
-        return raw.argmax(axis=1).astype(raw.dtype).reshape(-1, 1)
+        return np.asarray(raw.argmax(axis=1), raw.dtype).reshape(-1, 1)
     out = np.empty_like(raw)
     if function == "softmax":
         kernels.softmax(raw, out)
