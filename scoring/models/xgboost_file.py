@@ -153,7 +153,7 @@ class _Ubjson:
     def _text(self) -> str:
         return self._take(self._length()).decode()
 
-    def _array(self, depth: int) -> Sequence[Any]:
+    def _array(self, depth: int) -> Any:
         marker = self._marker()
         kind = None
         if marker == b"$":

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import xgboost
@@ -226,6 +227,24 @@ def test_xgboost(
     check(model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code)
 
 
+@pytest.mark.parametrize(
+    "objective", ["rank:ndcg", "rank:pairwise", "survival:cox", "survival:aft", "reg:quantileerror",
+                  "reg:squaredlogerror"],
+)  # fmt: skip
+def test_rarer_objectives_of_xgboost(machine_code: Path, objective: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    y = np.abs(x[:, 0]) + 0.1
+    more: dict[str, Any] = {"group": [30] * 10} if "rank" in objective else {}
+    if "aft" in objective:
+        more = {"label_lower_bound": y, "label_upper_bound": y}
+    options: dict[str, Any] = {"objective": objective}
+    if "quantile" in objective:
+        options["quantile_alpha"] = [0.1, 0.5]
+    model = extreme(x, y > 0.5 if "rank" in objective else y, options, **more)
+    check(model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code)
+
+
 @examples
 @given(
     seed=seeds,
@@ -268,7 +287,9 @@ def test_wrappers_predict_up_to_their_best_iteration(
             model.fit(x[:100], y[:100], verbose=False, **(held_out if stops else {}))
         else:
             calls = [lightgbm.early_stopping(1, verbose=False)] if stops else None
-            model.fit(x[:100], y[:100], callbacks=calls, **(held_out if stops else {}))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # its versions have other names for the same
+                model.fit(x[:100], y[:100], callbacks=calls, **(held_out if stops else {}))
         check(model, flavor, rng.normal(size=(65, 3)), machine_code)
 
 
@@ -310,10 +331,11 @@ def test_a_column_of_integers_is_read_as_the_library_reads_it(machine_code: Path
     x = whole.astype(np.float64)[:, None]
     for flavor, model in (
         ("lightgbm", light(x, whole % 97, {})),
-        ("xgboost", extreme(x, whole % 97, {"objective": "reg:squarederror"})),
+        ("xgboost", extreme(x, whole % 97, {"objective": "reg:squarederror"}, feature_names=["f0"])),
     ):
         own, compiled = predictors(model, flavor, machine_code)
         table = pa.table({"f0": whole})
-        expected = model.predict(whole[:, None]) if flavor == "lightgbm" else model.inplace_predict(whole[:, None])
+        frame = pd.DataFrame({"f0": whole})  # LightGBM takes an array of integers as float32, a frame as float64
+        expected = model.predict(frame) if flavor == "lightgbm" else model.inplace_predict(frame)
         assert np.array_equal(own.predict(table, [])["prediction"].ravel(), expected)
         assert np.array_equal(compiled.predict(table, [])["prediction"].ravel(), expected)

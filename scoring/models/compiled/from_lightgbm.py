@@ -1,8 +1,7 @@
 """LightGBM's trees, read from its model file.
 
 A row's values go through LightGBM's dense reader first: what is not greater than 1e-35 in size is 0 there. A node
-then says what NaN is (`missing_type`): 0, a value that goes where the node says, or, where zeros are missing, the same
-as 0.
+then says what NaN is (`missing_type`): 0, a value that goes where the node says, or the same as 0, which is missing.
 """
 
 from collections.abc import Mapping

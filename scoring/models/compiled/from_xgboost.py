@@ -31,7 +31,7 @@ _FUNCTIONS: dict[str, BoosterFunction] = {
     "multi:softprob": "softmax",
     "multi:softmax": "argmax",
 }  # fmt: skip
-LOGISTIC = ("reg:logistic", "binary:logistic", "binary:logitraw")
+LOGISTIC = ("reg:logistic", "binary:logistic")
 
 
 def xgboost_model(
