@@ -74,7 +74,7 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
         model.n_jobs = 1  # None means all cores; the pool has one worker for each
         return model
     try:
-        return lightgbm.Booster(model_str=path.read_text(encoding="utf-8"), params={"verbosity": -1})
+        return lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
     except Exception as error:
         raise ModelLoadError(
             "The model cannot be loaded.",

@@ -52,15 +52,22 @@ class BoosterEncoder:
         Raises:
             UnsupportedError: A column is of a type that is left to the library.
             UnknownCategoryError: A value is none of the categories, where that is refused.
+            ValueError: A column holds another kind of values than its categories are.
         """
         for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+            self._check_type(name, column.type)
             if i in self._used:
                 yield i, self._chunks(i, name, column)
 
+    def _check_type(self, name: str, kind: pa.DataType) -> None:
+        categories = self._categories.get(name)
+        if categories is not None:
+            look_up(pa.array([], kind), categories)
+        elif not is_numeric(kind):
+            raise UnsupportedError(f"a column is {kind}, and the model knows no categories of it")
+
     def _chunks(self, feature: int, name: str, column: pa.ChunkedArray) -> Iterator[Numbers | Looked]:
         categories = self._categories.get(name)
-        if categories is None and not is_numeric(column.type):
-            raise UnsupportedError(f"a column is {column.type}, and the model knows no categories of it")
         for chunk in column.chunks:
             if categories is not None:
                 indices, known = look_up(chunk, categories)
