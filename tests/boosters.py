@@ -207,3 +207,13 @@ def register_boosters(root: Path, uri: str) -> dict[str, KnownBooster]:
         register(client, name, folder)
         found[name] = KnownBooster(name, flavor, model, list(frame.columns), frame)
     return found
+
+
+TRUSTED = [
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+]
+"""What MLflow wants to be told of when it saves wrappers with skops."""
