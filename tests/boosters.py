@@ -119,7 +119,12 @@ def fit_boosters() -> dict[str, tuple[str, Any, pd.DataFrame, dict[str, Any]]]:
         "lgb_binary": ("lightgbm", light_train("binary", mixed, binary), mixed, {}),
         "lgb_multi": ("lightgbm", light_train("multiclass", x, three, num_class=3), x, {}),
         "lgb_poisson": ("lightgbm", light_train("poisson", x, target.clip(0)), x, {}),
-        "lgb_regressor": ("lightgbm", lightgbm.LGBMRegressor(**wrapped).fit(x, target), x, {}),
+        "lgb_regressor": (
+            "lightgbm",
+            lightgbm.LGBMRegressor(**wrapped).fit(x, target),
+            x,
+            {"serialization_format": "cloudpickle"},
+        ),
         "lgb_classifier": (
             "lightgbm",
             lightgbm.LGBMClassifier(**wrapped).fit(mixed, named),

@@ -117,6 +117,7 @@ def inspect_lightgbm(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(("prediction", kind) for _ in range(n_outputs)),
         methods=methods,
         n_outputs=n_outputs,
+        is_compiled=all(tree.get("is_linear", "0") == "0" for tree in file.trees),
         model_bytes=max(model_bytes, 0),
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),

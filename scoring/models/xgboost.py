@@ -148,6 +148,7 @@ def inspect_xgboost(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(outputs),
         methods=methods,
         n_outputs=n_outputs,
+        is_compiled=file.booster["name"] == "gbtree" or (is_booster and file.booster["name"] == "dart"),
         model_bytes=max(model_bytes, 0),
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),
