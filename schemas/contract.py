@@ -38,7 +38,7 @@ class ModelFacts(Record):
     """(kind, MLflow's type) of each prediction column, kind as `OutputColumn` names it; one for each other kind whose
     type is not double."""
     categories: dict[str, tuple[str | int | float | bool, ...]] = {}
-    """Of each column that an encoder of the model was fitted on, or that a booster was trained with as categories, the
+    """Of each column that an encoder was fitted on, or that a booster was trained with as categories, the
     values that it knows, in the order of their codes; missing ones left out."""
     methods: tuple[str, ...] = ()
     """Prediction methods that the model has."""

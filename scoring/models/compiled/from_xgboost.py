@@ -58,7 +58,7 @@ def xgboost_model(
     n_trees = len(model["trees"])
     if not is_booster and "best_iteration" in file.attributes:
         n_trees = int(model["iteration_indptr"][int(file.attributes["best_iteration"]) + 1])
-    weights = np.asarray(booster["weight_drop"], np.float32) if is_dart else np.ones(n_trees, np.float32)
+    weights = [np.float32(weight) for weight in booster["weight_drop"]] if is_dart else [None] * n_trees
     parts = [_Nodes(tree) for tree in model["trees"][:n_trees]]
     n_codes: dict[int, int] = {}
     for part in parts:
@@ -67,7 +67,7 @@ def xgboost_model(
     if any(feature in n_codes for part in parts for feature in part.compared):
         raise UnsupportedError("a feature is split by category in some nodes and by size in others")
     forest = Forest(
-        tuple(part.tree(weight, n_codes) for part, weight in zip(parts, weights[:n_trees], strict=True)),
+        tuple(part.tree(weight, n_codes) for part, weight in zip(parts, weights, strict=True)),
         file.n_features,
         tuple(int(group) for group in model["tree_info"][:n_trees]),
         _base_margin(file),
@@ -125,7 +125,7 @@ class _Nodes:
         inner = {*np.flatnonzero(self.left >= 0).tolist()} - {*self.categories}
         return {*self.feature[sorted(inner)].tolist()}
 
-    def tree(self, weight: np.float32, n_codes: Mapping[int, int]) -> Tree:
+    def tree(self, weight: np.float32 | None, n_codes: Mapping[int, int]) -> Tree:
         is_leaf = self.left < 0
         goes_left = {}
         for node, (feature, categories) in self.categories.items():
@@ -138,7 +138,9 @@ class _Nodes:
             below = np.nextafter(self.condition, np.float32(-np.inf))
         if np.isinf(below[compares]).any():
             raise UnsupportedError("a threshold has no lower neighbour")
-        values = np.where(is_leaf, self.condition * weight, np.float32(0))
+        # DART adds each tree to a zero of its own first, which makes -0.0 of a leaf 0.0.
+        leaves = self.condition if weight is None else (np.float32(0) + self.condition) * weight
+        values = np.where(is_leaf, leaves, np.float32(0))
         return Tree(
             np.where(is_leaf, 0, self.feature),
             np.where(compares, below, np.float32(0)).astype(np.float64),
