@@ -148,7 +148,10 @@ class _Ubjson:
         return np.frombuffer(self._take(dtype.itemsize), dtype)[0].item()
 
     def _length(self) -> int:
-        return int(self._value(self._marker(), 0))
+        marker = self._marker()
+        if marker not in (b"i", b"U", b"I", b"l", b"L"):
+            raise ValueError(f"broken UBJSON near byte {self._place:,}: a length is no integer")
+        return int(self._value(marker, 0))
 
     def _text(self) -> str:
         return self._take(self._length()).decode()

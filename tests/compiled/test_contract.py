@@ -134,6 +134,20 @@ def test_any_number_of_rows(
         assert_same(predictor.predict(table_of(known, frame), kinds), own_answers(known, frame, kinds))
 
 
+@pytest.mark.parametrize("name", ["hgb_multi", "hgb_poisson", "extra_multi_output", "forest_numpy"])
+def test_no_rows_have_no_answers_of_the_same_types(
+    make: Make, models: dict[str, KnownModel], registry_root: Path, name: str
+) -> None:
+    known = models[name]
+    predictor = make(known, facts_of(registry_root, known))
+    kinds, table = wanted(make, known, predictor), table_of(known, make_frame(2))
+    some, none = predictor.predict(table, kinds), predictor.predict(table.slice(0, 0), kinds)
+    assert {*some} == {*none}
+    for kind, values in some.items():
+        assert none[kind].shape == (0, values.shape[1])
+        assert none[kind].dtype == values.dtype or {none[kind].dtype.kind, values.dtype.kind} <= {*"OU"}
+
+
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float16()])
 @pytest.mark.parametrize("name", ["hgb_binary", "forest_numpy", "extra_multi_output"])
 def test_narrow_floats(
