@@ -20,7 +20,7 @@ class ModelFacts(Record):
     """What loading the model once has shown; kept beside the cached model, so that it is loaded in workers only."""
 
     flavor: str
-    """MLflow flavor that predicts: `sklearn` or `python_function`."""
+    """MLflow flavor that predicts: `sklearn`, `lightgbm`, `xgboost`, `onnx` or `python_function`."""
     estimator: str
     """Class of the final estimator."""
     features: tuple[Feature, ...] = ()
@@ -35,9 +35,11 @@ class ModelFacts(Record):
     """dtype of X for a model that was trained without names."""
     classes: tuple[str | int | float | bool, ...] | None = None
     outputs: tuple[tuple[str, str], ...] = ()
-    """(kind, Arrow type) of each prediction column, kind as `OutputColumn` names it."""
+    """(kind, MLflow's type) of each prediction column, kind as `OutputColumn` names it; one for each other kind whose
+    type is not double."""
     categories: dict[str, tuple[str | int | float | bool, ...]] = {}
-    """Of each column that an encoder of the model was fitted on, the values that it knows; missing ones left out."""
+    """Of each column that an encoder was fitted on, or that a booster was trained with as categories, the
+    values that it knows, in the order of their codes; missing ones left out."""
     methods: tuple[str, ...] = ()
     """Prediction methods that the model has."""
     n_outputs: int = 1

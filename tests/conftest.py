@@ -28,6 +28,7 @@ from scoring.models.cache import ModelCache
 from scoring.outputs.layout import predictions_store
 from scoring.run import run
 from scoring.storage import Store
+from tests.boosters import KnownBooster, register_boosters
 from tests.models import NUMBERS, KnownModel, register_models
 
 
@@ -55,6 +56,11 @@ def models(registry_root: Path) -> dict[str, KnownModel]:
 @pytest.fixture(scope="session")
 def registry(registry_root: Path, models: dict[str, KnownModel]) -> str:
     return f"sqlite:///{registry_root}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def boosters(registry_root: Path, registry: str) -> dict[str, KnownBooster]:
+    return register_boosters(registry_root, registry)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Everything that a run needs to know before it reads a row."""
 
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from scoring.inputs.footers import read_footers
 from scoring.inputs.partitions import find_partitions, fingerprint, list_partitions
 from scoring.inputs.planner import needed_bytes, plan_shards
 from scoring.inputs.validate import check_contract
+from scoring.models import versions
 from scoring.models.cache import CachedModel, ModelCache
 from scoring.models.mlmodel import read_mlmodel
 from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve
@@ -94,7 +94,7 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: WorkerPool) -> Mode
     digest = model.cached.digest
     try:
         facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
-        if all(_installed(name) == version for name, version in facts.loaded_with.items()):
+        if all(versions.library_version(name) == version for name, version in facts.loaded_with.items()):
             return facts
     except (FileNotFoundError, ValueError):
         pass
@@ -180,7 +180,7 @@ def version_warnings(facts: ModelFacts) -> list[str]:
     """Libraries that are not those the model was trained with."""
     found = []
     for name in COMPARED_LIBRARIES:
-        trained, here = facts.trained_with.get(name), _installed(name)
+        trained, here = facts.trained_with.get(name), versions.library_version(name)
         if trained and here and trained != here:
             found.append(f"the model was trained with {name} {trained}, this run uses {here}")
     trained = facts.trained_with.get("python")
@@ -191,16 +191,11 @@ def version_warnings(facts: ModelFacts) -> list[str]:
 
 def library_versions() -> dict[str, str]:
     """What this process runs with."""
-    names = ("pyarrow", "numpy", "scikit-learn", "pandas", "numba", "deltalake", "joblib", "mlflow", "s3fs")
-    found = {name: _installed(name) for name in names}
-    return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    names = (
+        "pyarrow", "numpy", "scikit-learn", "pandas", "numba", "lightgbm", "xgboost", "onnxruntime", "deltalake",
+        "joblib", "mlflow", "s3fs",
+    )  # fmt: skip
+    return {"python": platform.python_version()} | versions.library_versions(*names)
 
 
 def _borrow_schema(job: ScoringJob, partition: Partition) -> pa.Schema | None:

@@ -344,7 +344,7 @@ def _load(task: ShardTask) -> LoadedModel:
 
 def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int) -> Answer:
     n_rows = features.num_rows
-    fill = (rest - n_rows) % PAD_ROWS if facts.flavor == "sklearn" else 0
+    fill = (rest - n_rows) % PAD_ROWS if facts.flavor in ("sklearn", "onnx") else 0
     if fill:
         features = pa.concat_tables([features, *([features.slice(n_rows - 1)] * fill)])
     kinds = {column.kind for column in contract.predictions}

@@ -203,7 +203,7 @@ def _check_schema(
         if index < 0:
             if schema.names.count(feature.name) > 1:
                 continue
-            if feature.required or facts.flavor == "sklearn":
+            if feature.required or facts.flavor != "python_function":
                 problems.append(_missing(feature.name, feature.type, schema))
             continue
         if members and feature.name not in members[0].schema.names and feature.type in FOLDER_NUMBERS:
@@ -327,6 +327,8 @@ def _predictions(job: ScoringJob, facts: ModelFacts, problems: list[str]) -> lis
         return found
     if facts.n_outputs > 1 and wanted == "predict_proba":
         return found
+    if facts.n_outputs > 1:
+        return [*found, *(OutputColumn(f"{kind}_{i}", pa.float64(), kind, i) for i in range(facts.n_outputs))]
     classes = facts.classes or ()
     if len(classes) == 2 or (kind != "probability" and len(classes) < 2):
         return [*found, OutputColumn(kind, pa.float64(), kind, 1 if kind == "probability" else 0)]

@@ -13,6 +13,17 @@ from schemas.contract import Feature
 from scoring.errors import ModelLoadError
 
 _DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
+LIGHTGBM_BOOSTER = "lightgbm.basic.Booster"
+LIGHTGBM_WRAPPERS = tuple(f"lightgbm.sklearn.LGBM{name}" for name in ("Classifier", "Regressor", "Ranker"))
+XGBOOST_BOOSTER = "xgboost.core.Booster"
+XGBOOST_WRAPPERS = tuple(
+    f"xgboost.sklearn.XGB{name}" for name in ("Classifier", "Regressor", "Ranker", "RFClassifier", "RFRegressor")
+)
+_NATIVE: dict[str, tuple[str, ...]] = {
+    "lightgbm": (LIGHTGBM_BOOSTER, *LIGHTGBM_WRAPPERS),
+    "xgboost": (XGBOOST_BOOSTER, *XGBOOST_WRAPPERS),
+}
+"""Flavors and the classes of their models that have a predictor of their own; the first is the one without a word."""
 TYPES = ("double", "float", "long", "integer", "boolean", "string", "binary", "datetime")
 
 
@@ -83,6 +94,23 @@ def read_mlmodel(folder: Path) -> MlModel:
             found=f"{type(error).__name__}: {error}",
             next_step="log it with mlflow.<flavor>.log_model and register that",
         ) from error
+
+
+def own_flavor(mlmodel: MlModel) -> str:
+    """The flavor that predicts: `sklearn`, `lightgbm`, `xgboost`, `onnx`, else `python_function`.
+
+    What decides whom to trust asks this too: what is loaded is what was looked at.
+    """
+    if "sklearn" in mlmodel.flavors:
+        return "sklearn"
+    loader = str(mlmodel.flavors.get("python_function", {}).get("loader_module", ""))
+    name = loader.removeprefix("mlflow.")
+    if not loader.startswith("mlflow.") or name not in mlmodel.flavors or "data" not in mlmodel.flavors[name]:
+        return "python_function"
+    if name == "onnx":
+        return name
+    classes = _NATIVE.get(name, ())
+    return name if mlmodel.flavors[name].get("model_class", *classes[:1]) in classes else "python_function"
 
 
 def _feature(item: Mapping[str, Any]) -> Feature:

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from schemas.manifest import PredictorRecord
-from scoring.models.mlmodel import read_mlmodel
+from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
 from scoring.process import peak_resident_bytes, unlimited_address_space
 
 if TYPE_CHECKING:
@@ -111,9 +112,8 @@ class LoadedModel:
             return
         self.form, self.checked = kept.read(), kept.checked
         if self.form is None:
-            from scoring.models.sklearn import load_estimator
-
-            self.form, self.why = make_form(load_estimator(read_mlmodel(self._folder)), self._facts, kept)
+            model = _library_of(self._facts.flavor).load(read_mlmodel(self._folder))
+            self.form, self.why = _make_form(model, self._facts, kept)
 
 
 class LibraryOnDemand:
@@ -130,13 +130,44 @@ class LibraryOnDemand:
         return self._own.predict(features, kinds)
 
 
-def make_form(estimator: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[CompiledForm | None, str]":
-    """Compile an estimator and keep the form; None, and why: there is none."""
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """How one flavor's models are read without MLflow."""
+
+    load: Callable[[MlModel], Any]
+    inspect: Callable[[MlModel, Any], ModelFacts]
+    predictor: Callable[[Any, ModelFacts], Predictor]
+
+
+def _library_of(flavor: str) -> _Library:
+    if flavor == "lightgbm":
+        from scoring.models.lightgbm import LightgbmPredictor, inspect_lightgbm, load_lightgbm
+
+        return _Library(load_lightgbm, inspect_lightgbm, LightgbmPredictor)
+    if flavor == "xgboost":
+        from scoring.models.xgboost import XgboostPredictor, inspect_xgboost, load_xgboost
+
+        return _Library(load_xgboost, inspect_xgboost, XgboostPredictor)
+    if flavor == "onnx":
+        from scoring.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
+
+        return _Library(load_onnx, inspect_onnx, OnnxPredictor)
+    if flavor == "sklearn":
+        from scoring.models.sklearn import SklearnPredictor, inspect_estimator, load_estimator
+
+        return _Library(load_estimator, inspect_estimator, SklearnPredictor)
+    from scoring.models.pyfunc import PyfuncPredictor, inspect_pyfunc, load_pyfunc
+
+    return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
+
+
+def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[CompiledForm | None, str]":
+    """Compile what a library has loaded and keep the form; None, and why: there is none."""
     from scoring.models.compiled.from_sklearn import UnsupportedError
     from scoring.models.compiled.predictor import compiled_form
 
     try:
-        form = compiled_form(estimator, facts)
+        form = compiled_form(model, facts)
     except UnsupportedError as error:
         return None, str(error)
     with contextlib.suppress(OSError):  # then the next process makes it again
@@ -145,26 +176,23 @@ def make_form(estimator: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[Com
 
 
 def _load_own(folder: Path, facts: ModelFacts) -> Callable[[], Predictor]:
-    if facts.flavor != "sklearn":
-        from scoring.models.pyfunc import PyfuncPredictor
-
-        pyfunc = PyfuncPredictor(folder, facts)
-        return lambda: pyfunc
-    from scoring.models.sklearn import SklearnPredictor, load_estimator
-
-    estimator = load_estimator(read_mlmodel(folder))
-    return lambda: SklearnPredictor(estimator, facts)
+    library = _library_of(facts.flavor)
+    model = library.load(read_mlmodel(folder))
+    return lambda: library.predictor(model, facts)
 
 
 def refused_types(folder: Path) -> list[str]:
     """Types in a skops file that are not on the list of what may be loaded. Call it in a worker."""
     mlmodel = read_mlmodel(folder)
-    flavor = mlmodel.flavors.get("sklearn", {})
-    if flavor.get("serialization_format") != "skops":
+    name = own_flavor(mlmodel)
+    flavor = mlmodel.flavors.get(name, {})
+    if name not in ("sklearn", "lightgbm") or flavor.get("serialization_format") != "skops":
+        return []
+    if name == "lightgbm" and flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
         return []
     from scoring.models.sklearn import refused_skops_types
 
-    return refused_skops_types(mlmodel.file(str(flavor.get("pickled_model"))))[0]
+    return refused_skops_types(mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data"))))[0]
 
 
 def inspect_model(folder: Path) -> ModelFacts:
@@ -173,17 +201,15 @@ def inspect_model(folder: Path) -> ModelFacts:
     Raises:
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
-    mlmodel = read_mlmodel(folder)
-    if "sklearn" not in mlmodel.flavors:
-        from scoring.models.pyfunc import inspect_pyfunc
-
-        return inspect_pyfunc(mlmodel)
     from scoring.models.compiled.kept import KeptForm
-    from scoring.models.sklearn import inspect_estimator, load_estimator
 
+    mlmodel = read_mlmodel(folder)
+    library = _library_of(own_flavor(mlmodel))
     before = peak_resident_bytes()
-    estimator = load_estimator(mlmodel)
+    model = library.load(mlmodel)
     model_bytes = max(peak_resident_bytes() - before, 0)
-    facts = inspect_estimator(mlmodel, estimator).model_copy(update={"model_bytes": model_bytes})
-    _, why = make_form(estimator, facts, KeptForm.of(folder, facts))
-    return facts.model_copy(update={"library_because": why})
+    facts = library.inspect(mlmodel, model).model_copy(update={"model_bytes": model_bytes})
+    if not facts.library_because:
+        _, why = _make_form(model, facts, KeptForm.of(folder, facts))
+        facts = facts.model_copy(update={"library_because": why})
+    return facts

@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from scoring.errors import ModelLoadError
+from scoring.models.answers import empty_answer
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
 
@@ -19,12 +19,14 @@ from scoring.models.predictor import Answer
 class PyfuncPredictor:
     """Calls `predict` with a pandas frame, or a matrix where the signature is a tensor."""
 
-    def __init__(self, folder: Path, facts: ModelFacts) -> None:
-        self._model = _load(folder)
-        self._facts = facts
+    def __init__(self, model: Any, facts: ModelFacts) -> None:
+        """Take what `load_pyfunc` gave."""
+        self._model, self._facts = model, facts
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`; the only kind is `prediction`."""
+        if not features.num_rows:
+            return empty_answer(self._facts, kinds)
         frame = features.to_pandas()
         x = frame if self._facts.is_named else frame.to_numpy(dtype=self._facts.matrix_dtype)
         found = _array(self._model.predict(x))
@@ -33,11 +35,11 @@ class PyfuncPredictor:
         return {"prediction": found}
 
 
-def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
-    """What the signature says; the model is loaded to see that it can be.
+def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
+    """What the signature says.
 
     Raises:
-        ModelLoadError: It cannot be loaded, or has no signature.
+        ModelLoadError: There is none.
     """
     if not mlmodel.inputs and mlmodel.tensor_dtype is None:
         raise ModelLoadError(
@@ -45,7 +47,6 @@ def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
             str(mlmodel.folder),
             next_step="log it with signature=mlflow.models.infer_signature(X, predictions)",
         )
-    _load(mlmodel.folder)
     loader = str(mlmodel.flavors.get("python_function", {}).get("loader_module", ""))
     return ModelFacts(
         flavor="python_function",
@@ -63,7 +64,13 @@ def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
     )
 
 
-def _load(folder: Path) -> Any:
+def load_pyfunc(mlmodel: MlModel) -> Any:
+    """The model as MLflow's python_function.
+
+    Raises:
+        ModelLoadError: It cannot be loaded.
+    """
+    folder = mlmodel.folder
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow.pyfunc
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from schemas.contract import Feature, ModelFacts
 from scoring.errors import ModelError, ModelLoadError, ModelRefusedError
+from scoring.models.answers import empty_answer
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
@@ -57,6 +58,21 @@ SAFE_MODULES = (
 """Where classes are taken from that are no estimators. Not all of the libraries: `numpy.memmap` opens files, and
 SciPy's distributions run text of their state as Python."""
 
+BOOSTER_TYPES = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRanker",
+    "lightgbm.sklearn.LGBMRegressor",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRanker",
+    "xgboost.sklearn.XGBRFClassifier",
+    "xgboost.sklearn.XGBRFRegressor",
+    "xgboost.sklearn.XGBRegressor",
+)
+"""Wrappers of boosters, and what they hold: setting a Booster's state has the library read a model from a text or
+bytes, and refuses all else."""
 MATRIX_MODULES = (
     "sklearn.ensemble._forest",
     "sklearn.ensemble._gb",
@@ -71,12 +87,14 @@ class SklearnPredictor:
     """Calls the estimator's own methods."""
 
     def __init__(self, estimator: Any, facts: ModelFacts) -> None:
-        self._builder = FeatureBuilder(facts)
+        self._facts, self._builder = facts, FeatureBuilder(facts)
         self._steps, self._final = split_pipeline(estimator)
         self._classes = None if facts.n_outputs > 1 else getattr(self._final, "classes_", None)
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`. A pipeline transforms once, whatever is asked of its last step."""
+        if not features.num_rows:
+            return empty_answer(self._facts, kinds)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x = self._builder.build(features)
@@ -113,8 +131,13 @@ def load_estimator(mlmodel: MlModel) -> Any:
         ModelLoadError: It cannot be read.
         ModelRefusedError: A skops file holds types that are not on the list.
     """
-    flavor = mlmodel.flavors["sklearn"]
-    path = mlmodel.file(str(flavor.get("pickled_model", "model.pkl")))
+    return load_pickled(mlmodel, "sklearn", "pickled_model")
+
+
+def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
+    """The estimator whose file a flavor names under a key; see `load_estimator`."""
+    flavor = mlmodel.flavors[name]
+    path = mlmodel.file(str(flavor.get(key, "model.pkl")))
     if code := flavor.get("code"):
         sys.path.insert(0, str(mlmodel.file(str(code))))
     try:
@@ -148,7 +171,7 @@ def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
     names = _names(estimator, steps)
     by_output = getattr(final, "classes_", None)
     if isinstance(by_output, list):  # a classifier of several targets
-        kinds = tuple(_label_type(list(labels)) for labels in by_output)
+        kinds = tuple(label_type(list(labels)) for labels in by_output)
         classes = None
     else:
         classes = _classes(final)
@@ -224,7 +247,7 @@ def _is_safe_type(name: str) -> bool:
     """An estimator of scikit-learn's own, or a class of a module on the list; a function might do anything."""
     from sklearn.base import BaseEstimator
 
-    if name in SAFE_FUNCTIONS:
+    if name in SAFE_FUNCTIONS or name in BOOSTER_TYPES:
         return True
     module, _, attribute = name.rpartition(".")
     parts = module.split(".")
@@ -250,8 +273,11 @@ def _is_in(found: type, modules: Sequence[str]) -> bool:
 def _use_one_thread(estimator: Any) -> None:
     """The pool has one worker a core already; and a forest's sum has one order only with one thread."""
     for found in _estimators(estimator):
-        if getattr(found, "n_jobs", 1) not in (1, None):
+        is_booster = type(found).__module__.startswith(("lightgbm.", "xgboost."))  # None means all cores there
+        if getattr(found, "n_jobs", 1) not in (1, None) or is_booster:
             found.n_jobs = 1
+        if is_booster and hasattr(found, "get_booster"):
+            found.get_booster().set_param({"nthread": 1})
 
 
 def _estimators(estimator: Any) -> Iterator[Any]:
@@ -342,7 +368,7 @@ def _coefficient_rows(final: Any) -> int | None:
 def _prediction_type(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | None) -> str:
     """MLflow's name of the type of `predict`'s answer."""
     if classes:
-        return _label_type(classes)
+        return label_type(classes)
     if _is_regressor(final):
         return "double"
     if getattr(final, "labels_", None) is not None or hasattr(final, "offset_"):
@@ -350,7 +376,8 @@ def _prediction_type(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | No
     return mlmodel.output_types[0] if mlmodel.output_types else "double"
 
 
-def _label_type(labels: Sequence[Any]) -> str:
+def label_type(labels: Sequence[Any]) -> str:
+    """MLflow's name of the type of class labels."""
     first = labels[0].item() if hasattr(labels[0], "item") else labels[0]
     return {bool: "boolean", int: "long", float: "double"}.get(type(first), "string")
 

@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scoring.errors import ModelRefusedError
-from scoring.models.mlmodel import MlModel
+from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor
 
 Kind = Literal["data", "types", "pickle", "code"]
 """`data`: read as data. `types`: builds objects of types on nightscore's own list. `pickle`: runs whatever the file
 says. `code`: runs Python that the model brings, or a loader that nightscore does not know."""
 
-DATA_CLASSES = {
-    "mlflow.onnx": None,
-    "mlflow.catboost": None,
-    "mlflow.xgboost": ("xgboost.core.Booster", "xgboost.sklearn."),
-    "mlflow.lightgbm": ("lightgbm.basic.Booster",),
-}
-"""Loaders that read a file of data with their own library, and the classes for which they do (all of a module where
-the name ends in a dot): the class that a model names is imported, and LightGBM's others are unpickled."""
+DATA_LOADERS = ("mlflow.catboost",)
+"""Loaders of MLflow's that read a file of data with their own library."""
 PICKLE_LOADERS = ("mlflow.sklearn", "mlflow.pyfunc.model", "mlflow.lightgbm", "mlflow.statsmodels", "mlflow.pmdarima")
 PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
 MAX_GLOBALS = 200
@@ -45,8 +39,11 @@ def loading_steps(mlmodel: MlModel) -> list[LoadingStep]:
         ModelRefusedError: The MLmodel file names paths outside the model; all of them are listed.
     """
     _check_paths(mlmodel)
-    if "sklearn" in mlmodel.flavors:
+    name = own_flavor(mlmodel)
+    if name == "sklearn":
         steps = list(_sklearn_steps(mlmodel, mlmodel.flavors["sklearn"]))
+    elif name != "python_function":
+        steps = list(_native_steps(mlmodel, name, mlmodel.flavors[name]))
     else:
         steps = list(_pyfunc_steps(mlmodel, mlmodel.flavors.get("python_function", {})))
     order = ("data", "types", "pickle", "code")
@@ -90,29 +87,30 @@ def _sklearn_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Load
         yield _pickle_step(mlmodel, name)
 
 
+def _native_steps(mlmodel: MlModel, name: str, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
+    """Text of LightGBM, JSON or UBJSON of XGBoost, protobuf of ONNX; LightGBM's wrappers are pickled."""
+    yield from _bundled_code(mlmodel, flavor)
+    data = str(flavor.get("data"))
+    if name != "lightgbm" or flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
+        yield LoadingStep("data", f"reads {data} with {name}")
+    elif flavor.get("serialization_format") == "skops":
+        yield LoadingStep("types", f"reads {data}, objects of types of scikit-learn, LightGBM and numpy only")
+    else:
+        yield _pickle_step(mlmodel, data)
+
+
 def _pyfunc_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
     yield from _bundled_code(mlmodel, flavor)
     loader = str(flavor.get("loader_module", ""))
     if source := flavor.get("model_code_path"):
         name = Path(str(source)).name  # MLflow looks for the name alone, in the model
         yield LoadingStep("code", f"runs {name}, Python that the model brings", (Path(name).stem,))
-    elif _is_data(loader, mlmodel.flavors.get(loader.removeprefix("mlflow."), {})):
+    elif loader in DATA_LOADERS:
         yield LoadingStep("data", f"reads {flavor.get('data')} with {loader.removeprefix('mlflow.')}")
     elif loader in PICKLE_LOADERS:
         yield _pickle_step(mlmodel, str(flavor.get("python_model") or flavor.get("model_path") or flavor.get("data")))
     else:
         yield LoadingStep("code", f"runs the loader {loader or '(none named)'}", (loader,))
-
-
-def _is_data(loader: str, flavor: Mapping[str, Any]) -> bool:
-    if loader not in DATA_CLASSES:
-        return False
-    classes = DATA_CLASSES[loader]
-    if classes is None:
-        return True
-    name = str(flavor.get("model_class", classes[0]))
-    module = name.rpartition(".")[0] + "."
-    return any(known in (name, module) for known in classes)
 
 
 def _bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:

@@ -4,7 +4,6 @@ Library threads are limited by the Makefile, as a worker's are.
 """
 
 import argparse
-import importlib.metadata
 import json
 import statistics
 import tempfile
@@ -21,8 +20,11 @@ import pyarrow as pa
 from schemas.contract import ModelFacts
 from scoring.models.compiled.checked import difference
 from scoring.models.compiled.predictor import compile_predictor
-from scoring.models.predictor import Predictor
+from scoring.models.lightgbm import LightgbmPredictor
+from scoring.models.predictor import CompiledPredictor, Predictor
 from scoring.models.sklearn import SklearnPredictor, split_pipeline, takes_matrix
+from scoring.models.versions import library_version
+from scoring.models.xgboost import XgboostPredictor
 
 FOLDER = Path(".bench")
 N_ROWS = 65_536
@@ -143,6 +145,64 @@ def scaled_linear() -> Case:
     return model.fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2, missing=0.03))
 
 
+def lightgbm_boosting() -> Case:
+    import lightgbm
+
+    x = _numbers(20_000, 30, 0, missing=0.03)
+    options = {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1, "seed": 0}
+    model = lightgbm.train(options, lightgbm.Dataset(x, _target(x) > 0), 200)
+    return model, _table(_numbers(N_ROWS, 30, 2, missing=0.03))
+
+
+def lightgbm_categories() -> Case:
+    import lightgbm
+
+    def frame(n_rows: int, seed: int) -> pd.DataFrame:
+        x = _mixed(n_rows, seed)
+        return x.astype({name: "category" for name in x if name.startswith("s")})
+
+    x = frame(20_000, 0)
+    numbers = [name for name in x if name.startswith("f")]
+    y = _target(x[numbers]) + x["s7"].cat.codes % 7 > 3
+    options = {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1, "seed": 0}
+    return lightgbm.train(options, lightgbm.Dataset(x, y), 200), _table(_mixed(N_ROWS, 2))
+
+
+def xgboost_leaves() -> Case:
+    import xgboost
+
+    x = _numbers(20_000, 30, 0, missing=0.03)
+    options = {
+        "objective": "binary:logistic", "max_leaves": 31, "max_depth": 0, "grow_policy": "lossguide", "nthread": 1,
+    }  # fmt: skip
+    model = xgboost.train(options, xgboost.DMatrix(x, _target(x) > 0), 200)
+    return model, _table(_numbers(N_ROWS, 30, 2, missing=0.03))
+
+
+def xgboost_depth() -> Case:
+    import xgboost
+
+    x = _numbers(20_000, 30, 0)
+    options = {"objective": "reg:squarederror", "max_depth": 6, "nthread": 1}
+    return xgboost.train(options, xgboost.DMatrix(x, _target(x)), 200), _table(_numbers(N_ROWS, 30, 2))
+
+
+def xgboost_deep() -> Case:
+    import xgboost
+
+    x = _numbers(20_000, 30, 0)
+    options = {"objective": "reg:squarederror", "max_depth": 12, "nthread": 1}
+    return xgboost.train(options, xgboost.DMatrix(x, _target(x)), 100), _table(_numbers(N_ROWS, 30, 2))
+
+
+def lightgbm_deep() -> Case:
+    import lightgbm
+
+    x = _numbers(20_000, 30, 0)
+    options = {"objective": "regression", "num_leaves": 1_000, "verbose": -1, "num_threads": 1, "seed": 0}
+    return lightgbm.train(options, lightgbm.Dataset(x, _target(x)), 100), _table(_numbers(N_ROWS, 30, 2))
+
+
 CASES: dict[str, tuple[Callable[[], Case], float]] = {
     "HistGradientBoosting 200 x 31, 30 features": (hist_boosting, 6.0),
     "the same, 20 features and 5 of categories": (categorical_boosting, 1.0),
@@ -152,25 +212,21 @@ CASES: dict[str, tuple[Callable[[], Case], float]] = {
     "GradientBoosting 100 x depth 3": (boosting, 1.0),
     "20 floats, 8 strings, one-hot, logistic": (mixed_linear, 40.0),
     "30 floats imputed and scaled, logistic": (scaled_linear, 1.0),
+    "LightGBM 200 x 31, 30 features": (lightgbm_boosting, 3.0),
+    "the same, 20 features and 8 of strings": (lightgbm_categories, 1.0),
+    "LightGBM 100 x 1,000 leaves": (lightgbm_deep, 1.0),
+    "XGBoost 200 x 31, 30 features": (xgboost_leaves, 3.0),
+    "XGBoost 200 x depth 6": (xgboost_depth, 1.0),
+    "XGBoost 100 x depth 12": (xgboost_deep, 1.0),
 }
 """Name to the model with its batch, and the bar: how many times the library's own speed is asked for."""
 
 
 def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
     """CPU seconds of one batch, medians; both are called in turn."""
-    estimator, table = CASES[name][0]()
-    steps, final = split_pipeline(estimator)
-    facts = ModelFacts(
-        flavor="sklearn",
-        estimator="",
-        is_named=True,
-        takes_matrix=not steps and takes_matrix(final),
-        n_features=estimator.n_features_in_,
-    )
-    kinds = ["probability"] if hasattr(final, "predict_proba") else []
-    own = SklearnPredictor(estimator, facts)
+    model, table = CASES[name][0]()
     started = time.process_time()
-    compiled = compile_predictor(estimator, facts, own, cache)
+    own, compiled, kinds = _booster(model, cache) if type(model).__name__ == "Booster" else _sklearn(model, cache)
     compile_s = time.process_time() - started
     seconds: dict[str, list[float]] = {"own": [], "compiled": []}
     answers = {}
@@ -203,6 +259,33 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
     }
 
 
+def _sklearn(estimator: Any, cache: Path) -> tuple[Predictor, CompiledPredictor, list[str]]:
+    steps, final = split_pipeline(estimator)
+    facts = ModelFacts(
+        flavor="sklearn",
+        estimator="",
+        is_named=True,
+        takes_matrix=not steps and takes_matrix(final),
+        n_features=estimator.n_features_in_,
+    )
+    own = SklearnPredictor(estimator, facts)
+    kinds = ["probability"] if hasattr(final, "predict_proba") else []
+    return own, compile_predictor(estimator, facts, own, cache), kinds
+
+
+def _booster(model: Any, cache: Path) -> tuple[Predictor, CompiledPredictor, list[str]]:
+    flavor = type(model).__module__.split(".")[0]
+    categories = {}
+    if flavor == "lightgbm":
+        strings = [name for name in model.feature_name() if name.startswith("s")]
+        categories = dict(zip(strings, map(tuple, model.pandas_categorical or []), strict=True))
+    else:
+        model.set_param({"nthread": 1})
+    facts = ModelFacts(flavor=flavor, estimator="Booster", categories=categories)
+    own = LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
+    return own, compile_predictor(model, facts, own, cache), []
+
+
 def _coded(table: pa.Table) -> pa.Table:
     """Strings as dictionaries, as Parquet holds them."""
     columns = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in table.columns]
@@ -210,13 +293,7 @@ def _coded(table: pa.Table) -> pa.Table:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {name: version for name in VERSIONS if (version := library_version(name))}
 
 
 def main() -> None:

@@ -192,7 +192,6 @@ def _facts() -> ModelFacts:
         classes=(0, 1),
         outputs=(("prediction", "long"), ("probability", "double")),
         methods=("predict", "predict_proba"),
-        is_compiled=True,
         model_bytes=200 << 20,
     )
 

@@ -11,8 +11,9 @@ import pytest
 
 from schemas.contract import ModelFacts
 from scoring.models.compiled.predictor import compile_predictor
+from scoring.models.mlmodel import read_mlmodel
 from scoring.models.predictor import Predictor, inspect_model
-from scoring.models.pyfunc import PyfuncPredictor
+from scoring.models.pyfunc import PyfuncPredictor, load_pyfunc
 from scoring.models.sklearn import SklearnPredictor, split_pipeline
 from tests.compiled.data import kinds_of
 from tests.models import NUMBERS, STRINGS, KnownModel, make_frame, with_nulls
@@ -44,7 +45,7 @@ def make(request: pytest.FixtureRequest, registry_root: Path, machine_code: Path
 
     def build(known: KnownModel, facts: ModelFacts) -> Predictor:
         if request.param == "pyfunc":
-            return PyfuncPredictor(registry_root / "models" / known.name, facts)
+            return PyfuncPredictor(load_pyfunc(read_mlmodel(registry_root / "models" / known.name)), facts)
         own = SklearnPredictor(known.estimator, facts)
         if request.param == "library":
             return own
@@ -132,6 +133,20 @@ def test_any_number_of_rows(
     kinds = wanted(make, known, predictor)
     for _ in range(2):  # the second time in buffers that the first has left
         assert_same(predictor.predict(table_of(known, frame), kinds), own_answers(known, frame, kinds))
+
+
+@pytest.mark.parametrize("name", ["hgb_multi", "hgb_poisson", "extra_multi_output", "forest_numpy"])
+def test_no_rows_have_no_answers_of_the_same_types(
+    make: Make, models: dict[str, KnownModel], registry_root: Path, name: str
+) -> None:
+    known = models[name]
+    predictor = make(known, facts_of(registry_root, known))
+    kinds, table = wanted(make, known, predictor), table_of(known, make_frame(2))
+    some, none = predictor.predict(table, kinds), predictor.predict(table.slice(0, 0), kinds)
+    assert {*some} == {*none}
+    for kind, values in some.items():
+        assert none[kind].shape == (0, values.shape[1])
+        assert none[kind].dtype == values.dtype or {none[kind].dtype.kind, values.dtype.kind} <= {*"OU"}
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float16()])

@@ -15,6 +15,7 @@ import yaml
 
 from scoring.models.mlmodel import read_mlmodel
 from scoring.models.trust import loading_steps, pickled_names
+from tests.boosters import KnownBooster
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, copy_registry, make_frame, register
 from tests.test_cli import answer
@@ -117,6 +118,52 @@ def almost_a_booster(folder: Path, marker: Path) -> None:
     """MLflow unpickles all but the one class whose files are text."""
     lightgbm_pickle(folder, marker)
     edit(folder, lambda flavors: flavors["lightgbm"].update({"model_class": "lightgbm.basic.Booster2"}))
+
+
+def two_flavors(folder: Path, marker: Path) -> None:
+    """One flavor vouches for data, the other names a pickle: what is loaded is what was looked at."""
+    lightgbm_pickle(folder, marker)
+    (folder / "graph.onnx").write_bytes(b"")
+    edit(folder, lambda flavors: flavors.update({"onnx": {"data": "graph.onnx"}}))
+
+
+def wrapper_of_another_loader(folder: Path, marker: Path) -> None:
+    """The flavor names a pickle of a wrapper's, the loader reads data."""
+    lightgbm_pickle(folder, marker)
+    new = {"loader_module": "mlflow.onnx", "data": "model.pkl"}
+    edit(folder, lambda flavors: flavors["python_function"].update(new))
+    edit(folder, lambda flavors: flavors.update({"onnx": {"data": "model.pkl"}}))
+
+
+def lightgbm_text_is_a_pickle(folder: Path, marker: Path) -> None:
+    """The class says text, the file is a pickle: it is read as text."""
+    lightgbm_pickle(folder, marker)
+    edit(folder, lambda flavors: flavors["lightgbm"].update({"model_class": "lightgbm.basic.Booster"}))
+
+
+def lightgbm_skops(folder: Path, marker: Path) -> None:
+    skops_function(folder, marker)
+    only_lightgbm = {"model_class": "lightgbm.sklearn.LGBMRegressor", "data": "model.skops"}
+    lightgbm_flavor = only_lightgbm | {"serialization_format": "skops"}
+    edit(folder, lambda flavors: flavors.pop("sklearn") and None)
+    new = {"loader_module": "mlflow.lightgbm", "data": "model.skops"}
+    edit(folder, lambda flavors: flavors["python_function"].update(new))
+    edit(folder, lambda flavors: flavors.update({"lightgbm": lightgbm_flavor}))
+
+
+def xgboost_file_is_a_pickle(folder: Path, marker: Path) -> None:
+    class_by_name(folder, marker)
+    known = {"model_class": "xgboost.sklearn.XGBClassifier", "data": "model.pkl"}
+    edit(folder, lambda flavors: flavors.update({"xgboost": known}))
+
+
+def skops_booster(folder: Path, marker: Path) -> None:
+    """A handle in place of a model's text: the library would free that address."""
+    state = node(
+        "DictNode", "builtins.dict", {"_handle": node("JsonNode", "builtins.int", "4711") | {"is_json": True}}
+    )
+    state["key_types"] = node("ListNode", "builtins.list", [node("TypeNode", "builtins.str", None)])
+    skops_archive(folder, [node("ObjectNode", "lightgbm.basic.Booster", state)])
 
 
 def odd_flavors(folder: Path, marker: Path) -> None:
@@ -226,6 +273,12 @@ CRAFTED = {
     class_below_a_known_module: "runs the loader mlflow.xgboost",
     lightgbm_pickle: "unpickles model.pkl",
     almost_a_booster: "unpickles model.pkl",
+    two_flavors: "unpickles model.pkl",
+    wrapper_of_another_loader: "cannot be loaded",
+    lightgbm_text_is_a_pickle: "expected: a model file of LightGBM",
+    lightgbm_skops: "os.mkdir",
+    xgboost_file_is_a_pickle: "expected: a model file of XGBoost",
+    skops_booster: "cannot be loaded",
     odd_flavors: "no readable MLmodel file",
     a_list: "expected a mapping with the key flavors",
     second_mlmodel: "inner/MLmodel: a second MLmodel file",
@@ -339,3 +392,31 @@ def test_the_demo_s_kind_of_model_needs_no_word(registry_root: Path, models: dic
     assert step.kind == "pickle"
     assert step.pickle
     assert any("HistGradientBoostingClassifier" in name for name in pickled_names(step.pickle))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("lgb_binary", "data"), ("lgb_classifier", "types"), ("lgb_regressor", "pickle"), ("xgb_binary", "data"),
+     ("xgb_classifier", "data"), ("onnx_forest", "data")],
+)  # fmt: skip
+def test_what_loading_a_booster_would_do(
+    registry_root: Path, boosters: dict[str, KnownBooster], name: str, kind: str
+) -> None:
+    (step,) = loading_steps(read_mlmodel(registry_root / "models" / name))
+    assert step.kind == kind
+
+
+@pytest.mark.parametrize("name", ["lgb_multi", "lgb_classifier", "xgb_classifier_multi", "onnx_forest"])
+def test_files_of_data_need_no_pin(
+    lake: Lake, registry_root: Path, boosters: dict[str, KnownBooster], name: str
+) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
+    register(client, f"loose_{name}", registry_root / "models" / name, is_pinned=False)
+    frame = make_frame(50)
+    kinds = boosters[name].sample.dtypes
+    lake.write(DAY, frame.astype({column: kinds[column] for column in NUMBERS if column in kinds}))
+    manifest = lake.run(lake.job(f"loose_{name}"))
+    assert manifest.error is None
+    assert not manifest.model.is_pinned

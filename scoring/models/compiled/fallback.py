@@ -38,6 +38,8 @@ class WithLibrary:
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`."""
+        if not features.num_rows:
+            return self._own.predict(features, kinds)
         answer, trouble = None, ""
         try:
             with warnings.catch_warnings():

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from scoring.models.compiled.booster_values import FeatureRules
 from scoring.models.compiled.columns import read_only
 from scoring.models.compiled.encode import Branch, NumberSteps
 from scoring.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
@@ -28,7 +29,8 @@ CompiledForm = LinearForm | TreesForm
 KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        Branch, FlatForest, LinearForm, Link, NumberSteps, SplitTrees, TreesForm, ValueTable, WalkedTrees,
+        Branch, FeatureRules, FlatForest, LinearForm, Link, NumberSteps, SplitTrees, TreesForm, ValueTable,
+        WalkedTrees,
     )
 }  # fmt: skip
 ALIGNMENT = 64

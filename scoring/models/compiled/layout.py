@@ -63,6 +63,8 @@ class Forest:
     """What the library compares: X is converted to it."""
     n_categories: Mapping[int, int] = field(default_factory=dict)
     """Features whose values are category codes, and how many codes there are, the one of missing included."""
+    sums: Number = "float64"
+    """What the library adds leaves up in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class SplitTrees:
     n_words: int
     first_node: Ints
     first_leaf: Ints
-    values: npt.NDArray[np.float64]
+    values: npt.NDArray[Any]
     """(leaves, width), from the left in each tree."""
     column: Ints
     most_nodes: int
@@ -106,7 +108,7 @@ class WalkedTrees:
     left; 64 times the feature; left child (the right one follows it); what is added to a key first (see `shift`)."""
     root: npt.NDArray[np.int32]
     depth: Ints
-    values: npt.NDArray[np.float64]
+    values: npt.NDArray[Any]
     column: Ints
 
 
@@ -119,6 +121,7 @@ class FlatForest:
     base: npt.NDArray[np.float64]
     number: Number
     n_categories: Mapping[int, int]
+    sums: Number
 
 
 def lay_out(forest: Forest) -> FlatForest | None:
@@ -126,7 +129,7 @@ def lay_out(forest: Forest) -> FlatForest | None:
     trees = _trees(forest)
     if trees is None:
         return None
-    return FlatForest(trees, forest.n_features, forest.base, forest.number, dict(forest.n_categories))
+    return FlatForest(trees, forest.n_features, forest.base, forest.number, dict(forest.n_categories), forest.sums)
 
 
 def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:
@@ -135,7 +138,7 @@ def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:
     most = max(most, *(n - 2 for n in forest.n_categories.values()), 0)
     code = np.dtype(np.uint8) if most <= 254 else np.dtype(np.uint16)
     leaves = [int(tree.is_leaf.sum()) for tree in forest.trees]
-    levels = [_depth(tree) for tree in forest.trees]
+    levels = [depth(tree) for tree in forest.trees]
     can_split = most <= 65_534 and max(leaves, default=1) <= MAX_LEAVES
     is_small = sum(leaves) <= SPLIT_NODES_PER_LEVEL[code] * sum(levels) + len(leaves)
     if can_split and (is_small or forest.n_categories):
@@ -231,7 +234,7 @@ def _split(
         n_words=n_words,
         first_node=np.array(first_node, np.int64),
         first_leaf=np.array(first_leaf, np.int64),
-        values=np.concatenate(values),
+        values=np.concatenate(values).astype(forest.sums),
         column=np.array(forest.column, np.int64),
         most_nodes=max(np.diff(first_node).tolist(), default=0),
     )
@@ -276,7 +279,7 @@ def _walk(forest: Forest, levels: Sequence[int]) -> WalkedTrees:
         nodes=nodes,
         root=np.array(roots, np.int32),
         depth=np.array(levels, np.int64),
-        values=values,
+        values=values.astype(forest.sums),
         column=np.array(forest.column, np.int64),
     )
 
@@ -310,8 +313,9 @@ def _leaves_from_left(tree: Tree) -> list[int]:
     return found
 
 
-def _depth(tree: Tree) -> int:
-    depth = np.zeros(len(tree.left), np.int64)
+def depth(tree: Tree) -> int:
+    """Its levels of inner nodes."""
+    found = np.zeros(len(tree.left), np.int64)
     for node in _breadth_first(tree):
-        depth[[tree.left[node], tree.right[node]]] = depth[node] + 1
-    return int(depth.max())
+        found[[tree.left[node], tree.right[node]]] = found[node] + 1
+    return int(found.max())

@@ -11,6 +11,8 @@ import numpy.typing as npt
 Columns = dict[str, npt.NDArray[Any]]
 Function = Literal["identity", "exp", "expit", "half_expit", "softmax", "one_vs_rest", "mean", "none"]
 
+BoosterFunction = Literal["none", "identity", "exp", "sigmoid", "softmax", "square", "log1p_exp", "hinge", "argmax"]
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -26,6 +28,12 @@ class Link:
     """Which of two classes a score of exactly 0 means."""
     divisor: int = 0
     """0: sums are what they are."""
+    library: Literal["scikit-learn", "lightgbm", "xgboost"] = "scikit-learn"
+    of_booster: BoosterFunction = "none"
+    """Of LightGBM and XGBoost, in place of `function`: what their objective makes of a sum. `square`: with its sign.
+    `argmax`: the number of the greatest."""
+    scale: float = 1.0
+    """Scores are multiplied by it in front of a sigmoid."""
 
 
 def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], kernels: ModuleType) -> Columns:
@@ -33,13 +41,15 @@ def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], ke
 
     Args:
         link: Of the model.
-        sums: (n_columns, n_rows), float64.
+        sums: (n_columns, n_rows), float64; of XGBoost float32.
         kinds: What is wanted besides `prediction`: `probability`, `decision`, `raw`.
         kernels: The machine code.
 
     Returns:
         Kind to an array of shape (n_rows, n_columns). Two classes have one column of scores, two of probabilities.
     """
+    if link.library != "scikit-learn":
+        return booster_answer(link, sums, kinds, kernels)
     if link.function == "mean":
         return _mean(link, np.ascontiguousarray(sums.T), kinds)
     raw = np.asfortranarray(sums.T)
@@ -55,6 +65,56 @@ def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], ke
         chosen = raw.argmax(axis=1)
     found["prediction"] = link.classes[chosen].reshape(-1, 1)
     return found
+
+
+def booster_answer(link: Link, sums: npt.NDArray[Any], kinds: Collection[str], kernels: ModuleType) -> Columns:
+    """As `answer`, by the operations of LightGBM's and XGBoost's objectives, in their order and precision.
+
+    LightGBM's random forests divide by the number of trees in front of the objective, and not in raw scores.
+    """
+    raw = np.ascontiguousarray(sums.T)
+    found: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
+    made = _transformed(link, raw / link.divisor if link.divisor else raw, kernels)
+    if link.classes is None:
+        found["prediction"] = made
+        return found
+    if link.library == "xgboost" and link.of_booster == "argmax":
+        chosen = made[:, 0].astype(np.int64)
+        probability = None
+    elif made.shape[1] == 1:
+        probability = np.concatenate([1 - made, made], axis=1)
+        chosen = (made[:, 0] > 0.5).astype(np.int64)
+    else:
+        probability = made
+        chosen = made.argmax(axis=1)
+    if "probability" in kinds and probability is not None:
+        found["probability"] = probability
+    found["prediction"] = link.classes[chosen].reshape(-1, 1)
+    return found
+
+
+def _transformed(link: Link, raw: npt.NDArray[Any], kernels: ModuleType) -> npt.NDArray[Any]:
+    function = link.of_booster
+    if function == "identity":
+        return raw
+    if function == "square":
+        return np.asarray(np.sign(raw) * raw * raw)
+    if function == "hinge":
+        return np.asarray(raw > 0, raw.dtype)
+    if function == "argmax":
+        return np.asarray(raw.argmax(axis=1), raw.dtype).reshape(-1, 1)
+    out = np.empty_like(raw)
+    if function == "softmax":
+        kernels.softmax(raw, out)
+    elif function == "exp":
+        kernels.exp(raw.reshape(-1), out.reshape(-1))
+    elif function == "log1p_exp":
+        kernels.log1p_exp(raw.reshape(-1), out.reshape(-1))
+    elif link.library == "xgboost":
+        kernels.sigmoid32(raw.reshape(-1), out.reshape(-1))
+    else:
+        kernels.expit(link.scale * raw.reshape(-1), out.reshape(-1))
+    return out
 
 
 def _mean(link: Link, mean: npt.NDArray[np.float64], kinds: Collection[str]) -> Columns:

@@ -15,7 +15,7 @@ from scoring.models.sklearn import split_pipeline
 
 
 def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
-    """The compiled form of a fitted estimator or pipeline.
+    """The compiled form of a fitted estimator or pipeline, or of a booster.
 
     Args:
         estimator: As it was loaded.
@@ -24,17 +24,24 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
     Raises:
         UnsupportedError: There is none; it says why.
     """
-    steps, final = split_pipeline(estimator)
-    is_linear = type(final).__name__ in (*CLASSIFIERS, *REGRESSORS) and type(final).__module__.startswith("sklearn.")
     try:
-        form: CompiledForm
-        form = linear_form(steps, final, facts) if is_linear else trees_form(steps, final, facts)
-        return frozen(form)
+        if facts.flavor in ("lightgbm", "xgboost"):
+            from scoring.models.compiled.boosters import booster_form
+
+            return frozen(booster_form(estimator, facts))
+        return frozen(_sklearn_form(estimator, facts))
     except (UnsupportedError, MemoryError):
         raise
     except Exception as error:
         # Fitted attributes differ between the library's versions: then it predicts by itself.
         raise UnsupportedError(f"the model cannot be compiled ({type(error).__name__}: {error})") from error
+
+
+def _sklearn_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
+    steps, final = split_pipeline(estimator)
+    if type(final).__name__ in (*CLASSIFIERS, *REGRESSORS) and type(final).__module__.startswith("sklearn."):
+        return linear_form(steps, final, facts)
+    return trees_form(steps, final, facts)
 
 
 def open_form(form: CompiledForm, facts: ModelFacts, own: Predictor, cache: Path) -> CompiledPredictor:

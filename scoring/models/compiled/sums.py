@@ -84,7 +84,7 @@ class ForestSum:
             for chunk in chunks:
                 seen |= self._encode(chunk, codes, feature, start)
                 start += chunk.n_rows
-        out = np.empty((len(self.forest.base), n_blocks * BLOCK_ROWS))
+        out = np.empty((len(self.forest.base), n_blocks * BLOCK_ROWS), self.forest.sums)
         out[:] = self.forest.base[:, None]
         self._sum(codes, out)
         return out[:, :n_rows], seen
@@ -121,7 +121,7 @@ class ForestSum:
         infinity, magnitude = (codes.dtype.type(of[number]) for of in (INFINITY_BITS, MAGNITUDE_BITS))
         return int(self._kernels.order_column(bits, codes, feature, start, infinity, magnitude))
 
-    def _sum(self, codes: npt.NDArray[Any], out: npt.NDArray[np.float64]) -> None:
+    def _sum(self, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         trees = self._trees
         if isinstance(trees, SplitTrees):
             self._kernels.sum_split(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
+from scoring.models.compiled.booster_values import BoosterEncoder, FeatureRules
 from scoring.models.compiled.encode import Branch, Encoder, tree_branches
 from scoring.models.compiled.from_sklearn import UnsupportedError, tree_model
 from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN, FlatForest, lay_out
@@ -27,6 +28,8 @@ class TreesForm:
     refuses_infinite: bool
     branches: tuple[Branch, ...] | None
     """None: columns are features."""
+    rules: FeatureRules | None = None
+    """Of LightGBM and XGBoost: what becomes of columns instead."""
 
     @property
     def tolerance(self) -> float:
@@ -41,9 +44,15 @@ class CompiledTrees:
 
     def __init__(self, form: TreesForm, facts: ModelFacts, kernels: ModuleType) -> None:
         self._form, self._kernels = form, kernels
-        self._encoder = Encoder(facts, form.branches, kernels)
+        self._encoder: Encoder | BoosterEncoder
+        if form.rules is None:
+            self._encoder = Encoder(facts, form.branches, kernels)
+        else:
+            self._encoder = BoosterEncoder(form.rules, facts.categories, kernels)
         self._total = ForestSum(form.forest, kernels)
-        kernels.expit(np.zeros(1), np.zeros(1))  # see `ForestSum._compile`
+        # See `ForestSum._compile`.
+        kernels.expit(np.zeros(1), np.zeros(1))
+        answer(form.link, np.zeros((len(form.forest.base), 1), form.forest.sums), ("probability",), kernels)
 
     def attempt(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
         """See `CompiledModel`."""

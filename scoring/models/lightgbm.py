@@ -1,0 +1,224 @@
+"""LightGBM's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
+
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.contract import Feature, FeatureType, ModelFacts
+from scoring.errors import ModelLoadError
+from scoring.models.answers import column_array, empty_answer
+from scoring.models.categories import CodedMatrix
+from scoring.models.lightgbm_file import LightgbmFile, read_lightgbm
+from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
+from scoring.models.predictor import Answer
+from scoring.models.sklearn import label_type, load_pickled
+from scoring.models.versions import library_versions
+
+LIBRARIES = ("lightgbm", "numpy", "scipy", "numba")
+
+
+class LightgbmPredictor:
+    """Calls the model's own methods with one matrix, categories as the codes of training.
+
+    LightGBM takes float64, copies each row, and is as fast with columns as with rows. A value that is none of the
+    categories is missing, as it is where pandas sets the categories of training.
+    """
+
+    def __init__(self, model: Any, facts: ModelFacts) -> None:
+        self._model, self._facts = model, facts
+        self._matrix = CodedMatrix(facts, np.float64, refuses_unknown=False)
+        self._is_booster = facts.classes is None and not hasattr(model, "booster_")
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`. A booster's prediction is what its objective makes of the raw score, as in MLflow."""
+        if not features.num_rows:
+            return empty_answer(self._facts, kinds)
+        x = self._matrix.build(features)
+        model = self._model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            options: dict[str, Any] = {"num_threads": 1} if self._is_booster else {}
+            answer: dict[str, npt.NDArray[Any]] = {}
+            if {"raw", "decision"} & {*kinds}:
+                raw = column_array(model.predict(x, raw_score=True, **options))
+                answer |= {kind: raw for kind in ("raw", "decision") if kind in kinds}
+            if self._facts.classes is None:
+                answer["prediction"] = column_array(model.predict(x, **options))
+                return answer
+            # `predict` of the wrapper is the class of the greatest probability, and computes these again.
+            probability = column_array(model.predict_proba(x))
+            if "probability" in kinds:
+                answer["probability"] = probability
+            answer["prediction"] = column_array(np.asarray(model.classes_)[probability.argmax(axis=1)])
+            return answer
+
+
+def load_lightgbm(mlmodel: MlModel) -> Any:
+    """The Booster, or a wrapper for scikit-learn, of an artifact tree that was verified.
+
+    Raises:
+        ModelLoadError: It cannot be read, or LightGBM is not installed.
+        ModelRefusedError: A skops file holds types that are not on the list.
+    """
+    lightgbm = _library(mlmodel.folder)
+    flavor = mlmodel.flavors["lightgbm"]
+    path = mlmodel.file(str(flavor.get("data")))
+    if flavor.get("model_class", LIGHTGBM_BOOSTER) != LIGHTGBM_BOOSTER:
+        model = load_pickled(mlmodel, "lightgbm", "data")
+        model.n_jobs = 1  # None means all cores; the pool has one worker for each
+        return model
+    try:
+        return lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
+    except Exception as error:
+        raise ModelLoadError(
+            "The model cannot be loaded.",
+            str(path),
+            expected="a model file of LightGBM",
+            found=f"{type(error).__name__}: {error}",
+            next_step="log it again with the version of LightGBM that is installed here",
+        ) from error
+
+
+def model_text(model: Any) -> str:
+    """The model as LightGBM would save it: up to the best iteration."""
+    return str(getattr(model, "booster_", model).model_to_string())
+
+
+def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
+    """What the model file and the signature say.
+
+    Raises:
+        ModelLoadError: It does not fit its signature.
+    """
+    is_booster = not hasattr(model, "booster_")
+    file = read_lightgbm(model_text(model))
+    classes = None if is_booster or not hasattr(model, "classes_") else tuple(np.asarray(model.classes_).tolist())
+    features, categories = _features(mlmodel, file)
+    n_outputs = 1 if classes else file.n_outputs
+    kind = label_type(classes) if classes else "double"
+    methods = ("predict", "predict_proba", "decision_function", "raw") if classes else ("predict", "raw")
+    return ModelFacts(
+        flavor="lightgbm",
+        estimator=type(model).__name__,
+        features=features,
+        n_features=file.n_features,
+        is_named=bool(features),
+        classes=classes,
+        categories=categories,
+        outputs=tuple(("prediction", kind) for _ in range(n_outputs)),
+        methods=methods,
+        n_outputs=n_outputs,
+        trained_with=mlmodel.trained_with,
+        loaded_with=library_versions(*LIBRARIES),
+    )
+
+
+def _library(folder: Path) -> Any:
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise missing_library("LightGBM", "lightgbm", folder) from error
+    return lightgbm
+
+
+def missing_library(name: str, extra: str, folder: Path) -> ModelLoadError:
+    """The error where a flavor's library is not installed."""
+    return ModelLoadError(
+        f"The model needs {name}, which is not installed.",
+        str(folder),
+        next_step=f"pip install 'nightscore[{extra}]'",
+    )
+
+
+def _features(mlmodel: MlModel, file: LightgbmFile) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
+    names = file.feature_names
+    if names == tuple(f"Column_{i}" for i in range(file.n_features)):
+        names = ()
+    categories = file.pandas_categorical
+    inputs = mlmodel.inputs
+    check_names(mlmodel, [feature.name.replace(" ", "_") for feature in inputs], names, file.n_features)
+    if not categories:
+        return inputs or tuple(Feature(name=name, type="double") for name in names), {}
+    places = _categorical_places(file, inputs)
+    if places is None:
+        raise ModelLoadError(
+            "The model does not say which of its columns the categories of training belong to.",
+            str(mlmodel.folder),
+            expected=f"{len(categories)} columns of strings in the signature, or as many categorical features",
+            found=f"{len(file.categorical_features)} categorical features, {len(_text_places(inputs))} columns of "
+            "strings",
+            next_step="log it with signature=mlflow.models.infer_signature(X, ...) of the training frame",
+        )
+    shown = inputs or tuple(Feature(name=name, type="double") for name in names)
+    by_place = dict(zip(places, categories, strict=True))
+    features = tuple(
+        category_feature(mlmodel, feature, by_place[i]) if i in by_place else feature
+        for i, feature in enumerate(shown)
+    )
+    return features, {features[i].name: found for i, found in by_place.items()}
+
+
+def _categorical_places(file: LightgbmFile, inputs: tuple[Feature, ...]) -> tuple[int, ...] | None:
+    """Positions of the columns that had categories in the training frame; None: they cannot be told.
+
+    Ordered ones are no categorical features of the model, and integers may be without having been categories.
+    """
+    text = _text_places(inputs)
+    for places in (file.categorical_features, text):
+        if len(places) == len(file.pandas_categorical) and {*text} <= {*places}:
+            return places
+    return None
+
+
+def _text_places(inputs: tuple[Feature, ...]) -> tuple[int, ...]:
+    return tuple(i for i, feature in enumerate(inputs) if feature.type == "string")
+
+
+def category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any, ...]) -> Feature:
+    """The feature with the type that its categories have, where the signature does not say it.
+
+    Raises:
+        ModelLoadError: The signature says another.
+    """
+    kinds = {type(value) for value in categories}
+    kind: FeatureType = "string"
+    if kinds <= {bool}:
+        kind = "boolean"
+    elif kinds <= {int}:
+        kind = "long"
+    elif kinds <= {int, float}:
+        kind = "double"
+    stated = feature.type
+    is_number = stated in ("double", "float", "long", "integer", "boolean")
+    if stated != "any" and mlmodel.inputs and (kind == "string") == is_number:
+        raise ModelLoadError(
+            "The model's signature does not fit the categories that it was trained with.",
+            str(mlmodel.folder),
+            expected=f"{feature.name}: {kind}, such as {categories[0]!r}",
+            found=f"{feature.name}: {stated}",
+            next_step="log it with signature=mlflow.models.infer_signature(X, ...) of the training frame",
+        )
+    return feature if mlmodel.inputs and stated != "any" else feature.model_copy(update={"type": kind})
+
+
+def check_names(mlmodel: MlModel, stated: list[str], names: tuple[str, ...], n_features: int) -> None:
+    """Refuse a signature whose columns are not those that the model was trained on: it takes them by position.
+
+    Raises:
+        ModelLoadError: Their number or order differs.
+    """
+    if not stated or (len(stated) == n_features and (not names or {*stated} != {*names} or stated == [*names])):
+        return
+    is_order = len(stated) == n_features
+    raise ModelLoadError(
+        f"The model's signature has its columns in another {'order' if is_order else 'number'} than the model.",
+        str(mlmodel.folder),
+        expected=f"{n_features} columns: {', '.join(names[:40]) or 'without names'}",
+        found=f"{len(stated)} columns: {', '.join(stated[:40])}",
+        next_step="log it again with signature=mlflow.models.infer_signature(X, ...) of the training frame",
+    )

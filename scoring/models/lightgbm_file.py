@@ -1,0 +1,89 @@
+"""Reads LightGBM's model files, which are text, without LightGBM."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class LightgbmFile:
+    """What a model file says."""
+
+    header: Mapping[str, str]
+    """Before the trees; a flag without a value, such as `average_output`, has an empty one."""
+    trees: tuple[Mapping[str, str], ...]
+    """Of each tree the lines `name=values`."""
+    parameters: Mapping[str, str]
+    """It was trained with."""
+    pandas_categorical: tuple[tuple[Any, ...], ...]
+    """Categories of each categorical column of the training frame, in the columns' order."""
+
+    @property
+    def n_features(self) -> int:
+        return int(self.header["max_feature_idx"]) + 1
+
+    @property
+    def n_outputs(self) -> int:
+        return int(self.header["num_tree_per_iteration"])
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Spaces have become underscores; `Column_0` and so on where there were no names."""
+        return tuple(self.header["feature_names"].split(" "))
+
+    @property
+    def objective(self) -> tuple[str, ...]:
+        """Its name and what it needs, such as `sigmoid:1`; empty: one of the user's own, or none."""
+        return tuple(self.header.get("objective", "").split())
+
+    @property
+    def categorical_features(self) -> tuple[int, ...]:
+        """Positions of the features that are split by category."""
+        text = self.parameters.get("categorical_feature", "")
+        return tuple(int(place) for place in text.split(",")) if re.fullmatch(r"\d+(,\d+)*", text) else ()
+
+
+def read_lightgbm(text: str) -> LightgbmFile:
+    """The content of a model file.
+
+    Raises:
+        ValueError: It is none, or of a version that is not known.
+    """
+    lines = text.splitlines()
+    if not lines or lines[0].strip() != "tree":
+        raise ValueError("expected the line `tree` first: this is no model file of LightGBM")
+    header: dict[str, str] = {}
+    trees: list[dict[str, str]] = []
+    parameters: dict[str, str] = {}
+    categorical: Any = None
+    into: dict[str, str] | None = header
+    for line in lines[1:]:
+        if line.startswith("Tree="):
+            trees.append({})
+            into = trees[-1]
+        elif line == "end of trees":
+            into = None
+        elif line.startswith("pandas_categorical:"):
+            categorical = json.loads(line.partition(":")[2])
+        elif into is None:
+            if match := re.fullmatch(r"\[([^:\]]+): ?(.*)\]", line):
+                parameters[match[1]] = match[2]
+        elif line:
+            name, _, value = line.partition("=")
+            into[name] = value
+    if header.get("version") not in ("v3", "v4"):
+        raise ValueError(f"expected version v3 or v4 of LightGBM's model files, found {header.get('version')}")
+    return LightgbmFile(
+        header, tuple(trees), parameters, tuple(tuple(categories) for categories in categorical or ())
+    )
+
+
+def numbers(tree: Mapping[str, str], name: str, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+    """A line of a tree; LightGBM writes as many digits as give the same number back."""
+    values: Sequence[str] = tree.get(name, "").split()
+    return np.array([float(value) for value in values]) if dtype == np.float64 else np.array(values, dtype)

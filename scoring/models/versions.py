@@ -1,0 +1,23 @@
+"""Versions of installed libraries, whichever of their distributions it is."""
+
+import importlib.metadata
+
+DISTRIBUTIONS = {
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+}
+
+
+def library_version(name: str) -> str | None:
+    """Of the library; None: it is not installed."""
+    for distribution in DISTRIBUTIONS.get(name, (name,)):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Of those that are installed."""
+    return {name: version for name in names if (version := library_version(name))}

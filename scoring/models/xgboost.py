@@ -1,0 +1,185 @@
+"""XGBoost's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
+
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.contract import Feature, ModelFacts
+from scoring.errors import ModelLoadError
+from scoring.models.answers import column_array, empty_answer
+from scoring.models.categories import CodedMatrix
+from scoring.models.lightgbm import category_feature, check_names, missing_library
+from scoring.models.mlmodel import XGBOOST_BOOSTER, MlModel
+from scoring.models.predictor import Answer
+from scoring.models.versions import library_versions
+from scoring.models.xgboost_file import XgboostFile, read_xgboost
+
+LIBRARIES = ("xgboost", "numpy", "scipy", "numba")
+LABELLED = ("binary:logistic", "multi:softprob")
+"""Objectives of which a wrapper's `predict` is decided by its `predict_proba`."""
+
+
+class XgboostPredictor:
+    """Calls the model's own methods with one matrix of float32, which is what XGBoost computes with.
+
+    Categories are the codes of training; as in XGBoost, a value that is none of them is refused.
+    """
+
+    def __init__(self, model: Any, facts: ModelFacts) -> None:
+        self._model, self._facts = model, facts
+        self._matrix = CodedMatrix(facts, np.float32, refuses_unknown=True)
+        self._is_booster = not hasattr(model, "get_booster")
+        if self._is_booster:
+            self._is_gbtree = read_xgboost(bytes(model.save_raw("json"))).booster["name"] == "gbtree"
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`. A booster's prediction is what its objective makes of the margin, as in MLflow."""
+        if not features.num_rows:
+            return empty_answer(self._facts, kinds)
+        x = self._matrix.build(features)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self._booster(x, kinds) if self._is_booster else self._wrapper(x, kinds)
+
+    def _booster(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
+        if np.isinf(x).any():
+            raise ValueError("Input data contains `inf` or a value too large, while `missing` is not set to `inf`")
+        answer: dict[str, npt.NDArray[Any]] = {}
+        if self._is_gbtree:  # the same bits as of a DMatrix, without making one
+            if "raw" in kinds:
+                answer["raw"] = column_array(
+                    self._model.inplace_predict(x, predict_type="margin", validate_features=False)
+                )
+            answer["prediction"] = column_array(self._model.inplace_predict(x, validate_features=False))
+            return answer
+        import xgboost
+
+        matrix = xgboost.DMatrix(x, nthread=1)
+        if "raw" in kinds:
+            answer["raw"] = column_array(self._model.predict(matrix, output_margin=True, validate_features=False))
+        answer["prediction"] = column_array(self._model.predict(matrix, validate_features=False))
+        return answer
+
+    def _wrapper(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
+        model = self._model
+        answer: dict[str, npt.NDArray[Any]] = {}
+        if "raw" in kinds:
+            answer["raw"] = column_array(model.predict(x, output_margin=True, validate_features=False))
+        classes = self._facts.classes
+        if classes is None:
+            answer["prediction"] = column_array(model.predict(x, validate_features=False))
+            return answer
+        if "probability" not in kinds or model.objective not in LABELLED:
+            answer["prediction"] = column_array(model.predict(x, validate_features=False)).astype(np.int64)
+        if "probability" in kinds:
+            probability = column_array(model.predict_proba(x, validate_features=False))
+            answer["probability"] = probability
+            if "prediction" not in answer:
+                found = probability[:, 1] > 0.5 if len(classes) == 2 else probability.argmax(axis=1)
+                answer["prediction"] = found.astype(np.int64).reshape(-1, 1)
+        return answer
+
+
+def load_xgboost(mlmodel: MlModel) -> Any:
+    """The Booster, or a wrapper for scikit-learn, of an artifact tree that was verified.
+
+    Raises:
+        ModelLoadError: It cannot be read, or XGBoost is not installed.
+    """
+    xgboost = _library(mlmodel.folder)
+    flavor = mlmodel.flavors["xgboost"]
+    path = mlmodel.file(str(flavor.get("data")))
+    name = str(flavor.get("model_class", XGBOOST_BOOSTER))
+    try:
+        if name == XGBOOST_BOOSTER:
+            booster = model = xgboost.Booster(model_file=str(path))
+        else:
+            model = getattr(xgboost.sklearn, name.rpartition(".")[2])()
+            model.load_model(str(path))
+            model.n_jobs = 1
+            booster = model.get_booster()
+        booster.set_param({"nthread": 1, "verbosity": 0})
+    except Exception as error:
+        raise ModelLoadError(
+            "The model cannot be loaded.",
+            str(path),
+            expected="a model file of XGBoost",
+            found=f"{type(error).__name__}: {str(error).split('Stack trace')[0].strip()[:500]}",
+            next_step="log it again with the version of XGBoost that is installed here",
+        ) from error
+    return model
+
+
+def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
+    """What the model file and the signature say.
+
+    Raises:
+        ModelLoadError: It does not fit its signature.
+    """
+    is_booster = not hasattr(model, "get_booster")
+    booster = model if is_booster else model.get_booster()
+    file = read_xgboost(bytes(booster.save_raw("json")))
+    # What a wrapper makes of the labels 0 or 1 of several targets is no class.
+    is_classifier = hasattr(model, "classes_") and int(file.parameters.get("num_target", "1")) == 1
+    classes = tuple(np.asarray(model.classes_).tolist()) if is_classifier else None
+    features, categories = _features(mlmodel, file)
+    n_outputs = 1 if classes or file.objective == "multi:softmax" else file.n_groups
+    kind = "long" if classes else "float"
+    methods = ("predict", "predict_proba", "raw") if classes else ("predict", "raw")
+    outputs = [("prediction", kind)] * n_outputs
+    outputs += [(other, "float") for other in ("probability", "raw")]
+    return ModelFacts(
+        flavor="xgboost",
+        estimator=type(model).__name__,
+        features=features,
+        n_features=file.n_features,
+        is_named=bool(features),
+        classes=classes,
+        categories=categories,
+        outputs=tuple(outputs),
+        methods=methods,
+        n_outputs=n_outputs,
+        trained_with=mlmodel.trained_with,
+        loaded_with=library_versions(*LIBRARIES),
+    )
+
+
+def _library(folder: Path) -> Any:
+    try:
+        import xgboost
+    except ImportError as error:
+        raise missing_library("XGBoost", "xgboost", folder) from error
+    return xgboost
+
+
+def _features(mlmodel: MlModel, file: XgboostFile) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
+    names, inputs = file.feature_names, mlmodel.inputs
+    check_names(mlmodel, [feature.name for feature in inputs], names, file.n_features)
+    try:
+        known = file.categories
+    except ValueError as error:
+        raise ModelLoadError(
+            "The model's categories cannot be read.",
+            str(mlmodel.folder),
+            found=str(error),
+            next_step="train it again with categories that XGBoost keeps whole",
+        ) from error
+    shown = inputs or tuple(Feature(name=name, type="double") for name in names)
+    lost = [feature.name for i, feature in enumerate(shown) if feature.type == "string" and i not in known]
+    if lost:
+        raise ModelLoadError(
+            "The model does not say which categories it was trained with.",
+            str(mlmodel.folder),
+            expected="a model file that holds them (XGBoost 3.1 or later, trained on a data frame)",
+            found=f"columns of strings without categories: {', '.join(lost[:40])}",
+            next_step="train and log it again with XGBoost 3.1 or later",
+        )
+    features = tuple(
+        category_feature(mlmodel, feature, known[i]) if i in known else feature for i, feature in enumerate(shown)
+    )
+    return features, {features[i].name: found for i, found in known.items() if i < len(features)}
