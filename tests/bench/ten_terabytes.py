@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from schemas.contract import Feature, ModelFacts
 from schemas.job import ScoringJob
 from schemas.manifest import FileRecord, OutputRecord
-from schemas.partition import InputFile, Partition, Plan, Shard
+from schemas.partition import InputFile, Partition, Piece, Plan, Shard
 from scoring.attempt import inputs_record
 from scoring.engine import checkpoints
 from scoring.engine.memory import plan_memory
@@ -41,6 +41,7 @@ from scoring.inputs.footers import Footer, read_footers
 from scoring.inputs.jobfile import parse_job
 from scoring.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
 from scoring.inputs.planner import needed_bytes, plan_shards
+from scoring.inputs.reader import read_batches
 from scoring.inputs.validate import check_contract
 from scoring.monitor import profile_of
 from scoring.monitoring.table import merge_profiles, to_bytes
@@ -108,7 +109,7 @@ def measure(n_files: int, n_remote: int) -> dict[str, Any]:
         _commit(job, plan, contract.output_schema(), bench)
         _checkpoints(job, tasks, profile, bench)
         del footers
-        _remote(root, made, n_remote, n_files, bench)
+        _remote(root, made, contract, n_remote, n_files, bench)
     return {
         "files": n_files,
         "remote": n_remote,
@@ -371,7 +372,7 @@ def _checkpoints(job: ScoringJob, tasks: Sequence[ShardTask], profile: str, benc
     assert len(found) == len(sample)
 
 
-def _remote(root: Path, files: list[bytes], n_remote: int, n_files: int, bench: Bench) -> None:
+def _remote(root: Path, files: list[bytes], contract: Any, n_remote: int, n_files: int, bench: Bench) -> None:
     """A sample on the S3 server; each request is answered `LATENCY_S` late."""
     (root / "weed").mkdir()
     with seaweedfs(root / "weed") as server, _late(server.endpoint) as (endpoint, n_requests):
@@ -389,6 +390,12 @@ def _remote(root: Path, files: list[bytes], n_remote: int, n_files: int, bench: 
         bench.note("S3: requests a footer", (n_requests() - listed) / n_remote)
         bench.note("S3: footers a second", rate)
         bench.note(f"S3: {n_files} footers, by that rate", n_files / rate, "s")
+        before = n_requests()
+        whole = Piece(sample[0], tuple(range(N_GROUPS)), 0, N_GROUPS)
+        with bench.timed("S3: all rows of a file, of one row a row group"):
+            batches = read_batches(far, Shard(0, (whole,), N_GROUPS, 1, True), contract, 1_024)
+            assert sum(batch.n_rows for batch in batches) == N_GROUPS
+        bench.note("S3: requests of a worker for a file", n_requests() - before)
 
 
 @contextmanager
