@@ -75,7 +75,12 @@ class MemoryPlan:
     @property
     def total_bytes(self) -> int:
         """Driver and all workers."""
-        return self.driver_bytes + self.n_workers * (self.worker_bytes + self.model_bytes + self.stream_bytes)
+        return self.driver_bytes + self.n_workers * self.bytes_per_worker
+
+    @property
+    def bytes_per_worker(self) -> int:
+        """Of one worker's process."""
+        return self.worker_bytes + self.model_bytes + self.stream_bytes
 
 
 @dataclass(frozen=True, slots=True)

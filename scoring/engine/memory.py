@@ -31,15 +31,24 @@ MIN_BATCH_ROWS = 1_024
 
 
 def plan_memory(
-    job: ScoringJob, facts: ModelFacts, contract: Contract, footers: Sequence[Footer], is_local: bool
+    job: ScoringJob, facts: ModelFacts, contract: Contract, footers: Sequence[Footer], is_local: bool, capacity: int
 ) -> MemoryPlan:
-    """Workers and rows a batch that keep the run within the job's `limits.memory_bytes`.
+    """Workers and rows a batch that keep the run, or on a cluster each of its workers, within `limits.memory_bytes`.
+
+    Args:
+        job: The job.
+        facts: What its model is.
+        contract: The columns.
+        footers: Of the partition's files.
+        is_local: They are on a disk.
+        capacity: Workers that there may be at once, unless the job says how many; on a cluster its bound too.
 
     Raises:
         MemoryLimitError: One worker with the smallest batch would need more.
     """
     limit = job.limits.memory_bytes
-    n_workers = job.workers.count or available_cores()
+    is_cluster = job.workers.is_cluster
+    n_workers = capacity if is_cluster else job.workers.count or capacity
     model_bytes = facts.model_bytes or MODEL_BYTES
     if facts.is_compiled and job.engine != "library":
         model_bytes += COMPILED_BYTES
@@ -53,17 +62,18 @@ def plan_memory(
                 model_bytes,
                 stream_bytes(contract, footers, batch_rows, is_local),
             )
-            if limit is None or plan.total_bytes <= limit:
+            bytes_here = plan.bytes_per_worker if is_cluster else plan.total_bytes
+            if limit is None or bytes_here <= limit:
                 return plan
-        if n_workers == 1:
+        if n_workers == 1 or is_cluster:
             raise MemoryLimitError(
                 "The job does not fit its memory limit; nothing was read.",
                 job.name,
                 expected=f"at most {limit:,} bytes (limits.memory_bytes)",
-                found=f"{plan.total_bytes:,} bytes with one worker and {MIN_BATCH_ROWS:,} rows a batch: driver "
-                f"{plan.driver_bytes:,}, worker {plan.worker_bytes:,}, model {plan.model_bytes:,}, "
-                f"stream {plan.stream_bytes:,}",
-                next_step=f"set limits.memory_bytes to {plan.total_bytes:,} or more",
+                found=f"{bytes_here:,} bytes with one worker and {MIN_BATCH_ROWS:,} rows a batch: "
+                f"{'' if is_cluster else f'driver {plan.driver_bytes:,}, '}worker {plan.worker_bytes:,}, "
+                f"model {plan.model_bytes:,}, stream {plan.stream_bytes:,}",
+                next_step=f"set limits.memory_bytes to {bytes_here:,} or more",
             )
         n_workers -= 1
 
