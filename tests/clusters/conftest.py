@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import re
+import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from tests.conftest import BUCKET, S3_KEY, S3_SECRET, Lake, S3Server
 ROOT = Path(__file__).parents[2]
 CHILD = "scoring.engine.child"
 SECRETS = {"CLUSTER_KEY": S3_KEY, "CLUSTER_SECRET": S3_SECRET}
+RAY_ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""The cluster's own: it listens on all interfaces, and whoever reaches it could run code."""
 OPTIONS = {"key": "${CLUSTER_KEY}", "secret": "${CLUSTER_SECRET}", "endpoint_url": "${CLUSTER_ENDPOINT}"}
 
 
@@ -95,20 +98,41 @@ class RunningCluster:
         """`workers` of a job."""
         return {"backend": self.backend, "address": self.address, **changes}
 
+    def children(self) -> list[psutil.Process]:
+        """Processes that run calls, or wait for some."""
+        return [child for pid in (self.pid, *self.workers) for child in children(pid)]
+
     @contextlib.contextmanager
-    def dask_worker(self, name: str, cache: Path | None = None, n_threads: int = 1, **env: str) -> Iterator[int]:
+    def to_lose(self) -> Iterator[int]:
+        """Below this process no child is warm, and a worker may be killed: Ray starts another, Dask has one more."""
+        for idle in self.children():
+            idle.kill()
+        if self.backend == "ray":
+            yield self.pid
+            return
+        with self.dask_worker("to-lose") as pid:
+            yield pid
+
+    @contextlib.contextmanager
+    def dask_worker(
+        self, name: str, cache: Path | None = None, without: tuple[str, ...] = (), **changes: str
+    ) -> Iterator[int]:
         """One more worker of a Dask cluster, without a nanny: nobody starts it again."""
         import distributed
 
         command = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--no-nanny", "--no-dashboard"]
-        command += ["--nthreads", str(n_threads), "--name", name, "--local-directory", str(self.logs)]
-        found = environment(cache or self.cache, self.endpoint, **env)
-        with started(command, found, self.logs / f"{name}.log") as process:
-            with distributed.Client(self.address, set_as_default=False) as client:
-                until(lambda: any(w["name"] == name for w in client.scheduler_info()["workers"].values()))
-                yield process.pid
+        command += ["--nthreads", "1", "--name", name, "--local-directory", str(self.logs)]
+        found = environment(cache or self.cache, self.endpoint, **changes)
+        found = {variable: value for variable, value in found.items() if variable not in without}
         with distributed.Client(self.address, set_as_default=False) as client:
-            until(lambda: all(w["name"] != name for w in client.scheduler_info()["workers"].values()))
+
+            def is_there() -> bool:
+                return any(worker["name"] == name for worker in client.scheduler_info()["workers"].values())
+
+            with started(command, found, self.logs / f"{name}.log") as process:
+                until(is_there)
+                yield process.pid
+            until(lambda: not is_there())
 
 
 @contextlib.contextmanager
@@ -137,12 +161,17 @@ def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterat
     folder, cache = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp")), tmp_path_factory.mktemp("ray") / "cache"
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
-    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--object-store-memory=80000000"]
-    command += ["--include-dashboard=false", f"--temp-dir={folder}", "--disable-usage-stats"]
+    command += ["--num-cpus=2", "--object-store-memory=80000000", "--include-dashboard=false"]
+    command += [f"--temp-dir={folder}", "--disable-usage-stats"]
+    log = folder / "head.log"
     try:
-        with started(command, environment(cache, s3_server.endpoint), folder / "head.log") as process:
-            until(lambda: "Ray runtime started" in (folder / "head.log").read_text() or process.poll() is not None)
-            yield RunningCluster("ray", f"127.0.0.1:{port}", process.pid, cache, folder, s3_server.endpoint)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in RAY_ACCESS.items():
+                patch.setenv(name, value)
+            with started(command, environment(cache, s3_server.endpoint), log) as process:
+                found = until(lambda: re.search(r"--address='([^']+)'", log.read_text()) or process.poll())
+                assert isinstance(found, re.Match), log.read_text()
+                yield RunningCluster("ray", found[1], process.pid, cache, folder, s3_server.endpoint)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -183,8 +212,3 @@ def free_ports(n: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [probe.getsockname()[1] for probe in probes]
-
-
-def freeze(process: psutil.Process) -> None:
-    """What it has begun it does not finish."""
-    process.send_signal(signal.SIGSTOP)
