@@ -206,7 +206,7 @@ class Workers(Record):
     shard has a process of its own beside the cluster's, for the same reason."""
     count: Annotated[int, Field(ge=1)] | None = None
     """Shards at once. null: one a core that this process may use, fewer where the partition is small; on a cluster
-    one a thread of Dask's workers or a CPU of Ray's nodes, of which `count` uses no more than so many."""
+    one a thread of Dask's workers or a CPU of Ray's nodes. An adaptive cluster grows to what `count` says."""
     address: str | None = None
     """Of the cluster: `tcp://host:8786` of a Dask scheduler; `host:6379` of a Ray cluster from one of its nodes,
     `ray://host:10001` from elsewhere. loky runs on this machine and takes none."""

@@ -47,7 +47,7 @@ class ModelSource:
     """Where a node gets a model by itself: what travels in place of a path of the driver's host."""
 
     version: ModelVersion
-    registry: str | None = field(repr=False)
+    registry: str = field(repr=False)
     digest: str
     """What the driver found and checked; a node loads nothing else."""
 

@@ -80,16 +80,16 @@ class ClusterPool:
 
     is_local = False
 
-    def __init__(self, connect: Callable[[], Cluster], most: int | None = None) -> None:
+    def __init__(self, connect: Callable[[], Cluster], count: int | None = None) -> None:
         """Nothing is done yet.
 
         Args:
             connect: Opens the connection.
-            most: Use no more of the cluster at once; None: all of it.
+            count: Shards at once, also where the cluster has yet to grow to that; None: as many as it has slots.
         """
         self.cpu_s_by_pid: dict[int, float] = {}
         self.rows_by_model: Counter[Path] = Counter()
-        self._connect, self._most = connect, most
+        self._connect, self._count = connect, count
         self._cluster: Cluster | None = None
         self._models: dict[Path, ModelSource] = {}
         self._sent: dict[str, _Sent] = {}
@@ -105,8 +105,8 @@ class ClusterPool:
         Raises:
             WorkerError: There is no worker.
         """
-        n_slots = self._open().n_slots()
-        return n_slots if self._most is None else min(n_slots, self._most)
+        cluster = self._open()
+        return cluster.n_slots() if self._count is None else self._count
 
     def add_model(self, source: ModelSource, folder: Path) -> None:
         """Say where nodes get a model that this host has in `folder`."""
@@ -224,11 +224,13 @@ class ClusterPool:
                 cluster = self._connect()
                 try:
                     self._inspect(cluster, Asked())
-                    self._check_stopped()
+                    with self._lock:
+                        self._check_stopped()
+                        self._cluster = cluster
                 except BaseException:
                     cluster.close()
                     raise
-                self._cluster = cluster
+                return cluster
             return self._cluster
 
     def _check_stopped(self) -> None:

@@ -12,6 +12,7 @@ from scoring.engine.node import UnwantedError, run_call
 from scoring.errors import ClusterError, InvalidJobError, WorkerError
 
 CONNECT_S = 30
+CLOSE_S = 10
 FIRST_WORKER_S = 60
 """An adaptive cluster has no worker until somebody waits for one."""
 
@@ -98,7 +99,7 @@ class DaskCluster:
 
     def close(self) -> None:
         """Leave the cluster; its scheduler forgets what this client wanted."""
-        self._client.close()
+        self._client.close(timeout=CLOSE_S)
 
 
 def run_on_worker(content: bytes) -> Reply:

@@ -26,7 +26,7 @@ from scoring.inputs.planner import needed_bytes, plan_shards
 from scoring.inputs.validate import check_contract
 from scoring.models.cache import CachedModel, ModelCache
 from scoring.models.mlmodel import read_mlmodel
-from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve
+from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve, shared_uri
 from scoring.models.trust import check_trust
 from scoring.process import available_bytes
 from scoring.storage import Store
@@ -95,7 +95,7 @@ class PinnedModel:
 def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts:
     """What the model is, from the cache or by loading it once in a worker; the pool then knows where it is."""
     digest = model.cached.digest
-    pool.add_model(ModelSource(model.version, model.registry, digest), model.cached.path)
+    pool.add_model(ModelSource(model.version, shared_uri(model.registry), digest), model.cached.path)
     try:
         facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
         if all(_installed(name) == version for name, version in facts.loaded_with.items()):

@@ -132,7 +132,8 @@ class RunningCluster:
             with started(command, found, self.logs / f"{name}.log") as process:
                 until(is_there)
                 yield process.pid
-            until(lambda: not is_there())
+            with contextlib.suppress(OSError):  # the scheduler may be gone as well
+                until(lambda: not is_there())
 
 
 @contextlib.contextmanager

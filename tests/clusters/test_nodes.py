@@ -332,3 +332,31 @@ def test_workers_that_make_no_sense(lake: Lake, workers: dict[str, str], said: s
     with pytest.raises(InvalidJobError, match=said) as refused:
         lake.job(workers=workers)
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["workers", "scheduler"])
+def test_a_cluster_that_is_lost_fails_the_run(
+    s3_server: S3Server, cluster_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setattr("scoring.engine.cluster.NO_WORKERS_S", 2.0)
+    monkeypatch.setattr("scoring.engine.cluster.LOOK_S", 0.5)
+    cluster_lake.write(DAY, make_frame(500))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as store,
+        dask_cluster(tmp_path, f"http://127.0.0.1:{store.getsockname()[1]}") as cluster,
+        cluster.dask_worker("only") as pid,
+    ):
+        job = cluster_lake.job(workers=cluster.spec(), drift={"profile": False})
+
+        def lose() -> None:
+            until(lambda: any(map(_is_connected, children(pid))))
+            psutil.Process(pid if lost == "workers" else cluster.pid).kill()
+
+        threading.Thread(target=lose, daemon=True).start()
+        with open_pool(job.workers) as pool:
+            manifest = score(cluster_lake, pool, job)
+        assert manifest.error is not None
+        assert manifest.error.type == "WorkerError"
+        assert manifest.error.retryable
+        until(lambda: not children(pid))
