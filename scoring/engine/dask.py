@@ -61,6 +61,8 @@ class DaskCluster:
 
     def n_slots(self) -> int:
         """Threads of all workers."""
+        if self._client.status != "running":
+            raise ConnectionError("there is no connection to the scheduler")
         return sum(self._client.nthreads().values())
 
     def describe(self, asked: Asked) -> Mapping[str, Described | str]:
@@ -84,9 +86,9 @@ class DaskCluster:
         def settle(done: Any) -> None:
             settled.set_result(_reply(done))
             if self._futures.pop(call.key, None) is not None:
-                with contextlib.suppress(Exception):
-                    self._client.loop.add_callback(self._client.scheduler.event_clear, name=call.key)
-                done.release()
+                with contextlib.suppress(Exception):  # the client is closed, and has let go of all
+                    self._client.loop.add_callback(self._lower_flag, call.key)
+                    done.release()
 
         future.add_done_callback(settle)
         return settled
@@ -95,11 +97,16 @@ class DaskCluster:
         """Drop calls; one that runs sees in its worker's state that it is not wanted any more."""
         futures = [future for key in keys if (future := self._futures.get(key)) is not None]
         if futures:
-            self._client.cancel(futures, force=True)
+            with contextlib.suppress(Exception):  # without a connection the scheduler drops them by itself
+                self._client.cancel(futures, force=True)
 
     def close(self) -> None:
         """Leave the cluster; its scheduler forgets what this client wanted."""
         self._client.close(timeout=CLOSE_S)
+
+    async def _lower_flag(self, key: str) -> None:
+        with contextlib.suppress(Exception):  # a flag that stays costs some bytes of the scheduler's
+            await self._client.scheduler.event_clear(name=key)
 
 
 def run_on_worker(content: bytes) -> Reply:

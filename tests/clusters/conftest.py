@@ -132,7 +132,7 @@ class RunningCluster:
             with started(command, found, self.logs / f"{name}.log") as process:
                 until(is_there)
                 yield process.pid
-            with contextlib.suppress(OSError):  # the scheduler may be gone as well
+            with contextlib.suppress(OSError, KeyError):  # the scheduler may be gone as well
                 until(lambda: not is_there())
 
 
