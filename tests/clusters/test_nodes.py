@@ -103,11 +103,16 @@ def mlflow_server(registry: str, registry_root: Path) -> Iterator[MlflowServer]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_node_fetches_a_model_once(
     dask: RunningCluster, cluster_lake: Lake, mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
     write_day(cluster_lake)
-    job = cluster_lake.job("hgb_regressor", workers=dask.spec(), registry=mlflow_server.uri)
+    job = cluster_lake.job("hgb_regressor", workers=dask.spec(), registry=mlflow_server.uri, drift={"profile": False})
+    # What the model is, is known: all workers want it first for their first shards, at the same time.
+    learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, cluster_lake.pool)
+    for idle in dask.children():
+        idle.kill()
     with dask.dask_worker("other-node", tmp_path / "cache") as other, open_pool(job.workers) as pool:
         assert score(cluster_lake, pool, job).error is None
         assert all(children(pid) for pid in (*dask.workers, other))  # each has scored
@@ -260,6 +265,7 @@ def test_a_shard_that_hangs_is_ended_twice(silent: RunningCluster, cluster_lake:
     assert not silent.children()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_a_driver_that_ends_leaves_nothing_running(
     silent: RunningCluster, cluster_lake: Lake, tmp_path: Path, ending: signal.Signals

@@ -50,7 +50,9 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(left, right, check_exact=True)
 
 
-@pytest.mark.parametrize(("formats", "engine"), [("delta", "compiled"), ("parquet", "library")])
+@pytest.mark.parametrize(
+    ("formats", "engine"), [pytest.param("delta", "compiled", marks=pytest.mark.slow), ("parquet", "library")]
+)
 def test_a_cluster_gives_what_this_machine_gives(
     cluster: RunningCluster, cluster_lake: Lake, s3_server: S3Server, formats: str, engine: str
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_cluster_gives_what_this_machine_gives(
     assert sum(event.n_rows for event in scored) == len(frame)
 
 
+@pytest.mark.slow
 def test_shards_of_a_worker_that_is_killed_are_scored_elsewhere(cluster: RunningCluster, cluster_lake: Lake) -> None:
     frame = write_day(cluster_lake)
     job = cluster_lake.job(workers=cluster.spec(), drift={"profile": False})
