@@ -6,6 +6,7 @@ crash costs one shard. Children stay warm for the next shard, and end by themsel
 cluster's process is gone.
 """
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -105,6 +106,15 @@ class _Child:
 
 _idle: list[_Child] = []
 _lock = threading.Lock()
+
+
+def _end_idle() -> None:
+    with _lock:
+        while _idle:
+            _idle.pop().end()
+
+
+atexit.register(_end_idle)
 
 
 def _take(call: Call) -> _Child:

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from dask import config
 
 from schemas.job import Workers
 from scoring.engine.calls import Asked, Call, Described, pack, versions
@@ -360,7 +361,8 @@ def test_a_cluster_that_is_lost_fails_the_run(
             psutil.Process(pid if lost == "workers" else cluster.pid).kill()
 
         threading.Thread(target=lose, daemon=True).start()
-        with open_pool(job.workers) as pool:
+        # For so long a client looks for a scheduler that is gone.
+        with config.set({"distributed.comm.timeouts.connect": "3s"}), open_pool(job.workers) as pool:
             manifest = score(cluster_lake, pool, job)
         assert manifest.error is not None
         assert manifest.error.type == "WorkerError"
