@@ -89,7 +89,7 @@ class _Node:
         if not isinstance(argument, ShardTask):
             return argument
         task = argument
-        if task.job.limits.memory_bytes is None or task.is_alone:
+        if task.job.limits.memory_bytes is None:
             # The driver knows its own machine's memory only.
             share = available_bytes() if task.is_alone else available_bytes() // (os.cpu_count() or 1)
             task = replace(task, memory_bytes=max(task.memory_bytes, share))

@@ -106,7 +106,17 @@ class ClusterPool:
             WorkerError: There is no worker.
         """
         cluster = self._open()
-        return cluster.n_slots() if self._count is None else self._count
+        if self._count is not None:
+            return self._count
+        n_slots, found = _slots(cluster)
+        if not n_slots:
+            raise WorkerError(
+                f"The {cluster.name} cluster has no workers.",
+                cluster.address,
+                found=found,
+                next_step="start workers, then run again",
+            )
+        return n_slots
 
     def add_model(self, source: ModelSource, folder: Path) -> None:
         """Say where nodes get a model that this host has in `folder`."""
@@ -150,8 +160,8 @@ class ClusterPool:
         """The results as they finish, in any order.
 
         A shard whose worker died, or was ended since it hung, is scored again wherever there is a place: nothing of
-        the others is lost with it. One for which memory is short is scored once more when no other is under way, with
-        what its node then has.
+        the others is lost with it. One for which memory is short is scored once more when no other is under way; with
+        all that its node then has, unless the job says how much a process may take.
 
         Raises:
             WorkerError: A shard's worker died `MAX_ATTEMPTS` times, or hung twice; or there are no workers.
@@ -305,10 +315,7 @@ class ClusterPool:
             if time.monotonic() - last_look < LOOK_S:
                 continue
             last_look = time.monotonic()
-            try:
-                n_slots, found = cluster.n_slots(), "no workers"
-            except Exception as error:  # noqa: BLE001 (whatever its library raises)
-                n_slots, found = 0, f"{type(error).__name__}: {str(error)[:200]}"
+            n_slots, found = _slots(cluster)
             if n_slots:
                 last_seen = last_look
             elif last_look - last_seen > NO_WORKERS_S:
@@ -330,6 +337,14 @@ class ClusterPool:
         self._numbers[key] = number
         self.cpu_s_by_pid[number] = max(result.process_cpu_s, self.cpu_s_by_pid.get(number, 0.0))
         return replace(result, pid=number)
+
+
+def _slots(cluster: Cluster) -> tuple[int, str]:
+    """How many calls it runs at once; and why none."""
+    try:
+        return cluster.n_slots(), "no workers"
+    except Exception as error:  # noqa: BLE001 (whatever its library raises)
+        return 0, f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def asked_for(job: ScoringJob, places: Sequence[Store]) -> Asked:
@@ -374,12 +389,15 @@ def _memory_error(reply: Reply) -> MemoryError:
 
 
 def _alone(task: ShardTask, error: MemoryError) -> ShardTask:
+    limit = task.job.limits.memory_bytes
     if task.is_alone:
         raise MemoryLimitError(
             f"Shard {task.shard.index} does not fit into a node's memory, even alone; nothing was published.",
             task.where,
+            expected=f"at most {limit:,} bytes a process (limits.memory_bytes)" if limit else "",
             found=str(error),
-            next_step="give the nodes more memory; or look at the file: few bytes can decode to very many",
+            next_step="raise limits.memory_bytes or give the nodes more memory; or look at the file: few bytes can "
+            "decode to very many",
         ) from error
     return replace(task, is_alone=True)
 

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 import yaml
 from dask import config
@@ -239,6 +241,25 @@ def test_memory_is_planned_for_each_process_of_a_cluster(lake: Lake) -> None:
     assert plans["loky"].total_bytes <= 900 << 20
     assert plans["dask"].n_workers == 64
     assert plans["dask"].bytes_per_worker <= 900 << 20 < plans["dask"].total_bytes
+
+
+def test_a_process_takes_no_more_memory_than_the_job_says(dask: RunningCluster, lake: Lake) -> None:
+    text = pa.array(["x" * 50_000_000])  # kilobytes that decode to 100 GB
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int32)), text)
+    table = pa.Table.from_pandas(make_frame(2_000), preserve_index=False).drop(["color"])
+    lake.write(DAY, table.append_column("color", column), compression="zstd", store_schema=False)
+    job = lake.job(
+        workers=dask.spec(), limits={"memory_bytes": 600 << 20}, pass_through=["color"], drift={"profile": False}
+    )
+    workers = [psutil.Process(pid) for pid in dask.workers]
+    with open_pool(job.workers) as pool:
+        manifest = score(lake, pool, job)
+        assert manifest.error is not None
+        assert manifest.error.type == "MemoryLimitError"
+        assert "at most 629,145,600 bytes a process" in manifest.error.message
+        lake.write(DAY, make_frame(2_000))
+        assert score(lake, pool, job).error is None
+    assert all(worker.is_running() for worker in workers)
 
 
 @pytest.fixture(scope="module")
