@@ -105,7 +105,7 @@ async def backfill(
         progress.add(len(found), sum(outcome.n_rows for outcome in found), n_failed)
 
     try:
-        with shared_pools(max_parallel):
+        with shared_pools(max_parallel, spec.workers):
             async with shown(progress, artifact_key(spec.name, "backfill-progress")):
                 await asyncio.gather(*map(score, _batches(plan, partitions_per_run)))
     finally:

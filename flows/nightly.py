@@ -73,7 +73,7 @@ async def nightly(
     day = date or logical_date(flow_run.scheduled_start_time, timezone, lag_days)
     spec = read_job(job)
     value = day.strftime(spec.input.partition_format)
-    with shared_pools(1):
+    with shared_pools(1, spec.workers):
         states = [await _score(job, spec, value, force, timeout_minutes)]
         late = await asyncio.to_thread(_late_values, spec, day, look_back_days)
         if late:

@@ -22,7 +22,7 @@ from flows.events import tell
 from flows.log import forward_engine_log
 from flows.outcome import Outcome, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
-from flows.pools import RunStuckError, borrowed_pool, run_within
+from flows.pools import RunStuckError, borrowed_pool, local_pool, run_within
 from flows.progress import RunProgress, shown
 from flows.tracking import TrackedRun, track
 from schemas.job import ScoringJob
@@ -177,7 +177,7 @@ async def _draw(spec: ScoringJob, manifest: Manifest) -> Drawn:
     if manifest.drift is None or manifest.status not in ("published", "held"):
         return NOTHING_DRAWN
     try:
-        async with borrowed_pool() as pool:
+        async with local_pool(spec.workers) as pool:
             return await asyncio.to_thread(pool.call, draw_report, spec, manifest, default_cache())
     except Exception as error:  # noqa: BLE001 (whatever it is, the predictions are there)
         what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
@@ -208,7 +208,7 @@ def _may_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> boo
     persist_result=False,
 )
 async def _score(request: _Request) -> Manifest:
-    async with borrowed_pool() as pool:
+    async with borrowed_pool(request.spec.workers) as pool:
         score = functools.partial(
             run,
             request.spec,

@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from schemas.job import Workers
 from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool, open_pool
 
 T = TypeVar("T")
 
 STOP_S = 20.0
 """What a run that is told to stop gets to write its last word; Prefect kills the process after 30."""
 
-_shared: ContextVar["asyncio.Queue[WorkerPool] | None"] = ContextVar("pools", default=None)
+_shared: ContextVar["asyncio.Queue[Pool] | None"] = ContextVar("pools", default=None)
 
 
 class RunStuckError(RuntimeError):
@@ -23,11 +25,11 @@ class RunStuckError(RuntimeError):
 
 
 @contextlib.contextmanager
-def shared_pools(n_pools: int) -> Iterator[None]:
-    """Pools for the flows that are called inside; none is left at the end, however that comes."""
-    queue: asyncio.Queue[WorkerPool] = asyncio.Queue()
+def shared_pools(n_pools: int, workers: Workers) -> Iterator[None]:
+    """Pools of a job's workers for the flows that are called inside; none is left at the end, however that comes."""
+    queue: asyncio.Queue[Pool] = asyncio.Queue()
     for _ in range(n_pools):
-        queue.put_nowait(WorkerPool())
+        queue.put_nowait(open_pool(workers))
     token = _shared.set(queue)
     try:
         yield
@@ -38,10 +40,10 @@ def shared_pools(n_pools: int) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def borrowed_pool() -> AsyncIterator[WorkerPool]:
+async def borrowed_pool(workers: Workers) -> AsyncIterator[Pool]:
     """A shared pool once one is free, or one of one's own; stopped if the block does not end well."""
     queue = _shared.get()
-    pool = WorkerPool() if queue is None else await queue.get()
+    pool = open_pool(workers) if queue is None else await queue.get()
     try:
         yield pool
     except BaseException:
@@ -51,10 +53,21 @@ async def borrowed_pool() -> AsyncIterator[WorkerPool]:
         if queue is None:
             pool.stop()
         else:
-            queue.put_nowait(WorkerPool() if pool.is_stopped else pool)
+            queue.put_nowait(open_pool(workers) if pool.is_stopped else pool)
 
 
-async def run_within(seconds: float, pool: WorkerPool, function: Callable[[], T]) -> T:
+@contextlib.asynccontextmanager
+async def local_pool(workers: Workers) -> AsyncIterator[Pool]:
+    """A borrowed pool if it works on this machine, else one of one's own that does."""
+    if workers.is_cluster:
+        with WorkerPool() as own:
+            yield own
+    else:
+        async with borrowed_pool(workers) as pool:
+            yield pool
+
+
+async def run_within(seconds: float, pool: Pool, function: Callable[[], T]) -> T:
     """The result of a function that works with a pool, in a thread of its own.
 
     The pool is stopped when the time is up or the caller is cancelled: the function then ends by itself, soon.

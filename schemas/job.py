@@ -80,7 +80,9 @@ class Limits(Record):
     max_quarantined_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Share of the partition's rows. With both limits set, both must hold; a limit left at 0 is then not in force."""
     memory_bytes: Annotated[int, Field(ge=64 << 20)] | None = None
-    """Bound of the whole run, all workers together; null: batches sized by default and one worker a core."""
+    """Bound of the whole run, all workers together; null: batches sized by default and one worker a core. On a
+    cluster, of each worker's process: batches are sized to fit, and how many of them share a node is the cluster's to
+    say (its own bounds, such as Dask's `--memory-limit`, do not see these processes)."""
     shard_minutes: Annotated[float, Field(gt=0.0)] = 60.0
     """A worker that is longer at one shard hangs, on a store that neither answers nor fails, say: it is ended and its
     shard scored again."""
@@ -191,18 +193,39 @@ class Gates(Record):
 
 
 class Workers(Record):
-    """Who does the work."""
+    """Who does the work.
 
-    backend: Literal["loky"] = "loky"
-    """`loky`: processes of joblib, so that a crash in native code costs one shard and not the run."""
+    `dask` and `ray` run the same shards on a cluster that is there already. Its nodes need the driver's versions of
+    nightscore and the libraries, the environment variables that `storage_options` name, and stores that all of them
+    reach: each node gets the model from the registry by itself, reads its shards and writes their predictions. Only
+    small records pass through the driver. The job file travels as it is, with `${ENV_NAME}` unresolved.
+    """
+
+    backend: Literal["loky", "dask", "ray"] = "loky"
+    """`loky`: processes of joblib, so that a crash in native code costs one shard and not the run. On a cluster each
+    shard has a process of its own beside the cluster's, for the same reason."""
     count: Annotated[int, Field(ge=1)] | None = None
-    """null: one a core that this process may use, fewer where the partition is small."""
+    """Shards at once. null: one a core that this process may use, fewer where the partition is small; on a cluster
+    one a thread of Dask's workers or a CPU of Ray's nodes. An adaptive cluster grows to what `count` says."""
     address: str | None = None
-    """Address of a cluster; loky runs on this machine and takes none."""
+    """Of the cluster: `tcp://host:8786` of a Dask scheduler; `host:6379` of a Ray cluster from one of its nodes,
+    `ray://host:10001` from elsewhere. loky runs on this machine and takes none."""
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether other machines than this one may do the work."""
+        return self.backend != "loky"
+
+    @field_validator("address")
+    @classmethod
+    def _has_no_secret(cls, address: str | None) -> str | None:
+        return None if address is None else check_uri(address)
 
     @model_validator(mode="after")
     def _address_fits(self) -> Self:
-        if self.address is not None:
+        if self.is_cluster and self.address is None:
+            raise ValueError(f"workers.address: {self.backend} needs the address of a cluster")
+        if not self.is_cluster and self.address is not None:
             raise ValueError(f"workers.address: {self.backend} runs on this machine and takes no address")
         return self
 

@@ -87,6 +87,11 @@ class MemoryPlan:
         processes = self.n_processes * (self.worker_bytes + self.model_bytes)
         return self.driver_bytes + processes + self.n_workers * self.stream_bytes
 
+    @property
+    def bytes_per_worker(self) -> int:
+        """Of one worker that is a process of its own."""
+        return self.worker_bytes + self.model_bytes + self.stream_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -15,7 +15,8 @@ from scoring.engine.checkpoints import forget
 from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
 from scoring.engine.policy import FIELDS, forbidden
-from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
+from scoring.engine.pool import MAX_ATTEMPTS
+from scoring.engine.pools import Pool
 from scoring.engine.predictors import merge_predictors, predictor_warnings
 from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult, ShardTask
@@ -80,7 +81,7 @@ class Attempt:
         self,
         job: ScoringJob,
         value: str | None,
-        pool: WorkerPool,
+        pool: Pool,
         cache: ModelCache,
         now: datetime,
         listeners: Sequence[Listener] = (),
@@ -147,7 +148,8 @@ class Attempt:
         if tasks:
             self.pool.prepare(min(plan.memory.n_processes, len(tasks)))
         tasks = self._watch(tasks, contract)
-        if tasks and not plan.library_because and not has_machine_code(model.cached.path.parent):
+        is_compiled = bool(tasks) and not plan.library_because
+        if is_compiled and self.pool.is_local and not has_machine_code(model.cached.path.parent):
             self.pool.call(make_machine_code, tasks[0])
         timeout_s = 60.0 * self.job.limits.shard_minutes
         for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
@@ -294,7 +296,7 @@ class Attempt:
                 plan.memory.batch_rows,
                 self._allowed(plan),
                 plan.n_rows,
-                _allowance(self.job.limits, plan.memory),
+                _allowance(self.job, plan.memory),
                 plan.cut_for,
                 prefetch_bytes=plan.memory.prefetch_bytes,
                 in_threads=plan.memory.in_threads,
@@ -518,12 +520,14 @@ def inputs_record(job: ScoringJob, partition: Partition, extra: tuple[str, ...] 
     return InputsRecord(uri=job.input.uri, files=files, extra_columns=extra)
 
 
-def _allowance(limits: Limits, memory: MemoryPlan) -> int:
+def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:
     """Address space that one shard may take, beyond which a file that decodes to far more than it says is stopped.
 
-    More than the plan's memory: libraries reserve addresses that they never use.
+    More than the plan's memory: libraries reserve addresses that they never use. A cluster's node without a limit
+    takes a share of its own memory instead, which nobody knows here.
     """
-    share = (limits.memory_bytes or available_bytes()) // memory.n_workers
+    limit = job.limits.memory_bytes
+    share = (limit or 0) if job.workers.is_cluster else (limit or available_bytes()) // memory.n_workers
     return max(share, 2 * memory.stream_bytes) + RESERVED_BYTES
 
 

@@ -12,7 +12,7 @@ from schemas.columns import Contract
 from schemas.job import Keys, Limits, ScoringJob
 from schemas.partition import Partition, Plan
 from scoring.drift import Dataset
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, scratch_job, scratch_tasks
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import InputError
@@ -42,7 +42,7 @@ class Baseline:
 def record_baseline(
     job: ScoringJob,
     uri: str,
-    pool: WorkerPool,
+    pool: Pool,
     cache: ModelCache,
     tell: Callable[[str], None] = lambda _: None,
     *,
@@ -76,7 +76,7 @@ def _profile(
     job: ScoringJob,
     model: PinnedModel,
     uri: str,
-    pool: WorkerPool,
+    pool: Pool,
     cache: ModelCache,
     tell: Callable[[str], None],
     label: str,
@@ -92,7 +92,7 @@ def _profile(
         changes = {"input": place, "limits": limits, "keys": keys, "pass_through": kept}
         apart = scratch_job(job, scratch).model_copy(update=changes)
         partition = Partition(job.input.partition_key, None, BASELINE_RUN, data.files)
-        plan, contract = plan_partition(apart, model, facts, partition)
+        plan, contract = plan_partition(apart, model, facts, partition, pool.capacity)
         if not plan.n_rows:
             raise InputError(
                 "The data for the baseline have no rows.",
@@ -110,7 +110,7 @@ def _profile(
     return list(found.values())
 
 
-def _score(pool: WorkerPool, tasks: Sequence[ShardTask], plan: Plan) -> list[ShardResult]:
+def _score(pool: Pool, tasks: Sequence[ShardTask], plan: Plan) -> list[ShardResult]:
     found = pool.score(tasks, plan.memory.n_workers, 60.0 * PASS_MINUTES, lambda _: None)
     return sorted(found, key=lambda result: result.index)
 

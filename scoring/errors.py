@@ -19,6 +19,7 @@ ScoringError                    exit 1
 │   └── StorageUnavailableError retryable, resumable
 ├── MemoryLimitError                     the plan does not fit the job's bound
 ├── WorkerError                 retryable, resumable
+├── ClusterError                         its workers cannot run what this driver would send them
 ├── ReconciliationError                  rows in is not rows scored + rows quarantined; a defect of nightscore
 ├── GateError                            a gate of the job failed; nothing was published
 ├── ConflictError               exit 4   another run published the partition meanwhile
@@ -152,6 +153,10 @@ class ShardError(ScoringError):
 class WorkerError(ScoringError):
     retryable = True
     resumable = True
+
+
+class ClusterError(ScoringError):
+    pass
 
 
 class ReconciliationError(ScoringError):

@@ -13,7 +13,7 @@ from schemas.drift import Severity
 from schemas.job import ScoringJob
 from schemas.manifest import DriftRecord, DriverRecord, FindingRecord, GateRecord, Manifest
 from schemas.partition import show_value
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool
 from scoring.engine.shard import ShardResult
 from scoring.errors import ScoringError
 from scoring.monitoring.drivers import find_drivers
@@ -117,7 +117,7 @@ class Drift:
 
 
 def assess(
-    job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References, pool: WorkerPool
+    job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References, pool: Pool
 ) -> Drift:
     """Compare what the workers counted with what was there before."""
     profiles, failed = merge_profiles(profile_of(result) for result in results)

@@ -17,7 +17,7 @@ from scoring.attempt import Attempt
 from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener
 from scoring.engine.policy import let_pass
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import (
     ConflictError,
@@ -50,7 +50,7 @@ def replay(
     job: ScoringJob,
     value: str | None,
     *,
-    pool: WorkerPool,
+    pool: Pool,
     cache: ModelCache,
     now: datetime,
     allow_new_model: bool = False,
@@ -116,7 +116,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         record.update(model=model.record(job, facts), warnings=(*model.warnings, *version_warnings(facts)))
         attempt.replay_from(_source(job, state, facts, files), base.counts.rows_in)
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
-        plan, contract = plan_partition(attempt.source, model, facts, partition)
+        plan, contract = plan_partition(attempt.source, model, facts, partition, attempt.pool.capacity)
         _check_columns(job, old, contract)
     with record.stage("score"):
         attempt.score_shards(plan, contract, model, facts)

@@ -8,7 +8,7 @@ from schemas.manifest import Manifest
 from scoring.attempt import Attempt, inputs_record
 from scoring.engine.checkpoints import take_over
 from scoring.engine.events import Listener
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import ModelDigestError
 from scoring.inputs.partitions import check_unchanged, find_partition
@@ -23,7 +23,7 @@ def run(
     job: ScoringJob,
     value: str | None,
     *,
-    pool: WorkerPool,
+    pool: Pool,
     cache: ModelCache,
     now: datetime,
     force: bool = False,
@@ -82,7 +82,9 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         facts = learn_facts(model, attempt.cache, attempt.pool)
         notes = (*model.warnings, *_ignored(ignored), *version_warnings(facts))
         record.update(model=model.record(job, facts), warnings=notes)
-        plan, contract = plan_partition(job, model, facts, partition, dead.cut_for if dead else None)
+        plan, contract = plan_partition(
+            job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None
+        )
         attempt.resumed = dead.fitting(plan.shards) if dead else []
         publisher.check_fits(contract.output_schema())
         record.update(inputs=inputs_record(job, partition, plan.extra_columns))

@@ -78,6 +78,7 @@ SPOOL = re.compile(r"\..+\.[0-9a-f]{32}")
 """Name of a local file that is not in its place yet, or never came there: readers' globs and our listings skip it."""
 _ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _BEYOND = ("416", "InvalidRange")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PRECONDITION = ("412", "PreconditionFailed", "ConditionalRequestConflict")
 
 
@@ -564,7 +565,7 @@ def resolve_env(options: Mapping[str, Any]) -> dict[str, Any]:
 
     def resolved(value: Any) -> Any:
         if isinstance(value, str):
-            return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", replaced, value)
+            return _REFERENCE.sub(replaced, value)
         if isinstance(value, Mapping):
             return {key: resolved(item) for key, item in value.items()}
         return value
@@ -576,6 +577,17 @@ def resolve_env(options: Mapping[str, Any]) -> dict[str, Any]:
             problems=[f"${{{name}}}" for name in sorted(missing)],
             next_step="export them before running, or correct their names in the job file",
         )
+    return found
+
+
+def env_names(options: Mapping[str, Any]) -> set[str]:
+    """Names of the environment variables that options refer to."""
+    found: set[str] = set()
+    for value in options.values():
+        if isinstance(value, str):
+            found |= set(_REFERENCE.findall(value))
+        elif isinstance(value, Mapping):
+            found |= env_names(value)
     return found
 
 

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.columns import Contract
-from schemas.job import ScoringJob
+from schemas.job import ScoringJob, Workers
 from schemas.manifest import FileRecord, Manifest
 from schemas.partition import Partition, Piece, Shard, encode_folder, show_value
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool
 from scoring.engine.prepare import (
     PinnedModel,
     learn_facts,
@@ -76,7 +76,7 @@ class Verification:
 
 
 def verify(
-    job: ScoringJob, value: str | None, pool: WorkerPool, cache: ModelCache, sample_rows: int, seed: int
+    job: ScoringJob, value: str | None, pool: Pool, cache: ModelCache, sample_rows: int, seed: int
 ) -> Verification:
     """Compare a partition that readers see with its record.
 
@@ -177,13 +177,14 @@ def _score_again(
     model: PinnedModel,
     partition: Partition,
     manifest: Manifest,
-    pool: WorkerPool,
+    pool: Pool,
     cache: ModelCache,
     sample_rows: int,
     seed: int,
 ) -> tuple[int, list[Finding]]:
     facts = learn_facts(model, cache, pool)
-    plan, contract = plan_partition(job, model, facts, partition)
+    here = job.model_copy(update={"workers": Workers()})
+    plan, contract = plan_partition(here, model, facts, partition, pool.capacity)
     if not plan.n_rows:
         return 0, []
     footers = read_footers(Store(job.input.uri, job.input.storage_options), partition.files)

@@ -81,7 +81,7 @@ def test_what_crosses_to_the_workers_names_variables_only(env_lake: Lake) -> Non
         model = PinnedModel.of(job, env_lake.cache)
         facts = learn_facts(model, env_lake.cache, pool)
         partition, _ = find_partition(job, DAY)
-        plan, contract = plan_partition(job, model, facts, partition)
+        plan, contract = plan_partition(job, model, facts, partition, pool.capacity)
         task = ShardTask(
             job,
             "run",

@@ -20,6 +20,7 @@ from scoring.decide import find_held
 from scoring.decide import reject as drop_held
 from scoring.engine.events import Listener
 from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool
 from scoring.errors import LocationNotFoundError, PartitionNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.outputs.publish import open_publisher
@@ -165,7 +166,7 @@ def replay_command(
     """Score a partition's quarantined rows again, under the job as it is now, and merge them in one commit."""
     spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
 
-    def score(pool: WorkerPool, listener: Listener) -> Manifest:
+    def score(pool: Pool, listener: Listener) -> Manifest:
         return replay(
             spec,
             value,
@@ -176,7 +177,7 @@ def replay_command(
             listeners=[listener],
         )
 
-    manifest = with_workers(score, as_json=as_json, verbose=verbose)
+    manifest = with_workers(spec.workers, score, as_json=as_json, verbose=verbose)
     if not as_json and manifest.status == "unchanged":
         out.print(f"{partition}: nothing is in quarantine")
         return

@@ -24,7 +24,7 @@ from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app,
 from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress, show_size
 from scoring.cli.workers import print_and_exit, with_workers
 from scoring.engine.events import Listener
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
 from scoring.run import run
@@ -47,13 +47,13 @@ def plan(
     spec, cache = load(job), model_cache(cache_dir)
     model = PinnedModel.of(spec, cache)
     rows = []
-    with WorkerPool() as pool:
+    with open_pool(spec.workers) as pool:
         facts = learn_facts(model, cache, pool)
         values = [parse_value(text) for text in partitions]
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
             partition, ignored = find_partition(spec, value)
-            planned, contract = plan_partition(spec, model, facts, partition)
+            planned, contract = plan_partition(spec, model, facts, partition, pool.capacity)
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
             rows.append(
@@ -100,10 +100,10 @@ def run_command(
     """Score one partition and publish it; prints the manifest with --json."""
     spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
 
-    def score(pool: WorkerPool, listener: Listener) -> Manifest:
+    def score(pool: Pool, listener: Listener) -> Manifest:
         return run(spec, value, pool=pool, cache=cache, now=datetime.now(UTC), force=force, listeners=[listener])
 
-    print_and_exit(with_workers(score, as_json=as_json, verbose=verbose), as_json=as_json)
+    print_and_exit(with_workers(spec.workers, score, as_json=as_json, verbose=verbose), as_json=as_json)
 
 
 @app.command()
@@ -133,7 +133,7 @@ def backfill(
         _print_backfill(spec, planned)
     manifests: list[Manifest] = []
     if not dry_run:
-        with WorkerPool() as pool, progress(quiet=as_json or verbose) as listener:
+        with open_pool(spec.workers) as pool, progress(quiet=as_json or verbose) as listener:
             manifests = [
                 run(
                     spec.model_copy(update={"model": item.model}),

@@ -5,19 +5,22 @@ from typing import NoReturn
 
 import typer
 
+from schemas.job import Workers
 from schemas.manifest import Manifest
 from scoring.attempt import RunInterrupted
 from scoring.cli.app import log_to
 from scoring.cli.show import err, exit_code, print_record, progress
 from scoring.engine.events import Listener
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool, open_pool
 
 
-def with_workers(score: Callable[[WorkerPool, Listener], Manifest], *, as_json: bool, verbose: bool) -> Manifest:
+def with_workers(
+    workers: Workers, score: Callable[[Pool, Listener], Manifest], *, as_json: bool, verbose: bool
+) -> Manifest:
     """The record of what was scored, also if it was interrupted."""
     log_to(verbose or not err.is_terminal)
     try:
-        with WorkerPool() as pool, progress(quiet=as_json or verbose) as listener:
+        with open_pool(workers) as pool, progress(quiet=as_json or verbose) as listener:
             return score(pool, listener)
     except RunInterrupted as stopped:
         return stopped.manifest

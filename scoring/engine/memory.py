@@ -31,15 +31,30 @@ PREFETCH_BYTES = 64 << 20
 
 
 def plan_memory(
-    job: ScoringJob, engine: EngineChoice, contract: Contract, footers: Sequence[Footer], is_local: bool
+    job: ScoringJob,
+    engine: EngineChoice,
+    contract: Contract,
+    footers: Sequence[Footer],
+    is_local: bool,
+    capacity: int,
 ) -> MemoryPlan:
-    """Workers and rows a batch that keep the run within the job's `limits.memory_bytes`.
+    """Workers and rows a batch that keep the run, or on a cluster each of its workers, within `limits.memory_bytes`.
+
+    Args:
+        job: The job.
+        engine: What predicts, and where.
+        contract: The columns.
+        footers: Of the partition's files.
+        is_local: They are on a disk.
+        capacity: Workers that there may be at once, unless the job says how many; on a cluster its bound too.
 
     Raises:
         MemoryLimitError: One worker with the smallest batch would need more.
     """
     limit = job.limits.memory_bytes
-    n_workers = job.workers.count or available_cores()
+    is_cluster = job.workers.is_cluster
+    n_workers = capacity if is_cluster else job.workers.count or capacity
+    row_bytes = decoded_row_bytes(contract, footers)
     while True:
         for batch_rows, prefetch_bytes in _choices(is_local):
             plan = MemoryPlan(
@@ -48,33 +63,36 @@ def plan_memory(
                 DRIVER_BYTES,
                 WORKER_BYTES,
                 engine.model_bytes,
-                stream_bytes(contract, footers, batch_rows, prefetch_bytes, is_local),
+                stream_bytes(contract, row_bytes, batch_rows, prefetch_bytes, is_local),
                 prefetch_bytes,
                 engine.in_threads,
             )
-            if limit is None or plan.total_bytes <= limit:
+            bytes_here = plan.bytes_per_worker if is_cluster else plan.total_bytes
+            if limit is None or bytes_here <= limit:
                 return plan
-        if n_workers == 1:
+        if n_workers == 1 or is_cluster:
             raise MemoryLimitError(
                 "The job does not fit its memory limit; nothing was read.",
                 job.name,
                 expected=f"at most {limit:,} bytes (limits.memory_bytes)",
-                found=f"{plan.total_bytes:,} bytes with one worker and {MIN_BATCH_ROWS:,} rows a batch: driver "
-                f"{plan.driver_bytes:,}, worker {plan.worker_bytes:,}, model {plan.model_bytes:,}, "
-                f"stream {plan.stream_bytes:,}",
-                next_step=f"set limits.memory_bytes to {plan.total_bytes:,} or more",
+                found=f"{bytes_here:,} bytes with one worker and {MIN_BATCH_ROWS:,} rows a batch: "
+                f"{'' if is_cluster else f'driver {plan.driver_bytes:,}, '}worker {plan.worker_bytes:,}, "
+                f"model {plan.model_bytes:,}, stream {plan.stream_bytes:,}",
+                next_step=f"set limits.memory_bytes to {bytes_here:,} or more",
             )
         n_workers -= 1
 
 
-def stream_bytes(
-    contract: Contract, footers: Sequence[Footer], batch_rows: int, prefetch_bytes: int, is_local: bool
-) -> int:
-    """What one worker holds of the data at once."""
+def decoded_row_bytes(contract: Contract, footers: Sequence[Footer]) -> float:
+    """Of a row of the needed columns, once: eight more bytes a feature for what a cast makes of it."""
     n_rows = sum(footer.n_rows for footer in footers)
-    raw = sum(g.uncompressed.get(name, 0) for f in footers for g in f.row_groups for name in contract.needed)
+    raw = sum(sum(footer.row_groups.uncompressed_bytes(contract.needed)) for footer in footers)
+    return (raw / n_rows if n_rows else 0.0) + 8 * len(contract.features)
+
+
+def stream_bytes(contract: Contract, row_bytes: float, batch_rows: int, prefetch_bytes: int, is_local: bool) -> int:
+    """What one worker holds of the data at once."""
     n_columns = len(contract.needed)
-    row_bytes = (raw / n_rows if n_rows else 0) + 8 * len(contract.features)
     written = sum(16 for _ in contract.output_schema())
     buffers = n_columns * (PAGE_BYTES + (LOCAL_BUFFER_BYTES if is_local else REMOTE_BUFFER_BYTES))
     if prefetch_bytes:  # or two blocks of each column, where row groups are too large to be held

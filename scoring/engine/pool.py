@@ -13,6 +13,8 @@ from typing import Any, Self, TypeVar
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from scoring.engine.calls import ModelSource
+from scoring.engine.memory import available_cores
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import exchange, score_shard, start_worker
 from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError
@@ -53,6 +55,8 @@ class _Gone:
 class WorkerPool:
     """joblib's loky processes. A context manager: at its end, however it comes, no worker is left."""
 
+    is_local = True
+
     def __init__(self) -> None:
         self._executor: Any = None
         self.cpu_s_by_pid: dict[int, float] = {}
@@ -63,6 +67,14 @@ class WorkerPool:
     def prepare(self, n_processes: int) -> None:
         """Have so many processes, for calls that come before the shards."""
         self._ensure(n_processes)
+
+    @property
+    def capacity(self) -> int:
+        """One worker a core that this process may use."""
+        return available_cores()
+
+    def add_model(self, source: ModelSource, folder: Path) -> None:
+        """Nothing to note: these workers read the model where this host has it."""
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Run one function in a worker; once more where that dies, so it must not mind being called twice.

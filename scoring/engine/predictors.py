@@ -49,12 +49,13 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
     kept = KeptForm.of(folder, facts)
     because = "the job says `engine: library`" if job.engine == "library" else facts.library_because or kept.differs
     library_bytes = facts.model_bytes or MODEL_BYTES
+    may_share = not job.workers.is_cluster  # which places shards by itself
     if because:
         releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in ("lightgbm", "xgboost", "onnx")
-        in_threads = releases and library_bytes > LARGE_BYTES
+        in_threads = may_share and releases and library_bytes > LARGE_BYTES
         return EngineChoice(because, in_threads, library_bytes)
     # Until the compiled form was compared with it, the library is there too.
-    return EngineChoice("", True, COMPILED_BYTES + kept.n_bytes + (0 if kept.checked else library_bytes))
+    return EngineChoice("", may_share, COMPILED_BYTES + kept.n_bytes + (0 if kept.checked else library_bytes))
 
 
 def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | None:

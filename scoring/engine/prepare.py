@@ -2,18 +2,19 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import pyarrow as pa
 
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
-from schemas.job import Output, ScoringJob
+from schemas.job import Output, ScoringJob, Workers
 from schemas.manifest import ModelRecord
 from schemas.partition import Partition, Plan, Shard
+from scoring.engine.calls import ModelSource
 from scoring.engine.memory import plan_memory
-from scoring.engine.pool import WorkerPool
+from scoring.engine.pools import Pool
 from scoring.engine.predictors import choose_engine
 from scoring.engine.shard import ShardTask
 from scoring.engine.worker import inspect
@@ -25,7 +26,7 @@ from scoring.inputs.validate import check_contract
 from scoring.models import versions
 from scoring.models.cache import CachedModel, ModelCache
 from scoring.models.mlmodel import read_mlmodel
-from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve
+from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve, shared_uri
 from scoring.models.trust import check_trust
 from scoring.process import available_bytes
 from scoring.storage import Store
@@ -44,6 +45,8 @@ class PinnedModel:
     version: ModelVersion
     cached: CachedModel
     warnings: tuple[str, ...] = ()
+    registry: str | None = field(default=None, repr=False)
+    """As the job names it."""
 
     @classmethod
     def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
@@ -69,7 +72,7 @@ class PinnedModel:
             allow_pickle=job.allow_pickle,
             allow_code=job.allow_code,
         )
-        return cls(version, cached, warnings)
+        return cls(version, cached, warnings, job.registry)
 
     def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
         """Of this model on a partition."""
@@ -89,9 +92,10 @@ class PinnedModel:
         )
 
 
-def learn_facts(model: PinnedModel, cache: ModelCache, pool: WorkerPool) -> ModelFacts:
-    """What the model is, from the cache or by loading it once in a worker."""
+def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts:
+    """What the model is, from the cache or by loading it once in a worker; the pool then knows where it is."""
     digest = model.cached.digest
+    pool.add_model(ModelSource(model.version, shared_uri(model.registry), digest), model.cached.path)
     try:
         facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
         if all(versions.library_version(name) == version for name, version in facts.loaded_with.items()):
@@ -104,7 +108,12 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: WorkerPool) -> Mode
 
 
 def plan_partition(
-    job: ScoringJob, model: PinnedModel, facts: ModelFacts, partition: Partition, cut_for: int | None = None
+    job: ScoringJob,
+    model: PinnedModel,
+    facts: ModelFacts,
+    partition: Partition,
+    capacity: int,
+    cut_for: int | None = None,
 ) -> tuple[Plan, Contract]:
     """The plan and the columns, from footers alone.
 
@@ -113,6 +122,7 @@ def plan_partition(
         model: Its model.
         facts: What the model is.
         partition: With its files.
+        capacity: Shards that the pool may have under way at once.
         cut_for: Cut into shards as for this number of workers; None: as for those that will share the work.
 
     Raises:
@@ -123,7 +133,7 @@ def plan_partition(
     borrowed = None if footers else _borrow_schema(job, partition)
     contract = check_contract(job, facts, footers, borrowed)
     engine = choose_engine(job, model.cached.path, facts)
-    memory = plan_memory(job, engine, contract, footers, store.is_local)
+    memory = plan_memory(job, engine, contract, footers, store.is_local, capacity)
     plan = Plan(
         partition,
         model.fingerprint(job, partition),
@@ -139,8 +149,9 @@ def plan_partition(
 
 
 def scratch_job(job: ScoringJob, folder: str) -> ScoringJob:
-    """The job with its outputs in a folder of this machine, apart from what readers see."""
-    return job.model_copy(update={"output": Output(uri=folder, format="parquet", storage_options={})})
+    """The job with its workers and outputs on this machine, apart from what readers see."""
+    output = Output(uri=folder, format="parquet", storage_options={})
+    return job.model_copy(update={"output": output, "workers": Workers()})
 
 
 def scratch_tasks(

@@ -55,6 +55,11 @@ def registry_uri(configured: str | None) -> str:
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_REGISTRY
 
 
+def shared_uri(configured: str | None) -> str:
+    """The registry as other hosts are told: with no credentials that came from this host's environment."""
+    return configured or _redacted(registry_uri(None))
+
+
 def resolve(model_uri: str, registry: str | None) -> ModelVersion:
     """The exact version that a URI means now.
 

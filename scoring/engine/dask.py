@@ -1,0 +1,153 @@
+"""A Dask cluster: its scheduler places calls, one a thread of its workers."""
+
+import contextlib
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from scoring.engine.calls import Asked, Call, Described, Reply, describe
+from scoring.engine.node import UnwantedError, run_call
+from scoring.errors import ClusterError, InvalidJobError, WorkerError
+
+CONNECT_S = 30
+CLOSE_S = 10
+FIRST_WORKER_S = 60
+"""An adaptive cluster has no worker until somebody waits for one."""
+
+
+class DaskCluster:
+    """A connection to a Dask scheduler."""
+
+    name = "Dask"
+
+    def __init__(self, address: str) -> None:
+        """Connect.
+
+        Raises:
+            InvalidJobError: Dask is not installed.
+            WorkerError: There is no scheduler, or it has no worker.
+        """
+        try:
+            import distributed
+        except ImportError as error:
+            raise InvalidJobError(
+                "workers.backend is dask, and Dask is not installed.",
+                found=str(error),
+                next_step="pip install 'nightscore[dask]', here and on the cluster's workers",
+            ) from error
+        self.address = address
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of versions: they are compared by us, and refused where they matter
+                self._client: Any = distributed.Client(
+                    address, timeout=CONNECT_S, set_as_default=False, name="nightscore"
+                )
+            self._client.wait_for_workers(1, timeout=FIRST_WORKER_S)
+        except (OSError, TimeoutError, ValueError) as error:
+            if hasattr(self, "_client"):
+                self._client.close()
+                what = f"The Dask cluster has no workers after {FIRST_WORKER_S} seconds."
+            else:
+                what = "The Dask scheduler does not answer."
+            raise WorkerError(
+                what,
+                address,
+                found=f"{type(error).__name__}: {str(error)[:200]}",
+                next_step="check workers.address in the job file, and that the cluster runs, then run again",
+            ) from error
+        self._futures: dict[str, Any] = {}
+
+    def n_slots(self) -> int:
+        """Threads of all workers."""
+        if self._client.status != "running":
+            raise ConnectionError("there is no connection to the scheduler")
+        return sum(self._client.nthreads().values())
+
+    def describe(self, asked: Asked) -> Mapping[str, Described | str]:
+        """What each worker says of itself."""
+        found = self._client.run(describe, asked, on_error="return")
+        return {
+            worker: said if isinstance(said, Described) else f"cannot run nightscore: {type(said).__name__}: {said}"
+            for worker, said in found.items()
+        }
+
+    def submit(self, call: Call) -> Future[Reply]:
+        """Have a call run once."""
+        settled: Future[Reply] = Future()
+        try:
+            future = self._client.submit(run_on_worker, pickle.dumps(call), key=call.key, pure=False, retries=0)
+        except Exception as error:  # noqa: BLE001 (the connection is gone)
+            settled.set_result(Reply("died", found=f"{type(error).__name__}: {error}"))
+            return settled
+        self._futures[call.key] = future
+
+        def settle(done: Any) -> None:
+            settled.set_result(_reply(done))
+            if self._futures.pop(call.key, None) is not None:
+                with contextlib.suppress(Exception):  # the client is closed, and has let go of all
+                    self._client.loop.add_callback(self._lower_flag, call.key)
+                    done.release()
+
+        future.add_done_callback(settle)
+        return settled
+
+    def cancel(self, keys: Sequence[str]) -> None:
+        """Drop calls; one that runs sees in its worker's state that it is not wanted any more."""
+        futures = [future for key in keys if (future := self._futures.get(key)) is not None]
+        if futures:
+            with contextlib.suppress(Exception):  # without a connection the scheduler drops them by itself
+                self._client.cancel(futures, force=True)
+
+    def close(self) -> None:
+        """Leave the cluster; its scheduler forgets what this client wanted."""
+        self._client.close(timeout=CLOSE_S)
+
+    async def _lower_flag(self, key: str) -> None:
+        with contextlib.suppress(Exception):  # a flag that stays costs some bytes of the scheduler's
+            await self._client.scheduler.event_clear(name=key)
+
+
+def run_on_worker(content: bytes) -> Reply:
+    """Run a call in a child of this worker's process; refuse one that the scheduler has moved here from a worker that
+    died: it must have another attempt's number first."""
+    from distributed import get_worker
+    from distributed.utils import sync
+
+    call: Call = pickle.loads(content)  # noqa: S301 (sent by the driver)
+    worker: Any = get_worker()
+    name = f"{worker.name} at {worker.address}" if worker.name != worker.address else str(worker.address)
+    # Dask repeats the tasks of a dead worker up to `allowed-failures` times, a setting of the whole cluster.
+    if sync(worker.loop, worker.scheduler.event_is_set, name=call.key):
+        return Reply("again", found="its worker died, or its result was lost with it", worker=name)
+    sync(worker.loop, worker.scheduler.event_set, name=call.key)
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(call.key)
+        return task is not None and task.state not in ("cancelled", "resumed", "released")
+
+    try:
+        return run_call(call, name, is_wanted)
+    except UnwantedError:
+        return Reply("died", found="cancelled", worker=name)
+
+
+def _reply(done: Any) -> Reply:
+    if done.status == "finished":
+        try:
+            reply: Reply = done.result()
+            return reply
+        except Exception as error:  # noqa: BLE001 (the result was lost on its way)
+            return Reply("died", found=f"{type(error).__name__}: {error}")
+    if done.status == "cancelled":
+        return Reply("died", found="cancelled, or the connection to the scheduler is lost")
+    failure = done.exception()
+    if type(failure).__name__ == "KilledWorker":
+        return Reply("died", found=str(failure))
+    failed = ClusterError(
+        "A worker of the Dask cluster could not run a call; nothing was published.",
+        found=f"{type(failure).__name__}: {str(failure)[:500]}",
+        next_step="check that nightscore is installed there, and look at that worker's log",
+    )
+    return Reply("raised", pickle.dumps(failed))

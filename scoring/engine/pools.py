@@ -1,0 +1,79 @@
+"""Who scores shards: what callers may ask of it, and the one that a job names."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from schemas.job import Workers
+from scoring.engine.calls import ModelSource
+from scoring.engine.cluster import ClusterPool
+from scoring.engine.pool import WorkerPool
+from scoring.engine.shard import ShardResult, ShardTask
+
+T = TypeVar("T")
+
+
+class Pool(Protocol):
+    """Worker processes, here or on a cluster. A context manager: at its end nothing of a run is left running."""
+
+    is_local: bool
+    """They see this machine's files."""
+    cpu_s_by_pid: dict[int, float]
+    """CPU seconds of each worker process so far, as it last said."""
+
+    @property
+    def capacity(self) -> int:
+        """Shards that may be under way at once, where the job does not say."""
+        ...
+
+    def add_model(self, source: ModelSource, folder: Path) -> None:
+        """Say where workers of other hosts get a model that this host has in `folder`."""
+        ...
+
+    def prepare(self, n_processes: int) -> None:
+        """Have so many processes, for calls that come before the shards."""
+        ...
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run one function in a worker; once more where that dies, so it must not mind being called twice."""
+        ...
+
+    def score(
+        self, tasks: Sequence[ShardTask], n_workers: int, timeout_s: float, on_lost: Callable[[ShardTask], None]
+    ) -> Iterator[ShardResult]:
+        """The results as they finish, in any order; shards whose worker died or hung are scored again."""
+        ...
+
+    def kill(self) -> None:
+        """End at once what is under way."""
+        ...
+
+    @property
+    def is_stopped(self) -> bool: ...
+
+    def stop(self, reason: str = "was interrupted") -> None:
+        """End everything for good: a run that another thread has under way ends as interrupted."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_pool(workers: Workers) -> Pool:
+    """The pool that a job names. Nothing is started, and no cluster asked, before its first use."""
+    address = workers.address or ""
+    match workers.backend:
+        case "loky":
+            return WorkerPool()
+        case "dask":
+            from scoring.engine.dask import DaskCluster
+
+            return ClusterPool(lambda: DaskCluster(address), workers.count)
+        case "ray":
+            from scoring.engine.ray import RayCluster
+
+            return ClusterPool(lambda: RayCluster(address), workers.count)

@@ -1,0 +1,199 @@
+"""A Ray cluster: its raylets place calls, one a CPU of its nodes."""
+
+import contextlib
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from scoring.engine.calls import Asked, Call, Described, Reply, describe
+from scoring.engine.node import run_call
+from scoring.errors import ClusterError, InvalidJobError, WorkerError
+
+DESCRIBE_S = 60
+"""For a worker process to start on each node."""
+
+
+class RayCluster:
+    """A share in this process's connection to a Ray cluster: Ray allows one a process."""
+
+    name = "Ray"
+
+    def __init__(self, address: str) -> None:
+        """Connect, or join the connection that there is.
+
+        Raises:
+            InvalidJobError: Ray is not installed, or this process is connected to another cluster.
+            WorkerError: There is no cluster.
+            ClusterError: It runs another version of Ray or Python.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise InvalidJobError(
+                "workers.backend is ray, and Ray is not installed.",
+                found=str(error),
+                next_step="pip install 'nightscore[ray]', here and on the cluster's nodes",
+            ) from error
+        self._ray: Any = ray
+        self.address = address
+        _connection.join(ray, address)
+        self._run = ray.remote(num_cpus=1, max_retries=0)(run_on_worker)
+        self._describe = ray.remote(num_cpus=0, max_retries=0)(describe)
+        self._references: dict[str, Any] = {}
+
+    def n_slots(self) -> int:
+        """CPUs of all nodes."""
+        return int(self._ray.cluster_resources().get("CPU", 0))
+
+    def describe(self, asked: Asked) -> Mapping[str, Described | str]:
+        """What a worker process on each node says of itself."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        waiting = {}
+        for node in self._ray.nodes():
+            if node["Alive"] and node["Resources"].get("CPU"):
+                here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                name = f"node {node['NodeID'][:8]} at {node['NodeManagerAddress']}"
+                waiting[name] = self._describe.options(scheduling_strategy=here).remote(asked)
+        found: dict[str, Described | str] = {}
+        for name, reference in waiting.items():
+            try:
+                found[name] = self._ray.get(reference, timeout=DESCRIBE_S)
+            except Exception as error:  # noqa: BLE001 (what it is stands in the answer)
+                found[name] = f"cannot run nightscore: {type(error).__name__}: {_last_line(error)}"
+        return found
+
+    def submit(self, call: Call) -> Future[Reply]:
+        """Have a call run once."""
+        settled: Future[Reply] = Future()
+        try:
+            reference = self._run.options(name=call.key).remote(pickle.dumps(call))
+        except Exception as error:  # noqa: BLE001 (the connection is gone)
+            settled.set_result(Reply("died", found=f"{type(error).__name__}: {error}"))
+            return settled
+        self._references[call.key] = reference
+
+        def settle(done: Future[Reply]) -> None:
+            self._references.pop(call.key, None)
+            settled.set_result(_reply(done))
+
+        reference.future().add_done_callback(settle)
+        return settled
+
+    def cancel(self, keys: Sequence[str]) -> None:
+        """Drop calls; Ray ends the worker process of one that runs, and its child sees that."""
+        for key in keys:
+            reference = self._references.get(key)
+            if reference is not None:
+                with contextlib.suppress(Exception):  # it has ended meanwhile
+                    self._ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        """Leave the cluster; Ray ends the worker processes of a driver that leaves."""
+        _connection.leave(self._ray)
+
+
+class _Connection:
+    """One a process, shared by pools."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_sharing = 0
+        self._is_own = False
+        self._address = ""
+
+    def join(self, ray: Any, address: str) -> None:
+        with self._lock:
+            if self._n_sharing and address != self._address:
+                raise InvalidJobError(
+                    "This process is connected to another Ray cluster; Ray allows one a process.",
+                    expected=self._address,
+                    found=address,
+                    next_step="run the jobs of the two clusters in processes of their own",
+                )
+            if not self._n_sharing:
+                self._is_own = not ray.is_initialized()  # else whoever calls us has connected
+                if self._is_own:
+                    _connect(ray, address)
+                self._address = address
+            self._n_sharing += 1
+
+    def leave(self, ray: Any) -> None:
+        with self._lock:
+            self._n_sharing -= 1
+            if not self._n_sharing and self._is_own:
+                ray.shutdown()
+
+
+_connection = _Connection()
+
+
+def _connect(ray: Any, address: str) -> None:
+    try:
+        with _own_signals(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="nightscore")
+    except (ConnectionError, TimeoutError, ValueError) as error:
+        raise WorkerError(
+            "The Ray cluster does not answer.",
+            address,
+            found=f"{type(error).__name__}: {_last_line(error)}",
+            next_step="check workers.address in the job file (host:6379 on a node of the cluster, "
+            "ray://host:10001 from elsewhere), and that the cluster runs, then run again",
+        ) from error
+    except RuntimeError as error:  # Ray's own comparison of Ray and Python
+        raise ClusterError(
+            "The Ray cluster runs with other versions than this driver.",
+            address,
+            problems=[line.strip() for line in str(error).splitlines() if line.strip()],
+            next_step="install the same versions of Python and Ray here and on all nodes",
+        ) from error
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, which is how a run is told to record its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def run_on_worker(content: bytes) -> Reply:
+    """Run a call in a child of this worker's process."""
+    import ray
+
+    call: Call = pickle.loads(content)  # noqa: S301 (sent by the driver)
+    context: Any = ray.get_runtime_context()
+    return run_call(call, f"node {context.get_node_id()[:8]}")
+
+
+def _reply(done: Future[Reply]) -> Reply:
+    from ray.exceptions import RayTaskError
+
+    error = done.exception()
+    if error is None:
+        return done.result()
+    if not isinstance(error, RayTaskError):
+        return Reply("died", found=f"{type(error).__name__}: {_last_line(error)}")
+    failed = ClusterError(
+        "A worker of the Ray cluster could not run a call; nothing was published.",
+        found=_last_line(error),
+        next_step="check that nightscore is installed there, and look at that node's log",
+    )
+    return Reply("raised", pickle.dumps(failed))
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1][:500] if lines else type(error).__name__
