@@ -196,6 +196,46 @@ def test_strings_without_stored_categories_are_refused(tmp_path: Path) -> None:
         inspect_model(folder)
 
 
+def test_weights_of_a_graph_outside_the_model_are_refused(boosters: dict[str, KnownBooster], tmp_path: Path) -> None:
+    import onnx
+
+    graph = onnx.ModelProto()
+    graph.CopyFrom(boosters["onnx_linear"].model)
+    folder = save("onnx", graph, tmp_path / "model")
+    weights = graph.graph.initializer.add(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="../secret")
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelLoadError, match=r"weights in \.\./secret, outside the model"):
+        inspect_model(folder)
+
+
+def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path: Path) -> None:
+    import lightgbm
+    import pyarrow as pa
+
+    from scoring.models.predictor import load_model
+
+    frame = make_frame(200)[NUMBERS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = lightgbm.LGBMClassifier(n_estimators=3, objective=_own_objective, verbose=-1, n_jobs=1)
+        model.fit(frame, frame["a"] > 0)
+        folder = save("lightgbm", model, tmp_path / "model", serialization_format="cloudpickle")
+        own = model.predict(frame)
+    facts = inspect_model(folder)
+    assert (facts.classes, facts.methods) == (None, ("predict", "raw"))
+    loaded = load_model(folder, facts)
+    for predictor in (loaded.own, loaded.compiled):
+        assert predictor
+        found = predictor.predict(pa.Table.from_pandas(frame, preserve_index=False), [])
+        assert np.array_equal(found["prediction"].ravel(), own)
+
+
+def _own_objective(truth: Any, scores: Any) -> Any:
+    return scores - truth, np.ones_like(scores)
+
+
 def test_a_missing_library_names_its_extra() -> None:
     error = missing_library("LightGBM", "lightgbm", Path("model"))
     assert "pip install 'nightscore[lightgbm]'" in str(error)
