@@ -46,8 +46,10 @@ status: $(VENV)/.ready ## Say what of it is running
 alerts: $(VENV)/.ready ## Have Prefect send alerts (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
 	@$(BIN)/python -m flows.alerts
 
+# In two processes, a file in either; then, one after another, what starts servers, kills or times processes.
 test: $(VENV)/.ready ## Run all tests, the S3 and kill tests included
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone'; first=$$?; \
+	  $(BIN)/python -m pytest -m alone && exit $$first
 
 fast: $(VENV)/.ready ## Run the fast tests only
 	$(BIN)/python -m pytest -m 'not slow'
@@ -69,7 +71,7 @@ soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (FOR
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 
 BENCH ?=
-bench: $(VENV)/.ready ## Measure what Prefect adds to a backfill and what watching columns costs (20 minutes; BENCH=prefect, BENCH=drift)
+bench: $(VENV)/.ready ## Measure what Prefect adds to a backfill and what watching columns costs (20 minutes; BENCH=prefect, drift; or plan: 10 TB)
 	$(BIN)/python -m tests.bench $(BENCH)
 
 bench-kernels: $(VENV)/.ready ## Measure: compiled predictors against the libraries' own, one core (about 3 minutes)

@@ -43,11 +43,17 @@ class Contract:
     extra: tuple[str, ...] = ()
     types: tuple[tuple[str, str], ...] = ()
     """Needed columns and their Arrow types in the files, encodings apart: before any cast."""
+    dictionaries: frozenset[str] = frozenset()
+    """Features of texts that batches have as dictionaries, since the files do: no text is decoded a row at a time."""
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Columns to read, each once."""
         return tuple(dict.fromkeys(column.name for column in (*self.features, *self.kept)))
+
+    def feature_types(self) -> dict[str, pa.DataType]:
+        """Of each feature as the model's own library is given it."""
+        return {column.name: column.type for column in self.features}
 
     def output_schema(self) -> pa.Schema:
         """The columns of the predictions, in their order on the store."""

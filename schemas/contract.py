@@ -43,8 +43,8 @@ class ModelFacts(Record):
     methods: tuple[str, ...] = ()
     """Prediction methods that the model has."""
     n_outputs: int = 1
-    is_compiled: bool = False
-    """There is a compiled predictor for it."""
+    library_because: str = ""
+    """Why there is no compiled form of it; empty: there is one."""
     model_bytes: int = 0
     """Memory that one loaded copy takes."""
     trained_with: dict[str, str] = {}

@@ -246,11 +246,11 @@ class ScoringJob(Record):
     neither keys nor passed through, in the order of the file."""
     predict: Literal["auto", "predict", "predict_proba", "decision_function", "raw"] = "auto"
     """`auto`: the prediction, and probabilities where the model has them."""
-    engine: Literal["auto", "compiled", "library"] = "auto"
-    """`auto`: a compiled predictor where there is one for the model, and rows enough to make up for its loading;
-    checked on each shard's first rows against the library's own, which scores everything if there is a difference.
-    `compiled`: however few rows there are. `library`: the library's own, always. Trees give the same bits either way,
-    so that a change of it scores nothing again."""
+    engine: Literal["auto", "library"] = "auto"
+    """`auto`: a compiled predictor where there is one for the model. On a host's first run with a model version, and
+    with other versions of the libraries, each shard's first rows are checked against the library's own, which scores
+    everything from then on if there is a difference. `library`: the library's own, always. Trees give the same bits
+    either way, so that a change of it scores nothing again."""
     allow_pickle: bool = False
     """Load a model that runs code when it is loaded (a pickle) though its version is not pinned. A version that is
     pinned (`nightscore pin`) needs no such word: somebody has vouched for exactly these bytes."""

@@ -66,16 +66,26 @@ class MemoryPlan:
     batch_rows: int
     driver_bytes: int
     worker_bytes: int
-    """Interpreter and libraries of one worker."""
+    """Interpreter and libraries of one process."""
     model_bytes: int
-    """One copy of the model, per worker."""
+    """One copy of the model and its libraries, per process."""
     stream_bytes: int
     """Batches, pages and buffers in flight, per worker."""
+    prefetch_bytes: int = 0
+    """Of a remote file, fetched before they are decoded, per worker; part of the stream."""
+    in_threads: bool = False
+    """All workers are threads of one process, and share the model; else each is a process."""
+
+    @property
+    def n_processes(self) -> int:
+        """Besides the driver."""
+        return 1 if self.in_threads else self.n_workers
 
     @property
     def total_bytes(self) -> int:
         """Driver and all workers."""
-        return self.driver_bytes + self.n_workers * (self.worker_bytes + self.model_bytes + self.stream_bytes)
+        processes = self.n_processes * (self.worker_bytes + self.model_bytes)
+        return self.driver_bytes + processes + self.n_workers * self.stream_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ class Plan:
     cut_for: int
     """Number of workers that the shards were cut for."""
     memory: MemoryPlan
+    library_because: str = ""
+    """Why the model's own library predicts; empty: a compiled predictor does."""
     extra_columns: tuple[str, ...] = field(default=())
     """Columns that the files have and nobody asked for."""
 

@@ -16,7 +16,7 @@ from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
 from scoring.engine.policy import FIELDS, forbidden
 from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
-from scoring.engine.predictors import library_because, merge_predictors, predictor_warnings
+from scoring.engine.predictors import merge_predictors, predictor_warnings
 from scoring.engine.prepare import PinnedModel
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import MAX_EXAMPLES, make_machine_code, sample_bins
@@ -144,9 +144,10 @@ class Attempt:
         """Have the workers score what is not done yet."""
         tasks = self._tasks(plan, contract, model, facts)
         self._tell_plan(plan)
+        if tasks:
+            self.pool.prepare(min(plan.memory.n_processes, len(tasks)))
         tasks = self._watch(tasks, contract)
-        is_compiled = facts.is_compiled and tasks and not tasks[0].library_because
-        if is_compiled and not has_machine_code(model.cached.path.parent):
+        if tasks and not plan.library_because and not has_machine_code(model.cached.path.parent):
             self.pool.call(make_machine_code, tasks[0])
         timeout_s = 60.0 * self.job.limits.shard_minutes
         for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
@@ -166,7 +167,12 @@ class Attempt:
         self.results = [result for result in self.results if result.index not in doubted]
         watch = tasks[0].watch if tasks else NOTHING
         again = [
-            replace(task, watch=watch, library_because="the compiled predictor differed in another shard")
+            replace(
+                task,
+                watch=watch,
+                in_threads=False,
+                library_because="the compiled predictor differed in another shard",
+            )
             for task in self._tasks(plan, contract, model, facts)
             if task.shard.index in doubted
         ]
@@ -275,8 +281,6 @@ class Attempt:
 
     def _tasks(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> list[ShardTask]:
         done = {result.index for result in self.resumed}
-        self.pool.rows_by_model[model.cached.path] += plan.n_rows
-        because = library_because(self.job, self.pool.rows_by_model[model.cached.path], plan.memory.n_workers)
         return [
             ShardTask(
                 self.source,
@@ -292,7 +296,9 @@ class Attempt:
                 plan.n_rows,
                 _allowance(self.job.limits, plan.memory),
                 plan.cut_for,
-                library_because=because,
+                prefetch_bytes=plan.memory.prefetch_bytes,
+                in_threads=plan.memory.in_threads,
+                library_because=plan.library_because,
                 is_replay=self._is_replay,
                 first_attempt=MAX_ATTEMPTS * (self.record.manifest.attempts - 1),
             )
@@ -343,7 +349,7 @@ class Attempt:
             bytes_out=sum(result.part.file.size_bytes for result in results),
             n_shards=len(plan.shards),
             n_shards_resumed=len(self.resumed),
-            n_workers=len(peaks),
+            n_workers=min(plan.memory.n_workers, len(self.results)),
             slowest_shard_s=round(max((result.wall_s for result in self.results), default=0.0), 4),
         )
 

@@ -5,6 +5,8 @@ import ctypes
 import os
 import resource
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -35,22 +37,76 @@ def bound_arenas() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
-def limit_address_space(n_bytes: int | None) -> None:
-    """Let this process take so much more address space than it has; allocations beyond raise MemoryError.
+class _AddressSpace:
+    """What this process may take beyond what it had when the first of those under way began."""
 
-    None lifts that again. A page of a Parquet file may say that it decodes to a terabyte. Where the system knows no
-    such limit, or a lower one is set already, nothing changes.
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_active = self._n_lifted = 0
+        self._base = self._allowed = self._before_lift = 0
+
+    def allow(self, n_bytes: int, *, is_start: bool) -> None:
+        with self._lock:
+            if is_start and self._n_active == 0:
+                self._base = _taken_bytes()
+            self._n_active += 1 if is_start else -1
+            self._allowed += n_bytes if is_start else -n_bytes
+            self._set()
+
+    def lift(self, *, is_start: bool) -> None:
+        with self._lock:
+            before = _taken_bytes() if is_start else self._before_lift
+            self._before_lift = before
+            self._n_lifted += 1 if is_start else -1
+            if not is_start:
+                self._base += max(0, _taken_bytes() - before)
+            self._set()
+
+    def _set(self) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = hard
+        if self._n_active and not self._n_lifted:
+            wanted = self._base + self._allowed
+        resource.setrlimit(
+            resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
+_address_space = _AddressSpace()
+
+
+@contextlib.contextmanager
+def limited_address_space(n_bytes: int) -> Iterator[None]:
+    """Let this process take so much more address space; allocations beyond raise MemoryError.
+
+    A page of a Parquet file may say that it decodes to a terabyte. Of threads that are inside at once, each adds to
+    what they may take together. Where the system knows no such limit, or a lower one is set already, nothing changes.
     """
     if sys.platform != "linux":
+        yield
         return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if n_bytes is None:
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    _address_space.allow(n_bytes, is_start=True)
+    try:
+        yield
+    finally:
+        _address_space.allow(n_bytes, is_start=False)
+
+
+@contextlib.contextmanager
+def unlimited_address_space() -> Iterator[None]:
+    """Lift that while libraries are loaded: what they take is not counted."""
+    if sys.platform != "linux":
+        yield
         return
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    wanted = taken + n_bytes
-    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    _address_space.lift(is_start=True)
+    try:
+        yield
+    finally:
+        _address_space.lift(is_start=False)
+
+
+def _taken_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def available_bytes() -> int:

@@ -194,7 +194,7 @@ def _score_again(
     with tempfile.TemporaryDirectory(prefix="nightscore-verify-") as scratch:
         # What computed the run computes it again: a dense linear model's last bits depend on it.
         is_compiled = manifest.predictor is not None and manifest.predictor.engine == "compiled"
-        apart = scratch_job(job, scratch).model_copy(update={"engine": "compiled" if is_compiled else "library"})
+        apart = scratch_job(job, scratch).model_copy(update={"engine": "auto" if is_compiled else "library"})
         (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard])
         result = pool.call(score_shard, task)
         store = state_store(apart)

@@ -214,7 +214,7 @@ def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path:
     import lightgbm
     import pyarrow as pa
 
-    from scoring.models.predictor import load_model
+    from scoring.models.predictor import LoadedModel
 
     frame = make_frame(200)[NUMBERS]
     with warnings.catch_warnings():
@@ -225,9 +225,8 @@ def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path:
         own = model.predict(frame)
     facts = inspect_model(folder)
     assert (facts.classes, facts.methods) == (None, ("predict", "raw"))
-    loaded = load_model(folder, facts)
-    for predictor in (loaded.own, loaded.compiled):
-        assert predictor
+    loaded = LoadedModel(folder, facts)
+    for predictor in (loaded.own(), loaded.compiled(loaded.own())):
         found = predictor.predict(pa.Table.from_pandas(frame, preserve_index=False), [])
         assert np.array_equal(found["prediction"].ravel(), own)
 

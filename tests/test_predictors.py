@@ -32,7 +32,7 @@ def take_nulls(name: str) -> bool:
     return name in ("hgb_binary", "hgb_regressor", "pipeline_onehot", "pipeline_ordinal")
 
 
-@pytest.mark.parametrize("engine", ["library", "compiled"])
+@pytest.mark.parametrize("engine", ["library", "auto"])
 @pytest.mark.parametrize("name", sorted(fit_models()))
 def test_predictions_are_the_models_own(lake: Lake, models: dict[str, KnownModel], name: str, engine: str) -> None:
     known = models[name]

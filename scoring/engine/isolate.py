@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scoring.arrays import from_numpy
 from scoring.errors import ScoringError
 from scoring.inputs.casts import plain_type, to_mask
 from scoring.models.predictor import Answer
@@ -103,7 +104,7 @@ class Isolator:
     ) -> tuple[Answer | None, Exception | None]:
         if not kept.any():
             return None, None
-        part = features if kept.all() else features.filter(pa.array(kept))
+        part = features if kept.all() else features.filter(from_numpy(kept))
         try:
             answer = self._predict(part, rest)
         except (ScoringError, MemoryError):
@@ -111,7 +112,7 @@ class Isolator:
         except Exception as error:  # noqa: BLE001 (a model may raise anything)
             return None, error
         if self._good is None:
-            self._good = part.take(pa.array([0]))  # a copy: a slice would keep the batch alive
+            self._good = part.take(from_numpy(np.zeros(1, np.int64)))  # a copy: a slice would keep the batch alive
         return answer, None
 
     def _mask(self, features: pa.Table, kept: npt.NDArray[np.bool_], found: dict[int, Cause]) -> None:

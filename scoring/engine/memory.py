@@ -1,14 +1,15 @@
 """The memory budget of a run, in plain arithmetic before it starts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from schemas.columns import Contract
-from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
 from schemas.partition import MemoryPlan
+from scoring.engine.predictors import EngineChoice
 from scoring.errors import MemoryLimitError
 from scoring.inputs.footers import Footer
+from scoring.inputs.prefetch import BLOCK_BYTES
 from scoring.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
 from scoring.outputs.writer import ROW_GROUP_ROWS
 
@@ -16,22 +17,21 @@ DRIVER_BYTES = 220 << 20
 """Interpreter, Arrow, Delta and S3 libraries; measured 150 to 200 MiB."""
 WORKER_BYTES = 150 << 20
 """Interpreter, Arrow and S3 libraries before a model is loaded; measured 110 to 140 MiB."""
-MODEL_BYTES = 150 << 20
-"""scikit-learn and pandas with a small model, where the model has not been measured yet."""
-COMPILED_BYTES = 120 << 20
-"""Numba, LLVM and buffers; measured 100 to 115 MiB. Apart from the model, whose measure depends on what was loaded
-before it."""
 PAGE_BYTES = 2 << 20
 """A decoded data page and its dictionary: writers' default is 1 MiB each."""
 ROW_COPIES = 4
 """Decoded batch, its cast, the features and what the model makes of them."""
 MAX_BATCH_ROWS = 65_536
 """scikit-learn's forests and boosters gain until here, and linear models too."""
+LEAST_USUAL_ROWS = 16_384
+"""Linear models and compiled trees gain until here."""
 MIN_BATCH_ROWS = 1_024
+PREFETCH_BYTES = 64 << 20
+"""Two row groups of 32 MiB."""
 
 
 def plan_memory(
-    job: ScoringJob, facts: ModelFacts, contract: Contract, footers: Sequence[Footer], is_local: bool
+    job: ScoringJob, engine: EngineChoice, contract: Contract, footers: Sequence[Footer], is_local: bool
 ) -> MemoryPlan:
     """Workers and rows a batch that keep the run within the job's `limits.memory_bytes`.
 
@@ -40,18 +40,17 @@ def plan_memory(
     """
     limit = job.limits.memory_bytes
     n_workers = job.workers.count or available_cores()
-    model_bytes = facts.model_bytes or MODEL_BYTES
-    if facts.is_compiled and job.engine != "library":
-        model_bytes += COMPILED_BYTES
     while True:
-        for batch_rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS):
+        for batch_rows, prefetch_bytes in _choices(is_local):
             plan = MemoryPlan(
                 n_workers,
                 batch_rows,
                 DRIVER_BYTES,
                 WORKER_BYTES,
-                model_bytes,
-                stream_bytes(contract, footers, batch_rows, is_local),
+                engine.model_bytes,
+                stream_bytes(contract, footers, batch_rows, prefetch_bytes, is_local),
+                prefetch_bytes,
+                engine.in_threads,
             )
             if limit is None or plan.total_bytes <= limit:
                 return plan
@@ -68,7 +67,9 @@ def plan_memory(
         n_workers -= 1
 
 
-def stream_bytes(contract: Contract, footers: Sequence[Footer], batch_rows: int, is_local: bool) -> int:
+def stream_bytes(
+    contract: Contract, footers: Sequence[Footer], batch_rows: int, prefetch_bytes: int, is_local: bool
+) -> int:
     """What one worker holds of the data at once."""
     n_rows = sum(footer.n_rows for footer in footers)
     raw = sum(g.uncompressed.get(name, 0) for f in footers for g in f.row_groups for name in contract.needed)
@@ -76,12 +77,21 @@ def stream_bytes(contract: Contract, footers: Sequence[Footer], batch_rows: int,
     row_bytes = (raw / n_rows if n_rows else 0) + 8 * len(contract.features)
     written = sum(16 for _ in contract.output_schema())
     buffers = n_columns * (PAGE_BYTES + (LOCAL_BUFFER_BYTES if is_local else REMOTE_BUFFER_BYTES))
+    if prefetch_bytes:  # or two blocks of each column, where row groups are too large to be held
+        buffers += max(prefetch_bytes, 2 * n_columns * BLOCK_BYTES)
     return int(batch_rows * row_bytes * ROW_COPIES) + ROW_GROUP_ROWS * written + buffers
 
 
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _choices(is_local: bool) -> Iterator[tuple[int, int]]:
+    """Rows a batch and bytes to prefetch, the best first: latency costs more than smaller batches."""
+    if not is_local:
+        yield from ((rows, PREFETCH_BYTES) for rows in _halvings(MAX_BATCH_ROWS, LEAST_USUAL_ROWS))
+    yield from ((rows, 0) for rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS))
 
 
 def _halvings(start: int, end: int) -> list[int]:

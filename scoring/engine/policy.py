@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
 from schemas.job import Policy
+from scoring.arrays import from_texts
 from scoring.engine.isolate import KINDS, Cause, Kind, kind_mask
 from scoring.inputs.casts import plain_type, to_mask
 
@@ -84,7 +85,8 @@ def unseen(column: pa.ChunkedArray, categories: tuple[str | int | float | bool, 
     kind = plain_type(column.type)
     numbers = [value for value in categories if not isinstance(value, str) and math.isfinite(value)]
     if pa.types.is_string(kind):
-        known = pa.array([str(value) for value in categories], kind)
+        known = from_texts([str(value) for value in categories])
+        column = column.cast(kind)
     elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         kind = pa.uint64() if kind == pa.uint64() else pa.int64()
         least, most = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)

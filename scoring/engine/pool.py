@@ -4,11 +4,9 @@ import contextlib
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +14,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import score_shard, start_worker
+from scoring.engine.worker import exchange, score_shard, start_worker
 from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError
 
 T = TypeVar("T")
@@ -58,11 +56,13 @@ class WorkerPool:
     def __init__(self) -> None:
         self._executor: Any = None
         self.cpu_s_by_pid: dict[int, float] = {}
-        self.rows_by_model: Counter[Path] = Counter()
-        """Rows that these workers were given, by the model's folder."""
-        """CPU seconds of each worker so far, as it last said."""
+        """CPU seconds of each process so far, as it last said."""
         self._n_workers = 0
         self._stop_reason: str | None = None
+
+    def prepare(self, n_processes: int) -> None:
+        """Have so many processes, for calls that come before the shards."""
+        self._ensure(n_processes)
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Run one function in a worker; once more where that dies, so it must not mind being called twice.
@@ -115,7 +115,8 @@ class WorkerPool:
         while waves:
             wave = waves.pop(0)
             gone = _Gone([], [], [])
-            yield from self._score_wave(wave, min(n_workers, len(wave)), timeout_s, gone)
+            score = self._score_in_threads if wave[0].in_threads else self._score_wave
+            yield from score(wave, min(n_workers, len(wave)), timeout_s, gone)
             if gone.stuck or gone.lost:
                 self._check_stopped()
                 self.kill()
@@ -159,13 +160,52 @@ class WorkerPool:
                     except MemoryError as error:
                         gone.starved.append((task, error))
                         continue
-                    self.cpu_s_by_pid[result.pid] = max(result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0))
+                    self._count_cpu(result)
                     yield result
         except BrokenProcessPool:  # a worker died while it was idle
             lost += [*futures.values(), *waiting]
         except BaseException:
             self.kill()  # what is still queued is nobody's work any more
             raise
+
+    def _score_in_threads(
+        self, wave: Sequence[ShardTask], n_threads: int, timeout_s: float, gone: "_Gone"
+    ) -> Iterator[ShardResult]:
+        """As `_score_wave`, all in one process: a call hands over shards and comes back with those that are done."""
+        self._ensure(1, only=True)
+        waiting = list(wave)
+        running: dict[int, ShardTask] = {}
+        deadlines: dict[int, float] = {}
+        try:
+            while waiting or running:
+                fresh = [waiting.pop(0) for _ in range(min(len(waiting), n_threads - len(running)))]
+                running |= {task.shard.index: task for task in fresh}
+                deadlines |= {task.shard.index: time.monotonic() + timeout_s for task in fresh}
+                future = self._executor.submit(exchange, score_shard, fresh)
+                while not wait([future], max(0.0, min(deadlines.values()) - time.monotonic())).done:
+                    now = time.monotonic()
+                    gone.stuck += [task for index, task in running.items() if deadlines[index] <= now]
+                    if gone.stuck:
+                        gone.lost += [task for task in (*running.values(), *waiting) if task not in gone.stuck]
+                        return
+                for index, outcome in future.result():
+                    task = running.pop(index)
+                    del deadlines[index]
+                    if isinstance(outcome, MemoryError):
+                        gone.starved.append((task, outcome))
+                    elif isinstance(outcome, BaseException):
+                        raise outcome
+                    else:
+                        self._count_cpu(outcome)
+                        yield outcome
+        except BrokenProcessPool:
+            gone.lost += [*running.values(), *waiting]
+        except BaseException:
+            self.kill()
+            raise
+
+    def _count_cpu(self, result: ShardResult) -> None:
+        self.cpu_s_by_pid[result.pid] = max(result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0))
 
     def _again(self, task: ShardTask, on_lost: Callable[[ShardTask], None], stuck_s: float | None) -> ShardTask:
         """The next attempt; one that hung has one more only."""
@@ -207,11 +247,12 @@ class WorkerPool:
                 next_step="run again: it goes on with the shards that are finished",
             )
 
-    def _ensure(self, n_workers: int) -> None:
+    def _ensure(self, n_workers: int, *, only: bool = False) -> None:
         self._check_stopped()
         if self._executor is not None and self._executor._flags.broken is not None:
             self.kill()  # a worker died between two partitions
-        if self._executor is not None and self._n_workers >= n_workers:
+        is_fitting = self._n_workers == n_workers if only else self._n_workers >= n_workers
+        if self._executor is not None and is_fitting:
             return
         if self._executor is not None:
             self._executor.shutdown(wait=True)

@@ -1,30 +1,60 @@
-"""What the shards say about their predictors, as one record of the run."""
+"""Which predictor a run has, and what its shards say about theirs."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
+from schemas.contract import ModelFacts
 from schemas.job import ScoringJob
 from schemas.manifest import PredictorRecord
+from scoring.models.compiled.kept import KeptForm
 
-LEAST_ROWS = 50_000
-"""That a worker must have, or have had, of a model before its compiled form is loaded: that takes .35 s of CPU, and
-boosted trees save 8 s in a million rows."""
+RELEASE_THE_GIL = (
+    "RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor",
+    "HistGradientBoostingClassifier", "HistGradientBoostingRegressor",
+)  # fmt: skip
+"""Estimators of scikit-learn that predict without holding Python's lock."""
+LARGE_BYTES = 128 << 20
+"""From this size on one copy of a model for all workers is worth more than workers that never wait for each other."""
+COMPILED_BYTES = 120 << 20
+"""Numba, LLVM and buffers; measured 100 to 115 MiB. Apart from the model, whose measure depends on what was loaded
+before it."""
+MODEL_BYTES = 150 << 20
+"""scikit-learn and pandas with a small model, where the model has not been measured yet."""
 
 
-def library_because(job: ScoringJob, n_rows: int, n_workers: int) -> str:
-    """Why the library's own is to predict; empty: a compiled predictor may.
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """What predicts, and where."""
+
+    library_because: str
+    """Why the model's own library; empty: a compiled predictor."""
+    in_threads: bool
+    """Of one process: what predicts releases the GIL."""
+    model_bytes: int
+    """Of one copy of the model with its libraries."""
+
+
+def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineChoice:
+    """The compiled predictor in threads where there is one, else the model's own library.
+
+    The library's predictors hold Python's lock for part of their work, and so get processes, unless copies of the
+    model would take much memory and it does release the lock.
 
     Args:
         job: What it says of the engine.
-        n_rows: Of the partition, and of those before it that the same workers have scored with the model.
-        n_workers: That share them.
+        folder: Of the model in the cache.
+        facts: What it is.
     """
-    if job.engine == "library":
-        return "the job says `engine: library`"
-    if job.engine == "auto" and n_rows < LEAST_ROWS * n_workers:
-        return (
-            f"{n_rows:,} rows do not make up for loading the compiled form (`engine: compiled` loads it all the same)"
-        )
-    return ""
+    kept = KeptForm.of(folder, facts)
+    because = "the job says `engine: library`" if job.engine == "library" else facts.library_because or kept.differs
+    library_bytes = facts.model_bytes or MODEL_BYTES
+    if because:
+        releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in ("lightgbm", "xgboost", "onnx")
+        in_threads = releases and library_bytes > LARGE_BYTES
+        return EngineChoice(because, in_threads, library_bytes)
+    # Until the compiled form was compared with it, the library is there too.
+    return EngineChoice("", True, COMPILED_BYTES + kept.n_bytes + (0 if kept.checked else library_bytes))
 
 
 def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | None:

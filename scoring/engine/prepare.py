@@ -14,7 +14,7 @@ from schemas.manifest import ModelRecord
 from schemas.partition import Partition, Plan, Shard
 from scoring.engine.memory import plan_memory
 from scoring.engine.pool import WorkerPool
-from scoring.engine.predictors import library_because
+from scoring.engine.predictors import choose_engine
 from scoring.engine.shard import ShardTask
 from scoring.engine.worker import inspect
 from scoring.errors import StorageUnavailableError
@@ -122,7 +122,8 @@ def plan_partition(
     footers = read_footers(store, partition.files)
     borrowed = None if footers else _borrow_schema(job, partition)
     contract = check_contract(job, facts, footers, borrowed)
-    memory = plan_memory(job, facts, contract, footers, store.is_local)
+    engine = choose_engine(job, model.cached.path, facts)
+    memory = plan_memory(job, engine, contract, footers, store.is_local)
     plan = Plan(
         partition,
         model.fingerprint(job, partition),
@@ -131,6 +132,7 @@ def plan_partition(
         plan_shards(footers, contract.needed, cut_for or memory.n_workers),
         cut_for or memory.n_workers,
         memory,
+        engine.library_because,
         contract.extra,
     )
     return plan, contract
@@ -166,7 +168,9 @@ def scratch_tasks(
             plan.n_rows,
             available_bytes(),
             1,
-            library_because=library_because(job, plan.n_rows, plan.memory.n_workers),
+            prefetch_bytes=plan.memory.prefetch_bytes,
+            in_threads=plan.memory.in_threads,
+            library_because=plan.library_because,
         )
         for shard in shards
     ]

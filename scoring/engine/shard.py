@@ -35,6 +35,10 @@ class ShardTask:
     """Number of workers that the partition was cut into shards for."""
     watch: Watch = NOTHING
     """Columns to profile."""
+    prefetch_bytes: int = 0
+    """Of a remote file, that may be held before they are decoded."""
+    in_threads: bool = False
+    """Beside other shards in the same process."""
     library_because: str = ""
     """Why the library's own predicts; empty: a compiled predictor does, where there is one."""
     is_replay: bool = False
@@ -81,13 +85,14 @@ class ShardResult:
     """Rows that were not counted, since that took more than its share."""
     gave_up: str
     """Why the count of refused rows was given up; empty: it was not."""
-    wall_s: float
-    cpu_s: float
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
     """Of the shard."""
-    process_cpu_s: float
-    """Of the worker since it was started, its imports included."""
-    stages_s: dict[str, float]
-    pid: int
-    peak_bytes: int
+    process_cpu_s: float = 0.0
+    """Of the worker's process since it was started, its imports included."""
+    stages_s: dict[str, float] = field(default_factory=dict)
+    pid: int = 0
+    peak_bytes: int = 0
+    """Of the worker's process."""
     predictor: PredictorRecord = field(default_factory=PredictorRecord)
     """What has predicted; a checkpoint of an earlier version does not say."""

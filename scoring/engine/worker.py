@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from joblib.externals.loky import process_executor
 from schemas.columns import MODEL_VERSION, Contract, OutputColumn
 from schemas.contract import ModelFacts
 from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
+from scoring.arrays import from_numpy, from_texts, repeated
 from scoring.engine.checkpoints import write_checkpoint
 from scoring.engine.columns import feature_records, merge_records, prediction_records
 from scoring.engine.isolate import Cause, Isolator
@@ -28,13 +30,13 @@ from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.compiled.checked import CheckedPredictor
-from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model, load_model
+from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model
 from scoring.monitoring.table import Role, to_bytes
 from scoring.monitoring.watch import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
 from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
 from scoring.outputs.quarantine import quarantine_path, read_origin, write_quarantine
 from scoring.outputs.writer import PartWriter
-from scoring.process import limit_address_space, peak_resident_bytes
+from scoring.process import limited_address_space, peak_resident_bytes
 from scoring.storage import Store
 
 PAD_ROWS = 64
@@ -45,6 +47,8 @@ model's own on the whole partition."""
 LEAST_BATCH_ROWS = 1_024
 """Below this a batch that does not fit is not halved any more."""
 PARENT_POLL_S = 0.5
+MAX_THREADS = 1_024
+"""More than a machine has cores."""
 MAX_EXAMPLES = 5
 QUARANTINE_SLACK_ROWS = 10_000
 """Rows kept beyond what the job allows, to be looked at: a run that fails need not copy its whole input."""
@@ -59,7 +63,7 @@ def inspect(model_folder: Path) -> ModelFacts:
 
 def make_machine_code(task: ShardTask) -> None:
     """Compile once a host: else each worker would, at the same time and beside what it is meant to take of memory."""
-    _load(task)
+    _predictor(task)
 
 
 def score_shard(task: ShardTask) -> ShardResult:
@@ -89,8 +93,48 @@ def score_shard(task: ShardTask) -> ShardResult:
             found=f"{type(error).__name__}: {str(error)[:500]}",
             next_step="run again with --verbose; if it stays, try the model on these rows by hand",
         ) from None
-    finally:
-        limit_address_space(None)
+
+
+def exchange(
+    score: Callable[[ShardTask], ShardResult], tasks: Sequence[ShardTask]
+) -> list[tuple[int, ShardResult | Exception]]:
+    """Start shards in threads of this process, and wait until one of those under way is done.
+
+    Args:
+        score: What to do with each.
+        tasks: New ones; none: only wait.
+
+    Returns:
+        Of each shard that is done its index and its result, or what it has raised; never empty.
+    """
+    for task in tasks:
+        _threads.running[_threads.executor().submit(score, task)] = task.shard.index
+    done, _ = wait(_threads.running, return_when=FIRST_COMPLETED)
+    return [(_threads.running.pop(future), _outcome(future)) for future in done]
+
+
+class _Threads:
+    """Of this process."""
+
+    def __init__(self) -> None:
+        self.running: dict[Future[ShardResult], int] = {}
+        self._executor: ThreadPoolExecutor | None = None
+
+    def executor(self) -> ThreadPoolExecutor:
+        """The driver says how many shards are under way at once."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="shard")
+        return self._executor
+
+
+_threads = _Threads()
+
+
+def _outcome(future: Future[ShardResult]) -> ShardResult | Exception:
+    try:
+        return future.result()
+    except Exception as error:  # noqa: BLE001 (the driver raises it)
+        return error
 
 
 Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]
@@ -98,12 +142,9 @@ Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]
 
 def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]], segments: Sequence[str]) -> Bins:
     """Bins of columns of numbers, and segments of other columns, cut at a shard's first rows, within its memory."""
-    predict = functools.partial(_predict, CheckedPredictor(_load(task)), task.contract, task.facts)
-    limit_address_space(task.memory_bytes)
-    try:
+    predict = functools.partial(_predict, _predictor(task), task.contract, task.facts)
+    with limited_address_space(task.memory_bytes):
         return _sample_bins(task, columns, segments, predict)
-    finally:
-        limit_address_space(None)
 
 
 def _sample_bins(
@@ -126,11 +167,25 @@ def _sample_bins(
 
 
 def _score_shard(task: ShardTask) -> ShardResult:
-    started, cpu_started = time.perf_counter(), time.process_time()
+    started, cpu_started = time.perf_counter(), time.thread_time()
     clock = _Clock()
     with clock("load"):
-        predictor = CheckedPredictor(_load(task))
-    limit_address_space(task.memory_bytes)
+        predictor = _predictor(task)
+    with limited_address_space(task.memory_bytes):
+        result = _score_rows(task, predictor, clock)
+    result = replace(
+        result,
+        wall_s=time.perf_counter() - started,
+        cpu_s=time.thread_time() - cpu_started,
+        process_cpu_s=time.process_time(),
+        stages_s=clock.seconds,
+        peak_bytes=peak_resident_bytes(),
+    )
+    write_checkpoint(task, result)
+    return result
+
+
+def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -> ShardResult:
     predict = functools.partial(_predict, predictor, task.contract, task.facts)
     isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
     store = Store(task.job.input.uri, task.job.input.storage_options)
@@ -145,7 +200,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
     names = [column.name for column in task.contract.predictions]
     profiler = Profiler(task.watch)
     with PartWriter(parts_store(task.job), path, schema, keep_types=not is_delta) as writer:
-        batches = read_batches(store, task.shard, task.contract, task.batch_rows)
+        batches = read_batches(store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes)
         while (batch := clock.next("read", batches)) is not None:
             passing = nulled(batch.changed, task.job.policy, task.contract)
             rejected = find_rejected(batch.features, batch.changed, task.job.policy, task.contract, task.facts)
@@ -169,7 +224,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
             part = writer.close()
     with clock("quarantine"):
         rejects.flush()
-    result = ShardResult(
+    return ShardResult(
         task.shard.index,
         part,
         rows_in,
@@ -184,16 +239,9 @@ def _score_shard(task: ShardTask) -> ShardResult:
         profiler.cpu_s,
         profiler.n_skipped,
         gave_up,
-        time.perf_counter() - started,
-        time.process_time() - cpu_started,
-        time.process_time(),
-        clock.seconds,
-        os.getpid(),
-        peak_resident_bytes(),
-        predictor.record,
+        pid=os.getpid(),
+        predictor=predictor.record,
     )
-    write_checkpoint(task, result)
-    return result
 
 
 class _Origins:
@@ -273,14 +321,25 @@ class _Rejects:
         self._waiting, self._n_waiting = {}, 0
 
 
-@functools.lru_cache(maxsize=1)
-def _cached(folder: str, facts: str, library_because: str) -> LoadedModel:
-    return load_model(Path(folder), ModelFacts.model_validate_json(facts), library_because)
+class _Loaded:
+    """The one model that stays loaded in a process: the folder's name is the digest of its content."""
+
+    lock = threading.Lock()
+    key: tuple[Path, ModelFacts, str] | None = None
+    model: LoadedModel | None = None
+
+
+def _predictor(task: ShardTask) -> CheckedPredictor:
+    return CheckedPredictor(_load(task), task.contract.feature_types())
 
 
 def _load(task: ShardTask) -> LoadedModel:
-    # One model stays loaded in each worker: the folder's name is the digest of its content.
-    return _cached(str(task.model_folder), task.facts.model_dump_json(), task.library_because)
+    key = (task.model_folder, task.facts, task.library_because)
+    with _Loaded.lock:
+        if _Loaded.model is None or _Loaded.key != key:
+            _Loaded.model = None
+            _Loaded.model, _Loaded.key = LoadedModel(*key), key
+        return _Loaded.model
 
 
 def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int) -> Answer:
@@ -322,25 +381,24 @@ def _output(
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     if task.contract.has_position:
         columns["source_file"], columns["source_row"] = _position(batch, kept, origins)
-    carried = batch.kept if kept.all() else batch.kept.filter(pa.array(kept))
+    carried = batch.kept if kept.all() else batch.kept.filter(from_numpy(kept))
     for column in task.contract.kept:
         columns[column.name] = carried.column(column.name)
     for output in task.contract.predictions:
         columns[output.name] = _prediction(output, answer)
     for name, value in (("model_version", task.model_version), ("run_id", task.run_id)):
-        codes = pa.array(np.zeros(n_rows, np.int32))
-        columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array([value]))
+        columns[name] = repeated(value, n_rows)
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
 def _prediction(output: OutputColumn, answer: Answer | None) -> pa.Array:
     if answer is None:
-        return pa.array([], output.type)
+        return pa.nulls(0, output.type)
     # A copy: an estimator may answer with a view of the buffer that the next batch overwrites.
     values = np.array(answer[output.kind][:, output.index], copy=True)
     if pa.types.is_string(output.type):
-        return pa.array([None if value is None else str(value) for value in values.tolist()], pa.string())
-    found = pa.array(values)
+        return from_texts([None if value is None else str(value) for value in values.tolist()])
+    found = pa.array(values) if values.dtype.kind == "O" else from_numpy(values)
     if not _fits(found.type, output.type):
         raise ModelAnswerError(
             "The model predicts another type than it was described with.",
@@ -373,8 +431,8 @@ def _position(batch: Batch, kept: npt.NDArray[np.bool_], origins: _Origins) -> t
     paths = list(dict.fromkeys(path for path, _ in read))
     codes = np.concatenate([np.full(len(places), paths.index(path), np.int32) for path, places in read])
     rows = np.concatenate([places for _, places in read])
-    names = pa.DictionaryArray.from_arrays(pa.array(codes[kept]), pa.array(paths, pa.string()))
-    return names.cast(MODEL_VERSION), pa.array(rows[kept])
+    names = pa.DictionaryArray.from_arrays(from_numpy(codes[kept]), from_texts(paths))
+    return names.cast(MODEL_VERSION), from_numpy(rows[kept])
 
 
 class _Clock:

@@ -1,9 +1,14 @@
-"""Reads Parquet footers: schema, row groups and sizes, without a row."""
+"""Reads Parquet footers: schema, row groups and sizes, without a row.
 
-from collections.abc import Sequence
+A partition may have 100,000 files: of each is kept what a plan needs, some KB; what they have in common, once.
+"""
+
+import threading
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,8 +17,13 @@ from schemas.partition import InputFile
 from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError, ScoringError
 from scoring.storage import Store, explained, is_store_error
 
-FOOTER_THREADS = 16
+LOCAL_THREADS = 16
+REMOTE_THREADS = 64
 """Footers are small ranged reads: latency, not bandwidth, is what many at once hide."""
+NO_NULLS: frozenset[str] = frozenset()
+WIDE = (pa.int64(), pa.uint64())
+TAIL_BYTES = 64 << 10
+"""Of a remote file, read at once: most footers are smaller, and a second request costs latency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +31,76 @@ class RowGroup:
     """Sizes of one row group."""
 
     n_rows: int
-    compressed: dict[str, int]
+    compressed: Mapping[str, int]
     """Bytes of each top-level column on the store."""
-    uncompressed: dict[str, int]
+    uncompressed: Mapping[str, int]
+
+
+class RowGroups(Sequence[RowGroup]):
+    """The row groups of a file, a stretch of an array that it shares with others: dictionaries are 15 times as large,
+    and an array a file leaves memory in pieces."""
+
+    __slots__ = ("_first", "_n_groups", "_numbers", "_places")
+
+    def __init__(self, places: Mapping[str, int], n_groups: int, numbers: "array[int]", first: int) -> None:
+        """A stretch of numbers: rows of each row group, then compressed, then uncompressed bytes of all its columns.
+
+        Args:
+            places: Top-level column to its place in a row group.
+            n_groups: Row groups of the file.
+            numbers: Of many files.
+            first: Where those of this file begin.
+        """
+        self._places, self._n_groups, self._numbers, self._first = places, n_groups, numbers, first
+
+    @classmethod
+    def of(cls, groups: Sequence[RowGroup]) -> Self:
+        """The same, packed."""
+        names = list(dict.fromkeys(name for group in groups for name in group.compressed))
+        numbers = [group.n_rows for group in groups]
+        numbers += [group.compressed.get(name, 0) for group in groups for name in names]
+        numbers += [group.uncompressed.get(name, 0) for group in groups for name in names]
+        return cls({name: i for i, name in enumerate(names)}, len(groups), array("Q", numbers), 0)
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Of each row group."""
+        return self._numbers[self._first : self._first + self._n_groups]
+
+    def compressed_bytes(self, names: Iterable[str]) -> list[int]:
+        """Of these columns, a row group each; a column that the file does not have has none."""
+        return self._sums(0, names)
+
+    def uncompressed_bytes(self, names: Iterable[str]) -> list[int]:
+        """The same, decompressed."""
+        return self._sums(self._n_groups, names)
+
+    def _sums(self, group: int, names: Iterable[str]) -> list[int]:
+        places = [place for name in names if (place := self._places.get(name)) is not None]
+        starts = [self._start(group + i) for i in range(self._n_groups)]
+        numbers = self._numbers
+        return [sum([numbers[start + place] for place in places]) for start in starts]
+
+    def _start(self, group: int) -> int:
+        """Of a row group's compressed sizes; its uncompressed ones are those of the group `n_groups` further."""
+        return self._first + self._n_groups + group * len(self._places)
+
+    def __len__(self) -> int:
+        return self._n_groups
+
+    @overload
+    def __getitem__(self, index: int) -> RowGroup: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[RowGroup, ...]: ...
+    def __getitem__(self, index: int | slice) -> RowGroup | tuple[RowGroup, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        group = range(self._n_groups)[index]
+        compressed, uncompressed = (
+            {name: self._numbers[start + place] for name, place in self._places.items()}
+            for start in (self._start(group), self._start(self._n_groups + group))
+        )
+        return RowGroup(self._numbers[self._first + group], compressed, uncompressed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +109,16 @@ class Footer:
 
     file: InputFile
     schema: pa.Schema
-    row_groups: tuple[RowGroup, ...]
-    ranges: dict[str, tuple[int, int]]
+    """The same object for all files that have the same."""
+    row_groups: RowGroups
+    ranges: Mapping[str, tuple[int, int]]
     """Least and greatest value of 64-bit integer columns, as far as the row groups state them."""
-    with_nulls: frozenset[str] = frozenset()
+    with_nulls: frozenset[str] = NO_NULLS
     """Integer columns that have nulls, as far as the row groups state it."""
 
     @property
     def n_rows(self) -> int:
-        return sum(group.n_rows for group in self.row_groups)
+        return sum(self.row_groups.rows)
 
 
 def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
@@ -51,10 +129,12 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
         InputChangedError: A file is gone since it was listed.
     """
 
+    reading = _Reading(store)
+
     def attempt(file: InputFile) -> Footer | str:
         where = store.locate_url(file.path)
         try:
-            return _read(store, file)
+            return reading.read(file)
         except (LocationNotFoundError, FileNotFoundError) as error:
             raise _gone(where, error) from error
         except (ScoringError, MemoryError):
@@ -67,7 +147,7 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
                 raise
             return f"{file.path} ({file.size_bytes:,} bytes): {type(error).__name__}: {_first_line(error)}"
 
-    with ThreadPoolExecutor(FOOTER_THREADS) as threads:
+    with ThreadPoolExecutor(LOCAL_THREADS if store.is_local else REMOTE_THREADS) as threads:
         found = list(threads.map(attempt, files))
     problems = [item for item in found if isinstance(item, str)]
     if problems:
@@ -94,8 +174,14 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "no details"
 
 
-def open_parquet(store: Store, file: InputFile, **options: Any) -> pq.ParquetFile:
+def open_parquet(store: Store, file: InputFile, source: Any = None, **options: Any) -> pq.ParquetFile:
     """The open file, if it is still the one that was listed.
+
+    Args:
+        store: Where it is.
+        file: As it was listed.
+        source: What pyarrow reads from; None: the store's own file.
+        options: Of `pyarrow.parquet.ParquetFile`.
 
     Raises:
         InputChangedError: Its size or version differs, or it is gone.
@@ -112,50 +198,123 @@ def open_parquet(store: Store, file: InputFile, **options: Any) -> pq.ParquetFil
             found=f"{now.size_bytes:,} bytes, version {now.version}",
             next_step="run again once the writer of the input is done",
         )
-    return pq.ParquetFile(store.open_input(file.path), pre_buffer=False, page_checksum_verification=True, **options)
+    source = store.open_input(file.path) if source is None else source
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True, **options)
 
 
-def _read(store: Store, file: InputFile) -> Footer:
-    if file.size_bytes < 12:
-        raise ValueError("too short to be Parquet (12 bytes at least)")
-    with pq.ParquetFile(store.open_input(file.path)) as parquet:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What files with the same columns have in common."""
+
+    schema: pa.Schema
+    places: Mapping[str, int]
+    """Top-level column to its place among the sizes."""
+    leaves: tuple[int, ...]
+    """The place of each column chunk of a row group."""
+    integers: tuple[tuple[int, str, bool], ...]
+    """Column chunks of integers: number, name, whether of 64 bits."""
+    small: "array[int]" = field(default_factory=lambda: array("I"))
+    large: "array[int]" = field(default_factory=lambda: array("Q"))
+    """Numbers of all files: those that fit into four bytes, and the others."""
+
+
+class _Reading:
+    """One reading of many footers: what they have in common is kept once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._layouts: dict[tuple[str, ...], list[_Layout]] = {}
+        self._tail_bytes = TAIL_BYTES
+        self._lock = threading.Lock()
+
+    def read(self, file: InputFile) -> Footer:
+        """One footer; any error of Arrow's, of the store's, or ValueError."""
+        if file.size_bytes < 12:
+            raise ValueError("too short to be Parquet (12 bytes at least)")
+        if not self._store.is_local and (parquet := self._from_tail(file)) is not None:
+            return self._footer(file, parquet)
+        with pq.ParquetFile(self._store.open_input(file.path)) as parquet:
+            return self._footer(file, parquet)
+
+    def _from_tail(self, file: InputFile) -> Any:
+        """The footer out of the last bytes of a file that is as long as it was listed: one request.
+
+        None if it cannot be had so: then the file is opened, which asks for its length first, and says what is wrong.
+        """
+        n_bytes = min(self._tail_bytes, file.size_bytes)
+        tail = self._store.read_range(file.path, file.size_bytes - n_bytes, file.size_bytes)
+        if len(tail) < n_bytes or tail[-4:] != b"PAR1":
+            return None
+        n_footer = int.from_bytes(tail[-8:-4], "little") + 8
+        if n_footer > n_bytes:
+            if n_footer > file.size_bytes:
+                return None
+            self._tail_bytes = max(self._tail_bytes, n_footer + n_footer // 8)  # of files that are alike
+            tail = self._store.read_range(file.path, file.size_bytes - n_footer, file.size_bytes - n_bytes) + tail
+        try:
+            return pq.ParquetFile(pa.BufferReader(tail))
+        except (pa.ArrowException, OSError):
+            return None
+
+    def _footer(self, file: InputFile, parquet: pq.ParquetFile) -> Footer:
         metadata = parquet.metadata
-        schema = parquet.schema_arrow.remove_metadata()
-        names = frozenset(schema.names)
-        groups = tuple(_row_group(metadata.row_group(i), names) for i in range(metadata.num_row_groups))
-        if sum(group.n_rows for group in groups) != metadata.num_rows:
+        layout = self._layout_of(parquet.schema_arrow.remove_metadata(), metadata)
+        rows: list[int] = []
+        compressed: list[int] = []
+        uncompressed: list[int] = []
+        ranges: dict[str, tuple[int, int]] = {}
+        with_nulls: set[str] = set()
+        width = len(layout.places)
+        for i in range(metadata.num_row_groups):
+            group = metadata.row_group(i)
+            rows.append(group.num_rows)
+            first = len(compressed)
+            compressed += [0] * width
+            uncompressed += [0] * width
+            for j, place in enumerate(layout.leaves):
+                column = group.column(j)
+                compressed[first + place] += column.total_compressed_size
+                uncompressed[first + place] += column.total_uncompressed_size
+            for j, name, is_wide in layout.integers:
+                stats = group.column(j).statistics
+                if stats is None:
+                    continue
+                if stats.has_null_count and stats.null_count:
+                    with_nulls.add(name)
+                if is_wide and stats.has_min_max:
+                    low, high = ranges.get(name, (stats.min, stats.max))
+                    ranges[name] = (min(low, stats.min), max(high, stats.max))
+        if sum(rows) != metadata.num_rows:
             raise ValueError("the footer's row counts contradict each other")
-        return Footer(file, schema, groups, *_statistics(metadata, schema))
+        numbers = [*rows, *compressed, *uncompressed]
+        shared = layout.small if max(numbers, default=0) < 1 << 32 else layout.large
+        with self._lock:
+            first = len(shared)
+            shared.extend(numbers)
+        groups = RowGroups(layout.places, len(rows), shared, first)
+        return Footer(file, layout.schema, groups, ranges, frozenset(with_nulls) if with_nulls else NO_NULLS)
 
+    def _layout_of(self, schema: pa.Schema, metadata: Any) -> _Layout:
+        # `metadata.schema` would be shorter, and would keep the footer alive until the next collection of garbage.
+        first = metadata.row_group(0) if metadata.num_row_groups else None
+        paths = tuple(first.column(j).path_in_schema for j in range(first.num_columns)) if first else ()
+        with self._lock:
+            return self._find_layout(schema, paths)
 
-def _row_group(group: Any, names: frozenset[str]) -> RowGroup:
-    compressed: dict[str, int] = {}
-    uncompressed: dict[str, int] = {}
-    for j in range(group.num_columns):
-        column = group.column(j)
-        path = column.path_in_schema
-        name = path if path in names else path.split(".")[0]
-        compressed[name] = compressed.get(name, 0) + column.total_compressed_size
-        uncompressed[name] = uncompressed.get(name, 0) + column.total_uncompressed_size
-    return RowGroup(group.num_rows, compressed, uncompressed)
-
-
-def _statistics(metadata: Any, schema: pa.Schema) -> tuple[dict[str, tuple[int, int]], frozenset[str]]:
-    integers = {field.name for field in schema if pa.types.is_integer(field.type)}
-    wide = {field.name for field in schema if field.type in (pa.int64(), pa.uint64())}
-    ranges: dict[str, tuple[int, int]] = {}
-    with_nulls: set[str] = set()
-    for i in range(metadata.num_row_groups if integers else 0):
-        group = metadata.row_group(i)
-        for j in range(group.num_columns):
-            column = group.column(j)
-            name = column.path_in_schema
-            stats = column.statistics if name in integers else None
-            if stats is None:
-                continue
-            if stats.has_null_count and stats.null_count:
-                with_nulls.add(name)
-            if name in wide and stats.has_min_max:
-                low, high = ranges.get(name, (stats.min, stats.max))
-                ranges[name] = (min(low, stats.min), max(high, stats.max))
-    return ranges, frozenset(with_nulls)
+    def _find_layout(self, schema: pa.Schema, paths: tuple[str, ...]) -> _Layout:
+        alike = self._layouts.setdefault(paths, [])
+        for known in alike:
+            if known.schema.equals(schema, check_metadata=True):
+                return known
+        names = frozenset(schema.names)
+        of_leaves = [path if path in names else path.split(".")[0] for path in paths]
+        places = {name: i for i, name in enumerate(dict.fromkeys(of_leaves))}
+        integers = {field.name: field.type in WIDE for field in schema if pa.types.is_integer(field.type)}
+        found = _Layout(
+            schema,
+            places,
+            tuple(places[name] for name in of_leaves),
+            tuple((j, path, integers[path]) for j, path in enumerate(paths) if path in integers),
+        )
+        alike.append(found)
+        return found

@@ -1,11 +1,14 @@
 """Streams the rows of a shard as validated batches, in bounded memory."""
 
+import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas.columns import Contract, InputColumn
 from schemas.contract import FeatureType
@@ -13,6 +16,7 @@ from schemas.partition import InputFile, Piece, Shard
 from scoring.errors import CorruptFileError
 from scoring.inputs.casts import Cast, agreed_cast, cast_column, feature_cast
 from scoring.inputs.footers import open_parquet
+from scoring.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
 from scoring.storage import Store, explained, is_store_error
 
 LOCAL_BUFFER_BYTES = 256 << 10
@@ -48,10 +52,19 @@ class Batch:
         return sum(stretch.n_rows for stretch in self.stretches)
 
 
-def read_batches(store: Store, shard: Shard, contract: Contract, batch_rows: int) -> Iterator[Batch]:
+def read_batches(
+    store: Store, shard: Shard, contract: Contract, batch_rows: int, prefetch_bytes: int = 0
+) -> Iterator[Batch]:
     """The shard's rows in batches of exactly `batch_rows`, the last one smaller.
 
     Small files are put together into one batch: a model's call has a cost of its own.
+
+    Args:
+        store: The input.
+        shard: Whose rows.
+        contract: Which columns, with which types.
+        batch_rows: Rows a batch.
+        prefetch_bytes: That may be held of a remote file before they are decoded; 0: nothing is fetched ahead.
 
     Raises:
         CorruptFileError: A page cannot be decoded, or a file ends early.
@@ -60,7 +73,7 @@ def read_batches(store: Store, shard: Shard, contract: Contract, batch_rows: int
     waiting: list[Batch] = []
     n_waiting = 0
     for piece in shard.pieces:
-        for batch in _read_piece(store, piece, contract, batch_rows):
+        for batch in _read_piece(store, piece, contract, batch_rows, prefetch_bytes):
             waiting.append(batch)
             n_waiting += batch.n_rows
             while n_waiting > batch_rows:  # a full batch waits too: it may be the shard's last
@@ -102,16 +115,19 @@ def _buffer_bytes(store: Store) -> int:
     return LOCAL_BUFFER_BYTES if store.is_local else REMOTE_BUFFER_BYTES
 
 
-def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int) -> Iterator[Batch]:
+def _read_piece(
+    store: Store, piece: Piece, contract: Contract, batch_rows: int, prefetch_bytes: int
+) -> Iterator[Batch]:
     file = piece.file
-    with open_parquet(store, file, buffer_size=_buffer_bytes(store)) as parquet:
+    ahead = 0 if store.is_local else prefetch_bytes
+    with _opened(store, file, sorted(contract.dictionaries), ahead) as (parquet, prefetched):
         schema = parquet.schema_arrow
         names = [name for name in contract.needed if name in schema.names]
         casts = _casts(schema, contract)
         folders = dict(file.hive)
         skip, left, position = piece.skip_rows, piece.n_rows, piece.first_row
         try:
-            for read in parquet.iter_batches(batch_rows, list(piece.row_groups), columns=names, use_threads=False):
+            for read in _decoded(parquet, prefetched, piece.row_groups, names, batch_rows):
                 taken = read.slice(skip, left)
                 skip = max(0, skip - read.num_rows)
                 if taken.num_rows == 0:
@@ -147,6 +163,39 @@ def _read_piece(store: Store, piece: Piece, contract: Contract, batch_rows: int)
         )
 
 
+@contextlib.contextmanager
+def _opened(
+    store: Store, file: InputFile, coded: list[str], prefetch_bytes: int
+) -> Iterator[tuple[pq.ParquetFile, PrefetchedFile | None]]:
+    """The file, read ahead where that is wanted."""
+    if not prefetch_bytes:
+        with open_parquet(store, file, buffer_size=_buffer_bytes(store), read_dictionary=coded) as parquet:
+            yield parquet, None
+        return
+    fetch = functools.partial(store.read_range, file.path)
+    with (
+        PrefetchedFile(fetch, file.size_bytes, prefetch_bytes) as source,
+        open_parquet(store, file, source, buffer_size=BLOCK_BYTES, read_dictionary=coded) as parquet,
+    ):
+        yield parquet, source
+
+
+def _decoded(
+    parquet: pq.ParquetFile,
+    prefetched: PrefetchedFile | None,
+    groups: Sequence[int],
+    names: list[str],
+    batch_rows: int,
+) -> Iterator[pa.RecordBatch]:
+    if prefetched is None:
+        yield from parquet.iter_batches(batch_rows, list(groups), columns=names, use_threads=False)
+        return
+    prefetched.expect([group_ranges(parquet.metadata, group, names) for group in groups])
+    for place, group in enumerate(groups):
+        prefetched.begin(place)
+        yield from parquet.iter_batches(batch_rows, [group], columns=names, use_threads=False)
+
+
 @dataclass(frozen=True, slots=True)
 class _Casts:
     """How each column of one file gets the contract's type; folders' columns are in neither."""
@@ -171,6 +220,8 @@ def _casts(schema: pa.Schema, contract: Contract) -> _Casts:
                 next_step="write this file again, then run again",
             )
         features[column.name] = agreed_cast(found, cast, column.type)
+        if column.name in contract.dictionaries:
+            features[column.name] = Cast(pa.dictionary(pa.int32(), column.type))
     for column in contract.kept:
         found = _type_of(schema, column.name)
         if found is not None:

@@ -26,6 +26,10 @@ ARROW_NAMES = {
 }
 
 
+MAX_CODE_BYTES = 4
+"""A value, its part of the dictionary included."""
+
+
 def check_contract(
     job: ScoringJob, facts: ModelFacts, footers: Sequence[Footer], borrowed: pa.Schema | None = None
 ) -> Contract:
@@ -79,7 +83,8 @@ def check_contract(
             next_step="correct the input or the job file, or pin a model version that was trained on this schema",
         )
     used = {feature.name for feature in features} | set(kept_names)
-    extra = dict.fromkeys(name for footer in footers for name in footer.schema.names if name not in used)
+    firsts = (members[0].schema for _, members in schemas if members)
+    extra = dict.fromkeys(name for schema in firsts for name in schema.names if name not in used)
     return Contract(
         tuple(columns[f.name] for f in features if f.name in columns),
         tuple(_typed(kept[name]) for name in kept_names if name in kept),
@@ -87,7 +92,23 @@ def check_contract(
         not job.keys.columns,
         tuple(extra),
         _types(schemas, used),
+        _dictionaries(footers, [columns[f.name] for f in features if f.name in columns]),
     )
+
+
+def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) -> frozenset[str]:
+    """Texts that all files have as dictionary codes, by their size: a plain one takes five bytes or more."""
+    n_rows = sum(footer.n_rows for footer in footers)
+    found = set()
+    for column in features:
+        n_bytes = sum(sum(footer.row_groups.uncompressed_bytes([column.name])) for footer in footers)
+        is_text = all(
+            column.name in footer.schema.names and plain_type(footer.schema.field(column.name).type) == pa.string()
+            for footer in footers
+        )
+        if column.type == pa.string() and is_text and n_bytes < MAX_CODE_BYTES * n_rows:
+            found.add(column.name)
+    return frozenset(found)
 
 
 def _types(schemas: Sequence[tuple[pa.Schema, list[Footer]]], names: Collection[str]) -> tuple[tuple[str, str], ...]:
@@ -119,8 +140,11 @@ def _look_alikes(job: ScoringJob, names: Sequence[str]) -> list[str]:
 def _distinct(footers: Sequence[Footer]) -> list[tuple[pa.Schema, list[Footer]]]:
     groups: list[tuple[pa.Schema, list[Footer]]] = []
     by_text: dict[str, list[Footer]] = {}
+    texts: dict[int, str] = {}  # footers that were read together have equal schemas in common
     for footer in footers:
-        text = f"{footer.schema}|{[key for key, _ in footer.file.hive]}"
+        if id(footer.schema) not in texts:
+            texts[id(footer.schema)] = str(footer.schema)
+        text = f"{texts[id(footer.schema)]}|{[key for key, _ in footer.file.hive]}"
         if text not in by_text:
             by_text[text] = []
             groups.append((_with_folders(footer), by_text[text]))

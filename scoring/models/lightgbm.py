@@ -18,7 +18,6 @@ from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
 from scoring.models.predictor import Answer
 from scoring.models.sklearn import label_type, load_pickled
 from scoring.models.versions import library_versions
-from scoring.process import peak_resident_bytes
 
 LIBRARIES = ("lightgbm", "numpy", "scipy", "numba")
 
@@ -90,15 +89,12 @@ def model_text(model: Any) -> str:
     return str(getattr(model, "booster_", model).model_to_string())
 
 
-def inspect_lightgbm(mlmodel: MlModel) -> ModelFacts:
+def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
     """What the model file and the signature say.
 
     Raises:
-        ModelLoadError: It cannot be loaded, or does not fit its signature.
+        ModelLoadError: It does not fit its signature.
     """
-    before = peak_resident_bytes()
-    model = load_lightgbm(mlmodel)
-    model_bytes = peak_resident_bytes() - before
     file = read_lightgbm(model_text(model))
     classes = None
     # With an objective of the user's own, a classifier gives raw scores only.
@@ -119,8 +115,6 @@ def inspect_lightgbm(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(("prediction", kind) for _ in range(n_outputs)),
         methods=methods,
         n_outputs=n_outputs,
-        is_compiled=all(tree.get("is_linear", "0") == "0" for tree in file.trees),
-        model_bytes=max(model_bytes, 0),
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),
     )

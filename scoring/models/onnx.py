@@ -16,7 +16,6 @@ from scoring.models.features import Scratch, is_numeric, numeric_values
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
 from scoring.models.versions import library_versions
-from scoring.process import peak_resident_bytes
 
 LIBRARIES = ("onnxruntime", "onnx", "numpy")
 TENSORS: dict[str, tuple[FeatureType, str]] = {
@@ -177,15 +176,12 @@ def load_onnx(mlmodel: MlModel) -> OnnxModel:
     )
 
 
-def inspect_onnx(mlmodel: MlModel) -> ModelFacts:
+def inspect_onnx(mlmodel: MlModel, model: Any) -> ModelFacts:
     """What the graph and the signature say.
 
     Raises:
-        ModelLoadError: It cannot be loaded, or does not fit its signature.
+        ModelLoadError: It does not fit its signature.
     """
-    before = peak_resident_bytes()
-    model = load_onnx(mlmodel)
-    model_bytes = peak_resident_bytes() - before
     n_features = len(model.types)
     features = mlmodel.inputs
     if not features and len(model.inputs) > 1:
@@ -204,7 +200,7 @@ def inspect_onnx(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(outputs),
         methods=("predict", "predict_proba") if model.probability else ("predict",),
         n_outputs=model.width,
-        model_bytes=max(model_bytes, 0),
+        library_because="there is no compiled form of ONNX models",
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),
     )

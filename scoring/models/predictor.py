@@ -1,22 +1,30 @@
 """One loaded model version, whatever its flavor."""
 
-from collections.abc import Collection, Mapping
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
+from schemas.manifest import PredictorRecord
 from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
+from scoring.process import peak_resident_bytes, unlimited_address_space
+
+if TYPE_CHECKING:
+    from scoring.models.compiled.flat import CompiledForm
+    from scoring.models.compiled.kept import KeptForm
 
 Answer = Mapping[str, npt.NDArray[Any]]
 """Kind of output (`prediction`, `probability`, `decision`, `raw`) to an array of shape (n_rows, n_columns)."""
 
 
 class Predictor(Protocol):
-    """Takes Arrow columns, gives what the model gives."""
+    """Takes Arrow columns, gives what the model gives. One thread uses it at a time."""
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """The outputs of `kinds` for each row, in order.
@@ -42,69 +50,135 @@ class CompiledPredictor(Predictor, Protocol):
     """Its last error on a batch that the library's own then took; empty: none."""
 
 
-@dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model as its library predicts with it, and its compiled form."""
+    """One copy of a model for all threads of a process: its compiled form, and the library's own for who needs it.
 
-    own: Predictor
-    compiled: CompiledPredictor | None = None
-    why: str = ""
-    """Why there is no compiled form."""
-
-
-def load_model(folder: Path, facts: ModelFacts, library_because: str = "") -> LoadedModel:
-    """The predictors of a verified artifact tree. Executes the model's code: call it in a worker only.
-
-    Args:
-        folder: Of the artifacts, in the cache of models.
-        facts: What the model is.
-        library_because: Why no compiled form is wanted; empty: it is.
+    Raises:
+        ModelLoadError: See `load`.
     """
-    mlmodel = read_mlmodel(folder)
-    if facts.flavor in ("lightgbm", "xgboost"):
-        return _load_booster(mlmodel, facts, library_because)
-    if facts.flavor == "onnx":
-        from scoring.models.onnx import OnnxPredictor, load_onnx
 
-        return LoadedModel(OnnxPredictor(load_onnx(mlmodel), facts), why="there is no compiled form of ONNX models")
-    if facts.flavor != "sklearn":
-        from scoring.models.pyfunc import PyfuncPredictor
+    def __init__(self, folder: Path, facts: ModelFacts, library_because: str = "") -> None:
+        """Load what will predict. Executes the model's code where that is its library: call it in a worker only.
 
-        return LoadedModel(PyfuncPredictor(folder, facts), why="there is no compiled form of pyfunc models")
-    from scoring.models.sklearn import SklearnPredictor, load_estimator
+        Args:
+            folder: Of verified artifacts, in the cache of models.
+            facts: What the model is.
+            library_because: Why no compiled form is wanted; empty: it is.
+        """
+        self._folder, self._facts = folder, facts
+        self._lock = threading.Lock()
+        self._make_own: Callable[[], Predictor] | None = None
+        self.form: CompiledForm | None = None
+        self.checked: PredictorRecord | None = None
+        """How the compiled form has compared with the library's own; None: nobody has looked yet."""
+        self.why = library_because or facts.library_because
+        """Why the library's own predicts; empty: the compiled form does."""
+        if not self.why:
+            self._open_form()
+        if self.form is None or self.checked is None:
+            self.own()
 
-    estimator = load_estimator(mlmodel)
-    own = SklearnPredictor(estimator, facts)
-    if library_because:
-        return LoadedModel(own, why=library_because)
-    return _with_compiled(estimator, facts, own, folder)
+    def own(self) -> Predictor:
+        """The library's own predictor, with buffers of its own."""
+        with self._lock:
+            if self._make_own is None:
+                with unlimited_address_space():
+                    self._make_own = _load_own(self._folder, self._facts)
+        return self._make_own()
+
+    def compiled(self, own: Predictor) -> CompiledPredictor:
+        """The compiled predictor, with buffers of its own.
+
+        Args:
+            own: The library's own, for what the compiled one does not take.
+        """
+        from scoring.models.compiled.predictor import open_form
+
+        assert self.form is not None  # noqa: S101
+        return open_form(self.form, self._facts, own, self._folder.parent)
+
+    def note(self, record: PredictorRecord) -> None:
+        """Keep, for the processes to come, how the compiled form has compared."""
+        from scoring.models.compiled.kept import KeptForm
+
+        KeptForm.of(self._folder, self._facts).note(record)
+
+    def _open_form(self) -> None:
+        from scoring.models.compiled.kept import KeptForm
+
+        kept = KeptForm.of(self._folder, self._facts)
+        self.why = kept.differs
+        if self.why:
+            return
+        self.form, self.checked = kept.read(), kept.checked
+        if self.form is None:
+            model = _library_of(self._facts.flavor).load(read_mlmodel(self._folder))
+            self.form, self.why = _make_form(model, self._facts, kept)
 
 
-def _load_booster(mlmodel: MlModel, facts: ModelFacts, library_because: str) -> LoadedModel:
-    own: Predictor
-    if facts.flavor == "lightgbm":
-        from scoring.models.lightgbm import LightgbmPredictor, load_lightgbm
+class LibraryOnDemand:
+    """The library's own predictor, loaded when it is first needed: most workers never need it."""
 
-        model = load_lightgbm(mlmodel)
-        own = LightgbmPredictor(model, facts)
-    else:
-        from scoring.models.xgboost import XgboostPredictor, load_xgboost
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._own: Predictor | None = None
 
-        model = load_xgboost(mlmodel)
-        own = XgboostPredictor(model, facts)
-    if library_because:
-        return LoadedModel(own, why=library_because)
-    return _with_compiled(model, facts, own, mlmodel.folder)
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`."""
+        if self._own is None:
+            self._own = self._model.own()
+        return self._own.predict(features, kinds)
 
 
-def _with_compiled(model: object, facts: ModelFacts, own: Predictor, folder: Path) -> LoadedModel:
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """How one flavor's models are read without MLflow."""
+
+    load: Callable[[MlModel], Any]
+    inspect: Callable[[MlModel, Any], ModelFacts]
+    predictor: Callable[[Any, ModelFacts], Predictor]
+
+
+def _library_of(flavor: str) -> _Library:
+    if flavor == "lightgbm":
+        from scoring.models.lightgbm import LightgbmPredictor, inspect_lightgbm, load_lightgbm
+
+        return _Library(load_lightgbm, inspect_lightgbm, LightgbmPredictor)
+    if flavor == "xgboost":
+        from scoring.models.xgboost import XgboostPredictor, inspect_xgboost, load_xgboost
+
+        return _Library(load_xgboost, inspect_xgboost, XgboostPredictor)
+    if flavor == "onnx":
+        from scoring.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
+
+        return _Library(load_onnx, inspect_onnx, OnnxPredictor)
+    if flavor == "sklearn":
+        from scoring.models.sklearn import SklearnPredictor, inspect_estimator, load_estimator
+
+        return _Library(load_estimator, inspect_estimator, SklearnPredictor)
+    from scoring.models.pyfunc import PyfuncPredictor, inspect_pyfunc, load_pyfunc
+
+    return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
+
+
+def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[CompiledForm | None, str]":
+    """Compile what a library has loaded and keep the form; None, and why: there is none."""
     from scoring.models.compiled.from_sklearn import UnsupportedError
-    from scoring.models.compiled.predictor import compile_predictor
+    from scoring.models.compiled.predictor import compiled_form
 
     try:
-        return LoadedModel(own, compile_predictor(model, facts, own, folder.parent))
+        form = compiled_form(model, facts)
     except UnsupportedError as error:
-        return LoadedModel(own, why=str(error))
+        return None, str(error)
+    with contextlib.suppress(OSError):  # then the next process makes it again
+        kept.write(form)
+    return kept.read() or form, ""
+
+
+def _load_own(folder: Path, facts: ModelFacts) -> Callable[[], Predictor]:
+    library = _library_of(facts.flavor)
+    model = library.load(read_mlmodel(folder))
+    return lambda: library.predictor(model, facts)
 
 
 def refused_types(folder: Path) -> list[str]:
@@ -122,29 +196,20 @@ def refused_types(folder: Path) -> list[str]:
 
 
 def inspect_model(folder: Path) -> ModelFacts:
-    """What one load of the model shows. Executes the model's code: call it in a worker only.
+    """What one load of the model shows; its compiled form is kept. Executes the model's code: in a worker only.
 
     Raises:
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
+    from scoring.models.compiled.kept import KeptForm
+
     mlmodel = read_mlmodel(folder)
-    name = own_flavor(mlmodel)
-    if name == "sklearn":
-        from scoring.models.sklearn import inspect_estimator
-
-        return inspect_estimator(mlmodel)
-    if name == "lightgbm":
-        from scoring.models.lightgbm import inspect_lightgbm
-
-        return inspect_lightgbm(mlmodel)
-    if name == "xgboost":
-        from scoring.models.xgboost import inspect_xgboost
-
-        return inspect_xgboost(mlmodel)
-    if name == "onnx":
-        from scoring.models.onnx import inspect_onnx
-
-        return inspect_onnx(mlmodel)
-    from scoring.models.pyfunc import inspect_pyfunc
-
-    return inspect_pyfunc(mlmodel)
+    library = _library_of(own_flavor(mlmodel))
+    before = peak_resident_bytes()
+    model = library.load(mlmodel)
+    model_bytes = max(peak_resident_bytes() - before, 0)
+    facts = library.inspect(mlmodel, model).model_copy(update={"model_bytes": model_bytes})
+    if not facts.library_because:
+        _, why = _make_form(model, facts, KeptForm.of(folder, facts))
+        facts = facts.model_copy(update={"library_because": why})
+    return facts

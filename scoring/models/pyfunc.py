@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from scoring.models.predictor import Answer
 class PyfuncPredictor:
     """Calls `predict` with a pandas frame, or a matrix where the signature is a tensor."""
 
-    def __init__(self, folder: Path, facts: ModelFacts) -> None:
-        self._model = _load(folder)
-        self._facts = facts
+    def __init__(self, model: Any, facts: ModelFacts) -> None:
+        """Take what `load_pyfunc` gave."""
+        self._model, self._facts = model, facts
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`; the only kind is `prediction`."""
@@ -36,11 +35,11 @@ class PyfuncPredictor:
         return {"prediction": found}
 
 
-def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
-    """What the signature says; the model is loaded to see that it can be.
+def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
+    """What the signature says.
 
     Raises:
-        ModelLoadError: It cannot be loaded, or has no signature.
+        ModelLoadError: There is none.
     """
     if not mlmodel.inputs and mlmodel.tensor_dtype is None:
         raise ModelLoadError(
@@ -48,7 +47,6 @@ def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
             str(mlmodel.folder),
             next_step="log it with signature=mlflow.models.infer_signature(X, predictions)",
         )
-    _load(mlmodel.folder)
     loader = str(mlmodel.flavors.get("python_function", {}).get("loader_module", ""))
     return ModelFacts(
         flavor="python_function",
@@ -60,12 +58,19 @@ def inspect_pyfunc(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(("prediction", kind) for kind in mlmodel.output_types or ("double",)),
         methods=("predict",),
         n_outputs=max(1, len(mlmodel.output_types)),
+        library_because="there is no compiled form of pyfunc models",
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in ("mlflow", "numpy", "pandas")},
     )
 
 
-def _load(folder: Path) -> Any:
+def load_pyfunc(mlmodel: MlModel) -> Any:
+    """The model as MLflow's python_function.
+
+    Raises:
+        ModelLoadError: It cannot be loaded.
+    """
+    folder = mlmodel.folder
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow.pyfunc
 

@@ -18,7 +18,6 @@ from scoring.models.answers import empty_answer
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
-from scoring.process import peak_resident_bytes
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9
@@ -166,11 +165,8 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
     return estimator
 
 
-def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
-    """What loading the estimator once shows."""
-    before = peak_resident_bytes()
-    estimator = load_estimator(mlmodel)
-    model_bytes = peak_resident_bytes() - before
+def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
+    """What a loaded estimator shows."""
     steps, final = split_pipeline(estimator)
     names = _names(estimator, steps)
     by_output = getattr(final, "classes_", None)
@@ -181,7 +177,7 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         classes = _classes(final)
         kinds = (_prediction_type(mlmodel, final, classes),) * _n_outputs(mlmodel, final, classes)
     n_outputs = len(kinds)
-    facts = ModelFacts(
+    return ModelFacts(
         flavor="sklearn",
         estimator=type(final).__name__ if not steps else f"Pipeline({type(final).__name__})",
         features=_features(mlmodel, names),
@@ -195,20 +191,9 @@ def inspect_estimator(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(("prediction", kind) for kind in kinds),
         methods=_methods(final),
         n_outputs=n_outputs,
-        model_bytes=max(model_bytes, 0),
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
-    return facts.model_copy(update={"is_compiled": _may_be_compiled(steps, final)})
-
-
-def _may_be_compiled(steps: Sequence[Any], final: Any) -> bool:
-    """Whether there may be a compiled form, by the estimator alone: what stands before it may yet be in its way."""
-    from scoring.models.compiled.from_sklearn import TREES
-    from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS
-
-    names = (*TREES, *(CLASSIFIERS if steps else ()), *(REGRESSORS if steps else ()))
-    return type(final).__module__.startswith("sklearn.") and type(final).__name__ in names
 
 
 def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:

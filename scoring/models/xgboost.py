@@ -18,7 +18,6 @@ from scoring.models.mlmodel import XGBOOST_BOOSTER, MlModel
 from scoring.models.predictor import Answer
 from scoring.models.versions import library_versions
 from scoring.models.xgboost_file import XgboostFile, read_xgboost
-from scoring.process import peak_resident_bytes
 
 LIBRARIES = ("xgboost", "numpy", "scipy", "numba")
 LABELLED = ("binary:logistic", "multi:softprob")
@@ -116,15 +115,12 @@ def load_xgboost(mlmodel: MlModel) -> Any:
     return model
 
 
-def inspect_xgboost(mlmodel: MlModel) -> ModelFacts:
+def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
     """What the model file and the signature say.
 
     Raises:
-        ModelLoadError: It cannot be loaded, or does not fit its signature.
+        ModelLoadError: It does not fit its signature.
     """
-    before = peak_resident_bytes()
-    model = load_xgboost(mlmodel)
-    model_bytes = peak_resident_bytes() - before
     is_booster = not hasattr(model, "get_booster")
     booster = model if is_booster else model.get_booster()
     file = read_xgboost(bytes(booster.save_raw("json")))
@@ -148,8 +144,6 @@ def inspect_xgboost(mlmodel: MlModel) -> ModelFacts:
         outputs=tuple(outputs),
         methods=methods,
         n_outputs=n_outputs,
-        is_compiled=file.booster["name"] == "gbtree" or (is_booster and file.booster["name"] == "dart"),
-        model_bytes=max(model_bytes, 0),
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),
     )

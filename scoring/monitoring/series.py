@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
+from scoring.arrays import to_table
 from scoring.monitoring.compare import CATEGORY_BOUNDS, NUMBER_BOUNDS
 from scoring.monitoring.findings import Comparison
 from scoring.monitoring.profile import NumberProfile
@@ -75,7 +76,7 @@ def statistics_table(
             rows.append(place.row("changed", 1.0))
     rows.append(_place(manifest, ("rows", "rows", ""), NOW).row("rows", float(manifest.counts.rows_in)))
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), sink, compression="zstd")
+    pq.write_table(to_table(rows, SCHEMA), sink, compression="zstd")
     return sink.getvalue()
 
 

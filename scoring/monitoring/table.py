@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring.arrays import to_table
 from scoring.monitoring.bins import Floats
 from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
@@ -138,7 +139,7 @@ def merge_profiles(parts: Iterable[Iterable[ColumnProfile]]) -> tuple[dict[Key, 
 
 def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     """As a Parquet file."""
-    table = pa.Table.from_pylist([_row(column) for column in columns], SCHEMA)
+    table = to_table([_row(column) for column in columns], SCHEMA)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
@@ -187,7 +188,7 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         "type": column.type,
         "n_rows": profile.n_rows,
         "n_null": profile.n_null,
-        "recent": [(partition, list(found.items())) for partition, found in column.recent.items()],
+        "recent": column.recent,
     }
     if isinstance(profile, NumberProfile):
         row |= {name: getattr(profile, name) for name in NUMBERS}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.models.features import numeric_values
+from scoring.arrays import from_numpy, from_texts, to_places
 from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, as_numbers, finite_values, kind_of
 from scoring.monitoring.table import ColumnProfile, Key, Role, Scores
@@ -55,10 +55,15 @@ class SegmentColumn:
 
     def codes(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """The segment of each row, shape (n,), as a position in `labels`."""
-        texts = as_text(column)
-        found = pc.fill_null(pc.index_in(texts, value_set=pa.array(self.values, pa.string())), len(self.values))
-        codes = pc.if_else(pc.is_valid(texts), found, len(self.values) + 1).cast(pa.int64())
-        return np.concatenate([np.empty(0, np.int64), *map(numeric_values, codes.chunks)])
+        other, missing = len(self.values), len(self.values) + 1
+        found = [np.empty(0, np.int64)]
+        for chunk in column.chunks:
+            coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+            texts = coded.dictionary.cast(pa.string())
+            codes = to_places(pc.index_in(texts, value_set=from_texts(self.values)), other)
+            codes[to_places(pc.cast(texts.is_null(), pa.int8()), 0) == 1] = missing
+            found.append(np.append(codes, missing)[to_places(coded.indices, len(codes))].astype(np.int64))
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ class Profiler:
     ) -> None:
         if column.name in self.errors:
             return
-        found, rows = self._found[column.role, column.name], pa.array(is_scored)
+        found, rows = self._found[column.role, column.name], from_numpy(is_scored)
         try:
             found.profile.add(values)
             if isinstance(found.profile, CategoryProfile) and found.profile.is_cut:
@@ -208,7 +213,7 @@ class Profiler:
             order = np.argsort(here, kind="stable")
             ends = np.searchsorted(here[order], np.arange(len(labels) + 1))
             columns = [column for column in self._watch.columns if column.role == role]
-            places = pa.array(order)
+            places = from_numpy(order)
             for column in columns:
                 if column.name in self.errors or self._is_cut(column):
                     continue
@@ -238,8 +243,8 @@ class Profiler:
         self.n_skipped += n_rows - len(wanted)
         counted = np.zeros(n_rows, np.bool_)
         counted[wanted] = True
-        rows = pa.array(wanted)
-        answered = predictions.filter(pa.array(counted[is_scored]))
+        rows = from_numpy(wanted)
+        answered = predictions.filter(from_numpy(counted[is_scored]))
         return features.take(rows), kept.take(rows), is_scored[wanted], answered
 
     def _judge(self) -> None:

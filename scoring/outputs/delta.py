@@ -180,7 +180,7 @@ class DeltaPublisher:
         )
 
     def _live_of(self, table: DeltaTable) -> dict[str | None, Live]:
-        actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all().to_pylist()
         key = f"partition.{self._job.input.partition_key}"
         paths: dict[str | None, list[str]] = {}
         for action in actions:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from schemas.contract import ModelFacts
-from scoring.models.predictor import Predictor, inspect_model, load_model
-from scoring.models.pyfunc import PyfuncPredictor
+from scoring.models.mlmodel import read_mlmodel
+from scoring.models.predictor import LoadedModel, Predictor, inspect_model
+from scoring.models.pyfunc import PyfuncPredictor, load_pyfunc
 from tests.boosters import KnownBooster
 from tests.compiled.test_contract import chunked, plain, sliced
 from tests.models import NUMBERS, STRINGS, make_frame, with_nulls
@@ -38,15 +39,15 @@ def loaded(
             folder = registry_root / "models" / name
             facts = inspect_model(folder)
             if which == "pyfunc":
-                found[name, which] = PyfuncPredictor(folder, facts), facts
+                found[name, which] = PyfuncPredictor(load_pyfunc(read_mlmodel(folder)), facts), facts
             else:
                 linked = machine_code / name
                 if not linked.exists():
                     linked.symlink_to(folder)
-                model = load_model(linked, facts)
-                found[name, "library"] = model.own, facts
-                if model.compiled is not None:
-                    found[name, "compiled"] = model.compiled, facts
+                model = LoadedModel(linked, facts)
+                found[name, "library"] = model.own(), facts
+                if model.form is not None:
+                    found[name, "compiled"] = model.compiled(model.own()), facts
         return found[name, which]
 
     return load

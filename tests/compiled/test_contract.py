@@ -11,8 +11,9 @@ import pytest
 
 from schemas.contract import ModelFacts
 from scoring.models.compiled.predictor import compile_predictor
+from scoring.models.mlmodel import read_mlmodel
 from scoring.models.predictor import Predictor, inspect_model
-from scoring.models.pyfunc import PyfuncPredictor
+from scoring.models.pyfunc import PyfuncPredictor, load_pyfunc
 from scoring.models.sklearn import SklearnPredictor, split_pipeline
 from tests.compiled.data import kinds_of
 from tests.models import NUMBERS, STRINGS, KnownModel, make_frame, with_nulls
@@ -44,7 +45,7 @@ def make(request: pytest.FixtureRequest, registry_root: Path, machine_code: Path
 
     def build(known: KnownModel, facts: ModelFacts) -> Predictor:
         if request.param == "pyfunc":
-            return PyfuncPredictor(registry_root / "models" / known.name, facts)
+            return PyfuncPredictor(load_pyfunc(read_mlmodel(registry_root / "models" / known.name)), facts)
         own = SklearnPredictor(known.estimator, facts)
         if request.param == "library":
             return own

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from sklearn.ensemble import RandomForestRegressor
 
 from scoring.engine.pool import WorkerPool
+from scoring.models.cache import ModelCache
 from scoring.models.compiled.checked import difference
 from scoring.models.compiled.machine_code import is_private
+from scoring.run import run
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame, register
 
@@ -21,7 +24,7 @@ DAY = "2024-02-29"
 
 def test_the_manifest_says_what_predicted_and_how_it_compares(lake: Lake) -> None:
     lake.write(DAY, make_frame(3_000))
-    manifest = lake.run(lake.job("hgb_multi", engine="compiled"))
+    manifest = lake.run(lake.job("hgb_multi", engine="auto"))
     assert manifest.error is None
     assert manifest.predictor is not None
     assert (manifest.predictor.engine, manifest.predictor.why) == ("compiled", "")
@@ -43,20 +46,42 @@ def test_the_librarys_own_on_demand_is_no_other_work(lake: Lake) -> None:
     assert lake.run(lake.job("hgb_multi")).status == "unchanged"
 
 
-def test_few_rows_are_left_to_the_library_until_they_are_many(lake: Lake) -> None:
-    """Loading the compiled form costs more than it saves; warm workers that have had many rows do load it."""
-    lake.write(DAY, make_frame(30_000))
-    job = lake.job("hgb_multi", workers={"count": 1})
-    with WorkerPool() as lake.pool:
-        engines = [lake.run(job, force=True).predictor for _ in range(2)]
-    assert [found.engine for found in engines if found] == ["library", "compiled"]
-    assert engines[0]
-    assert engines[0].why.startswith("30,000 rows do not make up for loading the compiled form")
+def test_a_form_is_checked_once_a_host_and_needs_no_library_then(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, make_frame(3_000))
+    cache = ModelCache(tmp_path / "cache")
+    records, loaded = [], []
+    for _ in range(2):
+        with WorkerPool() as pool:
+            manifest = run(lake.job("hgb_multi"), DAY, pool=pool, cache=cache, now=datetime.now(UTC), force=True)
+            loaded.append(pool.call(eval, "{*__import__('sys').modules}"))
+        assert manifest.error is None
+        assert manifest.predictor
+        records.append(manifest.predictor)
+    assert records[0].checked_rows == 1_024
+    assert records[1] == records[0]
+    assert "sklearn" in loaded[0]
+    assert not {"sklearn", "pandas", "mlflow"} & loaded[1]
+
+
+def test_a_form_that_is_not_what_was_written_is_made_again(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, make_frame(3_000))
+    cache, job = ModelCache(tmp_path / "cache"), lake.job("hgb_multi")
+    with WorkerPool() as pool:
+        first = run(job, DAY, pool=pool, cache=cache, now=datetime.now(UTC))
+    (form,) = (tmp_path / "cache" / "forms").glob("*.flat")
+    good = form.read_bytes()
+    form.write_bytes(good[:5_000] + bytes([good[5_000] ^ 1]) + good[5_001:])
+    with WorkerPool() as pool:
+        second = run(job, DAY, pool=pool, cache=cache, now=datetime.now(UTC), force=True)
+    assert form.read_bytes() == good
+    assert first.predictor
+    assert second.predictor
+    assert (first.predictor.engine, second.predictor.engine) == ("compiled", "compiled")
 
 
 def test_without_a_compiled_form_the_manifest_says_why(lake: Lake) -> None:
     lake.write(DAY, make_frame(1_000))
-    manifest = lake.run(lake.job("kmeans", engine="compiled"))
+    manifest = lake.run(lake.job("kmeans", engine="auto"))
     assert manifest.predictor is not None
     assert manifest.predictor.engine == "library"
     assert manifest.predictor.why == "there is no compiled form of KMeans"
@@ -67,13 +92,13 @@ def test_rows_that_the_model_refuses_are_quarantined_as_ever(lake: Lake) -> None
     frame.loc[[7, 1_500], "b"] = np.inf
     lake.write(DAY, frame)
     found = {}
-    for engine in ("compiled", "library"):
+    for engine in ("auto", "library"):
         job = lake.job("extra_multi_output", engine=engine, limits={"max_quarantined_rows": 5})
         manifest = lake.run(job, force=True)
         assert manifest.error is None
         found[engine] = (manifest.quarantine.by_column, [e.message for e in manifest.quarantine.examples])
-    assert found["compiled"] == found["library"]
-    assert found["compiled"][0] == {"b: infinite": 2}
+    assert found["auto"] == found["library"]
+    assert found["auto"][0] == {"b: infinite": 2}
 
 
 @pytest.fixture
@@ -102,13 +127,15 @@ def liar(lake: Lake, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("format", ["delta", "parquet"])
-def test_on_a_difference_in_one_shard_all_are_scored_by_the_library(lake: Lake, liar: Any, format: str) -> None:
-    lake.formats = format
+def test_on_a_difference_in_one_shard_all_are_scored_by_the_library(
+    lake: Lake, liar: Any, format: str, tmp_path: Path
+) -> None:
+    lake.formats, lake.cache = format, ModelCache(tmp_path / "cache")
     frame = make_frame(140_000)
     frame.loc[70_000:, "a"] = 2e6
     lake.write(DAY, frame.iloc[:70_000], "a")
     lake.write(DAY, frame.iloc[70_000:], "b")
-    job = lake.job("models:/liar/1", workers={"count": 2}, engine="compiled")
+    job = lake.job("models:/liar/1", workers={"count": 2}, engine="auto")
 
     manifest = lake.run(job)
 
@@ -121,17 +148,21 @@ def test_on_a_difference_in_one_shard_all_are_scored_by_the_library(lake: Lake, 
     found = lake.read(job).sort_values("id", ignore_index=True)
     assert len(found) == manifest.counts.rows_scored == len(frame)
     assert np.array_equal(found["prediction"], liar.predict(frame[NUMBERS]))
+    again = lake.run(job, force=True).predictor
+    assert again
+    assert (again.engine, again.has_differed) == ("library", False)  # nobody tries it a second time
+    assert "differ" in again.why
 
 
 LOAD = """
 import sys
 from pathlib import Path
-from scoring.models.predictor import inspect_model, load_model
+from scoring.models.predictor import LoadedModel, inspect_model
 
 cache = Path(sys.argv[1])
 folder = next(path for path in cache.iterdir() if (path / "MLmodel").exists())
-facts = inspect_model(folder)
-assert load_model(folder, facts).compiled is not None
+model = LoadedModel(folder, inspect_model(folder))
+model.compiled(model.own())
 from scoring.models.compiled import kernels
 
 print(sum(sum(found.stats.cache_misses.values()) for found in vars(kernels).values() if hasattr(found, "stats")))

@@ -23,6 +23,9 @@ SEED = 20240229
 IMPATIENT = {"read_timeout": 1, "connect_timeout": 1}
 """Timeouts of the S3 clients in tests: nobody waits for what will not come."""
 
+ONE_FORMAT = pytest.mark.parametrize("lab", ["delta"], indirect=True)
+"""For faults of reading and of scoring, which end before a format has any part in it."""
+
 REPORT: list[tuple[str, str, str, str]] = []
 
 

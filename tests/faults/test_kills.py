@@ -27,7 +27,7 @@ KILLS_PER_PLACE = 10
 SEED = 20240229
 N_ROWS = 140_000
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def job_file(lake: Lake, job: ScoringJob, folder: Path) -> Path:

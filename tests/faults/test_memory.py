@@ -18,7 +18,7 @@ ROWS = 300_000
 ALLOWED_GROWTH = 1.15
 """Allocators round up and fragment; a partition held whole would be ten times as large."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def peaks(lake: Lake, day: str, folder: Path, **changes: Any) -> tuple[int, int]:
@@ -56,7 +56,7 @@ def test_memory_stays_flat_when_the_partition_grows_tenfold(lake: Lake, tmp_path
         assert worker_now < worker * ALLOWED_GROWTH, (day, worker_now / worker)
 
 
-@pytest.mark.parametrize(("engine", "megabytes"), [("library", 900), ("compiled", 1_100)])
+@pytest.mark.parametrize(("engine", "megabytes"), [("library", 900), ("auto", 1_100)])
 def test_the_plan_keeps_what_it_promises(lake: Lake, tmp_path: Path, engine: str, megabytes: int) -> None:
     lake.write("2024-02-29", make_frame(1_000_000), row_group_size=1_000_000)
     limit = megabytes << 20

@@ -24,14 +24,14 @@ from scoring.engine.worker import score_shard
 from scoring.models.cache import ModelCache
 from scoring.run import run
 from tests.conftest import Lake
-from tests.faults.conftest import DAY, Lab
+from tests.faults.conftest import DAY, ONE_FORMAT, Lab
 from tests.faults.invariants import check_error
 from tests.faults.test_kills import is_worker, job_file, start, wait_until_gone
 from tests.models import copy_registry, make_frame
 
 Tell = Callable[[str, str, Manifest | str], None]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def workers() -> list[psutil.Process]:
@@ -141,6 +141,7 @@ def hang_once(task: ShardTask) -> ShardResult:
     return score_shard(task)
 
 
+@ONE_FORMAT
 def test_a_shard_that_hangs_once_is_scored_alone(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.1}}
@@ -153,6 +154,7 @@ def test_a_shard_that_hangs_once_is_scored_alone(lab: Lab, report: Tell, monkeyp
     lab.settle()
 
 
+@ONE_FORMAT
 def test_a_worker_that_hangs_is_ended(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.01}}
@@ -170,6 +172,7 @@ def test_a_worker_that_hangs_is_ended(lab: Lab, report: Tell, monkeypatch: pytes
     lab.settle()
 
 
+@ONE_FORMAT
 @pytest.mark.parametrize("mebibytes", [12, 24, 48])
 def test_memory_is_short(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, mebibytes: int) -> None:
     """Batches that do not fit are halved; what does not fit at all is named."""
@@ -206,14 +209,15 @@ def test_a_batch_that_does_not_fit_is_halved(lake: Lake, monkeypatch: pytest.Mon
         worker.score_shard(task)
 
 
+@ONE_FORMAT
 def test_no_memory_at_all_is_an_error_that_names_rows(
     lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab.begin(30_000)
-    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: 1 << 20)
+    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: -(256 << 20))
     with WorkerPool() as pool:
         manifest = lab.score(pool)
-    report(f"no memory ({lab.lake.formats})", "1 MiB of address space for a shard", manifest)
+    report(f"no memory ({lab.lake.formats})", "less address space for a shard than is taken already", manifest)
     assert manifest.error
     assert manifest.error.type == "MemoryLimitError"
     check_error(manifest)
@@ -222,6 +226,7 @@ def test_no_memory_at_all_is_an_error_that_names_rows(
     lab.settle()
 
 
+@ONE_FORMAT
 def test_under_a_limit_on_address_space(lab: Lab, report: Tell) -> None:
     """As `ulimit -v` sets it for the whole family: the run succeeds or says that memory is short."""
     lab.begin(30_000)

@@ -26,7 +26,7 @@ from tests.flows.receivers import PATIENCE_S, SLACK, HttpReceiver, MailReceiver,
 from tests.flows.test_end_to_end import ROOT, wait_for
 from tests.models import copy_registry, make_frame
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SECRET = "T00000000/B00000000/aVerySecretToken"
 RUNS = """

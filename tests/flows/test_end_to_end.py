@@ -37,7 +37,7 @@ JOBS = ("flight_delay", "broken", "cancelled", "twice", "during", "killed", "aba
 BACKFILL = "backfill/flight_delay-backfill"
 NIGHTLY = "nightly/flight_delay-nightly"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @dataclass

@@ -51,7 +51,7 @@ with warnings.catch_warnings():
     from flows.pools import run_within
     from flows.progress import BackfillProgress, RunProgress, shown
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module", autouse=True)

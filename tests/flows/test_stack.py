@@ -16,7 +16,7 @@ from flows.stack.services import request
 from flows.stack.settings import Settings
 from tests.flows.conftest import Stack, a_stack, assert_nothing_is_left, copy_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def nightscore(stack: Stack, *arguments: str) -> str:

@@ -21,6 +21,7 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     needs_browser,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]

@@ -17,7 +17,7 @@ from scoring.monitoring.findings import counted
 from scoring.report import read_report, reported_run
 from scoring.run import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 JUNE = [date(2013, 5, 27) + timedelta(days=i) for i in range(37)]
 """Four weeks, and the week in which a quarter of all flights was an hour late."""

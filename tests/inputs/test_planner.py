@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.partition import InputFile
-from scoring.inputs.footers import Footer, RowGroup
-from scoring.inputs.planner import MAX_SHARD_BYTES, MIN_SHARD_ROWS, plan_shards
+from scoring.inputs.footers import Footer, RowGroup, RowGroups
+from scoring.inputs.planner import MAX_SHARD_BYTES, MAX_SHARDS, MIN_SHARD_ROWS, plan_shards
 
 GROUPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 200)), max_size=6)
 
@@ -16,7 +16,7 @@ def footers_of(files: list[list[tuple[int, int]]]) -> list[Footer]:
         Footer(
             InputFile(f"{i:04d}.parquet", 1, "v"),
             pa.schema([("x", pa.float64())]),
-            tuple(RowGroup(n, {"x": n * width, "other": 10**9}, {"x": n * width}) for n, width in groups),
+            RowGroups.of([RowGroup(n, {"x": n * width, "other": 10**9}, {"x": n * width}) for n, width in groups]),
             {},
         )
         for i, groups in enumerate(files)
@@ -72,6 +72,15 @@ def test_wide_rows_make_shards_that_a_retry_can_afford() -> None:
     shards = plan_shards(footers_of([[(1_000, 10_000_000)]] * 10), ["x"], 1)
     assert len(shards) == 10
     assert MAX_SHARD_BYTES < 10**10
+
+
+def test_a_partition_of_terabytes_has_no_more_shards_than_a_driver_can_hold() -> None:
+    footers = footers_of([[(1_000_000, 400)] * 8] * 4_000)
+    shards = plan_shards(footers, ["x"], 200)
+    assert sum(footer.n_rows * 400 for footer in footers) > 3 * MAX_SHARDS * MAX_SHARD_BYTES
+    assert MAX_SHARDS // 2 < len(shards) <= MAX_SHARDS
+    assert sum(shard.n_rows for shard in shards) == 32_000_000_000
+    assert max(shard.n_rows for shard in shards) <= 2 * 32_000_000_000 / MAX_SHARDS
 
 
 def test_a_partition_without_rows_has_no_shards() -> None:

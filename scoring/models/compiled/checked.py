@@ -1,14 +1,17 @@
-"""A model's predictor for one shard: the compiled one once it was found to give the library's own answers."""
+"""A model's predictor for one shard: the compiled one once it was found to give the library's own answers.
+
+That is found at the start of each shard of a host's first run with the model and these versions of the libraries.
+"""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.manifest import PredictorRecord
-from scoring.models.predictor import Answer, CompiledPredictor, LoadedModel, Predictor
+from scoring.models.predictor import Answer, CompiledPredictor, LibraryOnDemand, LoadedModel, Predictor
 
 CHECK_ROWS = 1_024
 """Of each shard: 8 ms of scikit-learn's time for 200 trees of boosting."""
@@ -17,32 +20,41 @@ CHECK_ROWS = 1_024
 class CheckedPredictor:
     """Compares the first rows that the library takes; on any difference it predicts with the library's own."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, types: Mapping[str, pa.DataType]) -> None:
+        """Make a predictor for one thread.
+
+        Args:
+            model: Of this process.
+            types: Of each feature as the library is given it.
+        """
         self._model = model
-        self._active: Predictor = model.compiled or model.own
-        self._is_checked = model.compiled is None
-        self._left_before = model.compiled.rows_by_library if model.compiled else 0
-        self._record = PredictorRecord(engine="compiled" if model.compiled else "library", why=model.why)
+        self._own: Predictor
+        self._active: Predictor
+        self._compiled: CompiledPredictor | None = None
+        if model.form is None:
+            self._active = self._own = Decoded(model.own(), types)
+            self._record = PredictorRecord(engine="library", why=model.why)
+            return
+        self._own = Decoded(LibraryOnDemand(model), types)
+        self._active = self._compiled = model.compiled(self._own)
+        self._record = model.checked or PredictorRecord(engine="compiled")
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`."""
-        if not self._is_checked:
-            assert self._model.compiled is not None  # noqa: S101
-            self._check(self._model.compiled, features.slice(0, CHECK_ROWS), kinds)
-            self._is_checked = True
+        if self._compiled is not None and not self._record.checked_rows:
+            self._check(self._compiled, features.slice(0, CHECK_ROWS), kinds)
         return self._active.predict(features, kinds)
 
     @property
     def record(self) -> PredictorRecord:
         """What has predicted so far."""
-        compiled = self._model.compiled
-        if compiled is None or self._active is not compiled:
+        if self._compiled is None or self._active is not self._compiled:
             return self._record
-        left = compiled.rows_by_library - self._left_before
-        return self._record.model_copy(update={"rows_by_library": left, "trouble": compiled.trouble})
+        left, trouble = self._compiled.rows_by_library, self._compiled.trouble
+        return self._record.model_copy(update={"rows_by_library": left, "trouble": trouble})
 
     def _check(self, compiled: CompiledPredictor, rows: pa.Table, kinds: Collection[str]) -> None:
-        own, library_s = _timed(self._model.own, rows, kinds)
+        own, library_s = _timed(self._own, rows, kinds)
         # A view of a buffer that the next call overwrites, for all that is known.
         own = {kind: np.array(values) for kind, values in own.items()}
         found, compiled_s = _timed(compiled, rows, kinds)
@@ -55,7 +67,7 @@ class CheckedPredictor:
             "compiled_s": compiled_s,
         }
         if worst > compiled.tolerance:
-            self._active = self._model.own
+            self._active = self._own
             measured |= {
                 "engine": "library",
                 "has_differed": True,
@@ -63,6 +75,22 @@ class CheckedPredictor:
                 f"{rows.num_rows:,} rows of a shard, at most {compiled.tolerance:g} is allowed",
             }
         self._record = self._record.model_copy(update=measured)
+        self._model.note(self._record)
+
+
+class Decoded:
+    """A predictor that is given texts, where a batch has them as dictionaries."""
+
+    def __init__(self, own: Predictor, types: Mapping[str, pa.DataType]) -> None:
+        self._own, self._types = own, types
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`."""
+        for i, field in enumerate(features.schema):
+            wanted = self._types.get(field.name, field.type)
+            if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(wanted):
+                features = features.set_column(i, field.name, features.column(i).cast(wanted))
+        return self._own.predict(features, kinds)
 
 
 def difference(own: npt.NDArray[np.generic], found: npt.NDArray[np.generic], *, is_exact: bool = True) -> float:

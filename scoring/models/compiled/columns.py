@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from scoring.arrays import from_numpy
 from scoring.models.features import Scratch, numeric_values
 
 _FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64)}
@@ -20,8 +21,8 @@ class ColumnReader:
 
     def __init__(self, kernels: ModuleType) -> None:
         self._kernels, self._scratch = kernels, Scratch()
-        for kind in _FLOATS:  # compiled before the address space is limited
-            self.read(pa.array([1.0, None], kind))
+        for kind, dtype in _FLOATS.items():  # compiled before the address space is limited
+            self.read(pa.concat_arrays([from_numpy(np.ones(1, dtype)), pa.nulls(1, kind)]))
 
     def read(self, chunk: pa.Array) -> npt.NDArray[Any]:
         """As `numeric_values`, in a quarter of its time for floats with nulls."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
+from scoring.arrays import from_numpy
 from scoring.models.compiled.columns import ColumnReader, read_only
 from scoring.models.compiled.from_sklearn import UnsupportedError
 from scoring.models.compiled.layout import ADD, DIVIDE, MULTIPLY, SUBTRACT
@@ -85,7 +86,7 @@ class Encoder:
 
     def _compile(self) -> None:
         """See `ForestSum._compile`."""
-        values, validity, first_byte = self._reader.read_raw(pa.array([0.0]))
+        values, validity, first_byte = self._reader.read_raw(from_numpy(np.zeros(1)))
         self._kernels.change_numbers(values, validity, first_byte, *fused([]).arguments, np.zeros(1))
 
     def encode(self, table: pa.Table) -> Iterator[tuple[int, Iterator[Numbers | Looked]]]:

@@ -1,7 +1,7 @@
 """Compiled models as one file that is mapped into memory: workers share its pages, and need no scikit-learn.
 
-A line of JSON with the model's fields, where arrays are told by number, type and place; then the arrays' bytes, each
-from a multiple of 64 on. Nothing of it is executed.
+The sha256 of all that follows; a line of JSON with the model's fields, where arrays are told by number, type and
+place; then the arrays' bytes, each from a multiple of 64 on. Nothing of it is executed.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import json
 import mmap
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ KINDS: dict[str, type] = {
     )
 }  # fmt: skip
 ALIGNMENT = 64
+DIGEST_BYTES = 64
 
 
 class FlatFileError(Exception):
@@ -43,15 +44,17 @@ class FlatFileError(Exception):
 def write_form(form: CompiledForm, path: Path) -> None:
     """Write a compiled model; it appears whole or not at all."""
     arrays: list[Any] = []
-    head = json.dumps({"form": _packed(form, arrays), "arrays": _places(arrays)}, allow_nan=True).encode() + b"\n"
-    start = _aligned(len(head))
+    text = json.dumps({"form": _packed(form, arrays), "arrays": _places(arrays)}, allow_nan=True).encode()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with spool.open("wb") as file:
-        file.write(head.ljust(start))
-        for array in arrays:
-            content = array.tobytes()
-            file.write(content.ljust(_aligned(len(content)), b"\0"))
+        total = hashlib.sha256()
+        file.write(b" " * DIGEST_BYTES)
+        for content in _contents(text, arrays):
+            total.update(content)
+            file.write(content)
+        file.seek(0)
+        file.write(total.hexdigest().encode())
         file.flush()
         os.fsync(file.fileno())
     spool.replace(path)
@@ -65,15 +68,18 @@ def read_form(path: Path) -> CompiledForm:
         FileNotFoundError: There is none.
     """
     with path.open("rb") as file:
-        head = file.readline()
-        start = _aligned(len(head.rstrip(b" \n")) + 1)
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with memoryview(content)[DIGEST_BYTES:] as rest:
+        if content[:DIGEST_BYTES].decode(errors="replace") != hashlib.sha256(rest).hexdigest():
+            raise FlatFileError(f"{path} is not what was written")
+    end = content.find(b"\n")
+    start = _aligned(end + 1)
     try:
-        found = json.loads(head)
+        found = json.loads(content[DIGEST_BYTES:end])
         arrays = [
             np.frombuffer(content, np.dtype(kind), int(np.prod(shape)), start + place).reshape(shape)
             if np.prod(shape)
-            else np.empty(shape, np.dtype(kind))
+            else read_only(np.empty(shape, np.dtype(kind)))
             for kind, shape, place in found["arrays"]
         ]
         form = _unpacked(found["form"], arrays)
@@ -91,14 +97,16 @@ def frozen(form: CompiledForm) -> CompiledForm:
     return _unpacked(packed, [read_only(array) for array in arrays])  # type: ignore[no-any-return]
 
 
-def digest_file(path: Path) -> str:
-    """sha256 in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _aligned(n_bytes: int) -> int:
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
+def _contents(text: bytes, arrays: list[Any]) -> Iterator[bytes]:
+    start = DIGEST_BYTES + len(text) + 1
+    yield text + b"\n" + b"\0" * (_aligned(start) - start)
+    for array in arrays:
+        yield array.tobytes()
+        yield b"\0" * (_aligned(array.nbytes) - array.nbytes)
 
 
 def _places(arrays: list[Any]) -> list[tuple[str, list[int], int]]:

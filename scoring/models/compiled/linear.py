@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
+from scoring.arrays import from_numpy
 from scoring.models.compiled.columns import ColumnReader, read_only
 from scoring.models.compiled.encode import (
     Branch,
@@ -73,7 +74,7 @@ class CompiledLinear:
 
     def _compile(self) -> None:
         """Call everything once: compiled or read from the cache now, before the address space is limited."""
-        values, validity, first_byte = self._reader.read_raw(pa.array([0.0]))
+        values, validity, first_byte = self._reader.read_raw(from_numpy(np.zeros(1)))
         out = np.zeros((1, 1))
         self._kernels.add_numbers(values, validity, first_byte, *NO_STEPS.arguments, np.zeros(1), out, 0)
         self._kernels.add_known(read_only(np.zeros(1, np.int32)), np.zeros((1, 1)), out, 0)
@@ -89,7 +90,7 @@ class CompiledLinear:
             scores = np.abs(sums)
             tied = np.flatnonzero(_gap(sums) < TIE_MARGIN * (scores.mean() if scores.size else 0.0))
             if len(tied):
-                own = self._own.predict(features.take(pa.array(tied)), [])["prediction"]
+                own = self._own.predict(features.take(from_numpy(tied)), [])["prediction"]
                 found["prediction"] = np.array(found["prediction"])
                 found["prediction"][tied] = own
         return found
@@ -155,7 +156,7 @@ def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearFo
 
     def shares(first: int, out: Any) -> npt.NDArray[np.float64]:
         """(values, outputs): of each value's one encoded number times its coefficient, no sum is rounded."""
-        found = np.array(out @ weights[:, first : first + out.shape[1]].T, np.float64)
+        found: npt.NDArray[np.float64] = np.array(out @ weights[:, first : first + out.shape[1]].T, np.float64)
         if not np.isfinite(found).all():
             raise ValueError("the library refuses a missing value")
         return found
@@ -182,6 +183,6 @@ def _link(final: Any) -> Link:
 def _gap(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Distance of the decision from the next one, of (n_outputs, n_rows)."""
     if len(sums) == 1:
-        return np.abs(sums[0])
+        return np.asarray(np.abs(sums[0]))
     top = np.partition(sums, -2, axis=0)
     return np.asarray(top[-1] - top[-2])

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from scoring.arrays import to_places
 from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.features import numeric_values
 
 REFUSED = -1
 MAX_VALUES = 200_000
@@ -51,25 +50,17 @@ class ValueLookup:
             UnsupportedError: The library refuses one of them.
         """
         coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-        indices, values = coded.indices, coded.dictionary.to_pylist()
-        places = [self._place(value) for value in values]
-        if indices.null_count:
-            indices = pc.fill_null(indices, len(values))
-            places.append(self._missing)
-        if REFUSED in places and self._is_met(indices, places):
+        values = coded.dictionary.to_pylist()
+        places = [*(self._place(value) for value in values), self._missing]
+        indices = to_places(coded.indices, len(values))
+        if REFUSED in places and (np.array(places)[indices] == REFUSED).any():  # a slice keeps the whole's dictionary
             raise UnsupportedError("the library refuses a value")
-        return numeric_values(indices).astype(np.int32, copy=False), self._rows[places]
+        return indices, self._rows[places]
 
     def _place(self, value: Any) -> int:
         if value is None or value != value:
             return self._missing
         return self._places.get(value, self._other)
-
-    @staticmethod
-    def _is_met(indices: pa.Array, places: Sequence[int]) -> bool:
-        """Whether a row has such a value: a slice keeps the dictionary of the whole."""
-        met = set(pc.unique(indices).to_pylist())
-        return any(place == REFUSED and i in met for i, place in enumerate(places))
 
 
 Transform = Callable[[Any], Any]

@@ -1,0 +1,99 @@
+"""Compiled forms on this host, by the model's digest and by all that they were made with.
+
+<cache>/forms/<digest>-<key>.flat             the model as data
+<cache>/forms/<digest>-<key>.checked.json     its first rows were compared with the library's own
+<cache>/forms/<digest>-<key>.differs.json     and were found to differ: it is not used
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from schemas.contract import ModelFacts
+from schemas.manifest import PredictorRecord
+from scoring.models.compiled.flat import CompiledForm, FlatFileError, read_form, write_form
+
+FOLDER = "forms"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptForm:
+    """Where the compiled form of one model is, and what was found of it. Safe with several processes."""
+
+    stem: Path
+
+    @classmethod
+    def of(cls, folder: Path, facts: ModelFacts) -> "KeptForm":
+        """Of a model in the cache.
+
+        Args:
+            folder: Of its artifacts, whose name is the digest.
+            facts: What it is, and with which versions of the libraries it was loaded.
+        """
+        made_with = [_engine(), platform.python_version(), platform.machine(), *sorted(facts.loaded_with.items())]
+        key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:16]
+        return cls(folder.parent / FOLDER / f"{folder.name}-{key}")
+
+    def read(self) -> CompiledForm | None:
+        """None: it is not there, or not whole."""
+        try:
+            return read_form(self._path(".flat"))
+        except (FileNotFoundError, FlatFileError):
+            return None
+
+    def write(self, form: CompiledForm) -> None:
+        """Keep it for the processes that come."""
+        write_form(form, self._path(".flat"))
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the form; 0: it is not there."""
+        try:
+            return self._path(".flat").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def checked(self) -> PredictorRecord | None:
+        """How its first rows compared with the library's own; None: nobody has looked yet."""
+        try:
+            return PredictorRecord.model_validate_json(self._path(".checked.json").read_text())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    @property
+    def differs(self) -> str:
+        """Why it is not used; empty: it is."""
+        try:
+            return PredictorRecord.model_validate_json(self._path(".differs.json").read_text()).why
+        except FileNotFoundError:
+            return ""
+        except ValidationError:
+            return "the note that it differed cannot be read"
+
+    def note(self, record: PredictorRecord) -> None:
+        """Keep what a comparison has shown."""
+        path = self._path(".differs.json" if record.has_differed else ".checked.json")
+        spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        spool.write_text(record.model_dump_json())
+        spool.replace(path)
+
+    def _path(self, ending: str) -> Path:
+        return self.stem.with_name(self.stem.name + ending)
+
+
+@functools.cache
+def _engine() -> str:
+    """Version and content of the code that makes forms and reads them."""
+    total = hashlib.sha256(importlib.metadata.version("nightscore").encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
