@@ -28,7 +28,7 @@ def rows_for(known: KnownBooster, seed: int) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(NUMBERS, known.sample["a"].dtype))
 
 
-@pytest.mark.parametrize("engine", ["library", "compiled"])
+@pytest.mark.parametrize("engine", ["library", "auto"])
 @pytest.mark.parametrize(
     "name", ["lgb_binary", "lgb_classifier", "xgb_binary", "xgb_classifier_multi", "onnx_forest", "onnx_mixed"]
 )
@@ -51,7 +51,7 @@ def test_predictions_are_the_librarys_own(
         assert manifest.model.flavor == known.flavor
         assert manifest.model.is_pinned
         assert manifest.predictor is not None
-        has_compiled = engine == "compiled" and known.flavor != "onnx"
+        has_compiled = engine == "auto" and known.flavor != "onnx"
         assert manifest.predictor.engine == ("compiled" if has_compiled else "library"), manifest.predictor.why
         assert (manifest.predictor.difference, manifest.predictor.rows_by_library) == (0.0, 0)
         assert manifest.drift
@@ -86,13 +86,13 @@ def test_what_xgboost_refuses_is_quarantined(lake: Lake, boosters: dict[str, Kno
     frame.loc[9, "b"] = np.inf
     lake.write(DAY, frame)
     found = {}
-    for engine in ("compiled", "library"):
+    for engine in ("auto", "library"):
         job = lake.job("xgb_binary", engine=engine, limits={"max_quarantined_rows": 5})
         manifest = lake.run(job, force=True)
         assert manifest.error is None
         found[engine] = [(e.source_row, e.column, e.message) for e in manifest.quarantine.examples]
         assert manifest.counts.rows_quarantined == 2
-    assert found["compiled"] == found["library"]
+    assert found["auto"] == found["library"]
     assert [row for row, _, _ in found["library"]] == [7, 9]
 
 
@@ -277,7 +277,7 @@ def test_a_wrapper_at_the_end_of_a_pipeline(lake: Lake, tmp_path: Path, library:
     client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
     register(client, name, tmp_path / "model", is_pinned=serialization != "skops")
     lake.write(DAY, frame)
-    job = lake.job(name, engine="compiled")
+    job = lake.job(name)
     manifest = lake.run(job)
     assert manifest.error is None
     assert manifest.predictor
