@@ -28,7 +28,7 @@ def rows_for(known: KnownBooster, seed: int) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(NUMBERS, known.sample["a"].dtype))
 
 
-@pytest.mark.parametrize("engine", ["library", "compiled"])
+@pytest.mark.parametrize("engine", ["library", "auto"])
 @pytest.mark.parametrize(
     "name", ["lgb_binary", "lgb_classifier", "xgb_binary", "xgb_classifier_multi", "onnx_forest", "onnx_mixed"]
 )
@@ -51,7 +51,7 @@ def test_predictions_are_the_librarys_own(
         assert manifest.model.flavor == known.flavor
         assert manifest.model.is_pinned
         assert manifest.predictor is not None
-        has_compiled = engine == "compiled" and known.flavor != "onnx"
+        has_compiled = engine == "auto" and known.flavor != "onnx"
         assert manifest.predictor.engine == ("compiled" if has_compiled else "library"), manifest.predictor.why
         assert (manifest.predictor.difference, manifest.predictor.rows_by_library) == (0.0, 0)
         assert manifest.drift
@@ -86,13 +86,13 @@ def test_what_xgboost_refuses_is_quarantined(lake: Lake, boosters: dict[str, Kno
     frame.loc[9, "b"] = np.inf
     lake.write(DAY, frame)
     found = {}
-    for engine in ("compiled", "library"):
+    for engine in ("auto", "library"):
         job = lake.job("xgb_binary", engine=engine, limits={"max_quarantined_rows": 5})
         manifest = lake.run(job, force=True)
         assert manifest.error is None
         found[engine] = [(e.source_row, e.column, e.message) for e in manifest.quarantine.examples]
         assert manifest.counts.rows_quarantined == 2
-    assert found["compiled"] == found["library"]
+    assert found["auto"] == found["library"]
     assert [row for row, _, _ in found["library"]] == [7, 9]
 
 
@@ -196,6 +196,45 @@ def test_strings_without_stored_categories_are_refused(tmp_path: Path) -> None:
         inspect_model(folder)
 
 
+def test_weights_of_a_graph_outside_the_model_are_refused(boosters: dict[str, KnownBooster], tmp_path: Path) -> None:
+    import onnx
+
+    graph = onnx.ModelProto()
+    graph.CopyFrom(boosters["onnx_linear"].model)
+    folder = save("onnx", graph, tmp_path / "model")
+    weights = graph.graph.initializer.add(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="../secret")
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelLoadError, match=r"weights in \.\./secret, outside the model"):
+        inspect_model(folder)
+
+
+def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path: Path) -> None:
+    import lightgbm
+    import pyarrow as pa
+
+    from scoring.models.predictor import LoadedModel
+
+    frame = make_frame(200)[NUMBERS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = lightgbm.LGBMClassifier(n_estimators=3, objective=_own_objective, verbose=-1, n_jobs=1)
+        model.fit(frame, frame["a"] > 0)
+        folder = save("lightgbm", model, tmp_path / "model", serialization_format="cloudpickle")
+        own = model.predict(frame)
+    facts = inspect_model(folder)
+    assert (facts.classes, facts.methods) == (None, ("predict", "raw"))
+    loaded = LoadedModel(folder, facts)
+    for predictor in (loaded.own(), loaded.compiled(loaded.own())):
+        found = predictor.predict(pa.Table.from_pandas(frame, preserve_index=False), [])
+        assert np.array_equal(found["prediction"].ravel(), own)
+
+
+def _own_objective(truth: Any, scores: Any) -> Any:
+    return scores - truth, np.ones_like(scores)
+
+
 def test_a_missing_library_names_its_extra() -> None:
     error = missing_library("LightGBM", "lightgbm", Path("model"))
     assert "pip install 'nightscore[lightgbm]'" in str(error)
@@ -238,7 +277,7 @@ def test_a_wrapper_at_the_end_of_a_pipeline(lake: Lake, tmp_path: Path, library:
     client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
     register(client, name, tmp_path / "model", is_pinned=serialization != "skops")
     lake.write(DAY, frame)
-    job = lake.job(name, engine="compiled")
+    job = lake.job(name)
     manifest = lake.run(job)
     assert manifest.error is None
     assert manifest.predictor

@@ -95,9 +95,11 @@ def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
     Raises:
         ModelLoadError: It does not fit its signature.
     """
-    is_booster = not hasattr(model, "booster_")
     file = read_lightgbm(model_text(model))
-    classes = None if is_booster or not hasattr(model, "classes_") else tuple(np.asarray(model.classes_).tolist())
+    classes = None
+    # With an objective of the user's own, a classifier gives raw scores only.
+    if hasattr(model, "classes_") and not callable(model.objective_):
+        classes = tuple(np.asarray(model.classes_).tolist())
     features, categories = _features(mlmodel, file)
     n_outputs = 1 if classes else file.n_outputs
     kind = label_type(classes) if classes else "double"

@@ -130,6 +130,7 @@ def load_onnx(mlmodel: MlModel) -> OnnxModel:
     path = mlmodel.file(str(mlmodel.flavors["onnx"].get("data")))
     try:
         graph = onnx.load(str(path), load_external_data=False)
+        _check_files(graph.graph, path.parent)
         unzipped, labels = _without_maps(graph)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -214,6 +215,26 @@ def _libraries(folder: Path) -> tuple[Any, Any]:
 
         raise missing_library("ONNX Runtime and onnx", "onnx", folder) from error
     return onnx, onnxruntime
+
+
+def _check_files(graph: Any, folder: Path) -> None:
+    """Weights in files of their own are below the model's folder, in graphs inside the graph as well."""
+    waiting = [graph]
+    while waiting:
+        part = waiting.pop()
+        tensors = [*part.initializer, *(inner for sparse in part.sparse_initializer for inner in _parts(sparse))]
+        for node in part.node:
+            for attribute in node.attribute:
+                waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+                tensors += [attribute.t, *attribute.tensors]
+        places = [entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
+        for place in places:
+            if not (folder / place).resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"weights in {place}, outside the model")
+
+
+def _parts(sparse: Any) -> list[Any]:
+    return [sparse.values, sparse.indices]
 
 
 def _without_maps(model: Any) -> tuple[bool, Mapping[str, tuple[Any, ...]]]:

@@ -30,7 +30,7 @@ class Predictor(Protocol):
         """The outputs of `kinds` for each row, in order.
 
         Args:
-            features: The contract's features in the model's order, at least one row.
+            features: The contract's features in the model's order; no rows give empty arrays of the right types.
             kinds: What is wanted besides `prediction`.
 
         Raises:

@@ -1,5 +1,8 @@
 """XGBoost's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
 
+import contextlib
+import json
+import threading
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -20,6 +23,8 @@ from scoring.models.versions import library_versions
 from scoring.models.xgboost_file import XgboostFile, read_xgboost
 
 LIBRARIES = ("xgboost", "numpy", "scipy", "numba")
+_LINEAR_LOCK = threading.Lock()
+"""XGBoost predicts with trees from several threads at once, with linear models it does not."""
 LABELLED = ("binary:logistic", "multi:softprob")
 """Objectives of which a wrapper's `predict` is decided by its `predict_proba`."""
 
@@ -34,8 +39,9 @@ class XgboostPredictor:
         self._model, self._facts = model, facts
         self._matrix = CodedMatrix(facts, np.float32, refuses_unknown=True)
         self._is_booster = not hasattr(model, "get_booster")
-        if self._is_booster:
-            self._is_gbtree = read_xgboost(bytes(model.save_raw("json"))).booster["name"] == "gbtree"
+        booster = model if self._is_booster else model.get_booster()
+        kind = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
+        self._is_gbtree, self._is_linear = kind == "gbtree", kind == "gblinear"
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`. A booster's prediction is what its objective makes of the margin, as in MLflow."""
@@ -44,7 +50,8 @@ class XgboostPredictor:
         x = self._matrix.build(features)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self._booster(x, kinds) if self._is_booster else self._wrapper(x, kinds)
+            with _LINEAR_LOCK if self._is_linear else contextlib.nullcontext():
+                return self._booster(x, kinds) if self._is_booster else self._wrapper(x, kinds)
 
     def _booster(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
         if np.isinf(x).any():

@@ -317,6 +317,19 @@ def test_what_is_left_to_the_library(machine_code: Path, flavor: str, options: d
     assert np.array_equal(own.predict(to_table(x), [])["prediction"], expected)
 
 
+def test_a_classifier_of_softmax_is_left_to_xgboost(machine_code: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(150, 3)), np.arange(150) % 3
+    model = xgboost.XGBClassifier(n_estimators=2, objective="multi:softmax", n_jobs=1).fit(x, y)
+    facts = facts_of(model, "xgboost")
+    own = XgboostPredictor(model, facts)
+    with pytest.raises(UnsupportedError, match="multi:softmax"):
+        compile_predictor(model, facts, own, machine_code)
+    found = own.predict(to_table(x), ["probability"])
+    assert np.array_equal(found["probability"], model.predict_proba(x))
+    assert np.array_equal(found["prediction"].ravel(), model.predict(x))
+
+
 def test_more_categories_than_a_set_of_words_holds_are_left_to_the_library(machine_code: Path) -> None:
     rng = np.random.default_rng(0)
     category = rng.integers(0, 5_000, 20_000).astype(float)

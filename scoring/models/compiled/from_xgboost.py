@@ -51,6 +51,8 @@ def xgboost_model(
     booster = file.booster
     if booster["name"] not in ("gbtree", "dart"):
         raise UnsupportedError(f"its booster is {booster['name']}, not trees")
+    if classes is not None and file.objective == "multi:softmax":
+        raise UnsupportedError("a classifier with the objective multi:softmax computes probabilities by SciPy")
     is_dart = booster["name"] == "dart"
     if is_dart and not is_booster:
         raise UnsupportedError("wrappers add the trees of DART in another arithmetic")

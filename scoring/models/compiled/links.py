@@ -78,16 +78,13 @@ def booster_answer(link: Link, sums: npt.NDArray[Any], kinds: Collection[str], k
     if link.classes is None:
         found["prediction"] = made
         return found
-    if link.library == "xgboost" and link.of_booster == "argmax":
-        chosen = made[:, 0].astype(np.int64)
-        probability = None
-    elif made.shape[1] == 1:
+    if made.shape[1] == 1:
         probability = np.concatenate([1 - made, made], axis=1)
         chosen = (made[:, 0] > 0.5).astype(np.int64)
     else:
         probability = made
         chosen = made.argmax(axis=1)
-    if "probability" in kinds and probability is not None:
+    if "probability" in kinds:
         found["probability"] = probability
     found["prediction"] = link.classes[chosen].reshape(-1, 1)
     return found
