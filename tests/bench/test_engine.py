@@ -1,4 +1,4 @@
-"""That the benchmark of the engine works: its outputs agree, and a table and a plot come out. No times are asserted."""
+"""The benchmark of the engine works: outputs agree, and a table and a plot come out. No times are asserted."""
 
 import os
 import sys

@@ -106,7 +106,7 @@ def read_manifests(ran: Ran) -> list[dict[str, Any]]:
         printed = json.loads(ran.output)
     except ValueError:
         raise RuntimeError(f"exit code {ran.cost.exit_code}: {ran.output[-500:]} {ran.errors[-2_000:]}") from None
-    found: list[dict[str, Any]] = printed["runs"] if "runs" in printed else [printed]
+    found: list[dict[str, Any]] = printed.get("runs", [printed])
     bad = [f"{run.get('partition')}: {run.get('status')}, {run.get('error')}" for run in found]
     bad = [text for text, run in zip(bad, found, strict=True) if run.get("status") != "published"]
     if bad or not found or ran.cost.exit_code:

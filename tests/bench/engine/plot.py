@@ -69,8 +69,8 @@ def _tick(workload: dict[str, Any]) -> str:
 def _caption(workloads: list[dict[str, Any]]) -> str:
     machine, versions = workloads[0]["machine"], workloads[0]["versions"]
     ours = ", ".join(
-        f"{workload['name']} {workload['ways'][OURS]['wall_s']:.1f} s, {workload['ways'][OURS]['peak_bytes'] / 1e6:.0f} MB"
-        for workload in workloads
+        f"{workload['name']} {way['wall_s']:.1f} s, {way['peak_bytes'] / 1e6:.0f} MB"
+        for workload, way in ((workload, workload["ways"][OURS]) for workload in workloads)
     )
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("scikit-learn", "mlflow", "pyarrow"))
     return (

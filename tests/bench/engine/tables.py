@@ -77,9 +77,9 @@ def _about(workload: dict[str, Any]) -> Iterator[str]:
     bound = workload[BOUND]
     stages = ", ".join(f"{name} {1e9 * spent:,.0f}" for name, spent in bound["cpu_s_per_row"].items())
     strings = f", strings read as {bound['strings_read']}" if bound["strings_read"] else ""
+    cores = workload["machine"]["cores"]
     yield (
-        f"Bound: {bound['rows_per_s']:,.0f} rows/s, were these perfectly overlapped on {workload['machine']['cores']} "
-        f"cores: {stages} ns a row of one core ({bound['predictor']}{strings})."
+        f"Bound: {bound['rows_per_s']:,.0f} rows/s, were these perfectly overlapped on {cores} cores: {stages} ns a row of one core ({bound['predictor']}{strings})."
     )
     spread = [
         f"{name} {min(walls):.1f}-{max(walls):.1f}"
