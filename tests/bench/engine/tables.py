@@ -79,7 +79,8 @@ def _about(workload: dict[str, Any]) -> Iterator[str]:
     strings = f", strings read as {bound['strings_read']}" if bound["strings_read"] else ""
     cores = workload["machine"]["cores"]
     yield (
-        f"Bound: {bound['rows_per_s']:,.0f} rows/s, were these perfectly overlapped on {cores} cores: {stages} ns a row of one core ({bound['predictor']}{strings})."
+        f"Bound: {bound['rows_per_s']:,.0f} rows/s, were these perfectly overlapped on {cores} cores: {stages} ns a "
+        f"row of one core ({bound['predictor']}{strings})."
     )
     spread = [
         f"{name} {min(walls):.1f}-{max(walls):.1f}"
