@@ -9,7 +9,16 @@ import polars as pl
 import pytest
 
 from tests.bench.engine.bars import bars_of
-from tests.bench.engine.measure import ONE_PARTITION, ONE_SMALL, OURS, SIZES, TENFOLD, TENFOLD_ONE, measure
+from tests.bench.engine.measure import (
+    ONE_PARTITION,
+    ONE_SMALL,
+    ONE_WORKER,
+    ONE_WORKER_OTHER_SIZE,
+    OTHER_SIZE,
+    OURS,
+    SIZES,
+    measure,
+)
 from tests.bench.engine.outputs import differences, read_written
 from tests.bench.engine.plot import draw
 from tests.bench.engine.process_tree import run_measured
@@ -37,7 +46,15 @@ def test_all_ways_of_a_workload_agree_and_have_their_numbers(tmp_path: Path) -> 
     size = replace(small, workloads={"W3": W3.sized(2_000, 3)}, other_rows={"W3": 20_000})
     result = measure(size, tmp_path, peers=PEERS)
     (workload,) = result["workloads"].values()
-    assert set(workload["ways"]) == {OURS, ONE_PARTITION, ONE_SMALL, TENFOLD, TENFOLD_ONE, *PEERS}
+    assert set(workload["ways"]) == {
+        OURS,
+        ONE_PARTITION,
+        ONE_SMALL,
+        OTHER_SIZE,
+        ONE_WORKER,
+        ONE_WORKER_OTHER_SIZE,
+        *PEERS,
+    }
     for name, way in workload["ways"].items():
         assert not way["error"] and not way["notes"], (name, way)
         assert way["wall_s"] > 0 and way["cpu_s"] > 0 and way["peak_bytes"] > 50e6, (name, way)

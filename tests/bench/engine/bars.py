@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench.engine.measure import BOUND, ONE_PARTITION, ONE_SMALL, OURS, TENFOLD, TENFOLD_ONE
+from tests.bench.engine.measure import (
+    BOUND,
+    ONE_PARTITION,
+    ONE_SMALL,
+    ONE_WORKER,
+    ONE_WORKER_OTHER_SIZE,
+    OTHER_SIZE,
+    OURS,
+)
 
 LEAST_SHARE_OF_BOUND = 0.85
 BOUND_ROWS = 10_000_000
@@ -60,47 +68,65 @@ def _most(workload: dict[str, Any], what: str, asked: float, found: float, shown
     )
 
 
+def _two_sizes(workload: dict[str, Any], main: str, other: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The same with fewer and with more rows."""
+    if other not in workload["ways"]:
+        return None
+    few, many = sorted((workload["ways"][main], workload["ways"][other]), key=lambda way: float(way["rows"]))
+    return few, many
+
+
+def _steady_rows_per_s(few: dict[str, Any], many: dict[str, Any]) -> float:
+    """Without what is the same at both sizes: start and end. NaN where noise is greater than the difference."""
+    seconds = many["wall_s"] - few["wall_s"]
+    return float((many["rows"] - few["rows"]) / seconds) if seconds > 0 else float("nan")
+
+
 def _of_bound(workload: dict[str, Any]) -> Iterator[Bar]:
     bound = workload[BOUND]["rows_per_s"]
-    ways = [way for name in (OURS, TENFOLD) if (way := workload["ways"].get(name))]
-    for way in ways:
-        kinds = {"start-up included": way["rows"] / way["wall_s"] / bound}
-        if workload["partitions"] == 1:
-            kinds["scoring alone"] = way["scoring_rows_per_s"] / bound
-        for kind, share in kinds.items():
-            what = f"share of the bound of {bound:,.0f} rows/s at {way['rows']:,} rows, {kind}"
-            if way["rows"] >= BOUND_ROWS:
-                yield _least(workload, what, LEAST_SHARE_OF_BOUND, share)
-            else:
-                yield Bar(workload["id"], what, "", f"{share:.0%}", None, 0.0)
-    if len(ways) == 2:
-        few, many = sorted(ways, key=lambda way: float(way["rows"]))
-        seconds = many["wall_s"] - few["wall_s"]
-        share = (many["rows"] - few["rows"]) / seconds / bound if seconds > 0 else float("nan")
-        what = f"share of the bound of the {many['rows'] - few['rows']:,} rows that the greater run has more"
-        yield Bar(workload["id"], what, "", f"{share:.0%}", None, 0.0)
+    for name in (OURS, OTHER_SIZE):
+        if way := workload["ways"].get(name):
+            what = f"share of the bound of {bound:,.0f} rows/s at {way['rows']:,} rows, start-up included"
+            yield _share(workload, what, way["rows"] / way["wall_s"] / bound, way["rows"])
+            if workload["partitions"] == 1:
+                what = (
+                    f"the same, of the scoring stage alone, {way['scoring_rows_per_s']:,.0f} rows/s by the manifest"
+                )
+                yield Bar(workload["id"], what, "", f"{way['scoring_rows_per_s'] / bound:.0%}", None, 0.0)
+    if sizes := _two_sizes(workload, OURS, OTHER_SIZE):
+        few, many = sizes
+        rate = _steady_rows_per_s(few, many)
+        what = f"the same without start-up: from {few['rows']:,} to {many['rows']:,} rows, {rate:,.0f} rows/s"
+        yield _share(workload, what, rate / bound, many["rows"])
+
+
+def _share(workload: dict[str, Any], what: str, share: float, n_rows: int) -> Bar:
+    if n_rows >= BOUND_ROWS:
+        return _least(workload, what, LEAST_SHARE_OF_BOUND, share)
+    return Bar(workload["id"], what, "", f"{share:.0%}", None, 0.0)
 
 
 def _of_scaling(workload: dict[str, Any]) -> Iterator[Bar]:
-    one = workload["ways"].get(TENFOLD_ONE)
-    if one is None:
+    several = _two_sizes(workload, OURS, OTHER_SIZE)
+    one = _two_sizes(workload, ONE_WORKER, ONE_WORKER_OTHER_SIZE)
+    if several is None or one is None:
         return
-    all_of_them = max((workload["ways"][name] for name in (OURS, TENFOLD)), key=lambda way: float(way["rows"]))
     kernel = workload[BOUND]["kernel_scaling"]
-    wall = one["wall_s"] / all_of_them["wall_s"] / kernel
-    scoring = all_of_them["scoring_rows_per_s"] / one["scoring_rows_per_s"] / kernel
-    against = f"from 1 to {all_of_them['workers']} workers against the bare predictor's {kernel:.2f} times"
-    yield _least(workload, f"gain {against}, scoring alone, {one['rows']:,} rows", LEAST_SCALING, scoring)
-    yield Bar(workload["id"], f"gain {against}, start-up included", "", f"{wall:.0%}", None, 0.0)
+    steady = _steady_rows_per_s(*several) / _steady_rows_per_s(*one)
+    whole = one[1]["wall_s"] / several[1]["wall_s"]
+    cores = workload["machine"]["cores"]
+    what = f"gain from 1 to {cores} workers against the bare predictor's of {kernel:.2f} times"
+    yield _least(workload, f"{what}, without start-up ({steady:.2f} times)", LEAST_SCALING, steady / kernel)
+    rows = f"{one[1]['rows']:,} rows"
+    found = f"{whole / kernel:.0%}"
+    yield Bar(workload["id"], f"{what}, start-up included, {rows} ({whole:.2f} times)", "", found, None, 0.0)
 
 
 def _of_memory(workload: dict[str, Any]) -> Iterator[Bar]:
-    other = workload["ways"].get(TENFOLD)
-    if other is None:
-        return
-    few, many = sorted((workload["ways"][OURS], other), key=lambda way: float(way["rows"]))
-    what = f"peak memory of {many['rows']:,} rows as a multiple of that of {few['rows']:,}"
-    yield _most(workload, what, MOST_GROWTH, many["peak_bytes"] / few["peak_bytes"], "{:.2f}")
+    if sizes := _two_sizes(workload, OURS, OTHER_SIZE):
+        few, many = sizes
+        what = f"peak memory of {many['rows']:,} rows as a multiple of that of {few['rows']:,}"
+        yield _most(workload, what, MOST_GROWTH, many["peak_bytes"] / few["peak_bytes"], "{:.2f}")
 
 
 def _of_partitions(workload: dict[str, Any]) -> Iterator[Bar]:

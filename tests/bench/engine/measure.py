@@ -26,7 +26,8 @@ from tests.bench.engine.workloads import (
 )
 from tests.bench.machine import describe_machine, java_version, n_cores, versions
 
-OURS, TENFOLD, TENFOLD_ONE = "nightscore", "nightscore, other size", "nightscore, 1 worker"
+OURS, OTHER_SIZE = "nightscore", "nightscore, other size"
+ONE_WORKER, ONE_WORKER_OTHER_SIZE = "nightscore, 1 worker", "nightscore, 1 worker, other size"
 ONE_PARTITION, ONE_SMALL = "nightscore, one partition", "nightscore, one small run"
 BOUND = "bound"
 DISTRIBUTIONS = (
@@ -279,10 +280,11 @@ def _our_ways(size: Size, workload: Workload, stage: ours.Stage, features: Path,
     if other := size.other_rows.get(workload.name):
         second = workload.sized(other)
         place = features_folder(second, data).absolute()
-        ways.append(way(TENFOLD, f"the same, {other:,} rows", second, place, is_compared=False))
-        big, where = max(((workload, features), (second, place)), key=lambda pair: pair[0].n_rows)
-        one = {"n_workers": 1, "is_compared": big is workload}
-        ways.append(way(TENFOLD_ONE, f"the same, {big.n_rows:,} rows, 1 worker", big, where, **one))
+        apart: dict[str, Any] = {"is_compared": False}
+        ways.append(way(OTHER_SIZE, f"the same, {other:,} rows", second, place, **apart))
+        ways.append(way(ONE_WORKER, "the same, 1 worker", workload, features, n_workers=1, is_backfill=many))
+        title = f"the same, {other:,} rows, 1 worker"
+        ways.append(way(ONE_WORKER_OTHER_SIZE, title, second, place, n_workers=1, **apart))
     return ways
 
 

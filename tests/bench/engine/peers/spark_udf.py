@@ -12,7 +12,7 @@ def main() -> None:
     task = read_task()
     spark = (
         SparkSession.builder.master(f"local[{task.workers}]")
-        .config("spark.driver.memory", "4g")
+        .config("spark.driver.memory", "2g")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", BATCH_ROWS)
         .config("spark.sql.session.timeZone", "UTC")
