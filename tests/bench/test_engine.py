@@ -1,6 +1,9 @@
 """The benchmark of the engine works: outputs agree, and a table and a plot come out. No times are asserted."""
 
+import contextlib
 import os
+import select
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -121,3 +124,20 @@ def test_a_failed_command_says_why() -> None:
     ran = run_measured([sys.executable, "-c", "raise SystemExit('no such model')"], os.environ)
     assert ran.cost.exit_code == 1
     assert "no such model" in ran.errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_goes_on_when_the_benchmark_is_killed(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    command = f"open({str(started)!r}, 'w').write(str(__import__('os').getpid())); __import__('time').sleep(600)"
+    bench = f"import os, sys; from {run_measured.__module__} import run_measured; "
+    bench += f"run_measured([sys.executable, '-c', {command!r}], os.environ)"
+    process = subprocess.Popen([sys.executable, "-c", bench])
+    pid = int(started.read_text())  # ends when the command has written it
+    with contextlib.ExitStack() as stack:
+        handle = os.pidfd_open(pid)
+        stack.callback(os.close, handle)
+        process.kill()
+        process.wait()
+        assert select.select([handle], [], [], 30)[0], f"process {pid} goes on"

@@ -202,7 +202,8 @@ def _measure_one(size: Size, workload: Workload, folder: Path, peers: Sequence[s
     models.mkdir(exist_ok=True)
     model = model_folder(workload, models)
     features = features_folder(workload, data)
-    with tempfile.TemporaryDirectory(prefix="run-", dir=folder) as scratch:
+    _remove_left(folder)
+    with tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=folder) as scratch:
         root = Path(scratch).absolute()
         stage = ours.open_stage(root, {workload.name: model.absolute()})
         ways = _our_ways(size, workload, stage, features.absolute(), data)
@@ -231,9 +232,17 @@ def _measure_one(size: Size, workload: Workload, folder: Path, peers: Sequence[s
     beside = ways[0].record()
     for way in ways:
         result["ways"][way.name] = way.record() | {
-            "beside": {name: beside[name] for name in ("wall_s", "cpu_s", "peak_bytes")}
+            "measured_at": result["measured_at"],
+            "beside": {name: beside[name] for name in ("wall_s", "cpu_s", "peak_bytes")},
         }
     return result
+
+
+def _remove_left(folder: Path) -> None:
+    """What benchmarks that were killed have left."""
+    for left in folder.glob("run-*-*"):
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_installed(name: str) -> bool:
@@ -331,6 +340,7 @@ def _first(way: Way, stage: ours.Stage) -> dict[str, Any]:
 def _run(way: Way, reference: Way) -> None:
     if way.kind == "peer":
         shutil.rmtree(way.output, ignore_errors=True)
+    os.sync()  # what others have written is not to be paid for here
     load = os.getloadavg()[0]
     ran = run_measured(way.command, way.environment, timeout_s=TIMEOUT_S)
     if way.kind == "ours":

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Of linux/prctl.h."""
 INTERVAL_S = 0.1
 MAX_SHARE = 0.1
@@ -68,7 +68,13 @@ def run_measured(
         result, output, errors = (Path(folder, name) for name in ("cost.json", "stdout", "stderr"))
         arguments = [str(result), str(timeout_s), str(grace_s), str(output), str(errors), *command]
         # By path: the module's package has nothing that the supervisor needs.
-        subprocess.run([sys.executable, __file__, *arguments], env=environment, check=True)
+        supervisor = subprocess.Popen([sys.executable, __file__, *arguments], env=environment)
+        try:
+            if supervisor.wait():
+                raise RuntimeError(f"the supervisor of {' '.join(command)} has failed")
+        finally:
+            supervisor.terminate()
+            supervisor.wait()
         return Ran(
             Cost(**json.loads(result.read_text())),
             output.read_text(errors="replace"),
@@ -152,10 +158,29 @@ class _Reaper(threading.Thread):
 def supervise(
     result: Path, timeout_s: float, grace_s: float, output: Path, errors: Path, command: Sequence[str]
 ) -> None:
-    """Run the command and write a `Cost` as JSON."""
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
-    sampler, killed = _Sampler(), set()
+    """Run the command and write a `Cost` as JSON. Ends all that it has started when it is told to end."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, value in ((PR_SET_CHILD_SUBREAPER, 1), (PR_SET_PDEATHSIG, int(signal.SIGTERM))):
+        if libc.prctl(option, value, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl")
+    signal.signal(signal.SIGTERM, _stop)
+    sampler = _Sampler()
+    try:
+        cost = _supervise(sampler, timeout_s, grace_s, output, errors, command)
+    except BaseException:
+        _kill(sampler.look())
+        raise
+    result.write_text(json.dumps(asdict(cost)))
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+def _supervise(
+    sampler: _Sampler, timeout_s: float, grace_s: float, output: Path, errors: Path, command: Sequence[str]
+) -> Cost:
+    killed: set[int] = set()
     with output.open("wb") as out, errors.open("wb") as err:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -176,19 +201,17 @@ def supervise(
     process.returncode = reaper.exit_code
     assert reaper.ended_at is not None
     usage = os.times()
-    # Two lower bounds. Children whose parent never waits for them are not in the first; the second lacks each
-    # process's last tenth of a second.
-    cpu_s = max(usage.children_user + usage.children_system, sampler.cpu_s)
-    cost = Cost(
-        reaper.ended_at - started,
-        cpu_s,
-        sampler.peak_bytes,
-        sampler.n_processes,
-        sampler.n_samples,
-        reaper.exit_code,
-        len(killed),
+    return Cost(
+        wall_s=reaper.ended_at - started,
+        # Two lower bounds. Children whose parent never waits for them are not in the first; the second lacks each
+        # process's last tenth of a second.
+        cpu_s=max(usage.children_user + usage.children_system, sampler.cpu_s),
+        peak_bytes=sampler.peak_bytes,
+        n_processes=sampler.n_processes,
+        n_samples=sampler.n_samples,
+        exit_code=reaper.exit_code,
+        n_killed=len(killed),
     )
-    result.write_text(json.dumps(asdict(cost)))
 
 
 def _kill(pids: Sequence[int]) -> set[int]:

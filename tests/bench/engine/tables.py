@@ -59,6 +59,9 @@ def _rows(workload: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             continue
         beside = way["beside"]
         notes = [*way["notes"], *([way["error"]] if way["error"] else [])]
+        if way["measured_at"] != workload["measured_at"]:
+            seconds = f"{beside['wall_s']:.1f} s, {beside['cpu_s']:.1f} CPU s, {beside['peak_bytes'] / 1e6:.0f} MB"
+            notes.append(f"measured {way['measured_at']}, beside nightscore's {seconds}")
         yield (
             title,
             f"{way['wall_s']:.1f}",
