@@ -75,10 +75,9 @@ def scores(model: Any, frame: Any, task: Task) -> Any:
     """
     frame = frame[list(task.features)]
     if task.strings:
-        # scikit-learn's encoders and imputers take objects with NaN faster than pandas 3's own strings, and do not
-        # know None or NA.
+        # scikit-learn's encoders and imputers take objects faster than pandas 3's own strings, missing ones being NaN
+        # in both.
         frame = frame.astype(dict.fromkeys(task.strings, object))
-        frame[list(task.strings)] = frame[list(task.strings)].where(frame[list(task.strings)].notna(), float("nan"))
     answer = model.predict(frame)
     answer = answer.to_numpy() if hasattr(answer, "to_numpy") else answer
     return answer[:, 1] if answer.ndim == 2 else answer
