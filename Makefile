@@ -73,7 +73,7 @@ SIZE ?= medium
 WORKLOAD ?=
 PEER ?=
 REPEATS ?=
-bench: $(VENV)/.ready ## Measure: Prefect's share, drift's, and the engine against its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=polars)
+bench: $(VENV)/.ready ## Measure Prefect, drift, the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray)
 	$(BIN)/python -m tests.bench $(BENCH) --size $(SIZE) $(if $(WORKLOAD),--workload $(WORKLOAD)) \
 	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS))
 
