@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 import ray
 import ray.data
 
@@ -16,9 +16,11 @@ class Scorer:
     def __init__(self, task: Task) -> None:
         self.task, self.model = task, load_model(task.model)
 
-    def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        # Ray's own pandas batches have NA in strings, which scikit-learn's imputers do not know.
+        frame = batch.select(self.task.features).to_pandas()
         kept = [self.task.key, *([self.task.partition] if self.task.partition else [])]
-        return frame[kept].assign(score=scores(self.model, frame, self.task))
+        return batch.select(kept).append_column("score", pa.array(scores(self.model, frame, self.task), pa.float64()))
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
     scored = source.map_batches(
         Scorer,
         fn_constructor_args=(task,),
-        batch_format="pandas",
+        batch_format="pyarrow",
         batch_size=BATCH_ROWS,
         compute=ray.data.ActorPoolStrategy(size=task.workers),
         num_cpus=ACTOR_CPUS,
