@@ -9,8 +9,14 @@ from tests.bench.engine.peers.task import Task, cached_model, read_task, scores
 
 
 def score(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
-    kept = [task.key, *([task.partition] if task.partition else [])]
-    return frame[kept].assign(score=scores(cached_model(task.model), frame, task))
+    return kept(frame, task).assign(score=scores(cached_model(task.model), frame, task))
+
+
+def kept(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
+    if task.partition is None:
+        return frame[[task.key]]
+    # As categories, `partition_on` would write a file for each value that there is, for each of them.
+    return frame[[task.key, task.partition]].astype({task.partition: "str"})
 
 
 def main() -> None:
@@ -23,8 +29,7 @@ def main() -> None:
     ):
         columns = [*task.columns, *([task.partition] if task.partition else [])]
         source = dd.read_parquet(task.input, columns=columns)
-        kept = [task.key, *([task.partition] if task.partition else [])]
-        meta = source._meta[kept].assign(score=pd.Series(dtype="float64"))
+        meta = kept(source._meta, task).assign(score=pd.Series(dtype="float64"))
         scored = source.map_partitions(score, task, meta=meta)
         scored.to_parquet(task.output, write_index=False, partition_on=[task.partition] if task.partition else None)
 
