@@ -71,8 +71,13 @@ soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (FOR
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 
 BENCH ?=
-bench: $(VENV)/.ready ## Measure what Prefect adds to a backfill and what watching columns costs (20 minutes; BENCH=prefect, drift; or plan: 10 TB)
-	$(BIN)/python -m tests.bench $(BENCH)
+SIZE ?= medium
+WORKLOAD ?=
+PEER ?=
+REPEATS ?=
+bench: $(VENV)/.ready ## Measure Prefect, drift, a plan of 10 TB, the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray)
+	$(BIN)/python -m tests.bench $(BENCH) --size $(SIZE) $(if $(WORKLOAD),--workload $(WORKLOAD)) \
+	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS))
 
 bench-kernels: $(VENV)/.ready ## Measure: compiled predictors against the libraries' own, one core (about 3 minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels

@@ -37,6 +37,7 @@ from scoring.models.cache import ModelCache
 from scoring.monitoring.profile import Edges, NumberProfile, finite_values
 from scoring.monitoring.table import ColumnProfile, to_bytes
 from scoring.run import run
+from tests.bench.machine import cpu_name
 from tests.models import register
 
 N_ROWS, N_COLUMNS, N_FILES = 1_000_000, 20, 8
@@ -87,7 +88,7 @@ def measure(repeats: int) -> dict[str, Any]:
     return {
         "repeats": repeats,
         "cores": os.cpu_count(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "memory_bytes": psutil.virtual_memory().total,
         "versions": {name: version(name) for name in ("numpy", "scipy", "pyarrow", "polars", "scikit-learn")}
         | {"python": platform.python_version()},
@@ -346,9 +347,3 @@ def _resident_bytes(family: psutil.Process) -> int:
     except psutil.NoSuchProcess:
         return total
     return total
-
-
-def _cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return found[0] if found else platform.processor() or platform.machine()

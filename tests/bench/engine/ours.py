@@ -1,0 +1,114 @@
+"""nightscore itself, through its command line: a job file, a registry, and the commands that are measured."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scoring.models.cache import digest_tree
+from scoring.models.registry import DIGEST_TAG
+from tests.bench.engine.process_tree import Ran
+from tests.bench.engine.workloads import KEY, Workload
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where nightscore finds the model and keeps its state."""
+
+    root: Path
+    registry: str
+
+    @property
+    def cache(self) -> Path:
+        """Models and machine code of this host."""
+        return self.root / "cache"
+
+
+def open_stage(root: Path, models: dict[str, Path]) -> Stage:
+    """A new registry with pinned versions of the models.
+
+    Args:
+        root: An empty folder.
+        models: Name to artifact folder.
+    """
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    registry = f"sqlite:///{root}/registry.db"
+    client = mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry)
+    for name, folder in models.items():
+        client.create_registered_model(name)
+        client.create_model_version(name, source=str(folder), tags={DIGEST_TAG: digest_tree(folder)})
+    return Stage(root, registry)
+
+
+def write_job(stage: Stage, name: str, workload: Workload, features: Path, *, n_workers: int | None = None) -> Path:
+    """A job file with the defaults, but for the format that the peers write too.
+
+    Args:
+        stage: Of the registry.
+        name: Of the job, unique on the stage.
+        workload: Names model and key.
+        features: Folder of the partitions.
+        n_workers: None: as many as nightscore thinks fit.
+    """
+    job: dict[str, Any] = {
+        "name": name,
+        "model": f"models:/{workload.name}/1",
+        "registry": stage.registry,
+        "input": {"uri": str(features)},
+        "output": {"uri": str(output_folder(stage, name)), "format": "parquet"},
+        "keys": [KEY],
+    }
+    if n_workers is not None:
+        job["workers"] = {"count": n_workers}
+    path = stage.root / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(job))
+    return path
+
+
+def output_folder(stage: Stage, name: str) -> Path:
+    """Where a job's predictions are."""
+    return stage.root / "predictions" / name
+
+
+def run_command(stage: Stage, job: Path, day: str) -> list[str]:
+    """Score one partition, whether it is published or not."""
+    return [*_program(), "run", str(job), day, "--force", *_common(stage)]
+
+
+def backfill_command(stage: Stage, job: Path, days: Sequence[str]) -> list[str]:
+    """Score all partitions in one process, whether they are published or not."""
+    dates = ["--from", days[0], "--to", days[-1]]
+    return [*_program(), "backfill", str(job), *dates, "--mode", "all", *_common(stage)]
+
+
+def _program() -> list[str]:
+    return [sys.executable, "-m", "scoring.cli"]
+
+
+def _common(stage: Stage) -> list[str]:
+    return ["--json", "--cache-dir", str(stage.cache)]
+
+
+def read_manifests(ran: Ran) -> list[dict[str, Any]]:
+    """The records of the runs that a command has printed.
+
+    Raises:
+        RuntimeError: A run was not published.
+    """
+    try:
+        printed = json.loads(ran.output)
+    except ValueError:
+        raise RuntimeError(f"exit code {ran.cost.exit_code}: {ran.output[-500:]} {ran.errors[-2_000:]}") from None
+    found: list[dict[str, Any]] = printed.get("runs", [printed])
+    bad = [f"{run.get('partition')}: {run.get('status')}, {run.get('error')}" for run in found]
+    bad = [text for text, run in zip(bad, found, strict=True) if run.get("status") != "published"]
+    if bad or not found or ran.cost.exit_code:
+        raise RuntimeError(f"exit code {ran.cost.exit_code}: {'; '.join(bad[:3])} {ran.errors[-2_000:]}")
+    return found

@@ -1,0 +1,56 @@
+"""What a measurement was made on."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def cpu_name() -> str:
+    """The processor as the kernel names it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return found[0] if found else platform.processor() or platform.machine()
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine() -> dict[str, Any]:
+    """Cores, memory, kernel and how busy the machine is now."""
+    return {
+        "cpu": cpu_name(),
+        "cores": n_cores(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Version of each distribution that is installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def java_version() -> str | None:
+    """Of the `java` that Spark would start; None without one."""
+    home = os.environ.get("JAVA_HOME")
+    try:
+        found = subprocess.run(
+            [f"{home}/bin/java" if home else "java", "-version"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stderr.partition('"')[2].partition('"')[0] or None
