@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.models.predictor import Predictor, inspect_model, load_model
+from scoring.models.predictor import LoadedModel, Predictor, inspect_model
 
 BATCH_ROWS = 65_536
 N_KEPT = 4
@@ -31,8 +31,8 @@ LEAST_S = 0.5
 def kernel_of(folder: Path) -> tuple[Predictor, Collection[str]]:
     """What a worker would predict with, given rows enough; and what is asked of it."""
     facts = inspect_model(folder)
-    loaded = load_model(folder, facts)
-    return loaded.compiled or loaded.own, ["probability"] if facts.classes else []
+    model = LoadedModel(folder, facts)
+    return model.compiled(model.own()) if model.form else model.own(), ["probability"] if facts.classes else []
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
