@@ -19,7 +19,7 @@ from typing import Protocol, Self, TypeVar
 
 from schemas.job import ScoringJob
 from scoring.engine.calls import Asked, Call, Described, ModelSource, Reply, differences, pack, versions
-from scoring.engine.pool import MAX_ATTEMPTS, MAX_HUNG, ONE_THREAD
+from scoring.engine.pool import ENVIRONMENT, MAX_ATTEMPTS, MAX_HUNG
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import score_shard
 from scoring.errors import ClusterError, InterruptedRunError, InvalidJobError, MemoryLimitError, WorkerError
@@ -282,7 +282,7 @@ class ClusterPool:
 
     def _send(self, payload: bytes, deadline_s: float | None) -> _Sent:
         cluster = self._open()
-        call = Call(f"nightscore-{uuid.uuid4().hex}", payload, versions(), ONE_THREAD, deadline_s)
+        call = Call(f"nightscore-{uuid.uuid4().hex}", payload, versions(), ENVIRONMENT, deadline_s)
         with self._lock:
             self._check_stopped()
             sent = _Sent(call.key, cluster.submit(call))

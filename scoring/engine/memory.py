@@ -13,18 +13,20 @@ from scoring.inputs.prefetch import BLOCK_BYTES
 from scoring.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
 from scoring.outputs.writer import ROW_GROUP_ROWS
 
-DRIVER_BYTES = 220 << 20
-"""Interpreter, Arrow, Delta and S3 libraries; measured 150 to 200 MiB."""
-WORKER_BYTES = 150 << 20
-"""Interpreter, Arrow and S3 libraries before a model is loaded; measured 110 to 140 MiB."""
+DRIVER_BYTES = 140 << 20
+"""Interpreter, Arrow, Delta and S3 libraries, and loky's helpers; measured 115 to 130 MiB, a page that several
+processes share counted once."""
+WORKER_BYTES = 70 << 20
+"""Interpreter, Arrow and S3 libraries before a model is loaded; measured 45 to 60 MiB."""
 PAGE_BYTES = 2 << 20
 """A decoded data page and its dictionary: writers' default is 1 MiB each."""
 ROW_COPIES = 4
 """Decoded batch, its cast, the features and what the model makes of them."""
 MAX_BATCH_ROWS = 65_536
 """scikit-learn's forests and boosters gain until here, and linear models too."""
-LEAST_USUAL_ROWS = 16_384
-"""Linear models and compiled trees gain until here."""
+COMPILED_BATCH_ROWS = 16_384
+"""Compiled predictors gain until here, and a batch of 30 columns stays in the caches."""
+LEAST_USUAL_ROWS = 8_192
 MIN_BATCH_ROWS = 1_024
 PREFETCH_BYTES = 64 << 20
 """Two row groups of 32 MiB."""
@@ -55,8 +57,9 @@ def plan_memory(
     is_cluster = job.workers.is_cluster
     n_workers = capacity if is_cluster else job.workers.count or capacity
     row_bytes = decoded_row_bytes(contract, footers)
+    most_rows = MAX_BATCH_ROWS if engine.library_because else COMPILED_BATCH_ROWS
     while True:
-        for batch_rows, prefetch_bytes in _choices(is_local):
+        for batch_rows, prefetch_bytes in _choices(is_local, most_rows):
             plan = MemoryPlan(
                 n_workers,
                 batch_rows,
@@ -105,11 +108,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _choices(is_local: bool) -> Iterator[tuple[int, int]]:
+def _choices(is_local: bool, most_rows: int) -> Iterator[tuple[int, int]]:
     """Rows a batch and bytes to prefetch, the best first: latency costs more than smaller batches."""
     if not is_local:
-        yield from ((rows, PREFETCH_BYTES) for rows in _halvings(MAX_BATCH_ROWS, LEAST_USUAL_ROWS))
-    yield from ((rows, 0) for rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS))
+        yield from ((rows, PREFETCH_BYTES) for rows in _halvings(most_rows, LEAST_USUAL_ROWS))
+    yield from ((rows, 0) for rows in _halvings(most_rows, MIN_BATCH_ROWS))
 
 
 def _halvings(start: int, end: int) -> list[int]:

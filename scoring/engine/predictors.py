@@ -16,8 +16,8 @@ RELEASE_THE_GIL = (
 """Estimators of scikit-learn that predict without holding Python's lock."""
 LARGE_BYTES = 128 << 20
 """From this size on one copy of a model for all workers is worth more than workers that never wait for each other."""
-COMPILED_BYTES = 120 << 20
-"""Numba, LLVM and buffers; measured 100 to 115 MiB. Apart from the model, whose measure depends on what was loaded
+COMPILED_BYTES = 80 << 20
+"""Numba, LLVM and buffers; measured 50 to 65 MiB. Apart from the model, whose measure depends on what was loaded
 before it."""
 MODEL_BYTES = 150 << 20
 """scikit-learn and pandas with a small model, where the model has not been measured yet."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from joblib.externals.loky import process_executor
+from loky import process_executor
 
 from schemas.columns import MODEL_VERSION, Contract, OutputColumn
 from schemas.contract import ModelFacts
