@@ -28,8 +28,8 @@ COMPILED_BATCH_ROWS = 16_384
 """Compiled predictors gain until here, and a batch of 30 columns stays in the caches."""
 LEAST_USUAL_ROWS = 8_192
 MIN_BATCH_ROWS = 1_024
-PREFETCH_BYTES = 64 << 20
-"""Two row groups of 32 MiB."""
+PREFETCH_BYTES = (128 << 20, 64 << 20)
+"""Two row groups of 64 MiB, or of 32; larger ones are fetched a block of a column at a time, with more requests."""
 
 
 def plan_memory(
@@ -110,8 +110,8 @@ def available_cores() -> int:
 
 def _choices(is_local: bool, most_rows: int) -> Iterator[tuple[int, int]]:
     """Rows a batch and bytes to prefetch, the best first: latency costs more than smaller batches."""
-    if not is_local:
-        yield from ((rows, PREFETCH_BYTES) for rows in _halvings(most_rows, LEAST_USUAL_ROWS))
+    for n_bytes in () if is_local else PREFETCH_BYTES:
+        yield from ((rows, n_bytes) for rows in _halvings(most_rows, LEAST_USUAL_ROWS))
     yield from ((rows, 0) for rows in _halvings(most_rows, MIN_BATCH_ROWS))
 
 
