@@ -68,7 +68,7 @@ def plan_memory(
                 engine.model_bytes,
                 stream_bytes(contract, row_bytes, batch_rows, prefetch_bytes, is_local),
                 prefetch_bytes,
-                engine.in_threads,
+                engine.in_threads(n_workers),
             )
             bytes_here = plan.bytes_per_worker if is_cluster else plan.total_bytes
             if limit is None or bytes_here <= limit:

@@ -16,6 +16,10 @@ RELEASE_THE_GIL = (
 """Estimators of scikit-learn that predict without holding Python's lock."""
 LARGE_BYTES = 128 << 20
 """From this size on one copy of a model for all workers is worth more than workers that never wait for each other."""
+COMPILED_THREADS = 4
+"""What is done in Python between the kernels is a tenth to a fifth of a thread's time: more would wait for its lock.
+Processes map one copy of the form as well."""
+ANY_NUMBER = 1 << 30
 COMPILED_BYTES = 80 << 20
 """Numba, LLVM and buffers; measured 50 to 65 MiB. Apart from the model, whose measure depends on what was loaded
 before it."""
@@ -29,10 +33,14 @@ class EngineChoice:
 
     library_because: str
     """Why the model's own library; empty: a compiled predictor."""
-    in_threads: bool
-    """Of one process: what predicts releases the GIL."""
+    most_threads: int
+    """Workers that may be threads of one process; more of them are processes."""
     model_bytes: int
     """Of one copy of the model with its libraries."""
+
+    def in_threads(self, n_workers: int) -> bool:
+        """Whether so many workers are threads of one process."""
+        return n_workers <= self.most_threads
 
 
 def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineChoice:
@@ -52,10 +60,14 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
     may_share = not job.workers.is_cluster  # which places shards by itself
     if because:
         releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in ("lightgbm", "xgboost", "onnx")
-        in_threads = may_share and releases and library_bytes > LARGE_BYTES
-        return EngineChoice(because, in_threads, library_bytes)
+        is_shared = may_share and releases and library_bytes > LARGE_BYTES
+        return EngineChoice(because, ANY_NUMBER if is_shared else 0, library_bytes)
     # Until the compiled form was compared with it, the library is there too.
-    return EngineChoice("", may_share, COMPILED_BYTES + kept.n_bytes + (0 if kept.checked else library_bytes))
+    return EngineChoice(
+        "",
+        COMPILED_THREADS if may_share else 0,
+        COMPILED_BYTES + kept.n_bytes + (0 if kept.checked else library_bytes),
+    )
 
 
 def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | None:

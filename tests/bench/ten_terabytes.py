@@ -212,7 +212,7 @@ def _plan(
     with bench.timed("contract"):
         contract = check_contract(job, facts, footers)
     with bench.timed("memory plan"):
-        memory = plan_memory(job, EngineChoice("", True, 0), contract, footers, True, N_WORKERS)
+        memory = plan_memory(job, EngineChoice("", 0, 0), contract, footers, True, N_WORKERS)
     with bench.timed("shards"):
         shards = plan_shards(footers, contract.needed, N_WORKERS)
     n_rows = sum(footer.n_rows for footer in footers)
