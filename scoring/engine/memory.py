@@ -23,9 +23,7 @@ PAGE_BYTES = 2 << 20
 ROW_COPIES = 4
 """Decoded batch, its cast, the features and what the model makes of them."""
 MAX_BATCH_ROWS = 65_536
-"""scikit-learn's forests and boosters gain until here, and linear models too."""
-COMPILED_BATCH_ROWS = 16_384
-"""Compiled predictors gain until here, and a batch of 30 columns stays in the caches."""
+"""Until here scikit-learn's forests and boosters gain, linear models, and the profile of compiled ones' runs."""
 LEAST_USUAL_ROWS = 8_192
 MIN_BATCH_ROWS = 1_024
 PREFETCH_BYTES = (128 << 20, 64 << 20)
@@ -57,9 +55,8 @@ def plan_memory(
     is_cluster = job.workers.is_cluster
     n_workers = capacity if is_cluster else job.workers.count or capacity
     row_bytes = decoded_row_bytes(contract, footers)
-    most_rows = MAX_BATCH_ROWS if engine.library_because else COMPILED_BATCH_ROWS
     while True:
-        for batch_rows, prefetch_bytes in _choices(is_local, most_rows):
+        for batch_rows, prefetch_bytes in _choices(is_local):
             plan = MemoryPlan(
                 n_workers,
                 batch_rows,
@@ -108,11 +105,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _choices(is_local: bool, most_rows: int) -> Iterator[tuple[int, int]]:
+def _choices(is_local: bool) -> Iterator[tuple[int, int]]:
     """Rows a batch and bytes to prefetch, the best first: latency costs more than smaller batches."""
     for n_bytes in () if is_local else PREFETCH_BYTES:
-        yield from ((rows, n_bytes) for rows in _halvings(most_rows, LEAST_USUAL_ROWS))
-    yield from ((rows, 0) for rows in _halvings(most_rows, MIN_BATCH_ROWS))
+        yield from ((rows, n_bytes) for rows in _halvings(MAX_BATCH_ROWS, LEAST_USUAL_ROWS))
+    yield from ((rows, 0) for rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS))
 
 
 def _halvings(start: int, end: int) -> list[int]:

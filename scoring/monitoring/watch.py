@@ -136,7 +136,7 @@ class Profiler:
         self.n_skipped = 0
         """Rows that were not."""
         self.cpu_s = 0.0
-        self._judged = (0.0, time.process_time())
+        self._judged = (0.0, time.thread_time())
 
     def add(
         self, features: pa.Table, kept: pa.Table, is_scored: npt.NDArray[np.bool_], predictions: pa.Table
@@ -250,10 +250,10 @@ class Profiler:
     def _judge(self) -> None:
         """Count fewer rows where the profile takes more than its share of what the worker does."""
         before_s, before = self._judged
-        spent, elapsed = self.cpu_s - before_s, time.process_time() - before
+        spent, elapsed = self.cpu_s - before_s, time.thread_time() - before
         if spent < LEAST_JUDGED_S:
             return
-        self._judged = (self.cpu_s, time.process_time())
+        self._judged = (self.cpu_s, time.thread_time())
         if spent > self._watch.max_share * elapsed:
             self.stride = min(self.stride * STRIDE_STEP, MAX_STRIDE)
 
