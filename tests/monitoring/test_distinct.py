@@ -1,12 +1,15 @@
 """Distinct values are counted the same under any split: exactly while they are few, within bounds beyond."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring.models.compiled.machine_code import load_kernels
+from scoring.monitoring import distinct
 from scoring.monitoring.distinct import KEPT_HASHES, DistinctValues
 
 
@@ -46,3 +49,15 @@ def test_a_batch_of_many_equal_values_keeps_the_least_hashes() -> None:
     ties = np.repeat(np.arange(200.0), 50)
     assert counted(ties.tolist()).hashes.tolist() == counted(np.arange(200.0).tolist()).hashes.tolist()
     assert counted([0.0], [-0.0]).estimate == 1
+
+
+def test_machine_code_and_numpy_give_the_same_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = load_kernels(tmp_path / "machine-code")
+    values = np.sort(np.concatenate([np.random.default_rng(0).normal(size=20_000), [-0.0, 0.0, 5e-324, 1e308]]))
+    for limit in (0, 2**60, 2**64 - 1):
+        found = {}
+        for name, code in (("machine code", kernels), ("numpy", None)):
+            monkeypatch.setattr(distinct, "loaded_kernels", lambda code=code: code)
+            found[name] = distinct._below(values, np.uint64(limit)).tolist()
+        assert found["machine code"] == found["numpy"]
+        assert bool(found["numpy"]) == (limit > 0)

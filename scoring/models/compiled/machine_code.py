@@ -2,8 +2,11 @@
 
 import os
 import stat
+import sys
 from pathlib import Path
 from types import ModuleType
+
+import numpy as np
 
 CODE_FOLDER = "machine-code"
 """Beside the cached models."""
@@ -31,7 +34,14 @@ def load_kernels(folder: Path) -> ModuleType:
     numba.config.CACHE_DIR = str(folder)
     from scoring.models.compiled import kernels
 
+    # What profiles use: compiled now, before the address space is limited.
+    kernels.hashes_below(np.zeros(1, np.uint64), np.uint64(0), np.zeros(1, np.uint64))
     return kernels
+
+
+def loaded_kernels() -> ModuleType | None:
+    """The kernels, if this process has loaded them: who can do without does not load them."""
+    return sys.modules.get("scoring.models.compiled.kernels")
 
 
 def is_private(folder: Path) -> bool:
