@@ -213,20 +213,24 @@ def test_a_batch_that_does_not_fit_is_halved(lake: Lake, monkeypatch: pytest.Mon
 def test_no_memory_at_all_is_an_error_that_names_rows(
     lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab.begin(30_000)
-    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: -(256 << 20))
+    lab.changes = {"pass_through": ["color"]}
+    lab.begin()
+    frame = make_frame(3_000, seed=2)
+    frame["color"] = "x" * 1_000_000  # the smallest batch is a gigabyte
+    lab.write(frame)
+    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: 1 << 20)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
-    report(f"no memory ({lab.lake.formats})", "less address space for a shard than is taken already", manifest)
+    report(f"no memory ({lab.lake.formats})", "1 MiB of address space for a shard", manifest)
     assert manifest.error
     assert manifest.error.type == "MemoryLimitError"
     check_error(manifest)
     assert lab.check() == {DAY: 0}
     monkeypatch.undo()
+    lab.write(make_frame(2_000, seed=3))
     lab.settle()
 
 
-@ONE_FORMAT
 def test_under_a_limit_on_address_space(lab: Lab, report: Tell) -> None:
     """As `ulimit -v` sets it for the whole family: the run succeeds or says that memory is short."""
     lab.begin(30_000)
