@@ -126,7 +126,9 @@ class PredictorRecord(Stored):
     has_differed: bool = False
     """A compiled predictor was tried and gave something else than the library's own."""
     checked_rows: int = 0
-    """First rows of each shard, predicted by both."""
+    """First rows of shards, predicted by both."""
+    checked_earlier: bool = False
+    """In an earlier run of this host, with the same model and versions of the libraries."""
     difference: float = 0.0
     """The greatest among them, relative; 0: equal to the bit."""
     library_s: float = 0.0

@@ -76,13 +76,16 @@ def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | No
     if not found:
         return None
     library = [record for record in found if record.engine == "library"]
-    library_s = sum(record.library_s for record in found)
-    compiled_s = sum(record.compiled_s for record in found)
+    is_earlier = all(record.checked_earlier for record in found)
+    checked = found[:1] if is_earlier else found  # the same comparison in each
+    library_s = sum(record.library_s for record in checked)
+    compiled_s = sum(record.compiled_s for record in checked)
     return PredictorRecord(
         engine="library" if library else "compiled",
         why=next((record.why for record in library if record.why), ""),
         has_differed=any(record.has_differed for record in found),
-        checked_rows=sum(record.checked_rows for record in found),
+        checked_rows=sum(record.checked_rows for record in checked),
+        checked_earlier=is_earlier,
         difference=max(record.difference for record in found),
         library_s=round(library_s, 6),
         compiled_s=round(compiled_s, 6),

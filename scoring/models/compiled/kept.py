@@ -64,9 +64,10 @@ class KeptForm:
     def checked(self) -> PredictorRecord | None:
         """How its first rows compared with the library's own; None: nobody has looked yet."""
         try:
-            return PredictorRecord.model_validate_json(self._path(".checked.json").read_text())
+            found = PredictorRecord.model_validate_json(self._path(".checked.json").read_text())
         except (FileNotFoundError, ValidationError):
             return None
+        return found.model_copy(update={"checked_earlier": True})
 
     @property
     def differs(self) -> str:
