@@ -220,6 +220,7 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
                 profiler.add(batch.features, batch.kept, outcome.kept, output)
             with clock("write"):
                 writer.write(output)
+            del batch, outcome, output  # not held while the next batch is decoded
         with clock("write"):
             part = writer.close()
     with clock("quarantine"):

@@ -71,19 +71,23 @@ def read_batches(
         InputChangedError: A file is not the one that was planned.
     """
     waiting: list[Batch] = []
-    n_waiting = 0
+    n_waiting, n_left = 0, shard.n_rows
     for piece in shard.pieces:
         for batch in _read_piece(store, piece, contract, batch_rows, prefetch_bytes):
             waiting.append(batch)
             n_waiting += batch.n_rows
-            while n_waiting > batch_rows:  # a full batch waits too: it may be the shard's last
-                head, rest = _cut(_join(waiting), batch_rows)
-                waiting, n_waiting = [rest], rest.n_rows
+            del batch  # what is given away is not held here while the next is decoded
+            while n_waiting >= batch_rows or n_waiting == n_left > 0:
+                whole, waiting = _join(waiting), []
+                head, rest = _cut(whole, batch_rows) if n_waiting > batch_rows else (whole, None)
+                if rest is not None:
+                    waiting.append(rest)
+                n_waiting -= head.n_rows
+                n_left -= head.n_rows
+                head.is_last = shard.is_last and n_left == 0
+                del whole, rest
                 yield head
-    if waiting:
-        last = _join(waiting)
-        last.is_last = shard.is_last
-        yield last
+                del head
 
 
 def read_rows(
