@@ -69,10 +69,10 @@ SIZES = {
     "medium": Size("medium", _BY_NAME, {"W1": 10_000_000}, 3, dict.fromkeys(_BOOSTERS, _CORE)),
     "full": Size(
         "full",
-        _BY_NAME | {"W1": _BY_NAME["W1"].sized(10_000_000)},
+        _BY_NAME | {name: _BY_NAME[name].sized(10_000_000) for name in ("W1", "W3")},
         {"W1": 1_000_000},
         3,
-        dict.fromkeys(("W1", *_BOOSTERS), _CORE),
+        dict.fromkeys(("W1", "W3", *_BOOSTERS), _CORE),
     ),
 }
 BEST = 2
