@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas.manifest import ColumnRecord
 from scoring.inputs.casts import plain_type
@@ -52,10 +51,10 @@ def merge_records(records: Iterable[ColumnRecord]) -> tuple[ColumnRecord, ...]:
 
 
 def _missing(column: pa.ChunkedArray) -> int:
-    missing = int(column.null_count)
-    if pa.types.is_floating(column.type):
-        missing += int(pc.sum(pc.is_nan(column)).as_py() or 0)
-    return missing
+    if not pa.types.is_floating(column.type):
+        return int(column.null_count)
+    # Arrow's `is_nan` and `sum` take five times as long, and its null is NaN here.
+    return sum(int(np.count_nonzero(np.isnan(numeric_values(chunk)))) for chunk in column.chunks)
 
 
 def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
