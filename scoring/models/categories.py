@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.contract import ModelFacts
+from scoring.arrays import to_places
 from scoring.models.features import Scratch, is_numeric, numeric_values
 
 UNKNOWN = -1.0
@@ -32,14 +33,13 @@ def look_up(chunk: pa.Array, categories: Sequence[Any]) -> tuple[npt.NDArray[np.
     if pa.types.is_dictionary(chunk.type):
         places, codes = look_up(chunk.dictionary, categories)
         known = np.append(codes[places], np.nan)
-        indices = pc.fill_null(chunk.indices, len(known) - 1) if chunk.null_count else chunk.indices
-        return numeric_values(indices).astype(np.int32, copy=False), known
+        return to_places(chunk.indices, len(known) - 1), known
     values, known_values = _comparable(chunk, categories)
     n = len(categories)
-    found = pc.fill_null(pc.index_in(values, value_set=known_values), n)
-    missing = pc.is_null(values, nan_is_null=True)
-    found = pc.if_else(missing, pa.scalar(n + 1, pa.int32()), found)
-    return numeric_values(found), np.append(np.arange(n, dtype=np.float64), [UNKNOWN, np.nan])
+    found = to_places(pc.index_in(values, value_set=known_values), n)
+    missing = pc.cast(pc.is_null(values, nan_is_null=True), pa.uint8())
+    found[numeric_values(missing) == 1] = n + 1
+    return found, np.append(np.arange(n, dtype=np.float64), [UNKNOWN, np.nan])
 
 
 def _comparable(chunk: pa.Array, categories: Sequence[Any]) -> tuple[pa.Array, pa.Array]:

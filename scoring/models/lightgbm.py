@@ -1,7 +1,7 @@
 """LightGBM's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +158,7 @@ def _features(mlmodel: MlModel, file: LightgbmFile) -> tuple[tuple[Feature, ...]
         )
     shown = inputs or tuple(Feature(name=name, type="double") for name in names)
     by_place = dict(zip(places, categories, strict=True))
-    features = tuple(
-        category_feature(mlmodel, feature, by_place[i]) if i in by_place else feature
-        for i, feature in enumerate(shown)
-    )
-    return features, {features[i].name: found for i, found in by_place.items()}
+    return with_categories(mlmodel, shown, by_place)
 
 
 def _categorical_places(file: LightgbmFile, inputs: tuple[Feature, ...]) -> tuple[int, ...] | None:
@@ -181,7 +177,26 @@ def _text_places(inputs: tuple[Feature, ...]) -> tuple[int, ...]:
     return tuple(i for i, feature in enumerate(inputs) if feature.type == "string")
 
 
-def category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any, ...]) -> Feature:
+def with_categories(
+    mlmodel: MlModel, features: tuple[Feature, ...], known: Mapping[int, tuple[Any, ...]]
+) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
+    """The features with the types that their categories have, and these by the feature's name.
+
+    Args:
+        mlmodel: Says what the signature is.
+        features: In the model's order.
+        known: Place of a feature to its categories.
+
+    Raises:
+        ModelLoadError: The signature says another type.
+    """
+    typed = tuple(
+        _category_feature(mlmodel, feature, known[i]) if i in known else feature for i, feature in enumerate(features)
+    )
+    return typed, {typed[i].name: found for i, found in known.items() if i < len(typed)}
+
+
+def _category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any, ...]) -> Feature:
     """The feature with the type that its categories have, where the signature does not say it.
 
     Raises:

@@ -16,7 +16,7 @@ from schemas.contract import Feature, ModelFacts
 from scoring.errors import ModelLoadError
 from scoring.models.answers import column_array, empty_answer
 from scoring.models.categories import CodedMatrix
-from scoring.models.lightgbm import category_feature, check_names, missing_library
+from scoring.models.lightgbm import check_names, missing_library, with_categories
 from scoring.models.mlmodel import XGBOOST_BOOSTER, MlModel
 from scoring.models.predictor import Answer
 from scoring.models.versions import library_versions
@@ -186,7 +186,4 @@ def _features(mlmodel: MlModel, file: XgboostFile) -> tuple[tuple[Feature, ...],
             found=f"columns of strings without categories: {', '.join(lost[:40])}",
             next_step="train and log it again with XGBoost 3.1 or later",
         )
-    features = tuple(
-        category_feature(mlmodel, feature, known[i]) if i in known else feature for i, feature in enumerate(shown)
-    )
-    return features, {features[i].name: found for i, found in known.items() if i < len(features)}
+    return with_categories(mlmodel, shown, known)
