@@ -14,15 +14,16 @@ RELEASE_THE_GIL = (
     "HistGradientBoostingClassifier", "HistGradientBoostingRegressor",
 )  # fmt: skip
 """Estimators of scikit-learn that predict without holding Python's lock."""
-LARGE_BYTES = 128 << 20
-"""From this size on one copy of a model for all workers is worth more than workers that never wait for each other."""
+LARGE_BYTES = 256 << 20
+"""From this size on, libraries included (up to 150 MiB), one copy of a model for all workers is worth more than
+workers that never wait for each other."""
 COMPILED_THREADS = 4
 """What is done in Python between the kernels is a tenth to a fifth of a thread's time: more would wait for its lock.
 Processes map one copy of the form as well."""
 ANY_NUMBER = 1 << 30
 COMPILED_BYTES = 80 << 20
-"""Numba, LLVM and buffers; measured 50 to 65 MiB. Apart from the model, whose measure depends on what was loaded
-before it."""
+"""LLVM and buffers, measured 35 to 45 MiB, and 60 more with Numba in the process that compiles first. Apart from the
+model, whose measure depends on what was loaded before it."""
 MODEL_BYTES = 150 << 20
 """scikit-learn and pandas with a small model, where the model has not been measured yet."""
 
