@@ -21,9 +21,11 @@ COMPILED_THREADS = 4
 """What is done in Python between the kernels is a tenth to a fifth of a thread's time: more would wait for its lock.
 Processes map one copy of the form as well."""
 ANY_NUMBER = 1 << 30
-COMPILED_BYTES = 80 << 20
-"""LLVM and buffers, measured 35 to 45 MiB, and 60 more with Numba in the process that compiles first. Apart from the
-model, whose measure depends on what was loaded before it."""
+COMPILED_BYTES = 40 << 20
+"""LLVM, machine code and buffers; measured 27 to 35 MiB. Apart from the model, whose measure depends on what was
+loaded before it."""
+COMPILER_BYTES = 100 << 20
+"""Numba and what it compiles with, in a host's first run of a model; measured 94 MiB."""
 MODEL_BYTES = 150 << 20
 """scikit-learn and pandas with a small model, where the model has not been measured yet."""
 
@@ -63,12 +65,9 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
         releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in ("lightgbm", "xgboost", "onnx")
         is_shared = may_share and releases and library_bytes > LARGE_BYTES
         return EngineChoice(because, ANY_NUMBER if is_shared else 0, library_bytes)
-    # Until the compiled form was compared with it, the library is there too.
-    return EngineChoice(
-        "",
-        COMPILED_THREADS if may_share else 0,
-        COMPILED_BYTES + kept.n_bytes + (0 if kept.checked else library_bytes),
-    )
+    # Until the compiled form was compared with it, the library is there too, and what compiles.
+    first_bytes = 0 if kept.checked else library_bytes + COMPILER_BYTES
+    return EngineChoice("", COMPILED_THREADS if may_share else 0, COMPILED_BYTES + kept.n_bytes + first_bytes)
 
 
 def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | None:
