@@ -92,7 +92,7 @@ def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int,
             seen |= NAN_SEEN
         elif value - value != 0.0:
             seen |= INFINITE_SEEN
-        row = start + i
+        row = np.uint64(start + i)
         codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = code
     return seen
 
@@ -101,8 +101,8 @@ def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int,
 def take_codes(indices: Any, known: Any, codes: Any, feature: int, start: int) -> None:
     """Write the codes of a dictionary's values for each row that points at them."""
     for i in range(indices.size):
-        row = start + i
-        codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = known[indices[i]]
+        row = np.uint64(start + i)
+        codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = known[np.uint32(indices[i])]
 
 
 @kernel
@@ -126,7 +126,7 @@ def order_column(bits: Any, keys: Any, feature: int, start: int, infinity: int, 
             seen |= NAN_SEEN
         elif size == infinity:
             seen |= INFINITE_SEEN
-        row = start + i
+        row = np.uint64(start + i)
         keys[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = key
     return seen
 
@@ -296,16 +296,17 @@ def add_numbers(
         if first_byte >= 0:
             fill_nulls(values[first : first + n_rows], validity, first_byte + first // 8, strip)
         else:
+            part = values[first : first + n_rows]  # an index that is a sum is looked at for its sign, each time
             for i in range(n_rows):
-                strip[i] = values[first + i]
-        for i in range(n_rows):
-            value = strip[i]
-            value = fill if value != value else value
-            odd |= int(value - value != 0.0)
-            strip[i] = value - center
+                strip[i] = part[i]
         if scale != 1.0:
             for i in range(n_rows):
-                strip[i] /= scale
+                value = strip[i]
+                strip[i] = ((fill if value != value else value) - center) / scale
+        else:
+            for i in range(n_rows):
+                value = strip[i]
+                strip[i] = (fill if value != value else value) - center
         for step in range(steps.size):
             number, kind = numbers[step], steps[step]
             if kind == SUBTRACT:
@@ -321,11 +322,11 @@ def add_numbers(
                 for i in range(n_rows):
                     strip[i] += number
         for i in range(n_rows):
-            odd |= int(strip[i] - strip[i] != 0.0)  # NaN and infinity
+            odd |= int(strip[i] - strip[i] != 0.0)  # NaN and infinity, which nothing turns back into numbers
         for k in range(weights.size):
-            weight = weights[k]
+            weight, row = weights[k], out[k, start + first : start + first + n_rows]
             for i in range(n_rows):
-                out[k, start + first + i] += weight * strip[i]
+                row[i] += weight * strip[i]
     return odd == 0
 
 
@@ -333,8 +334,9 @@ def add_numbers(
 def add_known(indices: Any, shares: Any, out: Any, start: int) -> None:
     """Add a dictionary's shares of a linear model, (values, outputs), for each row that points at them."""
     for k in range(shares.shape[1]):
+        row = out[k, start : start + indices.size]
         for i in range(indices.size):
-            out[k, start + i] += shares[indices[i], k]
+            row[i] += shares[np.uint32(indices[i]), k]
 
 
 @kernel
