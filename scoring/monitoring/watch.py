@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from scoring.arrays import from_numpy, from_texts, to_places
 from scoring.monitoring.distinct import DistinctValues
-from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, as_numbers, finite_values, kind_of
+from scoring.monitoring.numbers import as_numbers, finite_values
+from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, kind_of
 from scoring.monitoring.table import ColumnProfile, Key, Role, Scores
 
 MAX_CATEGORIES = 100_000

@@ -14,7 +14,8 @@ from schemas.drift import ColumnDrift
 from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.bins import count_bins
 from scoring.monitoring.findings import Comparison, impact, judge
-from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, as_numbers
+from scoring.monitoring.numbers import as_numbers
+from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile
 from scoring.monitoring.table import ColumnProfile, Key, Scores, from_bytes, merge_profiles, to_bytes
 from scoring.monitoring.watch import Profiler, Watch, WatchedColumn, cut_column
 

@@ -8,6 +8,10 @@ from types import ModuleType
 
 import numpy as np
 
+from scoring.models.compiled.columns import read_only
+from scoring.models.compiled.count_buffers import CountBuffers
+from scoring.models.compiled.layout import edge_tree
+
 CODE_FOLDER = "machine-code"
 """Beside the cached models."""
 
@@ -34,9 +38,15 @@ def load_kernels(folder: Path) -> ModuleType:
     numba.config.CACHE_DIR = str(folder)
     from scoring.models.compiled import kernels
 
-    # What profiles use: compiled now, before the address space is limited.
-    kernels.hashes_below(np.zeros(1, np.uint64), np.uint64(0), np.zeros(1, np.uint64))
+    _compile_counts(kernels)
     return kernels
+
+
+def _compile_counts(kernels: ModuleType) -> None:
+    """What profiles use: compiled before the address space is limited."""
+    buffers = CountBuffers.of(1, np.empty(0, np.uint64))
+    values, bits = read_only(np.zeros(1)), read_only(np.zeros(1, np.uint8))
+    kernels.count_numbers(values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, *buffers.arguments)
 
 
 def loaded_kernels() -> ModuleType | None:
