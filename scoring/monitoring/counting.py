@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from scoring.arrays import from_numpy, to_places
 from scoring.models.compiled.count_buffers import CountBuffers
 from scoring.models.compiled.layout import edge_tree
 from scoring.monitoring.bins import Counts, Floats, count_sorted
@@ -79,6 +82,27 @@ def count_by_sorting(column: pa.ChunkedArray, by: Measure, distinct: DistinctVal
         squares=squares,
         n_outside=len(finite) - int(n_inside),
     )
+
+
+def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
+    """Values of a batch and how often each stands there, in any order, some more than once; nulls left out.
+
+    A dictionary's places are counted: that takes a third of Arrow's time for them, and a fifth of that for texts.
+
+    Args:
+        column: Texts or truth values; a dictionary of them has no null among its values.
+    """
+    if pa.types.is_large_string(column.type) or column.type == pa.string_view():
+        column = column.cast(pa.string())
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type) and len(chunk.dictionary) <= len(chunk):
+            n_values = len(chunk.dictionary)
+            counts = np.bincount(to_places(chunk.indices, n_values), minlength=n_values)[:n_values]
+            there = np.flatnonzero(counts)
+            yield from zip(chunk.dictionary.take(from_numpy(there)).to_pylist(), counts[there].tolist(), strict=True)
+            continue
+        found = pc.value_counts(pc.drop_null(chunk))
+        yield from zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
 
 
 class ColumnCounter:

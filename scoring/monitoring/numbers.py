@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import pyarrow.compute as pc
 
 from scoring.inputs.casts import plain_type
 from scoring.models.compiled.columns import read_only
-from scoring.models.features import numeric_values
+from scoring.models.features import numeric_values, stored_values
 from scoring.monitoring.bins import Floats
 
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
@@ -20,14 +19,6 @@ DAYS = 1 / 86_400_000
 """In a millisecond."""
 
 _NO_BITS = read_only(np.empty(0, np.uint8))
-
-
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "float": np.dtype(np.float32),
-    "double": np.dtype(np.float64),
-    **{name: np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
-}
-"""Of types whose buffer holds numbers as NumPy has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +58,16 @@ def raw_numbers(column: pa.ChunkedArray) -> Iterator[RawNumbers]:
     """The same of each chunk, nulls left in their places where the values can be read where they are."""
     for chunk in column.chunks:
         stored, scale = _stored(chunk.type)
-        if not len(chunk) or str(stored) not in _DTYPES:
+        if not len(chunk) or not (pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())):
             values, n_null = as_numbers(pa.chunked_array([chunk], chunk.type))
             yield RawNumbers(read_only(values), n_null)
             continue
-        validity, data = chunk.buffers()
-        values = np.frombuffer(data, _DTYPES[str(stored)], count=chunk.offset + len(chunk))[chunk.offset :]
         with np.errstate(invalid="ignore"):  # what stands in the place of null may be a signalling NaN
-            values = values.astype(np.float64, copy=False)
+            values = stored_values(chunk.view(stored)).astype(np.float64, copy=False)
             values = read_only(values if scale == 1.0 else values * scale)
         if chunk.null_count:
-            yield RawNumbers(values, chunk.null_count, read_only(np.frombuffer(validity, np.uint8)), chunk.offset)
+            bitmap = np.frombuffer(chunk.buffers()[0], np.uint8)
+            yield RawNumbers(values, chunk.null_count, read_only(bitmap), chunk.offset)
         else:
             yield RawNumbers(values)
 

@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from scoring.inputs.casts import plain_type
 from scoring.models.compiled.machine_code import loaded_kernels
 from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, Counts, Floats, quantile_edges
-from scoring.monitoring.counting import ColumnCounter, Counted, Measure, count_by_sorting
+from scoring.monitoring.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
 from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.numbers import LISTS
 
@@ -145,9 +144,10 @@ class NumberProfile:
         for found in self._counter.count(column, self.distinct):
             self._take(found)
 
-    def _take(self, found: Counted) -> None:
-        for name in ADDED:
-            setattr(self, name, getattr(self, name) + getattr(found, name))
+    def _take(self, found: "Counted | NumberProfile") -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name in ADDED:
+                setattr(self, name, getattr(self, name) + getattr(found, name))
         self.least, self.greatest = min(self.least, found.least), max(self.greatest, found.greatest)
 
     def merge(self, other: "NumberProfile") -> None:
@@ -158,13 +158,11 @@ class NumberProfile:
         """
         if not self.edges.equals(other.edges):
             raise ValueError("profiles over different bins cannot be added")
-        for name in ADDED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._take(other)
         if self.distinct is not None and other.distinct is not None:
             self.distinct.merge(other.distinct)
         else:
             self.distinct = None
-        self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
 
 
 @dataclass(slots=True)
@@ -192,10 +190,7 @@ class CategoryProfile:
         self.n_null += column.null_count
         if self.is_cut:
             return
-        if pa.types.is_large_string(column.type) or column.type == pa.string_view():
-            column = column.cast(pa.string())
-        found = pc.value_counts(pc.drop_null(column))
-        for value, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
+        for value, count in count_categories(column):
             self.counts[str(value).lower() if isinstance(value, bool) else str(value)] += count
         self._cut()
 

@@ -2,6 +2,7 @@
 
 import decimal
 import math
+from collections import Counter
 from types import ModuleType
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring.engine.columns import feature_records
 from scoring.models.compiled.layout import BIN_COPIES, STRIP_VALUES, edge_tree
 from scoring.models.compiled.machine_code import load_kernels
 from scoring.monitoring import profile as profiles
 from scoring.monitoring.bins import Floats
-from scoring.monitoring.counting import ColumnCounter, Counted, Measure, count_by_sorting
+from scoring.monitoring.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
 from scoring.monitoring.distinct import KEPT_HASHES, DistinctValues
 from scoring.monitoring.numbers import as_numbers
 from scoring.monitoring.profile import Edges, NumberProfile
@@ -226,6 +228,42 @@ def test_all_columns_are_counted_by_what_was_compiled_at_first(kernels: ModuleTy
     list(ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(column, DistinctValues()))
     list(ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(column, None))
     assert len(kernels.count_numbers.signatures) == 1
+
+
+@given(
+    st.lists(st.none() | st.sampled_from(["a", "b", "", "ä"]), max_size=80),
+    st.sampled_from([pa.int8(), pa.uint8(), pa.int32(), pa.uint64()]),
+    st.sampled_from([pa.string(), pa.large_string()]),
+    st.tuples(st.integers(0, 80), st.integers(0, 80)),
+)
+def test_categories_are_counted_by_their_places(
+    values: list[Any], index: Any, kind: Any, cut: tuple[int, int]
+) -> None:
+    known = pa.array(["a", "", "never", "b", "ä", "a"], kind)  # one twice
+    places = [None if value is None else known.to_pylist().index(value) for value in values]
+    places = [5 if place == 0 and i % 2 else place for i, place in enumerate(places)]
+    start, length = cut
+    coded = pa.DictionaryArray.from_arrays(pa.array(places, index), known).slice(start, length)
+    for column in (pa.chunked_array([coded]), pa.chunked_array([coded.slice(0, 3), coded.slice(3)])):
+        found: Counter[str] = Counter()
+        for value, count in count_categories(column):
+            assert count > 0
+            found[value] += count
+        assert found == Counter(value for value in values[start:][:length] if value is not None)
+
+
+@given(columns().filter(lambda column: pa.types.is_floating(column.type)), st.integers(0, 5))
+def test_missing_floats_are_nulls_and_nan(column: pa.ChunkedArray, start: int) -> None:
+    column = column.slice(start)
+    (record,) = feature_records(pa.table({"x": column}), {})
+    assert record.missing == sum(value is None or math.isnan(value) for value in column.to_pylist())
+
+
+def test_a_nan_in_the_place_of_null_is_counted_once() -> None:
+    values = np.array([math.nan, math.nan, 1.0])
+    array = pa.Array.from_buffers(pa.float64(), 3, [pa.py_buffer(bytes([0b110])), pa.py_buffer(values)])
+    (record,) = feature_records(pa.table({"x": array}), {})
+    assert record.missing == 2
 
 
 def test_copies_are_a_power_of_two() -> None:
