@@ -255,14 +255,14 @@ def test_categories_are_counted_by_their_places(
 @given(columns().filter(lambda column: pa.types.is_floating(column.type)), st.integers(0, 5))
 def test_missing_floats_are_nulls_and_nan(column: pa.ChunkedArray, start: int) -> None:
     column = column.slice(start)
-    (record,) = feature_records(pa.table({"x": column}), {})
+    (record,) = feature_records(pa.table({"x": column}), {}, {})
     assert record.missing == sum(value is None or math.isnan(value) for value in column.to_pylist())
 
 
 def test_a_nan_in_the_place_of_null_is_counted_once() -> None:
     values = np.array([math.nan, math.nan, 1.0])
     array = pa.Array.from_buffers(pa.float64(), 3, [pa.py_buffer(bytes([0b110])), pa.py_buffer(values)])
-    (record,) = feature_records(pa.table({"x": array}), {})
+    (record,) = feature_records(pa.table({"x": array}), {}, {})
     assert record.missing == 2
 
 
