@@ -19,7 +19,8 @@ from typing import Protocol, Self, TypeVar
 
 from schemas.job import ScoringJob
 from scoring.engine.calls import Asked, Call, Described, ModelSource, Reply, differences, pack, versions
-from scoring.engine.pool import ENVIRONMENT, MAX_ATTEMPTS, MAX_HUNG
+from scoring.engine.executor import ENVIRONMENT
+from scoring.engine.pool import MAX_ATTEMPTS, MAX_HUNG
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import score_shard
 from scoring.errors import ClusterError, InterruptedRunError, InvalidJobError, MemoryLimitError, WorkerError

@@ -11,13 +11,18 @@ from scoring.errors import MemoryLimitError
 from scoring.inputs.footers import Footer
 from scoring.inputs.prefetch import BLOCK_BYTES
 from scoring.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
+from scoring.outputs.layout import predictions_store
 from scoring.outputs.writer import ROW_GROUP_ROWS
 
-DRIVER_BYTES = 140 << 20
-"""Interpreter, Arrow, Delta and S3 libraries, and loky's helpers; measured 115 to 130 MiB, a page that several
-processes share counted once."""
-WORKER_BYTES = 70 << 20
-"""Interpreter, Arrow and S3 libraries before a model is loaded; measured 45 to 60 MiB."""
+DRIVER_BYTES = 115 << 20
+"""Interpreter, Arrow and loky's helpers; measured 105 to 111 MiB, a page that several processes share counted
+once."""
+DELTA_BYTES = 45 << 20
+"""What the library of a Delta table adds to the driver; measured 40 MiB."""
+WORKER_BYTES = 60 << 20
+"""Interpreter and Arrow before a model is loaded; measured 45 to 56 MiB."""
+REMOTE_BYTES = 30 << 20
+"""What the client of an object store adds to each process; measured 18 to 25 MiB."""
 PAGE_BYTES = 2 << 20
 """A decoded data page and its dictionary: writers' default is 1 MiB each."""
 ROW_COPIES = 4
@@ -55,13 +60,15 @@ def plan_memory(
     is_cluster = job.workers.is_cluster
     n_workers = capacity if is_cluster else job.workers.count or capacity
     row_bytes = decoded_row_bytes(contract, footers)
+    remote_bytes = 0 if is_local and predictions_store(job).is_local else REMOTE_BYTES
+    delta_bytes = DELTA_BYTES if job.output.format == "delta" else 0
     while True:
         for batch_rows, prefetch_bytes in _choices(is_local):
             plan = MemoryPlan(
                 n_workers,
                 batch_rows,
-                DRIVER_BYTES,
-                WORKER_BYTES,
+                DRIVER_BYTES + delta_bytes + remote_bytes,
+                WORKER_BYTES + remote_bytes,
                 engine.model_bytes,
                 stream_bytes(contract, row_bytes, batch_rows, prefetch_bytes, is_local),
                 prefetch_bytes,

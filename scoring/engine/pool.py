@@ -1,8 +1,5 @@
 """Worker processes that stay warm between partitions, and survive the loss of one."""
 
-import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -11,13 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from loky import ProcessPoolExecutor
 from loky.process_executor import BrokenProcessPool
 
 from scoring.engine.calls import ModelSource
+from scoring.engine.executor import end_executor, open_executor
 from scoring.engine.memory import available_cores
 from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import exchange, score_shard, start_worker
+from scoring.engine.worker import exchange, score_shard
 from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError
 
 T = TypeVar("T")
@@ -25,21 +22,6 @@ T = TypeVar("T")
 MAX_ATTEMPTS = 4
 MAX_HUNG = 2
 ALONE_FROM_ATTEMPT = 2
-
-ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "POLARS_MAX_THREADS",
-    ),
-    "1",
-)
-"""One worker a core: library threads on top spin at each other's barriers (1.7 to 3 times the CPU was measured)."""
-ENVIRONMENT = ONE_THREAD | {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
-"""Of workers. Arrow's own allocator, and an arena for each thread, keep what they were given: 100 MB for two threads
-that share 30 columns, and no faster."""
 
 
 @dataclass(slots=True)
@@ -272,9 +254,7 @@ class WorkerPool:
             return
         if self._executor is not None:
             self._executor.shutdown(wait=True)
-        self._executor = ProcessPoolExecutor(
-            max_workers=n_workers, env=ENVIRONMENT, initializer=start_worker, initargs=(os.getpid(),)
-        )
+        self._executor = open_executor(n_workers)
         self._n_workers = n_workers
 
     def kill(self) -> None:
@@ -294,13 +274,7 @@ class WorkerPool:
         if self._executor is None:
             return
         executor, self._executor, self._n_workers = self._executor, None, 0
-        if kill:
-            # loky's own kill_workers ends in a KeyError of its manager thread while shards are queued (3.6.0):
-            # a pool that is broken from outside is cleared up without one.
-            for process in list(executor._processes.values()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
-        executor.shutdown(wait=True)
+        end_executor(executor, kill=kill)
 
     def __enter__(self) -> Self:
         return self

@@ -14,15 +14,18 @@ RELEASE_THE_GIL = (
     "HistGradientBoostingClassifier", "HistGradientBoostingRegressor",
 )  # fmt: skip
 """Estimators of scikit-learn that predict without holding Python's lock."""
-LARGE_BYTES = 128 << 20
-"""From this size on one copy of a model for all workers is worth more than workers that never wait for each other."""
+LARGE_BYTES = 256 << 20
+"""From this size on, libraries included (up to 150 MiB), one copy of a model for all workers is worth more than
+workers that never wait for each other."""
 COMPILED_THREADS = 4
 """What is done in Python between the kernels is a tenth to a fifth of a thread's time: more would wait for its lock.
 Processes map one copy of the form as well."""
 ANY_NUMBER = 1 << 30
-COMPILED_BYTES = 80 << 20
-"""Numba, LLVM and buffers; measured 50 to 65 MiB. Apart from the model, whose measure depends on what was loaded
-before it."""
+COMPILED_BYTES = 40 << 20
+"""LLVM, machine code and buffers; measured 27 to 35 MiB. Apart from the model, whose measure depends on what was
+loaded before it."""
+COMPILER_BYTES = 100 << 20
+"""Numba and what it compiles with, in a host's first run of a model; measured 94 MiB."""
 MODEL_BYTES = 150 << 20
 """scikit-learn and pandas with a small model, where the model has not been measured yet."""
 
@@ -62,12 +65,9 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
         releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in ("lightgbm", "xgboost", "onnx")
         is_shared = may_share and releases and library_bytes > LARGE_BYTES
         return EngineChoice(because, ANY_NUMBER if is_shared else 0, library_bytes)
-    # Until the compiled form was compared with it, the library is there too.
-    return EngineChoice(
-        "",
-        COMPILED_THREADS if may_share else 0,
-        COMPILED_BYTES + kept.n_bytes + (0 if kept.checked else library_bytes),
-    )
+    # Until the compiled form was compared with it, the library is there too, and what compiles.
+    first_bytes = 0 if kept.checked else library_bytes + COMPILER_BYTES
+    return EngineChoice("", COMPILED_THREADS if may_share else 0, COMPILED_BYTES + kept.n_bytes + first_bytes)
 
 
 def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | None:

@@ -4,8 +4,6 @@ import base64
 import contextlib
 import functools
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from loky import process_executor
 
 from schemas.columns import MODEL_VERSION, Contract, OutputColumn
 from schemas.contract import ModelFacts
@@ -46,7 +43,6 @@ the partition is cut; the partition's last batch to the rest that the whole part
 model's own on the whole partition."""
 LEAST_BATCH_ROWS = 1_024
 """Below this a batch that does not fit is not halved any more."""
-PARENT_POLL_S = 0.5
 MAX_THREADS = 1_024
 """More than a machine has cores."""
 MAX_EXAMPLES = 5
@@ -454,21 +450,3 @@ class _Clock:
         """The next item, timed; None at the end."""
         with self(stage):
             return next(items, None)
-
-
-def start_worker(parent: int) -> None:
-    """Set up a worker process: it leaves Ctrl-C to the driver, and ends when that is gone.
-
-    Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is planned, and a model
-    # with its libraries is more than that.
-    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_POLL_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from scoring.arrays import from_numpy, to_places
 from scoring.models.compiled.count_buffers import CountBuffers
 from scoring.models.compiled.layout import edge_tree
+from scoring.models.compiled.machine_code import Kernels
 from scoring.monitoring.bins import Counts, Floats, count_sorted
 from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.numbers import RawNumbers, as_numbers, raw_numbers
@@ -108,7 +108,7 @@ def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
 class ColumnCounter:
     """Counts the batches of one column by machine code."""
 
-    def __init__(self, by: Measure, kernels: ModuleType) -> None:
+    def __init__(self, by: Measure, kernels: Kernels) -> None:
         self._by, self._kernels = by, kernels
         self._tree, self._n_levels = edge_tree(by.edges)
 

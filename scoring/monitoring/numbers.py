@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.inputs.casts import plain_type
-from scoring.models.compiled.columns import read_only
 from scoring.models.features import numeric_values, stored_values
 from scoring.monitoring.bins import Floats
 
@@ -18,7 +17,7 @@ SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 DAYS = 1 / 86_400_000
 """In a millisecond."""
 
-_NO_BITS = read_only(np.empty(0, np.uint8))
+_NO_BITS = np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +25,10 @@ class RawNumbers:
     """A chunk of a column, shape (n,)."""
 
     values: Floats
-    """Read-only; of any content where they are null."""
+    """Of any content where they are null."""
     n_null: int = 0
     validity: npt.NDArray[np.uint8] = field(default_factory=lambda: _NO_BITS)
-    """Bytes of Arrow's bitmap, read-only."""
+    """Bytes of Arrow's bitmap."""
     first_bit: int = -1
     """Of the first value in it; negative: no value is null."""
 
@@ -60,14 +59,14 @@ def raw_numbers(column: pa.ChunkedArray) -> Iterator[RawNumbers]:
         stored, scale = _stored(chunk.type)
         if not len(chunk) or not (pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())):
             values, n_null = as_numbers(pa.chunked_array([chunk], chunk.type))
-            yield RawNumbers(read_only(values), n_null)
+            yield RawNumbers(values, n_null)
             continue
         with np.errstate(invalid="ignore"):  # what stands in the place of null may be a signalling NaN
             values = stored_values(chunk.view(stored)).astype(np.float64, copy=False)
-            values = read_only(values if scale == 1.0 else values * scale)
+            values = values if scale == 1.0 else values * scale
         if chunk.null_count:
             bitmap = np.frombuffer(chunk.buffers()[0], np.uint8)
-            yield RawNumbers(values, chunk.null_count, read_only(bitmap), chunk.offset)
+            yield RawNumbers(values, chunk.null_count, bitmap, chunk.offset)
         else:
             yield RawNumbers(values)
 

@@ -19,6 +19,7 @@ from scoring.outputs.layout import (
 )
 from scoring.outputs.merge import read_tables
 from scoring.outputs.publish import Live, Publication
+from scoring.outputs.splice import splice
 from scoring.outputs.writer import PartWriter, WrittenPart, find_parts
 from scoring.storage import explained
 
@@ -146,7 +147,10 @@ def seal(job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart]
     """One file with the rows of all staged parts in order, not visible yet. Runs in a worker."""
     state = state_store(job)
     path = sealed_history_path(folder, run_id)
+    parts = sorted(parts, key=lambda part: part.file.path)
+    if (spliced := splice(state, parts, path, {RUN_KEY: run_id})) is not None:
+        return spliced
     with PartWriter(state, path, schema, keep_types=True, metadata={RUN_KEY: run_id}) as writer:
-        for table in read_tables(state, sorted(part.file.path for part in parts), schema):
+        for table in read_tables(state, [part.file.path for part in parts], schema):
             writer.write(table)
         return writer.close()

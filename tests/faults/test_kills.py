@@ -90,7 +90,10 @@ def test_killed_at_random_moments_then_run_again(
     expected = models["hgb_binary"].estimator.predict_proba(frame[NUMBERS])[:, 1]
     job = any_lake.job()
     path = job_file(any_lake, job, tmp_path)
-    for options in ([], ["--force"]):  # the first one compiles the model: it is the second that says how long one takes
+    for options in (
+        [],
+        ["--force"],
+    ):  # the first one compiles the model: it is the second that says how long one takes
         began = time.monotonic()
         undisturbed = start(any_lake, path, *options)
         _, err = undisturbed.communicate(timeout=120)

@@ -109,7 +109,8 @@ def test_the_libraries_own_keeps_what_is_promised_too(lake: Lake, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory, registry: str, pool: WorkerPool, cache: ModelCache) -> Lake:
-    """Partitions of 10 MB, and of 4 GB in two row groups of 2 GB; the model takes all 30 columns of numbers."""
+    """Partitions of 10 MB, and of 4 GB in two row groups of 2 GB; one model takes all 30 columns of
+    numbers, one takes 6."""
     import mlflow
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -118,17 +119,20 @@ def wide(tmp_path_factory: pytest.TempPathFactory, registry: str, pool: WorkerPo
     names = [f"f{i}" for i in range(30)]
     rng = np.random.default_rng(0)
     training = pd.DataFrame(rng.normal(size=(2_000, 30)), columns=names)
-    model = HistGradientBoostingRegressor(max_iter=10).fit(training, training["f0"] * training["f1"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.sklearn.save_model(
-            model,
-            root / "model",
-            signature=mlflow.models.infer_signature(training, np.array([0.5])),
-            serialization_format="cloudpickle",
-            pip_requirements=["scikit-learn"],
-        )
-    register(mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry), "wide", root / "model")
+    client = mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry)
+    for name, n_features in (("wide", 30), ("narrow", 6)):
+        x = training[names[:n_features]]
+        model = HistGradientBoostingRegressor(max_iter=10).fit(x, x["f0"] * x["f1"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mlflow.sklearn.save_model(
+                model,
+                root / name,
+                signature=mlflow.models.infer_signature(x, np.array([0.5])),
+                serialization_format="cloudpickle",
+                pip_requirements=["scikit-learn"],
+            )
+        register(client, name, root / name)
     block = pa.table({name: rng.normal(size=43_000) for name in names})
     lake.write("small", block.append_column("id", pa.array(np.arange(len(block)))), use_dictionary=False)
     n_blocks = GROUP_BYTES // (8 * len(names) * len(block))
@@ -146,14 +150,24 @@ def wide(tmp_path_factory: pytest.TempPathFactory, registry: str, pool: WorkerPo
 
 
 @pytest.mark.parametrize(
-    ("day", "mebibytes"), [("small", 400), ("large", 512), ("large", 2_048)], ids=["10 MB", "4 GB", "4 GB in 2 GiB"]
+    ("model", "day", "mebibytes"),
+    [
+        ("narrow", "small", 256),
+        ("narrow", "large", 256),
+        ("wide", "small", 350),
+        ("wide", "large", 512),
+        ("wide", "large", 2_048),
+    ],
 )
-def test_the_limit_is_kept_whatever_the_size(wide: Lake, tmp_path: Path, day: str, mebibytes: int) -> None:
+def test_the_limit_is_kept_whatever_the_size(
+    wide: Lake, tmp_path: Path, model: str, day: str, mebibytes: int
+) -> None:
     limit = mebibytes << 20
-    job = wide.job("models:/wide/1", limits={"memory_bytes": limit}, workers={"count": 2})
+    model = f"models:/{model}/1"
+    job = wide.job(model, limits={"memory_bytes": limit}, workers={"count": 2})
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
-    wide.run(wide.job("models:/wide/1"), "small")  # a model's first run on a host compares it with its library
+    wide.run(wide.job(model), "small")  # a model's first run on a host compares it with its library
     assert tree_peak(wide, path, day) < limit
 
 

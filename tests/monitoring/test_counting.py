@@ -3,7 +3,6 @@
 import decimal
 import math
 from collections import Counter
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from scoring.engine.columns import feature_records
 from scoring.models.compiled.layout import BIN_COPIES, STRIP_VALUES, edge_tree
-from scoring.models.compiled.machine_code import load_kernels
+from scoring.models.compiled.machine_code import Kernels, load_kernels
 from scoring.monitoring import profile as profiles
 from scoring.monitoring.bins import Floats
 from scoring.monitoring.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
@@ -41,7 +40,7 @@ KINDS = st.sampled_from(
 
 
 @pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     return load_kernels(tmp_path_factory.mktemp("code") / "machine-code")
 
 
@@ -96,7 +95,7 @@ def merged(parts: list[Counted], n_bins: int) -> dict[str, Any]:
     return found
 
 
-def check(kernels: ModuleType, column: pa.ChunkedArray, by: Measure, batches: int = 1) -> None:
+def check(kernels: Kernels, column: pa.ChunkedArray, by: Measure, batches: int = 1) -> None:
     """Both ways, and the sums against exactly rounded ones."""
     slow, fast = DistinctValues(), DistinctValues()
     counter = ColumnCounter(by, kernels)
@@ -133,9 +132,7 @@ def neighbours(values: Floats) -> Floats:
 
 
 @given(columns(), st.data())
-def test_any_column_is_counted_as_by_sorting(
-    kernels: ModuleType, column: pa.ChunkedArray, data: st.DataObject
-) -> None:
+def test_any_column_is_counted_as_by_sorting(kernels: Kernels, column: pa.ChunkedArray, data: st.DataObject) -> None:
     values = as_numbers(column)[0]
     near = neighbours(values)
     edges = np.array(data.draw(st.lists(st.sampled_from([0.0, *near.tolist()]), max_size=30)), np.float64)
@@ -146,7 +143,7 @@ def test_any_column_is_counted_as_by_sorting(
 
 @given(st.lists(NUMBERS, max_size=40), st.integers(0, 3), st.integers(0, 20), st.integers(0, 2**32 - 1))
 def test_long_columns_are_counted_as_by_sorting(
-    kernels: ModuleType, few: list[Any], n_strips: int, n_more: int, seed: int
+    kernels: Kernels, few: list[Any], n_strips: int, n_more: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     size = n_strips * STRIP_VALUES + n_more
@@ -160,7 +157,7 @@ def test_long_columns_are_counted_as_by_sorting(
 
 
 @pytest.mark.parametrize("n_edges", [0, 1, 7, 8, 9, 79, 80, 81, 225, 728, 729])
-def test_bins_of_any_number_of_edges(kernels: ModuleType, n_edges: int) -> None:
+def test_bins_of_any_number_of_edges(kernels: Kernels, n_edges: int) -> None:
     edges = np.unique(np.random.default_rng(n_edges).normal(size=n_edges))
     values = np.concatenate([neighbours(edges), [-np.inf, np.inf, np.nan]])
     check(kernels, pa.chunked_array([pa.array(values)]), Measure(edges, 0.0, (-1.0, 1.0)))
@@ -170,7 +167,7 @@ def test_bins_of_any_number_of_edges(kernels: ModuleType, n_edges: int) -> None:
 
 
 @pytest.mark.parametrize("n_distinct", [1, 100, KEPT_HASHES - 1, KEPT_HASHES, 511, 512, 513, 5_000, 200_000])
-def test_distinct_values_are_those_that_sorting_finds(kernels: ModuleType, n_distinct: int) -> None:
+def test_distinct_values_are_those_that_sorting_finds(kernels: Kernels, n_distinct: int) -> None:
     rng = np.random.default_rng(n_distinct)
     known = np.append(rng.normal(size=n_distinct - 1), NO_HASH_LEFT)
     slow, fast = DistinctValues(), DistinctValues()
@@ -183,7 +180,7 @@ def test_distinct_values_are_those_that_sorting_finds(kernels: ModuleType, n_dis
     assert (fast.hashes[0] == 0) == (NO_HASH_LEFT in batch)
 
 
-def test_values_made_to_have_great_hashes_are_counted(kernels: ModuleType) -> None:
+def test_values_made_to_have_great_hashes_are_counted(kernels: Kernels) -> None:
     hashes = np.arange(2**64 - 2_000, 2**64, dtype=np.uint64)
     values = _unhash(hashes)
     values = values[np.isfinite(values)]
@@ -196,7 +193,7 @@ def test_values_made_to_have_great_hashes_are_counted(kernels: ModuleType) -> No
     assert len(fast.hashes) == KEPT_HASHES
 
 
-def test_spikes_far_from_zero_are_summed_as_exactly_as_rounding_allows(kernels: ModuleType) -> None:
+def test_spikes_far_from_zero_are_summed_as_exactly_as_rounding_allows(kernels: Kernels) -> None:
     values = np.full(100_000, 0.1)
     values[::3] = 1e16
     (found,) = ColumnCounter(Measure(np.array([1.0]), 1e16, (-1.0, 1.0)), kernels).count(
@@ -207,7 +204,7 @@ def test_spikes_far_from_zero_are_summed_as_exactly_as_rounding_allows(kernels: 
 
 
 @given(columns(), st.integers(0, 40))
-def test_a_profile_is_the_same_with_machine_code(kernels: ModuleType, column: pa.ChunkedArray, cut: int) -> None:
+def test_a_profile_is_the_same_with_machine_code(kernels: Kernels, column: pa.ChunkedArray, cut: int) -> None:
     edges = Edges.of(np.arange(100.0))
     found = {}
     for name, code in (("machine code", kernels), ("sorting", None)):
@@ -224,10 +221,10 @@ def test_a_profile_is_the_same_with_machine_code(kernels: ModuleType, column: pa
 
 
 @given(columns())
-def test_all_columns_are_counted_by_what_was_compiled_at_first(kernels: ModuleType, column: pa.ChunkedArray) -> None:
+def test_all_columns_are_counted_by_what_was_compiled_at_first(kernels: Kernels, column: pa.ChunkedArray) -> None:
     list(ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(column, DistinctValues()))
     list(ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(column, None))
-    assert len(kernels.count_numbers.signatures) == 1
+    assert len(kernels.count_numbers._functions) == 1
 
 
 @given(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 from scoring.models.categories import coded, look_up
 from scoring.models.compiled.columns import ColumnReader
 from scoring.models.compiled.from_sklearn import UnsupportedError
+from scoring.models.compiled.machine_code import Kernels
 from scoring.models.compiled.sums import Looked, Numbers
 from scoring.models.features import is_numeric
 
@@ -41,7 +41,7 @@ class FeatureRules:
 class BoosterEncoder:
     """The features of a booster's trees, from a table in the model's order."""
 
-    def __init__(self, rules: FeatureRules, categories: Mapping[str, tuple[Any, ...]], kernels: ModuleType) -> None:
+    def __init__(self, rules: FeatureRules, categories: Mapping[str, tuple[Any, ...]], kernels: Kernels) -> None:
         """Of columns with categories, by name, take the codes of training."""
         self._rules, self._categories, self._used = rules, categories, frozenset(rules.used)
         self._reader = ColumnReader(kernels)

@@ -7,8 +7,8 @@ while it is cleared of nulls, added up, hashed and put into bins.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from scoring.models.compiled.compilation import kernel
 from scoring.models.compiled.intrinsics import add_moments, count_edges_below
 from scoring.models.compiled.layout import (
     BIN_COPIES,
@@ -23,7 +23,7 @@ from scoring.models.compiled.layout import (
 )
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def count_numbers(
     values: Any,
     validity: Any,
@@ -110,7 +110,7 @@ def count_numbers(
     return n_new
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, strip: Any) -> int:
     """Copy those of some rows that are not null; how many they are.
 
@@ -149,7 +149,7 @@ def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, st
     return kept
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def take_finite(strip: Any, n_rows: int, tallies: Any) -> int:
     """Move the finite values of a strip to its front, and count the others by kind; how many stay."""
     kept = 0
@@ -167,7 +167,7 @@ def take_finite(strip: Any, n_rows: int, tallies: Any) -> int:
     return kept
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def sum_moments(strip: Any, n_rows: int, pivot: float, moments: Any) -> None:
     """Add up distances from the pivot and their squares, and note the extremes.
 
@@ -196,7 +196,7 @@ def sum_moments(strip: Any, n_rows: int, pivot: float, moments: Any) -> None:
         add_rest(moments, place + 2, squares)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def add_rest(found: Any, place: int, more: float) -> None:
     """Add a number to a sum, and what that loses by rounding to the sum's rest, which stands after it.
 
@@ -209,7 +209,7 @@ def add_rest(found: Any, place: int, more: float) -> None:
     found[place + 1] += (before - (after - share)) + (more - share)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def hash_values(bits: Any, n_rows: int, most: Any, mixed: Any) -> int:
     """Hash float64 values, see `monitoring.distinct`; how many hashes are not above a number: these come first."""
     n_below = 0
@@ -229,7 +229,7 @@ def hash_values(bits: Any, n_rows: int, most: Any, mixed: Any) -> int:
     return n_below
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def keep_hash(hashes: Any, found: Any) -> int:
     """Put a hash into the table; 0 if it is there already, else 1."""
     if found == np.uint64(0):
@@ -245,7 +245,7 @@ def keep_hash(hashes: Any, found: Any) -> int:
     return 0
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def keep_least(hashes: Any) -> Any:
     """Leave the `LEAST_HASHES` least in the table; the greatest of them, which bisection finds."""
     low = np.uint64(0)
@@ -270,7 +270,7 @@ def keep_least(hashes: Any) -> Any:
     return high
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> None:
     """Write the bin of each finite value: how many edges are below it."""
     root = tree.ctypes.data
@@ -304,7 +304,7 @@ def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> N
         bins[i] = np.uint64(node)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def fill_bins(strip: Any, n_rows: int, bins: Any, n_bins: Any, rows: Any, sums: Any, rests: Any) -> None:
     """Count the values of each bin and add them up.
 

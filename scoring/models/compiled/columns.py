@@ -1,6 +1,5 @@
 """An Arrow column's numbers, with NaN in the place of null."""
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -8,18 +7,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scoring.arrays import from_numpy
+from scoring.models.compiled.machine_code import Kernels
 from scoring.models.features import Scratch, numeric_values
 
 _FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64)}
 
 _NO_BITS = np.empty(0, np.uint8)
-_NO_BITS.flags.writeable = False
 
 
 class ColumnReader:
     """Reads chunks where they are; those with nulls into one buffer, whose content the next call overwrites."""
 
-    def __init__(self, kernels: ModuleType) -> None:
+    def __init__(self, kernels: Kernels) -> None:
         self._kernels, self._scratch = kernels, Scratch()
         for kind, dtype in _FLOATS.items():  # compiled before the address space is limited
             self.read(pa.concat_arrays([from_numpy(np.ones(1, dtype)), pa.nulls(1, kind)]))
@@ -31,7 +30,7 @@ class ColumnReader:
             return values
         filled = self._scratch.take(len(values), values.dtype)
         self._kernels.fill_nulls(values, validity, first_byte, filled)
-        return read_only(filled)
+        return filled
 
     def read_raw(self, chunk: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], int]:
         """Values, of any content where the bitmap's bit is not set; the bitmap; and the byte where it starts.
@@ -40,15 +39,8 @@ class ColumnReader:
         """
         dtype = _FLOATS.get(chunk.type)
         if dtype is None or not chunk.null_count or chunk.offset % 8:
-            return read_only(numeric_values(chunk, self._scratch)), _NO_BITS, -1
+            return numeric_values(chunk, self._scratch), _NO_BITS, -1
         validity, data = chunk.buffers()
         end = chunk.offset + len(chunk)
         values: npt.NDArray[Any] = np.frombuffer(data, dtype, count=end)[chunk.offset :]
         return values, np.frombuffer(validity, np.uint8), chunk.offset // 8
-
-
-def read_only(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """As Arrow's own buffers are: the kernels are compiled for these."""
-    found = values.view()
-    found.flags.writeable = False
-    return found

@@ -8,7 +8,6 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from scoring.arrays import from_numpy
-from scoring.models.compiled.columns import ColumnReader, read_only
+from scoring.models.compiled.columns import ColumnReader
 from scoring.models.compiled.from_sklearn import UnsupportedError
 from scoring.models.compiled.layout import ADD, DIVIDE, MULTIPLY, SUBTRACT
+from scoring.models.compiled.machine_code import Kernels
 from scoring.models.compiled.sums import Looked, Numbers
 from scoring.models.compiled.values import ValueLookup, ValueTable, learn_table
 from scoring.models.features import Scratch, is_numeric, matrix_dtype
@@ -77,7 +77,7 @@ class Branch:
 class Encoder:
     """The features of the trees, from a table in the model's order."""
 
-    def __init__(self, facts: ModelFacts, branches: Sequence[Branch] | None, kernels: ModuleType) -> None:
+    def __init__(self, facts: ModelFacts, branches: Sequence[Branch] | None, kernels: Kernels) -> None:
         """Take the columns as they are if there are no branches."""
         self._facts, self._branches, self._kernels = facts, branches, kernels
         self._lookups = make_lookups(branches or ())
@@ -118,7 +118,7 @@ class Encoder:
         check_computed_in_doubles(column.type)
         for chunk in column.chunks:
             values, validity, first_byte = self._reader.read_raw(chunk)
-            values = read_only(values.astype(np.float64, copy=False))
+            values = values.astype(np.float64, copy=False)
             out = self._scratch.take(len(values), np.dtype(np.float64))
             self._kernels.change_numbers(values, validity, first_byte, *steps.arguments, out)
             yield Numbers(out)

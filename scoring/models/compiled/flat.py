@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.columns import read_only
 from scoring.models.compiled.encode import Branch, NumberSteps
 from scoring.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
 from scoring.models.compiled.linear import LinearForm
@@ -79,7 +78,7 @@ def read_form(path: Path) -> CompiledForm:
         arrays = [
             np.frombuffer(content, np.dtype(kind), int(np.prod(shape)), start + place).reshape(shape)
             if np.prod(shape)
-            else read_only(np.empty(shape, np.dtype(kind)))
+            else np.empty(shape, np.dtype(kind))
             for kind, shape, place in found["arrays"]
         ]
         form = _unpacked(found["form"], arrays)
@@ -91,10 +90,12 @@ def read_form(path: Path) -> CompiledForm:
 
 
 def frozen(form: CompiledForm) -> CompiledForm:
-    """The same as it comes out of a file: with read-only arrays, for which the machine code is made."""
+    """The same as it comes out of a file, with arrays that nobody writes to."""
     arrays: list[Any] = []
     packed = json.loads(json.dumps(_packed(form, arrays)))
-    return _unpacked(packed, [read_only(array) for array in arrays])  # type: ignore[no-any-return]
+    for array in arrays:
+        array.flags.writeable = False
+    return _unpacked(packed, arrays)  # type: ignore[no-any-return]
 
 
 def _aligned(n_bytes: int) -> int:

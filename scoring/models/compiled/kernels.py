@@ -1,8 +1,9 @@
 """The machine code: rank codes of columns, and trees over blocks of 64 rows.
 
-Import it through `machine_code` only, which says where the compiled code is kept. Each function is compiled for the
-types that it is first called with, once per host; `sums.ForestSum` calls what it will need when a model is loaded, so
-that nothing is compiled while a shard is scored under its limit of address space.
+Called through `machine_code` only, which keeps what is compiled. Each function is compiled for the types that it is
+first called with, once per host; `sums.ForestSum` calls what it will need when a model is loaded, so that nothing is
+compiled while a shard is scored under its limit of address space. None allocates (its scratch is handed over), raises
+or returns anything but a whole number: so its machine code needs nothing of Python.
 
 A value's code is the number of thresholds below it (`x <= thresholds[k]` is `code <= k`), as in Lucchese et al.,
 "QuickScorer" (SIGIR 2015) and Ye et al., "RapidScorer" (KDD 2018); the trees are not walked but split: the set of a
@@ -13,9 +14,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from scoring.models.compiled.column_kernels import count_numbers as count_numbers
+from scoring.models.compiled.compilation import kernel
 from scoring.models.compiled.intrinsics import count_below, fill_block, split_rows
 from scoring.models.compiled.layout import (
     BLOCK_ROWS,
@@ -29,7 +30,7 @@ from scoring.models.compiled.layout import (
 )
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def fill_nulls(values: Any, validity: Any, first_byte: int, filled: Any) -> None:
     """Copy floats, NaN where Arrow's bitmap says null.
 
@@ -49,7 +50,7 @@ def fill_nulls(values: Any, validity: Any, first_byte: int, filled: Any) -> None
         filled[i] = values[i] if is_valid else np.nan
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int, start: int) -> int:
     """Write the codes of a column's values from row `start` on; NaN gets the greatest code.
 
@@ -86,7 +87,7 @@ def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int,
     return seen
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def take_codes(indices: Any, known: Any, codes: Any, feature: int, start: int) -> None:
     """Write the codes of a dictionary's values for each row that points at them."""
     for i in range(indices.size):
@@ -94,7 +95,7 @@ def take_codes(indices: Any, known: Any, codes: Any, feature: int, start: int) -
         codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = known[indices[i]]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def order_column(bits: Any, keys: Any, feature: int, start: int, infinity: int, magnitude: int) -> int:
     """Write keys that are ordered as the floats are whose bits these are; NaN gets the greatest.
 
@@ -120,20 +121,20 @@ def order_column(bits: Any, keys: Any, feature: int, start: int, infinity: int, 
     return seen
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def sum_split(
     codes: Any, feature: Any, cut: Any, shift: Any, left: Any, right: Any, jump: Any, word: Any, words: Any,
-    n_words: int, first_node: Any, first_leaf: Any, values: Any, column: Any, most_nodes: int, out: Any,
+    n_words: int, first_node: Any, first_leaf: Any, values: Any, column: Any, masks: Any, leaves: Any, out: Any,
 ) -> None:  # fmt: skip
     """Add each tree's values to `out`, in the trees' order; see `layout.SplitTrees`.
 
     Args:
         codes: (blocks, features, 64).
+        masks: Scratch, uint64, one more than the greatest tree has nodes.
+        leaves: Scratch, 64 of the type of `jump`.
         out: (columns, rows), the rows filled up to whole blocks.
     """
     n_blocks, n_trees, width = codes.shape[0], first_node.size - 1, values.shape[1]
-    masks = np.empty(most_nodes + 1, np.uint64)
-    leaves = np.empty(BLOCK_ROWS, jump.dtype)
     for strip in range(0, n_blocks, STRIP_BLOCKS):  # a tree stays in the first cache for some blocks
         for tree in range(n_trees):
             origin = first_leaf[tree]
@@ -152,7 +153,7 @@ def sum_split(
                         out[into + k, row + i] += values[origin + leaves[i], k]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def sum_walked(
     keys: Any, nodes: Any, root: Any, depth: Any, values: Any, column: Any, n_strip: int, out: Any
 ) -> None:
@@ -160,13 +161,17 @@ def sum_walked(
 
     Eight rows at once, so that one's wait for the cache is another's step; looked at every fourth level, whether all
     have arrived. A tree is applied to `n_strip` blocks before the next.
+
+    Args:
+        keys: (blocks, features * 64).
+        out: (columns, rows), the rows filled up to whole blocks.
     """
     n_blocks, n_trees, width = keys.shape[0], root.size, values.shape[1]
     for strip in range(0, n_blocks, n_strip):
         for tree in range(n_trees):
             into = column[tree]
             for block in range(strip, min(strip + n_strip, n_blocks)):
-                flat = keys[block].reshape(-1)
+                flat = keys[block]
                 for i in range(0, BLOCK_ROWS, 8):
                     n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = np.int64(root[tree])
                     left = depth[tree]
@@ -205,7 +210,7 @@ def sum_walked(
                         o[row + 7] += values[n7, k]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def change_numbers(
     values: Any,
     validity: Any,
@@ -225,7 +230,8 @@ def change_numbers(
     if first_byte >= 0:
         fill_nulls(values, validity, first_byte, out)
     else:
-        out[:] = values
+        for i in range(out.size):
+            out[i] = values[i]
     for i in range(out.size):
         value = out[i]
         value = fill if value != value else value
@@ -243,7 +249,7 @@ def change_numbers(
         out[i] = value
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def add_numbers(
     values: Any,
     validity: Any,
@@ -254,6 +260,7 @@ def add_numbers(
     steps: Any,
     numbers: Any,
     weights: Any,
+    strip: Any,
     out: Any,
     start: int,
 ) -> bool:
@@ -269,17 +276,18 @@ def add_numbers(
         steps: What else is done to each value, see `layout.SUBTRACT` and those after it.
         numbers: The second operand of each step.
         weights: The column's coefficient for each output.
+        strip: Scratch, float64, a multiple of 64.
         out: (outputs, rows).
         start: First row.
     """
-    strip = np.empty(STRIP_BLOCKS * BLOCK_ROWS)
     odd = 0
     for first in range(0, values.size, strip.size):
         n_rows = min(strip.size, values.size - first)
         if first_byte >= 0:
             fill_nulls(values[first : first + n_rows], validity, first_byte + first // 8, strip)
         else:
-            strip[:n_rows] = values[first : first + n_rows]
+            for i in range(n_rows):
+                strip[i] = values[first + i]
         for i in range(n_rows):
             value = strip[i]
             value = fill if value != value else value
@@ -311,7 +319,7 @@ def add_numbers(
     return odd == 0
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def add_known(indices: Any, shares: Any, out: Any, start: int) -> None:
     """Add a dictionary's shares of a linear model, (values, outputs), for each row that points at them."""
     for k in range(shares.shape[1]):
@@ -319,14 +327,14 @@ def add_known(indices: Any, shares: Any, out: Any, start: int) -> None:
             out[k, start + i] += shares[indices[i], k]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def expit(values: Any, out: Any) -> None:
     """The logistic function, as SciPy's `expit` computes it."""
     for i in range(values.size):
         out[i] = 1.0 / (1.0 + math.exp(-values[i]))
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def sigmoid32(values: Any, out: Any) -> None:
     """XGBoost's logistic function, of float32."""
     one = np.float32(1.0)
@@ -335,21 +343,21 @@ def sigmoid32(values: Any, out: Any) -> None:
         out[i] = one / (math.exp(x) + one + np.float32(1e-16))
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def exp(values: Any, out: Any) -> None:
     """By C's own `exp` or `expf`."""
     for i in range(values.size):
         out[i] = math.exp(values[i])
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def log1p_exp(values: Any, out: Any) -> None:
     """log(1 + exp(x)), by C's own functions."""
     for i in range(values.size):
         out[i] = math.log1p(math.exp(values[i]))
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def softmax(values: Any, out: Any) -> None:
     """Of each row, (rows, classes): the sum in float64, from the first class on, as LightGBM and XGBoost have it."""
     for i in range(values.shape[0]):

@@ -8,7 +8,6 @@ equal to the bit. A dense matrix is multiplied by BLAS, whose order depends on t
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from scoring.arrays import from_numpy
-from scoring.models.compiled.columns import ColumnReader, read_only
+from scoring.models.compiled.columns import ColumnReader
 from scoring.models.compiled.encode import (
     Branch,
     check_computed_in_doubles,
@@ -27,7 +26,9 @@ from scoring.models.compiled.encode import (
     make_lookups,
 )
 from scoring.models.compiled.from_sklearn import UnsupportedError
+from scoring.models.compiled.layout import BLOCK_ROWS, STRIP_BLOCKS
 from scoring.models.compiled.links import Link, answer
+from scoring.models.compiled.machine_code import Kernels
 from scoring.models.features import Scratch
 from scoring.models.predictor import Answer, Predictor
 
@@ -64,20 +65,21 @@ class LinearForm:
 class CompiledLinear:
     """The scores of a linear model, straight from columns, and what follows from them."""
 
-    def __init__(self, model: LinearForm, own: Predictor, kernels: ModuleType) -> None:
+    def __init__(self, model: LinearForm, own: Predictor, kernels: Kernels) -> None:
         """Take the library's own predictor too, which decides ties."""
         self.tolerance = model.tolerance
         self._model, self._own, self._kernels = model, own, kernels
         self._lookups = make_lookups(model.branches)
         self._reader, self._out = ColumnReader(kernels), Scratch()
+        self._strip = np.empty(STRIP_BLOCKS * BLOCK_ROWS)
         self._compile()
 
     def _compile(self) -> None:
         """Call everything once: compiled or read from the cache now, before the address space is limited."""
         values, validity, first_byte = self._reader.read_raw(from_numpy(np.zeros(1)))
         out = np.zeros((1, 1))
-        self._kernels.add_numbers(values, validity, first_byte, *NO_STEPS.arguments, np.zeros(1), out, 0)
-        self._kernels.add_known(read_only(np.zeros(1, np.int32)), np.zeros((1, 1)), out, 0)
+        self._kernels.add_numbers(values, validity, first_byte, *NO_STEPS.arguments, np.zeros(1), self._strip, out, 0)
+        self._kernels.add_known(np.zeros(1, np.int32), np.zeros((1, 1)), out, 0)
         self._kernels.expit(np.zeros(1), np.zeros(1))
 
     def attempt(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
@@ -118,7 +120,7 @@ class CompiledLinear:
         for chunk in column.chunks:
             if len(chunk):
                 indices, shares = self._lookups[branch.start, j].find(chunk)
-                self._kernels.add_known(read_only(indices), shares, out, start)
+                self._kernels.add_known(indices, shares, out, start)
                 start += len(indices)
 
     def _add_numbers(self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]) -> bool:
@@ -128,8 +130,12 @@ class CompiledLinear:
         start, finite = 0, True
         for chunk in column.chunks:
             values, validity, first_byte = self._reader.read_raw(chunk)
-            values = read_only(values.astype(np.float64, copy=False))
-            finite &= self._kernels.add_numbers(values, validity, first_byte, *steps.arguments, weights, out, start)
+            values = values.astype(np.float64, copy=False)
+            finite &= bool(
+                self._kernels.add_numbers(
+                    values, validity, first_byte, *steps.arguments, weights, self._strip, out, start
+                )
+            )
             start += len(values)
         return finite
 

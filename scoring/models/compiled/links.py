@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from scoring.models.compiled.machine_code import Kernels
 
 Columns = dict[str, npt.NDArray[Any]]
 Function = Literal["identity", "exp", "expit", "half_expit", "softmax", "one_vs_rest", "mean", "none"]
@@ -36,7 +37,7 @@ class Link:
     """Scores are multiplied by it in front of a sigmoid."""
 
 
-def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], kernels: ModuleType) -> Columns:
+def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], kernels: Kernels) -> Columns:
     """The outputs of `kinds`, and the prediction.
 
     Args:
@@ -67,7 +68,7 @@ def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], ke
     return found
 
 
-def booster_answer(link: Link, sums: npt.NDArray[Any], kinds: Collection[str], kernels: ModuleType) -> Columns:
+def booster_answer(link: Link, sums: npt.NDArray[Any], kinds: Collection[str], kernels: Kernels) -> Columns:
     """As `answer`, by the operations of LightGBM's and XGBoost's objectives, in their order and precision.
 
     LightGBM's random forests divide by the number of trees in front of the objective, and not in raw scores.
@@ -90,7 +91,7 @@ def booster_answer(link: Link, sums: npt.NDArray[Any], kinds: Collection[str], k
     return found
 
 
-def _transformed(link: Link, raw: npt.NDArray[Any], kernels: ModuleType) -> npt.NDArray[Any]:
+def _transformed(link: Link, raw: npt.NDArray[Any], kernels: Kernels) -> npt.NDArray[Any]:
     function = link.of_booster
     if function == "identity":
         return raw
@@ -124,7 +125,7 @@ def _mean(link: Link, mean: npt.NDArray[np.float64], kinds: Collection[str]) -> 
     return found
 
 
-def _inverse(link: Link, raw: npt.NDArray[np.float64], kernels: ModuleType) -> npt.NDArray[np.float64]:
+def _inverse(link: Link, raw: npt.NDArray[np.float64], kernels: Kernels) -> npt.NDArray[np.float64]:
     if link.function == "exp":
         return np.exp(raw)
     if link.function == "expit":
@@ -132,7 +133,7 @@ def _inverse(link: Link, raw: npt.NDArray[np.float64], kernels: ModuleType) -> n
     return raw
 
 
-def _probabilities(link: Link, raw: npt.NDArray[np.float64], kernels: ModuleType) -> npt.NDArray[np.float64]:
+def _probabilities(link: Link, raw: npt.NDArray[np.float64], kernels: Kernels) -> npt.NDArray[np.float64]:
     """(n_rows, n_classes), by the operations of scikit-learn's losses and linear classifiers, in their order."""
     if link.function == "softmax":
         found = raw.copy()  # contiguous by rows: so the sum of a row has the library's order
@@ -152,7 +153,7 @@ def _probabilities(link: Link, raw: npt.NDArray[np.float64], kernels: ModuleType
     return found
 
 
-def _expit(values: npt.NDArray[np.float64], kernels: ModuleType) -> npt.NDArray[np.float64]:
+def _expit(values: npt.NDArray[np.float64], kernels: Kernels) -> npt.NDArray[np.float64]:
     """Of each value, in C's own `exp` as SciPy's: NumPy's differs in the last bit."""
     out = np.empty_like(values)
     kernels.expit(np.ravel(values, order="K"), np.ravel(out, order="K"))

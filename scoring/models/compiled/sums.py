@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.columns import read_only
 from scoring.models.compiled.layout import (
     BLOCK_ROWS,
     STRIP_BLOCKS,
     FlatForest,
     SplitTrees,
 )
+from scoring.models.compiled.machine_code import Kernels
 
 INFINITY_BITS = {"float32": 0x7F800000, "float64": 0x7FF0000000000000}
 MAGNITUDE_BITS = {"float32": 0x7FFFFFFF, "float64": 0x7FFFFFFFFFFFFFFF}
@@ -48,12 +47,14 @@ class Looked:
 class ForestSum:
     """A laid out forest and a reused buffer of codes."""
 
-    def __init__(self, forest: FlatForest, kernels: ModuleType) -> None:
+    def __init__(self, forest: FlatForest, kernels: Kernels) -> None:
         trees = forest.trees
         self.forest, self._trees, self._kernels = forest, trees, kernels
         self._dtype = np.dtype(forest.number)
         self._buffer: npt.NDArray[Any] = np.empty(0, trees.code if isinstance(trees, SplitTrees) else trees.key)
-
+        if isinstance(trees, SplitTrees):
+            self._masks = np.empty(trees.most_nodes + 1, np.uint64)
+            self._leaves = np.empty(BLOCK_ROWS, trees.jump.dtype)
         self._compile()
 
     def _compile(self) -> None:
@@ -108,18 +109,18 @@ class ForestSum:
             few = np.zeros((-(-n_known // BLOCK_ROWS), codes.shape[1], BLOCK_ROWS), codes.dtype)
             seen = self._number(chunk.known, few, feature, 0)
             known = np.ascontiguousarray(few[:, feature, :]).reshape(-1)[:n_known]
-        self._kernels.take_codes(read_only(chunk.indices), known, codes, feature, start)
+        self._kernels.take_codes(chunk.indices, known, codes, feature, start)
         return seen
 
     def _number(self, values: npt.NDArray[Any], codes: npt.NDArray[Any], feature: int, start: int) -> int:
         with np.errstate(over="ignore"):  # infinite then, which is seen
-            values = read_only(np.ascontiguousarray(values, self._dtype))
+            values = np.ascontiguousarray(values, self._dtype)
         if isinstance(self._trees, SplitTrees):
             keys, n_levels = self._trees.keys[feature], self._trees.n_levels[feature]
-            return int(self._kernels.rank_column(values, keys, n_levels, codes, feature, start))
+            return self._kernels.rank_column(values, keys, n_levels, codes, feature, start)
         bits, number = values.view(codes.dtype), self.forest.number
         infinity, magnitude = (codes.dtype.type(of[number]) for of in (INFINITY_BITS, MAGNITUDE_BITS))
-        return int(self._kernels.order_column(bits, codes, feature, start, infinity, magnitude))
+        return self._kernels.order_column(bits, codes, feature, start, infinity, magnitude)
 
     def _sum(self, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         trees = self._trees
@@ -127,11 +128,12 @@ class ForestSum:
             self._kernels.sum_split(
                 codes, trees.feature, trees.cut, trees.shift, trees.left, trees.right, trees.jump, trees.word,
                 trees.words, trees.n_words, trees.first_node, trees.first_leaf, trees.values, trees.column,
-                trees.most_nodes, out,
+                self._masks, self._leaves, out,
             )  # fmt: skip
         else:
             tree_bytes = (trees.nodes.nbytes + trees.values.nbytes) // len(trees.root)
             n_strip = STRIP_BLOCKS + STRIP_PER_TREE * tree_bytes // max(codes[:1].nbytes, 1)
+            keys = codes.reshape(len(codes), -1)
             self._kernels.sum_walked(
-                codes, trees.nodes, trees.root, trees.depth, trees.values, trees.column, n_strip, out
+                keys, trees.nodes, trees.root, trees.depth, trees.values, trees.column, n_strip, out
             )

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from scoring.models.compiled.encode import Branch, Encoder, tree_branches
 from scoring.models.compiled.from_sklearn import UnsupportedError, tree_model
 from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN, FlatForest, lay_out
 from scoring.models.compiled.links import Link, answer
+from scoring.models.compiled.machine_code import Kernels
 from scoring.models.compiled.sums import ForestSum
 from scoring.models.predictor import Answer
 
@@ -42,7 +42,7 @@ class CompiledTrees:
 
     tolerance = 0.0
 
-    def __init__(self, form: TreesForm, facts: ModelFacts, kernels: ModuleType) -> None:
+    def __init__(self, form: TreesForm, facts: ModelFacts, kernels: Kernels) -> None:
         self._form, self._kernels = form, kernels
         self._encoder: Encoder | BoosterEncoder
         if form.rules is None:

@@ -1,0 +1,102 @@
+"""Worker processes of this machine, one of which may be started before it is known what for.
+
+Driver and worker each import for half a second: a command that is going to score has the first worker do so beside
+its own imports. For that this module imports nothing but loky.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from loky import ProcessPoolExecutor, process_executor
+
+PARENT_POLL_S = 0.5
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+    ),
+    "1",
+)
+"""One worker a core: library threads on top spin at each other's barriers (1.7 to 3 times the CPU was measured)."""
+ENVIRONMENT = ONE_THREAD | {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
+"""Of workers. Arrow's own allocator, and an arena for each thread, keep what they were given: 100 MB for two threads
+that share 30 columns, and no faster."""
+
+
+class _Early:
+    """A process that nobody has asked for yet."""
+
+    def __init__(self) -> None:
+        self.executor: Any = None
+
+
+_early = _Early()
+
+
+def start_early() -> None:
+    """Start one worker, which imports the engine meanwhile: the first executor of one process takes it."""
+    _early.executor = _start(1)
+    _early.executor.submit(_import_engine)
+
+
+def end_early() -> None:
+    """End it, if nobody took it."""
+    executor, _early.executor = _early.executor, None
+    if executor is not None:
+        end_executor(executor, kill=True)
+
+
+def open_executor(n_processes: int) -> Any:
+    """loky's executor with so many processes, in which only what is submitted runs."""
+    if n_processes == 1 and _early.executor is not None:
+        executor, _early.executor = _early.executor, None
+        return executor
+    end_early()
+    return _start(n_processes)
+
+
+def end_executor(executor: Any, *, kill: bool) -> None:
+    """End its processes, at once or when they are done; none is left."""
+    if kill:
+        # loky's own kill_workers ends in a KeyError of its manager thread while shards are queued (3.6.0):
+        # a pool that is broken from outside is cleared up without one.
+        for process in list(executor._processes.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+    executor.shutdown(wait=True)
+
+
+def _start(n_processes: int) -> Any:
+    return ProcessPoolExecutor(
+        max_workers=n_processes, env=ENVIRONMENT, initializer=_start_worker, initargs=(os.getpid(),)
+    )
+
+
+def _import_engine() -> None:
+    from scoring.engine import worker  # noqa: F401
+
+
+def _start_worker(parent: int) -> None:
+    """Set up a worker process: it leaves Ctrl-C to the driver, and ends when that is gone.
+
+    Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is planned, and a model
+    # with its libraries is more than that.
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()

@@ -1,0 +1,72 @@
+"""Machine code is compiled once a host, then loaded without what compiled it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoring.models.compiled import machine_code
+from scoring.models.compiled.machine_code import Kernels, has_machine_code, load_kernels
+
+SUM_UP = """
+import sys
+from pathlib import Path
+import numpy as np
+from scoring.models.compiled.machine_code import load_kernels
+out = np.empty(3)
+load_kernels(Path(sys.argv[1])).expit(np.array([-1.0, 0.0, 1.0]), out)
+assert out[1] == 0.5, out
+print("numba" in sys.modules)
+"""
+
+
+def test_a_second_process_does_without_the_compiler(tmp_path: Path) -> None:
+    def process() -> str:
+        command = [sys.executable, "-c", SUM_UP, str(tmp_path / machine_code.CODE_FOLDER)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert not has_machine_code(tmp_path)
+    assert process() == "True"
+    assert has_machine_code(tmp_path)
+    assert process() == "False"
+
+
+def test_damaged_code_is_compiled_again(tmp_path: Path) -> None:
+    values, out = np.zeros(2), np.zeros(2)
+    Kernels(tmp_path).expit(values, out)
+    (path,) = tmp_path.glob("*.o")
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:100] + b"\0" + whole[101:], b""):
+        path.write_bytes(damaged)
+        out[:] = 0
+        Kernels(tmp_path).expit(values, out)
+        assert out.tolist() == [0.5, 0.5]
+        assert path.read_bytes() == whole
+
+
+def test_each_kind_of_argument_has_code_of_its_own(tmp_path: Path) -> None:
+    kernels = Kernels(tmp_path)
+    packed = np.frombuffer(b"\0" + np.arange(4, dtype=np.float32).tobytes(), np.uint8)
+    unaligned = packed[1:].view(np.float32)
+    for values in (np.arange(4.0), np.arange(4, dtype=np.float32), np.repeat(np.arange(4.0), 2)[::2], unaligned):
+        out = np.empty(4, values.dtype)
+        kernels.exp(values, out)
+        assert np.allclose(out, np.exp(np.arange(4)), rtol=1e-6)
+    assert len(list(tmp_path.glob("*.o"))) == 4
+
+
+def test_a_kernel_that_would_need_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_code, "FROM_OUTSIDE", frozenset())
+    with pytest.raises(RuntimeError, match="log1p"):
+        Kernels(tmp_path).log1p_exp(np.zeros(1), np.zeros(1))
+    assert not list(tmp_path.glob("*.o"))
+
+
+def test_a_folder_that_others_write_to_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / machine_code.CODE_FOLDER
+    folder.mkdir(mode=0o700)
+    folder.chmod(0o777)
+    with pytest.raises(PermissionError, match="others can write"):
+        load_kernels(folder)
