@@ -11,7 +11,8 @@ from scoring.errors import InvalidJobError, LocationNotFoundError
 from scoring.inputs.footers import Footer, open_parquet, read_footers
 from scoring.inputs.partitions import PARQUET_SUFFIXES, is_hidden
 from scoring.monitoring.compare import Pair, compare_columns, pair_up, worst
-from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, Profile, finite_values, kind_of
+from scoring.monitoring.numbers import finite_values
+from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, Profile, kind_of
 from scoring.monitoring.table import ColumnProfile, from_bytes, is_profile, merge_profiles
 from scoring.storage import Store
 

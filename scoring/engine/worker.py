@@ -211,9 +211,9 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
                 break
             output = _output(task, batch, outcome.kept, outcome.answer, schema, origins)
             with clock("profile"):
-                found = [*feature_records(batch.features, passing), *prediction_records(output.select(names))]
-                columns = merge_records([*columns, *found])
                 profiler.add(batch.features, batch.kept, outcome.kept, output)
+                found = feature_records(batch.features, passing, profiler.missing)
+                columns = merge_records([*columns, *found, *prediction_records(output.select(names))])
             with clock("write"):
                 writer.write(output)
             del batch, outcome, output  # not held while the next batch is decoded

@@ -91,20 +91,24 @@ def numeric_values(array: pa.Array, scratch: Scratch | None = None) -> npt.NDArr
         array = pc.cast(array, pa.float32())
     elif array.null_count and not pa.types.is_floating(array.type):
         array = pc.cast(array, pa.float64(), safe=False)
-    dtype = np.dtype(_NUMPY_NAMES.get(str(array.type), str(array.type)))
-    if len(array) == 0:
-        return np.empty(0, dtype)
-    validity, data = array.buffers()
-    end = len(array) + array.offset
-    values = np.frombuffer(data, dtype=dtype, count=end)[array.offset :]
+    values = stored_values(array)
     if not array.null_count:
         return values
-    bits = np.frombuffer(validity, np.uint8, count=-(-end // 8))
+    end = len(array) + array.offset
+    bits = np.frombuffer(array.buffers()[0], np.uint8, count=-(-end // 8))
     is_null = np.unpackbits(bits, count=end, bitorder="little")[array.offset :] == 0
-    found = (scratch or Scratch()).take(len(values), dtype)
+    found = (scratch or Scratch()).take(len(values), values.dtype)
     np.copyto(found, values)
     np.copyto(found, np.nan, where=is_null)
     return found
+
+
+def stored_values(array: pa.Array) -> npt.NDArray[Any]:
+    """The values of an array of integers or floats as its buffer has them: of any content where they are null."""
+    dtype = np.dtype(_NUMPY_NAMES.get(str(array.type), str(array.type)))
+    if len(array) == 0:
+        return np.empty(0, dtype)
+    return np.frombuffer(array.buffers()[1], dtype=dtype, count=len(array) + array.offset)[array.offset :]
 
 
 def is_numeric(kind: pa.DataType) -> bool:

@@ -59,6 +59,6 @@ def count_sorted(ordered: Floats, edges: Floats) -> tuple[Counts, Floats]:
     """
     ends = np.concatenate([np.searchsorted(ordered, edges, side="right"), [len(ordered)]])
     counts = np.diff(ends, prepend=0).astype(np.int64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         sums = np.add.reduceat(np.append(ordered, 0.0), ends - counts)
     return counts, np.where(counts > 0, sums, 0.0)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.machine_code import loaded_kernels
+from scoring.models.compiled.layout import LEAST_HASHES
 from scoring.monitoring.bins import Floats
 
 Hashes = npt.NDArray[np.uint64]
 
-KEPT_HASHES = 128
+KEPT_HASHES = LEAST_HASHES
 """1 KiB a column on the store; the estimate's standard error is a tenth, and what is graded is a fall to a fifth."""
 
 BLOCK_VALUES = 8_192
@@ -37,17 +37,22 @@ class DistinctValues:
             ordered = ordered[:1]
         for start in range(0, len(ordered), BLOCK_VALUES):
             block = ordered[start : start + BLOCK_VALUES]
-            if len(self.hashes) == KEPT_HASHES:
-                self._keep(_below(block, self.hashes[-1]))
-                continue
             found = _hash(block)
+            if len(self.hashes) == KEPT_HASHES:
+                found = found[found < self.hashes[-1]]
             if len(found) > 8 * KEPT_HASHES:
                 found = _least(found)
-            self._keep(found)
+            self.keep(found)
+
+    def keep(self, found: Hashes) -> None:
+        """Count values by their hashes, in any order, among which are the least of all of them."""
+        if len(found):
+            both = np.sort(np.concatenate([self.hashes, found]))  # `union1d` takes three times as long for so few
+            self.hashes = both[np.append(True, both[1:] != both[:-1])][:KEPT_HASHES]
 
     def merge(self, other: "DistinctValues") -> None:
         """Add another part's values."""
-        self._keep(other.hashes)
+        self.keep(other.hashes)
 
     @property
     def estimate(self) -> float:
@@ -56,22 +61,6 @@ class DistinctValues:
         if n < KEPT_HASHES:
             return float(n)
         return (KEPT_HASHES - 1) / (float(self.hashes[-1]) / 2.0**64)
-
-    def _keep(self, found: Hashes) -> None:
-        if len(found):
-            both = np.sort(np.concatenate([self.hashes, found]))  # `union1d` takes three times as long for so few
-            self.hashes = both[np.append(True, both[1:] != both[:-1])][:KEPT_HASHES]
-
-
-def _below(values: Floats, limit: np.uint64) -> Hashes:
-    """Hashes of values, as far as they are below a limit."""
-    kernels = loaded_kernels()
-    if kernels is None:
-        found = _hash(values)
-        return np.asarray(found[found < limit])
-    found = np.empty(len(values), np.uint64)
-    n_found = kernels.hashes_below(np.ascontiguousarray(values).view(np.uint64), limit, found)
-    return found[:n_found]
 
 
 def _least(found: Hashes) -> Hashes:

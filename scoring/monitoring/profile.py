@@ -2,23 +2,23 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from scoring.inputs.casts import plain_type
-from scoring.models.features import numeric_values
-from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, Counts, Floats, count_sorted, quantile_edges
+from scoring.models.compiled.machine_code import loaded_kernels
+from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, Counts, Floats, quantile_edges
+from scoring.monitoring.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
 from scoring.monitoring.distinct import DistinctValues
+from scoring.monitoring.numbers import LISTS
 
 Kind = Literal["number", "category"]
-LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+ADDED = ("n_rows", "n_null", "n_nan", "n_high", "n_low", "counts", "sums", "total", "shifted", "squares", "n_outside")
+"""Of a column of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class NumberProfile:
     distinct: DistinctValues | None = field(default_factory=DistinctValues)
     """Of the finite values; None: not counted, as of a segment."""
     kind: ClassVar[Kind] = "number"
+    _counter: ColumnCounter | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not len(self.counts):
@@ -132,31 +133,22 @@ class NumberProfile:
         return self.distinct.estimate if self.distinct is not None else float("nan")
 
     def add(self, column: pa.ChunkedArray) -> None:
-        """Count a batch's values."""
-        values, n_null = as_numbers(column)
-        values = np.sort(values)  # NaN last, infinities at the ends of the others
-        low, high, there = np.searchsorted(values, [-np.finfo(np.float64).max, np.inf, np.nan])
-        finite = values[low:high]
-        self.n_rows += len(column)
-        self.n_null += n_null
-        self.n_low += int(low)
-        self.n_high += int(there - high)
-        self.n_nan += int(len(values) - there)
-        if not len(finite):
+        """Count a batch's values: by machine code in a process that has loaded it for its model."""
+        low, high = self.bounds
+        by, kernels = Measure(self.edges.both, self.edges.pivot, (float(low), float(high))), loaded_kernels()
+        if kernels is None:
+            self._take(count_by_sorting(column, by, self.distinct))
             return
-        if self.distinct is not None:
-            self.distinct.add(finite)
-        counts, sums = count_sorted(finite, self.edges.both)
-        self.counts += counts
-        self.sums += sums
-        self.least, self.greatest = min(self.least, float(finite[0])), max(self.greatest, float(finite[-1]))
-        self.n_outside += int(np.searchsorted(finite, self.bounds[0], "left"))
-        self.n_outside += len(finite) - int(np.searchsorted(finite, self.bounds[1], "right"))
-        with np.errstate(over="ignore"):
-            self.total += float(finite.sum())
-            finite = finite - self.edges.pivot
-            self.shifted += float(finite.sum())
-            self.squares += float(np.einsum("i,i->", finite, finite))  # a dot product would start threads of BLAS
+        if self._counter is None:
+            self._counter = ColumnCounter(by, kernels)
+        for found in self._counter.count(column, self.distinct):
+            self._take(found)
+
+    def _take(self, found: "Counted | NumberProfile") -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name in ADDED:
+                setattr(self, name, getattr(self, name) + getattr(found, name))
+        self.least, self.greatest = min(self.least, found.least), max(self.greatest, found.greatest)
 
     def merge(self, other: "NumberProfile") -> None:
         """Add another part's counts.
@@ -166,15 +158,11 @@ class NumberProfile:
         """
         if not self.edges.equals(other.edges):
             raise ValueError("profiles over different bins cannot be added")
-        for name in ("n_rows", "n_null", "n_nan", "n_high", "n_low", "total", "shifted", "squares", "n_outside"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.counts = self.counts + other.counts
-        self.sums = self.sums + other.sums
+        self._take(other)
         if self.distinct is not None and other.distinct is not None:
             self.distinct.merge(other.distinct)
         else:
             self.distinct = None
-        self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
 
 
 @dataclass(slots=True)
@@ -202,10 +190,7 @@ class CategoryProfile:
         self.n_null += column.null_count
         if self.is_cut:
             return
-        if pa.types.is_large_string(column.type) or column.type == pa.string_view():
-            column = column.cast(pa.string())
-        found = pc.value_counts(pc.drop_null(column))
-        for value, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
+        for value, count in count_categories(column):
             self.counts[str(value).lower() if isinstance(value, bool) else str(value)] += count
         self._cut()
 
@@ -242,35 +227,3 @@ def kind_of(kind: pa.DataType) -> Kind | None:
         *LISTS,
     )
     return "number" if any(test(plain) for test in numbers) else None
-
-
-def finite_values(columns: Iterable[pa.ChunkedArray]) -> Floats:
-    """The finite values of all batches, as `as_numbers` gives them."""
-    numbers: Floats = np.concatenate([np.empty(0), *(as_numbers(column)[0] for column in columns)])
-    return numbers[np.isfinite(numbers)]
-
-
-def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
-    """The values that are not null as float64, and how many are.
-
-    Dates are days since 1970, timestamps, times and durations seconds, decimals floats, lists their lengths.
-    """
-    n_null = int(column.null_count)
-    column = pc.drop_null(column.cast(plain_type(column.type)))
-    kind = column.type
-    scale = 1.0
-    if any(test(kind) for test in LISTS):
-        column = pc.list_value_length(column)
-    elif pa.types.is_date32(kind):
-        column = column.cast(pa.int32())
-    elif pa.types.is_date64(kind):
-        column, scale = column.cast(pa.int64()), 1 / 86_400_000
-    elif pa.types.is_time32(kind):
-        column, scale = column.cast(pa.int32()), SECONDS[kind.unit]
-    elif pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
-        column, scale = column.cast(pa.int64()), SECONDS[kind.unit]
-    elif pa.types.is_decimal(kind):
-        column = column.cast(pa.float64())
-    chunks: list[Floats] = [numeric_values(chunk).astype(np.float64, copy=False) for chunk in column.chunks]
-    values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
-    return values if scale == 1.0 else values * scale, n_null

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from scoring.arrays import from_numpy, from_texts, to_places
 from scoring.monitoring.distinct import DistinctValues
-from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, as_numbers, finite_values, kind_of
+from scoring.monitoring.numbers import as_numbers, finite_values
+from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, kind_of
 from scoring.monitoring.table import ColumnProfile, Key, Role, Scores
 
 MAX_CATEGORIES = 100_000
@@ -135,6 +136,8 @@ class Profiler:
         self._phase = 0
         self.n_skipped = 0
         """Rows that were not."""
+        self.missing: dict[str, int] = {}
+        """Nulls and NaN of the last batch, by feature; only of floats, and only if all its rows were counted."""
         self.cpu_s = 0.0
         self._judged = (0.0, time.thread_time())
 
@@ -150,11 +153,18 @@ class Profiler:
             predictions: Of those.
         """
         started = time.thread_time()
-        if self.stride > 1:
+        self.missing.clear()
+        is_whole = self.stride == 1
+        if not is_whole:
             features, kept, is_scored, predictions = self._thin(features, kept, is_scored, predictions)
         tables: dict[Role, pa.Table] = {"feature": features, "prediction": predictions, "pass_through": kept}
         for column in self._watch.columns:
-            self._count(column, tables[column.role].column(column.name), kept, is_scored, predictions)
+            values, before = tables[column.role].column(column.name), self._n_missing(column)
+            self._count(column, values, kept, is_scored, predictions)
+            if is_whole and column.role == "feature" and pa.types.is_floating(values.type):
+                self.missing[column.name] = self._n_missing(column) - before
+        for name in self.errors:
+            self.missing.pop(name, None)
         for segment in self._watch.segments:
             self._split(segment, tables, is_scored)
         self.cpu_s += time.thread_time() - started
@@ -165,6 +175,10 @@ class Profiler:
         """What was counted so far."""
         everything = [*self._found.values(), *self._segments.values()]
         return [column for column in everything if column.name not in self.errors and not self._is_cut(column)]
+
+    def _n_missing(self, column: WatchedColumn) -> int:
+        found = self._found[column.role, column.name].profile
+        return found.n_null + found.n_nan if isinstance(found, NumberProfile) else 0
 
     def _is_cut(self, column: ColumnProfile | WatchedColumn) -> bool:
         """Whether a segment's column is an identifier by all rows: then its segments' values are none that count."""

@@ -34,7 +34,8 @@ from scoring.baseline import record_baseline
 from scoring.engine.pool import WorkerPool
 from scoring.inputs.jobfile import load_job, parse_job
 from scoring.models.cache import ModelCache
-from scoring.monitoring.profile import Edges, NumberProfile, finite_values
+from scoring.monitoring.numbers import finite_values
+from scoring.monitoring.profile import Edges, NumberProfile
 from scoring.monitoring.table import ColumnProfile, to_bytes
 from scoring.run import run
 from tests.bench.machine import cpu_name

@@ -4,12 +4,13 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.models.compiled.machine_code import load_kernels
-from scoring.monitoring import distinct
+from scoring.monitoring.counting import ColumnCounter, Measure
 from scoring.monitoring.distinct import KEPT_HASHES, DistinctValues
 
 
@@ -51,13 +52,13 @@ def test_a_batch_of_many_equal_values_keeps_the_least_hashes() -> None:
     assert counted([0.0], [-0.0]).estimate == 1
 
 
-def test_machine_code_and_numpy_give_the_same_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = load_kernels(tmp_path / "machine-code")
+def test_machine_code_and_numpy_give_the_same_hashes(tmp_path: Path) -> None:
+    counter = ColumnCounter(Measure(np.empty(0), 0.0, (0.0, 1.0)), load_kernels(tmp_path / "machine-code"))
     values = np.sort(np.concatenate([np.random.default_rng(0).normal(size=20_000), [-0.0, 0.0, 5e-324, 1e308]]))
-    for limit in (0, 2**60, 2**64 - 1):
-        found = {}
-        for name, code in (("machine code", kernels), ("numpy", None)):
-            monkeypatch.setattr(distinct, "loaded_kernels", lambda code=code: code)
-            found[name] = distinct._below(values, np.uint64(limit)).tolist()
-        assert found["machine code"] == found["numpy"]
-        assert bool(found["numpy"]) == (limit > 0)
+    for limit in (KEPT_HASHES - 1, 2**60, 2**64 - 1):
+        before = np.array([limit * i // (KEPT_HASHES - 1) for i in range(KEPT_HASHES)], np.uint64)
+        by_code, by_numpy = DistinctValues(before), DistinctValues(before)
+        list(counter.count(pa.chunked_array([pa.array(values)]), by_code))
+        by_numpy.add(values)
+        assert by_code.hashes.tolist() == by_numpy.hashes.tolist()
+        assert (by_numpy.hashes.tolist() == before.tolist()) == (limit < KEPT_HASHES)

@@ -2,6 +2,7 @@
 
 import decimal
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from schemas.drift import ColumnDrift
 from schemas.manifest import DriftRecord, FindingRecord
+from scoring.engine.columns import feature_records
 from scoring.monitoring.bins import count_bins
 from scoring.monitoring.findings import Comparison, impact, judge
-from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, as_numbers
+from scoring.monitoring.numbers import as_numbers
+from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile
 from scoring.monitoring.table import ColumnProfile, Key, Scores, from_bytes, merge_profiles, to_bytes
 from scoring.monitoring.watch import Profiler, Watch, WatchedColumn, cut_column
 
@@ -139,6 +142,23 @@ def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:
     add(profiler, pa.table({"x": ["text"], "c": ["a"]}))
     assert [column.name for column in profiler.columns] == ["c"]
     assert list(profiler.errors) == ["x"]
+
+
+def test_missing_values_of_a_batch_are_told_where_all_rows_were_counted() -> None:
+    features = pa.table(
+        {"x": [1.0, None, math.nan], "n": [1, None, 2], "odd": ["a", "b", None], "free": [1.0, None, 2.0]}
+    )
+    bins = Edges.of(np.arange(3.0))
+    profiler = Profiler(Watch(tuple(WatchedColumn("feature", name, bins) for name in ("x", "n", "odd"))))
+    for _ in range(2):
+        add(profiler, features)
+        assert profiler.missing == {"x": 2}
+    one, other = (feature_records(features, {}, missing) for missing in (profiler.missing, {}))
+    assert one == other
+    assert [record.missing for record in one] == [2, 1, 1, 1]
+    profiler.stride = 2
+    add(profiler, features)
+    assert profiler.missing == {}
 
 
 def test_other_bins_are_not_added_up() -> None:

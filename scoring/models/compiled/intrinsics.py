@@ -10,10 +10,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from scoring.models.compiled.layout import BLOCK_ROWS, FANOUT
+from scoring.models.compiled.layout import BIN_FANOUT, BLOCK_ROWS, FANOUT, MOMENT_LANES
 
 WORD_BITS = 32
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_I32, _I64, _F64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 
 
 def _splat(builder: Any, value: Any, lanes: int) -> Any:
@@ -31,15 +31,24 @@ def _at(builder: Any, address: Any, kind: Any, index: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def count_below(_context: Any, keys: Any, value: Any) -> Any:
     """How many of the `FANOUT` float64 at an address are below a value; a NaN is not."""
+    return types.int64(types.uintp, types.float64), _count_below(FANOUT)
 
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_edges_below(_context: Any, keys: Any, value: Any) -> Any:
+    """The same of `BIN_FANOUT` float64."""
+    return types.int64(types.uintp, types.float64), _count_below(BIN_FANOUT)
+
+
+def _count_below(lanes: int) -> Any:
     def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         address, value = arguments
-        vector = ir.VectorType(ir.DoubleType(), FANOUT)
+        vector = ir.VectorType(_F64, lanes)
         found = builder.load(builder.inttoptr(address, vector.as_pointer()), align=8)
-        below = builder.fcmp_ordered("<", found, _splat(builder, value, FANOUT))
-        return builder.zext(builder.ctpop(builder.bitcast(below, ir.IntType(FANOUT))), _I64)
+        below = builder.fcmp_ordered("<", found, _splat(builder, value, lanes))
+        return builder.zext(builder.ctpop(builder.bitcast(below, ir.IntType(lanes))), _I64)
 
-    return types.int64(types.uintp, types.float64), generate
+    return generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -146,3 +155,55 @@ def fill_block(_context: Any, number: Any, values: Any, bits: Any, target: Any) 
         return _target.get_dummy_value()
 
     return types.void(number, types.uintp, types.uintp, types.uintp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_moments(_context: Any, values: Any, n_vectors: Any, pivot: Any, found: Any) -> Any:
+    """Sums of distances from a pivot and of their squares, over vectors of `MOMENT_LANES` finite float64.
+
+    Each lane is summed by itself, then halves of the lanes, so that the order does not depend on the machine.
+
+    The address of the result is that of float64: both sums, written; the least and the greatest value of each lane,
+    which are read before.
+    """
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        values, n_vectors, pivot, found = arguments
+        vector = ir.VectorType(_F64, MOMENT_LANES)
+        places = [
+            builder.bitcast(_at(builder, found, _F64, ir.Constant(_I64, 2 + i * MOMENT_LANES)), vector.as_pointer())
+            for i in range(2)
+        ]
+        shifted, squares, least, greatest = (cgutils.alloca_once(builder, vector) for _ in range(4))  # registers
+        for total in (shifted, squares):
+            builder.store(ir.Constant(vector, [0.0] * MOMENT_LANES), total)
+        for extreme, place in zip((least, greatest), places, strict=True):
+            builder.store(builder.load(place, align=8), extreme)
+        middle = _splat(builder, pivot, MOMENT_LANES)
+        with cgutils.for_range(builder, n_vectors, intp=_I64) as loop:
+            first = builder.mul(loop.index, ir.Constant(_I64, MOMENT_LANES))
+            here = builder.load(builder.bitcast(_at(builder, values, _F64, first), vector.as_pointer()), align=8)
+            distance = builder.fsub(here, middle)
+            builder.store(builder.fadd(builder.load(shifted), distance), shifted)
+            builder.store(builder.fadd(builder.load(squares), builder.fmul(distance, distance)), squares)
+            for extreme, order in ((least, "<"), (greatest, ">")):
+                so_far = builder.load(extreme)
+                builder.store(builder.select(builder.fcmp_ordered(order, here, so_far), here, so_far), extreme)
+        for i, total in enumerate((shifted, squares)):
+            lanes = builder.load(total)
+            for n_lanes in (2**k for k in reversed(range(MOMENT_LANES.bit_length() - 1))):
+                halves = [_lanes(builder, lanes, range(start, start + n_lanes)) for start in (0, n_lanes)]
+                lanes = builder.fadd(*halves)
+            one = builder.extract_element(lanes, ir.Constant(_I32, 0))
+            builder.store(one, _at(builder, found, _F64, ir.Constant(_I64, i)))
+        for extreme, place in zip((least, greatest), places, strict=True):
+            builder.store(builder.load(extreme), place, align=8)
+        return _target.get_dummy_value()
+
+    return types.void(types.uintp, types.intp, types.float64, types.uintp), generate
+
+
+def _lanes(builder: Any, vector: Any, wanted: range) -> Any:
+    """Some lanes of a vector."""
+    mask = ir.Constant(ir.VectorType(_I32, len(wanted)), list(wanted))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)

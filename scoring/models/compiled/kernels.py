@@ -11,12 +11,12 @@ block's rows that reach a node is one 64-bit word, which one comparison of 64 co
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numba import njit
 
+from scoring.models.compiled.column_kernels import count_numbers as count_numbers
+from scoring.models.compiled.compilation import kernel
 from scoring.models.compiled.intrinsics import count_below, fill_block, split_rows
 from scoring.models.compiled.layout import (
     BLOCK_ROWS,
@@ -28,16 +28,6 @@ from scoring.models.compiled.layout import (
     STRIP_BLOCKS,
     SUBTRACT,
 )
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def kernel(function: Function) -> Function:
-    """Compiled for the types that `machine_code` asks for: to be called from there, or from another kernel."""
-    # No counting of references, which nothing here holds; to allocate is an error of compilation then.
-    return njit(  # type: ignore[no-any-return]
-        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
-    )(function)
 
 
 @kernel
@@ -383,27 +373,3 @@ def softmax(values: Any, out: Any) -> None:
         divisor = out.dtype.type(total)
         for k in range(values.shape[1]):
             out[i, k] = out[i, k] / divisor
-
-
-@kernel
-def hashes_below(bits: Any, limit: Any, found: Any) -> int:
-    """Hash float64 values, see `monitoring.distinct`, and keep hashes below a limit; how many those are.
-
-    Args:
-        bits: Of the values, uint64.
-        limit: uint64.
-        found: As long as the values; its first entries are written.
-    """
-    n_found = 0
-    for i in range(bits.size):
-        mixed = bits[i]
-        if mixed == np.uint64(0x8000000000000000):  # -0.0
-            mixed = np.uint64(0)
-        mixed += np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-        if mixed < limit:
-            found[n_found] = mixed
-            n_found += 1
-    return n_found

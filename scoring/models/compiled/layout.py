@@ -13,6 +13,22 @@ STRIP_BLOCKS = 8
 """Blocks that one tree is applied to before the next: 512 rows of 30 features are 15 KiB of codes."""
 FANOUT = 16
 """Thresholds compared at once: two AVX-512 registers of float64."""
+BIN_FANOUT = 8
+"""Edges of bins compared at once: one AVX-512 register of float64. Two levels hold 80, a profile's are about 71."""
+BIN_COPIES = 4
+"""Of the sums of each bin."""
+MOMENT_LANES = 16
+"""Sums side by side: two AVX-512 registers of float64, enough that no addition waits for the one before."""
+MOMENT_STRIP = 256
+"""Values added up before the rounding of what follows is kept: 16 additions a lane, then 4 of the lanes."""
+STRIP_VALUES = 512
+"""Of a column, that are counted at once: 4 KiB."""
+WORD_ROWS = 64
+"""Bits of a word of Arrow's bitmaps."""
+LEAST_HASHES = 128
+"""See `monitoring.distinct`."""
+HASH_SLOTS, MOST_HASHES = 1_024, 512
+"""Of the table of those that may be among them: half full at most, so that a free one is near. 8 KiB."""
 NAN_SEEN, INFINITE_SEEN = 1, 2
 """What `rank_column` and `order_column` saw."""
 SUBTRACT, DIVIDE, MULTIPLY, ADD = range(4)
@@ -158,6 +174,23 @@ def key_tree(thresholds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float6
     padded[: len(thresholds)] = thresholds
     runs = [FANOUT ** (n_levels - 1 - level) for level in range(n_levels)]
     return np.concatenate([padded[run - 1 :: run] for run in runs]), n_levels
+
+
+def edge_tree(edges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:
+    """Ascending edges as a static B-tree of nodes of `BIN_FANOUT`, root first, and its levels.
+
+    A node has one child more than it has edges, as in R. Bayer, E. McCreight, "Organization and maintenance of large
+    ordered indexes" (1972), so that a level holds more than one of `key_tree`. What is not there is NaN.
+    """
+    n_children = BIN_FANOUT + 1
+    n_levels = 1
+    while n_children**n_levels <= len(edges):
+        n_levels += 1
+    padded = np.full(n_children**n_levels, np.nan)
+    padded[: len(edges)] = edges
+    runs = [n_children ** (n_levels - 1 - level) for level in range(n_levels)]
+    levels = [padded[run - 1 :: run].reshape(-1, n_children)[:, :BIN_FANOUT].ravel() for run in runs]
+    return np.concatenate(levels), n_levels
 
 
 def ordered_key(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from scoring.models.compiled.count_buffers import CountBuffers
+from scoring.models.compiled.layout import edge_tree
 from scoring.models.versions import library_version
 
 CODE_FOLDER = "machine-code"
 """Beside the cached models."""
-SOURCES = ("kernels.py", "intrinsics.py", "layout.py")
+SOURCES = ("kernels.py", "column_kernels.py", "compilation.py", "intrinsics.py", "layout.py")
 DIGEST_BYTES = 32
 FROM_OUTSIDE = frozenset(("exp", "expf", "log1p", "log1pf", "memcpy", "memmove", "memset"))
 """C's functions that machine code may call: it never calls into Python, allocates nothing and raises nothing."""
@@ -112,10 +114,16 @@ def load_kernels(folder: Path) -> Kernels:
     mine = folder / _build()
     mine.mkdir(exist_ok=True, mode=0o700)
     kernels = Kernels(mine)
-    # What profiles use: compiled now, before the address space is limited.
-    kernels.hashes_below(np.zeros(1, np.uint64), np.uint64(0), np.zeros(1, np.uint64))
+    _load_counts(kernels)
     _loaded.append(kernels)
     return kernels
+
+
+def _load_counts(kernels: Kernels) -> None:
+    """What profiles use: compiled now, before the address space is limited."""
+    buffers = CountBuffers.of(1, np.empty(0, np.uint64))
+    values, bits = np.zeros(1), np.zeros(1, np.uint8)
+    kernels.count_numbers(values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, *buffers.arguments)
 
 
 def loaded_kernels() -> Kernels | None:
