@@ -108,6 +108,8 @@ class Plan:
     memory: MemoryPlan
     library_because: str = ""
     """Why the model's own library predicts; empty: a compiled predictor does."""
+    is_unchecked: bool = False
+    """Nobody on this host has compared the compiled predictor with the library's own: each shard does."""
     extra_columns: tuple[str, ...] = field(default=())
     """Columns that the files have and nobody asked for."""
 

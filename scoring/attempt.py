@@ -301,6 +301,7 @@ class Attempt:
                 prefetch_bytes=plan.memory.prefetch_bytes,
                 in_threads=plan.memory.in_threads,
                 library_because=plan.library_because,
+                is_unchecked=plan.is_unchecked,
                 is_replay=self._is_replay,
                 first_attempt=MAX_ATTEMPTS * (self.record.manifest.attempts - 1),
             )

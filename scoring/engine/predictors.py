@@ -40,6 +40,8 @@ class EngineChoice:
     """Workers that may be threads of one process; more of them are processes."""
     model_bytes: int
     """Of one copy of the model with its libraries."""
+    is_unchecked: bool = False
+    """Nobody on this host has compared the compiled predictor with the library's own."""
 
     def in_threads(self, n_workers: int) -> bool:
         """Whether so many workers are threads of one process."""
@@ -67,7 +69,9 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
         return EngineChoice(because, ANY_NUMBER if is_shared else 0, library_bytes)
     # Until the compiled form was compared with it, the library is there too, and what compiles.
     first_bytes = 0 if kept.checked else library_bytes + COMPILER_BYTES
-    return EngineChoice("", COMPILED_THREADS if may_share else 0, COMPILED_BYTES + kept.n_bytes + first_bytes)
+    model_bytes = COMPILED_BYTES + kept.n_bytes + first_bytes
+    is_unchecked = not job.workers.is_cluster and not kept.checked  # a cluster's nodes keep that for themselves
+    return EngineChoice("", COMPILED_THREADS if may_share else 0, model_bytes, is_unchecked)
 
 
 def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | None:

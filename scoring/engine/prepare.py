@@ -143,6 +143,7 @@ def plan_partition(
         cut_for or memory.n_workers,
         memory,
         engine.library_because,
+        engine.is_unchecked,
         contract.extra,
     )
     return plan, contract
@@ -182,6 +183,7 @@ def scratch_tasks(
             prefetch_bytes=plan.memory.prefetch_bytes,
             in_threads=plan.memory.in_threads,
             library_because=plan.library_because,
+            is_unchecked=plan.is_unchecked,
         )
         for shard in shards
     ]

@@ -41,6 +41,8 @@ class ShardTask:
     """Beside other shards in the same process."""
     library_because: str = ""
     """Why the library's own predicts; empty: a compiled predictor does, where there is one."""
+    is_unchecked: bool = False
+    """The compiled predictor is compared with the library's own, whatever this process has seen."""
     is_replay: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
     is_alone: bool = False

@@ -327,7 +327,7 @@ class _Loaded:
 
 
 def _predictor(task: ShardTask) -> CheckedPredictor:
-    return CheckedPredictor(_load(task), task.contract.feature_types())
+    return CheckedPredictor(_load(task), task.contract.feature_types(), is_unchecked=task.is_unchecked)
 
 
 def _load(task: ShardTask) -> LoadedModel:

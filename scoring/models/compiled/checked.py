@@ -20,12 +20,14 @@ CHECK_ROWS = 1_024
 class CheckedPredictor:
     """Compares the first rows that the library takes; on any difference it predicts with the library's own."""
 
-    def __init__(self, model: LoadedModel, types: Mapping[str, pa.DataType]) -> None:
+    def __init__(self, model: LoadedModel, types: Mapping[str, pa.DataType], *, is_unchecked: bool = False) -> None:
         """Make a predictor for one thread.
 
         Args:
             model: Of this process.
             types: Of each feature as the library is given it.
+            is_unchecked: Compare, whatever was compared before: a run of which some shards have been is a first run
+                for the others.
         """
         self._model = model
         self._own: Predictor
@@ -37,7 +39,7 @@ class CheckedPredictor:
             return
         self._own = Decoded(LibraryOnDemand(model), types)
         self._active = self._compiled = model.compiled(self._own)
-        self._record = model.checked or PredictorRecord(engine="compiled")
+        self._record = (None if is_unchecked else model.checked) or PredictorRecord(engine="compiled")
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`."""
