@@ -32,6 +32,7 @@ from scoring.errors import (
     ScoringError,
 )
 from scoring.gates import check_gates
+from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.models.compiled.machine_code import has_machine_code
 from scoring.monitor import Drift, assess, drift_gate, keep, watch, with_types
@@ -85,8 +86,10 @@ class Attempt:
         cache: ModelCache,
         now: datetime,
         listeners: Sequence[Listener] = (),
+        kept: Kept | None = None,
     ) -> None:
         """Nothing is done yet; see `run` for the arguments."""
+        self.kept = kept or Kept()
         self.job, self.value, self.pool, self.cache = job, value, pool, cache
         self.folder = encode_folder(job.input.partition_key, value)
         self.source = job

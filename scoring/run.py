@@ -12,6 +12,7 @@ from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import ModelDigestError
 from scoring.inputs.partitions import check_unchanged, find_partition
+from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import complete_record, list_manifests, undecided
@@ -29,6 +30,7 @@ def run(
     force: bool = False,
     model: PinnedModel | None = None,
     listeners: Sequence[Listener] = (),
+    kept: Kept | None = None,
 ) -> Manifest:
     """Score one partition and publish it, unless the same is published already.
 
@@ -41,6 +43,7 @@ def run(
         force: Score again what is published already.
         model: Already resolved, for several partitions with one model; None: resolve the job's own.
         listeners: Told what happens, besides the log.
+        kept: What several runs of this process keep for each other; None: this one keeps it for itself.
 
     Returns:
         The manifest: `published`, `unchanged` (that of the run that stands), `held` by a gate,
@@ -49,7 +52,7 @@ def run(
     Raises:
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
-    attempt = Attempt(job, value, pool, cache, now, listeners)
+    attempt = Attempt(job, value, pool, cache, now, listeners, kept)
     return attempt.carry_out(lambda: _score(attempt, model, force=force))
 
 
@@ -61,7 +64,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
         partition, ignored = find_partition(job, attempt.value)
-        publisher = open_publisher(job)
+        publisher = open_publisher(job, attempt.kept)
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
         standing = complete_record(state_store(job), attempt.folder, live.run_id, live.paths) if live else None

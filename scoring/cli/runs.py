@@ -27,6 +27,7 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
+from scoring.kept import Kept
 from scoring.run import run
 from scoring.status import PartitionStatus, partition_statuses, run_history
 
@@ -133,6 +134,7 @@ def backfill(
         _print_backfill(spec, planned)
     manifests: list[Manifest] = []
     if not dry_run:
+        kept = Kept()
         with open_pool(spec.workers) as pool, progress(quiet=as_json or verbose) as listener:
             manifests = [
                 run(
@@ -143,6 +145,7 @@ def backfill(
                     now=datetime.now(UTC),
                     force=item.is_forced,
                     listeners=[listener],
+                    kept=kept,
                 )
                 for item in planned.to_score
             ]

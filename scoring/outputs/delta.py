@@ -1,37 +1,27 @@
 """Publishes into a Delta table: one commit a partition."""
 
-import itertools
 import json
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from scoring.errors import (
-    ConflictError,
-    ContractError,
-    CredentialsError,
-    LocationNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from scoring.errors import ConflictError, ContractError, CredentialsError, StorageError, StorageUnavailableError
+from scoring.kept import Kept
+from scoring.outputs.handle import TableHandle, mapped, n_attempts
 from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import WrittenPart, find_parts
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
-STORE_ATTEMPTS = 3
-"""Times that the store may fail: each is several requests already."""
-BODY_ATTEMPTS = 12
-"""Times that an answer may end early: each fails at once."""
 RETRY_PAUSE_S = 0.05
 """Grows to ten times this, and is drawn at random, so that publishers do not meet again and again."""
 
@@ -41,13 +31,14 @@ class DeltaPublisher:
 
     writes_in_place = True
 
-    def __init__(self, job: ScoringJob) -> None:
+    def __init__(self, job: ScoringJob, kept: Kept | None = None) -> None:
         self._job = job
         self._store = predictions_store(job)
+        self._handle = TableHandle(self._store, kept)
 
     def check(self) -> None:
         """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
-        if self._load() is not None:
+        if (self._handle.last or self._handle.load()) is not None:
             return
         key = self._job.input.partition_key
         sealed = [
@@ -65,32 +56,44 @@ class DeltaPublisher:
             self._store.sibling(".nightscore").check_exclusive()
 
     def check_fits(self, schema: pa.Schema) -> None:
-        """See `Publisher`."""
-        table = self._load()
+        """See `Publisher`. The commit looks again."""
+        table = self._handle.last or self._handle.load()
         if table is not None:
             self._new_fields(table, schema)
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
-        return self.all_live().get(value)
+        table = self._handle.load()
+        return None if table is None else self._live_in(table, value)
 
     def all_live(self) -> dict[str | None, Live]:
         """See `Publisher`."""
-        table = self._load()
-        return {} if table is None else self._live_of(table)
+        table = self._handle.load()
+        if table is None:
+            return {}
+        paths: dict[str | None, list[str]] = {}
+        for value, path in self._files_of(table):
+            paths.setdefault(value, []).append(path)
+        version = str(table.version())
+        return {value: _live(found, version) for value, found in paths.items()}
 
     def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
-        """See `Publisher`.
+        """See `Publisher`."""
+        try:
+            return self._publish(publication, planned)
+        finally:
+            self._handle.release()
 
-        A commit is the table's next version or none. One that fails is tried again as long as the partition is
+    def _publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
+        """A commit is the table's next version or none. One that fails is tried again as long as the partition is
         still the one that was planned against, since other partitions' publishers take versions too.
         """
         ours = {part.file.path for part in publication.parts}
         failure: StorageError | None = None
         n_failed = 0
         for attempt in range(COMMIT_ATTEMPTS):
-            table = self._load()
-            current = None if table is None else self._live_of(table).get(publication.value)
+            table = self._handle.load()
+            current = None if table is None else self._live_in(table, publication.value)
             if table is not None and current is not None and set(current.paths) == ours:
                 return publication.parts, table.version()  # the answer to our commit was lost, not the commit
             if (current and set(current.paths)) != (planned and set(planned.paths)):
@@ -112,9 +115,11 @@ class DeltaPublisher:
                     self._commit(table, publication)
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
-                failure = _mapped(error, self._store.url)
+                if not isinstance(error, CommitFailedError):
+                    self._handle.forget()
+                failure = mapped(error, self._store.url)
                 n_failed += not isinstance(error, CommitFailedError)
-                if isinstance(failure, CredentialsError) or n_failed >= _attempts(error):
+                if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
                     raise failure from error
             time.sleep(random.uniform(0.2, 1.0) * RETRY_PAUSE_S * min(attempt + 1, 10))  # noqa: S311
         raise StorageUnavailableError(
@@ -157,18 +162,6 @@ class DeltaPublisher:
             self._store.delete(found)
         return found
 
-    def _load(self) -> DeltaTable | None:
-        for attempt in itertools.count(1):
-            try:
-                return DeltaTable(self._store.url, storage_options=self._store.table_options())
-            except TableNotFoundError:
-                return None
-            except (DeltaError, OSError) as error:
-                failure = _mapped(error, self._store.url)
-                if not isinstance(failure, StorageUnavailableError) or attempt >= _attempts(error):
-                    raise failure from error
-        raise AssertionError
-
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(
             self._store.url,
@@ -179,14 +172,15 @@ class DeltaPublisher:
             storage_options=self._store.table_options(),
         )
 
-    def _live_of(self, table: DeltaTable) -> dict[str | None, Live]:
-        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all().to_pylist()
-        key = f"partition.{self._job.input.partition_key}"
-        paths: dict[str | None, list[str]] = {}
-        for action in actions:
-            paths.setdefault(action[key], []).append(unquote(action["path"]))
-        version = str(table.version())
-        return {value: Live(_run_of(found), tuple(sorted(found)), version) for value, found in paths.items()}
+    def _live_in(self, table: DeltaTable, value: str | None) -> Live | None:
+        paths = [path for found, path in self._files_of(table) if found == value]
+        return _live(paths, str(table.version())) if paths else None
+
+    def _files_of(self, table: DeltaTable) -> Iterable[tuple[str | None, str]]:
+        """Partition value and path, as the log encodes it, of each file."""
+        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+        values = actions.column(f"partition.{self._job.input.partition_key}").to_pylist()
+        return zip(values, actions.column("path").to_pylist(), strict=True)
 
     def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
         """Columns that the table does not have yet; a column whose type has changed is refused."""
@@ -250,15 +244,15 @@ class DeltaPublisher:
         )
 
 
+def _live(paths: Iterable[str], version: str) -> Live:
+    found = tuple(sorted(unquote(path) for path in paths))
+    return Live(_run_of(found), found, version)
+
+
 def _run_of(paths: Collection[str]) -> str | None:
     """The one run that wrote the files; None where another writer has added some, whatever else is there."""
     runs = {run_id_of(path) for path in paths}
     return runs.pop() if len(runs) == 1 else None
-
-
-def _attempts(error: Exception) -> int:
-    """How often a request may fail like this: delta-rs repeats one itself, but for an answer that ended early."""
-    return BODY_ATTEMPTS if "response body error" in str(error) else STORE_ATTEMPTS
 
 
 def _table_schema(schema: pa.Schema, key: str) -> Schema:
@@ -272,31 +266,3 @@ def _table_schema(schema: pa.Schema, key: str) -> Schema:
 
 def _named(kind: object) -> str:
     return str(getattr(kind, "type", kind))
-
-
-def _mapped(error: Exception, where: str) -> StorageError:
-    """delta-rs says in words what the store answered."""
-    found = " ".join(str(error).split())[:400]
-    if any(word in found for word in ("privileges", "Unauthenticated", "credential", "Forbidden", "AccessDenied")):
-        return CredentialsError(
-            "The store refused the credentials, or there are none.",
-            where,
-            expected="credentials that may list, read and write here",
-            found=found,
-            next_step="set output.storage_options (key, secret as ${ENV_NAME}) or the store's environment variables",
-        )
-    if "NoSuchBucket" in found or "bucket does not exist" in found:
-        return LocationNotFoundError("No such bucket.", where, found=found, next_step="check output.uri")
-    if isinstance(error, OSError):
-        return StorageUnavailableError(
-            "The store did not answer as it should.",
-            where,
-            found=found,
-            next_step="check the endpoint, the network and the disk, then run again",
-        )
-    return StorageError(
-        "The Delta table cannot be read or written.",
-        where,
-        found=found,
-        next_step="check that the folder is a Delta table and was written by nothing else",
-    )
