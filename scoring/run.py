@@ -67,7 +67,8 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         publisher = open_publisher(job, attempt.kept)
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
-        standing = complete_record(state_store(job), attempt.folder, live.run_id, live.paths) if live else None
+        state, kept = state_store(job), attempt.kept
+        standing = complete_record(state, attempt.folder, live.run_id, live.paths, kept) if live else None
         if not force and standing is not None and standing.fingerprint == fingerprint:
             return standing.model_copy(update={"status": "unchanged"})
         if not force and (waiting := _waiting(attempt, fingerprint)) is not None:
@@ -78,7 +79,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
             inputs=inputs_record(job, partition),
             replaces=live.run_id if live else None,
         )
-        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None):
+        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept):
             record.go_on(dead.manifest)
         record.save("running")
         publisher.check()
@@ -112,7 +113,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
 
 def _find_references(attempt: Attempt, model: PinnedModel) -> None:
     try:
-        attempt.references = find_references(attempt.job, attempt.value, model, attempt.cache)
+        attempt.references = find_references(attempt.job, attempt.value, model, attempt.cache, attempt.kept)
     except ModelDigestError:
         raise
     except Exception as error:  # noqa: BLE001 (whatever is stored there: it costs the comparison)
