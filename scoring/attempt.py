@@ -261,7 +261,7 @@ class Attempt:
         if self.references is None:
             return
         try:
-            found = assess(self.job, self.record.manifest, self._all_results(), self.references, self.pool)
+            found = assess(self.job, self.record.manifest, self._all_results(), self.references)
         except Exception as error:  # noqa: BLE001 (whatever it is: the predictions are right without it)
             self.give_up_drift(error)
             return

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from schemas.drift import ORDER, ColumnDrift, Severity, Signal
 from schemas.manifest import DriftRecord, DriverRecord, FindingRecord
-from scoring.monitoring.compare import Pair, compare_columns, pair_up, worst
+from scoring.monitoring.compare import compare_columns, pair_up, worst
+from scoring.monitoring.measure import Pair
 from scoring.monitoring.profile import NumberProfile
 from scoring.monitoring.table import ColumnProfile, Habit, Key, Scores
 
@@ -41,10 +42,7 @@ class Comparison:
 def compare_profiles(
     current: Sequence[ColumnProfile], references: Mapping[str, Sequence[ColumnProfile]]
 ) -> dict[str, Comparison]:
-    """Each column against each reference that has it over the same bins; segments, which are many, against one.
-
-    Runs in a worker: SciPy is there.
-    """
+    """Each column against each reference that has it over the same bins; segments, which are many, against one."""
     now = {column.key: column for column in current}
     whole = {key: column for key, column in now.items() if not key[2]}
     with_segments = next((name for name in REFERENCES if any(c.segment for c in references.get(name, ()))), None)
