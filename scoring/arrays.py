@@ -80,8 +80,13 @@ def _joined(lists: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """A row each; a key that is not there is null."""
-    columns = [from_values([row.get(field.name) for row in rows], field.type) for field in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return from_columns({name: [row.get(name) for row in rows] for name in schema.names}, schema)
+
+
+def from_columns(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    """The values of each column; None is null."""
+    arrays = [from_values(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def to_lists(column: pa.ListArray) -> list[npt.NDArray[Any] | None]:
