@@ -1,6 +1,6 @@
 """One run: a job on one partition, from the model's version to the manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from schemas.job import ScoringJob
@@ -31,6 +31,7 @@ def run(
     model: PinnedModel | None = None,
     listeners: Sequence[Listener] = (),
     kept: Kept | None = None,
+    turn: Callable[[], object] | None = None,
 ) -> Manifest:
     """Score one partition and publish it, unless the same is published already.
 
@@ -44,6 +45,7 @@ def run(
         model: Already resolved, for several partitions with one model; None: resolve the job's own.
         listeners: Told what happens, besides the log.
         kept: What several runs of this process keep for each other; None: this one keeps it for itself.
+        turn: Returns when those that are published before this one have ended; None: there are none.
 
     Returns:
         The manifest: `published`, `unchanged` (that of the run that stands), `held` by a gate,
@@ -53,10 +55,12 @@ def run(
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
     attempt = Attempt(job, value, pool, cache, now, listeners, kept)
-    return attempt.carry_out(lambda: _score(attempt, model, force=force))
+    return attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
 
 
-def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manifest:
+def _score(
+    attempt: Attempt, model: PinnedModel | None, turn: Callable[[], object] | None, *, force: bool
+) -> Manifest:
     """The sentence that the whole package is about."""
     record, job = attempt.record, attempt.job
     with record.stage("model"):
@@ -98,6 +102,8 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         attempt.score_shards(plan, contract, model, facts)
     attempt.summarize(plan)
     attempt.reconcile(plan)
+    if turn is not None:
+        turn()
     with record.stage("publish"):
         check_unchanged(job, partition)
         parts = attempt.finish_parts(publisher, plan, contract, live)
