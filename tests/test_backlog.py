@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def test_only_small_partitions_that_are_not_compared_overlap(
 class Runs:
     """Stands in for `run`: says when a run begins, is planned, publishes."""
 
-    def __init__(self, manifest: Manifest, act: Callable[[str], None] = lambda value: None) -> None:
+    def __init__(self, manifest: Manifest, act: Callable[[str], object] = lambda value: None) -> None:
         self.told: list[tuple[str, str]] = []
         self.n_now = self.n_most = 0
         self._manifest, self._act = manifest, act
@@ -92,7 +93,8 @@ def manifest(lake: Lake) -> Manifest:
 def test_two_at_once_begin_and_publish_in_the_plan_s_order(
     lake: Lake, manifest: Manifest, two_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs, items = Runs(manifest), newest_first()
+    second = threading.Event()
+    runs, items = Runs(manifest, lambda value: second.wait(60) if value == DAYS[5] else second.set()), newest_first()
     monkeypatch.setattr(scoring.backlog, "run", runs)
     found = score_items(lake.job(), items, lake.cache)
     values = [one.value for one in items]
@@ -100,7 +102,7 @@ def test_two_at_once_begin_and_publish_in_the_plan_s_order(
     assert all(runs.order(what) == values for what in ("begins", "is planned", "publishes", "ends"))
     assert runs.n_most == 2
     place = {told: index for index, told in enumerate(runs.told)}
-    for before, after in zip(values, values[1:], strict=False):
+    for before, after in pairwise(values):
         assert place["is planned", before] < place["begins", after], "it has found what it is compared with"
         assert place["ends", before] < place["publishes", after]
 

@@ -36,15 +36,24 @@ def compare_columns(pairs: Mapping[str, Pair]) -> list[ColumnDrift]:
     Args:
         pairs: Column to the reference's profile and the current one, over the same bins.
     """
+    return compare_groups([pairs])[0]
+
+
+def compare_groups(groups: Sequence[Mapping[str, Pair]]) -> list[list[ColumnDrift]]:
+    """The same of several sets of columns: significance is corrected within each, all else is computed at once."""
+    pairs = {(place, name): pair for place, group in enumerate(groups) for name, pair in group.items()}
     found = measure_pairs(pairs)
-    p_values = np.array([values["chi2_pvalue"] for values in found.values()], np.float64)
-    for values, q in zip(found.values(), statistics.benjamini_hochberg(p_values).tolist(), strict=True):
-        values["chi2_qvalue"] = q
-    rates = rate_p_values(list(pairs.values()))
-    return [
-        _column(name, reference, current, found[name], rate)
-        for (name, (reference, current)), rate in zip(pairs.items(), rates, strict=True)
-    ]
+    rates = dict(zip(pairs, rate_p_values(list(pairs.values())), strict=True))
+    compared = []
+    for place, group in enumerate(groups):
+        values = {name: found[place, name] for name in group}
+        p_values = np.array([one["chi2_pvalue"] for one in values.values()], np.float64)
+        for one, q in zip(values.values(), statistics.benjamini_hochberg(p_values).tolist(), strict=True):
+            one["chi2_qvalue"] = q
+        compared.append(
+            [_column(name, then, now, values[name], rates[place, name]) for name, (then, now) in group.items()]
+        )
+    return compared
 
 
 def pair_up(then: Profile, now: Profile) -> Pair:

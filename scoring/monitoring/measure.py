@@ -1,15 +1,17 @@
 """What the columns of two profiles differ by, in numbers: all columns over equally many bins at once."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from scoring.monitoring import statistics
 from scoring.monitoring.bins import Counts, Floats
-from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile
+from scoring.monitoring.profile import CategoryProfile, NumberProfile
+
+K = TypeVar("K", bound=Hashable)
 
 TOP_CATEGORIES = 20
 
@@ -19,14 +21,14 @@ Pair = Numbers | Categories
 """Of the reference, and what is compared with it."""
 
 
-def measure_pairs(pairs: Mapping[str, Pair]) -> dict[str, dict[str, float]]:
+def measure_pairs(pairs: Mapping[K, Pair]) -> dict[K, dict[str, float]]:
     """The statistics of each column, nan where one is not known, in the order of the columns.
 
     Args:
         pairs: Column to profiles over the same bins.
     """
-    found: dict[str, dict[str, float]] = {}
-    alike: dict[tuple[int, int], dict[str, Numbers]] = {}
+    found: dict[K, dict[str, float]] = {}
+    alike: dict[tuple[int, int], dict[K, Numbers]] = {}
     for name, (reference, current) in pairs.items():
         if isinstance(reference, NumberProfile) and isinstance(current, NumberProfile):
             size = (len(reference.edges.fine), len(reference.edges.deciles))
@@ -55,10 +57,13 @@ def rate_p_values(pairs: Sequence[Pair]) -> list[tuple[float, float]]:
 
 def _measure_numbers(pairs: Sequence[Numbers]) -> list[dict[str, float]]:
     """Of columns with as many bins."""
-    folded = [_fold(reference, current) for reference, current in pairs]
-    (fine, fine_now), (sums, sums_now), (deciles, deciles_now) = (
-        (np.stack([one[place][0] for one in folded]), np.stack([one[place][1] for one in folded]))
-        for place in range(3)
+    folds: dict[int, _Folded] = {}  # a column now has several references, and its bins are theirs
+    for profile in (profile for pair in pairs for profile in pair):
+        if id(profile) not in folds:
+            folds[id(profile)] = _fold(profile)
+    sides = [[folds[id(pair[side])] for pair in pairs] for side in (0, 1)]
+    (fine, sums, deciles), (fine_now, sums_now, deciles_now) = (
+        [np.stack(found) for found in zip(*side, strict=True)] for side in sides
     )
     edges = np.stack([reference.edges.fine for reference, _ in pairs])
     ks, ks_upper = statistics.kolmogorov_smirnov(fine, fine_now)
@@ -81,20 +86,22 @@ def _measure_numbers(pairs: Sequence[Numbers]) -> list[dict[str, float]]:
     return rows
 
 
-def _fold(reference: NumberProfile, current: NumberProfile) -> tuple[Counts, Floats, Counts]:
-    """Rows and sums by fine bin, rows by decile, each of shape (2, n)."""
-    counts, sums = np.stack([reference.counts, current.counts]), np.stack([reference.sums, current.sums])
-    fine = _starts(reference.edges, reference.edges.fine)
+def _fold(profile: NumberProfile) -> "_Folded":
+    """Rows and sums by fine bin, rows by decile."""
+    edges = profile.edges
+    fine, deciles = _starts(edges.both, edges.fine), _starts(edges.both, edges.deciles)
     with np.errstate(over="ignore", invalid="ignore"):
-        fine_sums = np.add.reduceat(sums, fine, axis=1)
-    deciles = _starts(reference.edges, reference.edges.deciles)
-    return np.add.reduceat(counts, fine, axis=1), fine_sums, np.add.reduceat(counts, deciles, axis=1)
+        sums = np.add.reduceat(profile.sums, fine)
+    return np.add.reduceat(profile.counts, fine), sums, np.add.reduceat(profile.counts, deciles)
 
 
-def _starts(edges: Edges, some: Floats) -> npt.NDArray[np.int64]:
+_Folded = tuple[Counts, Floats, Counts]
+
+
+def _starts(edges: Floats, some: Floats) -> npt.NDArray[np.int64]:
     """Where, among the bins between all edges, those begin that are between some of them."""
     starts = np.zeros(len(some) + 1, np.int64)
-    starts[1:] = np.searchsorted(edges.both, some) + 1
+    starts[1:] = edges.searchsorted(some) + 1
     return starts
 
 
