@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Field, Schema
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
@@ -22,6 +22,8 @@ from scoring.outputs.writer import WrittenPart, find_parts
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
+CLEANED_EVERY = 100
+"""Commits after which what has expired of the log is removed: as often as delta-rs writes a checkpoint."""
 RETRY_PAUSE_S = 0.05
 """Grows to ten times this, and is drawn at random, so that publishers do not meet again and again."""
 
@@ -38,8 +40,9 @@ class DeltaPublisher:
 
     def check(self) -> None:
         """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
-        if (self._handle.last or self._handle.load()) is not None:
-            return
+        with self._handle.loaded() as table:
+            if table is not None:
+                return
         key = self._job.input.partition_key
         sealed = [
             f for f in self._store.list_folders() if f.startswith(f"{key}=") and self._store.head(sealed_path(f))
@@ -57,66 +60,42 @@ class DeltaPublisher:
 
     def check_fits(self, schema: pa.Schema) -> None:
         """See `Publisher`. The commit looks again."""
-        table = self._handle.last or self._handle.load()
-        if table is not None:
-            self._new_fields(table, schema)
+        with self._handle.loaded() as table:
+            if table is not None:
+                self._new_fields(table, schema)
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
-        table = self._handle.load()
-        return None if table is None else self._live_in(table, value)
+        with self._handle.loaded() as table:
+            return None if table is None else self._live_in(table, value)
 
     def all_live(self) -> dict[str | None, Live]:
         """See `Publisher`."""
-        table = self._handle.load()
-        if table is None:
-            return {}
         paths: dict[str | None, list[str]] = {}
-        for value, path in self._files_of(table):
-            paths.setdefault(value, []).append(path)
-        version = str(table.version())
+        with self._handle.loaded() as table:
+            if table is None:
+                return {}
+            version = str(table.version())
+            for value, path in self._files_of(table):
+                paths.setdefault(value, []).append(path)
         return {value: _live(found, version) for value, found in paths.items()}
 
     def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
-        """See `Publisher`."""
-        try:
-            return self._publish(publication, planned)
-        finally:
-            self._handle.release()
+        """See `Publisher`.
 
-    def _publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
-        """A commit is the table's next version or none. One that fails is tried again as long as the partition is
+        A commit is the table's next version or none. One that fails is tried again as long as the partition is
         still the one that was planned against, since other partitions' publishers take versions too.
         """
-        ours = {part.file.path for part in publication.parts}
         failure: StorageError | None = None
         n_failed = 0
         for attempt in range(COMMIT_ATTEMPTS):
-            table = self._handle.load()
-            current = None if table is None else self._live_in(table, publication.value)
-            if table is not None and current is not None and set(current.paths) == ours:
-                return publication.parts, table.version()  # the answer to our commit was lost, not the commit
-            if (current and set(current.paths)) != (planned and set(planned.paths)):
-                if current is not None and ours & set(current.paths):
-                    raise StorageError(
-                        "The table holds this run's files together with others; none of them was touched.",
-                        f"{self._store.url}/{publication.folder}",
-                        expected="the files of one run",
-                        found=", ".join(current.paths[:6]),
-                        next_step="publish the partition again with --force, and look for another writer",
-                    )
-                raise self._conflict(publication, planned, current)
             try:
-                if table is None:
-                    self._create(publication)  # and look again: another run may have been first
-                else:
-                    if new := self._new_fields(table, publication.schema):
-                        table.alter.add_columns(new)
-                    self._commit(table, publication)
+                with self._handle.loaded() as table:
+                    version = self._try(table, publication, planned)
+                if version is not None:
+                    return publication.parts, version
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
-                if not isinstance(error, CommitFailedError):
-                    self._handle.forget()
                 failure = mapped(error, self._store.url)
                 n_failed += not isinstance(error, CommitFailedError)
                 if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
@@ -129,6 +108,37 @@ class DeltaPublisher:
             found=failure.found if failure else "",
             next_step="check the store, then run again: readers still see the old predictions",
         ) from failure
+
+    def _try(self, table: DeltaTable | None, publication: Publication, planned: Live | None) -> int | None:
+        """The version of the commit, this one's or that of a try before; None: the table had to be created first.
+
+        Raises:
+            ConflictError, StorageError: The partition is no longer the one that was planned against.
+            CommitFailedError: Somebody else took the version.
+        """
+        if table is None:
+            if planned is not None:
+                raise self._conflict(publication, planned, None)
+            self._create(publication)  # and look again: another run may have been first
+            return None
+        ours = {part.file.path for part in publication.parts}
+        current = self._live_in(table, publication.value)
+        if current is not None and set(current.paths) == ours:
+            return table.version()  # the answer to our commit was lost, not the commit
+        if (current and set(current.paths)) != (planned and set(planned.paths)):
+            if current is not None and ours & set(current.paths):
+                raise StorageError(
+                    "The table holds this run's files together with others; none of them was touched.",
+                    f"{self._store.url}/{publication.folder}",
+                    expected="the files of one run",
+                    found=", ".join(current.paths[:6]),
+                    next_step="publish the partition again with --force, and look for another writer",
+                )
+            raise self._conflict(publication, planned, current)
+        if new := self._new_fields(table, publication.schema):
+            table.alter.add_columns(new)
+        self._commit(table, publication)
+        return table.version() + 1  # the table itself is as it was before
 
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         """See `Publisher`."""
@@ -222,6 +232,10 @@ class DeltaPublisher:
             partition_by=[publication.key],
             # delta-rs writes the partition without value as the empty string in a filter.
             partition_filters=[(publication.key, "=", "" if value is None else value)],
+            post_commithook_properties=PostCommitHookProperties(
+                # Looking for what has expired lists the whole log.
+                cleanup_expired_logs=None if table.version() % CLEANED_EVERY == 0 else False
+            ),
             commit_properties=CommitProperties(
                 # No rebase: delta-rs sees no conflict between two first publications of a partition, and would
                 # commit both. The next version or none; this class compares and tries again.

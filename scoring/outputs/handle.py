@@ -1,7 +1,9 @@
 """A Delta table that is opened once and then brought up to date: its log is not read from the beginning each time."""
 
+import contextlib
 import itertools
 import json
+from collections.abc import Iterator
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -23,88 +25,88 @@ BODY_ATTEMPTS = 12
 
 
 class TableHandle:
-    """One caller's view of a table. What it has read is handed on to the next one by `release`."""
+    """The tables of one place that this process has open: each is one caller's at a time, and as new as its last."""
 
     def __init__(self, store: Store, kept: Kept | None = None) -> None:
         """Nothing is opened yet.
 
         Args:
             store: Of the table.
-            kept: Tables that earlier runs of this process have opened.
+            kept: Has the tables that earlier runs of this process have opened; None: this caller's own.
         """
-        self._store, self._kept = store, kept
+        self._store, self._kept = store, kept or Kept()
         self._key = ("table", store.url, json.dumps(dict(store.options), sort_keys=True))
-        self._seen = None if kept is None else kept.borrow(self._key, _Seen)
-        self._is_loaded = False
-        """By this caller: what another one has seen is too old to decide on."""
 
-    def load(self) -> DeltaTable | None:
-        """The table as it is now; None: there is none.
+    @contextlib.contextmanager
+    def loaded(self) -> Iterator[DeltaTable | None]:
+        """The table as it is now; None: there is none. Not to be used outside of the block.
 
         Raises:
             StorageError: It cannot be read.
         """
+        seen = self._load()
+        yield None if seen is None else seen.table
+        if seen is not None:  # after an error nobody knows what its state is
+            self._kept.hand_back(self._key, seen)
+
+    def _load(self) -> "_Seen | None":
+        known = self._kept.borrow(self._key, _Seen)
         for attempt in itertools.count(1):
-            known, self._seen = self._seen, None
+            before, known = known, None
             try:
-                table = self._updated(known) if known else None
-                table = table or DeltaTable(self._store.url, storage_options=self._store.table_options())
+                if before is not None and (updated := self._update(before)) is not None:
+                    return updated
+                table = DeltaTable(self._store.url, storage_options=self._store.table_options())
             except TableNotFoundError:
-                if known:
-                    continue
-                return None
+                if before is None:
+                    return None
             except (DeltaError, OSError) as error:
-                if known:
+                if before is not None:
                     continue  # whatever it was: a table that is opened anew has new credentials, too
                 failure = mapped(error, self._store.url)
                 if not isinstance(failure, StorageUnavailableError) or attempt >= n_attempts(error):
                     raise failure from error
-                continue
-            is_same = known is not None and known.table is table and known.version == table.version()
-            self._seen, self._is_loaded = known if is_same else self._look(table), True
-            return table
+            else:
+                return _Seen(table, self._stamp(table.version()))
         raise AssertionError
 
-    @property
-    def last(self) -> DeltaTable | None:
-        """The table as it was when it was loaded last; None: it is to be loaded."""
-        return self._seen.table if self._seen is not None and self._is_loaded else None
+    def _update(self, known: "_Seen") -> "_Seen | None":
+        """The same table with all commits until now; None: there may be another in its place.
 
-    def forget(self) -> None:
-        """Open the table anew when it is next asked for."""
-        self._seen = None
-
-    def release(self) -> None:
-        """Let the next run go on with what was read; this one opens the table anew if it asks again."""
-        if self._kept is not None and self._seen is not None:
-            self._kept.hand_back(self._key, self._seen)
-        self._seen = None
-
-    def _updated(self, known: "_Seen") -> DeltaTable | None:
-        """The same table with all commits until now; None: there is another in its place."""
-        if self._stamp(known.version) != known.stamp:
+        Versions have no gaps: where the next one is not there, nobody has committed since.
+        """
+        version = known.table.version()
+        if known.stamp is None or self._stamp(version) != known.stamp:
             return None
+        if not self._has(version + 1):
+            return known
         known.table.update_incremental()
-        return known.table
-
-    def _look(self, table: DeltaTable) -> "_Seen | None":
-        version = table.version()
-        stamp = self._stamp(version)
-        return None if stamp is None else _Seen(table, version, stamp)
+        return _Seen(known.table, self._stamp(known.table.version()))
 
     def _stamp(self, version: int) -> str | None:
         """Which object the log has as this version's commit; None: none, or nobody can say."""
         try:
-            return self._store.describe(f"_delta_log/{version:020d}.json").version
+            return self._store.describe(_commit_path(version)).version
         except ScoringError:
             return None
+
+    def _has(self, version: int) -> bool:
+        """Whether there is such a commit, or nobody can say."""
+        try:
+            return self._store.exists(_commit_path(version))
+        except ScoringError:
+            return True
+
+
+def _commit_path(version: int) -> str:
+    return f"_delta_log/{version:020d}.json"
 
 
 class _Seen:
     """A table as it was loaded last."""
 
-    def __init__(self, table: DeltaTable, version: int, stamp: str) -> None:
-        self.table, self.version, self.stamp = table, version, stamp
+    def __init__(self, table: DeltaTable, stamp: str | None) -> None:
+        self.table, self.stamp = table, stamp
 
 
 def n_attempts(error: Exception) -> int:
