@@ -17,6 +17,9 @@ from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.run import run
 
+Turn = Callable[[], object]
+"""Returns when a run may publish."""
+
 AT_ONCE = 2
 """One is scored while another is published. Publications take turns: more would wait for these."""
 SMALL_ROWS = 100_000
@@ -48,7 +51,7 @@ def score_items(
     """
     kept = Kept()
 
-    def score(item: BackfillItem, pool: Pool, turn: Callable[[], object], more: Sequence[Listener]) -> Manifest:
+    def score(item: BackfillItem, pool: Pool, turn: Turn | None, more: Sequence[Listener]) -> Manifest:
         return run(
             job.model_copy(update={"model": item.model}),
             parse_value(item.value),
@@ -63,7 +66,7 @@ def score_items(
 
     if not any(may_overlap(job, *pair) for pair in itertools.pairwise(items)):
         with open_pool(job.workers) as pool:
-            return [score(item, pool, _at_once, ()) for item in items]
+            return [score(item, pool, None, ()) for item in items]
     with contextlib.ExitStack() as stack:
         pools = [stack.enter_context(open_pool(job.workers)) for _ in range(AT_ONCE)]
         runs: list[_Run] = []
@@ -74,7 +77,9 @@ def score_items(
                     (before.planned if may_overlap(job, items[index - 1], item) else before.ended).wait()
                 if index >= AT_ONCE:
                     runs[index - AT_ONCE].result()  # its pool is free
-                turn = _at_once if before is None else before.ended.wait
+                if before is not None and before.ended.is_set():
+                    before.result()  # what it has raised stops all
+                turn = None if before is None else before.ended.wait
                 runs.append(_Run(score, item, pools[index % AT_ONCE], turn))
             return [one.result() for one in runs]
         except BaseException:
@@ -93,11 +98,8 @@ def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> b
     """
     is_small = all(item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in (before, after))
     is_bounded = job.workers.is_cluster or job.limits.memory_bytes is not None
-    return is_small and not is_bounded and after.value < before.value and available_cores() > 1
-
-
-def _at_once() -> None:
-    """Nobody is to be waited for."""
+    n_workers = min(available_cores(), job.workers.count or AT_ONCE)
+    return is_small and not is_bounded and after.value < before.value and n_workers >= AT_ONCE
 
 
 class _Run:
@@ -105,10 +107,10 @@ class _Run:
 
     def __init__(
         self,
-        score: Callable[[BackfillItem, Pool, Callable[[], object], Sequence[Listener]], Manifest],
+        score: Callable[[BackfillItem, Pool, Turn | None, Sequence[Listener]], Manifest],
         item: BackfillItem,
         pool: Pool,
-        turn: Callable[[], object],
+        turn: Turn | None,
     ) -> None:
         """Begun."""
         self.planned, self.ended = threading.Event(), threading.Event()

@@ -17,6 +17,7 @@ from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import complete_record, list_manifests, undecided
 from scoring.outputs.publish import open_publisher
+from scoring.outputs.record import TURN
 from scoring.references import find_references
 
 
@@ -103,7 +104,8 @@ def _score(
     attempt.summarize(plan)
     attempt.reconcile(plan)
     if turn is not None:
-        turn()
+        with record.stage(TURN):
+            turn()
     with record.stage("publish"):
         check_unchanged(job, partition)
         parts = attempt.finish_parts(publisher, plan, contract, live)

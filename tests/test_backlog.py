@@ -44,6 +44,7 @@ def test_only_small_partitions_that_are_not_compared_overlap(
     assert not may_overlap(job, late, item(DAYS[0], SMALL_ROWS + 1))
     assert not may_overlap(job, item(DAYS[1], None), early), "nobody knows how many rows"
     assert not may_overlap(lake.job(limits={"memory_bytes": 4 << 30}), late, early)
+    assert not may_overlap(lake.job(workers={"count": 1}), late, early)
     assert not may_overlap(lake.job(workers={"backend": "dask", "address": "tcp://x:1"}), late, early)
     monkeypatch.setattr(scoring.backlog, "available_cores", lambda: 1)
     assert not may_overlap(job, late, early)
@@ -74,7 +75,8 @@ class Runs:
             listener(RunPlanned("id", value, 1, 1, 1, 1, 0))
         time.sleep(0.001 if value in DAYS[::2] else 0.02)
         self._act(value)
-        turn()
+        if turn is not None:
+            turn()
         self.tell("publishes", value)
         time.sleep(0.01)
         self.tell("ends", value, -1)
