@@ -37,9 +37,13 @@ class DeltaPublisher:
         self._job = job
         self._store = predictions_store(job)
         self._handle = TableHandle(self._store, kept)
+        self._has_table = False
+        """When it was last asked what is live."""
 
     def check(self) -> None:
         """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
+        if self._has_table:
+            return
         with self._handle.loaded() as table:
             if table is not None:
                 return
@@ -67,6 +71,7 @@ class DeltaPublisher:
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
         with self._handle.loaded() as table:
+            self._has_table = table is not None
             return None if table is None else self._live_in(table, value)
 
     def all_live(self) -> dict[str | None, Live]:

@@ -86,16 +86,27 @@ class TableHandle:
     def _stamp(self, version: int) -> str | None:
         """Which object the log has as this version's commit; None: none, or nobody can say."""
         try:
-            return self._store.describe(_commit_path(version)).version
+            return self._look(version)
         except ScoringError:
             return None
 
     def _has(self, version: int) -> bool:
         """Whether there is such a commit, or nobody can say."""
         try:
-            return self._store.exists(_commit_path(version))
+            return self._look(version) is not None
         except ScoringError:
             return True
+
+    def _look(self, version: int) -> str | None:
+        """ETag or time of change of a commit's object, in one request where the store can be asked so."""
+        path = _commit_path(version)
+        if self._store.is_conditional:
+            head = self._store.head(path)
+            return None if head is None else head[0]
+        try:
+            return self._store.describe(path).version
+        except LocationNotFoundError:
+            return None
 
 
 def _commit_path(version: int) -> str:
