@@ -23,8 +23,8 @@ from scoring.outputs.writer import WrittenPart, find_parts
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
 CHECKPOINT_EVERY = 20
-"""Commits of a table that is created here. Whoever opens, updates or commits reads all commits since the last one, .1 ms
-each, while a checkpoint of 365 files takes 2 ms. delta-rs' own default is 100, Spark's 10."""
+"""Commits of a table that is created here. Whoever opens it, updates it or commits reads all commits since the last
+checkpoint, .1 ms each; one of 365 files takes 2 ms. delta-rs' own default is 100, Spark's 10."""
 CLEANED_EVERY = 100
 """Commits after which what has expired of the log is removed."""
 RETRY_PAUSE_S = 0.05
