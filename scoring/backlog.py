@@ -74,7 +74,9 @@ def score_items(
             for index, item in enumerate(items):
                 before = runs[-1] if runs else None
                 if before is not None:
-                    (before.planned if may_overlap(job, items[index - 1], item) else before.ended).wait()
+                    # The first is alone: on a new host it compiles what all others load.
+                    is_early = index > 1 and may_overlap(job, items[index - 1], item)
+                    (before.planned if is_early else before.ended).wait()
                 if index >= AT_ONCE:
                     runs[index - AT_ONCE].result()  # its pool is free
                 if before is not None and before.ended.is_set():

@@ -95,8 +95,15 @@ def manifest(lake: Lake) -> Manifest:
 def test_two_at_once_begin_and_publish_in_the_plan_s_order(
     lake: Lake, manifest: Manifest, two_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = threading.Event()
-    runs, items = Runs(manifest, lambda value: second.wait(60) if value == DAYS[5] else second.set()), newest_first()
+    third = threading.Event()
+
+    def act(value: str) -> None:
+        if value == DAYS[4]:
+            assert third.wait(60), "the next one did not begin"
+        elif value == DAYS[3]:
+            third.set()
+
+    runs, items = Runs(manifest, act), newest_first()
     monkeypatch.setattr(scoring.backlog, "run", runs)
     found = score_items(lake.job(), items, lake.cache)
     values = [one.value for one in items]
@@ -104,6 +111,7 @@ def test_two_at_once_begin_and_publish_in_the_plan_s_order(
     assert all(runs.order(what) == values for what in ("begins", "is planned", "publishes", "ends"))
     assert runs.n_most == 2
     place = {told: index for index, told in enumerate(runs.told)}
+    assert place["ends", values[0]] < place["begins", values[1]], "it compiles what the others load"
     for before, after in pairwise(values):
         assert place["is planned", before] < place["begins", after], "it has found what it is compared with"
         assert place["ends", before] < place["publishes", after]
