@@ -101,6 +101,7 @@ def to_lists(column: pa.ListArray) -> list[npt.NDArray[Any] | None]:
         raise ValueError("a list has a null in it")
     _, data = values.buffers()
     numbers = np.frombuffer(data or b"", dtype, count=values.offset + len(values))[values.offset :]
+    numbers.flags.writeable = False
     ends = list_ends(column)
     valid = column.is_valid().to_pylist() if column.null_count else [True] * len(column)
     return [numbers[ends[i] : ends[i + 1]] if is_valid else None for i, is_valid in enumerate(valid)]

@@ -109,11 +109,12 @@ def chi2_tail(statistic: float, freedom: int) -> float:
     """
     if math.isnan(statistic):
         return math.nan
-    if freedom < 1 or statistic <= 0:
+    half = statistic / 2
+    if freedom < 1 or half <= 0:
         return 1.0
     if math.isinf(statistic):
         return 0.0
-    half, start = statistic / 2, 0.5 * (freedom % 2)
+    start = 0.5 * (freedom % 2)
     found = math.erfc(math.sqrt(half)) if start else 0.0
     logarithm = math.log(half)
     for index in range(freedom // 2):
