@@ -22,7 +22,7 @@ from flows.events import tell
 from flows.log import forward_engine_log
 from flows.outcome import Outcome, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
-from flows.pools import RunStuckError, borrowed_pool, local_pool, run_within
+from flows.pools import RunStuckError, borrowed_pool, local_pool, run_within, shared_kept
 from flows.progress import RunProgress, shown
 from flows.tracking import TrackedRun, track
 from schemas.job import ScoringJob
@@ -218,6 +218,7 @@ async def _score(request: _Request) -> Manifest:
             now=datetime.now(UTC),
             force=request.force,
             listeners=[request.progress],
+            kept=shared_kept(),
         )
         manifest = await run_within(request.timeout_s, pool, score)
     if manifest.error and manifest.error.retryable:

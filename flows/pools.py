@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from schemas.job import Workers
 from scoring.engine.pool import WorkerPool
 from scoring.engine.pools import Pool, open_pool
+from scoring.kept import Kept
 
 T = TypeVar("T")
 
@@ -18,6 +19,7 @@ STOP_S = 20.0
 """What a run that is told to stop gets to write its last word; Prefect kills the process after 30."""
 
 _shared: ContextVar["asyncio.Queue[Pool] | None"] = ContextVar("pools", default=None)
+_kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
 
 
 class RunStuckError(RuntimeError):
@@ -26,17 +28,24 @@ class RunStuckError(RuntimeError):
 
 @contextlib.contextmanager
 def shared_pools(n_pools: int, workers: Workers) -> Iterator[None]:
-    """Pools of a job's workers for the flows that are called inside; none is left at the end, however that comes."""
+    """Pools of a job's workers for the flows that are called inside, and what their runs keep for each other; nothing
+    is left at the end, however that comes."""
     queue: asyncio.Queue[Pool] = asyncio.Queue()
     for _ in range(n_pools):
         queue.put_nowait(open_pool(workers))
-    token = _shared.set(queue)
+    token, kept_token = _shared.set(queue), _kept.set(Kept())
     try:
         yield
     finally:
         _shared.reset(token)
+        _kept.reset(kept_token)
         while not queue.empty():
             queue.get_nowait().stop()
+
+
+def shared_kept() -> Kept | None:
+    """What the runs of the same flow keep for each other; None: it has this one only."""
+    return _kept.get()
 
 
 @contextlib.asynccontextmanager

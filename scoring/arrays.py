@@ -29,16 +29,21 @@ def from_numpy(values: npt.NDArray[Any]) -> pa.Array:
 
 def from_texts(texts: Sequence[str | None]) -> pa.Array:
     """Of type string."""
-    content = [b"" if text is None else text.encode() for text in texts]
-    ends = np.cumsum([0, *map(len, content)], dtype=np.int64)
-    present = np.array([text is not None for text in texts], np.bool_)
-    validity = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
-    buffers = [validity, pa.py_buffer(ends), pa.py_buffer(b"".join(content))]
+    validity = None
+    filled: Sequence[str] = texts  # type: ignore[assignment]
+    if None in texts:
+        present = np.array([text is not None for text in texts], np.bool_)
+        validity = pa.py_buffer(np.packbits(present, bitorder="little"))
+        filled = ["" if text is None else text for text in texts]
+    joined = "".join(filled)
+    lengths = map(len, filled if joined.isascii() else [text.encode() for text in filled])
+    ends = np.cumsum([0, *lengths], dtype=np.int64)
+    buffers = [validity, pa.py_buffer(ends), pa.py_buffer(joined.encode())]
     return pa.Array.from_buffers(pa.large_string(), len(texts), buffers).cast(pa.string())
 
 
 def from_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Of numbers, truth values, texts, lists and maps of those (as `dict`); None is null.
+    """Of numbers, truth values, texts, lists (also as arrays) and maps of those (as `dict`); None is null.
 
     Raises:
         TypeError: Of another type.
@@ -51,7 +56,7 @@ def from_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         ends = from_numpy(np.cumsum([0, *(0 if value is None else len(value) for value in values)], dtype=np.int32))
         mask = None if present.all() else from_numpy(~present)
         if pa.types.is_list(kind):
-            items = from_values(list(itertools.chain.from_iterable(there)), kind.value_type)
+            items = _joined(there, kind.value_type)
             return pa.ListArray.from_arrays(ends, items, type=kind, mask=mask)
         names = from_values(list(itertools.chain.from_iterable(there)), kind.key_type)
         items = from_values([item for value in there for item in value.values()], kind.item_type)
@@ -66,10 +71,56 @@ def from_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [bits, found.buffers()[1]])
 
 
+def _joined(lists: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    dtype = None if pa.types.is_string(kind) else np.dtype(_NUMPY_NAMES.get(str(kind), str(kind)))
+    if lists and dtype and all(isinstance(found, np.ndarray) and found.dtype == dtype for found in lists):
+        return from_numpy(np.concatenate(lists))
+    return from_values(list(itertools.chain.from_iterable(lists)), kind)
+
+
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """A row each; a key that is not there is null."""
-    columns = [from_values([row.get(field.name) for row in rows], field.type) for field in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return from_columns({name: [row.get(name) for row in rows] for name in schema.names}, schema)
+
+
+def from_columns(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    """The values of each column; None is null."""
+    arrays = [from_values(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def to_lists(column: pa.ListArray) -> list[npt.NDArray[Any] | None]:
+    """The numbers of each list, stretches of one array that nobody can write to; None is null.
+
+    Raises:
+        ValueError: A number is null.
+    """
+    dtype = np.dtype(_NUMPY_NAMES.get(str(column.type.value_type), str(column.type.value_type)))
+    values = column.values
+    if values.null_count:
+        raise ValueError("a list has a null in it")
+    _, data = values.buffers()
+    numbers = np.frombuffer(data or b"", dtype, count=values.offset + len(values))[values.offset :]
+    numbers.flags.writeable = False
+    ends = list_ends(column)
+    valid = column.is_valid().to_pylist() if column.null_count else [True] * len(column)
+    return [numbers[ends[i] : ends[i + 1]] if is_valid else None for i, is_valid in enumerate(valid)]
+
+
+def list_ends(column: pa.ListArray | pa.MapArray) -> list[int]:
+    """Where in the values the first list begins, and where each ends."""
+    _, data, *_ = column.buffers()
+    if not len(column):
+        return [0]
+    found = np.frombuffer(data, np.int32, count=column.offset + len(column) + 1)[column.offset :]
+    return found.tolist()  # type: ignore[no-any-return]
+
+
+def to_texts(column: pa.Array) -> list[str | None]:
+    """The values of a column of few distinct texts, equal ones as one object."""
+    coded = column.dictionary_encode()
+    texts = [*coded.dictionary.to_pylist(), None]
+    return [texts[place] for place in to_places(coded.indices, len(texts) - 1).tolist()]
 
 
 def to_places(indices: pa.Array, null: int) -> npt.NDArray[np.int32]:

@@ -32,6 +32,7 @@ from scoring.errors import (
     ScoringError,
 )
 from scoring.gates import check_gates
+from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.models.compiled.machine_code import has_machine_code
 from scoring.monitor import Drift, assess, drift_gate, keep, watch, with_types
@@ -85,8 +86,10 @@ class Attempt:
         cache: ModelCache,
         now: datetime,
         listeners: Sequence[Listener] = (),
+        kept: Kept | None = None,
     ) -> None:
         """Nothing is done yet; see `run` for the arguments."""
+        self.kept = kept or Kept()
         self.job, self.value, self.pool, self.cache = job, value, pool, cache
         self.folder = encode_folder(job.input.partition_key, value)
         self.source = job
@@ -258,7 +261,7 @@ class Attempt:
         if self.references is None:
             return
         try:
-            found = assess(self.job, self.record.manifest, self._all_results(), self.references, self.pool)
+            found = assess(self.job, self.record.manifest, self._all_results(), self.references)
         except Exception as error:  # noqa: BLE001 (whatever it is: the predictions are right without it)
             self.give_up_drift(error)
             return

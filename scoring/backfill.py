@@ -14,6 +14,7 @@ from scoring.errors import InvalidJobError, ScoringError
 from scoring.inputs.footers import read_footers
 from scoring.inputs.partitions import find_partitions, parse_value, partition_date
 from scoring.models.cache import ModelCache
+from scoring.outputs.record import TURN
 from scoring.status import PartitionStatus, partition_statuses, run_history
 from scoring.storage import Store
 
@@ -267,6 +268,7 @@ def _pace(history: Sequence[Manifest]) -> tuple[float, float] | None:
     if not runs:
         return None
     scoring = [run.measures.stages_s.get("score", 0.0) for run in runs]
+    own = [run.measures.total_s - run.measures.stages_s.get(TURN, 0.0) for run in runs]
     per_row = statistics.median(s / run.counts.rows_in for s, run in zip(scoring, runs, strict=True))
-    fixed = statistics.median(run.measures.total_s - s for s, run in zip(scoring, runs, strict=True))
+    fixed = statistics.median(total - s for s, total in zip(scoring, own, strict=True))
     return max(fixed, 0.0), per_row

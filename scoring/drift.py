@@ -10,7 +10,8 @@ from schemas.partition import InputFile
 from scoring.errors import InvalidJobError, LocationNotFoundError
 from scoring.inputs.footers import Footer, open_parquet, read_footers
 from scoring.inputs.partitions import PARQUET_SUFFIXES, is_hidden
-from scoring.monitoring.compare import Pair, compare_columns, pair_up, worst
+from scoring.monitoring.compare import compare_columns, pair_up, worst
+from scoring.monitoring.measure import Pair
 from scoring.monitoring.numbers import finite_values
 from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, Profile, kind_of
 from scoring.monitoring.table import ColumnProfile, from_bytes, is_profile, merge_profiles

@@ -13,7 +13,6 @@ from schemas.drift import Severity
 from schemas.job import ScoringJob
 from schemas.manifest import DriftRecord, DriverRecord, FindingRecord, GateRecord, Manifest
 from schemas.partition import show_value
-from scoring.engine.pools import Pool
 from scoring.engine.shard import ShardResult
 from scoring.errors import ScoringError
 from scoring.monitoring.drivers import find_drivers
@@ -116,13 +115,11 @@ class Drift:
     """Findings that the job's drift gate does not let pass."""
 
 
-def assess(
-    job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References, pool: Pool
-) -> Drift:
+def assess(job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References) -> Drift:
     """Compare what the workers counted with what was there before."""
     profiles, failed = merge_profiles(profile_of(result) for result in results)
     now = list(profiles.values())
-    comparisons = pool.call(compare_profiles, now, references.profiles) if references.profiles else {}
+    comparisons = compare_profiles(now, references.profiles)
     before = references.before.drift if references.before else None
     changes = [*_schema_changes(manifest, profiles, references), *_row_change(manifest, references)]
     drivers = _drivers(comparisons, profiles, references)

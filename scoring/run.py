@@ -1,6 +1,6 @@
 """One run: a job on one partition, from the model's version to the manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from schemas.job import ScoringJob
@@ -12,10 +12,12 @@ from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import ModelDigestError
 from scoring.inputs.partitions import check_unchanged, find_partition
+from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import complete_record, list_manifests, undecided
 from scoring.outputs.publish import open_publisher
+from scoring.outputs.record import TURN
 from scoring.references import find_references
 
 
@@ -29,6 +31,8 @@ def run(
     force: bool = False,
     model: PinnedModel | None = None,
     listeners: Sequence[Listener] = (),
+    kept: Kept | None = None,
+    turn: Callable[[], object] | None = None,
 ) -> Manifest:
     """Score one partition and publish it, unless the same is published already.
 
@@ -41,6 +45,8 @@ def run(
         force: Score again what is published already.
         model: Already resolved, for several partitions with one model; None: resolve the job's own.
         listeners: Told what happens, besides the log.
+        kept: What several runs of this process keep for each other; None: this one keeps it for itself.
+        turn: Returns when those that are published before this one have ended; None: there are none.
 
     Returns:
         The manifest: `published`, `unchanged` (that of the run that stands), `held` by a gate,
@@ -49,11 +55,13 @@ def run(
     Raises:
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
-    attempt = Attempt(job, value, pool, cache, now, listeners)
-    return attempt.carry_out(lambda: _score(attempt, model, force=force))
+    attempt = Attempt(job, value, pool, cache, now, listeners, kept)
+    return attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
 
 
-def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manifest:
+def _score(
+    attempt: Attempt, model: PinnedModel | None, turn: Callable[[], object] | None, *, force: bool
+) -> Manifest:
     """The sentence that the whole package is about."""
     record, job = attempt.record, attempt.job
     with record.stage("model"):
@@ -61,10 +69,11 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
         partition, ignored = find_partition(job, attempt.value)
-        publisher = open_publisher(job)
+        publisher = open_publisher(job, attempt.kept)
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
-        standing = complete_record(state_store(job), attempt.folder, live.run_id, live.paths) if live else None
+        state, kept = state_store(job), attempt.kept
+        standing = complete_record(state, attempt.folder, live.run_id, live.paths, kept) if live else None
         if not force and standing is not None and standing.fingerprint == fingerprint:
             return standing.model_copy(update={"status": "unchanged"})
         if not force and (waiting := _waiting(attempt, fingerprint)) is not None:
@@ -75,7 +84,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
             inputs=inputs_record(job, partition),
             replaces=live.run_id if live else None,
         )
-        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None):
+        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept):
             record.go_on(dead.manifest)
         record.save("running")
         publisher.check()
@@ -94,6 +103,9 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
         attempt.score_shards(plan, contract, model, facts)
     attempt.summarize(plan)
     attempt.reconcile(plan)
+    if turn is not None:
+        with record.stage(TURN):
+            turn()
     with record.stage("publish"):
         check_unchanged(job, partition)
         parts = attempt.finish_parts(publisher, plan, contract, live)
@@ -109,7 +121,7 @@ def _score(attempt: Attempt, model: PinnedModel | None, *, force: bool) -> Manif
 
 def _find_references(attempt: Attempt, model: PinnedModel) -> None:
     try:
-        attempt.references = find_references(attempt.job, attempt.value, model, attempt.cache)
+        attempt.references = find_references(attempt.job, attempt.value, model, attempt.cache, attempt.kept)
     except ModelDigestError:
         raise
     except Exception as error:  # noqa: BLE001 (whatever is stored there: it costs the comparison)

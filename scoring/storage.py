@@ -172,8 +172,11 @@ class Store:
     def list_folders(self, prefix: str = "") -> list[str]:
         """Names of the folders directly below `prefix`, sorted; none if it does not exist."""
         if self.is_local:
-            folder = Path(self.locate(prefix))
-            return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+            try:
+                with os.scandir(self.locate(prefix)) as entries:
+                    return sorted(entry.name for entry in entries if entry.is_dir())
+            except (FileNotFoundError, NotADirectoryError):
+                return []
         with explained(self.locate_url(prefix)):
             try:
                 found = self.fs.ls(self.locate(prefix), detail=True)

@@ -20,6 +20,7 @@ from scoring.backfill import (
     plan_backfill,
     values_between,
 )
+from scoring.backlog import score_items
 from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
 from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress, show_size
 from scoring.cli.workers import print_and_exit, with_workers
@@ -133,19 +134,8 @@ def backfill(
         _print_backfill(spec, planned)
     manifests: list[Manifest] = []
     if not dry_run:
-        with open_pool(spec.workers) as pool, progress(quiet=as_json or verbose) as listener:
-            manifests = [
-                run(
-                    spec.model_copy(update={"model": item.model}),
-                    parse_value(item.value),
-                    pool=pool,
-                    cache=cache,
-                    now=datetime.now(UTC),
-                    force=item.is_forced,
-                    listeners=[listener],
-                )
-                for item in planned.to_score
-            ]
+        with progress(quiet=as_json or verbose) as listener:
+            manifests = score_items(spec, planned.to_score, cache, [listener])
     if as_json:
         outcomes = [json.loads(manifest.model_dump_json()) for manifest in manifests]
         print_json({"plan": [dataclasses.asdict(item) for item in planned.items], "runs": outcomes})

@@ -18,6 +18,7 @@ from schemas.manifest import Manifest
 from schemas.partition import Shard
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ScoringError
+from scoring.kept import Kept
 from scoring.outputs.layout import checkpoints_folder, claim_path, parts_store, state_store
 from scoring.outputs.manifests import newest_manifest, with_fates
 from scoring.storage import Store
@@ -60,7 +61,9 @@ def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
     state_store(task.job).write_bytes(path, _codec.dump_json(Checkpoint(task.cut_for, result)))
 
 
-def take_over(job: ScoringJob, folder: str, fingerprint: str, live_run_id: str | None) -> Resumption | None:
+def take_over(
+    job: ScoringJob, folder: str, fingerprint: str, live_run_id: str | None, kept: Kept | None = None
+) -> Resumption | None:
     """The partition's newest run, if it died on the same work and nobody else goes on with it.
 
     Args:
@@ -68,9 +71,10 @@ def take_over(job: ScoringJob, folder: str, fingerprint: str, live_run_id: str |
         folder: Of the partition.
         fingerprint: Of the work: the same inputs, model and settings.
         live_run_id: The run whose files readers see: it died after its commit, and nothing of it is touched.
+        kept: Records of runs that are published.
     """
     state = state_store(job)
-    newest = newest_manifest(state, folder)
+    newest = newest_manifest(state, folder, kept)
     if (
         newest is None
         or newest.run_id == live_run_id

@@ -147,8 +147,11 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
                 raise
             return f"{file.path} ({file.size_bytes:,} bytes): {type(error).__name__}: {_first_line(error)}"
 
-    with ThreadPoolExecutor(LOCAL_THREADS if store.is_local else REMOTE_THREADS) as threads:
-        found = list(threads.map(attempt, files))
+    if len(files) == 1:
+        found = [attempt(files[0])]
+    else:
+        with ThreadPoolExecutor(LOCAL_THREADS if store.is_local else REMOTE_THREADS) as threads:
+            found = list(threads.map(attempt, files))
     problems = [item for item in found if isinstance(item, str)]
     if problems:
         raise CorruptFileError(

@@ -1,5 +1,6 @@
 """Versions of installed libraries, whichever of their distributions it is."""
 
+import functools
 import importlib.metadata
 
 DISTRIBUTIONS = {
@@ -8,8 +9,9 @@ DISTRIBUTIONS = {
 }
 
 
+@functools.cache
 def library_version(name: str) -> str | None:
-    """Of the library; None: it is not installed."""
+    """Of the library; None: it is not installed. Looked up once a process, which keeps what it has imported."""
     for distribution in DISTRIBUTIONS.get(name, (name,)):
         try:
             return importlib.metadata.version(distribution)

@@ -5,14 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from schemas.drift import ORDER, ColumnDrift, ColumnType, Severity, Signal
 from scoring.monitoring import statistics
-from scoring.monitoring.bins import Counts
+from scoring.monitoring.measure import Pair, measure_pairs, rate_p_values
 from scoring.monitoring.profile import CategoryProfile, NumberProfile, Profile
 
-TOP_CATEGORIES = 20
 SIGNIFICANT_Q = 0.01
 FEW_ROWS = 200
 FEW_ROWS_P = 1e-6
@@ -24,7 +22,6 @@ KNOWN_CATEGORIES = 1_000
 FEW_DISTINCT = 0.2
 """Distinct values as a share of those then."""
 
-Pair = tuple[NumberProfile, NumberProfile] | tuple[CategoryProfile, CategoryProfile]
 Grade = tuple[Signal, Severity, str]
 """What it is about, how severe it is, and the words."""
 Bound = tuple[str, float, float]
@@ -39,11 +36,24 @@ def compare_columns(pairs: Mapping[str, Pair]) -> list[ColumnDrift]:
     Args:
         pairs: Column to the reference's profile and the current one, over the same bins.
     """
-    found = {name: _statistics(reference, current) for name, (reference, current) in pairs.items()}
-    p_values = np.array([values["chi2_pvalue"] for values in found.values()], np.float64)
-    for values, q in zip(found.values(), statistics.benjamini_hochberg(p_values), strict=True):
-        values["chi2_qvalue"] = float(q)
-    return [_column(name, reference, current, found[name]) for name, (reference, current) in pairs.items()]
+    return compare_groups([pairs])[0]
+
+
+def compare_groups(groups: Sequence[Mapping[str, Pair]]) -> list[list[ColumnDrift]]:
+    """The same of several sets of columns: significance is corrected within each, all else is computed at once."""
+    pairs = {(place, name): pair for place, group in enumerate(groups) for name, pair in group.items()}
+    found = measure_pairs(pairs)
+    rates = dict(zip(pairs, rate_p_values(list(pairs.values())), strict=True))
+    compared = []
+    for place, group in enumerate(groups):
+        values = {name: found[place, name] for name in group}
+        p_values = np.array([one["chi2_pvalue"] for one in values.values()], np.float64)
+        for one, q in zip(values.values(), statistics.benjamini_hochberg(p_values).tolist(), strict=True):
+            one["chi2_qvalue"] = q
+        compared.append(
+            [_column(name, then, now, values[name], rates[place, name]) for name, (then, now) in group.items()]
+        )
+    return compared
 
 
 def pair_up(then: Profile, now: Profile) -> Pair:
@@ -68,81 +78,11 @@ def worst(severities: Sequence[Severity]) -> Severity:
     return max(severities, key=ORDER.index, default="ok")
 
 
-def _statistics(reference: Any, current: Any) -> dict[str, float]:
-    if isinstance(reference, NumberProfile):
-        return _number_statistics(reference, current)
-    return _category_statistics(reference, current)
-
-
-def _number_statistics(reference: NumberProfile, current: NumberProfile) -> dict[str, float]:
-    fine = (reference.fine, current.fine)
-    ks, ks_upper = statistics.kolmogorov_smirnov(*fine)
-    distance = statistics.wasserstein(reference.edges.fine, *fine, reference.fine_sums, current.fine_sums)
-    n = current.n_finite
-    return {
-        **_distances(*fine),
-        "psi_deciles": statistics.psi(reference.deciles, current.deciles),
-        **_significance(reference.deciles, current.deciles),
-        "ks": ks,
-        "ks_upper": ks_upper,
-        "wasserstein": distance,
-        "wasserstein_over_std": distance / reference.std if reference.std > 0 else float("nan"),
-        "out_of_range_rate": current.n_outside / n if n and _knows_range(reference, current) else float("nan"),
-        "distinct_ratio": _distinct_ratio(reference, current),
-    }
-
-
-def _category_statistics(reference: CategoryProfile, current: CategoryProfile) -> dict[str, float]:
-    names = sorted({*reference.counts, *current.counts})
-    everything = (_counts(reference, names), _counts(current, names))
-    top = sorted(reference.counts, key=lambda name: (-reference.counts[name], name))[:TOP_CATEGORIES]
-    few = [_with_others(profile, top) for profile in (reference, current)]
-    n = current.counts.total()
-    unseen = sum(count for name, count in current.counts.items() if name not in reference.counts)
-    return {
-        **_distances(*everything),
-        **_significance(few[0], few[1]),
-        "unseen_category_rate": unseen / n if n and reference.counts else float("nan"),
-        "distinct_ratio": _distinct_ratio(reference, current),
-    }
-
-
-def _distances(reference: Counts, current: Counts) -> dict[str, float]:
-    return {
-        "psi": statistics.psi(reference, current),
-        "js_distance": statistics.js_distance(reference, current),
-        "hellinger": statistics.hellinger(reference, current),
-        "tvd": statistics.total_variation(reference, current),
-        "linf": statistics.largest_difference(reference, current),
-    }
-
-
-def _significance(reference: Counts, current: Counts) -> dict[str, float]:
-    laplace = statistics.psi_laplace(reference, current)
-    chi2, p_value = statistics.chi2(reference, current)
-    floor = statistics.psi_noise_floor(reference, current)
-    return {
-        "psi_laplace": laplace,
-        "psi_adjusted": float(np.maximum(0.0, laplace - floor)),
-        "psi_noise_floor": floor,
-        "chi2": chi2,
-        "chi2_pvalue": p_value,
-    }
-
-
-def _with_others(profile: CategoryProfile, names: Sequence[str]) -> Counts:
-    """Counts of these categories, and of all others together."""
-    counts = _counts(profile, names)
-    return np.append(counts, profile.counts.total() - counts.sum())
-
-
-def _counts(profile: CategoryProfile, names: Sequence[str]) -> Counts:
-    return np.array([profile.counts.get(name, 0) for name in names], np.int64)
-
-
-def _column(name: str, reference: Any, current: Any, values: dict[str, float]) -> ColumnDrift:
+def _column(
+    name: str, reference: Any, current: Any, values: dict[str, float], rate_p: tuple[float, float]
+) -> ColumnDrift:
     is_few = min(reference.n_rows, current.n_rows) < FEW_ROWS
-    grades = list(_grade(reference, current, values))
+    grades = list(_grade(reference, current, values, rate_p))
     if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:  # of few rows only what is beyond doubt
         grades = [grade for grade in grades if grade[0] in ("nulls", "not finite", "range")]
     severity = worst([grade for _, grade, _ in grades])
@@ -165,9 +105,9 @@ def _column(name: str, reference: Any, current: Any, values: dict[str, float]) -
     )
 
 
-def _grade(reference: Any, current: Any, values: dict[str, float]) -> Iterator[Grade]:
+def _grade(reference: Any, current: Any, values: dict[str, float], rate_p: tuple[float, float]) -> Iterator[Grade]:
     """Each signal that is no accident, with its severity and words."""
-    yield from _grade_nulls(reference, current)
+    yield from _grade_nulls(reference, current, rate_p)
     yield from _grade_distribution(reference, current, values)
     yield from _grade_distinct(reference, current, values)
     if isinstance(reference, NumberProfile):
@@ -213,8 +153,9 @@ def _is_no_accident(reference: Any, current: Any, values: dict[str, float]) -> b
     return values["chi2_qvalue"] < SIGNIFICANT_Q and (not is_small or values["chi2_pvalue"] < FEW_ROWS_P)
 
 
-def _grade_nulls(reference: Any, current: Any) -> Iterator[Grade]:
-    yield from _grade_rate("nulls", "nulls", reference, current, (reference.n_null, current.n_null))
+def _grade_nulls(reference: Any, current: Any, rate_p: tuple[float, float]) -> Iterator[Grade]:
+    nulls = (reference.n_null, current.n_null)
+    yield from _grade_rate("nulls", "nulls", reference, current, nulls, rate_p[0])
     if not isinstance(reference, NumberProfile):
         return
     if reference.n_finite and not current.n_finite and current.n_odd:
@@ -223,12 +164,14 @@ def _grade_nulls(reference: Any, current: Any) -> Iterator[Grade]:
             yield "not finite", "critical", "no value is finite"
             return
     odd = (reference.n_odd, current.n_odd)
-    yield from _grade_rate("not finite", "NaN or infinite", reference, current, odd)
+    yield from _grade_rate("not finite", "NaN or infinite", reference, current, odd, rate_p[1])
 
 
-def _grade_rate(signal: Signal, words: str, reference: Any, current: Any, counts: tuple[int, int]) -> Iterator[Grade]:
+def _grade_rate(
+    signal: Signal, words: str, reference: Any, current: Any, counts: tuple[int, int], p: float
+) -> Iterator[Grade]:
     """How often something is in a column that ought not to be there."""
-    if not reference.n_rows or not current.n_rows or not _rate_p(reference, current, counts) < FEW_ROWS_P:
+    if not reference.n_rows or not current.n_rows or not p < FEW_ROWS_P:
         return
     then, now = counts[0] / reference.n_rows, counts[1] / current.n_rows
     change = abs(now - then)
@@ -241,41 +184,7 @@ def _grade_rate(signal: Signal, words: str, reference: Any, current: Any, counts
 def _rate_p(reference: Any, current: Any, counts: tuple[int, int]) -> float:
     pairs = zip((reference, current), counts, strict=True)
     table = np.array([[count, profile.n_rows - count] for profile, count in pairs], np.int64)
-    return statistics.chi2(table[0], table[1])[1]
-
-
-def _distinct_ratio(reference: Any, current: Any) -> float:
-    """Distinct values now, over those that so many rows of the reference would have.
-
-    Source: H. Sanders, "Marine benthic diversity" (1968), corrected by S. Hurlbert (1971): a value of share p is
-    among m rows with the probability 1 - (1 - p)^m. What is in no spike is taken as equally frequent.
-    """
-    m = current.n_rows - current.n_null - (current.n_odd if isinstance(current, NumberProfile) else 0)
-    expected = _expected_distinct(reference, m)
-    return current.n_distinct / expected if expected > 0 else math.nan
-
-
-def _expected_distinct(reference: Any, m: int) -> float:
-    if isinstance(reference, CategoryProfile):
-        counts = np.fromiter(reference.counts.values(), np.float64, len(reference.counts))
-        return float(_seen(counts / counts.sum(), m).sum()) if len(counts) else 0.0
-    n = reference.n_finite
-    if not n:
-        return 0.0
-    shares, edges = reference.counts / n, reference.edges.both
-    is_spike = np.zeros(len(shares), np.bool_)
-    is_spike[1:-1] = edges[:-1] == np.nextafter(edges[1:], -np.inf)
-    found = float(_seen(shares[is_spike], m).sum())
-    n_others = reference.n_distinct - int((reference.counts[is_spike] > 0).sum())
-    if n_others >= 1:
-        rows = m * float(shares[~is_spike].sum())
-        found += n_others * -math.expm1(rows * math.log1p(-1 / n_others)) if n_others > 1 else min(1.0, rows)
-    return found
-
-
-def _seen(shares: npt.NDArray[np.float64], m: int) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = 1.0 - (1.0 - shares) ** m
-    return found
+    return float(statistics.chi2(table[0], table[1])[1])
 
 
 def _grade_distinct(reference: Any, current: Any, values: dict[str, float]) -> Iterator[Grade]:
@@ -314,11 +223,6 @@ def _grade_range(reference: NumberProfile, current: NumberProfile, values: dict[
             "warning",
             f"{rate:.1%} of the values are outside {reference.least:g} to {reference.greatest:g}",
         )
-
-
-def _knows_range(reference: NumberProfile, current: NumberProfile) -> bool:
-    """Whether values outside the reference's range, and of no other's, were counted."""
-    return reference.n_finite > 0 and current.bounds == reference.range
 
 
 def _exceedance_p(n: int, m: int, n_outside: int) -> float:

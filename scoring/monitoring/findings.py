@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from schemas.drift import ORDER, ColumnDrift, Severity, Signal
 from schemas.manifest import DriftRecord, DriverRecord, FindingRecord
-from scoring.monitoring.compare import Pair, compare_columns, pair_up, worst
+from scoring.monitoring.compare import compare_groups, pair_up, worst
+from scoring.monitoring.measure import Pair
 from scoring.monitoring.profile import NumberProfile
 from scoring.monitoring.table import ColumnProfile, Habit, Key, Scores
 
@@ -41,21 +42,35 @@ class Comparison:
 def compare_profiles(
     current: Sequence[ColumnProfile], references: Mapping[str, Sequence[ColumnProfile]]
 ) -> dict[str, Comparison]:
-    """Each column against each reference that has it over the same bins; segments, which are many, against one.
-
-    Runs in a worker: SciPy is there.
-    """
+    """Each column against each reference that has it over the same bins; segments, which are many, against one."""
     now = {column.key: column for column in current}
     whole = {key: column for key, column in now.items() if not key[2]}
     with_segments = next((name for name in REFERENCES if any(c.segment for c in references.get(name, ()))), None)
-    return {
-        name: _compare({c.key: c for c in columns}, now if name == with_segments else whole)
-        for name, columns in references.items()
-    }
+    then = {name: {column.key: column for column in columns} for name, columns in references.items()}
+    found = {name: Comparison() for name in references}
+    paired = {name: _pair_up(then[name], now if name == with_segments else whole, found[name]) for name in references}
+    # Significance is corrected for segments apart: they are many, and depend on the whole.
+    groups = [(name, of_segments) for name in references for of_segments in (False, True)]
+    texts = [{"\0".join(key): key for key in paired[name] if bool(key[2]) == part} for name, part in groups]
+    compared = compare_groups(
+        [
+            {text: paired[name][key] for text, key in keys.items()}
+            for (name, _), keys in zip(groups, texts, strict=True)
+        ]
+    )
+    for (name, _), keys, drifts in zip(groups, texts, compared, strict=True):
+        for drift in drifts:
+            key = keys[drift.name]
+            found[name].columns[key] = drift.model_copy(update={"name": key[1]})
+            if (scores := then[name][key].scores) is not None and key[0] == "feature":
+                found[name].impacts[key] = impact(scores, now[key])
+    return found
 
 
-def _compare(then: Mapping[Key, ColumnProfile], now: Mapping[Key, ColumnProfile]) -> Comparison:
-    found = Comparison()
+def _pair_up(
+    then: Mapping[Key, ColumnProfile], now: Mapping[Key, ColumnProfile], found: Comparison
+) -> dict[Key, Pair]:
+    """The columns that can be compared; of the others `found` says why not."""
     pairs: dict[Key, Pair] = {}
     for key, column in now.items():
         if key not in then:
@@ -66,14 +81,7 @@ def _compare(then: Mapping[Key, ColumnProfile], now: Mapping[Key, ColumnProfile]
             found.errors[column.name] = str(error)
     unknown = {name for _, name, segment in now.keys() - then.keys() if not segment}
     found.errors |= dict.fromkeys(sorted(unknown), "the reference does not have it")
-    for of_segments in (False, True):  # corrected for significance apart: segments are many and depend on the whole
-        texts = {"\0".join(key): key for key in pairs if bool(key[2]) == of_segments}
-        for drift in compare_columns({text: pairs[key] for text, key in texts.items()}):
-            key = texts[drift.name]
-            found.columns[key] = drift.model_copy(update={"name": key[1]})
-            if (scores := then[key].scores) is not None and key[0] == "feature":
-                found.impacts[key] = impact(scores, now[key])
-    return found
+    return pairs
 
 
 def impact(scores: Scores, current: ColumnProfile) -> float:

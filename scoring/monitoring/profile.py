@@ -44,6 +44,8 @@ class Edges:
         return float(self.both[len(self.both) // 2]) if len(self.both) else 0.0
 
     def equals(self, other: "Edges") -> bool:
+        if self is other:
+            return True
         return np.array_equal(self.fine, other.fine) and np.array_equal(self.deciles, other.deciles)
 
     def fold(self, values: npt.NDArray[Any], edges: Floats) -> npt.NDArray[Any]:

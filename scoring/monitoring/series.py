@@ -1,7 +1,7 @@
 """The statistics of all runs as one long table, a row a statistic: the time series of each column."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
-from scoring.arrays import to_table
+from scoring.arrays import from_columns
 from scoring.monitoring.compare import CATEGORY_BOUNDS, NUMBER_BOUNDS
 from scoring.monitoring.findings import Comparison
 from scoring.monitoring.profile import NumberProfile
-from scoring.monitoring.table import ColumnProfile, Key, read_whole
+from scoring.monitoring.table import ColumnProfile, read_whole
 
 THRESHOLDS = {name: warning for name, warning, _ in (*NUMBER_BOUNDS, *CATEGORY_BOUNDS)}
 OF_SEGMENTS = ("psi_adjusted", "ks", "linf", "null_rate_difference")
@@ -42,23 +42,41 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What the rows of one column and reference have in common."""
+class _Rows:
+    """The table on its way, by columns."""
 
-    run_id: str
-    partition: str | None
-    model_version: str
-    column: str
-    role: str
-    segment: str
-    reference: str
-    severity: str = ""
-    status: str = ""
+    def __init__(self, manifest: Manifest) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        self._run = (manifest.run_id, manifest.partition, manifest.model.version)
 
-    def row(self, statistic: str, value: float | None, **known: float | None) -> dict[str, Any]:
-        common = {name: getattr(self, name) for name in self.__slots__}
-        return common | {"statistic": statistic, "value": value, "threshold": THRESHOLDS.get(statistic)} | known
+    def add(
+        self,
+        key: tuple[str, str, str],
+        reference: str,
+        values: Mapping[str, float | None],
+        severity: str = "",
+        status: str = "",
+    ) -> dict[str, list[float | None]]:
+        """A row for each statistic of a column; returns what else can be known of them, to be filled in."""
+        role, name, segment = key
+        common = (*self._run, name, role, segment, reference, severity, status)
+        n_rows = len(values)
+        for column, value in zip(_COMMON, common, strict=True):
+            self.columns[column] += [value] * n_rows
+        self.columns["statistic"] += values
+        self.columns["value"] += values.values()
+        self.columns["threshold"] += [THRESHOLDS.get(statistic) for statistic in values]
+        return {name: [None] * n_rows for name in _TESTS}
+
+    def fill(self, known: Mapping[str, list[float | None]]) -> None:
+        """Have it, of the rows that were added last."""
+        for name, values in known.items():
+            self.columns[name] += values
+
+
+_COMMON = ("run_id", "partition", "model_version", "column", "role", "segment", "reference", "severity", "status")
+"""What the rows of one column and reference have in common."""
+_TESTS = ("noise_floor", "p", "q")
 
 
 def statistics_table(
@@ -68,16 +86,24 @@ def statistics_table(
     record: DriftRecord,
 ) -> bytes:
     """One run's rows, as a Parquet file."""
-    rows = [row for column in profiles for row in _own_rows(manifest, column)]
-    rows += [row for name, comparison in comparisons.items() for row in _rows(manifest, name, comparison, record)]
+    rows = _Rows(manifest)
+    for column in profiles:
+        if not column.segment and column.profile.n_rows:
+            rows.fill(rows.add(column.key, NOW, _own(column)))
+    for name, comparison in comparisons.items():
+        _add_comparison(rows, name, comparison, record)
     for finding in record.findings:
         if finding.role in ("rows", "schema"):
-            place = _place(manifest, (finding.role, finding.column, ""), finding.reference, finding.severity)
-            rows.append(place.row("changed", 1.0))
-    rows.append(_place(manifest, ("rows", "rows", ""), NOW).row("rows", float(manifest.counts.rows_in)))
+            key = (finding.role, finding.column, "")
+            rows.fill(rows.add(key, finding.reference, {"changed": 1.0}, finding.severity))
+    rows.fill(rows.add(("rows", "rows", ""), NOW, {"rows": float(manifest.counts.rows_in)}))
     sink = io.BytesIO()
-    pq.write_table(to_table(rows, SCHEMA), sink, compression="zstd")
+    pq.write_table(from_columns(rows.columns, SCHEMA), sink, compression="zstd", use_dictionary=_TEXTS)
     return sink.getvalue()
+
+
+_TEXTS = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
+"""They repeat; numbers do not."""
 
 
 def read_table(content: bytes) -> list[dict[str, Any]]:
@@ -123,49 +149,33 @@ def series_of(
     ]
 
 
-def _own_rows(manifest: Manifest, column: ColumnProfile) -> Iterable[dict[str, Any]]:
-    if column.segment or not column.profile.n_rows:
-        return
-    place, profile = _place(manifest, column.key, NOW), column.profile
+def _own(column: ColumnProfile) -> dict[str, float | None]:
+    """What a column is by itself; None where that is not known."""
+    profile = column.profile
     values = {"null_rate": profile.n_null / profile.n_rows, "distinct": profile.n_distinct}
     if isinstance(profile, NumberProfile):
         values |= {"mean": profile.mean, "std": profile.std, "nan_rate": profile.n_nan / profile.n_rows}
-    for statistic, value in values.items():
-        yield place.row(statistic, value if value == value else None)
+    return {statistic: value if value == value else None for statistic, value in values.items()}
 
 
-def _rows(
-    manifest: Manifest, reference: str, comparison: Comparison, record: DriftRecord
-) -> Iterable[dict[str, Any]]:
+def _add_comparison(rows: _Rows, reference: str, comparison: Comparison, record: DriftRecord) -> None:
     by_key: dict[tuple[str, str, str], FindingRecord] = {(f.reference, f.role, f.column): f for f in record.findings}
     for key, drift in comparison.columns.items():
         role, name, segment = key
         finding = None if segment else by_key.get((reference, role, name))
         status = "" if finding is None else "seasonal" if finding.is_seasonal else finding.status
-        place = _place(manifest, key, reference, drift.severity, status)
         values = drift.statistics | {
             "null_rate_difference": drift.null_rate_difference,
             "impact": comparison.impacts.get(key),
         }
         floor = values.pop("psi_noise_floor", None)
         p, q = values.get("chi2_pvalue"), values.get("chi2_qvalue")
-        for statistic, value in values.items():
-            if segment and statistic not in OF_SEGMENTS:
-                continue
-            is_tested = statistic in ("chi2", "psi_adjusted")
-            yield place.row(
-                statistic,
-                value,
-                noise_floor=floor if statistic == "psi_adjusted" else None,
-                p=p if is_tested else None,
-                q=q if is_tested else None,
-            )
-
-
-def _place(
-    manifest: Manifest, key: Key | tuple[str, str, str], reference: str, severity: str = "", status: str = ""
-) -> _Place:
-    role, name, segment = key
-    return _Place(
-        manifest.run_id, manifest.partition, manifest.model.version, name, role, segment, reference, severity, status
-    )
+        if segment:
+            values = {statistic: value for statistic, value in values.items() if statistic in OF_SEGMENTS}
+        known = rows.add(key, reference, values, drift.severity, status)
+        for place, statistic in enumerate(values):
+            if statistic in ("chi2", "psi_adjusted"):
+                known["p"][place], known["q"][place] = p, q
+            if statistic == "psi_adjusted":
+                known["noise_floor"][place] = floor
+        rows.fill(known)

@@ -1,17 +1,18 @@
 """The profile of a partition as a table, one row a column and segment: on the store, and between processes."""
 
+import functools
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.arrays import to_table
-from scoring.monitoring.bins import Floats
+from scoring.arrays import list_ends, to_lists, to_table, to_texts
 from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
 
@@ -106,6 +107,16 @@ class ColumnProfile:
     def kind(self) -> Kind:
         return self.profile.kind
 
+    def copy(self) -> Self:
+        """The same, to be added to."""
+        scores = None if self.scores is None else Scores(Counter(self.scores.rows), dict(self.scores.sums))
+        if isinstance(self.profile, CategoryProfile):
+            profile: Profile = replace(self.profile, counts=Counter(self.profile.counts))
+        else:
+            distinct = self.profile.distinct
+            profile = replace(self.profile, distinct=None if distinct is None else replace(distinct))
+        return replace(self, profile=profile, scores=scores)
+
     def merge(self, other: "ColumnProfile") -> None:
         """Add another part's counts.
 
@@ -123,15 +134,20 @@ class ColumnProfile:
 
 
 def merge_profiles(parts: Iterable[Iterable[ColumnProfile]]) -> tuple[dict[Key, ColumnProfile], dict[str, str]]:
-    """The sum of all parts, and the columns that cannot be added up with the reason."""
+    """The sum of all parts, and the columns that cannot be added up with the reason. The parts stay as they are."""
     found: dict[Key, ColumnProfile] = {}
+    sums: set[Key] = set()
     failed: dict[str, str] = {}
     for column in (column for part in parts for column in part):
+        key = column.key
         try:
-            if column.key in found:
-                found[column.key].merge(column)
-            else:
-                found[column.key] = column
+            if key not in found:
+                found[key] = column
+                continue
+            if key not in sums:
+                found[key] = found[key].copy()
+                sums.add(key)
+            found[key].merge(column)
         except ValueError as error:
             failed[column.name] = str(error)
     return {key: column for key, column in found.items() if column.name not in failed}, failed
@@ -141,12 +157,13 @@ def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     """As a Parquet file."""
     table = to_table([_row(column) for column in columns], SCHEMA)
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    # Hardly a value stands twice: dictionaries would cost half of the time, and space.
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
     return sink.getvalue()
 
 
 def from_bytes(content: bytes) -> list[ColumnProfile]:
-    """The profiles in a Parquet file.
+    """The profiles in a Parquet file. Columns over the same bins have the same `Edges`.
 
     Raises:
         ValueError: It is no profile.
@@ -158,8 +175,8 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
     if missing := sorted(set(SCHEMA.names) - set(table.schema.names)):
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
     try:
-        return [_column(row) for row in table.to_pylist()]
-    except (pa.ArrowException, TypeError, IndexError, KeyError, UnicodeDecodeError) as error:
+        return [_column(row) for row in _rows(table)]
+    except (pa.ArrowException, TypeError, ValueError, IndexError, KeyError) as error:
         raise ValueError(f"no profile: {type(error).__name__}: {error}") from error
 
 
@@ -214,30 +231,63 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
     return row
 
 
+def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
+    """As `_row` gives them, lists of numbers as arrays."""
+    table = table.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
+    columns: dict[str, Sequence[Any]] = {}
+    for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True):
+        (column,) = table.column(name).chunks or [pa.nulls(0, kind)]
+        if name == "recent":
+            columns[name] = _habits(column)
+        elif pa.types.is_list(kind) and not pa.types.is_string(kind.value_type):
+            columns[name] = to_lists(column)
+        else:
+            columns[name] = column.to_pylist()
+    return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+
+
+def _habits(column: pa.MapArray) -> list[dict[str, dict[str, float]]]:
+    """What is null is empty."""
+    inner = column.items
+    names, numbers = to_texts(inner.keys), inner.items.to_pylist()
+    ends = list_ends(inner)
+    found = [dict(zip(names[a:b], numbers[a:b], strict=True)) for a, b in pairwise(ends)]
+    partitions, ends = to_texts(column.keys), list_ends(column)
+    return [dict(zip(partitions[a:b], found[a:b], strict=True)) for a, b in pairwise(ends)]  # type: ignore[arg-type]
+
+
 def _column(row: Mapping[str, Any]) -> ColumnProfile:
     if row["kind"] == "number":
+        least, greatest = row["bounds"].tolist()
         profile: Profile = NumberProfile(
-            Edges(_floats(row["fine_edges"]), _floats(row["decile_edges"])),
+            _edges(row["fine_edges"].tobytes(), row["decile_edges"].tobytes()),
             n_rows=row["n_rows"],
             n_null=row["n_null"],
-            counts=np.array(row["counts"], np.int64),
-            sums=_floats(row["sums"]),
-            bounds=(row["bounds"][0], row["bounds"][1]),
-            distinct=None if row["hashes"] is None else DistinctValues(np.array(row["hashes"], np.uint64)),
+            counts=_there(row["counts"]),
+            sums=_there(row["sums"]),
+            bounds=(least, greatest),
+            distinct=None if row["hashes"] is None else DistinctValues(row["hashes"]),
             **{name: row[name] for name in NUMBERS},
         )
     else:
-        counts = Counter(dict(zip(row["categories"], row["counts"], strict=True)))
+        counts = Counter(dict(zip(row["categories"], row["counts"].tolist(), strict=True)))
         profile = CategoryProfile(row["n_rows"], row["n_null"], counts, is_cut=bool(row["is_cut"]))
     scores = None
     if row["score_keys"] is not None:
         scores = Scores(
-            Counter(dict(zip(row["score_keys"], row["score_rows"], strict=True))),
-            dict(zip(row["score_keys"], row["score_sums"], strict=True)),
+            Counter(dict(zip(row["score_keys"], row["score_rows"].tolist(), strict=True))),
+            dict(zip(row["score_keys"], row["score_sums"].tolist(), strict=True)),
         )
-    recent = {partition: dict(found) for partition, found in row["recent"] or ()}
-    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"], recent)
+    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"], row["recent"])
 
 
-def _floats(values: list[float]) -> Floats:
-    return np.array(values, np.float64)
+def _there(values: Any) -> Any:
+    if values is None:
+        raise TypeError("a list is missing")
+    return values
+
+
+@functools.lru_cache(maxsize=4096)
+def _edges(fine: bytes, deciles: bytes) -> Edges:
+    """Days are counted over the same bins: these are kept, and compared, once."""
+    return Edges(np.frombuffer(fine, np.float64), np.frombuffer(deciles, np.float64))

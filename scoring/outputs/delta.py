@@ -1,37 +1,32 @@
 """Publishes into a Delta table: one commit a partition."""
 
-import itertools
 import json
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Field, Schema
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from scoring.errors import (
-    ConflictError,
-    ContractError,
-    CredentialsError,
-    LocationNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from scoring.errors import ConflictError, ContractError, CredentialsError, StorageError, StorageUnavailableError
+from scoring.kept import Kept
+from scoring.outputs.handle import TableHandle, mapped, n_attempts
 from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import WrittenPart, find_parts
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
-STORE_ATTEMPTS = 3
-"""Times that the store may fail: each is several requests already."""
-BODY_ATTEMPTS = 12
-"""Times that an answer may end early: each fails at once."""
+CHECKPOINT_EVERY = 20
+"""Commits of a table that is created here. Whoever opens it, updates it or commits reads all commits since the last
+checkpoint, .1 ms each; one of 365 files takes 2 ms. delta-rs' own default is 100, Spark's 10."""
+CLEANED_EVERY = 100
+"""Commits after which what has expired of the log is removed."""
 RETRY_PAUSE_S = 0.05
 """Grows to ten times this, and is drawn at random, so that publishers do not meet again and again."""
 
@@ -41,14 +36,20 @@ class DeltaPublisher:
 
     writes_in_place = True
 
-    def __init__(self, job: ScoringJob) -> None:
+    def __init__(self, job: ScoringJob, kept: Kept | None = None) -> None:
         self._job = job
         self._store = predictions_store(job)
+        self._handle = TableHandle(self._store, kept)
+        self._has_table = False
+        """When it was last asked what is live."""
 
     def check(self) -> None:
         """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
-        if self._load() is not None:
+        if self._has_table:
             return
+        with self._handle.loaded() as table:
+            if table is not None:
+                return
         key = self._job.input.partition_key
         sealed = [
             f for f in self._store.list_folders() if f.startswith(f"{key}=") and self._store.head(sealed_path(f))
@@ -65,19 +66,27 @@ class DeltaPublisher:
             self._store.sibling(".nightscore").check_exclusive()
 
     def check_fits(self, schema: pa.Schema) -> None:
-        """See `Publisher`."""
-        table = self._load()
-        if table is not None:
-            self._new_fields(table, schema)
+        """See `Publisher`. The commit looks again."""
+        with self._handle.loaded() as table:
+            if table is not None:
+                self._new_fields(table, schema)
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
-        return self.all_live().get(value)
+        with self._handle.loaded() as table:
+            self._has_table = table is not None
+            return None if table is None else self._live_in(table, value)
 
     def all_live(self) -> dict[str | None, Live]:
         """See `Publisher`."""
-        table = self._load()
-        return {} if table is None else self._live_of(table)
+        paths: dict[str | None, list[str]] = {}
+        with self._handle.loaded() as table:
+            if table is None:
+                return {}
+            version = str(table.version())
+            for value, path in self._files_of(table):
+                paths.setdefault(value, []).append(path)
+        return {value: _live(found, version) for value, found in paths.items()}
 
     def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
         """See `Publisher`.
@@ -85,36 +94,19 @@ class DeltaPublisher:
         A commit is the table's next version or none. One that fails is tried again as long as the partition is
         still the one that was planned against, since other partitions' publishers take versions too.
         """
-        ours = {part.file.path for part in publication.parts}
         failure: StorageError | None = None
         n_failed = 0
         for attempt in range(COMMIT_ATTEMPTS):
-            table = self._load()
-            current = None if table is None else self._live_of(table).get(publication.value)
-            if table is not None and current is not None and set(current.paths) == ours:
-                return publication.parts, table.version()  # the answer to our commit was lost, not the commit
-            if (current and set(current.paths)) != (planned and set(planned.paths)):
-                if current is not None and ours & set(current.paths):
-                    raise StorageError(
-                        "The table holds this run's files together with others; none of them was touched.",
-                        f"{self._store.url}/{publication.folder}",
-                        expected="the files of one run",
-                        found=", ".join(current.paths[:6]),
-                        next_step="publish the partition again with --force, and look for another writer",
-                    )
-                raise self._conflict(publication, planned, current)
             try:
-                if table is None:
-                    self._create(publication)  # and look again: another run may have been first
-                else:
-                    if new := self._new_fields(table, publication.schema):
-                        table.alter.add_columns(new)
-                    self._commit(table, publication)
+                with self._handle.loaded() as table:
+                    version = self._try(table, publication, planned)
+                if version is not None:
+                    return publication.parts, version
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
-                failure = _mapped(error, self._store.url)
+                failure = mapped(error, self._store.url)
                 n_failed += not isinstance(error, CommitFailedError)
-                if isinstance(failure, CredentialsError) or n_failed >= _attempts(error):
+                if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
                     raise failure from error
             time.sleep(random.uniform(0.2, 1.0) * RETRY_PAUSE_S * min(attempt + 1, 10))  # noqa: S311
         raise StorageUnavailableError(
@@ -124,6 +116,37 @@ class DeltaPublisher:
             found=failure.found if failure else "",
             next_step="check the store, then run again: readers still see the old predictions",
         ) from failure
+
+    def _try(self, table: DeltaTable | None, publication: Publication, planned: Live | None) -> int | None:
+        """The version of the commit, this one's or that of a try before; None: the table had to be created first.
+
+        Raises:
+            ConflictError, StorageError: The partition is no longer the one that was planned against.
+            CommitFailedError: Somebody else took the version.
+        """
+        if table is None:
+            if planned is not None:
+                raise self._conflict(publication, planned, None)
+            self._create(publication)  # and look again: another run may have been first
+            return None
+        ours = {part.file.path for part in publication.parts}
+        current = self._live_in(table, publication.value)
+        if current is not None and set(current.paths) == ours:
+            return table.version()  # the answer to our commit was lost, not the commit
+        if (current and set(current.paths)) != (planned and set(planned.paths)):
+            if current is not None and ours & set(current.paths):
+                raise StorageError(
+                    "The table holds this run's files together with others; none of them was touched.",
+                    f"{self._store.url}/{publication.folder}",
+                    expected="the files of one run",
+                    found=", ".join(current.paths[:6]),
+                    next_step="publish the partition again with --force, and look for another writer",
+                )
+            raise self._conflict(publication, planned, current)
+        if new := self._new_fields(table, publication.schema):
+            table.alter.add_columns(new)
+        self._commit(table, publication)
+        return table.version() + 1  # the table itself is as it was before
 
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         """See `Publisher`."""
@@ -157,18 +180,6 @@ class DeltaPublisher:
             self._store.delete(found)
         return found
 
-    def _load(self) -> DeltaTable | None:
-        for attempt in itertools.count(1):
-            try:
-                return DeltaTable(self._store.url, storage_options=self._store.table_options())
-            except TableNotFoundError:
-                return None
-            except (DeltaError, OSError) as error:
-                failure = _mapped(error, self._store.url)
-                if not isinstance(failure, StorageUnavailableError) or attempt >= _attempts(error):
-                    raise failure from error
-        raise AssertionError
-
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(
             self._store.url,
@@ -176,17 +187,19 @@ class DeltaPublisher:
             mode="ignore",
             partition_by=[publication.key],
             name=self._job.name,
+            configuration={"delta.checkpointInterval": str(CHECKPOINT_EVERY)},
             storage_options=self._store.table_options(),
         )
 
-    def _live_of(self, table: DeltaTable) -> dict[str | None, Live]:
-        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all().to_pylist()
-        key = f"partition.{self._job.input.partition_key}"
-        paths: dict[str | None, list[str]] = {}
-        for action in actions:
-            paths.setdefault(action[key], []).append(unquote(action["path"]))
-        version = str(table.version())
-        return {value: Live(_run_of(found), tuple(sorted(found)), version) for value, found in paths.items()}
+    def _live_in(self, table: DeltaTable, value: str | None) -> Live | None:
+        paths = [path for found, path in self._files_of(table) if found == value]
+        return _live(paths, str(table.version())) if paths else None
+
+    def _files_of(self, table: DeltaTable) -> Iterable[tuple[str | None, str]]:
+        """Partition value and path, as the log encodes it, of each file."""
+        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+        values = actions.column(f"partition.{self._job.input.partition_key}").to_pylist()
+        return zip(values, actions.column("path").to_pylist(), strict=True)
 
     def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
         """Columns that the table does not have yet; a column whose type has changed is refused."""
@@ -228,6 +241,10 @@ class DeltaPublisher:
             partition_by=[publication.key],
             # delta-rs writes the partition without value as the empty string in a filter.
             partition_filters=[(publication.key, "=", "" if value is None else value)],
+            post_commithook_properties=PostCommitHookProperties(
+                # Looking for what has expired lists the whole log.
+                cleanup_expired_logs=None if table.version() % CLEANED_EVERY == 0 else False
+            ),
             commit_properties=CommitProperties(
                 # No rebase: delta-rs sees no conflict between two first publications of a partition, and would
                 # commit both. The next version or none; this class compares and tries again.
@@ -250,15 +267,15 @@ class DeltaPublisher:
         )
 
 
+def _live(paths: Iterable[str], version: str) -> Live:
+    found = tuple(sorted(unquote(path) for path in paths))
+    return Live(_run_of(found), found, version)
+
+
 def _run_of(paths: Collection[str]) -> str | None:
     """The one run that wrote the files; None where another writer has added some, whatever else is there."""
     runs = {run_id_of(path) for path in paths}
     return runs.pop() if len(runs) == 1 else None
-
-
-def _attempts(error: Exception) -> int:
-    """How often a request may fail like this: delta-rs repeats one itself, but for an answer that ended early."""
-    return BODY_ATTEMPTS if "response body error" in str(error) else STORE_ATTEMPTS
 
 
 def _table_schema(schema: pa.Schema, key: str) -> Schema:
@@ -272,31 +289,3 @@ def _table_schema(schema: pa.Schema, key: str) -> Schema:
 
 def _named(kind: object) -> str:
     return str(getattr(kind, "type", kind))
-
-
-def _mapped(error: Exception, where: str) -> StorageError:
-    """delta-rs says in words what the store answered."""
-    found = " ".join(str(error).split())[:400]
-    if any(word in found for word in ("privileges", "Unauthenticated", "credential", "Forbidden", "AccessDenied")):
-        return CredentialsError(
-            "The store refused the credentials, or there are none.",
-            where,
-            expected="credentials that may list, read and write here",
-            found=found,
-            next_step="set output.storage_options (key, secret as ${ENV_NAME}) or the store's environment variables",
-        )
-    if "NoSuchBucket" in found or "bucket does not exist" in found:
-        return LocationNotFoundError("No such bucket.", where, found=found, next_step="check output.uri")
-    if isinstance(error, OSError):
-        return StorageUnavailableError(
-            "The store did not answer as it should.",
-            where,
-            found=found,
-            next_step="check the endpoint, the network and the disk, then run again",
-        )
-    return StorageError(
-        "The Delta table cannot be read or written.",
-        where,
-        found=found,
-        next_step="check that the folder is a Delta table and was written by nothing else",
-    )

@@ -9,10 +9,15 @@ from datetime import UTC, datetime
 from schemas.manifest import ErrorRecord, Manifest, read_manifest
 from schemas.partition import decode_folder, encode_folder
 from scoring.errors import LocationNotFoundError, ScoringError
+from scoring.kept import Kept
 from scoring.outputs.layout import run_id_of
-from scoring.storage import Store
+from scoring.storage import Entry, Store
 
 READ_THREADS = 16
+FEW = 8
+"""Records on a disk that are read before another thread has started."""
+PARSED = 6
+"""Bytes in memory for each one of a record."""
 LAPSE_S = 120.0
 """Silence after which a run of another host counts as dead: six times the seconds between its signs of life."""
 DIED = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
@@ -54,22 +59,26 @@ def read_manifests(store: Store, paths: Sequence[str]) -> tuple[list[Manifest], 
         except (LocationNotFoundError, ValueError):
             return path
 
-    with ThreadPoolExecutor(READ_THREADS) as threads:
-        found = list(threads.map(attempt, paths))
+    if len(paths) <= (FEW if store.is_local else 1):
+        found = [attempt(path) for path in paths]
+    else:
+        with ThreadPoolExecutor(READ_THREADS) as threads:
+            found = list(threads.map(attempt, paths))
     manifests = sorted((m for m in found if isinstance(m, Manifest)), key=lambda m: m.run_id, reverse=True)
     return manifests, [path for path in found if isinstance(path, str)]
 
 
-def standing_manifest(store: Store, folder: str, live_run_id: str) -> Manifest | None:
+def standing_manifest(store: Store, folder: str, live_run_id: str, kept: Kept | None = None) -> Manifest | None:
     """What stands behind a partition's live files: the rollback that put them back, else the run that wrote them.
 
     None if there is no record that can be read.
     """
-    later = [e.path for e in store.list_files(f"runs/{folder}") if (run_id_of(e.path) or "") > live_run_id]
+    entries = _runs_of(store, folder)
+    later = list(_read_newest(store, entries, kept, after=live_run_id))
     committed = ("published", "prepared", "running")  # of a rollback: it is seen, so that it came to its commit
-    restoring = with_fates(store, [m for m in read_manifests(store, later)[0] if m.restores == live_run_id])
+    restoring = with_fates(store, [m for m in later if m.restores == live_run_id])
     rollbacks = [m for m in restoring if m.status in committed or m.error == DIED]
-    return rollbacks[0] if rollbacks else find_manifest(store, folder, live_run_id)
+    return rollbacks[0] if rollbacks else _read_run(store, entries, live_run_id, kept)
 
 
 def as_seen(store: Store, manifest: Manifest, live_run_id: str | None, paths: Sequence[str]) -> Manifest:
@@ -95,22 +104,24 @@ def as_seen(store: Store, manifest: Manifest, live_run_id: str | None, paths: Se
     return manifest.model_copy(update=seen)
 
 
-def complete_record(store: Store, folder: str, live_run_id: str | None, paths: Sequence[str]) -> Manifest | None:
+def complete_record(
+    store: Store, folder: str, live_run_id: str | None, paths: Sequence[str], kept: Kept | None = None
+) -> Manifest | None:
     """What stands behind a partition's live files; where that died before its last word, the word is written.
 
     Asked before others take its place: the history is told by records.
     """
-    found = standing_manifest(store, folder, live_run_id) if live_run_id else None
+    found = standing_manifest(store, folder, live_run_id, kept) if live_run_id else None
     if found is None or found.status == "published":
         return found
     seen = as_seen(store, with_fates(store, [found])[0], live_run_id, paths)
     return write_manifest(store, folder, seen) if seen.status == "published" else seen
 
 
-def newest_manifest(store: Store, folder: str) -> Manifest | None:
+def newest_manifest(store: Store, folder: str, kept: Kept | None = None) -> Manifest | None:
     """The record of a partition's newest run, or None if there is none that can be read."""
-    runs = sorted(filter(None, (run_id_of(entry.path) for entry in store.list_files(f"runs/{folder}"))))
-    return find_manifest(store, folder, runs[-1]) if runs else None
+    entries = _runs_of(store, folder)
+    return _read(store, entries[0], kept) if entries else None
 
 
 def publication(store: Store, key: str, value: str | None, *, or_held: bool = False) -> Manifest | None:
@@ -122,13 +133,60 @@ def publication(store: Store, key: str, value: str | None, *, or_held: bool = Fa
         value: Of the partition.
         or_held: Also a run that waits for a decision.
     """
-    runs, _ = list_manifests(store, encode_folder(key, value))
-    for manifest in runs:
-        if manifest.status == "published" or (or_held and manifest.status == "held"):
-            if manifest.restores is None:
-                return manifest
-            return next((m for m in runs if m.run_id == manifest.restores), None)
-    return None
+    published, waiting = latest_results(store, key, value)
+    return waiting if or_held else published
+
+
+def latest_results(
+    store: Store, key: str, value: str | None, kept: Kept | None = None
+) -> tuple[Manifest | None, Manifest | None]:
+    """The `publication` of a partition: without runs that wait for a decision, and with them."""
+    entries = _runs_of(store, encode_folder(key, value))
+    held: Manifest | None = None
+    for manifest in _read_newest(store, entries, kept):
+        if manifest.status == "published":
+            restored = manifest.restores
+            found = manifest if restored is None else _read_run(store, entries, restored, kept)
+            return found, held or found
+        if manifest.status == "held" and held is None:
+            held = manifest
+    return None, held
+
+
+def _runs_of(store: Store, folder: str) -> list[Entry]:
+    """Where the records of a partition are, newest run first."""
+    entries = [entry for entry in store.list_files(f"runs/{folder}") if run_id_of(entry.path)]
+    return sorted(entries, key=lambda entry: run_id_of(entry.path) or "", reverse=True)
+
+
+def _read_newest(store: Store, entries: Sequence[Entry], kept: Kept | None, after: str = "") -> Iterator[Manifest]:
+    """Those records of a listing that can be read, as they are asked for, down to the runs after a given one."""
+    for entry in entries:
+        if (run_id_of(entry.path) or "") <= after:
+            return
+        if (manifest := _read(store, entry, kept)) is not None:
+            yield manifest
+
+
+def _read_run(store: Store, entries: Sequence[Entry], run_id: str, kept: Kept | None) -> Manifest | None:
+    entry = next((entry for entry in entries if run_id_of(entry.path) == run_id), None)
+    return None if entry is None else _read(store, entry, kept)
+
+
+def _read(store: Store, entry: Entry, kept: Kept | None) -> Manifest | None:
+    """A record of a listing; None: it cannot be read. Kept is that of a run which is published: nothing follows."""
+    key = ("manifest", store.url, entry.path, entry.version, entry.size_bytes)
+    found = None if kept is None else kept.get(key, Manifest)
+    if found is not None:
+        return found
+    try:
+        content = store.read_bytes(entry.path)
+        found = read_manifest(content)
+    except (LocationNotFoundError, ValueError):
+        return None
+    if kept is not None and found.status == "published":
+        kept.put(key, found, PARSED * len(content))
+    return found
 
 
 def earlier_values(store: Store, value: str | None) -> list[str]:

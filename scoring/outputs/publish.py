@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import encode_folder
+from scoring.kept import Kept
 from scoring.outputs.layout import parts_store
 from scoring.outputs.writer import WrittenPart
 
@@ -116,12 +117,17 @@ def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest) -> 
     )
 
 
-def open_publisher(job: ScoringJob) -> Publisher:
-    """The publisher of the job's output format."""
+def open_publisher(job: ScoringJob, kept: Kept | None = None) -> Publisher:
+    """The publisher of the job's output format.
+
+    Args:
+        job: The job.
+        kept: What the runs of this process keep for each other.
+    """
     if job.output.format == "delta":
         from scoring.outputs.delta import DeltaPublisher
 
-        return DeltaPublisher(job)
+        return DeltaPublisher(job, kept)
     from scoring.outputs.sealed import SealedPublisher
 
     return SealedPublisher(job)

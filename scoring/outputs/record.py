@@ -32,6 +32,10 @@ BEAT_S = 20.0
 """Seconds between signs of life of a running run: its manifest is written again."""
 
 
+TURN = "turn"
+"""Stage in which a run waits for others, which are published before it."""
+
+
 class RunRecord:
     """The manifest so far; `save` writes it where the next reader looks."""
 

@@ -257,3 +257,21 @@ def test_counting_sorted_is_counting(values: list[float], edges: list[float]) ->
     codes = np.searchsorted(cuts, finite, side="left")
     assert counts.tolist() == np.bincount(codes, minlength=len(cuts) + 1).tolist()
     assert sums == pytest.approx(np.bincount(codes, weights=finite, minlength=len(cuts) + 1), abs=1e-3)
+
+
+def test_a_sum_leaves_its_parts_as_they_are() -> None:
+    watched = (cut_column("feature", "x", [chunked([1.0, 2.0, 5.0])]), WatchedColumn("feature", "c", None))
+    parts = []
+    for values in ([1.0, 2.0], [3.0, 9.0]):
+        profiler = Profiler(Watch(watched))
+        add(profiler, pa.table({"x": values, "c": [str(value) for value in values]}))
+        parts.append(from_bytes(to_bytes(profiler.columns)))
+    before = [to_bytes(part) for part in parts]
+    merged, failed = merge_profiles(parts)
+    assert not failed
+    assert {column.profile.n_rows for column in merged.values()} == {4}
+    assert [to_bytes(part) for part in parts] == before
+    number = parts[0][0].profile
+    assert isinstance(number, NumberProfile)
+    with pytest.raises(ValueError, match="read-only"):
+        number.counts += 1

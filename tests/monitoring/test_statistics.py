@@ -148,3 +148,28 @@ def test_counts_are_the_same_under_any_split(found: np.ndarray, cut: int) -> Non
     parts = sum(count_bins(part, edges)[0] for part in (found[:cut], found[cut:]))
     assert whole.tolist() == parts.tolist()
     assert whole.sum() == len(found)
+
+
+@given(st.integers(1, 12).flatmap(lambda k: arrays(np.int64, (2, 5, k), elements=st.integers(0, 50))))
+def test_many_columns_at_once_are_each_by_itself(sides: np.ndarray) -> None:
+    """Those without rows among them."""
+    for distance in (
+        statistics.psi,
+        statistics.psi_laplace,
+        statistics.psi_noise_floor,
+        statistics.js_distance,
+        statistics.hellinger,
+        statistics.total_variation,
+        statistics.largest_difference,
+        lambda n, m: statistics.chi2(n, m)[1],
+        lambda n, m: statistics.kolmogorov_smirnov(n, m)[1],
+    ):
+        alone = [float(distance(n, m)) for n, m in zip(*sides, strict=True)]
+        assert np.array_equal(np.asarray(distance(*sides)), alone, equal_nan=True)
+
+
+@given(st.integers(1, 400), st.floats(0, 2_000))
+def test_the_tail_of_chi_squared_is_scipy_s(freedom: int, statistic: float) -> None:
+    assert statistics.chi2_tail(statistic, freedom) == pytest.approx(
+        stats.chi2.sf(statistic, freedom), rel=1e-9, abs=1e-300
+    )

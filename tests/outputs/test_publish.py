@@ -11,6 +11,8 @@ from deltalake import DeltaTable
 
 from schemas.job import ScoringJob
 from scoring.errors import ConflictError, ContractError, StorageUnavailableError
+from scoring.kept import Kept
+from scoring.outputs.delta import CHECKPOINT_EVERY
 from scoring.outputs.layout import part_path, predictions_store, sealed_history_path, staging_folder, state_store
 from scoring.outputs.publish import Live, Publication, Publisher, open_publisher
 from scoring.outputs.sealed import seal
@@ -278,3 +280,28 @@ def test_readers_of_every_kind_agree(lake: Lake) -> None:
     statistics = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     assert {s["num_records"] for s in statistics} == {PER_PART}
     assert {(s["min.id"], s["max.id"], s["null_count.id"]) for s in statistics} == {(0, PER_PART - 1, 0)}
+
+
+def test_the_version_that_is_told_is_the_commit_s(lake: Lake) -> None:
+    """Whether the table was created, widened, or held open by an earlier publication."""
+    job, kept = lake.job(), Kept()
+    narrow = pa.schema(list(SCHEMA)[:2])
+    for n, schema in enumerate((narrow, narrow, SCHEMA, SCHEMA, SCHEMA)):
+        publisher = open_publisher(job, kept)
+        planned = publisher.live("x")
+        _, version = publisher.publish(publication(job, n, schema=schema), planned)
+        assert version == DeltaTable(job.output.uri).version()
+        live = publisher.live("x")
+        assert live is not None
+        assert (live.run_id, live.version) == (run_id(n), str(version))
+
+
+def test_a_table_has_a_checkpoint_every_few_commits(lake: Lake) -> None:
+    """Else each commit of a backfill costs more than the one before."""
+    job, kept = lake.job(), Kept()
+    for n in range(CHECKPOINT_EVERY + 1):
+        publisher = open_publisher(job, kept)
+        publisher.publish(publication(job, n, n_parts=1), publisher.live("x"))
+    names = [entry.path for entry in predictions_store(job).list_files("_delta_log")]
+    assert len([name for name in names if name.endswith(".checkpoint.parquet")]) == 1
+    assert open_publisher(job).live("x") == open_publisher(job, kept).live("x")

@@ -1,0 +1,153 @@
+"""A Delta table that is opened once and then brought up to date: its log is not read from the beginning each time."""
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from scoring.errors import (
+    CredentialsError,
+    LocationNotFoundError,
+    ScoringError,
+    StorageError,
+    StorageUnavailableError,
+)
+from scoring.kept import Kept
+from scoring.storage import Store
+
+STORE_ATTEMPTS = 3
+"""Times that the store may fail: each is several requests already."""
+BODY_ATTEMPTS = 12
+"""Times that an answer may end early: each fails at once."""
+
+
+class TableHandle:
+    """The tables of one place that this process has open: each is one caller's at a time, and as new as its last."""
+
+    def __init__(self, store: Store, kept: Kept | None = None) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            store: Of the table.
+            kept: Has the tables that earlier runs of this process have opened; None: this caller's own.
+        """
+        self._store, self._kept = store, kept or Kept()
+        self._key = ("table", store.url, json.dumps(dict(store.options), sort_keys=True))
+
+    @contextlib.contextmanager
+    def loaded(self) -> Iterator[DeltaTable | None]:
+        """The table as it is now; None: there is none. Not to be used outside of the block.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        seen = self._load()
+        yield None if seen is None else seen.table
+        if seen is not None:  # after an error nobody knows what its state is
+            self._kept.hand_back(self._key, seen)
+
+    def _load(self) -> "_Seen | None":
+        known = self._kept.borrow(self._key, _Seen)
+        for attempt in itertools.count(1):
+            before, known = known, None
+            try:
+                if before is not None and (updated := self._update(before)) is not None:
+                    return updated
+                table = DeltaTable(self._store.url, storage_options=self._store.table_options())
+            except TableNotFoundError:
+                if before is None:
+                    return None
+            except (DeltaError, OSError) as error:
+                if before is not None:
+                    continue  # whatever it was: a table that is opened anew has new credentials, too
+                failure = mapped(error, self._store.url)
+                if not isinstance(failure, StorageUnavailableError) or attempt >= n_attempts(error):
+                    raise failure from error
+            else:
+                return _Seen(table, self._stamp(table.version()))
+        raise AssertionError
+
+    def _update(self, known: "_Seen") -> "_Seen | None":
+        """The same table with all commits until now; None: there may be another in its place.
+
+        Versions have no gaps: where the next one is not there, nobody has committed since.
+        """
+        version = known.table.version()
+        if known.stamp is None or self._stamp(version) != known.stamp:
+            return None
+        if not self._has(version + 1):
+            return known
+        known.table.update_incremental()
+        return _Seen(known.table, self._stamp(known.table.version()))
+
+    def _stamp(self, version: int) -> str | None:
+        """Which object the log has as this version's commit; None: none, or nobody can say."""
+        try:
+            return self._look(version)
+        except ScoringError:
+            return None
+
+    def _has(self, version: int) -> bool:
+        """Whether there is such a commit, or nobody can say."""
+        try:
+            return self._look(version) is not None
+        except ScoringError:
+            return True
+
+    def _look(self, version: int) -> str | None:
+        """ETag or time of change of a commit's object, in one request where the store can be asked so."""
+        path = _commit_path(version)
+        if self._store.is_conditional:
+            head = self._store.head(path)
+            return None if head is None else head[0]
+        try:
+            return self._store.describe(path).version
+        except LocationNotFoundError:
+            return None
+
+
+def _commit_path(version: int) -> str:
+    return f"_delta_log/{version:020d}.json"
+
+
+class _Seen:
+    """A table as it was loaded last."""
+
+    def __init__(self, table: DeltaTable, stamp: str | None) -> None:
+        self.table, self.stamp = table, stamp
+
+
+def n_attempts(error: Exception) -> int:
+    """How often a request may fail like this: delta-rs repeats one itself, but for an answer that ended early."""
+    return BODY_ATTEMPTS if "response body error" in str(error) else STORE_ATTEMPTS
+
+
+def mapped(error: Exception, where: str) -> StorageError:
+    """delta-rs says in words what the store answered."""
+    found = " ".join(str(error).split())[:400]
+    if any(word in found for word in ("privileges", "Unauthenticated", "credential", "Forbidden", "AccessDenied")):
+        return CredentialsError(
+            "The store refused the credentials, or there are none.",
+            where,
+            expected="credentials that may list, read and write here",
+            found=found,
+            next_step="set output.storage_options (key, secret as ${ENV_NAME}) or the store's environment variables",
+        )
+    if "NoSuchBucket" in found or "bucket does not exist" in found:
+        return LocationNotFoundError("No such bucket.", where, found=found, next_step="check output.uri")
+    if isinstance(error, OSError):
+        return StorageUnavailableError(
+            "The store did not answer as it should.",
+            where,
+            found=found,
+            next_step="check the endpoint, the network and the disk, then run again",
+        )
+    return StorageError(
+        "The Delta table cannot be read or written.",
+        where,
+        found=found,
+        next_step="check that the folder is a Delta table and was written by nothing else",
+    )
