@@ -30,7 +30,9 @@ def quantile_edges(ordered: Floats, n_bins: int) -> Floats:
     candidates = np.unique(quantiles)
     occurrences = np.searchsorted(ordered, candidates, "right") - np.searchsorted(ordered, candidates, "left")
     spikes = candidates[occurrences >= 2]
-    return np.unique(np.concatenate([quantiles[1:-1], spikes, np.nextafter(spikes, -np.inf)]))
+    with np.errstate(over="ignore"):
+        below = np.nextafter(spikes, -np.inf)
+    return np.unique(np.concatenate([quantiles[1:-1], spikes, below[np.isfinite(below)]]))  # below the least is none
 
 
 def sorted_quantiles(ordered: Floats, at: Floats) -> Floats:

@@ -3,12 +3,13 @@
 import decimal
 import itertools
 import math
+import sys
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.drift import ColumnDrift
@@ -42,6 +43,7 @@ def exact(profile: NumberProfile) -> tuple[Any, ...]:
     return (*counts, profile.least, profile.greatest, *profile.counts.tolist(), *profile.distinct.hashes.tolist())
 
 
+@example([-sys.float_info.max, 0.0], [1], [-sys.float_info.max] * 2)
 @given(st.lists(FLOATS, max_size=60), st.lists(st.integers(0, 60), max_size=4), st.lists(FLOATS, max_size=30))
 def test_any_split_gives_the_same_counts(values: list[Any], cuts: list[int], reference: list[Any]) -> None:
     column = cut_column("feature", "x", [chunked(reference, pa.float64())])
