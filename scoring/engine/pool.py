@@ -252,14 +252,15 @@ class WorkerPool:
         is_fitting = self._n_workers == n_workers if only else self._n_workers >= n_workers
         if self._executor is not None and is_fitting:
             return
-        if self._executor is not None:
-            self._executor.shutdown(wait=True)
+        self.kill()
         self._executor = open_executor(n_workers)
         self._n_workers = n_workers
 
     def kill(self) -> None:
         """End all workers at once."""
-        self._shut(kill=True)
+        if self._executor is not None:
+            executor, self._executor, self._n_workers = self._executor, None, 0
+            end_executor(executor)
 
     @property
     def is_stopped(self) -> bool:
@@ -268,13 +269,7 @@ class WorkerPool:
     def stop(self, reason: str = "was interrupted") -> None:
         """End all workers for good: a run that another thread has under way ends as interrupted."""
         self._stop_reason = reason
-        self._shut(kill=True)
-
-    def _shut(self, *, kill: bool) -> None:
-        if self._executor is None:
-            return
-        executor, self._executor, self._n_workers = self._executor, None, 0
-        end_executor(executor, kill=kill)
+        self.kill()
 
     def __enter__(self) -> Self:
         return self
@@ -282,7 +277,7 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shut(kill=kind is not None)
+        self.kill()  # nothing is under way, and an orderly end of idle processes takes a tenth of a second
 
 
 def _first_line(error: BaseException) -> str:
