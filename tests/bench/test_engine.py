@@ -70,11 +70,14 @@ def test_all_ways_of_a_workload_agree_and_have_their_numbers(tmp_path: Path) -> 
     text = as_markdown(result)
     assert all(way["title"] in text for way in workload["ways"].values())
     assert [bar.what.split()[0] for bar in bars_of(workload) if bar.is_met is not None] == [
+        "wall",
+        "peak",
         "gain",
         "peak",
         "CPU",
         "wall",
     ]
+    assert "Where the time goes, nightscore" in text
     draw(result, tmp_path / "engine.png")
     assert 1_000 < (tmp_path / "engine.png").stat().st_size < 100_000
 

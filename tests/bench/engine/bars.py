@@ -22,6 +22,8 @@ MOST_GROWTH = 1.1
 """Of peak memory at ten times the rows. The same is meant; peaks of single runs differ by some percent."""
 MOST_START_S = 2.0
 MOST_PARTITIONED = 1.3
+MOST_OF_BEST_PEER = {"W1": 0.2, "W2": 0.5, "W3": 0.2, "W5": 0.5}
+"""Of its wall time, by how a workload's name begins."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def bars_of(workload: dict[str, Any]) -> list[Bar]:
     """All that can be told of one workload's result."""
     if OURS not in workload["ways"]:
         return []
-    return [*_of_bound(workload), *_of_scaling(workload), *_of_memory(workload), *_of_partitions(workload)]
+    found = (_of_peers, _of_bound, _of_scaling, _of_memory, _of_partitions)
+    return [bar for of_kind in found for bar in of_kind(workload)]
 
 
 def _least(workload: dict[str, Any], what: str, asked: float, found: float, shown: str = "{:.0%}") -> Bar:
@@ -80,6 +83,33 @@ def _steady_rows_per_s(few: dict[str, Any], many: dict[str, Any]) -> float:
     """Without what is the same at both sizes: start and end. NaN where noise is greater than the difference."""
     seconds = many["wall_s"] - few["wall_s"]
     return float((many["rows"] - few["rows"]) / seconds) if seconds > 0 else float("nan")
+
+
+def _of_peers(workload: dict[str, Any]) -> Iterator[Bar]:
+    """Each peer is compared with what was measured beside it; earlier ones only where there are no others."""
+    every = {
+        name: way
+        for name, way in workload["ways"].items()
+        if way["kind"] == "peer" and "wall_s" in way and not way["error"]
+    }
+    if not every:
+        return
+    peers = {name: way for name, way in every.items() if way["measured_at"] == workload["measured_at"]} or every
+
+    def ratio(name: str, of: str) -> float:
+        return float(peers[name]["beside"][of] / peers[name][of])
+
+    best = max(peers, key=lambda name: ratio(name, "wall_s"))
+    share = ratio(best, "wall_s")
+    what = f"wall time as a multiple of the fastest peer's ({best}; 1/{1 / share:.1f})"
+    asked = next((most for name, most in MOST_OF_BEST_PEER.items() if workload["name"].startswith(name)), None)
+    if asked is None:
+        yield Bar(workload["id"], what, "", f"{share:.2f}", None, 0.0)
+    else:
+        yield _most(workload, what, asked, share, "{:.2f}")
+    least = max(peers, key=lambda name: ratio(name, "peak_bytes"))
+    what = f"peak memory as a multiple of the least peer's ({least})"
+    yield _most(workload, what, 1.0, ratio(least, "peak_bytes"), "{:.2f}")
 
 
 def _of_bound(workload: dict[str, Any]) -> Iterator[Bar]:

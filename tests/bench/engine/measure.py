@@ -101,6 +101,8 @@ class Way:
     error: str = ""
     manifests: list[dict[str, Any]] = field(default_factory=list)
     """Of its runs, one a repeat; several partitions: the first's."""
+    stages: list[dict[str, float]] = field(default_factory=list)
+    """Seconds by stage, a repeat each; several partitions: their sums."""
     written: Written | None = None
 
     def record(self) -> dict[str, Any]:
@@ -121,7 +123,8 @@ class Way:
         if self.manifests:
             measures = [manifest["measures"] for manifest in self.manifests]
             found["scoring_rows_per_s"] = statistics.median(one["rows_per_s"] for one in measures)
-            found["stages_s"] = measures[-1]["stages_s"]
+            names = dict.fromkeys(name for one in self.stages for name in one)
+            found["stages_s"] = {name: statistics.median(one.get(name, 0.0) for one in self.stages) for name in names}
             found["workers"] = measures[-1]["n_workers"]
             found["predictor"] = (self.manifests[-1].get("predictor") or {}).get("engine")
             found["drift_columns"] = (self.manifests[-1].get("drift") or {}).get("n_columns")
@@ -344,7 +347,11 @@ def _run(way: Way, reference: Way) -> None:
     load = os.getloadavg()[0]
     ran = run_measured(way.command, way.environment, timeout_s=TIMEOUT_S)
     if way.kind == "ours":
-        way.manifests.append(ours.read_manifests(ran)[0])
+        manifests = ours.read_manifests(ran)
+        way.manifests.append(manifests[0])
+        stages = [manifest["measures"]["stages_s"] for manifest in manifests]
+        names = dict.fromkeys(name for one in stages for name in one)
+        way.stages.append({name: sum(one.get(name, 0.0) for one in stages) for name in names})
     try:
         way.written = read_written(way.output)
     except Exception as error:

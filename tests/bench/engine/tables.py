@@ -88,6 +88,9 @@ def _about(workload: dict[str, Any]) -> Iterator[str]:
         f"Bound: {bound['rows_per_s']:,.0f} rows/s, were these perfectly overlapped on {cores} cores: {stages} ns a "
         f"row of one core ({bound['predictor']}{strings})."
     )
+    for way in workload["ways"].values():
+        if way["kind"] == "ours" and way.get("stages_s"):
+            yield f"Where the time goes, {way['title']}: {_profile(way)}."
     spread = [
         f"{name} {min(walls):.1f}-{max(walls):.1f}"
         for name, way in workload["ways"].items()
@@ -95,6 +98,20 @@ def _about(workload: dict[str, Any]) -> Iterator[str]:
     ]
     if spread:
         yield f"Wall s, least and most: {'; '.join(spread)}."
+
+
+def _profile(way: dict[str, Any]) -> str:
+    """Of the whole command's seconds: what starts and ends it, the stages of its runs, and within scoring what all
+    workers' threads took together."""
+    stages = way["stages_s"]
+    of_run = {name: s for name, s in stages.items() if not name.startswith("workers_")}
+    of_workers = {name.removeprefix("workers_"): s for name, s in stages.items() if name.startswith("workers_")}
+    inside = ", ".join(f"{name} {s:.2f}" for name, s in of_workers.items())
+    parts = [f"{name} {s:.2f}{f' ({inside} of all threads)' * (name == 'score')}" for name, s in of_run.items()]
+    around = way["wall_s"] - sum(of_run.values())
+    if around > 0:  # runs that overlap take more together than the command
+        parts.insert(0, f"start, end and all between {around:.2f}")
+    return f"{way['wall_s']:.2f} s wall, {way['cpu_s']:.2f} CPU s: {'; '.join(parts)}"
 
 
 def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> Iterator[str]:
