@@ -10,7 +10,7 @@ def main() -> None:
     from scoring.engine.executor import end_early, start_early
 
     try:
-        if sys.argv[1:2] and sys.argv[1] in SCORING_COMMANDS and not {"-h", "--help"} & set(sys.argv):
+        if sys.argv[1:2] and sys.argv[1] in SCORING_COMMANDS and not {"-h", "--help", "--dry-run"} & set(sys.argv):
             start_early()
         from scoring.cli.commands import run_command_line
         from scoring.process import bound_arenas

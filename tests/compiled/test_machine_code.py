@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from scoring.models.compiled.machine_code import Kernels, has_machine_code, load
 
 SUM_UP = """
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from scoring.models.compiled.machine_code import load_kernels
@@ -70,3 +74,23 @@ def test_a_folder_that_others_write_to_is_refused(tmp_path: Path) -> None:
     folder.chmod(0o777)
     with pytest.raises(PermissionError, match="others can write"):
         load_kernels(folder)
+
+
+def test_threads_that_call_a_kernel_for_the_first_time_load_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    read = machine_code._read
+    monkeypatch.setattr(machine_code, "_read", lambda path: reads.append(path) or read(path))
+    kernels, barrier = Kernels(tmp_path), threading.Barrier(4)
+
+    def call(_: int) -> list[float]:
+        out = np.empty(2)
+        barrier.wait()
+        kernels.expit(np.zeros(2), out)
+        return out.tolist()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(call, range(4))) == [[0.5, 0.5]] * 4
+    assert len(reads) == 1
+    assert kernels.expit is kernels.expit

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from scoring.arrays import from_numpy
 from scoring.models.compiled.machine_code import Kernels
-from scoring.models.features import Scratch, numeric_values
+from scoring.models.features import Scratch, numeric_values, stored_values
 
 _FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64)}
 
@@ -37,10 +37,6 @@ class ColumnReader:
 
         That is negative where there are no nulls, or NaN stands in their place.
         """
-        dtype = _FLOATS.get(chunk.type)
-        if dtype is None or not chunk.null_count or chunk.offset % 8:
+        if chunk.type not in _FLOATS or not chunk.null_count or chunk.offset % 8:
             return numeric_values(chunk, self._scratch), _NO_BITS, -1
-        validity, data = chunk.buffers()
-        end = chunk.offset + len(chunk)
-        values: npt.NDArray[Any] = np.frombuffer(data, dtype, count=end)[chunk.offset :]
-        return values, np.frombuffer(validity, np.uint8), chunk.offset // 8
+        return stored_values(chunk), np.frombuffer(chunk.buffers()[0], np.uint8), chunk.offset // 8

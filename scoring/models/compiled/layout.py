@@ -167,13 +167,8 @@ def key_tree(thresholds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float6
 
     Entry i of a level is the last threshold of that level's i-th run; what is not there is NaN, and below nothing.
     """
-    n_levels = 1
-    while FANOUT**n_levels <= len(thresholds):
-        n_levels += 1
-    padded = np.full(FANOUT**n_levels, np.nan)
-    padded[: len(thresholds)] = thresholds
-    runs = [FANOUT ** (n_levels - 1 - level) for level in range(n_levels)]
-    return np.concatenate([padded[run - 1 :: run] for run in runs]), n_levels
+    levels = _levels(thresholds, FANOUT)
+    return np.concatenate(levels), len(levels)
 
 
 def edge_tree(edges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:
@@ -183,14 +178,18 @@ def edge_tree(edges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
     ordered indexes" (1972), so that a level holds more than one of `key_tree`. What is not there is NaN.
     """
     n_children = BIN_FANOUT + 1
+    levels = [level.reshape(-1, n_children)[:, :BIN_FANOUT].ravel() for level in _levels(edges, n_children)]
+    return np.concatenate(levels), len(levels)
+
+
+def _levels(values: npt.NDArray[np.float64], n_children: int) -> list[npt.NDArray[np.float64]]:
+    """Of a static tree of ascending values, root first: of each run that a child covers the last value, or NaN."""
     n_levels = 1
-    while n_children**n_levels <= len(edges):
+    while n_children**n_levels <= len(values):
         n_levels += 1
     padded = np.full(n_children**n_levels, np.nan)
-    padded[: len(edges)] = edges
-    runs = [n_children ** (n_levels - 1 - level) for level in range(n_levels)]
-    levels = [padded[run - 1 :: run].reshape(-1, n_children)[:, :BIN_FANOUT].ravel() for run in runs]
-    return np.concatenate(levels), n_levels
+    padded[: len(values)] = values
+    return [padded[run - 1 :: run] for run in (n_children ** (n_levels - 1 - level) for level in range(n_levels))]
 
 
 def ordered_key(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

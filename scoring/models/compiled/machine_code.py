@@ -41,13 +41,15 @@ class Kernels:
         self._folder = folder
         self._lock = threading.Lock()
         self._engine: Any = None
-        # The machine code's kernels, to be called from any thread; LLVM's own objects under the lock.
-        self._known: dict[str, Kernel] = {}
+        self._addresses: dict[str, int] = {}
+        """By symbol: two threads that call a kernel for the first time load it once."""
 
     def __getattr__(self, name: str) -> "Kernel":
+        """Asked once a kernel, which then is an attribute like any other."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return self._known.setdefault(name, Kernel(name, self._address))
+        found: Kernel = self.__dict__.setdefault(name, Kernel(name, self._address))
+        return found
 
     def _address(self, name: str, kinds: Kinds) -> int:
         """Where a kernel's code for such arguments is, compiled now if no process of this host has done it yet."""
@@ -61,6 +63,8 @@ class Kernels:
             machine = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
             digest = hashlib.sha256(repr((llvm.llvm_version_info, machine, name, kinds)).encode()).hexdigest()
             symbol = f"{name}_{digest[:16]}"
+            if symbol in self._addresses:
+                return self._addresses[symbol]
             path = self._folder / f"{symbol}.o"
             code = _read(path)
             if code is None:
@@ -68,7 +72,8 @@ class Kernels:
                 _write(path, code)
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
             self._engine.finalize_object()
-            return int(self._engine.get_function_address(symbol))
+            self._addresses[symbol] = int(self._engine.get_function_address(symbol))
+            return self._addresses[symbol]
 
 
 class Kernel:
