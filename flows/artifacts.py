@@ -6,13 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
-from flows.drift import MAX_TABLE_ROWS, drift_lines, escaped
+from flows.drift import MAX_TABLE_ROWS, drift_lines
+from flows.markdown import code, escaped, fenced
 from flows.outcome import Outcome
 from flows.progress import show_seconds
 from flows.tracking import TrackedRun
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import show_value
+from schemas.text import printable
 from scoring.backfill import DEFAULT_MODES, BackfillItem, BackfillPlan
 from scoring.inputs.partitions import partition_date
 from scoring.monitoring.cards import SIGNS
@@ -61,15 +63,16 @@ def run_markdown(
     resumed = f", {measures.n_shards_resumed} of them by an earlier attempt" if measures.n_shards_resumed else ""
     drift = manifest.drift
     verdict = f"{SIGNS[drift.verdict]} {drift.verdict} · " if drift and drift.references else ""
-    lines = [f"## {verdict}{manifest.status} · {manifest.job} · {where}", ""]
+    lines = [f"## {verdict}{manifest.status} · {escaped(manifest.job)} · {escaped(where)}", ""]
     if drift:
         lines += [*drift_lines(drift, report_url, drawn), "### The run", ""]
     if manifest.error:
-        lines += [f"**{manifest.error.type}**", "", "```", manifest.error.message, "```", ""]
+        lines += [f"**{manifest.error.type}**", "", *fenced(manifest.error.message), ""]
     lines += [
         f"| rows | {counts.rows_in:,} read, {counts.rows_scored:,} scored, {counts.rows_quarantined:,} quarantined |",
         "| --- | --- |",
-        f"| model | {model.name} version {model.version} ({model.estimator or 'not loaded'}) |",
+        f"| model | {escaped(model.name)} version {escaped(model.version)} "
+        f"({escaped(model.estimator or 'not loaded')}) |",
         f"| digest | `{model.digest or 'not fetched'}`{' pinned' if model.is_pinned else ''} |",
         f"| time | {show_seconds(measures.total_s)}, {measures.rows_per_s:,.0f} rows/s; "
         f"{measures.n_shards} shard{'s'[: measures.n_shards != 1]}{resumed}, "
@@ -78,28 +81,30 @@ def run_markdown(
         f"| MLflow run | {_link(tracked)} |",
         f"| run | `{manifest.run_id}`{f', attempt {manifest.attempts}' if manifest.attempts > 1 else ''} |",
         "",
-        f"Predictions: `{manifest.output.uri}`",
+        f"Predictions: {code(manifest.output.uri)}",
         "",
-        f"Manifest: `{manifest.location or 'could not be written'}`",
+        f"Manifest: {code(manifest.location or 'could not be written')}",
         "",
     ]
     if manifest.gates:
         lines += ["### Gates", "", "| gate | | expected | found |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| {gate.gate} | {'passed' if gate.passed else f'**{gate.action}**'} | {escaped(gate.expected)} "
-            f"| {escaped(gate.found)} |"
+            f"| {escaped(gate.gate)} | {'passed' if gate.passed else f'**{gate.action}**'} "
+            f"| {escaped(gate.expected)} | {escaped(gate.found)} |"
             for gate in manifest.gates
         ]
         lines.append("")
     if manifest.quarantine.by_reason:
         lines += ["### Quarantine", "", "| reason | rows |", "| --- | ---: |"]
-        lines += [f"| {reason} | {count:,} |" for reason, count in sorted(manifest.quarantine.by_reason.items())]
+        lines += [
+            f"| {escaped(reason)} | {count:,} |" for reason, count in sorted(manifest.quarantine.by_reason.items())
+        ]
         lines += ["", "First places:", ""]
         lines += [
-            f"- `{e.source_file}` row {e.source_row}: {e.reason} {escaped(e.column or '')}"
+            f"- {code(e.source_file)} row {e.source_row}: {escaped(e.reason)} {escaped(e.column or '')}"
             for e in manifest.quarantine.examples
         ]
-        lines += ["", *(f"`{file.path}`" for file in manifest.quarantine.files[:3]), ""]
+        lines += ["", *(code(file.path) for file in manifest.quarantine.files[:3]), ""]
     if manifest.warnings:
         lines += ["### Warnings", "", *(f"- {escaped(warning)}" for warning in manifest.warnings), ""]
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in measures.stages_s.items())
@@ -110,7 +115,7 @@ def _link(tracked: TrackedRun | None) -> str:
     if tracked is None:
         return "none"
     name = f"{tracked.experiment}, {tracked.run_id}"
-    return f"[{name}]({tracked.url})" if tracked.url else f"`{name}`"
+    return f"[{escaped(name)}]({tracked.url})" if tracked.url else code(name)
 
 
 def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
@@ -155,8 +160,8 @@ def plan_lines(plan: BackfillPlan) -> list[str]:
     return [
         head,
         *(
-            f"{item.value:<12} {item.action:<9} {'' if item.n_rows is None else f'{item.n_rows:,}':>12} "
-            f"{item.n_bytes:>14,}  {item.reason}"
+            f"{printable(item.value):<12} {item.action:<9} {'' if item.n_rows is None else f'{item.n_rows:,}':>12} "
+            f"{item.n_bytes:>14,}  {printable(item.reason)}"
             for item in plan.items
         ),
     ]
@@ -198,7 +203,7 @@ def _calendar(marks: Mapping[str, str], spec: ScoringJob) -> list[str]:
     """Marks of partition values as weeks by days; one line each where the values are no days."""
     days = {day: mark for value, mark in marks.items() if (day := partition_date(spec, value))}
     if len(days) < len(marks) or not {"%d", "%j"} & set(re.findall("%.", spec.input.partition_format)):
-        return [f"- {value} {mark}" for value, mark in marks.items()]
+        return [f"- {escaped(value)} {mark}" for value, mark in marks.items()]
     weeks: dict[date, list[str]] = {}
     for day, mark in days.items():
         monday = day - timedelta(days=day.weekday())
@@ -229,7 +234,8 @@ def outcome_markdown(
         return marks.get(item.action) or ("❌" if item.value in failed else "✅" if item.value in outcomes else "⬜")
 
     lines = [
-        f"## {len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run · backfill of {spec.name}",
+        f"## {len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run "
+        f"· backfill of {escaped(spec.name)}",
         "",
         "✅ done · ❌ failed · ⬜ not run · 🔹 left as it was · ➖ no input",
         "",
@@ -240,11 +246,11 @@ def outcome_markdown(
         shown = sorted(failed.items())[:MAX_FAILURES]
         lines += ["### Failures", ""]
         for value, text in shown:
-            lines += [f"**{value}**", "", "```", text[:700].removeprefix(f"{value}: "), "```", ""]
+            lines += [f"**{escaped(value)}**", "", *fenced(text[:700].removeprefix(f"{value}: ")), ""]
         if len(failed) > len(shown):
-            lines += [f"and {len(failed) - len(shown)} more: {', '.join(sorted(failed)[len(shown) :])}"]
+            lines += [f"and {len(failed) - len(shown)} more: {escaped(', '.join(sorted(failed)[len(shown) :]))}"]
     if failed or left:
         command, parameters = again
-        lines += ["", "### Run again what is left", "", "```", command, "```", ""]
-        lines += ["or here: *Deployments*, *Custom run*, with the parameters", "", "```", parameters, "```"]
+        lines += ["", "### Run again what is left", "", *fenced(command), ""]
+        lines += ["or here: *Deployments*, *Custom run*, with the parameters", "", *fenced(parameters)]
     return "\n".join(lines) + "\n"

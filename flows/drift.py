@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.markdown import code, escaped
 from schemas.drift import ORDER
 from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.cards import SIGNS
@@ -30,9 +31,12 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     if report_url:
         lines += [f"**[Open the whole report]({report_url})**", ""]
     if drift.score_movement is not None:
-        lines += [f"The mean of `{drift.score}` moved by {drift.score_movement:+.4f} since the baseline.", ""]
+        lines += [
+            f"The mean of {code(drift.score or '')} moved by {drift.score_movement:+.4f} since the baseline.",
+            "",
+        ]
     if rates := show_rates(drift):
-        lines += [f"Mean label: {rates}.", ""]
+        lines += [f"Mean label: {escaped(rates)}.", ""]
     graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
     if graded:
         lines += [
@@ -51,13 +55,13 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     if drawn.sheet:
         words = "The columns that moved most: bars are the reference, the line is now"
         lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
-    lines += [f"{drift.n_columns} columns, compared with: {against}.", ""]
+    lines += [f"{drift.n_columns} columns, compared with: {escaped(against)}.", ""]
     if drift.unprofiled_rows:
         lines += [f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.", ""]
     if drift.errors:
         failed = [escaped(f"{name}: {why}") for name, why in list(drift.errors.items())[:20]]
         lines += ["Not compared:", "", *(f"- {text}" for text in failed), ""]
-    return [*lines, f"All statistics: `{drift.table}` below the state folder.", ""]
+    return [*lines, f"All statistics: {code(drift.table)} below the state folder.", ""]
 
 
 def _row(finding: FindingRecord, drawn: Drawn) -> str:
@@ -76,12 +80,6 @@ def _row(finding: FindingRecord, drawn: Drawn) -> str:
         escaped(why),
     )
     return f"| {' | '.join(cells)} |"
-
-
-def escaped(text: str) -> str:
-    """Names and values from data: in a table's cell, and neither Markdown nor HTML."""
-    text = " ".join(text.split())
-    return "".join(f"&#{ord(c)};" if c in "&|<>`*[]" else c for c in text)
 
 
 def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:

@@ -5,6 +5,8 @@ import logging
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from schemas.text import printable
+
 
 class _RunLogHandler(logging.Handler):
     """Hands the engine's records to the logger of the run whose context they come from."""
@@ -14,7 +16,7 @@ class _RunLogHandler(logging.Handler):
             logger = get_run_logger()
         except MissingContextError:
             return
-        logger.log(record.levelno, "%s", record.getMessage())
+        logger.log(record.levelno, "%s", printable(record.getMessage()))
 
 
 def forward_engine_log() -> None:

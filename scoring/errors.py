@@ -30,6 +30,8 @@ Retryable: the same run may succeed a little later. Resumable: what it has score
 
 from collections.abc import Sequence
 
+from schemas.text import printable
+
 
 class ScoringError(Exception):
     """What failed, where, expected against found, and the next step.
@@ -60,16 +62,17 @@ class ScoringError(Exception):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        lines = [self.what]
+        # Names of files and columns, and what stores answer, come from outside: none may forge a line.
+        lines = [printable(self.what)]
         named = (
             ("where", self.where),
             ("expected", self.expected),
             ("found", self.found),
         )
-        lines += [f"  {name + ':':<10}{text}" for name, text in named if text]
-        lines += [f"  - {problem}" for problem in self.problems]
+        lines += [f"  {name + ':':<10}{printable(text)}" for name, text in named if text]
+        lines += [f"  - {printable(problem)}" for problem in self.problems]
         if self.next_step:
-            lines.append(f"  {'next:':<10}{self.next_step}")
+            lines.append(f"  {'next:':<10}{printable(self.next_step)}")
         return "\n".join(lines)
 
 

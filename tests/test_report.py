@@ -21,7 +21,7 @@ import pytest
 import uvicorn
 import yaml
 
-from flows.drift import escaped
+from flows.markdown import escaped
 from flows.stack.services import answers
 from flows.stack.settings import free_ports
 from schemas.job import ScoringJob

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from schemas.job import ScoringJob
+from schemas.text import printable
 from scoring.cli.show import report_error
 from scoring.errors import ScoringError
 from scoring.inputs.jobfile import DEFAULT_JOBS, load_job
@@ -83,11 +84,19 @@ def model_cache(folder: Path | None) -> ModelCache:
 def log_to(verbose: bool) -> None:
     """Log to standard error: each step, or warnings only."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("scoring")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     logger.propagate = False
+
+
+class _OneLine(logging.Formatter):
+    """An event is a line, whatever the names in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 def _interrupt(signum: int, frame: object) -> None:

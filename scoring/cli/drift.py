@@ -82,9 +82,9 @@ def drift(
     print_table(f"{current} against {reference}", ("column", "severity", *SHOWN, "nulls", "why"), rows)
     for what, names in (("missing", found.missing_columns), ("new", found.new_columns)):
         if names:
-            out.print(f"{what} columns: {', '.join(names)}", markup=False)
+            out.print(f"{what} columns: {', '.join(names)}")
     for name, reason in {**found.changed_types, **found.errors}.items():
-        out.print(f"{name}: {reason}", markup=False)
+        out.print(f"{name}: {reason}")
     out.print(f"verdict: {found.verdict}")
 
 
@@ -105,7 +105,7 @@ def baseline(
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     with WorkerPool() as pool:
-        found = record_baseline(spec, uri, pool, cache, lambda text: err.print(text, markup=False), label=label)
+        found = record_baseline(spec, uri, pool, cache, lambda text: err.print(text), label=label)
     name, version = found.version.name, found.version.version
     if as_json:
         print_json({"name": name, "version": version, "sha256": found.sha256, "columns": found.n_columns})
@@ -133,21 +133,19 @@ def report(
     if open_page or output:
         path = output or Path(tempfile.gettempdir(), f"{spec.name}-{manifest.run_id}.html")
         path.write_text(read_report(spec, manifest, cache), encoding="utf-8")
-        err.print(f"written to {path}", markup=False)
+        err.print(f"written to {path}")
         if open_page:
             webbrowser.open(path.absolute().as_uri())
     if as_json:
         print_json({"run_id": manifest.run_id, "status": manifest.status, **json.loads(found.model_dump_json())})
         return
-    out.print(f"{manifest.status} {spec.name} {partition}: drift {verdict_text(found)}", markup=False)
-    out.print(
-        f"{found.n_columns} columns, compared with: {', '.join(found.references) or 'nothing yet'}", markup=False
-    )
+    out.print(f"{manifest.status} {spec.name} {partition}: drift {verdict_text(found)}")
+    out.print(f"{found.n_columns} columns, compared with: {', '.join(found.references) or 'nothing yet'}")
     if found.score_movement is not None:
         moved = f"the mean of {found.score} moved by {found.score_movement:+.4f} since the baseline"
-        out.print(moved, markup=False)
+        out.print(moved)
     if rates := show_rates(found):
-        out.print(f"labels: {rates}", markup=False)
+        out.print(f"labels: {rates}")
     rows = [
         {
             "column": finding.column if finding.role != "schema" else f"{finding.column} (schema)",
@@ -162,11 +160,11 @@ def report(
     if rows:
         print_table("Findings, and what each adds to the mean score", tuple(rows[0]), rows)
     if over := no_longer(found):
-        out.print(f"no longer: {', '.join(over)}", markup=False)
+        out.print(f"no longer: {', '.join(over)}")
     for name, reason in found.errors.items():
-        out.print(f"not compared: {name}: {reason}", markup=False)
+        out.print(f"not compared: {name}: {reason}")
     if not (open_page or output):
-        err.print("the page with plots: --open, or -o FILE", markup=False)
+        err.print("the page with plots: --open, or -o FILE")
 
 
 @app.command()
@@ -185,7 +183,7 @@ def pages(
     if as_json:
         print_json({"url": url, "jobs": str(jobs_folder())})
         sys.stdout.flush()
-    err.print(f"reports of the jobs in {jobs_folder()}: {url}", markup=False)
+    err.print(f"reports of the jobs in {jobs_folder()}: {url}")
     serve(jobs_folder(), model_cache(cache_dir), host, port)
 
 
@@ -205,7 +203,7 @@ def print_series(job: ScoringJob, column: str, series: Sequence[ColumnDay], *, a
     ]
     print_table(f"{column} of {job.name}", ("partition", "severity", *names), rows)
     for name in names:
-        out.print(f"{name:<22}{sparkline([day.values.get(name) for day in series])}", markup=False)
+        out.print(f"{name:<22}{sparkline([day.values.get(name) for day in series])}")
 
 
 def _shown(value: float | None, pattern: str = "{:.3f}") -> str:

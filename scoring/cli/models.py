@@ -67,10 +67,10 @@ def inspect(
         )
         return
     out.print(f"{version.name} version {version.version}, {'pinned to' if cached.is_pinned else 'not pinned:'}")
-    out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}", markup=False)
+    out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}")
     out.print("loading it:")
     for step in steps:
-        out.print(f"  {step.kind + ':':<8} {step.what}", markup=False)
+        out.print(f"  {step.kind + ':':<8} {step.what}")
         if names := imports.get(step.what):
-            out.print(f"           which says that it imports {', '.join(names)}", markup=False)
-    out.print(f"a job {f'would refuse it: {refusal}' if refusal else 'would load it'}", markup=False)
+            out.print(f"           which says that it imports {', '.join(names)}")
+    out.print(f"a job {f'would refuse it: {refusal}' if refusal else 'would load it'}")

@@ -148,7 +148,7 @@ def rollback(
         out.print(f"{done} partitions rolled back, {len(failed)} failed, {len(refused)} refused")
         for manifest in failed:
             message = manifest.error.message if manifest.error else ""
-            err.print(f"{show_value(manifest.partition)}: {message}", markup=False)
+            err.print_lines(f"{show_value(manifest.partition)}: {message}")
     raise typer.Exit(max([*map(exit_code, failed), 1 if refused else 0]))
 
 
@@ -230,12 +230,12 @@ def verify_command(
         print_json({"is_sound": found.is_sound, **dataclasses.asdict(found)})
     else:
         verdict = "sound" if found.is_sound else "not as recorded"
-        out.print(f"{found.partition}: {verdict}: run {found.run_id}", markup=False)
+        out.print(f"{found.partition}: {verdict}: run {found.run_id}")
         out.print(f"  {found.n_files} files' checksums compared, {found.n_rows:,} rows scored again and compared")
         for finding in found.findings:
-            out.print(f"  {finding.kind}: {finding.where}", markup=False)
-            out.print(f"    expected: {finding.expected}", markup=False)
-            out.print(f"    found:    {finding.found}", markup=False)
+            out.print(f"  {finding.kind}: {finding.where}")
+            out.print(f"    expected: {finding.expected}")
+            out.print(f"    found:    {finding.found}")
     raise typer.Exit(0 if found.is_sound else 1)
 
 

@@ -243,10 +243,10 @@ def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence
         print_manifest(manifest)
     for manifest in failed:
         message = manifest.error.message if manifest.error else ""
-        err.print(f"{show_value(manifest.partition)}: {message}", markup=False)
+        err.print_lines(f"{show_value(manifest.partition)}: {message}")
     if failed:
         again = f"nightscore backfill {job} --from {start:%Y-%m-%d} --to {end:%Y-%m-%d}"
-        err.print(f"run again what is left with: {again}", markup=False)
+        err.print(f"run again what is left with: {again}")
 
 
 def _status_row(status: PartitionStatus) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 import scoring.errors
 from schemas.manifest import Manifest
 from schemas.partition import show_value
+from schemas.text import json_printable, printable
 from scoring.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from scoring.errors import ScoringError
 from scoring.monitoring.findings import verdict_text
@@ -27,8 +29,24 @@ from scoring.monitoring.findings import verdict_text
 WIDE = 200
 """Columns where the output is no terminal: nobody wants folded tables in a file."""
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Terminal(Console):
+    """Shows text as it is: no name in it drives the terminal, forges a line, or is taken for markup."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def print_lines(self, text: str) -> None:
+        """A message of several lines."""
+        for line in text.split("\n"):
+            self.print(line)
+
+
+out = _Terminal(width=None if sys.stdout.isatty() else WIDE)
+err = _Terminal(stderr=True)
 
 
 def print_manifest(manifest: Manifest) -> None:
@@ -36,19 +54,19 @@ def print_manifest(manifest: Manifest) -> None:
     counts, measures = manifest.counts, manifest.measures
     where = f"{manifest.partition_key}={show_value(manifest.partition)}"
     if manifest.status == "failed" and manifest.error:
-        err.print(f"[bold red]failed[/] {manifest.job} {where}", highlight=False)
-        err.print(manifest.error.message, markup=False)
+        err.print(Text.assemble(("failed", "bold red"), printable(f" {manifest.job} {where}")))
+        err.print_lines(manifest.error.message)
         if manifest.location:
-            err.print(f"  record:   {manifest.location}", markup=False)
+            err.print(f"  record:   {manifest.location}")
         return
     if manifest.status == "held":
-        err.print(f"held {manifest.job} {where}: complete, not published", markup=False)
+        err.print(f"held {manifest.job} {where}: complete, not published")
         for gate in manifest.gates:
             if not gate.passed:
-                err.print(f"  {gate.gate}: expected {gate.expected}, found {gate.found}", markup=False)
+                err.print(f"  {gate.gate}: expected {gate.expected}, found {gate.found}")
         named = f"{manifest.job} {show_value(manifest.partition)}"
-        err.print(f"  next:     nightscore approve {named}, or nightscore reject {named}", markup=False)
-        err.print(f"  record:   {manifest.location}", markup=False)
+        err.print(f"  next:     nightscore approve {named}, or nightscore reject {named}")
+        err.print(f"  record:   {manifest.location}")
         return
     note = " (the same was published before; --force scores it again)" if manifest.status == "unchanged" else ""
     peak = max(measures.peak_worker_bytes, default=0)
@@ -66,15 +84,15 @@ def print_manifest(manifest: Manifest) -> None:
     if manifest.drift is not None:
         lines.append(f"  drift:       {verdict_text(manifest.drift)}")
     for line in lines:
-        out.print(line, markup=False)
+        out.print(line)
     for warning in manifest.warnings:
-        err.print(f"  warning:     {warning}", markup=False)
+        err.print(f"  warning:     {warning}")
 
 
 def print_record(manifest: Manifest, *, as_json: bool) -> None:
     """For a program or for a person."""
     if as_json:
-        sys.stdout.write(manifest.model_dump_json(indent=2) + "\n")
+        sys.stdout.write(json_printable(manifest.model_dump_json(indent=2)) + "\n")
     else:
         print_manifest(manifest)
 
@@ -95,7 +113,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any
 def report_error(kind: str, message: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"status": "failed", "error": {"type": kind, "message": message}})
-    err.print(message, markup=False)
+    err.print_lines(message)
 
 
 def show_size(n_bytes: int) -> str:
@@ -124,7 +142,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         yield lambda event: None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         MofNCompleteColumn(),
@@ -137,7 +155,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         def listen(event: Event) -> None:
             match event:
                 case RunPlanned():
-                    bar.reset(task, description=f"scoring {event.partition}", total=event.n_rows)
+                    bar.reset(task, description=printable(f"scoring {event.partition}"), total=event.n_rows)
                     bar.advance(task, event.n_rows_resumed)
                 case ShardScored():
                     bar.advance(task, event.n_rows)

@@ -6,13 +6,10 @@ server are asked directly; every other store, and every artifact that is not a l
 
 import base64
 import contextlib
-import http.client
 import json
 import os
 import sqlite3
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +18,13 @@ from typing import Any, Protocol
 from schemas.job import MODEL_URI
 from scoring.errors import InvalidJobError, ModelNotFoundError, StorageUnavailableError
 from scoring.models.cache import CachedModel, ModelCache
+from scoring.models.rest import get_json, unexpected_answer
 
 DIGEST_TAG = "nightscore.digest"
 BASELINE_TAG = "nightscore.baseline"
 """`{"uri": ..., "sha256": ...}`: where the version's baseline is, and what it must be."""
 DEFAULT_REGISTRY = "sqlite:///mlflow.db"
 """MLflow's own default."""
-REQUEST_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,15 +243,22 @@ class _RestRegistry:
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
         found = self._get("registered-models/alias", name=name, alias=alias)
-        return str(found["model_version"]["version"]) if found else None
+        if found is None:
+            return None
+        with self._documented():
+            return str(int(found["model_version"]["version"]))
 
     def version(self, name: str, version: str) -> ModelVersion | None:
         found = self._get("model-versions/get", name=name, version=version)
         if found is None:
             return None
         place = self._get("model-versions/get-download-uri", name=name, version=version)
-        tags = {tag["key"]: tag["value"] for tag in found["model_version"].get("tags", [])}
-        location = place["artifact_uri"] if place else found["model_version"]["source"]
+
+        with self._documented():
+            tags = {str(tag["key"]): str(tag["value"]) for tag in found["model_version"].get("tags", [])}
+            location = place["artifact_uri"] if place else found["model_version"]["source"]
+            if not isinstance(location, str):
+                raise TypeError("the place of the artifacts is no text")
         return ModelVersion(name, version, location, tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
 
     def known(self, name: str) -> tuple[list[str], dict[str, str]] | None:
@@ -263,35 +267,25 @@ class _RestRegistry:
             return None
         text = name.replace("'", "''")
         found = self._get("model-versions/search", filter=f"name='{text}'", max_results="1000") or {}
-        versions = sorted((v["version"] for v in found.get("model_versions", [])), key=int)
-        aliases = model["registered_model"].get("aliases", [])
-        return [str(v) for v in versions], {a["alias"]: str(a["version"]) for a in aliases}
+
+        with self._documented():
+            versions = sorted(int(entry["version"]) for entry in found.get("model_versions", []))
+            aliases = model["registered_model"].get("aliases", [])
+            by_alias = {str(entry["alias"]): str(entry["version"]) for entry in aliases}
+        return [str(version) for version in versions], by_alias
 
     def _get(self, path: str, **query: str) -> dict[str, Any] | None:
-        request = urllib.request.Request(  # noqa: S310
-            f"{self._base}{path}?{urllib.parse.urlencode(query)}", headers=_authorization(os.environ, self._user)
-        )
+        url = f"{self._base}{path}?{urllib.parse.urlencode(query)}"
+        return get_json(url, _authorization(os.environ, self._user), self._shown)
+
+    @contextlib.contextmanager
+    def _documented(self) -> Iterator[None]:
+        """Whoever answers in the server's place may leave fields out, or fill them with anything."""
         try:
-            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:  # noqa: S310
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            with error:
-                body = error.read().decode(errors="replace")
-            if error.code == 404 or "RESOURCE_DOES_NOT_EXIST" in body or "not found" in body:
-                return None
-            raise StorageUnavailableError(
-                "The model registry refused the request.",
-                self._shown,
-                found=f"HTTP {error.code}: {body[:200]}",
-                next_step="check the registry's URI and MLFLOW_TRACKING_USERNAME / _PASSWORD / _TOKEN",
-            ) from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise StorageUnavailableError(
-                "The model registry did not answer.",
-                self._shown,
-                found=str(error),
-                next_step="check that the MLflow server runs, and the `registry` key of the job file",
-            ) from error
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            text = f"a field is missing or of another type ({type(error).__name__}: {error})"
+            raise unexpected_answer(text, self._shown) from error
 
 
 class _ClientRegistry:
