@@ -221,6 +221,43 @@ def test_a_job_file_that_is_none(tmp_path: Path, text: str, expected: str) -> No
     assert "job.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password: *Hidden",
+        "password: !Hidden x",
+        "password: &Hidden x\nother: &Hidden y\n? *Hidden",
+        "password: Hidden: x",
+        "password: %Hidden",
+        "password: @Hidden",
+        'password: "Hidden\\q"',
+        "password: [Hidden",
+        "password: 'Hidden",
+        "password: \x00Hidden",
+        "password: !!int Hidden",
+        "password: !!binary Hidden\u00e9",
+        "password: !!timestamp Hidden",
+        "password: !!bool Hidden",
+        "password: !!omap Hidden",
+        "\tpassword: Hidden",
+        "password: Hidden\npassword: Hidden",
+    ],
+)
+def test_an_error_in_a_job_file_names_the_place_and_not_the_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidJobError, match="no valid YAML") as raised:
+        load_job(str(path))
+    assert "Hidden" not in str(raised.value)
+
+
+def test_a_date_that_does_not_exist_is_no_defect(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("name: 2013-02-30")
+    with pytest.raises(InvalidJobError, match="a date that does not exist"):
+        load_job(str(path))
+
+
 def test_errors_survive_pickling() -> None:
     for name in dir(scoring.errors):
         kind = getattr(scoring.errors, name)

@@ -1,13 +1,36 @@
 """The command `nightscore`. With --json, standard output carries one JSON document and nothing else."""
 
+import os
 import sys
 
 SCORING_COMMANDS = ("run", "backfill", "replay")
+CHANGING_COMMANDS = (*SCORING_COMMANDS, "rollback", "approve", "reject", "clean", "baseline", "pin")
 
 
 def main() -> None:
-    """Entry point. The libraries take most of a second to import: an interruption then is one as well."""
+    """Entry point."""
+    from scoring.cli.streams import guard_streams, settle_exit_code
+
+    guard_streams()
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    try:
+        code = _run()
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    sys.exit(settle_exit_code(code, changes_data=command in CHANGING_COMMANDS))
+
+
+def _run() -> int:
+    """The libraries take most of a second to import: an interruption then is one as well."""
     from scoring.engine.executor import end_early, start_early
+
+    try:
+        os.getcwd()  # noqa: PTH109 (a path object would not ask)
+    except OSError:
+        sys.stderr.write(
+            "The working folder is gone.\n  next:     change to a folder that exists, and give the command again\n"
+        )
+        return 2
 
     try:
         if sys.argv[1:2] and sys.argv[1] in SCORING_COMMANDS and not {"-h", "--help", "--dry-run"} & set(sys.argv):
@@ -19,6 +42,7 @@ def main() -> None:
         run_command_line()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; nothing was published.\n")
-        sys.exit(130)
+        return 130
     finally:
         end_early()
+    return 0

@@ -54,6 +54,15 @@ def run_command_line() -> None:
     except ScoringError as error:
         report_error(type(error).__name__, str(error), as_json=as_json)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        what = f"The operating system refused: {error}"
+        next_step = (
+            "  next:     look at the disk, the rights and the limits of this machine, then give the command again"
+        )
+        report_error(type(error).__name__, f"{what}\n{next_step}", as_json=as_json)
+        sys.exit(1)
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             report_error("UsageError", error.format_message(), as_json=as_json)

@@ -1,7 +1,7 @@
 """Worker processes of this machine, one of which may be started before it is known what for.
 
 Driver and worker each import for half a second: a command that is going to score has the first worker do so beside
-its own imports. For that this module imports nothing but loky.
+its own imports. For that this module imports hardly more than loky.
 """
 
 import contextlib
@@ -10,9 +10,14 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from loky import ProcessPoolExecutor, process_executor
+from loky.backend.synchronize import SemLock
+
+from scoring.errors import WorkerError
+from scoring.process import is_alive
 
 PARENT_POLL_S = 0.5
 ONE_THREAD = dict.fromkeys(
@@ -49,8 +54,9 @@ _early = _Early()
 
 def start_early() -> None:
     """Start one worker, which imports the engine meanwhile: the first executor of one process takes it."""
-    _early.executor = _start(1)
-    _early.executor.submit(_import_engine)
+    with contextlib.suppress(WorkerError):  # who needs a worker asks again, and then learns why there is none
+        _early.executor = _start(1)
+        _early.executor.submit(_import_engine)
 
 
 def end_early() -> None:
@@ -61,7 +67,11 @@ def end_early() -> None:
 
 
 def open_executor(n_processes: int) -> Any:
-    """loky's executor with so many processes, in which only what is submitted runs."""
+    """loky's executor with so many processes, in which only what is submitted runs.
+
+    Raises:
+        WorkerError: The system gives no semaphores or no processes.
+    """
     if n_processes == 1 and _early.executor is not None:
         executor, _early.executor = _early.executor, None
         return executor
@@ -83,9 +93,44 @@ def end_executor(executor: Any) -> None:
 
 
 def _start(n_processes: int) -> Any:
-    return ProcessPoolExecutor(
-        max_workers=n_processes, env=ENVIRONMENT, initializer=_start_worker, initargs=(os.getpid(),)
-    )
+    _name_semaphores()
+    try:
+        executor = ProcessPoolExecutor(
+            max_workers=n_processes, env=ENVIRONMENT, initializer=_start_worker, initargs=(os.getpid(),)
+        )
+        executor._ensure_executor_running()
+    except OSError as error:
+        raise WorkerError(
+            "No worker process can be started on this machine; nothing was scored.",
+            expected="semaphores in a writable /dev/shm, and room for more processes",
+            found=str(error),
+            next_step="mount /dev/shm (Docker: --shm-size=64m), look at `ulimit -u` and the container's limit of "
+            "processes and memory, then run again",
+        ) from error
+    return executor
+
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps named semaphores)
+
+
+def _name_semaphores() -> None:
+    """Name loky's semaphores after this process, and remove those of processes that are gone.
+
+    loky removes its own, also after a SIGKILL of the driver; but not where the kill struck all of the
+    driver's process group. On other systems, which do not show semaphores as files, nothing changes.
+    """
+    if not SHARED_MEMORY.is_dir():
+        return
+    # A process id means something within its namespace: containers may share /dev/shm.
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    prefix = f"nightscore-{namespace}-"
+    SemLock._make_name = staticmethod(lambda: f"/{prefix}{os.getpid()}-{next(SemLock._rand)}")
+
+    for path in SHARED_MEMORY.glob(f"sem.{prefix}*"):
+        owner = path.name.removeprefix(f"sem.{prefix}").partition("-")[0]
+        if owner.isdecimal() and not is_alive(int(owner)):
+            with contextlib.suppress(OSError):  # another process removes it too, or it is another user's
+                path.unlink()
 
 
 def _import_engine() -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import posixpath
+import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ class _Loader(yaml.SafeLoader):
             )
         return super().construct_mapping(node, deep)
 
+
+_UNFIT = (ValueError, OverflowError, AttributeError, LookupError, TypeError)
+"""What YAML's own constructors raise for `2013-02-30`, `!!timestamp x` or `!!bool x`."""
 
 DEFAULT_JOBS = "deploy/jobs"
 """Where commands and flows look for a job by its name, unless `NIGHTSCORE_JOBS` names another folder."""
@@ -83,15 +87,29 @@ def _load_file(source: str) -> ScoringJob:
         ) from error
     try:
         raw = yaml.load(text, Loader=_Loader)  # noqa: S506
-    except yaml.YAMLError as error:
-        found = " ".join(str(error).split())
+    except (yaml.YAMLError, *_UNFIT) as error:
         raise InvalidJobError(
             "The job file is no valid YAML.",
             source,
-            found=found,
+            found=_yaml_problem(error),
             next_step="correct the place that is named; quote values that begin with % or hold a colon",
         ) from error
     return parse_job(raw, source)
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong and where, without the line itself: it may hold a secret."""
+    if isinstance(error, _UNFIT):
+        return "a number or a date that does not exist, or a value that does not fit its tag"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "a character that YAML does not allow"
+
+    problem = " ".join(part for part in (error.problem, error.context) if part)
+    # These messages repeat a part of the value: `password: *secret` is an alias to YAML.
+    if re.search("alias|anchor|tag|failed to convert", problem):
+        problem = re.sub("'.*'", "'...'", problem)
+    mark = error.problem_mark or error.context_mark
+    return problem if mark is None else f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
 
 
 def parse_job(raw: object, source: str = "the job") -> ScoringJob:

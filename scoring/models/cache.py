@@ -7,11 +7,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.errors import ModelDigestError, ModelLoadError
+from scoring.errors import InvalidJobError, ModelDigestError, ModelLoadError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,11 @@ class ModelCache:
             ModelDigestError: The artifacts are not those of the pin.
         """
         stamp = _stamp(source) if source is not None else ""
-        found = self._indexed(key, stamp)
-        if found is None:
-            found = self._add(source, download)
-            self._index(key, stamp, found)
+        with _using(self.root):
+            found = self._indexed(key, stamp)
+            if found is None:
+                found = self._add(source, download)
+                self._index(key, stamp, found)
         if pinned is not None and pinned != found:
             raise ModelDigestError(
                 "The model's artifacts are not those that were pinned; nothing was loaded.",
@@ -57,7 +58,9 @@ class ModelCache:
     def pinned(self, digest: str) -> CachedModel | None:
         """Artifacts that are here already, if they are still what the digest says."""
         folder = self._folder(digest)
-        return CachedModel(folder, digest, True) if folder.is_dir() and digest_tree(folder) == digest else None
+        with _using(self.root):
+            is_there = folder.is_dir() and digest_tree(folder) == digest
+        return CachedModel(folder, digest, True) if is_there else None
 
     def remember(self, key: str, text: str) -> None:
         """Keep what the registry said of a model version."""
@@ -66,17 +69,19 @@ class ModelCache:
 
     def recall(self, key: str) -> str | None:
         """What the registry said last; None: nothing was kept."""
-        try:
-            return self._version(key).read_text()
-        except FileNotFoundError:
-            return None
+        with _using(self.root):
+            try:
+                return self._version(key).read_text()
+            except FileNotFoundError:
+                return None
 
     def baseline(self, digest: str) -> bytes | None:
         """A baseline that is here already, if it is still what its sha256 says."""
-        try:
-            content = self._baseline(digest).read_bytes()
-        except FileNotFoundError:
-            return None
+        with _using(self.root):
+            try:
+                content = self._baseline(digest).read_bytes()
+            except FileNotFoundError:
+                return None
         return content if digest_bytes(content) == digest else None
 
     def keep_baseline(self, digest: str, content: bytes) -> None:
@@ -140,9 +145,37 @@ class ModelCache:
 
 
 def default_cache() -> ModelCache:
-    """The cache of this user: `$NIGHTSCORE_CACHE`, else `nightscore` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return ModelCache(Path(os.environ.get("NIGHTSCORE_CACHE") or Path(base, "nightscore")).absolute())
+    """The cache of this user: `$NIGHTSCORE_CACHE`, else `nightscore` in the user's cache folder.
+
+    Raises:
+        InvalidJobError: The environment names no folder, and the user has no home.
+    """
+    folder = os.environ.get("NIGHTSCORE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    if folder or base:
+        return ModelCache(Path(folder or Path(base or "", "nightscore")).absolute())
+    try:
+        return ModelCache(Path.home() / ".cache" / "nightscore")
+    except RuntimeError as error:  # a container's user without a name
+        raise InvalidJobError(
+            "There is no folder to cache models in: this user has no home folder.",
+            next_step="set NIGHTSCORE_CACHE (or --cache-dir) to a folder that this user can write",
+        ) from error
+
+
+@contextlib.contextmanager
+def _using(root: Path) -> Iterator[None]:
+    """Errors of the cache's own folder, as something that its owner can mend."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            "The cache of models on this host cannot be used.",
+            str(root),
+            expected="a folder that this user can read and write, on a disk with room",
+            found=str(error),
+            next_step="set NIGHTSCORE_CACHE (or --cache-dir) to such a folder, or make room",
+        ) from error
 
 
 def digest_bytes(content: bytes) -> str:
@@ -197,7 +230,8 @@ def _stamp(folder: Path) -> str:
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    spool.write_bytes(content.encode() if isinstance(content, str) else content)
-    spool.replace(path)
+    with _using(path.parent.parent):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        spool.write_bytes(content.encode() if isinstance(content, str) else content)
+        spool.replace(path)

@@ -1,6 +1,5 @@
 """Writes and reads the records of runs, one JSON file each."""
 
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from schemas.partition import decode_folder, encode_folder
 from scoring.errors import LocationNotFoundError, ScoringError
 from scoring.kept import Kept
 from scoring.outputs.layout import run_id_of
+from scoring.process import is_alive
 from scoring.storage import Entry, Store
 
 READ_THREADS = 16
@@ -242,14 +242,3 @@ def with_fates(store: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
         return manifest.model_copy(update={"status": "failed", "error": DIED}) if is_dead else manifest
 
     return [fate(manifest) for manifest in manifests]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of this host exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

