@@ -37,6 +37,10 @@ class ModelFacts(Record):
     outputs: tuple[tuple[str, str], ...] = ()
     """(kind, MLflow's type) of each prediction column, kind as `OutputColumn` names it; one for each other kind whose
     type is not double."""
+    output_names: tuple[str, ...] = ()
+    """Of the prediction's columns in the signature, in its order; empty where it names none."""
+    predict_function: str = "predict"
+    """The method that MLflow calls for the model version (`pyfunc_predict_fn`)."""
     categories: dict[str, tuple[str | int | float | bool, ...]] = {}
     """Of each column that an encoder was fitted on, or that a booster was trained with as categories, the
     values that it knows, in the order of their codes; missing ones left out."""

@@ -33,7 +33,7 @@ from scoring.storage import Store
 
 NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no files."""
-FACTS = "facts-4"
+FACTS = "facts-5"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
 COMPARED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "lightgbm", "xgboost", "onnxruntime")
 

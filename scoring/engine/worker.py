@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.columns import MODEL_VERSION, Contract, OutputColumn
+from schemas.columns import MODEL_VERSION, Contract
 from schemas.contract import ModelFacts
 from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
 from scoring.arrays import from_numpy, from_texts, repeated
@@ -23,6 +23,7 @@ from scoring.engine.checkpoints import write_checkpoint
 from scoring.engine.columns import feature_records, merge_records, prediction_records
 from scoring.engine.isolate import Cause, Isolator
 from scoring.engine.policy import find_rejected, nulled
+from scoring.engine.predictions import prediction_array
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
@@ -382,45 +383,10 @@ def _output(
     for column in task.contract.kept:
         columns[column.name] = carried.column(column.name)
     for output in task.contract.predictions:
-        columns[output.name] = _prediction(output, answer)
+        columns[output.name] = prediction_array(output, answer)
     for name, value in (("model_version", task.model_version), ("run_id", task.run_id)):
         columns[name] = repeated(value, n_rows)
     return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _prediction(output: OutputColumn, answer: Answer | None) -> pa.Array:
-    if answer is None:
-        return pa.nulls(0, output.type)
-    # A copy: an estimator may answer with a view of the buffer that the next batch overwrites.
-    values = np.array(answer[output.kind][:, output.index], copy=True)
-    if pa.types.is_string(output.type):
-        return from_texts([None if value is None else str(value) for value in values.tolist()])
-    found = pa.array(values) if values.dtype.kind == "O" else from_numpy(values)
-    if not _fits(found.type, output.type):
-        raise ModelAnswerError(
-            "The model predicts another type than it was described with.",
-            expected=f"{output.name}: {output.type}",
-            found=str(found.type),
-            next_step="log the model with a signature that states its outputs",
-        )
-    return found.cast(output.type)
-
-
-def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether predictions of one type become the other without loss."""
-    if found == wanted or pa.types.is_null(found):
-        return True
-    if pa.types.is_floating(wanted):
-        return bool(
-            pa.types.is_integer(found)
-            or pa.types.is_boolean(found)
-            or (pa.types.is_floating(found) and found.bit_width <= wanted.bit_width)
-        )
-    if pa.types.is_integer(wanted):
-        return bool(
-            pa.types.is_boolean(found) or (pa.types.is_integer(found) and found.bit_width <= wanted.bit_width)
-        )
-    return False
 
 
 def _position(batch: Batch, kept: npt.NDArray[np.bool_], origins: _Origins) -> tuple[pa.Array, pa.Array]:

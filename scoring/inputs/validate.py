@@ -316,6 +316,12 @@ def _predictions(job: ScoringJob, facts: ModelFacts, problems: list[str]) -> lis
     """The prediction columns that the job asks for and the model can give."""
     methods = facts.methods
     wanted = job.predict
+    if wanted == "auto" and facts.predict_function not in ("predict", "predict_proba"):
+        problems.append(
+            f"predict: the model was logged with pyfunc_predict_fn={facts.predict_function!r}, which is not called "
+            f"here; say what to call, for instance `predict: {methods[0]}`, out of {', '.join(methods)}"
+        )
+        return []
     if wanted == "auto":
         wanted = "predict_proba" if "predict_proba" in methods and facts.classes else "predict"
     if wanted != "predict" and wanted not in methods:

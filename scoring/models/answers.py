@@ -1,12 +1,13 @@
 """Shapes of a model's answers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.contract import ModelFacts
+from scoring.errors import ModelAnswerError
 from scoring.models.predictor import Answer
 
 _DTYPES: dict[str, npt.DTypeLike] = {
@@ -38,7 +39,84 @@ def answer_width(facts: ModelFacts, kind: str) -> int:
     return n_classes if n_classes > 2 else facts.n_outputs
 
 
-def column_array(found: npt.ArrayLike) -> npt.NDArray[Any]:
-    """(n_rows, n_columns)."""
-    array = np.asarray(found)
+def column_array(found: Any) -> npt.NDArray[Any]:
+    """(n_rows, n_columns); a sparse matrix as a full one."""
+    array = np.asarray(found.toarray() if hasattr(found, "toarray") else found)
     return array.reshape(-1, 1) if array.ndim == 1 else array
+
+
+def labelled_columns(found: Any, names: Sequence[str]) -> npt.NDArray[Any]:
+    """What a Python function may answer, as (n_rows, n_columns).
+
+    Columns that have names are taken by name, in the order of the signature. Columns of several types, or with
+    missing values that NumPy has no place for, are one array of objects, with None for what is missing.
+
+    Args:
+        found: An array, a sparse matrix, a list, a dictionary of columns, or a frame or series of pandas,
+            Polars or Arrow.
+        names: Of the outputs in the signature; empty where it states none.
+
+    Raises:
+        ModelAnswerError: Its columns have other names than the signature states.
+    """
+    frame = _as_frame(found, names)
+    if frame is None:
+        return column_array(found)
+
+    types = set(frame.dtypes)
+    is_plain = len(types) == 1 and all(isinstance(dtype, np.dtype) and dtype.kind in "biufM" for dtype in types)
+    if is_plain:
+        return np.asarray(frame.to_numpy())
+    columns = [_objects(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    return np.stack(columns, axis=1) if columns else np.empty((len(frame), 0), object)
+
+
+def _as_frame(found: Any, names: Sequence[str]) -> Any:
+    """A pandas frame with the columns in order; None: an array without names."""
+    import pandas as pd
+
+    if hasattr(found, "to_arrow"):  # of Polars
+        found = found.to_arrow()
+    if hasattr(found, "to_pandas"):  # of Arrow, whose integers would become floats where one is missing
+        found = found.to_pandas(integer_object_nulls=True)
+    if isinstance(found, list | tuple):
+        is_table = bool(found) and isinstance(found[0], Mapping | list | tuple | np.ndarray)
+        found = pd.DataFrame(found) if is_table else pd.Series(found)
+
+    if isinstance(found, np.ndarray) and found.dtype.names:
+        found = {name: found[name] for name in found.dtype.names}
+    if isinstance(found, Mapping):
+        labels = list(found)
+        columns: list[Any] = []
+        for place in _order([str(label) for label in labels], names):
+            values = found[labels[place]]
+            is_matrix = getattr(values, "ndim", 1) == 2
+            columns += list(column_array(values).T) if is_matrix else [values]
+        return pd.DataFrame(dict(enumerate(columns)))
+    if isinstance(found, pd.Series):
+        return found.to_frame()  # the name of the only column says nothing about its place
+    if isinstance(found, pd.DataFrame):
+        return found.iloc[:, _order([str(label) for label in found.columns], names)]
+    return None
+
+
+def _order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Places of the answer's columns in the order of the signature."""
+    as_answered = list(range(len(labels)))
+    is_numbered = list(labels) == [str(place) for place in as_answered]
+    if not names or list(labels) == list(names) or is_numbered or len(labels) == len(names) == 1:
+        return as_answered
+    if sorted(labels) != sorted(names) or len(set(labels)) < len(labels):
+        raise ModelAnswerError(
+            "The model's answer has other columns than its signature states.",
+            expected=", ".join(names),
+            found=", ".join(labels),
+            next_step="log the model with the signature of what it answers: infer_signature(X, predictions)",
+        )
+    return [labels.index(name) for name in names]
+
+
+def _objects(column: Any) -> npt.NDArray[Any]:
+    values = column.to_numpy(dtype=object, copy=True)
+    values[column.isna().to_numpy()] = None
+    return np.asarray(values)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ class MlModel:
     """dtype of the input where the signature is a tensor."""
     tensor_width: int | None
     output_types: tuple[str, ...]
+    """`any`: the signature states a list or an object, which is no column of predictions."""
+    output_names: tuple[str, ...]
+    """Of the signature's outputs; empty where one of them has none."""
     trained_with: dict[str, str]
 
     def file(self, name: str) -> Path:
@@ -87,6 +90,7 @@ def read_mlmodel(folder: Path) -> MlModel:
             spec.get("dtype"),
             shape[1] if len(shape) == 2 and shape[1] > 0 else None,
             tuple(kind for item in outputs for kind in _output_types(item)),
+            _output_names(outputs),
             _trained_with(folder, raw, flavors),
         )
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -122,6 +126,11 @@ def _feature(item: Mapping[str, Any]) -> Feature:
     )
 
 
+def _output_names(outputs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    names = tuple(str(item["name"]) for item in outputs if "name" in item)
+    return names if len(names) == len(outputs) else ()
+
+
 def _output_types(item: Mapping[str, Any]) -> list[str]:
     if item.get("type") == "tensor":
         spec = item["tensor-spec"]
@@ -130,7 +139,7 @@ def _output_types(item: Mapping[str, Any]) -> list[str]:
         return [
             _DTYPES.get(spec["dtype"], "string" if str(spec["dtype"]).startswith(("str", "object")) else "double")
         ] * width
-    return [str(item["type"]) if item.get("type") in TYPES else "double"]
+    return [str(item["type"]) if item.get("type") in TYPES else "any"]
 
 
 def _trained_with(folder: Path, raw: Mapping[str, Any], flavors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

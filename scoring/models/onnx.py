@@ -185,7 +185,8 @@ def inspect_onnx(mlmodel: MlModel, model: Any) -> ModelFacts:
     n_features = len(model.types)
     features = mlmodel.inputs
     if not features and len(model.inputs) > 1:
-        features = tuple(Feature(name=name, type=kind) for name, kind in zip(model.names, model.types, strict=True))
+        types: list[FeatureType] = ["double" if kind == "float" else kind for kind in model.types]
+        features = tuple(Feature(name=name, type=kind) for name, kind in zip(model.names, types, strict=True))
     outputs = [("prediction", model.kind)] * model.width
     if model.probability:
         outputs.append(("probability", model.probability_kind))
@@ -195,7 +196,8 @@ def inspect_onnx(mlmodel: MlModel, model: Any) -> ModelFacts:
         features=features,
         n_features=n_features,
         is_named=bool(features),
-        matrix_dtype="float32" if {*model.types} == {"float"} else "float64",
+        # Without a signature MLflow gives the graph float64 columns as float32.
+        matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=model.classes,
         outputs=tuple(outputs),
         methods=("predict", "predict_proba") if model.probability else ("predict",),

@@ -5,14 +5,12 @@ import os
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from scoring.errors import ModelLoadError
-from scoring.models.answers import empty_answer
-from scoring.models.mlmodel import MlModel
+from scoring.models.answers import empty_answer, labelled_columns
+from scoring.models.mlmodel import TYPES, MlModel
 from scoring.models.predictor import Answer
 
 
@@ -29,7 +27,7 @@ class PyfuncPredictor:
             return empty_answer(self._facts, kinds)
         frame = features.to_pandas()
         x = frame if self._facts.is_named else frame.to_numpy(dtype=self._facts.matrix_dtype)
-        found = _array(self._model.predict(x))
+        found = labelled_columns(self._model.predict(x), self._facts.output_names)
         if len(found) != features.num_rows:
             raise ValueError(f"the model gave {len(found)} predictions for {features.num_rows} rows")
         return {"prediction": found}
@@ -47,6 +45,13 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
             str(mlmodel.folder),
             next_step="log it with signature=mlflow.models.infer_signature(X, predictions)",
         )
+    if "any" in mlmodel.output_types:
+        raise ModelLoadError(
+            "The model answers with lists or objects, which are no columns of predictions.",
+            str(mlmodel.folder),
+            expected=f"outputs of the types {', '.join(TYPES)}",
+            next_step="log it with a model that answers with one column for each number, and its signature",
+        )
     loader = str(mlmodel.flavors.get("python_function", {}).get("loader_module", ""))
     return ModelFacts(
         flavor="python_function",
@@ -56,6 +61,7 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
         is_named=bool(mlmodel.inputs),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         outputs=tuple(("prediction", kind) for kind in mlmodel.output_types or ("double",)),
+        output_names=mlmodel.output_names,
         methods=("predict",),
         n_outputs=max(1, len(mlmodel.output_types)),
         library_because="there is no compiled form of pyfunc models",
@@ -83,8 +89,3 @@ def load_pyfunc(mlmodel: MlModel) -> Any:
             found=f"{type(error).__name__}: {error}",
             next_step="install the libraries that its requirements.txt names",
         ) from error
-
-
-def _array(found: Any) -> npt.NDArray[Any]:
-    array = np.asarray(found.to_numpy() if hasattr(found, "to_numpy") else found)
-    return array.reshape(-1, 1) if array.ndim == 1 else array

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from schemas.contract import Feature, ModelFacts
 from scoring.errors import ModelError, ModelLoadError, ModelRefusedError
-from scoring.models.answers import empty_answer
+from scoring.models.answers import column_array, empty_answer
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
@@ -102,12 +102,12 @@ class SklearnPredictor:
                 x = step.transform(x)
             answer: dict[str, npt.NDArray[Any]] = {}
             if "probability" in kinds:
-                answer["probability"] = _columns(self._final.predict_proba(x))
+                answer["probability"] = column_array(self._final.predict_proba(x))
             if "decision" in kinds:
-                answer["decision"] = _columns(self._final.decision_function(x))
+                answer["decision"] = column_array(self._final.decision_function(x))
             if "raw" in kinds:
-                answer["raw"] = _columns(_raw(self._final, x))
-            answer["prediction"] = _columns(self._predicted(x, answer.get("probability")))
+                answer["raw"] = column_array(_raw(self._final, x))
+            answer["prediction"] = column_array(self._predicted(x, answer.get("probability")))
             return answer
 
     def _predicted(self, x: Any, probability: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
@@ -115,7 +115,8 @@ class SklearnPredictor:
             "sklearn."
         )
         if probability is None or self._classes is None or not exact or probability.shape[1] < 2:
-            return np.asarray(self._final.predict(x))
+            found = self._final.predict(x)
+            return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
         found = self._classes.take(probability.argmax(axis=1), axis=0)
         top = np.partition(probability, -2, axis=1)[:, -2:]
         tied = np.flatnonzero(top[:, 1] - top[:, 0] < TIE_MARGIN)
@@ -172,6 +173,11 @@ def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
     by_output = getattr(final, "classes_", None)
     if isinstance(by_output, list):  # a classifier of several targets
         kinds = tuple(label_type(list(labels)) for labels in by_output)
+        if type(_best(final)).__name__ == "ClassifierChain":
+            kinds = ("double",) * len(by_output)  # it writes the labels into a matrix of floats
+        classes = None
+    elif by_output is not None and _is_multilabel(final):
+        kinds = ("long",) * len(by_output)
         classes = None
     else:
         classes = _classes(final)
@@ -190,10 +196,15 @@ def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
         categories=_categories(estimator),
         outputs=tuple(("prediction", kind) for kind in kinds),
         methods=_methods(final),
+        predict_function=_predict_function(mlmodel),
         n_outputs=n_outputs,
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
+
+
+def _predict_function(mlmodel: MlModel) -> str:
+    return str(mlmodel.flavors.get("python_function", {}).get("predict_fn") or "predict")
 
 
 def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:
@@ -352,6 +363,23 @@ def _classes(final: Any) -> tuple[Any, ...] | None:
     return tuple(found.tolist())
 
 
+def _best(final: Any) -> Any:
+    """The estimator that a search has chosen, or the last step of a pipeline within."""
+    while True:
+        inner = getattr(final, "best_estimator_", None)
+        if inner is None:
+            return final
+        final = split_pipeline(inner)[1]
+
+
+def _is_multilabel(final: Any) -> bool:
+    """Its classes are labels of which a row may have several: it answers with a column of 0 and 1 for each."""
+    final = _best(final)
+    binarizer = getattr(final, "_label_binarizer", None)
+    is_indicator = str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
+    return is_indicator or bool(getattr(final, "multilabel_", False))
+
+
 def _is_regressor(final: Any) -> bool:
     from sklearn.base import is_regressor
 
@@ -373,7 +401,8 @@ def _prediction_type(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | No
         return "double"
     if getattr(final, "labels_", None) is not None or hasattr(final, "offset_"):
         return "long"  # clusterers give labels, outlier detectors 1 and -1
-    return mlmodel.output_types[0] if mlmodel.output_types else "double"
+    stated = mlmodel.output_types[0] if mlmodel.output_types else "any"
+    return "double" if stated == "any" else stated
 
 
 def label_type(labels: Sequence[Any]) -> str:
@@ -387,6 +416,8 @@ def _n_outputs(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | None) ->
     if classes:
         return 1
     stated = int(getattr(final, "n_outputs_", 0) or 0)
+    if type(_best(final)).__name__ in ("MultiOutputRegressor", "RegressorChain"):
+        stated = len(_best(final).estimators_)
     return max(stated, _coefficient_rows(final) or 0, len(mlmodel.output_types), 1)
 
 
@@ -409,8 +440,3 @@ def _raw(final: Any, x: Any) -> Any:
     if type(final).__name__ == "GradientBoostingRegressor":
         return final.predict(x)  # its link is the identity, and `_raw_predict` checks nothing
     return final._raw_predict(x)
-
-
-def _columns(found: Any) -> npt.NDArray[Any]:
-    array = np.asarray(found)
-    return array.reshape(-1, 1) if array.ndim == 1 else array

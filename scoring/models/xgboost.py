@@ -137,6 +137,8 @@ def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
     features, categories = _features(mlmodel, file)
     n_outputs = 1 if classes or file.objective == "multi:softmax" else file.n_groups
     kind = "long" if classes else "float"
+    if hasattr(model, "classes_") and not classes:
+        kind = "double"  # as XGBoost answers with the labels of several targets
     methods = ("predict", "predict_proba", "raw") if classes else ("predict", "raw")
     outputs = [("prediction", kind)] * n_outputs
     outputs += [(other, "float") for other in ("probability", "raw")]
