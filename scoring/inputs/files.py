@@ -70,7 +70,7 @@ def choose_files(listing: Listing, pattern: str | None = None) -> Choice:
         if matches is not None and not matches(parts[-1]):
             left_out.append(entry.path)
             continue
-        if not _is_utf8(entry.path):
+        if not is_utf8(entry.path):
             problems.append(f"{shown(entry.path)}: the name is no UTF-8")
         files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive_of(entry.path)))
 
@@ -134,7 +134,8 @@ def shown(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _is_utf8(path: str) -> bool:
+def is_utf8(path: str) -> bool:
+    """Whether a path of the file system is text: other bytes stand in it as surrogates."""
     return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from schemas.job import ScoringJob
 from schemas.partition import NULL_VALUE, Partition, decode_folder, encode_folder, show_value
 from scoring.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
-from scoring.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet
+from scoring.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet, is_utf8
 from scoring.inputs.layouts import is_other_layout, no_partitions
 from scoring.inputs.listing import list_all
 from scoring.inputs.tables import check_links, check_listing, check_root
@@ -63,14 +63,15 @@ def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
         raise no_partitions(job, folders, files)
 
     beside = [name for name in files if is_named_parquet(name) and not is_hidden(name)]
-    if beside:
-        logger.warning(
-            "%d Parquet files directly below %s belong to no partition and are not read: %s",
-            len(beside),
-            job.input.uri,
-            ascii(beside[:5]),
-        )
+    _tell("%d Parquet files directly below %s belong to no partition and are not read: %s", job, beside)
+    unnamed = [name for name in folders if not is_utf8(name)]
+    _tell("%d folders directly below %s have names that are no UTF-8, and are no partitions: %s", job, unnamed)
     return known
+
+
+def _tell(text: str, job: ScoringJob, names: Sequence[str]) -> None:
+    if names:
+        logger.warning(text, len(names), job.input.uri, ", ".join(ascii(name) for name in names[:5]))
 
 
 def _by_value(
@@ -79,7 +80,7 @@ def _by_value(
     known: dict[str | None, list[str]] = {}
     for name in sorted([*folders, *files]):
         decoded = decode_folder(name)
-        if not decoded or decoded[0] != job.input.partition_key or is_hidden(name):
+        if not decoded or decoded[0] != job.input.partition_key or is_hidden(name) or not is_utf8(name):
             continue
         if name in files and not (store.is_local and os.path.islink(store.locate(name))):  # noqa: PTH114
             continue  # a file; a link to nothing is a partition that cannot be read

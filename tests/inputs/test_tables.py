@@ -1,5 +1,6 @@
 """Folders of table formats are recognised wherever they stand, and refused."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from schemas.job import ScoringJob
 from scoring.drift import Dataset
 from scoring.errors import InputError, InvalidJobError, PartitionNotFoundError
 from scoring.inputs.partitions import find_partition, find_partitions, list_partitions
-from scoring.inputs.tables import PARENTS_TRIED, check_root
+from scoring.inputs.tables import PARENTS_TRIED, check_no_table, check_root
 from scoring.kept import Kept
 from scoring.status import partition_statuses
 from scoring.storage import Store
@@ -249,3 +250,21 @@ def test_files_beside_the_partitions_are_told(lake: Lake, caplog: pytest.LogCapt
     with caplog.at_level("WARNING", logger="scoring"):
         assert list(list_partitions(lake.job())) == [DAY]
     assert "part-9.parquet" in caplog.text
+
+
+def test_a_folder_whose_name_is_no_utf8_is_told(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    lake.write(DAY, make_frame(5))
+    os.mkdir(os.fsencode(lake.features.root) + b"/ds=caf\xe9")
+    with caplog.at_level("WARNING", logger="scoring"):
+        assert list(list_partitions(lake.job())) == [DAY]
+    assert r"ds=caf\udce9" in caplog.text
+
+
+def test_other_stores_are_looked_into_as_well() -> None:
+    store = Store("memory://lake/tables/flights/ds=2024-02-29")
+    check_no_table(store)
+    Store("memory://lake/tables/flights").write_bytes("metadata/v1.metadata.json", b"{}")
+    with pytest.raises(InputError, match="Iceberg"):
+        check_no_table(store)
+    assert not Store("memory://lake/tables").has_files("_delta_log")
+    assert Store("memory://lake/tables").list_names() == (["flights"], [])
