@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from scoring.backfill import DEFAULT_MODES, plan_backfill
 from scoring.drift import Dataset
 from scoring.errors import CorruptFileError, InputError
 from scoring.inputs.files import choose_files, is_hidden
@@ -18,6 +19,7 @@ from scoring.inputs.footers import read_footers
 from scoring.inputs.listing import list_all
 from scoring.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
 from scoring.storage import Store
+from scoring.verify import verify
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -209,6 +211,25 @@ def test_a_link_to_a_place_that_is_away_stops_the_run(lake: Lake, tmp_path: Path
     assert fingerprint(job, find_partitions(job)[DAY], "m", "1", "d") != fingerprint(job, whole, "m", "1", "d")
     with pytest.raises(InputError):
         check_unchanged(job, whole)
+
+
+def test_one_partition_that_cannot_be_read_whole_costs_only_itself(lake: Lake) -> None:
+    days = [DAY, "2024-03-01", "2024-03-02"]
+    for day in days:
+        lake.write(day, make_frame(20))
+    job = lake.job()
+    lake.run(job)
+    (folder_of(lake) / "part-1.parquet").symlink_to("nowhere")
+    lake.features.write_bytes(f"ds={days[1]}/notes.txt", b"no Parquet, but long enough")
+
+    plan = plan_backfill(job, lake.cache, days, {*DEFAULT_MODES, "stale"}, "oldest")
+    assert [item.value for item in plan.to_score] == days, "what was published counts as changed"
+    runs = [lake.run(job, day) for day in days]
+    assert [run.status for run in runs] == ["failed", "failed", "published"]
+    assert runs[0].error
+    assert "part-1.parquet" in runs[0].error.message
+    (finding,) = [f for f in verify(job, DAY, lake.pool, lake.cache, 10, 0).findings if f.kind == "input changed"]
+    assert "part-1.parquet" in finding.found
 
 
 def test_links_that_lead_round_are_refused(lake: Lake) -> None:
