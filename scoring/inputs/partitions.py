@@ -77,15 +77,18 @@ def _tell(text: str, job: ScoringJob, names: Sequence[str]) -> None:
 def _by_value(
     job: ScoringJob, store: Store, folders: Sequence[str], files: Sequence[str]
 ) -> dict[str | None, list[str]]:
+    links = [name for name in files if store.is_local and _leads_nowhere(store.locate(name))]
     known: dict[str | None, list[str]] = {}
-    for name in sorted([*folders, *files]):
+    for name in sorted([*folders, *links]):
         decoded = decode_folder(name)
-        if not decoded or decoded[0] != job.input.partition_key or is_hidden(name) or not is_utf8(name):
-            continue
-        if name in files and not (store.is_local and os.path.islink(store.locate(name))):  # noqa: PTH114
-            continue  # a file; a link to nothing is a partition that cannot be read
-        known.setdefault(decoded[1], []).append(name)
+        if decoded and decoded[0] == job.input.partition_key and not is_hidden(name) and is_utf8(name):
+            known.setdefault(decoded[1], []).append(name)
     return dict(sorted(known.items(), key=lambda item: (item[0] is None, item[0] or "")))
+
+
+def _leads_nowhere(path: str) -> bool:
+    """Whether a path is a link to nothing: as a partition it is one that cannot be read."""
+    return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
 
 
 def find_partition(job: ScoringJob, value: str | None) -> tuple[Partition, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from schemas.job import ScoringJob
 from scoring.errors import CredentialsError, InputError, InvalidJobError, LocationNotFoundError
+from scoring.inputs.files import shown
 from scoring.inputs.listing import Listing
 from scoring.kept import Kept, read_once
 from scoring.storage import Store
@@ -32,7 +33,7 @@ MARKS = (
 def check_root(job: ScoringJob, kept: Kept | None = None) -> None:
     """Refuse an `input.uri` that is a table, is part of one, or leads into the job's own output.
 
-    With `kept`, once for all runs of a backfill.
+    With `kept`, once for all runs of a backfill: that a folder becomes a table meanwhile is not looked for.
 
     Raises:
         InputError: It is a table, or part of one.
@@ -149,7 +150,7 @@ def _refusal(kind: str, where: str, mark: str) -> InputError:
         f"The input is {kind}, or part of one: its folder also has files whose rows were replaced or deleted.",
         where,
         expected="a folder in which every Parquet file counts",
-        found=mark,
+        found=shown(mark),
         next_step="have the table's current rows written as plain Parquet partitions, and name their folder as "
         f"input.uri{upstream if kind == DELTA else ''}",
     )

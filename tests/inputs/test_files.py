@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from scoring.backfill import DEFAULT_MODES, plan_backfill
 from scoring.drift import Dataset
-from scoring.errors import CorruptFileError, InputError
+from scoring.errors import CorruptFileError, InputError, PartitionNotFoundError
 from scoring.inputs.files import choose_files, is_hidden
 from scoring.inputs.footers import read_footers
 from scoring.inputs.listing import list_all
@@ -245,6 +245,15 @@ def test_a_partition_that_is_a_link_to_nothing_or_itself_is_refused(lake: Lake, 
     Path(lake.features.root).mkdir(parents=True)
     folder_of(lake).symlink_to(target)
     check_refused(lake, FOLDER, "cannot be reached")
+
+
+def test_a_link_to_a_file_is_no_partition(lake: Lake, tmp_path: Path) -> None:
+    lake.write("2024-03-01", make_frame(5))
+    (tmp_path / "file").write_bytes(b"x")
+    folder_of(lake).symlink_to(tmp_path / "file")
+    assert set(find_partitions(lake.job())) == {"2024-03-01"}
+    with pytest.raises(PartitionNotFoundError):
+        find_partition(lake.job(), DAY)
 
 
 def test_a_folder_behind_a_link_is_read(lake: Lake, tmp_path: Path) -> None:
