@@ -1,9 +1,10 @@
 """A job: what to score, with which model, under which limits."""
 
 import json
+import posixpath
 import re
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
@@ -29,6 +30,10 @@ class Input(Record):
     """`ds` is what Hive and Airflow call the date of a partition."""
     partition_format: str = "%Y-%m-%d"
     """How a date is written as partition value (strftime); used where dates are counted, such as backfills."""
+    files: Annotated[str, Field(min_length=1)] | None = None
+    """Names of the files that count, such as `*.parquet` (`*`, `?`, `[...]`); others are left out and counted in the
+    record. null: all files, so that none is left out unseen: one that is no Parquet stops the run. Names that begin
+    with `_` or `.`, checksums (`*.crc`) and empty markers never count."""
     storage_options: StorageOptions
     """fsspec's or object_store's names; values may be `${ENV_NAME}`. Never printed, never stored."""
 
@@ -36,6 +41,15 @@ class Input(Record):
     @classmethod
     def _has_no_secret(cls, uri: str) -> str:
         return check_uri(uri)
+
+    @field_validator("files")
+    @classmethod
+    def _is_of_names(cls, pattern: str | None) -> str | None:
+        if pattern is not None and "/" in pattern:
+            raise ValueError(f"expected a pattern of file names, without folders, found {pattern!r}")
+        if pattern is not None and pattern.startswith(("_", ".")):
+            raise ValueError(f"names that begin with _ or . never count, found {pattern!r}")
+        return pattern
 
     @field_validator("partition_key")
     @classmethod
@@ -294,7 +308,7 @@ class ScoringJob(Record):
 
     @model_validator(mode="after")
     def _output_is_apart(self) -> Self:
-        source, target = (uri.removeprefix("file://").rstrip("/") + "/" for uri in (self.input.uri, self.output.uri))
+        source, target = (_place(uri) + "/" for uri in (self.input.uri, self.output.uri))
         if source.startswith(target) or target.startswith(source):
             raise ValueError(f"output.uri and input.uri must not contain each other: {target} and {source}")
         return self
@@ -328,6 +342,16 @@ def check_uri(uri: str) -> str:
     if "://" in uri and "@" in urlsplit(uri).netloc:
         raise ValueError("carries credentials; put them into storage_options as ${ENV_NAME} instead")
     return uri
+
+
+def _place(uri: str) -> str:
+    """One spelling for one place, as far as the spelling tells: links are looked at when the input is listed."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return posixpath.abspath(uri).rstrip("/")
+    if scheme == "file":
+        return posixpath.abspath(unquote(urlsplit(uri).path)).rstrip("/")
+    return f"{'s3' if scheme == 's3a' else scheme}://{rest}".rstrip("/")
 
 
 def json_schema() -> dict[str, Any]:

@@ -53,6 +53,8 @@ class InputsRecord(Stored):
     uri: str
     files: tuple[InputRecord, ...] = ()
     extra_columns: tuple[str, ...] = ()
+    files_left_out: int = 0
+    """Files of the partition whose names the job's `input.files` does not match."""
 
 
 class FileRecord(Stored):

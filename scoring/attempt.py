@@ -519,9 +519,11 @@ class Attempt:
             listener(event)
 
 
-def inputs_record(job: ScoringJob, partition: Partition, extra: tuple[str, ...] = ()) -> InputsRecord:
+def inputs_record(
+    job: ScoringJob, partition: Partition, n_left_out: int, extra: tuple[str, ...] = ()
+) -> InputsRecord:
     files = tuple(InputRecord(path=f.path, size_bytes=f.size_bytes, version=f.version) for f in partition.files)
-    return InputsRecord(uri=job.input.uri, files=files, extra_columns=extra)
+    return InputsRecord(uri=job.input.uri, files=files, extra_columns=extra, files_left_out=n_left_out)
 
 
 def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:

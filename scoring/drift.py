@@ -7,9 +7,11 @@ import pyarrow as pa
 
 from schemas.drift import DriftReport, Severity
 from schemas.partition import InputFile
-from scoring.errors import InvalidJobError, LocationNotFoundError
+from scoring.errors import InputError, InvalidJobError, LocationNotFoundError
+from scoring.inputs.files import PARQUET_SUFFIXES, choose_files, is_named_parquet
 from scoring.inputs.footers import Footer, open_parquet, read_footers
-from scoring.inputs.partitions import PARQUET_SUFFIXES, is_hidden
+from scoring.inputs.listing import Listing, list_all
+from scoring.inputs.tables import check_listing, check_no_table
 from scoring.monitoring.compare import compare_columns, pair_up, worst
 from scoring.monitoring.measure import Pair
 from scoring.monitoring.numbers import finite_values
@@ -28,20 +30,30 @@ class Dataset:
 
         Raises:
             LocationNotFoundError: There is no Parquet file.
+            InputError: It is a table of a format of its own, or not all of it can be looked at.
             CorruptFileError: Some cannot be read; all of them are named.
         """
         self.uri = uri
         self.store = Store(uri, options or {})
-        entries = [entry for entry in self.store.list_files() if entry.path]
+        listing = list_all(self.store, [""])
         folder, slash, name = uri.rstrip("/").rpartition("/")
-        if not entries and name.endswith(PARQUET_SUFFIXES):  # not a folder of that name, but the file
+        if listing.is_empty and is_named_parquet(name):  # not a folder of that name, but the file
             self.store = Store(folder or slash or ".", options or {})
-            entries = [self.store.describe(name)]
-        self.files = tuple(
-            InputFile(entry.path, entry.size_bytes, entry.version)
-            for entry in entries
-            if entry.path.endswith(PARQUET_SUFFIXES) and not any(map(is_hidden, entry.path.split("/")))
-        )
+            listing = Listing([self.store.describe(name)])
+        else:
+            check_no_table(self.store)
+            check_listing(listing, uri)
+
+        choice = choose_files(listing)
+        if choice.problems:
+            raise InputError(
+                f"{len(choice.problems)} of the dataset's files or folders cannot be read.",
+                uri,
+                expected="files that can all be read, so that no row is left out",
+                problems=choice.problems,
+                next_step="repair them, or move them away; a name that starts with _ or . is skipped",
+            )
+        self.files = tuple(InputFile(file.path, file.size_bytes, file.version) for file in choice.files)
         if not self.files:
             raise LocationNotFoundError(
                 "There is no Parquet file.",

@@ -12,6 +12,7 @@ from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import ModelDigestError
 from scoring.inputs.partitions import check_unchanged, find_partition
+from scoring.inputs.tables import check_root
 from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
@@ -68,7 +69,8 @@ def _score(
         model = model or PinnedModel.of(job, attempt.cache)
         record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
-        partition, ignored = find_partition(job, attempt.value)
+        check_root(job, attempt.kept)
+        partition, left_out = find_partition(job, attempt.value)
         publisher = open_publisher(job, attempt.kept)
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
@@ -81,7 +83,7 @@ def _score(
         record.update(
             fingerprint=fingerprint,
             libraries=library_versions(),
-            inputs=inputs_record(job, partition),
+            inputs=inputs_record(job, partition, len(left_out)),
             replaces=live.run_id if live else None,
         )
         if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept):
@@ -89,14 +91,14 @@ def _score(
         record.save("running")
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        notes = (*model.warnings, *_ignored(ignored), *version_warnings(facts))
+        notes = (*model.warnings, *version_warnings(facts))
         record.update(model=model.record(job, facts), warnings=notes)
         plan, contract = plan_partition(
             job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None
         )
         attempt.resumed = dead.fitting(plan.shards) if dead else []
         publisher.check_fits(contract.output_schema())
-        record.update(inputs=inputs_record(job, partition, plan.extra_columns))
+        record.update(inputs=inputs_record(job, partition, len(left_out), plan.extra_columns))
         if job.drift.profile:
             _find_references(attempt, model)
     with record.stage("score"):
@@ -131,10 +133,3 @@ def _find_references(attempt: Attempt, model: PinnedModel) -> None:
 def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:
     manifests, _ = list_manifests(state_store(attempt.job), attempt.folder)
     return undecided(manifests, fingerprint)
-
-
-def _ignored(paths: Sequence[str]) -> list[str]:
-    if not paths:
-        return []
-    named = ", ".join(paths[:5])
-    return [f"{len(paths)} files are not named as Parquet (.parquet, .parq, .pq) and were not read: {named}"]

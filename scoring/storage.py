@@ -155,14 +155,21 @@ class Store:
         """The full URL of `path`."""
         return posixpath.join(self.url, path) if path else self.url
 
-    def list_files(self, prefix: str = "") -> list[Entry]:
-        """All files below `prefix`, sorted by path; none if it does not exist."""
+    def list_files(self, prefix: str = "", *, placeholders: bool = False) -> list[Entry]:
+        """All files below `prefix`, sorted by path; none if it does not exist.
+
+        Args:
+            prefix: A folder.
+            placeholders: Also objects of an object store whose keys end in `/`.
+        """
         if self.is_local:
             return [entry for entry in _list_local(Path(self.root), prefix) if not _is_spool(entry)]
         with explained(self.locate_url(prefix)):
             found = self.fs.find(self.locate(prefix), detail=True)
         start = len(self.root) + 1
-        files = [info for info in found.values() if info["type"] == "file" and not info["name"].endswith("/")]
+        files = [info for info in found.values() if info["type"] == "file"]
+        if not placeholders:
+            files = [info for info in files if not info["name"].endswith("/")]
         return sorted((_entry(info, start) for info in files), key=lambda entry: entry.path)
 
     def list_spools(self) -> list[Entry]:
@@ -171,18 +178,52 @@ class Store:
 
     def list_folders(self, prefix: str = "") -> list[str]:
         """Names of the folders directly below `prefix`, sorted; none if it does not exist."""
+        return self.list_names(prefix)[0]
+
+    def list_names(self, prefix: str = "") -> tuple[list[str], list[str]]:
+        """Names of the folders and of the files directly below `prefix`, each sorted; none if it does not exist."""
+        folders: list[str] = []
+        files: list[str] = []
         if self.is_local:
-            try:
-                with os.scandir(self.locate(prefix)) as entries:
-                    return sorted(entry.name for entry in entries if entry.is_dir())
-            except (FileNotFoundError, NotADirectoryError):
-                return []
+            with (
+                explained(self.locate(prefix)),
+                contextlib.suppress(FileNotFoundError, NotADirectoryError),
+                os.scandir(self.locate(prefix)) as entries,
+            ):
+                for entry in entries:
+                    (folders if _is_folder(entry) else files).append(entry.name)
+            return sorted(folders), sorted(files)
+        with explained(self.locate_url(prefix)), contextlib.suppress(FileNotFoundError):
+            for info in self.fs.ls(self.locate(prefix), detail=True):
+                name = posixpath.basename(info["name"].rstrip("/"))
+                if info["type"] == "directory":
+                    folders.append(name)
+                elif not info["name"].endswith("/"):  # the placeholder of the folder itself
+                    files.append(name)
+        return sorted(folders), sorted(files)
+
+    def has_files(self, prefix: str) -> bool:
+        """Whether there is anything below the folder `prefix`: one small request."""
         with explained(self.locate_url(prefix)):
-            try:
-                found = self.fs.ls(self.locate(prefix), detail=True)
-            except FileNotFoundError:
-                return []
-        return sorted(posixpath.basename(i["name"].rstrip("/")) for i in found if i["type"] == "directory")
+            if self.is_local:
+                try:
+                    with os.scandir(self.locate(prefix)) as entries:
+                        return next(entries, None) is not None
+                except (FileNotFoundError, NotADirectoryError):
+                    return False
+            if not self.is_s3:
+                return bool(self.fs.exists(self.locate(prefix)))
+            bucket, _, key = self.locate(prefix).partition("/")
+            answer = self.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)
+            return bool(answer.get("Contents"))
+
+    def parents(self) -> "list[Store]":
+        """The folders above this one within its bucket or file system, the nearest first."""
+        if self.is_local:
+            return [Store(str(folder), self.options) for folder in Path(self.root).parents]
+        scheme, separator, rest = self.uri.rstrip("/").partition("://")
+        parts = rest.split("/")
+        return [Store(scheme + separator + "/".join(parts[:i]), self.options) for i in range(len(parts) - 1, 0, -1)]
 
     def check_reachable(self) -> None:
         """Tell a bucket or folder that does not exist from one that is empty."""
@@ -756,6 +797,13 @@ def _unsupported(scheme: str) -> StorageError:
         f"One sealed object a partition needs conditional copies, which are not supported on {scheme}://.",
         next_step="use output.format: delta",
     )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or to where this process may not look
+        return False
 
 
 def _list_local(root: Path, prefix: str) -> list[Entry]:

@@ -27,7 +27,7 @@ from scoring.engine.prepare import (
     scratch_tasks,
 )
 from scoring.engine.worker import PAD_ROWS, score_shard
-from scoring.errors import LocationNotFoundError, PartitionNotFoundError, ScoringError
+from scoring.errors import InputError, LocationNotFoundError, PartitionNotFoundError, ScoringError
 from scoring.inputs.footers import Footer, read_footers
 from scoring.inputs.partitions import find_partition
 from scoring.models.cache import ModelCache
@@ -140,8 +140,9 @@ def _check_files(store: Store, files: Sequence[FileRecord]) -> Iterator[Finding]
 def _check_inputs(job: ScoringJob, value: str | None, manifest: Manifest) -> tuple[Partition | None, list[Finding]]:
     try:
         partition, _ = find_partition(job, value)
-    except PartitionNotFoundError as error:
-        return None, [Finding("input changed", job.input.uri, "the partition", error.what)]
+    except InputError as error:
+        found = "; ".join((error.what, *error.problems))
+        return None, [Finding("input changed", job.input.uri, "the partition", found)]
     then = {file.path: f"{file.size_bytes:,} bytes, {file.version}" for file in manifest.inputs.files}
     now = {file.path: f"{file.size_bytes:,} bytes, {file.version}" for file in partition.files}
     findings = [

@@ -1,5 +1,6 @@
 """Models and inputs that are legal and unusual: right or refused, never silently wrong."""
 
+import gzip
 import os
 import signal
 import warnings
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression
@@ -194,12 +196,49 @@ def test_files_that_are_not_named_as_parquet_alone_are_no_empty_partition(lake: 
     job = lake.job()
     before = lake.run(job)
     content = lake.features.read_bytes(f"ds={DAY}/part-0.parquet")
-    lake.features.write_bytes(f"ds={DAY}/000000_0", content)
+    lake.features.write_bytes(f"ds={DAY}/000000_0", gzip.compress(content))
     lake.features.delete([f"ds={DAY}/part-0.parquet"])
     manifest = lake.run(job)
     assert manifest.error
-    assert "none is named as Parquet" in manifest.error.message
+    assert "000000_0" in manifest.error.message
+    assert "input.files" in manifest.error.message
     assert set(lake.read(job)["run_id"]) == {before.run_id}
+
+    lake.features.write_bytes(f"ds={DAY}/000000_0", content)
+    manifest = lake.run(job)
+    assert manifest.error is None, "what its content says is Parquet"
+    assert len(lake.read(job)) == 50
+
+
+def with_twins(frame: pd.DataFrame, name: str) -> pa.Table:
+    """Two more columns of one name, of integers and of texts."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for values in (range(len(frame)), ["text"] * len(frame)):
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+def test_columns_of_one_name_that_nobody_needs_cost_nothing(lake: Lake, models: dict[str, KnownModel]) -> None:
+    frame = make_frame(50)
+    frame.loc[7, "a"] = None
+    lake.write(DAY, with_twins(frame, "twin"), row_group_size=20)
+    lake.write(DAY, make_frame(50, seed=1).assign(id=range(100, 150)), "part-1")
+    job = lake.job(policy={"missing": "quarantine"}, limits={"max_quarantined_rows": 1})
+    manifest = lake.run(job)
+    assert manifest.error is None, manifest.error
+    assert (manifest.counts.rows_scored, manifest.counts.rows_quarantined) == (99, 1)
+    assert "twin" in manifest.inputs.extra_columns
+
+
+@pytest.mark.parametrize("role", ["feature", "key", "passed through"])
+def test_columns_of_one_name_that_somebody_needs_are_refused(lake: Lake, role: str) -> None:
+    name = {"feature": "a", "key": "id", "passed through": "note"}[role]
+    lake.write(DAY, with_twins(make_frame(50).drop(columns=name, errors="ignore"), name))
+    manifest = lake.run(lake.job(pass_through=["note"] if role == "passed through" else []))
+    assert manifest.error
+    assert manifest.error.type == "ContractError"
+    assert f"{name}: ds={DAY}/part-0.parquet has 2 columns of this name" in manifest.error.message
+    assert "is missing" not in manifest.error.message
 
 
 def test_a_registrys_password_is_never_shown(lake: Lake) -> None:

@@ -208,10 +208,15 @@ def test_hidden_files_are_skipped_and_strangers_named(lake: Lake) -> None:
         lake.features.write_bytes(f"ds={DAY}/{name}", b"no parquet")
     lake.features.write_bytes(f"ds={DAY}/notes.txt", b"hello")
 
-    manifest = lake.run(lake.job())
+    refused = lake.run(lake.job())
+    manifest = lake.run(lake.job(input={"uri": lake.features.uri, "files": "*.parquet"}))
 
+    assert refused.error
+    assert refused.error.type == "CorruptFileError"
+    assert "notes.txt" in refused.error.message
+    assert not [name for name in ("_temporary", ".crc", "_SUCCESS") if name in refused.error.message]
     assert manifest.status == "published"
-    assert [w for w in manifest.warnings if "notes.txt" in w and "not read" in w]
+    assert (manifest.counts.rows_in, manifest.inputs.files_left_out) == (10, 1)
 
 
 def test_extra_columns_are_recorded(lake: Lake) -> None:

@@ -53,7 +53,7 @@ def plan(
         values = [parse_value(text) for text in partitions]
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
-            partition, ignored = find_partition(spec, value)
+            partition, left_out = find_partition(spec, value)
             planned, contract = plan_partition(spec, model, facts, partition, pool.capacity)
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
@@ -75,7 +75,7 @@ def plan(
                     "features": [column.name for column in contract.features],
                     "output_columns": contract.output_schema().names,
                     "extra_columns": list(planned.extra_columns),
-                    "ignored_files": list(ignored),
+                    "ignored_files": list(left_out),
                     "warnings": version_warnings(facts),
                 }
             )

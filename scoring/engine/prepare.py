@@ -19,6 +19,7 @@ from scoring.engine.predictors import choose_engine
 from scoring.engine.shard import ShardTask
 from scoring.engine.worker import inspect
 from scoring.errors import StorageUnavailableError
+from scoring.inputs.files import named_parquet_first
 from scoring.inputs.footers import read_footers
 from scoring.inputs.partitions import find_partitions, fingerprint, list_partitions
 from scoring.inputs.planner import needed_bytes, plan_shards
@@ -217,5 +218,5 @@ def _borrow_schema(job: ScoringJob, partition: Partition) -> pa.Schema | None:
     for neighbour in find_partitions(job, others).values():
         if neighbour.files:
             store = Store(job.input.uri, job.input.storage_options)
-            return read_footers(store, neighbour.files[:1])[0].schema
+            return read_footers(store, named_parquet_first(neighbour.files)[:1])[0].schema
     return None

@@ -5,6 +5,7 @@ A partition may have 100,000 files: of each is kept what a plan needs, some KB; 
 
 import threading
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from schemas.partition import InputFile
 from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError, ScoringError
+from scoring.inputs.files import content_problem
 from scoring.storage import Store, explained, is_store_error
 
 LOCAL_THREADS = 16
@@ -134,7 +136,7 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
     def attempt(file: InputFile) -> Footer | str:
         where = store.locate_url(file.path)
         try:
-            return reading.read(file)
+            return content_problem(store, file) or reading.read(file)
         except (LocationNotFoundError, FileNotFoundError) as error:
             raise _gone(where, error) from error
         except (ScoringError, MemoryError):
@@ -159,7 +161,8 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
             store.url,
             expected="complete Parquet files",
             problems=problems,
-            next_step="write these files again, or move them away; a name that starts with _ or . is skipped",
+            next_step="write these files again, or move them away; a name that starts with _ or . is skipped, and "
+            'input.files in a job file says which names count, such as "*.parquet"',
         )
     return [item for item in found if isinstance(item, Footer)]
 
@@ -312,7 +315,12 @@ class _Reading:
         names = frozenset(schema.names)
         of_leaves = [path if path in names else path.split(".")[0] for path in paths]
         places = {name: i for i, name in enumerate(dict.fromkeys(of_leaves))}
-        integers = {field.name: field.type in WIDE for field in schema if pa.types.is_integer(field.type)}
+        once = {name for name, n_columns in Counter(schema.names).items() if n_columns == 1}
+        integers = {
+            field.name: field.type in WIDE
+            for field in schema
+            if pa.types.is_integer(field.type) and field.name in once  # which column's statistics else?
+        }
         found = _Layout(
             schema,
             places,

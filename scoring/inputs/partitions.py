@@ -4,22 +4,29 @@ import datetime as dt
 import difflib
 import hashlib
 import json
+import logging
+import os
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from schemas.job import ScoringJob
-from schemas.partition import NULL_VALUE, InputFile, Partition, decode_folder, encode_folder, hive_of, show_value
-from scoring.errors import InputChangedError, InputError, InvalidJobError, PartitionNotFoundError
-from scoring.storage import Entry, Store
+from schemas.partition import NULL_VALUE, Partition, decode_folder, encode_folder, show_value
+from scoring.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
+from scoring.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet, is_utf8
+from scoring.inputs.layouts import is_other_layout, no_partitions
+from scoring.inputs.listing import list_all
+from scoring.inputs.tables import check_links, check_listing, check_root
+from scoring.storage import Store
 
-PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 ENGINE_VERSION = "1"
 """Part of every fingerprint: raised when the engine would write other predictions for the same input."""
 
 LISTING_THREADS = 16
+
+logger = logging.getLogger("scoring")
 
 
 def parse_value(text: str) -> str | None:
@@ -38,53 +45,92 @@ def parse_value(text: str) -> str | None:
     return None if text == NULL_VALUE else text
 
 
-def is_hidden(name: str) -> bool:
-    """Temporary or private by the convention of Hive and Spark: `.x`, and `_x` unless it is a `_key=value` folder."""
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
-
-
 def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
-    """Value to the folders that hold it (several if it was encoded in several ways), sorted by value."""
+    """Value to the folders that hold it (several if it was encoded in several ways), sorted by value.
+
+    Raises:
+        InputError: The input is a table of a format of its own.
+        PartitionNotFoundError: It is laid out in another way.
+    """
+    check_root(job)
     store = Store(job.input.uri, job.input.storage_options)
-    found: dict[str | None, list[str]] = {}
-    folders = store.list_folders()
-    for folder in folders:
-        decoded = decode_folder(folder)
-        if decoded and decoded[0] == job.input.partition_key and not is_hidden(folder):
-            found.setdefault(decoded[1], []).append(folder)
-    if not folders:
+    folders, files = store.list_names()
+    if not folders and not files:
         store.check_reachable()
-    return dict(sorted(found.items(), key=lambda item: (item[0] is None, item[0] or "")))
+
+    known = _by_value(job, store, folders, files)
+    if not known and is_other_layout(folders, files):
+        raise no_partitions(job, folders, files)
+
+    beside = [name for name in files if is_named_parquet(name) and not is_hidden(name)]
+    _tell("%d Parquet files directly below %s belong to no partition and are not read: %s", job, beside)
+    unnamed = [name for name in folders if not is_utf8(name)]
+    _tell("%d folders directly below %s have names that are no UTF-8, and are no partitions: %s", job, unnamed)
+    return known
+
+
+def _tell(text: str, job: ScoringJob, names: Sequence[str]) -> None:
+    if names:
+        logger.warning(text, len(names), job.input.uri, ", ".join(ascii(name) for name in names[:5]))
+
+
+def _by_value(
+    job: ScoringJob, store: Store, folders: Sequence[str], files: Sequence[str]
+) -> dict[str | None, list[str]]:
+    links = [name for name in files if store.is_local and _leads_nowhere(store.locate(name))]
+    known: dict[str | None, list[str]] = {}
+    for name in sorted([*folders, *links]):
+        decoded = decode_folder(name)
+        if decoded and decoded[0] == job.input.partition_key and not is_hidden(name) and is_utf8(name):
+            known.setdefault(decoded[1], []).append(name)
+    return dict(sorted(known.items(), key=lambda item: (item[0] is None, item[0] or "")))
+
+
+def _leads_nowhere(path: str) -> bool:
+    """Whether a path is a link to nothing: as a partition it is one that cannot be read."""
+    return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
 
 
 def find_partition(job: ScoringJob, value: str | None) -> tuple[Partition, tuple[str, ...]]:
-    """The partition with its files in the order of their paths, and names of files that are not Parquet.
+    """The partition with its files in the order of their paths, and the files that `input.files` leaves out.
 
     Raises:
         PartitionNotFoundError: With the nearest values that exist.
+        InputError: What is there cannot be read whole, or is a table of a format of its own.
     """
     store = Store(job.input.uri, job.input.storage_options)
     plain = encode_folder(job.input.partition_key, value)
-    entries = store.list_files(plain)
-    folders = [plain] if entries and _is_plain(value) else None
-    if folders is None:
+    folder, listing = plain, list_all(store, [plain])
+    if listing.is_empty or not _is_plain(value):
         known = list_partitions(job)
         folders = known.get(value)
         if folders is None:
             raise _not_found(job, value, [show_value(v) for v in known])
-        entries = [entry for folder in folders for entry in store.list_files(folder)]
-    return _partition(job.input.partition_key, value, folders[0], entries)
+        folder, listing = folders[0], list_all(store, folders)
+
+    where = store.locate_url(folder)
+    check_listing(listing, where)
+    check_links(job, listing)
+    choice = choose_files(listing, job.input.files)
+    check_choice(choice, where, job.input.files)
+    return Partition(job.input.partition_key, value, folder, choice.files), choice.left_out
 
 
 def find_partitions(job: ScoringJob, values: Iterable[str | None] | None = None) -> dict[str | None, Partition]:
-    """All partitions of the input, or those of `values` that exist, each listed with its files."""
+    """All partitions of the input, or those of `values` that exist, each listed with its files.
+
+    One that cannot be read whole is listed with what is in the way: its own run says what that is.
+
+    Raises:
+        As `list_partitions`.
+    """
     known = list_partitions(job)
     wanted = set(known) if values is None else set(values)
     store = Store(job.input.uri, job.input.storage_options)
 
     def listed(value: str | None) -> Partition:
-        entries = [entry for folder in known[value] for entry in store.list_files(folder)]
-        return _partition(job.input.partition_key, value, known[value][0], entries)[0]
+        choice = choose_files(list_all(store, known[value]), job.input.files)
+        return Partition(job.input.partition_key, value, known[value][0], choice.files)
 
     values = [value for value in known if value in wanted]
     with ThreadPoolExecutor(LISTING_THREADS) as threads:
@@ -142,34 +188,13 @@ def _is_plain(value: str | None) -> bool:
     return value is not None and re.fullmatch(r"[A-Za-z0-9_.:-]+", value) is not None and ":" not in value
 
 
-def _partition(key: str, value: str | None, folder: str, entries: list[Entry]) -> tuple[Partition, tuple[str, ...]]:
-    files, ignored = [], []
-    for entry in entries:
-        parts = entry.path.split("/")
-        if any(is_hidden(part) for part in parts):
-            continue
-        if not parts[-1].endswith(PARQUET_SUFFIXES):
-            ignored.append(entry.path)
-            continue
-        files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive_of(entry.path)))
-    if ignored and not files:
-        raise InputError(
-            "The partition has files, but none is named as Parquet.",
-            folder,
-            expected=f"names that end in {', '.join(PARQUET_SUFFIXES)}",
-            found=", ".join(ignored[:5]),
-            next_step="rename the files, or move them away if the partition is meant to be empty",
-        )
-    files.sort(key=lambda file: file.path)
-    return Partition(key, value, folder, tuple(files)), tuple(ignored)
-
-
 def _not_found(job: ScoringJob, value: str | None, known: list[str]) -> PartitionNotFoundError:
     wanted = show_value(value)
     near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
     if not known:
-        found = "no partitions at all"
-    elif len(known) == 1:
+        store = Store(job.input.uri, job.input.storage_options)
+        return no_partitions(job, *store.list_names())
+    if len(known) == 1:
         found = f"1 partition, {known[0]}"
     else:
         found = f"{len(known):,} partitions, {known[0]} to {known[-1]}" + (

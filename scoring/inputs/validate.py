@@ -1,6 +1,7 @@
 """Checks the files' schemas against the model and the job: all problems at once, before any row is read."""
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
@@ -54,6 +55,7 @@ def check_contract(
     kept: dict[str, InputColumn] = {}
     for schema, members in schemas:
         found: list[str] = []
+        found += _ambiguous(schema, members, [*(feature.name for feature in features), *kept_names])
         _check_schema(job, facts, features, schema, members, columns, found)
         _keep(job, kept_names, schema, kept, found)
         problems += [f"{text}{_in_files(members, len(footers))}" for text in found]
@@ -196,8 +198,6 @@ def _check_schema(
     columns: dict[str, InputColumn],
     problems: list[str],
 ) -> None:
-    for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
-        problems.append(f"{name}: the file has {schema.names.count(name)} columns of this name")
     for feature in features:
         index = schema.get_field_index(feature.name)
         if index < 0:
@@ -230,6 +230,17 @@ def _check_schema(
         columns[feature.name] = InputColumn(feature.name, kind, feature.type)
 
 
+def _ambiguous(schema: pa.Schema, members: Sequence[Footer], needed: Sequence[str]) -> list[str]:
+    """Needed names that several columns of a file have: which of them is meant cannot be said."""
+    counts = Counter(schema.names)
+    path = members[0].file.path if members else "the file"
+    return [
+        f"{name}: {path} has {counts[name]} columns of this name"
+        for name in dict.fromkeys(needed)
+        if counts[name] > 1
+    ]
+
+
 def _unreadable(name: str, kind: pa.DataType, members: Sequence[Footer]) -> list[str]:
     """Folder values that are no number of the wanted type: a folder's text has no type of its own."""
     texts = dict.fromkeys(text for footer in members for key, text in footer.file.hive if key == name)
@@ -252,6 +263,8 @@ def _keep(
     for name in names:
         index = schema.get_field_index(name)
         if index < 0:
+            if schema.names.count(name) > 1:
+                continue
             problems.append(_missing(name, "a key" if name in job.keys.columns else "passed through", schema))
             continue
         cast = kept_cast(schema.field(index).type, job.output.format)

@@ -1,0 +1,85 @@
+"""Says what an input without partitions holds instead, and which layout is read."""
+
+import posixpath
+import re
+from collections.abc import Sequence
+
+from schemas.job import ScoringJob
+from schemas.partition import decode_folder
+from scoring.errors import PartitionNotFoundError
+from scoring.inputs.files import is_hidden, is_named_parquet, shown
+from scoring.storage import Store
+
+MAX_LEVELS = 4
+MAX_NAMED = 5
+NUMBER = re.compile(r"\d+")
+
+
+def is_other_layout(folders: Sequence[str], files: Sequence[str]) -> bool:
+    """Whether names directly below an input without partitions show that it is laid out in another way."""
+    visible = [name for name in folders if not is_hidden(name)]
+    if any(decode_folder(name) or NUMBER.fullmatch(name) for name in visible):
+        return True
+    return any(is_named_parquet(name) and not is_hidden(name) for name in files)
+
+
+def no_partitions(job: ScoringJob, folders: Sequence[str], files: Sequence[str]) -> PartitionNotFoundError:
+    """The error for an input that has not one partition.
+
+    Args:
+        job: Whose input.
+        folders: Names directly below it.
+        files: Likewise.
+    """
+    key = job.input.partition_key
+    visible = [name for name in folders if not is_hidden(name)]
+    example = _descend(Store(job.input.uri, job.input.storage_options), visible[0]) if visible else []
+    return PartitionNotFoundError(
+        f"The input has no partition: there is no folder {key}=<value>/ directly below input.uri.",
+        job.input.uri,
+        expected=f"{posixpath.join(job.input.uri, key)}=<value>/, with Parquet files in it or in folders below",
+        found=_what(visible, [name for name in files if not is_hidden(name)], example),
+        next_step=_advice(job, example),
+    )
+
+
+def _descend(store: Store, name: str) -> list[str]:
+    """The folder, the first one in it, and so on."""
+    parts = [name]
+    while len(parts) < MAX_LEVELS:
+        below = [folder for folder in store.list_folders("/".join(parts)) if not is_hidden(folder)]
+        if not below:
+            break
+        parts.append(below[0])
+    return parts
+
+
+def _what(folders: Sequence[str], files: Sequence[str], example: Sequence[str]) -> str:
+    found = []
+    if folders:
+        named = ", ".join(f"{shown(name)}/" for name in folders[:MAX_NAMED])
+        found.append(f"{len(folders):,} other folder{'s'[: len(folders) != 1]}: {named}")
+    if len(example) > 1:
+        found.append(f"in them such as {shown('/'.join(example))}/")
+    if files:
+        named = ", ".join(shown(name) for name in files[:MAX_NAMED])
+        found.append(f"{len(files):,} file{'s'[: len(files) != 1]}: {named}")
+    return "; ".join(found) or "nothing"
+
+
+def _advice(job: ScoringJob, example: Sequence[str]) -> str:
+    """What to do about the folders that there are."""
+    wanted = f"have the files written to {job.input.partition_key}=<value>/"
+    decoded = [decode_folder(name) for name in example]
+    keys = [pair[0] for pair in decoded if pair is not None]
+    if not keys or len(keys) < len(decoded):
+        return f"{wanted}, or correct input.uri; folders without a key are not read as partitions"
+
+    first = f"set input.partition_key: {keys[0]} for one partition a {keys[0]}"
+    if len(keys) == 1:
+        return f"{first}, or {wanted}"
+    above = posixpath.join(job.input.uri, *example[:-1])
+    return (
+        f"a partition is one folder, not several nested ones: {wanted}; or {first}; "
+        f"or set input.uri: {above} with input.partition_key: {keys[-1]}"
+    )

@@ -1,0 +1,119 @@
+"""Lists a partition's folder completely: what cannot be looked at is named, not passed over."""
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from scoring.storage import Entry, Store, explained
+
+
+@dataclass(slots=True)
+class Listing:
+    """All that is below one or several folders."""
+
+    entries: list[Entry] = field(default_factory=list)
+    """Files, sorted by path."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Path of what is there and cannot be read, to the reason: a link to nothing, a folder without permission."""
+    linked: list[str] = field(default_factory=list)
+    """Local folders outside the input that links lead to, without links in their paths."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.entries and not self.problems
+
+
+def list_all(store: Store, folders: Iterable[str]) -> Listing:
+    """All below these folders, hidden names included; one listing each. A folder that is not there has nothing."""
+    found = Listing()
+    for folder in folders:
+        if store.is_local:
+            _Walk(store, found).enter(folder)
+            continue
+        for entry in store.list_files(folder, placeholders=True):
+            if entry.path == folder:
+                continue  # an object that has the folder's name
+            if not entry.path.endswith("/"):
+                found.entries.append(entry)
+            elif entry.size_bytes:
+                found.problems[entry.path] = f"is an object of {entry.size_bytes:,} bytes whose key ends in /"
+    found.entries.sort(key=lambda entry: entry.path)
+    return found
+
+
+class _Walk:
+    """Below one local folder, through links. Each folder knows those above it, so that a link cannot lead round."""
+
+    def __init__(self, store: Store, found: Listing) -> None:
+        self._root = store.root
+        self._real_root = os.path.realpath(store.root)
+        self._found = found
+
+    def enter(self, folder: str) -> None:
+        """Add all below `folder`; nothing if it is a file."""
+        try:
+            status = os.stat(posixpath.join(self._root, folder))  # noqa: PTH116 (as with the files below)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            self._note(folder, error)
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            return
+
+        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ((status.st_dev, status.st_ino),))]
+        while waiting:
+            path, above = waiting.pop()
+            if os.path.islink(posixpath.join(self._root, path)):  # noqa: PTH114
+                self._follow(path)
+            for name, identity in self._folders(path):
+                below = posixpath.join(path, name)
+                if identity in above:
+                    self._found.problems[below] = "is a link to a folder above it"
+                    continue
+                waiting.append((below, (*above, identity)))
+
+    def _folders(self, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The folders directly below, each with what tells it from others; files are noted."""
+        full = posixpath.join(self._root, path)
+        try:
+            names = os.listdir(full)  # noqa: PTH208 (a partition may have 100,000 files)
+        except OSError as error:
+            self._note(path, error)
+            return
+
+        prefix = f"{path}/" if path else ""
+        for name in names:
+            below = prefix + name
+            try:
+                status = os.stat(f"{full}/{name}")  # noqa: PTH116
+            except OSError as error:
+                self._note(below, error)
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                yield name, (status.st_dev, status.st_ino)
+            elif stat.S_ISREG(status.st_mode):
+                version = str(status.st_mtime_ns)
+                self._found.entries.append(Entry(below, status.st_size, version, status.st_mtime))
+            else:
+                self._found.problems[below] = "is no regular file (a pipe, a socket or a device)"
+
+    def _note(self, path: str, error: OSError) -> None:
+        full = posixpath.join(self._root, path)
+        is_link = os.path.islink(full)  # noqa: PTH114
+        if isinstance(error, FileNotFoundError) and not is_link:
+            return  # gone meanwhile: the second listing tells
+        if is_link:
+            self._found.problems[path] = f"is a link to {os.readlink(full)!r}, which cannot be reached"  # noqa: PTH115
+        elif isinstance(error, PermissionError):
+            self._found.problems[path] = "may not be read by this process"
+        else:
+            with explained(full):
+                raise error
+
+    def _follow(self, path: str) -> None:
+        real = os.path.realpath(posixpath.join(self._root, path))
+        if not f"{real}/".startswith(f"{self._real_root}/"):
+            self._found.linked.append(real)
