@@ -42,6 +42,8 @@ class MlModel:
     tensor_width: int | None
     output_types: tuple[str, ...]
     trained_with: dict[str, str]
+    is_vouched: bool = False
+    """Somebody has pinned the version, or allowed pickles: what its files build may be anything."""
 
     def file(self, name: str) -> Path:
         """A file of the model.
