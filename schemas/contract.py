@@ -49,6 +49,8 @@ class ModelFacts(Record):
     n_outputs: int = 1
     library_because: str = ""
     """Why there is no compiled form of it; empty: there is one."""
+    unlisted_types: tuple[str, ...] = ()
+    """Types and functions in its skops file that load only where somebody vouches for the version."""
     model_bytes: int = 0
     """Memory that one loaded copy takes."""
     trained_with: dict[str, str] = {}

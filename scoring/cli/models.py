@@ -10,7 +10,7 @@ from scoring.engine.pool import WorkerPool
 from scoring.errors import ModelError
 from scoring.models.cache import check_tree
 from scoring.models.mlmodel import read_mlmodel
-from scoring.models.predictor import refused_types
+from scoring.models.predictor import unlisted_types
 from scoring.models.registry import fetch, resolve
 from scoring.models.registry import pin as pin_version
 from scoring.models.trust import check_trust, loading_steps, pickled_names
@@ -45,8 +45,9 @@ def inspect(
         steps = loading_steps(mlmodel)
         check_trust(mlmodel, version.name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
         with WorkerPool() as pool:
-            if types := pool.call(refused_types, cached.path):
-                refusal = f"holds types that are not on the list: {', '.join(types)}"
+            types = pool.call(unlisted_types, cached.path)
+            if types and not cached.is_pinned:
+                refusal = f"holds types or functions that are not on the list: {', '.join(types)}"
     except ModelError as error:
         refusal = "; ".join(error.problems) or f"{error.what} {error.found}".strip()
     imports = {step.what: pickled_names(step.pickle) for step in steps if step.pickle}

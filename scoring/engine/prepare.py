@@ -48,6 +48,8 @@ class PinnedModel:
     warnings: tuple[str, ...] = ()
     registry: str | None = field(default=None, repr=False)
     """As the job names it."""
+    is_vouched: bool = False
+    """Somebody has pinned the version, or the job allows pickles."""
 
     @classmethod
     def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
@@ -73,7 +75,8 @@ class PinnedModel:
             allow_pickle=job.allow_pickle,
             allow_code=job.allow_code,
         )
-        return cls(version, cached, warnings, job.registry)
+        is_vouched = cached.is_pinned or job.allow_pickle
+        return cls(version, cached, warnings, job.registry, is_vouched)
 
     def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
         """Of this model on a partition."""
@@ -94,16 +97,25 @@ class PinnedModel:
 
 
 def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts:
-    """What the model is, from the cache or by loading it once in a worker; the pool then knows where it is."""
+    """What the model is, from the cache or by loading it once in a worker; the pool then knows where it is.
+
+    Raises:
+        ModelRefusedError: It holds more than data, and nobody vouches for it.
+        ModelLoadError: It cannot be loaded, or says too little about itself.
+    """
     digest = model.cached.digest
     pool.add_model(ModelSource(model.version, shared_uri(model.registry), digest), model.cached.path)
     try:
         facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
         if all(versions.library_version(name) == version for name, version in facts.loaded_with.items()):
+            if facts.unlisted_types and not model.is_vouched:
+                from scoring.models.skops_types import refused_model
+
+                raise refused_model(facts.unlisted_types, str(model.cached.path))
             return facts
     except (FileNotFoundError, ValueError):
         pass
-    facts = pool.call(inspect, model.cached.path)
+    facts = pool.call(inspect, model.cached.path, model.is_vouched)
     cache.write_note(digest, FACTS, facts.model_dump_json())
     return facts
 

@@ -53,9 +53,9 @@ QUARANTINE_FLUSH_ROWS = 100_000
 """Places and causes held at once: about 20 MB."""
 
 
-def inspect(model_folder: Path) -> ModelFacts:
+def inspect(model_folder: Path, is_vouched: bool) -> ModelFacts:
     """Load a model once and say what it is. The driver never unpickles anything itself."""
-    return inspect_model(model_folder)
+    return inspect_model(model_folder, is_vouched=is_vouched)
 
 
 def make_machine_code(task: ShardTask) -> None:

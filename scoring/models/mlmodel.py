@@ -45,6 +45,8 @@ class MlModel:
     output_names: tuple[str, ...]
     """Of the signature's outputs; empty where one of them has none."""
     trained_with: dict[str, str]
+    is_vouched: bool = False
+    """Somebody has pinned the version, or allowed pickles: what its files build may be anything."""
 
     def file(self, name: str) -> Path:
         """A file of the model.

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,7 +112,7 @@ class LoadedModel:
             return
         self.form, self.checked = kept.read(), kept.checked
         if self.form is None:
-            model = _library_of(self._facts.flavor).load(read_mlmodel(self._folder))
+            model = _load(self._folder, self._facts)
             self.form, self.why = _make_form(model, self._facts, kept)
 
 
@@ -176,13 +176,19 @@ def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[Compil
 
 
 def _load_own(folder: Path, facts: ModelFacts) -> Callable[[], Predictor]:
-    library = _library_of(facts.flavor)
-    model = library.load(read_mlmodel(folder))
-    return lambda: library.predictor(model, facts)
+    model = _load(folder, facts)
+    return lambda: _library_of(facts.flavor).predictor(model, facts)
 
 
-def refused_types(folder: Path) -> list[str]:
-    """Types in a skops file that are not on the list of what may be loaded. Call it in a worker."""
+def _load(folder: Path, facts: ModelFacts) -> Any:
+    # Who learnt the facts has made sure that somebody vouches for such a file.
+    mlmodel = replace(read_mlmodel(folder), is_vouched=bool(facts.unlisted_types))
+    return _library_of(facts.flavor).load(mlmodel)
+
+
+def unlisted_types(folder: Path) -> list[str]:
+    """Types and functions in a skops file that load only where somebody vouches for it, each with the estimator
+    that holds it. Call it in a worker."""
     mlmodel = read_mlmodel(folder)
     name = own_flavor(mlmodel)
     flavor = mlmodel.flavors.get(name, {})
@@ -190,25 +196,33 @@ def refused_types(folder: Path) -> list[str]:
         return []
     if name == "lightgbm" and flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
         return []
-    from scoring.models.sklearn import refused_skops_types
+    from scoring.models.skops_types import refused_skops_types, refused_with_holders
 
-    return refused_skops_types(mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data"))))[0]
+    path = mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data")))
+    return refused_with_holders(path, refused_skops_types(path)[0])
 
 
-def inspect_model(folder: Path) -> ModelFacts:
+def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
     """What one load of the model shows; its compiled form is kept. Executes the model's code: in a worker only.
+
+    Args:
+        folder: Of verified artifacts, in the cache of models.
+        is_vouched: Somebody has pinned the version, or allowed pickles.
 
     Raises:
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
     from scoring.models.compiled.kept import KeptForm
 
-    mlmodel = read_mlmodel(folder)
+    mlmodel = replace(read_mlmodel(folder), is_vouched=is_vouched)
+    unlisted = tuple(unlisted_types(folder)) if is_vouched else ()
     library = _library_of(own_flavor(mlmodel))
     before = peak_resident_bytes()
     model = library.load(mlmodel)
     model_bytes = max(peak_resident_bytes() - before, 0)
-    facts = library.inspect(mlmodel, model).model_copy(update={"model_bytes": model_bytes})
+    facts = library.inspect(mlmodel, model).model_copy(
+        update={"model_bytes": model_bytes, "unlisted_types": unlisted}
+    )
     if not facts.library_because:
         _, why = _make_form(model, facts, KeptForm.of(folder, facts))
         facts = facts.model_copy(update={"library_because": why})

@@ -1,11 +1,9 @@
 """scikit-learn estimators and pipelines, loaded and called without MLflow."""
 
-import importlib
 import importlib.metadata
 import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import Feature, ModelFacts
-from scoring.errors import ModelError, ModelLoadError, ModelRefusedError
+from scoring.errors import ModelError, ModelLoadError
 from scoring.models.answers import column_array, empty_answer
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
+from scoring.models.sklearn_structure import check_estimator
+from scoring.models.skops_types import load_skops
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9
@@ -34,45 +34,6 @@ ARGMAX_ESTIMATORS = (
 """Their `predict` is the class of the greatest probability (or raw score, of which that is monotone), so that one
 pass through the trees gives both."""
 
-SAFE_FUNCTIONS = ("functools.partial", "sklearn.utils.validation.check_array")
-"""What scikit-learn's own estimators hold besides classes: boosting on categories keeps its input check so. A partial
-is as safe as what it calls, which is listed by itself."""
-SAFE_MODULES = (
-    "sklearn._loss",
-    "sklearn.calibration",
-    "sklearn.ensemble",
-    "sklearn.gaussian_process",
-    "sklearn.isotonic",
-    "sklearn.linear_model",
-    "sklearn.metrics._dist_metrics",
-    "sklearn.mixture",
-    "sklearn.neighbors",
-    "sklearn.preprocessing",
-    "sklearn.svm",
-    "sklearn.tree",
-    "sklearn.utils._bunch",
-    "scipy.interpolate",
-    "scipy.sparse",
-    "numpy.random",
-)
-"""Where classes are taken from that are no estimators. Not all of the libraries: `numpy.memmap` opens files, and
-SciPy's distributions run text of their state as Python."""
-
-BOOSTER_TYPES = (
-    "collections.OrderedDict",
-    "lightgbm.basic.Booster",
-    "lightgbm.sklearn.LGBMClassifier",
-    "lightgbm.sklearn.LGBMRanker",
-    "lightgbm.sklearn.LGBMRegressor",
-    "xgboost.core.Booster",
-    "xgboost.sklearn.XGBClassifier",
-    "xgboost.sklearn.XGBRanker",
-    "xgboost.sklearn.XGBRFClassifier",
-    "xgboost.sklearn.XGBRFRegressor",
-    "xgboost.sklearn.XGBRegressor",
-)
-"""Wrappers of boosters, and what they hold: setting a Booster's state has the library read a model from a text or
-bytes, and refuses all else."""
 MATRIX_MODULES = (
     "sklearn.ensemble._forest",
     "sklearn.ensemble._gb",
@@ -130,6 +91,7 @@ def load_estimator(mlmodel: MlModel) -> Any:
 
     Raises:
         ModelLoadError: It cannot be read.
+        ModelStructureError: What its machine code would follow points outside, or in circles.
         ModelRefusedError: A skops file holds types that are not on the list.
     """
     return load_pickled(mlmodel, "sklearn", "pickled_model")
@@ -145,7 +107,7 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a version that differs is a warning of the run
             if flavor.get("serialization_format") == "skops":
-                estimator = _load_skops(path)
+                estimator = load_skops(path, is_vouched=mlmodel.is_vouched)
             else:
                 import pickle
 
@@ -162,6 +124,7 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             found=f"{type(error).__name__}: {error}",
             next_step="install the versions that it was trained with, or log it again with these",
         ) from error
+    check_estimator(estimator, str(path))
     _use_one_thread(estimator)
     return estimator
 
@@ -216,69 +179,6 @@ def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:
     steps = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
     inner, final = split_pipeline(estimator.steps[-1][1])
     return [*steps, *inner], final
-
-
-def refused_skops_types(path: Path) -> tuple[list[str], list[str]]:
-    """Types in a skops file that may not be loaded, and all that skops itself does not trust.
-
-    Raises:
-        ModelLoadError: It is no skops file, or of a later version.
-    """
-    import skops.io
-
-    try:
-        untrusted = skops.io.get_untrusted_types(file=path)
-    except Exception as error:
-        raise ModelLoadError(
-            "The model is no skops file that can be read; nothing was loaded.",
-            str(path),
-            found=f"{type(error).__name__}: {error}",
-            next_step="log it again with the version of skops that is installed here, or install a later one",
-        ) from error
-    return [name for name in untrusted if not _is_safe_type(name)], untrusted
-
-
-def _load_skops(path: Path) -> Any:
-    import skops.io
-
-    refused, untrusted = refused_skops_types(path)
-    if refused:
-        raise ModelRefusedError(
-            "The model holds types that are not on the list of what may be loaded; nothing was executed.",
-            str(path),
-            expected="estimators and what they are made of, of scikit-learn, numpy and scipy",
-            problems=refused,
-            next_step="if you trust who made it, log it with serialization_format='cloudpickle' and pin the version "
-            "with `nightscore pin`",
-        )
-    return skops.io.load(path, trusted=untrusted)
-
-
-def _is_safe_type(name: str) -> bool:
-    """An estimator of scikit-learn's own, or a class of a module on the list; a function might do anything."""
-    from sklearn.base import BaseEstimator
-
-    if name in SAFE_FUNCTIONS or name in BOOSTER_TYPES:
-        return True
-    module, _, attribute = name.rpartition(".")
-    parts = module.split(".")
-    # Importing a module runs it: none that is made to be run.
-    if parts[0] not in ("sklearn", "numpy", "scipy") or {"__main__", "tests", "conftest", "externals"} & {*parts}:
-        return False
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError):
-        return False
-    if not isinstance(found, type):
-        return False
-    if issubclass(found, np.generic) or (issubclass(found, BaseEstimator) and _is_in(found, ("sklearn",))):
-        return True
-    return _is_in(found, SAFE_MODULES)
-
-
-def _is_in(found: type, modules: Sequence[str]) -> bool:
-    """Where the class was written, not where it can be imported from."""
-    return any(found.__module__ == module or found.__module__.startswith(f"{module}.") for module in modules)
 
 
 def _use_one_thread(estimator: Any) -> None:

@@ -1,0 +1,212 @@
+"""What a skops file may hold without a pin: the fitted state of scikit-learn's estimators, as data.
+
+skops names every type and function of a file before it builds anything. What is listed here can be built,
+and called with a batch of rows, without doing anything but computing. Everything else needs somebody to
+vouch for the file, as a pickle does.
+"""
+
+import functools
+import importlib
+import json
+import types
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoring.errors import ModelLoadError, ModelRefusedError
+
+MAX_SCHEMA_BYTES = 256 << 20
+"""Of the description of a file's objects; a forest of a thousand trees has 2 MB."""
+
+SAFE_FUNCTIONS = (
+    "functools.partial",
+    "numpy.mean",
+    "scipy._lib.array_api_compat.numpy._aliases.asarray",
+    "sklearn.utils.validation.check_array",
+)
+"""What estimators hold by default besides public scorers: how features are pooled, splines made arrays, and input
+checked. A partial is as safe as what it calls, which is listed by itself. A file can have each of them called with
+any arguments while it is loaded: none here hands its arguments to machine code unchecked, as k-means' loops do."""
+SCORER_MODULES = (
+    "sklearn.feature_selection._mutual_info",
+    "sklearn.feature_selection._univariate_selection",
+    "sklearn.metrics._classification",
+    "sklearn.metrics._ranking",
+    "sklearn.metrics._regression",
+    "sklearn.metrics.cluster",
+)
+"""Where scikit-learn's public functions are written that turn arrays into scores."""
+SAFE_MODULES = (
+    "sklearn._loss",
+    "sklearn.calibration",
+    "sklearn.cluster._bisect_k_means",
+    "sklearn.compose._column_transformer",
+    "sklearn.ensemble",
+    "sklearn.gaussian_process",
+    "sklearn.isotonic",
+    "sklearn.linear_model",
+    "sklearn.metrics._dist_metrics",
+    "sklearn.metrics._scorer",
+    "sklearn.mixture",
+    "sklearn.model_selection._split",
+    "sklearn.neighbors",
+    "sklearn.neural_network._stochastic_optimizers",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+    "sklearn.tree",
+    "sklearn.utils._bunch",
+    "sklearn.utils._metadata_requests",
+    "scipy.interpolate",
+    "scipy.sparse",
+    "numpy.random",
+)
+"""Where classes are taken from that are no estimators. Not all of the libraries: `numpy.memmap` opens files, and
+SciPy's distributions run text of their state as Python."""
+BOOSTER_TYPES = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRanker",
+    "lightgbm.sklearn.LGBMRegressor",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRanker",
+    "xgboost.sklearn.XGBRFClassifier",
+    "xgboost.sklearn.XGBRFRegressor",
+    "xgboost.sklearn.XGBRegressor",
+)
+"""Wrappers of boosters, and what they hold: setting a Booster's state has the library read a model from a text or
+bytes, and refuses all else."""
+
+
+def refused_skops_types(path: Path) -> tuple[list[str], list[str]]:
+    """Types and functions in a skops file that are not on the list, and all that skops itself does not trust.
+
+    Raises:
+        ModelLoadError: It is no skops file, or of a later version.
+    """
+    import skops.io
+
+    try:
+        untrusted = skops.io.get_untrusted_types(file=path)
+    except Exception as error:
+        raise ModelLoadError(
+            "The model is no skops file that can be read; nothing was loaded.",
+            str(path),
+            found=f"{type(error).__name__}: {error}",
+            next_step="log it again with the version of skops that is installed here, or install a later one",
+        ) from error
+    return [name for name in untrusted if not is_safe(name)], untrusted
+
+
+def load_skops(path: Path, *, is_vouched: bool) -> Any:
+    """The object in a skops file.
+
+    Args:
+        path: Of the file.
+        is_vouched: Somebody has pinned the version, or allowed pickles: it may hold anything.
+
+    Raises:
+        ModelRefusedError: It holds something that is not on the list; all of it is named, nothing was executed.
+        ModelLoadError: It is no skops file, or of a later version.
+    """
+    import skops.io
+
+    refused, untrusted = refused_skops_types(path)
+    if refused and not is_vouched:
+        raise refused_model(refused_with_holders(path, refused), str(path))
+    return skops.io.load(path, trusted=untrusted)
+
+
+def refused_model(problems: Sequence[str], where: str) -> ModelRefusedError:
+    """The error for a file that holds more than data, and that nobody has vouched for."""
+    return ModelRefusedError(
+        "The model holds types or functions that are not on the list of what may be loaded; nothing was executed.",
+        where,
+        expected="scikit-learn's estimators and what they are made of, its public scorers, NumPy's ufuncs",
+        problems=problems,
+        next_step="if you trust who made it, pin the version with `nightscore pin`, or set allow_pickle: true in "
+        "the job file",
+    )
+
+
+def refused_with_holders(path: Path, refused: Sequence[str]) -> list[str]:
+    """Each refused name with the estimator whose state names it."""
+    holders = _holders(path, refused)
+    return [f"{holders[name]}: {name}" if name in holders else name for name in refused]
+
+
+def is_safe(name: str) -> bool:
+    """Whether what a name stands for can be built and called without doing anything but computing."""
+    if name in SAFE_FUNCTIONS or name in BOOSTER_TYPES:
+        return True
+    module, _, attribute = name.rpartition(".")
+    parts = module.split(".")
+    # Importing a module runs it: none that is made to be run.
+    if parts[0] not in ("sklearn", "numpy", "scipy") or {"__main__", "tests", "conftest", "externals"} & {*parts}:
+        return False
+    try:
+        thing = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        return False
+
+    if isinstance(thing, np.ufunc):
+        return True
+    if isinstance(thing, types.FunctionType):
+        return _public_scorers().get(attribute) is thing
+    return isinstance(thing, type) and _is_safe_class(thing)
+
+
+def _is_safe_class(thing: type) -> bool:
+    from sklearn.base import BaseEstimator
+
+    if issubclass(thing, np.generic | np.dtype):
+        return True
+    if issubclass(thing, BaseEstimator) and _is_in(thing, ("sklearn",)):
+        return True
+    return _is_in(thing, SAFE_MODULES)
+
+
+def _is_in(thing: type | types.FunctionType, modules: Sequence[str]) -> bool:
+    """Where it was written, not where it can be imported from."""
+    return any(thing.__module__ == module or thing.__module__.startswith(f"{module}.") for module in modules)
+
+
+@functools.cache
+def _public_scorers() -> Mapping[str, types.FunctionType]:
+    import sklearn.feature_selection
+    import sklearn.metrics
+
+    return {
+        name: thing
+        for package in (sklearn.metrics, sklearn.feature_selection)
+        for name in package.__all__
+        if isinstance(thing := getattr(package, name), types.FunctionType) and _is_in(thing, SCORER_MODULES)
+    }
+
+
+def _holders(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Of each name, the class of the nearest object around it; none where the file does not say."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("schema.json") as file:
+            schema = json.loads(file.read(MAX_SCHEMA_BYTES))
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
+        return {}  # it only makes the message better
+
+    holders: dict[str, str] = {}
+    waiting: list[tuple[Any, str]] = [(schema, "")]
+    while waiting:
+        node, holder = waiting.pop()
+        if isinstance(node, list):
+            waiting += [(child, holder) for child in node]
+        elif isinstance(node, dict):
+            name = f"{node.get('__module__')}.{node.get('__class__')}"
+            if name in names and holder:
+                holders.setdefault(name, holder)
+            if node.get("__loader__") == "ObjectNode":
+                holder = str(node.get("__class__"))
+            waiting += [(child, holder) for child in node.values()]
+    return holders
