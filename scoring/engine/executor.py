@@ -89,6 +89,8 @@ def _start(n_processes: int) -> Any:
 
 
 def _import_engine() -> None:
+    import pyarrow.parquet  # noqa: F401
+
     from scoring.engine import worker  # noqa: F401
 
 

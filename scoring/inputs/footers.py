@@ -7,10 +7,9 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.partition import InputFile
 from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError
@@ -19,12 +18,15 @@ from scoring.parsing.row_groups import Layout, ParsedFooter, parse_footers
 from scoring.parsing.tails import ENCRYPTED, TAIL_BYTES, NoParquetError, is_encrypted, read_tail
 from scoring.storage import Store, explained
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 LOCAL_THREADS = 16
 REMOTE_THREADS = 64
 """Footers are small ranged reads: latency, not bandwidth, is what many at once hide."""
 NO_NULLS: frozenset[str] = frozenset()
-BATCH_FILES = 128
-"""Parsed in one call: so many footers are some hundred KB."""
+BATCH_FILES = 32
+"""Parsed in one call: so many footers are some hundred KB, and the next are fetched meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "no details"
 
 
-def open_parquet(store: Store, file: InputFile, source: Any = None, **options: Any) -> pq.ParquetFile:
+def open_parquet(store: Store, file: InputFile, source: Any = None, **options: Any) -> "pq.ParquetFile":
     """The open file, if it is still the one that was listed.
 
     Args:
@@ -185,6 +187,8 @@ def open_parquet(store: Store, file: InputFile, source: Any = None, **options: A
     Raises:
         InputChangedError: Its size or version differs, or it is gone.
     """
+    import pyarrow.parquet as pq
+
     try:
         now = store.describe(file.path)
     except LocationNotFoundError as error:

@@ -10,7 +10,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scoring.arrays import list_ends, to_lists, to_table, to_texts
 from scoring.errors import CorruptFileError
@@ -157,6 +156,8 @@ def merge_profiles(parts: Iterable[Iterable[ColumnProfile]]) -> tuple[dict[Key, 
 
 def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     """As a Parquet file."""
+    import pyarrow.parquet as pq  # what a driver that writes nothing need not import
+
     table = to_table([_row(column) for column in columns], SCHEMA)
     sink = io.BytesIO()
     # Hardly a value stands twice: dictionaries would cost half of the time, and space.

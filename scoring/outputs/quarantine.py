@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
 from scoring.errors import CorruptFileError
@@ -52,6 +51,8 @@ def read_origin(store: Store, path: str) -> tuple[str, npt.NDArray[np.int64]]:
 
 def read_origin_here(store: Store, path: str) -> tuple[str, npt.NDArray[np.int64]]:
     """The same, decoded in this process: for workers."""
+    import pyarrow.parquet as pq
+
     with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
         rows = parquet.read(list(ORIGIN_COLUMNS))
     return _origin(rows, store.locate_url(path))

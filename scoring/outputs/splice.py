@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
 from scoring.errors import ScoringError, StorageError
@@ -71,6 +70,8 @@ def splice(store: Store, parts: Sequence[WrittenPart], path: str, metadata: Mapp
     n_groups = len(_items(footer, ROW_GROUPS))
     if len(pieces) > 1 and n_rows < LEAST_ROWS * n_groups:
         return None
+    import pyarrow.parquet as pq
+
     packed = write_struct(footer)
     end = packed + struct.pack("<I", len(packed)) + MAGIC
     with pq.ParquetFile(pa.BufferReader(MAGIC + end)) as parquet:

@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
-from scoring.errors import LocationNotFoundError, ScoringError
+from scoring.errors import CorruptFileError, LocationNotFoundError, ScoringError
 from scoring.parsing.decode import part_stats
 from scoring.parsing.files import read_facts
 from scoring.storage import HashingFile, Store, explained
@@ -52,6 +51,8 @@ class PartWriter:
             keep_types: Store the Arrow schema, so that dictionaries come back as such; a Delta table has its own.
             metadata: Kept in the footer.
         """
+        import pyarrow.parquet as pq
+
         self._store, self._path, self._where = store, path, store.locate_url(path)
         self._file = HashingFile(store.open_output(path))
         self._metadata: list[Any] = []
@@ -119,8 +120,7 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
         files: Their records by their paths now.
 
     Raises:
-        LocationNotFoundError: Some are gone, or have another size; all of them are named.
-        CorruptFileError: A footer cannot be read.
+        LocationNotFoundError: Some are gone, have another size or cannot be read; all of them are named.
     """
     found, problems = [], []
     for path, record in files.items():
@@ -133,6 +133,8 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
             found.append(WrittenPart(placed, read_facts(store, path, size).stats))
         except LocationNotFoundError:
             problems.append(f"{path}: is gone")
+        except CorruptFileError as error:
+            problems.append(f"{path}: {error.found}")
     if problems:
         raise LocationNotFoundError(
             "The results are not there any more in full; nothing was changed.",

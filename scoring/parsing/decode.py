@@ -1,4 +1,7 @@
-"""Decodes Parquet. Runs in the process apart: it imports Arrow and nothing of NumPy."""
+"""Decodes Parquet. Runs in the process apart: it imports Arrow and nothing of NumPy.
+
+The process that asks imports this module too, so that what only the other one needs is imported in the functions.
+"""
 
 import json
 import math
@@ -7,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     from scoring.storage import Store
@@ -27,6 +29,8 @@ class FileFacts:
 
 def open_footer(tail: bytes) -> tuple[Any, pa.Schema]:
     """pyarrow's metadata and the schema, of the last bytes of a file."""
+    import pyarrow.parquet as pq
+
     with pq.ParquetFile(pa.BufferReader(tail), pre_buffer=False) as parquet:
         return parquet.metadata, parquet.schema_arrow.remove_metadata()
 
@@ -39,12 +43,16 @@ def facts_of(tail: bytes) -> FileFacts:
 
 def table_of(content: bytes) -> pa.Table:
     """All of a small file, in this thread."""
+    import pyarrow.parquet as pq
+
     with pq.ParquetFile(pa.BufferReader(content)) as parquet:
         return parquet.read(use_threads=False)
 
 
 def tables_of(store: "Store", path: str, columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
     """The columns of a file on a store, so many rows at a time."""
+    import pyarrow.parquet as pq
+
     from scoring.storage import explained  # what footers need not import
 
     with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet:
