@@ -49,6 +49,7 @@ from scoring.outputs.publish import Live, Publication, Publisher
 from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
 from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.parsing import client
 from scoring.process import available_bytes
 from scoring.references import References
 
@@ -148,6 +149,8 @@ class Attempt:
         """Have the workers score what is not done yet."""
         tasks = self._tasks(plan, contract, model, facts)
         self._tell_plan(plan)
+        if self.job.limits.memory_bytes is not None:
+            client.end_all()  # the plan leaves it no memory; who needs it later starts it again
         if tasks:
             self.pool.prepare(min(plan.memory.n_processes, len(tasks)))
         tasks = self._watch(tasks, contract)
