@@ -248,7 +248,11 @@ class Attempt:
         if self.references is None:
             return tasks
         self.references.features = frozenset(column.name for column in contract.features)
-        known, unknown = watch(self.job, contract, self.references, self.resumed)
+        try:
+            known, unknown = watch(self.job, contract, self.references, self.resumed)
+        except ValueError as error:  # a shard of an earlier attempt has left a profile that cannot be read
+            self.give_up_drift(error)
+            return tasks
         if unknown.names and tasks:
             try:
                 cut, segments = self.pool.call(sample_bins, tasks[0], unknown.columns, unknown.segments)

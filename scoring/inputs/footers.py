@@ -25,8 +25,10 @@ LOCAL_THREADS = 16
 REMOTE_THREADS = 64
 """Footers are small ranged reads: latency, not bandwidth, is what many at once hide."""
 NO_NULLS: frozenset[str] = frozenset()
-BATCH_FILES = 32
-"""Parsed in one call: so many footers are some hundred KB, and the next are fetched meanwhile."""
+BATCH_FILES = (32, 256)
+"""Parsed in one call, of few and of many files: the next are fetched meanwhile; 256 footers are a MB or two."""
+BATCHES = 8
+"""Of a usual partition: more would each wait for the process apart to have its turn on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,8 @@ def _fetched(
     reading: "_Reading", files: Sequence[InputFile]
 ) -> Iterator[tuple[Sequence[InputFile], list[bytes | str]]]:
     """Batches of files with their footers, or with why one has none; the next is fetched while one is parsed."""
-    batches = [files[i : i + BATCH_FILES] for i in range(0, len(files), BATCH_FILES)]
+    n_files = max(BATCH_FILES[0], min(BATCH_FILES[1], len(files) // BATCHES))
+    batches = [files[i : i + n_files] for i in range(0, len(files), n_files)]
     if len(files) == 1:
         yield files, [reading.fetch(files[0])]
         return

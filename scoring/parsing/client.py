@@ -143,6 +143,7 @@ class _Child:
                 stderr=subprocess.DEVNULL,  # Arrow's last words: "terminate called after throwing ..."
                 env=os.environ | ENVIRONMENT,
                 bufsize=0,
+                start_new_session=True,  # Ctrl-C reaches the whole group, also before this process can ignore it
             )
         except OSError as error:
             raise WorkerError(

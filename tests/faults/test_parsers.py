@@ -1,7 +1,10 @@
 """Bytes over which Arrow ends its process: that is never the driver, and the error names the file."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -163,21 +166,45 @@ def test_a_number_without_an_end_is_no_thrift() -> None:
         read_struct(b"\x15" + b"\xff" * 1_000_000)
 
 
+READ_IN_WORKERS = {
+    "scoring/inputs/footers.py",
+    "scoring/outputs/duplicates.py",
+    "scoring/outputs/merge.py",
+    "scoring/outputs/quarantine.py",
+    "scoring/outputs/splice.py",
+}
+"""Their functions that open Parquet run in a worker, or in the process apart."""
+
+
+def test_nothing_else_opens_parquet() -> None:
+    root = Path(client.__file__).parent.parent.parent
+    reads = re.compile(r"pq\.(ParquetFile\(|ParquetDataset|read_)|pl\.(read|scan)_|\bipc\b|pyarrow\.dataset")
+    modules = [path for package in ("schemas", "scoring", "flows") for path in (root / package).rglob("*.py")]
+    found = {str(path.relative_to(root)) for path in modules if reads.search(path.read_text())}
+    assert found - {"scoring/parsing/decode.py", "flows/demo.py"} == READ_IN_WORKERS
+
+
+def test_the_driver_starts_without_the_library() -> None:
+    code = "import scoring.cli.commands, sys; sys.exit('pyarrow._parquet' in sys.modules)"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
+
+
 # Footers. --------------------------------------------------------------------------------------------------
 
 
 def test_of_many_files_all_that_are_damaged_are_named(tmp_path: Path, deadly: bytes) -> None:
     store = Store(str(tmp_path))
     good = written(make_frame(60, seed=9))
-    for i in range(BATCH_FILES + 8):
-        store.write_bytes(f"{i:03d}.parquet", deadly if i in (3, BATCH_FILES + 2) else good)
+    damaged = (3, BATCH_FILES[0] + 2)
+    for i in range(BATCH_FILES[0] + 8):
+        store.write_bytes(f"{i:03d}.parquet", deadly if i in damaged else good)
     listed = [InputFile(entry.path, entry.size_bytes, entry.version) for entry in store.list_files()]
     with pytest.raises(CorruptFileError) as raised:
         read_footers(store, listed)
     first, second = raised.value.problems
     assert names_it(first, "003.parquet")
-    assert names_it(second, f"{BATCH_FILES + 2:03d}.parquet")
-    assert len(read_footers(store, [file for i, file in enumerate(listed) if i not in (3, BATCH_FILES + 2)])) > 1
+    assert names_it(second, f"{damaged[1]:03d}.parquet")
+    assert len(read_footers(store, [file for i, file in enumerate(listed) if i not in damaged])) > 1
 
 
 class _Vault(encryption.KmsClient):
