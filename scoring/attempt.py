@@ -49,6 +49,7 @@ from scoring.outputs.publish import Live, Publication, Publisher
 from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
 from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.parsing import client
 from scoring.process import available_bytes
 from scoring.references import References
 
@@ -148,6 +149,8 @@ class Attempt:
         """Have the workers score what is not done yet."""
         tasks = self._tasks(plan, contract, model, facts)
         self._tell_plan(plan)
+        if self.job.limits.memory_bytes is not None:
+            client.end_all()  # the plan leaves it no memory; who needs it later starts it again
         if tasks:
             self.pool.prepare(min(plan.memory.n_processes, len(tasks)))
         tasks = self._watch(tasks, contract)
@@ -245,7 +248,11 @@ class Attempt:
         if self.references is None:
             return tasks
         self.references.features = frozenset(column.name for column in contract.features)
-        known, unknown = watch(self.job, contract, self.references, self.resumed)
+        try:
+            known, unknown = watch(self.job, contract, self.references, self.resumed)
+        except ValueError as error:  # a shard of an earlier attempt has left a profile that cannot be read
+            self.give_up_drift(error)
+            return tasks
         if unknown.names and tasks:
             try:
                 cut, segments = self.pool.call(sample_bins, tasks[0], unknown.columns, unknown.segments)

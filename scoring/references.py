@@ -85,14 +85,14 @@ def find_references(
         if found.previous is not None and found.before is not None:
             break
     if found.previous is not None:
-        found.profiles["previous"] = _stored(job, [found.previous], kept)
+        found.profiles["previous"] = _stored(job, [found.previous], kept, warnings)
         found.names["previous"] = found.previous.run_id
     found.weekdays = tuple(_weekdays(job, value, set(earlier), kept))
-    if found.weekdays and (pooled := _stored(job, found.weekdays, kept)):
+    if found.weekdays and (pooled := _stored(job, found.weekdays, kept, warnings)):
         found.profiles["weekdays"] = pooled
         found.names["weekdays"] = ", ".join(m.run_id for m in found.weekdays)
     if "baseline" in found.names and found.previous is not None:
-        found.habits = _habits(job, earlier, found, kept)
+        found.habits = _habits(job, earlier, found, kept, warnings)
     found.profiles = {name: columns for name, columns in found.profiles.items() if columns}
     found.names = {name: text for name, text in found.names.items() if name in found.profiles}
     found.warnings = tuple(warnings)
@@ -124,7 +124,9 @@ def _weekdays(job: ScoringJob, value: str | None, known: Collection[str], kept: 
                 yield found
 
 
-def _habits(job: ScoringJob, earlier: Sequence[str], references: References, kept: Kept | None) -> Habits:
+def _habits(
+    job: ScoringJob, earlier: Sequence[str], references: References, kept: Kept | None, warnings: list[str]
+) -> Habits:
     """Each run hands on what the runs before it had found: one profile tells of four weeks.
 
     Partitions that are not in it, since they were scored later than they should, are looked up themselves.
@@ -150,12 +152,14 @@ def _habits(job: ScoringJob, earlier: Sequence[str], references: References, kep
         if partition not in known:
             manifest, _ = latest_results(state, job.input.partition_key, partition, kept)
             if manifest is not None and manifest.drift and manifest.drift.references.get("baseline") == baseline:
-                add(manifest, _stored(job, [manifest], kept), own=True)
+                add(manifest, _stored(job, [manifest], kept, warnings), own=True)
     return {**found}
 
 
-def _stored(job: ScoringJob, manifests: Sequence[Manifest], kept: Kept | None) -> list[ColumnProfile]:
-    """The sum of the runs' profiles; those that are gone are left out."""
+def _stored(
+    job: ScoringJob, manifests: Sequence[Manifest], kept: Kept | None, warnings: list[str]
+) -> list[ColumnProfile]:
+    """The sum of the runs' profiles; those that are gone are left out, and those that cannot be read with a word."""
     state, parts = state_store(job), []
 
     def read(path: str) -> tuple[list[ColumnProfile], int]:
@@ -163,8 +167,12 @@ def _stored(job: ScoringJob, manifests: Sequence[Manifest], kept: Kept | None) -
         return from_bytes(content), PARSED * len(content)
 
     for manifest in manifests:
-        with contextlib.suppress(ScoringError, ValueError):
-            assert manifest.drift is not None  # noqa: S101
-            path = manifest.drift.profile  # it names the run, which is published: nobody writes it again
-            parts.append(read_once(kept, ("profile", state.url, path), list, functools.partial(read, path)))
+        assert manifest.drift is not None  # noqa: S101
+        path = manifest.drift.profile  # it names the run, which is published: nobody writes it again
+        with contextlib.suppress(ScoringError):
+            try:
+                parts.append(read_once(kept, ("profile", state.url, path), list, functools.partial(read, path)))
+            except ValueError as error:
+                note = f"no comparison with the profile {state.locate_url(path)}: {str(error)[:200]}"
+                warnings += [note] if note not in warnings else []
     return parts[0] if len(parts) == 1 else list(merge_profiles(parts)[0].values())

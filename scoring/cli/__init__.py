@@ -4,7 +4,10 @@ import os
 import sys
 
 SCORING_COMMANDS = ("run", "backfill", "replay")
+READING_COMMANDS = (*SCORING_COMMANDS, "plan")
+"""They read footers first of all."""
 CHANGING_COMMANDS = (*SCORING_COMMANDS, "rollback", "approve", "reject", "clean", "baseline", "pin")
+"""Their exit codes say what they have done, whether or not that could be printed."""
 
 
 def main() -> None:
@@ -22,8 +25,6 @@ def main() -> None:
 
 def _run() -> int:
     """The libraries take most of a second to import: an interruption then is one as well."""
-    from scoring.engine.executor import end_early, start_early
-
     try:
         os.getcwd()  # noqa: PTH109 (a path object would not ask)
     except OSError:
@@ -32,8 +33,14 @@ def _run() -> int:
         )
         return 2
 
+    from scoring.engine.executor import end_early, start_early
+    from scoring.parsing import client
+
+    command = "" if {"-h", "--help"} & set(sys.argv) else "".join(sys.argv[1:2])
     try:
-        if sys.argv[1:2] and sys.argv[1] in SCORING_COMMANDS and not {"-h", "--help", "--dry-run"} & set(sys.argv):
+        if command in READING_COMMANDS:
+            client.start_early()
+        if command in SCORING_COMMANDS and "--dry-run" not in sys.argv:
             start_early()
         from scoring.cli.commands import run_command_line
         from scoring.process import bound_arenas

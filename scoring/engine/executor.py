@@ -134,6 +134,8 @@ def _name_semaphores() -> None:
 
 
 def _import_engine() -> None:
+    import pyarrow.parquet  # noqa: F401
+
     from scoring.engine import worker  # noqa: F401
 
 

@@ -4,11 +4,11 @@ import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.columns import Contract, InputColumn
 from schemas.contract import FeatureType
@@ -18,6 +18,9 @@ from scoring.inputs.casts import Cast, agreed_cast, cast_column, feature_cast
 from scoring.inputs.footers import open_parquet
 from scoring.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
 from scoring.storage import Store, explained, is_store_error
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 LOCAL_BUFFER_BYTES = 256 << 10
 REMOTE_BUFFER_BYTES = 1 << 20
@@ -170,7 +173,7 @@ def _read_piece(
 @contextlib.contextmanager
 def _opened(
     store: Store, file: InputFile, coded: list[str], prefetch_bytes: int
-) -> Iterator[tuple[pq.ParquetFile, PrefetchedFile | None]]:
+) -> Iterator[tuple["pq.ParquetFile", PrefetchedFile | None]]:
     """The file, read ahead where that is wanted."""
     if not prefetch_bytes:
         with open_parquet(store, file, buffer_size=_buffer_bytes(store), read_dictionary=coded) as parquet:
@@ -185,7 +188,7 @@ def _opened(
 
 
 def _decoded(
-    parquet: pq.ParquetFile,
+    parquet: "pq.ParquetFile",
     prefetched: PrefetchedFile | None,
     groups: Sequence[int],
     names: list[str],

@@ -10,11 +10,12 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scoring.arrays import list_ends, to_lists, to_table, to_texts
+from scoring.errors import CorruptFileError
 from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
+from scoring.parsing.files import read_table as parse_table
 
 Role = Literal["feature", "prediction", "pass_through"]
 Habit = Mapping[str, Mapping[str, float]]
@@ -155,6 +156,8 @@ def merge_profiles(parts: Iterable[Iterable[ColumnProfile]]) -> tuple[dict[Key, 
 
 def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     """As a Parquet file."""
+    import pyarrow.parquet as pq  # what a driver that writes nothing need not import
+
     table = to_table([_row(column) for column in columns], SCHEMA)
     sink = io.BytesIO()
     # Hardly a value stands twice: dictionaries would cost half of the time, and space.
@@ -170,8 +173,8 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
     """
     try:
         table = read_whole(content)
-    except (pa.ArrowException, OSError) as error:  # Arrow's reader says OSError of most damage
-        raise ValueError(f"no Parquet: {error}") from error
+    except CorruptFileError as error:
+        raise ValueError(f"no Parquet: {error.found}") from error
     if missing := sorted(set(SCHEMA.names) - set(table.schema.names)):
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
     try:
@@ -181,13 +184,12 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
 
 
 def read_whole(content: bytes) -> pa.Table:
-    """All of a small Parquet file, in this thread: a process that ends right after Arrow's own threads may abort.
+    """All of a small Parquet file, decoded in a process apart.
 
     Raises:
-        ArrowException: It is none.
+        CorruptFileError: It is none.
     """
-    with pq.ParquetFile(io.BytesIO(content)) as parquet:
-        return parquet.read(use_threads=False)
+    return parse_table(content, "a stored table")
 
 
 def is_profile(schema: pa.Schema) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scoring.storage import Store, explained
 
@@ -77,6 +76,7 @@ def _compare(store: Store, paths: Sequence[str], keys: Sequence[str], suspects: 
 
 def _frames(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Iterator[Any]:
     import polars as pl
+    import pyarrow.parquet as pq
 
     for path in paths:
         with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet:
@@ -94,5 +94,7 @@ def _plain(column: pa.ChunkedArray) -> Any:
 
 
 def _count(store: Store, path: str) -> int:
+    import pyarrow.parquet as pq
+
     with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
         return int(parquet.metadata.num_rows)

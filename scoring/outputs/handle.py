@@ -20,6 +20,8 @@ from scoring.storage import Store
 
 STORE_ATTEMPTS = 3
 """Times that the store may fail: each is several requests already."""
+PANIC = "PanicException"
+"""Of pyo3; its module cannot be imported."""
 BODY_ATTEMPTS = 12
 """Times that an answer may end early: each fails at once."""
 
@@ -44,8 +46,9 @@ class TableHandle:
         Raises:
             StorageError: It cannot be read.
         """
-        seen = self._load()
-        yield None if seen is None else seen.table
+        with _explained_panic(self._store.url):
+            seen = self._load()
+            yield None if seen is None else seen.table
         if seen is not None:  # after an error nobody knows what its state is
             self._kept.hand_back(self._key, seen)
 
@@ -107,6 +110,24 @@ class TableHandle:
             return self._store.describe(path).version
         except LocationNotFoundError:
             return None
+
+
+@contextlib.contextmanager
+def _explained_panic(where: str) -> Iterator[None]:
+    """delta-rs panics over some damage in a log: in Python that is no Exception, which nobody would catch."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        raise StorageError(
+            "The Delta table's log cannot be read: its library panicked.",
+            where,
+            expected="a log and checkpoints as they were written",
+            found=" ".join(str(error).split())[:400],
+            next_step="restore `_delta_log`: without a damaged checkpoint and `_last_checkpoint` the table is read "
+            "from its commits, where these are all there",
+        ) from error
 
 
 def _commit_path(version: int) -> str:

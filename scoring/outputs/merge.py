@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from scoring.outputs.writer import PartWriter, WrittenPart
 from scoring.storage import Store, explained
@@ -59,6 +58,8 @@ def merge_rows(merge: Merge) -> WrittenPart:
 
 def read_tables(store: Store, paths: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of parts in order, a bounded number at a time, with the columns and types of the output."""
+    import pyarrow.parquet as pq
+
     for path in paths:
         with explained(store.locate_url(path)):
             file = store.open_input(path)

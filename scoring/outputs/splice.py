@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
 from scoring.errors import ScoringError, StorageError
-from scoring.outputs.thrift import BINARY, LIST, STRUCT, Items, Struct, ThriftError, read_struct, write_struct
-from scoring.outputs.writer import ROW_GROUP_ROWS, WrittenPart, part_stats
+from scoring.outputs.writer import ROW_GROUP_ROWS, WrittenPart
+from scoring.parsing.decode import part_stats
+from scoring.parsing.thrift import BINARY, LIST, STRUCT, Items, Struct, ThriftError, read_struct, write_struct
 from scoring.storage import HashingFile, Store, explained
 
 MAGIC = b"PAR1"
@@ -70,6 +70,8 @@ def splice(store: Store, parts: Sequence[WrittenPart], path: str, metadata: Mapp
     n_groups = len(_items(footer, ROW_GROUPS))
     if len(pieces) > 1 and n_rows < LEAST_ROWS * n_groups:
         return None
+    import pyarrow.parquet as pq
+
     packed = write_struct(footer)
     end = packed + struct.pack("<I", len(packed)) + MAGIC
     with pq.ParquetFile(pa.BufferReader(MAGIC + end)) as parquet:
