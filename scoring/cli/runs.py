@@ -54,7 +54,7 @@ def plan(
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
             partition, ignored = find_partition(spec, value)
-            planned, contract = plan_partition(spec, model, facts, partition, pool.capacity)
+            planned, contract = plan_partition(spec, model, facts, partition, pool.capacity, pool=pool)
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
             rows.append(

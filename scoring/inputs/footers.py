@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from schemas.partition import InputFile
 from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError, ScoringError
+from scoring.inputs.casts import plain_type
 from scoring.storage import Store, explained, is_store_error
+from scoring.texts import stated_schema
 
 LOCAL_THREADS = 16
 REMOTE_THREADS = 64
@@ -114,7 +116,9 @@ class Footer:
     ranges: Mapping[str, tuple[int, int]]
     """Least and greatest value of 64-bit integer columns, as far as the row groups state them."""
     with_nulls: frozenset[str] = NO_NULLS
-    """Integer columns that have nulls, as far as the row groups state it."""
+    """Columns of integers or truth values that have nulls, as far as the row groups state it."""
+    uncounted: frozenset[str] = NO_NULLS
+    """Such columns that may have nulls, and of which not all row groups state how many."""
 
     @property
     def n_rows(self) -> int:
@@ -215,7 +219,9 @@ class _Layout:
     leaves: tuple[int, ...]
     """The place of each column chunk of a row group."""
     integers: tuple[tuple[int, str, bool], ...]
-    """Column chunks of integers: number, name, whether of 64 bits."""
+    """Column chunks of integers and truth values: number, name, whether of 64 bits."""
+    optional: frozenset[str]
+    """Those of them that may have nulls."""
     small: "array[int]" = field(default_factory=lambda: array("I"))
     large: "array[int]" = field(default_factory=lambda: array("Q"))
     """Numbers of all files: those that fit into four bytes, and the others."""
@@ -261,12 +267,13 @@ class _Reading:
 
     def _footer(self, file: InputFile, parquet: pq.ParquetFile) -> Footer:
         metadata = parquet.metadata
-        layout = self._layout_of(parquet.schema_arrow.remove_metadata(), metadata)
+        layout = self._layout_of(stated_schema(parquet.schema_arrow.remove_metadata()), metadata)
         rows: list[int] = []
         compressed: list[int] = []
         uncompressed: list[int] = []
         ranges: dict[str, tuple[int, int]] = {}
         with_nulls: set[str] = set()
+        uncounted: set[str] = set()
         width = len(layout.places)
         for i in range(metadata.num_row_groups):
             group = metadata.row_group(i)
@@ -280,6 +287,8 @@ class _Reading:
                 uncompressed[first + place] += column.total_uncompressed_size
             for j, name, is_wide in layout.integers:
                 stats = group.column(j).statistics
+                if name in layout.optional and (stats is None or not stats.has_null_count):
+                    uncounted.add(name)
                 if stats is None:
                     continue
                 if stats.has_null_count and stats.null_count:
@@ -295,7 +304,9 @@ class _Reading:
             first = len(shared)
             shared.extend(numbers)
         groups = RowGroups(layout.places, len(rows), shared, first)
-        return Footer(file, layout.schema, groups, ranges, frozenset(with_nulls) if with_nulls else NO_NULLS)
+        nulls = frozenset(with_nulls) if with_nulls else NO_NULLS
+        unsaid = frozenset(uncounted - with_nulls) if uncounted else NO_NULLS
+        return Footer(file, layout.schema, groups, ranges, nulls, unsaid)
 
     def _layout_of(self, schema: pa.Schema, metadata: Any) -> _Layout:
         # `metadata.schema` would be shorter, and would keep the footer alive until the next collection of garbage.
@@ -312,12 +323,15 @@ class _Reading:
         names = frozenset(schema.names)
         of_leaves = [path if path in names else path.split(".")[0] for path in paths]
         places = {name: i for i, name in enumerate(dict.fromkeys(of_leaves))}
-        integers = {field.name: field.type in WIDE for field in schema if pa.types.is_integer(field.type)}
+        plain = {field.name: plain_type(field.type) for field in schema}
+        whole = {name: kind for name, kind in plain.items() if pa.types.is_integer(kind) or pa.types.is_boolean(kind)}
+        integers = {name: kind in WIDE for name, kind in whole.items()}
         found = _Layout(
             schema,
             places,
             tuple(places[name] for name in of_leaves),
             tuple((j, path, integers[path]) for j, path in enumerate(paths) if path in integers),
+            frozenset(field.name for field in schema if field.name in whole and field.nullable),
         )
         alike.append(found)
         return found

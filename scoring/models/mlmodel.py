@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from schemas.contract import Feature
+from schemas.contract import Feature, FeatureType
 from scoring.errors import ModelLoadError
 
 _DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
@@ -42,6 +42,8 @@ class MlModel:
     tensor_width: int | None
     output_types: tuple[str, ...]
     trained_with: dict[str, str]
+    positional: tuple[FeatureType, ...] = ()
+    """Types of the signature's columns where it does not name them: MLflow takes a frame's first ones."""
 
     def file(self, name: str) -> Path:
         """A file of the model.
@@ -78,6 +80,7 @@ def read_mlmodel(folder: Path) -> MlModel:
         tensors = [item for item in inputs if item.get("type") == "tensor"]
         is_named = not tensors and all("name" in item for item in inputs)
         columns = [_feature(item) for item in inputs] if is_named else []
+        unnamed = [] if is_named or tensors else [_feature(item | {"name": ""}).type for item in inputs]
         spec = tensors[0]["tensor-spec"] if len(tensors) == 1 else {}
         shape = spec.get("shape") or []
         return MlModel(
@@ -88,6 +91,7 @@ def read_mlmodel(folder: Path) -> MlModel:
             shape[1] if len(shape) == 2 and shape[1] > 0 else None,
             tuple(kind for item in outputs for kind in _output_types(item)),
             _trained_with(folder, raw, flavors),
+            tuple(unnamed),
         )
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelLoadError(

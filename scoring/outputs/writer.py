@@ -22,6 +22,10 @@ ROW_GROUP_BYTES = 64 << 20
 """Wide rows are encoded earlier: what waits is memory."""
 
 
+NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
+"""Parquet's physical types of numbers; times and decimals have them as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
     """A closed Parquet file."""
@@ -161,7 +165,8 @@ def part_stats(metadata: Any) -> str:
                 continue
             if stats.has_null_count:
                 nulls[name] = nulls.get(name, 0) + stats.null_count
-            if not stats.has_min_max or not _is_plain(stats.min) or not _is_plain(stats.max):
+            is_number = column.physical_type in NUMBERS  # of texts they may be no UTF-8
+            if not is_number or not stats.has_min_max or not _is_plain(stats.min) or not _is_plain(stats.max):
                 if stats.null_count != group.num_rows:
                     unknown.add(name)
                 continue
