@@ -43,7 +43,10 @@ def plan(
     cache_dir: CacheDir = None,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a run would do, and why: rows, bytes, shards, memory. Reads footers only, writes nothing."""
+    """Say what a run would do, and why: rows, bytes, shards, memory. Writes nothing.
+
+    Reads footers, and integers of files that do not say how many are null.
+    """
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     model = PinnedModel.of(spec, cache)

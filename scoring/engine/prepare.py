@@ -34,6 +34,8 @@ from scoring.storage import Store
 
 NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no files."""
+FRAME_FLAVORS = ("sklearn", "python_function")
+"""Given pandas' frames, where the type of integers depends on whether some are null."""
 FILES_TRIED = 8
 """Of each of them, until one has rows."""
 FACTS = "facts-5"
@@ -141,7 +143,8 @@ def plan_partition(
     borrowed = None if has_rows else _borrow_schema(job, partition)
     stated = footers if borrowed is None else []
     contract = check_contract(job, facts, stated, borrowed, nullable)
-    if unsaid := uncounted_columns(contract, stated):
+    unsaid = uncounted_columns(contract, stated) if facts.flavor in FRAME_FLAVORS else {}
+    if unsaid:
         found = pool.call(find_nulls, job.input, unsaid) if pool else find_nulls(job.input, unsaid)
         contract = check_contract(job, facts, with_found(stated, found), borrowed, nullable)
     engine = choose_engine(job, model.cached.path, facts)
