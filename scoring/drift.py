@@ -8,6 +8,7 @@ import pyarrow as pa
 from schemas.drift import DriftReport, Severity
 from schemas.partition import InputFile
 from scoring.errors import InvalidJobError, LocationNotFoundError
+from scoring.inputs.casts import is_text_of_bytes
 from scoring.inputs.footers import Footer, open_parquet, read_footers
 from scoring.inputs.partitions import PARQUET_SUFFIXES, is_hidden
 from scoring.monitoring.compare import compare_columns, pair_up, worst
@@ -16,6 +17,7 @@ from scoring.monitoring.numbers import finite_values
 from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, Profile, kind_of
 from scoring.monitoring.table import ColumnProfile, from_bytes, is_profile, merge_profiles
 from scoring.storage import Store
+from scoring.texts import as_text, broken_texts, without
 
 READ_ROWS = 131_072
 
@@ -62,14 +64,21 @@ class Dataset:
         return found
 
     def read(self, column: str) -> Iterator[pa.ChunkedArray]:
-        """One column's batches; files that lack it give nulls."""
+        """One column's batches; files that lack it give nulls, and so does text that is not UTF-8."""
         for file, footer in zip(self.files, self.footers, strict=True):
             if column not in footer.schema.names:
                 yield pa.chunked_array([pa.nulls(footer.n_rows, self.schema[column])])
                 continue
             with open_parquet(self.store, file) as parquet:
                 for batch in parquet.iter_batches(READ_ROWS, columns=[column]):
-                    yield pa.chunked_array([batch.column(0)])
+                    yield _readable(pa.chunked_array([batch.column(0)]), footer.schema.field(column).type)
+
+
+def _readable(column: pa.ChunkedArray, stated: pa.DataType) -> pa.ChunkedArray:
+    if is_text_of_bytes(column.type, stated):
+        column = as_text(column)
+    broken = broken_texts(column)
+    return column if broken is None else without(column, broken)
 
 
 class StoredProfile:

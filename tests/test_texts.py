@@ -1,6 +1,7 @@
 """Text that is not UTF-8 costs its own row, whole and without loss, and never reaches a reader."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring.drift import Dataset, compare_datasets
 from scoring.outputs.layout import predictions_store, state_store
 from scoring.texts import TEXT_AS_BYTES, as_bytes, as_text, broken_texts, stated_schema, without
 from tests.conftest import Lake
@@ -107,7 +109,7 @@ def test_a_dictionary_loses_broken_values_that_no_row_refers_to() -> None:
     assert without(column, rows).chunk(0).dictionary.to_pylist() == ["b"]
 
 
-def test_bytes_say_what_they_were(tmp_path: Any) -> None:
+def test_bytes_say_what_they_were(tmp_path: Path) -> None:
     table = pa.table({"n": [1, 2], "t": texts([b"\xfc", None], pa.large_string())})
     pq.write_table(as_bytes(table), tmp_path / "x.parquet")
     schema = pq.read_schema(tmp_path / "x.parquet")
@@ -236,3 +238,12 @@ def test_a_replayed_row_with_a_broken_key_stays_in_quarantine(lake: Lake) -> Non
     (rows,) = stored_rows(lake, job, manifest).values()
     assert rows["name"].to_list() == [b"\xfc", b"\xfd"]
     assert rows["_source_row"].to_list() == [3, 9]
+
+
+def test_broken_texts_are_missing_where_two_datasets_are_compared(tmp_path: Path) -> None:
+    day = pa.table({"t": texts([b"a", b"b", b"a", b"\xfc"])})
+    pq.write_table(day, tmp_path / "then.parquet")
+    pq.write_table(as_bytes(day), tmp_path / "now.parquet")
+    then, now = (Dataset(str(tmp_path / name)) for name in ("then.parquet", "now.parquet"))
+    assert [column.to_pylist() for side in (then, now) for column in side.read("t")] == [["a", "b", "a", None]] * 2
+    assert not compare_datasets(then, now).errors
