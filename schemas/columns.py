@@ -15,6 +15,13 @@ class InputColumn:
     type: pa.DataType
     wanted: str = ""
     """For a feature, the type that the model states."""
+    has_nulls: bool = False
+    """Of a feature of truth values: some are null somewhere in the partition, and pandas' type is then another."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Integers or truth values: pandas has no nulls among them."""
+        return bool(pa.types.is_integer(self.type) or pa.types.is_boolean(self.type))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,11 @@ class Contract:
     def needed(self) -> tuple[str, ...]:
         """Columns to read, each once."""
         return tuple(dict.fromkeys(column.name for column in (*self.features, *self.kept)))
+
+    @property
+    def nullable_flags(self) -> list[str]:
+        """Features of truth values that have nulls in some batch."""
+        return [c.name for c in self.features if c.has_nulls and pa.types.is_boolean(c.type)]
 
     def feature_types(self) -> dict[str, pa.DataType]:
         """Of each feature as the model's own library is given it."""

@@ -27,6 +27,8 @@ class ModelFacts(Record):
     """In the order the model wants; empty for a model that was trained without names and logged without them."""
     n_features: int | None = None
     """Width of X where the model knows it."""
+    positional_types: tuple[FeatureType, ...] = ()
+    """Of the columns by their place, where the signature states no names."""
     is_named: bool = False
     """The model was trained on a data frame and is given one."""
     takes_matrix: bool = False
@@ -34,6 +36,10 @@ class ModelFacts(Record):
     matrix_dtype: Literal["float64", "float32"] = "float64"
     """dtype of X for a model that was trained without names."""
     classes: tuple[str | int | float | bool, ...] | None = None
+    category_columns: tuple[str, ...] = ()
+    """Columns that the model is given as pandas' categories, those of `categories`: it was trained so."""
+    refuses_unknown: bool = False
+    """A value of these columns that is none of the categories is refused; else it is missing."""
     outputs: tuple[tuple[str, str], ...] = ()
     """(kind, MLflow's type) of each prediction column, kind as `OutputColumn` names it; one for each other kind whose
     type is not double."""

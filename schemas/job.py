@@ -130,8 +130,9 @@ class Policy(Record):
     overflow: ValuePolicy = "auto"
     """Finite, but beyond float32, which scikit-learn's trees compute with."""
     cast: ValuePolicy = "auto"
-    """Values that would change in the type that the model wants: quarantined by default; with `pass` the model is
-    given a missing value in their place."""
+    """Values that would change in the type that the model wants, and text that is not UTF-8: quarantined by default;
+    with `pass` the model is given a missing value in their place. In keys and passed-through columns they are
+    quarantined whatever this says."""
     unseen_category: ValuePolicy = "auto"
     """Values that the model's encoders were not fitted on."""
 

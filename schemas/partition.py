@@ -134,4 +134,12 @@ def decode_folder(name: str) -> tuple[str, str | None] | None:
     key, equals, value = name.partition("=")
     if not equals or not key:
         return None
-    return unquote(key), None if value == NULL_VALUE else unquote(value)
+    return _decoded(key), None if value == NULL_VALUE else _decoded(value)
+
+
+def _decoded(text: str) -> str:
+    """What percent-encoding stands for; as it is where that is no UTF-8: two such names would become the same."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return text

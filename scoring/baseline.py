@@ -92,7 +92,7 @@ def _profile(
         changes = {"input": place, "limits": limits, "keys": keys, "pass_through": kept}
         apart = scratch_job(job, scratch).model_copy(update=changes)
         partition = Partition(job.input.partition_key, None, BASELINE_RUN, data.files)
-        plan, contract = plan_partition(apart, model, facts, partition, pool.capacity)
+        plan, contract = plan_partition(apart, model, facts, partition, pool.capacity, pool=pool)
         if not plan.n_rows:
             raise InputError(
                 "The data for the baseline have no rows.",

@@ -8,6 +8,7 @@ import pyarrow as pa
 from schemas.drift import DriftReport, Severity
 from schemas.partition import InputFile
 from scoring.errors import InputError, InvalidJobError, LocationNotFoundError
+from scoring.inputs.casts import is_text_of_bytes
 from scoring.inputs.files import PARQUET_SUFFIXES, choose_files, is_named_parquet
 from scoring.inputs.footers import Footer, read_columns, read_footers
 from scoring.inputs.listing import Listing, list_all
@@ -20,6 +21,7 @@ from scoring.monitoring.table import ColumnProfile, from_bytes, is_profile, merg
 from scoring.parsing.client import stream
 from scoring.parsing.files import checked, corrupt, stream_bytes
 from scoring.storage import Store
+from scoring.texts import as_text, broken_texts, without
 
 READ_ROWS = 131_072
 
@@ -76,7 +78,7 @@ class Dataset:
         return found
 
     def read(self, column: str) -> Iterator[pa.ChunkedArray]:
-        """One column's batches; files that lack it give nulls."""
+        """One column's batches; files that lack it give nulls, and so does text that is not UTF-8."""
         for file, footer in zip(self.files, self.footers, strict=True):
             if column not in footer.schema.names:
                 yield pa.chunked_array([pa.nulls(footer.n_rows, self.schema[column])])
@@ -86,7 +88,14 @@ class Dataset:
                 read_columns, self.store, file, [column], READ_ROWS, where=where, memory_bytes=stream_bytes()
             )
             for table in checked(batches, where):
-                yield table.column(0)
+                yield _readable(table.column(0), footer.schema.field(column).type)
+
+
+def _readable(column: pa.ChunkedArray, stated: pa.DataType) -> pa.ChunkedArray:
+    if is_text_of_bytes(column.type, stated):
+        column = as_text(column)
+    broken = broken_texts(column)
+    return column if broken is None else without(column, broken)
 
 
 class StoredProfile:

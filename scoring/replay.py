@@ -116,7 +116,15 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         record.update(model=model.record(job, facts), warnings=(*model.warnings, *version_warnings(facts)))
         attempt.replay_from(_source(job, state, facts, files), base.counts.rows_in)
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
-        plan, contract = plan_partition(attempt.source, model, facts, partition, attempt.pool.capacity)
+        plan, contract = plan_partition(
+            attempt.source,
+            model,
+            facts,
+            partition,
+            attempt.pool.capacity,
+            pool=attempt.pool,
+            nullable=_with_missing(base),
+        )
         _check_columns(job, old, contract)
     with record.stage("score"):
         attempt.score_shards(plan, contract, model, facts)
@@ -137,6 +145,11 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         attempt.publish(publisher, fingerprint, contract, live, (merged,))
     attempt.forget_parts()
     return record.end_published(attempt.worker_cpu_s)
+
+
+def _with_missing(base: Manifest) -> frozenset[str]:
+    """Features that had missing values anywhere in the partition: their type is that of the rows scored then."""
+    return frozenset(c.name for c in base.columns if c.role == "feature" and c.missing)
 
 
 def _check_live(attempt: Attempt, base: Manifest, live: Live | None) -> None:

@@ -94,7 +94,7 @@ def _score(
         notes = (*model.warnings, *version_warnings(facts))
         record.update(model=model.record(job, facts), warnings=notes)
         plan, contract = plan_partition(
-            job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None
+            job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None, attempt.pool
         )
         attempt.resumed = dead.fitting(plan.shards) if dead else []
         publisher.check_fits(contract.output_schema())

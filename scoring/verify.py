@@ -185,7 +185,7 @@ def _score_again(
 ) -> tuple[int, list[Finding]]:
     facts = learn_facts(model, cache, pool)
     here = job.model_copy(update={"workers": Workers()})
-    plan, contract = plan_partition(here, model, facts, partition, pool.capacity)
+    plan, contract = plan_partition(here, model, facts, partition, pool.capacity, pool=pool)
     if not plan.n_rows:
         return 0, []
     footers = read_footers(Store(job.input.uri, job.input.storage_options), partition.files)

@@ -43,7 +43,10 @@ def plan(
     cache_dir: CacheDir = None,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a run would do, and why: rows, bytes, shards, memory. Reads footers only, writes nothing."""
+    """Say what a run would do, and why: rows, bytes, shards, memory. Writes nothing.
+
+    Reads footers, and integers of files that do not say how many are null.
+    """
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     model = PinnedModel.of(spec, cache)
@@ -54,7 +57,7 @@ def plan(
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
             partition, left_out = find_partition(spec, value)
-            planned, contract = plan_partition(spec, model, facts, partition, pool.capacity)
+            planned, contract = plan_partition(spec, model, facts, partition, pool.capacity, pool=pool)
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
             rows.append(

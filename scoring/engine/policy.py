@@ -14,6 +14,7 @@ from schemas.job import Policy
 from scoring.arrays import from_texts
 from scoring.engine.isolate import KINDS, Cause, Kind, kind_mask
 from scoring.inputs.casts import plain_type, to_mask
+from scoring.texts import may_hold_text
 
 FIELDS: dict[str, str] = {
     "null": "missing",
@@ -21,6 +22,7 @@ FIELDS: dict[str, str] = {
     "infinite": "infinite",
     "overflow": "overflow",
     "cast": "cast",
+    "not_utf8": "cast",
     "unseen_category": "unseen_category",
 }
 """Reason code to the field of the policy that it falls under."""
@@ -43,7 +45,8 @@ def find_rejected(
 
     Args:
         features: The model's columns.
-        changed: Column to the rows whose value would have changed by the cast; in `features` it is missing there.
+        changed: Column to the rows whose value would have changed by the cast, or is no valid text; it is missing in
+            `features` there.
         policy: Of the job.
         contract: Which columns are kept besides.
         facts: The categories that the model knows.
@@ -53,7 +56,7 @@ def find_rejected(
     for column, rows in changed.items():
         if column in passing:
             continue
-        _add(found, rows, ("cast", column, "the value would change in the type that is wanted"))
+        _add(found, rows, _why(column, contract))
     for name, column in zip(features.column_names, features.columns, strict=True):
         for kind in KINDS:
             action = getattr(policy, FIELDS[kind])
@@ -116,6 +119,14 @@ def forbidden(policy: Policy, by_reason: Mapping[str, int]) -> dict[str, int]:
         for reason, count in by_reason.items()
         if count and reason in FIELDS and getattr(policy, FIELDS[reason]) == "error"
     }
+
+
+def _why(name: str, contract: Contract) -> Cause:
+    """Why values of a column did not cast: of text there is one reason only."""
+    kinds = [column.type for column in (*contract.features, *contract.kept) if column.name == name]
+    if any(may_hold_text(kind) for kind in kinds):
+        return "not_utf8", name, "the text is not valid UTF-8; write it in UTF-8, or the column as binary"
+    return "cast", name, "the value would change in the type that is wanted"
 
 
 def _add(found: dict[int, Cause], bad: npt.NDArray[np.bool_] | None, cause: Cause) -> None:

@@ -21,6 +21,7 @@ from scoring.engine.worker import inspect
 from scoring.errors import StorageUnavailableError
 from scoring.inputs.files import named_parquet_first
 from scoring.inputs.footers import read_footers
+from scoring.inputs.nulls import find_nulls, uncounted_columns, with_found
 from scoring.inputs.partitions import find_partitions, fingerprint, list_partitions
 from scoring.inputs.planner import needed_bytes, plan_shards
 from scoring.inputs.validate import check_contract
@@ -34,6 +35,10 @@ from scoring.storage import Store
 
 NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no files."""
+FRAME_FLAVORS = ("sklearn", "python_function")
+"""Given pandas' frames, where the type of integers depends on whether some are null."""
+FILES_TRIED = 8
+"""Of each of them, until one has rows."""
 FACTS = "facts-5"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
 COMPARED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "lightgbm", "xgboost", "onnxruntime")
@@ -127,8 +132,10 @@ def plan_partition(
     partition: Partition,
     capacity: int,
     cut_for: int | None = None,
+    pool: Pool | None = None,
+    nullable: frozenset[str] = frozenset(),
 ) -> tuple[Plan, Contract]:
-    """The plan and the columns, from footers alone.
+    """The plan and the columns, from footers; only nulls of integers that they do not count are looked up.
 
     Args:
         job: The job.
@@ -137,14 +144,22 @@ def plan_partition(
         partition: With its files.
         capacity: Shards that the pool may have under way at once.
         cut_for: Cut into shards as for this number of workers; None: as for those that will share the work.
+        pool: Looks for nulls; None: this process does.
+        nullable: Features that have nulls in rows of the partition that are not among the files.
 
     Raises:
         CorruptFileError, ContractError, MemoryLimitError: See there; nothing was read.
     """
     store = Store(job.input.uri, job.input.storage_options)
     footers = read_footers(store, partition.files)
-    borrowed = None if footers else _borrow_schema(job, partition)
-    contract = check_contract(job, facts, footers, borrowed)
+    has_rows = any(footer.n_rows for footer in footers)
+    borrowed = None if has_rows else _borrow_schema(job, partition)
+    stated = footers if borrowed is None else []
+    contract = check_contract(job, facts, stated, borrowed, nullable)
+    unsaid = uncounted_columns(contract, stated) if facts.flavor in FRAME_FLAVORS else {}
+    if unsaid:
+        found = pool.call(find_nulls, job.input, unsaid) if pool else find_nulls(job.input, unsaid)
+        contract = check_contract(job, facts, with_found(stated, found), borrowed, nullable)
     engine = choose_engine(job, model.cached.path, facts)
     memory = plan_memory(job, engine, contract, footers, store.is_local, capacity)
     plan = Plan(
@@ -225,10 +240,12 @@ def library_versions() -> dict[str, str]:
 
 
 def _borrow_schema(job: ScoringJob, partition: Partition) -> pa.Schema | None:
-    """The schema of a neighbouring partition: a partition without files has no types of its own."""
+    """The schema of a neighbouring partition: one without rows has no types of its own, whatever its files say."""
     others = [value for value in reversed(list_partitions(job)) if value != partition.value][:NEIGHBOURS_TRIED]
+    store = Store(job.input.uri, job.input.storage_options)
     for neighbour in find_partitions(job, others).values():
-        if neighbour.files:
-            store = Store(job.input.uri, job.input.storage_options)
-            return read_footers(store, named_parquet_first(neighbour.files)[:1])[0].schema
+        files = named_parquet_first(neighbour.files)
+        for footer in read_footers(store, files[:FILES_TRIED]):
+            if footer.n_rows:
+                return footer.schema
     return None

@@ -28,6 +28,7 @@ from scoring.engine.shard import ShardResult, ShardTask
 from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.compiled.checked import CheckedPredictor
+from scoring.models.features import mark_nullable
 from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model
 from scoring.monitoring.table import Role, to_bytes
 from scoring.monitoring.watch import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
@@ -314,8 +315,7 @@ class _Rejects:
                 task.run_id,
                 is_replay=task.is_replay,
             )
-            if written:
-                self.files.append(written)
+            self.files += written
         self._waiting, self._n_waiting = {}, 0
 
 
@@ -346,7 +346,7 @@ def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, featur
     if fill:
         features = pa.concat_tables([features, *([features.slice(n_rows - 1)] * fill)])
     kinds = {column.kind for column in contract.predictions}
-    answer = predictor.predict(features, kinds)
+    answer = predictor.predict(mark_nullable(features, contract.nullable_flags), kinds)
     for kind in kinds:
         values = answer[kind]
         width = _width(kind, contract, facts)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.contract import FeatureType
+from scoring.inputs.decimals import to_float64
 
 EXACT_FLOAT64 = 2**53
 """Integers up to here are exact in float64 (IEEE 754 binary64 has 53 bits of significand)."""
@@ -62,15 +63,23 @@ def feature_cast(found: pa.DataType, wanted: FeatureType) -> Cast | str:
         return Cast(target)
     if pa.types.is_null(plain):
         return Cast(target)
+    if is_text_of_bytes(plain, target):
+        return Cast(target)
     if wanted in ("double", "float"):
         return _to_floating(plain, target)
     if wanted in ("long", "integer"):
         return _to_integer(plain, target)
     if wanted == "datetime" and (pa.types.is_timestamp(plain) or pa.types.is_date(plain)):
-        if pa.types.is_timestamp(plain) and plain.tz:
-            return f"has the time zone {plain.tz}, the model was trained without one"
-        return Cast(target, "exact")
+        # MLflow says datetime of times with a zone as well: the library gets what the file has.
+        zone = plain.tz if pa.types.is_timestamp(plain) else None
+        return Cast(pa.timestamp("ns", zone), "exact")
     return f"has the type {found}, the model wants {wanted}"
+
+
+def is_text_of_bytes(found: pa.DataType, target: pa.DataType) -> bool:
+    """Whether bytes are to be read as text: some writers do not say that theirs are. They must be UTF-8."""
+    plain, wanted = plain_type(found), plain_type(target)
+    return bool(pa.types.is_binary(plain) and pa.types.is_string(wanted))
 
 
 def agreed_cast(found: pa.DataType, cast: Cast, agreed: pa.DataType) -> Cast:
@@ -99,6 +108,8 @@ def kept_cast(found: pa.DataType, table_format: str) -> Cast | str:
         return Cast(pa.date32())
     if pa.types.is_float16(plain):
         return Cast(pa.float32())
+    if pa.types.is_decimal32(plain) or pa.types.is_decimal64(plain):
+        return Cast(pa.decimal128(plain.precision, plain.scale))
     simple = (
         pa.types.is_signed_integer,
         pa.types.is_floating,
@@ -120,13 +131,17 @@ def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, n
         return column, None
     if pa.types.is_dictionary(found):
         column = pc.cast(column, found.value_type)
+    if pa.types.is_decimal(column.type) and pa.types.is_floating(cast.type):
+        return to_float64(column)
     if pa.types.is_dictionary(cast.type):
         return pc.dictionary_encode(pc.cast(column, cast.type.value_type)), None
     if cast.check == "none":
         return pc.cast(column, cast.type, safe=False), None
     if pa.types.is_float16(column.type):
         column = pc.cast(column, pa.float32())  # which Arrow has arithmetic for
-    bad = _not_whole(column) if cast.check == "integral" else _changed(column, cast.type)
+    bad = _not_whole(column, cast.type) if cast.check == "integral" else _changed(column, cast.type)
+    if pa.types.is_integer(cast.type) and pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.nulls(1, column.type)[0], column)
     if bad is None:
         return pc.cast(column, cast.type, safe=False), None
     kept = pc.if_else(pa.array(bad), pa.scalar(None, column.type), column.combine_chunks())
@@ -141,9 +156,12 @@ def exceeds_float64(bounds: tuple[int, int]) -> bool:
 def _as_it_is(found: pa.DataType, plain: pa.DataType) -> Cast | str:
     if pa.types.is_null(plain):
         return Cast(pa.float64())
+    if pa.types.is_decimal(plain):
+        return Cast(pa.float64(), "exact")
     usable = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string)
     if any(is_one(plain) for is_one in usable) or pa.types.is_timestamp(plain) or pa.types.is_date(plain):
-        return Cast(pa.dictionary(pa.int32(), plain) if pa.types.is_dictionary(found) else plain)
+        is_coded = pa.types.is_dictionary(found) and pa.types.is_string(plain)
+        return Cast(pa.dictionary(pa.int32(), plain) if is_coded else plain)
     return f"has the type {found}, which a model cannot use as it is"
 
 
@@ -155,6 +173,8 @@ def _to_floating(plain: pa.DataType, target: pa.DataType) -> Cast | str:
     if pa.types.is_integer(plain):
         exact_bits = 53 if target == pa.float64() else 24
         return Cast(target, "none" if plain.bit_width < exact_bits else "exact")
+    if pa.types.is_decimal(plain) and target == pa.float64():
+        return Cast(target, "exact")
     if pa.types.is_floating(plain):
         return f"has the type {plain}, the model was trained on {target}; a cast would round, so cast the features"
     return _refused(plain, target)
@@ -176,7 +196,7 @@ def _to_integer(plain: pa.DataType, target: pa.DataType) -> Cast | str:
 
 def _refused(plain: pa.DataType, target: pa.DataType) -> str:
     if pa.types.is_decimal(plain):
-        return f"has the type {plain}, and decimals do not become {target} without loss; cast the features"
+        return f"has the type {plain}, and decimals become no {target} without loss; cast the features"
     if pa.types.is_temporal(plain):
         return f"has the type {plain}, and a time is no {target}; compute the number in the features"
     if pa.types.is_string(plain):
@@ -184,8 +204,14 @@ def _refused(plain: pa.DataType, target: pa.DataType) -> str:
     return f"has the type {plain}, the model wants {target}"
 
 
-def _not_whole(column: pa.ChunkedArray) -> npt.NDArray[np.bool_] | None:
+def _not_whole(column: pa.ChunkedArray, target: pa.DataType) -> npt.NDArray[np.bool_] | None:
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.is_finite(column))
+    if pa.types.is_integer(target):
+        bound = 2.0 ** (target.bit_width - 1)
+        within = pc.and_(
+            pc.greater_equal(column, pa.scalar(-bound, column.type)), pc.less(column, pa.scalar(bound, column.type))
+        )
+        whole = pc.and_(whole, within)
     fine = pc.or_kleene(whole, pc.is_nan(column))
     bad = pc.fill_null(pc.invert(fine), False)
     return to_mask(bad)

@@ -18,6 +18,7 @@ from scoring.parsing.client import call
 from scoring.parsing.row_groups import Layout, ParsedFooter, parse_footers
 from scoring.parsing.tails import ENCRYPTED, TAIL_BYTES, NoParquetError, is_encrypted, read_tail
 from scoring.storage import Store, explained
+from scoring.texts import stated_schema
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -120,7 +121,9 @@ class Footer:
     ranges: Mapping[str, tuple[int, int]]
     """Least and greatest value of 64-bit integer columns, as far as the row groups state them."""
     with_nulls: frozenset[str] = NO_NULLS
-    """Integer columns that have nulls, as far as the row groups state it."""
+    """Columns of integers or truth values that have nulls, as far as the row groups state it."""
+    uncounted: frozenset[str] = NO_NULLS
+    """Such columns that may have nulls, and of which not all row groups state how many."""
 
     @property
     def n_rows(self) -> int:
@@ -222,6 +225,8 @@ class _Numbers:
     """Of all files with one layout: those that fit into four bytes, and the others."""
 
     layout: Layout
+    schema: pa.Schema
+    """As people state it: with text where the file has it as bytes."""
     small: "array[int]" = field(default_factory=lambda: array("I"))
     large: "array[int]" = field(default_factory=lambda: array("Q"))
 
@@ -231,7 +236,8 @@ class _Numbers:
         first = len(shared)
         shared.extend(parsed.numbers.tolist())
         groups = RowGroups(self.layout.places, parsed.n_groups, shared, first)
-        return Footer(file, self.layout.schema, groups, parsed.ranges, parsed.with_nulls or NO_NULLS)
+        nulls, uncounted = parsed.with_nulls or NO_NULLS, parsed.uncounted or NO_NULLS
+        return Footer(file, self.schema, groups, parsed.ranges, nulls, uncounted)
 
 
 class _Reading:
@@ -309,7 +315,7 @@ class _Reading:
                 layout.schema, check_metadata=True
             ):
                 return known
-        numbers = _Numbers(layout)
+        numbers = _Numbers(layout, stated_schema(layout.schema))
         alike.append(numbers)
         return numbers
 

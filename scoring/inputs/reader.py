@@ -14,10 +14,11 @@ from schemas.columns import Contract, InputColumn
 from schemas.contract import FeatureType
 from schemas.partition import InputFile, Piece, Shard
 from scoring.errors import CorruptFileError
-from scoring.inputs.casts import Cast, agreed_cast, cast_column, feature_cast
+from scoring.inputs.casts import Cast, agreed_cast, cast_column, feature_cast, is_text_of_bytes
 from scoring.inputs.footers import open_parquet
 from scoring.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
 from scoring.storage import Store, explained, is_store_error
+from scoring.texts import as_text, broken_texts, stated_schema, without
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -46,7 +47,7 @@ class Batch:
     """Keys and pass-through columns, likewise."""
     stretches: tuple[Stretch, ...]
     changed: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
-    """Column to the rows whose value would have changed by the cast."""
+    """Column to the rows whose value would have changed by the cast, or is text that is not UTF-8."""
     is_last: bool = False
     """Its last row is the partition's last."""
 
@@ -128,7 +129,7 @@ def _read_piece(
     file = piece.file
     ahead = 0 if store.is_local else prefetch_bytes
     with _opened(store, file, sorted(contract.dictionaries), ahead) as (parquet, prefetched):
-        schema = parquet.schema_arrow
+        schema = stated_schema(parquet.schema_arrow)
         names = [name for name in contract.needed if name in schema.names]
         casts = _casts(schema, contract)
         folders = dict(file.hive)
@@ -246,6 +247,7 @@ def _validated(
     read: pa.RecordBatch, contract: Contract, casts: _Casts, folders: dict[str, str | None], stretch: Stretch
 ) -> Batch:
     changed: dict[str, npt.NDArray[np.bool_]] = {}
+    broken_by_column: dict[tuple[str, pa.DataType], npt.NDArray[np.bool_] | None] = {}
 
     def columns(wanted: Sequence[InputColumn], casts: dict[str, Cast]) -> pa.Table:
         found: dict[str, pa.ChunkedArray] = {}
@@ -254,11 +256,23 @@ def _validated(
                 text = pa.scalar(folders.get(column.name), pa.string())
                 found[column.name] = pa.chunked_array([pa.repeat(text, read.num_rows).cast(column.type)])
                 continue
-            raw = pa.chunked_array([read.column(read.schema.get_field_index(column.name))])
+            raw, broken = texts(column, casts[column.name])
             found[column.name], bad = cast_column(raw, casts[column.name])
-            if bad is not None:
-                changed[column.name] = changed.get(column.name, np.False_) | bad
+            for rows in (broken, bad):
+                if rows is not None:
+                    changed[column.name] = changed.get(column.name, np.False_) | rows
         return pa.table(found)
+
+    def texts(column: InputColumn, cast: Cast) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
+        """The column without text that is not UTF-8, and where there was such."""
+        raw = pa.chunked_array([read.column(read.schema.get_field_index(column.name))])
+        if is_text_of_bytes(raw.type, cast.type):
+            raw = as_text(raw)
+        key = (column.name, raw.type)  # a column may be a feature and a key
+        if key not in broken_by_column:
+            broken_by_column[key] = broken_texts(raw)
+        broken = broken_by_column[key]
+        return (raw, None) if broken is None else (without(raw, broken), broken)
 
     features = columns(contract.features, casts.features)
     return Batch(features, columns(contract.kept, casts.kept), (stretch,), changed)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 
 from schemas.columns import Contract, InputColumn, OutputColumn
-from schemas.contract import Feature, ModelFacts
+from schemas.contract import Feature, FeatureType, ModelFacts
 from schemas.job import ScoringJob
 from scoring.errors import ContractError
 from scoring.inputs.casts import WANTED, exceeds_float64, feature_cast, kept_cast, plain_type
@@ -32,7 +32,11 @@ MAX_CODE_BYTES = 4
 
 
 def check_contract(
-    job: ScoringJob, facts: ModelFacts, footers: Sequence[Footer], borrowed: pa.Schema | None = None
+    job: ScoringJob,
+    facts: ModelFacts,
+    footers: Sequence[Footer],
+    borrowed: pa.Schema | None = None,
+    nullable: Collection[str] = (),
 ) -> Contract:
     """The columns of the run.
 
@@ -40,11 +44,14 @@ def check_contract(
         job: The job.
         facts: What the model version needs.
         footers: Of the partition's files.
-        borrowed: For a partition without files, the schema of a file of another one.
+        borrowed: For a partition without rows, the schema of a file of another one.
+        nullable: Features that have nulls besides those of which the files say so.
 
     Raises:
         ContractError: With every problem of every distinct schema, and how many files have it.
     """
+    # Of files without rows writers have guessed the types.
+    footers = [footer for footer in footers if footer.n_rows] or footers
     schemas = _distinct(footers) or ([(borrowed, [])] if borrowed is not None else [])
     problems: list[str] = []
     predictions = _predictions(job, facts, problems)
@@ -84,6 +91,8 @@ def check_contract(
             problems=unique,
             next_step="correct the input or the job file, or pin a model version that was trained on this schema",
         )
+    with_nulls = {*nullable, *_nullable(features, schemas, footers)}
+    columns = {name: _settled(column, facts, with_nulls) for name, column in columns.items()}
     used = {feature.name for feature in features} | set(kept_names)
     firsts = (members[0].schema for _, members in schemas if members)
     extra = dict.fromkeys(name for schema in firsts for name in schema.names if name not in used)
@@ -185,8 +194,9 @@ def _features(
             f"the model was trained on {facts.n_features} columns without names, the job leaves {len(names)}: "
             f"{', '.join(names[:40])}{', ...' if len(names) > 40 else ''}; name them in order under `features`"
         )
-    kind: str = "float" if facts.matrix_dtype == "float32" else "double"
-    return tuple(Feature.model_validate({"name": name, "type": kind}) for name in names)
+    kind: FeatureType = "float" if facts.matrix_dtype == "float32" else "double"
+    types = facts.positional_types if len(facts.positional_types) == len(names) else [kind] * len(names)
+    return tuple(Feature(name=name, type=t) for name, t in zip(names, types, strict=True))
 
 
 def _check_schema(
@@ -209,25 +219,70 @@ def _check_schema(
         if members and feature.name not in members[0].schema.names and feature.type in FOLDER_NUMBERS:
             kind = WANTED[feature.type]
             problems += _unreadable(feature.name, kind, members)
-            columns[feature.name] = InputColumn(feature.name, kind, feature.type)
+            _agree(columns, feature, kind, problems)
             continue
         cast = feature_cast(schema.field(index).type, feature.type)
         if isinstance(cast, str):
             problems.append(f"{feature.name}: {cast}")
             continue
         kind = cast.type
-        if pa.types.is_integer(kind) and any(feature.name in footer.with_nulls for footer in members):
-            kind = pa.float64()  # as pandas makes of a file's integers with nulls, and for every batch alike
-        known = columns.get(feature.name)
-        if known and pa.types.is_null(schema.field(index).type):
-            continue  # a file without a value says nothing about the type
-        if known and known.type != kind:
-            agreed = _wider(known.type, kind) or _floating(known.type, kind)
-            if agreed is None:
-                problems.append(f"{feature.name}: has the type {kind} here and {known.type} in other files")
-                continue
-            kind = agreed
+        if facts.flavor == "python_function" and pa.types.is_timestamp(kind) and kind.tz:
+            problems.append(
+                f"{feature.name}: has the time zone {kind.tz}, and MLflow gives a pyfunc no times with one; "
+                "write them without, in the zone that the model was trained on"
+            )
+            continue
+        if job.policy.cast == "pass" and cast.check == "exact" and pa.types.is_integer(kind):
+            kind = pa.float64()  # values that do not cast are missing, which integers cannot be
+        is_null = pa.types.is_null(schema.field(index).type)
+        _agree(columns, feature, pa.null() if is_null else kind, problems)
+
+
+def _agree(columns: dict[str, InputColumn], feature: Feature, kind: pa.DataType, problems: list[str]) -> None:
+    """Find the type of a feature that holds the values of these files and of those before; null is of any type."""
+    known = columns.get(feature.name)
+    if known is None or pa.types.is_null(known.type):
         columns[feature.name] = InputColumn(feature.name, kind, feature.type)
+        return
+    if pa.types.is_null(kind) or kind == known.type:
+        return
+    agreed = _wider(known.type, kind) or _floating(known.type, kind)
+    if agreed is None:
+        problems.append(f"{feature.name}: has the type {kind} here and {known.type} in other files")
+        return
+    columns[feature.name] = InputColumn(feature.name, agreed, feature.type)
+
+
+def _nullable(
+    features: Sequence[Feature], schemas: Sequence[tuple[pa.Schema, list[Footer]]], footers: Sequence[Footer]
+) -> frozenset[str]:
+    """Features that have nulls somewhere in the partition, as far as the files say."""
+    found = {name for footer in footers for name in footer.with_nulls}
+    for schema, _ in schemas:
+        for feature in features:
+            index = schema.get_field_index(feature.name)
+            if index < 0 or pa.types.is_null(schema.field(index).type):
+                found.add(feature.name)
+    for footer in footers:
+        found |= {key for key, text in footer.file.hive if text is None and key not in footer.schema.names}
+    return frozenset(found)
+
+
+def _settled(column: InputColumn, facts: ModelFacts, nullable: Collection[str]) -> InputColumn:
+    """The column as all batches have it: with nulls integers are floating numbers, as pandas makes of a file's.
+
+    One that is null in all files has the type that the model states. Where MLflow looks at the types, integers are
+    integers, be they floating in the files: it refuses all rows of a frame else, and so only those with a null.
+    """
+    kind = column.type
+    if pa.types.is_null(kind):
+        kind = pa.float64() if column.wanted == "any" else WANTED[column.wanted]  # type: ignore[index]
+    has_nulls = column.name in nullable
+    if facts.flavor == "python_function" and column.wanted in ("long", "integer"):
+        kind = WANTED[column.wanted]  # type: ignore[index]
+    elif has_nulls and pa.types.is_integer(kind):
+        kind = pa.float64()
+    return InputColumn(column.name, kind, column.wanted, has_nulls)
 
 
 def _ambiguous(schema: pa.Schema, members: Sequence[Footer], needed: Sequence[str]) -> list[str]:

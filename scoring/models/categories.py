@@ -10,14 +10,10 @@ import pyarrow.compute as pc
 
 from schemas.contract import ModelFacts
 from scoring.arrays import to_places
-from scoring.models.features import Scratch, is_numeric, numeric_values
+from scoring.models.features import Scratch, UnknownCategoryError, is_numeric, numeric_values
 
 UNKNOWN = -1.0
 """Code of a value that is none of the categories."""
-
-
-class UnknownCategoryError(ValueError):
-    """A value that the model was not trained with, where the library refuses such."""
 
 
 def look_up(chunk: pa.Array, categories: Sequence[Any]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:

@@ -1,5 +1,7 @@
 """From Arrow columns to what a model takes: a numeric matrix in a reused buffer, or a pandas frame."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,54 @@ from schemas.contract import ModelFacts
 
 _NUMPY_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}
 """Arrow's names of types where numpy has another."""
+
+
+NULLABLE_FLAGS = b"nightscore.nullable"
+"""Key in a table's metadata: names of columns of truth values that have nulls somewhere in the partition."""
+
+
+def mark_nullable(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Say of which truth values some are null, be it in other batches: see `to_frame`."""
+    return table.replace_schema_metadata({NULLABLE_FLAGS: json.dumps(names)}) if names else table
+
+
+class UnknownCategoryError(ValueError):
+    """A value that the model was not trained with, where the library refuses such."""
+
+
+def to_frame(table: pa.Table, facts: ModelFacts) -> Any:
+    """A pandas frame, with the types that the whole partition would have: not those of what these rows hold.
+
+    Integers with nulls are floating numbers already. Truth values with nulls are objects, and texts are texts where
+    they are codes: a dictionary differs from batch to batch, and so would the categories.
+    What a model was trained on as categories has those of training; what is none of them is missing.
+
+    Raises:
+        UnknownCategoryError: It is none of them, and the model refuses such.
+    """
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
+    frame = table.to_pandas()
+    for name in json.loads((table.schema.metadata or {}).get(NULLABLE_FLAGS, b"[]")):
+        frame[name] = frame[name].astype(object)
+    for name in facts.category_columns:
+        known = facts.categories[name]
+        frame[name] = _categorical(frame[name], known, refuses_unknown=facts.refuses_unknown)
+    return frame
+
+
+def _categorical(values: Any, known: Sequence[Any], *, refuses_unknown: bool) -> Any:
+    import pandas as pd
+
+    if refuses_unknown:
+        is_known = set(known)
+        others = [value for value in values.dropna().unique().tolist() if value not in is_known]
+        if others:
+            raise UnknownCategoryError(
+                f"{values.name}: {others[0]!r} is a category that was not in the training data"
+            )
+    return pd.Categorical(values, categories=list(known))
 
 
 class FeatureBuilder:
@@ -34,7 +84,7 @@ class FeatureBuilder:
         """
         dtype = matrix_dtype(self._facts, table.schema)
         if dtype is None:
-            return table.to_pandas()
+            return to_frame(table, self._facts)
         if not self._facts.is_named:
             return self._matrix(table, dtype)
         import pandas as pd
@@ -60,6 +110,8 @@ def matrix_dtype(facts: ModelFacts, schema: pa.Schema) -> np.dtype[Any] | None:
     """The type that all columns take on their way to the model; None: each keeps its own."""
     if not facts.is_named:
         return np.dtype(facts.matrix_dtype)
+    if facts.category_columns:
+        return None
     types = set(schema.types)
     floating = all(pa.types.is_floating(t) for t in types)
     if not ((len(types) == 1 and floating) or (facts.takes_matrix and all(map(is_numeric, types)))):

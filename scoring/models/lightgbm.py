@@ -13,7 +13,7 @@ from schemas.contract import Feature, FeatureType, ModelFacts
 from scoring.errors import ModelLoadError, ModelStructureError
 from scoring.models.answers import column_array, empty_answer
 from scoring.models.categories import CodedMatrix
-from scoring.models.lightgbm_file import LightgbmFile, read_lightgbm
+from scoring.models.lightgbm_file import LightgbmFile, categorical_places, read_lightgbm, text_places
 from scoring.models.lightgbm_structure import check_lightgbm
 from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
 from scoring.models.predictor import Answer
@@ -155,35 +155,19 @@ def _features(mlmodel: MlModel, file: LightgbmFile) -> tuple[tuple[Feature, ...]
     check_names(mlmodel, [feature.name.replace(" ", "_") for feature in inputs], names, file.n_features)
     if not categories:
         return inputs or tuple(Feature(name=name, type="double") for name in names), {}
-    places = _categorical_places(file, inputs)
+    places = categorical_places(file, inputs)
     if places is None:
         raise ModelLoadError(
             "The model does not say which of its columns the categories of training belong to.",
             str(mlmodel.folder),
             expected=f"{len(categories)} columns of strings in the signature, or as many categorical features",
-            found=f"{len(file.categorical_features)} categorical features, {len(_text_places(inputs))} columns of "
+            found=f"{len(file.categorical_features)} categorical features, {len(text_places(inputs))} columns of "
             "strings",
             next_step="log it with signature=mlflow.models.infer_signature(X, ...) of the training frame",
         )
     shown = inputs or tuple(Feature(name=name, type="double") for name in names)
     by_place = dict(zip(places, categories, strict=True))
     return with_categories(mlmodel, shown, by_place)
-
-
-def _categorical_places(file: LightgbmFile, inputs: tuple[Feature, ...]) -> tuple[int, ...] | None:
-    """Positions of the columns that had categories in the training frame; None: they cannot be told.
-
-    Ordered ones are no categorical features of the model, and integers may be without having been categories.
-    """
-    text = _text_places(inputs)
-    for places in (file.categorical_features, text):
-        if len(places) == len(file.pandas_categorical) and {*text} <= {*places}:
-            return places
-    return None
-
-
-def _text_places(inputs: tuple[Feature, ...]) -> tuple[int, ...]:
-    return tuple(i for i, feature in enumerate(inputs) if feature.type == "string")
 
 
 def with_categories(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.contract import Feature
+
 
 @dataclass(frozen=True, slots=True)
 class LightgbmFile:
@@ -92,6 +94,23 @@ def read_lightgbm(text: str) -> LightgbmFile:
     return LightgbmFile(
         header, tuple(trees), parameters, tuple(tuple(categories) for categories in categorical or ())
     )
+
+
+def categorical_places(file: LightgbmFile, inputs: tuple[Feature, ...]) -> tuple[int, ...] | None:
+    """Positions of the columns that had categories in the training frame; None: they cannot be told.
+
+    Ordered ones are no categorical features of the model, and integers may be without having been categories.
+    """
+    text = text_places(inputs)
+    for places in (file.categorical_features, text):
+        if len(places) == len(file.pandas_categorical) and {*text} <= {*places}:
+            return places
+    return None
+
+
+def text_places(inputs: tuple[Feature, ...]) -> tuple[int, ...]:
+    """Positions of the columns of strings."""
+    return tuple(i for i, feature in enumerate(inputs) if feature.type == "string")
 
 
 def numbers(tree: Mapping[str, str], name: str, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from schemas.contract import Feature
+from schemas.contract import Feature, FeatureType
 from scoring.errors import ModelLoadError
 
 _DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
@@ -45,6 +45,8 @@ class MlModel:
     output_names: tuple[str, ...]
     """Of the signature's outputs; empty where one of them has none."""
     trained_with: dict[str, str]
+    positional: tuple[FeatureType, ...] = ()
+    """Types of the signature's columns where it does not name them: MLflow takes a frame's first ones."""
     is_vouched: bool = False
     """Somebody has pinned the version, or allowed pickles: what its files build may be anything."""
 
@@ -83,6 +85,7 @@ def read_mlmodel(folder: Path) -> MlModel:
         tensors = [item for item in inputs if item.get("type") == "tensor"]
         is_named = not tensors and all("name" in item for item in inputs)
         columns = [_feature(item) for item in inputs] if is_named else []
+        unnamed = [] if is_named or tensors else [_feature(item | {"name": ""}).type for item in inputs]
         spec = tensors[0]["tensor-spec"] if len(tensors) == 1 else {}
         shape = spec.get("shape") or []
         return MlModel(
@@ -94,6 +97,7 @@ def read_mlmodel(folder: Path) -> MlModel:
             tuple(kind for item in outputs for kind in _output_types(item)),
             _output_names(outputs),
             _trained_with(folder, raw, flavors),
+            tuple(unnamed),
         )
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelLoadError(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from schemas.contract import ModelFacts
 from scoring.errors import ModelLoadError
 from scoring.models.answers import empty_answer, labelled_columns
+from scoring.models.features import to_frame
 from scoring.models.mlmodel import TYPES, MlModel
 from scoring.models.predictor import Answer
 
@@ -25,7 +26,7 @@ class PyfuncPredictor:
         """See `Predictor`; the only kind is `prediction`."""
         if not features.num_rows:
             return empty_answer(self._facts, kinds)
-        frame = features.to_pandas()
+        frame = to_frame(features, self._facts)
         x = frame if self._facts.is_named else frame.to_numpy(dtype=self._facts.matrix_dtype)
         found = labelled_columns(self._model.predict(x), self._facts.output_names)
         if len(found) != features.num_rows:
@@ -39,7 +40,7 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
     Raises:
         ModelLoadError: There is none.
     """
-    if not mlmodel.inputs and mlmodel.tensor_dtype is None:
+    if not mlmodel.inputs and not mlmodel.positional and mlmodel.tensor_dtype is None:
         raise ModelLoadError(
             "The model version has no signature.",
             str(mlmodel.folder),
@@ -57,8 +58,9 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
         flavor="python_function",
         estimator=loader,
         features=mlmodel.inputs,
-        n_features=mlmodel.tensor_width,
-        is_named=bool(mlmodel.inputs),
+        n_features=len(mlmodel.positional) or mlmodel.tensor_width,
+        positional_types=mlmodel.positional,
+        is_named=bool(mlmodel.inputs or mlmodel.positional),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         outputs=tuple(("prediction", kind) for kind in mlmodel.output_types or ("double",)),
         output_names=mlmodel.output_names,

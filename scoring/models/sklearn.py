@@ -13,6 +13,7 @@ import pyarrow as pa
 from schemas.contract import Feature, ModelFacts
 from scoring.errors import ModelError, ModelLoadError
 from scoring.models.answers import column_array, empty_answer
+from scoring.models.category_columns import category_columns
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
@@ -146,17 +147,21 @@ def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
         classes = _classes(final)
         kinds = (_prediction_type(mlmodel, final, classes),) * _n_outputs(mlmodel, final, classes)
     n_outputs = len(kinds)
+    features = _features(mlmodel, names)
+    by_column, refuses_unknown = category_columns(estimator, features)
     return ModelFacts(
         flavor="sklearn",
         estimator=type(final).__name__ if not steps else f"Pipeline({type(final).__name__})",
-        features=_features(mlmodel, names),
+        features=features,
         n_features=getattr(estimator, "n_features_in_", None) or mlmodel.tensor_width,
         # Where the first step is a transformer of one's own, only the signature knows that it was a frame.
         is_named=names is not None or bool(mlmodel.inputs),
         takes_matrix=not steps and takes_matrix(final),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=classes,
-        categories=_categories(estimator),
+        categories=_categories(estimator) | by_column,
+        category_columns=tuple(by_column),
+        refuses_unknown=refuses_unknown,
         outputs=tuple(("prediction", kind) for kind in kinds),
         methods=_methods(final),
         predict_function=_predict_function(mlmodel),
@@ -252,7 +257,10 @@ def _names(estimator: Any, steps: list[Any]) -> list[str] | None:
 def _features(mlmodel: MlModel, names: list[str] | None) -> tuple[Feature, ...]:
     if names is None:
         return mlmodel.inputs
-    by_name = {feature.name: feature for feature in mlmodel.inputs}
+    stated = mlmodel.inputs
+    if len(mlmodel.positional) == len(names):
+        stated = tuple(Feature(name=name, type=t) for name, t in zip(names, mlmodel.positional, strict=True))
+    by_name = {feature.name: feature for feature in stated}
     return tuple(by_name.get(name, Feature(name=name)) for name in names)
 
 

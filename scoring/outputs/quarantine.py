@@ -11,6 +11,7 @@ from scoring.errors import CorruptFileError
 from scoring.outputs.writer import PartWriter
 from scoring.parsing.files import read_tables
 from scoring.storage import Store, explained
+from scoring.texts import as_bytes, broken_texts, without
 
 REASON_COLUMNS = (
     ("_source_file", pa.string()),
@@ -82,8 +83,11 @@ def write_quarantine(
     run_id: str,
     *,
     is_replay: bool = False,
-) -> FileRecord | None:
-    """Write the quarantined rows of one input file; None if there were none.
+) -> list[FileRecord]:
+    """Write the quarantined rows of one input file; none if there were none.
+
+    Rows with text that is not UTF-8 get a file of their own, where all texts are bytes: readers refuse a whole file
+    for one such text.
 
     Args:
         store: The state folder.
@@ -95,32 +99,77 @@ def write_quarantine(
         run_id: Of the run.
         is_replay: The rows come from a quarantine: its columns give way to the new ones.
     """
-    writer: PartWriter | None = None
+    writers: dict[str, PartWriter] = {}
+    bytes_path = path.removesuffix(".parquet") + "-bytes.parquet"
+
+    def write(where: str, table: pa.Table) -> None:
+        if table.num_rows:
+            if where not in writers:
+                writers[where] = PartWriter(store, where, table.schema, keep_types=True)
+            writers[where].write(table)
+
     start = 0
     try:
         for rows, positions in tables:
             why = causes[start : start + rows.num_rows]
             start += rows.num_rows
-            n = rows.num_rows
-            values = {
-                "_source_file": [source_file] * n,
-                "_source_row": positions.tolist(),
-                "_reason": [reason for reason, _, _ in why],
-                "_column": [column for _, column, _ in why],
-                "_message": [message for _, _, message in why],
-                "_model_version": [model_version] * n,
-                "_run_id": [run_id] * n,
-            }
-            table = pa.table([pa.array(values[name], kind) for name, kind in REASON_COLUMNS], names=list(values))
-            for name, column in zip(rows.column_names, rows.columns, strict=True):
-                if not is_replay or name not in REASON_NAMES:
-                    table = table.append_column(name, column)
-            table = table.replace_schema_metadata(None)
-            if writer is None:
-                writer = PartWriter(store, path, table.schema, keep_types=True)
-            writer.write(table)
-        return writer.close().file if writer else None
+            reasons = _reasons(why, positions, source_file, model_version, run_id)
+            own = rows.drop_columns(list(REASON_NAMES)) if is_replay else rows
+            own, broken = _split(own)
+            write(path, _joined(reasons, own, ~broken))
+            write(bytes_path, _joined(reasons, as_bytes(own) if broken.any() else own, broken))
+        return [writer.close().file for writer in writers.values()]
     except BaseException as error:
-        if writer is not None:
+        for writer in writers.values():
             writer.__exit__(type(error), error, None)
         raise
+
+
+def _reasons(
+    why: Sequence[tuple[str, str | None, str]],
+    positions: npt.NDArray[np.int64],
+    source_file: str,
+    model_version: str,
+    run_id: str,
+) -> pa.Table:
+    """What is said of each row."""
+    n = len(why)
+    values = {
+        "_source_file": [source_file] * n,
+        "_source_row": positions.tolist(),
+        "_reason": [reason for reason, _, _ in why],
+        "_column": [column for _, column, _ in why],
+        "_message": [message for _, _, message in why],
+        "_model_version": [model_version] * n,
+        "_run_id": [run_id] * n,
+    }
+    return pa.table([pa.array(values[name], kind) for name, kind in REASON_COLUMNS], names=list(values))
+
+
+def _split(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+    """The rows, and where any column has text that is not UTF-8; no dictionary has such that no row refers to."""
+    found = np.zeros(rows.num_rows, np.bool_)
+    for i, column in enumerate(rows.columns):
+        broken = broken_texts(column)
+        if broken is None:
+            continue
+        found |= broken
+        if not broken.any():
+            rows = rows.set_column(i, rows.schema.field(i), without(column, broken))
+    return rows, found
+
+
+def _joined(reasons: pa.Table, rows: pa.Table, wanted: npt.NDArray[np.bool_]) -> pa.Table:
+    """Reasons and rows side by side, of the rows that are wanted."""
+    table = reasons
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        table = table.append_column(_unnumbered(field), column)
+    table = table.replace_schema_metadata(None)
+    return table if wanted.all() else table.filter(pa.array(wanted))
+
+
+def _unnumbered(field: pa.Field) -> pa.Field:
+    """The field without the number that Parquet gave it: the reasons' columns have none."""
+    metadata = field.metadata or {}
+    marks = {key: value for key, value in metadata.items() if not key.startswith(b"PARQUET:")}
+    return field.with_metadata(marks or None)

@@ -14,6 +14,9 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from scoring.storage import Store
 
+NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
+"""Parquet's physical types of numbers; times and decimals have them as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
@@ -78,7 +81,8 @@ def part_stats(metadata: Any) -> str:
                 continue
             if stats.has_null_count:
                 nulls[name] = nulls.get(name, 0) + stats.null_count
-            if not stats.has_min_max or not _is_plain(stats.min) or not _is_plain(stats.max):
+            is_number = column.physical_type in NUMBERS  # of texts they may be no UTF-8
+            if not is_number or not stats.has_min_max or not _is_plain(stats.min) or not _is_plain(stats.max):
                 if stats.null_count != group.num_rows:
                     unknown.add(name)
                 continue

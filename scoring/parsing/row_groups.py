@@ -23,7 +23,9 @@ class Layout:
     leaves: tuple[int, ...]
     """The place of each column chunk of a row group."""
     integers: tuple[tuple[int, str, bool], ...]
-    """Column chunks of integers: number, name, whether of 64 bits."""
+    """Column chunks of integers and truth values: number, name, whether of 64 bits."""
+    optional: frozenset[str]
+    """Those of them that may have nulls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,9 @@ class ParsedFooter:
     """Rows of each row group, then compressed, then uncompressed bytes of all its top-level columns."""
     ranges: dict[str, tuple[int, int]]
     with_nulls: frozenset[str]
+    """Columns of integers or truth values that have nulls, as far as the row groups state it."""
+    uncounted: frozenset[str]
+    """Such columns that may have nulls, and of which not all row groups state how many."""
 
 
 def parse_footers(tails: Sequence[bytes]) -> list[ParsedFooter | str]:
@@ -63,6 +68,7 @@ def _parse(tail: bytes, layouts: dict[tuple[str, ...], list[Layout]]) -> ParsedF
     uncompressed: list[int] = []
     ranges: dict[str, tuple[int, int]] = {}
     with_nulls: set[str] = set()
+    uncounted: set[str] = set()
     width = len(layout.places)
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
@@ -76,6 +82,8 @@ def _parse(tail: bytes, layouts: dict[tuple[str, ...], list[Layout]]) -> ParsedF
             uncompressed[first + place] += column.total_uncompressed_size
         for j, name, is_wide in layout.integers:
             stats = group.column(j).statistics
+            if name in layout.optional and (stats is None or not stats.has_null_count):
+                uncounted.add(name)
             if stats is None:
                 continue
             if stats.has_null_count and stats.null_count:
@@ -86,7 +94,8 @@ def _parse(tail: bytes, layouts: dict[tuple[str, ...], list[Layout]]) -> ParsedF
     if sum(rows) != metadata.num_rows:
         raise ValueError("the footer's row counts contradict each other")
     numbers = array("Q", [*rows, *compressed, *uncompressed])
-    return ParsedFooter(layout, len(rows), numbers, ranges, frozenset(with_nulls))
+    unsaid = frozenset(uncounted - with_nulls)
+    return ParsedFooter(layout, len(rows), numbers, ranges, frozenset(with_nulls), unsaid)
 
 
 def _layout_of(schema: pa.Schema, metadata: Any, layouts: dict[tuple[str, ...], list[Layout]]) -> Layout:
@@ -100,17 +109,24 @@ def _layout_of(schema: pa.Schema, metadata: Any, layouts: dict[tuple[str, ...], 
     names = frozenset(schema.names)
     of_leaves = [path if path in names else path.split(".")[0] for path in paths]
     places = {name: i for i, name in enumerate(dict.fromkeys(of_leaves))}
+    # Of two columns of one name nobody knows whose the statistics are.
     once = {name for name, n_columns in Counter(schema.names).items() if n_columns == 1}
-    integers = {
-        field.name: field.type in WIDE
-        for field in schema
-        if pa.types.is_integer(field.type) and field.name in once  # which column's statistics else?
-    }
+    fields = [field for field in schema if field.name in once and _is_whole(_value_type(field.type))]
+    integers = {field.name: _value_type(field.type) in WIDE for field in fields}
     found = Layout(
         schema,
         places,
         tuple(places[name] for name in of_leaves),
         tuple((j, path, integers[path]) for j, path in enumerate(paths) if path in integers),
+        frozenset(field.name for field in fields if field.nullable),
     )
     alike.append(found)
     return found
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))

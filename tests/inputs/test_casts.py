@@ -1,6 +1,7 @@
 """No value passes that would change on its way to the model."""
 
 import datetime as dt
+import decimal
 import math
 from typing import Any
 
@@ -83,7 +84,8 @@ def test_floats_for_integers_must_be_whole(values: list[float | None]) -> None:
     [
         (pa.string(), "double", "strings are not read as numbers"),
         (pa.dictionary(pa.int32(), pa.string()), "double", "strings are not read as numbers"),
-        (pa.decimal128(9, 2), "double", "decimals do not become double"),
+        (pa.decimal128(9, 2), "float", "decimals become no float"),
+        (pa.decimal128(9, 0), "long", "decimals become no int64"),
         (pa.timestamp("us"), "long", "a time is no int64"),
         (pa.date32(), "double", "a time is no double"),
         (pa.float64(), "float", "a cast would round"),
@@ -91,15 +93,75 @@ def test_floats_for_integers_must_be_whole(values: list[float | None]) -> None:
         (pa.int64(), "string", "the model wants string"),
         (pa.int64(), "boolean", "the model wants boolean"),
         (pa.list_(pa.float64()), "double", "the model wants double"),
-        (pa.timestamp("us", "UTC"), "datetime", "has the time zone UTC"),
         (pa.list_(pa.float64()), "any", "cannot use as it is"),
-        (pa.decimal128(9, 2), "any", "cannot use as it is"),
+        (pa.duration("s"), "any", "cannot use as it is"),
     ],
 )
 def test_casts_that_change_the_meaning_are_refused(found: pa.DataType, wanted: str, part: str) -> None:
     cast = feature_cast(found, wanted)  # type: ignore[arg-type]
     assert isinstance(cast, str)
     assert part in cast
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("wanted", ["datetime", "any"])
+def test_times_keep_their_zone(zone: str, wanted: str) -> None:
+    cast = feature_cast(pa.timestamp("us", zone), wanted)  # type: ignore[arg-type]
+    assert isinstance(cast, Cast)
+    assert cast.type.tz == zone
+    found, bad = cast_column(pa.chunked_array([pa.array([0, None], pa.timestamp("us", zone))]), cast)
+    assert (bad, found.type, found.cast(pa.int64()).to_pylist()) == (None, cast.type, [0, None])
+
+
+DECIMALS = [
+    pa.decimal32(9, 2),
+    pa.decimal64(18, 6),
+    pa.decimal128(15, 2),
+    pa.decimal128(18, 0),
+    pa.decimal128(38, 18),
+]
+
+
+@pytest.mark.parametrize(
+    "kind", [*DECIMALS, pa.decimal128(38, 30), pa.decimal128(6, -3), pa.decimal256(60, 20)], ids=str
+)
+@given(data=st.data())
+def test_a_decimal_becomes_the_nearest_number_or_is_named(kind: pa.DataType, data: st.DataObject) -> None:
+    """As Python converts it; it must come back with all its digits."""
+    digits = st.integers(0, kind.precision).flatmap(lambda n: st.integers(-(10**n) + 1, 10**n - 1))
+    longer = digits.map(lambda n: abs(n) // 10**6 * 10**6)
+    drawn = data.draw(st.lists(st.none() | digits | longer, max_size=6))
+    with decimal.localcontext(prec=80):
+        values = [None if n is None else decimal.Decimal(n).scaleb(-kind.scale) for n in drawn]
+        array = pa.array([None, *values], pa.decimal256(76, kind.scale)).cast(kind).slice(1)
+        cast = feature_cast(kind, "double")
+        assert isinstance(cast, Cast)
+        found, bad = cast_column(pa.chunked_array([array], kind), cast)
+        rows = [False] * len(values) if bad is None else bad.tolist()
+        for value, number, is_bad in zip(values, found.to_pylist(), rows, strict=True):
+            if value is None:
+                assert (number, is_bad) == (None, False)
+                continue
+            comes_back = decimal.Decimal(repr(float(value))) == value
+            assert is_bad is not comes_back
+            assert number == (float(value) if comes_back else None)
+
+
+@given(st.lists(st.none() | st.floats() | st.sampled_from([2.0**63, -(2.0**63), 2.0**31, 3.0])))
+def test_whole_floating_numbers_become_integers_where_these_are_needed(values: list[float | None]) -> None:
+    column = pa.chunked_array([pa.array(values, pa.float64())])
+    for kind in (pa.int64(), pa.int32()):
+        found, bad = cast_column(column, Cast(kind, "integral"))
+        bound = 2 ** (kind.bit_width - 1)
+        for i, value in enumerate(values):
+            if value is None or math.isnan(value):
+                assert found[i].as_py() is None
+                assert bad is None or not bad[i]
+            elif math.isinf(value) or value != math.floor(value) or not -bound <= value < bound:
+                assert bad is not None
+                assert bad[i]
+            else:
+                assert found[i].as_py() == value
 
 
 @pytest.mark.parametrize("wanted", sorted(WANTED))

@@ -67,6 +67,15 @@ def test_a_value_encoded_in_two_ways_is_one_partition(lake: Lake) -> None:
     assert list(list_partitions(lake.job())) == ["a b"]
 
 
+def test_folders_whose_names_are_no_utf8_are_partitions_apart(lake: Lake) -> None:
+    for name in ("gr%FCn", "gr%FDn", "gr%C3%BCn"):
+        lake.write(name, make_frame(2))
+    job = lake.job()
+    assert list(list_partitions(job)) == ["gr%FCn", "gr%FDn", "grün"]
+    assert [file.path for file in find_partition(job, "gr%FCn")[0].files] == ["ds=gr%FCn/part-0.parquet"]
+    assert decode_folder(encode_folder("ds", "gr%FCn")) == ("ds", "gr%FCn")
+
+
 def test_other_keys_and_files_beside_the_partitions_are_no_partitions(lake: Lake) -> None:
     lake.write(DAY, make_frame(3))
     lake.features.write_bytes("region=eu/x.parquet", b"x")
