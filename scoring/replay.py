@@ -118,6 +118,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
         plan, contract = plan_partition(attempt.source, model, facts, partition, attempt.pool.capacity)
         _check_columns(job, old, contract)
+        record.warn(*publisher.check_fits(contract.output_schema(), attempt.value))
     with record.stage("score"):
         attempt.score_shards(plan, contract, model, facts)
     attempt.summarize(plan)

@@ -95,7 +95,7 @@ def _score(
             job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None
         )
         attempt.resumed = dead.fitting(plan.shards) if dead else []
-        publisher.check_fits(contract.output_schema())
+        record.warn(*publisher.check_fits(contract.output_schema(), attempt.value))
         record.update(inputs=inputs_record(job, partition, plan.extra_columns))
         if job.drift.profile:
             _find_references(attempt, model)

@@ -28,6 +28,7 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
+from scoring.outputs.publish import open_publisher
 from scoring.run import run
 from scoring.status import PartitionStatus, partition_statuses, run_history
 
@@ -46,7 +47,7 @@ def plan(
     """Say what a run would do, and why: rows, bytes, shards, memory. Reads footers only, writes nothing."""
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
-    model = PinnedModel.of(spec, cache)
+    model, publisher = PinnedModel.of(spec, cache), open_publisher(spec)
     rows = []
     with open_pool(spec.workers) as pool:
         facts = learn_facts(model, cache, pool)
@@ -57,6 +58,7 @@ def plan(
             planned, contract = plan_partition(spec, model, facts, partition, pool.capacity)
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
+            notes = () if is_skipped else publisher.check_fits(contract.output_schema(), value)
             rows.append(
                 {
                     "partition": text,
@@ -76,7 +78,7 @@ def plan(
                     "output_columns": contract.output_schema().names,
                     "extra_columns": list(planned.extra_columns),
                     "ignored_files": list(ignored),
-                    "warnings": version_warnings(facts),
+                    "warnings": [*version_warnings(facts), *notes],
                 }
             )
     if as_json:
@@ -87,6 +89,8 @@ def plan(
     print_table(f"{spec.name}: {model.version.name} version {model.version.version}", columns, shown)
     for row in rows:
         out.print(f"{row['partition']}: {row['action']}: {'; '.join(row['reasons'])}")
+        for note in row["warnings"]:
+            out.print(f"{row['partition']}: {note}", markup=False)
 
 
 @app.command(name="run")

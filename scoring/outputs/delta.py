@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -19,6 +19,14 @@ from scoring.outputs.handle import TableHandle, mapped, n_attempts
 from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import WrittenPart, find_parts
+from scoring.outputs.writer_features import (
+    feature_problems,
+    null_problems,
+    ownership_problems,
+    partition_problems,
+    schema_problems,
+    unfilled_columns,
+)
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
@@ -65,11 +73,16 @@ class DeltaPublisher:
         if self._store.is_s3:
             self._store.sibling(".nightscore").check_exclusive()
 
-    def check_fits(self, schema: pa.Schema) -> None:
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
         """See `Publisher`. The commit looks again."""
         with self._handle.loaded() as table:
-            if table is not None:
-                self._new_fields(table, schema)
+            if table is None:
+                return ()
+            self._check_table(table, schema, value)
+            unfilled = unfilled_columns(table, _table_schema(schema, self._job.input.partition_key))
+        if not unfilled:
+            return ()
+        return (f"the table has columns that this job does not write; they will be null: {', '.join(unfilled)}",)
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
@@ -96,16 +109,19 @@ class DeltaPublisher:
         """
         failure: StorageError | None = None
         n_failed = 0
+        tried: int | None = None
         for attempt in range(COMMIT_ATTEMPTS):
             try:
                 with self._handle.loaded() as table:
+                    before, tried = tried, None if table is None else table.version()
                     version = self._try(table, publication, planned)
                 if version is not None:
                     return publication.parts, version
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
                 failure = mapped(error, self._store.url)
-                n_failed += not isinstance(error, CommitFailedError)
+                # A commit that fails although nobody else has taken the version fails for a reason of its own.
+                n_failed += not isinstance(error, CommitFailedError) or tried == before
                 if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
                     raise failure from error
             time.sleep(random.uniform(0.2, 1.0) * RETRY_PAUSE_S * min(attempt + 1, 10))  # noqa: S311
@@ -143,6 +159,7 @@ class DeltaPublisher:
                     next_step="publish the partition again with --force, and look for another writer",
                 )
             raise self._conflict(publication, planned, current)
+        self._check_table(table, publication.schema, publication.value, publication.parts)
         if new := self._new_fields(table, publication.schema):
             table.alter.add_columns(new)
         self._commit(table, publication)
@@ -196,30 +213,45 @@ class DeltaPublisher:
         return _live(paths, str(table.version())) if paths else None
 
     def _files_of(self, table: DeltaTable) -> Iterable[tuple[str | None, str]]:
-        """Partition value and path, as the log encodes it, of each file."""
+        """Partition value and path, as the log encodes it, of each file.
+
+        Raises:
+            ContractError: The table has other partitions, so that nobody can say which files are a partition's.
+        """
+        key = self._job.input.partition_key
+        if problems := partition_problems(table, key):
+            raise self._misfit([*problems, *ownership_problems(table), *feature_problems(table)])
         actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
-        values = actions.column(f"partition.{self._job.input.partition_key}").to_pylist()
+        values = actions.column(f"partition.{key}").to_pylist()
         return zip(values, actions.column("path").to_pylist(), strict=True)
 
-    def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
-        """Columns that the table does not have yet; a column whose type has changed is refused."""
+    def _check_table(
+        self, table: DeltaTable, schema: pa.Schema, value: str | None, parts: Sequence[WrittenPart] = ()
+    ) -> None:
+        """Raise ContractError unless the table takes these columns, and what is in the files, as it asks for."""
         key = self._job.input.partition_key
-        existing = {field.name: field.type for field in table.schema().fields}
         wanted = _table_schema(schema, key)
         problems = [
-            f"{field.name}: {_named(existing[field.name])} in the table, {_named(field.type)} in this run"
-            for field in wanted.fields
-            if field.name in existing and existing[field.name] != field.type
+            *schema_problems(table, wanted, key, value),
+            *ownership_problems(table),
+            *feature_problems(table),
+            *null_problems(table, parts, key),
         ]
-        if table.metadata().partition_columns != [key]:
-            problems.append(f"the table is partitioned by {table.metadata().partition_columns}, not {key}")
         if problems:
-            raise ContractError(
-                "The predictions do not fit the existing table; nothing was published.",
-                self._store.url,
-                problems=problems,
-                next_step="write to another output.uri, or move the old table away",
-            )
+            raise self._misfit(problems)
+
+    def _misfit(self, problems: Sequence[str]) -> ContractError:
+        return ContractError(
+            "The predictions do not fit the existing table; nothing was published.",
+            self._store.url,
+            problems=problems,
+            next_step="write to another output.uri, move the old table away, or have its owner change the table",
+        )
+
+    def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
+        """Columns that the table does not have yet."""
+        existing = {field.name for field in table.schema().fields}
+        wanted = _table_schema(schema, self._job.input.partition_key)
         return [field for field in wanted.fields if field.name not in existing]
 
     def _commit(self, table: DeltaTable, publication: Publication) -> None:
@@ -285,7 +317,3 @@ def _table_schema(schema: pa.Schema, key: str) -> Schema:
         for field in schema
     ]
     return Schema.from_arrow(pa.schema([*fields, pa.field(key, pa.string())]))
-
-
-def _named(kind: object) -> str:
-    return str(getattr(kind, "type", kind))

@@ -51,8 +51,12 @@ class Publisher(Protocol):
         """Raise StorageError if this store cannot keep the promise of atomic publication."""
         ...
 
-    def check_fits(self, schema: pa.Schema) -> None:
-        """Raise ContractError if predictions with these columns cannot join what is published."""
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+        """Raise ContractError if predictions of a partition with these columns cannot join what is published.
+
+        Returns:
+            What is allowed, and yet to be said aloud.
+        """
         ...
 
     def live(self, value: str | None) -> Live | None:

@@ -47,8 +47,9 @@ class SealedPublisher:
             )
         self._state.check_conditional()
 
-    def check_fits(self, schema: pa.Schema) -> None:
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
         """See `Publisher`. Each object has a schema of its own."""
+        return ()
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
