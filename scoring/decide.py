@@ -10,6 +10,7 @@ from schemas.partition import encode_folder
 from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
 from scoring.outputs.layout import decision_path, state_store
 from scoring.outputs.manifests import complete_record, find_manifest, list_manifests, write_manifest
+from scoring.outputs.promises import check_claims
 from scoring.outputs.publish import Publisher, open_publisher, republication
 from scoring.outputs.writer import WrittenPart
 
@@ -54,7 +55,9 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
     Raises:
         ConflictError: Readers see other results than when it was scored; nothing was changed.
         LocationNotFoundError: Its files are gone.
+        StorageError: Decisions cannot be claimed on this store.
     """
+    check_claims(job, "approve")
     publisher = open_publisher(job)
     _claim(job, held, "approved")
     try:
@@ -90,7 +93,9 @@ def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Ma
 
     Raises:
         ConflictError: Its predictions are what readers see, or somebody else approves it; nothing was changed.
+        StorageError: Decisions cannot be claimed on this store.
     """
+    check_claims(job, "reject")
     live = open_publisher(job).live(held.partition)
     if live is not None and live.run_id == held.run_id:
         raise ConflictError(
@@ -114,8 +119,7 @@ def _claim(job: ScoringJob, held: Manifest, verdict: Literal["approved", "reject
     """
     state, folder = state_store(job), encode_folder(held.partition_key, held.partition)
     try:
-        if state.is_conditional:
-            state.create(decision_path(held.run_id), verdict.encode())
+        state.create(decision_path(held.run_id), verdict.encode())
     except ConflictError as error:
         found = state.read_bytes(decision_path(held.run_id)).decode()
         if found != verdict:

@@ -68,8 +68,9 @@ def _score(
         model = model or PinnedModel.of(job, attempt.cache)
         record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
-        partition, ignored = find_partition(job, attempt.value)
         publisher = open_publisher(job, attempt.kept)
+        promises = attempt.tell_promises()
+        partition, ignored = find_partition(job, attempt.value)
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
         state, kept = state_store(job), attempt.kept
@@ -89,7 +90,7 @@ def _score(
         record.save("running")
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        notes = (*model.warnings, *_ignored(ignored), *version_warnings(facts))
+        notes = (*model.warnings, *_ignored(ignored), *version_warnings(facts), *promises)
         record.update(model=model.record(job, facts), warnings=notes)
         plan, contract = plan_partition(
             job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None

@@ -28,6 +28,7 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
+from scoring.outputs.promises import missing_promises
 from scoring.outputs.publish import open_publisher
 from scoring.run import run
 from scoring.status import PartitionStatus, partition_statuses, run_history
@@ -48,6 +49,7 @@ def plan(
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     model, publisher = PinnedModel.of(spec, cache), open_publisher(spec)
+    missing = missing_promises(spec)
     rows = []
     with open_pool(spec.workers) as pool:
         facts = learn_facts(model, cache, pool)
@@ -78,7 +80,7 @@ def plan(
                     "output_columns": contract.output_schema().names,
                     "extra_columns": list(planned.extra_columns),
                     "ignored_files": list(ignored),
-                    "warnings": [*version_warnings(facts), *notes],
+                    "warnings": [*version_warnings(facts), *missing, *notes],
                 }
             )
     if as_json:
@@ -229,6 +231,8 @@ def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
         for item in planned.items
     ]
     print_table(f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows)
+    for note in missing_promises(spec):
+        out.print(note, markup=False)
     seconds = planned.estimated_s()
     takes = "unknown time (no run to tell from yet)" if seconds is None else f"about {seconds:,.0f} s"
     out.print(

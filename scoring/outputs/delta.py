@@ -199,7 +199,7 @@ class DeltaPublisher:
 
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(
-            self._store.url,
+            self._store.table_url,
             _table_schema(publication.schema, publication.key),
             mode="ignore",
             partition_by=[publication.key],

@@ -12,6 +12,7 @@ from schemas.manifest import Manifest
 from schemas.partition import encode_folder
 from scoring.kept import Kept
 from scoring.outputs.layout import parts_store
+from scoring.outputs.promises import check_format
 from scoring.outputs.writer import WrittenPart
 
 
@@ -127,7 +128,11 @@ def open_publisher(job: ScoringJob, kept: Kept | None = None) -> Publisher:
     Args:
         job: The job.
         kept: What the runs of this process keep for each other.
+
+    Raises:
+        StorageError: The output's store cannot have this format.
     """
+    check_format(job)
     if job.output.format == "delta":
         from scoring.outputs.delta import DeltaPublisher
 

@@ -82,6 +82,14 @@ class SealedPublisher:
             if current is None or current.run_id != publication.run_id:
                 if not isinstance(error, ConflictError):
                     raise
+                if current == planned:
+                    raise StorageUnavailableError(
+                        "The store refused to replace the partition's object, though nobody else has done so.",
+                        self._store.locate_url(path),
+                        expected="a replacement, since the object has the version that it had",
+                        found=current.version if current else "no object, as when this run was planned",
+                        next_step="run again: nothing was published",
+                    ) from error
                 raise ConflictError(
                     "Another run published this partition meanwhile; this run published nothing.",
                     self._store.locate_url(path),
