@@ -610,8 +610,10 @@ def _filesystem(scheme: str, account: str, options: str, _pid: int) -> Any:
 
 def _unsupported(scheme: str) -> StorageError:
     return StorageError(
-        f"One sealed object a partition needs conditional copies, which are not supported on {scheme}://.",
-        next_step="use output.format: delta",
+        f"On {scheme}:// nightscore has no conditional requests: of two writers nobody could say who was first.",
+        expected="a local folder, s3:// or s3a://",
+        found=f"{scheme}://",
+        next_step="use output.format: delta on Azure and Google, or write to another output.uri",
     )
 
 

@@ -96,7 +96,7 @@ def credentials_error(code: str, where: str, found: str) -> CredentialsError | N
             where,
             expected="a token that is valid until the run has ended",
             found=found,
-            next_step="get new credentials, then run again: it goes on with the shards that are finished",
+            next_step="get new credentials, then run again",
         )
     if code in _CLOCK:
         return CredentialsError(
