@@ -15,6 +15,7 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from scoring.errors import ConflictError, ContractError, CredentialsError, StorageError, StorageUnavailableError
 from scoring.kept import Kept
+from scoring.outputs.foreign import check_no_other_table
 from scoring.outputs.handle import TableHandle, mapped, n_attempts
 from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
 from scoring.outputs.publish import Live, Publication
@@ -58,10 +59,9 @@ class DeltaPublisher:
         with self._handle.loaded() as table:
             if table is not None:
                 return
-        key = self._job.input.partition_key
-        sealed = [
-            f for f in self._store.list_folders() if f.startswith(f"{key}=") and self._store.head(sealed_path(f))
-        ]
+        key, folders = self._job.input.partition_key, self._store.list_folders()
+        check_no_other_table(self._store, folders)
+        sealed = [f for f in folders if f.startswith(f"{key}=") and self._store.exists(sealed_path(f))]
         if sealed:
             raise StorageError(
                 "The output holds one object a partition; a Delta table beside them would be read twice.",
@@ -120,6 +120,8 @@ class DeltaPublisher:
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
                 failure = mapped(error, self._store.url)
+                if isinstance(error, CommitFailedError):
+                    failure = _refused(error, self._store.url)
                 # A commit that fails although nobody else has taken the version fails for a reason of its own.
                 n_failed += not isinstance(error, CommitFailedError) or tried == before
                 if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
@@ -297,6 +299,24 @@ class DeltaPublisher:
             found=f"run {current.run_id}" if current else "no predictions",
             next_step="look at that run; run again with --force only if its predictions should be replaced",
         )
+
+
+def _refused(error: CommitFailedError, where: str) -> StorageError:
+    """Of a commit whose version nobody else has taken."""
+    found = str(error)
+    if "Failed to commit transaction" in found:  # the store said that there is such a version
+        return StorageUnavailableError(
+            "The store refuses the table's next version as taken, and shows no commit that has taken it.",
+            where,
+            found=found,
+            next_step="run again: readers still see the old predictions; look for another writer that hangs",
+        )
+    return StorageError(
+        "The table does not accept the commit; nothing was published.",
+        where,
+        found=found,
+        next_step="ask the table's owner what it asks of its writers, or write to another output.uri",
+    )
 
 
 def _live(paths: Iterable[str], version: str) -> Live:

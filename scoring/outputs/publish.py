@@ -53,7 +53,8 @@ class Publisher(Protocol):
         ...
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
-        """Raise ContractError if predictions of a partition with these columns cannot join what is published.
+        """Raise ContractError or StorageError if predictions of a partition with these columns cannot join what is
+        published.
 
         Returns:
             What is allowed, and yet to be said aloud.

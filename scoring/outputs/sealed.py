@@ -9,6 +9,7 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import decode_folder, encode_folder
 from scoring.errors import ConflictError, LocationNotFoundError, StorageError, StorageUnavailableError
+from scoring.outputs.foreign import check_no_other_table, check_own_files
 from scoring.outputs.layout import (
     predictions_store,
     run_id_of,
@@ -38,7 +39,9 @@ class SealedPublisher:
 
     def check(self) -> None:
         """See `Publisher`."""
-        if "_delta_log" in self._store.list_folders():
+        folders = self._store.list_folders()
+        check_no_other_table(self._store, folders)
+        if "_delta_log" in folders:
             raise StorageError(
                 "The output is a Delta table; one object a partition beside its files would be read twice.",
                 self._store.url,
@@ -49,6 +52,8 @@ class SealedPublisher:
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
         """See `Publisher`. Each object has a schema of its own."""
+        folder = encode_folder(self._job.input.partition_key, value)
+        check_own_files(self._store, folder, sealed_path(folder))
         return ()
 
     def live(self, value: str | None) -> Live | None:

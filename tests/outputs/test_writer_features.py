@@ -12,7 +12,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field, PrimitiveType
 
 from schemas.job import ScoringJob
-from scoring.errors import ContractError, StorageError
+from scoring.errors import ContractError, StorageError, StorageUnavailableError
 from scoring.outputs.delta import COMMIT_ATTEMPTS
 from scoring.outputs.layout import predictions_store
 from scoring.outputs.publish import open_publisher
@@ -309,7 +309,16 @@ def test_columns_that_stay_empty_are_named(lake: Lake) -> None:
     assert any("will be null: remark" in note for note in manifest.warnings)
 
 
-def test_a_commit_that_is_refused_for_good_is_not_repeated(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("The table asks for something that nobody knows.", StorageError),
+        ("Failed to commit transaction: 0", StorageUnavailableError),
+    ],
+)
+def test_a_commit_that_is_refused_for_good_is_not_repeated(
+    said: str, expected: type[StorageError], lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody else takes the version: trying a hundred times would not help."""
     job = lake.job()
     publisher = open_publisher(job)
@@ -318,13 +327,36 @@ def test_a_commit_that_is_refused_for_good_is_not_repeated(lake: Lake, monkeypat
 
     def refused(*_: Any, **__: Any) -> None:
         calls.append(1)
-        raise CommitFailedError("The table asks for something that nobody knows.")
+        raise CommitFailedError(said)
 
     monkeypatch.setattr(DeltaTable, "create_write_transaction", refused)
-    with pytest.raises(StorageError, match="something that nobody knows") as caught:
+    with pytest.raises(StorageError, match=said) as caught:
         publisher.publish(publication(job, 2), publisher.live("x"))
-    assert not caught.value.retryable
+    assert type(caught.value) is expected
     assert len(calls) < 10
+
+
+@pytest.mark.parametrize("formats", ["delta", "parquet"])
+@pytest.mark.parametrize("path", [".hoodie/hoodie.properties", "metadata/v1.metadata.json"])
+def test_a_table_of_another_format_is_left_alone(path: str, formats: str, lake: Lake) -> None:
+    lake.formats = formats
+    job = lake.job()
+    predictions_store(job).write_bytes(path, b"theirs")
+    with pytest.raises(StorageError, match="a table of another format"):
+        open_publisher(job).check()
+    assert contents(job) == {path: b"theirs"}
+
+
+def test_files_of_others_beside_a_partition_s_object_are_named(lake: Lake) -> None:
+    lake.formats = "parquet"
+    job = lake.job()
+    store = predictions_store(job)
+    for name in ("part-0.parquet", "_SUCCESS", ".part-0.parquet.crc"):
+        store.write_bytes(f"ds=x/{name}", b"theirs")
+    publisher = open_publisher(job)
+    with pytest.raises(StorageError, match=r"1 others: ds=x/part-0\.parquet"):
+        publisher.check_fits(SCHEMA, "x")
+    assert publisher.check_fits(SCHEMA, "y") == ()
 
 
 def test_a_version_that_others_take_is_tried_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
