@@ -7,7 +7,13 @@ from typing import Literal
 from schemas.job import ScoringJob
 from schemas.manifest import DecisionRecord, Manifest
 from schemas.partition import encode_folder
-from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
+from scoring.errors import (
+    ConflictError,
+    ContractError,
+    InvalidJobError,
+    LocationNotFoundError,
+    PartitionNotFoundError,
+)
 from scoring.outputs.layout import decision_path, state_store
 from scoring.outputs.manifests import complete_record, find_manifest, list_manifests, write_manifest
 from scoring.outputs.promises import check_claims
@@ -54,6 +60,7 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
 
     Raises:
         ConflictError: Readers see other results than when it was scored; nothing was changed.
+        ContractError: The table does not take its predictions any more.
         LocationNotFoundError: Its files are gone.
         StorageError: Decisions cannot be claimed on this store.
     """
@@ -62,7 +69,7 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
     _claim(job, held, "approved")
     try:
         parts, version = _publish(job, publisher, held)
-    except (ConflictError, LocationNotFoundError):  # it cannot be approved any more, but still rejected
+    except (ConflictError, ContractError, LocationNotFoundError):  # not to be approved any more, but still rejected
         state_store(job).delete([decision_path(held.run_id)])
         raise
     output = held.output.model_copy(update={"files": tuple(part.file for part in parts), "table_version": version})

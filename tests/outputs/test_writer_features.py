@@ -1,6 +1,7 @@
 """What an existing table asks of its writers is honoured, or refused before anything is scored."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field, PrimitiveType
 
 from schemas.job import ScoringJob
+from scoring.decide import approve, reject
 from scoring.errors import ContractError, StorageError, StorageUnavailableError
 from scoring.outputs.delta import COMMIT_ATTEMPTS
 from scoring.outputs.layout import predictions_store
@@ -297,6 +299,21 @@ def test_a_run_is_refused_before_it_reads(lake: Lake, tmp_path: Path) -> None:
 
     planned = answer(lake, "plan", str(save(job, tmp_path)), "2024-03-01", code=1)
     assert "CHECK constraint small: id < 5000" in planned["error"]["message"]
+
+
+def test_a_held_run_that_the_table_takes_no_more_can_be_rejected(lake: Lake) -> None:
+    lake.write("2024-02-29", make_frame(20))
+    assert lake.run(lake.job()).status == "published"
+    lake.write("2024-03-01", make_frame(20, seed=1))
+    job = lake.job(gates={"prediction_range": {"min": 1000, "action": "hold"}})
+    held = lake.run(job, "2024-03-01")
+    assert held.status == "held", held.error
+    DeltaTable(job.output.uri).alter.add_constraint({"small": "id < 5000"})
+
+    with pytest.raises(ContractError, match="CHECK constraint small"):
+        approve(job, held, datetime.now(UTC))
+    assert set(lake.read(job)["ds"]) == {"2024-02-29"}
+    assert reject(job, held, datetime.now(UTC)).status == "rejected"
 
 
 def test_columns_that_stay_empty_are_named(lake: Lake) -> None:
