@@ -16,6 +16,7 @@ from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import complete_record, list_manifests, undecided
+from scoring.outputs.promises import unnoticed_changes
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.record import TURN
 from scoring.references import find_references
@@ -71,6 +72,7 @@ def _score(
         publisher = open_publisher(job, attempt.kept)
         promises = attempt.tell_promises()
         partition, ignored = find_partition(job, attempt.value)
+        promises += unnoticed_changes(job, [file.version for file in partition.files])
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
         state, kept = state_store(job), attempt.kept

@@ -34,6 +34,8 @@ SPOOL = re.compile(r"\..+\.[0-9a-f]{32}")
 """Name of a local file that is not in its place yet, or never came there: readers' globs and our listings skip it."""
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 NEEDS_ETAGS = "an object cannot be replaced on the condition that nobody else has done so"
+NO_VERSION = "0.0"
+"""Of a file whose store tells neither an ETag nor a time."""
 _MODIFIED = "modified "
 """Begins the version of an object whose store gave no ETag: it can be compared, but is no condition."""
 
@@ -468,7 +470,8 @@ class Store:
 
     def table_options(self) -> dict[str, str]:
         """Options as object_store (delta-rs) names them, credentials included: hand them on, never keep them."""
-        return table_options(self.scheme, self.uri, resolve_env(self.options))
+        with explained(self.url):  # on S3 it looks for credentials
+            return table_options(self.scheme, self.uri, resolve_env(self.options))
 
 
 class HashingFile:

@@ -39,7 +39,8 @@ _DENIED = (
 )  # fmt: skip
 _DENYING_TYPES = (
     "ClientAuthenticationError", "CredentialUnavailableError", "DefaultCredentialsError", "NoCredentialsError",
-    "PartialCredentialsError", "RefreshError", "ReauthFailError",
+    "PartialCredentialsError", "RefreshError", "ReauthFailError", "CredentialRetrievalError", "ProfileNotFound",
+    "SSOTokenLoadError", "TokenRetrievalError", "UnauthorizedSSOTokenError",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from scoring.errors import (
 )
 from scoring.inputs.jobfile import parse_job
 from scoring.outputs.handle import mapped as told_by_delta
-from scoring.outputs.promises import missing_promises
+from scoring.outputs.promises import missing_promises, unnoticed_changes
 from scoring.outputs.publish import open_publisher
 from scoring.storage import FULL, TABLES_ONLY, Store
 from scoring.store_errors import code_of, mapped, may_pass
@@ -181,6 +181,12 @@ def test_full_stores_promise_everything(lake: Lake) -> None:
     assert missing_promises(lake.job()) == []
 
 
+def test_input_whose_changes_cannot_be_noticed(lake: Lake) -> None:
+    (note,) = unnoticed_changes(lake.job(), ["0.0", "etag", "0.0"])
+    assert "2 input files" in note
+    assert unnoticed_changes(lake.job(), ["etag", "2024-02-29 00:00:00+00:00"]) == []
+
+
 # Errors. ---------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +219,8 @@ MAPPED: dict[str, tuple[Exception, type[ScoringError]]] = {
     "google: expired": (library_error(GOOGLE, "RefreshError", retryable=False), CredentialsError),
     "google: its server": (library_error(GOOGLE, "RefreshError", retryable=True), StorageUnavailableError),
     "google: no connection": (library_error(GOOGLE, "TransportError"), StorageUnavailableError),
+    "botocore: role": (library_error("botocore.exceptions", "CredentialRetrievalError"), CredentialsError),
+    "botocore: profile": (library_error("botocore.exceptions", "ProfileNotFound"), CredentialsError),
     "gcsfs: key": (library_error(GCSFS, "HttpError", code=401), CredentialsError),
     "gcsfs: throttled": (library_error(GCSFS, "HttpError", code="429"), StorageUnavailableError),
     "gcsfs: rights": (OSError("Forbidden: b/o\nno storage.objects.get"), CredentialsError),

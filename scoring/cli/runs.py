@@ -28,7 +28,7 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
-from scoring.outputs.promises import missing_promises
+from scoring.outputs.promises import missing_promises, unnoticed_changes
 from scoring.outputs.publish import open_publisher
 from scoring.run import run
 from scoring.status import PartitionStatus, partition_statuses, run_history
@@ -57,6 +57,7 @@ def plan(
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
             partition, ignored = find_partition(spec, value)
+            unnoticed = unnoticed_changes(spec, [file.version for file in partition.files])
             planned, contract = plan_partition(spec, model, facts, partition, pool.capacity)
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
@@ -80,7 +81,7 @@ def plan(
                     "output_columns": contract.output_schema().names,
                     "extra_columns": list(planned.extra_columns),
                     "ignored_files": list(ignored),
-                    "warnings": [*version_warnings(facts), *missing, *notes],
+                    "warnings": [*version_warnings(facts), *missing, *unnoticed, *notes],
                 }
             )
     if as_json:

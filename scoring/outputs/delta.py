@@ -49,16 +49,22 @@ class DeltaPublisher:
         self._job = job
         self._store = predictions_store(job)
         self._handle = TableHandle(self._store, kept)
-        self._has_table = False
-        """When it was last asked what is live."""
+        self._is_proven = False
+        """Nightscore has committed here before: the store was probed then."""
 
     def check(self) -> None:
-        """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
-        if self._has_table:
+        """See `Publisher`. A store is probed before the first commit to a table, whoever has created that."""
+        if self._is_proven:
             return
         with self._handle.loaded() as table:
-            if table is not None:
-                return
+            has_table = table is not None
+        if not has_table:
+            self._check_place()
+        if self._store.is_s3:
+            self._store.sibling(".nightscore").check_exclusive()
+
+    def _check_place(self) -> None:
+        """Raise StorageError if a new table would stand among files that it does not know."""
         key, folders = self._job.input.partition_key, self._store.list_folders()
         check_no_other_table(self._store, folders)
         sealed = [f for f in folders if f.startswith(f"{key}=") and self._store.exists(sealed_path(f))]
@@ -70,8 +76,6 @@ class DeltaPublisher:
                 found=f"{sealed_path(sealed[0])}",
                 next_step="use output.format: parquet, or another output.uri",
             )
-        if self._store.is_s3:
-            self._store.sibling(".nightscore").check_exclusive()
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
         """See `Publisher`. The commit looks again."""
@@ -86,9 +90,14 @@ class DeltaPublisher:
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
+        self._is_proven = False
         with self._handle.loaded() as table:
-            self._has_table = table is not None
-            return None if table is None else self._live_in(table, value)
+            if table is None:
+                return None
+            files, version = list(self._files_of(table)), str(table.version())
+        self._is_proven = any(run_id_of(path) for _, path in files)
+        paths = [path for found, path in files if found == value]
+        return _live(paths, version) if paths else None
 
     def all_live(self) -> dict[str | None, Live]:
         """See `Publisher`."""

@@ -1,8 +1,11 @@
 """What nightscore promises everywhere, and does not keep on stores that lack what the promise rests on."""
 
+from collections.abc import Iterable
+
 from schemas.job import ScoringJob
 from scoring.errors import StorageError
 from scoring.outputs.layout import predictions_store, state_store
+from scoring.storage import NO_VERSION
 
 
 def check_format(job: ScoringJob) -> None:
@@ -51,6 +54,23 @@ def check_claims(job: ScoringJob, what: str) -> None:
         found=f"{state.scheme}://, where two decisions could both be carried out",
         next_step="correct the input or the gate in the job file, then publish with `nightscore run --force`",
     )
+
+
+def unnoticed_changes(job: ScoringJob, versions: Iterable[str]) -> list[str]:
+    """What cannot be told of input files whose store gives no versions.
+
+    Args:
+        job: Whose input.
+        versions: Of the files.
+    """
+    n_files = sum(version == NO_VERSION for version in versions)
+    if not n_files:
+        return []
+    scheme = job.input.uri.partition("://")[0]
+    return [
+        f"{scheme}:// tells neither versions nor times of {n_files:,} input files: one that is replaced by another "
+        "of the same size is not noticed"
+    ]
 
 
 def missing_promises(job: ScoringJob) -> list[str]:

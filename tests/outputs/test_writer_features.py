@@ -19,6 +19,7 @@ from scoring.outputs.delta import COMMIT_ATTEMPTS
 from scoring.outputs.layout import predictions_store
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.writer_features import HONOURED
+from scoring.storage import Store
 from tests.conftest import Lake
 from tests.models import make_frame
 from tests.outputs.test_publish import SCHEMA, publication, published
@@ -362,6 +363,30 @@ def test_a_table_of_another_format_is_left_alone(path: str, formats: str, lake: 
     with pytest.raises(StorageError, match="a table of another format"):
         open_publisher(job).check()
     assert contents(job) == {path: b"theirs"}
+
+
+@pytest.mark.s3
+def test_a_table_that_others_have_created_proves_nothing_of_its_store(
+    s3_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writers may have kept apart by other means than conditional writes."""
+    job = s3_lake.job()
+    store = predictions_store(job)
+    write_deltalake(
+        store.url,
+        pa.table({"id": [1], "prediction": [1.0], "run_id": ["x"], "ds": ["x"]}),
+        partition_by=["ds"],
+        storage_options=store.table_options(),
+    )
+    probed = []
+    real = Store.check_exclusive
+    monkeypatch.setattr(Store, "check_exclusive", lambda self: (probed.append(1), real(self)))
+    for n in (1, 2):
+        publisher = open_publisher(job)
+        live = publisher.live("x")
+        publisher.check()
+        publisher.publish(publication(job, n), live)
+    assert probed == [1]
 
 
 def test_files_of_others_beside_a_partition_s_object_are_named(lake: Lake) -> None:
