@@ -54,36 +54,18 @@ class DeltaPublisher:
 
     def check(self) -> None:
         """See `Publisher`. A store is probed before the first commit to a table, whoever has created that."""
-        if self._is_proven:
-            return
-        with self._handle.loaded() as table:
-            has_table = table is not None
-        if not has_table:
-            self._check_place()
-        if self._store.is_s3:
+        if not self._is_proven and self._store.is_s3:
             self._store.sibling(".nightscore").check_exclusive()
-
-    def _check_place(self) -> None:
-        """Raise StorageError if a new table would stand among files that it does not know."""
-        key, folders = self._job.input.partition_key, self._store.list_folders()
-        check_no_other_table(self._store, folders)
-        sealed = [f for f in folders if f.startswith(f"{key}=") and self._store.exists(sealed_path(f))]
-        if sealed:
-            raise StorageError(
-                "The output holds one object a partition; a Delta table beside them would be read twice.",
-                self._store.url,
-                expected="an empty folder or a Delta table",
-                found=f"{sealed_path(sealed[0])}",
-                next_step="use output.format: parquet, or another output.uri",
-            )
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
         """See `Publisher`. The commit looks again."""
+        unfilled: list[str] = []
         with self._handle.loaded() as table:
             if table is None:
-                return ()
-            self._check_table(table, schema, value)
-            unfilled = unfilled_columns(table, _table_schema(schema, self._job.input.partition_key))
+                self._check_place()
+            else:
+                self._check_table(table, schema, value)
+                unfilled = unfilled_columns(table, _table_schema(schema, self._job.input.partition_key))
         if not unfilled:
             return ()
         return (f"the table has columns that this job does not write; they will be null: {', '.join(unfilled)}",)
@@ -250,6 +232,20 @@ class DeltaPublisher:
         ]
         if problems:
             raise self._misfit(problems)
+
+    def _check_place(self) -> None:
+        """Raise StorageError if a new table would stand among files that it does not know."""
+        key, folders = self._job.input.partition_key, self._store.list_folders()
+        check_no_other_table(self._store, folders)
+        sealed = [f for f in folders if f.startswith(f"{key}=") and self._store.exists(sealed_path(f))]
+        if sealed:
+            raise StorageError(
+                "The output holds one object a partition; a Delta table beside them would be read twice.",
+                self._store.url,
+                expected="an empty folder or a Delta table",
+                found=f"{sealed_path(sealed[0])}",
+                next_step="use output.format: parquet, or another output.uri",
+            )
 
     def _misfit(self, problems: Sequence[str]) -> ContractError:
         return ContractError(

@@ -39,6 +39,10 @@ class SealedPublisher:
 
     def check(self) -> None:
         """See `Publisher`."""
+        self._state.check_conditional()
+
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+        """See `Publisher`. Each object has a schema of its own."""
         folders = self._store.list_folders()
         check_no_other_table(self._store, folders)
         if "_delta_log" in folders:
@@ -48,10 +52,6 @@ class SealedPublisher:
                 expected="a folder without _delta_log",
                 next_step="use output.format: delta, or another output.uri",
             )
-        self._state.check_conditional()
-
-    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
-        """See `Publisher`. Each object has a schema of its own."""
         folder = encode_folder(self._job.input.partition_key, value)
         check_own_files(self._store, folder, sealed_path(folder))
         return ()

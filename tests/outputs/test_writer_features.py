@@ -361,7 +361,7 @@ def test_a_table_of_another_format_is_left_alone(path: str, formats: str, lake: 
     job = lake.job()
     predictions_store(job).write_bytes(path, b"theirs")
     with pytest.raises(StorageError, match="a table of another format"):
-        open_publisher(job).check()
+        open_publisher(job).check_fits(SCHEMA, "x")
     assert contents(job) == {path: b"theirs"}
 
 
