@@ -17,6 +17,9 @@ StorageOptions = Annotated[dict[str, JsonValue], Field(default_factory=dict, rep
 
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
+AZURE_SCHEMES = ("az", "abfs", "abfss")
+SIGNATURE = re.compile(r"[?&](sig|X-Amz-Signature|X-Goog-Signature)=", re.IGNORECASE)
+
 OUTPUT_COLUMNS = ("source_file", "source_row", "prediction", "probability", "model_version", "run_id")
 """Names that the output may use for itself; keys and pass-through columns must not."""
 
@@ -340,7 +343,7 @@ def check_uri(uri: str) -> str:
     """
     if not uri.strip() or "\x00" in uri:
         raise ValueError("expected a URL or a path, found an empty one")
-    if "://" in uri and "@" in urlsplit(uri).netloc:
+    if "://" in uri and _has_credentials(uri):
         raise ValueError("carries credentials; put them into storage_options as ${ENV_NAME} instead")
     return uri
 
@@ -353,6 +356,18 @@ def _place(uri: str) -> str:
     if scheme == "file":
         return posixpath.abspath(unquote(urlsplit(uri).path)).rstrip("/")
     return f"{'s3' if scheme == 's3a' else scheme}://{rest}".rstrip("/")
+
+
+def _has_credentials(uri: str) -> bool:
+    """Whether there is a user before the host, or a signature behind the path (of a link that a store has signed).
+
+    Azure writes `container@account.dfs.core.windows.net`, which is a place.
+    """
+    split = urlsplit(uri)
+    user, at, host = split.netloc.rpartition("@")
+    is_account = split.scheme in AZURE_SCHEMES and re.search(r"\.(dfs|blob)\.", host) is not None
+    is_container = is_account and re.fullmatch(r"\$?[A-Za-z0-9-]+", user) is not None
+    return (bool(at) and not is_container) or SIGNATURE.search(uri) is not None
 
 
 def json_schema() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from schemas.manifest import ColumnRecord, Counts, GateRecord, InputRecord, Inpu
 from schemas.partition import MemoryPlan, Partition, Plan, encode_folder, show_value
 from scoring.engine.checkpoints import forget
 from scoring.engine.columns import merge_records
-from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event
+from scoring.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event, logger
 from scoring.engine.policy import FIELDS, forbidden
 from scoring.engine.pool import MAX_ATTEMPTS
 from scoring.engine.pools import Pool
@@ -45,6 +45,7 @@ from scoring.outputs.layout import (
     staging_folder,
     state_store,
 )
+from scoring.outputs.promises import missing_promises
 from scoring.outputs.publish import Live, Publication, Publisher
 from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
@@ -144,6 +145,13 @@ class Attempt:
     @property
     def worker_cpu_s(self) -> float:
         return sum(self.pool.cpu_s_by_pid.values()) - self._cpu_s_before
+
+    def tell_promises(self) -> list[str]:
+        """Say, before anything is read, what the output's store cannot keep; returned for the record."""
+        missing = missing_promises(self.job)
+        for note in missing:
+            logger.warning("run_id=%s partition=%s %s", self.record.run_id, self._shown, note)
+        return missing
 
     def score_shards(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> None:
         """Have the workers score what is not done yet."""

@@ -7,9 +7,16 @@ from typing import Literal
 from schemas.job import ScoringJob
 from schemas.manifest import DecisionRecord, Manifest
 from schemas.partition import encode_folder
-from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
+from scoring.errors import (
+    ConflictError,
+    ContractError,
+    InvalidJobError,
+    LocationNotFoundError,
+    PartitionNotFoundError,
+)
 from scoring.outputs.layout import decision_path, state_store
 from scoring.outputs.manifests import complete_record, find_manifest, list_manifests, write_manifest
+from scoring.outputs.promises import check_claims
 from scoring.outputs.publish import Publisher, open_publisher, republication
 from scoring.outputs.writer import WrittenPart
 
@@ -53,13 +60,16 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
 
     Raises:
         ConflictError: Readers see other results than when it was scored; nothing was changed.
+        ContractError: The table does not take its predictions any more.
         LocationNotFoundError: Its files are gone.
+        StorageError: Decisions cannot be claimed on this store.
     """
+    check_claims(job, "approve")
     publisher = open_publisher(job)
     _claim(job, held, "approved")
     try:
         parts, version = _publish(job, publisher, held)
-    except (ConflictError, LocationNotFoundError):  # it cannot be approved any more, but still rejected
+    except (ConflictError, ContractError, LocationNotFoundError):  # not to be approved any more, but still rejected
         state_store(job).delete([decision_path(held.run_id)])
         raise
     output = held.output.model_copy(update={"files": tuple(part.file for part in parts), "table_version": version})
@@ -90,7 +100,9 @@ def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Ma
 
     Raises:
         ConflictError: Its predictions are what readers see, or somebody else approves it; nothing was changed.
+        StorageError: Decisions cannot be claimed on this store.
     """
+    check_claims(job, "reject")
     live = open_publisher(job).live(held.partition)
     if live is not None and live.run_id == held.run_id:
         raise ConflictError(
@@ -114,8 +126,7 @@ def _claim(job: ScoringJob, held: Manifest, verdict: Literal["approved", "reject
     """
     state, folder = state_store(job), encode_folder(held.partition_key, held.partition)
     try:
-        if state.is_conditional:
-            state.create(decision_path(held.run_id), verdict.encode())
+        state.create(decision_path(held.run_id), verdict.encode())
     except ConflictError as error:
         found = state.read_bytes(decision_path(held.run_id)).decode()
         if found != verdict:

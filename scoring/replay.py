@@ -104,6 +104,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         record.update(model=model.record(job), policy=job.policy, replays=base.run_id, replaces=base.run_id)
     with record.stage("plan"):
         publisher = open_publisher(job)
+        promises = attempt.tell_promises()
         live = publisher.live(attempt.value)
         _check_live(attempt, base, live)
         old = publisher.find_results(base)
@@ -113,7 +114,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         record.update(fingerprint=fingerprint, inputs=base.inputs, in_order=in_order, libraries=library_versions())
         record.save("running")
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        record.update(model=model.record(job, facts), warnings=(*model.warnings, *version_warnings(facts)))
+        record.update(model=model.record(job, facts), warnings=(*model.warnings, *version_warnings(facts), *promises))
         attempt.replay_from(_source(job, state, facts, files), base.counts.rows_in)
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
         plan, contract = plan_partition(
@@ -126,6 +127,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
             nullable=_with_missing(base),
         )
         _check_columns(job, old, contract)
+        record.warn(*publisher.check_fits(contract.output_schema(), attempt.value))
     with record.stage("score"):
         attempt.score_shards(plan, contract, model, facts)
     attempt.summarize(plan)

@@ -17,6 +17,7 @@ from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import complete_record, list_manifests, undecided
+from scoring.outputs.promises import unnoticed_changes
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.record import TURN
 from scoring.references import find_references
@@ -70,8 +71,10 @@ def _score(
         record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
         check_root(job, attempt.kept)
-        partition, left_out = find_partition(job, attempt.value)
         publisher = open_publisher(job, attempt.kept)
+        promises = attempt.tell_promises()
+        partition, left_out = find_partition(job, attempt.value)
+        promises += unnoticed_changes(job, [file.version for file in partition.files])
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
         state, kept = state_store(job), attempt.kept
@@ -91,13 +94,13 @@ def _score(
         record.save("running")
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        notes = (*model.warnings, *version_warnings(facts))
+        notes = (*model.warnings, *version_warnings(facts), *promises)
         record.update(model=model.record(job, facts), warnings=notes)
         plan, contract = plan_partition(
             job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None, attempt.pool
         )
         attempt.resumed = dead.fitting(plan.shards) if dead else []
-        publisher.check_fits(contract.output_schema())
+        record.warn(*publisher.check_fits(contract.output_schema(), attempt.value))
         record.update(inputs=inputs_record(job, partition, len(left_out), plan.extra_columns))
         if job.drift.profile:
             _find_references(attempt, model)

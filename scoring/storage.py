@@ -5,7 +5,6 @@ libraries that open connections.
 """
 
 import contextlib
-import errno
 import functools
 import hashlib
 import json
@@ -22,64 +21,23 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from scoring.errors import (
-    ConflictError,
-    CredentialsError,
-    InvalidJobError,
-    LocationNotFoundError,
-    ScoringError,
-    StorageError,
-    StorageUnavailableError,
-)
+from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError, StorageError
+from scoring.store_errors import BEYOND_CODES, code_of, is_store_error, mapped, may_pass, no_etags
+from scoring.store_options import AZURE_SCHEMES, GOOGLE_SCHEMES, S3_SCHEMES, account_of, fsspec_options, table_options
 
-S3_SCHEMES = ("s3", "s3a")
+__all__ = ["Entry", "HashingFile", "Store", "env_names", "explained", "is_store_error", "resolve_env"]
+
 UPLOAD_BLOCK_BYTES = 8 << 20
 """Size of the parts of an S3 upload: held in memory once per open file; S3's least is 5 MiB."""
 
-S3_PATIENCE: dict[str, Any] = {
-    "connect_timeout": 5,
-    "read_timeout": 20,
-    "retries": {"total_max_attempts": 2, "mode": "standard"},
-}
-"""s3fs tries each request five times around botocore's two, also where an answer's body ended early: a store that
-stalls for good is given up after 200 s."""
-RETRIED_CODES = (429, 500, 502, 503, 504)
-"""s3fs itself repeats only what names itself SlowDown, which an answer without a body (to HEAD) cannot."""
-
-_S3_NAMES = {
-    "key": "key",
-    "access_key_id": "key",
-    "secret": "secret",
-    "secret_access_key": "secret",
-    "token": "token",
-    "session_token": "token",
-    "endpoint_url": "endpoint_url",
-    "endpoint": "endpoint_url",
-    "region": "region",
-    "region_name": "region",
-    "default_region": "region",
-    "anon": "anon",
-    "skip_signature": "anon",
-    "profile": "profile",
-    "allow_http": "allow_http",
-    "verify": "verify",
-}
-_S3_NESTED = ("client_kwargs", "config_kwargs", "s3_additional_kwargs", "requester_pays", "use_ssl")
-STORE_LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "asyncio", "fsspec", "s3fs")
-_DENIED = (
-    "403",
-    "AccessDenied",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-)
 SPOOL = re.compile(r"\..+\.[0-9a-f]{32}")
 """Name of a local file that is not in its place yet, or never came there: readers' globs and our listings skip it."""
-_ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
-_BEYOND = ("416", "InvalidRange")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_PRECONDITION = ("412", "PreconditionFailed", "ConditionalRequestConflict")
+NEEDS_ETAGS = "an object cannot be replaced on the condition that nobody else has done so"
+NO_VERSION = "0.0"
+"""Of a file whose store tells neither an ETag nor a time."""
+_MODIFIED = "modified "
+"""Begins the version of an object whose store gave no ETag: it can be compared, but is no condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +51,24 @@ class Entry:
     """ETag, else modification time in ns."""
     modified_s: float
     """Seconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a kind of store can do, beyond reading, writing and listing: the promises of the outputs rest on it."""
+
+    can_create: bool
+    """`create`: of several who create the same file, one succeeds. Claims rest on it."""
+    can_replace: bool
+    """`replace`: a file is replaced only as long as nobody else has done so. One object a partition rests on it."""
+    can_commit: bool
+    """The table library knows the store, and of several commits of the same version there, one succeeds."""
+
+
+FULL = Capabilities(can_create=True, can_replace=True, can_commit=True)
+TABLES_ONLY = Capabilities(can_create=False, can_replace=False, can_commit=True)
+"""fsspec has no conditional requests for these stores; delta-rs has its own for commits."""
+FILES_ONLY = Capabilities(can_create=False, can_replace=False, can_commit=False)
 
 
 @dataclass(frozen=True)
@@ -121,9 +97,16 @@ class Store:
         return self.scheme in S3_SCHEMES
 
     @property
+    def capabilities(self) -> Capabilities:
+        """By the scheme; whether an S3 server really keeps to its conditions is probed before it is relied on."""
+        if self.is_local or self.is_s3:
+            return FULL
+        return TABLES_ONLY if self.scheme in (*AZURE_SCHEMES, *GOOGLE_SCHEMES) else FILES_ONLY
+
+    @property
     def is_conditional(self) -> bool:
         """Whether `create` and `replace` can tell that somebody else was first."""
-        return self.is_local or self.is_s3
+        return self.capabilities.can_create and self.capabilities.can_replace
 
     @functools.cached_property
     def root(self) -> str:
@@ -139,9 +122,16 @@ class Store:
         return self.root if self.is_local else self.uri.rstrip("/")
 
     @property
+    def table_url(self) -> str:
+        """The same place as the table library spells it."""
+        return self.url.replace("gcs://", "gs://", 1) if self.scheme == "gcs" else self.url
+
+    @property
     def fs(self) -> Any:
         """The fsspec file system of this process."""
-        return _filesystem(self.scheme, json.dumps(dict(self.options), sort_keys=True), os.getpid())
+        options = json.dumps(dict(self.options), sort_keys=True)
+        with explained(self.url if self.is_local else self.uri):
+            return _filesystem(self.scheme, account_of(self.scheme, self.uri), options, os.getpid())
 
     def sibling(self, suffix: str) -> "Store":
         """The store whose URI is this one's with `suffix` appended to the last part."""
@@ -237,9 +227,14 @@ class Store:
                     next_step="check input.uri in the job file",
                 )
             return
-        if self.is_s3:
-            with explained(self.url):
-                self.fs.call_s3("head_bucket", Bucket=self.root.split("/", 1)[0])
+        bucket = self.root.split("/", 1)[0]
+        with explained(self.url):
+            if self.is_s3:
+                self.fs.call_s3("head_bucket", Bucket=bucket)
+            elif self.capabilities.can_commit and not self.fs.exists(bucket):  # Azure and Google: listings are empty
+                raise LocationNotFoundError(
+                    "No such bucket.", self.url, found=bucket, next_step="check the URI, or create the bucket"
+                )
 
     def describe(self, path: str) -> Entry:
         """Size and version of one file, asked afresh."""
@@ -275,7 +270,7 @@ class Store:
             try:
                 return bytes(self.fs.cat_file(self.locate(path), start=start, end=end))
             except Exception as error:
-                if _code(error) in _BEYOND:
+                if code_of(error) in BEYOND_CODES:
                     return b""
                 raise
 
@@ -332,9 +327,13 @@ class Store:
             for path in paths:
                 Path(self.locate(path)).unlink(missing_ok=True)
                 self._prune(Path(self.locate(path)).parent)
-        elif paths:
+        elif self.is_s3 and paths:
             with explained(self.url):
                 self.fs.rm([self.locate(path) for path in paths])
+        else:
+            for path in paths:
+                with explained(self.locate_url(path)), contextlib.suppress(FileNotFoundError):
+                    self.fs.rm_file(self.locate(path))
 
     def _prune(self, folder: Path) -> None:
         while folder != Path(self.root) and folder.is_dir() and not any(folder.iterdir()):
@@ -363,7 +362,9 @@ class Store:
                 found = self._call("head_object", path)
         except LocationNotFoundError:
             return None
-        return found["ETag"].strip('"'), dict(found.get("Metadata", {}))
+        etag = str(found.get("ETag") or "").strip('"')
+        version = etag or f"{_MODIFIED}{found.get('LastModified')}"
+        return version, dict(found.get("Metadata", {}))
 
     def replace(self, source: str, path: str, expected: str | None, metadata: Mapping[str, str]) -> None:
         """Put a file in the place of `path`, if that still has the version `expected` (None: is absent).
@@ -376,12 +377,15 @@ class Store:
 
         Raises:
             ConflictError: It has another version by now.
+            StorageError: This store cannot tell.
         """
         if self.is_local:
             self._replace_locally(Path(source), path, expected)
             return
         if not self.is_s3:
             raise _unsupported(self.scheme)
+        if expected is not None and expected.startswith(_MODIFIED):
+            raise no_etags(self.locate_url(path), NEEDS_ETAGS)
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": f'"{expected}"'}
         bucket, _, key = source.partition("/")
         with explained(self.locate_url(path)):
@@ -452,6 +456,9 @@ class Store:
         self.write_bytes(probe, b"1")
         self.write_bytes(copy, b"2")
         try:
+            head = self.head(copy)
+            if head is not None and head[0].startswith(_MODIFIED):
+                raise no_etags(self.url, NEEDS_ETAGS)
             self.replace(self.locate(probe), copy, None, {})
         except ConflictError:
             return
@@ -504,36 +511,8 @@ class Store:
 
     def table_options(self) -> dict[str, str]:
         """Options as object_store (delta-rs) names them, credentials included: hand them on, never keep them."""
-        resolved = resolve_env(self.options)
-        if not self.is_s3:
-            return {key: str(value) for key, value in resolved.items()}
-        names, rest = _s3_names(resolved)
-        patience = S3_PATIENCE | dict(rest.get("config_kwargs") or {})
-        found = {
-            "timeout": f"{patience['read_timeout']}s",
-            "connect_timeout": f"{patience['connect_timeout']}s",
-            "max_retries": "4",
-            "retry_timeout": "120s",
-            "conditional_put": "etag",
-            "region": names.get("region") or _botocore("region") or "us-east-1",
-        }
-        endpoint = names.get("endpoint_url") or _botocore("endpoint_url")
-        if endpoint:
-            found["endpoint_url"] = str(endpoint)
-            found["allow_http"] = str(str(endpoint).startswith("http://")).lower()
-        if names.get("anon"):
-            found["skip_signature"] = "true"
-            return found
-        for ours, theirs in (
-            ("key", "access_key_id"),
-            ("secret", "secret_access_key"),
-            ("token", "session_token"),
-        ):
-            if names.get(ours):
-                found[theirs] = str(names[ours])
-        if "access_key_id" not in found:
-            found |= _botocore_credentials(names.get("profile"))
-        return found
+        with explained(self.url):  # on S3 it looks for credentials
+            return table_options(self.scheme, self.uri, resolve_env(self.options))
 
 
 class HashingFile:
@@ -643,159 +622,42 @@ def explained(where: str) -> Iterator[None]:
     except ScoringError:
         raise
     except Exception as error:
-        mapped = _mapped(error, where)
-        if mapped is None:
+        failure = mapped(error, where)
+        if failure is None:
             raise
-        raise mapped from error
-
-
-def _mapped(error: BaseException, where: str) -> ScoringError | None:
-    from_library = type(error).__module__.split(".")[0] in STORE_LIBRARIES
-    if not isinstance(error, OSError) and not from_library:
-        return None
-    code = _code(error)
-    name = type(error).__name__
-    found = f"{name}: {str(error).splitlines()[0] if str(error) else code}"
-    if code in _PRECONDITION:
-        return ConflictError("The object was replaced meanwhile.", where)
-    if code == "NoSuchBucket" or "bucket does not exist" in str(error):
-        return LocationNotFoundError(
-            "No such bucket.", where, found=found, next_step="check the URI, or create the bucket"
-        )
-    if isinstance(error, PermissionError) or code in _DENIED or "Credentials" in name:
-        return CredentialsError(
-            "The store refused the credentials, or there are none.",
-            where,
-            expected="credentials that may list, read and write here",
-            found=found,
-            next_step="set storage_options (key, secret as ${ENV_NAME}) or the store's own environment variables",
-        )
-    if isinstance(error, FileNotFoundError) or code in _ABSENT:
-        return LocationNotFoundError(
-            "No such file or folder.",
-            where,
-            found=found,
-            next_step="check the path; a file that was there may have been moved or removed meanwhile",
-        )
-    if isinstance(error, (ConnectionError, TimeoutError)) or from_library or code:
-        return StorageUnavailableError(
-            "The store did not answer as it should.",
-            where,
-            found=found,
-            next_step="check the endpoint and the network, then run again: nothing was published",
-        )
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            "The disk is full; nothing was published.",
-            where,
-            found=found,
-            next_step="make room (`nightscore clean` removes what dead runs left), then run again",
-        )
-    return StorageError("Reading or writing failed.", where, found=found, next_step="check disk space and rights")
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether s3fs should try a request again."""
-    response = getattr(error, "response", None)
-    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-    return metadata.get("HTTPStatusCode") in RETRIED_CODES
-
-
-def is_store_error(error: BaseException) -> bool:
-    """Whether an error that came out of a Parquet reader is the store's, and not what the file holds.
-
-    Arrow's own complaints about a file are plain OSErrors without a number.
-    """
-    if type(error).__module__.split(".")[0] in STORE_LIBRARIES:
-        return True
-    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
-
-
-def _code(error: BaseException | None) -> str:
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-        error = error.__cause__
-    return ""
+        raise failure from error
 
 
 @functools.lru_cache(maxsize=32)
-def _filesystem(scheme: str, options: str, _pid: int) -> Any:
-    resolved = resolve_env(json.loads(options))
-    if scheme in S3_SCHEMES:
-        resolved = _s3fs_options(resolved)
+def _filesystem(scheme: str, account: str, options: str, _pid: int) -> Any:
+    resolved = fsspec_options(scheme, account, resolve_env(json.loads(options)))
     try:
         found = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **resolved)
-        if scheme in S3_SCHEMES:
-            import s3fs.core
-
-            s3fs.core.set_custom_error_handler(_may_pass)
-        return found
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise InvalidJobError(
             f"No file system for {scheme}:// can be opened.",
             found=str(error).splitlines()[0],
             next_step="install the fsspec package of that store",
         ) from error
-
-
-def _s3_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    names: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
-    unknown = []
-    client = dict(options.get("client_kwargs") or {})
-    for given, value in [*client.items(), *options.items()]:
-        plain = given.lower().removeprefix("aws_")
-        if plain in _S3_NAMES:
-            names[_S3_NAMES[plain]] = value
-        elif given in _S3_NESTED:
-            rest[given] = value
-        else:
-            unknown.append(given)
-    if unknown:
+    except (TypeError, ValueError) as error:
         raise InvalidJobError(
-            "The job's storage_options have names that are not known for S3.",
-            found=", ".join(sorted(unknown)),
-            expected=", ".join([*dict.fromkeys(_S3_NAMES.values()), *_S3_NESTED]),
-            next_step="correct storage_options in the job file",
-        )
-    return names, rest
+            f"No file system for {scheme}:// can be opened.",
+            found=str(error).splitlines()[0],
+            next_step="check the URI's scheme, and storage_options in the job file",
+        ) from error
+    if scheme in S3_SCHEMES:
+        import s3fs.core
 
-
-def _s3fs_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    names, rest = _s3_names(options)
-    client = {"region_name": names.get("region"), "verify": names.get("verify")}
-    rest["client_kwargs"] = {key: value for key, value in client.items() if value is not None}
-    rest["config_kwargs"] = S3_PATIENCE | dict(rest.get("config_kwargs") or {})
-    wanted = ("key", "secret", "token", "endpoint_url", "anon", "profile")
-    return rest | {key: names[key] for key in wanted if names.get(key) is not None}
-
-
-def _botocore(variable: str) -> str | None:
-    import botocore.session
-
-    if variable == "endpoint_url":
-        return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    found = botocore.session.Session().get_config_variable(variable)
-    return str(found) if found else None
-
-
-def _botocore_credentials(profile: str | None) -> dict[str, str]:
-    import botocore.session
-
-    credentials = botocore.session.Session(profile=profile).get_credentials()
-    if credentials is None:
-        return {}
-    frozen = credentials.get_frozen_credentials()
-    found = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key}
-    return found | ({"session_token": frozen.token} if frozen.token else {})
+        s3fs.core.set_custom_error_handler(may_pass)
+    return found
 
 
 def _unsupported(scheme: str) -> StorageError:
     return StorageError(
-        f"One sealed object a partition needs conditional copies, which are not supported on {scheme}://.",
-        next_step="use output.format: delta",
+        f"On {scheme}:// nightscore has no conditional requests: of two writers nobody could say who was first.",
+        expected="a local folder, s3:// or s3a://",
+        found=f"{scheme}://",
+        next_step="use output.format: delta on Azure and Google, or write to another output.uri",
     )
 
 

@@ -28,6 +28,8 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
+from scoring.outputs.promises import missing_promises, unnoticed_changes
+from scoring.outputs.publish import open_publisher
 from scoring.run import run
 from scoring.status import PartitionStatus, partition_statuses, run_history
 
@@ -49,7 +51,8 @@ def plan(
     """
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
-    model = PinnedModel.of(spec, cache)
+    model, publisher = PinnedModel.of(spec, cache), open_publisher(spec)
+    missing = missing_promises(spec)
     rows = []
     with open_pool(spec.workers) as pool:
         facts = learn_facts(model, cache, pool)
@@ -57,9 +60,11 @@ def plan(
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
             partition, left_out = find_partition(spec, value)
+            unnoticed = unnoticed_changes(spec, [file.version for file in partition.files])
             planned, contract = plan_partition(spec, model, facts, partition, pool.capacity, pool=pool)
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
+            notes = () if is_skipped else publisher.check_fits(contract.output_schema(), value)
             rows.append(
                 {
                     "partition": text,
@@ -79,7 +84,7 @@ def plan(
                     "output_columns": contract.output_schema().names,
                     "extra_columns": list(planned.extra_columns),
                     "ignored_files": list(left_out),
-                    "warnings": version_warnings(facts),
+                    "warnings": [*version_warnings(facts), *missing, *unnoticed, *notes],
                 }
             )
     if as_json:
@@ -90,6 +95,8 @@ def plan(
     print_table(f"{spec.name}: {model.version.name} version {model.version.version}", columns, shown)
     for row in rows:
         out.print(f"{row['partition']}: {row['action']}: {'; '.join(row['reasons'])}")
+        for note in row["warnings"]:
+            out.print(f"{row['partition']}: {note}", markup=False)
 
 
 @app.command(name="run")
@@ -228,6 +235,8 @@ def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
         for item in planned.items
     ]
     print_table(f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows)
+    for note in missing_promises(spec):
+        out.print(note, markup=False)
     seconds = planned.estimated_s()
     takes = "unknown time (no run to tell from yet)" if seconds is None else f"about {seconds:,.0f} s"
     out.print(

@@ -74,6 +74,8 @@ def take_over(
         kept: Records of runs that are published.
     """
     state = state_store(job)
+    if not state.capabilities.can_create:
+        return None  # `missing_promises` says so
     newest = newest_manifest(state, folder, kept)
     if (
         newest is None
@@ -89,7 +91,7 @@ def take_over(
     try:
         state.create(claim_path(newest.run_id, newest.attempts + 1), b"")
     except ScoringError:
-        return None  # somebody else was first, or this store cannot tell: the work is done again
+        return None  # somebody else was first: the work is done again
     return Resumption(newest, found[0].cut_for, tuple(checkpoint.result for checkpoint in found))
 
 

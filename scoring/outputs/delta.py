@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -15,10 +15,19 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from scoring.errors import ConflictError, ContractError, CredentialsError, StorageError, StorageUnavailableError
 from scoring.kept import Kept
+from scoring.outputs.foreign import check_no_other_table
 from scoring.outputs.handle import TableHandle, mapped, n_attempts
 from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.writer import WrittenPart, find_parts
+from scoring.outputs.writer_features import (
+    feature_problems,
+    null_problems,
+    ownership_problems,
+    partition_problems,
+    schema_problems,
+    unfilled_columns,
+)
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
@@ -40,42 +49,37 @@ class DeltaPublisher:
         self._job = job
         self._store = predictions_store(job)
         self._handle = TableHandle(self._store, kept)
-        self._has_table = False
-        """When it was last asked what is live."""
+        self._is_proven = False
+        """Nightscore has committed here before: the store was probed then."""
 
     def check(self) -> None:
-        """See `Publisher`. A table that exists was created by a store that can; a new one is probed for."""
-        if self._has_table:
-            return
-        with self._handle.loaded() as table:
-            if table is not None:
-                return
-        key = self._job.input.partition_key
-        sealed = [
-            f for f in self._store.list_folders() if f.startswith(f"{key}=") and self._store.head(sealed_path(f))
-        ]
-        if sealed:
-            raise StorageError(
-                "The output holds one object a partition; a Delta table beside them would be read twice.",
-                self._store.url,
-                expected="an empty folder or a Delta table",
-                found=f"{sealed_path(sealed[0])}",
-                next_step="use output.format: parquet, or another output.uri",
-            )
-        if self._store.is_s3:
+        """See `Publisher`. A store is probed before the first commit to a table, whoever has created that."""
+        if not self._is_proven and self._store.is_s3:
             self._store.sibling(".nightscore").check_exclusive()
 
-    def check_fits(self, schema: pa.Schema) -> None:
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
         """See `Publisher`. The commit looks again."""
+        unfilled: list[str] = []
         with self._handle.loaded() as table:
-            if table is not None:
-                self._new_fields(table, schema)
+            if table is None:
+                self._check_place()
+            else:
+                self._check_table(table, schema, value)
+                unfilled = unfilled_columns(table, _table_schema(schema, self._job.input.partition_key))
+        if not unfilled:
+            return ()
+        return (f"the table has columns that this job does not write; they will be null: {', '.join(unfilled)}",)
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
+        self._is_proven = False
         with self._handle.loaded() as table:
-            self._has_table = table is not None
-            return None if table is None else self._live_in(table, value)
+            if table is None:
+                return None
+            files, version = list(self._files_of(table)), str(table.version())
+        self._is_proven = any(run_id_of(path) for _, path in files)
+        paths = [path for found, path in files if found == value]
+        return _live(paths, version) if paths else None
 
     def all_live(self) -> dict[str | None, Live]:
         """See `Publisher`."""
@@ -96,16 +100,21 @@ class DeltaPublisher:
         """
         failure: StorageError | None = None
         n_failed = 0
+        tried: int | None = None
         for attempt in range(COMMIT_ATTEMPTS):
             try:
                 with self._handle.loaded() as table:
+                    before, tried = tried, None if table is None else table.version()
                     version = self._try(table, publication, planned)
                 if version is not None:
                     return publication.parts, version
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
                 failure = mapped(error, self._store.url)
-                n_failed += not isinstance(error, CommitFailedError)
+                if isinstance(error, CommitFailedError):
+                    failure = _refused(error, self._store.url)
+                # A commit that fails although nobody else has taken the version fails for a reason of its own.
+                n_failed += not isinstance(error, CommitFailedError) or tried == before
                 if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
                     raise failure from error
             time.sleep(random.uniform(0.2, 1.0) * RETRY_PAUSE_S * min(attempt + 1, 10))  # noqa: S311
@@ -143,6 +152,7 @@ class DeltaPublisher:
                     next_step="publish the partition again with --force, and look for another writer",
                 )
             raise self._conflict(publication, planned, current)
+        self._check_table(table, publication.schema, publication.value, publication.parts)
         if new := self._new_fields(table, publication.schema):
             table.alter.add_columns(new)
         self._commit(table, publication)
@@ -182,7 +192,7 @@ class DeltaPublisher:
 
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(
-            self._store.url,
+            self._store.table_url,
             _table_schema(publication.schema, publication.key),
             mode="ignore",
             partition_by=[publication.key],
@@ -196,30 +206,59 @@ class DeltaPublisher:
         return _live(paths, str(table.version())) if paths else None
 
     def _files_of(self, table: DeltaTable) -> Iterable[tuple[str | None, str]]:
-        """Partition value and path, as the log encodes it, of each file."""
+        """Partition value and path, as the log encodes it, of each file.
+
+        Raises:
+            ContractError: The table has other partitions, so that nobody can say which files are a partition's.
+        """
+        key = self._job.input.partition_key
+        if problems := partition_problems(table, key):
+            raise self._misfit([*problems, *ownership_problems(table), *feature_problems(table)])
         actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
-        values = actions.column(f"partition.{self._job.input.partition_key}").to_pylist()
+        values = actions.column(f"partition.{key}").to_pylist()
         return zip(values, actions.column("path").to_pylist(), strict=True)
 
-    def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
-        """Columns that the table does not have yet; a column whose type has changed is refused."""
+    def _check_table(
+        self, table: DeltaTable, schema: pa.Schema, value: str | None, parts: Sequence[WrittenPart] = ()
+    ) -> None:
+        """Raise ContractError unless the table takes these columns, and what is in the files, as it asks for."""
         key = self._job.input.partition_key
-        existing = {field.name: field.type for field in table.schema().fields}
         wanted = _table_schema(schema, key)
         problems = [
-            f"{field.name}: {_named(existing[field.name])} in the table, {_named(field.type)} in this run"
-            for field in wanted.fields
-            if field.name in existing and existing[field.name] != field.type
+            *schema_problems(table, wanted, key, value),
+            *ownership_problems(table),
+            *feature_problems(table),
+            *null_problems(table, parts, key),
         ]
-        if table.metadata().partition_columns != [key]:
-            problems.append(f"the table is partitioned by {table.metadata().partition_columns}, not {key}")
         if problems:
-            raise ContractError(
-                "The predictions do not fit the existing table; nothing was published.",
+            raise self._misfit(problems)
+
+    def _check_place(self) -> None:
+        """Raise StorageError if a new table would stand among files that it does not know."""
+        key, folders = self._job.input.partition_key, self._store.list_folders()
+        check_no_other_table(self._store, folders)
+        sealed = [f for f in folders if f.startswith(f"{key}=") and self._store.exists(sealed_path(f))]
+        if sealed:
+            raise StorageError(
+                "The output holds one object a partition; a Delta table beside them would be read twice.",
                 self._store.url,
-                problems=problems,
-                next_step="write to another output.uri, or move the old table away",
+                expected="an empty folder or a Delta table",
+                found=f"{sealed_path(sealed[0])}",
+                next_step="use output.format: parquet, or another output.uri",
             )
+
+    def _misfit(self, problems: Sequence[str]) -> ContractError:
+        return ContractError(
+            "The predictions do not fit the existing table; nothing was published.",
+            self._store.url,
+            problems=problems,
+            next_step="write to another output.uri, move the old table away, or have its owner change the table",
+        )
+
+    def _new_fields(self, table: DeltaTable, schema: pa.Schema) -> list[Field]:
+        """Columns that the table does not have yet."""
+        existing = {field.name for field in table.schema().fields}
+        wanted = _table_schema(schema, self._job.input.partition_key)
         return [field for field in wanted.fields if field.name not in existing]
 
     def _commit(self, table: DeltaTable, publication: Publication) -> None:
@@ -267,6 +306,24 @@ class DeltaPublisher:
         )
 
 
+def _refused(error: CommitFailedError, where: str) -> StorageError:
+    """Of a commit whose version nobody else has taken."""
+    found = str(error)
+    if "Failed to commit transaction" in found:  # the store said that there is such a version
+        return StorageUnavailableError(
+            "The store refuses the table's next version as taken, and shows no commit that has taken it.",
+            where,
+            found=found,
+            next_step="run again: readers still see the old predictions; look for another writer that hangs",
+        )
+    return StorageError(
+        "The table does not accept the commit; nothing was published.",
+        where,
+        found=found,
+        next_step="ask the table's owner what it asks of its writers, or write to another output.uri",
+    )
+
+
 def _live(paths: Iterable[str], version: str) -> Live:
     found = tuple(sorted(unquote(path) for path in paths))
     return Live(_run_of(found), found, version)
@@ -285,7 +342,3 @@ def _table_schema(schema: pa.Schema, key: str) -> Schema:
         for field in schema
     ]
     return Schema.from_arrow(pa.schema([*fields, pa.field(key, pa.string())]))
-
-
-def _named(kind: object) -> str:
-    return str(getattr(kind, "type", kind))

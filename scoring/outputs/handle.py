@@ -3,13 +3,13 @@
 import contextlib
 import itertools
 import json
+import re
 from collections.abc import Iterator
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from scoring.errors import (
-    CredentialsError,
     LocationNotFoundError,
     ScoringError,
     StorageError,
@@ -17,11 +17,14 @@ from scoring.errors import (
 )
 from scoring.kept import Kept
 from scoring.storage import Store
+from scoring.store_errors import credentials_error_in
 
 STORE_ATTEMPTS = 3
 """Times that the store may fail: each is several requests already."""
 PANIC = "PanicException"
 """Of pyo3; its module cannot be imported."""
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
+"""Codes for terminals, which delta-rs puts into its errors."""
 BODY_ATTEMPTS = 12
 """Times that an answer may end early: each fails at once."""
 
@@ -59,7 +62,7 @@ class TableHandle:
             try:
                 if before is not None and (updated := self._update(before)) is not None:
                     return updated
-                table = DeltaTable(self._store.url, storage_options=self._store.table_options())
+                table = DeltaTable(self._store.table_url, storage_options=self._store.table_options())
             except TableNotFoundError:
                 if before is None:
                     return None
@@ -148,15 +151,9 @@ def n_attempts(error: Exception) -> int:
 
 def mapped(error: Exception, where: str) -> StorageError:
     """delta-rs says in words what the store answered."""
-    found = " ".join(str(error).split())[:400]
-    if any(word in found for word in ("privileges", "Unauthenticated", "credential", "Forbidden", "AccessDenied")):
-        return CredentialsError(
-            "The store refused the credentials, or there are none.",
-            where,
-            expected="credentials that may list, read and write here",
-            found=found,
-            next_step="set output.storage_options (key, secret as ${ENV_NAME}) or the store's environment variables",
-        )
+    found = " ".join(COLORS.sub("", str(error)).split())[:400]
+    if refused := credentials_error_in(found, where):
+        return refused
     if "NoSuchBucket" in found or "bucket does not exist" in found:
         return LocationNotFoundError("No such bucket.", where, found=found, next_step="check output.uri")
     if isinstance(error, OSError):

@@ -11,6 +11,7 @@ from schemas.manifest import Manifest
 from schemas.partition import encode_folder
 from scoring.kept import Kept
 from scoring.outputs.layout import parts_store
+from scoring.outputs.promises import check_format
 from scoring.outputs.writer import WrittenPart
 from scoring.parsing.files import read_facts
 
@@ -51,8 +52,13 @@ class Publisher(Protocol):
         """Raise StorageError if this store cannot keep the promise of atomic publication."""
         ...
 
-    def check_fits(self, schema: pa.Schema) -> None:
-        """Raise ContractError if predictions with these columns cannot join what is published."""
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+        """Raise ContractError or StorageError if predictions of a partition with these columns cannot join what is
+        published.
+
+        Returns:
+            What is allowed, and yet to be said aloud.
+        """
         ...
 
     def live(self, value: str | None) -> Live | None:
@@ -122,7 +128,11 @@ def open_publisher(job: ScoringJob, kept: Kept | None = None) -> Publisher:
     Args:
         job: The job.
         kept: What the runs of this process keep for each other.
+
+    Raises:
+        StorageError: The output's store cannot have this format.
     """
+    check_format(job)
     if job.output.format == "delta":
         from scoring.outputs.delta import DeltaPublisher
 

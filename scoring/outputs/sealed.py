@@ -14,6 +14,7 @@ from scoring.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from scoring.outputs.foreign import check_no_other_table, check_own_files
 from scoring.outputs.layout import (
     predictions_store,
     run_id_of,
@@ -43,17 +44,22 @@ class SealedPublisher:
 
     def check(self) -> None:
         """See `Publisher`."""
-        if "_delta_log" in self._store.list_folders():
+        self._state.check_conditional()
+
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+        """See `Publisher`. Each object has a schema of its own."""
+        folders = self._store.list_folders()
+        check_no_other_table(self._store, folders)
+        if "_delta_log" in folders:
             raise StorageError(
                 "The output is a Delta table; one object a partition beside its files would be read twice.",
                 self._store.url,
                 expected="a folder without _delta_log",
                 next_step="use output.format: delta, or another output.uri",
             )
-        self._state.check_conditional()
-
-    def check_fits(self, schema: pa.Schema) -> None:
-        """See `Publisher`. Each object has a schema of its own."""
+        folder = encode_folder(self._job.input.partition_key, value)
+        check_own_files(self._store, folder, sealed_path(folder))
+        return ()
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
@@ -86,6 +92,14 @@ class SealedPublisher:
             if current is None or current.run_id != publication.run_id:
                 if not isinstance(error, ConflictError):
                     raise
+                if current == planned:
+                    raise StorageUnavailableError(
+                        "The store refused to replace the partition's object, though nobody else has done so.",
+                        self._store.locate_url(path),
+                        expected="a replacement, since the object has the version that it had",
+                        found=current.version if current else "no object, as when this run was planned",
+                        next_step="run again: nothing was published",
+                    ) from error
                 raise ConflictError(
                     "Another run published this partition meanwhile; this run published nothing.",
                     self._store.locate_url(path),

@@ -13,10 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Kind = Literal["status", "reset before", "reset after", "stall", "truncate", "flip"]
+Kind = Literal["status", "reset before", "reset after", "stall", "truncate", "flip", "no etag"]
 """`reset after`: the request is carried out, its answer is lost. `stall`: no answer, and no end either."""
 
-ERRORS = {403: "ExpiredToken", 429: "SlowDown", 500: "InternalError", 503: "ServiceUnavailable"}
+ERRORS = {
+    400: "ExpiredToken",
+    403: "AccessDenied",
+    409: "ConditionalRequestConflict",
+    429: "SlowDown",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+}
 
 
 @dataclass
@@ -33,6 +40,8 @@ class Rule:
     times: int = 1_000_000
     """Faults at most."""
     status: int = 503
+    code: str = ""
+    """Of the error; empty: the status's own."""
     n_matched: int = 0
     n_done: int = 0
 
@@ -100,7 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         if rule and kind == "status":
-            text = f"<Error><Code>{ERRORS[rule.status]}</Code><Message>injected</Message></Error>".encode()
+            text = (
+                f"<Error><Code>{rule.code or ERRORS[rule.status]}</Code><Message>injected</Message></Error>".encode()
+            )
             self._answer(rule.status, [("Content-Type", "application/xml")], text)
             return
         status, headers, answer = self._forward(body)
@@ -112,6 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
             changed = bytearray(answer)
             changed[len(answer) // 3] ^= 1 << 3
             self._answer(status, headers, bytes(changed))
+        elif kind == "no etag":
+            others = [(name, value) for name, value in headers if name.lower() != "etag"]
+            self._answer(status, others, re.sub(rb"<ETag>.*?</ETag>", b"", answer))
         else:
             self._answer(status, headers, answer)
 

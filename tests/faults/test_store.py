@@ -52,6 +52,42 @@ FAULTS: dict[str, tuple[str, list[Rule], set[str]]] = {
     "stalls at the commit": ("no answer", [Rule("stall", method="PUT", path=COMMIT)], {"StorageUnavailableError"}),
     "credentials expire": ("403 after 30 requests", [Rule("status", status=403, first=30)], {"CredentialsError"}),
     "credentials are wrong": ("403 to all", [Rule("status", status=403)], {"CredentialsError"}),
+    "a token expires": (
+        "400 ExpiredToken after 30 requests",
+        [Rule("status", status=400, first=30)],
+        {"CredentialsError"},
+    ),
+    "a token expires at the commit": (
+        "400 ExpiredToken to the commit",
+        [Rule("status", method="PUT", path=COMMIT, status=400)],
+        {"CredentialsError"},
+    ),
+    "a clock is wrong": (
+        "403 RequestTimeTooSkewed to all",
+        [Rule("status", status=403, code="RequestTimeTooSkewed")],
+        {"CredentialsError"},
+    ),
+    "a conflict that passes": (
+        "one 409 to the commit",
+        [Rule("status", method="PUT", path=COMMIT, status=409, times=1)],
+        {"published"},
+    ),
+    "another conflict that passes": (
+        "one 409 OperationAborted to the commit",
+        [Rule("status", method="PUT", path=COMMIT, status=409, code="OperationAborted", times=1)],
+        {"published"},
+    ),
+    "a conflict without end": (
+        "409 to the commit, always",
+        [Rule("status", method="PUT", path=COMMIT, status=409)],
+        {"StorageUnavailableError"},
+    ),
+    "a condition that fails for no reason": (
+        "412 to the commit, always",
+        [Rule("status", method="PUT", path=COMMIT, status=412, code="PreconditionFailed")],
+        {"StorageUnavailableError"},
+    ),
+    "no ETags": ("to no request", [Rule("no etag")], {"published", "StorageError"}),
     "a bit flips in input": (
         "in the first answer from a data page's place",
         [Rule("flip", method="GET", path=r"features.*\.parquet", first=3, times=1)],
