@@ -6,7 +6,14 @@ from typing import Any
 from schemas.drift import ORDER
 from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.cards import SIGNS
-from scoring.monitoring.findings import counted, no_longer, show_drivers, show_rates, verdict_text
+from scoring.monitoring.findings import (
+    counted,
+    no_longer,
+    show_drivers,
+    show_rates,
+    show_references,
+    verdict_text,
+)
 from scoring.monitoring.plots import data_uri
 from scoring.monitoring.series import NOW
 from scoring.report import Drawn
@@ -25,7 +32,7 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         report_url: Of the whole report; empty: no server has it.
         drawn: What there is of plots and sparklines.
     """
-    against = ", ".join(drift.references) or "nothing yet"
+    against = escaped(show_references(drift))
     lines = [f"**Columns: {escaped(verdict_text(drift))}**", ""]
     if report_url:
         lines += [f"**[Open the whole report]({report_url})**", ""]

@@ -10,6 +10,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
+from flows.outcome import is_backfill
 from schemas.drift import ORDER, Severity
 from schemas.manifest import FindingRecord, GateRecord, Manifest
 from schemas.partition import show_value
@@ -22,7 +23,6 @@ MAX_FINDINGS = 50
 MAX_SHOWN = 8
 """In a message that a person reads on a telephone."""
 MAX_NAMES = 3
-BACKFILL_TAG = "backfill"
 SIGNS = {"critical": "🔴", "warning": "🟠", "resolved": "🟢", "ok": "✋"}
 """For the eye; a run that is held without any drift is `ok`."""
 
@@ -118,8 +118,8 @@ def tell(manifest: Manifest, report_url: str = "") -> None:
     try:
         if not PREFECT_API_URL.value():  # Prefect would start a server for them
             return
-        is_backfill = BACKFILL_TAG in (flow_run.tags or ())
-        for event in run_events(manifest, flow_run.ui_url or "", report_url, is_backfill=is_backfill):
+        urls = (flow_run.ui_url or "", report_url)
+        for event in run_events(manifest, *urls, is_backfill=is_backfill()):
             emit_event(event.name, resource=event.resource, payload=event.payload)
     except Exception as error:  # noqa: BLE001 (whatever Prefect is up to: the partition is scored)
         where = f"run_id={manifest.run_id} partition={show_value(manifest.partition)}"

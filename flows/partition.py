@@ -20,7 +20,7 @@ from flows.artifacts import artifact_key, headline, outcome_rows, run_markdown, 
 from flows.drift import drift_rows
 from flows.events import tell
 from flows.log import forward_engine_log
-from flows.outcome import Outcome, tells_reason
+from flows.outcome import Outcome, is_backfill, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
 from flows.pools import RunStuckError, borrowed_pool, local_pool, run_within, shared_kept
 from flows.progress import RunProgress, shown
@@ -219,6 +219,7 @@ async def _score(request: _Request) -> Manifest:
             force=request.force,
             listeners=[request.progress],
             kept=shared_kept(),
+            compares_later=not is_backfill(),
         )
         manifest = await run_within(request.timeout_s, pool, score)
     if manifest.error and manifest.error.retryable:

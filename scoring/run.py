@@ -1,7 +1,7 @@
 """One run: a job on one partition, from the model's version to the manifest."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
@@ -18,6 +18,7 @@ from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import complete_record, list_manifests, undecided
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.record import TURN
+from scoring.recompare import compare_later
 from scoring.references import find_references
 
 
@@ -33,6 +34,7 @@ def run(
     listeners: Sequence[Listener] = (),
     kept: Kept | None = None,
     turn: Callable[[], object] | None = None,
+    compares_later: bool = True,
 ) -> Manifest:
     """Score one partition and publish it, unless the same is published already.
 
@@ -47,6 +49,8 @@ def run(
         listeners: Told what happens, besides the log.
         kept: What several runs of this process keep for each other; None: this one keeps it for itself.
         turn: Returns when those that are published before this one have ended; None: there are none.
+        compares_later: Compare later partitions again, whose neighbour this one is. False: the caller does, once for
+            several partitions.
 
     Returns:
         The manifest: `published`, `unchanged` (that of the run that stands), `held` by a gate,
@@ -56,7 +60,10 @@ def run(
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
     attempt = Attempt(job, value, pool, cache, now, listeners, kept)
-    return attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
+    manifest = attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
+    if compares_later and manifest.status in ("published", "held") and manifest.run_id == attempt.record.run_id:
+        compare_later(job, [value], cache, datetime.now(UTC), attempt.kept)
+    return manifest
 
 
 def _score(

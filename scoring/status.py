@@ -7,7 +7,7 @@ from typing import Literal
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from schemas.partition import Partition, encode_folder, show_value
+from schemas.partition import Partition, encode_folder, order_of, show_value
 from scoring.engine.prepare import PinnedModel
 from scoring.inputs.partitions import find_partitions
 from scoring.outputs.layout import predictions_store, run_id_of, state_store
@@ -58,7 +58,7 @@ def partition_statuses(
     for manifest in manifests:
         history.setdefault(manifest.partition, []).append(manifest)
     known = set(inputs) | set(live) if wanted is None else wanted
-    ordered = sorted(known, key=lambda value: (value is None, value or ""))
+    ordered = sorted(known, key=lambda value: order_of(value, job.input.partition_format))
     return [_status(job, model, v, inputs.get(v), live.get(v), history.get(v, [])) for v in ordered]
 
 
@@ -116,7 +116,7 @@ def clean(
     ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
     profiles = [
         entry.path
-        for kind in ("profiles", "drift", "reports")
+        for kind in ("profiles", "drift", "comparisons", "reports")
         for entry in state.list_files(kind)
         if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in {*kept_runs, *ended, *live}
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from scoring.engine.pools import Pool
 from scoring.errors import LocationNotFoundError, PartitionNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.outputs.publish import open_publisher
+from scoring.recompare import compare_later
 from scoring.replay import replay
 from scoring.report import column_series
 from scoring.rollback import plan_rollback, publications, roll_back
@@ -119,7 +121,10 @@ def rollback(
     for item in planned if not dry_run else ():
         if item.action == "roll back" and item.target is not None:
             value = parse_value(item.value)
-            manifests.append(roll_back(spec, value, item.target, item.live_run_id, datetime.now(UTC), cache))
+            now = datetime.now(UTC)
+            manifests.append(roll_back(spec, value, item.target, item.live_run_id, now, cache, compares_later=False))
+    done_values = [manifest.partition for manifest in manifests if not manifest.error]
+    compare_later(spec, done_values, cache, datetime.now(UTC))
     failed = [manifest for manifest in manifests if manifest.error]
     refused = [item for item in planned if item.action == "refuse"]
     if as_json:
@@ -195,7 +200,7 @@ def approve(
     """Publish a run that a gate has held."""
     spec = load(job)
     held = find_held(spec, parse_value(partition), run_id)
-    print_record(publish_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    print_record(_decide(spec, publish_held, held, note), as_json=as_json)
 
 
 @app.command()
@@ -209,7 +214,14 @@ def reject(
     """Drop a run that a gate has held; readers keep what they see, and its record stays."""
     spec = load(job)
     held = find_held(spec, parse_value(partition), run_id)
-    print_record(drop_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    print_record(_decide(spec, drop_held, held, note), as_json=as_json)
+
+
+def _decide(spec: ScoringJob, decide: Callable[..., Manifest], held: Manifest, note: str) -> Manifest:
+    """The decided run's record; later partitions are compared with what stands now."""
+    decided = decide(spec, held, datetime.now(UTC), note)
+    compare_later(spec, [held.partition], model_cache(None), datetime.now(UTC))
+    return decided
 
 
 @app.command(name="verify")

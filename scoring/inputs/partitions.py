@@ -11,7 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from schemas.job import ScoringJob
-from schemas.partition import NULL_VALUE, InputFile, Partition, decode_folder, encode_folder, hive_of, show_value
+from schemas.partition import (
+    NULL_VALUE,
+    InputFile,
+    Partition,
+    decode_folder,
+    encode_folder,
+    hive_of,
+    order_of,
+    parse_time,
+    show_value,
+)
 from scoring.errors import InputChangedError, InputError, InvalidJobError, PartitionNotFoundError
 from scoring.storage import Entry, Store
 
@@ -44,7 +54,7 @@ def is_hidden(name: str) -> bool:
 
 
 def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
-    """Value to the folders that hold it (several if it was encoded in several ways), sorted by value."""
+    """Value to the folders that hold it (several if it was encoded in several ways), in the order of partitions."""
     store = Store(job.input.uri, job.input.storage_options)
     found: dict[str | None, list[str]] = {}
     folders = store.list_folders()
@@ -54,7 +64,7 @@ def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
             found.setdefault(decoded[1], []).append(folder)
     if not folders:
         store.check_reachable()
-    return dict(sorted(found.items(), key=lambda item: (item[0] is None, item[0] or "")))
+    return dict(sorted(found.items(), key=lambda item: order_of(item[0], job.input.partition_format)))
 
 
 def find_partition(job: ScoringJob, value: str | None) -> tuple[Partition, tuple[str, ...]]:
@@ -132,10 +142,8 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
 
 def partition_date(job: ScoringJob, value: str | None) -> dt.date | None:
     """The date that a value stands for under the job's partition format, or None."""
-    try:
-        return dt.datetime.strptime(value or "", job.input.partition_format).date()
-    except ValueError:
-        return None
+    time = parse_time(value, job.input.partition_format)
+    return None if time is None else time.date()
 
 
 def _is_plain(value: str | None) -> bool:

@@ -305,6 +305,26 @@ def show_drivers(finding: FindingRecord) -> list[str]:
     return [f"{driver.segment} ({driver.kind}, {driver.share:.0%})" for driver in finding.drivers]
 
 
+def show_references(drift: DriftRecord) -> str:
+    """What a run was compared with, by name and day."""
+    shown = [_with_days(name, drift.days.get(name, ())) for name in drift.references]
+    return ", ".join(shown) or "nothing yet"
+
+
+def _with_days(reference: str, days: Sequence[str]) -> str:
+    return f"{reference} ({', '.join(days)})" if days else reference
+
+
+def show_made_at(drift: DriftRecord) -> str:
+    """A sentence about a comparison that is not the run's own; empty: it is."""
+    if drift.made_at is None:
+        return ""
+    return (
+        f"Compared again at {drift.made_at:%Y-%m-%d %H:%M:%S} UTC, after the partitions around it had changed. "
+        "Gates and alerts are those of the run."
+    )
+
+
 def show_rates(drift: DriftRecord) -> str:
     """What the scores let expect, beside the baseline's; empty where that was made without labels."""
     expected, then = drift.expected_rate, drift.baseline_rate
