@@ -11,7 +11,7 @@ from datetime import datetime
 
 from schemas.job import ScoringJob
 from schemas.manifest import DriftRecord, Manifest
-from schemas.partition import order_of, show_value
+from schemas.partition import show_value
 from scoring.errors import LocationNotFoundError, ScoringError
 from scoring.kept import Kept
 from scoring.models.cache import ModelCache
@@ -36,7 +36,13 @@ year keeps its later days' `since` until they are asked for. 400 take some secon
 
 
 def compare_later(
-    job: ScoringJob, values: Iterable[str | None], cache: ModelCache, now: datetime, kept: Kept | None = None
+    job: ScoringJob,
+    values: Iterable[str | None],
+    cache: ModelCache,
+    now: datetime,
+    kept: Kept | None = None,
+    *,
+    are_fresh: bool = False,
 ) -> int:
     """Compare again what has one of these partitions for a neighbour. It never fails: what goes wrong is logged, and
     a report that is asked for later makes up for it.
@@ -47,12 +53,13 @@ def compare_later(
         cache: Of baselines on this host.
         now: In UTC.
         kept: What several runs of this process keep for each other.
+        are_fresh: These partitions have just been compared: they are looked at only if there are later ones.
 
     Returns:
         Comparisons that were made again.
     """
     try:
-        return _compare_later(job, values, cache, now, kept or Kept())
+        return _compare_later(job, values, cache, now, kept or Kept(), are_fresh=are_fresh)
     except Exception as error:  # noqa: BLE001 (whatever it is: what was published stays so)
         what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
         logger.warning("%s: later partitions could not be compared again: %s", job.name, what)
@@ -69,26 +76,33 @@ def compared_now(job: ScoringJob, manifest: Manifest, cache: ModelCache, now: da
     timeline = Timeline(job, Kept())
     drift = None
     try:
-        timeline.read([*timeline.before(manifest.partition)[:HABIT_DAYS]])
-        drift = _compare_run(timeline, manifest, cache, now, is_moved=False)
+        if _stands(timeline, manifest):
+            timeline.read(timeline.before(manifest.partition)[:HABIT_DAYS])
+            drift = _compare_run(timeline, manifest, cache, now, is_moved=False)
     except Exception as error:  # noqa: BLE001 (it is only asked for: what is stored can be shown)
         what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
         logger.warning("%s %s: not compared again: %s", job.name, show_value(manifest.partition), what)
     return manifest.model_copy(update={"drift": drift or timeline.comparison(manifest)})
 
 
+def _stands(timeline: Timeline, manifest: Manifest) -> bool:
+    """Whether the run is its partition's latest, held or published: one that was replaced has no neighbours now."""
+    if manifest.partition is None:
+        return False
+    return any(m is not None and m.run_id == manifest.run_id for m in timeline.results(manifest.partition))
+
+
 def _compare_later(
-    job: ScoringJob, values: Iterable[str | None], cache: ModelCache, now: datetime, kept: Kept
+    job: ScoringJob, values: Iterable[str | None], cache: ModelCache, now: datetime, kept: Kept, *, are_fresh: bool
 ) -> int:
     timeline = Timeline(job, kept)
-    changed = {value for value in values if value is not None}
-    affected = _affected(timeline, changed)
+    changed = {value for value in values if value is not None} & set(timeline.values)
+    later = _later(timeline, changed)
+    affected = later if are_fresh and not later else later | changed
     if not affected:
         return 0
 
-    pattern = job.input.partition_format
-    first = min(affected, key=lambda value: order_of(value, pattern))
-    start = timeline.values.index(first)
+    start = next(place for place, value in enumerate(timeline.values) if value in affected)
     timeline.read([v for v in timeline.values[max(0, start - HABIT_DAYS) :] if v in affected])
     most = MAX_COMPARED + len(affected)
     n_compared, is_moved = 0, False
@@ -110,12 +124,12 @@ def _compare_later(
     return n_compared
 
 
-def _affected(timeline: Timeline, changed: set[str]) -> set[str]:
-    """The partitions that may have one of these for a neighbour, and these themselves if there are any."""
+def _later(timeline: Timeline, changed: set[str]) -> set[str]:
+    """The partitions that may have one of these for a neighbour."""
     later: set[str] = set()
     for value in changed:
         later |= {*timeline.after(value)[:HABIT_DAYS], *timeline.weekdays_after(value)}
-    return later | (changed & set(timeline.values)) if later else set()
+    return later
 
 
 def _compare_run(

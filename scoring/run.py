@@ -11,11 +11,13 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import ModelDigestError
+from scoring.held import blocking_run
 from scoring.inputs.partitions import check_unchanged, find_partition
+from scoring.inputs.values import check_value
 from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import complete_record, list_manifests, undecided
+from scoring.outputs.manifests import complete_record, list_manifests
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.record import TURN
 from scoring.recompare import compare_later
@@ -57,12 +59,14 @@ def run(
         `rejected` after that, or `failed` with the error.
 
     Raises:
+        InvalidJobError: No partition can have this value; nothing was recorded.
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
+    check_value(job, value)
     attempt = Attempt(job, value, pool, cache, now, listeners, kept)
     manifest = attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
     if compares_later and manifest.status in ("published", "held") and manifest.run_id == attempt.record.run_id:
-        compare_later(job, [value], cache, datetime.now(UTC), attempt.kept)
+        compare_later(job, [value], cache, datetime.now(UTC), attempt.kept, are_fresh=True)
     return manifest
 
 
@@ -137,7 +141,7 @@ def _find_references(attempt: Attempt, model: PinnedModel) -> None:
 
 def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:
     manifests, _ = list_manifests(state_store(attempt.job), attempt.folder)
-    return undecided(manifests, fingerprint)
+    return blocking_run(attempt.job, manifests, fingerprint)
 
 
 def _ignored(paths: Sequence[str]) -> list[str]:

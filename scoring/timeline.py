@@ -1,9 +1,11 @@
 """The partitions of a job in their order, each with its latest results: what is before, what is after."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 from schemas.job import ScoringJob
 from schemas.manifest import DriftRecord, Manifest
@@ -33,21 +35,22 @@ class Timeline:
         """The partitions that have records, in order; Hive's default partition has no place in it."""
         return recorded_values(self.store, self.job.input.partition_format)
 
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {value: place for place, value in enumerate(self.values)}
-
     def before(self, value: str | None) -> list[str]:
-        """The partitions before this one, nearest first."""
-        own = order_of(value, self.job.input.partition_format)
+        """The partitions before this one, nearest first; none before Hive's default partition."""
         if value is None:
             return []
-        return [v for v in reversed(self.values) if order_of(v, self.job.input.partition_format) < own]
+        return self.values[: bisect_left(self._orders, self._order(value))][::-1]
 
     def after(self, value: str | None) -> list[str]:
         """The partitions after this one, nearest first."""
-        own = order_of(value, self.job.input.partition_format)
-        return [v for v in self.values if order_of(v, self.job.input.partition_format) > own]
+        return self.values[bisect_right(self._orders, self._order(value)) :]
+
+    def _order(self, value: str | None) -> tuple[int, Any, str]:
+        return order_of(value, self.job.input.partition_format)
+
+    @cached_property
+    def _orders(self) -> list[tuple[int, Any, str]]:
+        return [self._order(value) for value in self.values]
 
     def weekdays_before(self, value: str | None) -> list[str]:
         """The same weekdays of the weeks before that have records, nearest first; at the same time of the day."""
@@ -93,4 +96,5 @@ class Timeline:
         if time is None:
             return []
         others = [(time + direction * timedelta(weeks=week)).strftime(pattern) for week in range(1, WEEKS + 1)]
-        return [other for other in others if other in self._places]
+        known = set(self.values)
+        return [other for other in others if other in known]

@@ -22,6 +22,7 @@ from scoring.cli.app import (
     Verbose,
     app,
     jobs_folder,
+    known_partition,
     load,
     log_to,
     model_cache,
@@ -135,7 +136,9 @@ def report(
 ) -> None:
     """Say which columns of a partition's latest run moved, since when, and what that does to the score."""
     spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
-    manifest = newest_report(spec, reported_run(spec, value, run_id), cache)
+    with known_partition(spec, value, "report"):
+        manifest = reported_run(spec, value, run_id)
+    manifest = newest_report(spec, manifest, cache)
     found = manifest.drift
     assert found is not None  # noqa: S101
     if open_page or output:

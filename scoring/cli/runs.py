@@ -10,7 +10,7 @@ import typer
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from schemas.partition import show_value
+from schemas.partition import order_of, show_value
 from scoring.backfill import (
     DEFAULT_MAX_PARTITIONS,
     DEFAULT_MODES,
@@ -28,6 +28,7 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
+from scoring.inputs.values import check_value
 from scoring.run import run
 from scoring.status import PartitionStatus, partition_statuses, run_history
 
@@ -46,11 +47,13 @@ def plan(
     """Say what a run would do, and why: rows, bytes, shards, memory. Reads footers only, writes nothing."""
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
+    values = [parse_value(text) for text in partitions]
+    for value in values:
+        check_value(spec, value, "plan")
     model = PinnedModel.of(spec, cache)
     rows = []
     with open_pool(spec.workers) as pool:
         facts = learn_facts(model, cache, pool)
-        values = [parse_value(text) for text in partitions]
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
             partition, ignored = find_partition(spec, value)
@@ -153,7 +156,10 @@ def runs(
 ) -> None:
     """List the runs of a job, newest first."""
     spec = load(job)
-    found = run_history(spec, parse_value(partition) if partition else None, everything=partition is None)
+    value = parse_value(partition) if partition else None
+    found = run_history(spec, value, everything=partition is None)
+    if partition and not found:
+        check_value(spec, value, "runs")
     found = found[:limit] if limit else found
     if as_json:
         print_json([json.loads(manifest.model_dump_json()) for manifest in found])
@@ -179,8 +185,10 @@ def runs(
 def explain(job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
     """Say why a partition would or would not be scored again."""
     spec, cache = load(job), model_cache(cache_dir)
+    value = parse_value(partition)
+    check_value(spec, value, "explain")
     model = PinnedModel.of(spec, cache)
-    (status,) = partition_statuses(spec, model, [parse_value(partition)])
+    (status,) = partition_statuses(spec, model, [value])
     would = status.state in ("missing", "stale", "failed") and status.has_input
     if as_json:
         print_json(dataclasses.asdict(status) | {"would_score": would})
@@ -201,8 +209,12 @@ def partitions(
     """Show which partitions are published, missing, stale or failed."""
     spec, cache = load(job), model_cache(cache_dir)
     model = PinnedModel.of(spec, cache)
+    pattern = spec.input.partition_format
     found = [
-        s for s in partition_statuses(spec, model) if (not start or s.value >= start) and (not end or s.value <= end)
+        status
+        for status in partition_statuses(spec, model)
+        if (not start or order_of(start, pattern) <= order_of(status.value, pattern))
+        and (not end or order_of(status.value, pattern) <= order_of(end, pattern))
     ]
     if as_json:
         print_json([dataclasses.asdict(status) for status in found])
