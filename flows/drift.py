@@ -11,7 +11,6 @@ from scoring.monitoring.findings import (
     no_longer,
     show_drivers,
     show_rates,
-    show_references,
     verdict_text,
 )
 from scoring.monitoring.plots import data_uri
@@ -32,7 +31,7 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         report_url: Of the whole report; empty: no server has it.
         drawn: What there is of plots and sparklines.
     """
-    against = escaped(show_references(drift))
+    against = ", ".join(drift.references) or "nothing yet"
     lines = [f"**Columns: {escaped(verdict_text(drift))}**", ""]
     if report_url:
         lines += [f"**[Open the whole report]({report_url})**", ""]
@@ -59,6 +58,8 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         words = "The columns that moved most: bars are the reference, the line is now"
         lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
     lines += [f"{drift.n_columns} columns, compared with: {against}.", ""]
+    if days := [f"{name} is {', '.join(values)}" for name, values in drift.days.items()]:
+        lines += [f"Of these, {escaped('; '.join(days))}.", ""]
     if drift.unprofiled_rows:
         lines += [f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.", ""]
     if drift.errors:

@@ -30,7 +30,8 @@ class Input(Record):
     partition_key: ColumnName = "ds"
     """`ds` is what Hive and Airflow call the date of a partition."""
     partition_format: str = "%Y-%m-%d"
-    """How a date is written as partition value (strftime); used where dates are counted, such as backfills."""
+    """How a date is written as partition value (strftime); used where dates are counted, such as backfills, and where
+    partitions are put in order. Values that are no such dates are in the order of numbers, then of texts."""
     storage_options: StorageOptions
     """fsspec's or object_store's names; values may be `${ENV_NAME}`. Never printed, never stored."""
 
@@ -155,12 +156,25 @@ class NullRate(Record):
         return self
 
 
+LEAST_HISTORY = 3
+"""Fewer earlier partitions say nothing about what is usual."""
+
+
 class History(Record):
     """Compared with the partitions before this one, as far as they are published."""
 
     runs: Annotated[int, Field(ge=1, le=365)] = 14
-    """Partitions to look back on; with fewer than three the gate passes and says so."""
+    """Partitions to look back on, at least three; while fewer are there the gate passes and says so."""
     action: GateAction = "hold"
+
+    @field_validator("runs")
+    @classmethod
+    def _are_enough(cls, runs: int) -> int:
+        if runs < LEAST_HISTORY:
+            raise ValueError(
+                f"{runs} never stops a run: fewer than {LEAST_HISTORY} partitions say nothing of what is usual"
+            )
+        return runs
 
 
 class ScoreShift(History):
@@ -342,6 +356,8 @@ class ScoringJob(Record):
             yield f"drift.columns are not in pass_through: {', '.join(strange)}"
         if self.keys.unique and not self.keys.columns:
             yield "keys.unique needs keys.columns"
+        elif self.keys.unique and set(self.keys.columns) == {self.input.partition_key}:
+            yield f"keys.unique: {self.input.partition_key} is the same in all rows of a partition: no run can pass"
 
     def _gates_without_effect(self) -> Iterator[str]:
         """Gates that other keys keep from ever being looked at."""

@@ -5,13 +5,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from schemas.job import Range, ScoringJob
+from schemas.job import LEAST_HISTORY, Range, ScoringJob
 from schemas.manifest import ColumnRecord, GateRecord, Manifest
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import earlier_publications
-
-LEAST_HISTORY = 3
-"""Fewer earlier partitions say nothing about what is usual."""
 
 
 def check_gates(job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequence[str]) -> list[GateRecord]:

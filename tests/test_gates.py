@@ -297,6 +297,8 @@ def test_by_command(lake: Lake, tmp_path: Path) -> None:
         ({"gates": {"null_rate": {"max": 0.5, "columns": {"a": -1}}}}, "gates.null_rate.columns.a: "),
         ({"gates": {"null_rate": {"max": 1}}}, "gates.null_rate: max 1 never stops a run"),
         ({"gates": {"score_shift": {"max": math.inf}}}, "gates.score_shift.max: "),
+        ({"gates": {"rows": {"min_ratio": 0.5, "runs": 2}}}, "gates.rows.runs: 2 never stops a run"),
+        ({"keys": {"columns": ["ds"], "unique": True}}, "keys.unique: ds is the same in all rows"),
         ({"gates": {"unique_keys": "hold"}}, "gates.unique_keys: hold never applies without keys.unique"),
         ({"drift": {"gate": "hold", "profile": False}}, "drift.gate: hold never applies with drift.profile: false"),
     ],

@@ -38,7 +38,8 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
     if known and not dates and not has_prefix:
         return  # partitions of this job are no dates: any text may be one
 
-    right = _corrected(job, value)
+    plain = _without_key(job, value)
+    right = plain if plain in known and plain is not None else _corrected(job, value)
     near = difflib.get_close_matches(value, [show_value(other) for other in known], n=1, cutoff=0.6)
     suggestion = right or (near[0] if near else "")
     next_step = "give the value as `nightscore partitions JOB` shows it"
@@ -47,7 +48,7 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
     raise InvalidJobError(
         f"{value} is no partition of this job; nothing was done or recorded.",
         job.input.uri,
-        expected=_expected(job),
+        expected=_expected(job) if dates or not known else "the value alone, without the key",
         found=_found(job, value, has_prefix=has_prefix),
         next_step=next_step,
     )
