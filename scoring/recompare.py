@@ -60,6 +60,9 @@ def compare_later(
     """
     try:
         return _compare_later(job, values, cache, now, kept or Kept(), are_fresh=are_fresh)
+    except KeyboardInterrupt:  # all is published by now: who stops the command hears that, not that nothing was
+        logger.warning("%s: stopped while later partitions were compared again", job.name)
+        return 0
     except Exception as error:  # noqa: BLE001 (whatever it is: what was published stays so)
         what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
         logger.warning("%s: later partitions could not be compared again: %s", job.name, what)

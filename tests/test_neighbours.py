@@ -265,10 +265,27 @@ def test_what_goes_wrong_costs_no_publication(
     assert "later partitions could not be compared again: ZeroDivisionError: a defect" in caplog.text
     monkeypatch.undo()
     assert newest(job, [DAYS[2]]) == [late.drift]
+
+
+def test_stopping_a_comparison_does_not_say_that_nothing_was_published(
+    ten: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    job = ten.job()
+    ten.run(job, DAYS[2])
+    monkeypatch.setattr(scoring.recompare, "assess_again", stop)
+    assert ten.run(job, DAYS[1]).status == "published"
+
+
+def test_a_profile_that_is_gone_leaves_the_comparison_that_there_is(ten: Lake) -> None:
+    job = ten.job()
+    late = ten.run(job, DAYS[2])
     assert late.drift
     state_store(job).delete([late.drift.profile])
     assert ten.run(job, DAYS[0]).status == "published"
-    assert newest(job, [DAYS[2]]) == [late.drift], "a profile that is gone leaves the comparison that there is"
+    assert newest(job, [DAYS[2]]) == [late.drift]
 
 
 def test_a_backfill_compares_each_day_once(ten: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
