@@ -35,7 +35,8 @@ def state_message(manifest: Manifest) -> str:
     if manifest.error:
         return manifest.error.message
     if manifest.status in ("held", "rejected"):
-        closed = "; ".join(f"{gate.gate}: {gate.found}" for gate in manifest.gates if not gate.passed)
+        held_by = [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+        closed = "; ".join(f"{gate.gate}: {gate.found}" for gate in held_by)
         what = "held, waits for `nightscore approve` or `reject`" if manifest.status == "held" else "was rejected"
         return f"{show_value(manifest.partition)}: {what}: {closed}"
     done = "were published before" if manifest.status == "unchanged" else "scored"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from prefect import flow, tags
@@ -16,10 +16,10 @@ from pydantic import Field
 from flows.artifacts import artifact_key, outcome_markdown, plan_lines, plan_rows, plan_summary, run_again
 from flows.hooks import end_children
 from flows.log import forward_engine_log
-from flows.outcome import Outcome, outcomes_of, tells_reason
+from flows.outcome import Outcome, as_backfill, outcomes_of, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, Mode, Order, job_name, read_job
 from flows.partition import score_partition, score_partitions
-from flows.pools import shared_pools
+from flows.pools import shared_kept, shared_pools
 from flows.progress import BackfillProgress, shown
 from scoring.backfill import (
     DEFAULT_MAX_PARTITIONS,
@@ -30,7 +30,9 @@ from scoring.backfill import (
     plan_backfill,
     values_between,
 )
+from scoring.inputs.partitions import parse_value
 from scoring.models.cache import default_cache
+from scoring.recompare import compare_later
 
 
 def _run_name() -> str:
@@ -105,9 +107,11 @@ async def backfill(
         progress.add(len(found), sum(outcome.n_rows for outcome in found), n_failed)
 
     try:
-        with shared_pools(max_parallel, spec.workers):
+        with shared_pools(max_parallel, spec.workers), as_backfill():
             async with shown(progress, artifact_key(spec.name, "backfill-progress")):
                 await asyncio.gather(*map(score, _batches(plan, partitions_per_run)))
+            scored = [parse_value(value) for value in outcomes]
+            await asyncio.to_thread(compare_later, spec, scored, default_cache(), datetime.now(UTC), shared_kept())
     finally:
         failed = sorted(value for value, outcome in outcomes.items() if not outcome.is_done)
         left = len(plan.to_score) - len(outcomes)

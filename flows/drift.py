@@ -7,7 +7,13 @@ from flows.markdown import code, escaped
 from schemas.drift import ORDER
 from schemas.manifest import DriftRecord, FindingRecord
 from scoring.monitoring.cards import SIGNS
-from scoring.monitoring.findings import counted, no_longer, show_drivers, show_rates, verdict_text
+from scoring.monitoring.findings import (
+    counted,
+    no_longer,
+    show_drivers,
+    show_rates,
+    verdict_text,
+)
 from scoring.monitoring.plots import data_uri
 from scoring.monitoring.series import NOW
 from scoring.report import Drawn
@@ -56,6 +62,8 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         words = "The columns that moved most: bars are the reference, the line is now"
         lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
     lines += [f"{drift.n_columns} columns, compared with: {escaped(against)}.", ""]
+    if days := [f"{name} is {', '.join(values)}" for name, values in drift.days.items()]:
+        lines += [f"Of these, {escaped('; '.join(days))}.", ""]
     if drift.unprofiled_rows:
         lines += [f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.", ""]
     if drift.errors:

@@ -10,6 +10,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
+from flows.outcome import is_backfill
 from schemas.drift import ORDER, Severity
 from schemas.manifest import FindingRecord, GateRecord, Manifest
 from schemas.partition import show_value
@@ -22,9 +23,8 @@ MAX_FINDINGS = 50
 MAX_SHOWN = 8
 """In a message that a person reads on a telephone."""
 MAX_NAMES = 3
-BACKFILL_TAG = "backfill"
 SIGNS = {"critical": "🔴", "warning": "🟠", "resolved": "🟢", "ok": "✋"}
-"""For the eye; a run that is held without any drift is `ok`."""
+"""For the eye; a run that is held while no column is a warning or worse is `ok`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ def run_events(
         report_url: Its report, where there is a server of them.
         is_backfill: Its events are kept, and nobody is sent a message: who started it reads its page.
     """
+    if manifest.decision is not None:  # it was told when it was held; who decided knows
+        return []
     urls = (flow_run_url, report_url)
     drift, held = drift_event(manifest, *urls), held_event(manifest, *urls)
     found = [event for event in (drift, held) if event is not None]
@@ -89,7 +91,7 @@ def drift_event(manifest: Manifest, flow_run_url: str = "", report_url: str = ""
     return RunEvent(
         f"nightscore.drift.{severity}",
         _resource(manifest, severity),
-        _payload(manifest, changes, flow_run_url, report_url),
+        _payload(manifest, changes, severity, flow_run_url, report_url),
     )
 
 
@@ -97,8 +99,18 @@ def held_event(manifest: Manifest, flow_run_url: str = "", report_url: str = "")
     """`nightscore.run.held` if a gate holds the run, whatever the gate: somebody has to decide."""
     if manifest.status != "held":
         return None
-    payload = _payload(manifest, transition(manifest), flow_run_url, report_url)
-    return RunEvent("nightscore.run.held", _resource(manifest, payload["severity"]), payload)
+    changes = transition(manifest)
+    severity = _held_severity(manifest, changes)
+    payload = _payload(manifest, changes, severity, flow_run_url, report_url)
+    return RunEvent("nightscore.run.held", _resource(manifest, severity), payload)
+
+
+def _held_severity(manifest: Manifest, changes: Transition) -> str:
+    """Of all columns, not of what is new alone: who decides wants to know how the run stands."""
+    verdict = manifest.drift.verdict if manifest.drift else "ok"
+    if verdict in ("warning", "critical"):
+        return verdict
+    return "resolved" if changes.resolved else "ok"
 
 
 def transition(manifest: Manifest) -> Transition:
@@ -107,8 +119,8 @@ def transition(manifest: Manifest) -> Transition:
     if drift is None or manifest.status not in ("published", "held"):
         return Transition((), (), (), ())
     moved = worse(drift.findings, "warning")
-    new = tuple(f for f in moved if _rank(f.was) < ORDER.index("warning"))
-    grown = tuple(f for f in moved if f not in new and ORDER.index(counted(f)) > _rank(f.was))
+    new = tuple(f for f in moved if f.status == "new")
+    grown = tuple(f for f in moved if f.status == "ongoing" and _is_worse(f))
     seasonal = {f.column for f in drift.findings if f.is_seasonal}
     return Transition(new, grown, drift.resolved, tuple(name for name in drift.resolved if name in seasonal))
 
@@ -118,16 +130,17 @@ def tell(manifest: Manifest, report_url: str = "") -> None:
     try:
         if not PREFECT_API_URL.value():  # Prefect would start a server for them
             return
-        is_backfill = BACKFILL_TAG in (flow_run.tags or ())
-        for event in run_events(manifest, flow_run.ui_url or "", report_url, is_backfill=is_backfill):
+        urls = (flow_run.ui_url or "", report_url)
+        for event in run_events(manifest, *urls, is_backfill=is_backfill()):
             emit_event(event.name, resource=event.resource, payload=event.payload)
     except Exception as error:  # noqa: BLE001 (whatever Prefect is up to: the partition is scored)
         where = f"run_id={manifest.run_id} partition={show_value(manifest.partition)}"
         logger.warning("%s its events could not be emitted: %s: %s", where, type(error).__name__, error)
 
 
-def _rank(severity: Severity | None) -> int:
-    return 0 if severity is None else ORDER.index(severity)
+def _is_worse(finding: FindingRecord) -> bool:
+    """Than in the partition before; a record that does not say what it was then says nothing of a change."""
+    return finding.was is not None and ORDER.index(counted(finding)) > ORDER.index(finding.was)
 
 
 def _resource(manifest: Manifest, severity: str) -> dict[str, str]:
@@ -139,9 +152,10 @@ def _resource(manifest: Manifest, severity: str) -> dict[str, str]:
     }
 
 
-def _payload(manifest: Manifest, changes: Transition, flow_run_url: str, report_url: str) -> dict[str, Any]:
+def _payload(
+    manifest: Manifest, changes: Transition, severity: str, flow_run_url: str, report_url: str
+) -> dict[str, Any]:
     drift = manifest.drift
-    severity = changes.severity or ("resolved" if changes.resolved else "ok")
     return {
         "job": manifest.job,
         "partition": show_value(manifest.partition),
@@ -163,7 +177,7 @@ def _payload(manifest: Manifest, changes: Transition, flow_run_url: str, report_
         "n_worse": len(changes.worse),
         "n_resolved": len(changes.resolved),
         "gates": [
-            {"gate": gate.gate, "expected": gate.expected, "found": gate.found}
+            {"gate": gate.gate, "action": gate.action, "expected": gate.expected, "found": gate.found}
             for gate in manifest.gates
             if not gate.passed
         ],
@@ -195,6 +209,8 @@ def _subject(manifest: Manifest, changes: Transition) -> str:
     else:
         verb = "is usual by now" if len(changes.explained) == len(changes.resolved) else "resolved"
         what = f"drift {verb}: {_names(changes.resolved)}" if changes.resolved else ""
+        if what and (going_on := _going_on(manifest)):
+            what += f"; still {manifest.drift.verdict if manifest.drift else ''}: {_names(going_on)}"
     if manifest.status == "held":
         closed = ", ".join(gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold")
         what = f"held by {closed or 'a gate'}{'; ' if what else ''}{what}"
@@ -213,7 +229,13 @@ def _next_steps(manifest: Manifest) -> list[str]:
     if manifest.status != "held":
         return ["The predictions are published. Look:", *look]
     decide = [_command("approve", manifest), _command("reject", manifest)]
-    return ["Readers keep what they had until somebody decides:", *look, f"{decide[0]}, or {decide[1]}"]
+    had = "keep what they had" if manifest.replaces else "have nothing of this partition"
+    return [f"Readers {had} until somebody decides:", *look, f"{decide[0]}, or {decide[1]}"]
+
+
+def _going_on(manifest: Manifest) -> list[str]:
+    """Columns that are a warning or worse."""
+    return [finding.column for finding in worse(manifest.drift.findings, "warning")] if manifest.drift else []
 
 
 def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url: str) -> str:
@@ -221,11 +243,12 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url
     lines = []
     if manifest.status == "held":
         lines += ["The run is complete, and held by:"]
-        lines += [_gate_line(gate, changes) for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+        closed = [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+        lines += [_gate_line(gate, manifest, changes) for gate in closed]
         lines.append("")
     for title, findings in (("New", changes.new), ("Worse", changes.worse)):
         if findings:
-            lines += [f"{title}, against {_references(findings)}:", *map(_line, findings[:MAX_SHOWN])]
+            lines += [f"{title}, against {_references(findings, manifest)}:", *map(_line, findings[:MAX_SHOWN])]
             if len(findings) > MAX_SHOWN:
                 lines.append(f"• and {len(findings) - MAX_SHOWN} more")
             lines.append("")
@@ -234,6 +257,8 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url
         lines += [f"No longer a warning or worse: {_names(over, MAX_SHOWN)}", ""]
     if changes.explained:
         lines += [f"As before, but usual by now or only the season: {_names(changes.explained, MAX_SHOWN)}", ""]
+    if not changes.severity and changes.resolved and (going_on := _going_on(manifest)):
+        lines += [f"Still a warning or worse: {_names(going_on, MAX_SHOWN)}", ""]
     if manifest.drift and manifest.drift.score_movement is not None:
         moved = f"{manifest.drift.score_movement:+.4f}"
         lines += [f"The mean of {manifest.drift.score} is {moved} away from the baseline's.", ""]
@@ -244,13 +269,24 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url
     return "\n".join(lines)
 
 
-def _gate_line(gate: GateRecord, changes: Transition) -> str:
-    found = "what is below" if gate.gate == "drift" and changes.severity else gate.found
-    return f"• {gate.gate}: expected {gate.expected}, found {found}"
+def _gate_line(gate: GateRecord, manifest: Manifest, changes: Transition) -> str:
+    """What a gate has found; the drift gate's findings are not said twice where all of them stand below."""
+    shown = [*changes.new[:MAX_SHOWN], *changes.worse[:MAX_SHOWN]]
+    severity: Severity = "warning" if "warning" in gate.expected else "critical"
+    found = worse(manifest.drift.findings, severity) if manifest.drift else []
+    is_below = gate.gate == "drift" and bool(found) and all(finding in shown for finding in found)
+    return f"• {gate.gate}: expected {gate.expected}, found {'what is below' if is_below else gate.found}"
 
 
-def _references(findings: Sequence[FindingRecord]) -> str:
-    words = {"baseline": "the model's baseline", "weekdays": "the same weekdays", "previous": "the partition before"}
+def _references(findings: Sequence[FindingRecord], manifest: Manifest) -> str:
+    """What the findings are against, with the day of the partition before: it may be another than yesterday's."""
+    days = manifest.drift.days if manifest.drift else {}
+    before = f" ({days['previous'][0]})" if days.get("previous") else ""
+    words = {
+        "baseline": "the model's baseline",
+        "weekdays": "the same weekdays",
+        "previous": f"the partition before{before}",
+    }
     return " and ".join(dict.fromkeys(words.get(f.reference, f.reference) for f in findings))
 
 

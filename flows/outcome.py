@@ -2,7 +2,8 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -14,6 +15,26 @@ from prefect.states import Failed
 from scoring.errors import ScoringError
 
 P = ParamSpec("P")
+
+_is_backfill: ContextVar[bool] = ContextVar("is_backfill", default=False)
+
+
+@contextlib.contextmanager
+def as_backfill() -> Iterator[None]:
+    """Flows that are called inside are a backfill's: it tells people, and compares at its end.
+
+    Not told by tags: a job or a partition may be named `backfill`.
+    """
+    token = _is_backfill.set(True)
+    try:
+        yield
+    finally:
+        _is_backfill.reset(token)
+
+
+def is_backfill() -> bool:
+    """Whether this flow was called by a backfill."""
+    return _is_backfill.get()
 
 
 @dataclass(frozen=True, slots=True)

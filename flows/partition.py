@@ -20,15 +20,16 @@ from flows.artifacts import artifact_key, headline, outcome_rows, run_markdown, 
 from flows.drift import drift_rows
 from flows.events import tell
 from flows.log import forward_engine_log
-from flows.outcome import Outcome, tells_reason
+from flows.outcome import Outcome, is_backfill, tells_reason
 from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
 from flows.pools import RunStuckError, borrowed_pool, local_pool, run_within, shared_kept
 from flows.progress import RunProgress, shown
 from flows.tracking import TrackedRun, track
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from scoring.errors import ScoringError
+from scoring.errors import InvalidJobError, ScoringError
 from scoring.inputs.partitions import parse_value
+from scoring.inputs.values import check_value
 from scoring.models.cache import default_cache
 from scoring.monitor import read_statistics
 from scoring.report import NOTHING_DRAWN, Drawn, draw_report
@@ -124,7 +125,10 @@ async def score_partitions(
     spec = read_job(job)
     outcomes = []
     for partition in partitions:
-        settled = await _settle(spec, job, partition, model, force, timeout_minutes, report=False)
+        try:
+            settled = await _settle(spec, job, partition, model, force, timeout_minutes, report=False)
+        except InvalidJobError as error:
+            settled = Settled(Outcome(partition, False, str(error)), f"## refused\n\n```\n{error}\n```\n", "refused")
         outcomes.append(settled.outcome)
         if not settled.outcome.is_done:
             await acreate_markdown_artifact(
@@ -146,7 +150,10 @@ async def _settle(
     if model:
         spec = spec.model_copy(update={"model": model})
     progress = RunProgress(partition)
-    request = _Request(spec, parse_value(partition), force, 60.0 * timeout_minutes, progress)
+    value = parse_value(partition)
+    await asyncio.to_thread(check_value, spec, value)
+    request = _Request(spec, value, force, 60.0 * timeout_minutes, progress)
+    started_at = datetime.now(UTC)
     try:
         # A task with tags asks the server for places under concurrency limits: one more write, and SQLite stalls.
         with TagsContext(current_tags=set()):
@@ -157,7 +164,9 @@ async def _settle(
     except RunStuckError as error:
         return Settled(Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck")
     tracked = await _track(manifest, spec.registry)
-    tell(manifest, link_to_report(job, manifest))
+    is_told_before = manifest.finished_at is not None and manifest.finished_at < started_at
+    if not is_told_before:  # a run that still waits for a decision has said so
+        tell(manifest, link_to_report(job, manifest))
     drawn = await _draw(spec, manifest) if report else NOTHING_DRAWN
     message = state_message(manifest)
     is_done = manifest.status in ("published", "unchanged")
@@ -219,6 +228,7 @@ async def _score(request: _Request) -> Manifest:
             force=request.force,
             listeners=[request.progress],
             kept=shared_kept(),
+            compares_later=not is_backfill(),
         )
         manifest = await run_within(request.timeout_s, pool, score)
     if manifest.error and manifest.error.retryable:

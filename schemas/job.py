@@ -3,6 +3,7 @@
 import json
 import posixpath
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +14,7 @@ from schemas.record import Record
 ColumnName = Annotated[str, Field(min_length=1)]
 ValuePolicy = Literal["auto", "error", "quarantine", "pass"]
 GateAction = Literal["fail", "hold", "warn"]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 StorageOptions = Annotated[dict[str, JsonValue], Field(default_factory=dict, repr=False)]
 
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
@@ -32,7 +34,8 @@ class Input(Record):
     partition_key: ColumnName = "ds"
     """`ds` is what Hive and Airflow call the date of a partition."""
     partition_format: str = "%Y-%m-%d"
-    """How a date is written as partition value (strftime); used where dates are counted, such as backfills."""
+    """How a date is written as partition value (strftime); used where dates are counted, such as backfills, and where
+    partitions are put in order. Values that are no such dates are in the order of numbers, then of texts."""
     files: Annotated[str, Field(min_length=1)] | None = None
     """Names of the files that count, such as `*.parquet` (`*`, `?`, `[...]`); others are left out and counted in the
     record. null: all files, so that none is left out unseen: one that is no Parquet stops the run. Names that begin
@@ -143,8 +146,8 @@ class Policy(Record):
 class Range(Record):
     """Bounds, both included."""
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteNumber | None = None
+    max: FiniteNumber | None = None
     action: GateAction = "fail"
 
     @model_validator(mode="after")
@@ -152,7 +155,7 @@ class Range(Record):
         if self.min is None and self.max is None:
             raise ValueError("needs `min` or `max`")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is greater than max {self.max}")
+            raise ValueError(f"min {self.min} is greater than max {self.max}: no run can pass")
         return self
 
 
@@ -164,31 +167,55 @@ class NullRate(Record):
     """Columns with a bound of their own."""
     action: GateAction = "hold"
 
+    @model_validator(mode="after")
+    def _excludes_something(self) -> Self:
+        if min((self.max, *self.columns.values())) >= 1.0:
+            raise ValueError("max 1 never stops a run: no column can miss more than all values; lower it")
+        return self
+
+
+LEAST_HISTORY = 3
+"""Fewer earlier partitions say nothing about what is usual."""
+
 
 class History(Record):
     """Compared with the partitions before this one, as far as they are published."""
 
     runs: Annotated[int, Field(ge=1, le=365)] = 14
-    """Partitions to look back on; with fewer than three the gate passes and says so."""
+    """Partitions to look back on, at least three; while fewer are there the gate passes and says so."""
     action: GateAction = "hold"
+
+    @field_validator("runs")
+    @classmethod
+    def _are_enough(cls, runs: int) -> int:
+        if runs < LEAST_HISTORY:
+            raise ValueError(
+                f"{runs} never stops a run: fewer than {LEAST_HISTORY} partitions say nothing of what is usual"
+            )
+        return runs
 
 
 class ScoreShift(History):
     """Distance of the mean prediction from the median of the earlier means, in standard deviations of one."""
 
-    max: Annotated[float, Field(gt=0.0)]
+    max: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class Rows(History):
     """Rows against the median of the earlier counts."""
 
-    min_ratio: Annotated[float, Field(ge=0.0)] | None = None
-    max_ratio: Annotated[float, Field(ge=0.0)] | None = None
+    min_ratio: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    max_ratio: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _has_bounds(self) -> Self:
-        if self.min_ratio is None and self.max_ratio is None:
+        low, high = self.min_ratio, self.max_ratio
+        if low is None and high is None:
             raise ValueError("needs `min_ratio` or `max_ratio`")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_ratio {low:g} is greater than max_ratio {high:g}: no run can pass")
+        if low == 0.0 and high is None:
+            raise ValueError("min_ratio 0 never stops a run; raise it, or give `max_ratio`")
         return self
 
 
@@ -208,6 +235,17 @@ class Gates(Record):
     null_rate: NullRate | None = None
     score_shift: ScoreShift | None = None
     rows: Rows | None = None
+
+    @field_validator("probability_range")
+    @classmethod
+    def _is_a_probability(cls, bounds: Range | None) -> Range | None:
+        if bounds is None:
+            return None
+        if bounds.min is not None and bounds.min > 1.0:
+            raise ValueError(f"min {bounds.min:g} is above 1, where no probability is: no run can pass")
+        if bounds.max is not None and bounds.max < 0.0:
+            raise ValueError(f"max {bounds.max:g} is below 0, where no probability is: no run can pass")
+        return bounds
 
 
 class Workers(Record):
@@ -311,28 +349,42 @@ class ScoringJob(Record):
         return uri
 
     @model_validator(mode="after")
-    def _output_is_apart(self) -> Self:
-        source, target = (_place(uri) + "/" for uri in (self.input.uri, self.output.uri))
-        if source.startswith(target) or target.startswith(source):
-            raise ValueError(f"output.uri and input.uri must not contain each other: {target} and {source}")
+    def _holds_together(self) -> Self:
+        problems = [*self._places(), *self._columns(), *self._gates_without_effect()]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
-    @model_validator(mode="after")
-    def _columns_are_distinct(self) -> Self:
+    def _places(self) -> Iterator[str]:
+        source, target = (_place(uri) + "/" for uri in (self.input.uri, self.output.uri))
+        if source.startswith(target) or target.startswith(source):
+            yield f"output.uri and input.uri must not contain each other: {target} and {source}"
+
+    def _columns(self) -> Iterator[str]:
         kept = [*self.keys.columns, *self.pass_through]
-        twice = sorted({name for name in kept if kept.count(name) > 1})
-        if twice:
-            raise ValueError(f"keys and pass_through name a column twice: {', '.join(twice)}")
-        taken = sorted({n for n in kept if n in OUTPUT_COLUMNS or n.startswith(("probability_", "prediction_"))})
-        if taken:
-            raise ValueError(f"keys and pass_through use names of the output's own columns: {', '.join(taken)}")
+        if twice := sorted({name for name in kept if kept.count(name) > 1}):
+            yield f"keys and pass_through name a column twice: {', '.join(twice)}"
+        own = ("probability_", "prediction_")
+        if taken := sorted({name for name in kept if name in OUTPUT_COLUMNS or name.startswith(own)}):
+            yield f"keys and pass_through use names of the output's own columns: {', '.join(taken)}"
         if len(set(self.features)) < len(self.features):
-            raise ValueError("features names a column twice")
+            yield "features names a column twice"
         if strange := sorted(set(self.drift.columns) - set(self.pass_through)):
-            raise ValueError(f"drift.columns are not in pass_through: {', '.join(strange)}")
+            yield f"drift.columns are not in pass_through: {', '.join(strange)}"
         if self.keys.unique and not self.keys.columns:
-            raise ValueError("keys.unique needs keys.columns")
-        return self
+            yield "keys.unique needs keys.columns"
+        elif self.keys.unique and set(self.keys.columns) == {self.input.partition_key}:
+            yield f"keys.unique: {self.input.partition_key} is the same in all rows of a partition: no run can pass"
+
+    def _gates_without_effect(self) -> Iterator[str]:
+        """Gates that other keys keep from ever being looked at."""
+        if self.gates.unique_keys != "fail" and not self.keys.unique:
+            yield (
+                f"gates.unique_keys: {self.gates.unique_keys} never applies without keys.unique; "
+                "write keys: {columns: [...], unique: true}, or leave the gate out"
+            )
+        if self.drift.gate == "hold" and not self.drift.profile:
+            yield "drift.gate: hold never applies with drift.profile: false; remove one of them"
 
 
 def check_uri(uri: str) -> str:

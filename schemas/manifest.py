@@ -195,6 +195,14 @@ class DriftRecord(Stored):
     verdict: Severity
     references: dict[str, str] = {}
     """What was compared with: the baseline's sha256, ids of earlier runs. None: there is nothing yet."""
+    days: dict[str, tuple[str, ...]] = {}
+    """The partitions that `weekdays` and `previous` stand for, by reference; empty in records of older versions."""
+    habit_runs: dict[str, str] = {}
+    """Partition to the run whose distances from the baseline say what is usual for a column."""
+    neighbours: str = ""
+    """sha256 over all that was compared with: a comparison is made again once this would be another."""
+    made_at: datetime | None = None
+    """When the comparison was made again, in UTC; null: by the run itself."""
     findings: tuple[FindingRecord, ...] = ()
     """Of any severity above `ok`, the most severe first and within those what moves the score most."""
     resolved: tuple[str, ...] = ()
@@ -218,6 +226,19 @@ class DriftRecord(Stored):
     """Path below the state folder."""
     table: str = ""
     """All statistics, as rows; path below the state folder."""
+
+
+class ComparisonRecord(Stored):
+    """A run's columns compared again, since the partitions around it have other results than when it ran."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    job: str
+    partition_key: str
+    partition: str | None
+    engine: str
+    """Version of nightscore that compared."""
+    drift: DriftRecord
 
 
 class DecisionRecord(Stored):
@@ -320,6 +341,20 @@ class Manifest(Stored):
     def result_id(self) -> str:
         """The run whose files readers see after this one."""
         return self.restores or self.run_id
+
+
+def read_comparison(text: str | bytes) -> ComparisonRecord:
+    """The comparison in a JSON document.
+
+    Raises:
+        ValueError: It was written under a later schema version, or is no comparison.
+    """
+    found = ComparisonRecord.model_validate_json(text)
+    if found.schema_version > SCHEMA_VERSION:
+        raise ValueError(
+            f"the comparison has schema version {found.schema_version}, this nightscore knows {SCHEMA_VERSION}"
+        )
+    return found
 
 
 def read_manifest(text: str | bytes) -> Manifest:

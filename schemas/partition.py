@@ -1,6 +1,10 @@
 """A partition, its files and the shards that it is cut into: small records that cross processes."""
 
+import functools
+import re
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote, unquote
 
 NULL_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -112,6 +116,32 @@ class Plan:
     """Nobody on this host has compared the compiled predictor with the library's own: each shard does."""
     extra_columns: tuple[str, ...] = field(default=())
     """Columns that the files have and nobody asked for."""
+
+
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def parse_time(value: str | None, pattern: str) -> datetime | None:
+    """The time that a value stands for under a job's partition format; None: it is none."""
+    try:
+        return datetime.strptime(value or "", pattern.replace("%-", "%"))  # `%-d` writes days without a zero
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def order_of(value: str | None, pattern: str) -> tuple[int, Any, str]:
+    """What partition values are sorted by: dates of the format by time, then numbers by size, then other texts.
+
+    Hive's default partition comes last.
+    """
+    if value is None:
+        return (3, "", "")
+    if (time := parse_time(value, pattern)) is not None:
+        return (0, time.replace(tzinfo=None), value)
+    if NUMBER.fullmatch(value):
+        return (1, float(value), value)
+    return (2, value, value)
 
 
 def show_value(value: str | None) -> str:

@@ -439,7 +439,7 @@ class Attempt:
             twice = self.pool.call(find_duplicates, parts_store(self.job), [part.file.path for part in parts], keys)
         gates = check_gates(self.job, self.record.manifest, twice.n_rows, twice.examples)
         if self.drift is not None and self.job.drift.gate != "off":
-            gates.append(drift_gate(self.job, self.drift))
+            gates.append(drift_gate(self.job, self.drift.record))
         elif self.drift_trouble and self.job.drift.gate == "hold":
             expected = "columns that can be compared"
             gates.append(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
+from schemas.partition import order_of
 from scoring.backfill import BackfillItem
 from scoring.engine.events import Event, Listener, RunPlanned
 from scoring.engine.memory import available_cores
@@ -15,6 +16,7 @@ from scoring.engine.pools import Pool, open_pool
 from scoring.inputs.partitions import parse_value
 from scoring.kept import Kept
 from scoring.models.cache import ModelCache
+from scoring.recompare import compare_later
 from scoring.run import run
 
 Turn = Callable[[], object]
@@ -62,11 +64,18 @@ def score_items(
             listeners=[*listeners, *more],
             kept=kept,
             turn=turn,
+            compares_later=False,
         )
+
+    def compare_all(manifests: list[Manifest]) -> list[Manifest]:
+        """Once for all: a partition may be the neighbour of any that were scored before it."""
+        values = [one.partition for one in manifests if one.status in ("published", "held")]
+        compare_later(job, values, cache, datetime.now(UTC), kept)
+        return manifests
 
     if not any(may_overlap(job, *pair) for pair in itertools.pairwise(items)):
         with open_pool(job.workers) as pool:
-            return [score(item, pool, None, ()) for item in items]
+            return compare_all([score(item, pool, None, ()) for item in items])
     with contextlib.ExitStack() as stack:
         pools = [stack.enter_context(open_pool(job.workers)) for _ in range(AT_ONCE)]
         runs: list[_Run] = []
@@ -83,7 +92,7 @@ def score_items(
                     before.result()  # what it has raised stops all
                 turn = None if before is None else before.ended.wait
                 runs.append(_Run(score, item, pools[index % AT_ONCE], turn))
-            return [one.result() for one in runs]
+            return compare_all([one.result() for one in runs])
         except BaseException:
             for pool in pools:
                 pool.stop()
@@ -101,7 +110,9 @@ def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> b
     is_small = all(item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in (before, after))
     is_bounded = job.workers.is_cluster or job.limits.memory_bytes is not None
     n_workers = min(available_cores(), job.workers.count or AT_ONCE)
-    return is_small and not is_bounded and after.value < before.value and n_workers >= AT_ONCE
+    values = (parse_value(item.value) for item in (after, before))
+    first, second = (order_of(value, job.input.partition_format) for value in values)
+    return is_small and not is_bounded and first < second and n_workers >= AT_ONCE
 
 
 class _Run:

@@ -5,13 +5,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from schemas.job import Range, ScoringJob
+from schemas.job import LEAST_HISTORY, Range, ScoringJob
 from schemas.manifest import ColumnRecord, GateRecord, Manifest
 from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import earlier_publications
-
-LEAST_HISTORY = 3
-"""Fewer earlier partitions say nothing about what is usual."""
 
 
 def check_gates(job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequence[str]) -> list[GateRecord]:
@@ -40,7 +37,9 @@ def check_gates(job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequen
         found.append(_null_rate(job, manifest.columns))
     wanted = max((gate.runs for gate in (gates.rows, gates.score_shift) if gate is not None), default=0)
     state, value = state_store(job), manifest.partition
-    earlier = list(islice(earlier_publications(state, manifest.partition_key, value), wanted)) if wanted else []
+    pattern = job.input.partition_format
+    publications = earlier_publications(state, manifest.partition_key, value, pattern) if wanted else ()
+    earlier = list(islice(publications, wanted))
     if gates.rows is not None:
         found.append(_rows(job, manifest.counts.rows_in, earlier))
     if gates.score_shift is not None:

@@ -11,13 +11,12 @@ import pyarrow as pa
 from schemas.columns import Contract
 from schemas.drift import Severity
 from schemas.job import ScoringJob
-from schemas.manifest import DriftRecord, DriverRecord, FindingRecord, GateRecord, Manifest
+from schemas.manifest import DriftRecord, DriverRecord, GateRecord, Manifest
 from schemas.partition import show_value
 from scoring.engine.shard import ShardResult
 from scoring.errors import ScoringError
 from scoring.monitoring.drivers import find_drivers
 from scoring.monitoring.findings import (
-    HABIT_DAYS,
     QUIET,
     REFERENCES,
     Change,
@@ -31,7 +30,7 @@ from scoring.monitoring.findings import (
 )
 from scoring.monitoring.profile import kind_of
 from scoring.monitoring.series import read_table, statistics_table
-from scoring.monitoring.table import ColumnProfile, Habit, Key, Role, from_bytes, merge_profiles, to_bytes
+from scoring.monitoring.table import ColumnProfile, Key, Role, from_bytes, merge_profiles, to_bytes
 from scoring.monitoring.watch import Watch, WatchedColumn, score_column, watch_column, watch_segments
 from scoring.outputs.layout import drift_path, profile_path, state_store
 from scoring.references import Habits, References
@@ -111,8 +110,6 @@ class Drift:
     """As a Parquet file."""
     table: bytes
     warnings: tuple[str, ...]
-    closed: tuple[FindingRecord, ...]
-    """Findings that the job's drift gate does not let pass."""
 
 
 def assess(job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References) -> Drift:
@@ -120,39 +117,20 @@ def assess(job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], 
     profiles, failed = merge_profiles(profile_of(result) for result in results)
     now = list(profiles.values())
     comparisons = compare_profiles(now, references.profiles)
-    before = references.before.drift if references.before else None
-    changes = [*_schema_changes(manifest, profiles, references), *_row_change(manifest, references)]
-    drivers = _drivers(comparisons, profiles, references)
-    habits = references.habits
-    verdict, findings, resolved = judge(
-        comparisons, before, manifest.partition, changes, drivers, habits, len(references.weekdays)
-    )
-    _remember(now, comparisons, habits, show_value(manifest.partition))
+    _remember(now, comparisons, references.habits, show_value(manifest.partition))
     errors = references.unwatched | failed
     for result in results:
         errors |= result.profile_errors
     if "baseline" in comparisons:
         errors |= comparisons["baseline"].errors
-    score = score_column({c.name: c.kind for c in profiles.values() if c.role == "prediction"})
-    baseline = {column.key: column for column in references.profiles.get("baseline", ())}
-    key: Key = ("prediction", score, "")
-    labels = baseline[key].scores if key in baseline else None
     cpu_s = sum(result.cpu_s for result in results)
-    record = DriftRecord(
-        verdict=verdict,
-        references=references.names,
-        findings=findings,
-        resolved=resolved,
-        score=score,
-        score_movement=score_movement(profiles.get(key), baseline.get(key)),
-        n_columns=sum(not column.segment for column in now),
-        cpu_share=round(sum(result.profile_cpu_s for result in results) / cpu_s, 4) if cpu_s else 0.0,
-        unprofiled_rows=sum(result.n_unprofiled for result in results),
-        expected_rate=expected_rate(labels, profiles.get(key)) if labels else None,
-        baseline_rate=labels.mean if labels else None,
-        errors=errors,
+    record = _compare(manifest, profiles, comparisons, references).model_copy(
+        update={
+            "cpu_share": round(sum(result.profile_cpu_s for result in results) / cpu_s, 4) if cpu_s else 0.0,
+            "unprofiled_rows": sum(result.n_unprofiled for result in results),
+            "errors": errors,
+        }
     )
-    closed = tuple(worse(findings, job.drift.severity)) if job.drift.gate != "off" else ()
     notes = list(references.warnings)
     if "baseline" not in references.names:
         notes.append("the model version has no baseline (`nightscore baseline` logs one)")
@@ -162,7 +140,64 @@ def assess(job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], 
             f"than {job.drift.max_share:.0%} of the workers' CPU time (drift.max_share)"
         )
     table = statistics_table(manifest, now, comparisons, record)
-    return Drift(record, to_bytes(now), table, tuple(notes), closed)
+    return Drift(record, to_bytes(now), table, tuple(notes))
+
+
+def assess_again(
+    manifest: Manifest, own: DriftRecord, columns: Sequence[ColumnProfile], references: References
+) -> tuple[DriftRecord, bytes]:
+    """The comparison of a run with other references than it had: the record, and its table of statistics.
+
+    Args:
+        manifest: Of the run.
+        own: What the run itself has found; what was counted, and at which cost, is taken from it.
+        columns: Its stored profile; it stays as it is.
+        references: What to compare with.
+    """
+    profiles = {column.key: column for column in columns}
+    features = {column.name for column in manifest.columns if column.role == "feature"}
+    references.features = frozenset({*features, *own.errors}) if features else None
+    comparisons = compare_profiles(columns, references.profiles)
+    measured = {name: getattr(own, name) for name in ("cpu_share", "unprofiled_rows", "errors", "profile")}
+    record = _compare(manifest, profiles, comparisons, references).model_copy(update=measured)
+    return record, statistics_table(manifest, columns, comparisons, record)
+
+
+def _compare(
+    manifest: Manifest,
+    profiles: Mapping[Key, ColumnProfile],
+    comparisons: Mapping[str, Comparison],
+    references: References,
+) -> DriftRecord:
+    """What the comparisons come to, without what the counting has cost."""
+    changes = [*_schema_changes(manifest, profiles, references), *_row_change(manifest, references)]
+    verdict, findings, resolved = judge(
+        comparisons,
+        references.neighbours.compared_before,
+        manifest.partition,
+        changes,
+        _drivers(comparisons, profiles, references),
+        references.habits,
+        len(references.weekdays),
+    )
+    score = score_column({c.name: c.kind for c in profiles.values() if c.role == "prediction"})
+    baseline = {column.key: column for column in references.profiles.get("baseline", ())}
+    key: Key = ("prediction", score, "")
+    labels = baseline[key].scores if key in baseline else None
+    return DriftRecord(
+        verdict=verdict,
+        references=references.names,
+        days=references.days,
+        habit_runs=references.neighbours.habit_runs,
+        neighbours=references.neighbours.digest,
+        findings=findings,
+        resolved=resolved,
+        score=score,
+        score_movement=score_movement(profiles.get(key), baseline.get(key)),
+        n_columns=sum(not column.segment for column in profiles.values()),
+        expected_rate=expected_rate(labels, profiles.get(key)) if labels else None,
+        baseline_rate=labels.mean if labels else None,
+    )
 
 
 def _remember(
@@ -173,8 +208,7 @@ def _remember(
     for column in now:
         drift = None if column.segment else found.get(column.key)
         if drift is not None and drift.severity != "insufficient data":
-            known: Habit = {**habits.get(column.key, {}), partition: {**distances(drift)}}
-            column.recent = {name: known[name] for name in sorted(known)[-HABIT_DAYS - 1 :]}
+            column.recent = {**habits.get(column.key, {}), partition: {**distances(drift)}}
 
 
 def _drivers(
@@ -200,7 +234,8 @@ def _schema_changes(manifest: Manifest, now: Mapping[Key, ColumnProfile], refere
             if then.segment or then.role == "prediction":
                 continue
             if here is None:
-                if then.role == "feature" and then.name not in references.features:
+                is_known = references.features is None or then.name in references.features
+                if then.role == "feature" and not is_known:
                     yield Change("schema", then.name, reference, "warning", "is not in the input any more")
             elif then.type and here.type and then.type != here.type:
                 severity: Severity = "info" if _both_numbers(then, here) else "warning"
@@ -236,14 +271,15 @@ def _row_change(manifest: Manifest, references: References) -> Iterator[Change]:
             return
 
 
-def drift_gate(job: ScoringJob, drift: Drift) -> GateRecord:
-    """What the job's drift gate says."""
-    shown = "; ".join(f"{f.column} {f.severity}: {f.reasons[0] if f.reasons else ''}" for f in drift.closed[:SHOWN])
-    more = f"; and {len(drift.closed) - SHOWN} more" if len(drift.closed) > SHOWN else ""
+def drift_gate(job: ScoringJob, record: DriftRecord) -> GateRecord:
+    """What the job's drift gate says of what a run has found."""
+    closed = worse(record.findings, job.drift.severity)
+    shown = "; ".join(f"{f.column} {f.severity}: {f.reasons[0] if f.reasons else ''}" for f in closed[:SHOWN])
+    more = f"; and {len(closed) - SHOWN} more" if len(closed) > SHOWN else ""
     return GateRecord(
         gate="drift",
         action="hold" if job.drift.gate == "hold" else "warn",
-        passed=not drift.closed,
+        passed=not closed,
         expected=f"no {job.drift.severity} finding" + (" or worse" if job.drift.severity == "warning" else ""),
         found=shown + more,
     )

@@ -20,9 +20,10 @@ from scoring.inputs.jobfile import list_jobs, load_job
 from scoring.inputs.partitions import parse_value
 from scoring.models.cache import ModelCache
 from scoring.monitoring.findings import verdict_text
+from scoring.outputs.comparisons import with_newest_comparisons
 from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import earlier_publications
-from scoring.report import AFTER_ALL, read_report, reported_run
+from scoring.outputs.manifests import latest_publications
+from scoring.report import newest_report, read_report, reported_run
 
 logger = logging.getLogger("scoring")
 
@@ -41,7 +42,7 @@ SHELL = (
 
 
 def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
-    """The application. It reads and draws, and writes nothing but the pages that it draws.
+    """The application. It reads and draws, and writes nothing but pages and comparisons that it makes again.
 
     Args:
         jobs: Folder of job files; no other job is reached.
@@ -62,7 +63,8 @@ def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
         job, name = find(request), request.path_params["job"]
         state = state_store(job)
         items = []
-        for manifest in islice(earlier_publications(state, job.input.partition_key, AFTER_ALL), MAX_LISTED):
+        latest = latest_publications(state, job.input.partition_key, job.input.partition_format)
+        for manifest in with_newest_comparisons(state, islice(latest, MAX_LISTED)):
             if manifest.drift is not None:
                 shown = show_value(manifest.partition)
                 text = f"{html.escape(shown)}: {html.escape(verdict_text(manifest.drift))}"
@@ -77,6 +79,7 @@ def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
             raise HTTPException(404, "Expected /JOB/PARTITION or /JOB/PARTITION/RUN")
         value = parse_value(unquote(parts[0]))
         manifest = reported_run(job, value, unquote(parts[1]) if len(parts) == 2 else None)
+        manifest = newest_report(job, manifest, cache)
         return HTMLResponse(read_report(job, manifest, cache), headers=HEADERS)
 
     return Starlette(

@@ -1,7 +1,7 @@
 """Scores a partition's quarantined rows again, and puts them among the others in one commit."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import accumulate
 
 import numpy as np
@@ -39,6 +39,7 @@ from scoring.outputs.quarantine import REASON_NAMES, read_origin
 from scoring.outputs.sealed import RUN_KEY
 from scoring.outputs.writer import WrittenPart
 from scoring.parsing.files import read_facts
+from scoring.recompare import compare_later
 from scoring.storage import Store
 
 Places = npt.NDArray[np.int64]
@@ -93,7 +94,10 @@ def replay(
     if not base.quarantine.files:
         return base.model_copy(update={"status": "unchanged"})
     found = base
-    return attempt.carry_out(lambda: _score(attempt, found, allow_new_model=allow_new_model))
+    manifest = attempt.carry_out(lambda: _score(attempt, found, allow_new_model=allow_new_model))
+    if manifest.status in ("published", "held"):
+        compare_later(job, [value], cache, datetime.now(UTC))
+    return manifest
 
 
 def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manifest:

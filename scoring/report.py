@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from urllib.parse import quote
 
@@ -10,9 +11,7 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import encode_folder, show_value
 from scoring.errors import CorruptFileError, PartitionNotFoundError, ScoringError
-from scoring.models.baseline import fetch_baseline
 from scoring.models.cache import ModelCache
-from scoring.models.registry import resolve
 from scoring.monitor import read_statistics
 from scoring.monitoring.findings import REFERENCES
 from scoring.monitoring.plots import contact_sheet_png, sparkline
@@ -20,12 +19,13 @@ from scoring.monitoring.report import render, run_page, worst_columns
 from scoring.monitoring.series import NOW, Past, series_of
 from scoring.monitoring.table import ColumnProfile, from_bytes, merge_profiles
 from scoring.monitoring.trends import MAX_DATES
+from scoring.outputs.comparisons import with_newest_comparisons
 from scoring.outputs.layout import report_path, state_store
-from scoring.outputs.manifests import earlier_publications
+from scoring.outputs.manifests import earlier_publications, latest_publications
+from scoring.recompare import compared_now
+from scoring.references import stored_baseline
 from scoring.status import run_history
 
-AFTER_ALL = "\U0010ffff"
-"""Sorts behind every partition value."""
 SHEET_COLUMNS = 9
 SPARK_DAYS = 14
 SPARK_FINDINGS = 40
@@ -138,14 +138,17 @@ class ColumnDay:
     status: str
     values: dict[str, float | None]
     """Statistic to value: those against the first reference, and of the column itself."""
+    compared_at: datetime | None = None
+    """When it was compared again, in UTC; None: by the run itself."""
 
 
 def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[ColumnDay] | None:
     """How a column has differed in the latest partitions, in order; None: none of them has it."""
-    latest = earlier_publications(state_store(job), job.input.partition_key, AFTER_ALL, or_held=True)
+    state, pattern = state_store(job), job.input.partition_format
+    latest = latest_publications(state, job.input.partition_key, pattern, or_held=True)
     manifests = [m for m in islice(latest, n_partitions) if m.drift is not None]
     found = []
-    for manifest in reversed(manifests):
+    for manifest in reversed(with_newest_comparisons(state, manifests)):
         rows = [r for r in read_statistics(job, manifest) if r["column"] == column and r["role"] != "schema"]
         if not rows:
             continue
@@ -154,17 +157,17 @@ def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[Colum
         graded = next((row for row in rows if row["reference"] == first), rows[0])
         values = {row["statistic"]: row["value"] for row in rows if row["reference"] in (first, NOW)}
         day = show_value(manifest.partition)
-        found.append(ColumnDay(day, manifest.run_id, graded["severity"], graded["status"], values))
+        made_at = manifest.drift.made_at if manifest.drift else None
+        found.append(ColumnDay(day, manifest.run_id, graded["severity"], graded["status"], values, made_at))
     return found or None
 
 
 def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) -> list[Past]:
     """The partitions before a run, and the run itself, in order."""
-    earlier = islice(
-        earlier_publications(state_store(job), manifest.partition_key, manifest.partition, or_held=True),
-        n_partitions - 1,
-    )
-    return past_of_runs(job, [*reversed([*earlier]), manifest])
+    state, pattern = state_store(job), job.input.partition_format
+    before = earlier_publications(state, manifest.partition_key, manifest.partition, pattern, or_held=True)
+    earlier = with_newest_comparisons(state, islice(before, n_partitions - 1))
+    return past_of_runs(job, [*reversed(earlier), manifest])
 
 
 def past_of_runs(job: ScoringJob, manifests: Iterable[Manifest]) -> list[Past]:
@@ -173,8 +176,16 @@ def past_of_runs(job: ScoringJob, manifests: Iterable[Manifest]) -> list[Past]:
     return [past for past in found if past.rows]
 
 
+def newest_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Manifest:
+    """The run with its newest comparison, which is made now if its neighbours have other results by now."""
+    return compared_now(job, manifest, cache, datetime.now(UTC))
+
+
 def _path(manifest: Manifest) -> str:
-    return report_path(encode_folder(manifest.partition_key, manifest.partition), manifest.run_id, manifest.status)
+    drift = manifest.drift
+    compared = drift.neighbours[:12] if drift is not None and drift.made_at is not None else ""
+    folder = encode_folder(manifest.partition_key, manifest.partition)
+    return report_path(folder, manifest.run_id, manifest.status, compared)
 
 
 def _read_stored(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> _Stored:
@@ -220,18 +231,13 @@ def _profiles(
 
 def _reference(job: ScoringJob, manifest: Manifest, name: str, cache: ModelCache) -> list[ColumnProfile]:
     assert manifest.drift is not None  # noqa: S101
-    known = manifest.drift.references[name]
     if name == "baseline":
-        content = cache.baseline(known)
-        if content is None:
-            model = manifest.model
-            version = resolve(f"models:/{model.name}/{model.version}", job.registry)
-            fetched = fetch_baseline(version, job.registry, cache)
-            content = fetched[1] if fetched and fetched[0] == known else None
-        return from_bytes(content) if content else []
+        return stored_baseline(job, manifest, cache)
+    known = manifest.drift.references[name]
     ids, state = {*known.split(", ")}, state_store(job)
     parts = []
-    earlier = earlier_publications(state, manifest.partition_key, manifest.partition)
+    pattern = job.input.partition_format
+    earlier = earlier_publications(state, manifest.partition_key, manifest.partition, pattern)
     for other in islice(earlier, 2 * MAX_DATES):
         if other.run_id in ids and other.drift and other.drift.profile:
             parts.append(from_bytes(state.read_bytes(other.drift.profile)))

@@ -17,6 +17,7 @@ from scoring.outputs.layout import state_store
 from scoring.outputs.manifests import as_seen, complete_record, list_manifests, with_fates
 from scoring.outputs.publish import open_publisher, republication
 from scoring.outputs.record import RunRecord
+from scoring.recompare import compare_later
 
 Action = Literal["roll back", "leave", "refuse"]
 
@@ -116,7 +117,14 @@ def plan_rollback(
 
 
 def roll_back(
-    job: ScoringJob, value: str | None, target: Manifest, live_run_id: str | None, now: datetime, cache: ModelCache
+    job: ScoringJob,
+    value: str | None,
+    target: Manifest,
+    live_run_id: str | None,
+    now: datetime,
+    cache: ModelCache,
+    *,
+    compares_later: bool = True,
 ) -> Manifest:
     """Put the results of one partition back; returns the record of this, published or failed.
 
@@ -130,6 +138,8 @@ def roll_back(
         live_run_id: The run whose results were seen when this was planned.
         now: In UTC.
         cache: Models of this host.
+        compares_later: Compare later partitions again, whose neighbour this one is. False: the caller does, once for
+            several partitions.
     """
     folder = encode_folder(job.input.partition_key, value)
     record = RunRecord(job, value, folder, now, importlib.metadata.version("nightscore"))
@@ -159,7 +169,10 @@ def roll_back(
         return record.fail(error)
     files = tuple(part.file for part in parts)
     record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
-    return record.end_published()
+    manifest = record.end_published()
+    if compares_later:
+        compare_later(job, [value], cache, now)
+    return manifest
 
 
 def _fingerprint_now(job: ScoringJob, value: str | None, cache: ModelCache) -> str:

@@ -1,7 +1,7 @@
 """One run: a job on one partition, from the model's version to the manifest."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
@@ -11,15 +11,18 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
 from scoring.errors import ModelDigestError
+from scoring.held import blocking_run
 from scoring.inputs.partitions import check_unchanged, find_partition
 from scoring.inputs.tables import check_root
+from scoring.inputs.values import check_value
 from scoring.kept import Kept
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import complete_record, list_manifests, undecided
+from scoring.outputs.manifests import complete_record, list_manifests
 from scoring.outputs.promises import unnoticed_changes
 from scoring.outputs.publish import open_publisher
 from scoring.outputs.record import TURN
+from scoring.recompare import compare_later
 from scoring.references import find_references
 
 
@@ -35,6 +38,7 @@ def run(
     listeners: Sequence[Listener] = (),
     kept: Kept | None = None,
     turn: Callable[[], object] | None = None,
+    compares_later: bool = True,
 ) -> Manifest:
     """Score one partition and publish it, unless the same is published already.
 
@@ -49,16 +53,23 @@ def run(
         listeners: Told what happens, besides the log.
         kept: What several runs of this process keep for each other; None: this one keeps it for itself.
         turn: Returns when those that are published before this one have ended; None: there are none.
+        compares_later: Compare later partitions again, whose neighbour this one is. False: the caller does, once for
+            several partitions.
 
     Returns:
         The manifest: `published`, `unchanged` (that of the run that stands), `held` by a gate,
         `rejected` after that, or `failed` with the error.
 
     Raises:
+        InvalidJobError: No partition can have this value; nothing was recorded.
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
+    check_value(job, value)
     attempt = Attempt(job, value, pool, cache, now, listeners, kept)
-    return attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
+    manifest = attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
+    if compares_later and manifest.status in ("published", "held") and manifest.run_id == attempt.record.run_id:
+        compare_later(job, [value], cache, datetime.now(UTC), attempt.kept, are_fresh=True)
+    return manifest
 
 
 def _score(
@@ -135,4 +146,4 @@ def _find_references(attempt: Attempt, model: PinnedModel) -> None:
 
 def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:
     manifests, _ = list_manifests(state_store(attempt.job), attempt.folder)
-    return undecided(manifests, fingerprint)
+    return blocking_run(attempt.job, manifests, fingerprint)

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import Partition, encode_folder, show_value
+from schemas.manifest import GateRecord, Manifest
+from schemas.partition import Partition, encode_folder, order_of, show_value
 from scoring.engine.prepare import PinnedModel
+from scoring.held import still_holding
 from scoring.inputs.partitions import find_partitions
 from scoring.outputs.layout import predictions_store, run_id_of, state_store
 from scoring.outputs.manifests import (
@@ -58,7 +59,7 @@ def partition_statuses(
     for manifest in manifests:
         history.setdefault(manifest.partition, []).append(manifest)
     known = set(inputs) | set(live) if wanted is None else wanted
-    ordered = sorted(known, key=lambda value: (value is None, value or ""))
+    ordered = sorted(known, key=lambda value: order_of(value, job.input.partition_format))
     return [_status(job, model, v, inputs.get(v), live.get(v), history.get(v, [])) for v in ordered]
 
 
@@ -116,7 +117,7 @@ def clean(
     ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
     profiles = [
         entry.path
-        for kind in ("profiles", "drift", "reports")
+        for kind in ("profiles", "drift", "comparisons", "reports")
         for entry in state.list_files(kind)
         if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in {*kept_runs, *ended, *live}
     ]
@@ -186,15 +187,16 @@ def _judge(
         )
     fingerprint = model.fingerprint(job, partition)
     is_same = standing is not None and standing.fingerprint == fingerprint
-    if not is_same and (waiting := undecided(history, fingerprint)) is not None:
-        return _show_undecided(waiting)
+    waiting = None if is_same else undecided(history, fingerprint)
+    if waiting is not None and (waiting.status != "held" or still_holding(job, waiting)):
+        return _show_undecided(job, waiting)
+    waits = [] if waiting is None else [_show_released(waiting)]
     if live is None:
         if newest is not None and newest.status == "failed":
-            return "failed", [f"never published; the last run failed: {_first_line(newest)}"]
-        return "missing", ["never published"]
+            return "failed", [f"never published; the last run failed: {_first_line(newest)}", *waits]
+        return "missing", ["never published", *waits]
     if standing is None:
-        return "stale", ["published by a run that left no record"]
-    waits = []
+        return "stale", ["published by a run that left no record", *waits]
     if newest is not None and newest.status == "held" and newest.replays == standing.run_id:
         waits.append(
             f"replay {newest.run_id} is held: `nightscore approve` publishes it, `nightscore reject` drops it"
@@ -209,12 +211,25 @@ def _judge(
     return "stale", reasons
 
 
-def _show_undecided(manifest: Manifest) -> tuple[State, list[str]]:
-    closed = [f"{gate.gate}: {gate.found}" for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+def _show_undecided(job: ScoringJob, manifest: Manifest) -> tuple[State, list[str]]:
     if manifest.status == "held":
+        closed = [f"{gate.gate}: {gate.found}" for gate in still_holding(job, manifest)]
         return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]
+    closed = [f"{gate.gate}: {gate.found}" for gate in _held_by(manifest)]
     by = f" by {manifest.decision.by}" if manifest.decision else ""
     return "rejected", [f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again", *closed]
+
+
+def _show_released(manifest: Manifest) -> str:
+    names = ", ".join(gate.gate for gate in _held_by(manifest)) or "a gate"
+    return (
+        f"run {manifest.run_id} was held by {names}, and no gate that the job has today holds it: a run scores the "
+        "partition again; `nightscore approve` still publishes what was held, `nightscore reject` drops it"
+    )
+
+
+def _held_by(manifest: Manifest) -> list[GateRecord]:
+    return [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
 
 
 def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, standing: Manifest) -> list[str]:

@@ -274,3 +274,152 @@ def test_by_command(lake: Lake, tmp_path: Path) -> None:
     assert answer(lake, "reject", path, DAY, "--note", "no")["decision"]["verdict"] == "rejected"
     assert answer(lake, "run", path, DAY, "--force", code=3)["status"] == "held"
     assert answer(lake, "approve", path, DAY)["status"] == "published"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"gates": {"rows": {"min_ratio": 2, "max_ratio": 0.5}}},
+            "gates.rows: min_ratio 2 is greater than max_ratio",
+        ),
+        ({"gates": {"rows": {"min_ratio": 0}}}, "gates.rows: min_ratio 0 never stops a run"),
+        ({"gates": {"rows": {"max_ratio": math.inf}}}, "gates.rows.max_ratio: "),
+        (
+            {"gates": {"prediction_range": {"min": 2, "max": 1}}},
+            "gates.prediction_range: min 2.0 is greater than max",
+        ),
+        ({"gates": {"prediction_range": {"max": math.nan}}}, "gates.prediction_range.max: "),
+        ({"gates": {"prediction_range": {}}}, "gates.prediction_range: needs `min` or `max`"),
+        ({"gates": {"probability_range": {"min": 1.5}}}, "gates.probability_range: min 1.5 is above 1"),
+        ({"gates": {"probability_range": {"max": -0.5}}}, "gates.probability_range: max -0.5 is below 0"),
+        ({"gates": {"null_rate": {"max": 1.5}}}, "gates.null_rate.max: "),
+        ({"gates": {"null_rate": {"max": 0.5, "columns": {"a": -1}}}}, "gates.null_rate.columns.a: "),
+        ({"gates": {"null_rate": {"max": 1}}}, "gates.null_rate: max 1 never stops a run"),
+        ({"gates": {"score_shift": {"max": math.inf}}}, "gates.score_shift.max: "),
+        ({"gates": {"rows": {"min_ratio": 0.5, "runs": 2}}}, "gates.rows.runs: 2 never stops a run"),
+        ({"keys": {"columns": ["ds"], "unique": True}}, "keys.unique: ds is the same in all rows"),
+        ({"gates": {"unique_keys": "hold"}}, "gates.unique_keys: hold never applies without keys.unique"),
+        ({"drift": {"gate": "hold", "profile": False}}, "drift.gate: hold never applies with drift.profile: false"),
+    ],
+)
+def test_a_gate_that_contradicts_itself_or_the_job_is_refused(lake: Lake, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidJobError) as refused:
+        lake.job(**changes)
+    assert any(problem.startswith(said) for problem in refused.value.problems), refused.value.problems
+
+
+def test_all_contradictions_of_a_job_are_named_at_once(lake: Lake) -> None:
+    gates = {"rows": {"min_ratio": 2, "max_ratio": 1}, "null_rate": {"max": 2}, "prediction_range": {}}
+    with pytest.raises(InvalidJobError) as refused:
+        lake.job(gates=gates)
+    assert len(refused.value.problems) == 3
+    with pytest.raises(InvalidJobError) as refused:
+        lake.job(gates={"unique_keys": "warn"}, drift={"gate": "hold", "profile": False, "columns": ["x"]})
+    assert len(refused.value.problems) == 3
+
+
+def test_what_was_accepted_and_says_something_still_is(lake: Lake) -> None:
+    gates = {
+        "unique_keys": "fail",
+        "probability_range": {"min": 0, "max": 1},
+        "null_rate": {"max": 1, "columns": {"a": 0.1}},
+        "rows": {"min_ratio": 0, "max_ratio": 2},
+    }
+    assert lake.job(gates=gates).gates.unique_keys == "fail"
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "said"),
+    [
+        ("hgb_regressor", {"gates": {"probability_range": {"min": 0.1}}}, "gates.probability_range: never applies"),
+        ("hgb_binary", {"gates": {"prediction_range": {"min": 7}}}, "gates.prediction_range: never "),
+        (
+            "hgb_binary",
+            {"gates": {"null_rate": {"max": 0.1, "columns": {"probabilty": 0.2}}}},
+            "gates.null_rate.columns: probabilty is neither a feature nor a prediction; did you mean probability?",
+        ),
+        (
+            "hgb_binary",
+            {"gates": {"null_rate": {"max": 0.1, "columns": {"zzz": 0.2}}}},
+            "gates.null_rate.columns: zzz is neither a feature nor a prediction; there are: a, b",
+        ),
+        ("hgb_binary", {"drift": {"segments": ["nowhere"]}}, "drift.segments: nowhere is neither"),
+    ],
+)
+def test_a_gate_that_cannot_apply_to_the_model_is_refused_before_a_row_is_read(
+    lake: Lake, tmp_path: Path, model: str, changes: dict[str, Any], said: str
+) -> None:
+    lake.write(DAY, make_frame(50))
+    job = lake.job(model, **changes)
+    manifest = lake.run(job)
+    assert manifest.error
+    assert manifest.error.type == "ContractError"
+    assert f"  - {said}" in manifest.error.message
+    assert manifest.counts.rows_in == 0
+    planned = nightscore(lake, "plan", str(save(job, tmp_path)), DAY)
+    assert planned.returncode == 1
+    assert said in planned.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "blocks"),
+    [
+        ({}, True),
+        ({"gates": {"prediction_range": {"max": 0.25, "action": "hold"}}}, True),
+        ({"gates": {"prediction_range": {"max": 0.5, "action": "warn"}}}, False),
+        ({"gates": {"prediction_range": {"max": 1e9, "action": "hold"}}}, False),
+        ({"gates": {}}, False),
+    ],
+)
+def test_a_held_run_is_judged_by_the_gates_of_today(lake: Lake, changes: dict[str, Any], blocks: bool) -> None:
+    then = {"gates": {"prediction_range": {"max": 0.5, "action": "hold"}}}
+    lake.write(DAY, make_frame(300))
+    held_run = lake.run(lake.job("hgb_regressor", **then))
+    assert held_run.status == "held"
+    job = lake.job("hgb_regressor", **then | changes)
+    (status,) = partition_statuses(job, PinnedModel.of(job, lake.cache), [DAY])
+    assert (status.state == "held") is blocks
+    if not blocks:
+        assert status.state == "missing"
+        assert any("was held by prediction_range, and no gate that the job has today" in r for r in status.reasons)
+    after = lake.run(job)
+    assert (after.run_id == held_run.run_id) is blocks
+    assert after.status == ("held" if blocks else "published")
+    assert find_held(job, DAY).run_id == held_run.run_id
+    if not blocks:
+        with pytest.raises(ConflictError, match="Another run published"):
+            approve(job, held_run, datetime.now(UTC))
+    assert reject(job, held_run, datetime.now(UTC)).status == "rejected"
+
+
+def test_what_was_held_can_be_approved_after_its_gate_has_gone(lake: Lake) -> None:
+    lake.write(DAY, make_frame(300))
+    lake.run(lake.job("hgb_regressor", gates={"prediction_range": {"max": 0.5, "action": "hold"}}))
+    job = lake.job("hgb_regressor")
+    assert approve(job, find_held(job, DAY), datetime.now(UTC)).status == "published"
+    assert lake.run(job).status == "unchanged"
+
+
+def test_a_rejection_outlives_its_gate(lake: Lake) -> None:
+    lake.write(DAY, make_frame(300))
+    then = lake.job("hgb_regressor", gates={"prediction_range": {"max": 0.5, "action": "hold"}})
+    reject(then, lake.run(then), datetime.now(UTC))
+    assert lake.run(lake.job("hgb_regressor")).status == "rejected"
+
+
+def test_a_gate_on_the_days_before_holds_as_it_did_unless_its_bounds_change(lake: Lake) -> None:
+    def job(**rows: Any) -> ScoringJob:
+        return lake.job(gates={"rows": {**rows, "action": "hold"}})
+
+    for day in range(1, 4):
+        lake.write(f"2024-02-0{day}", make_frame(300))
+        lake.run(job(min_ratio=0.5), f"2024-02-0{day}")
+    lake.write("2024-02-04", make_frame(30))
+    held_run = lake.run(job(min_ratio=0.5), "2024-02-04")
+    assert held_run.status == "held"
+    for day in range(1, 4):
+        lake.write(f"2024-02-0{day}", make_frame(30))
+        assert lake.run(job(max_ratio=9), f"2024-02-0{day}").status == "published"
+    assert lake.run(job(min_ratio=0.5), "2024-02-04").run_id == held_run.run_id, "the days before release nothing"
+    assert lake.run(job(min_ratio=0.4), "2024-02-04").status == "published"

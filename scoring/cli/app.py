@@ -1,9 +1,11 @@
 """The application, its entry point, and the options that commands share."""
 
+import contextlib
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +14,9 @@ import typer
 from schemas.job import ScoringJob
 from schemas.text import printable
 from scoring.cli.show import report_error
-from scoring.errors import ScoringError
+from scoring.errors import PartitionNotFoundError, ScoringError
 from scoring.inputs.jobfile import DEFAULT_JOBS, load_job
+from scoring.inputs.values import check_value
 from scoring.models.cache import ModelCache, default_cache
 
 app = typer.Typer(
@@ -78,6 +81,16 @@ def run_command_line() -> None:
 def load(job: str) -> ScoringJob:
     """The job of a name, path or URL."""
     return load_job(job, jobs_folder())
+
+
+@contextlib.contextmanager
+def known_partition(spec: ScoringJob, value: str | None, command: str) -> Iterator[None]:
+    """Where nothing is known of a partition whose value must be a slip, the error is that, with the right command."""
+    try:
+        yield
+    except PartitionNotFoundError:
+        check_value(spec, value, command)
+        raise
 
 
 def jobs_folder() -> Path:

@@ -22,6 +22,7 @@ from scoring.cli.app import (
     Verbose,
     app,
     jobs_folder,
+    known_partition,
     load,
     log_to,
     model_cache,
@@ -29,9 +30,16 @@ from scoring.cli.app import (
 from scoring.cli.show import err, out, print_json, print_table
 from scoring.engine.pool import WorkerPool
 from scoring.inputs.partitions import parse_value
-from scoring.monitoring.findings import no_longer, show_drivers, show_rates, verdict_text
+from scoring.monitoring.findings import (
+    no_longer,
+    show_drivers,
+    show_made_at,
+    show_rates,
+    show_references,
+    verdict_text,
+)
 from scoring.monitoring.plots import sparkline
-from scoring.report import ColumnDay, read_report, reported_run
+from scoring.report import ColumnDay, newest_report, read_report, reported_run
 
 
 class Format(StrEnum):
@@ -41,6 +49,7 @@ class Format(StrEnum):
 
 
 OF_A_DAY = ("psi_adjusted", "ks", "linf", "null_rate", "mean", "distinct", "impact", "rows")
+AGAIN = "compared again (UTC)"
 SHOWN = ("psi_adjusted", "js_distance", "ks", "wasserstein_over_std")
 
 
@@ -127,7 +136,9 @@ def report(
 ) -> None:
     """Say which columns of a partition's latest run moved, since when, and what that does to the score."""
     spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
-    manifest = reported_run(spec, value, run_id)
+    with known_partition(spec, value, "report"):
+        manifest = reported_run(spec, value, run_id)
+    manifest = newest_report(spec, manifest, cache)
     found = manifest.drift
     assert found is not None  # noqa: S101
     if open_page or output:
@@ -140,7 +151,9 @@ def report(
         print_json({"run_id": manifest.run_id, "status": manifest.status, **json.loads(found.model_dump_json())})
         return
     out.print(f"{manifest.status} {spec.name} {partition}: drift {verdict_text(found)}")
-    out.print(f"{found.n_columns} columns, compared with: {', '.join(found.references) or 'nothing yet'}")
+    out.print(f"{found.n_columns} columns, compared with: {show_references(found)}")
+    if again := show_made_at(found):
+        out.print(again)
     if found.score_movement is not None:
         moved = f"the mean of {found.score} moved by {found.score_movement:+.4f} since the baseline"
         out.print(moved)
@@ -192,16 +205,19 @@ def print_series(job: ScoringJob, column: str, series: Sequence[ColumnDay], *, a
     if as_json:
         print_json([dataclasses.asdict(day) for day in series])
         return
+    is_again = any(day.compared_at is not None for day in series)
     names = [name for name in OF_A_DAY if any(day.values.get(name) is not None for day in series)]
     rows = [
         {
             "partition": day.partition,
             "severity": f"{day.severity}{f' ({day.status})' if day.status else ''}",
             **{name: _shown(day.values.get(name), "{:.4g}") for name in names},
+            AGAIN: "" if day.compared_at is None else f"{day.compared_at:%Y-%m-%d %H:%M:%S}",
         }
         for day in series
     ]
-    print_table(f"{column} of {job.name}", ("partition", "severity", *names), rows)
+    columns = ("partition", "severity", *names, *([AGAIN] if is_again else []))
+    print_table(f"{column} of {job.name}", columns, rows)
     for name in names:
         out.print(f"{name:<22}{sparkline([day.values.get(name) for day in series])}")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -11,7 +12,18 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import show_value
 from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
-from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
+from scoring.cli.app import (
+    AsJson,
+    CacheDir,
+    Job,
+    PartitionValue,
+    Verbose,
+    app,
+    known_partition,
+    load,
+    log_to,
+    model_cache,
+)
 from scoring.cli.drift import print_series
 from scoring.cli.show import err, exit_code, out, print_json, print_record, print_table
 from scoring.cli.workers import print_and_exit, with_workers
@@ -23,7 +35,9 @@ from scoring.engine.pool import WorkerPool
 from scoring.engine.pools import Pool
 from scoring.errors import LocationNotFoundError, PartitionNotFoundError
 from scoring.inputs.partitions import parse_value
+from scoring.inputs.values import check_value, has_key
 from scoring.outputs.publish import open_publisher
+from scoring.recompare import compare_later
 from scoring.replay import replay
 from scoring.report import column_series
 from scoring.rollback import plan_rollback, publications, roll_back
@@ -73,6 +87,8 @@ def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
             }
         )
     if not rows:
+        if has_key(spec, partition):
+            check_value(spec, value, "history")
         raise PartitionNotFoundError(
             "There are no results of such a partition, and no column of this name in the latest partitions.",
             f"{spec.output.uri}.nightscore/runs",
@@ -119,7 +135,10 @@ def rollback(
     for item in planned if not dry_run else ():
         if item.action == "roll back" and item.target is not None:
             value = parse_value(item.value)
-            manifests.append(roll_back(spec, value, item.target, item.live_run_id, datetime.now(UTC), cache))
+            now = datetime.now(UTC)
+            manifests.append(roll_back(spec, value, item.target, item.live_run_id, now, cache, compares_later=False))
+    done_values = [manifest.partition for manifest in manifests if not manifest.error]
+    compare_later(spec, done_values, cache, datetime.now(UTC))
     failed = [manifest for manifest in manifests if manifest.error]
     refused = [item for item in planned if item.action == "refuse"]
     if as_json:
@@ -177,7 +196,8 @@ def replay_command(
             listeners=[listener],
         )
 
-    manifest = with_workers(spec.workers, score, as_json=as_json, verbose=verbose)
+    with known_partition(spec, value, "replay"):
+        manifest = with_workers(spec.workers, score, as_json=as_json, verbose=verbose)
     if not as_json and manifest.status == "unchanged":
         out.print(f"{partition}: nothing is in quarantine")
         return
@@ -193,9 +213,10 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Publish a run that a gate has held."""
-    spec = load(job)
-    held = find_held(spec, parse_value(partition), run_id)
-    print_record(publish_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    spec, value = load(job), parse_value(partition)
+    with known_partition(spec, value, "approve"):
+        held = find_held(spec, value, run_id)
+    print_record(_decide(spec, publish_held, held, note), as_json=as_json)
 
 
 @app.command()
@@ -207,9 +228,17 @@ def reject(
     as_json: AsJson = False,
 ) -> None:
     """Drop a run that a gate has held; readers keep what they see, and its record stays."""
-    spec = load(job)
-    held = find_held(spec, parse_value(partition), run_id)
-    print_record(drop_held(spec, held, datetime.now(UTC), note), as_json=as_json)
+    spec, value = load(job), parse_value(partition)
+    with known_partition(spec, value, "reject"):
+        held = find_held(spec, value, run_id)
+    print_record(_decide(spec, drop_held, held, note), as_json=as_json)
+
+
+def _decide(spec: ScoringJob, decide: Callable[..., Manifest], held: Manifest, note: str) -> Manifest:
+    """The decided run's record; later partitions are compared with what stands now."""
+    decided = decide(spec, held, datetime.now(UTC), note)
+    compare_later(spec, [held.partition], model_cache(None), datetime.now(UTC))
+    return decided
 
 
 @app.command(name="verify")
@@ -223,9 +252,9 @@ def verify_command(
 ) -> None:
     """Check a partition against its record: checksums, inputs, model, libraries, and a sample scored again."""
     log_to(False)
-    spec = load(job)
-    with WorkerPool() as pool:
-        found = verify(spec, parse_value(partition), pool, model_cache(cache_dir), sample, seed)
+    spec, value = load(job), parse_value(partition)
+    with WorkerPool() as pool, known_partition(spec, value, "verify"):
+        found = verify(spec, value, pool, model_cache(cache_dir), sample, seed)
     if as_json:
         print_json({"is_sound": found.is_sound, **dataclasses.asdict(found)})
     else:

@@ -10,7 +10,7 @@ import typer
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
-from schemas.partition import show_value
+from schemas.partition import order_of, show_value
 from scoring.backfill import (
     DEFAULT_MAX_PARTITIONS,
     DEFAULT_MODES,
@@ -28,6 +28,7 @@ from scoring.engine.events import Listener
 from scoring.engine.pools import Pool, open_pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
 from scoring.inputs.partitions import find_partition, parse_value
+from scoring.inputs.values import check_value
 from scoring.outputs.promises import missing_promises, unnoticed_changes
 from scoring.outputs.publish import open_publisher
 from scoring.run import run
@@ -51,12 +52,14 @@ def plan(
     """
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
+    values = [parse_value(text) for text in partitions]
+    for value in values:
+        check_value(spec, value, "plan")
     model, publisher = PinnedModel.of(spec, cache), open_publisher(spec)
     missing = missing_promises(spec)
     rows = []
     with open_pool(spec.workers) as pool:
         facts = learn_facts(model, cache, pool)
-        values = [parse_value(text) for text in partitions]
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
             partition, left_out = find_partition(spec, value)
@@ -96,7 +99,7 @@ def plan(
     for row in rows:
         out.print(f"{row['partition']}: {row['action']}: {'; '.join(row['reasons'])}")
         for note in row["warnings"]:
-            out.print(f"{row['partition']}: {note}", markup=False)
+            out.print(f"{row['partition']}: {note}")
 
 
 @app.command(name="run")
@@ -163,7 +166,10 @@ def runs(
 ) -> None:
     """List the runs of a job, newest first."""
     spec = load(job)
-    found = run_history(spec, parse_value(partition) if partition else None, everything=partition is None)
+    value = parse_value(partition) if partition else None
+    found = run_history(spec, value, everything=partition is None)
+    if partition and not found:
+        check_value(spec, value, "runs")
     found = found[:limit] if limit else found
     if as_json:
         print_json([json.loads(manifest.model_dump_json()) for manifest in found])
@@ -189,8 +195,10 @@ def runs(
 def explain(job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
     """Say why a partition would or would not be scored again."""
     spec, cache = load(job), model_cache(cache_dir)
+    value = parse_value(partition)
+    check_value(spec, value, "explain")
     model = PinnedModel.of(spec, cache)
-    (status,) = partition_statuses(spec, model, [parse_value(partition)])
+    (status,) = partition_statuses(spec, model, [value])
     would = status.state in ("missing", "stale", "failed") and status.has_input
     if as_json:
         print_json(dataclasses.asdict(status) | {"would_score": would})
@@ -211,8 +219,12 @@ def partitions(
     """Show which partitions are published, missing, stale or failed."""
     spec, cache = load(job), model_cache(cache_dir)
     model = PinnedModel.of(spec, cache)
+    pattern = spec.input.partition_format
     found = [
-        s for s in partition_statuses(spec, model) if (not start or s.value >= start) and (not end or s.value <= end)
+        status
+        for status in partition_statuses(spec, model)
+        if (not start or order_of(start, pattern) <= order_of(status.value, pattern))
+        and (not end or order_of(status.value, pattern) <= order_of(end, pattern))
     ]
     if as_json:
         print_json([dataclasses.asdict(status) for status in found])
@@ -236,7 +248,7 @@ def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
     ]
     print_table(f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows)
     for note in missing_promises(spec):
-        out.print(note, markup=False)
+        out.print(note)
     seconds = planned.estimated_s()
     takes = "unknown time (no run to tell from yet)" if seconds is None else f"about {seconds:,.0f} s"
     out.print(

@@ -63,7 +63,8 @@ def print_manifest(manifest: Manifest) -> None:
         err.print(f"held {manifest.job} {where}: complete, not published")
         for gate in manifest.gates:
             if not gate.passed:
-                err.print(f"  {gate.gate}: expected {gate.expected}, found {gate.found}")
+                warns = " (a warning)" if gate.action == "warn" else ""
+                err.print(f"  {gate.gate}{warns}: expected {gate.expected}, found {gate.found}")
         named = f"{manifest.job} {show_value(manifest.partition)}"
         err.print(f"  next:     nightscore approve {named}, or nightscore reject {named}")
         err.print(f"  record:   {manifest.location}")

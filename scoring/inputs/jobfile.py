@@ -129,7 +129,8 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
     try:
         return ScoringJob.model_validate(dict(raw))
     except ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors(include_url=False, include_input=False)]
+        details = error.errors(include_url=False, include_input=False)
+        problems = [line for detail in details for line in _problem(detail).splitlines()]
         raise InvalidJobError(
             f"The job file has {len(problems)} problem{'s'[: len(problems) != 1]}.",
             source,

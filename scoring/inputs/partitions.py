@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from schemas.job import ScoringJob
-from schemas.partition import NULL_VALUE, Partition, decode_folder, encode_folder, show_value
+from schemas.partition import NULL_VALUE, Partition, decode_folder, encode_folder, order_of, parse_time, show_value
 from scoring.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
 from scoring.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet, is_utf8
 from scoring.inputs.layouts import is_other_layout, no_partitions
@@ -46,7 +46,7 @@ def parse_value(text: str) -> str | None:
 
 
 def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
-    """Value to the folders that hold it (several if it was encoded in several ways), sorted by value.
+    """Value to the folders that hold it (several if it was encoded in several ways), in the order of partitions.
 
     Raises:
         InputError: The input is a table of a format of its own.
@@ -83,7 +83,7 @@ def _by_value(
         decoded = decode_folder(name)
         if decoded and decoded[0] == job.input.partition_key and not is_hidden(name) and is_utf8(name):
             known.setdefault(decoded[1], []).append(name)
-    return dict(sorted(known.items(), key=lambda item: (item[0] is None, item[0] or "")))
+    return dict(sorted(known.items(), key=lambda item: order_of(item[0], job.input.partition_format)))
 
 
 def _leads_nowhere(path: str) -> bool:
@@ -178,10 +178,8 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
 
 def partition_date(job: ScoringJob, value: str | None) -> dt.date | None:
     """The date that a value stands for under the job's partition format, or None."""
-    try:
-        return dt.datetime.strptime(value or "", job.input.partition_format).date()
-    except ValueError:
-        return None
+    time = parse_time(value, job.input.partition_format)
+    return None if time is None else time.date()
 
 
 def _is_plain(value: str | None) -> bool:

@@ -10,6 +10,7 @@ from schemas.columns import Contract, InputColumn, OutputColumn
 from schemas.contract import Feature, FeatureType, ModelFacts
 from schemas.job import ScoringJob
 from scoring.errors import ContractError
+from scoring.inputs.applicable import inapplicable_gates
 from scoring.inputs.casts import WANTED, exceeds_float64, feature_cast, kept_cast, plain_type
 from scoring.inputs.footers import Footer
 
@@ -82,6 +83,8 @@ def check_contract(
         for name in job.drift.segments
         if schemas and name not in known
     ]
+    if predictions:
+        problems += inapplicable_gates(job, facts, [feature.name for feature in features], predictions)
     if problems:
         unique = list(dict.fromkeys(problems))
         raise ContractError(

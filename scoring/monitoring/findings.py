@@ -1,7 +1,7 @@
 """What the comparisons of a partition mean together: what is new, what is only the season, what moves the score."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -200,12 +200,21 @@ def judge(
     findings = [_dated(finding, before.get((finding.role, finding.column)), partition) for finding in findings]
     findings.sort(key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0), f.role, f.column))
     graded = {(f.role, f.column) for f in findings if counted(f) != "info"}
-    compared = {(role, name) for role, name, _ in columns} | {key for key in before if key[0] in ("schema", "rows")}
-    over = [f.column for key, f in before.items() if counted(f) != "info" and key in compared - graded]
+    told: set[tuple[str, str]] = {
+        (role, name) for (role, name, _), (_, d) in columns.items() if d.severity != "insufficient data"
+    }
+    told |= {key for key in before if key[0] in ("schema", "rows")}
+    names = {column for _, column in graded}
+    over = [_name_of(f, names) for key, f in before.items() if counted(f) != "info" and key in told - graded]
     few = [d.severity for _, d in columns.values() if d.severity == "insufficient data"]
     if not columns:
         few.append("insufficient data")
     return worst([*map(counted, findings), *few]), tuple(findings), tuple(over)
+
+
+def _name_of(finding: FindingRecord, graded: Collection[str]) -> str:
+    """A column's name; with its role where the column itself is a warning or worse still."""
+    return f"{finding.column} ({finding.role})" if finding.column in graded else finding.column
 
 
 def distances(drift: ColumnDrift) -> dict[str, float]:
@@ -303,6 +312,26 @@ def counted(finding: FindingRecord) -> Severity:
 def show_drivers(finding: FindingRecord) -> list[str]:
     """The segments that drive a finding, a few words each."""
     return [f"{driver.segment} ({driver.kind}, {driver.share:.0%})" for driver in finding.drivers]
+
+
+def show_references(drift: DriftRecord) -> str:
+    """What a run was compared with, by name and day."""
+    shown = [_with_days(name, drift.days.get(name, ())) for name in drift.references]
+    return ", ".join(shown) or "nothing yet"
+
+
+def _with_days(reference: str, days: Sequence[str]) -> str:
+    return f"{reference} ({', '.join(days)})" if days else reference
+
+
+def show_made_at(drift: DriftRecord) -> str:
+    """A sentence about a comparison that is not the run's own; empty: it is."""
+    if drift.made_at is None:
+        return ""
+    return (
+        f"Compared again at {drift.made_at:%Y-%m-%d %H:%M:%S} UTC, after the partitions around it had changed. "
+        "Gates and alerts are those of the run."
+    )
 
 
 def show_rates(drift: DriftRecord) -> str:

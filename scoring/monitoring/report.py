@@ -10,7 +10,16 @@ from schemas.drift import ORDER, ColumnDrift, DriftReport, Severity
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from schemas.partition import show_value
 from scoring.monitoring.cards import SIGNS, Card, make_card
-from scoring.monitoring.findings import REFERENCES, counted, no_longer, show_drivers, show_rates, verdict_text
+from scoring.monitoring.findings import (
+    REFERENCES,
+    counted,
+    no_longer,
+    show_drivers,
+    show_made_at,
+    show_rates,
+    show_references,
+    verdict_text,
+)
 from scoring.monitoring.plots import Bars, bars_of
 from scoring.monitoring.series import Past
 from scoring.monitoring.table import ColumnProfile, Key
@@ -231,7 +240,7 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
         ("Status", manifest.status),
         ("Rows", f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, {counts.rows_quarantined:,} quarantined"),
         ("Model", f"{model.name} version {model.version}, {model.digest[:19]}…"),
-        ("Compared with", ", ".join(drift.references) or "nothing yet"),
+        ("Compared with", show_references(drift)),
     ]
     if drift.score_movement is not None:
         facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))
@@ -240,6 +249,8 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     facts.append(("Run", manifest.run_id))
     if manifest.finished_at:
         facts.append(("Finished", f"{manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"))
+    if again := show_made_at(drift):
+        facts.append(("Comparison", again))
     facts.append(("Cost of the profile", f"{drift.cpu_share:.1%} of the workers' CPU time"))
     return facts
 

@@ -9,6 +9,8 @@
     <output.uri>.nightscore/profiles/ds=2013-07-04/<run_id>.parquet  what the columns looked like
     <output.uri>.nightscore/drift/ds=2013-07-04/<run_id>.parquet     how they differ from before, a row a statistic
     <output.uri>.nightscore/reports/ds=2013-07-04/<run_id>.html      the same for people, once somebody wanted it
+    <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.json  the newest comparison, if it is not the run's own
+    <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.parquet    its statistics
     <output.uri>.nightscore/decisions/<run_id>               the verdict on a run that was held
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
@@ -72,9 +74,27 @@ def drift_path(folder: str, run_id: str) -> str:
     return f"drift/{folder}/{run_id}.parquet"
 
 
-def report_path(folder: str, run_id: str, status: str) -> str:
-    """The page about a run; one that waits for a decision, or was refused, has a page that says so."""
+def comparison_path(folder: str, run_id: str) -> str:
+    """A run's columns compared again, since other partitions were published after it."""
+    return f"comparisons/{folder}/{run_id}.json"
+
+
+def comparison_table_path(folder: str, run_id: str) -> str:
+    """All statistics of that comparison."""
+    return f"comparisons/{folder}/{run_id}.parquet"
+
+
+def report_path(folder: str, run_id: str, status: str, compared: str = "") -> str:
+    """The page about a run; one that waits for a decision, or was refused, has a page that says so.
+
+    Args:
+        folder: Of the partition.
+        run_id: Of the run.
+        status: Of the run.
+        compared: Tells its comparisons apart; empty: the run's own.
+    """
     suffix = "" if status in ("published", "unchanged") else f"-{status}"
+    suffix += f"-{compared}" if compared else ""
     return f"reports/{folder}/{run_id}{suffix}.html"
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from schemas.manifest import ErrorRecord, Manifest, read_manifest
-from schemas.partition import decode_folder, encode_folder
+from schemas.partition import decode_folder, encode_folder, order_of
 from scoring.errors import LocationNotFoundError, ScoringError
 from scoring.kept import Kept
 from scoring.outputs.layout import run_id_of
@@ -189,16 +189,38 @@ def _read(store: Store, entry: Entry, kept: Kept | None) -> Manifest | None:
     return found
 
 
-def earlier_values(store: Store, value: str | None) -> list[str]:
-    """The partitions before this one that have records, nearest first."""
+def recorded_values(store: Store, pattern: str) -> list[str]:
+    """The partitions that have records, in their order; without Hive's default partition, which has no place in it.
+
+    Args:
+        store: Of the records.
+        pattern: The job's partition format.
+    """
     values = [decoded[1] for folder in store.list_folders("runs") if (decoded := decode_folder(folder))]
-    return sorted((v for v in values if v is not None and v < (value or "")), reverse=True)
+    return sorted((v for v in values if v is not None), key=lambda v: order_of(v, pattern))
 
 
-def earlier_publications(store: Store, key: str, value: str | None, *, or_held: bool = False) -> Iterator[Manifest]:
+def earlier_values(store: Store, value: str | None, pattern: str) -> list[str]:
+    """The partitions before this one that have records, nearest first; none before Hive's default partition."""
+    if value is None:
+        return []
+    own = order_of(value, pattern)
+    return [v for v in reversed(recorded_values(store, pattern)) if order_of(v, pattern) < own]
+
+
+def latest_publications(store: Store, key: str, pattern: str, *, or_held: bool = False) -> Iterator[Manifest]:
+    """The latest publication of each partition, the last partition first; read as they are asked for."""
+    for value in reversed(recorded_values(store, pattern)):
+        if (found := publication(store, key, value, or_held=or_held)) is not None:
+            yield found
+
+
+def earlier_publications(
+    store: Store, key: str, value: str | None, pattern: str, *, or_held: bool = False
+) -> Iterator[Manifest]:
     """The latest publication of each partition before this one that has any, nearest first; read as they are asked
     for."""
-    for before in earlier_values(store, value):
+    for before in earlier_values(store, value, pattern):
         if (found := publication(store, key, before, or_held=or_held)) is not None:
             yield found
 

@@ -265,3 +265,75 @@ def test_resolved_is_what_somebody_was_told_of() -> None:
     assert _judged("critical", a_finding("x", "warning"), calm="ok")[1] == ("x",), "it is only the season now"
     assert _judged("ok", a_finding("x", "critical", is_seasonal=True))[1] == ()
     assert _judged("ok", a_finding("x", "info"))[1] == ()
+
+
+def test_a_gate_s_findings_are_named_unless_all_of_them_stand_below() -> None:
+    gate = GateRecord(
+        gate="drift", action="hold", passed=False, expected="no critical finding", found="a critical: x"
+    )
+    findings = (a_finding("a", "critical", "critical"), a_finding("b", "warning"))
+    held = held_event(a_manifest(*findings, status="held", gates=(gate,)))
+    assert held
+    assert "• drift: expected no critical finding, found a critical: x\n" in held.payload["text"]
+    assert "what is below" not in held.payload["text"], "below is a warning only"
+
+
+def test_a_held_run_has_the_severity_of_its_record() -> None:
+    gate = GateRecord(
+        gate="drift", action="hold", passed=False, expected="no critical finding", found="a critical: x"
+    )
+    held = held_event(a_manifest(a_finding("a", "critical", "critical"), status="held", gates=(gate,)))
+    assert held
+    assert (held.payload["severity"], held.payload["sign"]) == ("critical", "🔴")
+    assert held.resource["nightscore.severity"] == "critical"
+    calm = held_event(a_manifest(drift=None, status="held", gates=(gate,)))
+    assert calm
+    assert calm.payload["severity"] == "ok"
+
+
+def test_what_is_resolved_does_not_hide_what_goes_on() -> None:
+    found = drift_event(a_manifest(a_finding("b", "critical", "critical"), resolved=("a",)))
+    assert found
+    assert found.payload["subject"] == "delay 2024-03-02: drift resolved: a; still critical: b"
+    assert "Still a warning or worse: b\n" in found.payload["text"]
+
+
+def test_only_what_the_record_calls_new_is_new() -> None:
+    ongoing = a_finding("a", "critical", status="ongoing", since="2024-02-01")
+    assert drift_event(a_manifest(ongoing)) is None, "a record that does not say what it was"
+
+
+def test_gates_are_told_with_what_they_do_and_what_readers_have() -> None:
+    gates = (
+        GateRecord(gate="rows", action="warn", passed=False, expected="x", found="y"),
+        GateRecord(gate="null_rate", action="hold", passed=False, expected="x", found="y"),
+    )
+    first = held_event(a_manifest(drift=None, status="held", gates=gates))
+    assert first
+    assert [gate["action"] for gate in first.payload["gates"]] == ["warn", "hold"]
+    assert "rows" not in first.payload["text"]
+    assert "Readers have nothing of this partition until somebody decides" in first.payload["text"]
+    again = held_event(a_manifest(drift=None, status="held", gates=gates, replaces="01a1"))
+    assert again
+    assert "Readers keep what they had until somebody decides" in again.payload["text"]
+
+
+def test_a_run_that_was_decided_on_is_told_once() -> None:
+    decided = {"verdict": "approved", "at": datetime(2024, 3, 4, tzinfo=UTC), "by": "me"}
+    assert run_events(a_manifest(a_finding("a", "critical"), decision=decided)) == []
+
+
+def test_the_day_before_is_named() -> None:
+    drift = DriftRecord(
+        verdict="warning",
+        references={"previous": "01a1"},
+        days={"previous": ("2024-02-22",)},
+        findings=(a_finding("a", "warning", reference="previous"),),
+    )
+    found = drift_event(a_manifest(drift=drift))
+    assert found
+    assert "New, against the partition before (2024-02-22):" in found.payload["text"]
+
+
+def test_too_few_rows_to_tell_resolve_nothing() -> None:
+    assert _judged("insufficient data", a_finding("x", "critical"))[1] == ()

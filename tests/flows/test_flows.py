@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from scoring.engine.events import Event, RunPlanned, ShardScored
 from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
+from scoring.outputs.comparisons import with_newest_comparisons
+from scoring.outputs.layout import state_store
 from scoring.outputs.publish import open_publisher
 from scoring.run import run
 from scoring.status import run_history
@@ -47,7 +50,7 @@ with warnings.catch_warnings():
     from flows.nightly import logical_date, nightly
     from flows.outcome import Outcome
     from flows.parameters import Mode, Order
-    from flows.partition import score_partition
+    from flows.partition import score_partition, score_partitions
     from flows.pools import run_within
     from flows.progress import BackfillProgress, RunProgress, shown
 
@@ -113,6 +116,43 @@ def test_what_a_gate_holds_is_no_success(lake: Lake, tmp_path: Path, monkeypatch
     )
     page = asyncio.run(artifacts("test-run"))[-1].data
     assert "| unique_keys | **hold** | no key twice | 2 rows: id=3 (2 times) |" in page
+
+
+def test_a_run_that_still_waits_is_told_once(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    told: list[str] = []
+    monkeypatch.setattr("flows.partition.tell", lambda manifest, url: told.append(manifest.run_id))
+    job = lake.job(keys={"columns": ["id"], "unique": True}, gates={"unique_keys": "hold"})
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    frame = make_frame(50)
+    frame.loc[7, "id"] = 3
+    lake.write("2024-02-28", frame)
+    states = [finish(score_partition(str(path), "2024-02-28", return_state=True)) for _ in range(2)]
+    assert ["held" in state.message for state in states] == [True, True]
+    assert told == [manifest.run_id for manifest in run_history(job)]
+
+
+def test_a_slip_is_refused_without_a_record(lake: Lake, job_file: str) -> None:
+    lake.write("2024-02-28", make_frame(50))
+    refused = finish(score_partition(job_file, "ds=2024-02-28", return_state=True))
+    assert refused.is_failed()
+    assert "next:     nightscore run test 2024-02-28" in refused.message
+    batch = finish(score_partitions(job_file, ["2024-02-31", "2024-02-28"], return_state=True))
+    assert "1 done, 1 failed" in batch.message
+    (only,) = run_history(lake.job())
+    assert only.status == "published"
+
+
+def test_a_backfill_newest_first_names_the_day_before_in_the_end(lake: Lake, job_file: str) -> None:
+    days = [f"2024-02-2{day}" for day in range(5, 9)]
+    for seed, day in enumerate(days):
+        lake.write(day, make_frame(300, seed=seed))
+    state = finish(backfill(job_file, date(2024, 2, 25), date(2024, 2, 28), return_state=True))
+    assert state.is_completed(), state.message
+    stored = with_newest_comparisons(state_store(lake.job()), run_history(lake.job()))
+    compared = {m.partition: m.drift.days.get("previous") for m in stored if m.drift}
+    assert compared == {days[0]: None, **{day: (before,) for before, day in pairwise(days)}}
 
 
 def test_a_morning_s_reader_sees_which_columns_moved(lake: Lake, job_file: str) -> None:

@@ -1,0 +1,71 @@
+"""Gates of a job that could never apply to its model, or never pass: said before any row is read."""
+
+import difflib
+import math
+from collections.abc import Collection, Iterator, Sequence
+
+import pyarrow as pa
+
+from schemas.columns import OutputColumn
+from schemas.contract import ModelFacts
+from schemas.job import Range, ScoringJob
+from scoring.inputs.casts import plain_type
+
+
+def inapplicable_gates(
+    job: ScoringJob, facts: ModelFacts, features: Collection[str], predictions: Sequence[OutputColumn]
+) -> list[str]:
+    """What is wrong with the job's gates for this model, a sentence each.
+
+    Args:
+        job: The job.
+        facts: What the model is.
+        features: Names of its columns; none: nobody knows them.
+        predictions: The columns that it answers with.
+    """
+    gates = job.gates
+    numbers = [column.name for column in predictions if _is_number(column.type)]
+    problems: list[str] = []
+    for prefix, bounds in (("prediction", gates.prediction_range), ("probability", gates.probability_range)):
+        if bounds is not None:
+            problems += _range_problems(prefix, bounds, facts, numbers, predictions)
+    if gates.score_shift is not None and not numbers:
+        problems.append(f"gates.score_shift: never applies: {_shown(facts, predictions)} has no mean")
+    if gates.null_rate is not None and features:
+        known = [*features, *(column.name for column in predictions)]
+        problems += _unknown_columns(gates.null_rate.columns, known)
+    return problems
+
+
+def _range_problems(
+    prefix: str, bounds: Range, facts: ModelFacts, numbers: Sequence[str], predictions: Sequence[OutputColumn]
+) -> Iterator[str]:
+    gate = f"gates.{prefix}_range"
+    if not any(name.startswith(prefix) for name in numbers):
+        yield f"{gate}: never applies: {_shown(facts, predictions)}, and no {prefix} that is a number"
+        return
+    low = -math.inf if bounds.min is None else bounds.min
+    high = math.inf if bounds.max is None else bounds.max
+    classes = [float(value) for value in facts.classes or () if not isinstance(value, str)]
+    is_class = prefix == "prediction" and facts.n_outputs == 1 and classes
+    if is_class and not any(low <= value <= high for value in classes):
+        shown = ", ".join(f"{value:g}" for value in classes[:20])
+        yield f"{gate}: never passes: the model predicts {shown}, and none is within {low:g} to {high:g}"
+
+
+def _unknown_columns(named: Collection[str], known: Sequence[str]) -> Iterator[str]:
+    for name in named:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:40])}"
+            yield f"gates.null_rate.columns: {name} is neither a feature nor a prediction; {hint}"
+
+
+def _shown(facts: ModelFacts, predictions: Sequence[OutputColumn]) -> str:
+    columns = ", ".join(f"{column.name} ({column.type})" for column in predictions)
+    return f"{facts.estimator or facts.flavor or 'the model'} gives {columns or 'no column'}"
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    plain = plain_type(kind)
+    return bool(pa.types.is_integer(plain) or pa.types.is_floating(plain))

@@ -1,0 +1,96 @@
+"""Partition values that no partition can have: a date that is none, another format, a key in front."""
+
+import difflib
+from datetime import datetime
+
+from schemas.job import ScoringJob
+from schemas.partition import decode_folder, parse_time, show_value
+from scoring.errors import InvalidJobError, ScoringError
+from scoring.inputs.partitions import list_partitions
+
+OTHER_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%Y_%m_%d", "%Y-%m-%dT%H:%M:%S")
+"""Ways to write a date that are understood for a hint, and never taken for the value."""
+
+
+def check_value(job: ScoringJob, value: str | None, command: str = "run") -> None:
+    """Refuse a value that must be a slip, before anything is recorded. A partition that is there is none.
+
+    A job's format speaks for its partitions only where some of them are written in it, or none is there yet.
+
+    Args:
+        job: The job.
+        value: As it was typed.
+        command: Of nightscore, for the corrected line.
+
+    Raises:
+        InvalidJobError: With the corrected command, where the value can be corrected.
+    """
+    if value is None or is_written_as_format(job, value):
+        return
+    try:
+        known = list_partitions(job)
+    except ScoringError:
+        return  # who reads the partition says what is wrong with the input
+    if value in known:
+        return
+    has_prefix = has_key(job, value)
+    dates = [other for other in known if other is not None and is_written_as_format(job, other)]
+    if known and not dates and not has_prefix:
+        return  # partitions of this job are no dates: any text may be one
+
+    plain = _without_key(job, value)
+    right = plain if plain in known and plain is not None else _corrected(job, value)
+    near = difflib.get_close_matches(value, [show_value(other) for other in known], n=1, cutoff=0.6)
+    suggestion = right or (near[0] if near else "")
+    next_step = "give the value as `nightscore partitions JOB` shows it"
+    if suggestion:
+        next_step = f"nightscore {command} {job.name} {suggestion}"
+    raise InvalidJobError(
+        f"{value} is no partition of this job; nothing was done or recorded.",
+        job.input.uri,
+        expected=_expected(job) if dates or not known else "the value alone, without the key",
+        found=_found(job, value, has_prefix=has_prefix),
+        next_step=next_step,
+    )
+
+
+def has_key(job: ScoringJob, value: str) -> bool:
+    """Whether the value is a folder's name, `key=value`, rather than its value."""
+    return _without_key(job, value) is not None
+
+
+def is_written_as_format(job: ScoringJob, value: str) -> bool:
+    """Whether the value is a date as the job's partition format writes it."""
+    time = parse_time(value, job.input.partition_format)
+    return time is not None and time.strftime(job.input.partition_format) == value
+
+
+def _expected(job: ScoringJob) -> str:
+    example = datetime(2026, 11, 28).strftime(job.input.partition_format)
+    return f"the value alone, a date such as {example} (input.partition_format {job.input.partition_format})"
+
+
+def _found(job: ScoringJob, value: str, *, has_prefix: bool) -> str:
+    if has_prefix:
+        return f"{value}, with the key {job.input.partition_key} in front"
+    if parse_time(value, job.input.partition_format) is not None or _other_date(value) is not None:
+        return f"{value}, a date in another format"
+    return f"{value}, which is no date that there is"
+
+
+def _without_key(job: ScoringJob, value: str) -> str | None:
+    decoded = decode_folder(value)
+    return decoded[1] if decoded is not None and decoded[0] == job.input.partition_key else None
+
+
+def _corrected(job: ScoringJob, value: str) -> str:
+    """The value that was meant; empty: nobody can tell."""
+    meant = _without_key(job, value) or value
+    if is_written_as_format(job, meant):
+        return meant
+    time = parse_time(meant, job.input.partition_format) or _other_date(meant)
+    return "" if time is None else time.strftime(job.input.partition_format)
+
+
+def _other_date(value: str) -> datetime | None:
+    return next((time for pattern in OTHER_FORMATS if (time := parse_time(value, pattern)) is not None), None)

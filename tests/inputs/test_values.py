@@ -1,0 +1,87 @@
+"""A value that no partition can have is refused before anything is recorded."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from scoring.errors import InvalidJobError
+from scoring.inputs.values import check_value
+from scoring.status import run_history
+from tests.conftest import Lake
+from tests.models import make_frame
+from tests.test_cli import nightscore, save
+
+DAY = "2026-11-28"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (f"ds={DAY}", DAY),
+        ("ds=20261128", DAY),
+        ("20261128", DAY),
+        ("2026/11/28", DAY),
+        ("28.11.2026", DAY),
+        ("2026-11-8", "2026-11-08"),
+        ("2026-11-31", None),
+        ("2026-13-01", None),
+        ("yesterday", None),
+        ("ds=2026-11-31", None),
+    ],
+)
+def test_a_slip_is_refused_with_the_command_that_was_meant(lake: Lake, typed: str, meant: str | None) -> None:
+    lake.write("2026-11-30", make_frame(5))
+    with pytest.raises(InvalidJobError) as refused:
+        lake.run(lake.job(), typed)
+    assert "no partition of this job" in str(refused.value)
+    if meant is not None:
+        assert refused.value.next_step == f"nightscore run test {meant}"
+    assert run_history(lake.job()) == [], "nothing was recorded"
+
+
+def test_a_slip_by_command(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, make_frame(5))
+    lake.run(lake.job(), DAY)
+    path = str(save(lake.job(), tmp_path))
+    for command in ("run", "plan", "explain", "report", "approve", "reject", "replay", "verify", "history", "runs"):
+        refused = nightscore(lake, command, path, f"ds={DAY}")
+        assert refused.returncode == 2, (command, refused.stderr)
+        assert f"next:     nightscore {command} test {DAY}" in refused.stderr, command
+    (only,) = run_history(lake.job())
+    assert only.partition == DAY
+
+
+def test_what_is_there_is_no_slip_however_it_is_named(lake: Lake) -> None:
+    for value in ("a%2Fb", "ds%3D7", "2026-11-31"):
+        lake.write(value, make_frame(5))
+    lake.write(DAY, make_frame(5))
+    for value in ("a/b", "ds=7", "2026-11-31"):
+        assert lake.run(lake.job(), value).status == "published"
+
+
+def test_where_partitions_are_no_dates_any_text_may_be_one(lake: Lake) -> None:
+    lake.write("EU", make_frame(5))
+    check_value(lake.job(), "US")
+    with pytest.raises(InvalidJobError, match="nightscore run test EU"):
+        check_value(lake.job(), "ds=EU")
+    missing = lake.run(lake.job(), "US")
+    assert missing.error
+    assert missing.error.type == "PartitionNotFoundError"
+
+
+def test_a_date_without_input_is_scored_when_it_comes(lake: Lake) -> None:
+    lake.write("2026-11-27", make_frame(5))
+    early = lake.run(lake.job(), DAY)
+    assert early.error
+    assert early.error.type == "PartitionNotFoundError"
+    lake.write(DAY, make_frame(5))
+    assert lake.run(lake.job(), DAY).status == "published"
+    assert early.started_at < datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"), [("%Y%m%d", "20261128"), ("%-d-%-m-%Y", "3-1-2026"), ("%Y-W%W-%w", "2026-W47-6")]
+)
+def test_a_date_of_the_job_s_own_format_is_none(lake: Lake, pattern: str, value: str) -> None:
+    check_value(lake.job(input={"uri": lake.features.uri, "partition_format": pattern}), value)
