@@ -84,9 +84,10 @@ def _score(
             inputs=inputs_record(job, partition),
             replaces=live.run_id if live else None,
         )
-        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept):
+        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept, attempt.lease):
             record.go_on(dead.manifest)
         record.save("running")
+        attempt.lease.release()
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
         notes = (*model.warnings, *_ignored(ignored), *version_warnings(facts))

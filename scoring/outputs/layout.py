@@ -10,6 +10,7 @@
     <output.uri>.nightscore/drift/ds=2013-07-04/<run_id>.parquet     how they differ from before, a row a statistic
     <output.uri>.nightscore/reports/ds=2013-07-04/<run_id>.html      the same for people, once somebody wanted it
     <output.uri>.nightscore/decisions/<run_id>               the verdict on a run that was held
+    <output.uri>.nightscore/leases/ds=2013-07-04             who changes the partition now, while it does
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
 """
@@ -60,6 +61,11 @@ def claim_path(run_id: str, attempt: int) -> str:
 def decision_path(run_id: str) -> str:
     """Who creates this file decides on a run that is held."""
     return f"decisions/{run_id}"
+
+
+def lease_path(folder: str) -> str:
+    """Who creates this file may change the partition, until it is removed."""
+    return f"leases/{folder}"
 
 
 def profile_path(folder: str, run_id: str) -> str:
