@@ -87,6 +87,7 @@ def _score(
         if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept, attempt.lease):
             record.go_on(dead.manifest)
         record.save("running")
+        attempt.lease.check()  # nobody has removed meanwhile what this goes on with; from now on the record says so
         attempt.lease.release()
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)

@@ -4,6 +4,7 @@ import functools
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,9 +22,11 @@ from scoring.engine.pool import WorkerPool
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import score_shard
 from scoring.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
+from scoring.outputs import manifests
 from scoring.outputs.delta import DeltaPublisher
 from scoring.outputs.handle import TableHandle
 from scoring.outputs.layout import state_store
+from scoring.outputs.lease import Lease
 from scoring.outputs.publish import open_publisher
 from scoring.replay import replay
 from scoring.rollback import plan_rollback, roll_back
@@ -193,21 +196,20 @@ def kind_of(arguments: tuple[Any, ...]) -> str:
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27,}|probe-[0-9a-f]+|\d{20}", "*", str(first))[:80]
 
 
-def requests_of(name: str, made: Prepared) -> list[int]:
-    """The requests of a command, by their number: the first of each kind, and all that change something."""
+def requests_of(name: str, made: Prepared) -> dict[str, int]:
+    """The requests of a command: the number of the first one of each kind."""
     kinds: list[str] = []
     made.restore()
     with pytest.MonkeyPatch.context() as patch:
         at_each_request(patch, kinds.append)
         assert end_of(name, made) in DONE
-    first = {kind: n for n, kind in reversed(list(enumerate(kinds)))}
-    return sorted(first.values())
+    return {kind: n for n, kind in reversed(list(enumerate(kinds)))}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_any_command_between_any_two_requests(prepared: Prepared, name: str) -> None:
-    points = requests_of(name, prepared)
+    points = sorted(requests_of(name, prepared).values())
     assert len(points) >= 5
     for other in COMMANDS:
         for n in points:
@@ -216,18 +218,47 @@ def test_any_command_between_any_two_requests(prepared: Prepared, name: str) -> 
             check(prepared, ends, f"{name}, {other} before request {n}: {ends}")
 
 
-def with_another_between(made: Prepared, name: str, n: int, other: str) -> dict[str, str]:
-    """How both ended; where both are the same command, how the one in between did."""
-    ends: list[str] = []
-    n_seen = 0
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_who_slept_before_any_request_does_no_harm(prepared: Prepared, name: str) -> None:
+    """Another command took it for dead. But for the requests that follow at once on the question whether it may."""
+    at_once = ("replace ", "_commit ", "delete ")
+    points = {kind: n for kind, n in requests_of(name, prepared).items() if not kind.startswith(at_once)}
+    for other in ("clean", "rollback"):
+        for kind, n in points.items():
+            prepared.restore()
+            ends = with_another_between(prepared, name, n, other, is_asleep=True)
+            check(prepared, ends, f"{name} slept before {kind}, {other} came: {ends}")
 
-    def come_between(kind: str) -> None:
-        nonlocal n_seen
-        n_seen += 1
-        if n_seen - 1 == n:
-            ends.append(end_of(other, made))
+
+def with_another_between(made: Prepared, name: str, n: int, other: str, *, is_asleep: bool = False) -> dict[str, str]:
+    """How both ended; where both are the same command, how the one in between did.
+
+    Args:
+        made: The partition.
+        name: Of the first command.
+        n: Number of its request before which the other one comes.
+        other: Its name.
+        is_asleep: The first one gives no sign of life meanwhile, and wakes up then.
+    """
+    ends: list[str] = []
+    n_seen, now = 0, time.time
 
     with pytest.MonkeyPatch.context() as patch:
+
+        def come_between(kind: str) -> None:
+            nonlocal n_seen
+            n_seen += 1
+            if n_seen - 1 != n:
+                return
+            with pytest.MonkeyPatch.context() as asleep:
+                if is_asleep:
+                    asleep.setattr(manifests, "LAPSE_S", -60.0)
+                    asleep.setattr(Lease, "_is_over", lambda lease, holder: True)
+                ends.append(end_of(other, made))
+            if is_asleep:
+                patch.setattr(time, "time", lambda: now() + 1_000.0)
+
         at_each_request(patch, come_between)
         first = end_of(name, made)
     return {name: first} | {other: ends[0]}
@@ -249,7 +280,10 @@ def check(made: Prepared, ends: Mapping[str, str], seen: str) -> None:
 
 def check_rows(made: Prepared, seen: str) -> None:
     """Of one run, each once, and its own predictions."""
-    rows = made.lab.lake.read(made.job(STRICT)).sort_values("id")
+    try:
+        rows = made.lab.lake.read(made.job(STRICT))
+    except OSError as error:
+        raise AssertionError(seen) from error
     found = dict(zip(rows["id"], rows["probability"], strict=True))
     assert len(found) == len(rows), seen
     assert found in made.results, seen
