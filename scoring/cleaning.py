@@ -107,9 +107,10 @@ def clean(
     Raises:
         StorageError: Replaced results cannot be removed safely from this kind of store.
     """
-    state, publisher = state_store(job), open_publisher(job, Kept())
+    state = state_store(job)
     if delete and superseded_after is not None and not state.is_conditional:
         raise _unsafe(state)
+    publisher = open_publisher(job, Kept())
     replaced_before = None if superseded_after is None else now - max(superseded_after, LEAST_SUPERSEDED)
     rules = Rules(job, publisher, replaced_before)
     oldest_s = (now - older_than).timestamp()
