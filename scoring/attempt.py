@@ -45,8 +45,9 @@ from scoring.outputs.layout import (
     staging_folder,
     state_store,
 )
+from scoring.outputs.lease import PATIENT_S, Lease
 from scoring.outputs.promises import missing_promises
-from scoring.outputs.publish import Live, Publication, Publisher
+from scoring.outputs.publish import Live, Publication, Publisher, open_publisher
 from scoring.outputs.record import RunRecord
 from scoring.outputs.sealed import seal
 from scoring.outputs.writer import PartWriter, WrittenPart
@@ -89,6 +90,7 @@ class Attempt:
         now: datetime,
         listeners: Sequence[Listener] = (),
         kept: Kept | None = None,
+        command: str = "run",
     ) -> None:
         """Nothing is done yet; see `run` for the arguments."""
         self.kept = kept or Kept()
@@ -100,6 +102,8 @@ class Attempt:
         self._n_rows: int | None = None
         """Of the partition, where the plan has some of its rows only."""
         self.record = RunRecord(job, value, self.folder, now, ENGINE)
+        self.lease = Lease(job, self.folder, command)
+        """Held while a dead run is taken over, and while readers get new results; scoring changes nothing."""
         self.results: list[ShardResult] = []
         self.resumed: list[ShardResult] = []
         """What an earlier attempt had finished."""
@@ -139,6 +143,8 @@ class Attempt:
             self.pool.kill()
             self.fail(error)
             raise
+        finally:
+            self.lease.release()
         self._tell_end(manifest)
         return manifest
 
@@ -198,15 +204,16 @@ class Attempt:
     def fail(self, error: BaseException) -> Manifest:
         """Record the failure; a commit that succeeded although its caller heard otherwise is a publication."""
         is_open = False
-        if self._committing is not None:
+        is_commit = self._committing is not None
+        if is_commit or self.record.manifest.attempts > 1:  # who died may have come to its commit unseen
             live = None
             try:
-                live = self._committing.live(self.value)
+                live = (self._committing or open_publisher(self.job)).live(self.value)
             except ScoringError:
                 is_open = True
             if live is not None and live.run_id == self.record.run_id:
                 return self.record.end_published(self.worker_cpu_s)
-            is_open = is_open or not isinstance(error, (ConflictError, ContractError))
+            is_open = is_open or (is_commit and not isinstance(error, (ConflictError, ContractError)))
         if not is_open and not getattr(error, "resumable", False) and self.record.is_mine():
             self._sweep()
         return self.record.fail(error, self.worker_cpu_s)
@@ -476,7 +483,7 @@ class Attempt:
         """Make the files visible in one step.
 
         Raises:
-            ConflictError: Another run published the partition since it was planned.
+            ConflictError: Another run published the partition since it was planned, or is about to.
         """
         record, job = self.record, self.job
         publication = Publication(
@@ -487,8 +494,10 @@ class Attempt:
             self.folder,
             parts,
             contract.output_schema(),
+            self.lease.check,
         )
         self.keep_drift()
+        self.lease.acquire(PATIENT_S)
         record.save("prepared")
         self._committing = publisher
         placed, version = publisher.publish(publication, live)

@@ -11,10 +11,12 @@ from scoring.errors import (
     ConflictError,
     ContractError,
     InvalidJobError,
+    LeaseError,
     LocationNotFoundError,
     PartitionNotFoundError,
 )
 from scoring.outputs.layout import decision_path, state_store
+from scoring.outputs.lease import Lease
 from scoring.outputs.manifests import complete_record, find_manifest, list_manifests, write_manifest
 from scoring.outputs.promises import check_claims
 from scoring.outputs.publish import Publisher, open_publisher, republication
@@ -66,17 +68,25 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
     """
     check_claims(job, "approve")
     publisher = open_publisher(job)
-    _claim(job, held, "approved")
-    try:
-        parts, version = _publish(job, publisher, held)
-    except (ConflictError, ContractError, LocationNotFoundError):  # not to be approved any more, but still rejected
-        state_store(job).delete([decision_path(held.run_id)])
-        raise
-    output = held.output.model_copy(update={"files": tuple(part.file for part in parts), "table_version": version})
-    return _decided(job, held, "approved", now, note, {"status": "published", "finished_at": now, "output": output})
+    with Lease(job, encode_folder(held.partition_key, held.partition), "approve") as lease:
+        _claim(job, held, "approved")
+        try:
+            parts, version = _publish(job, publisher, held, lease)
+        except LeaseError:
+            raise
+        except (ConflictError, ContractError, LocationNotFoundError):
+            # It cannot be approved any more, but it can still be rejected.
+            state_store(job).delete([decision_path(held.run_id)])
+            raise
+        files = tuple(part.file for part in parts)
+        output = held.output.model_copy(update={"files": files, "table_version": version})
+        fields = {"status": "published", "finished_at": now, "output": output}
+        return _decided(job, held, "approved", now, note, fields)
 
 
-def _publish(job: ScoringJob, publisher: Publisher, held: Manifest) -> tuple[tuple[WrittenPart, ...], int | None]:
+def _publish(
+    job: ScoringJob, publisher: Publisher, held: Manifest, lease: Lease
+) -> tuple[tuple[WrittenPart, ...], int | None]:
     folder = encode_folder(held.partition_key, held.partition)
     live = publisher.live(held.partition)
     seen = live.run_id if live else None
@@ -90,7 +100,7 @@ def _publish(job: ScoringJob, publisher: Publisher, held: Manifest) -> tuple[tup
         )
     if live is not None and live.run_id != held.run_id:
         complete_record(state_store(job), folder, live.run_id, live.paths)
-    return publisher.publish(republication(job, publisher, held), live)
+    return publisher.publish(republication(job, publisher, held, lease), live)
 
 
 def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Manifest:
@@ -103,19 +113,23 @@ def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Ma
         StorageError: Decisions cannot be claimed on this store.
     """
     check_claims(job, "reject")
-    live = open_publisher(job).live(held.partition)
-    if live is not None and live.run_id == held.run_id:
-        raise ConflictError(
-            "The run is published: its approval came to its commit; nothing was changed.",
-            encode_folder(held.partition_key, held.partition),
-            expected="a run that readers do not see",
-            found=f"run {held.run_id} is what they see",
-            next_step="approve it again, which completes its record; then `nightscore rollback` can take it back",
-        )
-    _claim(job, held, "rejected")
-    decided = _decided(job, held, "rejected", now, note, {"status": "rejected"})
-    open_publisher(job).drop(held)
-    return decided
+    folder, publisher = encode_folder(held.partition_key, held.partition), open_publisher(job)
+    with Lease(job, folder, "reject") as lease:
+        live = publisher.live(held.partition)
+        if live is not None and live.run_id == held.run_id:
+            raise ConflictError(
+                "The run is published: its approval came to its commit; nothing was changed.",
+                folder,
+                expected="a run that readers do not see",
+                found=f"run {held.run_id} is what they see",
+                next_step="approve it again, which completes its record; then `nightscore rollback` can take it back",
+            )
+        _claim(job, held, "rejected")
+        lease.check()
+        decided = _decided(job, held, "rejected", now, note, {"status": "rejected"})
+        lease.check()
+        publisher.drop(held)
+        return decided
 
 
 def _claim(job: ScoringJob, held: Manifest, verdict: Literal["approved", "rejected"]) -> None:

@@ -24,6 +24,7 @@ ScoringError                    exit 1
 ├── ReconciliationError                  rows in is not rows scored + rows quarantined; a defect of nightscore
 ├── GateError                            a gate of the job failed; nothing was published
 ├── ConflictError               exit 4   another run published the partition meanwhile
+│   └── LeaseError  retryable, resumable another command is changing the partition
 └── InterruptedRunError         exit 130, resumable
 
 Retryable: the same run may succeed a little later. Resumable: what it has scored stays for the next run.
@@ -177,6 +178,11 @@ class GateError(ScoringError):
 
 class ConflictError(ScoringError):
     exit_code = 4
+
+
+class LeaseError(ConflictError):
+    retryable = True
+    resumable = True
 
 
 class InterruptedRunError(ScoringError):

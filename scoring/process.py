@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -128,3 +130,37 @@ def available_bytes() -> int:
         return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+@functools.cache
+def machine() -> str:
+    """Where process numbers mean the same: this host since it was started, and its own space of processes.
+
+    Containers may share a host's name and not its processes. Both are unknown where there is no `/proc`.
+    """
+    boot = space = ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return f"{socket.gethostname()} {boot} {space}".strip()
+
+
+def process_start(pid: int) -> str:
+    """When a process of this machine was started, to be compared alone; empty: it is gone, or nobody can say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    is_dead = fields[0] in ("Z", "X")  # ended, but its parent has not asked yet
+    return "" if is_dead else fields[19]
+
+
+def is_running(pid: int, start: str) -> bool:
+    """Whether the process of this machine that was started then still is there, and not another with its number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return not start or process_start(pid) == start

@@ -78,7 +78,7 @@ def replay(
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
         PartitionNotFoundError: Nothing is published.
     """
-    attempt = Attempt(job, value, pool, cache, now, listeners)
+    attempt = Attempt(job, value, pool, cache, now, listeners, command="replay")
     live = open_publisher(job).live(value)
     state = state_store(job)
     if live is not None:

@@ -14,8 +14,9 @@ from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError
 from scoring.inputs.partitions import find_partition
 from scoring.models.cache import ModelCache
 from scoring.outputs.layout import state_store
+from scoring.outputs.lease import Lease
 from scoring.outputs.manifests import as_seen, complete_record, list_manifests, with_fates
-from scoring.outputs.publish import open_publisher, republication
+from scoring.outputs.publish import Publisher, open_publisher, republication
 from scoring.outputs.record import RunRecord
 from scoring.recompare import compare_later
 
@@ -152,27 +153,36 @@ def roll_back(
     )
     publisher = open_publisher(job)
     try:
-        record.save("running")
-        live = publisher.live(value)
-        if (live.run_id if live else None) != live_run_id:
-            raise ConflictError(
-                "Another run published this partition since the rollback was planned; nothing was changed.",
-                folder,
-                expected=f"run {live_run_id}",
-                found=f"run {live.run_id if live else None}",
-                next_step="plan the rollback again",
-            )
-        if live is not None:
-            complete_record(state_store(job), folder, live.run_id, live.paths)
-        parts, version = publisher.publish(republication(job, publisher, target), live)
+        with Lease(job, folder, "rollback") as lease:
+            manifest = _put_back(job, record, publisher, target, live_run_id, lease)
     except ScoringError as error:
         return record.fail(error)
-    files = tuple(part.file for part in parts)
-    record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
-    manifest = record.end_published()
     if compares_later:
         compare_later(job, [value], cache, now)
     return manifest
+
+
+def _put_back(
+    job: ScoringJob, record: RunRecord, publisher: Publisher, target: Manifest, live_run_id: str | None, lease: Lease
+) -> Manifest:
+    folder, value = encode_folder(target.partition_key, target.partition), target.partition
+    record.save("running")
+    live = publisher.live(value)
+    if (live.run_id if live else None) != live_run_id:
+        raise ConflictError(
+            "Another run published this partition since the rollback was planned; nothing was changed.",
+            folder,
+            expected=f"run {live_run_id}",
+            found=f"run {live.run_id if live else None}",
+            next_step="plan the rollback again",
+        )
+    record.update(replaces=live_run_id)
+    if live is not None:
+        complete_record(state_store(job), folder, live.run_id, live.paths)
+    parts, version = publisher.publish(republication(job, publisher, target, lease), live)
+    files = tuple(part.file for part in parts)
+    record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
+    return record.end_published()
 
 
 def _fingerprint_now(job: ScoringJob, value: str | None, cache: ModelCache) -> str:

@@ -100,9 +100,11 @@ def _score(
             inputs=inputs_record(job, partition, len(left_out)),
             replaces=live.run_id if live else None,
         )
-        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept):
+        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept, attempt.lease):
             record.go_on(dead.manifest)
         record.save("running")
+        attempt.lease.check()  # nobody has removed meanwhile what this goes on with; from now on the record says so
+        attempt.lease.release()
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
         notes = (*model.warnings, *version_warnings(facts), *promises)

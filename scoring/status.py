@@ -2,27 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from schemas.job import ScoringJob
 from schemas.manifest import GateRecord, Manifest
 from schemas.partition import Partition, encode_folder, order_of, show_value
+from scoring.cleaning import clean
 from scoring.engine.prepare import PinnedModel
 from scoring.held import still_holding
 from scoring.inputs.partitions import find_partitions
-from scoring.outputs.layout import predictions_store, run_id_of, state_store
-from scoring.outputs.manifests import (
-    DIED,
-    as_seen,
-    find_manifest,
-    list_manifests,
-    undecided,
-    with_fates,
-    write_manifest,
-)
+from scoring.outputs.layout import state_store
+from scoring.outputs.manifests import DIED, as_seen, list_manifests, undecided, with_fates
 from scoring.outputs.publish import Live, open_publisher
 from scoring.storage import Store
+
+__all__ = ["PartitionStatus", "State", "clean", "partition_statuses", "run_history"]
 
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
 
@@ -73,66 +67,6 @@ def run_history(job: ScoringJob, value: str | None = None, *, everything: bool =
         return manifests
     live = open_publisher(job).all_live()
     return [_as_seen(state, manifest, live.get(manifest.partition)) for manifest in manifests]
-
-
-def clean(
-    job: ScoringJob, now: datetime, older_than: timedelta, superseded_after: timedelta | None = None, *, delete: bool
-) -> list[str]:
-    """Files that nobody needs, last touched before `now - older_than`; removed if `delete`.
-
-    A run that is listed as running is left alone while it may live; what readers see is never touched.
-
-    Args:
-        job: Whose outputs.
-        now: In UTC.
-        older_than: Age guard.
-        superseded_after: Also results that others have replaced and that were published longer ago than this: a
-            rollback cannot put them back then. None: they stay.
-        delete: Else files are only listed.
-    """
-    manifests, unreadable = list_manifests(state_store(job))
-    oldest = now - older_than
-    living = [
-        m.run_id for m in with_fates(state_store(job), manifests) if m.status in ("running", "prepared", "held")
-    ]
-    kept_since = None if superseded_after is None else now - superseded_after
-    published = {
-        m.run_id: [file.path for file in m.output.files]
-        for m in manifests
-        if m.status == "published" and (kept_since is None or m.finished_at is None or m.finished_at > kept_since)
-    }
-    # A record that cannot be read may be a published run's.
-    kept_runs = {*living, *(run_id for path in unreadable if (run_id := run_id_of(path)))}
-    publisher = open_publisher(job)
-    found = publisher.clean(published, kept_runs, oldest.timestamp(), delete=delete)
-    shown = [f"{job.output.uri}/{path}" for path in found] if publisher.writes_in_place else found
-    state = state_store(job)
-    checkpoints = [
-        entry.path
-        for entry in state.list_files("checkpoints")
-        if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in living
-    ]
-    seen = publisher.all_live()
-    live = {entry.run_id for entry in seen.values()}
-    ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
-    profiles = [
-        entry.path
-        for kind in ("profiles", "drift", "comparisons", "reports")
-        for entry in state.list_files(kind)
-        if entry.modified_s < oldest.timestamp() and run_id_of(entry.path) not in {*kept_runs, *ended, *live}
-    ]
-    if delete:
-        state.delete([*checkpoints, *profiles])
-    shown += [*checkpoints, *profiles]
-    for store in (predictions_store(job), state):
-        spools = [entry.path for entry in store.list_spools() if entry.modified_s < oldest.timestamp()]
-        if delete:
-            store.delete(spools)
-        shown += [store.locate_url(path) for path in spools]
-    for manifest in manifests if delete else ():
-        if manifest.status in ("running", "prepared") and manifest.run_id not in living:
-            _bury(job, manifest, seen.get(manifest.partition))
-    return shown
 
 
 def _status(
@@ -256,16 +190,6 @@ def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, stan
 
 def _as_seen(state: Store, manifest: Manifest, live: Live | None) -> Manifest:
     return as_seen(state, manifest, live.run_id, live.paths) if live else manifest
-
-
-def _bury(job: ScoringJob, manifest: Manifest, live: Live | None) -> None:
-    store, folder = state_store(job), encode_folder(manifest.partition_key, manifest.partition)
-    now = find_manifest(store, folder, manifest.run_id)
-    if now is None or now.status not in ("running", "prepared"):
-        return  # it has spoken since
-    dead = now.model_copy(update={"status": "failed", "error": DIED})
-    seen = _as_seen(store, dead, live)
-    write_manifest(store, folder, seen.model_copy(update={"finished_at": seen.finished_at or datetime.now(UTC)}))
 
 
 def _first_line(manifest: Manifest) -> str:

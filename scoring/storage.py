@@ -380,7 +380,8 @@ class Store:
             StorageError: This store cannot tell.
         """
         if self.is_local:
-            self._replace_locally(Path(source), path, expected)
+            with explained(self.locate_url(path)):
+                self._replace_locally(Path(source), path, expected)
             return
         if not self.is_s3:
             raise _unsupported(self.scheme)
@@ -421,8 +422,13 @@ class Store:
         finally:
             os.close(folder)
 
-    def create(self, path: str, data: bytes) -> None:
+    def create(self, path: str, data: bytes, *, is_durable: bool = True) -> None:
         """Write a small file that must not exist yet: of several writers one succeeds.
+
+        Args:
+            path: Below this store.
+            data: Its content.
+            is_durable: It is there after a loss of power too.
 
         Raises:
             ConflictError: It exists.
@@ -433,7 +439,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with explained(self.locate_url(path)):
                 try:
-                    _create_locally(target, data)
+                    _create_locally(target, data, is_durable=is_durable)
                 except FileExistsError as error:
                     raise ConflictError("The file exists already.", str(target)) from error
             return
@@ -441,6 +447,29 @@ class Store:
             raise _unsupported(self.scheme)
         with explained(self.locate_url(path)):
             self._call("put_object", path, Body=data, IfNoneMatch="*")
+
+    def swap(self, path: str, expected: bytes, data: bytes) -> None:
+        """Write over a small file if its content still is `expected`: of several writers one succeeds.
+
+        Raises:
+            ConflictError: Its content is another by now, or it is gone.
+            StorageError: This kind of store cannot tell.
+        """
+        if self.is_local:
+            with explained(self.locate_url(path)):
+                _swap_locally(Path(self.locate(path)), expected, data)
+            return
+        if not self.is_s3:
+            raise _unsupported(self.scheme)
+        head = self.head(path)
+        try:
+            content = None if head is None else self.read_bytes(path)
+        except LocationNotFoundError:
+            content = None
+        if head is None or content != expected:
+            raise ConflictError("The object was replaced meanwhile.", self.locate_url(path))
+        with explained(self.locate_url(path)):
+            self._call("put_object", path, Body=data, IfMatch=f'"{head[0]}"')
 
     def check_conditional(self) -> None:
         """Prove that the store refuses a replacement whose condition fails.
@@ -680,14 +709,15 @@ def _list_local(root: Path, prefix: str) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.path)
 
 
-def _create_locally(target: Path, data: bytes) -> None:
+def _create_locally(target: Path, data: bytes, *, is_durable: bool) -> None:
     """The file appears with its content: half of a decision or of a claim would bar the way for ever."""
     spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         with spool.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         try:
             os.link(spool, target)
         except FileExistsError:
@@ -697,6 +727,32 @@ def _create_locally(target: Path, data: bytes) -> None:
                 file.write(data)
     finally:
         spool.unlink(missing_ok=True)
+
+
+def _swap_locally(target: Path, expected: bytes, data: bytes) -> None:
+    import fcntl
+
+    conflict = ConflictError("The object was replaced meanwhile.", str(target))
+    try:
+        folder = os.open(target.parent, os.O_RDONLY)
+    except FileNotFoundError:
+        raise conflict from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # freed with the process; leaves no file behind
+        try:
+            content = target.read_bytes()
+        except FileNotFoundError:
+            raise conflict from None
+        if content != expected:
+            raise conflict
+        spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            spool.write_bytes(data)
+            spool.replace(target)
+        finally:
+            spool.unlink(missing_ok=True)
+    finally:
+        os.close(folder)
 
 
 def _is_spool(entry: Entry) -> bool:

@@ -83,6 +83,9 @@ def test_what_clean_has_removed_is_refused(any_lake: Lake) -> None:
     assert item.action == "roll back"  # without being asked to, it keeps what was replaced
     clean(job, later, timedelta(0), timedelta(0), delete=True)
     (item,) = plan_rollback(job, [DAY])
+    assert item.action == "roll back"  # readers may have them open
+    clean(job, later + timedelta(days=1), timedelta(0), timedelta(days=1), delete=True)
+    (item,) = plan_rollback(job, [DAY])
     assert item.action == "refuse"
     assert item.reason.startswith("its results were removed: ")
     assert predictions(any_lake, job).equals(seen)

@@ -277,18 +277,26 @@ def clean_command(
     ] = 24.0,
     superseded_days: Annotated[
         float | None,
-        typer.Option(min=0, help="Also results that were replaced, if published longer ago: no rollback to them."),
+        typer.Option(min=1, help="Also results that were replaced longer ago than this: no rollback to them then."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what dead runs left, and, if asked for, results that were replaced; never what readers see."""
+    """Remove what dead runs left, and, if asked for, results that were replaced; never what readers see.
+
+    A partition that another command is changing is left alone, and named.
+    """
     spec = load(job)
     superseded = None if superseded_days is None else timedelta(days=superseded_days)
-    found = clean(spec, datetime.now(UTC), timedelta(hours=older_than_hours), superseded, delete=not dry_run)
+    guard, skipped = timedelta(hours=older_than_hours), list[str]()
+    found = clean(spec, datetime.now(UTC), guard, superseded, delete=not dry_run, tell=skipped.append)
     if as_json:
-        print_json({"removed": [] if dry_run else found, "would_remove": found if dry_run else []})
+        print_json(
+            {"removed": [] if dry_run else found, "would_remove": found if dry_run else [], "skipped": skipped}
+        )
         return
     for path in found:
         out.print(path)
+    for sentence in skipped:
+        err.print(sentence, markup=False)
     out.print(f"{len(found)} file{'s'[: len(found) != 1]} {'would be removed' if dry_run else 'removed'}")

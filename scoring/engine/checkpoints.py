@@ -17,9 +17,10 @@ from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import Shard
 from scoring.engine.shard import ShardResult, ShardTask
-from scoring.errors import ScoringError
+from scoring.errors import LeaseError, ScoringError
 from scoring.kept import Kept
 from scoring.outputs.layout import checkpoints_folder, claim_path, parts_store, state_store
+from scoring.outputs.lease import Lease
 from scoring.outputs.manifests import newest_manifest, with_fates
 from scoring.storage import Store
 
@@ -62,7 +63,12 @@ def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
 
 
 def take_over(
-    job: ScoringJob, folder: str, fingerprint: str, live_run_id: str | None, kept: Kept | None = None
+    job: ScoringJob,
+    folder: str,
+    fingerprint: str,
+    live_run_id: str | None,
+    kept: Kept | None = None,
+    lease: Lease | None = None,
 ) -> Resumption | None:
     """The partition's newest run, if it died on the same work and nobody else goes on with it.
 
@@ -72,6 +78,8 @@ def take_over(
         fingerprint: Of the work: the same inputs, model and settings.
         live_run_id: The run whose files readers see: it died after its commit, and nothing of it is touched.
         kept: Records of runs that are published.
+        lease: Of the partition. It is held from then on, if there is such a run, until the caller has written that it
+            goes on with it: nobody removes what the run has finished.
     """
     state = state_store(job)
     if not state.capabilities.can_create:
@@ -85,6 +93,11 @@ def take_over(
         or not _is_resumable(*with_fates(state, [newest]))
     ):
         return None
+    try:
+        if lease is not None:
+            lease.acquire()
+    except LeaseError:
+        return None  # its files may be about to go
     found = _read(job, state, newest.run_id)
     if not found:
         return None

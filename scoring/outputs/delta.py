@@ -28,6 +28,7 @@ from scoring.outputs.writer_features import (
     schema_problems,
     unfilled_columns,
 )
+from scoring.storage import Entry
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
@@ -155,6 +156,7 @@ class DeltaPublisher:
         self._check_table(table, publication.schema, publication.value, publication.parts)
         if new := self._new_fields(table, publication.schema):
             table.alter.add_columns(new)
+        publication.check()
         self._commit(table, publication)
         return table.version() + 1  # the table itself is as it was before
 
@@ -166,29 +168,22 @@ class DeltaPublisher:
         """See `Publisher`."""
         self._store.delete([file.path for file in manifest.output.files])
 
-    def clean(
+    def list_written(self) -> list[Entry]:
+        """See `Publisher`."""
+        entries = self._store.list_files()
+        return [e for e in entries if not e.path.startswith("_delta_log/") and run_id_of(e.path) is not None]
+
+    def unneeded(
         self,
+        written: Sequence[Entry],
+        live: Collection[Live],
         published: Mapping[str, Collection[str]],
         kept_runs: Collection[str],
-        older_than_s: float,
-        *,
-        delete: bool,
-    ) -> list[str]:
-        """See `Publisher`. Superseded parts of published runs stay: the history needs them."""
-        kept = {path for live in self.all_live().values() for path in live.paths}
+    ) -> list[Entry]:
+        """See `Publisher`. Of a run that was published, too, those are not needed that were scored twice."""
+        kept = {path for one in live for path in one.paths}
         kept |= {path for paths in published.values() for path in paths}
-        found = [
-            entry.path
-            for entry in self._store.list_files()
-            if not entry.path.startswith("_delta_log/")
-            and entry.modified_s < older_than_s
-            and entry.path not in kept
-            and (run := run_id_of(entry.path)) is not None
-            and run not in kept_runs
-        ]
-        if delete:
-            self._store.delete(found)
-        return found
+        return [entry for entry in written if entry.path not in kept and run_id_of(entry.path) not in kept_runs]
 
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(

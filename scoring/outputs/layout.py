@@ -12,6 +12,7 @@
     <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.json  the newest comparison, if it is not the run's own
     <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.parquet    its statistics
     <output.uri>.nightscore/decisions/<run_id>               the verdict on a run that was held
+    <output.uri>.nightscore/leases/ds=2013-07-04             who changes the partition now, while it does
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
 """
@@ -62,6 +63,11 @@ def claim_path(run_id: str, attempt: int) -> str:
 def decision_path(run_id: str) -> str:
     """Who creates this file decides on a run that is held."""
     return f"decisions/{run_id}"
+
+
+def lease_path(folder: str) -> str:
+    """Who creates this file may change the partition, until it is removed."""
+    return f"leases/{folder}"
 
 
 def profile_path(folder: str, run_id: str) -> str:

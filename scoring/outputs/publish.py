@@ -1,6 +1,6 @@
 """Makes a partition's predictions visible: the old ones or the new ones, never a mix."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,9 +11,11 @@ from schemas.manifest import Manifest
 from schemas.partition import encode_folder
 from scoring.kept import Kept
 from scoring.outputs.layout import parts_store
+from scoring.outputs.lease import Lease
 from scoring.outputs.promises import check_format
 from scoring.outputs.writer import WrittenPart
 from scoring.parsing.files import read_facts
+from scoring.storage import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Publication:
     parts: tuple[WrittenPart, ...]
     """At least one, though it may have no rows."""
     schema: pa.Schema
+    check: Callable[[], None] = lambda: None
+    """Called right before readers see it; raises if another command may be changing the partition."""
 
 
 class Publisher(Protocol):
@@ -89,27 +93,36 @@ class Publisher(Protocol):
         """
         ...
 
-    def clean(
+    def list_written(self) -> list[Entry]:
+        """All files that runs have written, below the store of their parts: live, replaced or never seen."""
+        ...
+
+    def unneeded(
         self,
+        written: Sequence[Entry],
+        live: Collection[Live],
         published: Mapping[str, Collection[str]],
         kept_runs: Collection[str],
-        older_than_s: float,
-        *,
-        delete: bool,
-    ) -> list[str]:
-        """Files that dead attempts left, last touched before a time (epoch seconds); removed if `delete`.
+    ) -> list[Entry]:
+        """Those files that nobody needs.
 
         Args:
-            published: The files of published runs by their id: the history needs them.
+            written: As they were listed.
+            live: What readers see.
+            published: The files of results that others have replaced and that stay, by the runs that wrote them.
             kept_runs: Runs that may be under way, or whose record cannot be read.
-            older_than_s: Age guard.
-            delete: Else they are only listed.
         """
         ...
 
 
-def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest) -> Publication:
+def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest, lease: Lease) -> Publication:
     """A finished run's files as they can be published (again).
+
+    Args:
+        job: The job.
+        publisher: Of its outputs.
+        manifest: Of the run.
+        lease: Of the partition, held.
 
     Raises:
         LocationNotFoundError: Some are gone; all of them are named.
@@ -118,7 +131,14 @@ def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest) -> 
     schema = read_facts(parts_store(job), parts[0].file.path).schema
     folder = encode_folder(manifest.partition_key, manifest.partition)
     return Publication(
-        manifest.run_id, manifest.fingerprint, manifest.partition_key, manifest.partition, folder, parts, schema
+        manifest.run_id,
+        manifest.fingerprint,
+        manifest.partition_key,
+        manifest.partition,
+        folder,
+        parts,
+        schema,
+        lease.check,
     )
 
 

@@ -149,7 +149,11 @@ class RunRecord:
         if self._spoke and not self._is_superseded:
             is_claimed = self._store.exists(claim_path(self.run_id, attempts + 1))
             stored = None if is_claimed else find_manifest(self._store, self._folder, self.run_id)
-            self._is_superseded = is_claimed or (stored is not None and stored.attempts > attempts)
+            has_ended = stored is not None and stored.status not in (
+                "running",
+                "prepared",
+            )  # `clean` took it for dead
+            self._is_superseded = is_claimed or has_ended or (stored is not None and stored.attempts > attempts)
         if self._is_superseded:
             raise ConflictError(
                 "Another process took this run over, since this one gave no sign of life; this one stops.",

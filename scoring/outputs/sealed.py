@@ -28,6 +28,7 @@ from scoring.outputs.publish import Live, Publication
 from scoring.outputs.splice import splice
 from scoring.outputs.writer import PartWriter, WrittenPart, find_parts
 from scoring.parsing.files import read_facts
+from scoring.storage import Entry
 
 RUN_KEY = "nightscore.run_id"
 
@@ -79,6 +80,7 @@ class SealedPublisher:
         """See `Publisher`. Its one part is the sealed object that `seal` wrote."""
         path = sealed_path(publication.folder)
         (part,) = publication.parts
+        publication.check()
         try:
             self._store.replace(
                 self._state.locate(part.file.path),
@@ -123,26 +125,25 @@ class SealedPublisher:
         self._state.delete([sealed_history_path(folder, manifest.run_id)])
         self._state.delete_tree(staging_folder(manifest.run_id))
 
-    def clean(
+    def list_written(self) -> list[Entry]:
+        """See `Publisher`."""
+        return [*self._state.list_files("staging"), *self._state.list_files("sealed")]
+
+    def unneeded(
         self,
+        written: Sequence[Entry],
+        live: Collection[Live],
         published: Mapping[str, Collection[str]],
         kept_runs: Collection[str],
-        older_than_s: float,
-        *,
-        delete: bool,
-    ) -> list[str]:
+    ) -> list[Entry]:
         """See `Publisher`. A published run needs its staging folder no more, its sealed object it does."""
-        live = {entry.run_id for entry in self.all_live().values()}
-        staged = self._state.list_files("staging")
-        sealed = [e for e in self._state.list_files("sealed") if run_id_of(e.path) not in {*published, *live}]
-        found = [
-            entry.path
-            for entry in (*staged, *sealed)
-            if entry.modified_s < older_than_s and run_id_of(entry.path) not in kept_runs
+        seen = {one.run_id for one in live}
+        return [
+            entry
+            for entry in written
+            if (run_id := run_id_of(entry.path)) not in kept_runs
+            and (entry.path.startswith("staging/") or run_id not in {*published, *seen})
         ]
-        if delete:
-            self._state.delete(found)
-        return found
 
     def _live_at(self, path: str) -> Live | None:
         head = self._store.head(path)
