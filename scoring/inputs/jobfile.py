@@ -2,33 +2,20 @@
 
 import difflib
 import posixpath
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from schemas.job import ScoringJob
+from scoring.documents import DocumentError, read_yaml
 from scoring.errors import InvalidJobError, ScoringError
 from scoring.storage import Store
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML without surprises: a key given twice is an error, since the first one would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {', '.join(twice)} is given twice", problem_mark=node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
 DEFAULT_JOBS = "deploy/jobs"
 """Where commands and flows look for a job by its name, unless `NIGHTSCORE_JOBS` names another folder."""
+MAX_BYTES = 1 << 20
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -71,24 +58,22 @@ def _find_job(source: str, folder: Path) -> str:
 def _load_file(source: str) -> ScoringJob:
     folder, name = posixpath.split(source)
     try:
-        text = Store(folder or ".").read_bytes(name).decode()
-    except (ScoringError, UnicodeDecodeError) as error:
-        found = (error.found or error.what) if isinstance(error, ScoringError) else f"no UTF-8 text: {error}"
+        content = Store(folder or ".").read_bytes(name)
+    except ScoringError as error:
         raise InvalidJobError(
             "The job file cannot be read.",
             source,
             expected="a YAML file in UTF-8",
-            found=found,
+            found=error.found or error.what,
             next_step="check the path and what is there",
         ) from error
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506
-    except yaml.YAMLError as error:
-        found = " ".join(str(error).split())
+        raw = read_yaml(content, MAX_BYTES)
+    except DocumentError as error:
         raise InvalidJobError(
             "The job file is no valid YAML.",
             source,
-            found=found,
+            found=str(error),
             next_step="correct the place that is named; quote values that begin with % or hold a colon",
         ) from error
     return parse_job(raw, source)
