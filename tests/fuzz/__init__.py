@@ -1,0 +1,1 @@
+"""Mutations of model files, MLmodel files, compiled forms and Parquet footers: refused, or scored as the library does."""
