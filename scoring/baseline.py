@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from schemas.columns import Contract
 from schemas.job import Keys, Limits, ScoringJob
 from schemas.partition import Partition, Plan
-from scoring.drift import Dataset
+from scoring.drift import READ_ROWS, Dataset
 from scoring.engine.pools import Pool
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, scratch_job, scratch_tasks
 from scoring.engine.shard import ShardResult, ShardTask
@@ -24,6 +23,7 @@ from scoring.monitoring.profile import kind_of
 from scoring.monitoring.table import ColumnProfile, Role, merge_profiles, to_bytes
 from scoring.monitoring.watch import Watch, WatchedColumn, cut_column, cut_segments, score_column
 from scoring.outputs.layout import state_store
+from scoring.parsing.files import read_tables
 from scoring.storage import Store
 
 BASELINE_RUN = "baseline"
@@ -163,9 +163,5 @@ def _check_label(contract: Contract, label: str, score: str) -> None:
 
 
 def _predictions(state: Store, results: Sequence[ShardResult], name: str) -> list[pa.ChunkedArray]:
-    return [_read_column(state, result.part.file.path, name) for result in results]
-
-
-def _read_column(state: Store, path: str, name: str) -> pa.ChunkedArray:
-    with pq.ParquetFile(state.open_input(path)) as parquet:
-        return parquet.read([name], use_threads=False).column(name)
+    paths = [result.part.file.path for result in results]
+    return [table.column(name) for path in paths for table in read_tables(state, path, [name], READ_ROWS)]

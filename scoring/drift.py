@@ -8,13 +8,15 @@ import pyarrow as pa
 from schemas.drift import DriftReport, Severity
 from schemas.partition import InputFile
 from scoring.errors import InvalidJobError, LocationNotFoundError
-from scoring.inputs.footers import Footer, open_parquet, read_footers
+from scoring.inputs.footers import Footer, read_columns, read_footers
 from scoring.inputs.partitions import PARQUET_SUFFIXES, is_hidden
 from scoring.monitoring.compare import compare_columns, pair_up, worst
 from scoring.monitoring.measure import Pair
 from scoring.monitoring.numbers import finite_values
 from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile, Profile, kind_of
 from scoring.monitoring.table import ColumnProfile, from_bytes, is_profile, merge_profiles
+from scoring.parsing.client import stream
+from scoring.parsing.files import checked, corrupt, stream_bytes
 from scoring.storage import Store
 
 READ_ROWS = 131_072
@@ -67,9 +69,12 @@ class Dataset:
             if column not in footer.schema.names:
                 yield pa.chunked_array([pa.nulls(footer.n_rows, self.schema[column])])
                 continue
-            with open_parquet(self.store, file) as parquet:
-                for batch in parquet.iter_batches(READ_ROWS, columns=[column]):
-                    yield pa.chunked_array([batch.column(0)])
+            where = self.store.locate_url(file.path)
+            batches = stream(
+                read_columns, self.store, file, [column], READ_ROWS, where=where, memory_bytes=stream_bytes()
+            )
+            for table in checked(batches, where):
+                yield table.column(0)
 
 
 class StoredProfile:
@@ -112,7 +117,14 @@ def open_side(uri: str, options: Mapping[str, Any] | None = None) -> Side:
             problems=problems[:20],
             next_step="name folders that hold either",
         )
-    return StoredProfile(uri, (from_bytes(found.store.read_bytes(file.path)) for file in found.files))
+    return StoredProfile(uri, (_stored(found.store, file.path) for file in found.files))
+
+
+def _stored(store: Store, path: str) -> list[ColumnProfile]:
+    try:
+        return from_bytes(store.read_bytes(path))
+    except ValueError as error:
+        raise corrupt(store.locate_url(path), str(error)[:200]) from error
 
 
 Profiles = dict[str, tuple[ColumnProfile, ColumnProfile]]

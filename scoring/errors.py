@@ -13,6 +13,7 @@ ScoringError                    exit 1
 │   ├── ModelDigestError                 not the artifacts that were pinned; nothing was unpickled
 │   ├── ModelRefusedError                loading it would run code that nobody has allowed
 │   └── ModelLoadError
+│       └── ModelStructureError          its parts point outside of it, or in circles; it was not used
 ├── StorageError
 │   ├── LocationNotFoundError            no such bucket, folder or file
 │   ├── CredentialsError
@@ -118,6 +119,10 @@ class ModelRefusedError(ModelError):
 
 
 class ModelLoadError(ModelError):
+    pass
+
+
+class ModelStructureError(ModelLoadError):
     pass
 
 

@@ -6,7 +6,6 @@ from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from schemas.columns import Contract
 from schemas.contract import ModelFacts
@@ -39,6 +38,7 @@ from scoring.outputs.publish import Live, Publisher, open_publisher
 from scoring.outputs.quarantine import REASON_NAMES, read_origin
 from scoring.outputs.sealed import RUN_KEY
 from scoring.outputs.writer import WrittenPart
+from scoring.parsing.files import read_facts
 from scoring.storage import Store
 
 Places = npt.NDArray[np.int64]
@@ -231,16 +231,15 @@ def _source(job: ScoringJob, state: Store, facts: ModelFacts, files: Sequence[In
     place = Input(uri=state.url, partition_key=job.input.partition_key, storage_options=dict(state.options))
     features = job.features
     if not facts.features and not features:  # by their place in the file, where reasons stand before them
-        with pq.ParquetFile(state.open_input(files[0].path)) as parquet:
-            names = parquet.schema_arrow.names
+        names = read_facts(state, files[0].path).schema.names
         apart = {*REASON_NAMES, *job.keys.columns, *job.pass_through, job.input.partition_key}
         features = tuple(name for name in names if name not in apart)
     return job.model_copy(update={"input": place, "features": features})
 
 
 def _check_columns(job: ScoringJob, old: Sequence[WrittenPart], contract: Contract) -> None:
-    with pq.ParquetFile(parts_store(job).open_input(old[0].file.path)) as parquet:
-        then = {field.name: plain_type(field.type) for field in parquet.schema_arrow}
+    published = read_facts(parts_store(job), old[0].file.path).schema
+    then = {field.name: plain_type(field.type) for field in published}
     now = {field.name: plain_type(field.type) for field in contract.output_schema()}
     problems = [
         f"{name}: {then.get(name, 'not there')} in the published rows, {now.get(name, 'not there')} now"

@@ -2,7 +2,7 @@
 
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from schemas.columns import Contract
 from schemas.job import ScoringJob, Workers
@@ -35,7 +34,8 @@ from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.manifests import as_seen, find_manifest, with_fates
 from scoring.outputs.publish import Live, open_publisher
 from scoring.outputs.quarantine import read_origin
-from scoring.storage import Store, explained
+from scoring.parsing.files import read_tables
+from scoring.storage import Store
 
 Kind = Literal[
     "output damaged", "input changed", "model changed", "library changed", "predictions differ", "no record"
@@ -199,8 +199,8 @@ def _score_again(
         (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard])
         result = pool.call(score_shard, task)
         store = state_store(apart)
-        with pq.ParquetFile(store.open_input(result.part.file.path)) as parquet:
-            again = parquet.read([*(column.name for column in contract.predictions), RUN_ID])
+        names = [*(column.name for column in contract.predictions), RUN_ID]
+        again = _in_one(read_tables(store, result.part.file.path, names, READ_ROWS), contract, names)
         refused_again = _refused(store, result.quarantine_files, starts)
     refused = _refused(state_store(job), manifest.quarantine.files, starts)
     inside = refused[(refused >= first_row) & (refused < first_row + shard.n_rows)]
@@ -263,20 +263,24 @@ def _same_model(job: ScoringJob, manifest: Manifest, published: pa.Table) -> pa.
 def _published_rows(job: ScoringJob, manifest: Manifest, contract: Contract, start: int, n_rows: int) -> pa.Table:
     """Predictions and run id of neighbouring published rows, by their place in the partition's output."""
     store, names = predictions_store(job), [*(column.name for column in contract.predictions), RUN_ID]
-    found: list[pa.Table] = []
+    parts: list[pa.Table] = []
     before = 0
     for file in manifest.output.files:
         low, high = max(start, before), min(start + n_rows, before + file.rows)
         if low < high:
-            with explained(store.locate_url(file.path)), pq.ParquetFile(store.open_input(file.path)) as parquet:
-                row = before
-                for batch in parquet.iter_batches(READ_ROWS, columns=names, use_threads=False):
-                    a, b = max(low, row), min(high, row + batch.num_rows)
-                    if a < b:
-                        found.append(pa.Table.from_batches([batch.slice(a - row, b - a)]))
-                    row += batch.num_rows
+            row = before
+            for table in read_tables(store, file.path, names, READ_ROWS):
+                a, b = max(low, row), min(high, row + table.num_rows)
+                if a < b:
+                    parts.append(table.slice(a - row, b - a))
+                row += table.num_rows
         before += file.rows
-    return pa.concat_tables(found).select(names) if found else contract.output_schema().empty_table().select(names)
+    return _in_one(parts, contract, names)
+
+
+def _in_one(tables: Iterable[pa.Table], contract: Contract, names: Sequence[str]) -> pa.Table:
+    parts = list(tables)
+    return (pa.concat_tables(parts) if parts else contract.output_schema().empty_table()).select(names)
 
 
 def _compare(published: pa.Table, again: pa.Table, where: str) -> list[Finding]:

@@ -31,7 +31,7 @@ from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_mod
 from scoring.monitoring.table import Role, to_bytes
 from scoring.monitoring.watch import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
 from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
-from scoring.outputs.quarantine import quarantine_path, read_origin, write_quarantine
+from scoring.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
 from scoring.outputs.writer import PartWriter
 from scoring.process import limited_address_space, peak_resident_bytes
 from scoring.storage import Store
@@ -246,7 +246,7 @@ class _Origins:
 
     def __init__(self, task: ShardTask, store: Store) -> None:
         paths = {piece.file.path for piece in task.shard.pieces} if task.is_replay else ()
-        self._found = {path: read_origin(store, path) for path in paths}
+        self._found = {path: read_origin_here(store, path) for path in paths}
 
     def of(self, path: str, rows: npt.NDArray[np.int64]) -> tuple[str, npt.NDArray[np.int64]]:
         """Input file and positions of rows of one file that is read."""

@@ -3,9 +3,8 @@
 A partition may have 100,000 files: of each is kept what a plan needs, some KB; what they have in common, once.
 """
 
-import threading
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self, overload
@@ -14,16 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.partition import InputFile
-from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError, ScoringError
-from scoring.storage import Store, explained, is_store_error
+from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError
+from scoring.parsing.client import call
+from scoring.parsing.row_groups import Layout, ParsedFooter, parse_footers
+from scoring.parsing.tails import ENCRYPTED, TAIL_BYTES, NoParquetError, is_encrypted, read_tail
+from scoring.storage import Store, explained
 
 LOCAL_THREADS = 16
 REMOTE_THREADS = 64
 """Footers are small ranged reads: latency, not bandwidth, is what many at once hide."""
 NO_NULLS: frozenset[str] = frozenset()
-WIDE = (pa.int64(), pa.uint64())
-TAIL_BYTES = 64 << 10
-"""Of a remote file, read at once: most footers are smaller, and a second request costs latency."""
+BATCH_FILES = 128
+"""Parsed in one call: so many footers are some hundred KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +123,16 @@ class Footer:
 
 
 def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
-    """The footers, in the order of the files.
+    """The footers, in the order of the files. They are fetched here, and parsed in a process apart.
 
     Raises:
         CorruptFileError: Some files are no readable Parquet; all of them are named.
         InputChangedError: A file is gone since it was listed.
     """
-
     reading = _Reading(store)
-
-    def attempt(file: InputFile) -> Footer | str:
-        where = store.locate_url(file.path)
-        try:
-            return reading.read(file)
-        except (LocationNotFoundError, FileNotFoundError) as error:
-            raise _gone(where, error) from error
-        except (ScoringError, MemoryError):
-            raise
-        except Exception as error:
-            if is_store_error(error):
-                with explained(where):
-                    raise
-            if not isinstance(error, (pa.ArrowException, OSError, ValueError, OverflowError)):
-                raise
-            return f"{file.path} ({file.size_bytes:,} bytes): {type(error).__name__}: {_first_line(error)}"
-
-    if len(files) == 1:
-        found = [attempt(files[0])]
-    else:
-        with ThreadPoolExecutor(LOCAL_THREADS if store.is_local else REMOTE_THREADS) as threads:
-            found = list(threads.map(attempt, files))
+    found: list[Footer | str] = []
+    for batch, tails in _fetched(reading, files):
+        found += reading.parse(batch, tails)
     problems = [item for item in found if isinstance(item, str)]
     if problems:
         raise CorruptFileError(
@@ -162,6 +143,21 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
             next_step="write these files again, or move them away; a name that starts with _ or . is skipped",
         )
     return [item for item in found if isinstance(item, Footer)]
+
+
+def _fetched(
+    reading: "_Reading", files: Sequence[InputFile]
+) -> Iterator[tuple[Sequence[InputFile], list[bytes | str]]]:
+    """Batches of files with their footers, or with why one has none; the next is fetched while one is parsed."""
+    batches = [files[i : i + BATCH_FILES] for i in range(0, len(files), BATCH_FILES)]
+    if len(files) == 1:
+        yield files, [reading.fetch(files[0])]
+        return
+    with ThreadPoolExecutor(LOCAL_THREADS if reading.store.is_local else REMOTE_THREADS) as threads:
+        ahead = [[threads.submit(reading.fetch, file) for file in batch] for batch in batches[:1]]
+        for i, batch in enumerate(batches):
+            ahead += [[threads.submit(reading.fetch, file) for file in after] for after in batches[i + 1 : i + 2]]
+            yield batch, [future.result() for future in ahead.pop(0)]
 
 
 def _gone(where: str, error: Exception) -> InputChangedError:
@@ -205,119 +201,107 @@ def open_parquet(store: Store, file: InputFile, source: Any = None, **options: A
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True, **options)
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What files with the same columns have in common."""
+def read_columns(store: Store, file: InputFile, columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
+    """Columns of a file that is still the one that was listed, so many rows at a time. Runs in a process apart."""
+    with explained(store.locate_url(file.path)), open_parquet(store, file) as parquet:
+        for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):
+            yield pa.Table.from_batches([batch])
 
-    schema: pa.Schema
-    places: Mapping[str, int]
-    """Top-level column to its place among the sizes."""
-    leaves: tuple[int, ...]
-    """The place of each column chunk of a row group."""
-    integers: tuple[tuple[int, str, bool], ...]
-    """Column chunks of integers: number, name, whether of 64 bits."""
+
+@dataclass(slots=True)
+class _Numbers:
+    """Of all files with one layout: those that fit into four bytes, and the others."""
+
+    layout: Layout
     small: "array[int]" = field(default_factory=lambda: array("I"))
     large: "array[int]" = field(default_factory=lambda: array("Q"))
-    """Numbers of all files: those that fit into four bytes, and the others."""
+
+    def pack(self, file: InputFile, parsed: ParsedFooter) -> Footer:
+        """One file's footer, its numbers beside those of the others."""
+        shared = self.small if max(parsed.numbers, default=0) < 1 << 32 else self.large
+        first = len(shared)
+        shared.extend(parsed.numbers.tolist())
+        groups = RowGroups(self.layout.places, parsed.n_groups, shared, first)
+        return Footer(file, self.layout.schema, groups, parsed.ranges, parsed.with_nulls or NO_NULLS)
 
 
 class _Reading:
     """One reading of many footers: what they have in common is kept once."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._layouts: dict[tuple[str, ...], list[_Layout]] = {}
+        self.store = store
+        self._alike: dict[tuple[int, ...], list[_Numbers]] = {}
         self._tail_bytes = TAIL_BYTES
-        self._lock = threading.Lock()
 
-    def read(self, file: InputFile) -> Footer:
-        """One footer; any error of Arrow's, of the store's, or ValueError."""
-        if file.size_bytes < 12:
-            raise ValueError("too short to be Parquet (12 bytes at least)")
-        if not self._store.is_local and (parquet := self._from_tail(file)) is not None:
-            return self._footer(file, parquet)
-        with pq.ParquetFile(self._store.open_input(file.path)) as parquet:
-            return self._footer(file, parquet)
-
-    def _from_tail(self, file: InputFile) -> Any:
-        """The footer out of the last bytes of a file that is as long as it was listed: one request.
-
-        None if it cannot be had so: then the file is opened, which asks for its length first, and says what is wrong.
-        """
-        n_bytes = min(self._tail_bytes, file.size_bytes)
-        tail = self._store.read_range(file.path, file.size_bytes - n_bytes, file.size_bytes)
-        if len(tail) < n_bytes or tail[-4:] != b"PAR1":
-            return None
-        n_footer = int.from_bytes(tail[-8:-4], "little") + 8
-        if n_footer > n_bytes:
-            if n_footer > file.size_bytes:
-                return None
-            self._tail_bytes = max(self._tail_bytes, n_footer + n_footer // 8)  # of files that are alike
-            tail = self._store.read_range(file.path, file.size_bytes - n_footer, file.size_bytes - n_bytes) + tail
+    def fetch(self, file: InputFile) -> bytes | str:
+        """The file's footer as it stands there, or why it has none."""
+        where = self.store.locate_url(file.path)
         try:
-            return pq.ParquetFile(pa.BufferReader(tail))
-        except (pa.ArrowException, OSError):
-            return None
+            tail = read_tail(self.store, file.path, file.size_bytes, self._tail_bytes)
+        except (LocationNotFoundError, FileNotFoundError) as error:
+            raise _gone(where, error) from error
+        except NoParquetError as error:
+            return _problem(file, str(error))
+        if len(tail) > self._tail_bytes:
+            self._tail_bytes = len(tail) + len(tail) // 8  # of files that are alike
+        return tail
 
-    def _footer(self, file: InputFile, parquet: pq.ParquetFile) -> Footer:
-        metadata = parquet.metadata
-        layout = self._layout_of(parquet.schema_arrow.remove_metadata(), metadata)
-        rows: list[int] = []
-        compressed: list[int] = []
-        uncompressed: list[int] = []
-        ranges: dict[str, tuple[int, int]] = {}
-        with_nulls: set[str] = set()
-        width = len(layout.places)
-        for i in range(metadata.num_row_groups):
-            group = metadata.row_group(i)
-            rows.append(group.num_rows)
-            first = len(compressed)
-            compressed += [0] * width
-            uncompressed += [0] * width
-            for j, place in enumerate(layout.leaves):
-                column = group.column(j)
-                compressed[first + place] += column.total_compressed_size
-                uncompressed[first + place] += column.total_uncompressed_size
-            for j, name, is_wide in layout.integers:
-                stats = group.column(j).statistics
-                if stats is None:
-                    continue
-                if stats.has_null_count and stats.null_count:
-                    with_nulls.add(name)
-                if is_wide and stats.has_min_max:
-                    low, high = ranges.get(name, (stats.min, stats.max))
-                    ranges[name] = (min(low, stats.min), max(high, stats.max))
-        if sum(rows) != metadata.num_rows:
-            raise ValueError("the footer's row counts contradict each other")
-        numbers = [*rows, *compressed, *uncompressed]
-        shared = layout.small if max(numbers, default=0) < 1 << 32 else layout.large
-        with self._lock:
-            first = len(shared)
-            shared.extend(numbers)
-        groups = RowGroups(layout.places, len(rows), shared, first)
-        return Footer(file, layout.schema, groups, ranges, frozenset(with_nulls) if with_nulls else NO_NULLS)
+    def parse(self, files: Sequence[InputFile], tails: Sequence[bytes | str]) -> list[Footer | str]:
+        """The footers, or what is wrong with each file."""
+        pairs = [(file, tail) for file, tail in zip(files, tails, strict=True) if isinstance(tail, bytes)]
+        parsed = iter(self._parse_all(pairs))
+        known: dict[int, _Numbers] = {}
 
-    def _layout_of(self, schema: pa.Schema, metadata: Any) -> _Layout:
-        # `metadata.schema` would be shorter, and would keep the footer alive until the next collection of garbage.
-        first = metadata.row_group(0) if metadata.num_row_groups else None
-        paths = tuple(first.column(j).path_in_schema for j in range(first.num_columns)) if first else ()
-        with self._lock:
-            return self._find_layout(schema, paths)
-
-    def _find_layout(self, schema: pa.Schema, paths: tuple[str, ...]) -> _Layout:
-        alike = self._layouts.setdefault(paths, [])
-        for known in alike:
-            if known.schema.equals(schema, check_metadata=True):
-                return known
-        names = frozenset(schema.names)
-        of_leaves = [path if path in names else path.split(".")[0] for path in paths]
-        places = {name: i for i, name in enumerate(dict.fromkeys(of_leaves))}
-        integers = {field.name: field.type in WIDE for field in schema if pa.types.is_integer(field.type)}
-        found = _Layout(
-            schema,
-            places,
-            tuple(places[name] for name in of_leaves),
-            tuple((j, path, integers[path]) for j, path in enumerate(paths) if path in integers),
-        )
-        alike.append(found)
+        found: list[Footer | str] = []
+        for file, tail in zip(files, tails, strict=True):
+            item = tail if isinstance(tail, str) else next(parsed)
+            if isinstance(item, str):
+                found.append(item)
+                continue
+            numbers = known.get(id(item.layout)) or self._numbers_of(item.layout)
+            known[id(item.layout)] = numbers
+            found.append(numbers.pack(file, item))
         return found
+
+    def _parse_all(self, pairs: Sequence[tuple[InputFile, bytes]]) -> list[ParsedFooter | str]:
+        """Where the process dies of one of the files, each is parsed alone, so that it is known of which."""
+        try:
+            return self._parse_batch(pairs)
+        except CorruptFileError:
+            return [self._parse_alone(file, tail) for file, tail in pairs]
+
+    def _parse_batch(self, pairs: Sequence[tuple[InputFile, bytes]]) -> list[ParsedFooter | str]:
+        if not pairs:
+            return []
+        tails = [tail for _, tail in pairs]
+        where = self.store.locate_url(pairs[0][0].path)
+        parsed = call(parse_footers, tails, where=where, attempts=1)
+        return [self._explained(*pair, item) for pair, item in zip(pairs, parsed, strict=True)]
+
+    def _parse_alone(self, file: InputFile, tail: bytes) -> ParsedFooter | str:
+        if is_encrypted(tail):  # of many such files, each would end a process
+            return _problem(file, ENCRYPTED)
+        try:
+            return self._parse_batch([(file, tail)])[0]
+        except CorruptFileError as error:
+            return _problem(file, error.found)
+
+    def _explained(self, file: InputFile, tail: bytes, item: ParsedFooter | str) -> ParsedFooter | str:
+        if isinstance(item, str):
+            return _problem(file, ENCRYPTED if is_encrypted(tail) else item)
+        return item
+
+    def _numbers_of(self, layout: Layout) -> _Numbers:
+        alike = self._alike.setdefault(layout.leaves, [])
+        for known in alike:
+            if known.layout.places == layout.places and known.layout.schema.equals(
+                layout.schema, check_metadata=True
+            ):
+                return known
+        numbers = _Numbers(layout)
+        alike.append(numbers)
+        return numbers
+
+
+def _problem(file: InputFile, what: str) -> str:
+    return f"{file.path} ({file.size_bytes:,} bytes): {what}"

@@ -18,6 +18,7 @@ from scoring.models.answers import empty_answer
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
+from scoring.models.sklearn_structure import check_estimator
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9
@@ -129,6 +130,7 @@ def load_estimator(mlmodel: MlModel) -> Any:
 
     Raises:
         ModelLoadError: It cannot be read.
+        ModelStructureError: What its machine code would follow points outside, or in circles.
         ModelRefusedError: A skops file holds types that are not on the list.
     """
     return load_pickled(mlmodel, "sklearn", "pickled_model")
@@ -161,6 +163,7 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             found=f"{type(error).__name__}: {error}",
             next_step="install the versions that it was trained with, or log it again with these",
         ) from error
+    check_estimator(estimator, str(path))
     _use_one_thread(estimator)
     return estimator
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from scoring.arrays import from_columns
+from scoring.errors import CorruptFileError
 from scoring.monitoring.compare import CATEGORY_BOUNDS, NUMBER_BOUNDS
 from scoring.monitoring.findings import Comparison
 from scoring.monitoring.profile import NumberProfile
@@ -115,7 +116,9 @@ def read_table(content: bytes) -> list[dict[str, Any]]:
     try:
         table = read_whole(content)
         return list(table.filter(pc.equal(table.column("segment"), "")).to_pylist())
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except CorruptFileError as error:
+        raise ValueError(f"no table of statistics: {error.found}") from error
+    except (pa.ArrowException, KeyError) as error:
         raise ValueError(f"no table of statistics: {error}") from error
 
 

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.arrays import list_ends, to_lists, to_table, to_texts
+from scoring.errors import CorruptFileError
 from scoring.monitoring.distinct import DistinctValues
 from scoring.monitoring.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
+from scoring.parsing.files import read_table as parse_table
 
 Role = Literal["feature", "prediction", "pass_through"]
 Habit = Mapping[str, Mapping[str, float]]
@@ -170,8 +172,8 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
     """
     try:
         table = read_whole(content)
-    except (pa.ArrowException, OSError) as error:  # Arrow's reader says OSError of most damage
-        raise ValueError(f"no Parquet: {error}") from error
+    except CorruptFileError as error:
+        raise ValueError(f"no Parquet: {error.found}") from error
     if missing := sorted(set(SCHEMA.names) - set(table.schema.names)):
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
     try:
@@ -181,13 +183,12 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
 
 
 def read_whole(content: bytes) -> pa.Table:
-    """All of a small Parquet file, in this thread: a process that ends right after Arrow's own threads may abort.
+    """All of a small Parquet file, decoded in a process apart.
 
     Raises:
-        ArrowException: It is none.
+        CorruptFileError: It is none.
     """
-    with pq.ParquetFile(io.BytesIO(content)) as parquet:
-        return parquet.read(use_threads=False)
+    return parse_table(content, "a stored table")
 
 
 def is_profile(schema: pa.Schema) -> bool:

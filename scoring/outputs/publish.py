@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
@@ -13,6 +12,7 @@ from schemas.partition import encode_folder
 from scoring.kept import Kept
 from scoring.outputs.layout import parts_store
 from scoring.outputs.writer import WrittenPart
+from scoring.parsing.files import read_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,7 @@ def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest) -> 
         LocationNotFoundError: Some are gone; all of them are named.
     """
     parts = publisher.find_results(manifest)
-    with pq.ParquetFile(parts_store(job).open_input(parts[0].file.path)) as parquet:
-        schema = parquet.schema_arrow.remove_metadata()
+    schema = read_facts(parts_store(job), parts[0].file.path).schema
     folder = encode_folder(manifest.partition_key, manifest.partition)
     return Publication(
         manifest.run_id, manifest.fingerprint, manifest.partition_key, manifest.partition, folder, parts, schema

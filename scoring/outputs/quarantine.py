@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
+from scoring.errors import CorruptFileError
 from scoring.outputs.writer import PartWriter
+from scoring.parsing.files import read_tables
 from scoring.storage import Store, explained
 
 REASON_COLUMNS = (
@@ -24,6 +26,8 @@ REASON_COLUMNS = (
 
 
 REASON_NAMES = tuple(name for name, _ in REASON_COLUMNS)
+ORIGIN_COLUMNS = ("_source_file", "_source_row")
+READ_ROWS = 131_072
 
 
 def quarantine_path(folder: str, run_id: str, shard: int, attempt: int, index: int) -> str:
@@ -37,10 +41,34 @@ def read_origin(store: Store, path: str) -> tuple[str, npt.NDArray[np.int64]]:
     Args:
         store: The state folder.
         path: Of a file that `write_quarantine` has written: its rows are of one input file.
+
+    Raises:
+        CorruptFileError: It cannot be decoded.
     """
+    tables = list(read_tables(store, path, ORIGIN_COLUMNS, READ_ROWS))
+    rows = pa.concat_tables(tables) if tables else pa.schema(REASON_COLUMNS).empty_table()
+    return _origin(rows, store.locate_url(path))
+
+
+def read_origin_here(store: Store, path: str) -> tuple[str, npt.NDArray[np.int64]]:
+    """The same, decoded in this process: for workers."""
     with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
-        rows = parquet.read(["_source_file", "_source_row"])
-    return rows.column("_source_file")[0].as_py(), np.array(rows.column("_source_row").to_pylist(), np.int64)
+        rows = parquet.read(list(ORIGIN_COLUMNS))
+    return _origin(rows, store.locate_url(path))
+
+
+def _origin(rows: pa.Table, where: str) -> tuple[str, npt.NDArray[np.int64]]:
+    names, places = (rows.column(name) for name in ORIGIN_COLUMNS)
+    is_whole = rows.num_rows and not names.null_count and not places.null_count
+    if not is_whole or (names.type, places.type) != (pa.string(), pa.int64()):
+        raise CorruptFileError(
+            "Quarantined rows do not say where they are from.",
+            where,
+            expected="a text in _source_file and an integer in _source_row of each row",
+            found=f"{rows.num_rows:,} rows of {', '.join(map(str, rows.schema.types))}",
+            next_step="restore the file, or score the partition again with `nightscore run --force`",
+        )
+    return names[0].as_py(), places.to_numpy()
 
 
 def write_quarantine(

@@ -3,12 +3,17 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.job import ScoringJob
 from schemas.manifest import Manifest
 from schemas.partition import decode_folder, encode_folder
-from scoring.errors import ConflictError, LocationNotFoundError, StorageError, StorageUnavailableError
+from scoring.errors import (
+    ConflictError,
+    CorruptFileError,
+    LocationNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
 from scoring.outputs.layout import (
     predictions_store,
     run_id_of,
@@ -21,7 +26,7 @@ from scoring.outputs.merge import read_tables
 from scoring.outputs.publish import Live, Publication
 from scoring.outputs.splice import splice
 from scoring.outputs.writer import PartWriter, WrittenPart, find_parts
-from scoring.storage import explained
+from scoring.parsing.files import read_facts
 
 RUN_KEY = "nightscore.run_id"
 
@@ -130,14 +135,10 @@ class SealedPublisher:
         if head is None:
             return None
         try:
-            with (
-                explained(self._store.locate_url(path)),
-                pq.ParquetFile(self._store.open_input(path)) as parquet,
-            ):
-                stored = parquet.metadata.metadata or {}
+            stored = read_facts(self._store, path).metadata
         except LocationNotFoundError:
             return None
-        except pa.ArrowException:
+        except CorruptFileError:
             stored = {}  # no Parquet: somebody else's
         run = stored.get(RUN_KEY.encode())
         return Live(run.decode() if run else None, (path,), head[0])

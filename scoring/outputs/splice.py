@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
 from scoring.errors import ScoringError, StorageError
-from scoring.outputs.thrift import BINARY, LIST, STRUCT, Items, Struct, ThriftError, read_struct, write_struct
-from scoring.outputs.writer import ROW_GROUP_ROWS, WrittenPart, part_stats
+from scoring.outputs.writer import ROW_GROUP_ROWS, WrittenPart
+from scoring.parsing.decode import part_stats
+from scoring.parsing.thrift import BINARY, LIST, STRUCT, Items, Struct, ThriftError, read_struct, write_struct
 from scoring.storage import HashingFile, Store, explained
 
 MAGIC = b"PAR1"

@@ -1,8 +1,6 @@
 """Writes predictions as Parquet parts, hashed while they are written."""
 
 import contextlib
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +11,8 @@ import pyarrow.parquet as pq
 
 from schemas.manifest import FileRecord
 from scoring.errors import LocationNotFoundError, ScoringError
+from scoring.parsing.decode import part_stats
+from scoring.parsing.files import read_facts
 from scoring.storage import HashingFile, Store, explained
 
 ROW_GROUP_ROWS = 131_072
@@ -120,6 +120,7 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
 
     Raises:
         LocationNotFoundError: Some are gone, or have another size; all of them are named.
+        CorruptFileError: A footer cannot be read.
     """
     found, problems = [], []
     for path, record in files.items():
@@ -128,9 +129,8 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
             if size != record.size_bytes:
                 problems.append(f"{path}: {size:,} bytes, {record.size_bytes:,} were written")
                 continue
-            with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
-                placed = record.model_copy(update={"path": path})
-                found.append(WrittenPart(placed, part_stats(parquet.metadata)))
+            placed = record.model_copy(update={"path": path})
+            found.append(WrittenPart(placed, read_facts(store, path, size).stats))
         except LocationNotFoundError:
             problems.append(f"{path}: is gone")
     if problems:
@@ -141,37 +141,3 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
             next_step="`nightscore clean --superseded-days` may have removed them; score the partition again instead",
         )
     return tuple(found)
-
-
-def part_stats(metadata: Any) -> str:
-    """numRecords, nullCount, minValues and maxValues of numeric columns, by Delta's protocol.
-
-    Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md, "Per-file Statistics".
-    """
-    nulls: dict[str, int] = {}
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
-    unknown: set[str] = set()
-    for i in range(metadata.num_row_groups):
-        group = metadata.row_group(i)
-        for j in range(group.num_columns):
-            column = group.column(j)
-            name, stats = column.path_in_schema, column.statistics
-            if stats is None or "." in name:
-                continue
-            if stats.has_null_count:
-                nulls[name] = nulls.get(name, 0) + stats.null_count
-            if not stats.has_min_max or not _is_plain(stats.min) or not _is_plain(stats.max):
-                if stats.null_count != group.num_rows:
-                    unknown.add(name)
-                continue
-            low[name] = min(low.get(name, stats.min), stats.min)
-            high[name] = max(high.get(name, stats.max), stats.max)
-    for name in unknown:
-        low.pop(name, None)
-        high.pop(name, None)
-    return json.dumps({"numRecords": metadata.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

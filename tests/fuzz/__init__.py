@@ -1,1 +1,1 @@
-"""Mutations of model files, MLmodel files, compiled forms and Parquet footers: refused, or scored as the library does."""
+"""Changed model files, MLmodel files, compiled forms and Parquet footers: refused, or scored as the library does."""

@@ -1,4 +1,4 @@
-"""Small ONNX graphs: ensembles of trees of each version, weights beside the file, linear models, texts and functions."""
+"""Small ONNX graphs: trees of each version, weights beside the file, a linear model, a function."""
 
 from typing import Any
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,17 +132,14 @@ def fuzz_target(
     """So many cases of a target, or so many seconds of them, in several children."""
     began = time.monotonic()
     tallies = [Tally(target) for _ in range(n_children)]
-    threads = [
-        threading.Thread(
-            target=run_cases,
-            args=(seeds, target, seed, iter(range(first, count, n_children)), began + seconds, tally),
-        )
-        for first, tally in enumerate(tallies)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    until = began + seconds
+    with ThreadPoolExecutor(n_children) as threads:
+        done = [
+            threads.submit(run_cases, seeds, target, seed, iter(range(first, count, n_children)), until, tally)
+            for first, tally in enumerate(tallies)
+        ]
+        for future in done:
+            future.result()
     whole = Tally(target, seconds=time.monotonic() - began)
     for tally in tallies:
         whole.n_cases += tally.n_cases

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scoring.errors import StorageError
 from scoring.outputs import splice as module
 from scoring.outputs.splice import splice
-from scoring.outputs.thrift import (
+from scoring.outputs.writer import PartWriter, WrittenPart
+from scoring.parsing.thrift import (
     BINARY,
     BYTE,
     DOUBLE,
@@ -29,7 +30,6 @@ from scoring.outputs.thrift import (
     read_struct,
     write_struct,
 )
-from scoring.outputs.writer import PartWriter, WrittenPart
 from scoring.storage import Store
 
 SCHEMA = pa.schema(

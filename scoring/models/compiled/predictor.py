@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.contract import ModelFacts
+from scoring.errors import ModelError
 from scoring.models.compiled.fallback import WithLibrary
 from scoring.models.compiled.flat import CompiledForm, frozen
 from scoring.models.compiled.from_sklearn import UnsupportedError
@@ -30,7 +31,7 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
 
             return frozen(booster_form(estimator, facts))
         return frozen(_sklearn_form(estimator, facts))
-    except (UnsupportedError, MemoryError):
+    except (UnsupportedError, ModelError, MemoryError):
         raise
     except Exception as error:
         # Fitted attributes differ between the library's versions: then it predicts by itself.

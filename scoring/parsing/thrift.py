@@ -9,6 +9,8 @@ from typing import TypeAlias
 STOP, TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, _MAP, STRUCT = range(13)
 LONG_LIST = 15
 """A list's size that does not fit beside its type."""
+LONGEST_SHIFT = 63
+"""A number's tenth byte is its last."""
 
 Value: TypeAlias = "bool | int | bytes | Items | Struct"
 Struct: TypeAlias = dict[int, tuple[int, Value]]
@@ -130,6 +132,8 @@ def _read_varint(content: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return found, at
         shift += 7
+        if shift > LONGEST_SHIFT:
+            raise ThriftError("a number of more than 64 bits")
 
 
 def _write_varint(out: bytearray, value: int) -> None:
