@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from schemas.manifest import PredictorRecord
+from scoring.errors import ModelLoadError, ScoringError
 from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
 from scoring.process import peak_resident_bytes, unlimited_address_space
 
@@ -195,6 +196,25 @@ def refused_types(folder: Path) -> list[str]:
     return refused_skops_types(mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data"))))[0]
 
 
+def describe(library: _Library, mlmodel: MlModel, model: Any) -> ModelFacts:
+    """What a loaded model says about itself.
+
+    Raises:
+        ModelLoadError: It says too little, or its parts contradict each other.
+    """
+    try:
+        return library.inspect(mlmodel, model)
+    except (ScoringError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelLoadError(
+            "The model's parts contradict each other.",
+            str(mlmodel.folder),
+            found=f"{type(error).__name__}: {str(error)[:500]}",
+            next_step="log it again with the versions of the libraries that are installed here",
+        ) from error
+
+
 def inspect_model(folder: Path) -> ModelFacts:
     """What one load of the model shows; its compiled form is kept. Executes the model's code: in a worker only.
 
@@ -208,7 +228,7 @@ def inspect_model(folder: Path) -> ModelFacts:
     before = peak_resident_bytes()
     model = library.load(mlmodel)
     model_bytes = max(peak_resident_bytes() - before, 0)
-    facts = library.inspect(mlmodel, model).model_copy(update={"model_bytes": model_bytes})
+    facts = describe(library, mlmodel, model).model_copy(update={"model_bytes": model_bytes})
     if not facts.library_because:
         _, why = _make_form(model, facts, KeptForm.of(folder, facts))
         facts = facts.model_copy(update={"library_because": why})

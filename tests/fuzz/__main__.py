@@ -32,7 +32,7 @@ def main() -> int:
     n_cases = n_finds = 0
     with tempfile.TemporaryDirectory(prefix="nightscore-seeds-") as spool:
         seeds = Path(spool)
-        write_seeds(seeds)
+        write_seeds(seeds, chosen.target or ())
         for target in chosen.target or TARGETS:
             tally = fuzz_target(
                 seeds, target, chosen.seed, count=chosen.count, seconds=chosen.seconds, n_children=N_CHILDREN, say=say

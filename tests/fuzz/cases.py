@@ -5,7 +5,7 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ MAX_STEPS = 3
 RAW = 0.2
 """Of the steps: bytes are changed, whatever they mean."""
 WORDS = (
-    "&a", "*a", "<<: *a", "!!int x", "? [a]", "- -", "{", "[" * 80, "!!timestamp 1", "1:1:1", "'", "a: b", "!!map x", "\t",
-    "---", "&a [*a]", "!!set {a}", "!!omap [a: 1]", "0x" + "f" * 90, "2024-99-99", "%YAML 9", "| \n x",
+    "&a", "*a", "<<: *a", "!!int x", "? [a]", "- -", "{", "[" * 80, "!!timestamp 1", "1:1:1", "'", "a: b", "!!map x",
+    "\t", "---", "&a [*a]", "!!set {a}", "!!omap [a: 1]", "0x" + "f" * 90, "2024-99-99", "%YAML 9", "| \n x",
 )  # fmt: skip
 """Of YAML."""
 
@@ -35,14 +35,18 @@ class Case:
     n_steps: int
 
 
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Of a seed, or of a case that was kept."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "find.json"}
+
+
 def read_seeds(root: Path, target: str) -> dict[str, dict[str, bytes]]:
     """Of a target: by name, its files."""
-    folders = sorted((root / target).iterdir())
-    return {folder.name: {path.name: path.read_bytes() for path in sorted(folder.iterdir())} for folder in folders}
+    return {folder.name: read_files(folder) for folder in sorted((root / target).iterdir())}
 
 
 def make_case(
-    seeds: dict[str, dict[str, bytes]], target: str, seed: int, index: int, only_step: int | None = None
+    seeds: Mapping[str, dict[str, bytes]], target: str, seed: int, index: int, only_step: int | None = None
 ) -> Case:
     """The input of a number, or what one of its steps alone makes of its seed."""
     rng = np.random.default_rng([seed, TARGETS.index(target), index])
@@ -178,7 +182,7 @@ def _form(rng: Rng, content: bytes) -> bytes:
 
 def _footer(rng: Rng, content: bytes) -> bytes:
     """Of the footer's fields, its bytes, its length, or the bytes before it."""
-    from scoring.outputs.thrift import read_struct, write_struct
+    from scoring.parsing.thrift import read_struct, write_struct
 
     kind = rng.random()
     size = int.from_bytes(content[-8:-4], "little")
@@ -200,7 +204,7 @@ def _footer(rng: Rng, content: bytes) -> bytes:
 
 def _change_thrift(rng: Rng, struct_: Any) -> None:
     """One change of a field anywhere in a struct of Thrift."""
-    from scoring.outputs.thrift import Items
+    from scoring.parsing.thrift import Items
 
     fields: list[tuple[Any, Any]] = []
     waiting = [struct_]
@@ -224,7 +228,7 @@ def _change_thrift(rng: Rng, struct_: Any) -> None:
 
 
 def _thrift_value(rng: Rng, value: Any) -> Any:
-    from scoring.outputs.thrift import Items
+    from scoring.parsing.thrift import Items
 
     if isinstance(value, Items):
         values = list(value.values)

@@ -1,11 +1,16 @@
 """A process that takes many cases: says when it begins one, and what came of it. A case may end it."""
 
 import argparse
+import functools
 import resource
 import signal
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+
+from tests.fuzz.cases import make_case, read_files, read_seeds
+from tests.fuzz.targets import FoundError, run_target
 
 CPU_SECONDS = 20
 """Of a case, then SIGPROF ends the process. Of its CPU: a busy machine makes nothing fail."""
@@ -14,41 +19,52 @@ MEMORY_BYTES = 1 << 30
 
 
 def main() -> None:
+    """Take lines of a target and the number of a case, or the folder of one."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("target")
     parser.add_argument("seeds", type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--only-step", type=int)
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    from tests.fuzz.cases import make_case, read_seeds
-    from tests.fuzz.targets import FoundError, run_target
+    @functools.cache
+    def warm_seeds(target: str) -> Mapping[str, dict[str, bytes]]:
+        """A target's seeds, each of which was tried: all that a case needs is loaded and compiled."""
+        _limit_memory(None)
+        seeds = read_seeds(chosen.seeds, target)
+        for name, files in seeds.items():
+            try:
+                run_target(target, files)
+            except FoundError as error:
+                raise RuntimeError(f"{target}, {name}: the seed itself: {error}") from error
+        _limit_memory(MEMORY_BYTES)
+        return seeds
 
-    seeds = read_seeds(chosen.seeds, chosen.target)
-    for files in seeds.values():  # loads and compiles all that a case needs
-        run_target(chosen.target, files)
-    _limit_memory()
-    _say("ready")
     for line in sys.stdin:
-        index = int(line)
-        case = make_case(seeds, chosen.target, chosen.seed, index, chosen.only_step)
-        _say(f"begin {index}")
+        target, _, name = line.rstrip("\n").partition(" ")
+        seeds = warm_seeds(target)
+        if name.isdecimal():
+            files = make_case(seeds, target, chosen.seed, int(name), chosen.only_step).files
+        else:
+            files = read_files(Path(name))
+        _say("begin")
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         try:
-            outcome = run_target(chosen.target, case.files)
+            outcome = run_target(target, files)
         except FoundError as error:
             outcome = f"find {' '.join(str(error).split())}"
         except MemoryError:
             outcome = "find MemoryError"
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _say(f"end {index} {outcome}")
+        _say(outcome)
 
 
-def _limit_memory() -> None:
+def _limit_memory(n_bytes: int | None) -> None:
+    """Of address space, beyond what is taken now; None: no limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_BYTES, taken + MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY if n_bytes is None else taken + n_bytes, hard))
 
 
 def _say(text: str) -> None:

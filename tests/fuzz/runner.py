@@ -3,6 +3,7 @@
 import collections
 import json
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from tests.fuzz.cases import make_case, read_seeds
 
-WAIT_S = 120
-"""Without a word of a child whose CPU is not the limit: it waits for something that never comes."""
+WAIT_S = 300
+"""Without a word of a child, whose CPU time has a limit of its own: it waits for what never comes."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,23 +47,31 @@ class Tally:
     target: str
     n_cases: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     outcomes: collections.Counter[str] = field(default_factory=collections.Counter)
     finds: list[Find] = field(default_factory=list)
 
 
 class Child:
-    """A process for one target's cases, one after another."""
+    """A process that takes cases, one after another."""
 
-    def __init__(self, seeds: Path, target: str, seed: int, only_step: int | None = None) -> None:
-        command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.child", target, str(seeds), "--seed", str(seed)]
+    def __init__(self, seeds: Path, seed: int, only_step: int | None = None) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.child", str(seeds), "--seed", str(seed)]
         command += [] if only_step is None else ["--only-step", str(only_step)]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
-        if self._next() != "ready":
-            raise RuntimeError(f"a child for {target} did not start")
+        self._errors: collections.deque[str] = collections.deque(maxlen=20)
+        self._threads = [threading.Thread(target=self._listen), threading.Thread(target=self._keep_errors)]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -69,60 +79,71 @@ class Child:
             self._lines.put(line.rstrip("\n"))
         self._lines.put("")
 
+    def _keep_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._errors.append(line)
+
+    def take(self, target: str, case: int | Path) -> str:
+        """What came of a case: a word of `targets`, or `find ` and what was found.
+
+        Raises:
+            RuntimeError: The child ended before it began the case.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{target} {case}\n")
+        self._process.stdin.flush()
+        if self._next() != "begin":
+            self.close()
+            raise RuntimeError(f"a child did not begin {target} {case}:\n{''.join(self._errors)}")
+        return self._next() or f"find {self._death()}"
+
     def _next(self) -> str:
-        """Its next word; empty: it has ended or is waiting for ever."""
+        """Its next word; empty: it has ended, or waits for ever."""
         try:
             return self._lines.get(timeout=WAIT_S)
         except queue.Empty:
             self._process.kill()
             return ""
 
-    def take(self, index: int) -> str | None:
-        """What came of a case; None: the child died of it, and says why by `death`."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(f"{index}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        while line := self._next():
-            word, _, rest = line.partition(" ")
-            if word == "end":
-                return rest.partition(" ")[2]
-        return None
-
-    @property
-    def death(self) -> str:
+    def _death(self) -> str:
         code = self._process.wait()
         if code == -signal.SIGPROF:
             return "hang: more CPU time than a case may take"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+        for thread in self._threads:
+            thread.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 def run_cases(seeds: Path, target: str, seed: int, indexes: Iterator[int], until: float, tally: Tally) -> None:
     """Take cases until there are no more, or until that time."""
     inputs = read_seeds(seeds, target)
-    child = Child(seeds, target, seed)
+    child = Child(seeds, seed)
     for index in indexes:
         if time.monotonic() > until:
             break
-        outcome = child.take(index)
-        problem = ""
-        if outcome is None:
-            problem = child.death
-            child = Child(seeds, target, seed)
-        elif outcome.startswith("find "):
-            problem = outcome.removeprefix("find ")
+        outcome = child.take(target, index)
+        is_find = outcome.startswith("find ")
         tally.n_cases += 1
-        tally.outcomes["find" if problem else str(outcome)] += 1
-        if problem:
-            name = make_case(inputs, target, seed, index).seed_name
+        tally.outcomes["finds" if is_find else outcome] += 1
+        if is_find:
+            problem, name = outcome.removeprefix("find "), make_case(inputs, target, seed, index).seed_name
             tally.finds.append(Find(target=target, seed=seed, index=index, seed_name=name, problem=problem))
+            if not child.is_alive:
+                child.close()
+                child = Child(seeds, seed)
     child.close()
 
 
@@ -130,7 +151,7 @@ def fuzz_target(
     seeds: Path, target: str, seed: int, *, count: int, seconds: float, n_children: int, say: Callable[[str], None]
 ) -> Tally:
     """So many cases of a target, or so many seconds of them, in several children."""
-    began = time.monotonic()
+    began, used = time.monotonic(), _children_cpu()
     tallies = [Tally(target) for _ in range(n_children)]
     until = began + seconds
     with ThreadPoolExecutor(n_children) as threads:
@@ -140,16 +161,27 @@ def fuzz_target(
         ]
         for future in done:
             future.result()
-    whole = Tally(target, seconds=time.monotonic() - began)
+    whole = Tally(target, seconds=time.monotonic() - began, cpu_seconds=_children_cpu() - used)
     for tally in tallies:
         whole.n_cases += tally.n_cases
         whole.outcomes += tally.outcomes
         whole.finds += tally.finds
-    words = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(whole.outcomes.items()))
-    say(f"{target:<13}{whole.n_cases:>7,} cases, {whole.n_cases / max(whole.seconds, 1e-9):5.1f} a second: {words}")
-    for kind, n in collections.Counter(find.problem[:160] for find in whole.finds).most_common(40):
-        say(f"    {n:>5} x {kind}")
+    say(_summary(whole))
+    for problem, n in collections.Counter(find.problem[:160] for find in whole.finds).most_common(40):
+        say(f"    {n:>5} x {problem}")
     return whole
+
+
+def _summary(tally: Tally) -> str:
+    words = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(tally.outcomes.items()))
+    rate = tally.n_cases / max(tally.seconds, 1e-9)
+    cpu = tally.n_cases / max(tally.cpu_seconds, 1e-9)
+    return f"{tally.target:<13}{tally.n_cases:>7,} cases, {rate:.1f} a second, {cpu:.1f} a second of CPU: {words}"
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def keep_finds(seeds: Path, folder: Path, tally: Tally, most: int = 3) -> None:
@@ -173,10 +205,9 @@ def _smaller(seeds: Path, inputs: dict[str, dict[str, bytes]], find: Find) -> Fi
     """The same find by one of its steps alone."""
     n_steps = make_case(inputs, find.target, find.seed, find.index).n_steps
     for step in range(n_steps) if n_steps > 1 else ():
-        child = Child(seeds, find.target, find.seed, step)
-        outcome = child.take(find.index)
-        problem = child.death if outcome is None else outcome.removeprefix("find ")
-        child.close()
-        if problem.split(":")[0][:80] == find.kind:
-            return Find(**{**vars(find), "only_step": step, "problem": problem})
+        with Child(seeds, find.seed, step) as child:
+            problem = child.take(find.target, find.index).removeprefix("find ")
+        small = Find(**{**vars(find), "only_step": step, "problem": problem})
+        if small.kind == find.kind:
+            return small
     return find

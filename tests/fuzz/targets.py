@@ -67,13 +67,13 @@ def _place(error: BaseException) -> str:
 
 def load(folder: Path) -> tuple[Any, ModelFacts, Any]:
     """A model as its worker loads it, what it says about itself, and its library."""
-    from scoring.models.predictor import _library_of
+    from scoring.models.predictor import _library_of, describe
 
     mlmodel = read_mlmodel(folder)
     check_trust(mlmodel, "fuzz", is_pinned=False, allow_pickle=False, allow_code=())
     library = _library_of(own_flavor(mlmodel))
     model = library.load(mlmodel)
-    return model, library.inspect(mlmodel, model), library
+    return model, describe(library, mlmodel, model), library
 
 
 def _model(folder: Path) -> str:
