@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.contract import Feature, FeatureType, ModelFacts
-from scoring.errors import ModelLoadError
+from scoring.errors import ModelLoadError, ModelStructureError
 from scoring.models.answers import column_array, empty_answer
 from scoring.models.categories import CodedMatrix
 from scoring.models.lightgbm_file import LightgbmFile, read_lightgbm
+from scoring.models.lightgbm_structure import check_lightgbm
 from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
 from scoring.models.predictor import Answer
 from scoring.models.sklearn import label_type, load_pickled
@@ -63,6 +64,7 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
 
     Raises:
         ModelLoadError: It cannot be read, or LightGBM is not installed.
+        ModelStructureError: Its trees point outside, or in circles; LightGBM was not given them.
         ModelRefusedError: A skops file holds types that are not on the list.
     """
     lightgbm = _library(mlmodel.folder)
@@ -73,7 +75,14 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
         model.n_jobs = 1  # None means all cores; the pool has one worker for each
         return model
     try:
-        return lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_lightgbm(text, str(path))
+        booster = lightgbm.Booster(model_str=text)
+        # Once more as LightGBM has understood it, in case it reads a file otherwise.
+        check_lightgbm(booster.model_to_string(num_iteration=-1), str(path))
+        return booster
+    except ModelStructureError:
+        raise
     except Exception as error:
         raise ModelLoadError(
             "The model cannot be loaded.",

@@ -54,18 +54,21 @@ def read_lightgbm(text: str) -> LightgbmFile:
     Raises:
         ValueError: It is none, or of a version that is not known.
     """
-    lines = text.splitlines()
-    if not lines or lines[0].strip() != "tree":
+    lines = text.split("\n")
+    if lines[0].strip() != "tree":
         raise ValueError("expected the line `tree` first: this is no model file of LightGBM")
+    if "\0" in text:
+        raise ValueError("expected text, found a zero byte")
     header: dict[str, str] = {}
     trees: list[dict[str, str]] = []
     parameters: dict[str, str] = {}
     categorical: Any = None
     into: dict[str, str] | None = header
+    is_ended = False  # by a blank line, where LightGBM stops to read a tree
     for line in lines[1:]:
         if line.startswith("Tree="):
             trees.append({})
-            into = trees[-1]
+            into, is_ended = trees[-1], False
         elif line == "end of trees":
             into = None
         elif line.startswith("pandas_categorical:"):
@@ -74,8 +77,16 @@ def read_lightgbm(text: str) -> LightgbmFile:
             if match := re.fullmatch(r"\[([^:\]]+): ?(.*)\]", line):
                 parameters[match[1]] = match[2]
         elif line:
-            name, _, value = line.partition("=")
+            name, equals, value = line.partition("=")
+            if trees and (is_ended or not equals or name in into):
+                raise ValueError(
+                    f"tree {len(trees) - 1}: expected each of its lines once, as name=numbers: {line[:80]!r}"
+                )
             into[name] = value
+        else:
+            is_ended = bool(trees)
+    if into is not None:
+        raise ValueError("expected the line `end of trees`: the file is cut off")
     if header.get("version") not in ("v3", "v4"):
         raise ValueError(f"expected version v3 or v4 of LightGBM's model files, found {header.get('version')}")
     return LightgbmFile(

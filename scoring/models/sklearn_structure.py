@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from scoring.models.lightgbm_structure import check_lightgbm
 from scoring.models.structure import hist_problems, refuse, sklearn_problems
+from scoring.models.xgboost_structure import check_xgboost
 
 HIST_ARRAYS = ("nodes", "binned_left_cat_bitsets", "raw_left_cat_bitsets")
 """Of a `TreePredictor`."""
@@ -44,6 +46,10 @@ def check_estimator(estimator: Any, where: str) -> None:
             problems += _isolation_problems(path, part)
         elif _is_a(part, "sklearn.ensemble._hist_gradient_boosting.gradient_boosting", "BaseHistGradientBoosting"):
             problems += _hist_boosting_problems(path, part)
+        elif _is_a(part, "lightgbm.basic", "Booster"):
+            check_lightgbm(part.model_to_string(num_iteration=-1), f"{where}: {path}")
+        elif _is_a(part, "xgboost.core", "Booster"):
+            check_xgboost(bytes(part.save_raw("ubj")), f"{where}: {path}")
     refuse([*problems, *sklearn_problems(trees.values())], where)
 
 

@@ -21,6 +21,7 @@ from scoring.models.mlmodel import XGBOOST_BOOSTER, MlModel
 from scoring.models.predictor import Answer
 from scoring.models.versions import library_versions
 from scoring.models.xgboost_file import XgboostFile, read_xgboost
+from scoring.models.xgboost_structure import check_xgboost
 
 LIBRARIES = ("xgboost", "numpy", "scipy", "numba")
 _LINEAR_LOCK = threading.Lock()
@@ -97,11 +98,13 @@ def load_xgboost(mlmodel: MlModel) -> Any:
 
     Raises:
         ModelLoadError: It cannot be read, or XGBoost is not installed.
+        ModelStructureError: Its trees point outside, or in circles; XGBoost was not given them.
     """
     xgboost = _library(mlmodel.folder)
     flavor = mlmodel.flavors["xgboost"]
     path = mlmodel.file(str(flavor.get("data")))
     name = str(flavor.get("model_class", XGBOOST_BOOSTER))
+    check_xgboost(path.read_bytes(), str(path))
     try:
         if name == XGBOOST_BOOSTER:
             booster = model = xgboost.Booster(model_file=str(path))
@@ -119,6 +122,8 @@ def load_xgboost(mlmodel: MlModel) -> Any:
             found=f"{type(error).__name__}: {str(error).split('Stack trace')[0].strip()[:500]}",
             next_step="log it again with the version of XGBoost that is installed here",
         ) from error
+    # Once more as XGBoost has understood it, in case it reads a file otherwise.
+    check_xgboost(bytes(booster.save_raw("ubj")), str(path))
     return model
 
 

@@ -97,10 +97,26 @@ def read_xgboost(content: bytes) -> XgboostFile:
         ValueError: It is none.
     """
     # UBJSON's second byte is a marker or a length, JSON's a quotation mark or white space.
-    document = json.loads(content) if content[:2].split() in ([b'{"'], [b"{"]) else _Ubjson(content).document()
+    is_json = content[:2].split() in ([b'{"'], [b"{"])
+    document = _json(content) if is_json else _Ubjson(content).document()
     if not isinstance(document, dict) or not isinstance(document.get("learner"), dict):
         raise ValueError("expected an object with the key learner: this is no model file of XGBoost")
     return XgboostFile(document["learner"])
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("objects are nested too deeply") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; which of two values of one name counts, readers do not agree on."""
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("expected each name of an object once")
+    return names
 
 
 class _Ubjson:
@@ -164,6 +180,8 @@ class _Ubjson:
             marker = self._marker()
         if marker == b"#":
             n = self._length()
+            if not 0 <= n <= len(self._content) - self._place:  # no element takes less than a byte
+                raise IndexError("the end of the file")
             if kind is not None:
                 dtype = _SCALARS[kind]
                 return np.frombuffer(self._take(n * dtype.itemsize), dtype).astype(dtype.newbyteorder("="))
@@ -178,6 +196,8 @@ class _Ubjson:
         found = {}
         while self._content[self._place : self._place + 1] != b"}":
             name = self._text()
+            if name in found:
+                raise ValueError(f"expected each name of an object once, found {name[:80]!r} twice")
             found[name] = self._value(self._marker(), depth + 1)
         self._place += 1
         return found
