@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os
 import resource
 import signal
 import sys
@@ -26,7 +27,13 @@ def main() -> None:
     parser.add_argument("--only-step", type=int)
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
+    answers = os.fdopen(os.dup(1), "w")  # libraries write to the standard output themselves
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def say(text: str) -> None:
+        answers.write(text + "\n")
+        answers.flush()
 
     @functools.cache
     def warm_seeds(target: str) -> Mapping[str, dict[str, bytes]]:
@@ -48,7 +55,7 @@ def main() -> None:
             files = make_case(seeds, target, chosen.seed, int(name), chosen.only_step).files
         else:
             files = read_files(Path(name))
-        _say("begin")
+        say("begin")
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         try:
             outcome = run_target(target, files)
@@ -57,7 +64,7 @@ def main() -> None:
         except MemoryError:
             outcome = "find MemoryError"
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _say(outcome)
+        say(outcome)
 
 
 def _limit_memory(n_bytes: int | None) -> None:
@@ -65,11 +72,6 @@ def _limit_memory(n_bytes: int | None) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY if n_bytes is None else taken + n_bytes, hard))
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
