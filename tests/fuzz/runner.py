@@ -1,7 +1,9 @@
 """Has children take cases, replaces those that die, and keeps what must not have happened."""
 
 import collections
+import contextlib
 import json
+import os
 import queue
 import resource
 import signal
@@ -9,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,13 +55,27 @@ class Tally:
 
 
 class Child:
-    """A process that takes cases, one after another."""
+    """A process that takes cases, one after another; what ends it is told as what came of the case."""
 
-    def __init__(self, seeds: Path, seed: int, only_step: int | None = None) -> None:
+    def __init__(self, seeds: Path, targets: Iterable[str], seed: int, only_step: int | None = None) -> None:
         command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.child", str(seeds), "--seed", str(seed)]
+        command += [part for target in targets for part in ("--target", target)]
         command += [] if only_step is None else ["--only-step", str(only_step)]
+        self._command = command
+        self._start()
+
+    def _start(self) -> None:
+        # Threads of OpenMP's would be lost in the process that is forked.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self._command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._errors: collections.deque[str] = collections.deque(maxlen=20)
@@ -93,32 +109,27 @@ class Child:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{target} {case}\n")
         self._process.stdin.flush()
-        if self._next() != "begin":
-            self.close()
-            raise RuntimeError(f"a child did not begin {target} {case}:\n{''.join(self._errors)}")
-        return self._next() or f"find {self._death()}"
-
-    def _next(self) -> str:
-        """Its next word; empty: it has ended, or waits for ever."""
+        if (word := self._lines.get()) != "begin":
+            self._end()
+            raise RuntimeError(f"a child did not begin {target} {case} ({word}):\n{''.join(self._errors)}")
         try:
             return self._lines.get(timeout=WAIT_S)
         except queue.Empty:
-            self._process.kill()
-            return ""
+            self._end()
+            self._start()
+            return "find hang: waits for what never comes"
 
-    def _death(self) -> str:
-        code = self._process.wait()
-        if code == -signal.SIGPROF:
-            return "hang: more CPU time than a case may take"
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
+    def _end(self) -> None:
+        """End it and what it has forked."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self.close()
 
     def close(self) -> None:
+        """Have it end once it has done what it was told."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         for thread in self._threads:
             thread.join()
@@ -130,21 +141,17 @@ class Child:
 def run_cases(seeds: Path, target: str, seed: int, indexes: Iterator[int], until: float, tally: Tally) -> None:
     """Take cases until there are no more, or until that time."""
     inputs = read_seeds(seeds, target)
-    child = Child(seeds, seed)
-    for index in indexes:
-        if time.monotonic() > until:
-            break
-        outcome = child.take(target, index)
-        is_find = outcome.startswith("find ")
-        tally.n_cases += 1
-        tally.outcomes["finds" if is_find else outcome] += 1
-        if is_find:
-            problem, name = outcome.removeprefix("find "), make_case(inputs, target, seed, index).seed_name
-            tally.finds.append(Find(target=target, seed=seed, index=index, seed_name=name, problem=problem))
-            if not child.is_alive:
-                child.close()
-                child = Child(seeds, seed)
-    child.close()
+    with Child(seeds, [target], seed) as child:
+        for index in indexes:
+            if time.monotonic() > until:
+                break
+            outcome = child.take(target, index)
+            is_find = outcome.startswith("find ")
+            tally.n_cases += 1
+            tally.outcomes["finds" if is_find else outcome] += 1
+            if is_find:
+                problem, name = outcome.removeprefix("find "), make_case(inputs, target, seed, index).seed_name
+                tally.finds.append(Find(target=target, seed=seed, index=index, seed_name=name, problem=problem))
 
 
 def fuzz_target(
@@ -205,7 +212,7 @@ def _smaller(seeds: Path, inputs: dict[str, dict[str, bytes]], find: Find) -> Fi
     """The same find by one of its steps alone."""
     n_steps = make_case(inputs, find.target, find.seed, find.index).n_steps
     for step in range(n_steps) if n_steps > 1 else ():
-        with Child(seeds, find.seed, step) as child:
+        with Child(seeds, [find.target], find.seed, step) as child:
             problem = child.take(find.target, find.index).removeprefix("find ")
         small = Find(**{**vars(find), "only_step": step, "problem": problem})
         if small.kind == find.kind:

@@ -24,35 +24,24 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def child(seeds: Path) -> Iterator[list[Child]]:
-    """One process for all cases, which have most of what they load in common; replaced where one ended it."""
-    children = [Child(seeds, SEED)]
-    yield children
-    children[0].close()
-
-
-def take(children: list[Child], seeds: Path, target: str, case: int | Path) -> str:
-    outcome = children[0].take(target, case)
-    if not children[0].is_alive:
-        children[0].close()
-        children[0] = Child(seeds, SEED)
-    return outcome
+def child(seeds: Path) -> Iterator[Child]:
+    """One for all cases, which have most of what they load in common."""
+    with Child(seeds, TARGETS, SEED) as child:
+        yield child
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_changed_inputs_are_refused_or_scored_as_the_library_does(
-    target: str, child: list[Child], seeds: Path
-) -> None:
-    outcomes = {index: take(child, seeds, target, index) for index in range(N_CASES)}
+def test_changed_inputs_are_refused_or_scored_as_the_library_does(target: str, child: Child) -> None:
+    outcomes = {index: child.take(target, index) for index in range(N_CASES)}
     assert {index: text for index, text in outcomes.items() if text.startswith("find")} == {}
     assert "refused" in outcomes.values()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
-def test_what_once_did_harm_does_none(name: str, child: list[Child], seeds: Path) -> None:
-    outcome = take(child, seeds, name.partition("/")[0], CORPUS / name)
+def test_what_once_did_harm_does_none(name: str, child: Child) -> None:
+    outcome = child.take(name.partition("/")[0], CORPUS / name)
     assert not outcome.startswith("find"), outcome
 
 
