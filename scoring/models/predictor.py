@@ -58,13 +58,14 @@ class LoadedModel:
         ModelLoadError: See `load`.
     """
 
-    def __init__(self, folder: Path, facts: ModelFacts, library_because: str = "") -> None:
+    def __init__(self, folder: Path, facts: ModelFacts, library_because: str = "", is_fresh: bool = False) -> None:
         """Load what will predict. Executes the model's code where that is its library: call it in a worker only.
 
         Args:
             folder: Of verified artifacts, in the cache of models.
             facts: What the model is.
             library_because: Why no compiled form is wanted; empty: it is.
+            is_fresh: Make the compiled form from the model, whatever the cache has; it is not kept.
         """
         self._folder, self._facts = folder, facts
         self._lock = threading.Lock()
@@ -75,7 +76,7 @@ class LoadedModel:
         self.why = library_because or facts.library_because
         """Why the library's own predicts; empty: the compiled form does."""
         if not self.why:
-            self._open_form()
+            self._open_form(is_fresh=is_fresh)
         if self.form is None or self.checked is None:
             self.own()
 
@@ -104,17 +105,18 @@ class LoadedModel:
 
         KeptForm.of(self._folder, self._facts).note(record)
 
-    def _open_form(self) -> None:
+    def _open_form(self, *, is_fresh: bool) -> None:
         from scoring.models.compiled.kept import KeptForm
 
         kept = KeptForm.of(self._folder, self._facts)
         self.why = kept.differs
         if self.why:
             return
-        self.form, self.checked = kept.read(), kept.checked
+        if not is_fresh:
+            self.form, self.checked = kept.read(), kept.checked
         if self.form is None:
             model = _library_of(self._facts.flavor).load(read_mlmodel(self._folder))
-            self.form, self.why = _make_form(model, self._facts, kept)
+            self.form, self.why = _make_form(model, self._facts, None if is_fresh else kept)
 
 
 class LibraryOnDemand:
@@ -162,8 +164,8 @@ def _library_of(flavor: str) -> _Library:
     return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
 
 
-def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[CompiledForm | None, str]":
-    """Compile what a library has loaded and keep the form; None, and why: there is none."""
+def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm | None") -> "tuple[CompiledForm | None, str]":
+    """Compile what a library has loaded and keep the form, if it is to be kept; None, and why: there is none."""
     from scoring.models.compiled.from_sklearn import UnsupportedError
     from scoring.models.compiled.predictor import compiled_form
 
@@ -171,6 +173,8 @@ def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[Compil
         form = compiled_form(model, facts)
     except UnsupportedError as error:
         return None, str(error)
+    if kept is None:
+        return form, ""
     with contextlib.suppress(OSError):  # then the next process makes it again
         kept.write(form)
     return kept.read() or form, ""

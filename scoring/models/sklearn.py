@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import pickle
 import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -18,7 +19,7 @@ from scoring.models.answers import empty_answer
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
-from scoring.models.sklearn_structure import check_estimator
+from scoring.models.sklearn_structure import check_estimator, guard_lightgbm
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9
@@ -148,10 +149,8 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             if flavor.get("serialization_format") == "skops":
                 estimator = _load_skops(path)
             else:
-                import pickle
-
                 with path.open("rb") as file:
-                    estimator = pickle.load(file)  # noqa: S301
+                    estimator = _Unpickler(file).load()
     except ModelError:
         raise
     except Exception as error:
@@ -243,7 +242,18 @@ def _load_skops(path: Path) -> Any:
             next_step="if you trust who made it, log it with serialization_format='cloudpickle' and pin the version "
             "with `nightscore pin`",
         )
+    if any(name.startswith("lightgbm.") for name in untrusted):
+        guard_lightgbm()
     return skops.io.load(path, trusted=untrusted)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Has LightGBM read a model's text only after it was looked at."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("lightgbm."):
+            guard_lightgbm()
+        return super().find_class(module, name)
 
 
 def _is_safe_type(name: str) -> bool:
