@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up down status alerts test check lint fast faults soak bench bench-kernels schema clean
+.PHONY: help setup demo up down status alerts test check lint fast faults soak fuzz bench bench-kernels schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ SEED ?= 1
 FORMAT ?= delta
 soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (FORMAT=parquet; about 20 minutes)
 	$(BIN)/python -m tests.faults --seed $(SEED) --format $(FORMAT)
+
+COUNT ?= 10000
+TARGET ?=
+fuzz: $(VENV)/.ready ## Change models, MLmodel files, forms and footers, from SEED (COUNT=10000 each, TARGET=onnx; about 40 minutes)
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT) $(if $(TARGET),--target $(TARGET))
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
 

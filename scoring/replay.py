@@ -17,7 +17,14 @@ from scoring.engine.columns import merge_records
 from scoring.engine.events import Listener
 from scoring.engine.policy import let_pass
 from scoring.engine.pools import Pool
-from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
+from scoring.engine.prepare import (
+    PinnedModel,
+    cache_warnings,
+    learn_facts,
+    library_versions,
+    plan_partition,
+    version_warnings,
+)
 from scoring.errors import (
     ConflictError,
     ContractError,
@@ -118,7 +125,10 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         record.update(fingerprint=fingerprint, inputs=base.inputs, in_order=in_order, libraries=library_versions())
         record.save("running")
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        record.update(model=model.record(job, facts), warnings=(*model.warnings, *version_warnings(facts), *promises))
+        record.update(
+            model=model.record(job, facts),
+            warnings=(*model.warnings, *version_warnings(facts), *cache_warnings(model, facts), *promises),
+        )
         attempt.replay_from(_source(job, state, facts, files), base.counts.rows_in)
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
         plan, contract = plan_partition(

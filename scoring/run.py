@@ -9,7 +9,14 @@ from scoring.attempt import Attempt, inputs_record
 from scoring.engine.checkpoints import take_over
 from scoring.engine.events import Listener
 from scoring.engine.pools import Pool
-from scoring.engine.prepare import PinnedModel, learn_facts, library_versions, plan_partition, version_warnings
+from scoring.engine.prepare import (
+    PinnedModel,
+    cache_warnings,
+    learn_facts,
+    library_versions,
+    plan_partition,
+    version_warnings,
+)
 from scoring.errors import ModelDigestError
 from scoring.held import blocking_run
 from scoring.inputs.partitions import check_unchanged, find_partition
@@ -107,7 +114,7 @@ def _score(
         attempt.lease.release()
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        notes = (*model.warnings, *version_warnings(facts), *promises)
+        notes = (*model.warnings, *version_warnings(facts), *cache_warnings(model, facts), *promises)
         record.update(model=model.record(job, facts), warnings=notes)
         plan, contract = plan_partition(
             job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None, attempt.pool

@@ -197,7 +197,8 @@ def _score_again(
         # What computed the run computes it again: a dense linear model's last bits depend on it.
         is_compiled = manifest.predictor is not None and manifest.predictor.engine == "compiled"
         apart = scratch_job(job, scratch).model_copy(update={"engine": "auto" if is_compiled else "library"})
-        (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard])
+        # Not by the cache's own compiled form: it would agree with itself, whoever has written it.
+        (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard], is_fresh=True)
         result = pool.call(score_shard, task)
         store = state_store(apart)
         names = [*(column.name for column in contract.predictions), RUN_ID]

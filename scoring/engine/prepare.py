@@ -27,6 +27,7 @@ from scoring.inputs.planner import needed_bytes, plan_shards
 from scoring.inputs.validate import check_contract
 from scoring.models import versions
 from scoring.models.cache import CachedModel, ModelCache
+from scoring.models.compiled.kept import KeptForm
 from scoring.models.mlmodel import read_mlmodel
 from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve, shared_uri
 from scoring.models.trust import check_trust
@@ -191,8 +192,13 @@ def scratch_tasks(
     plan: Plan,
     contract: Contract,
     shards: Sequence[Shard],
+    *,
+    is_fresh: bool = False,
 ) -> list[ShardTask]:
-    """Tasks of shards that are scored apart from any run, however many of their rows the model refuses."""
+    """Tasks of shards that are scored apart from any run, however many of their rows the model refuses.
+
+    `is_fresh`: by a compiled form that is made anew from the model, not by the one in the cache.
+    """
     return [
         ShardTask(
             job,
@@ -211,7 +217,8 @@ def scratch_tasks(
             prefetch_bytes=plan.memory.prefetch_bytes,
             in_threads=plan.memory.in_threads,
             library_because=plan.library_because,
-            is_unchecked=plan.is_unchecked,
+            is_unchecked=plan.is_unchecked or is_fresh,
+            is_fresh=is_fresh,
         )
         for shard in shards
     ]
@@ -228,6 +235,18 @@ def version_warnings(facts: ModelFacts) -> list[str]:
     if trained and trained.split(".")[:2] != platform.python_version().split(".")[:2]:
         found.append(f"the model was trained with Python {trained}, this run uses {platform.python_version()}")
     return found
+
+
+def cache_warnings(model: PinnedModel, facts: ModelFacts) -> list[str]:
+    """What of this host's cache is not used, since others can write to it."""
+    kept = KeptForm.of(model.cached.path, facts)
+    if facts.library_because or not kept.is_shared:
+        return []
+    folder = kept.stem.parent
+    return [
+        f"others can write to {folder}: the compiled model there is not used, and each worker makes its own, which "
+        f"takes longer; `chmod -R go-w {folder}` as its owner, or remove it"
+    ]
 
 
 def library_versions() -> dict[str, str]:

@@ -43,6 +43,8 @@ class ShardTask:
     """Why the library's own predicts; empty: a compiled predictor does, where there is one."""
     is_unchecked: bool = False
     """The compiled predictor is compared with the library's own, whatever this process has seen."""
+    is_fresh: bool = False
+    """The compiled form is made anew from the model: who checks a run does not take the one that the run has used."""
     is_replay: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
     is_alone: bool = False

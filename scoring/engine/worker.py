@@ -323,7 +323,7 @@ class _Loaded:
     """The one model that stays loaded in a process: the folder's name is the digest of its content."""
 
     lock = threading.Lock()
-    key: tuple[Path, ModelFacts, str] | None = None
+    key: tuple[Path, ModelFacts, str, bool] | None = None
     model: LoadedModel | None = None
 
 
@@ -332,7 +332,7 @@ def _predictor(task: ShardTask) -> CheckedPredictor:
 
 
 def _load(task: ShardTask) -> LoadedModel:
-    key = (task.model_folder, task.facts, task.library_because)
+    key = (task.model_folder, task.facts, task.library_because, task.is_fresh)
     with _Loaded.lock:
         if _Loaded.model is None or _Loaded.key != key:
             _Loaded.model = None

@@ -2,37 +2,20 @@
 
 import difflib
 import posixpath
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from schemas.job import ScoringJob
+from scoring.documents import DocumentError, read_yaml
 from scoring.errors import InvalidJobError, ScoringError
 from scoring.storage import Store
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML without surprises: a key given twice is an error, since the first one would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {', '.join(twice)} is given twice", problem_mark=node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-_UNFIT = (ValueError, OverflowError, AttributeError, LookupError, TypeError)
-"""What YAML's own constructors raise for `2013-02-30`, `!!timestamp x` or `!!bool x`."""
-
 DEFAULT_JOBS = "deploy/jobs"
 """Where commands and flows look for a job by its name, unless `NIGHTSCORE_JOBS` names another folder."""
+MAX_BYTES = 1 << 20
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -75,41 +58,25 @@ def _find_job(source: str, folder: Path) -> str:
 def _load_file(source: str) -> ScoringJob:
     folder, name = posixpath.split(source)
     try:
-        text = Store(folder or ".").read_bytes(name).decode()
-    except (ScoringError, UnicodeDecodeError) as error:
-        found = (error.found or error.what) if isinstance(error, ScoringError) else f"no UTF-8 text: {error}"
+        content = Store(folder or ".").read_bytes(name)
+    except ScoringError as error:
         raise InvalidJobError(
             "The job file cannot be read.",
             source,
             expected="a YAML file in UTF-8",
-            found=found,
+            found=error.found or error.what,
             next_step="check the path and what is there",
         ) from error
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506
-    except (yaml.YAMLError, *_UNFIT) as error:
+        raw = read_yaml(content, MAX_BYTES)
+    except DocumentError as error:
         raise InvalidJobError(
             "The job file is no valid YAML.",
             source,
-            found=_yaml_problem(error),
+            found=str(error),
             next_step="correct the place that is named; quote values that begin with % or hold a colon",
         ) from error
     return parse_job(raw, source)
-
-
-def _yaml_problem(error: Exception) -> str:
-    """What is wrong and where, without the line itself: it may hold a secret."""
-    if isinstance(error, _UNFIT):
-        return "a number or a date that does not exist, or a value that does not fit its tag"
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return "a character that YAML does not allow"
-
-    problem = " ".join(part for part in (error.problem, error.context) if part)
-    # These messages repeat a part of the value: `password: *secret` is an alias to YAML.
-    if re.search("alias|anchor|tag|failed to convert", problem):
-        problem = re.sub("'.*'", "'...'", problem)
-    mark = error.problem_mark or error.context_mark
-    return problem if mark is None else f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
 
 
 def parse_job(raw: object, source: str = "the job") -> ScoringJob:

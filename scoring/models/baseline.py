@@ -5,6 +5,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from scoring.documents import read_json
 from scoring.errors import ModelDigestError, StorageUnavailableError
 from scoring.models.cache import ModelCache, digest_bytes
 from scoring.models.registry import BASELINE_TAG, ModelVersion, local_folder, registry_uri
@@ -77,7 +78,7 @@ def _artifacts_beside(registry: str) -> str | None:
 
 def _parse(version: ModelVersion) -> tuple[str, str]:
     try:
-        tag = json.loads(version.baseline_tag or "")
+        tag = read_json(version.baseline_tag or "")
         place, digest = str(tag["uri"]), str(tag["sha256"])
     except (ValueError, KeyError, TypeError):
         place = digest = ""

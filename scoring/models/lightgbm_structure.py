@@ -23,6 +23,10 @@ MAX_TREE_LINES = 22
 """Lines that LightGBM reads of a tree."""
 _NUMBERS = re.compile(r"[-+0-9.eEinfaINFA ]*")
 """Python reads 1_000 and digits of other scripts as numbers too."""
+_WRITTEN = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|inf|nan)")
+"""A number as LightGBM writes it: of another it makes an error in a thread of its own, which ends the process."""
+_PARAMETER = re.compile(r"\[\w+: .*\]")
+PARAMETERS, END_OF_PARAMETERS = "parameters:", "end of parameters"
 
 
 def check_lightgbm(text: str, where: str) -> LightgbmFile:
@@ -37,7 +41,8 @@ def check_lightgbm(text: str, where: str) -> LightgbmFile:
     """
     try:
         file = read_lightgbm(text)
-        problems = [*_header_problems(file), *_size_problems(text, file)] or _tree_problems(file)
+        problems = [*_header_problems(file), *_size_problems(text, file), *_parameter_problems(text)]
+        problems = problems or _tree_problems(file)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         refuse([f"the file cannot be read: {type(error).__name__}: {str(error)[:300]}"], where)
         raise
@@ -86,6 +91,19 @@ def _size_problems(text: str, file: LightgbmFile) -> list[str]:
     return []
 
 
+def _parameter_problems(text: str) -> list[str]:
+    """What follows the trees: LightGBM looks for the ends of the list and of its lines, and goes on without them."""
+    lines = text.split("\n")
+    if PARAMETERS not in lines:
+        return [] if END_OF_PARAMETERS not in lines else [f"the line {PARAMETERS!r} is missing"]
+    start = lines.index(PARAMETERS)
+    if END_OF_PARAMETERS not in lines[start:]:
+        return [f"the line {END_OF_PARAMETERS!r} is missing"]
+    stated = lines[start + 1 : lines.index(END_OF_PARAMETERS, start)]
+    odd = [line for line in stated if line and not _PARAMETER.fullmatch(line)]
+    return [f"parameters: expected a name and a value in brackets, found {odd[0][:60]!r}"] if odd else []
+
+
 def _tree_problems(file: LightgbmFile) -> list[str]:
     problems: list[str] = []
     parts: list[_Arrays] = []
@@ -109,6 +127,9 @@ class _Arrays:
         for name in ("num_leaves", "num_cat"):
             if not lines[name].isascii() or not lines[name].strip().isdigit():
                 raise ValueError(f"{name}: expected a number, found {lines[name][:40]!r}")
+        odd = [(name, word) for name, text in lines.items() for word in text.split() if not _WRITTEN.fullmatch(word)]
+        if odd:
+            raise ValueError(f"{odd[0][0][:40]}: {odd[0][1][:40]!r} is no number as LightGBM writes it")
         if len(lines) > MAX_TREE_LINES:
             raise ValueError(f"{len(lines)} lines, expected at most {MAX_TREE_LINES}")
         self.n_leaves, self.n_sets = int(lines["num_leaves"]), int(lines["num_cat"])

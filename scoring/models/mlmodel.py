@@ -1,15 +1,13 @@
 """Reads the MLmodel file that MLflow puts beside a model, without MLflow."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from schemas.contract import Feature, FeatureType
+from scoring.documents import MAX_BYTES, DocumentError, read_json, read_yaml
 from scoring.errors import ModelLoadError
 
 _DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
@@ -24,8 +22,11 @@ _NATIVE: dict[str, tuple[str, ...]] = {
     "xgboost": (XGBOOST_BOOSTER, *XGBOOST_WRAPPERS),
 }
 """Flavors and the classes of their models that have a predictor of their own; the first is the one without a word."""
-_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser takes a tenth of the time, where it was built in."""
+MAX_REQUIREMENTS_BYTES = 1 << 20
+MAX_WIDTH = 100_000
+"""Columns of a tensor."""
+MAX_TENSORS = 100
+MAX_VERSION = 100
 TYPES = ("double", "float", "long", "integer", "boolean", "string", "binary", "datetime")
 
 
@@ -56,12 +57,16 @@ class MlModel:
         Raises:
             ModelLoadError: It is missing, or its path leads out of the model's folder.
         """
-        path = (self.folder / name).resolve()
-        if not path.is_relative_to(self.folder.resolve()) or not path.exists():
+        try:
+            path = (self.folder / name).resolve()
+            is_there = path.is_relative_to(self.folder.resolve()) and path.exists()
+        except (OSError, ValueError):  # no name of a file: too long, or with a NUL in it
+            is_there = False
+        if not is_there:
             raise ModelLoadError(
                 "The MLmodel file names a file that the model does not have.",
                 str(self.folder),
-                found=name,
+                found=repr(name[:200]),
                 next_step="log the model again, and register that",
             )
         return path
@@ -74,38 +79,67 @@ def read_mlmodel(folder: Path) -> MlModel:
         ModelLoadError: It is missing or malformed.
     """
     try:
-        raw = yaml.load((folder / "MLmodel").read_text(), _YAML)  # noqa: S506 (either is the safe loader)
-        if not isinstance(raw, dict) or not isinstance(raw.get("flavors"), dict):
-            found = "no mapping" if not isinstance(raw, dict) else f"flavors: {str(raw.get('flavors'))[:100]}"
-            raise ValueError(f"expected a mapping with the key flavors, found {found}")
-        signature = raw.get("signature") or {}
-        inputs = json.loads(signature.get("inputs") or "[]")
-        outputs = json.loads(signature.get("outputs") or "[]")
-        flavors = {str(name): dict(flavor or {}) for name, flavor in raw["flavors"].items()}
+        raw = _mapping(read_yaml(_content(folder / "MLmodel", MAX_BYTES)), "")
+        stated = _mapping(raw.get("flavors"), "flavors")
+        flavors = {name: _mapping(flavor or {}, f"flavors.{name}") for name, flavor in stated.items()}
+        signature = _mapping(raw.get("signature") or {}, "signature")
+        inputs, outputs = _columns(signature, "inputs"), _columns(signature, "outputs")
         tensors = [item for item in inputs if item.get("type") == "tensor"]
         is_named = not tensors and all("name" in item for item in inputs)
         columns = [_feature(item) for item in inputs] if is_named else []
         unnamed = [] if is_named or tensors else [_feature(item | {"name": ""}).type for item in inputs]
-        spec = tensors[0]["tensor-spec"] if len(tensors) == 1 else {}
-        shape = spec.get("shape") or []
+        dtype, width = _tensor(tensors[0], "signature.inputs") if len(tensors) == 1 else (None, None)
+        n_tensors = sum(item.get("type") == "tensor" for item in outputs)
+        if n_tensors > MAX_TENSORS:
+            raise DocumentError(f"signature.outputs: expected at most {MAX_TENSORS} tensors, found {n_tensors:,}")
         return MlModel(
             folder,
             flavors,
             tuple(columns),
-            spec.get("dtype"),
-            shape[1] if len(shape) == 2 and shape[1] > 0 else None,
+            dtype,
+            width,
             tuple(kind for item in outputs for kind in _output_types(item)),
             _output_names(outputs),
             _trained_with(folder, raw, flavors),
             tuple(unnamed),
         )
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise ModelLoadError(
             "The model has no readable MLmodel file.",
             str(folder),
-            found=f"{type(error).__name__}: {error}",
+            found=str(error) if isinstance(error, DocumentError) else f"{type(error).__name__}: {error}",
             next_step="log it with mlflow.<flavor>.log_model and register that",
         ) from error
+
+
+def _content(path: Path, max_bytes: int) -> bytes:
+    """Of a file: one byte more than allowed at most, so that a longer one is noticed."""
+    with path.open("rb") as file:
+        return file.read(max_bytes + 1)
+
+
+def _mapping(value: object, place: str) -> dict[str, Any]:
+    """A mapping whose keys are texts.
+
+    Raises:
+        DocumentError: It is none.
+    """
+    where = f"{place}: " if place else ""
+    if not isinstance(value, dict):
+        expected = "a mapping" if place else "a mapping with the key flavors"
+        raise DocumentError(f"{where}expected {expected}, found {_shown(value)}")
+    odd = [key for key in value if not isinstance(key, str)]
+    if odd:
+        raise DocumentError(f"{where}expected texts as keys, found {_shown(odd[0])}")
+    return value
+
+
+def _shown(value: object) -> str:
+    """What stands where something else was expected."""
+    if value is None:
+        return "nothing"
+    kind = type(value).__name__
+    return kind if isinstance(value, dict | list | set) else f"the {kind} {str(value)[:100]!r}"
 
 
 def own_flavor(mlmodel: MlModel) -> str:
@@ -125,11 +159,45 @@ def own_flavor(mlmodel: MlModel) -> str:
     return name if mlmodel.flavors[name].get("model_class", *classes[:1]) in classes else "python_function"
 
 
+def _columns(signature: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
+    """The columns or tensors of one side of the signature, which MLflow keeps as a text of JSON.
+
+    Raises:
+        DocumentError: They are no list of mappings.
+    """
+    place = f"signature.{side}"
+    text = signature.get(side) or "[]"
+    if not isinstance(text, str):
+        raise DocumentError(f"{place}: expected a text of JSON, found {_shown(text)}")
+    try:
+        items = read_json(text)
+    except DocumentError as error:
+        raise DocumentError(f"{place}: {error}") from error
+    if not isinstance(items, list):
+        raise DocumentError(f"{place}: expected a list, found {_shown(items)}")
+    return [_mapping(item, f"{place}[{i}]") for i, item in enumerate(items)]
+
+
 def _feature(item: Mapping[str, Any]) -> Feature:
-    kind = str(item["type"])
-    return Feature.model_validate(
-        {"name": str(item["name"]), "type": kind if kind in TYPES else "any", "required": item.get("required", True)}
-    )
+    kind = str(item.get("type"))
+    required = item.get("required", True)
+    if not isinstance(required, bool):
+        raise DocumentError(f"signature.inputs: required: expected true or false, found {_shown(required)}")
+    return Feature(name=str(item["name"]), type=kind if kind in TYPES else "any", required=required)
+
+
+def _tensor(item: Mapping[str, Any], place: str) -> tuple[str, int | None]:
+    """The dtype of a tensor, and its columns where it says them."""
+    spec = _mapping(item.get("tensor-spec"), f"{place}: tensor-spec")
+    dtype, shape = spec.get("dtype"), spec.get("shape") or []
+    if not isinstance(dtype, str):
+        raise DocumentError(f"{place}: dtype: expected a text, found {_shown(dtype)}")
+    if not isinstance(shape, list) or any(type(size) is not int for size in shape):
+        raise DocumentError(f"{place}: shape: expected a list of whole numbers, found {str(shape)[:100]}")
+    width = shape[1] if len(shape) == 2 and shape[1] > 0 else None
+    if width is not None and width > MAX_WIDTH:
+        raise DocumentError(f"{place}: shape: expected at most {MAX_WIDTH:,} columns, found {str(width)[:100]}")
+    return dtype, width
 
 
 def _output_names(outputs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -139,25 +207,46 @@ def _output_names(outputs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def _output_types(item: Mapping[str, Any]) -> list[str]:
     if item.get("type") == "tensor":
-        spec = item["tensor-spec"]
-        shape = spec.get("shape") or []
-        width = shape[1] if len(shape) == 2 and shape[1] > 0 else 1
-        return [
-            _DTYPES.get(spec["dtype"], "string" if str(spec["dtype"]).startswith(("str", "object")) else "double")
-        ] * width
+        dtype, width = _tensor(item, "signature.outputs")
+        kind = "string" if dtype.startswith(("str", "object")) else "double"
+        return [_DTYPES.get(dtype, kind)] * (width or 1)
     return [str(item["type"]) if item.get("type") in TYPES else "any"]
 
 
 def _trained_with(folder: Path, raw: Mapping[str, Any], flavors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    found = {"mlflow": str(raw.get("mlflow_version", ""))}
-    python = flavors.get("python_function", {}).get("python_version")
-    if python:
-        found["python"] = str(python)
-    requirements = folder / "requirements.txt"
-    for line in requirements.read_text().splitlines() if requirements.is_file() else []:
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s;]+).*", line.strip())
+    found = {
+        "mlflow": _version(raw, "mlflow_version"),
+        "python": _version(flavors.get("python_function", {}), "python_version"),
+    }
+    for line in _requirements(folder):
+        match = re.fullmatch(r"([A-Za-z0-9._-]{1,100})==([^\s;]{1,100})[\s;]?.*", line.strip())
         if match:
             found[match[1].lower().replace("_", "-")] = match[2]
-    if version := flavors.get("sklearn", {}).get("sklearn_version"):
-        found["scikit-learn"] = str(version)
+    if version := _version(flavors.get("sklearn", {}), "sklearn_version"):
+        found["scikit-learn"] = version
     return {name: version for name, version in sorted(found.items()) if version}
+
+
+def _version(stated: Mapping[str, Any], key: str) -> str:
+    """Of a library; empty where it is not said.
+
+    Raises:
+        DocumentError: It is far too long for one.
+    """
+    version = str(stated.get(key) or "")
+    if len(version) > MAX_VERSION:
+        raise DocumentError(f"{key}: expected at most {MAX_VERSION} characters, found {len(version):,}")
+    return version
+
+
+def _requirements(folder: Path) -> list[str]:
+    path = folder / "requirements.txt"
+    if not path.is_file():
+        return []
+    content = _content(path, MAX_REQUIREMENTS_BYTES)
+    if len(content) > MAX_REQUIREMENTS_BYTES:
+        raise DocumentError(f"requirements.txt: expected at most {MAX_REQUIREMENTS_BYTES:,} bytes")
+    try:
+        return content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"requirements.txt: byte {error.start:,}: no UTF-8 text") from None

@@ -1,6 +1,6 @@
 """ONNX models, loaded and called without MLflow and pandas."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from schemas.contract import Feature, FeatureType, ModelFacts
 from scoring.errors import ModelLoadError
 from scoring.models.answers import column_array, empty_answer
 from scoring.models.features import Scratch, is_numeric, numeric_values
-from scoring.models.mlmodel import MlModel
+from scoring.models.mlmodel import MAX_WIDTH, MlModel
+from scoring.models.onnx_graph import graph_problems, has_outside_weights
+from scoring.models.onnx_trees import check_trees
 from scoring.models.predictor import Answer
 from scoring.models.versions import library_versions
 
@@ -27,6 +29,7 @@ TENSORS: dict[str, tuple[FeatureType, str]] = {
     "tensor(string)": ("string", "object"),
 }
 """ONNX Runtime's names of types, MLflow's, and numpy's."""
+MAX_PROBLEMS = 50
 _PREDICTED = {"float32": "float", "float64": "double", "int64": "long", "int32": "integer", "bool": "boolean"}
 
 
@@ -124,31 +127,86 @@ def load_onnx(mlmodel: MlModel) -> OnnxModel:
     """The graph of an artifact tree that was verified, in a session on this CPU.
 
     Raises:
-        ModelLoadError: It cannot be read, asks for what a table does not give, or a library is not installed.
+        ModelLoadError: It cannot be read, names what does not exist, asks for what a table does not give, or a
+            library is not installed.
     """
     onnx, runtime = _libraries(mlmodel.folder)
     path = mlmodel.file(str(mlmodel.flavors["onnx"].get("data")))
     try:
         graph = onnx.load(str(path), load_external_data=False)
-        _check_files(graph.graph, path.parent)
-        unzipped, labels = _without_maps(graph)
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # By its path where it can: weights may be in files beside it.
-        source = graph.SerializeToString() if unzipped else str(path)
-        session = runtime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
+        problems = graph_problems(graph, path.parent)
     except Exception as error:
-        raise ModelLoadError(
-            "The model cannot be loaded.",
-            str(path),
-            expected="an ONNX graph of operators that ONNX Runtime knows",
-            found=f"{type(error).__name__}: {str(error)[:500]}",
-            next_step="log it again for the version of ONNX Runtime that is installed here",
-        ) from error
+        raise _unreadable(path, error) from error
+    if problems:
+        raise _broken(path, problems)
+    try:
+        is_unzipped, labels = _without_maps(graph)
+        problems, is_guarded = check_trees(graph, lambda name: _given_width(graph, mlmodel, name))
+        if problems:
+            raise _broken(path, problems)
+        session = _open_session(onnx, runtime, graph, path, is_changed=is_unzipped or is_guarded)
+        return _described(session, mlmodel, graph, labels, path)
+    except ModelLoadError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ModelLoadError:
+    return ModelLoadError(
+        "The model cannot be loaded.",
+        str(path),
+        expected="an ONNX graph of operators that ONNX Runtime knows",
+        found=f"{type(error).__name__}: {str(error)[:500]}",
+        next_step="log it again for the version of ONNX Runtime that is installed here",
+    )
+
+
+def _broken(path: Path, problems: Sequence[str]) -> ModelLoadError:
+    shown = list(problems[:MAX_PROBLEMS])
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(f"and {len(problems) - MAX_PROBLEMS:,} more")
+    return ModelLoadError(
+        "The model's file is damaged, or not made by an exporter; nothing of it was run.",
+        str(path),
+        expected="an ONNX graph of standard operators, whose parts all exist",
+        problems=shown,
+        next_step="export the model again, and log that; if it came so, ask who made it",
+    )
+
+
+def _given_width(graph: Any, mlmodel: MlModel, name: str) -> int | None:
+    """Columns of an input of two dimensions: as the graph says, or else as many as it will be given."""
+    inputs = [part for part in graph.graph.input if part.name == name]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 2:
+        return None
+    sizes = inputs[0].type.tensor_type.shape.dim
+    if sizes[1].HasField("dim_value"):
+        return int(sizes[1].dim_value)
+    return len(mlmodel.inputs) or mlmodel.tensor_width or 1 if len(graph.graph.input) == 1 else 1
+
+
+def _open_session(onnx: Any, runtime: Any, graph: Any, path: Path, *, is_changed: bool) -> Any:
+    """A session of one thread."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    source: str | bytes = str(path)  # by its path where it can: weights may be in files beside it
+    if is_changed:
+        if has_outside_weights(graph):
+            onnx.load_external_data_for_model(graph, str(path.parent))
+        source = graph.SerializeToString()
+    return runtime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
+
+
+def _described(
+    session: Any, mlmodel: MlModel, graph: Any, labels: Mapping[str, tuple[Any, ...]], path: Path
+) -> OnnxModel:
     problems: list[str] = []
     inputs, types = _inputs(session, mlmodel, problems)
     outputs = {output.name: output for output in session.get_outputs()}
+    if not outputs:
+        raise ValueError("the graph has no output")
     first, *others = outputs.values()
     probability = classes = None
     if others:
@@ -219,26 +277,6 @@ def _libraries(folder: Path) -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
-def _check_files(graph: Any, folder: Path) -> None:
-    """Weights in files of their own are below the model's folder, in graphs inside the graph as well."""
-    waiting = [graph]
-    while waiting:
-        part = waiting.pop()
-        tensors = [*part.initializer, *(inner for sparse in part.sparse_initializer for inner in _parts(sparse))]
-        for node in part.node:
-            for attribute in node.attribute:
-                waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-                tensors += [attribute.t, *attribute.tensors]
-        places = [entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
-        for place in places:
-            if not (folder / place).resolve().is_relative_to(folder.resolve()):
-                raise ValueError(f"weights in {place}, outside the model")
-
-
-def _parts(sparse: Any) -> list[Any]:
-    return [sparse.values, sparse.indices]
-
-
 def _without_maps(model: Any) -> tuple[bool, Mapping[str, tuple[Any, ...]]]:
     """Let outputs that are a dictionary a row be the tensor that they are made of; by output, the labels.
 
@@ -291,6 +329,9 @@ def _inputs(session: Any, mlmodel: MlModel, problems: list[str]) -> tuple[list[O
                     f"input {graph_input.name}: is one of several and no single column of the signature"
                     f" ({', '.join(places)})"
                 )
+        if not 1 <= width <= MAX_WIDTH:
+            problems.append(f"input {graph_input.name}: has {width:,} columns, expected 1 to {MAX_WIDTH:,}")
+            continue
         types += [kind] * width
         found.append(OnnxInput(graph_input.name, np.dtype(dtype), first, width, len(shape) == 1))
     if len(given) > 1 and stated and len(given) != len(stated):
@@ -327,7 +368,9 @@ def _candidates(model: Any) -> Iterator[tuple[Any, ...]]:
         for attribute in node.attribute:
             if attribute.name in ("classlabels_int64s", "classlabels_strings", "classlabels_ints"):
                 yield _labels(attribute)
-        if node.op_type == "ArrayFeatureExtractor" and node.input[0] in constants:
+        if node.op_type == "ArrayFeatureExtractor" and len(node.input) and node.input[0] in constants:
+            if len(constants[node.input[0]].external_data):
+                continue
             values = numpy_helper.to_array(constants[node.input[0]]).reshape(-1)
             yield tuple(value.decode() if isinstance(value, bytes) else value for value in values.tolist())
 
@@ -338,6 +381,8 @@ def _width(session: Any, inputs: list[OnnxInput], name: str) -> int:
     if len(shape) < 2:
         return 1
     if len(shape) == 2 and isinstance(shape[1], int):
+        if not 1 <= shape[1] <= MAX_WIDTH:
+            raise ValueError(f"the output {name} has {shape[1]:,} columns")
         return shape[1]
     feeds = {}
     for part in inputs:

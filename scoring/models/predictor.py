@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from schemas.contract import ModelFacts
 from schemas.manifest import PredictorRecord
+from scoring.errors import ModelLoadError, ScoringError
 from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
 from scoring.process import peak_resident_bytes, unlimited_address_space
 
@@ -57,13 +58,14 @@ class LoadedModel:
         ModelLoadError: See `load`.
     """
 
-    def __init__(self, folder: Path, facts: ModelFacts, library_because: str = "") -> None:
+    def __init__(self, folder: Path, facts: ModelFacts, library_because: str = "", is_fresh: bool = False) -> None:
         """Load what will predict. Executes the model's code where that is its library: call it in a worker only.
 
         Args:
             folder: Of verified artifacts, in the cache of models.
             facts: What the model is.
             library_because: Why no compiled form is wanted; empty: it is.
+            is_fresh: Make the compiled form from the model, whatever the cache has; it is not kept.
         """
         self._folder, self._facts = folder, facts
         self._lock = threading.Lock()
@@ -74,7 +76,7 @@ class LoadedModel:
         self.why = library_because or facts.library_because
         """Why the library's own predicts; empty: the compiled form does."""
         if not self.why:
-            self._open_form()
+            self._open_form(is_fresh=is_fresh)
         if self.form is None or self.checked is None:
             self.own()
 
@@ -103,17 +105,18 @@ class LoadedModel:
 
         KeptForm.of(self._folder, self._facts).note(record)
 
-    def _open_form(self) -> None:
+    def _open_form(self, *, is_fresh: bool) -> None:
         from scoring.models.compiled.kept import KeptForm
 
         kept = KeptForm.of(self._folder, self._facts)
         self.why = kept.differs
         if self.why:
             return
-        self.form, self.checked = kept.read(), kept.checked
+        if not is_fresh:
+            self.form, self.checked = kept.read(), kept.checked
         if self.form is None:
             model = _load(self._folder, self._facts)
-            self.form, self.why = _make_form(model, self._facts, kept)
+            self.form, self.why = _make_form(model, self._facts, None if is_fresh else kept)
 
 
 class LibraryOnDemand:
@@ -161,8 +164,8 @@ def _library_of(flavor: str) -> _Library:
     return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
 
 
-def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[CompiledForm | None, str]":
-    """Compile what a library has loaded and keep the form; None, and why: there is none."""
+def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm | None") -> "tuple[CompiledForm | None, str]":
+    """Compile what a library has loaded and keep the form, if it is to be kept; None, and why: there is none."""
     from scoring.models.compiled.from_sklearn import UnsupportedError
     from scoring.models.compiled.predictor import compiled_form
 
@@ -170,6 +173,8 @@ def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm") -> "tuple[Compil
         form = compiled_form(model, facts)
     except UnsupportedError as error:
         return None, str(error)
+    if kept is None:
+        return form, ""
     with contextlib.suppress(OSError):  # then the next process makes it again
         kept.write(form)
     return kept.read() or form, ""
@@ -202,6 +207,25 @@ def unlisted_types(folder: Path) -> list[str]:
     return refused_with_holders(path, refused_skops_types(path)[0])
 
 
+def describe(library: _Library, mlmodel: MlModel, model: Any) -> ModelFacts:
+    """What a loaded model says about itself.
+
+    Raises:
+        ModelLoadError: It says too little, or its parts contradict each other.
+    """
+    try:
+        return library.inspect(mlmodel, model)
+    except (ScoringError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelLoadError(
+            "The model's parts contradict each other.",
+            str(mlmodel.folder),
+            found=f"{type(error).__name__}: {str(error)[:500]}",
+            next_step="log it again with the versions of the libraries that are installed here",
+        ) from error
+
+
 def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
     """What one load of the model shows; its compiled form is kept. Executes the model's code: in a worker only.
 
@@ -220,7 +244,7 @@ def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
     before = peak_resident_bytes()
     model = library.load(mlmodel)
     model_bytes = max(peak_resident_bytes() - before, 0)
-    facts = library.inspect(mlmodel, model).model_copy(
+    facts = describe(library, mlmodel, model).model_copy(
         update={"model_bytes": model_bytes, "unlisted_types": unlisted}
     )
     if not facts.library_because:

@@ -1,6 +1,7 @@
 """scikit-learn estimators and pipelines, loaded and called without MLflow."""
 
 import importlib.metadata
+import pickle
 import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +18,7 @@ from scoring.models.category_columns import category_columns
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
 from scoring.models.predictor import Answer
-from scoring.models.sklearn_structure import check_estimator
+from scoring.models.sklearn_structure import check_estimator, guard_lightgbm
 from scoring.models.skops_types import load_skops
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
@@ -110,10 +111,8 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             if flavor.get("serialization_format") == "skops":
                 estimator = load_skops(path, is_vouched=mlmodel.is_vouched)
             else:
-                import pickle
-
                 with path.open("rb") as file:
-                    estimator = pickle.load(file)  # noqa: S301
+                    estimator = _Unpickler(file).load()
     except ModelError:
         raise
     except Exception as error:
@@ -184,6 +183,15 @@ def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:
     steps = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
     inner, final = split_pipeline(estimator.steps[-1][1])
     return [*steps, *inner], final
+
+
+class _Unpickler(pickle.Unpickler):
+    """Has LightGBM read a model's text only after it was looked at."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("lightgbm."):
+            guard_lightgbm()
+        return super().find_class(module, name)
 
 
 def _use_one_thread(estimator: Any) -> None:

@@ -53,6 +53,25 @@ def check_estimator(estimator: Any, where: str) -> None:
     refuse([*problems, *sklearn_problems(trees.values())], where)
 
 
+@functools.cache
+@functools.cache
+def guard_lightgbm() -> None:
+    """From now on, setting the state of a Booster checks the text first: LightGBM itself writes outside otherwise."""
+    from lightgbm.basic import Booster
+
+    set_state = Booster.__setstate__
+
+    def checked(booster: Any, state: dict[str, Any]) -> None:
+        text = state.get("_handle", state.get("handle"))  # as LightGBM looks for it
+        if text is not None and not isinstance(text, str):
+            refuse([f"expected a model's text, found {type(text).__name__}"], "the state of a Booster")
+        elif text is not None:
+            check_lightgbm(text, "the state of a Booster")
+        set_state(booster, state)
+
+    Booster.__setstate__ = checked  # type: ignore[method-assign, assignment]
+
+
 def _is_a(part: Any, module: str, name: str) -> bool:
     """Whether it is of a class, which is looked up where that was loaded: else nothing is of it."""
     loaded = sys.modules.get(module)

@@ -18,6 +18,8 @@ DATA_LOADERS = ("mlflow.catboost",)
 PICKLE_LOADERS = ("mlflow.sklearn", "mlflow.pyfunc.model", "mlflow.lightgbm", "mlflow.statsmodels", "mlflow.pmdarima")
 PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
 MAX_GLOBALS = 200
+MAX_OPCODES = 5_000_000
+"""Of a pickle, some ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def pickled_names(path: Path) -> tuple[str, ...]:
         return ()
     try:
         with path.open("rb") as file:
-            for opcode, argument, _ in pickletools.genops(file):
+            for n_read, (opcode, argument, _) in enumerate(pickletools.genops(file)):
                 name = opcode.name
                 if name in ("GLOBAL", "INST"):
                     found[str(argument).replace(" ", ".")] = None
@@ -157,6 +159,9 @@ def pickled_names(path: Path) -> tuple[str, ...]:
                     strings = [strings[1], last]
                 if len(found) >= MAX_GLOBALS:
                     break
+                if n_read >= MAX_OPCODES:
+                    found["(not read to its end)"] = None
+                    break
     except Exception:  # noqa: BLE001 (no pickle, or one that is made to break such readers)
         found["(not readable to its end)"] = None
     return tuple(sorted(found))
@@ -166,9 +171,7 @@ def _check_paths(mlmodel: MlModel) -> None:
     """Every path of the MLmodel file stays inside the model."""
     root = mlmodel.folder.resolve()
     problems = [
-        f"{where}: {text}"
-        for where, text in _paths(mlmodel.flavors, "flavors")
-        if "\x00" in text or not (root / text).resolve().is_relative_to(root)
+        f"{where}: {text}" for where, text in _paths(mlmodel.flavors, "flavors") if not _is_inside(root, text)
     ]
     # Loaders look for an MLmodel file beside the data: a second one could say other things than the first.
     inner = (path for path in root.rglob("MLmodel") if path.parent != root)
@@ -181,6 +184,13 @@ def _check_paths(mlmodel: MlModel) -> None:
             problems=problems,
             next_step="do not use this model; ask who registered it",
         )
+
+
+def _is_inside(root: Path, text: str) -> bool:
+    try:
+        return (root / text).resolve().is_relative_to(root)
+    except (OSError, ValueError):  # no name of a file: too long, or with a NUL in it
+        return False
 
 
 def _paths(found: Any, where: str) -> Iterator[tuple[str, str]]:

@@ -106,6 +106,10 @@ def _model_problems(file: XgboostFile, model: Mapping[str, Any]) -> list[str]:
     if outside.any():
         tree = int(np.argmax(outside))
         problems.append(f"tree_info: tree {tree} adds to group {groups[tree]}, expected 0 to {n_groups - 1}")
+    # XGBoost puts a tree where its number says, and looks at each place then.
+    numbers = [tree.get("id", index) if isinstance(tree, Mapping) else None for index, tree in enumerate(trees)]
+    if any(type(number) is not int or number != index for index, number in enumerate(numbers)):
+        problems.append(f"trees: expected the ids 0 to {len(trees) - 1} in order, found {str(numbers)[:100]}")
     problems += _round_problems(file, model, len(trees))
     problems += _category_problems(model.get("cats", {}), file.n_features)
     return problems + _tree_problems(trees, file)
@@ -226,7 +230,10 @@ class _Arrays:
         yield from self._category_problems()
 
     def _leaf_problems(self, file: XgboostFile) -> Iterator[str]:
-        width = max(self._stated.get("size_leaf_vector", 1), 1)
+        stated = self._stated.get("size_leaf_vector", 1)
+        if stated < 0:
+            yield f"size_leaf_vector {stated}, expected no negative number"
+        width = max(stated, 1)
         weights = _array(self._tree, "base_weights", "fiu") if "base_weights" in self._tree else None
         if width == 1:
             if weights is not None and len(weights) != self.n_nodes:

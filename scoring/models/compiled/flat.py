@@ -18,9 +18,11 @@ import numpy as np
 
 from scoring.models.compiled.booster_values import FeatureRules
 from scoring.models.compiled.encode import Branch, NumberSteps
+from scoring.models.compiled.form_structure import form_problems
 from scoring.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
 from scoring.models.compiled.linear import LinearForm
 from scoring.models.compiled.links import Link
+from scoring.models.compiled.machine_code import is_owned
 from scoring.models.compiled.trees import TreesForm
 from scoring.models.compiled.values import ValueTable
 
@@ -46,7 +48,7 @@ def write_form(form: CompiledForm, path: Path) -> None:
     text = json.dumps({"form": _packed(form, arrays), "arrays": _places(arrays)}, allow_nan=True).encode()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with spool.open("wb") as file:
+    with os.fdopen(os.open(spool, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         total = hashlib.sha256()
         file.write(b" " * DIGEST_BYTES)
         for content in _contents(text, arrays):
@@ -63,11 +65,17 @@ def read_form(path: Path) -> CompiledForm:
     """The model, its arrays mapped and read-only.
 
     Raises:
-        FlatFileError: The file is not whole, or not of this version.
+        FlatFileError: The file is not whole, or not of this version; others could have written it; or what it holds
+            would make the kernels reach beyond it.
         FileNotFoundError: There is none.
     """
     with path.open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if not is_owned(os.fstat(file.fileno())):
+            raise FlatFileError(f"{path}: others could have written it")
+        try:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:
+            raise FlatFileError(f"{path}: {error}") from error
     with memoryview(content)[DIGEST_BYTES:] as rest:
         if content[:DIGEST_BYTES].decode(errors="replace") != hashlib.sha256(rest).hexdigest():
             raise FlatFileError(f"{path} is not what was written")
@@ -82,11 +90,13 @@ def read_form(path: Path) -> CompiledForm:
             for kind, shape, place in found["arrays"]
         ]
         form = _unpacked(found["form"], arrays)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise FlatFileError(f"{path}: {error}") from error
-    if not isinstance(form, LinearForm | TreesForm):
-        raise FlatFileError(f"{path}: no compiled model")
-    return form
+    # A checksum says that the file is whole, not who has written it.
+    problems = form_problems(form)
+    if problems:
+        raise FlatFileError(f"{path}: {problems[0]}")
+    return form  # type: ignore[no-any-return]
 
 
 def frozen(form: CompiledForm) -> CompiledForm:

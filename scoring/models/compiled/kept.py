@@ -3,6 +3,8 @@
 <cache>/forms/<digest>-<key>.flat             the model as data
 <cache>/forms/<digest>-<key>.checked.json     its first rows were compared with the library's own
 <cache>/forms/<digest>-<key>.differs.json     and were found to differ: it is not used
+
+Where others can write to the folder nothing there is read, and nothing is written: each process makes its own form.
 """
 
 import functools
@@ -19,6 +21,7 @@ from pydantic import ValidationError
 from schemas.contract import ModelFacts
 from schemas.manifest import PredictorRecord
 from scoring.models.compiled.flat import CompiledForm, FlatFileError, read_form, write_form
+from scoring.models.compiled.machine_code import is_private
 
 FOLDER = "forms"
 
@@ -41,28 +44,41 @@ class KeptForm:
         key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:16]
         return cls(folder.parent / FOLDER / f"{folder.name}-{key}")
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others can write to the folder: whoever can changes predictions."""
+        try:
+            return not is_private(self.stem.parent)
+        except FileNotFoundError:
+            return False
+
     def read(self) -> CompiledForm | None:
-        """None: it is not there, or not whole."""
+        """None: it is not there, not whole, or others could have written it."""
+        if self.is_shared:
+            return None
         try:
             return read_form(self._path(".flat"))
         except (FileNotFoundError, FlatFileError):
             return None
 
     def write(self, form: CompiledForm) -> None:
-        """Keep it for the processes that come."""
-        write_form(form, self._path(".flat"))
+        """Keep it for the processes that come, unless others can write to the folder."""
+        if not self.is_shared:
+            write_form(form, self._path(".flat"))
 
     @property
     def n_bytes(self) -> int:
-        """Of the form; 0: it is not there."""
+        """Of the form; 0: it is not there, or not used."""
         try:
-            return self._path(".flat").stat().st_size
+            return 0 if self.is_shared else self._path(".flat").stat().st_size
         except FileNotFoundError:
             return 0
 
     @property
     def checked(self) -> PredictorRecord | None:
         """How its first rows compared with the library's own; None: nobody has looked yet."""
+        if self.is_shared:
+            return None
         try:
             found = PredictorRecord.model_validate_json(self._path(".checked.json").read_text())
         except (FileNotFoundError, ValidationError):
@@ -72,6 +88,8 @@ class KeptForm:
     @property
     def differs(self) -> str:
         """Why it is not used; empty: it is."""
+        if self.is_shared:
+            return ""
         try:
             return PredictorRecord.model_validate_json(self._path(".differs.json").read_text()).why
         except FileNotFoundError:
@@ -80,7 +98,9 @@ class KeptForm:
             return "the note that it differed cannot be read"
 
     def note(self, record: PredictorRecord) -> None:
-        """Keep what a comparison has shown."""
+        """Keep what a comparison has shown, unless others can write to the folder."""
+        if self.is_shared:
+            return
         path = self._path(".differs.json" if record.has_differed else ".checked.json")
         spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from scoring.models.structure import refuse
+
 BLOCK_ROWS = 64
 """Rows that are scored at once: the bits of a word."""
 STRIP_BLOCKS = 8
@@ -141,7 +143,14 @@ class FlatForest:
 
 
 def lay_out(forest: Forest) -> FlatForest | None:
-    """In the faster form; None: there is none that holds these trees."""
+    """In the faster form; None: there is none that holds these trees.
+
+    Raises:
+        ModelStructureError: They are no trees, or point outside.
+    """
+    from scoring.models.compiled.forest_structure import forest_problems  # which knows the records here
+
+    refuse(forest_problems(forest), "the model's trees")
     trees = _trees(forest)
     if trees is None:
         return None
@@ -195,7 +204,7 @@ def _levels(values: npt.NDArray[np.float64], n_children: int) -> list[npt.NDArra
 def ordered_key(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Integers that are ordered as the floats are, both zeros one; for no NaN."""
     bits: npt.NDArray[Any] = values.view(np.int32 if values.dtype == np.float32 else np.int64)
-    size = bits & bits.dtype.type(_greatest(bits.dtype))
+    size = bits & bits.dtype.type(greatest(bits.dtype))
     return np.asarray(np.where(bits >= 0, size, -size))
 
 
@@ -206,7 +215,8 @@ def rounded_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]
     return np.where(near.astype(np.float64) > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
 
 
-def _greatest(dtype: np.dtype[Any]) -> int:
+def greatest(dtype: np.dtype[Any]) -> int:
+    """Key above all others: no row goes right of it."""
     return int(2 ** (8 * dtype.itemsize - 1) - 1)
 
 
@@ -294,7 +304,7 @@ def _walk(forest: Forest, levels: Sequence[int]) -> WalkedTrees:
             (
                 np.column_stack(
                     [
-                        np.where(leaf, _greatest(key), cut + shift).astype(key),
+                        np.where(leaf, greatest(key), cut + shift).astype(key),
                         np.where(leaf, 0, tree.feature[order] * BLOCK_ROWS).astype(key),
                         (start + np.where(leaf, np.arange(len(order)), place[tree.left[order]])).astype(key),
                         shift.astype(key),

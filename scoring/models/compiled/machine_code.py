@@ -141,7 +141,11 @@ _loaded: list[Kernels] = []
 
 def is_private(folder: Path) -> bool:
     """Whether only this user can write to it."""
-    found = folder.stat()
+    return is_owned(folder.stat())
+
+
+def is_owned(found: os.stat_result) -> bool:
+    """Whether a folder or file is this user's, and nobody else may write to it."""
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 

@@ -7,6 +7,7 @@ from schemas.contract import ModelFacts
 from scoring.errors import ModelError
 from scoring.models.compiled.fallback import WithLibrary
 from scoring.models.compiled.flat import CompiledForm, frozen
+from scoring.models.compiled.form_structure import form_problems
 from scoring.models.compiled.from_sklearn import UnsupportedError
 from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS, CompiledLinear, LinearForm, linear_form
 from scoring.models.compiled.machine_code import CODE_FOLDER, load_kernels
@@ -24,18 +25,28 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
 
     Raises:
         UnsupportedError: There is none; it says why.
+        ModelStructureError: Its trees are none, or point outside: the library must not have them either.
     """
     try:
-        if facts.flavor in ("lightgbm", "xgboost"):
-            from scoring.models.compiled.boosters import booster_form
-
-            return frozen(booster_form(estimator, facts))
-        return frozen(_sklearn_form(estimator, facts))
+        form = frozen(_form(estimator, facts))
     except (UnsupportedError, ModelError, MemoryError):
         raise
     except Exception as error:
-        # Fitted attributes differ between the library's versions: then it predicts by itself.
+        # Fitted attributes differ between the library's versions: then it predicts by itself. That is no way around
+        # the checks of a model: what fails them is a ModelError, and has not been loaded.
         raise UnsupportedError(f"the model cannot be compiled ({type(error).__name__}: {error})") from error
+    problems = form_problems(form)
+    if problems:
+        raise UnsupportedError(f"the model cannot be compiled ({problems[0]})")
+    return form
+
+
+def _form(estimator: Any, facts: ModelFacts) -> CompiledForm:
+    if facts.flavor in ("lightgbm", "xgboost"):
+        from scoring.models.compiled.boosters import booster_form
+
+        return booster_form(estimator, facts)
+    return _sklearn_form(estimator, facts)
 
 
 def _sklearn_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
