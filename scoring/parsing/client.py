@@ -58,7 +58,7 @@ def call(function: Callable[..., T], *arguments: object, where: str, attempts: i
         for _ in range(attempts):
             child = _borrow()
             try:
-                child.ask(CALL, (function, arguments, CALL_BYTES))
+                child.ask(CALL, (function, arguments, CALL_BYTES, CALL_S))
                 _, answer = child.answer(CALL_S)
             except _DiedError as error:
                 child.end()
@@ -85,7 +85,7 @@ def stream(
     """
     child = _borrow()
     try:
-        child.ask(STREAM, (function, arguments, memory_bytes))
+        child.ask(STREAM, (function, arguments, memory_bytes, ITEM_S))
         while True:
             kind, item = child.answer(ITEM_S)
             if kind != ITEM:

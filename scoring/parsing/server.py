@@ -5,6 +5,7 @@ longer to import than all footers of a usual partition to parse.
 """
 
 import contextlib
+import math
 import os
 import pickle
 import resource
@@ -20,6 +21,9 @@ HEADER = struct.Struct("<cQ")
 RESULT, ITEM, ERROR = b"r", b"i", b"e"
 """An answer, one of several before the last, or what the function has raised."""
 CALL, STREAM = b"c", b"s"
+NO_MORE = object()
+GRACE_S = 5
+"""Seconds after which a process ends by itself that its parent should have ended."""
 LEFT_OUT = ("numpy", "cloudpickle", "pandas")
 
 
@@ -54,16 +58,34 @@ def receive(file: BinaryIO) -> tuple[bytes, bytes] | None:
 
 def _answers(kind: bytes, content: bytes) -> Iterator[tuple[bytes, bytes]]:
     try:
-        function, arguments, memory_bytes = pickle.loads(content)  # noqa: S301 (from the parent)
+        function, arguments, memory_bytes, seconds = pickle.loads(content)  # noqa: S301 (from the parent)
         _limit(memory_bytes)
         if kind == CALL:
-            yield RESULT, _packed(function(*arguments))
+            with _limited_time(seconds):
+                answer = _packed(function(*arguments))
+            yield RESULT, answer
             return
-        for item in function(*arguments):
-            yield ITEM, _packed(item)
+        items = function(*arguments)
+        while True:
+            with _limited_time(seconds):
+                item = next(items, NO_MORE)
+                answer = b"" if item is NO_MORE else _packed(item)
+            if item is NO_MORE:
+                break
+            yield ITEM, answer
         yield RESULT, _packed(None)
     except Exception as error:  # noqa: BLE001 (handed over to the parent)
         yield ERROR, _packed_error(error)
+
+
+@contextlib.contextmanager
+def _limited_time(seconds: float) -> Iterator[None]:
+    """The kernel ends this process after so long, also where a native parser loops and its parent is gone."""
+    signal.alarm(math.ceil(seconds) + GRACE_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 def _packed(value: Any) -> bytes:

@@ -15,10 +15,7 @@ ROW_GROUPS, ENCRYPTION = 4, 8
 COLUMNS = 1
 CRYPTO_METADATA = 8
 """Field of a column chunk."""
-ENCRYPTED = (
-    "is encrypted, and nightscore has no keys: have its writer leave the file, or at least the columns that "
-    "are read and the footer, unencrypted"
-)
+ENCRYPTED = "is encrypted, wholly or in part, and nightscore has no keys: have it written unencrypted"
 
 
 class NoParquetError(ValueError):

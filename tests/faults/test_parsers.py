@@ -31,7 +31,7 @@ from scoring.monitoring.table import from_bytes
 from scoring.outputs import handle
 from scoring.outputs.layout import predictions_store, state_store
 from scoring.outputs.publish import open_publisher
-from scoring.parsing import client, decode, files
+from scoring.parsing import client, decode, files, server
 from scoring.parsing.row_groups import parse_footers
 from scoring.parsing.thrift import ThriftError, read_struct
 from scoring.report import read_report, reported_run
@@ -111,6 +111,15 @@ def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CALL_S", 0.05)
     with pytest.raises(CorruptFileError, match="no answer in time"):
         client.call(signal.pause, where="a.parquet", attempts=1)
+
+
+def test_one_that_hangs_ends_by_itself_once_its_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel sees to it: nobody may be there who could."""
+    monkeypatch.setattr(client, "CALL_S", -server.GRACE_S + 0.5)  # one second, rounded up
+    child = client._Child()
+    child.ask(server.CALL, (signal.pause, (), client.CALL_BYTES, client.CALL_S))
+    assert child._process.wait(60) == -signal.SIGALRM
+    child.end()
 
 
 def test_memory_is_bounded_and_the_process_goes_on() -> None:
