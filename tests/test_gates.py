@@ -333,7 +333,6 @@ def test_what_was_accepted_and_says_something_still_is(lake: Lake) -> None:
     ("model", "changes", "said"),
     [
         ("hgb_regressor", {"gates": {"probability_range": {"min": 0.1}}}, "gates.probability_range: never applies"),
-        ("hgb_binary", {"gates": {"prediction_range": {"min": 7}}}, "gates.prediction_range: never "),
         (
             "hgb_binary",
             {"gates": {"null_rate": {"max": 0.1, "columns": {"probabilty": 0.2}}}},

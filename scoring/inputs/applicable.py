@@ -1,14 +1,13 @@
-"""Gates of a job that could never apply to its model, or never pass: said before any row is read."""
+"""Gates of a job that could never apply to its model: said before any row is read."""
 
 import difflib
-import math
 from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 
 from schemas.columns import OutputColumn
 from schemas.contract import ModelFacts
-from schemas.job import Range, ScoringJob
+from schemas.job import ScoringJob
 from scoring.inputs.casts import plain_type
 
 
@@ -28,7 +27,7 @@ def inapplicable_gates(
     problems: list[str] = []
     for prefix, bounds in (("prediction", gates.prediction_range), ("probability", gates.probability_range)):
         if bounds is not None:
-            problems += _range_problems(prefix, bounds, facts, numbers, predictions)
+            problems += _range_problems(prefix, facts, numbers, predictions)
     if gates.score_shift is not None and not numbers:
         problems.append(f"gates.score_shift: never applies: {_shown(facts, predictions)} has no mean")
     if gates.null_rate is not None and features:
@@ -38,19 +37,11 @@ def inapplicable_gates(
 
 
 def _range_problems(
-    prefix: str, bounds: Range, facts: ModelFacts, numbers: Sequence[str], predictions: Sequence[OutputColumn]
+    prefix: str, facts: ModelFacts, numbers: Sequence[str], predictions: Sequence[OutputColumn]
 ) -> Iterator[str]:
     gate = f"gates.{prefix}_range"
     if not any(name.startswith(prefix) for name in numbers):
         yield f"{gate}: never applies: {_shown(facts, predictions)}, and no {prefix} that is a number"
-        return
-    low = -math.inf if bounds.min is None else bounds.min
-    high = math.inf if bounds.max is None else bounds.max
-    classes = [float(value) for value in facts.classes or () if not isinstance(value, str)]
-    is_class = prefix == "prediction" and facts.n_outputs == 1 and classes
-    if is_class and not any(low <= value <= high for value in classes):
-        shown = ", ".join(f"{value:g}" for value in classes[:20])
-        yield f"{gate}: never passes: the model predicts {shown}, and none is within {low:g} to {high:g}"
 
 
 def _unknown_columns(named: Collection[str], known: Sequence[str]) -> Iterator[str]:
