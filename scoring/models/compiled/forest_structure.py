@@ -175,7 +175,7 @@ def _split_link_problems(trees: SplitTrees) -> list[str]:
 
 
 def _has_one_parent(trees: SplitTrees, n_nodes: Ints) -> bool:
-    """Whether each node but the roots is the child of one other: as many may be reached with one twice, another never.
+    """Whether each node but the roots is the child of one other: one may be reached twice and another never.
 
     Of a node that is never reached, the kernel would take the rows that were left there by the tree before.
     """
