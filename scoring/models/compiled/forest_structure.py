@@ -169,7 +169,24 @@ def _split_link_problems(trees: SplitTrees) -> list[str]:
         tree, node, leaves = (np.concatenate([one, other]) for one, other in zip(*below, strict=True))
         if n_seen + len(node) > len(trees.feature):
             break
-    return [] if n_seen == len(trees.feature) else ["left, right: expected each node once"]
+    if n_seen != len(trees.feature) or not _has_one_parent(trees, n_nodes):
+        return ["left, right: expected each node once"]
+    return []
+
+
+def _has_one_parent(trees: SplitTrees, n_nodes: Ints) -> bool:
+    """Whether each node but the roots is the child of one other: one may be reached twice and another never.
+
+    Of a node that is never reached, the kernel would take the rows that were left there by the tree before.
+    """
+    n_parents = np.zeros(len(trees.feature), np.int64)
+    start, size = np.repeat(trees.first_node[:-1], n_nodes), np.repeat(n_nodes, n_nodes)
+    for child in (trees.left, trees.right):
+        is_inner = child < size
+        n_parents += np.bincount((start + child)[is_inner], minlength=len(n_parents))
+    roots = trees.first_node[:-1][n_nodes > 0]
+    n_parents[roots] += 1
+    return bool((n_parents == 1).all())
 
 
 def _walked_type_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
