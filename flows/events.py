@@ -14,6 +14,7 @@ from flows.outcome import is_backfill
 from schemas.drift import ORDER, Severity
 from schemas.manifest import FindingRecord, GateRecord, Manifest
 from schemas.partition import show_value
+from schemas.text import printable
 from scoring.monitoring.findings import counted, worse
 
 logger = logging.getLogger("scoring")
@@ -166,9 +167,10 @@ def _payload(
         "severity": severity,
         "sign": SIGNS[severity],
         "verdict": drift.verdict if drift else None,
-        "subject": _subject(manifest, changes),
-        "message": _message(manifest, changes),
-        "text": _text(manifest, changes, flow_run_url, report_url),
+        # Names of columns and segments come from the data: none may forge a line of a message.
+        "subject": printable(_subject(manifest, changes)),
+        "message": printable(_message(manifest, changes)),
+        "text": "\n".join(map(printable, _text(manifest, changes, flow_run_url, report_url))),
         "new": [_finding(f) for f in changes.new[:MAX_FINDINGS]],
         "worse": [_finding(f) for f in changes.worse[:MAX_FINDINGS]],
         "resolved": list(changes.resolved[:MAX_FINDINGS]),
@@ -238,8 +240,8 @@ def _going_on(manifest: Manifest) -> list[str]:
     return [finding.column for finding in worse(manifest.drift.findings, "warning")] if manifest.drift else []
 
 
-def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url: str) -> str:
-    """What a person reads on a telephone at night."""
+def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url: str) -> list[str]:
+    """The lines that a person reads on a telephone at night."""
     lines = []
     if manifest.status == "held":
         lines += ["The run is complete, and held by:"]
@@ -266,7 +268,7 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url
     lines += [state, *(f"    {command}" for command in commands), ""]
     lines += [f"Model: {manifest.model.name} version {manifest.model.version}"]
     lines += [f"{title}: {url}" for title, url in (("Report", report_url), ("Run", flow_run_url)) if url]
-    return "\n".join(lines)
+    return lines
 
 
 def _gate_line(gate: GateRecord, manifest: Manifest, changes: Transition) -> str:
