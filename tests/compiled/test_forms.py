@@ -19,6 +19,7 @@ from schemas.manifest import PredictorRecord
 from scoring.errors import ModelStructureError
 from scoring.models.cache import ModelCache
 from scoring.models.compiled.flat import FlatFileError, read_form, write_form
+from scoring.models.compiled.forest_structure import CODES
 from scoring.models.compiled.form_structure import form_problems
 from scoring.models.compiled.kept import KeptForm
 from scoring.models.compiled.layout import Forest, SplitTrees, Tree, WalkedTrees, lay_out
@@ -42,12 +43,16 @@ def made(estimator: Any, *, is_named: bool = False) -> Any:
 @pytest.fixture(scope="module")
 def split() -> Any:
     model = HistGradientBoostingRegressor(max_iter=3, max_leaf_nodes=5, categorical_features="from_dtype")
-    return made(model.fit(MIXED.astype({"color": "category"}), X[:, 0]), is_named=True)
+    form = made(model.fit(MIXED.astype({"color": "category"}), X[:, 0] + 9 * (MIXED.color == "red")), is_named=True)
+    assert form.forest.trees.word[0] >= 0
+    return form
 
 
 @pytest.fixture(scope="module")
 def walked() -> Any:
-    form = made(RandomForestRegressor(3, random_state=0).fit(X, X[:, 0] * X[:, 1]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scoring.models.compiled.layout.SPLIT_NODES_PER_LEVEL", dict.fromkeys(CODES, 0))
+        form = made(RandomForestRegressor(3, random_state=0).fit(X, X[:, 0] * X[:, 1]))
     assert isinstance(form.forest.trees, WalkedTrees)
     return form
 
@@ -130,7 +135,7 @@ SPLIT_FAULTS: list[Callable[[Any], Any]] = [
     trees(n_levels=lambda levels: tuple(n + 1 for n in levels)),
     trees(keys=lambda keys: keys[:-1]),
     trees(keys=lambda keys: (*keys[:-1], keys[-1][:8])),
-    trees(keys=lambda keys: (*keys[:-1], keys[-1][::-1].copy())),
+    trees(keys=lambda keys: (*keys[:1], keys[1][::-1].copy(), *keys[2:])),
     trees(keys=lambda keys: (*keys[:-1], np.full_like(keys[-1], 1.0))),
     forest(n_features=2),
     forest(n_features=-1),

@@ -14,6 +14,7 @@ import pytest
 import xgboost
 
 from scoring.errors import ModelStructureError
+from scoring.models.compiled.from_sklearn import UnsupportedError
 from scoring.models.compiled.from_xgboost import xgboost_model
 from scoring.models.compiled.layout import lay_out
 from scoring.models.lightgbm_structure import check_lightgbm
@@ -287,3 +288,11 @@ def test_a_group_outside_is_refused_by_the_layout_as_well(tree: dict[str, Any]) 
     model, _ = xgboost_model(read_xgboost(json.dumps(broken).encode()), None, is_booster=True)
     with pytest.raises(ModelStructureError, match="tree 0: adds to sum 1, expected 0 to 0"):
         lay_out(model.forest)
+
+
+def test_a_great_category_is_left_to_the_library(tree: dict[str, Any]) -> None:
+    great = copy.deepcopy(tree)
+    great["learner"]["gradient_booster"]["model"]["trees"][0]["categories"][0] = (1 << 24) - 1
+    file = check_xgboost(json.dumps(great).encode(), "")
+    with pytest.raises(UnsupportedError, match="so many categories"):
+        xgboost_model(file, None, is_booster=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from scoring.models.compiled.booster_values import LIGHTGBM_ZERO as ZERO
 from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError
+from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
 from scoring.models.compiled.layout import Forest, Tree
 from scoring.models.compiled.links import BoosterFunction, Link
 from scoring.models.lightgbm_file import LightgbmFile, numbers
@@ -47,6 +47,7 @@ def lightgbm_model(file: LightgbmFile, classes: npt.NDArray[Any] | None) -> tupl
     for part in parts:
         for feature, categories in part.categories():
             n_codes[feature] = max(n_codes.get(feature, 1), max(categories, default=0) + 2)
+    check_codes(n_codes, sum(int(part.is_categorical.sum()) for part in parts))
     zero_missing = _zero_missing(parts)
     n_outputs, n_trees = file.n_outputs, len(file.trees)
     forest = Forest(

@@ -4,7 +4,7 @@ Each function names what it relies on; the private parts are compared with the l
 of each shard, so that a later version which changes them costs the speed and not the result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,11 @@ import numpy as np
 
 from scoring.models.compiled.layout import Forest, Tree
 from scoring.models.compiled.links import Function, Link
+
+MAX_CODES = 1 << 16
+"""Of one feature: they are numbers of 16 bits."""
+MAX_SET_CODES = 1 << 26
+"""Of all sets together; each has a bit for each code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,21 @@ class TreeModel:
 
 class UnsupportedError(Exception):
     """Why there is no compiled form."""
+
+
+def check_codes(n_codes: Mapping[int, int], n_sets: int) -> None:
+    """Leave categories to the library that take long to lay out: a file names a great one in few bytes.
+
+    Args:
+        n_codes: Of each feature that is split by category.
+        n_sets: Nodes that ask for categories.
+
+    Raises:
+        UnsupportedError: There are too many.
+    """
+    most = max(n_codes.values(), default=0)
+    if most > MAX_CODES or most * n_sets > MAX_SET_CODES:
+        raise UnsupportedError("it has so many categories that the library itself is faster")
 
 
 def tree_model(final: Any) -> TreeModel:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError
+from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
 from scoring.models.compiled.layout import Forest, Tree
 from scoring.models.compiled.links import BoosterFunction, Link
 from scoring.models.xgboost_file import XgboostFile
@@ -66,6 +66,7 @@ def xgboost_model(
     for part in parts:
         for feature, categories in part.categories.values():
             n_codes[feature] = max(n_codes.get(feature, 2), max(categories, default=0) + 3)
+    check_codes(n_codes, sum(len(part.categories) for part in parts))
     if any(feature in n_codes for part in parts for feature in part.compared):
         raise UnsupportedError("a feature is split by category in some nodes and by size in others")
     forest = Forest(

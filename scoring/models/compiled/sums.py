@@ -81,6 +81,8 @@ class ForestSum:
         codes = self._buffer[:size].reshape(n_blocks, n_features, BLOCK_ROWS)
         seen = 0
         for feature, chunks in features:
+            if not 0 <= feature < n_features:  # the kernels write where they are told
+                raise IndexError(f"feature {feature}, expected 0 to {n_features - 1}")
             start = 0
             for chunk in chunks:
                 seen |= self._encode(chunk, codes, feature, start)
