@@ -127,9 +127,6 @@ class _Arrays:
         for name in ("num_leaves", "num_cat"):
             if not lines[name].isascii() or not lines[name].strip().isdigit():
                 raise ValueError(f"{name}: expected a number, found {lines[name][:40]!r}")
-        odd = [(name, word) for name, text in lines.items() for word in text.split() if not _WRITTEN.fullmatch(word)]
-        if odd:
-            raise ValueError(f"{odd[0][0][:40]}: {odd[0][1][:40]!r} is no number as LightGBM writes it")
         if len(lines) > MAX_TREE_LINES:
             raise ValueError(f"{len(lines)} lines, expected at most {MAX_TREE_LINES}")
         self.n_leaves, self.n_sets = int(lines["num_leaves"]), int(lines["num_cat"])
@@ -139,6 +136,9 @@ class _Arrays:
         self.threshold = numbers(self._checked("threshold"), "threshold")
         self.values = numbers(self._checked("leaf_value"), "leaf_value")
         self.bounds, self.words = self._integers("cat_boundaries"), self._integers("cat_threshold")
+        odd = [(name, word) for name, text in lines.items() for word in text.split() if not _WRITTEN.fullmatch(word)]
+        if odd:
+            raise ValueError(f"{odd[0][0][:40]}: {odd[0][1][:40]!r} is no number as LightGBM writes it")
 
     def _checked(self, name: str) -> Mapping[str, str]:
         if not _NUMBERS.fullmatch(self._lines.get(name, "")):

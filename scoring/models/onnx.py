@@ -89,6 +89,9 @@ class OnnxPredictor:
         if model.probability and "probability" in kinds:
             names.append(model.probability)
         found = [column_array(array) for array in model.session.run(names, feeds)]
+        for name, array in zip(names, found, strict=True):
+            if len(array) != features.num_rows:
+                raise ValueError(f"the output {name} has {len(array)} rows for {features.num_rows}")
         return dict(zip(("prediction", "probability"), found, strict=False))
 
     def _fill(self, part: OnnxInput, table: pa.Table, buffer: Scratch) -> npt.NDArray[Any]:

@@ -289,7 +289,7 @@ class _Arrays:
             return
         if self.is_leaf[nodes].any():
             yield "categories_nodes: expected nodes that split, found a leaf"
-        if kinds is not None and not np.array_equal(np.flatnonzero((asks == 1) & ~self.is_leaf), nodes):
+        if kinds is not None and not np.array_equal(np.flatnonzero(asks == 1), nodes):
             yield "split_type: expected 1 of the nodes in categories_nodes alone"
         if (sizes < 1).any() or not np.array_equal(starts, np.cumsum(sizes) - sizes) or sizes.sum() != len(values):
             yield f"categories_segments and _sizes: expected parts, one after another, of {len(values):,} categories"
