@@ -462,6 +462,8 @@ class Store:
         if not self.is_s3:
             raise _unsupported(self.scheme)
         head = self.head(path)
+        if head is not None and head[0].startswith(_MODIFIED):
+            raise no_etags(self.locate_url(path), NEEDS_ETAGS)
         try:
             content = None if head is None else self.read_bytes(path)
         except LocationNotFoundError:

@@ -68,6 +68,14 @@ def mapped(error: BaseException, where: str) -> ScoringError | None:
         return LocationNotFoundError(
             "No such bucket.", where, found=found, next_step="check the URI, or create the bucket"
         )
+    if source is None and isinstance(error, PermissionError) and error.filename is not None:
+        return CredentialsError(
+            "The file system refuses access.",
+            where,
+            expected="a user who may read the input, and write the output and the folder beside it",
+            found=found,
+            next_step="give this user the rights, or run as another user",
+        )
     if refused := credentials_error(code, where, found):
         return refused
     if _is_denied(error, source, kind):

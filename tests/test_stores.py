@@ -1,5 +1,6 @@
 """What each kind of store can do, and what is said where it cannot; errors and options of each library."""
 
+import errno
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,7 +146,7 @@ def weak(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
 def test_a_run_says_what_is_not_kept(weak: Lake, caplog: pytest.LogCaptureFixture) -> None:
     job = weak.job()
     missing = missing_promises(job)
-    assert len(missing) == 2
+    assert len(missing) == 3
     manifest = weak.run(job)
     assert manifest.status == "published"
     assert set(missing) <= set(manifest.warnings)
@@ -384,3 +385,10 @@ def test_options_that_nobody_knows_are_all_named(scheme: str) -> None:
     ):
         with pytest.raises(InvalidJobError, match="colour, size"):
             map_options({"colour": "red", "size": 3})
+
+
+def test_a_folder_without_rights_is_told_in_words_of_the_file_system(tmp_path: Path) -> None:
+    error = mapped(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)), str(tmp_path))
+    assert isinstance(error, CredentialsError)
+    assert "file system refuses access" in str(error)
+    assert "storage_options" not in str(error)

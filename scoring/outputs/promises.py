@@ -83,4 +83,6 @@ def missing_promises(job: ScoringJob) -> list[str]:
         "the next one scores all of its shards again",
         f"{state.scheme}:// cannot say who was first, so that a run which a gate holds can be neither approved nor "
         "rejected there: only `nightscore run --force` publishes the partition then",
+        f"{state.scheme}:// cannot say who was first, so that there are no leases: do not run `nightscore clean` or "
+        "`rollback` there while another command changes the same partition",
     ]
