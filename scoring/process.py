@@ -27,17 +27,6 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this host exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 M_ARENA_MAX = -8
 """Of glibc's malloc.h."""
 
@@ -155,8 +144,8 @@ def process_start(pid: int) -> str:
     return "" if is_dead else fields[19]
 
 
-def is_running(pid: int, start: str) -> bool:
-    """Whether the process of this machine that was started then still is there, and not another with its number."""
+def is_running(pid: int, start: str = "") -> bool:
+    """Whether a process of this machine exists; where its start is known, that very one and no other of its number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

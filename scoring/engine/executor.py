@@ -17,7 +17,7 @@ from loky import ProcessPoolExecutor, process_executor
 from loky.backend.synchronize import SemLock
 
 from scoring.errors import WorkerError
-from scoring.process import is_alive
+from scoring.process import is_running
 
 PARENT_POLL_S = 0.5
 ONE_THREAD = dict.fromkeys(
@@ -128,7 +128,7 @@ def _name_semaphores() -> None:
 
     for path in SHARED_MEMORY.glob(f"sem.{prefix}*"):
         owner = path.name.removeprefix(f"sem.{prefix}").partition("-")[0]
-        if owner.isdecimal() and not is_alive(int(owner)):
+        if owner.isdecimal() and not is_running(int(owner)):
             with contextlib.suppress(OSError):  # another process removes it too, or it is another user's
                 path.unlink()
 

@@ -10,7 +10,7 @@ from schemas.partition import decode_folder, encode_folder, order_of
 from scoring.errors import LocationNotFoundError, ScoringError
 from scoring.kept import Kept
 from scoring.outputs.layout import run_id_of
-from scoring.process import is_alive
+from scoring.process import is_running
 from scoring.storage import Entry, Store
 
 READ_THREADS = 16
@@ -260,7 +260,7 @@ def with_fates(store: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
         if manifest.status not in ("running", "prepared"):
             return manifest
         is_here = manifest.host == socket.gethostname()
-        is_dead = (is_here and not is_alive(manifest.pid)) or lapsed(manifest)
+        is_dead = (is_here and not is_running(manifest.pid)) or lapsed(manifest)
         return manifest.model_copy(update={"status": "failed", "error": DIED}) if is_dead else manifest
 
     return [fate(manifest) for manifest in manifests]
