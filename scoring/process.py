@@ -145,7 +145,7 @@ def process_start(pid: int) -> str:
 
 
 def is_running(pid: int, start: str = "") -> bool:
-    """Whether a process of this machine exists; where its start is known, that very one and no other of its number."""
+    """Whether a process of this machine exists; where its start is known, that one and not another of its number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
