@@ -83,6 +83,23 @@ def test_other_names_than_the_signature_states_are_refused(labels: list[str]) ->
     assert raised.value.found == ", ".join(labels)
 
 
+def test_names_that_are_numbers_are_names_where_the_signature_has_them() -> None:
+    answer = pd.DataFrame({0: [1.0], 1: [2.0]})
+    assert labelled_columns(answer, ("1", "0")).tolist() == [[2.0, 1.0]]
+    assert labelled_columns(answer, NAMES).tolist() == [[1.0, 2.0]]
+
+
+def test_masked_values_are_missing() -> None:
+    answer = np.ma.array([[1, 2], [3, 4]], mask=[[False, True], [False, False]])
+    assert labelled_columns(answer, ()).tolist() == [[1, None], [3, 4]]
+
+
+def test_further_dimensions_are_columns() -> None:
+    assert labelled_columns(np.arange(4).reshape(2, 1, 2), ()).tolist() == [[0, 1], [2, 3]]
+    assert labelled_columns(np.zeros((0, 1, 2)), ()).shape == (0, 2)
+    assert labelled_columns(np.array(5.0), ()).tolist() == [[5.0]]
+
+
 def test_a_list_of_several_types_stays_what_it_is() -> None:
     assert labelled_columns([1, "1", None], ()).tolist() == [[1], ["1"], [None]]
 
@@ -133,6 +150,11 @@ def test_a_missing_value_is_null_in_the_stated_type(values: Any, arrow_type: Any
         (np.array(["1"], object), pa.float64()),
         (np.array([Decimal("1.5")], object), pa.int64()),
         (np.array([2**70], object), pa.int64()),
+        (np.array([1.5], object), pa.int64()),
+        (np.array([0.1], object), pa.float32()),
+        (np.array([pd.Timestamp("2024-01-01T00:00:00.000000001")], object), pa.timestamp("us")),
+        (np.array([2**63], np.uint64), pa.int64()),
+        (np.array([2**53 + 1], np.int64), pa.float64()),
         (np.array(["2024-01-01T00:00:00.000000001"], "datetime64[ns]"), pa.timestamp("us")),
         (np.array([pd.Timestamp("2024-01-01", tz="UTC")], object), pa.timestamp("us")),
         (np.array(["2024-01-01"], "datetime64[ns]"), pa.int64()),
@@ -210,7 +232,7 @@ def test_every_target_has_a_column(model: Any, tmp_path: Path) -> None:
             serialization_format="cloudpickle",
             pip_requirements=[],
         )
-    facts = inspect(tmp_path / "m")
+    facts = inspect(tmp_path / "m", is_vouched=True)
     assert facts.n_outputs == 3
     answer = LoadedModel(tmp_path / "m", facts, "the library's own").own().predict(pa.Table.from_pandas(frame), ())
     own = model.predict(frame)

@@ -45,6 +45,8 @@ from scoring.status import clean, run_history
 from scoring.verify import verify
 
 HeldRun = Annotated[str | None, typer.Option("--run-id", help="This run; default: the newest that is held.")]
+MAX_AGE_DAYS = 36_500
+"""Before that there is no date on every system."""
 Note = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
@@ -273,11 +275,19 @@ def clean_command(
     job: Job,
     older_than_hours: Annotated[
         float,
-        typer.Option(min=0, help="Only files last touched before; a day keeps clear of every live run."),
+        typer.Option(
+            min=0,
+            max=MAX_AGE_DAYS * 24,
+            help="Only files last touched before; a day keeps clear of every live run.",
+        ),
     ] = 24.0,
     superseded_days: Annotated[
         float | None,
-        typer.Option(min=1, help="Also results that were replaced longer ago than this: no rollback to them then."),
+        typer.Option(
+            min=1,
+            max=MAX_AGE_DAYS,
+            help="Also results that were replaced longer ago than this: no rollback to them then.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
     as_json: AsJson = False,

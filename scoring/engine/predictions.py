@@ -55,7 +55,10 @@ def prediction_array(output: OutputColumn, answer: Answer | None) -> pa.Array:
     array = from_numpy(values)
     if not _fits(array.type, output.type):
         raise _other_type(output, str(array.type))
-    return array.cast(output.type)
+    try:
+        return array.cast(output.type)
+    except pa.ArrowInvalid as error:
+        raise _unfit_value(output, str(error)) from error
 
 
 def _fits(answered: pa.DataType, wanted: pa.DataType) -> bool:
@@ -112,10 +115,24 @@ def _from_objects(values: list[Any], output: OutputColumn) -> pa.Array:
     zoned = [value for value in values if getattr(value, "tzinfo", None) is not None]
     if zoned:
         raise _other_type(output, f"times with the zone {zoned[0].tzinfo}")
+    if (changed := _changed_value(values, output.type)) is not None:
+        raise _unfit_value(output, changed)
     try:
         return pa.array(values, output.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _unfit_value(output, str(error)) from error
+
+
+def _changed_value(values: list[Any], arrow_type: pa.DataType) -> Any:
+    """The first value that Arrow would round or cut off without a word; None: there is none."""
+    if pa.types.is_integer(arrow_type):
+        return next((value for value in values if isinstance(value, numbers.Real) and value != value // 1), None)
+    if pa.types.is_timestamp(arrow_type):
+        return next((value for value in values if getattr(value, "nanosecond", 0)), None)
+    if pa.types.is_float32(arrow_type):
+        floats = (value for value in values if isinstance(value, float))
+        return next((value for value in floats if value == value and float(np.float32(value)) != value), None)
+    return None
 
 
 def _is_missing(value: Any, arrow_type: pa.DataType) -> bool:

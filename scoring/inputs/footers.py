@@ -18,7 +18,6 @@ from scoring.parsing.client import call
 from scoring.parsing.row_groups import Layout, ParsedFooter, parse_footers
 from scoring.parsing.tails import ENCRYPTED, TAIL_BYTES, NoParquetError, is_encrypted, read_tail
 from scoring.storage import Store, explained
-from scoring.texts import stated_schema
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -315,6 +314,9 @@ class _Reading:
                 layout.schema, check_metadata=True
             ):
                 return known
+        # Imported here: the process apart imports this module, and has no NumPy.
+        from scoring.texts import stated_schema
+
         numbers = _Numbers(layout, stated_schema(layout.schema))
         alike.append(numbers)
         return numbers

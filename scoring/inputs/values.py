@@ -1,6 +1,7 @@
 """Partition values that no partition can have: a date that is none, another format, a key in front."""
 
 import difflib
+import shlex
 from datetime import datetime
 
 from schemas.job import ScoringJob
@@ -44,7 +45,7 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
     suggestion = right or (near[0] if near else "")
     next_step = "give the value as `nightscore partitions JOB` shows it"
     if suggestion:
-        next_step = f"nightscore {command} {job.name} {suggestion}"
+        next_step = f"nightscore {command} JOB {shlex.quote(suggestion)}"
     raise InvalidJobError(
         f"{value} is no partition of this job; nothing was done or recorded.",
         job.input.uri,

@@ -1,5 +1,6 @@
 """Shapes of a model's answers."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -40,9 +41,12 @@ def answer_width(facts: ModelFacts, kind: str) -> int:
 
 
 def column_array(found: Any) -> npt.NDArray[Any]:
-    """(n_rows, n_columns); a sparse matrix as a full one."""
+    """(n_rows, n_columns); a sparse matrix as a full one, and further dimensions as columns."""
     array = np.asarray(found.toarray() if hasattr(found, "toarray") else found)
-    return array.reshape(-1, 1) if array.ndim == 1 else array
+    if array.ndim == 2:
+        return array
+    n_columns = math.prod(array.shape[1:])
+    return array.reshape(-1 if array.ndim == 0 else len(array), n_columns)
 
 
 def labelled_columns(found: Any, names: Sequence[str]) -> npt.NDArray[Any]:
@@ -83,6 +87,10 @@ def _as_frame(found: Any, names: Sequence[str]) -> Any:
         is_table = bool(found) and isinstance(found[0], Mapping | list | tuple | np.ndarray)
         found = pd.DataFrame(found) if is_table else pd.Series(found)
 
+    if isinstance(found, np.ma.MaskedArray):  # whose masked values NumPy would give as they lie in the buffer
+        values = found.data.astype(object)
+        values[np.ma.getmaskarray(found)] = None
+        found = pd.DataFrame(column_array(values))
     if isinstance(found, np.ndarray) and found.dtype.names:
         found = {name: found[name] for name in found.dtype.names}
     if isinstance(found, Mapping):
@@ -103,10 +111,11 @@ def _as_frame(found: Any, names: Sequence[str]) -> Any:
 def _order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
     """Places of the answer's columns in the order of the signature."""
     as_answered = list(range(len(labels)))
-    is_numbered = list(labels) == [str(place) for place in as_answered]
-    if not names or list(labels) == list(names) or is_numbered or len(labels) == len(names) == 1:
+    is_same_set = sorted(labels) == sorted(names) and len(set(labels)) == len(labels)
+    is_numbered = not is_same_set and list(labels) == [str(place) for place in as_answered]
+    if not names or is_numbered or len(labels) == len(names) == 1:
         return as_answered
-    if sorted(labels) != sorted(names) or len(set(labels)) < len(labels):
+    if not is_same_set:
         raise ModelAnswerError(
             "The model's answer has other columns than its signature states.",
             expected=", ".join(names),

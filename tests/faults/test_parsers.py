@@ -22,7 +22,7 @@ from schemas.partition import InputFile
 from scoring.backfill import plan_backfill
 from scoring.backlog import score_items
 from scoring.baseline import record_baseline
-from scoring.drift import open_side
+from scoring.drift import Dataset, open_side
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition
 from scoring.errors import CorruptFileError, ScoringError, StorageError, WorkerError
 from scoring.inputs.footers import BATCH_FILES, read_footers
@@ -199,6 +199,16 @@ def test_the_driver_starts_without_the_library() -> None:
 
 
 # Footers. --------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_apart_is_there_without_numpy(tmp_path: Path) -> None:
+    code = "from scoring.parsing.server import load_arrow; load_arrow(); import scoring.{}"
+    for module in ("inputs.footers", "parsing.decode", "parsing.row_groups"):
+        subprocess.run([sys.executable, "-c", code.format(module)], check=True)
+    pq.write_table(pa.table({"x": [1.5, 2.5], "t": ["a", None]}), tmp_path / "a.parquet")
+    for name, expected in (("x", [1.5, 2.5]), ("t", ["a", None])):
+        (read,) = Dataset(str(tmp_path)).read(name)
+        assert read.to_pylist() == expected
 
 
 def test_of_many_files_all_that_are_damaged_are_named(tmp_path: Path, deadly: bytes) -> None:
