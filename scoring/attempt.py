@@ -18,7 +18,7 @@ from scoring.engine.policy import FIELDS, forbidden
 from scoring.engine.pool import MAX_ATTEMPTS
 from scoring.engine.pools import Pool
 from scoring.engine.predictors import merge_predictors, predictor_warnings
-from scoring.engine.prepare import PinnedModel
+from scoring.engine.prepare import PinnedModel, model_seconds
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import MAX_EXAMPLES, make_machine_code, sample_bins
 from scoring.errors import (
@@ -170,7 +170,7 @@ class Attempt:
         tasks = self._watch(tasks, contract)
         is_compiled = bool(tasks) and not plan.library_because
         if is_compiled and self.pool.is_local and not has_machine_code(model.cached.path.parent):
-            self.pool.call(make_machine_code, tasks[0])
+            self.pool.call(make_machine_code, tasks[0], timeout_s=model_seconds(self.job))
         timeout_s = 60.0 * self.job.limits.shard_minutes
         for result in self.pool.score(tasks, plan.memory.n_workers, timeout_s, self._tell_lost):
             self.results.append(result)
@@ -270,7 +270,13 @@ class Attempt:
             return tasks
         if unknown.names and tasks:
             try:
-                cut, segments = self.pool.call(sample_bins, tasks[0], unknown.columns, unknown.segments)
+                cut, segments = self.pool.call(
+                    sample_bins,
+                    tasks[0],
+                    unknown.columns,
+                    unknown.segments,
+                    timeout_s=model_seconds(self.job) + 60.0 * self.job.limits.shard_minutes,
+                )
                 known = replace(known, columns=known.columns + cut, segments=known.segments + segments)
             except Exception as error:  # noqa: BLE001 (the shards themselves have more attempts)
                 self.record.warn(f"not profiled: {', '.join(unknown.names)}: {_in_short(error)}")

@@ -20,6 +20,7 @@ ScoringError                    exit 1
 │   └── StorageUnavailableError retryable, resumable
 ├── MemoryLimitError                     the plan does not fit the job's bound
 ├── WorkerError                 retryable, resumable
+│   └── WorkerHungError retryable, resumable a call did not end in its time
 ├── ClusterError                         its workers cannot run what this driver would send them
 ├── ReconciliationError                  rows in is not rows scored + rows quarantined; a defect of nightscore
 ├── GateError                            a gate of the job failed; nothing was published
@@ -162,6 +163,10 @@ class ShardError(ScoringError):
 class WorkerError(ScoringError):
     retryable = True
     resumable = True
+
+
+class WorkerHungError(WorkerError):
+    pass
 
 
 class ClusterError(ScoringError):

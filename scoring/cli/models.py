@@ -7,10 +7,11 @@ import typer
 from scoring.cli.app import AsJson, CacheDir, app, model_cache
 from scoring.cli.show import out, print_json, show_size
 from scoring.engine.pool import WorkerPool
-from scoring.errors import ModelError
+from scoring.engine.prepare import MODEL_S, not_loaded
+from scoring.engine.worker import list_types
+from scoring.errors import MemoryLimitError, ModelError, WorkerHungError
 from scoring.models.cache import check_tree
 from scoring.models.mlmodel import read_mlmodel
-from scoring.models.predictor import unlisted_types
 from scoring.models.registry import fetch, resolve
 from scoring.models.registry import pin as pin_version
 from scoring.models.trust import check_trust, loading_steps, pickled_names
@@ -45,9 +46,11 @@ def inspect(
         steps = loading_steps(mlmodel)
         check_trust(mlmodel, version.name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
         with WorkerPool() as pool:
-            types = pool.call(unlisted_types, cached.path)
+            types = pool.call(list_types, cached.path, timeout_s=MODEL_S)
             if types and not cached.is_pinned:
                 refusal = f"holds types or functions that are not on the list: {', '.join(types)}"
+    except (MemoryLimitError, WorkerHungError) as error:
+        raise not_loaded(error, cached.path) from error
     except ModelError as error:
         refusal = "; ".join(error.problems) or f"{error.what} {error.found}".strip()
     imports = {step.what: pickled_names(step.pickle) for step in steps if step.pickle}

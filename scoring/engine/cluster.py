@@ -20,7 +20,7 @@ from typing import Protocol, Self, TypeVar
 from schemas.job import ScoringJob
 from scoring.engine.calls import Asked, Call, Described, ModelSource, Reply, differences, pack, versions
 from scoring.engine.executor import ENVIRONMENT
-from scoring.engine.pool import MAX_ATTEMPTS, MAX_HUNG
+from scoring.engine.pool import MAX_ATTEMPTS, MAX_HUNG, call_hung
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import score_shard
 from scoring.errors import ClusterError, InterruptedRunError, InvalidJobError, MemoryLimitError, WorkerError
@@ -124,17 +124,23 @@ class ClusterPool:
         """Say where nodes get a model that this host has in `folder`."""
         self._models[folder] = source
 
-    def call(self, function: Callable[..., T], *arguments: object) -> T:
+    def call(self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None) -> T:
         """Run one function on some node; once more where its process dies, so it must not mind being called twice.
 
+        Args:
+            function: It, and what it is given.
+            arguments: See there.
+            timeout_s: Seconds after which its process is ended; None: it may take as long as it likes.
+
         Raises:
+            WorkerHungError: It has not ended in its time; it is not called again.
             WorkerError: Its process died both times.
             MemoryLimitError: It has no memory.
         """
         name = getattr(function, "__name__", "a call")
         reply = Reply("died")
         for _ in range(2):
-            sent = self._send(pack(function, arguments, self._models), None)
+            sent = self._send(pack(function, arguments, self._models), timeout_s)
             self._wait({sent.future})
             reply = self._received(sent)
             if reply.outcome == "done":
@@ -149,6 +155,8 @@ class ClusterPool:
                         next_step="look at what else runs on that node, or give it more memory",
                     ) from error
                 raise error
+            if reply.outcome == "stuck":
+                raise call_hung(function, timeout_s or 0.0, reply.worker)
         raise WorkerError(
             f"A worker of the {self._open().name} cluster died twice in {name}.",
             reply.worker,

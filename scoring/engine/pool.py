@@ -15,7 +15,7 @@ from scoring.engine.executor import end_executor, open_executor
 from scoring.engine.memory import available_cores
 from scoring.engine.shard import ShardResult, ShardTask
 from scoring.engine.worker import exchange, score_shard
-from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError
+from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError, WorkerHungError
 
 T = TypeVar("T")
 
@@ -62,22 +62,34 @@ class WorkerPool:
     def add_model(self, source: ModelSource, folder: Path) -> None:
         """Nothing to note: these workers read the model where this host has it."""
 
-    def call(self, function: Callable[..., T], *arguments: object) -> T:
+    def call(self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None) -> T:
         """Run one function in a worker; once more where that dies, so it must not mind being called twice.
 
+        Args:
+            function: It, and what it is given.
+            arguments: See there.
+            timeout_s: Seconds after which its worker is ended; None: it may take as long as it likes.
+
         Raises:
+            WorkerHungError: It has not ended in its time; it is not called again.
             WorkerError: Its worker died both times.
             MemoryLimitError: It has no memory.
         """
         try:
-            return self._call(function, *arguments)
+            return self._call(function, arguments, timeout_s)
+        except WorkerHungError:
+            raise
         except WorkerError:
-            return self._call(function, *arguments)
+            return self._call(function, arguments, timeout_s)
 
-    def _call(self, function: Callable[..., T], *arguments: object) -> T:
+    def _call(self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None) -> T:
         self._ensure(max(self._n_workers, 1))
         try:
-            result: T = self._executor.submit(function, *arguments).result()
+            future = self._executor.submit(function, *arguments)
+            if not wait([future], timeout_s).done:
+                self.kill()
+                raise call_hung(function, timeout_s or 0.0)
+            result: T = future.result()
         except MemoryError as error:
             self.kill()  # loky would end the swollen worker by itself, in the middle of what is asked next
             raise MemoryLimitError(
@@ -278,6 +290,17 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()  # nothing is under way, and an orderly end of idle processes takes a tenth of a second
+
+
+def call_hung(function: Callable[..., Any], timeout_s: float, worker: str = "") -> WorkerHungError:
+    """The error for a call that has not ended in its time."""
+    return WorkerHungError(
+        f"A worker did not come back from {getattr(function, '__name__', 'a call')}; it was ended.",
+        worker,
+        expected=f"an end within {timeout_s / 60:g} minutes",
+        found="none",
+        next_step="look at what else runs on this machine, and at the model; or raise limits.shard_minutes",
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -35,8 +35,11 @@ class Pool(Protocol):
         """Have so many processes, for calls that come before the shards."""
         ...
 
-    def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run one function in a worker; once more where that dies, so it must not mind being called twice."""
+    def call(self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None) -> T:
+        """Run one function in a worker; once more where that dies, so it must not mind being called twice.
+
+        Where it has not ended after `timeout_s`, its worker is ended; None: it may take as long as it likes.
+        """
         ...
 
     def score(

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from scoring.engine.pools import Pool
 from scoring.engine.predictors import choose_engine
 from scoring.engine.shard import ShardTask
 from scoring.engine.worker import inspect
-from scoring.errors import StorageUnavailableError
+from scoring.errors import MemoryLimitError, ModelLoadError, StorageUnavailableError, WorkerHungError
 from scoring.inputs.files import named_parquet_first
 from scoring.inputs.footers import read_footers
 from scoring.inputs.nulls import find_nulls, uncounted_columns, with_found
@@ -40,6 +41,8 @@ FRAME_FLAVORS = ("sklearn", "python_function")
 """Given pandas' frames, where the type of integers depends on whether some are null."""
 FILES_TRIED = 8
 """Of each of them, until one has rows."""
+MODEL_S = 1_200.0
+"""That a model may take to load or to be compiled, however short its shards may be."""
 FACTS = "facts-5"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
 COMPARED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "lightgbm", "xgboost", "onnxruntime")
@@ -56,6 +59,8 @@ class PinnedModel:
     """As the job names it."""
     is_vouched: bool = False
     """Somebody has pinned the version, or the job allows pickles."""
+    load_s: float = field(default=MODEL_S, kw_only=True)
+    """Seconds that loading it may take."""
 
     @classmethod
     def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
@@ -82,7 +87,7 @@ class PinnedModel:
             allow_code=job.allow_code,
         )
         is_vouched = cached.is_pinned or job.allow_pickle
-        return cls(version, cached, warnings, job.registry, is_vouched)
+        return cls(version, cached, warnings, job.registry, is_vouched, load_s=model_seconds(job))
 
     def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
         """Of this model on a partition."""
@@ -100,6 +105,30 @@ class PinnedModel:
             estimator=facts.estimator if facts else "",
             trained_with=facts.trained_with if facts else {},
         )
+
+
+def model_seconds(job: ScoringJob) -> float:
+    """How long loading or compiling the job's model may take: as long as a shard, and time enough in any case."""
+    return max(60.0 * job.limits.shard_minutes, MODEL_S)
+
+
+def not_loaded(error: MemoryLimitError | WorkerHungError, folder: Path) -> ModelLoadError:
+    """The error for a model that takes more time or memory than there is."""
+    if isinstance(error, WorkerHungError):
+        return ModelLoadError(
+            "The model does not load in time; its worker was ended.",
+            str(folder),
+            expected=error.expected,
+            found="no end",
+            next_step="log the model again from the training job; or, where it needs longer, raise "
+            "limits.shard_minutes",
+        )
+    return ModelLoadError(
+        "The model takes more memory than this machine has to load.",
+        str(folder),
+        found=error.found,
+        next_step="look at its files: few bytes can decode to very many; or give the machine more memory",
+    )
 
 
 def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts:
@@ -121,7 +150,10 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
             return facts
     except (FileNotFoundError, ValueError):
         pass
-    facts = pool.call(inspect, model.cached.path, model.is_vouched)
+    try:
+        facts = pool.call(inspect, model.cached.path, model.is_vouched, timeout_s=model.load_s)
+    except (MemoryLimitError, WorkerHungError) as error:
+        raise not_loaded(error, model.cached.path) from error
     cache.write_note(digest, FACTS, facts.model_dump_json())
     return facts
 

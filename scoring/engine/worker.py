@@ -29,15 +29,18 @@ from scoring.errors import ModelAnswerError, ScoringError, ShardError
 from scoring.inputs.reader import Batch, read_batches, read_rows
 from scoring.models.compiled.checked import CheckedPredictor
 from scoring.models.features import mark_nullable
-from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model
+from scoring.models.mlmodel import own_flavor, read_mlmodel
+from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model, unlisted_types
 from scoring.monitoring.table import Role, to_bytes
 from scoring.monitoring.watch import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
 from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
 from scoring.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
 from scoring.outputs.writer import PartWriter
-from scoring.process import limited_address_space, peak_resident_bytes
+from scoring.process import available_bytes, limited_address_space, peak_resident_bytes
 from scoring.storage import Store
 
+MIN_MODEL_BYTES = 4 << 30
+"""Libraries reserve more address space than they use."""
 PAD_ROWS = 64
 """Vector kernels treat the last few rows of a matrix apart from the rest, and BLAS sums them in another order. A
 batch is filled up to a multiple of this by repeating its last row, so that a row's prediction does not depend on how
@@ -56,7 +59,21 @@ QUARANTINE_FLUSH_ROWS = 100_000
 
 def inspect(model_folder: Path, is_vouched: bool) -> ModelFacts:
     """Load a model once and say what it is. The driver never unpickles anything itself."""
-    return inspect_model(model_folder, is_vouched=is_vouched)
+    if is_vouched or own_flavor(read_mlmodel(model_folder)) == "python_function":
+        return inspect_model(model_folder, is_vouched=is_vouched)  # its code may reserve what it likes
+    with limited_address_space(_model_bytes()):
+        return inspect_model(model_folder)
+
+
+def list_types(model_folder: Path) -> list[str]:
+    """See `unlisted_types`; its memory is limited."""
+    with limited_address_space(_model_bytes()):
+        return unlisted_types(model_folder)
+
+
+def _model_bytes() -> int:
+    """Of address space for a model and its libraries: a file's few bytes can decode to very many."""
+    return max(available_bytes(), MIN_MODEL_BYTES)
 
 
 def make_machine_code(task: ShardTask) -> None:

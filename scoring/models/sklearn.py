@@ -113,7 +113,7 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             else:
                 with path.open("rb") as file:
                     estimator = _Unpickler(file).load()
-    except ModelError:
+    except (ModelError, MemoryError):
         raise
     except Exception as error:
         trained = ", ".join(f"{name} {version}" for name, version in mlmodel.trained_with.items())

@@ -6,17 +6,43 @@ sparse matrices and support vectors, which do not look. Each of these is found w
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from scoring.models.lightgbm_structure import check_lightgbm
+from scoring.models.sklearn_state import (
+    centers_problems,
+    generator_problems,
+    metric_problems,
+    neighbors_problems,
+    search_tree_problems,
+    sparse_problems,
+    spline_problems,
+    support_vector_problems,
+)
 from scoring.models.structure import hist_problems, refuse, sklearn_problems
 from scoring.models.xgboost_structure import check_xgboost
 
 HIST_ARRAYS = ("nodes", "binned_left_cat_bitsets", "raw_left_cat_bitsets")
 """Of a `TreePredictor`."""
+STATE_CHECKS: tuple[tuple[str, str, Callable[[str, Any], list[str]]], ...] = (
+    ("scipy.sparse._base", "_spbase", sparse_problems),
+    ("scipy.interpolate._bsplines", "BSpline", spline_problems),
+    ("numpy.random.bit_generator", "BitGenerator", generator_problems),
+    ("sklearn.neighbors._kd_tree", "BinaryTree64", search_tree_problems),
+    ("sklearn.neighbors._kd_tree", "BinaryTree32", search_tree_problems),
+    ("sklearn.neighbors._ball_tree", "BinaryTree64", search_tree_problems),
+    ("sklearn.neighbors._ball_tree", "BinaryTree32", search_tree_problems),
+    ("sklearn.metrics._dist_metrics", "DistanceMetric", metric_problems),
+    ("sklearn.neighbors._base", "NeighborsBase", neighbors_problems),
+    ("sklearn.svm._base", "BaseLibSVM", support_vector_problems),
+    ("sklearn.cluster._kmeans", "_BaseKMeans", centers_problems),
+)
+"""Module and name of a class, and what looks at one."""
+STRANGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""Raised where state is not even of the types that are expected."""
 PLAIN = (str, bytes, int, float, bool, complex, type(None), np.generic, np.dtype, type)
 """Hold nothing else."""
 
@@ -33,7 +59,15 @@ def check_estimator(estimator: Any, where: str) -> None:
     """
     problems: list[str] = []
     trees: dict[int, tuple[str, Any, int]] = {}
+    checks: dict[type, list[Callable[[str, Any], list[str]]]] = {}
     for path, part in _parts(estimator):
+        if type(part) not in checks:  # of a few types there are very many
+            checks[type(part)] = [check for module, name, check in STATE_CHECKS if _is_a(part, module, name)]
+        for check in checks[type(part)]:
+            try:
+                problems += check(path, part)
+            except STRANGE as error:
+                problems.append(f"{path}: state of other types than expected ({type(error).__name__}: {error})")
         if _is_a(part, "sklearn.tree._tree", "Tree"):
             trees.setdefault(id(part), (path, part, part.n_features))
         elif _is_a(part, "sklearn.tree._classes", "BaseDecisionTree"):
@@ -102,6 +136,10 @@ def _children(path: str, part: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"{path}[{i}]", child) for i, child in enumerate(part.ravel().tolist()))
     elif isinstance(part, functools.partial):
         yield from ((path, child) for child in (part.func, part.args, part.keywords))
+    elif _is_a(part, "numpy.random.mtrand", "RandomState"):
+        yield path, part._bit_generator
+    elif _is_a(part, "numpy.random._generator", "Generator"):
+        yield path, part.bit_generator
     else:
         for name, child in getattr(part, "__dict__", {}).items():
             yield f"{path}.{name}", child

@@ -93,6 +93,8 @@ def refused_skops_types(path: Path) -> tuple[list[str], list[str]]:
 
     try:
         untrusted = skops.io.get_untrusted_types(file=path)
+    except MemoryError:
+        raise
     except Exception as error:
         raise ModelLoadError(
             "The model is no skops file that can be read; nothing was loaded.",

@@ -53,7 +53,7 @@ REQUESTS: tuple[tuple[Any, str], ...] = (
 class Here(WorkerPool):
     """Workers that are this thread: nothing is started, and their requests are seen as well."""
 
-    def call(self, function: Callable[..., Any], *arguments: object) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: object, timeout_s: float | None = None) -> Any:
         return function(*arguments)
 
     def score(
