@@ -9,7 +9,7 @@ from schemas.drift import DriftReport, Severity
 from schemas.partition import InputFile
 from scoring.errors import InputError, InvalidJobError, LocationNotFoundError
 from scoring.inputs.casts import is_text_of_bytes
-from scoring.inputs.files import PARQUET_SUFFIXES, choose_files, is_named_parquet
+from scoring.inputs.files import choose_files, is_named_parquet
 from scoring.inputs.footers import Footer, read_columns, read_footers
 from scoring.inputs.listing import Listing, list_all
 from scoring.inputs.tables import check_listing, check_no_table
@@ -62,7 +62,7 @@ class Dataset:
             raise LocationNotFoundError(
                 "There is no Parquet file.",
                 uri,
-                expected=f"files that end in {', '.join(PARQUET_SUFFIXES)}",
+                expected="a Parquet file, of any name that starts with neither _ nor .",
                 next_step="name a folder or a file with data, or profiles",
             )
         self.footers: list[Footer] = read_footers(self.store, self.files)

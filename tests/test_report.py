@@ -167,6 +167,7 @@ def test_the_series_of_a_column(lake: Lake, job: ScoringJob, nights: list[Manife
     neither = nightscore(lake, "history", path, "probabilty")
     assert neither.returncode == 1
     assert "no column of this name" in neither.stderr
+    assert "%" not in neither.stderr, "an example is a date, not a pattern"
     page = tmp_path / "page.html"
     done = nightscore(lake, "report", path, DAYS[-1], "-o", str(page))
     assert done.returncode == 0

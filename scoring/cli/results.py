@@ -94,7 +94,8 @@ def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
         raise PartitionNotFoundError(
             "There are no results of such a partition, and no column of this name in the latest partitions.",
             f"{spec.output.uri}.nightscore/runs",
-            expected=f"a partition such as {spec.input.partition_format}, or a column that runs have profiled",
+            expected=f"a partition such as {datetime.now(UTC):{spec.input.partition_format}}, or a column that runs "
+            "have profiled",
             found=partition,
             next_step="`nightscore partitions JOB` lists partitions, `nightscore report JOB PARTITION` columns",
         )

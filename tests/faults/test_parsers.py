@@ -24,7 +24,7 @@ from scoring.backlog import score_items
 from scoring.baseline import record_baseline
 from scoring.drift import Dataset, open_side
 from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition
-from scoring.errors import CorruptFileError, ScoringError, StorageError, WorkerError
+from scoring.errors import CorruptFileError, LocationNotFoundError, ScoringError, StorageError, WorkerError
 from scoring.inputs.footers import BATCH_FILES, read_footers
 from scoring.inputs.partitions import find_partition
 from scoring.monitoring.table import from_bytes
@@ -209,6 +209,13 @@ def test_what_runs_apart_is_there_without_numpy(tmp_path: Path) -> None:
     for name, expected in (("x", [1.5, 2.5]), ("t", ["a", None])):
         (read,) = Dataset(str(tmp_path)).read(name)
         assert read.to_pylist() == expected
+
+
+def test_a_dataset_without_parquet_is_asked_for_some_of_any_name(tmp_path: Path) -> None:
+    with pytest.raises(LocationNotFoundError, match="a Parquet file, of any name"):
+        Dataset(str(tmp_path))
+    pq.write_table(pa.table({"x": [1.5]}), tmp_path / "000000_0")
+    assert [file.path for file in Dataset(str(tmp_path)).files] == ["000000_0"]
 
 
 def test_of_many_files_all_that_are_damaged_are_named(tmp_path: Path, deadly: bytes) -> None:
