@@ -154,7 +154,7 @@ def test_skops_models_load_and_strangers_in_them_do_not(
                 pip_requirements=[],
                 signature=mlflow.models.infer_signature(frame[NUMBERS], np.array([1])),
             )
-            register(client, name, tmp_path / name)
+            register(client, name, tmp_path / name, is_pinned=False)
     lake.write(DAY, frame)
     good = lake.job("good", registry=uri)
     assert lake.run(good).error is None

@@ -277,8 +277,8 @@ CRAFTED = {
     wrapper_of_another_loader: "cannot be loaded",
     lightgbm_text_is_a_pickle: "expected: a model file of LightGBM",
     lightgbm_skops: "os.mkdir",
-    xgboost_file_is_a_pickle: "expected: a model file of XGBoost",
-    skops_booster: "cannot be loaded",
+    xgboost_file_is_a_pickle: "the file cannot be read: ValueError: broken UBJSON near byte 1",
+    skops_booster: "the state of a Booster",
     odd_flavors: "no readable MLmodel file",
     a_list: "expected a mapping with the key flavors",
     second_mlmodel: "inner/MLmodel: a second MLmodel file",
@@ -323,7 +323,7 @@ def test_nothing_of_a_crafted_model_runs(
 
     assert not marker.exists()
     assert manifest.error
-    assert manifest.error.type in ("ModelRefusedError", "ModelLoadError")
+    assert manifest.error.type in ("ModelRefusedError", "ModelLoadError", "ModelStructureError")
     assert CRAFTED[craft] in manifest.error.message
     assert not marker.exists()
 

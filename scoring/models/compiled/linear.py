@@ -89,13 +89,18 @@ class CompiledLinear:
             return None
         found = answer(self._model.link, sums, kinds, self._kernels)
         if not self._model.is_exact and self._model.link.classes is not None:
-            scores = np.abs(sums)
-            tied = np.flatnonzero(_gap(sums) < TIE_MARGIN * (scores.mean() if scores.size else 0.0))
+            tied = np.flatnonzero(_gap(sums) < TIE_MARGIN * self._size(sums))
             if len(tied):
                 own = self._own.predict(features.take(from_numpy(tied)), [])["prediction"]
                 found["prediction"] = np.array(found["prediction"])
                 found["prediction"][tied] = own
         return found
+
+    def _size(self, sums: npt.NDArray[np.float64]) -> float:
+        """How large the terms of the sums are: their rounding is relative to that. The intercept is one of them, also
+        where all rows of a batch are near the boundary."""
+        mean = float(np.abs(sums).mean()) if sums.size else 0.0
+        return max(mean, float(np.abs(self._model.intercept).max(initial=0.0)))
 
     def _add_up(self, table: pa.Table) -> npt.NDArray[np.float64] | None:
         """Scores of shape (n_outputs, n_rows), overwritten by the next call.
