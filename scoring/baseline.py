@@ -83,6 +83,13 @@ def _profile(
 ) -> list[ColumnProfile]:
     facts = learn_facts(model, cache, pool)
     data = Dataset(uri, job.input.storage_options)
+    if not any(footer.n_rows for footer in data.footers):
+        raise InputError(
+            "The data for the baseline have no rows.",
+            uri,
+            expected="training or hold-out rows",
+            next_step="name data with rows: --from a folder of Parquet files",
+        )
     with tempfile.TemporaryDirectory(prefix="nightscore-baseline-") as scratch:
         place = job.input.model_copy(update={"uri": data.store.url})
         limits = Limits(max_quarantined_share=1.0)
@@ -93,13 +100,6 @@ def _profile(
         apart = scratch_job(job, scratch).model_copy(update=changes)
         partition = Partition(job.input.partition_key, None, BASELINE_RUN, data.files)
         plan, contract = plan_partition(apart, model, facts, partition, pool.capacity, pool=pool)
-        if not plan.n_rows:
-            raise InputError(
-                "The data for the baseline have no rows.",
-                uri,
-                expected="training or hold-out rows",
-                next_step="name data with rows: --from a folder of Parquet files",
-            )
         tasks = scratch_tasks(apart, BASELINE_RUN, model, facts, plan, contract, plan.shards)
         tell(f"scoring {plan.n_rows:,} rows to cut the predictions' bins")
         first = _score(pool, tasks, plan)

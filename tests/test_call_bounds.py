@@ -13,6 +13,7 @@ from scoring.engine import prepare
 from scoring.engine.pool import WorkerPool
 from scoring.engine.prepare import PinnedModel, learn_facts, model_seconds
 from scoring.errors import MemoryLimitError, ModelLoadError, WorkerHungError
+from scoring.models.cache import ModelCache
 from tests.conftest import Lake
 
 MLMODEL = """
@@ -57,20 +58,22 @@ def test_a_call_that_raises_timeouts_of_its_own_is_no_hang(pool: WorkerPool) -> 
         pool.call(wait, timeout_s=600)
 
 
-def test_a_model_that_does_not_load_in_time_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_load_in_time_is_named(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(folder: Path, is_vouched: bool) -> None:
         import signal  # (of the worker)
 
         signal.pause()
 
-    job = lake.job(limits={"shard_minutes": 0.01})
-    model = PinnedModel.of(job, lake.cache)
+    job, cache = lake.job(limits={"shard_minutes": 0.01}), ModelCache(tmp_path / "cache")
+    model = PinnedModel.of(job, cache)  # nobody has looked at it yet in this cache
     assert model.load_s == model_seconds(job) == prepare.MODEL_S
     assert model_seconds(lake.job(limits={"shard_minutes": 90})) == 90 * 60
     monkeypatch.setattr(prepare, "inspect", never)
 
     with WorkerPool() as pool, pytest.raises(ModelLoadError) as caught:
-        learn_facts(replace(model, load_s=0.3), lake.cache, pool)
+        learn_facts(replace(model, load_s=0.3), cache, pool)
 
     assert caught.value.where == str(model.cached.path)
     assert "raise limits.shard_minutes" in str(caught.value)

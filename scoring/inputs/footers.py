@@ -213,10 +213,28 @@ def open_parquet(store: Store, file: InputFile, source: Any = None, **options: A
 
 
 def read_columns(store: Store, file: InputFile, columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
-    """Columns of a file that is still the one that was listed, so many rows at a time. Runs in a process apart."""
+    """Columns of a file that is still the one that was listed, so many rows at a time. Runs in a process apart.
+
+    Texts come as their bytes, since a file's may be no UTF-8.
+    """
     with explained(store.locate_url(file.path)), open_parquet(store, file) as parquet:
         for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):
-            yield pa.Table.from_batches([batch])
+            table = pa.Table.from_batches([batch])
+            yield pa.table([_bytes_of_texts(column) for column in table.columns], names=table.column_names)
+
+
+def _bytes_of_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column with binary values in the place of texts; neither looked at nor copied."""
+    kind = column.type
+    if pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type):
+        chunks = [
+            pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.binary()))
+            for chunk in column.chunks
+        ]
+        return pa.chunked_array(chunks, pa.dictionary(kind.index_type, pa.binary()))
+    if pa.types.is_large_string(kind):
+        return column.cast(pa.large_binary())
+    return column.cast(pa.binary()) if pa.types.is_string(kind) else column
 
 
 @dataclass(slots=True)
