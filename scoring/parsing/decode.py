@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
 """Parquet's physical types of numbers; times and decimals have them as well."""
+DAMAGE = (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What reading a damaged file may raise: Arrow's own errors, and those of its layer in Python."""
 
 
 @dataclass(frozen=True, slots=True)
