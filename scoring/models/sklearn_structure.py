@@ -22,11 +22,13 @@ from scoring.models.sklearn_state import (
     spline_problems,
     support_vector_problems,
 )
-from scoring.models.structure import hist_problems, refuse, sklearn_problems
+from scoring.models.structure import MAX_FEATURES, hist_problems, refuse, sklearn_problems
 from scoring.models.xgboost_structure import check_xgboost
 
 HIST_ARRAYS = ("nodes", "binned_left_cat_bitsets", "raw_left_cat_bitsets")
 """Of a `TreePredictor`."""
+TREE_SIZES = ("n_features", "n_classes", "n_outputs")
+"""Arguments of a `Tree`."""
 STATE_CHECKS: tuple[tuple[str, str, Callable[[str, Any], list[str]]], ...] = (
     ("scipy.sparse._base", "_spbase", sparse_problems),
     ("scipy.interpolate._bsplines", "BSpline", spline_problems),
@@ -88,7 +90,6 @@ def check_estimator(estimator: Any, where: str) -> None:
 
 
 @functools.cache
-@functools.cache
 def guard_lightgbm() -> None:
     """From now on, setting the state of a Booster checks the text first: LightGBM itself writes outside otherwise."""
     from lightgbm.basic import Booster
@@ -104,6 +105,37 @@ def guard_lightgbm() -> None:
         set_state(booster, state)
 
     Booster.__setstate__ = checked  # type: ignore[method-assign, assignment]
+
+
+@functools.cache
+def guard_trees() -> None:
+    """From now on, skops checks a tree's sizes before it makes one: scikit-learn reads as many as it is told."""
+    from skops.io._sklearn import TreeNode
+
+    construct = TreeNode._construct
+
+    def checked(node: Any) -> Any:
+        refuse(tree_size_problems(node.args.construct()), "the sizes of a Tree")
+        return construct(node)
+
+    TreeNode._construct = checked
+
+
+def tree_size_problems(arguments: Any) -> list[str]:
+    """What is wrong with the arguments that a `Tree` is made with: features, classes of each output, outputs."""
+    if not isinstance(arguments, tuple) or len(arguments) != len(TREE_SIZES):
+        return [f"expected {', '.join(TREE_SIZES)}"]
+    n_features, n_classes, n_outputs = arguments
+    if not isinstance(n_classes, np.ndarray) or n_classes.ndim != 1 or n_classes.dtype.kind not in "iu":
+        return ["n_classes: expected a list of whole numbers"]
+    problems = []
+    if not isinstance(n_features, int | np.integer) or not 0 <= n_features <= MAX_FEATURES:
+        problems.append(f"n_features {n_features!r}, expected 0 to {MAX_FEATURES}")
+    if not isinstance(n_outputs, int | np.integer) or n_outputs != len(n_classes) or n_outputs < 1:
+        problems.append(f"n_outputs {n_outputs!r}, expected at least 1, and as many as n_classes, {len(n_classes)}")
+    elif (n_classes < 1).any():
+        problems.append(f"n_classes {n_classes.min()}, expected at least 1")
+    return problems
 
 
 def _is_a(part: Any, module: str, name: str) -> bool:
