@@ -66,27 +66,31 @@ def check_estimator(estimator: Any, where: str) -> None:
         if type(part) not in checks:  # of a few types there are very many
             checks[type(part)] = [check for module, name, check in STATE_CHECKS if _is_a(part, module, name)]
         for check in checks[type(part)]:
-            try:
-                problems += check(path, part)
-            except STRANGE as error:
-                problems.append(f"{path}: state of other types than expected ({type(error).__name__}: {error})")
+            problems += _problems_of(check, path, part)
         if _is_a(part, "sklearn.tree._tree", "Tree"):
             trees.setdefault(id(part), (path, part, part.n_features))
         elif _is_a(part, "sklearn.tree._classes", "BaseDecisionTree"):
             _add_tree(trees, problems, path, part)
         elif _is_a(part, "sklearn.ensemble._forest", "BaseForest"):
-            problems += _width_problems(path, part, _listed(part))
+            problems += _problems_of(_forest_problems, path, part)
         elif _is_a(part, "sklearn.ensemble._gb", "BaseGradientBoosting"):
-            problems += _boosting_problems(path, part)
+            problems += _problems_of(_boosting_problems, path, part)
         elif _is_a(part, "sklearn.ensemble._iforest", "IsolationForest"):
-            problems += _isolation_problems(path, part)
+            problems += _problems_of(_isolation_problems, path, part)
         elif _is_a(part, "sklearn.ensemble._hist_gradient_boosting.gradient_boosting", "BaseHistGradientBoosting"):
-            problems += _hist_boosting_problems(path, part)
+            problems += _problems_of(_hist_boosting_problems, path, part)
         elif _is_a(part, "lightgbm.basic", "Booster"):
             check_lightgbm(part.model_to_string(num_iteration=-1), f"{where}: {path}")
         elif _is_a(part, "xgboost.core", "Booster"):
             check_xgboost(bytes(part.save_raw("ubj")), f"{where}: {path}")
     refuse([*problems, *sklearn_problems(trees.values())], where)
+
+
+def _problems_of(check: Callable[[str, Any], list[str]], path: str, part: Any) -> list[str]:
+    try:
+        return check(path, part)
+    except STRANGE as error:
+        return [f"{path}: state of other types than expected ({type(error).__name__}: {error})"]
 
 
 @functools.cache
@@ -195,6 +199,9 @@ def _add_tree(trees: dict[int, tuple[str, Any, int]], problems: list[str], path:
     tree, width = getattr(part, "tree_", None), _width(part)
     if tree is None:
         return
+    if not _is_a(tree, "sklearn.tree._tree", "Tree"):
+        problems.append(f"{path}.tree_: expected a Tree, found {type(tree).__name__}")
+        return
     if width is None:
         problems.append(f"{path}: expected n_features_in_, found none: it would be given any X")
         return
@@ -211,6 +218,10 @@ def _width_problems(path: str, part: Any, trees: list[tuple[str, Any]], width: i
         for name, tree in trees
         if not hasattr(tree, "tree_") or _width(tree) != width
     ]
+
+
+def _forest_problems(path: str, part: Any) -> list[str]:
+    return _width_problems(path, part, _listed(part))
 
 
 def _boosting_problems(path: str, part: Any) -> list[str]:

@@ -276,6 +276,19 @@ def test_a_broken_tree_is_found_wherever_it_is() -> None:
         assert "tree_, node 0" in refused(model)
 
 
+def test_state_of_other_types_than_scikit_learn_makes() -> None:
+    boosting = HistGradientBoostingClassifier(max_iter=2, categorical_features=["color", "size"]).fit(FRAME, TWO)
+    for transformers in ([("encoder", None)], [(["encoder"], None, None)], 3):
+        broken = copy.deepcopy(boosting)
+        broken._preprocessor.transformers_ = transformers
+        with pytest.raises(ModelStructureError, match="state of other types than expected"):
+            check_estimator(broken, "model.skops")
+    tree = DecisionTreeClassifier(max_depth=2).fit(X, TWO)
+    tree.tree_ = "tree"
+    with pytest.raises(ModelStructureError, match="tree_: expected a Tree, found str"):
+        check_estimator(tree, "model.skops")
+
+
 def test_one_tree_by_itself() -> None:
     predictor = hist()._predictors[0][0]
     bitsets = (predictor.binned_left_cat_bitsets, predictor.raw_left_cat_bitsets)
