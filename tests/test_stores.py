@@ -294,6 +294,13 @@ def test_the_table_library_tells_the_same(code: str) -> None:
     assert "\x1b" not in str(told)
 
 
+def test_the_table_library_tells_of_a_full_disk() -> None:
+    text = "Generic LocalFileSystem error ↳ Unable to copy data to file ↳ No space left on device (os error 28)"
+    told, direct = told_by_delta(OSError(text), "/lake"), mapped(OSError(errno.ENOSPC, "No space"), "/lake")
+    assert direct
+    assert (type(told), told.what, told.next_step) == (type(direct), direct.what, direct.next_step)
+
+
 class Broken(MemoryFileSystem):
     """A store that refuses everything, as Azure does."""
 
