@@ -219,6 +219,7 @@ def _google_table_options(names: dict[str, Any]) -> dict[str, str]:
 
 
 def _s3_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    _check_kinds(options)
     client = dict(options.get("client_kwargs") or {})
     names = _renamed([*client.items(), *options.items()], ("aws_",), _S3_NAMES, "S3", _S3_NESTED)
     rest = {name: names.pop(name) for name in _S3_NESTED if name in names}
@@ -233,6 +234,23 @@ def _azure_names(account: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _google_names(options: Mapping[str, Any]) -> dict[str, Any]:
     return _renamed(list(options.items()), ("google_",), _GOOGLE_NAMES, "Google Cloud Storage", _GOOGLE_FSSPEC_ONLY)
+
+
+def _check_kinds(options: Mapping[str, Any]) -> None:
+    """Refuse mappings in the place of values, and values in the place of mappings; their content stays untold."""
+    problems = []
+    for name, value in options.items():
+        is_mapping = isinstance(value, Mapping)
+        if name.endswith("_kwargs") and not (is_mapping or value is None):
+            problems.append(f"{name}: expected a mapping, found {type(value).__name__}")
+        elif not name.endswith("_kwargs") and (is_mapping or isinstance(value, list)):
+            problems.append(f"{name}: expected a value, found {type(value).__name__}")
+    if problems:
+        raise InvalidJobError(
+            "The job's storage_options are not of the kind that S3 takes.",
+            problems=problems,
+            next_step="correct storage_options in the job file",
+        )
 
 
 def _renamed(
