@@ -127,9 +127,25 @@ def fsspec_options(scheme: str, account: str, options: Mapping[str, Any]) -> dic
         if names.get("anon"):
             names["token"] = "anon"  # noqa: S105 (a word, not a secret)
         elif "service_account_key" in names:
-            names["token"] = json.loads(names["service_account_key"])
+            names["token"] = _account_key(names["service_account_key"])
         return _chosen(names, _GOOGLE_FOR_FSSPEC + _GOOGLE_FSSPEC_ONLY)
     return dict(options)
+
+
+def _account_key(text: object) -> Any:
+    """The members of a service account's key; its text is told to nobody."""
+    try:
+        key = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        key = None
+    if isinstance(key, Mapping):
+        return dict(key)
+    raise InvalidJobError(
+        "service_account_key in the job's storage_options is no key.",
+        expected="the JSON document that Google gives for a service account",
+        found="something else",
+        next_step="correct storage_options in the job file, or name the key's file in service_account_path",
+    )
 
 
 def table_options(scheme: str, uri: str, options: Mapping[str, Any]) -> dict[str, str]:
@@ -205,7 +221,7 @@ def _google_table_options(names: dict[str, Any]) -> dict[str, str]:
     if names.get("anon") or token == "anon":  # noqa: S105 (a word, not a secret)
         found["google_skip_signature"] = "true"
     elif "service_account_key" in names:
-        found["google_service_account_key"] = str(names["service_account_key"])
+        found["google_service_account_key"] = json.dumps(_account_key(names["service_account_key"]))
     elif isinstance(token, Mapping):
         found["google_service_account_key"] = json.dumps(dict(token))
     elif token in (None, "google_default", "cloud"):

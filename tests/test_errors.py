@@ -378,3 +378,12 @@ def test_options_of_another_kind_are_refused(options: dict[str, Any], problem: s
         with pytest.raises(InvalidJobError, match=problem) as refused:
             library(*arguments)
         assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", [f'{{"private_key": "{SECRET}"', f'"{SECRET}"', [SECRET]])
+def test_a_key_that_is_none_is_refused(key: Any) -> None:
+    with pytest.raises(InvalidJobError, match=r"service_account_key .* is no key") as refused:
+        fsspec_options("gs", "", {"service_account_key": key})
+    assert SECRET not in str(refused.value)
+    with pytest.raises(InvalidJobError, match=r"service_account_key .* is no key"):
+        table_options("gs", "gs://lake/x", {"service_account_key": key})

@@ -78,6 +78,7 @@ def test_a_container_of_an_account_is_a_place(uri: str) -> None:
         "abfss://user@host/x",
         "az://lake/x?sv=2024&sig=abc",
         "https://host/x?X-Amz-Signature=abc",
+        "https://host/x?access_token=abc",
     ],
 )
 def test_a_user_and_a_signature_are_secrets(uri: str) -> None:
