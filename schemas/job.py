@@ -20,7 +20,7 @@ StorageOptions = Annotated[dict[str, JsonValue], Field(default_factory=dict, rep
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 AZURE_SCHEMES = ("az", "abfs", "abfss")
-SIGNATURE = re.compile(r"[?&](sig|X-Amz-Signature|X-Goog-Signature)=", re.IGNORECASE)
+SIGNATURE = re.compile(r"[?&](sig|X-Amz-Signature|X-Goog-Signature|\w*token|\w*password)=", re.IGNORECASE)
 
 OUTPUT_COLUMNS = ("source_file", "source_row", "prediction", "probability", "model_version", "run_id")
 """Names that the output may use for itself; keys and pass-through columns must not."""

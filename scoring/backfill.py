@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Literal, get_args
 
 from schemas.job import MODEL_URI, ScoringJob
@@ -26,6 +26,9 @@ DEFAULT_MODES: tuple[Mode, ...] = ("missing", "failed")
 """What nobody has seen yet; to replace predictions that readers rely on is asked for by name."""
 DEFAULT_MAX_PARTITIONS = 400
 """A year and a month: more than that in one go is a slip more often than a wish."""
+DAY = timedelta(days=1)
+STEPS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1))
+"""Apart from a day: what the partitions of a format may be apart."""
 PLAN_THREADS = 8
 HISTORY_RUNS = 20
 """Newest published runs that an estimate of time is made of."""
@@ -123,21 +126,39 @@ def dates_between(start: date, end: date) -> list[date]:
 def values_between(
     job: ScoringJob, start: date, end: date, max_partitions: int = DEFAULT_MAX_PARTITIONS
 ) -> list[str]:
-    """The partition values of the dates, each once, oldest first.
+    """The partition values of the dates, each once, oldest first; all of a day's where there are several a day.
 
     Raises:
         InvalidJobError: The end is before the start, or there are more than `max_partitions`.
     """
-    values = list(dict.fromkeys(day.strftime(job.input.partition_format) for day in dates_between(start, end)))
+    pattern, days = job.input.partition_format, dates_between(start, end)
+    step = _step_of(pattern)
+    n_a_day = DAY // step
+    times = (datetime.combine(day, time.min) + i * step for day in days for i in range(n_a_day))
+    if n_a_day > 1 and len(days) * n_a_day > max_partitions:
+        last = datetime.combine(end, time.max).strftime(pattern)
+        raise _too_many(job, len(days) * n_a_day, next(times).strftime(pattern), last, max_partitions)
+
+    values = list(dict.fromkeys(moment.strftime(pattern) for moment in times))
     if len(values) > max_partitions:
-        raise InvalidJobError(
-            "The backfill covers more partitions than it may without being told so.",
-            job.name,
-            expected=f"at most {max_partitions}",
-            found=f"{len(values)}, {values[0]} to {values[-1]}",
-            next_step=f"check the dates, or confirm with max_partitions = {len(values)} (--max-partitions)",
-        )
+        raise _too_many(job, len(values), values[0], values[-1], max_partitions)
     return values
+
+
+def _step_of(pattern: str) -> timedelta:
+    """How far apart the partitions of a format are, a day at most."""
+    midnight = datetime(2024, 1, 1)
+    return next((s for s in STEPS if (midnight + s).strftime(pattern) != midnight.strftime(pattern)), DAY)
+
+
+def _too_many(job: ScoringJob, n_values: int, first: str, last: str, max_partitions: int) -> InvalidJobError:
+    return InvalidJobError(
+        "The backfill covers more partitions than it may without being told so.",
+        job.name,
+        expected=f"at most {max_partitions}",
+        found=f"{n_values}, {first} to {last}",
+        next_step=f"check the dates, or confirm with max_partitions = {n_values} (--max-partitions)",
+    )
 
 
 def choose(

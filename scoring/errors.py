@@ -34,6 +34,7 @@ Retryable: the same run may succeed a little later. Resumable: what it has score
 from collections.abc import Sequence
 
 from schemas.text import printable
+from scoring.masking import masked
 
 
 class ScoringError(Exception):
@@ -55,14 +56,16 @@ class ScoringError(Exception):
         next_step: str = "",
         problems: Sequence[str] = (),
     ) -> None:
+        what, where, expected, found, next_step = map(masked, (what, where, expected, found, next_step))
+        problems = tuple(map(masked, problems))
         # The constructor's own arguments, so that the error survives pickling between processes.
-        super().__init__(what, where, expected, found, next_step, tuple(problems))
+        super().__init__(what, where, expected, found, next_step, problems)
         self.what = what
         self.where = where
         self.expected = expected
         self.found = found
         self.next_step = next_step
-        self.problems = tuple(problems)
+        self.problems = problems
 
     def __str__(self) -> str:
         # Names of files and columns, and what stores answer, come from outside: none may forge a line.

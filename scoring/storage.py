@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError, StorageError
+from scoring.masking import remember
 from scoring.store_errors import BEYOND_CODES, code_of, is_store_error, mapped, may_pass, no_etags
 from scoring.store_options import AZURE_SCHEMES, GOOGLE_SCHEMES, S3_SCHEMES, account_of, fsspec_options, table_options
 
@@ -631,6 +632,7 @@ def resolve_env(options: Mapping[str, Any]) -> dict[str, Any]:
             problems=[f"${{{name}}}" for name in sorted(missing)],
             next_step="export them before running, or correct their names in the job file",
         )
+    remember(found)
     return found
 
 

@@ -127,9 +127,25 @@ def fsspec_options(scheme: str, account: str, options: Mapping[str, Any]) -> dic
         if names.get("anon"):
             names["token"] = "anon"  # noqa: S105 (a word, not a secret)
         elif "service_account_key" in names:
-            names["token"] = json.loads(names["service_account_key"])
+            names["token"] = _account_key(names["service_account_key"])
         return _chosen(names, _GOOGLE_FOR_FSSPEC + _GOOGLE_FSSPEC_ONLY)
     return dict(options)
+
+
+def _account_key(text: object) -> Any:
+    """The members of a service account's key; its text is told to nobody."""
+    try:
+        key = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        key = None
+    if isinstance(key, Mapping):
+        return dict(key)
+    raise InvalidJobError(
+        "service_account_key in the job's storage_options is no key.",
+        expected="the JSON document that Google gives for a service account",
+        found="something else",
+        next_step="correct storage_options in the job file, or name the key's file in service_account_path",
+    )
 
 
 def table_options(scheme: str, uri: str, options: Mapping[str, Any]) -> dict[str, str]:
@@ -205,7 +221,7 @@ def _google_table_options(names: dict[str, Any]) -> dict[str, str]:
     if names.get("anon") or token == "anon":  # noqa: S105 (a word, not a secret)
         found["google_skip_signature"] = "true"
     elif "service_account_key" in names:
-        found["google_service_account_key"] = str(names["service_account_key"])
+        found["google_service_account_key"] = json.dumps(_account_key(names["service_account_key"]))
     elif isinstance(token, Mapping):
         found["google_service_account_key"] = json.dumps(dict(token))
     elif token in (None, "google_default", "cloud"):
@@ -219,6 +235,7 @@ def _google_table_options(names: dict[str, Any]) -> dict[str, str]:
 
 
 def _s3_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    _check_kinds(options)
     client = dict(options.get("client_kwargs") or {})
     names = _renamed([*client.items(), *options.items()], ("aws_",), _S3_NAMES, "S3", _S3_NESTED)
     rest = {name: names.pop(name) for name in _S3_NESTED if name in names}
@@ -233,6 +250,23 @@ def _azure_names(account: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _google_names(options: Mapping[str, Any]) -> dict[str, Any]:
     return _renamed(list(options.items()), ("google_",), _GOOGLE_NAMES, "Google Cloud Storage", _GOOGLE_FSSPEC_ONLY)
+
+
+def _check_kinds(options: Mapping[str, Any]) -> None:
+    """Refuse mappings in the place of values, and values in the place of mappings; their content stays untold."""
+    problems = []
+    for name, value in options.items():
+        is_mapping = isinstance(value, Mapping)
+        if name.endswith("_kwargs") and not (is_mapping or value is None):
+            problems.append(f"{name}: expected a mapping, found {type(value).__name__}")
+        elif not name.endswith("_kwargs") and (is_mapping or isinstance(value, list)):
+            problems.append(f"{name}: expected a value, found {type(value).__name__}")
+    if problems:
+        raise InvalidJobError(
+            "The job's storage_options are not of the kind that S3 takes.",
+            problems=problems,
+            next_step="correct storage_options in the job file",
+        )
 
 
 def _renamed(

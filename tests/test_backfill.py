@@ -73,6 +73,22 @@ def test_a_monthly_partition_is_planned_once(lake: Lake) -> None:
     assert values_between(job, date(2024, 1, 15), date(2024, 3, 2)) == ["2024-01", "2024-02", "2024-03"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "n_values", "last"),
+    [
+        ("%Y-%m-%dT%H", 48, "2024-03-01T23"),
+        ("%Y%m%d-%H%M", 2_880, "20240301-2359"),
+        ("%Y-%m-%d %H:00", 48, "2024-03-01 23:00"),
+    ],
+)
+def test_all_partitions_of_a_day_are_planned(lake: Lake, pattern: str, n_values: int, last: str) -> None:
+    job = lake.job(input={"uri": "x", "partition_format": pattern})
+    values = values_between(job, date(2024, 2, 29), date(2024, 3, 1), max_partitions=n_values)
+    assert (len(set(values)), values[-1]) == (n_values, last)
+    with pytest.raises(InvalidJobError, match=f"{n_values}, .* to {last}"):
+        values_between(job, date(2024, 2, 29), date(2024, 3, 1), max_partitions=n_values - 1)
+
+
 def test_nonsense_is_refused_with_the_reason(lake: Lake) -> None:
     with pytest.raises(InvalidJobError, match="ends before it starts"):
         dates_between(date(2024, 1, 2), date(2024, 1, 1))

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 
 import scoring.errors
-from scoring.errors import InvalidJobError, ScoringError
+from scoring.errors import InvalidJobError, ScoringError, StorageError
 from scoring.inputs.jobfile import load_job, parse_job
+from scoring.storage import resolve_env
+from scoring.store_options import fsspec_options, table_options
 from tests.conftest import BUCKET, Lake
 from tests.models import NUMBERS, make_frame
 
@@ -323,3 +325,65 @@ def test_every_error_names_the_next_step() -> None:
 
 def is_named_call(node: ast.AST) -> TypeGuard[Any]:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error")
+
+
+SECRET = "n3v3r-t0-b3-s33n"
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "shown"),
+    [
+        ({}, f"GET http://user:{SECRET}@127.0.0.1:9/lake/x", "GET http://***@127.0.0.1:9/lake/x"),
+        ({}, f"postgresql://user:{SECRET}@{SECRET}@host/db", "postgresql://***@host/db"),
+        ({}, f"https://{SECRET}@host/x", "https://***@host/x"),
+        ({}, f"GET https://a.blob.core.windows.net/x?sv=1&sig={SECRET}&se=2", "net/x?sv=1&sig=***&se=2"),
+        (
+            {"secret": SECRET, "key": "minioadmin"},
+            f"no such key minioadmin or {SECRET}",
+            "no such key minioadmin or ***",
+        ),
+        ({"client_kwargs": {"aws_session_token": SECRET}}, SECRET, "***"),
+        ({"connection_string": f"AccountName=a;AccountKey={SECRET}=="}, f"{SECRET}== is no key", "*** is no key"),
+        ({"token": "${CANARY}"}, f"bad token {SECRET}", "bad token ***"),
+        ({}, f"postgresql://host/db?sslpassword={SECRET}&x=1", "postgresql://host/db?sslpassword=***&x=1"),
+        ({}, "abfss://lake@account.dfs.core.windows.net/x", "abfss://lake@account.dfs.core.windows.net/x"),
+        ({}, "s3://lake/a:b@c", "s3://lake/a:b@c"),
+    ],
+)
+def test_messages_hold_no_secret(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], told: str, shown: str
+) -> None:
+    """Libraries put addresses, and values that they refuse, into their errors."""
+    monkeypatch.setattr("scoring.masking._values", set())
+    monkeypatch.setenv("CANARY", SECRET)
+    resolve_env(options)
+    error = StorageError("No.", told, found=told, problems=[told])
+    for text in (str(error), str(error.args), error.where, error.found, *error.problems):
+        assert SECRET not in text
+    assert error.found.endswith(shown)
+    assert pickle.loads(pickle.dumps(error)).found == error.found
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"client_kwargs": SECRET}, "client_kwargs: expected a mapping, found str"),
+        ({"key": [SECRET]}, "key: expected a value, found list"),
+        ({"secret": {"x": SECRET}}, "secret: expected a value, found dict"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options: dict[str, Any], problem: str) -> None:
+    for library in (fsspec_options, table_options):
+        arguments = ("s3", "", options) if library is fsspec_options else ("s3", "s3://lake/x", options)
+        with pytest.raises(InvalidJobError, match=problem) as refused:
+            library(*arguments)
+        assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", [f'{{"private_key": "{SECRET}"', f'"{SECRET}"', [SECRET]])
+def test_a_key_that_is_none_is_refused(key: Any) -> None:
+    with pytest.raises(InvalidJobError, match=r"service_account_key .* is no key") as refused:
+        fsspec_options("gs", "", {"service_account_key": key})
+    assert SECRET not in str(refused.value)
+    with pytest.raises(InvalidJobError, match=r"service_account_key .* is no key"):
+        table_options("gs", "gs://lake/x", {"service_account_key": key})

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.job import ScoringJob
@@ -76,6 +76,7 @@ def test_equal_keys_in_one_column_are_no_duplicates_of_several(lake: Lake) -> No
     assert lake.run(lake.job(keys=keys)).status == "published"
 
 
+@settings(deadline=None)  # of a machine that is busy
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["x", "y", None])), max_size=60), st.integers(1, 4))
 def test_duplicates_are_those_that_counting_finds(rows: list[tuple[int, str | None]], at_once: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -89,6 +90,25 @@ def test_duplicates_are_those_that_counting_finds(rows: list[tuple[int, str | No
         found = find_duplicates(Store(folder), ["0.parquet", "1.parquet"], ["k", "s"])
     assert found.n_rows == sum(1 for row in rows if rows.count(row) > 1)
     assert bool(found.examples) == (found.n_rows > 0)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.decimal256(50, 0), pa.decimal128(20, 0), pa.timestamp("us", "+05:30"), pa.timestamp("ns", "Europe/Berlin")],
+    ids=str,
+)
+def test_keys_of_types_that_polars_lacks(tmp_path: Path, kind: pa.DataType) -> None:
+    hour = 3_600_000_000_000  # around the one that Berlin's clocks showed twice
+    moments = pa.array([1_729_987_200_000_000_000 + i * hour for i in (0, 1, 2, 3, 1)])
+    pq.write_table(
+        pa.table(
+            {"k": moments.cast(pa.timestamp("ns")).cast(kind)}
+            if pa.types.is_timestamp(kind)
+            else {"k": moments.cast(pa.decimal128(20, 0)).cast(kind)}
+        ),
+        tmp_path / "0.parquet",
+    )
+    assert find_duplicates(Store(str(tmp_path)), ["0.parquet"], ["k"]).n_rows == 2
 
 
 @pytest.mark.parametrize(

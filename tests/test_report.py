@@ -46,7 +46,7 @@ def wide_frame(n_rows: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
     frame = make_frame(n_rows, seed=seed)
     random = np.random.default_rng(seed)
     frame["a"] += shift
-    frame[ODD] = random.choice(["<script>alert(1)</script>", "$\\frac{1}{2}$", "ä"], n_rows)
+    frame[ODD] = random.choice(["<script>alert(1)</script>", "$\\frac{1}{2}$", "ä\x1b[2J\u202e"], n_rows)
     frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 60, n_rows), unit="D")
     frame["tags"] = [[1] * int(n) for n in random.integers(0, 4, n_rows)]
     return frame
@@ -109,6 +109,7 @@ def test_the_page_says_what_moved_and_what_to_do(lake: Lake, job: ScoringJob, ni
     assert len(html.encode()) < 400_000
     assert "<script" not in html
     assert "&lt;script&gt;" in html
+    assert not {"\x1b", "\u202e"} & set(html), "the page's source drives no terminal"
     assert not re.search(r'(src|href)="(?!#|data:)', html), "nothing is loaded from elsewhere"
     for day in DAYS:
         assert day in text

@@ -78,6 +78,7 @@ def test_a_container_of_an_account_is_a_place(uri: str) -> None:
         "abfss://user@host/x",
         "az://lake/x?sv=2024&sig=abc",
         "https://host/x?X-Amz-Signature=abc",
+        "https://host/x?access_token=abc",
     ],
 )
 def test_a_user_and_a_signature_are_secrets(uri: str) -> None:
@@ -292,6 +293,13 @@ def test_the_table_library_tells_the_same(code: str) -> None:
     assert direct
     assert told.what == direct.what
     assert "\x1b" not in str(told)
+
+
+def test_the_table_library_tells_of_a_full_disk() -> None:
+    text = "Generic LocalFileSystem error ↳ Unable to copy data to file ↳ No space left on device (os error 28)"
+    told, direct = told_by_delta(OSError(text), "/lake"), mapped(OSError(errno.ENOSPC, "No space"), "/lake")
+    assert direct
+    assert (type(told), told.what, told.next_step) == (type(direct), direct.what, direct.next_step)
 
 
 class Broken(MemoryFileSystem):

@@ -57,6 +57,17 @@ def test_a_partition_as_recorded_is_sound(any_lake: Lake, model: str) -> None:
     assert found.n_files == len(manifest.output.files)
 
 
+def test_nothing_stays_on_the_host(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample that is scored again holds keys and predictions."""
+    lake.write(DAY, make_frame(50))
+    lake.run(lake.job())
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    assert check(lake, lake.job()).n_rows == 50
+    assert list(temporary.iterdir()) == []
+
+
 def test_rows_are_found_again_among_quarantined_ones(lake: Lake) -> None:
     frame = make_frame(3_000)
     frame.loc[[0, 5, 700, 701, 1_500, 2_999], "a"] = np.inf

@@ -17,6 +17,7 @@ from scoring.cli.show import report_error
 from scoring.errors import PartitionNotFoundError, ScoringError
 from scoring.inputs.jobfile import DEFAULT_JOBS, load_job
 from scoring.inputs.values import check_value
+from scoring.masking import masked
 from scoring.models.cache import ModelCache, default_cache
 
 app = typer.Typer(
@@ -117,7 +118,7 @@ class _OneLine(logging.Formatter):
     """An event is a line, whatever the names in it hold."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
-        record.message = printable(record.message)
+        record.message = printable(masked(record.message))
         return super().formatMessage(record)
 
 

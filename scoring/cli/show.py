@@ -24,6 +24,7 @@ from schemas.partition import show_value
 from schemas.text import json_printable, printable
 from scoring.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from scoring.errors import ScoringError
+from scoring.masking import masked
 from scoring.monitoring.findings import verdict_text
 
 WIDE = 200
@@ -112,6 +113,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any
 
 
 def report_error(kind: str, message: str, *, as_json: bool) -> None:
+    message = masked(message)
     if as_json:
         print_json({"status": "failed", "error": {"type": kind, "message": message}})
     err.print_lines(message)

@@ -212,8 +212,8 @@ def plan_partition(
 
 
 def scratch_job(job: ScoringJob, folder: str) -> ScoringJob:
-    """The job with its workers and outputs on this machine, apart from what readers see."""
-    output = Output(uri=folder, format="parquet", storage_options={})
+    """The job with its workers and outputs on this machine, in a folder that readers do not see."""
+    output = Output(uri=f"{folder}/predictions", format="parquet", storage_options={})
     return job.model_copy(update={"output": output, "workers": Workers()})
 
 

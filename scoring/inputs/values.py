@@ -5,7 +5,7 @@ import shlex
 from datetime import datetime
 
 from schemas.job import ScoringJob
-from schemas.partition import decode_folder, parse_time, show_value
+from schemas.partition import NULL_VALUE, decode_folder, parse_time, show_value
 from scoring.errors import InvalidJobError, ScoringError
 from scoring.inputs.partitions import list_partitions
 
@@ -26,6 +26,8 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
     Raises:
         InvalidJobError: With the corrected command, where the value can be corrected.
     """
+    if value == "":
+        raise _empty(job)
     if value is None or is_written_as_format(job, value):
         return
     try:
@@ -52,6 +54,18 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
         expected=_expected(job) if dates or not known else "the value alone, without the key",
         found=_found(job, value, has_prefix=has_prefix),
         next_step=next_step,
+    )
+
+
+def _empty(job: ScoringJob) -> InvalidJobError:
+    """Tables take an empty value for a missing one: two partitions would be published as one."""
+    key = job.input.partition_key
+    return InvalidJobError(
+        "A partition whose value is empty cannot be told from the one without a value; nothing was done or recorded.",
+        f"{job.input.uri}/{key}=/",
+        expected="a value of at least one character",
+        found="an empty one",
+        next_step=f"have the folder's files written to {key}={NULL_VALUE}/, or under a value",
     )
 
 

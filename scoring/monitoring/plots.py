@@ -23,8 +23,11 @@ COLOURS = {"#010101": "var(--text)", "#020202": "var(--then)", "#030303": "var(-
 """What is drawn with and what the page's style sheet makes of it, in light and dark."""
 TEXT, THEN, NOW, LINE = COLOURS
 PNG_COLOURS = {TEXT: "#333333", THEN: "#b8bec8", NOW: "#c2410c", LINE: "#cccccc"}
-NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML knows no way to say; Matplotlib writes them all the same."""
+NO_XML = re.compile(
+    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""Characters that XML knows no way to say, and those that drive a terminal or turn text around; Matplotlib writes
+them all the same."""
 SPARKS = "▁▂▃▄▅▆▇█"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from schemas.drift import ORDER, ColumnDrift, DriftReport, Severity
 from schemas.manifest import DriftRecord, FindingRecord, Manifest
 from schemas.partition import show_value
+from schemas.text import printable
 from scoring.monitoring.cards import SIGNS, Card, make_card
 from scoring.monitoring.findings import (
     REFERENCES,
@@ -161,18 +162,27 @@ def render(page: Page) -> str:
     from jinja2 import Environment, PackageLoader  # only a report pays for it
 
     environment = Environment(
-        loader=PackageLoader("scoring", "monitoring"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("scoring", "monitoring"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["code"] = _with_code
     template = environment.get_template("report.html")
     return template.render(page=page, signs=SIGNS, version=importlib.metadata.version("nightscore"), counted=counted)
 
 
+def _shown(value: object) -> object:
+    """What the template puts in: text from outside drives no terminal either, should one show the page's source."""
+    return printable(value) if type(value) is str else value
+
+
 def _with_code(text: str) -> str:
     """HTML of a text whose commands stand between backticks."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped before)
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))  # noqa: S704 (escaped before)
 
 
 def worst_columns(

@@ -86,11 +86,17 @@ def _frames(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Iterator
 
 
 def _plain(column: pa.ChunkedArray) -> Any:
-    """Without dictionary: codes differ from file to file."""
+    """Without dictionary: codes differ from file to file. In types that Polars knows, equal where the values are."""
     import polars as pl
 
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     kind = column.type
-    return pl.Series(values=column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column)
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        column = column.cast(pa.timestamp(kind.unit, "UTC"))  # the same moments: of offsets Polars knows none
+    elif pa.types.is_decimal256(kind):
+        column = column.cast(pa.string())
+    return pl.Series(values=column)
 
 
 def _count(store: Store, path: str) -> int:

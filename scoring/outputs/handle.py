@@ -25,6 +25,7 @@ PANIC = "PanicException"
 """Of pyo3; its module cannot be imported."""
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 """Codes for terminals, which delta-rs puts into its errors."""
+NO_ROOM = "No space left on device"
 BODY_ATTEMPTS = 12
 """Times that an answer may end early: each fails at once."""
 
@@ -156,6 +157,13 @@ def mapped(error: Exception, where: str) -> StorageError:
         return refused
     if "NoSuchBucket" in found or "bucket does not exist" in found:
         return LocationNotFoundError("No such bucket.", where, found=found, next_step="check output.uri")
+    if NO_ROOM in found:
+        return StorageError(
+            "The disk is full; nothing was published.",
+            where,
+            found=found,
+            next_step="make room (`nightscore clean` removes what dead runs left), then run again",
+        )
     if isinstance(error, OSError):
         return StorageUnavailableError(
             "The store did not answer as it should.",

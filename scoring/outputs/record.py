@@ -13,6 +13,7 @@ from typing import Any
 from schemas.job import ScoringJob
 from schemas.manifest import ErrorRecord, InputsRecord, Manifest, Measures, ModelRecord, OutputRecord, Status
 from scoring.errors import ConflictError, ScoringError
+from scoring.masking import masked
 from scoring.outputs.layout import claim_path, predictions_store, state_store
 from scoring.outputs.manifests import find_manifest, write_manifest
 from scoring.process import peak_resident_bytes
@@ -189,7 +190,7 @@ class RunRecord:
 
     def fail(self, error: BaseException, worker_cpu_s: float = 0.0) -> Manifest:
         """Record a failure; where even that cannot be written, the manifest says so itself."""
-        message = str(error) or type(error).__name__
+        message = masked(str(error)) or type(error).__name__
         retryable = isinstance(error, ScoringError) and error.retryable
         self.update(error=ErrorRecord(type=type(error).__name__, message=message, retryable=retryable))
         if self._is_superseded:

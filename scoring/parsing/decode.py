@@ -4,18 +4,17 @@ The process that asks imports this module too, so that what only the other one n
 """
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from scoring.parsing.bounds import bounds_of, high_text, is_bytes, low_text
+
 if TYPE_CHECKING:
     from scoring.storage import Store
 
-NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
-"""Parquet's physical types of numbers; times and decimals have them as well."""
 DAMAGE = (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError)
 """What reading a damaged file may raise: Arrow's own errors, and those of its layer in Python."""
 
@@ -66,35 +65,44 @@ def tables_of(store: "Store", path: str, columns: Sequence[str], batch_rows: int
 
 
 def part_stats(metadata: Any) -> str:
-    """numRecords, nullCount, minValues and maxValues of numeric columns, by Delta's protocol.
+    """numRecords, nullCount, minValues and maxValues by Delta's protocol.
+
+    Bounds are those of all columns or of none: delta-rs' own readers compare each column with its bounds in a
+    file, and take a file without them to have no such row. Columns of bytes have none, and need none; one that is
+    null throughout has no value to miss.
 
     Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md, "Per-file Statistics".
     """
     nulls: dict[str, int] = {}
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
-    unknown: set[str] = set()
+    bounds: dict[str, tuple[Any, Any]] = {}
+    is_complete = True
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
         for j in range(group.num_columns):
             column = group.column(j)
             name, stats = column.path_in_schema, column.statistics
             if stats is None or "." in name:
+                is_complete = False
                 continue
             if stats.has_null_count:
                 nulls[name] = nulls.get(name, 0) + stats.null_count
-            is_number = column.physical_type in NUMBERS  # of texts they may be no UTF-8
-            if not is_number or not stats.has_min_max or not _is_plain(stats.min) or not _is_plain(stats.max):
-                if stats.null_count != group.num_rows:
-                    unknown.add(name)
+            if is_bytes(stats) or (stats.has_null_count and stats.null_count == group.num_rows):
                 continue
-            low[name] = min(low.get(name, stats.min), stats.min)
-            high[name] = max(high.get(name, stats.max), stats.max)
-    for name in unknown:
-        low.pop(name, None)
-        high.pop(name, None)
-    return json.dumps({"numRecords": metadata.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+            found = bounds_of(stats)
+            if found is None:
+                is_complete = False
+                continue
+            low, high = bounds.get(name, found)
+            bounds[name] = min(low, found[0]), max(high, found[1])
+
+    low_texts = {name: low_text(low) for name, (low, _) in bounds.items()} if is_complete else {}
+    high_texts = {name: high_text(high) for name, (_, high) in bounds.items()} if is_complete else {}
+    members = {"numRecords": str(metadata.num_rows)}
+    if low_texts:
+        members |= {"minValues": _object(low_texts), "maxValues": _object(high_texts)}
+    return _object(members | {"nullCount": json.dumps(nulls, ensure_ascii=False)})
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _object(members: Mapping[str, str]) -> str:
+    """A JSON object of members that are JSON already."""
+    return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in members.items()) + "}"

@@ -40,6 +40,14 @@ def test_a_slip_is_refused_with_the_command_that_was_meant(lake: Lake, typed: st
     assert run_history(lake.job()) == [], "nothing was recorded"
 
 
+def test_an_empty_value_is_refused(lake: Lake) -> None:
+    """A Delta table has the same value for it as for Hive's default partition: each run added its rows once more."""
+    lake.write("", make_frame(5))
+    with pytest.raises(InvalidJobError, match="ds=__HIVE_DEFAULT_PARTITION__/, or under a value"):
+        lake.run(lake.job(), "")
+    assert run_history(lake.job()) == []
+
+
 def test_a_slip_by_command(lake: Lake, tmp_path: Path) -> None:
     lake.write(DAY, make_frame(5))
     lake.run(lake.job(), DAY)

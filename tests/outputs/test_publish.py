@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
@@ -280,6 +281,55 @@ def test_readers_of_every_kind_agree(lake: Lake) -> None:
     statistics = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     assert {s["num_records"] for s in statistics} == {PER_PART}
     assert {(s["min.id"], s["max.id"], s["null_count.id"]) for s in statistics} == {(0, PER_PART - 1, 0)}
+
+
+GREATEST = chr(0x10FFFF)
+VALUES = {
+    "whole": pa.array([1, 2, 3], pa.int64()),
+    "small": pa.array([1, 2, 3], pa.int16()),
+    "number": pa.array([-1.5, float("nan"), 2.0]),
+    "truth": pa.array([True, False, None]),
+    "text": pa.array(["", 'b\n"', "é"]),
+    "long_text": pa.array(["a" * 40, GREATEST * 33 + "b", GREATEST * 40]),
+    "day": pa.array([-700_000, 0, 2_900_000], pa.date32()),
+    "time": pa.array([-(10**16), 1, 10**17], pa.timestamp("us")),
+    "moment": pa.array([-(10**16), 1, 10**17], pa.timestamp("us", "UTC")),
+    "amount": pa.array([-1, 2, 3]).cast(pa.decimal128(25, 3)),
+    "content": pa.array([b"a", b"\xff", b""]),
+    "nothing": pa.nulls(3, pa.string()),
+}
+BOUNDLESS = {
+    "endless": pa.array([1.0, float("inf"), 2.0]),
+    "no_number": pa.array([float("nan")] * 3),
+    "later": pa.array([0, 2**60, 3], pa.timestamp("us")),
+    "later_day": pa.array([0, 2**30, 3], pa.date32()),
+    "widest": pa.array([2**64 - 1, 2, 3], pa.uint64()).cast(pa.decimal128(20, 0)),
+    "huge": pa.array(["x" * 5000, "b", "c"]),
+    "a.b": pa.array([1, 2, 3]),
+}
+"""Columns of which Delta's log cannot have the bounds."""
+
+
+@pytest.mark.parametrize("boundless", [None, *BOUNDLESS])
+def test_readers_find_rows_by_any_column(lake: Lake, boundless: str | None) -> None:
+    """delta-rs' readers take a file to have no row with a value of a column that has no bounds beside others."""
+    columns = VALUES | ({} if boundless is None else {boundless: BOUNDLESS[boundless]})
+    rows = pa.table({**columns, "run_id": [run_id(1)] * 3})
+    job = lake.job()
+    with PartWriter(
+        predictions_store(job), part_path("ds=x", run_id(1), 0, 0), rows.schema, keep_types=False
+    ) as writer:
+        writer.write(rows)
+        part = writer.close()
+    published = Publication(run_id(1), "sha256:0", "ds", "x", "ds=x", (part,), rows.schema, lambda: None)
+    open_publisher(job).publish(published, None)
+
+    dataset = DeltaTable(job.output.uri).to_pyarrow_dataset()
+    for name in rows.schema.names:
+        for value in rows.column(name):
+            wanted = pc.is_null(pc.field(name)) if not value.is_valid else pc.field(name) == value
+            expected = rows.filter(wanted)
+            assert dataset.to_table(filter=wanted).num_rows == expected.num_rows, (name, value)
 
 
 def test_the_version_that_is_told_is_the_commit_s(lake: Lake) -> None:
