@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scoring.models.lightgbm_structure import check_lightgbm
+from scoring.models.sklearn_encoders import hasher_problems, one_hot_problems, vocabulary_problems
 from scoring.models.sklearn_state import (
     centers_problems,
     generator_problems,
@@ -39,6 +40,12 @@ STATE_CHECKS: tuple[tuple[str, str, Callable[[str, Any], list[str]]], ...] = (
     ("sklearn.neighbors._base", "NeighborsBase", neighbors_problems),
     ("sklearn.svm._base", "BaseLibSVM", support_vector_problems),
     ("sklearn.cluster._kmeans", "_BaseKMeans", centers_problems),
+    ("sklearn.preprocessing._encoders", "OneHotEncoder", one_hot_problems),
+    ("sklearn.preprocessing._label", "MultiLabelBinarizer", vocabulary_problems),
+    ("sklearn.feature_extraction.text", "CountVectorizer", vocabulary_problems),
+    ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer", vocabulary_problems),
+    ("sklearn.feature_extraction.text", "HashingVectorizer", hasher_problems),
+    ("sklearn.feature_extraction._hash", "FeatureHasher", hasher_problems),
 )
 """Module and name of a class, and what looks at one."""
 STRANGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

@@ -45,27 +45,38 @@ SAFE_MODULES = (
     "sklearn.calibration",
     "sklearn.cluster._bisect_k_means",
     "sklearn.compose._column_transformer",
-    "sklearn.ensemble",
     "sklearn.gaussian_process",
-    "sklearn.isotonic",
-    "sklearn.linear_model",
+    "sklearn.linear_model._sgd_fast",
     "sklearn.metrics._dist_metrics",
     "sklearn.metrics._scorer",
-    "sklearn.mixture",
     "sklearn.model_selection._split",
-    "sklearn.neighbors",
     "sklearn.neural_network._stochastic_optimizers",
-    "sklearn.preprocessing",
-    "sklearn.svm",
-    "sklearn.tree",
     "sklearn.utils._bunch",
     "sklearn.utils._metadata_requests",
-    "scipy.interpolate",
-    "scipy.sparse",
+    "scipy.sparse._bsr",
+    "scipy.sparse._coo",
+    "scipy.sparse._csc",
+    "scipy.sparse._csr",
+    "scipy.sparse._dia",
+    "scipy.sparse._dok",
+    "scipy.sparse._lil",
     "numpy.random",
 )
 """Where classes are taken from that are no estimators. Not all of the libraries: `numpy.memmap` opens files, and
 SciPy's distributions run text of their state as Python."""
+SAFE_CLASSES = (
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._ball_tree.BallTree32",
+    "sklearn.neighbors._ball_tree.BallTree64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neighbors._kd_tree.KDTree32",
+    "sklearn.neighbors._kd_tree.KDTree64",
+    "sklearn.tree._tree.Tree",
+    "scipy.interpolate._bsplines.BSpline",
+    "scipy.interpolate._interpolate.interp1d",
+)
+"""The same of modules where others are too, which train: a file could have them grow a tree while it is loaded."""
 BOOSTER_TYPES = (
     "collections.OrderedDict",
     "lightgbm.basic.Booster",
@@ -172,7 +183,7 @@ def _is_safe_class(thing: type) -> bool:
         return True
     if issubclass(thing, BaseEstimator) and _is_in(thing, ("sklearn",)):
         return True
-    return _is_in(thing, SAFE_MODULES)
+    return _is_in(thing, SAFE_MODULES) or f"{thing.__module__}.{thing.__qualname__}" in SAFE_CLASSES
 
 
 def _is_in(thing: type | types.FunctionType, modules: Sequence[str]) -> bool:
