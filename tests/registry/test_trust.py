@@ -416,7 +416,7 @@ def test_data_that_its_library_follows_unseen_needs_a_pin(tmp_path: Path) -> Non
     (tmp_path / "model.cb").write_bytes(b"CBM1")
     mlmodel = read_mlmodel(tmp_path)
 
-    with pytest.raises(ModelRefusedError, match="reads model.cb with catboost, which follows it without looking"):
+    with pytest.raises(ModelRefusedError, match=r"reads model\.cb with catboost, which follows it without looking"):
         check_trust(mlmodel, "m", is_pinned=False, allow_pickle=False, allow_code=[])
     check_trust(mlmodel, "m", is_pinned=True, allow_pickle=False, allow_code=[])
 
