@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from schemas.contract import Feature, ModelFacts
 from scoring.errors import ModelError, ModelLoadError
-from scoring.models.answers import column_array, empty_answer
+from scoring.models.answers import check_order, column_array, empty_answer
 from scoring.models.category_columns import category_columns
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
@@ -79,6 +79,7 @@ class SklearnPredictor:
         )
         if probability is None or self._classes is None or not exact or probability.shape[1] < 2:
             found = self._final.predict(x)
+            check_order(found)
             return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
         found = self._classes.take(probability.argmax(axis=1), axis=0)
         top = np.partition(probability, -2, axis=1)[:, -2:]
