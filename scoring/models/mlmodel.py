@@ -252,8 +252,17 @@ def _requirements(folder: Path) -> list[str]:
         return []
     content = _content(path, MAX_REQUIREMENTS_BYTES)
     if len(content) > MAX_REQUIREMENTS_BYTES:
-        raise DocumentError(f"requirements.txt: expected at most {MAX_REQUIREMENTS_BYTES:,} bytes")
+        raise _unread_requirements(folder, f"expected at most {MAX_REQUIREMENTS_BYTES:,} bytes")
     try:
         return content.decode().splitlines()
     except UnicodeDecodeError as error:
-        raise DocumentError(f"requirements.txt: byte {error.start:,}: no UTF-8 text") from None
+        raise _unread_requirements(folder, f"byte {error.start:,}: no UTF-8 text") from None
+
+
+def _unread_requirements(folder: Path, problem: str) -> ModelLoadError:
+    return ModelLoadError(
+        "The model's requirements cannot be read.",
+        str(folder),
+        found=f"requirements.txt: {problem}",
+        next_step="log the model again, with its requirements as UTF-8, and register that",
+    )

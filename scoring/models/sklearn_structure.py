@@ -94,7 +94,17 @@ def check_estimator(estimator: Any, where: str) -> None:
     refuse([*problems, *sklearn_problems(trees.values())], where)
 
 
-@functools.cache
+def file_readers(estimator: Any) -> list[str]:
+    """Ways to the parts of an estimator that open the files which its texts name."""
+    vectorizers = ("CountVectorizer", "HashingVectorizer")
+    return [
+        path
+        for path, part in _parts(estimator)
+        if any(_is_a(part, "sklearn.feature_extraction.text", name) for name in vectorizers)
+        and part.input == "filename"
+    ]
+
+
 @functools.cache
 def guard_lightgbm() -> None:
     """From now on, setting the state of a Booster checks the text first: LightGBM itself writes outside otherwise."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scoring.errors import ModelLoadError, ModelRefusedError
-from scoring.models.sklearn_structure import guard_lightgbm
+from scoring.models.sklearn_structure import file_readers, guard_lightgbm
 
 MAX_SCHEMA_BYTES = 256 << 20
 """Of the description of a file's objects; a forest of a thousand trees has 2 MB."""
@@ -124,7 +124,8 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
         is_vouched: Somebody has pinned the version, or allowed pickles: it may hold anything.
 
     Raises:
-        ModelRefusedError: It holds something that is not on the list; all of it is named, nothing was executed.
+        ModelRefusedError: It holds something that is not on the list; all of it is named, nothing was executed. Or it
+            opens files that its input names.
         ModelLoadError: It is no skops file, or of a later version.
     """
     import skops.io
@@ -134,7 +135,17 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
         raise refused_model(refused_with_holders(path, refused), str(path))
     if any(name.startswith("lightgbm.") for name in untrusted):
         guard_lightgbm()
-    return skops.io.load(path, trusted=untrusted)
+    model = skops.io.load(path, trusted=untrusted)
+    if readers := file_readers(model):
+        raise ModelRefusedError(
+            "The model opens the files that its input names; nothing was predicted.",
+            str(path),
+            expected="vectorizers with input='content'",
+            problems=[f"{reader}: input='filename'" for reader in readers],
+            next_step="log it with input='content', and give it the texts; or log it with "
+            "serialization_format='cloudpickle', and pin that",
+        )
+    return model
 
 
 def refused_model(problems: Sequence[str], where: str) -> ModelRefusedError:
