@@ -114,6 +114,9 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             else:
                 with path.open("rb") as file:
                     estimator = _Unpickler(file).load()
+            check_estimator(estimator, str(path))
+            _use_one_thread(estimator)
+            return estimator
     except (ModelError, MemoryError):
         raise
     except Exception as error:
@@ -125,9 +128,6 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             found=f"{type(error).__name__}: {error}",
             next_step="install the versions that it was trained with, or log it again with these",
         ) from error
-    check_estimator(estimator, str(path))
-    _use_one_thread(estimator)
-    return estimator
 
 
 def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
@@ -201,7 +201,8 @@ def _use_one_thread(estimator: Any) -> None:
         is_booster = type(found).__module__.startswith(("lightgbm.", "xgboost."))  # None means all cores there
         if getattr(found, "n_jobs", 1) not in (1, None) or is_booster:
             found.n_jobs = 1
-        if is_booster and hasattr(found, "get_booster"):
+        # A search, or a vote, also keeps the one that it has made copies of, which is not fitted.
+        if is_booster and hasattr(found, "get_booster") and getattr(found, "_Booster", None) is not None:
             found.get_booster().set_param({"nthread": 1})
 
 
