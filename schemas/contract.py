@@ -33,8 +33,8 @@ class ModelFacts(Record):
     """The model was trained on a data frame and is given one."""
     takes_matrix: bool = False
     """Numeric columns of several types may be given as one matrix: the estimator would make the same one."""
-    matrix_dtype: Literal["float64", "float32"] = "float64"
-    """dtype of X for a model that was trained without names."""
+    matrix_dtype: Literal["float64", "float32", "int64", "int32", "object"] = "float64"
+    """dtype of X for a model that was trained without names; objects are texts."""
     classes: tuple[str | int | float | bool, ...] | None = None
     category_columns: tuple[str, ...] = ()
     """Columns that the model is given as pandas' categories, those of `categories`: it was trained so."""

@@ -33,6 +33,14 @@ class DocumentError(ValueError):
     """What is wrong with a document, and where. It quotes nothing of the values, which may be secrets."""
 
 
+class DocumentBoundsError(DocumentError):
+    """A document that may be well formed, and is larger, deeper or stands for more than is read."""
+
+
+class _BoundsError(yaml.MarkedYAMLError):
+    """The same, with its mark."""
+
+
 class _Loader(_FAST):  # type: ignore[misc]
     """YAML without surprises: a key given twice is an error, since the first one would be lost."""
 
@@ -75,7 +83,8 @@ def read_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> Any:
         # To YAML, `password: *secret` is an alias, and the message would repeat it.
         if re.search("alias|anchor|tag", problem) and "stands for" not in problem:
             problem = re.sub("'.*'", "'...'", problem)
-        raise DocumentError(f"{place}{' '.join(problem.split())[:300]}") from None
+        kind = DocumentBoundsError if isinstance(error, _BoundsError) else DocumentError
+        raise kind(f"{place}{' '.join(problem.split())[:300]}") from None
     except yaml.reader.ReaderError as error:
         raise DocumentError(f"character {error.position + 1:,}: {error.reason}") from None
     except (yaml.YAMLError, *_MISFITS) as error:
@@ -99,14 +108,14 @@ def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     except json.JSONDecodeError as error:
         raise DocumentError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
-        raise DocumentError("values are nested too deep") from None
+        raise DocumentBoundsError("values are nested too deep") from None
     except ValueError:
         raise DocumentError("a number has too many digits") from None
 
 
 def _decoded(content: bytes | str, max_bytes: int) -> str:
     if len(content) > max_bytes:
-        raise DocumentError(f"expected at most {max_bytes:,} bytes, found {len(content):,}")
+        raise DocumentBoundsError(f"expected at most {max_bytes:,} bytes, found {len(content):,}")
     if isinstance(content, str):
         return content
     try:
@@ -133,7 +142,7 @@ def _check_size(text: str) -> None:
     for event in yaml.parse(text, _FAST):
         if isinstance(event, yaml.CollectionStartEvent):
             if len(open_values) > MAX_DEPTH:
-                raise _refused(f"values are nested more than {MAX_DEPTH} times", event.start_mark)
+                raise _too_much(f"values are nested more than {MAX_DEPTH} times", event.start_mark)
             open_values.append(_Size(event.anchor))
             continue
         if isinstance(event, yaml.CollectionEndEvent):
@@ -143,7 +152,7 @@ def _check_size(text: str) -> None:
             size.n_characters = len(event.value)
         elif isinstance(event, yaml.AliasEvent):
             if any(outer.anchor == event.anchor for outer in open_values):
-                raise _refused(f"the alias {event.anchor} stands for a value that holds it", event.start_mark)
+                raise _too_much(f"the alias {event.anchor} stands for a value that holds it", event.start_mark)
             size = sizes.get(event.anchor or "", _Size(None))
         else:
             continue
@@ -153,8 +162,12 @@ def _check_size(text: str) -> None:
         whole.add(size)
         if whole.n_values > MAX_VALUES or whole.n_characters > MAX_TEXT:
             expected = f"expected at most {MAX_VALUES:,} values of {MAX_TEXT:,} characters, aliases written out"
-            raise _refused(expected, event.start_mark)
+            raise _too_much(expected, event.start_mark)
 
 
 def _refused(problem: str, mark: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def _too_much(problem: str, mark: Any) -> _BoundsError:
+    return _BoundsError(problem=problem, problem_mark=mark)

@@ -1,6 +1,7 @@
 """What models answer with: by name, in the type that was stated, with nulls as nulls, or refused."""
 
 import warnings
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse
+import yaml
 from mlflow.models import ModelSignature, infer_signature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, Schema, TensorSpec
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -23,7 +25,7 @@ from sklearn.neural_network import MLPClassifier
 from schemas.columns import OutputColumn
 from scoring.engine.predictions import prediction_array
 from scoring.engine.worker import inspect
-from scoring.errors import ModelAnswerError
+from scoring.errors import ModelAnswerError, ModelLoadError
 from scoring.models.answers import labelled_columns
 from scoring.models.predictor import LoadedModel
 from tests.conftest import Lake
@@ -263,3 +265,76 @@ def test_another_function_than_predict_is_named_and_not_passed_over(lake: Lake, 
     job = lake.job("log_proba", allow_pickle=True, predict="predict_proba")
     assert lake.run(job).error is None
     assert np.array_equal(lake.read(job)["probability"], model.predict_proba(frame[["a"]])[:, 1])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pd.Series([3.0, 1.0, 2.0]).sort_values(),
+        pd.Series([3.0, 1.0, 2.0])[::-1],
+        pd.DataFrame({"p": [3.0, 1.0, 2.0]}).sort_values("p"),
+        {"p": pd.Series([3.0, 1.0, 2.0]).sort_values()},
+    ],
+)
+def test_rows_in_another_order_than_the_input_are_refused(answer: Any) -> None:
+    with pytest.raises(ModelAnswerError, match="another order than it was given") as caught:
+        labelled_columns(answer, ())
+    assert "sort_index" in str(caught.value)
+
+
+@pytest.mark.parametrize("index", [[10, 11, 12], [0, 0, 0], [2, 1, 7], list("abc"), [0.0, 2.0, 1.0]])
+def test_an_index_that_is_not_the_inputs_says_nothing(index: list[Any]) -> None:
+    assert labelled_columns(pd.Series([3.0, 1.0, 2.0], index), ()).ravel().tolist() == [3.0, 1.0, 2.0]
+
+
+def save_function(function: Callable[[Any], Any], signature: ModelSignature, folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+
+        class Model(mlflow.pyfunc.PythonModel):
+            def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+                return function(model_input)
+
+        mlflow.pyfunc.save_model(folder, python_model=Model(), signature=signature, pip_requirements=[])
+
+
+def upper(x: Any) -> Any:
+    return np.array([text.upper() for text in x[:, 0]], object)
+
+
+def double(x: Any) -> Any:
+    return x[:, 0] * 2
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype", "column", "expected"),
+    [
+        (upper, "object", "color", lambda values: values.str.upper()),
+        (double, "int64", "count", lambda values: values * 2),
+        (double, "int32", "count", lambda values: values * 2),
+    ],
+)
+def test_a_tensor_of_another_type_than_floats(
+    function: Any, dtype: str, column: str, expected: Any, lake: Lake, tmp_path: Path
+) -> None:
+    kind = np.dtype(dtype)
+    signature = ModelSignature(Schema([TensorSpec(kind, (-1, 1))]), Schema([TensorSpec(kind, (-1,))]))
+    save_function(function, signature, tmp_path / "m")
+    register(mlflow.MlflowClient(tracking_uri=lake.registry), f"tensor_{dtype}", tmp_path / "m")
+    frame = make_frame(200)
+    lake.write(DAY, frame)
+    job = lake.job(f"tensor_{dtype}", features=[column])
+
+    assert lake.run(job).error is None
+    found = lake.read(job).set_index("id").loc[frame["id"], "prediction"]
+    assert found.tolist() == expected(frame[column]).tolist()
+
+
+def test_a_model_that_takes_objects_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    save_function(double, ModelSignature(Schema([ColSpec("double")]), Schema([ColSpec("double")])), folder)
+    edited = yaml.safe_load((folder / "MLmodel").read_text())
+    edited["signature"]["inputs"] = '[{"type": "object", "properties": {"a": {"type": "double", "required": true}}}]'
+    (folder / "MLmodel").write_text(yaml.safe_dump(edited))
+    with pytest.raises(ModelLoadError, match="takes lists or objects, which are no columns of a table"):
+        inspect(folder, is_vouched=True)

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from schemas.contract import ModelFacts
 from scoring.errors import ModelLoadError
 from scoring.models.lightgbm import missing_library
-from scoring.models.predictor import inspect_model
+from scoring.models.predictor import LoadedModel, inspect_model
 from scoring.verify import verify
 from tests.boosters import KnownBooster
 from tests.conftest import Lake
@@ -283,3 +284,38 @@ def test_a_wrapper_at_the_end_of_a_pipeline(lake: Lake, tmp_path: Path, library:
     assert manifest.predictor
     assert manifest.predictor.engine == "library"
     assert np.array_equal(lake.read(job)["probability"], own)
+
+
+@pytest.mark.parametrize("kind", ["search", "vote", "stack"])
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_a_booster_that_others_have_copied_is_not_fitted_itself(library: str, kind: str, tmp_path: Path) -> None:
+    import lightgbm
+    import mlflow
+    import xgboost
+    from mlflow.models import infer_signature
+    from sklearn.ensemble import StackingClassifier, VotingClassifier
+    from sklearn.model_selection import GridSearchCV
+
+    booster = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1)
+    if library == "xgboost":
+        booster = xgboost.XGBClassifier(n_estimators=3, n_jobs=1)
+    model = {
+        "search": lambda: GridSearchCV(booster, {"max_depth": [2]}, cv=2),
+        "vote": lambda: VotingClassifier([("one", booster)], voting="soft"),
+        "stack": lambda: StackingClassifier([("one", booster)], cv=2),
+    }[kind]()
+    x = make_frame(200)[NUMBERS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(x, x["a"] > 0)
+        mlflow.sklearn.save_model(
+            model,
+            tmp_path / "m",
+            signature=infer_signature(x, model.predict(x)),
+            serialization_format="cloudpickle",
+            pip_requirements=[],
+        )
+
+    loaded = LoadedModel(tmp_path / "m", inspect_model(tmp_path / "m", is_vouched=True))
+    answer = loaded.own().predict(pa.Table.from_pandas(x, preserve_index=False), ["probability"])
+    assert np.array_equal(answer["probability"], model.predict_proba(x))

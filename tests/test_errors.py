@@ -212,6 +212,8 @@ def test_all_job_problems_at_once() -> None:
         ("- a", "does not describe a job"),
         ("", "an empty file"),
         ("name: %x", "no valid YAML"),
+        ("a: &a {b: *a}", "stands for more than a job needs"),
+        ("a: " + "[" * 100 + "]" * 100, "without aliases that repeat or hold each other, and without deep nesting"),
     ],
 )
 def test_a_job_file_that_is_none(tmp_path: Path, text: str, expected: str) -> None:

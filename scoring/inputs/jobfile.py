@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from schemas.job import ScoringJob
-from scoring.documents import DocumentError, read_yaml
+from scoring.documents import DocumentBoundsError, DocumentError, read_yaml
 from scoring.errors import InvalidJobError, ScoringError
 from scoring.storage import Store
 
@@ -69,6 +69,13 @@ def _load_file(source: str) -> ScoringJob:
         ) from error
     try:
         raw = read_yaml(content, MAX_BYTES)
+    except DocumentBoundsError as error:
+        raise InvalidJobError(
+            "The job file stands for more than a job needs; it was not read.",
+            source,
+            found=str(error),
+            next_step="write it without aliases that repeat or hold each other, and without deep nesting",
+        ) from error
     except DocumentError as error:
         raise InvalidJobError(
             "The job file is no valid YAML.",

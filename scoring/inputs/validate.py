@@ -27,7 +27,14 @@ ARROW_NAMES = {
     "datetime": pa.timestamp("us"),
 }
 
-
+MATRIX_TYPES: dict[str, FeatureType] = {
+    "float64": "double",
+    "float32": "float",
+    "int64": "long",
+    "int32": "integer",
+    "object": "string",
+}
+"""What the columns of a matrix without names are wanted as, by its dtype."""
 MAX_CODE_BYTES = 4
 """A value, its part of the dictionary included."""
 
@@ -197,7 +204,7 @@ def _features(
             f"the model was trained on {facts.n_features} columns without names, the job leaves {len(names)}: "
             f"{', '.join(names[:40])}{', ...' if len(names) > 40 else ''}; name them in order under `features`"
         )
-    kind: FeatureType = "float" if facts.matrix_dtype == "float32" else "double"
+    kind = MATRIX_TYPES[facts.matrix_dtype]
     types = facts.positional_types if len(facts.positional_types) == len(names) else [kind] * len(names)
     return tuple(Feature(name=name, type=t) for name, t in zip(names, types, strict=True))
 

@@ -61,11 +61,12 @@ def labelled_columns(found: Any, names: Sequence[str]) -> npt.NDArray[Any]:
         names: Of the outputs in the signature; empty where it states none.
 
     Raises:
-        ModelAnswerError: Its columns have other names than the signature states.
+        ModelAnswerError: Its columns have other names than the signature states, or its rows another order.
     """
     frame = _as_frame(found, names)
     if frame is None:
         return column_array(found)
+    check_order(frame)
 
     types = set(frame.dtypes)
     is_plain = len(types) == 1 and all(isinstance(dtype, np.dtype) and dtype.kind in "biufM" for dtype in types)
@@ -73,6 +74,28 @@ def labelled_columns(found: Any, names: Sequence[str]) -> npt.NDArray[Any]:
         return np.asarray(frame.to_numpy())
     columns = [_objects(frame.iloc[:, place]) for place in range(frame.shape[1])]
     return np.stack(columns, axis=1) if columns else np.empty((len(frame), 0), object)
+
+
+def check_order(found: Any) -> None:
+    """Refuse a frame or series of pandas whose index has the places of the input's rows in another order.
+
+    Rows are taken as they stand; who sorts them within a model means them to be put back by the index.
+
+    Raises:
+        ModelAnswerError: It has.
+    """
+    if not hasattr(found, "iloc") or getattr(found.index.dtype, "kind", "O") not in "iu" or not len(found):
+        return
+    places = np.asarray(found.index)
+    in_order = np.arange(len(places))
+    if np.array_equal(places, in_order) or not np.array_equal(np.sort(places), in_order):
+        return
+    raise ModelAnswerError(
+        "The model answers with the rows in another order than it was given them.",
+        expected="the index 0, 1, 2, ...",
+        found=f"the index {', '.join(map(str, places[:3]))}, ...",
+        next_step="let the model answer in the order of its input, such as with answer.sort_index(), and log that",
+    )
 
 
 def _as_frame(found: Any, names: Sequence[str]) -> Any:

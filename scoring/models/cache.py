@@ -201,24 +201,31 @@ def check_tree(folder: Path) -> list[Path]:
     """All files, sorted by relative path.
 
     Raises:
-        ModelLoadError: The tree holds something that is neither folder nor file, such as a symbolic link.
+        ModelLoadError: The tree holds something that is neither folder nor file, such as a symbolic link, or a name
+            that is not UTF-8.
     """
     found: list[Path] = []
     odd: list[Path] = []
     for parent, folders, names in os.walk(folder):
-        odd += [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        odd += [Path(parent, name) for name in folders if Path(parent, name).is_symlink() or not _is_text(name)]
         for name in names:
             path = Path(parent, name)
-            (found if path.is_file() and not path.is_symlink() else odd).append(path)
+            is_plain = path.is_file() and not path.is_symlink() and _is_text(name)
+            (found if is_plain else odd).append(path)
     if odd:
         raise ModelLoadError(
-            "The model's artifacts hold links or special files; nothing was loaded.",
+            "The model's artifacts hold links, special files, or names that are not UTF-8; nothing was loaded.",
             str(folder),
             expected="plain files and folders",
-            problems=[str(path.relative_to(folder)) for path in odd],
+            problems=[os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace") for path in odd],
             next_step="do not use this model; ask who registered it, and log it again without links",
         )
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8: Python keeps other bytes as halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _stamp(folder: Path) -> str:

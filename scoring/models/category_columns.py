@@ -37,7 +37,8 @@ def _boosters(estimator: Any, names: Mapping[str, str]) -> Iterator[tuple[Any, M
 
     module = type(estimator).__module__
     if module.startswith(("lightgbm.", "xgboost.")):
-        yield estimator, names
+        if getattr(estimator, "_Booster", None) is not None:  # else it is not fitted
+            yield estimator, names
         return
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps[:-1]:

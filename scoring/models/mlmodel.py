@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.contract import Feature, FeatureType
-from scoring.documents import MAX_BYTES, DocumentError, read_json, read_yaml
+from scoring.documents import MAX_BYTES, DocumentBoundsError, DocumentError, read_json, read_yaml
 from scoring.errors import ModelLoadError
 
 _DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
@@ -103,6 +103,13 @@ def read_mlmodel(folder: Path) -> MlModel:
             _trained_with(folder, raw, flavors),
             tuple(unnamed),
         )
+    except DocumentBoundsError as error:
+        raise ModelLoadError(
+            "The MLmodel file is larger, or stands for more, than any model needs; it was not read.",
+            str(folder),
+            found=str(error),
+            next_step="log the model again, and register that; if it came so, ask who registered it",
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelLoadError(
             "The model has no readable MLmodel file.",
@@ -172,7 +179,7 @@ def _columns(signature: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
     try:
         items = read_json(text)
     except DocumentError as error:
-        raise DocumentError(f"{place}: {error}") from error
+        raise type(error)(f"{place}: {error}") from error
     if not isinstance(items, list):
         raise DocumentError(f"{place}: expected a list, found {_shown(items)}")
     return [_mapping(item, f"{place}[{i}]") for i, item in enumerate(items)]
@@ -245,8 +252,17 @@ def _requirements(folder: Path) -> list[str]:
         return []
     content = _content(path, MAX_REQUIREMENTS_BYTES)
     if len(content) > MAX_REQUIREMENTS_BYTES:
-        raise DocumentError(f"requirements.txt: expected at most {MAX_REQUIREMENTS_BYTES:,} bytes")
+        raise _unread_requirements(folder, f"expected at most {MAX_REQUIREMENTS_BYTES:,} bytes")
     try:
         return content.decode().splitlines()
     except UnicodeDecodeError as error:
-        raise DocumentError(f"requirements.txt: byte {error.start:,}: no UTF-8 text") from None
+        raise _unread_requirements(folder, f"byte {error.start:,}: no UTF-8 text") from None
+
+
+def _unread_requirements(folder: Path, problem: str) -> ModelLoadError:
+    return ModelLoadError(
+        "The model's requirements cannot be read.",
+        str(folder),
+        found=f"requirements.txt: {problem}",
+        next_step="log the model again, with its requirements as UTF-8, and register that",
+    )

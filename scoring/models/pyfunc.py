@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
@@ -13,6 +13,9 @@ from scoring.models.answers import empty_answer, labelled_columns
 from scoring.models.features import to_frame
 from scoring.models.mlmodel import TYPES, MlModel
 from scoring.models.predictor import Answer
+
+MatrixDtype = Literal["float64", "float32", "int64", "int32", "object"]
+"""Of a signature's tensor, which MLflow gives the model in no other type."""
 
 
 class PyfuncPredictor:
@@ -46,6 +49,14 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
             str(mlmodel.folder),
             next_step="log it with signature=mlflow.models.infer_signature(X, predictions)",
         )
+    if "any" in mlmodel.positional:
+        raise ModelLoadError(
+            "The model takes lists or objects, which are no columns of a table.",
+            str(mlmodel.folder),
+            expected=f"inputs with names, of the types {', '.join(TYPES)}",
+            next_step="log it with a predict that takes a pandas frame, and signature=mlflow.models.infer_signature("
+            "X, predictions)",
+        )
     if "any" in mlmodel.output_types:
         raise ModelLoadError(
             "The model answers with lists or objects, which are no columns of predictions.",
@@ -61,7 +72,7 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
         n_features=len(mlmodel.positional) or mlmodel.tensor_width,
         positional_types=mlmodel.positional,
         is_named=bool(mlmodel.inputs or mlmodel.positional),
-        matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
+        matrix_dtype=_matrix_dtype(mlmodel),
         outputs=tuple(("prediction", kind) for kind in mlmodel.output_types or ("double",)),
         output_names=mlmodel.output_names,
         methods=("predict",),
@@ -70,6 +81,11 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
         trained_with=mlmodel.trained_with,
         loaded_with={name: importlib.metadata.version(name) for name in ("mlflow", "numpy", "pandas")},
     )
+
+
+def _matrix_dtype(mlmodel: MlModel) -> MatrixDtype:
+    stated = (dtype for dtype in get_args(MatrixDtype) if dtype == mlmodel.tensor_dtype)
+    return next(stated, "float64")
 
 
 def load_pyfunc(mlmodel: MlModel) -> Any:

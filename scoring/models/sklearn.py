@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from schemas.contract import Feature, ModelFacts
 from scoring.errors import ModelError, ModelLoadError
-from scoring.models.answers import column_array, empty_answer
+from scoring.models.answers import check_order, column_array, empty_answer
 from scoring.models.category_columns import category_columns
 from scoring.models.features import FeatureBuilder
 from scoring.models.mlmodel import MlModel
@@ -79,6 +79,7 @@ class SklearnPredictor:
         )
         if probability is None or self._classes is None or not exact or probability.shape[1] < 2:
             found = self._final.predict(x)
+            check_order(found)
             return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
         found = self._classes.take(probability.argmax(axis=1), axis=0)
         top = np.partition(probability, -2, axis=1)[:, -2:]
@@ -113,6 +114,9 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             else:
                 with path.open("rb") as file:
                     estimator = _Unpickler(file).load()
+            check_estimator(estimator, str(path))
+            _use_one_thread(estimator)
+            return estimator
     except (ModelError, MemoryError):
         raise
     except Exception as error:
@@ -124,9 +128,6 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
             found=f"{type(error).__name__}: {error}",
             next_step="install the versions that it was trained with, or log it again with these",
         ) from error
-    check_estimator(estimator, str(path))
-    _use_one_thread(estimator)
-    return estimator
 
 
 def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
@@ -200,7 +201,8 @@ def _use_one_thread(estimator: Any) -> None:
         is_booster = type(found).__module__.startswith(("lightgbm.", "xgboost."))  # None means all cores there
         if getattr(found, "n_jobs", 1) not in (1, None) or is_booster:
             found.n_jobs = 1
-        if is_booster and hasattr(found, "get_booster"):
+        # A search, or a vote, also keeps the one that it has made copies of, which is not fitted.
+        if is_booster and hasattr(found, "get_booster") and getattr(found, "_Booster", None) is not None:
             found.get_booster().set_param({"nthread": 1})
 
 

@@ -4,6 +4,7 @@ Search trees, metrics, neighbours, support vectors, centres, sparse matrices, sp
 loops index with numbers of the model, and sizes of one array are taken for those of another.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,10 @@ def _vector_problems(path: str, part: Any, support: npt.NDArray[Any], vectors: A
             problems.append(f"{path}.support_: expected numbers from 0 to {n_fit - 1}")
         # What a function gives is as wide as what it was trained with; a ufunc's result is not.
         seen = vars(part).get("_BaseLibSVM__Xfit")
-        if callable(kernel) and (isinstance(kernel, np.ufunc) or _n_rows(seen) != n_fit):
+        function = kernel
+        while isinstance(function, functools.partial):
+            function = function.func
+        if callable(kernel) and (isinstance(function, np.ufunc) or _n_rows(seen) != n_fit):
             problems.append(f"{path}.kernel: expected a function of X and {n_fit} samples")
         return problems
     if _shape(vectors) != (len(support), width):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scoring.models.lightgbm_structure import check_lightgbm
+from scoring.models.sklearn_encoders import hasher_problems, one_hot_problems, vocabulary_problems
 from scoring.models.sklearn_state import (
     centers_problems,
     generator_problems,
@@ -41,6 +42,12 @@ STATE_CHECKS: tuple[tuple[str, str, Callable[[str, Any], list[str]]], ...] = (
     ("sklearn.neighbors._base", "NeighborsBase", neighbors_problems),
     ("sklearn.svm._base", "BaseLibSVM", support_vector_problems),
     ("sklearn.cluster._kmeans", "_BaseKMeans", centers_problems),
+    ("sklearn.preprocessing._encoders", "OneHotEncoder", one_hot_problems),
+    ("sklearn.preprocessing._label", "MultiLabelBinarizer", vocabulary_problems),
+    ("sklearn.feature_extraction.text", "CountVectorizer", vocabulary_problems),
+    ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer", vocabulary_problems),
+    ("sklearn.feature_extraction.text", "HashingVectorizer", hasher_problems),
+    ("sklearn.feature_extraction._hash", "FeatureHasher", hasher_problems),
 )
 """Module and name of a class, and what looks at one."""
 STRANGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -91,6 +98,17 @@ def _problems_of(check: Callable[[str, Any], list[str]], path: str, part: Any) -
         return check(path, part)
     except STRANGE as error:
         return [f"{path}: state of other types than expected ({type(error).__name__}: {error})"]
+
+
+def file_readers(estimator: Any) -> list[str]:
+    """Ways to the parts of an estimator that open the files which its texts name."""
+    vectorizers = ("CountVectorizer", "HashingVectorizer")
+    return [
+        path
+        for path, part in _parts(estimator)
+        if any(_is_a(part, "sklearn.feature_extraction.text", name) for name in vectorizers)
+        and part.input == "filename"
+    ]
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scoring.errors import ModelLoadError, ModelRefusedError
-from scoring.models.sklearn_structure import guard_lightgbm, guard_trees
+from scoring.models.sklearn_structure import file_readers, guard_lightgbm, guard_trees
 
 MAX_SCHEMA_BYTES = 256 << 20
 """Of the description of a file's objects; a forest of a thousand trees has 2 MB."""
@@ -45,27 +45,38 @@ SAFE_MODULES = (
     "sklearn.calibration",
     "sklearn.cluster._bisect_k_means",
     "sklearn.compose._column_transformer",
-    "sklearn.ensemble",
     "sklearn.gaussian_process",
-    "sklearn.isotonic",
-    "sklearn.linear_model",
+    "sklearn.linear_model._sgd_fast",
     "sklearn.metrics._dist_metrics",
     "sklearn.metrics._scorer",
-    "sklearn.mixture",
     "sklearn.model_selection._split",
-    "sklearn.neighbors",
     "sklearn.neural_network._stochastic_optimizers",
-    "sklearn.preprocessing",
-    "sklearn.svm",
-    "sklearn.tree",
     "sklearn.utils._bunch",
     "sklearn.utils._metadata_requests",
-    "scipy.interpolate",
-    "scipy.sparse",
+    "scipy.sparse._bsr",
+    "scipy.sparse._coo",
+    "scipy.sparse._csc",
+    "scipy.sparse._csr",
+    "scipy.sparse._dia",
+    "scipy.sparse._dok",
+    "scipy.sparse._lil",
     "numpy.random",
 )
 """Where classes are taken from that are no estimators. Not all of the libraries: `numpy.memmap` opens files, and
 SciPy's distributions run text of their state as Python."""
+SAFE_CLASSES = (
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._ball_tree.BallTree32",
+    "sklearn.neighbors._ball_tree.BallTree64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neighbors._kd_tree.KDTree32",
+    "sklearn.neighbors._kd_tree.KDTree64",
+    "sklearn.tree._tree.Tree",
+    "scipy.interpolate._bsplines.BSpline",
+    "scipy.interpolate._interpolate.interp1d",
+)
+"""The same of modules where others are too, which train: a file could have them grow a tree while it is loaded."""
 BOOSTER_TYPES = (
     "collections.OrderedDict",
     "lightgbm.basic.Booster",
@@ -113,7 +124,8 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
         is_vouched: Somebody has pinned the version, or allowed pickles: it may hold anything.
 
     Raises:
-        ModelRefusedError: It holds something that is not on the list; all of it is named, nothing was executed.
+        ModelRefusedError: It holds something that is not on the list; all of it is named, nothing was executed. Or it
+            opens files that its input names.
         ModelLoadError: It is no skops file, or of a later version.
     """
     import skops.io
@@ -124,7 +136,17 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
     if any(name.startswith("lightgbm.") for name in untrusted):
         guard_lightgbm()
     guard_trees()
-    return skops.io.load(path, trusted=untrusted)
+    model = skops.io.load(path, trusted=untrusted)
+    if readers := file_readers(model):
+        raise ModelRefusedError(
+            "The model opens the files that its input names; nothing was predicted.",
+            str(path),
+            expected="vectorizers with input='content'",
+            problems=[f"{reader}: input='filename'" for reader in readers],
+            next_step="log it with input='content', and give it the texts; or log it with "
+            "serialization_format='cloudpickle', and pin that",
+        )
+    return model
 
 
 def refused_model(problems: Sequence[str], where: str) -> ModelRefusedError:
@@ -173,7 +195,7 @@ def _is_safe_class(thing: type) -> bool:
         return True
     if issubclass(thing, BaseEstimator) and _is_in(thing, ("sklearn",)):
         return True
-    return _is_in(thing, SAFE_MODULES)
+    return _is_in(thing, SAFE_MODULES) or f"{thing.__module__}.{thing.__qualname__}" in SAFE_CLASSES
 
 
 def _is_in(thing: type | types.FunctionType, modules: Sequence[str]) -> bool:

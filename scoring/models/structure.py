@@ -311,35 +311,6 @@ def _sklearn_node_problems(group: Sequence[tuple[str, Any]], n_features: int) ->
     return tree_problems(nodes, lambda tree: names[tree])
 
 
-def check_hist_tree(
-    nodes: Any, binned_bitsets: Any, raw_bitsets: Any, is_categorical: Sequence[bool], where: str = ""
-) -> None:
-    """One `TreePredictor` of scikit-learn's histogram boosting.
-
-    Args:
-        nodes: Its `nodes`.
-        binned_bitsets: Its `binned_left_cat_bitsets`.
-        raw_bitsets: Its `raw_left_cat_bitsets`.
-        is_categorical: Of each feature of X.
-        where: The file, for the error.
-
-    Raises:
-        ModelStructureError: It is no tree over these features.
-    """
-    features = np.asarray(is_categorical, np.bool_)
-    predictor = ("tree", nodes, binned_bitsets, raw_bitsets)
-    refuse(hist_problems([predictor], len(features), features), where)
-
-
-def check_tree(tree: Any, n_features: int, where: str = "") -> None:
-    """One `sklearn.tree._tree.Tree` over so many features.
-
-    Raises:
-        ModelStructureError: It is none.
-    """
-    refuse(sklearn_problems([("tree", tree, n_features)]), where)
-
-
 def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"

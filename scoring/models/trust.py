@@ -11,10 +11,10 @@ from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor
 
 Kind = Literal["data", "types", "pickle", "code"]
 """`data`: read as data. `types`: builds objects of types on nightscore's own list. `pickle`: runs whatever the file
-says. `code`: runs Python that the model brings, or a loader that nightscore does not know."""
+says, or follows it unseen. `code`: runs Python that the model brings, or a loader that nightscore does not know."""
 
-DATA_LOADERS = ("mlflow.catboost",)
-"""Loaders of MLflow's that read a file of data with their own library."""
+UNCHECKED_LOADERS = ("mlflow.catboost",)
+"""Loaders of MLflow's that read a file of data with their own library, which follows it without looking."""
 PICKLE_LOADERS = ("mlflow.sklearn", "mlflow.pyfunc.model", "mlflow.lightgbm", "mlflow.statsmodels", "mlflow.pmdarima")
 PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
 MAX_GLOBALS = 200
@@ -107,8 +107,9 @@ def _pyfunc_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Loadi
     if source := flavor.get("model_code_path"):
         name = Path(str(source)).name  # MLflow looks for the name alone, in the model
         yield LoadingStep("code", f"runs {name}, Python that the model brings", (Path(name).stem,))
-    elif loader in DATA_LOADERS:
-        yield LoadingStep("data", f"reads {flavor.get('data')} with {loader.removeprefix('mlflow.')}")
+    elif loader in UNCHECKED_LOADERS:
+        library = loader.removeprefix("mlflow.")
+        yield LoadingStep("pickle", f"reads {flavor.get('data')} with {library}, which follows it without looking")
     elif loader in PICKLE_LOADERS:
         yield _pickle_step(mlmodel, str(flavor.get("python_model") or flavor.get("model_path") or flavor.get("data")))
     else:

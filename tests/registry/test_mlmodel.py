@@ -86,6 +86,14 @@ def test_an_odd_mlmodel_file_is_refused_with_the_place(name: str, tmp_path: Path
     assert str(tmp_path) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a bomb below flavors", "a flavor that holds itself", "deep", "deep inputs"])
+def test_what_stands_for_too_much_is_called_that(name: str, tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(REFUSED[name][0](GOOD))
+    with pytest.raises(ModelLoadError, match="stands for more, than any model needs") as caught:
+        read_mlmodel(tmp_path)
+    assert "YAML" not in str(caught.value)
+
+
 def test_a_good_one_is_read(tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(yaml.safe_dump(GOOD))
     (tmp_path / "requirements.txt").write_text("scikit-learn==1.6.1 ; python_version >= '3.9'\nnumpy\n")
@@ -105,8 +113,9 @@ def test_a_file_that_is_far_too_long_is_refused(tmp_path: Path) -> None:
 def test_odd_requirements_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(yaml.safe_dump(GOOD))
     (tmp_path / "requirements.txt").write_bytes(content)
-    with pytest.raises(ModelLoadError, match=r"requirements\.txt: "):
+    with pytest.raises(ModelLoadError, match=r"requirements\.txt: ") as caught:
         read_mlmodel(tmp_path)
+    assert "no readable MLmodel" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["a\0b", "a" * 5_000, "../outside"])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scoring.errors import ModelDigestError, ModelNotFoundError
+from scoring.errors import ModelDigestError, ModelLoadError, ModelNotFoundError
 from scoring.models.cache import ModelCache, digest_tree
 from scoring.models.registry import DIGEST_TAG, fetch, pin, resolve
 from tests.conftest import Lake, _free_ports
@@ -116,6 +116,16 @@ def test_artifacts_that_are_gone(own: tuple[str, Path], tmp_path: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(ModelNotFoundError, match="are gone"):
         fetch(resolve("models:/mine/1", uri), uri, ModelCache(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_name_that_is_not_utf_8_is_told(kind: str, own: tuple[str, Path], tmp_path: Path) -> None:
+    uri, folder = own
+    path = folder / os.fsdecode(b"caf\xe9.txt")
+    path.mkdir() if kind == "folder" else path.write_text("x")
+    with pytest.raises(ModelLoadError, match="names that are not UTF-8") as caught:
+        fetch(resolve("models:/mine/1", uri), uri, ModelCache(tmp_path / "cache"))
+    assert "- caf\\xe9.txt" in str(caught.value)
 
 
 def test_a_model_that_cannot_be_unpickled(own: tuple[str, Path], lake: Lake) -> None:

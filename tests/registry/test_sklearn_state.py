@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,7 @@ STATE_FAULTS: list[tuple[str, str, Any, str]] = [
     ("svc sparse", "_dual_coef_", sparse.csr_matrix((2, 60)), "_dual_coef_: "),
     ("svc precomputed", "support_", np.array([10**6], np.int32), "support_: expected numbers from 0 to 59"),
     ("svc function", "kernel", np.add, "kernel: expected a function of X and 60 samples"),
+    ("svc function", "kernel", partial(partial(np.add)), "kernel: expected a function of X and 60 samples"),
     ("svc function", "_BaseLibSVM__Xfit", X[:3], "kernel: expected a function of X and 60 samples"),
     ("knn brute", "_y", SEVERAL[:10], "_y: 10 rows, expected 60"),
     ("knn brute", "_y", SEVERAL + 10**6, "_y: class 1000001, expected 0 to 1"),

@@ -31,7 +31,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 from scoring.errors import ModelStructureError
 from scoring.models.sklearn_structure import check_estimator, tree_size_problems
 from scoring.models.skops_types import load_skops
-from scoring.models.structure import TreeNodes, check_hist_tree, check_tree, tree_problems
+from scoring.models.structure import TreeNodes, sklearn_problems, tree_problems
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 4))
@@ -290,15 +290,9 @@ def test_state_of_other_types_than_scikit_learn_makes() -> None:
 
 
 def test_one_tree_by_itself() -> None:
-    predictor = hist()._predictors[0][0]
-    bitsets = (predictor.binned_left_cat_bitsets, predictor.raw_left_cat_bitsets)
-    check_hist_tree(predictor.nodes, *bitsets, [False] * 4)
-    with pytest.raises(ModelStructureError, match="expected a feature from 0 to -1"):
-        check_hist_tree(predictor.nodes, *bitsets, [])
     tree = DecisionTreeClassifier().fit(X, TWO).tree_
-    check_tree(tree, 4)
-    with pytest.raises(ModelStructureError, match="n_features 4, expected 3"):
-        check_tree(tree, 3, "model.pkl")
+    assert sklearn_problems([("tree", tree, 4)]) == []
+    assert sklearn_problems([("tree", tree, 3)]) == ["tree: n_features 4, expected 3, as many as X has"]
 
 
 def nodes_of(left: list[int], right: list[int], sizes: list[int] | None = None) -> TreeNodes:

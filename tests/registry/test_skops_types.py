@@ -16,6 +16,7 @@ import skops.io
 from sklearn.base import is_regressor
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectKBest, mutual_info_classif
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -150,6 +151,12 @@ def test_pipelines_as_people_make_them_load_and_predict_the_same(name: str, tmp_
         "sklearn.cluster._kmeans._kmeans_single_lloyd",
         "scipy.stats._continuous_distns.norm_gen",
         "scipy.io.loadmat",
+        "scipy.interpolate._fitpack2.UnivariateSpline",
+        "scipy.sparse.linalg._interface.LinearOperator",
+        "sklearn.ensemble._hist_gradient_boosting.grower.TreeGrower",
+        "sklearn.neighbors._quad_tree._QuadTree",
+        "sklearn.tree._criterion.Gini",
+        "sklearn.tree._tree.DepthFirstTreeBuilder",
         "joblib.load",
         "pandas.read_pickle",
     ],
@@ -196,6 +203,19 @@ def test_a_refused_function_is_named_with_its_estimator_and_a_pin_vouches(lake: 
 
     register(client, "filled", tmp_path / "m", is_pinned=True)
     assert lake.run(lake.job("models:/filled/2"), force=True).error is None
+
+
+def test_a_vectorizer_that_opens_files_is_refused(tmp_path: Path) -> None:
+    model = make_pipeline(ColumnTransformer([("words", CountVectorizer(), "text")]), LogisticRegression())
+    model.fit(pd.DataFrame({"text": ["some words", "more words"]}), [0, 1])
+    path = tmp_path / "model.skops"
+    path.write_bytes(skops.io.dumps(model))
+    assert load_skops(path, is_vouched=False)
+
+    model[0].transformers_[0][1].input = "filename"
+    path.write_bytes(skops.io.dumps(model))
+    with pytest.raises(ModelRefusedError, match=r"transformers_\[0\]\[1\]: input='filename'"):
+        load_skops(path, is_vouched=False)
 
 
 def test_a_file_that_is_refused_says_all_of_it(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from scoring.errors import ModelRefusedError
 from scoring.models.mlmodel import read_mlmodel
-from scoring.models.trust import loading_steps, pickled_names
+from scoring.models.trust import check_trust, loading_steps, pickled_names
 from tests.boosters import KnownBooster
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, copy_registry, make_frame, register
@@ -404,6 +405,20 @@ def test_what_loading_a_booster_would_do(
 ) -> None:
     (step,) = loading_steps(read_mlmodel(registry_root / "models" / name))
     assert step.kind == kind
+
+
+def test_data_that_its_library_follows_unseen_needs_a_pin(tmp_path: Path) -> None:
+    flavors = {
+        "catboost": {"data": "model.cb", "model_type": "CatBoostClassifier"},
+        "python_function": {"loader_module": "mlflow.catboost", "data": "model.cb"},
+    }
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors}))
+    (tmp_path / "model.cb").write_bytes(b"CBM1")
+    mlmodel = read_mlmodel(tmp_path)
+
+    with pytest.raises(ModelRefusedError, match=r"reads model\.cb with catboost, which follows it without looking"):
+        check_trust(mlmodel, "m", is_pinned=False, allow_pickle=False, allow_code=[])
+    check_trust(mlmodel, "m", is_pinned=True, allow_pickle=False, allow_code=[])
 
 
 @pytest.mark.parametrize("name", ["lgb_multi", "lgb_classifier", "xgb_classifier_multi", "onnx_forest"])
