@@ -63,3 +63,8 @@ class ModelFacts(Record):
     """Library versions that the model version records."""
     loaded_with: dict[str, str] = {}
     """Library versions that loaded it here."""
+
+    @property
+    def n_columns(self) -> int:
+        """Of the tables that it is given; 0: it does not say."""
+        return len(self.features) or self.n_features or 0

@@ -91,7 +91,7 @@ def _score(
         check_root(job, attempt.kept)
         publisher = open_publisher(job, attempt.kept)
         promises = attempt.tell_promises()
-        partition, left_out = find_partition(job, attempt.value)
+        partition, left_out = find_partition(job, attempt.value, attempt.kept)
         promises += unnoticed_changes(job, [file.version for file in partition.files])
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)

@@ -21,6 +21,7 @@ from scoring.engine.prepare import (
     PinnedModel,
     learn_facts,
     library_versions,
+    model_seconds,
     plan_partition,
     scratch_job,
     scratch_tasks,
@@ -199,7 +200,7 @@ def _score_again(
         apart = scratch_job(job, scratch).model_copy(update={"engine": "auto" if is_compiled else "library"})
         # Not by the cache's own compiled form: it would agree with itself, whoever has written it.
         (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard], is_fresh=True)
-        result = pool.call(score_shard, task)
+        result = pool.call(score_shard, task, timeout_s=model_seconds(job) + 60.0 * job.limits.shard_minutes)
         store = state_store(apart)
         names = [*(column.name for column in contract.predictions), RUN_ID]
         again = _in_one(read_tables(store, result.part.file.path, names, READ_ROWS), contract, names)

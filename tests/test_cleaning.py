@@ -167,7 +167,7 @@ def test_a_run_that_was_taken_for_dead_stops_when_it_awakes(lake: Lake) -> None:
     stored = find_manifest(state_store(job), FOLDER, sleeper.run_id)
     assert stored
     assert stored.status == "failed"
-    with pytest.raises(ConflictError, match="no sign of life"):
+    with pytest.raises(ConflictError, match="stopped updating it"):
         sleeper.save("prepared")
     assert not sleeper.is_mine()
 

@@ -36,6 +36,7 @@ from scoring.engine.pools import Pool
 from scoring.errors import LocationNotFoundError, PartitionNotFoundError
 from scoring.inputs.partitions import parse_value
 from scoring.inputs.values import check_value, has_key
+from scoring.outputs.promises import check_claims
 from scoring.outputs.publish import open_publisher
 from scoring.recompare import compare_later
 from scoring.replay import replay
@@ -217,6 +218,7 @@ def approve(
 ) -> None:
     """Publish a run that a gate has held."""
     spec, value = load(job), parse_value(partition)
+    check_claims(spec, "approve")
     with known_partition(spec, value, "approve"):
         held = find_held(spec, value, run_id)
     print_record(_decide(spec, publish_held, held, note), as_json=as_json)
@@ -232,6 +234,7 @@ def reject(
 ) -> None:
     """Drop a run that a gate has held; readers keep what they see, and its record stays."""
     spec, value = load(job), parse_value(partition)
+    check_claims(spec, "reject")
     with known_partition(spec, value, "reject"):
         held = find_held(spec, value, run_id)
     print_record(_decide(spec, drop_held, held, note), as_json=as_json)
@@ -263,7 +266,7 @@ def verify_command(
     else:
         verdict = "sound" if found.is_sound else "not as recorded"
         out.print(f"{found.partition}: {verdict}: run {found.run_id}")
-        out.print(f"  {found.n_files} files' checksums compared, {found.n_rows:,} rows scored again and compared")
+        out.print(f"  checksums compared: {found.n_files:,}; rows scored again and compared: {found.n_rows:,}")
         for finding in found.findings:
             out.print(f"  {finding.kind}: {finding.where}")
             out.print(f"    expected: {finding.expected}")

@@ -191,7 +191,8 @@ def plan_partition(
     contract = check_contract(job, facts, stated, borrowed, nullable)
     unsaid = uncounted_columns(contract, stated) if facts.flavor in FRAME_FLAVORS else {}
     if unsaid:
-        found = pool.call(find_nulls, job.input, unsaid) if pool else find_nulls(job.input, unsaid)
+        limit_s = 60.0 * job.limits.shard_minutes
+        found = pool.call(find_nulls, job.input, unsaid, timeout_s=limit_s) if pool else find_nulls(job.input, unsaid)
         contract = check_contract(job, facts, with_found(stated, found), borrowed, nullable)
     engine = choose_engine(job, model.cached.path, facts)
     memory = plan_memory(job, engine, contract, footers, store.is_local, capacity)

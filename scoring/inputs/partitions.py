@@ -7,8 +7,7 @@ import json
 import logging
 import os
 import posixpath
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from scoring.inputs.files import check_choice, choose_files, is_hidden, is_named
 from scoring.inputs.layouts import is_other_layout, no_partitions
 from scoring.inputs.listing import list_all
 from scoring.inputs.tables import check_links, check_listing, check_root
+from scoring.kept import Kept, read_once
 from scoring.storage import Store
 
 ENGINE_VERSION = "1"
@@ -61,17 +61,23 @@ def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
     known = _by_value(job, store, folders, files)
     if not known and is_other_layout(folders, files):
         raise no_partitions(job, folders, files)
+    _tell_strays(job, folders, files)
+    return dict(sorted(known.items(), key=lambda item: order_of(item[0], job.input.partition_format)))
 
+
+def _tell_strays(job: ScoringJob, folders: Sequence[str], files: Sequence[str]) -> None:
+    """Warn of what is directly below the input and belongs to no partition."""
     beside = [name for name in files if is_named_parquet(name) and not is_hidden(name)]
-    _tell("%d Parquet files directly below %s belong to no partition and are not read: %s", job, beside)
+    _tell("Files directly below %s belong to no partition and are not read: %s", job, beside)
     unnamed = [name for name in folders if not is_utf8(name)]
-    _tell("%d folders directly below %s have names that are no UTF-8, and are no partitions: %s", job, unnamed)
-    return known
+    _tell("Folders directly below %s whose names are not UTF-8 are no partitions: %s", job, unnamed)
 
 
 def _tell(text: str, job: ScoringJob, names: Sequence[str]) -> None:
     if names:
-        logger.warning(text, len(names), job.input.uri, ", ".join(ascii(name) for name in names[:5]))
+        shown = ", ".join(ascii(name) for name in names[:5])
+        others = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+        logger.warning(text, job.input.uri, shown + others)
 
 
 def _by_value(
@@ -83,7 +89,7 @@ def _by_value(
         decoded = decode_folder(name)
         if decoded and decoded[0] == job.input.partition_key and not is_hidden(name) and is_utf8(name):
             known.setdefault(decoded[1], []).append(name)
-    return dict(sorted(known.items(), key=lambda item: order_of(item[0], job.input.partition_format)))
+    return known
 
 
 def _leads_nowhere(path: str) -> bool:
@@ -91,29 +97,53 @@ def _leads_nowhere(path: str) -> bool:
     return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
 
 
-def find_partition(job: ScoringJob, value: str | None) -> tuple[Partition, tuple[str, ...]]:
+def find_partition(job: ScoringJob, value: str | None, kept: Kept | None = None) -> tuple[Partition, tuple[str, ...]]:
     """The partition with its files in the order of their paths, and the files that `input.files` leaves out.
+
+    One value may have several folders, since there are several ways to percent-encode it: all of them are its input.
+
+    Args:
+        job: The job.
+        value: Of the partition; None is Hive's default partition.
+        kept: With it, the folders below `input.uri` are listed once for all runs of a backfill.
 
     Raises:
         PartitionNotFoundError: With the nearest values that exist.
         InputError: What is there cannot be read whole, or is a table of a format of its own.
     """
-    store = Store(job.input.uri, job.input.storage_options)
-    plain = encode_folder(job.input.partition_key, value)
-    folder, listing = plain, list_all(store, [plain])
-    if listing.is_empty or not _is_plain(value):
-        known = list_partitions(job)
-        folders = known.get(value)
-        if folders is None:
-            raise _not_found(job, value, [show_value(v) for v in known])
-        folder, listing = folders[0], list_all(store, folders)
+    known = read_once(kept, ("folders of partitions", job.input.uri), dict, lambda: _list_folders(job))
+    return _find(job, value, known)
 
-    where = store.locate_url(folder)
+
+def _list_folders(job: ScoringJob) -> tuple[dict[str | None, list[str]], int]:
+    """Value to its folders, in no order, and about how many bytes that takes; warns of what belongs to none."""
+    store = Store(job.input.uri, job.input.storage_options)
+    folders, files = store.list_names()
+    known = _by_value(job, store, folders, files)
+    if known:
+        _tell_strays(job, folders, files)
+    return known, 500 * len(known)
+
+
+def _find(
+    job: ScoringJob, value: str | None, known: Mapping[str | None, list[str]]
+) -> tuple[Partition, tuple[str, ...]]:
+    store = Store(job.input.uri, job.input.storage_options)
+    folders = known.get(value, [])
+    listing = list_all(store, folders)
+    if listing.is_empty:  # it may have come, or gone, since the folders were listed; if not, this says what is there
+        now = list_partitions(job)
+        if value not in now:
+            raise _not_found(job, value, [show_value(v) for v in now])
+        folders = now[value]
+        listing = list_all(store, folders)
+
+    where = store.locate_url(folders[0])
     check_listing(listing, where)
     check_links(job, listing)
     choice = choose_files(listing, job.input.files)
     check_choice(choice, where, job.input.files)
-    return Partition(job.input.partition_key, value, folder, choice.files), choice.left_out
+    return Partition(job.input.partition_key, value, folders[0], choice.files), choice.left_out
 
 
 def find_partitions(job: ScoringJob, values: Iterable[str | None] | None = None) -> dict[str | None, Partition]:
@@ -161,7 +191,8 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
     Raises:
         InputChangedError: Files came, went or changed since the plan; all of them are named.
     """
-    now, _ = find_partition(job, planned.value)
+    store = Store(job.input.uri, job.input.storage_options)
+    now, _ = _find(job, planned.value, _by_value(job, store, *store.list_names()))
     before = {f.path: (f.size_bytes, f.version) for f in planned.files}
     after = {f.path: (f.size_bytes, f.version) for f in now.files}
     problems = [f"{path}: is gone" for path in before.keys() - after.keys()]
@@ -180,10 +211,6 @@ def partition_date(job: ScoringJob, value: str | None) -> dt.date | None:
     """The date that a value stands for under the job's partition format, or None."""
     time = parse_time(value, job.input.partition_format)
     return None if time is None else time.date()
-
-
-def _is_plain(value: str | None) -> bool:
-    return value is not None and re.fullmatch(r"[A-Za-z0-9_.:-]+", value) is not None and ":" not in value
 
 
 def _not_found(job: ScoringJob, value: str | None, known: list[str]) -> PartitionNotFoundError:

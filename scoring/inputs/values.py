@@ -90,7 +90,7 @@ def _found(job: ScoringJob, value: str, *, has_prefix: bool) -> str:
         return f"{value}, with the key {job.input.partition_key} in front"
     if parse_time(value, job.input.partition_format) is not None or _other_date(value) is not None:
         return f"{value}, a date in another format"
-    return f"{value}, which is no date that there is"
+    return f"{value}, a date that does not exist"
 
 
 def _without_key(job: ScoringJob, value: str) -> str | None:

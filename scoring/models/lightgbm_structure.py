@@ -19,6 +19,11 @@ CATEGORICAL = 1
 """Bit of a node's `decision_type`."""
 BY_CLASS = ("multiclass", "multiclassova")
 """Objectives that make one array of numbers, as long as they say, of a row's sums."""
+END_OF_DECISIONS = 12
+"""Its two upper bits say what is missing: 0 nothing, 1 zeros, 2 NaN; 3 means nothing."""
+OF_INNER_NODES = ("split_gain", "internal_value", "internal_weight", "internal_count")
+OF_LEAVES = ("leaf_weight", "leaf_count")
+"""Lines that may be missing, and that LightGBM reads by a length of its own where they are there."""
 MAX_TREE_LINES = 22
 """Lines that LightGBM reads of a tree."""
 _NUMBERS = re.compile(r"[-+0-9.eEinfaINFA ]*")
@@ -52,6 +57,8 @@ def check_lightgbm(text: str, where: str) -> LightgbmFile:
 
 def _header_problems(file: LightgbmFile) -> list[str]:
     problems = []
+    if "objective" in file.header and not file.objective:
+        problems.append("objective: nothing, expected its name, or no such line")
     n_features, n_outputs, n_classes = file.n_features, file.n_outputs, int(file.header["num_class"])
     if not 1 <= n_features <= MAX_FEATURES:
         problems.append(f"max_feature_idx {n_features - 1}, expected 0 to {MAX_FEATURES - 1}")
@@ -172,6 +179,7 @@ class _Arrays:
         wrong = [(name, len(found), n_inner) for name, found in lengths.items() if len(found) != n_inner]
         if len(self.values) != self.n_leaves:
             wrong.append(("leaf_value", len(self.values), self.n_leaves))
+        wrong += self._other_lengths()
         yield from (f"{name}: {n_found:,} numbers, expected {wanted:,}" for name, n_found, wanted in wrong)
         if wrong:
             return
@@ -180,10 +188,18 @@ class _Arrays:
             if outside.any():
                 node = int(np.argmax(outside))
                 yield f"node {node}: {name} {children[node]}, expected {-self.n_leaves} to {n_inner - 1}"
-        if ((self.decision < 0) | (self.decision > 15)).any():
-            yield "decision_type: expected numbers from 0 to 15"
+        if ((self.decision < 0) | (self.decision >= END_OF_DECISIONS)).any():
+            yield f"decision_type: expected numbers from 0 to {END_OF_DECISIONS - 1}"
         yield from self._category_problems()
         yield from self._linear_problems(n_features)
+
+    def _other_lengths(self) -> list[tuple[str, int, int]]:
+        """Lines of another length than their nodes: name, numbers, expected. A tree of one leaf has none."""
+        if not self.n_inner:
+            return []
+        wanted = dict.fromkeys(OF_INNER_NODES, self.n_inner) | dict.fromkeys(OF_LEAVES, self.n_leaves)
+        lengths = {name: len(self._lines[name].split()) for name in wanted if name in self._lines}
+        return [(name, n_words, wanted[name]) for name, n_words in lengths.items() if n_words != wanted[name]]
 
     def _category_problems(self) -> Iterator[str]:
         n_sets, bounds = self.n_sets, self.bounds

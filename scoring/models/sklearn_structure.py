@@ -22,11 +22,13 @@ from scoring.models.sklearn_state import (
     spline_problems,
     support_vector_problems,
 )
-from scoring.models.structure import hist_problems, refuse, sklearn_problems
+from scoring.models.structure import MAX_FEATURES, hist_problems, refuse, sklearn_problems
 from scoring.models.xgboost_structure import check_xgboost
 
 HIST_ARRAYS = ("nodes", "binned_left_cat_bitsets", "raw_left_cat_bitsets")
 """Of a `TreePredictor`."""
+TREE_SIZES = ("n_features", "n_classes", "n_outputs")
+"""Arguments of a `Tree`."""
 STATE_CHECKS: tuple[tuple[str, str, Callable[[str, Any], list[str]]], ...] = (
     ("scipy.sparse._base", "_spbase", sparse_problems),
     ("scipy.interpolate._bsplines", "BSpline", spline_problems),
@@ -64,22 +66,19 @@ def check_estimator(estimator: Any, where: str) -> None:
         if type(part) not in checks:  # of a few types there are very many
             checks[type(part)] = [check for module, name, check in STATE_CHECKS if _is_a(part, module, name)]
         for check in checks[type(part)]:
-            try:
-                problems += check(path, part)
-            except STRANGE as error:
-                problems.append(f"{path}: state of other types than expected ({type(error).__name__}: {error})")
+            problems += _problems_of(check, path, part)
         if _is_a(part, "sklearn.tree._tree", "Tree"):
             trees.setdefault(id(part), (path, part, part.n_features))
         elif _is_a(part, "sklearn.tree._classes", "BaseDecisionTree"):
             _add_tree(trees, problems, path, part)
         elif _is_a(part, "sklearn.ensemble._forest", "BaseForest"):
-            problems += _width_problems(path, part, _listed(part))
+            problems += _problems_of(_forest_problems, path, part)
         elif _is_a(part, "sklearn.ensemble._gb", "BaseGradientBoosting"):
-            problems += _boosting_problems(path, part)
+            problems += _problems_of(_boosting_problems, path, part)
         elif _is_a(part, "sklearn.ensemble._iforest", "IsolationForest"):
-            problems += _isolation_problems(path, part)
+            problems += _problems_of(_isolation_problems, path, part)
         elif _is_a(part, "sklearn.ensemble._hist_gradient_boosting.gradient_boosting", "BaseHistGradientBoosting"):
-            problems += _hist_boosting_problems(path, part)
+            problems += _problems_of(_hist_boosting_problems, path, part)
         elif _is_a(part, "lightgbm.basic", "Booster"):
             check_lightgbm(part.model_to_string(num_iteration=-1), f"{where}: {path}")
         elif _is_a(part, "xgboost.core", "Booster"):
@@ -87,7 +86,13 @@ def check_estimator(estimator: Any, where: str) -> None:
     refuse([*problems, *sklearn_problems(trees.values())], where)
 
 
-@functools.cache
+def _problems_of(check: Callable[[str, Any], list[str]], path: str, part: Any) -> list[str]:
+    try:
+        return check(path, part)
+    except STRANGE as error:
+        return [f"{path}: state of other types than expected ({type(error).__name__}: {error})"]
+
+
 @functools.cache
 def guard_lightgbm() -> None:
     """From now on, setting the state of a Booster checks the text first: LightGBM itself writes outside otherwise."""
@@ -104,6 +109,37 @@ def guard_lightgbm() -> None:
         set_state(booster, state)
 
     Booster.__setstate__ = checked  # type: ignore[method-assign, assignment]
+
+
+@functools.cache
+def guard_trees() -> None:
+    """From now on, skops checks a tree's sizes before it makes one: scikit-learn reads as many as it is told."""
+    from skops.io._sklearn import TreeNode
+
+    construct = TreeNode._construct
+
+    def checked(node: Any) -> Any:
+        refuse(tree_size_problems(node.args.construct()), "the sizes of a Tree")
+        return construct(node)
+
+    TreeNode._construct = checked
+
+
+def tree_size_problems(arguments: Any) -> list[str]:
+    """What is wrong with the arguments that a `Tree` is made with: features, classes of each output, outputs."""
+    if not isinstance(arguments, tuple) or len(arguments) != len(TREE_SIZES):
+        return [f"expected {', '.join(TREE_SIZES)}"]
+    n_features, n_classes, n_outputs = arguments
+    if not isinstance(n_classes, np.ndarray) or n_classes.ndim != 1 or n_classes.dtype.kind not in "iu":
+        return ["n_classes: expected a list of whole numbers"]
+    problems = []
+    if not isinstance(n_features, int | np.integer) or not 0 <= n_features <= MAX_FEATURES:
+        problems.append(f"n_features {n_features!r}, expected 0 to {MAX_FEATURES}")
+    if not isinstance(n_outputs, int | np.integer) or n_outputs != len(n_classes) or n_outputs < 1:
+        problems.append(f"n_outputs {n_outputs!r}, expected at least 1, and as many as n_classes, {len(n_classes)}")
+    elif (n_classes < 1).any():
+        problems.append(f"n_classes {n_classes.min()}, expected at least 1")
+    return problems
 
 
 def _is_a(part: Any, module: str, name: str) -> bool:
@@ -163,6 +199,9 @@ def _add_tree(trees: dict[int, tuple[str, Any, int]], problems: list[str], path:
     tree, width = getattr(part, "tree_", None), _width(part)
     if tree is None:
         return
+    if not _is_a(tree, "sklearn.tree._tree", "Tree"):
+        problems.append(f"{path}.tree_: expected a Tree, found {type(tree).__name__}")
+        return
     if width is None:
         problems.append(f"{path}: expected n_features_in_, found none: it would be given any X")
         return
@@ -179,6 +218,10 @@ def _width_problems(path: str, part: Any, trees: list[tuple[str, Any]], width: i
         for name, tree in trees
         if not hasattr(tree, "tree_") or _width(tree) != width
     ]
+
+
+def _forest_problems(path: str, part: Any) -> list[str]:
+    return _width_problems(path, part, _listed(part))
 
 
 def _boosting_problems(path: str, part: Any) -> list[str]:

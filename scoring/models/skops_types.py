@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scoring.errors import ModelLoadError, ModelRefusedError
-from scoring.models.sklearn_structure import guard_lightgbm
+from scoring.models.sklearn_structure import guard_lightgbm, guard_trees
 
 MAX_SCHEMA_BYTES = 256 << 20
 """Of the description of a file's objects; a forest of a thousand trees has 2 MB."""
@@ -123,6 +123,7 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
         raise refused_model(refused_with_holders(path, refused), str(path))
     if any(name.startswith("lightgbm.") for name in untrusted):
         guard_lightgbm()
+    guard_trees()
     return skops.io.load(path, trusted=untrusted)
 
 

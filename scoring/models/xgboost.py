@@ -114,6 +114,7 @@ def load_xgboost(mlmodel: MlModel) -> Any:
             model.n_jobs = 1
             booster = model.get_booster()
         booster.set_param({"nthread": 1, "verbosity": 0})
+        understood = bytes(booster.save_raw("ubj"))  # only now does XGBoost look at most parameters
     except Exception as error:
         raise ModelLoadError(
             "The model cannot be loaded.",
@@ -123,7 +124,7 @@ def load_xgboost(mlmodel: MlModel) -> Any:
             next_step="log it again with the version of XGBoost that is installed here",
         ) from error
     # Once more as XGBoost has understood it, in case it reads a file otherwise.
-    check_xgboost(bytes(booster.save_raw("ubj")), str(path))
+    check_xgboost(understood, str(path))
     return model
 
 

@@ -214,9 +214,9 @@ class Lease:
                 return
         holder = _parse(content) if content else None
         raise LeaseError(
-            "Another command took the partition over, since this one gave no sign of life; it stops.",
+            "Another command has taken over the partition, because this one stopped renewing its lease; it stops.",
             self._folder,
-            expected=f"a sign of life every {BEAT_S:.0f} s",
+            expected=f"a renewal every {BEAT_S:.0f} s",
             found=f"the partition is held by {holder}" if holder else "nobody holds the partition",
             next_step="look at it with `nightscore history JOB PARTITION`, then give the command again",
         )

@@ -157,11 +157,11 @@ class RunRecord:
             self._is_superseded = is_claimed or has_ended or (stored is not None and stored.attempts > attempts)
         if self._is_superseded:
             raise ConflictError(
-                "Another process took this run over, since this one gave no sign of life; this one stops.",
+                "Another process has taken over this run, because this one stopped updating it; it stops.",
                 self._folder,
-                expected=f"a sign of life every {BEAT_S:.0f} s",
+                expected=f"an update every {BEAT_S:.0f} s",
                 found=f"none for {silent_s:.0f} s",
-                next_step="nothing: the other process goes on with it",
+                next_step="nothing: the other process continues the run",
             )
         self._spoke = now
 

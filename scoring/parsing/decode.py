@@ -15,6 +15,9 @@ from scoring.parsing.bounds import bounds_of, high_text, is_bytes, low_text
 if TYPE_CHECKING:
     from scoring.storage import Store
 
+DAMAGE = (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What reading a damaged file may raise: Arrow's own errors, and those of its layer in Python."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:

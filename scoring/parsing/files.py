@@ -34,7 +34,7 @@ def read_facts(store: Store, path: str, size_bytes: int | None = None) -> decode
         return call(decode.facts_of, tail, where=where)
     except CorruptFileError as error:
         raise (corrupt(where, ENCRYPTED) if is_encrypted(tail) else error) from error
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (*decode.DAMAGE, MemoryError) as error:
         raise corrupt(where, ENCRYPTED if is_encrypted(tail) else _in_short(error)) from error
 
 
@@ -47,7 +47,7 @@ def read_table(content: bytes, where: str) -> pa.Table:
     try:
         table = call(decode.table_of, content, where=where)
         table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (*decode.DAMAGE, MemoryError) as error:
         raise corrupt(where, _in_short(error)) from error
     return table
 
@@ -83,7 +83,7 @@ def checked(tables: Iterator[pa.Table], where: str) -> Iterator[pa.Table]:
         for table in tables:
             table.validate(full=True)
             yield table
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (*decode.DAMAGE, MemoryError) as error:
         raise corrupt(where, _in_short(error)) from error
 
 

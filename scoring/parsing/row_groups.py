@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scoring.parsing.decode import open_footer
+from scoring.parsing.decode import DAMAGE, open_footer
 
 WIDE = (pa.int64(), pa.uint64())
 
@@ -55,7 +55,7 @@ def _attempt(tail: bytes, layouts: dict[tuple[str, ...], list[Layout]]) -> Parse
         return _parse(tail, layouts)
     except MemoryError:
         return "its footer decodes to more memory than a footer may take"
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except DAMAGE as error:
         lines = str(error).splitlines()
         return f"{type(error).__name__}: {lines[0] if lines else 'no details'}"
 
@@ -72,6 +72,8 @@ def _parse(tail: bytes, layouts: dict[tuple[str, ...], list[Layout]]) -> ParsedF
     width = len(layout.places)
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
+        if group.num_columns != len(layout.leaves):
+            raise ValueError(f"row group {i} has {group.num_columns} columns, and the first one {len(layout.leaves)}")
         rows.append(group.num_rows)
         first = len(compressed)
         compressed += [0] * width

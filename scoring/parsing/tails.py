@@ -1,6 +1,6 @@
 """The end of a Parquet file: where its footer is, and what can be said of it without a native parser."""
 
-from scoring.parsing.thrift import Struct, ThriftError, read_struct
+from scoring.parsing.thrift import Items, Struct, ThriftError, read_struct
 from scoring.storage import Store
 
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
@@ -83,11 +83,13 @@ def _what_is_wrong(end: bytes, size_bytes: int) -> str:
 
 
 def _has_encrypted_columns(footer: Struct) -> bool:
-    groups = getattr(footer.get(ROW_GROUPS, (0, None))[1], "values", [])
-    chunks = [
-        chunk
-        for group in groups
-        if isinstance(group, dict)
-        for chunk in getattr(group.get(COLUMNS, (0, None))[1], "values", [])
-    ]
-    return any(isinstance(chunk, dict) and CRYPTO_METADATA in chunk for chunk in chunks)
+    groups = _structs_of(footer, ROW_GROUPS)
+    chunks = [chunk for group in groups for chunk in _structs_of(group, COLUMNS)]
+    return any(CRYPTO_METADATA in chunk for chunk in chunks)
+
+
+def _structs_of(struct: Struct, number: int) -> list[Struct]:
+    """The structs in a field that is a list of them; none if it is something else."""
+    _, value = struct.get(number, (0, None))
+    items = value.values if isinstance(value, Items) else []
+    return [item for item in items if isinstance(item, dict)]

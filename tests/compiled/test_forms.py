@@ -240,11 +240,29 @@ def test_a_broken_form_of_a_linear_model(linear: Any) -> None:
         assert form_problems(change(linear))
 
 
+def test_columns_that_the_tables_do_not_have(linear: Any, tmp_path: Path) -> None:
+    n_columns = 1 + max(column for branch in linear.branches for column in branch.columns)
+    assert form_problems(linear, n_columns) == []
+    assert f"expected 0 to {n_columns - 2}" in form_problems(linear, n_columns - 1)[0]
+    write_form(linear, tmp_path / "form.flat")
+    with pytest.raises(FlatFileError):
+        read_form(tmp_path / "form.flat", n_columns - 1)
+
+
 def test_a_file_that_is_no_form(split: Any, tmp_path: Path) -> None:
     import hashlib
 
     path = tmp_path / "form.flat"
-    for header in ({"form": [], "arrays": []}, {"form": {"kind": "Path", "fields": {}}, "arrays": []}, [], "x"):
+    odd_type = {"form": [], "arrays": [["f8,,", [1], 0]]}
+    endless = {"form": [], "arrays": [["f8", [0, 1 << 60, 1 << 60], 0]]}
+    for header in (
+        {"form": [], "arrays": []},
+        odd_type,
+        endless,
+        {"form": {"kind": "Path", "fields": {}}, "arrays": []},
+        [],
+        "x",
+    ):
         content = json.dumps(header).encode() + b"\n" + b"\0" * 64
         path.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
         path.chmod(0o600)

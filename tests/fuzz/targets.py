@@ -113,7 +113,7 @@ def _table(facts: ModelFacts) -> pa.Table:
     """The rows, in the columns that the model wants."""
     given = rows()
     columns = {}
-    n = len(facts.features) or facts.n_features or given.num_columns
+    n = facts.n_columns or given.num_columns
     names = [feature.name for feature in facts.features] or [f"column_{i}" for i in range(min(n, 1_000))]
     for i, name in enumerate(names[:1_000]):
         columns[name] = given.column(i % given.num_columns)
@@ -164,7 +164,7 @@ def _form(folder: Path) -> str:
 
     facts = ModelFacts.model_validate_json((folder / "facts.json").read_text())
     try:
-        form = read_form(folder / "form.flat")
+        form = read_form(folder / "form.flat", facts.n_columns)
     except FlatFileError:
         return REFUSED
     try:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.partition import decode_folder, encode_folder
-from scoring.errors import InputChangedError, InvalidJobError
+from scoring.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
 from scoring.inputs.footers import open_parquet, read_footers
 from scoring.inputs.partitions import (
     check_unchanged,
@@ -19,6 +19,7 @@ from scoring.inputs.partitions import (
     list_partitions,
     parse_value,
 )
+from scoring.kept import Kept
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -65,6 +66,41 @@ def test_a_value_encoded_in_two_ways_is_one_partition(lake: Lake) -> None:
     partition, _ = find_partition(lake.job(), "a b")
     assert [file.path for file in partition.files] == ["ds=a b/part-0.parquet", "ds=a%20b/part-0.parquet"]
     assert list(list_partitions(lake.job())) == ["a b"]
+
+
+def test_a_date_encoded_in_two_ways_is_one_partition(any_lake: Lake) -> None:
+    any_lake.write(DAY, make_frame(3))
+    job, kept = any_lake.job(), Kept()
+    planned, _ = find_partition(job, DAY, kept)
+    other = DAY.replace("-", "%2D")
+    any_lake.write(other, make_frame(4))
+    paths = [f"ds={other}/part-0.parquet", f"ds={DAY}/part-0.parquet"]
+    assert sorted(file.path for file in find_partition(job, DAY)[0].files) == paths
+    assert {value: sorted(folders) for value, folders in list_partitions(job).items()} == {
+        DAY: [f"ds={other}", f"ds={DAY}"]
+    }
+    with pytest.raises(InputChangedError, match=f"ds={other}/part-0.parquet: is new"):
+        check_unchanged(job, planned)
+
+
+def test_a_partition_that_comes_or_goes_during_a_backfill_is_noticed(lake: Lake) -> None:
+    lake.write(DAY, make_frame(3))
+    job, kept = lake.job(), Kept()
+    find_partition(job, DAY, kept)
+    lake.write("2024-03-09", make_frame(3))
+    assert len(find_partition(job, "2024-03-09", kept)[0].files) == 1
+    lake.features.delete([f"ds={DAY}/part-0.parquet"])
+    with pytest.raises(PartitionNotFoundError, match="2024-03-09"):
+        find_partition(job, DAY, kept)
+
+
+def test_files_beside_the_partitions_are_told_of_by_each_run(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    lake.write(DAY, make_frame(3))
+    lake.features.write_bytes("stray.parquet", b"x")
+    find_partition(lake.job(), DAY)
+    assert [record.message for record in caplog.records] == [
+        f"Files directly below {lake.job().input.uri} belong to no partition and are not read: 'stray.parquet'"
+    ]
 
 
 def test_folders_whose_names_are_no_utf8_are_partitions_apart(lake: Lake) -> None:

@@ -21,12 +21,18 @@ class Requests:
         self.content = path.read_bytes()
         self.asked: list[tuple[int, int]] = []
         self.is_short = False
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     def fetch(self, start: int, end: int) -> bytes:
-        with self._lock:
+        with self._changed:
             self.asked.append((start, end))
+            self._changed.notify_all()
         return self.content[start : end - self.is_short]
+
+    def wait_for(self, wanted: set[tuple[int, int]]) -> None:
+        """Until all of these were asked for: by threads, whenever they have their turn."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: wanted <= {*self.asked}, timeout=300)
 
 
 @pytest.fixture
@@ -80,6 +86,7 @@ def test_groups_that_fit_take_few_requests_and_the_next_one_is_fetched_meanwhile
         source.begin(0)
         parquet.read_row_group(0)
         wanted = {(part.start, part.end) for group in ranges[:2] for part in group.parts()}
+        requests.wait_for(wanted)
     assert set(requests.asked) == wanted  # the second group's too, which nobody has read yet
     assert len(wanted) <= 4
 

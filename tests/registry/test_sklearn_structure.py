@@ -1,7 +1,10 @@
 """An estimator whose arrays point outside, or in circles, is refused before anything of it is called."""
 
 import copy
+import json
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor
 
 from scoring.errors import ModelStructureError
-from scoring.models.sklearn_structure import check_estimator
+from scoring.models.sklearn_structure import check_estimator, tree_size_problems
+from scoring.models.skops_types import load_skops
 from scoring.models.structure import TreeNodes, check_hist_tree, check_tree, tree_problems
 
 RNG = np.random.default_rng(0)
@@ -272,6 +276,19 @@ def test_a_broken_tree_is_found_wherever_it_is() -> None:
         assert "tree_, node 0" in refused(model)
 
 
+def test_state_of_other_types_than_scikit_learn_makes() -> None:
+    boosting = HistGradientBoostingClassifier(max_iter=2, categorical_features=["color", "size"]).fit(FRAME, TWO)
+    for transformers in ([("encoder", None)], [(["encoder"], None, None)], 3):
+        broken = copy.deepcopy(boosting)
+        broken._preprocessor.transformers_ = transformers
+        with pytest.raises(ModelStructureError, match="state of other types than expected"):
+            check_estimator(broken, "model.skops")
+    tree = DecisionTreeClassifier(max_depth=2).fit(X, TWO)
+    tree.tree_ = "tree"
+    with pytest.raises(ModelStructureError, match="tree_: expected a Tree, found str"):
+        check_estimator(tree, "model.skops")
+
+
 def test_one_tree_by_itself() -> None:
     predictor = hist()._predictors[0][0]
     bitsets = (predictor.binned_left_cat_bitsets, predictor.raw_left_cat_bitsets)
@@ -331,3 +348,41 @@ def test_many_nodes_with_parents_anywhere_are_looked_at_all_at_once() -> None:
     right[name] = np.where(inner, name[child + inner], -1)
 
     assert not tree_problems(nodes_of(left.tolist(), right.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3, np.array([2]), 1_000), "n_outputs 1000, expected at least 1, and as many as n_classes, 1"),
+        ((3, np.array([2]), -2), "n_outputs -2, expected at least 1"),
+        ((3, np.array([], np.int64), 0), "n_outputs 0, expected at least 1"),
+        ((-1, np.array([2]), 1), "n_features -1, expected 0 to"),
+        ((3, np.array([2, 0]), 2), "n_classes 0, expected at least 1"),
+        ((3, np.array([2.0]), 1), "n_classes: expected a list of whole numbers"),
+        ((3, [2], 1), "n_classes: expected a list of whole numbers"),
+        ([3], "expected n_features, n_classes, n_outputs"),
+    ],
+)
+def test_sizes_that_a_tree_of_skops_would_be_made_with(arguments: Any, message: str) -> None:
+    assert message in tree_size_problems(arguments)[0]
+
+
+def test_skops_makes_no_tree_of_sizes_that_lie(tmp_path: Path) -> None:
+    import skops.io
+
+    tree = DecisionTreeClassifier(max_depth=2).fit([[0.0], [1.0], [2.0]], [0, 1, 0])
+    path = tmp_path / "model.skops"
+    skops.io.dump(tree, path)
+    assert load_skops(path, is_vouched=False).tree_.n_outputs == 1
+
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(members["schema.json"])
+    sizes = schema["content"]["content"]["tree_"]["__reduce__"]["args"]["content"]
+    assert sizes[2]["content"] == "1"
+    sizes[2] = {**sizes[2], "content": "1000", "__id__": -1}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members | {"schema.json": json.dumps(schema).encode()}).items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelStructureError, match="n_outputs 1000"):
+        load_skops(path, is_vouched=False)

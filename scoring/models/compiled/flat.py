@@ -34,6 +34,11 @@ KINDS: dict[str, type] = {
         WalkedTrees,
     )
 }  # fmt: skip
+UNFIT = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, SyntaxError,
+    MemoryError,
+)  # fmt: skip
+"""What reading a file that nobody has written whole may raise; NumPy parses the name of a type."""
 ALIGNMENT = 64
 DIGEST_BYTES = 64
 
@@ -61,8 +66,12 @@ def write_form(form: CompiledForm, path: Path) -> None:
     spool.replace(path)
 
 
-def read_form(path: Path) -> CompiledForm:
+def read_form(path: Path, n_columns: int = 0) -> CompiledForm:
     """The model, its arrays mapped and read-only.
+
+    Args:
+        path: Of the file.
+        n_columns: Of the tables that it will be given; 0: nobody has said.
 
     Raises:
         FlatFileError: The file is not whole, or not of this version; others could have written it; or what it holds
@@ -90,10 +99,10 @@ def read_form(path: Path) -> CompiledForm:
             for kind, shape, place in found["arrays"]
         ]
         form = _unpacked(found["form"], arrays)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+    except UNFIT as error:
         raise FlatFileError(f"{path}: {error}") from error
     # A checksum says that the file is whole, not who has written it.
-    problems = form_problems(form)
+    problems = form_problems(form, n_columns)
     if problems:
         raise FlatFileError(f"{path}: {problems[0]}")
     return form  # type: ignore[no-any-return]

@@ -25,10 +25,15 @@ BOOSTER_FUNCTIONS = (
 )  # fmt: skip
 
 
-def form_problems(form: Any) -> list[str]:
-    """What is wrong with a compiled form, of any content; empty: it can be used."""
+def form_problems(form: Any, n_columns: int = 0) -> list[str]:
+    """What is wrong with a compiled form, of any content; empty: it can be used.
+
+    Args:
+        form: As it was made, or read.
+        n_columns: Of the tables that it will be given; 0: nobody has said.
+    """
     try:
-        return list(_problems(form))
+        return [*_problems(form), *_column_problems(form, n_columns)]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         return [f"{type(error).__name__}: {str(error)[:200]}"]
 
@@ -40,6 +45,14 @@ def _problems(form: Any) -> Iterator[str]:
         yield from _linear_problems(form)
     else:
         yield f"expected a form of trees or of a linear model, found {type(form).__name__}"
+
+
+def _column_problems(form: Any, n_columns: int) -> Iterator[str]:
+    """Columns that the tables do not have."""
+    for i, branch in enumerate(form.branches or ()):
+        outside = [column for column in branch.columns if n_columns and column >= n_columns]
+        if outside:
+            yield f"branch {i}: column {outside[0]}, expected 0 to {n_columns - 1}"
 
 
 def _trees_problems(form: TreesForm) -> Iterator[str]:
@@ -85,7 +98,7 @@ def _link_problems(link: Any, n_sums: int) -> Iterator[str]:
     n_classes = max(n_sums, 2)
     if not isinstance(link.classes, np.ndarray) or link.classes.ndim != 1:
         yield "link.classes: expected a list"
-    elif not (len(link.classes) == n_classes or (n_sums == 1 and len(link.classes) == 1)):
+    elif len(link.classes) != n_classes and not (link.function == "mean" and len(link.classes) == n_sums == 1):
         yield f"link.classes: {len(link.classes)} classes, expected {n_classes}, of {n_sums} sums"
 
 

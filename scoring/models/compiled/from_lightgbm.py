@@ -47,6 +47,9 @@ def lightgbm_model(file: LightgbmFile, classes: npt.NDArray[Any] | None) -> tupl
     for part in parts:
         for feature, categories in part.categories():
             n_codes[feature] = max(n_codes.get(feature, 1), max(categories, default=0) + 2)
+    compared = {feature for part in parts for feature in part.feature[~part.is_categorical].tolist()}
+    if not compared.isdisjoint(n_codes):
+        raise UnsupportedError("a feature is a category in some of its splits, and a number in others")
     check_codes(n_codes, sum(int(part.is_categorical.sum()) for part in parts))
     zero_missing = _zero_missing(parts)
     n_outputs, n_trees = file.n_outputs, len(file.trees)

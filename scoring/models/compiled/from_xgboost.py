@@ -32,6 +32,8 @@ _FUNCTIONS: dict[str, BoosterFunction] = {
     "multi:softmax": "argmax",
 }  # fmt: skip
 LOGISTIC = ("reg:logistic", "binary:logistic")
+CLOSEST = 1e-6
+"""To 0 and to 1: a logistic base score nearer to them is moved away by some versions of XGBoost, by others not."""
 
 
 def xgboost_model(
@@ -96,6 +98,8 @@ def _base_margin(file: XgboostFile) -> npt.NDArray[np.float64]:
     stated = json.loads(file.parameters["base_score"])
     scores = np.atleast_1d(np.asarray(stated, np.float32))
     if file.objective in LOGISTIC:
+        if ((scores < CLOSEST) | (scores > 1 - CLOSEST)).any():
+            raise UnsupportedError(f"its base_score, {stated}, is within {CLOSEST:g} of 0 or 1")
         # C's logf is correctly rounded nearly everywhere, so it is float64's logarithm, rounded.
         one = np.float32(1)
         scores = np.array([np.float32(-math.log(float(one / score - one))) for score in scores], np.float32)

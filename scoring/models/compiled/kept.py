@@ -31,6 +31,8 @@ class KeptForm:
     """Where the compiled form of one model is, and what was found of it. Safe with several processes."""
 
     stem: Path
+    n_columns: int = 0
+    """Of the tables that the model is given; 0: it does not say."""
 
     @classmethod
     def of(cls, folder: Path, facts: ModelFacts) -> "KeptForm":
@@ -42,7 +44,7 @@ class KeptForm:
         """
         made_with = [_engine(), platform.python_version(), platform.machine(), *sorted(facts.loaded_with.items())]
         key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:16]
-        return cls(folder.parent / FOLDER / f"{folder.name}-{key}")
+        return cls(folder.parent / FOLDER / f"{folder.name}-{key}", facts.n_columns)
 
     @property
     def is_shared(self) -> bool:
@@ -57,7 +59,7 @@ class KeptForm:
         if self.is_shared:
             return None
         try:
-            return read_form(self._path(".flat"))
+            return read_form(self._path(".flat"), self.n_columns)
         except (FileNotFoundError, FlatFileError):
             return None
 

@@ -35,7 +35,7 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
         # Fitted attributes differ between the library's versions: then it predicts by itself. That is no way around
         # the checks of a model: what fails them is a ModelError, and has not been loaded.
         raise UnsupportedError(f"the model cannot be compiled ({type(error).__name__}: {error})") from error
-    problems = form_problems(form)
+    problems = form_problems(form, facts.n_columns)
     if problems:
         raise UnsupportedError(f"the model cannot be compiled ({problems[0]})")
     return form
