@@ -21,7 +21,7 @@ $(VENV)/.ready: pyproject.toml deploy/constraints.txt
 setup: $(VENV)/.ready ## Create .venv with everything for development
 
 demo: $(VENV)/.ready ## Score two weeks of New York flights, from data to published predictions (about 2 minutes)
-	@$(BIN)/python -m flows.demo
+	@$(BIN)/python -m nightscore.flows.demo
 
 STORE ?= local
 DB ?= sqlite
@@ -33,18 +33,18 @@ PAGES_PORT ?= 4280
 FOREGROUND ?=
 
 up: $(VENV)/.ready ## Start Prefect, MLflow and a worker here (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
-	@$(BIN)/python -m flows.stack up --store $(STORE) --db $(DB) --prefect-port $(PREFECT_PORT) \
+	@$(BIN)/python -m nightscore.flows.stack up --store $(STORE) --db $(DB) --prefect-port $(PREFECT_PORT) \
 	  --mlflow-port $(MLFLOW_PORT) --s3-port $(S3_PORT) --postgres-port $(POSTGRES_PORT) \
 	  --pages-port $(PAGES_PORT) $(if $(FOREGROUND),--foreground)
 
 down: $(VENV)/.ready ## Stop what `make up` has started
-	@$(BIN)/python -m flows.stack down
+	@$(BIN)/python -m nightscore.flows.stack down
 
 status: $(VENV)/.ready ## Say what of it is running
-	@$(BIN)/python -m flows.stack status
+	@$(BIN)/python -m nightscore.flows.stack status
 
 alerts: $(VENV)/.ready ## Have Prefect send alerts (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
-	@$(BIN)/python -m flows.alerts
+	@$(BIN)/python -m nightscore.flows.alerts
 
 # In two processes, a file in either; then, one after another, what starts servers, kills or times processes.
 test: $(VENV)/.ready ## Run all tests, the S3 and kill tests included
@@ -88,7 +88,7 @@ bench-kernels: $(VENV)/.ready ## Measure: compiled predictors against the librar
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels
 
 schema: $(VENV)/.ready ## Write the job file's JSON Schema again after a change of schemas/job.py
-	$(BIN)/python -m schemas.job > schemas/job.schema.json
+	$(BIN)/python -m nightscore.schemas.job > schemas/job.schema.json
 
 clean: ## Remove the environment and everything that the demo wrote
 	rm -rf $(VENV) .demo

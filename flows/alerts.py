@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
-AUTOMATIONS = Path(__file__).parent.parent / "deploy" / "automations"
+AUTOMATIONS = Path(__file__).resolve().parent.parent / "deploy" / "automations"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,25 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.artifacts import artifact_key, outcome_markdown, plan_lines, plan_rows, plan_summary, run_again
-from flows.hooks import end_children
-from flows.log import forward_engine_log
-from flows.outcome import Outcome, as_backfill, outcomes_of, tells_reason
-from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, Mode, Order, job_name, read_job
-from flows.partition import score_partition, score_partitions
-from flows.pools import shared_kept, shared_pools
-from flows.progress import BackfillProgress, shown
-from scoring.backfill import (
+from nightscore.drift.recompare import compare_later
+from nightscore.flows.hooks import end_children
+from nightscore.flows.outcome import Outcome, as_backfill, outcomes_of, tells_reason
+from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, Mode, Order, job_name, read_job
+from nightscore.flows.partition import score_partition, score_partitions
+from nightscore.flows.pools import shared_kept, shared_pools
+from nightscore.flows.ui.artifacts import (
+    artifact_key,
+    outcome_markdown,
+    plan_lines,
+    plan_rows,
+    plan_summary,
+    run_again,
+)
+from nightscore.flows.ui.log import forward_engine_log
+from nightscore.flows.ui.progress import BackfillProgress, shown
+from nightscore.inputs.partitions import parse_value
+from nightscore.models.cache import default_cache
+from nightscore.operations.backfill import (
     DEFAULT_MAX_PARTITIONS,
     BackfillItem,
     BackfillPlan,
@@ -30,9 +40,6 @@ from scoring.backfill import (
     plan_backfill,
     values_between,
 )
-from scoring.inputs.partitions import parse_value
-from scoring.models.cache import default_cache
-from scoring.recompare import compare_later
 
 
 def _run_name() -> str:

@@ -13,15 +13,15 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.hooks import end_children
-from flows.log import forward_engine_log
-from flows.outcome import tells_reason
-from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
-from flows.partition import score_partition
-from flows.pools import shared_pools
-from schemas.job import ScoringJob
-from scoring.backfill import plan_backfill
-from scoring.models.cache import default_cache
+from nightscore.flows.hooks import end_children
+from nightscore.flows.outcome import tells_reason
+from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
+from nightscore.flows.partition import score_partition
+from nightscore.flows.pools import shared_pools
+from nightscore.flows.ui.log import forward_engine_log
+from nightscore.models.cache import default_cache
+from nightscore.operations.backfill import plan_backfill
+from nightscore.schemas.job import ScoringJob
 
 
 def logical_date(scheduled: datetime, timezone: str, lag_days: int) -> date:

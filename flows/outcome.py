@@ -12,7 +12,7 @@ from prefect.exceptions import MissingResult
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from scoring.errors import ScoringError
+from nightscore.errors import ScoringError
 
 P = ParamSpec("P")
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.errors import InvalidJobError
-from scoring.inputs.jobfile import DEFAULT_JOBS, list_jobs, load_job
-from scoring.report import report_link
+from nightscore.errors import InvalidJobError
+from nightscore.inputs.jobfile import DEFAULT_JOBS, list_jobs, load_job
+from nightscore.operations.report import report_link
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 
 
 class Mode(StrEnum):

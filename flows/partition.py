@@ -16,24 +16,24 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from flows.artifacts import artifact_key, headline, outcome_rows, run_markdown, state_message
-from flows.drift import drift_rows
-from flows.events import tell
-from flows.log import forward_engine_log
-from flows.outcome import Outcome, is_backfill, tells_reason
-from flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
-from flows.pools import RunStuckError, borrowed_pool, local_pool, run_within, shared_kept
-from flows.progress import RunProgress, shown
-from flows.tracking import TrackedRun, track
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.errors import InvalidJobError, ScoringError
-from scoring.inputs.partitions import parse_value
-from scoring.inputs.values import check_value
-from scoring.models.cache import default_cache
-from scoring.monitor import read_statistics
-from scoring.report import NOTHING_DRAWN, Drawn, draw_report
-from scoring.run import run
+from nightscore.drift.assess import read_statistics
+from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.flows.outcome import Outcome, is_backfill, tells_reason
+from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
+from nightscore.flows.pools import RunStuckError, borrowed_pool, local_pool, run_within, shared_kept
+from nightscore.flows.tracking import TrackedRun, track
+from nightscore.flows.ui.artifacts import artifact_key, headline, outcome_rows, run_markdown, state_message
+from nightscore.flows.ui.drift import drift_rows
+from nightscore.flows.ui.events import tell
+from nightscore.flows.ui.log import forward_engine_log
+from nightscore.flows.ui.progress import RunProgress, shown
+from nightscore.inputs.partitions import parse_value
+from nightscore.inputs.values import check_value
+from nightscore.models.cache import default_cache
+from nightscore.operations.report import NOTHING_DRAWN, Drawn, draw_report
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 
 RETRY_DELAYS_S = [5.0, 30.0]
 """For errors that may pass by themselves: a store that does not answer, an input that is being written."""

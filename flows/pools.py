@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from schemas.job import Workers
-from scoring.engine.pool import WorkerPool
-from scoring.engine.pools import Pool, open_pool
-from scoring.kept import Kept
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.pools import Pool, open_pool
+from nightscore.schemas.job import Workers
+from nightscore.storage.run_cache import Kept
 
 T = TypeVar("T")
 

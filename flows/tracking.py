@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.manifest import Manifest
-from schemas.partition import show_value
-from scoring.models.registry import registry_uri
+from nightscore.models.registry import registry_uri
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import show_value
 
-logger = logging.getLogger("scoring")
+logger = logging.getLogger("nightscore")
 
 LOGGED_MODEL = "models:/m-"
 """How MLflow names the location of a model that was logged as such; what follows is the model's id."""

@@ -1,70 +1,78 @@
-"""What a model version needs of its input and gives as output."""
+"""The columns of a run: what a worker reads, what it gives to the model, what it writes."""
 
-from typing import Literal
+from dataclasses import dataclass
 
-from schemas.record import Record
+import pyarrow as pa
 
-FeatureType = Literal["double", "float", "long", "integer", "boolean", "string", "binary", "datetime", "any"]
-"""MLflow's names of column types; `any` where the model version states none."""
+MODEL_VERSION = pa.dictionary(pa.int32(), pa.string())
 
 
-class Feature(Record):
-    """One column of the matrix X."""
+@dataclass(frozen=True, slots=True)
+class InputColumn:
+    """A column that a batch has after validation."""
 
     name: str
-    type: FeatureType = "any"
-    required: bool = True
-
-
-class ModelFacts(Record):
-    """What loading the model once has shown; kept beside the cached model, so that it is loaded in workers only."""
-
-    flavor: str
-    """MLflow flavor that predicts: `sklearn`, `lightgbm`, `xgboost`, `onnx` or `python_function`."""
-    estimator: str
-    """Class of the final estimator."""
-    features: tuple[Feature, ...] = ()
-    """In the order the model wants; empty for a model that was trained without names and logged without them."""
-    n_features: int | None = None
-    """Width of X where the model knows it."""
-    positional_types: tuple[FeatureType, ...] = ()
-    """Of the columns by their place, where the signature states no names."""
-    is_named: bool = False
-    """The model was trained on a data frame and is given one."""
-    takes_matrix: bool = False
-    """Numeric columns of several types may be given as one matrix: the estimator would make the same one."""
-    matrix_dtype: Literal["float64", "float32", "int64", "int32", "object"] = "float64"
-    """dtype of X for a model that was trained without names; objects are texts."""
-    classes: tuple[str | int | float | bool, ...] | None = None
-    category_columns: tuple[str, ...] = ()
-    """Columns that the model is given as pandas' categories, those of `categories`: it was trained so."""
-    refuses_unknown: bool = False
-    """A value of these columns that is none of the categories is refused; else it is missing."""
-    outputs: tuple[tuple[str, str], ...] = ()
-    """(kind, MLflow's type) of each prediction column, kind as `OutputColumn` names it; one for each other kind whose
-    type is not double."""
-    output_names: tuple[str, ...] = ()
-    """Of the prediction's columns in the signature, in its order; empty where it names none."""
-    predict_function: str = "predict"
-    """The method that MLflow calls for the model version (`pyfunc_predict_fn`)."""
-    categories: dict[str, tuple[str | int | float | bool, ...]] = {}
-    """Of each column that an encoder was fitted on, or that a booster was trained with as categories, the
-    values that it knows, in the order of their codes; missing ones left out."""
-    methods: tuple[str, ...] = ()
-    """Prediction methods that the model has."""
-    n_outputs: int = 1
-    library_because: str = ""
-    """Why there is no compiled form of it; empty: there is one."""
-    unlisted_types: tuple[str, ...] = ()
-    """Types and functions in its skops file that load only where somebody vouches for the version."""
-    model_bytes: int = 0
-    """Memory that one loaded copy takes."""
-    trained_with: dict[str, str] = {}
-    """Library versions that the model version records."""
-    loaded_with: dict[str, str] = {}
-    """Library versions that loaded it here."""
+    type: pa.DataType
+    wanted: str = ""
+    """For a feature, the type that the model states."""
+    has_nulls: bool = False
+    """Of a feature of truth values: some are null somewhere in the partition, and pandas' type is then another."""
 
     @property
-    def n_columns(self) -> int:
-        """Of the tables that it is given; 0: it does not say."""
-        return len(self.features) or self.n_features or 0
+    def is_whole(self) -> bool:
+        """Integers or truth values: pandas has no nulls among them."""
+        return bool(pa.types.is_integer(self.type) or pa.types.is_boolean(self.type))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """A prediction column and where it comes from."""
+
+    name: str
+    type: pa.DataType
+    kind: str
+    """`prediction`, `probability`, `decision` or `raw`."""
+    index: int = 0
+    """Column of the model's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the files must have for the model, checked and agreed before a row is read."""
+
+    features: tuple[InputColumn, ...]
+    """In the order the model wants them."""
+    kept: tuple[InputColumn, ...]
+    """Keys, then pass-through columns."""
+    predictions: tuple[OutputColumn, ...]
+    has_position: bool
+    """The job names no keys: source file and row number travel with each prediction."""
+    extra: tuple[str, ...] = ()
+    types: tuple[tuple[str, str], ...] = ()
+    """Needed columns and their Arrow types in the files, encodings apart: before any cast."""
+    dictionaries: frozenset[str] = frozenset()
+    """Features of texts that batches have as dictionaries, since the files do: no text is decoded a row at a time."""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Columns to read, each once."""
+        return tuple(dict.fromkeys(column.name for column in (*self.features, *self.kept)))
+
+    @property
+    def nullable_flags(self) -> list[str]:
+        """Features of truth values that have nulls in some batch."""
+        return [c.name for c in self.features if c.has_nulls and pa.types.is_boolean(c.type)]
+
+    def feature_types(self) -> dict[str, pa.DataType]:
+        """Of each feature as the model's own library is given it."""
+        return {column.name: column.type for column in self.features}
+
+    def output_schema(self) -> pa.Schema:
+        """The columns of the predictions, in their order on the store."""
+        position = [("source_file", MODEL_VERSION), ("source_row", pa.int64())] if self.has_position else []
+        return pa.schema(
+            position
+            + [(column.name, column.type) for column in self.kept]
+            + [(column.name, column.type) for column in self.predictions]
+            + [("model_version", MODEL_VERSION), ("run_id", MODEL_VERSION)]
+        )

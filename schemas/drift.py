@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from schemas.record import Record
+from nightscore.schemas.record import Record
 
 Severity = Literal["ok", "info", "warning", "critical", "insufficient data"]
 """`info`: a difference that is no accident, and small. `insufficient data`: too few rows to tell."""

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
-from schemas.record import Record
+from nightscore.schemas.record import Record
 
 ColumnName = Annotated[str, Field(min_length=1)]
 ValuePolicy = Literal["auto", "error", "quarantine", "pass"]

@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from schemas.drift import Severity
-from schemas.job import Policy
-from schemas.record import Record
+from nightscore.schemas.drift import Severity
+from nightscore.schemas.job import Policy
+from nightscore.schemas.record import Record
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; a new optional field does not raise it."""

@@ -33,8 +33,8 @@ Retryable: the same run may succeed a little later. Resumable: what it has score
 
 from collections.abc import Sequence
 
-from schemas.text import printable
-from scoring.masking import masked
+from nightscore.masking import masked
+from nightscore.schemas.text import printable
 
 
 class ScoringError(Exception):

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.attempt import Attempt, inputs_record
-from scoring.engine.checkpoints import take_over
-from scoring.engine.events import Listener
-from scoring.engine.pools import Pool
-from scoring.engine.prepare import (
+from nightscore.drift.recompare import compare_later
+from nightscore.drift.references import find_references
+from nightscore.engine.checkpoints import take_over
+from nightscore.engine.events import Listener
+from nightscore.engine.pools import Pool
+from nightscore.engine.prepare import (
     PinnedModel,
     cache_warnings,
     learn_facts,
@@ -17,20 +16,21 @@ from scoring.engine.prepare import (
     plan_partition,
     version_warnings,
 )
-from scoring.errors import ModelDigestError
-from scoring.held import blocking_run
-from scoring.inputs.partitions import check_unchanged, find_partition
-from scoring.inputs.tables import check_root
-from scoring.inputs.values import check_value
-from scoring.kept import Kept
-from scoring.models.cache import ModelCache
-from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import complete_record, list_manifests
-from scoring.outputs.promises import unnoticed_changes
-from scoring.outputs.publish import open_publisher
-from scoring.outputs.record import TURN
-from scoring.recompare import compare_later
-from scoring.references import find_references
+from nightscore.errors import ModelDigestError
+from nightscore.inputs.partitions import check_unchanged, find_partition
+from nightscore.inputs.tables import check_root
+from nightscore.inputs.values import check_value
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifests import complete_record, list_manifests
+from nightscore.ledger.record import TURN
+from nightscore.models.cache import ModelCache
+from nightscore.outputs.promises import unnoticed_changes
+from nightscore.outputs.publish import open_publisher
+from nightscore.runs.attempt import Attempt, inputs_record
+from nightscore.runs.held import blocking_run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.storage.run_cache import Kept
 
 
 def run(

@@ -20,14 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.engine.pool import WorkerPool
-from scoring.inputs.jobfile import parse_job
-from scoring.models.cache import ModelCache
-from scoring.outputs.layout import predictions_store
-from scoring.run import run
-from scoring.storage import Store
+from nightscore.engine.pool import WorkerPool
+from nightscore.inputs.jobfile import parse_job
+from nightscore.ledger.layout import predictions_store
+from nightscore.models.cache import ModelCache
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.storage.store import Store
 from tests.boosters import KnownBooster, register_boosters
 from tests.models import NUMBERS, KnownModel, register_models
 

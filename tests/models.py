@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scoring.models.cache import digest_tree
-from scoring.models.registry import DIGEST_TAG
+from nightscore.models.cache import digest_tree
+from nightscore.models.registry import DIGEST_TAG
 
 NUMBERS = ["a", "b", "c", "d", "e"]
 STRINGS = ["color", "size"]

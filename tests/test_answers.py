@@ -22,12 +22,12 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputRegressor, RegressorChain
 from sklearn.neural_network import MLPClassifier
 
-from schemas.columns import OutputColumn
-from scoring.engine.predictions import prediction_array
-from scoring.engine.worker import inspect
-from scoring.errors import ModelAnswerError, ModelLoadError
-from scoring.models.answers import labelled_columns
-from scoring.models.predictor import LoadedModel
+from nightscore.engine.predictions import prediction_array
+from nightscore.engine.worker import inspect
+from nightscore.errors import ModelAnswerError, ModelLoadError
+from nightscore.models.answers import labelled_columns
+from nightscore.models.predictor import LoadedModel
+from nightscore.schemas.contract import OutputColumn
 from tests.conftest import Lake
 from tests.models import NUMBERS, make_frame, register
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.backfill import (
+from nightscore.errors import InvalidJobError
+from nightscore.operations.backfill import (
     DEFAULT_MODES,
     choose,
     choose_models,
@@ -17,9 +18,8 @@ from scoring.backfill import (
     plan_backfill,
     values_between,
 )
-from scoring.errors import InvalidJobError
-from scoring.run import run
-from scoring.status import PartitionStatus
+from nightscore.operations.status import PartitionStatus
+from nightscore.run import run
 from tests.conftest import Lake
 from tests.models import make_frame
 

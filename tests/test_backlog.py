@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-import scoring.backlog
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.backfill import BackfillItem, plan_backfill
-from scoring.backlog import SMALL_ROWS, may_overlap, score_items
-from scoring.engine.events import RunPlanned
-from scoring.engine.pool import WorkerPool
+import nightscore.operations.backfill_runner
+from nightscore.engine.events import RunPlanned
+from nightscore.engine.pool import WorkerPool
+from nightscore.operations.backfill import BackfillItem, plan_backfill
+from nightscore.operations.backfill_runner import SMALL_ROWS, may_overlap, score_items
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -32,7 +32,7 @@ def newest_first(n_rows: int | None = 10) -> list[BackfillItem]:
 
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring.backlog, "available_cores", lambda: 2)
+    monkeypatch.setattr(nightscore.operations.backfill_runner, "available_cores", lambda: 2)
 
 
 def test_only_small_partitions_that_are_not_compared_overlap(
@@ -46,7 +46,7 @@ def test_only_small_partitions_that_are_not_compared_overlap(
     assert not may_overlap(lake.job(limits={"memory_bytes": 4 << 30}), late, early)
     assert not may_overlap(lake.job(workers={"count": 1}), late, early)
     assert not may_overlap(lake.job(workers={"backend": "dask", "address": "tcp://x:1"}), late, early)
-    monkeypatch.setattr(scoring.backlog, "available_cores", lambda: 1)
+    monkeypatch.setattr(nightscore.operations.backfill_runner, "available_cores", lambda: 1)
     assert not may_overlap(job, late, early)
 
 
@@ -104,7 +104,7 @@ def test_two_at_once_begin_and_publish_in_the_plan_s_order(
             third.set()
 
     runs, items = Runs(manifest, act), newest_first()
-    monkeypatch.setattr(scoring.backlog, "run", runs)
+    monkeypatch.setattr(nightscore.operations.backfill_runner, "run", runs)
     found = score_items(lake.job(), items, lake.cache)
     values = [one.value for one in items]
     assert [one.partition for one in found] == values
@@ -126,7 +126,7 @@ def test_others_are_scored_one_after_another(
     items: list[BackfillItem],
 ) -> None:
     runs = Runs(manifest)
-    monkeypatch.setattr(scoring.backlog, "run", runs)
+    monkeypatch.setattr(nightscore.operations.backfill_runner, "run", runs)
     assert [one.partition for one in score_items(lake.job(), items, lake.cache)] == [one.value for one in items]
     assert runs.n_most == 1
 
@@ -144,7 +144,7 @@ def test_what_stops_one_stops_all_and_begins_no_more(
     stopped: list[WorkerPool] = []
     monkeypatch.setattr(WorkerPool, "stop", lambda self, reason="": stopped.append(self))
     runs = Runs(manifest, act)
-    monkeypatch.setattr(scoring.backlog, "run", runs)
+    monkeypatch.setattr(nightscore.operations.backfill_runner, "run", runs)
     with pytest.raises(type(error)):
         score_items(lake.job(), newest_first(), lake.cache)
     assert len(set(map(id, stopped))) == 2

@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from schemas.contract import ModelFacts
-from scoring.errors import ModelLoadError
-from scoring.models.lightgbm import missing_library
-from scoring.models.predictor import LoadedModel, inspect_model
-from scoring.verify import verify
+from nightscore.errors import ModelLoadError
+from nightscore.models.lightgbm import missing_library
+from nightscore.models.predictor import LoadedModel, inspect_model
+from nightscore.operations.verify import verify
+from nightscore.schemas.model import ModelFacts
 from tests.boosters import KnownBooster
 from tests.conftest import Lake
 from tests.models import NUMBERS, make_frame, register, with_nulls
@@ -215,7 +215,7 @@ def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path:
     import lightgbm
     import pyarrow as pa
 
-    from scoring.models.predictor import LoadedModel
+    from nightscore.models.predictor import LoadedModel
 
     frame = make_frame(200)[NUMBERS]
     with warnings.catch_warnings():

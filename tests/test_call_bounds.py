@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scoring.engine import prepare
-from scoring.engine.pool import WorkerPool
-from scoring.engine.prepare import PinnedModel, learn_facts, model_seconds
-from scoring.errors import MemoryLimitError, ModelLoadError, WorkerHungError
-from scoring.models.cache import ModelCache
+from nightscore.engine import prepare
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.prepare import PinnedModel, learn_facts, model_seconds
+from nightscore.errors import MemoryLimitError, ModelLoadError, WorkerHungError
+from nightscore.models.cache import ModelCache
 from tests.conftest import Lake
 
 MLMODEL = """
@@ -83,7 +83,7 @@ def list_types_within(n_bytes: int) -> Callable[[Path], list[str]]:
     def list_types(folder: Path) -> list[str]:
         import skops.io  # noqa: F401 (libraries are not counted)
 
-        from scoring.engine import worker
+        from nightscore.engine import worker
 
         worker._model_bytes = lambda: n_bytes
         return worker.list_types(folder)

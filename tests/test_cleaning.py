@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-import scoring.cleaning
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring import attempt
-from scoring.attempt import RunInterrupted
-from scoring.cleaning import clean, replaced_at
-from scoring.cli.commands import app
-from scoring.engine.events import Event, RunPlanned
-from scoring.errors import ConflictError, StorageError
-from scoring.outputs.layout import lease_path, parts_store, predictions_store, state_store
-from scoring.outputs.lease import Holder, Lease
-from scoring.outputs.manifests import find_manifest, list_manifests, write_manifest
-from scoring.outputs.publish import open_publisher
-from scoring.outputs.record import RunRecord
-from scoring.rollback import plan_rollback, roll_back
-from scoring.status import run_history
+import nightscore.operations.clean
+from nightscore.cli.commands import app
+from nightscore.engine.events import Event, RunPlanned
+from nightscore.errors import ConflictError, StorageError
+from nightscore.ledger.layout import lease_path, parts_store, predictions_store, state_store
+from nightscore.ledger.lease import Holder, Lease
+from nightscore.ledger.manifests import find_manifest, list_manifests, write_manifest
+from nightscore.ledger.record import RunRecord
+from nightscore.operations.clean import clean, replaced_at
+from nightscore.operations.rollback import plan_rollback, roll_back
+from nightscore.operations.status import run_history
+from nightscore.outputs.publish import open_publisher
+from nightscore.runs import attempt
+from nightscore.runs.attempt import RunInterrupted
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.faults.test_pairs import interrupt
 from tests.models import make_frame
@@ -116,7 +116,7 @@ def test_when_results_were_replaced_though_clocks_differ(lake: Lake) -> None:
 def test_a_partition_that_another_command_changes_is_left_alone_and_named(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring.cleaning, "WAIT_S", 0.0)
+    monkeypatch.setattr(nightscore.operations.clean, "WAIT_S", 0.0)
     job, first, _ = two_results(any_lake)
     _, other, _ = two_results(any_lake, OTHER)
     held_elsewhere(job, FOLDER)

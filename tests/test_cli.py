@@ -11,8 +11,8 @@ import pytest
 import typer.main
 import yaml
 
-from schemas.job import ScoringJob
-from scoring.cli.commands import app
+from nightscore.cli.commands import app
+from nightscore.schemas.job import ScoringJob
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -36,7 +36,7 @@ def save(job: ScoringJob, folder: Path) -> Path:
 
 def nightscore(lake: Lake, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scoring.cli", *arguments],
+        [sys.executable, "-m", "nightscore.cli", *arguments],
         env=os.environ | {"NIGHTSCORE_CACHE": str(lake.cache.root)},
         capture_output=True,
         text=True,
@@ -188,7 +188,7 @@ def test_the_engine_runs_without_prefect_and_the_driver_without_sklearn(lake: La
 import sys
 sys.modules["prefect"] = None
 sys.argv = ["nightscore", "run", {str(job_file)!r}, {DAY!r}, "--json"]
-from scoring.cli import main
+from nightscore.cli import main
 try:
     main()
 except SystemExit as stop:
@@ -209,11 +209,11 @@ assert not heavy, heavy
 def test_an_unexpected_error_is_a_message_and_a_trace_only_if_asked_for(tmp_path: Path) -> None:
     code = """
 import sys
-import scoring.cli.runs as runs
+import nightscore.cli.runs as runs
 def broken(*args):
     raise ZeroDivisionError("an odd one")
 runs.load = broken
-from scoring.cli import main
+from nightscore.cli import main
 sys.argv = ["nightscore", *sys.argv[1:]]
 main()
 """
@@ -243,7 +243,7 @@ class Interrupt:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt())
-from scoring.cli import main
+from nightscore.cli import main
 main()
 """
 

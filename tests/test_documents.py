@@ -2,7 +2,7 @@
 
 import pytest
 
-from scoring.documents import DocumentError, read_json, read_yaml
+from nightscore.storage.documents import DocumentError, read_json, read_yaml
 
 NESTED = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))
 LONG = "x" * 1_000_000

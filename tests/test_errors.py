@@ -11,11 +11,11 @@ from typing import Any, TypeGuard
 import pyarrow as pa
 import pytest
 
-import scoring.errors
-from scoring.errors import InvalidJobError, ScoringError, StorageError
-from scoring.inputs.jobfile import load_job, parse_job
-from scoring.storage import resolve_env
-from scoring.store_options import fsspec_options, table_options
+import nightscore.errors
+from nightscore.errors import InvalidJobError, ScoringError, StorageError
+from nightscore.inputs.jobfile import load_job, parse_job
+from nightscore.storage.options import fsspec_options, table_options
+from nightscore.storage.store import resolve_env
 from tests.conftest import BUCKET, Lake
 from tests.models import NUMBERS, make_frame
 
@@ -262,8 +262,8 @@ def test_a_date_that_does_not_exist_is_no_defect(tmp_path: Path) -> None:
 
 
 def test_errors_survive_pickling() -> None:
-    for name in dir(scoring.errors):
-        kind = getattr(scoring.errors, name)
+    for name in dir(nightscore.errors):
+        kind = getattr(nightscore.errors, name)
         if isinstance(kind, type) and issubclass(kind, ScoringError):
             error = kind("what", "where", "expected", "found", "next", ["one", "two"])
             again = pickle.loads(pickle.dumps(error))
@@ -285,7 +285,7 @@ def test_secrets_appear_nowhere(lake: Lake) -> None:
 
 def test_a_command_shows_no_stack_trace(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "scoring.cli", "run", str(tmp_path / "none.yaml"), DAY, "--json"],
+        [sys.executable, "-m", "nightscore.cli", "run", str(tmp_path / "none.yaml"), DAY, "--json"],
         capture_output=True,
         text=True,
         check=False,
@@ -298,11 +298,13 @@ def test_a_command_shows_no_stack_trace(tmp_path: Path) -> None:
 
 
 def test_each_error_is_in_the_runbook() -> None:
-    import scoring.errors
+    import nightscore.errors
 
     runbook = (Path(__file__).parent.parent / "deploy" / "RUNBOOK.md").read_text()
     kinds = {
-        name for name, kind in vars(scoring.errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
+        name
+        for name, kind in vars(nightscore.errors).items()
+        if isinstance(kind, type) and issubclass(kind, Exception)
     }
     described = {line.removeprefix("### ") for line in runbook.splitlines() if line.startswith("### ")}
     assert described == kinds - {"ScoringError"}
@@ -314,9 +316,9 @@ INTERNAL = {"The object was replaced meanwhile.", "The file exists already."}
 
 def test_every_error_names_the_next_step() -> None:
     problems = []
-    for path in sorted(Path(scoring.errors.__file__).parent.rglob("*.py")):
+    for path in sorted(Path(nightscore.errors.__file__).parent.rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text())):
-            kind = getattr(scoring.errors, call.func.id, None) if is_named_call(call) else None
+            kind = getattr(nightscore.errors, call.func.id, None) if is_named_call(call) else None
             if not isinstance(kind, type) or not call.args:
                 continue
             what = ast.unparse(call.args[0])
@@ -356,7 +358,7 @@ def test_messages_hold_no_secret(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], told: str, shown: str
 ) -> None:
     """Libraries put addresses, and values that they refuse, into their errors."""
-    monkeypatch.setattr("scoring.masking._values", set())
+    monkeypatch.setattr("nightscore.masking._values", set())
     monkeypatch.setenv("CANARY", SECRET)
     resolve_env(options)
     error = StorageError("No.", told, found=told, problems=[told])

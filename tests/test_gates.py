@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.decide import approve, find_held, reject
-from scoring.engine.columns import merge_records, prediction_records
-from scoring.engine.prepare import PinnedModel
-from scoring.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
-from scoring.gates import check_gates
-from scoring.outputs import duplicates
-from scoring.outputs.duplicates import find_duplicates
-from scoring.outputs.layout import parts_store, predictions_store, state_store
-from scoring.outputs.manifests import write_manifest
-from scoring.status import clean, partition_statuses
-from scoring.storage import Store
-from scoring.verify import verify
+from nightscore.engine.columns import merge_records, prediction_records
+from nightscore.engine.prepare import PinnedModel
+from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
+from nightscore.ledger.layout import parts_store, predictions_store, state_store
+from nightscore.ledger.manifests import write_manifest
+from nightscore.operations.review import approve, find_held, reject
+from nightscore.operations.status import clean, partition_statuses
+from nightscore.operations.verify import verify
+from nightscore.outputs import duplicates
+from nightscore.outputs.duplicates import find_duplicates
+from nightscore.runs.gates import check_gates
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.storage.store import Store
 from tests.conftest import Lake
 from tests.models import make_frame, with_nulls
 from tests.test_cli import answer, nightscore, save

@@ -22,8 +22,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from schemas.contract import Feature
-from scoring.models.category_columns import category_columns
+from nightscore.models.category_columns import category_columns
+from nightscore.schemas.model import Feature
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame, register
 from tests.test_odd_models import add_model

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from schemas.manifest import Manifest
-from scoring.errors import LocationNotFoundError
-from scoring.kept import Kept, read_once
-from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import latest_results, manifest_path, write_manifest
-from scoring.outputs.publish import open_publisher
-from scoring.rollback import plan_rollback, roll_back
-from scoring.storage import Store
+from nightscore.errors import LocationNotFoundError
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifests import latest_results, manifest_path, write_manifest
+from nightscore.operations.rollback import plan_rollback, roll_back
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.manifest import Manifest
+from nightscore.storage.run_cache import Kept, read_once
+from nightscore.storage.store import Store
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -88,7 +88,7 @@ def test_a_record_is_kept_once_it_says_the_end_and_read_again_if_it_changed(lake
 
 
 def find(state: Store, folder: str, run_id: str) -> Manifest:
-    from scoring.outputs.manifests import find_manifest
+    from nightscore.ledger.manifests import find_manifest
 
     found = find_manifest(state, folder, run_id)
     assert found is not None

@@ -12,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.baseline import record_baseline
-from scoring.decide import approve, find_held
-from scoring.errors import InputError
-from scoring.models.baseline import fetch_baseline
-from scoring.models.registry import BASELINE_TAG, resolve
-from scoring.monitoring.profile import CategoryProfile, NumberProfile
-from scoring.monitoring.table import Key, from_bytes
-from scoring.outputs.layout import state_store
-from scoring.status import clean
-from scoring.storage import Store
+from nightscore.errors import InputError
+from nightscore.ledger.layout import state_store
+from nightscore.models.baseline import fetch_baseline
+from nightscore.models.registry import BASELINE_TAG, resolve
+from nightscore.operations.baseline import record_baseline
+from nightscore.operations.review import approve, find_held
+from nightscore.operations.status import clean
+from nightscore.profiles.profile import CategoryProfile, NumberProfile
+from nightscore.profiles.table import Key, from_bytes
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.storage.store import Store
 from tests.conftest import Lake
 from tests.models import NUMBERS, copy_registry, make_frame
 from tests.test_cli import answer, nightscore, save
@@ -210,7 +210,7 @@ def test_a_comparison_that_fails_lets_a_person_decide(lake: Lake, monkeypatch: p
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("scoring.attempt.assess", fail)
+    monkeypatch.setattr("nightscore.runs.attempt.assess", fail)
     lake.write(DAY, make_frame(500))
     warned = lake.run(lake.job())
     assert warned.status == "published"

@@ -9,21 +9,21 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import scoring.recompare
-from schemas.job import ScoringJob
-from schemas.manifest import DriftRecord, Manifest
-from schemas.partition import order_of
-from scoring.backfill import plan_backfill
-from scoring.backlog import score_items
-from scoring.baseline import record_baseline
-from scoring.kept import Kept
-from scoring.monitor import read_statistics
-from scoring.outputs.comparisons import newest_comparison, with_newest_comparison
-from scoring.outputs.layout import comparison_path, state_store
-from scoring.outputs.manifests import earlier_values, latest_results, list_manifests, write_manifest
-from scoring.recompare import compare_later
-from scoring.report import column_series, newest_report, read_report, reported_run
-from scoring.rollback import plan_rollback, roll_back
+import nightscore.drift.recompare
+from nightscore.drift.assess import read_statistics
+from nightscore.drift.recompare import compare_later
+from nightscore.ledger.comparisons import newest_comparison, with_newest_comparison
+from nightscore.ledger.layout import comparison_path, state_store
+from nightscore.ledger.manifests import earlier_values, latest_results, list_manifests, write_manifest
+from nightscore.operations.backfill import plan_backfill
+from nightscore.operations.backfill_runner import score_items
+from nightscore.operations.baseline import record_baseline
+from nightscore.operations.report import column_series, newest_report, read_report, reported_run
+from nightscore.operations.rollback import plan_rollback, roll_back
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import DriftRecord, Manifest
+from nightscore.schemas.partition import order_of
+from nightscore.storage.run_cache import Kept
 from tests.conftest import Lake
 from tests.models import copy_registry, make_frame
 from tests.test_cli import answer, nightscore, save
@@ -259,8 +259,8 @@ def test_what_goes_wrong_costs_no_publication(
 
     job = ten.job()
     late = ten.run(job, DAYS[2])
-    monkeypatch.setattr(scoring.recompare, "assess_again", fail)
-    monkeypatch.setattr("scoring.recompare.logger.propagate", True)
+    monkeypatch.setattr(nightscore.drift.recompare, "assess_again", fail)
+    monkeypatch.setattr("nightscore.drift.recompare.logger.propagate", True)
     assert ten.run(job, DAYS[1]).status == "published"
     assert "later partitions could not be compared again: ZeroDivisionError: a defect" in caplog.text
     monkeypatch.undo()
@@ -275,7 +275,7 @@ def test_stopping_a_comparison_does_not_say_that_nothing_was_published(
 
     job = ten.job()
     ten.run(job, DAYS[2])
-    monkeypatch.setattr(scoring.recompare, "assess_again", stop)
+    monkeypatch.setattr(nightscore.drift.recompare, "assess_again", stop)
     assert ten.run(job, DAYS[1]).status == "published"
 
 
@@ -290,13 +290,13 @@ def test_a_profile_that_is_gone_leaves_the_comparison_that_there_is(ten: Lake) -
 
 def test_a_backfill_compares_each_day_once(ten: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str | None] = []
-    real = scoring.recompare.write_comparison
+    real = nightscore.drift.recompare.write_comparison
 
     def counted(store: Any, manifest: Manifest, *rest: Any) -> DriftRecord:
         written.append(manifest.partition)
         return real(store, manifest, *rest)
 
-    monkeypatch.setattr(scoring.recompare, "write_comparison", counted)
+    monkeypatch.setattr(nightscore.drift.recompare, "write_comparison", counted)
     job = ten.job()
     a_backfill(ten, job)
     assert written == DAYS[1:], "the first day has nothing before it"

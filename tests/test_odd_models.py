@@ -123,7 +123,7 @@ def test_every_output_of_an_unnamed_model_is_kept(lake: Lake, tmp_path: Path) ->
 
 
 def test_jobs_within_a_search_run_on_one_thread(lake: Lake, tmp_path: Path) -> None:
-    from scoring.models.sklearn import _use_one_thread
+    from nightscore.models.sklearn import _use_one_thread
 
     frame = make_frame(60)
     search = GridSearchCV(RandomForestClassifier(3, n_jobs=-1), {"max_depth": [2]}, cv=2, n_jobs=-1)
@@ -253,7 +253,7 @@ def test_a_registrys_password_is_never_shown(lake: Lake) -> None:
 def test_an_empty_partition_needs_no_workers(lake: Lake) -> None:
     from dataclasses import replace
 
-    from scoring.engine.pool import WorkerPool
+    from nightscore.engine.pool import WorkerPool
 
     lake.write(DAY, make_frame(0))
     with WorkerPool() as cold:
@@ -298,7 +298,7 @@ def test_a_key_may_be_null_throughout_a_file(lake: Lake) -> None:
 def test_what_readers_would_read_twice_is_refused(lake: Lake) -> None:
     import pytest
 
-    from scoring.errors import InvalidJobError
+    from nightscore.errors import InvalidJobError
 
     with pytest.raises(InvalidJobError, match="must not contain each other"):
         lake.job(output={"uri": lake.features.uri})

@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from schemas.manifest import Manifest
-from scoring.engine.policy import unseen
-from scoring.inputs.casts import Cast, cast_column
+from nightscore.engine.policy import unseen
+from nightscore.inputs.casts import Cast, cast_column
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame
 

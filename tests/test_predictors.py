@@ -117,8 +117,8 @@ def test_types_that_hold_the_same_values_give_the_same_predictions(lake: Lake, m
 def test_probabilities_near_a_tie_are_decided_by_the_model_itself() -> None:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from schemas.contract import ModelFacts
-    from scoring.models.sklearn import SklearnPredictor
+    from nightscore.models.sklearn import SklearnPredictor
+    from nightscore.schemas.model import ModelFacts
 
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2, size=(400, 2)).astype(float)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.outputs.layout import state_store
+from nightscore.ledger.layout import state_store
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame
 

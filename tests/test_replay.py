@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.manifest import Manifest
-from scoring.errors import PartitionNotFoundError
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.replay import replay
-from scoring.verify import verify
+from nightscore.errors import PartitionNotFoundError
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.operations.replay import replay
+from nightscore.operations.verify import verify
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame
 from tests.test_cli import answer, nightscore, save
@@ -214,8 +214,8 @@ def test_by_command(lake: Lake, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_merging_keeps_any_order(tmp_path: Path, seed: int) -> None:
-    from scoring.outputs.merge import Merge, merge_rows
-    from scoring.storage import Store
+    from nightscore.outputs.merge import Merge, merge_rows
+    from nightscore.storage.store import Store
 
     rng = np.random.default_rng(seed)
     n_rows = int(rng.integers(1, 400))

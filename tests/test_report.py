@@ -21,16 +21,24 @@ import pytest
 import uvicorn
 import yaml
 
-from flows.markdown import escaped
-from flows.stack.services import answers
-from flows.stack.settings import free_ports
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.baseline import record_baseline
-from scoring.outputs.layout import state_store
-from scoring.pages import report_pages
-from scoring.report import column_series, draw_report, past_of, read_report, report_link, reported_run, write_report
-from scoring.rollback import plan_rollback, roll_back
+from nightscore.flows.stack.services import answers
+from nightscore.flows.stack.settings import free_ports
+from nightscore.flows.ui.markdown import escaped
+from nightscore.ledger.layout import state_store
+from nightscore.operations.baseline import record_baseline
+from nightscore.operations.report import (
+    column_series,
+    draw_report,
+    past_of,
+    read_report,
+    report_link,
+    reported_run,
+    write_report,
+)
+from nightscore.operations.rollback import plan_rollback, roll_back
+from nightscore.operations.serve_reports import report_pages
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 from tests.browser import needs_browser, open_browser
 from tests.conftest import Lake
 from tests.models import NUMBERS, copy_registry, make_frame
@@ -307,7 +315,7 @@ def test_the_page_in_a_browser(
 def test_the_server_by_command(lake: Lake, job: ScoringJob, nights: list[Manifest], tmp_path: Path) -> None:
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
     (port,) = free_ports(1)
-    command: list[Any] = [sys.executable, "-m", "scoring.cli", "pages", "--port", str(port)]
+    command: list[Any] = [sys.executable, "-m", "nightscore.cli", "pages", "--port", str(port)]
     environment = os.environ | {"NIGHTSCORE_JOBS": str(tmp_path), "NIGHTSCORE_CACHE": str(lake.cache.root)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:

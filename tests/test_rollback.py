@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.attempt import RunInterrupted
-from scoring.cli.commands import app
-from scoring.engine.prepare import PinnedModel
-from scoring.errors import InvalidJobError
-from scoring.outputs.layout import predictions_store
-from scoring.outputs.publish import open_publisher
-from scoring.rollback import choose_target, plan_rollback, publications, roll_back
-from scoring.status import clean, partition_statuses, run_history
+from nightscore.cli.commands import app
+from nightscore.engine.prepare import PinnedModel
+from nightscore.errors import InvalidJobError
+from nightscore.ledger.layout import predictions_store
+from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
+from nightscore.operations.status import clean, partition_statuses, run_history
+from nightscore.outputs.publish import open_publisher
+from nightscore.runs.attempt import RunInterrupted
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.models import make_frame
 

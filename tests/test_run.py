@@ -5,8 +5,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import find_manifest
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifests import find_manifest
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame
 
@@ -181,7 +181,7 @@ def test_hive_keys_below_the_partition_are_columns(lake: Lake) -> None:
 
 @pytest.mark.parametrize("value", ["a b", "São/Paulo%", "x=y", "007", "2024-02-29 12:00", None])
 def test_odd_partition_values_round_trip(any_lake: Lake, value: str | None) -> None:
-    from schemas.partition import encode_folder
+    from nightscore.schemas.partition import encode_folder
 
     frame = make_frame(20)
     folder = encode_folder("ds", value)
@@ -290,7 +290,7 @@ def test_measures_are_real(lake: Lake) -> None:
 
 @pytest.mark.parametrize("moment", ["planned", "scored"])
 def test_an_input_that_changes_during_the_run_fails_it(any_lake: Lake, moment: str) -> None:
-    from scoring.engine.events import Event, RunPlanned, ShardScored
+    from nightscore.engine.events import Event, RunPlanned, ShardScored
 
     any_lake.write(DAY, make_frame(100))
     job = any_lake.job()

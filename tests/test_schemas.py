@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from schemas.job import ScoringJob, json_schema
-from schemas.manifest import SCHEMA_VERSION, Manifest, read_manifest
-from scoring.outputs.record import new_run_id
+from nightscore.ledger.record import new_run_id
+from nightscore.schemas.job import ScoringJob, json_schema
+from nightscore.schemas.manifest import SCHEMA_VERSION, Manifest, read_manifest
 
 ROOT = Path(__file__).parent.parent
 GOLDENS = sorted((Path(__file__).parent / "golden").glob("manifest-*.json"))

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from schemas.job import ScoringJob
-from scoring.engine.pool import WorkerPool
-from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition
-from scoring.engine.shard import ShardTask
-from scoring.inputs.jobfile import parse_job
-from scoring.inputs.partitions import find_partition
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.storage import Store
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition
+from nightscore.engine.shard import ShardTask
+from nightscore.inputs.jobfile import parse_job
+from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.store import Store
 from tests.conftest import S3_KEY, S3_SECRET, Lake
 from tests.models import make_frame
 
@@ -129,7 +129,7 @@ def test_the_command_shows_no_secret(s3_lake: Lake, tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(raw))
     for arguments in (["run", str(path), DAY, "--json"], ["plan", str(path), DAY], ["partitions", str(path)]):
         done = subprocess.run(
-            [sys.executable, "-m", "scoring.cli", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "nightscore.cli", *arguments], capture_output=True, text=True, check=False
         )
         assert done.returncode == 1
         assert "credentials" in done.stdout + done.stderr

@@ -12,11 +12,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 from typer.testing import CliRunner
 
-from schemas.job import ScoringJob, check_uri
-from scoring.cli.app import app
-from scoring.decide import approve, find_held, reject
-from scoring.engine.checkpoints import take_over
-from scoring.errors import (
+from nightscore.cli.app import app
+from nightscore.engine.checkpoints import take_over
+from nightscore.errors import (
     CredentialsError,
     InvalidJobError,
     LocationNotFoundError,
@@ -24,13 +22,15 @@ from scoring.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from scoring.inputs.jobfile import parse_job
-from scoring.outputs.handle import mapped as told_by_delta
-from scoring.outputs.promises import missing_promises, unnoticed_changes
-from scoring.outputs.publish import open_publisher
-from scoring.storage import FULL, TABLES_ONLY, Store
-from scoring.store_errors import code_of, mapped, may_pass
-from scoring.store_options import account_of, fsspec_options, table_options
+from nightscore.inputs.jobfile import parse_job
+from nightscore.operations.review import approve, find_held, reject
+from nightscore.outputs.handle import mapped as told_by_delta
+from nightscore.outputs.promises import missing_promises, unnoticed_changes
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.job import ScoringJob, check_uri
+from nightscore.storage.errors import code_of, mapped, may_pass
+from nightscore.storage.options import account_of, fsspec_options, table_options
+from nightscore.storage.store import FULL, TABLES_ONLY, Store
 from tests.conftest import Lake
 from tests.models import make_frame
 from tests.test_cli import save

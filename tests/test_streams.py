@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scoring.cli.streams import GuardedStream, settle_exit_code
-from scoring.engine import executor
-from scoring.errors import InvalidJobError, StorageError
-from scoring.models.cache import ModelCache, default_cache
+from nightscore.cli.streams import GuardedStream, settle_exit_code
+from nightscore.engine import executor
+from nightscore.errors import InvalidJobError, StorageError
+from nightscore.models.cache import ModelCache, default_cache
 from tests.conftest import Lake
 from tests.models import make_frame
 from tests.test_cli import save
@@ -64,7 +64,7 @@ def test_a_reader_that_has_read_enough_is_no_error(monkeypatch: pytest.MonkeyPat
 def test_a_run_is_published_whatever_its_streams_are(lake: Lake, tmp_path: Path, redirection: str) -> None:
     lake.write(DAY, make_frame(100))
     job = lake.job("hgb_binary")
-    command = f'"$1" -m scoring.cli run "$2" {DAY} {redirection}'
+    command = f'"$1" -m nightscore.cli run "$2" {DAY} {redirection}'
     done = subprocess.run(
         ["sh", "-c", command, "sh", sys.executable, str(save(job, tmp_path))],
         env=os.environ | {"NIGHTSCORE_CACHE": str(lake.cache.root), "PYTHONIOENCODING": "ascii"},
@@ -79,7 +79,7 @@ def test_a_working_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     code = "import os, sys; os.rmdir(os.getcwd()); sys.argv = ['nightscore', 'runs', 'j']"
-    code += "; from scoring.cli import main; main()"
+    code += "; from nightscore.cli import main; main()"
     path = f"{Path.cwd()}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -136,7 +136,7 @@ def test_semaphores_of_drivers_that_were_killed_are_removed(tmp_path: Path, monk
 
 def test_a_machine_without_shared_memory_is_told_what_to_mount() -> None:
     """In a mount namespace of its own, /dev/shm is read-only."""
-    code = "from scoring.engine.executor import open_executor; open_executor(1)"
+    code = "from nightscore.engine.executor import open_executor; open_executor(1)"
     mount = "mount -t tmpfs -o ro none /dev/shm 2>/dev/null || exit 77"
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", f'{mount}; exec "$1" -c "$2"', "sh", sys.executable, code],

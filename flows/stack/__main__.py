@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from flows.sample import DEFAULT_ROOT, JOB_NAME
-from flows.stack.settings import ROOT, Settings, StackError
-from flows.stack.state import State
-from flows.stack.supervisor import STOP_S, end, remove, supervise
+from nightscore.flows.demo.sample import DEFAULT_ROOT, JOB_NAME
+from nightscore.flows.stack.settings import ROOT, Settings, StackError
+from nightscore.flows.stack.state import State
+from nightscore.flows.stack.supervisor import STOP_S, end, remove, supervise
 
 POLL_S = 0.2
 
@@ -97,7 +97,7 @@ def _start_supervisor(settings: Settings) -> psutil.Popen:
     arguments = [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     with (settings.folder / "supervisor.log").open("w") as log:
         return psutil.Popen(
-            [sys.executable, "-m", "flows.stack", "supervise", *arguments],
+            [sys.executable, "-m", "nightscore.flows.stack", "supervise", *arguments],
             cwd=ROOT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,

@@ -18,8 +18,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from flows.server import database_environment, server_command
-from flows.stack.settings import BUCKET, S3_KEY, S3_SECRET, Settings, StackError, free_ports
+from nightscore.flows.server import database_environment, server_command
+from nightscore.flows.stack.settings import BUCKET, S3_KEY, S3_SECRET, Settings, StackError, free_ports
 
 REQUEST_TIMEOUT_S = 5
 BUSY_ATTEMPTS, BUSY_PAUSE_S = 20, 0.5
@@ -115,8 +115,8 @@ def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
     url = f"http://127.0.0.1:{port}"
 
     def has_bucket() -> bool:
-        from scoring.errors import ScoringError
-        from scoring.storage import Store
+        from nightscore.errors import ScoringError
+        from nightscore.storage.store import Store
 
         if not answers(url):
             return False

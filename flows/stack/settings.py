@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.sample import Sample
-from flows.server import prefect_environment
+from nightscore.flows.demo.sample import Sample
+from nightscore.flows.server import prefect_environment
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 """Of the repository: deployments are made from here, and flows run here."""
 S3_KEY, S3_SECRET, BUCKET = "nightscore", "nightscore-secret", "lake"
 """For the server on this machine only, which listens on its loopback address."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from flows.stack.settings import Settings
+from nightscore.flows.stack.settings import Settings
 
 
 @dataclass(slots=True)

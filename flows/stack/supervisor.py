@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from flows.stack.services import Service, all_services, request
-from flows.stack.settings import BUCKET, ROOT, Settings, StackError
-from flows.stack.state import State
+from nightscore.flows.stack.services import Service, all_services, request
+from nightscore.flows.stack.settings import BUCKET, ROOT, Settings, StackError
+from nightscore.flows.stack.state import State
 
 HEALTHY_S = 120.0
 POLL_S = 0.2
@@ -177,13 +177,13 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
         "/work_pools/local/queues/backfill",
         {"concurrency_limit": BACKFILL_RUNS[settings.db]},
     )
-    call("-m", "flows.alerts")
+    call("-m", "nightscore.flows.alerts")
 
 
 def _upload(settings: Settings) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from scoring.storage import Store
+    from nightscore.storage.store import Store
 
     options = {key.lower().removeprefix("lake_"): value for key, value in settings.client_environment.items()}
     options = {"key": options["key"], "secret": options["secret"], "endpoint_url": options["endpoint"]}

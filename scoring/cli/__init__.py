@@ -12,7 +12,7 @@ CHANGING_COMMANDS = (*SCORING_COMMANDS, "rollback", "approve", "reject", "clean"
 
 def main() -> None:
     """Entry point."""
-    from scoring.cli.streams import guard_streams, settle_exit_code
+    from nightscore.cli.streams import guard_streams, settle_exit_code
 
     guard_streams()
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
@@ -33,8 +33,8 @@ def _run() -> int:
         )
         return 2
 
-    from scoring.engine.executor import end_early, start_early
-    from scoring.parsing import client
+    from nightscore.arrow.parsing import client
+    from nightscore.engine.executor import end_early, start_early
 
     command = "" if {"-h", "--help"} & set(sys.argv) else "".join(sys.argv[1:2])
     try:
@@ -42,8 +42,8 @@ def _run() -> int:
             client.start_early()
         if command in SCORING_COMMANDS and "--dry-run" not in sys.argv:
             start_early()
-        from scoring.cli.commands import run_command_line
-        from scoring.process import bound_arenas
+        from nightscore.cli.commands import run_command_line
+        from nightscore.process import bound_arenas
 
         bound_arenas()
         run_command_line()

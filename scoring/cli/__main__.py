@@ -1,5 +1,5 @@
-"""`python -m scoring.cli`."""
+"""`python -m nightscore.cli`."""
 
-from scoring.cli import main
+from nightscore.cli import main
 
 main()

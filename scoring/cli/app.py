@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from schemas.job import ScoringJob
-from schemas.text import printable
-from scoring.cli.show import report_error
-from scoring.errors import PartitionNotFoundError, ScoringError
-from scoring.inputs.jobfile import DEFAULT_JOBS, load_job
-from scoring.inputs.values import check_value
-from scoring.masking import masked
-from scoring.models.cache import ModelCache, default_cache
+from nightscore.cli.show import report_error
+from nightscore.errors import PartitionNotFoundError, ScoringError
+from nightscore.inputs.jobfile import DEFAULT_JOBS, load_job
+from nightscore.inputs.values import check_value
+from nightscore.masking import masked
+from nightscore.models.cache import ModelCache, default_cache
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -108,7 +108,7 @@ def log_to(verbose: bool) -> None:
     """Log to standard error: each step, or warnings only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("scoring")
+    logger = logging.getLogger("nightscore")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     logger.propagate = False

@@ -12,9 +12,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.drift import ORDER
-from schemas.job import ScoringJob
-from scoring.cli.app import (
+from nightscore.cli.app import (
     AsJson,
     CacheDir,
     Job,
@@ -27,10 +25,8 @@ from scoring.cli.app import (
     log_to,
     model_cache,
 )
-from scoring.cli.show import err, out, print_json, print_table
-from scoring.engine.pool import WorkerPool
-from scoring.inputs.partitions import parse_value
-from scoring.monitoring.findings import (
+from nightscore.cli.show import err, out, print_json, print_table
+from nightscore.drift.findings import (
     no_longer,
     show_drivers,
     show_made_at,
@@ -38,8 +34,12 @@ from scoring.monitoring.findings import (
     show_references,
     verdict_text,
 )
-from scoring.monitoring.plots import sparkline
-from scoring.report import ColumnDay, newest_report, read_report, reported_run
+from nightscore.engine.pool import WorkerPool
+from nightscore.inputs.partitions import parse_value
+from nightscore.operations.report import ColumnDay, newest_report, read_report, reported_run
+from nightscore.reports.plots import sparkline
+from nightscore.schemas.drift import ORDER
+from nightscore.schemas.job import ScoringJob
 
 
 class Format(StrEnum):
@@ -66,12 +66,12 @@ def drift(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Say how two Parquet datasets, or what runs have stored of them, differ column by column, without a job."""
-    from scoring.drift import compare_sides, open_side  # what other commands need not import
+    from nightscore.operations.compare import compare_sides, open_side  # what other commands need not import
 
     wanted = [name for text in columns or () for name in text.split(",")]
     found, profiles = compare_sides(open_side(reference), open_side(current), wanted)
     if output == Format.HTML:
-        from scoring.monitoring.report import comparison_page, render
+        from nightscore.reports.page import comparison_page, render
 
         sys.stdout.write(render(comparison_page(f"{current} against {reference}", found, profiles)))
         return
@@ -109,7 +109,7 @@ def baseline(
     verbose: Verbose = False,
 ) -> None:
     """Profile data under the job's model, and log the profile with the model version: runs are compared with it."""
-    from scoring.baseline import record_baseline
+    from nightscore.operations.baseline import record_baseline
 
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
@@ -190,7 +190,7 @@ def pages(
     cache_dir: CacheDir = None,
 ) -> None:
     """Serve the reports of all jobs over HTTP, from any store, until Ctrl-C: what links in Prefect point to."""
-    from scoring.pages import serve  # what other commands need not import
+    from nightscore.operations.serve_reports import serve  # what other commands need not import
 
     url = f"http://{host}:{port}"
     if as_json:

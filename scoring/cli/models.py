@@ -4,17 +4,17 @@ from typing import Annotated
 
 import typer
 
-from scoring.cli.app import AsJson, CacheDir, app, model_cache
-from scoring.cli.show import out, print_json, show_size
-from scoring.engine.pool import WorkerPool
-from scoring.engine.prepare import MODEL_S, not_loaded
-from scoring.engine.worker import list_types
-from scoring.errors import MemoryLimitError, ModelError, WorkerHungError
-from scoring.models.cache import check_tree
-from scoring.models.mlmodel import read_mlmodel
-from scoring.models.registry import fetch, resolve
-from scoring.models.registry import pin as pin_version
-from scoring.models.trust import check_trust, loading_steps, pickled_names
+from nightscore.cli.app import AsJson, CacheDir, app, model_cache
+from nightscore.cli.show import out, print_json, show_size
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.prepare import MODEL_S, not_loaded
+from nightscore.engine.worker import list_types
+from nightscore.errors import MemoryLimitError, ModelError, WorkerHungError
+from nightscore.models.cache import check_tree
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.registry import fetch, resolve
+from nightscore.models.registry import pin as pin_version
+from nightscore.models.trust import check_trust, loading_steps, pickled_names
 
 ModelUri = Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")]
 Registry = Annotated[str | None, typer.Option(help="MLflow tracking URI; default as in a job file.")]

@@ -8,11 +8,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import show_value
-from scoring.backfill import DEFAULT_MAX_PARTITIONS, values_between
-from scoring.cli.app import (
+from nightscore.cli.app import (
     AsJson,
     CacheDir,
     Job,
@@ -24,26 +20,30 @@ from scoring.cli.app import (
     log_to,
     model_cache,
 )
-from scoring.cli.drift import print_series
-from scoring.cli.show import err, exit_code, out, print_json, print_record, print_table
-from scoring.cli.workers import print_and_exit, with_workers
-from scoring.decide import approve as publish_held
-from scoring.decide import find_held
-from scoring.decide import reject as drop_held
-from scoring.engine.events import Listener
-from scoring.engine.pool import WorkerPool
-from scoring.engine.pools import Pool
-from scoring.errors import LocationNotFoundError, PartitionNotFoundError
-from scoring.inputs.partitions import parse_value
-from scoring.inputs.values import check_value, has_key
-from scoring.outputs.promises import check_claims
-from scoring.outputs.publish import open_publisher
-from scoring.recompare import compare_later
-from scoring.replay import replay
-from scoring.report import column_series
-from scoring.rollback import plan_rollback, publications, roll_back
-from scoring.status import clean, run_history
-from scoring.verify import verify
+from nightscore.cli.drift import print_series
+from nightscore.cli.show import err, exit_code, out, print_json, print_record, print_table
+from nightscore.cli.workers import print_and_exit, with_workers
+from nightscore.drift.recompare import compare_later
+from nightscore.engine.events import Listener
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.pools import Pool
+from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
+from nightscore.inputs.partitions import parse_value
+from nightscore.inputs.values import check_value, has_key
+from nightscore.operations.backfill import DEFAULT_MAX_PARTITIONS, values_between
+from nightscore.operations.replay import replay
+from nightscore.operations.report import column_series
+from nightscore.operations.review import approve as publish_held
+from nightscore.operations.review import find_held
+from nightscore.operations.review import reject as drop_held
+from nightscore.operations.rollback import plan_rollback, publications, roll_back
+from nightscore.operations.status import clean, run_history
+from nightscore.operations.verify import verify
+from nightscore.outputs.promises import check_claims
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import show_value
 
 HeldRun = Annotated[str | None, typer.Option("--run-id", help="This run; default: the newest that is held.")]
 MAX_AGE_DAYS = 36_500

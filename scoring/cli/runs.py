@@ -8,10 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import order_of, show_value
-from scoring.backfill import (
+from nightscore.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
+from nightscore.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress, show_size
+from nightscore.cli.workers import print_and_exit, with_workers
+from nightscore.engine.events import Listener
+from nightscore.engine.pools import Pool, open_pool
+from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
+from nightscore.inputs.partitions import find_partition, parse_value
+from nightscore.inputs.values import check_value
+from nightscore.operations.backfill import (
     DEFAULT_MAX_PARTITIONS,
     DEFAULT_MODES,
     BackfillPlan,
@@ -20,19 +25,14 @@ from scoring.backfill import (
     plan_backfill,
     values_between,
 )
-from scoring.backlog import score_items
-from scoring.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
-from scoring.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress, show_size
-from scoring.cli.workers import print_and_exit, with_workers
-from scoring.engine.events import Listener
-from scoring.engine.pools import Pool, open_pool
-from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition, version_warnings
-from scoring.inputs.partitions import find_partition, parse_value
-from scoring.inputs.values import check_value
-from scoring.outputs.promises import missing_promises, unnoticed_changes
-from scoring.outputs.publish import open_publisher
-from scoring.run import run
-from scoring.status import PartitionStatus, partition_statuses, run_history
+from nightscore.operations.backfill_runner import score_items
+from nightscore.operations.status import PartitionStatus, partition_statuses, run_history
+from nightscore.outputs.promises import missing_promises, unnoticed_changes
+from nightscore.outputs.publish import open_publisher
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import order_of, show_value
 
 _STATUS_COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")
 

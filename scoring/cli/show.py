@@ -18,14 +18,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-import scoring.errors
-from schemas.manifest import Manifest
-from schemas.partition import show_value
-from schemas.text import json_printable, printable
-from scoring.engine.events import Event, RunEnded, RunPlanned, ShardScored
-from scoring.errors import ScoringError
-from scoring.masking import masked
-from scoring.monitoring.findings import verdict_text
+import nightscore.errors
+from nightscore.drift.findings import verdict_text
+from nightscore.engine.events import Event, RunEnded, RunPlanned, ShardScored
+from nightscore.errors import ScoringError
+from nightscore.masking import masked
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import show_value
+from nightscore.schemas.text import json_printable, printable
 
 WIDE = 200
 """Columns where the output is no terminal: nobody wants folded tables in a file."""
@@ -134,7 +134,7 @@ def exit_code(manifest: Manifest) -> int:
         return 3
     if manifest.error is None:
         return 0
-    kind = getattr(scoring.errors, manifest.error.type, ScoringError)
+    kind = getattr(nightscore.errors, manifest.error.type, ScoringError)
     return int(getattr(kind, "exit_code", 1))
 
 

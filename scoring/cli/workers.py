@@ -5,13 +5,13 @@ from typing import NoReturn
 
 import typer
 
-from schemas.job import Workers
-from schemas.manifest import Manifest
-from scoring.attempt import RunInterrupted
-from scoring.cli.app import log_to
-from scoring.cli.show import err, exit_code, print_record, progress
-from scoring.engine.events import Listener
-from scoring.engine.pools import Pool, open_pool
+from nightscore.cli.app import log_to
+from nightscore.cli.show import err, exit_code, print_record, progress
+from nightscore.engine.events import Listener
+from nightscore.engine.pools import Pool, open_pool
+from nightscore.runs.attempt import RunInterrupted
+from nightscore.schemas.job import Workers
+from nightscore.schemas.manifest import Manifest
 
 
 def with_workers(

@@ -12,14 +12,13 @@ import os
 import pickle
 import platform
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import schemas
-import scoring
-from scoring.models.registry import ModelVersion
+import nightscore
+from nightscore.models.registry import ModelVersion
 
 NEEDED = (
     "nightscore",
@@ -129,12 +128,20 @@ def fresh_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     digest = hashlib.sha256()
-    for package in (schemas, scoring):
-        root = Path(str(package.__file__)).parent
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    root = Path(str(nightscore.__file__)).parent
+    for name, path in sorted(_code_files(root)):
+        digest.update(f"{name}\0".encode() + path.read_bytes())
     found["code of nightscore"] = digest.hexdigest()[:12]
     return found
+
+
+def _code_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """The modules of nightscore but for its flows, which no worker runs. Folders may be links, as in a checkout."""
+    for folder, folders, files in os.walk(root, followlinks=True):
+        below = Path(folder).relative_to(root)
+        if below == Path():
+            folders.remove("flows")
+        yield from ((f"{below / name}", Path(folder, name)) for name in files if name.endswith(".py"))
 
 
 def differences(driver: Mapping[str, str], worker: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-import scoring.errors
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import Shard
-from scoring.engine.shard import ShardResult, ShardTask
-from scoring.errors import LeaseError, ScoringError
-from scoring.kept import Kept
-from scoring.outputs.layout import checkpoints_folder, claim_path, parts_store, state_store
-from scoring.outputs.lease import Lease
-from scoring.outputs.manifests import newest_manifest, with_fates
-from scoring.storage import Store
+import nightscore.errors
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.errors import LeaseError, ScoringError
+from nightscore.ledger.layout import checkpoints_folder, claim_path, parts_store, state_store
+from nightscore.ledger.lease import Lease
+from nightscore.ledger.manifests import newest_manifest, with_fates
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import Shard
+from nightscore.storage.run_cache import Kept
+from nightscore.storage.store import Store
 
 READ_THREADS = 16
 
@@ -114,7 +114,7 @@ def forget(job: ScoringJob, run_id: str) -> None:
 
 
 def _is_resumable(manifest: Manifest) -> bool:
-    kind = getattr(scoring.errors, manifest.error.type, ScoringError) if manifest.error else ScoringError
+    kind = getattr(nightscore.errors, manifest.error.type, ScoringError) if manifest.error else ScoringError
     return manifest.status == "failed" and bool(kind.resumable)
 
 

@@ -1,4 +1,4 @@
-"""The process on a cluster's node that runs calls: `python -m scoring.engine.child`, started by its neighbour `node`.
+"""The process on a cluster's node that runs calls: `python -m nightscore.engine.child`, started by `node`.
 
 Started light: versions are compared before any library that they could concern is imported.
 """
@@ -18,12 +18,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from scoring.engine.calls import Call, ModelSource, Reply, differences, unpack, versions
-from scoring.engine.node import RETIRED
-from scoring.errors import ModelNotFoundError, ScoringError, ShardError
-from scoring.models.cache import ModelCache, default_cache
-from scoring.models.registry import fetch
-from scoring.process import available_bytes
+from nightscore.engine.calls import Call, ModelSource, Reply, differences, unpack, versions
+from nightscore.engine.node import RETIRED
+from nightscore.errors import ModelNotFoundError, ScoringError, ShardError
+from nightscore.models.cache import ModelCache, default_cache
+from nightscore.models.registry import fetch
+from nightscore.process import available_bytes
 
 LOCKS = "locks"
 """Beside the cached models."""
@@ -82,9 +82,9 @@ class _Node:
 
     def _here(self, argument: Any) -> Any:
         """A shard's task as this node is to run it."""
-        from scoring.engine.shard import ShardTask
-        from scoring.engine.worker import make_machine_code
-        from scoring.models.compiled.machine_code import has_machine_code
+        from nightscore.engine.shard import ShardTask
+        from nightscore.engine.worker import make_machine_code
+        from nightscore.models.compiled.machine_code import has_machine_code
 
         if not isinstance(argument, ShardTask):
             return argument

@@ -17,18 +17,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from schemas.job import ScoringJob
-from scoring.engine.calls import Asked, Call, Described, ModelSource, Reply, differences, pack, versions
-from scoring.engine.executor import ENVIRONMENT
-from scoring.engine.pool import MAX_ATTEMPTS, MAX_HUNG, call_hung
-from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import score_shard
-from scoring.errors import ClusterError, InterruptedRunError, InvalidJobError, MemoryLimitError, WorkerError
-from scoring.outputs.layout import state_store
-from scoring.storage import Store, env_names
+from nightscore.engine.calls import Asked, Call, Described, ModelSource, Reply, differences, pack, versions
+from nightscore.engine.executor import ENVIRONMENT
+from nightscore.engine.pool import MAX_ATTEMPTS, MAX_HUNG, call_hung
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.engine.worker import score_shard
+from nightscore.errors import ClusterError, InterruptedRunError, InvalidJobError, MemoryLimitError, WorkerError
+from nightscore.ledger.layout import state_store
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.store import Store, env_names
 
 T = TypeVar("T")
-logger = logging.getLogger("scoring")
+logger = logging.getLogger("nightscore")
 
 POLL_S = 0.5
 """A run that another thread stops ends so soon."""

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.manifest import ColumnRecord
-from scoring.inputs.casts import plain_type
-from scoring.models.features import numeric_values, stored_values
+from nightscore.inputs.casts import plain_type
+from nightscore.models.features import numeric_values, stored_values
+from nightscore.schemas.manifest import ColumnRecord
 
 COUNTS = ("rows", "missing", "nulled", "infinite", "finite")
 

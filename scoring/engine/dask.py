@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from scoring.engine.calls import Asked, Call, Described, Reply, describe
-from scoring.engine.node import UnwantedError, run_call
-from scoring.errors import ClusterError, InvalidJobError, WorkerError
+from nightscore.engine.calls import Asked, Call, Described, Reply, describe
+from nightscore.engine.node import UnwantedError, run_call
+from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 
 CONNECT_S = 30
 CLOSE_S = 10

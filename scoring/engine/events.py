@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-logger = logging.getLogger("scoring")
+logger = logging.getLogger("nightscore")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import Any
 from loky import ProcessPoolExecutor, process_executor
 from loky.backend.synchronize import SemLock
 
-from scoring.errors import WorkerError
-from scoring.process import is_running
+from nightscore.errors import WorkerError
+from nightscore.process import is_running
 
 PARENT_POLL_S = 0.5
 ONE_THREAD = dict.fromkeys(
@@ -136,7 +136,7 @@ def _name_semaphores() -> None:
 def _import_engine() -> None:
     import pyarrow.parquet  # noqa: F401
 
-    from scoring.engine import worker  # noqa: F401
+    from nightscore.engine import worker  # noqa: F401
 
 
 def _start_worker(parent: int) -> None:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.arrays import from_numpy
-from scoring.errors import ScoringError
-from scoring.inputs.casts import plain_type, to_mask
-from scoring.models.predictor import Answer
+from nightscore.arrow.arrays import from_numpy
+from nightscore.errors import ScoringError
+from nightscore.inputs.casts import plain_type, to_mask
+from nightscore.models.predictor import Answer
 
 Kind = Literal["null", "nan", "infinite", "overflow"]
 KINDS: tuple[Kind, ...] = ("null", "nan", "infinite", "overflow")

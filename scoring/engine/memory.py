@@ -3,16 +3,16 @@
 import os
 from collections.abc import Iterator, Sequence
 
-from schemas.columns import Contract
-from schemas.job import ScoringJob
-from schemas.partition import MemoryPlan
-from scoring.engine.predictors import EngineChoice
-from scoring.errors import MemoryLimitError
-from scoring.inputs.footers import Footer
-from scoring.inputs.prefetch import BLOCK_BYTES
-from scoring.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
-from scoring.outputs.layout import predictions_store
-from scoring.outputs.writer import ROW_GROUP_ROWS
+from nightscore.engine.predictors import EngineChoice
+from nightscore.errors import MemoryLimitError
+from nightscore.inputs.footers import Footer
+from nightscore.inputs.prefetch import BLOCK_BYTES
+from nightscore.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
+from nightscore.ledger.layout import predictions_store
+from nightscore.outputs.writer import ROW_GROUP_ROWS
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import MemoryPlan
 
 DRIVER_BYTES = 115 << 20
 """Interpreter, Arrow and loky's helpers; measured 105 to 111 MiB, a page that several processes share counted

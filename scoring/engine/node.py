@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import Pipe
 
-from scoring.engine.calls import Call, Reply
+from nightscore.engine.calls import Call, Reply
 
 POLL_S = 0.25
 """A call that is cancelled ends its process so soon."""
@@ -68,7 +68,7 @@ class _Child:
         with theirs:
             # -P: the node's current folder is not where modules come from.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "scoring.engine.child", str(theirs.fileno()), str(IDLE_S)],
+                [sys.executable, "-P", "-m", "nightscore.engine.child", str(theirs.fileno()), str(IDLE_S)],
                 env=os.environ | {"PYTHONPATH": path} | dict(call.environment),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

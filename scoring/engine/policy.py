@@ -8,13 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.columns import Contract
-from schemas.contract import ModelFacts
-from schemas.job import Policy
-from scoring.arrays import from_texts
-from scoring.engine.isolate import KINDS, Cause, Kind, kind_mask
-from scoring.inputs.casts import plain_type, to_mask
-from scoring.texts import may_hold_text
+from nightscore.arrow.arrays import from_texts
+from nightscore.arrow.texts import may_hold_text
+from nightscore.engine.isolate import KINDS, Cause, Kind, kind_mask
+from nightscore.inputs.casts import plain_type, to_mask
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.job import Policy
+from nightscore.schemas.model import ModelFacts
 
 FIELDS: dict[str, str] = {
     "null": "missing",

@@ -10,12 +10,12 @@ from typing import Any, Self, TypeVar
 
 from loky.process_executor import BrokenProcessPool
 
-from scoring.engine.calls import ModelSource
-from scoring.engine.executor import end_executor, open_executor
-from scoring.engine.memory import available_cores
-from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import exchange, score_shard
-from scoring.errors import InterruptedRunError, MemoryLimitError, WorkerError, WorkerHungError
+from nightscore.engine.calls import ModelSource
+from nightscore.engine.executor import end_executor, open_executor
+from nightscore.engine.memory import available_cores
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.engine.worker import exchange, score_shard
+from nightscore.errors import InterruptedRunError, MemoryLimitError, WorkerError, WorkerHungError
 
 T = TypeVar("T")
 

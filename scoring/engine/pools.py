@@ -5,11 +5,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from schemas.job import Workers
-from scoring.engine.calls import ModelSource
-from scoring.engine.cluster import ClusterPool
-from scoring.engine.pool import WorkerPool
-from scoring.engine.shard import ShardResult, ShardTask
+from nightscore.engine.calls import ModelSource
+from nightscore.engine.cluster import ClusterPool
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.schemas.job import Workers
 
 T = TypeVar("T")
 
@@ -73,10 +73,10 @@ def open_pool(workers: Workers) -> Pool:
         case "loky":
             return WorkerPool()
         case "dask":
-            from scoring.engine.dask import DaskCluster
+            from nightscore.engine.dask import DaskCluster
 
             return ClusterPool(lambda: DaskCluster(address), workers.count)
         case "ray":
-            from scoring.engine.ray import RayCluster
+            from nightscore.engine.ray import RayCluster
 
             return ClusterPool(lambda: RayCluster(address), workers.count)

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.columns import OutputColumn
-from scoring.arrays import from_numpy, from_texts
-from scoring.errors import ModelAnswerError
-from scoring.models.predictor import Answer
+from nightscore.arrow.arrays import from_numpy, from_texts
+from nightscore.errors import ModelAnswerError
+from nightscore.models.predictor import Answer
+from nightscore.schemas.contract import OutputColumn
 
 EXACT_INTEGERS = float(1 << 53)
 """Up to here every integer is a float64."""

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.contract import ModelFacts
-from schemas.job import ScoringJob
-from schemas.manifest import PredictorRecord
-from scoring.models.compiled.kept import KeptForm
+from nightscore.models.compiled.kept import KeptForm
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import PredictorRecord
+from nightscore.schemas.model import ModelFacts
 
 RELEASE_THE_GIL = (
     "RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor",

@@ -8,32 +8,32 @@ from typing import Self
 
 import pyarrow as pa
 
-from schemas.columns import Contract
-from schemas.contract import ModelFacts
-from schemas.job import Output, ScoringJob, Workers
-from schemas.manifest import ModelRecord
-from schemas.partition import Partition, Plan, Shard
-from scoring.engine.calls import ModelSource
-from scoring.engine.memory import plan_memory
-from scoring.engine.pools import Pool
-from scoring.engine.predictors import choose_engine
-from scoring.engine.shard import ShardTask
-from scoring.engine.worker import inspect
-from scoring.errors import MemoryLimitError, ModelLoadError, StorageUnavailableError, WorkerHungError
-from scoring.inputs.files import named_parquet_first
-from scoring.inputs.footers import read_footers
-from scoring.inputs.nulls import find_nulls, uncounted_columns, with_found
-from scoring.inputs.partitions import find_partitions, fingerprint, list_partitions
-from scoring.inputs.planner import needed_bytes, plan_shards
-from scoring.inputs.validate import check_contract
-from scoring.models import versions
-from scoring.models.cache import CachedModel, ModelCache
-from scoring.models.compiled.kept import KeptForm
-from scoring.models.mlmodel import read_mlmodel
-from scoring.models.registry import ModelVersion, fetch, recall, remember, resolve, shared_uri
-from scoring.models.trust import check_trust
-from scoring.process import available_bytes
-from scoring.storage import Store
+from nightscore.engine.calls import ModelSource
+from nightscore.engine.memory import plan_memory
+from nightscore.engine.pools import Pool
+from nightscore.engine.predictors import choose_engine
+from nightscore.engine.shard import ShardTask
+from nightscore.engine.worker import inspect
+from nightscore.errors import MemoryLimitError, ModelLoadError, StorageUnavailableError, WorkerHungError
+from nightscore.inputs.files import named_parquet_first
+from nightscore.inputs.footers import read_footers
+from nightscore.inputs.nulls import find_nulls, uncounted_columns, with_found
+from nightscore.inputs.partitions import find_partitions, fingerprint, list_partitions
+from nightscore.inputs.planner import needed_bytes, plan_shards
+from nightscore.inputs.validate import check_contract
+from nightscore.models import versions
+from nightscore.models.cache import CachedModel, ModelCache
+from nightscore.models.compiled.kept import KeptForm
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.registry import ModelVersion, fetch, recall, remember, resolve, shared_uri
+from nightscore.models.trust import check_trust
+from nightscore.process import available_bytes
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.job import Output, ScoringJob, Workers
+from nightscore.schemas.manifest import ModelRecord
+from nightscore.schemas.model import ModelFacts
+from nightscore.schemas.partition import Partition, Plan, Shard
+from nightscore.storage.store import Store
 
 NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no files."""
@@ -144,7 +144,7 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
         facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
         if all(versions.library_version(name) == version for name, version in facts.loaded_with.items()):
             if facts.unlisted_types and not model.is_vouched:
-                from scoring.models.skops_types import refused_model
+                from nightscore.models.skops_types import refused_model
 
                 raise refused_model(facts.unlisted_types, str(model.cached.path))
             return facts

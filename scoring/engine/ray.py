@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from scoring.engine.calls import Asked, Call, Described, Reply, describe
-from scoring.engine.node import run_call
-from scoring.errors import ClusterError, InvalidJobError, WorkerError
+from nightscore.engine.calls import Asked, Call, Described, Reply, describe
+from nightscore.engine.node import run_call
+from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 
 DESCRIBE_S = 60
 """For a worker process to start on each node."""

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.columns import Contract
-from schemas.contract import ModelFacts
-from schemas.job import ScoringJob
-from schemas.manifest import ColumnRecord, FileRecord, PredictorRecord, QuarantineExample
-from schemas.partition import Shard
-from scoring.monitoring.watch import NOTHING, Watch
-from scoring.outputs.writer import WrittenPart
+from nightscore.outputs.writer import WrittenPart
+from nightscore.profiles.profiler import NOTHING, Watch
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import ColumnRecord, FileRecord, PredictorRecord, QuarantineExample
+from nightscore.schemas.model import ModelFacts
+from nightscore.schemas.partition import Shard
 
 
 @dataclass(frozen=True, slots=True)

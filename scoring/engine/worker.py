@@ -15,29 +15,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.columns import MODEL_VERSION, Contract
-from schemas.contract import ModelFacts
-from schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
-from scoring.arrays import from_numpy, from_texts, repeated
-from scoring.engine.checkpoints import write_checkpoint
-from scoring.engine.columns import feature_records, merge_records, prediction_records
-from scoring.engine.isolate import Cause, Isolator
-from scoring.engine.policy import find_rejected, nulled
-from scoring.engine.predictions import prediction_array
-from scoring.engine.shard import ShardResult, ShardTask
-from scoring.errors import ModelAnswerError, ScoringError, ShardError
-from scoring.inputs.reader import Batch, read_batches, read_rows
-from scoring.models.compiled.checked import CheckedPredictor
-from scoring.models.features import mark_nullable
-from scoring.models.mlmodel import own_flavor, read_mlmodel
-from scoring.models.predictor import Answer, LoadedModel, Predictor, inspect_model, unlisted_types
-from scoring.monitoring.table import Role, to_bytes
-from scoring.monitoring.watch import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
-from scoring.outputs.layout import part_path, parts_store, staging_folder, state_store
-from scoring.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
-from scoring.outputs.writer import PartWriter
-from scoring.process import available_bytes, limited_address_space, peak_resident_bytes
-from scoring.storage import Store
+from nightscore.arrow.arrays import from_numpy, from_texts, repeated
+from nightscore.engine.checkpoints import write_checkpoint
+from nightscore.engine.columns import feature_records, merge_records, prediction_records
+from nightscore.engine.isolate import Cause, Isolator
+from nightscore.engine.policy import find_rejected, nulled
+from nightscore.engine.predictions import prediction_array
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.errors import ModelAnswerError, ScoringError, ShardError
+from nightscore.inputs.reader import Batch, read_batches, read_rows
+from nightscore.ledger.layout import part_path, parts_store, staging_folder, state_store
+from nightscore.models.compiled.checked import CheckedPredictor
+from nightscore.models.features import mark_nullable
+from nightscore.models.mlmodel import own_flavor, read_mlmodel
+from nightscore.models.predictor import Answer, LoadedModel, Predictor, inspect_model, unlisted_types
+from nightscore.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
+from nightscore.outputs.writer import PartWriter
+from nightscore.process import available_bytes, limited_address_space, peak_resident_bytes
+from nightscore.profiles.profiler import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
+from nightscore.profiles.table import Role, to_bytes
+from nightscore.schemas.contract import MODEL_VERSION, Contract
+from nightscore.schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
+from nightscore.schemas.model import ModelFacts
+from nightscore.storage.store import Store
 
 MIN_MODEL_BYTES = 4 << 30
 """Libraries reserve more address space than they use."""

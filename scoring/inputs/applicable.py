@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 
-from schemas.columns import OutputColumn
-from schemas.contract import ModelFacts
-from schemas.job import ScoringJob
-from scoring.inputs.casts import plain_type
+from nightscore.inputs.casts import plain_type
+from nightscore.schemas.contract import OutputColumn
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model import ModelFacts
 
 
 def inapplicable_gates(

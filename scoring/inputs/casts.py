@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.contract import FeatureType
-from scoring.inputs.decimals import to_float64
+from nightscore.inputs.decimals import to_float64
+from nightscore.schemas.model import FeatureType
 
 EXACT_FLOAT64 = 2**53
 """Integers up to here are exact in float64 (IEEE 754 binary64 has 53 bits of significand)."""

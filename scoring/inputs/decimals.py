@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.arrays import from_numpy
+from nightscore.arrow.arrays import from_numpy
 
 SAFE_UNSCALED = 10**15
 """Up to here a decimal has at most 15 digits: its nearest float64 is nobody else's, and is read back as it was."""

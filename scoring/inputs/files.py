@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.partition import InputFile, hive_of
-from scoring.errors import InputError
-from scoring.inputs.listing import Listing
-from scoring.storage import Store
+from nightscore.errors import InputError
+from nightscore.inputs.listing import Listing
+from nightscore.schemas.partition import InputFile, hive_of
+from nightscore.storage.store import Store
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 """In any case. A file of another name is Parquet if its content says so."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import pyarrow as pa
 
-from schemas.partition import InputFile
-from scoring.errors import CorruptFileError, InputChangedError, LocationNotFoundError
-from scoring.inputs.files import content_problem
-from scoring.parsing.client import call
-from scoring.parsing.row_groups import Layout, ParsedFooter, parse_footers
-from scoring.parsing.tails import ENCRYPTED, TAIL_BYTES, NoParquetError, is_encrypted, read_tail
-from scoring.storage import Store, explained
+from nightscore.arrow.parsing.client import call
+from nightscore.arrow.parsing.row_groups import Layout, ParsedFooter, parse_footers
+from nightscore.arrow.parsing.tails import ENCRYPTED, TAIL_BYTES, NoParquetError, is_encrypted, read_tail
+from nightscore.errors import CorruptFileError, InputChangedError, LocationNotFoundError
+from nightscore.inputs.files import content_problem
+from nightscore.schemas.partition import InputFile
+from nightscore.storage.store import Store, explained
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -333,7 +333,7 @@ class _Reading:
             ):
                 return known
         # Imported here: the process apart imports this module, and has no NumPy.
-        from scoring.texts import stated_schema
+        from nightscore.arrow.texts import stated_schema
 
         numbers = _Numbers(layout, stated_schema(layout.schema))
         alike.append(numbers)

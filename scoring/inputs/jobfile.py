@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from schemas.job import ScoringJob
-from scoring.documents import DocumentBoundsError, DocumentError, read_yaml
-from scoring.errors import InvalidJobError, ScoringError
-from scoring.storage import Store
+from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.documents import DocumentBoundsError, DocumentError, read_yaml
+from nightscore.storage.store import Store
 
 DEFAULT_JOBS = "deploy/jobs"
 """Where commands and flows look for a job by its name, unless `NIGHTSCORE_JOBS` names another folder."""

@@ -4,11 +4,11 @@ import posixpath
 import re
 from collections.abc import Sequence
 
-from schemas.job import ScoringJob
-from schemas.partition import decode_folder
-from scoring.errors import PartitionNotFoundError
-from scoring.inputs.files import is_hidden, is_named_parquet, shown
-from scoring.storage import Store
+from nightscore.errors import PartitionNotFoundError
+from nightscore.inputs.files import is_hidden, is_named_parquet, shown
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import decode_folder
+from nightscore.storage.store import Store
 
 MAX_LEVELS = 4
 MAX_NAMED = 5

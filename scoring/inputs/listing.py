@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from scoring.storage import Entry, Store, explained
+from nightscore.storage.store import Entry, Store, explained
 
 
 @dataclass(slots=True)

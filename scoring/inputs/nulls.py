@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from schemas.columns import Contract
-from schemas.job import Input
-from schemas.partition import InputFile
-from scoring.inputs.footers import Footer, open_parquet
-from scoring.inputs.reader import REMOTE_BUFFER_BYTES
-from scoring.storage import Store
+from nightscore.inputs.footers import Footer, open_parquet
+from nightscore.inputs.reader import REMOTE_BUFFER_BYTES
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.job import Input
+from nightscore.schemas.partition import InputFile
+from nightscore.storage.store import Store
 
 BATCH_ROWS = 65_536
 

@@ -11,22 +11,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from schemas.job import ScoringJob
-from schemas.partition import NULL_VALUE, Partition, decode_folder, encode_folder, order_of, parse_time, show_value
-from scoring.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
-from scoring.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet, is_utf8
-from scoring.inputs.layouts import is_other_layout, no_partitions
-from scoring.inputs.listing import list_all
-from scoring.inputs.tables import check_links, check_listing, check_root
-from scoring.kept import Kept, read_once
-from scoring.storage import Store
+from nightscore.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
+from nightscore.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet, is_utf8
+from nightscore.inputs.layouts import is_other_layout, no_partitions
+from nightscore.inputs.listing import list_all
+from nightscore.inputs.tables import check_links, check_listing, check_root
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import (
+    NULL_VALUE,
+    Partition,
+    decode_folder,
+    encode_folder,
+    order_of,
+    parse_time,
+    show_value,
+)
+from nightscore.storage.run_cache import Kept, read_once
+from nightscore.storage.store import Store
 
 ENGINE_VERSION = "1"
 """Part of every fingerprint: raised when the engine would write other predictions for the same input."""
 
 LISTING_THREADS = 16
 
-logger = logging.getLogger("scoring")
+logger = logging.getLogger("nightscore")
 
 
 def parse_value(text: str) -> str | None:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from schemas.partition import Piece, Shard
-from scoring.inputs.footers import Footer
+from nightscore.inputs.footers import Footer
+from nightscore.schemas.partition import Piece, Shard
 
 SHARDS_PER_WORKER = 4
 """Enough that the last ones to finish even out, few enough that each writes files of a useful size."""

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.columns import Contract, InputColumn
-from schemas.contract import FeatureType
-from schemas.partition import InputFile, Piece, Shard
-from scoring.errors import CorruptFileError
-from scoring.inputs.casts import Cast, agreed_cast, cast_column, feature_cast, is_text_of_bytes
-from scoring.inputs.footers import open_parquet
-from scoring.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
-from scoring.storage import Store, explained, is_store_error
-from scoring.texts import as_text, broken_texts, stated_schema, without
+from nightscore.arrow.texts import as_text, broken_texts, stated_schema, without
+from nightscore.errors import CorruptFileError
+from nightscore.inputs.casts import Cast, agreed_cast, cast_column, feature_cast, is_text_of_bytes
+from nightscore.inputs.footers import open_parquet
+from nightscore.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
+from nightscore.schemas.contract import Contract, InputColumn
+from nightscore.schemas.model import FeatureType
+from nightscore.schemas.partition import InputFile, Piece, Shard
+from nightscore.storage.store import Store, explained, is_store_error
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

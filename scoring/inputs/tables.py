@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from schemas.job import ScoringJob
-from scoring.errors import CredentialsError, InputError, InvalidJobError, LocationNotFoundError
-from scoring.inputs.files import shown
-from scoring.inputs.listing import Listing
-from scoring.kept import Kept, read_once
-from scoring.storage import Store
+from nightscore.errors import CredentialsError, InputError, InvalidJobError, LocationNotFoundError
+from nightscore.inputs.files import shown
+from nightscore.inputs.listing import Listing
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.run_cache import Kept, read_once
+from nightscore.storage.store import Store
 
 PARENTS_TRIED = 8
 """Folders above the input that are looked into, the nearest first."""

@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from schemas.columns import Contract, InputColumn, OutputColumn
-from schemas.contract import Feature, FeatureType, ModelFacts
-from schemas.job import ScoringJob
-from scoring.errors import ContractError
-from scoring.inputs.applicable import inapplicable_gates
-from scoring.inputs.casts import WANTED, exceeds_float64, feature_cast, kept_cast, plain_type
-from scoring.inputs.footers import Footer
+from nightscore.errors import ContractError
+from nightscore.inputs.applicable import inapplicable_gates
+from nightscore.inputs.casts import WANTED, exceeds_float64, feature_cast, kept_cast, plain_type
+from nightscore.inputs.footers import Footer
+from nightscore.schemas.contract import Contract, InputColumn, OutputColumn
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model import Feature, FeatureType, ModelFacts
 
 FOLDER_NUMBERS = ("double", "float", "long", "integer")
 

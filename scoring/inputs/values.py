@@ -4,10 +4,10 @@ import difflib
 import shlex
 from datetime import datetime
 
-from schemas.job import ScoringJob
-from schemas.partition import NULL_VALUE, decode_folder, parse_time, show_value
-from scoring.errors import InvalidJobError, ScoringError
-from scoring.inputs.partitions import list_partitions
+from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.inputs.partitions import list_partitions
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import NULL_VALUE, decode_folder, parse_time, show_value
 
 OTHER_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%Y_%m_%d", "%Y-%m-%dT%H:%M:%S")
 """Ways to write a date that are understood for a hint, and never taken for the value."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.contract import ModelFacts
-from scoring.errors import ModelAnswerError
-from scoring.models.predictor import Answer
+from nightscore.errors import ModelAnswerError
+from nightscore.models.predictor import Answer
+from nightscore.schemas.model import ModelFacts
 
 _DTYPES: dict[str, npt.DTypeLike] = {
     "double": np.float64,

@@ -5,10 +5,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from scoring.documents import read_json
-from scoring.errors import ModelDigestError, StorageUnavailableError
-from scoring.models.cache import ModelCache, digest_bytes
-from scoring.models.registry import BASELINE_TAG, ModelVersion, local_folder, registry_uri
+from nightscore.errors import ModelDigestError, StorageUnavailableError
+from nightscore.models.cache import ModelCache, digest_bytes
+from nightscore.models.registry import BASELINE_TAG, ModelVersion, local_folder, registry_uri
+from nightscore.storage.documents import read_json
 
 EXPERIMENT = "nightscore-baselines"
 """For versions whose run is not known."""

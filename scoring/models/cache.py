@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.errors import InvalidJobError, ModelDigestError, ModelLoadError, StorageError
+from nightscore.errors import InvalidJobError, ModelDigestError, ModelLoadError, StorageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.contract import ModelFacts
-from scoring.arrays import to_places
-from scoring.models.features import Scratch, UnknownCategoryError, is_numeric, numeric_values
+from nightscore.arrow.arrays import to_places
+from nightscore.models.features import Scratch, UnknownCategoryError, is_numeric, numeric_values
+from nightscore.schemas.model import ModelFacts
 
 UNKNOWN = -1.0
 """Code of a value that is none of the categories."""

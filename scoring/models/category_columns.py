@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from schemas.contract import Feature
-from scoring.models.lightgbm_file import categorical_places, read_lightgbm
-from scoring.models.xgboost_file import read_xgboost
+from nightscore.models.lightgbm_file import categorical_places, read_lightgbm
+from nightscore.models.xgboost_file import read_xgboost
+from nightscore.schemas.model import Feature
 
 Categories = dict[str, tuple[Any, ...]]
 INNER = ("best_estimator_", "estimators_", "calibrated_classifiers_", "estimator_", "estimator", "regressor_")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.contract import ModelFacts
+from nightscore.schemas.model import ModelFacts
 
 _NUMPY_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}
 """Arrow's names of types where numpy has another."""

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.contract import Feature, FeatureType, ModelFacts
-from scoring.errors import ModelLoadError, ModelStructureError
-from scoring.models.answers import column_array, empty_answer
-from scoring.models.categories import CodedMatrix
-from scoring.models.lightgbm_file import LightgbmFile, categorical_places, read_lightgbm, text_places
-from scoring.models.lightgbm_structure import check_lightgbm
-from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
-from scoring.models.predictor import Answer
-from scoring.models.sklearn import label_type, load_pickled
-from scoring.models.versions import library_versions
+from nightscore.errors import ModelLoadError, ModelStructureError
+from nightscore.models.answers import column_array, empty_answer
+from nightscore.models.categories import CodedMatrix
+from nightscore.models.lightgbm_file import LightgbmFile, categorical_places, read_lightgbm, text_places
+from nightscore.models.lightgbm_structure import check_lightgbm
+from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
+from nightscore.models.predictor import Answer
+from nightscore.models.sklearn import label_type, load_pickled
+from nightscore.models.versions import library_versions
+from nightscore.schemas.model import Feature, FeatureType, ModelFacts
 
 LIBRARIES = ("lightgbm", "numpy", "scipy", "numba")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.contract import Feature
+from nightscore.schemas.model import Feature
 
 
 @dataclass(frozen=True, slots=True)

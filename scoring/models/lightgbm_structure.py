@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.lightgbm_file import LightgbmFile, numbers, read_lightgbm
-from scoring.models.structure import MAX_FEATURES, MAX_GROUPS, Ints, TreeNodes, refuse, tree_problems
+from nightscore.models.lightgbm_file import LightgbmFile, numbers, read_lightgbm
+from nightscore.models.structure import MAX_FEATURES, MAX_GROUPS, Ints, TreeNodes, refuse, tree_problems
 
 CATEGORICAL = 1
 """Bit of a node's `decision_type`."""

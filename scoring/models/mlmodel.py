@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.contract import Feature, FeatureType
-from scoring.documents import MAX_BYTES, DocumentBoundsError, DocumentError, read_json, read_yaml
-from scoring.errors import ModelLoadError
+from nightscore.errors import ModelLoadError
+from nightscore.schemas.model import Feature, FeatureType
+from nightscore.storage.documents import MAX_BYTES, DocumentBoundsError, DocumentError, read_json, read_yaml
 
 _DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
 LIGHTGBM_BOOSTER = "lightgbm.basic.Booster"

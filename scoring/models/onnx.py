@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.contract import Feature, FeatureType, ModelFacts
-from scoring.errors import ModelLoadError
-from scoring.models.answers import column_array, empty_answer
-from scoring.models.features import Scratch, is_numeric, numeric_values
-from scoring.models.mlmodel import MAX_WIDTH, MlModel
-from scoring.models.onnx_graph import graph_problems, has_outside_weights
-from scoring.models.onnx_trees import check_trees
-from scoring.models.predictor import Answer
-from scoring.models.versions import library_versions
+from nightscore.errors import ModelLoadError
+from nightscore.models.answers import column_array, empty_answer
+from nightscore.models.features import Scratch, is_numeric, numeric_values
+from nightscore.models.mlmodel import MAX_WIDTH, MlModel
+from nightscore.models.onnx_graph import graph_problems, has_outside_weights
+from nightscore.models.onnx_trees import check_trees
+from nightscore.models.predictor import Answer
+from nightscore.models.versions import library_versions
+from nightscore.schemas.model import Feature, FeatureType, ModelFacts
 
 LIBRARIES = ("onnxruntime", "onnx", "numpy")
 TENSORS: dict[str, tuple[FeatureType, str]] = {
@@ -274,7 +274,7 @@ def _libraries(folder: Path) -> tuple[Any, Any]:
         import onnx
         import onnxruntime
     except ImportError as error:
-        from scoring.models.lightgbm import missing_library
+        from nightscore.models.lightgbm import missing_library
 
         raise missing_library("ONNX Runtime and onnx", "onnx", folder) from error
     return onnx, onnxruntime

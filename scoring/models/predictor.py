@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from schemas.manifest import PredictorRecord
-from scoring.errors import ModelLoadError, ScoringError
-from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
-from scoring.process import peak_resident_bytes, unlimited_address_space
+from nightscore.errors import ModelLoadError, ScoringError
+from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
+from nightscore.process import peak_resident_bytes, unlimited_address_space
+from nightscore.schemas.manifest import PredictorRecord
+from nightscore.schemas.model import ModelFacts
 
 if TYPE_CHECKING:
-    from scoring.models.compiled.flat import CompiledForm
-    from scoring.models.compiled.kept import KeptForm
+    from nightscore.models.compiled.flat import CompiledForm
+    from nightscore.models.compiled.kept import KeptForm
 
 Answer = Mapping[str, npt.NDArray[Any]]
 """Kind of output (`prediction`, `probability`, `decision`, `raw`) to an array of shape (n_rows, n_columns)."""
@@ -94,19 +94,19 @@ class LoadedModel:
         Args:
             own: The library's own, for what the compiled one does not take.
         """
-        from scoring.models.compiled.predictor import open_form
+        from nightscore.models.compiled.predictor import open_form
 
         assert self.form is not None  # noqa: S101
         return open_form(self.form, self._facts, own, self._folder.parent)
 
     def note(self, record: PredictorRecord) -> None:
         """Keep, for the processes to come, how the compiled form has compared."""
-        from scoring.models.compiled.kept import KeptForm
+        from nightscore.models.compiled.kept import KeptForm
 
         KeptForm.of(self._folder, self._facts).note(record)
 
     def _open_form(self, *, is_fresh: bool) -> None:
-        from scoring.models.compiled.kept import KeptForm
+        from nightscore.models.compiled.kept import KeptForm
 
         kept = KeptForm.of(self._folder, self._facts)
         self.why = kept.differs
@@ -144,30 +144,30 @@ class _Library:
 
 def _library_of(flavor: str) -> _Library:
     if flavor == "lightgbm":
-        from scoring.models.lightgbm import LightgbmPredictor, inspect_lightgbm, load_lightgbm
+        from nightscore.models.lightgbm import LightgbmPredictor, inspect_lightgbm, load_lightgbm
 
         return _Library(load_lightgbm, inspect_lightgbm, LightgbmPredictor)
     if flavor == "xgboost":
-        from scoring.models.xgboost import XgboostPredictor, inspect_xgboost, load_xgboost
+        from nightscore.models.xgboost import XgboostPredictor, inspect_xgboost, load_xgboost
 
         return _Library(load_xgboost, inspect_xgboost, XgboostPredictor)
     if flavor == "onnx":
-        from scoring.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
+        from nightscore.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
 
         return _Library(load_onnx, inspect_onnx, OnnxPredictor)
     if flavor == "sklearn":
-        from scoring.models.sklearn import SklearnPredictor, inspect_estimator, load_estimator
+        from nightscore.models.sklearn import SklearnPredictor, inspect_estimator, load_estimator
 
         return _Library(load_estimator, inspect_estimator, SklearnPredictor)
-    from scoring.models.pyfunc import PyfuncPredictor, inspect_pyfunc, load_pyfunc
+    from nightscore.models.pyfunc import PyfuncPredictor, inspect_pyfunc, load_pyfunc
 
     return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
 
 
 def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm | None") -> "tuple[CompiledForm | None, str]":
     """Compile what a library has loaded and keep the form, if it is to be kept; None, and why: there is none."""
-    from scoring.models.compiled.from_sklearn import UnsupportedError
-    from scoring.models.compiled.predictor import compiled_form
+    from nightscore.models.compiled.from_sklearn import UnsupportedError
+    from nightscore.models.compiled.predictor import compiled_form
 
     try:
         form = compiled_form(model, facts)
@@ -201,7 +201,7 @@ def unlisted_types(folder: Path) -> list[str]:
         return []
     if name == "lightgbm" and flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
         return []
-    from scoring.models.skops_types import refused_skops_types, refused_with_holders
+    from nightscore.models.skops_types import refused_skops_types, refused_with_holders
 
     path = mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data")))
     return refused_with_holders(path, refused_skops_types(path)[0])
@@ -236,7 +236,7 @@ def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
     Raises:
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
-    from scoring.models.compiled.kept import KeptForm
+    from nightscore.models.compiled.kept import KeptForm
 
     mlmodel = replace(read_mlmodel(folder), is_vouched=is_vouched)
     unlisted = tuple(unlisted_types(folder)) if is_vouched else ()

@@ -7,12 +7,12 @@ from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from scoring.errors import ModelLoadError
-from scoring.models.answers import empty_answer, labelled_columns
-from scoring.models.features import to_frame
-from scoring.models.mlmodel import TYPES, MlModel
-from scoring.models.predictor import Answer
+from nightscore.errors import ModelLoadError
+from nightscore.models.answers import empty_answer, labelled_columns
+from nightscore.models.features import to_frame
+from nightscore.models.mlmodel import TYPES, MlModel
+from nightscore.models.predictor import Answer
+from nightscore.schemas.model import ModelFacts
 
 MatrixDtype = Literal["float64", "float32", "int64", "int32", "object"]
 """Of a signature's tensor, which MLflow gives the model in no other type."""

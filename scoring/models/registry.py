@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from schemas.job import MODEL_URI
-from scoring.errors import InvalidJobError, ModelNotFoundError, StorageUnavailableError
-from scoring.models.cache import CachedModel, ModelCache
-from scoring.models.rest import get_json, unexpected_answer
+from nightscore.errors import InvalidJobError, ModelNotFoundError, StorageUnavailableError
+from nightscore.models.cache import CachedModel, ModelCache
+from nightscore.models.rest import get_json, unexpected_answer
+from nightscore.schemas.job import MODEL_URI
 
 DIGEST_TAG = "nightscore.digest"
 BASELINE_TAG = "nightscore.baseline"

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from scoring.errors import StorageUnavailableError
+from nightscore.errors import StorageUnavailableError
 
 T = TypeVar("T")
 

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.contract import Feature, ModelFacts
-from scoring.errors import ModelError, ModelLoadError
-from scoring.models.answers import check_order, column_array, empty_answer
-from scoring.models.category_columns import category_columns
-from scoring.models.features import FeatureBuilder
-from scoring.models.mlmodel import MlModel
-from scoring.models.predictor import Answer
-from scoring.models.sklearn_structure import check_estimator, guard_lightgbm
-from scoring.models.skops_types import load_skops
+from nightscore.errors import ModelError, ModelLoadError
+from nightscore.models.answers import check_order, column_array, empty_answer
+from nightscore.models.category_columns import category_columns
+from nightscore.models.features import FeatureBuilder
+from nightscore.models.mlmodel import MlModel
+from nightscore.models.predictor import Answer
+from nightscore.models.sklearn_structure import check_estimator, guard_lightgbm
+from nightscore.models.skops_types import load_skops
+from nightscore.schemas.model import Feature, ModelFacts
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9

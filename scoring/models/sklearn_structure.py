@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from scoring.models.lightgbm_structure import check_lightgbm
-from scoring.models.sklearn_encoders import hasher_problems, one_hot_problems, vocabulary_problems
-from scoring.models.sklearn_state import (
+from nightscore.models.lightgbm_structure import check_lightgbm
+from nightscore.models.sklearn_encoders import hasher_problems, one_hot_problems, vocabulary_problems
+from nightscore.models.sklearn_state import (
     centers_problems,
     generator_problems,
     metric_problems,
@@ -23,8 +23,8 @@ from scoring.models.sklearn_state import (
     spline_problems,
     support_vector_problems,
 )
-from scoring.models.structure import MAX_FEATURES, hist_problems, refuse, sklearn_problems
-from scoring.models.xgboost_structure import check_xgboost
+from nightscore.models.structure import MAX_FEATURES, hist_problems, refuse, sklearn_problems
+from nightscore.models.xgboost_structure import check_xgboost
 
 HIST_ARRAYS = ("nodes", "binned_left_cat_bitsets", "raw_left_cat_bitsets")
 """Of a `TreePredictor`."""

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from scoring.errors import ModelLoadError, ModelRefusedError
-from scoring.models.sklearn_structure import file_readers, guard_lightgbm, guard_trees
+from nightscore.errors import ModelLoadError, ModelRefusedError
+from nightscore.models.sklearn_structure import file_readers, guard_lightgbm, guard_trees
 
 MAX_SCHEMA_BYTES = 256 << 20
 """Of the description of a file's objects; a forest of a thousand trees has 2 MB."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.errors import ModelStructureError
+from nightscore.errors import ModelStructureError
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from scoring.errors import ModelRefusedError
-from scoring.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor
+from nightscore.errors import ModelRefusedError
+from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor
 
 Kind = Literal["data", "types", "pickle", "code"]
 """`data`: read as data. `types`: builds objects of types on nightscore's own list. `pickle`: runs whatever the file

@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.contract import Feature, ModelFacts
-from scoring.errors import ModelLoadError
-from scoring.models.answers import column_array, empty_answer
-from scoring.models.categories import CodedMatrix
-from scoring.models.lightgbm import check_names, missing_library, with_categories
-from scoring.models.mlmodel import XGBOOST_BOOSTER, MlModel
-from scoring.models.predictor import Answer
-from scoring.models.versions import library_versions
-from scoring.models.xgboost_file import XgboostFile, read_xgboost
-from scoring.models.xgboost_structure import check_xgboost
+from nightscore.errors import ModelLoadError
+from nightscore.models.answers import column_array, empty_answer
+from nightscore.models.categories import CodedMatrix
+from nightscore.models.lightgbm import check_names, missing_library, with_categories
+from nightscore.models.mlmodel import XGBOOST_BOOSTER, MlModel
+from nightscore.models.predictor import Answer
+from nightscore.models.versions import library_versions
+from nightscore.models.xgboost_file import XgboostFile, read_xgboost
+from nightscore.models.xgboost_structure import check_xgboost
+from nightscore.schemas.model import Feature, ModelFacts
 
 LIBRARIES = ("xgboost", "numpy", "scipy", "numba")
 _LINEAR_LOCK = threading.Lock()

@@ -11,16 +11,13 @@ from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookPropert
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.errors import ConflictError, ContractError, CredentialsError, StorageError, StorageUnavailableError
-from scoring.kept import Kept
-from scoring.outputs.foreign import check_no_other_table
-from scoring.outputs.handle import TableHandle, mapped, n_attempts
-from scoring.outputs.layout import predictions_store, run_id_of, sealed_path
-from scoring.outputs.publish import Live, Publication
-from scoring.outputs.writer import WrittenPart, find_parts
-from scoring.outputs.writer_features import (
+from nightscore.errors import ConflictError, ContractError, CredentialsError, StorageError, StorageUnavailableError
+from nightscore.ledger.layout import predictions_store, run_id_of, sealed_path
+from nightscore.outputs.foreign import check_no_other_table
+from nightscore.outputs.handle import TableHandle, mapped, n_attempts
+from nightscore.outputs.publish import Live, Publication
+from nightscore.outputs.writer import WrittenPart, find_parts
+from nightscore.outputs.writer_features import (
     feature_problems,
     null_problems,
     ownership_problems,
@@ -28,7 +25,10 @@ from scoring.outputs.writer_features import (
     schema_problems,
     unfilled_columns,
 )
-from scoring.storage import Entry
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.storage.run_cache import Kept
+from nightscore.storage.store import Entry
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""

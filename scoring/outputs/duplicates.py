@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scoring.storage import Store, explained
+from nightscore.storage.store import Store, explained
 
 HASHES_AT_ONCE = 8_000_000
 """64 MB of hashes; more rows are looked at in several passes, each with its share of the hash values."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from scoring.errors import StorageError
-from scoring.storage import Store
+from nightscore.errors import StorageError
+from nightscore.storage.store import Store
 
 
 def check_no_other_table(store: Store, folders: Collection[str]) -> None:

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from scoring.errors import (
+from nightscore.errors import (
     LocationNotFoundError,
     ScoringError,
     StorageError,
     StorageUnavailableError,
 )
-from scoring.kept import Kept
-from scoring.storage import Store
-from scoring.store_errors import credentials_error_in
+from nightscore.storage.errors import credentials_error_in
+from nightscore.storage.run_cache import Kept
+from nightscore.storage.store import Store
 
 STORE_ATTEMPTS = 3
 """Times that the store may fail: each is several requests already."""

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.outputs.writer import PartWriter, WrittenPart
-from scoring.storage import Store, explained
+from nightscore.outputs.writer import PartWriter, WrittenPart
+from nightscore.storage.store import Store, explained
 
 READ_ROWS = 65_536
 

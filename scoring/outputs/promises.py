@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from schemas.job import ScoringJob
-from scoring.errors import StorageError
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.storage import NO_VERSION
+from nightscore.errors import StorageError
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.store import NO_VERSION
 
 
 def check_format(job: ScoringJob) -> None:

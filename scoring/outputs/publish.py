@@ -6,16 +6,16 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import encode_folder
-from scoring.kept import Kept
-from scoring.outputs.layout import parts_store
-from scoring.outputs.lease import Lease
-from scoring.outputs.promises import check_format
-from scoring.outputs.writer import WrittenPart
-from scoring.parsing.files import read_facts
-from scoring.storage import Entry
+from nightscore.arrow.parsing.files import read_facts
+from nightscore.ledger.layout import parts_store
+from nightscore.ledger.lease import Lease
+from nightscore.outputs.promises import check_format
+from nightscore.outputs.writer import WrittenPart
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import encode_folder
+from nightscore.storage.run_cache import Kept
+from nightscore.storage.store import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,9 @@ def open_publisher(job: ScoringJob, kept: Kept | None = None) -> Publisher:
     """
     check_format(job)
     if job.output.format == "delta":
-        from scoring.outputs.delta import DeltaPublisher
+        from nightscore.outputs.delta import DeltaPublisher
 
         return DeltaPublisher(job, kept)
-    from scoring.outputs.sealed import SealedPublisher
+    from nightscore.outputs.sealed import SealedPublisher
 
     return SealedPublisher(job)

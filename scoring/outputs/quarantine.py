@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.manifest import FileRecord
-from scoring.errors import CorruptFileError
-from scoring.outputs.writer import PartWriter
-from scoring.parsing.files import read_tables
-from scoring.storage import Store, explained
-from scoring.texts import as_bytes, broken_texts, without
+from nightscore.arrow.parsing.files import read_tables
+from nightscore.arrow.texts import as_bytes, broken_texts, without
+from nightscore.errors import CorruptFileError
+from nightscore.outputs.writer import PartWriter
+from nightscore.schemas.manifest import FileRecord
+from nightscore.storage.store import Store, explained
 
 REASON_COLUMNS = (
     ("_source_file", pa.string()),

@@ -4,18 +4,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import decode_folder, encode_folder
-from scoring.errors import (
+from nightscore.arrow.parsing.files import read_facts
+from nightscore.errors import (
     ConflictError,
     CorruptFileError,
     LocationNotFoundError,
     StorageError,
     StorageUnavailableError,
 )
-from scoring.outputs.foreign import check_no_other_table, check_own_files
-from scoring.outputs.layout import (
+from nightscore.ledger.layout import (
     predictions_store,
     run_id_of,
     sealed_history_path,
@@ -23,12 +20,15 @@ from scoring.outputs.layout import (
     staging_folder,
     state_store,
 )
-from scoring.outputs.merge import read_tables
-from scoring.outputs.publish import Live, Publication
-from scoring.outputs.splice import splice
-from scoring.outputs.writer import PartWriter, WrittenPart, find_parts
-from scoring.parsing.files import read_facts
-from scoring.storage import Entry
+from nightscore.outputs.foreign import check_no_other_table, check_own_files
+from nightscore.outputs.merge import read_tables
+from nightscore.outputs.publish import Live, Publication
+from nightscore.outputs.splice import splice
+from nightscore.outputs.writer import PartWriter, WrittenPart, find_parts
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import decode_folder, encode_folder
+from nightscore.storage.store import Entry
 
 RUN_KEY = "nightscore.run_id"
 

@@ -8,12 +8,21 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from schemas.manifest import FileRecord
-from scoring.errors import ScoringError, StorageError
-from scoring.outputs.writer import ROW_GROUP_ROWS, WrittenPart
-from scoring.parsing.decode import part_stats
-from scoring.parsing.thrift import BINARY, LIST, STRUCT, Items, Struct, ThriftError, read_struct, write_struct
-from scoring.storage import HashingFile, Store, explained
+from nightscore.arrow.parsing.decode import part_stats
+from nightscore.arrow.parsing.thrift import (
+    BINARY,
+    LIST,
+    STRUCT,
+    Items,
+    Struct,
+    ThriftError,
+    read_struct,
+    write_struct,
+)
+from nightscore.errors import ScoringError, StorageError
+from nightscore.outputs.writer import ROW_GROUP_ROWS, WrittenPart
+from nightscore.schemas.manifest import FileRecord
+from nightscore.storage.store import HashingFile, Store, explained
 
 MAGIC = b"PAR1"
 """At both ends of a file."""

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from schemas.manifest import FileRecord
-from scoring.errors import CorruptFileError, LocationNotFoundError, ScoringError
-from scoring.parsing.decode import part_stats
-from scoring.parsing.files import read_facts
-from scoring.storage import HashingFile, Store, explained
+from nightscore.arrow.parsing.decode import part_stats
+from nightscore.arrow.parsing.files import read_facts
+from nightscore.errors import CorruptFileError, LocationNotFoundError, ScoringError
+from nightscore.schemas.manifest import FileRecord
+from nightscore.storage.store import HashingFile, Store, explained
 
 ROW_GROUP_ROWS = 131_072
 """Small batches would make tiny row groups, which readers pay for."""

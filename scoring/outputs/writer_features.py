@@ -13,8 +13,8 @@ from typing import Any
 from deltalake import DeltaTable, Schema
 from deltalake.schema import PrimitiveType
 
-from scoring.outputs.layout import run_id_of
-from scoring.outputs.writer import WrittenPart
+from nightscore.ledger.layout import run_id_of
+from nightscore.outputs.writer import WrittenPart
 
 HONOURED = frozenset(
     {

@@ -28,16 +28,16 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.sample import JOB_NAME, Sample
-from schemas.job import ScoringJob
-from scoring.baseline import record_baseline
-from scoring.engine.pool import WorkerPool
-from scoring.inputs.jobfile import load_job, parse_job
-from scoring.models.cache import ModelCache
-from scoring.monitoring.numbers import finite_values
-from scoring.monitoring.profile import Edges, NumberProfile
-from scoring.monitoring.table import ColumnProfile, to_bytes
-from scoring.run import run
+from nightscore.engine.pool import WorkerPool
+from nightscore.flows.demo.sample import JOB_NAME, Sample
+from nightscore.inputs.jobfile import load_job, parse_job
+from nightscore.models.cache import ModelCache
+from nightscore.operations.baseline import record_baseline
+from nightscore.profiles.numbers import finite_values
+from nightscore.profiles.profile import Edges, NumberProfile
+from nightscore.profiles.table import ColumnProfile, to_bytes
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob
 from tests.bench.machine import cpu_name
 from tests.models import register
 
@@ -263,7 +263,7 @@ def _numbers(n_rows: int, seed: int, shift: float = 0.0) -> pa.Table:
 def _beside(root: Path, repeats: int) -> dict[str, Any]:
     python = _evidently_python()
     few, many = _sides(root / "few", N_FEW), _sides(root / "many", N_ROWS)
-    ours = [sys.executable, "-m", "scoring.cli", "drift", "--format", "json"]
+    ours = [sys.executable, "-m", "nightscore.cli", "drift", "--format", "json"]
     theirs = [str(python), "-c", EVIDENTLY_SCRIPT]
     commands = {
         "nightscore drift": (ours, few[:2], many[:2], repeats),

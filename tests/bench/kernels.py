@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled.checked import difference
-from scoring.models.compiled.predictor import compile_predictor
-from scoring.models.lightgbm import LightgbmPredictor
-from scoring.models.predictor import CompiledPredictor, Predictor
-from scoring.models.sklearn import SklearnPredictor, split_pipeline, takes_matrix
-from scoring.models.versions import library_version
-from scoring.models.xgboost import XgboostPredictor
+from nightscore.models.compiled.checked import difference
+from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.lightgbm import LightgbmPredictor
+from nightscore.models.predictor import CompiledPredictor, Predictor
+from nightscore.models.sklearn import SklearnPredictor, split_pipeline, takes_matrix
+from nightscore.models.versions import library_version
+from nightscore.models.xgboost import XgboostPredictor
+from nightscore.schemas.model import ModelFacts
 
 FOLDER = Path(".bench")
 N_ROWS = 65_536

@@ -20,12 +20,12 @@ from typing import Any
 
 import yaml
 
-from flows.server import prefect_server
-from scoring.engine.pool import WorkerPool
-from scoring.inputs.jobfile import load_job
-from scoring.models.cache import ModelCache
-from scoring.outputs.publish import open_publisher
-from scoring.run import run
+from nightscore.engine.pool import WorkerPool
+from nightscore.flows.server import prefect_server
+from nightscore.inputs.jobfile import load_job
+from nightscore.models.cache import ModelCache
+from nightscore.outputs.publish import open_publisher
+from nightscore.run import run
 from tests.conftest import Lake
 from tests.models import make_frame, register_models
 
@@ -136,7 +136,7 @@ def _engine(job: str, days: list[date]) -> None:
 
 
 def _flow(job: str, days: list[date], batch: int) -> None:
-    from flows.backfill import backfill
+    from nightscore.flows.backfill import backfill
 
     async def ended() -> Any:
         return await backfill(

@@ -28,30 +28,30 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.contract import Feature, ModelFacts
-from schemas.job import ScoringJob
-from schemas.manifest import FileRecord, OutputRecord
-from schemas.partition import InputFile, Partition, Piece, Plan, Shard
-from scoring.attempt import inputs_record
-from scoring.engine import checkpoints
-from scoring.engine.memory import plan_memory
-from scoring.engine.predictors import EngineChoice
-from scoring.engine.shard import ShardResult, ShardTask
-from scoring.inputs.footers import Footer, read_footers
-from scoring.inputs.jobfile import parse_job
-from scoring.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
-from scoring.inputs.planner import needed_bytes, plan_shards
-from scoring.inputs.reader import read_batches
-from scoring.inputs.validate import check_contract
-from scoring.monitor import profile_of
-from scoring.monitoring.table import merge_profiles, to_bytes
-from scoring.monitoring.watch import Profiler, Watch, cut_column
-from scoring.outputs.layout import part_path, parts_store, state_store
-from scoring.outputs.manifests import find_manifest, list_manifests, manifest_path, write_manifest
-from scoring.outputs.publish import Publication, open_publisher
-from scoring.outputs.record import RunRecord
-from scoring.outputs.writer import WrittenPart
-from scoring.storage import Store
+from nightscore.drift.assess import profile_of
+from nightscore.engine import checkpoints
+from nightscore.engine.memory import plan_memory
+from nightscore.engine.predictors import EngineChoice
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.inputs.footers import Footer, read_footers
+from nightscore.inputs.jobfile import parse_job
+from nightscore.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
+from nightscore.inputs.planner import needed_bytes, plan_shards
+from nightscore.inputs.reader import read_batches
+from nightscore.inputs.validate import check_contract
+from nightscore.ledger.layout import part_path, parts_store, state_store
+from nightscore.ledger.manifests import find_manifest, list_manifests, manifest_path, write_manifest
+from nightscore.ledger.record import RunRecord
+from nightscore.outputs.publish import Publication, open_publisher
+from nightscore.outputs.writer import WrittenPart
+from nightscore.profiles.profiler import Profiler, Watch, cut_column
+from nightscore.profiles.table import merge_profiles, to_bytes
+from nightscore.runs.attempt import inputs_record
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import FileRecord, OutputRecord
+from nightscore.schemas.model import Feature, ModelFacts
+from nightscore.schemas.partition import InputFile, Partition, Piece, Plan, Shard
+from nightscore.storage.store import Store
 from tests.conftest import BUCKET, seaweedfs
 
 DAY = "2024-02-29"

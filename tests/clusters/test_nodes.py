@@ -22,19 +22,19 @@ import pytest
 import yaml
 from dask import config
 
-from schemas.job import Workers
-from scoring.engine.calls import Asked, Call, Described, pack, versions
-from scoring.engine.dask import DaskCluster
-from scoring.engine.node import run_call
-from scoring.engine.pools import open_pool
-from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition
-from scoring.engine.ray import RayCluster
-from scoring.errors import ClusterError, InvalidJobError, WorkerError
-from scoring.inputs.partitions import find_partition
-from scoring.models.cache import digest_tree
-from scoring.models.registry import DIGEST_TAG
-from scoring.outputs.layout import state_store
-from scoring.outputs.manifests import list_manifests
+from nightscore.engine.calls import Asked, Call, Described, pack, versions
+from nightscore.engine.dask import DaskCluster
+from nightscore.engine.node import run_call
+from nightscore.engine.pools import open_pool
+from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition
+from nightscore.engine.ray import RayCluster
+from nightscore.errors import ClusterError, InvalidJobError, WorkerError
+from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifests import list_manifests
+from nightscore.models.cache import digest_tree
+from nightscore.models.registry import DIGEST_TAG
+from nightscore.schemas.job import Workers
 from tests.clusters.conftest import RunningCluster, children, dask_cluster, environment, free_ports, started, until
 from tests.clusters.test_runs import DAY, score, write_day
 from tests.conftest import S3_SECRET, Lake, S3Server
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.s3
 
 @pytest.fixture(autouse=True)
 def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoring.inputs.planner.MIN_SHARD_ROWS", 1_000)
+    monkeypatch.setattr("nightscore.inputs.planner.MIN_SHARD_ROWS", 1_000)
 
 
 class MlflowServer(http.server.ThreadingHTTPServer):
@@ -300,7 +300,7 @@ def test_a_driver_that_ends_leaves_nothing_running(
         idle.kill()
     with open_pool(job.workers) as pool:
         learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, pool)
-    command = [sys.executable, "-m", "scoring.cli", "run", str(path), DAY, "--json"]
+    command = [sys.executable, "-m", "nightscore.cli", "run", str(path), DAY, "--json"]
     env = os.environ | {"NIGHTSCORE_CACHE": str(cluster_lake.cache.root)}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as driver:
         try:
@@ -327,7 +327,7 @@ def _is_connected(child: psutil.Process) -> bool:
 
 
 def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoring.engine.dask.CONNECT_S", 1)
+    monkeypatch.setattr("nightscore.engine.dask.CONNECT_S", 1)
     (port,) = free_ports(1)
     with (
         pytest.raises(WorkerError, match="does not answer") as failed,
@@ -367,8 +367,8 @@ def test_workers_that_make_no_sense(lake: Lake, workers: dict[str, str], said: s
 def test_a_cluster_that_is_lost_fails_the_run(
     s3_server: S3Server, cluster_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    monkeypatch.setattr("scoring.engine.cluster.NO_WORKERS_S", 2.0)
-    monkeypatch.setattr("scoring.engine.cluster.LOOK_S", 0.5)
+    monkeypatch.setattr("nightscore.engine.cluster.NO_WORKERS_S", 2.0)
+    monkeypatch.setattr("nightscore.engine.cluster.LOOK_S", 0.5)
     cluster_lake.write(DAY, make_frame(500))
     with (
         socket.create_server(("127.0.0.1", 0)) as store,

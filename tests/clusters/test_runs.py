@@ -9,13 +9,13 @@ import pandas as pd
 import psutil
 import pytest
 
-from schemas.job import ScoringJob, Workers
-from schemas.manifest import Manifest
-from scoring.engine.events import Event, RunPlanned, ShardLost, ShardScored
-from scoring.engine.pools import Pool, open_pool
-from scoring.engine.prepare import PinnedModel, learn_facts
-from scoring.errors import InterruptedRunError
-from scoring.run import run
+from nightscore.engine.events import Event, RunPlanned, ShardLost, ShardScored
+from nightscore.engine.pools import Pool, open_pool
+from nightscore.engine.prepare import PinnedModel, learn_facts
+from nightscore.errors import InterruptedRunError
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob, Workers
+from nightscore.schemas.manifest import Manifest
 from tests.clusters.conftest import RunningCluster, children, until
 from tests.conftest import Lake, S3Server
 from tests.models import make_frame, with_nulls
@@ -27,7 +27,7 @@ N_FILES, N_ROWS = 6, 3_000
 
 @pytest.fixture(autouse=True)
 def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoring.inputs.planner.MIN_SHARD_ROWS", 1_000)
+    monkeypatch.setattr("nightscore.inputs.planner.MIN_SHARD_ROWS", 1_000)
 
 
 def write_day(lake: Lake) -> pd.DataFrame:

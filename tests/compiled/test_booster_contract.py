@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from schemas.contract import ModelFacts
-from scoring.models.mlmodel import read_mlmodel
-from scoring.models.predictor import LoadedModel, Predictor, inspect_model
-from scoring.models.pyfunc import PyfuncPredictor, load_pyfunc
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.predictor import LoadedModel, Predictor, inspect_model
+from nightscore.models.pyfunc import PyfuncPredictor, load_pyfunc
+from nightscore.schemas.model import ModelFacts
 from tests.boosters import KnownBooster
 from tests.compiled.test_contract import chunked, plain, sliced
 from tests.models import NUMBERS, STRINGS, make_frame, with_nulls

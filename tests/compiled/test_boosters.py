@@ -13,13 +13,13 @@ import xgboost
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled.boosters import _read as read_trees
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.compiled.predictor import compile_predictor
-from scoring.models.lightgbm import LightgbmPredictor
-from scoring.models.predictor import CompiledPredictor, Predictor
-from scoring.models.xgboost import XgboostPredictor
+from nightscore.models.compiled.boosters import _read as read_trees
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.lightgbm import LightgbmPredictor
+from nightscore.models.predictor import CompiledPredictor, Predictor
+from nightscore.models.xgboost import XgboostPredictor
+from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import EXTREMES, Matrix, to_table, training_matrix
 from tests.compiled.test_exactness import examples, form
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled.predictor import compile_predictor
-from scoring.models.mlmodel import read_mlmodel
-from scoring.models.predictor import Predictor, inspect_model
-from scoring.models.pyfunc import PyfuncPredictor, load_pyfunc
-from scoring.models.sklearn import SklearnPredictor, split_pipeline
+from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.predictor import Predictor, inspect_model
+from nightscore.models.pyfunc import PyfuncPredictor, load_pyfunc
+from nightscore.models.sklearn import SklearnPredictor, split_pipeline
+from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import kinds_of
 from tests.models import NUMBERS, STRINGS, KnownModel, make_frame, with_nulls
 

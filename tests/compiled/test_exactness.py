@@ -19,8 +19,8 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor
 
-from scoring.models.compiled import layout
-from scoring.models.compiled.predictor import compile_predictor
+from nightscore.models.compiled import layout
+from nightscore.models.compiled.predictor import compile_predictor
 from tests.compiled.data import (
     adversarial_rows,
     facts_of,

@@ -15,17 +15,17 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from schemas.manifest import PredictorRecord
-from scoring.errors import ModelStructureError
-from scoring.models.cache import ModelCache
-from scoring.models.compiled.flat import FlatFileError, read_form, write_form
-from scoring.models.compiled.forest_structure import CODES
-from scoring.models.compiled.form_structure import form_problems
-from scoring.models.compiled.kept import KeptForm
-from scoring.models.compiled.layout import Forest, SplitTrees, Tree, WalkedTrees, lay_out
-from scoring.models.compiled.predictor import compiled_form
-from scoring.models.predictor import LoadedModel, inspect_model
-from scoring.verify import verify
+from nightscore.errors import ModelStructureError
+from nightscore.models.cache import ModelCache
+from nightscore.models.compiled.flat import FlatFileError, read_form, write_form
+from nightscore.models.compiled.forest_structure import CODES
+from nightscore.models.compiled.form_structure import form_problems
+from nightscore.models.compiled.kept import KeptForm
+from nightscore.models.compiled.layout import Forest, SplitTrees, Tree, WalkedTrees, lay_out
+from nightscore.models.compiled.predictor import compiled_form
+from nightscore.models.predictor import LoadedModel, inspect_model
+from nightscore.operations.verify import verify
+from nightscore.schemas.manifest import PredictorRecord
 from tests.compiled.data import facts_of
 from tests.conftest import Lake
 from tests.models import KnownModel, make_frame
@@ -51,7 +51,7 @@ def split() -> Any:
 @pytest.fixture(scope="module")
 def walked() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scoring.models.compiled.layout.SPLIT_NODES_PER_LEVEL", dict.fromkeys(CODES, 0))
+        patch.setattr("nightscore.models.compiled.layout.SPLIT_NODES_PER_LEVEL", dict.fromkeys(CODES, 0))
         form = made(RandomForestRegressor(3, random_state=0).fit(X, X[:, 0] * X[:, 1]))
     assert isinstance(form.forest.trees, WalkedTrees)
     return form

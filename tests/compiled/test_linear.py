@@ -29,12 +29,12 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled.checked import difference
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.compiled.predictor import compile_predictor
-from scoring.models.predictor import CompiledPredictor
-from scoring.models.sklearn import SklearnPredictor, split_pipeline
+from nightscore.models.compiled.checked import difference
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.predictor import CompiledPredictor
+from nightscore.models.sklearn import SklearnPredictor, split_pipeline
+from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import fit, kinds_of
 from tests.compiled.test_contract import chunked, encoded, plain, sliced
 

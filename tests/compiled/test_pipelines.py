@@ -15,11 +15,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, PolynomialFeatures, StandardScaler
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled import values
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.compiled.predictor import compile_predictor
-from scoring.models.sklearn import SklearnPredictor, split_pipeline
+from nightscore.models.compiled import values
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.sklearn import SklearnPredictor, split_pipeline
+from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import fit, kinds_of
 
 NAMES = ["a", "color", "b", "size", "c", "count"]

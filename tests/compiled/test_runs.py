@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from scoring.engine.pool import WorkerPool
-from scoring.models.cache import ModelCache
-from scoring.models.compiled.checked import difference
-from scoring.models.compiled.machine_code import is_private
-from scoring.run import run
+from nightscore.engine.pool import WorkerPool
+from nightscore.models.cache import ModelCache
+from nightscore.models.compiled.checked import difference
+from nightscore.models.compiled.machine_code import is_private
+from nightscore.run import run
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame, register
 
@@ -158,13 +158,13 @@ def test_on_a_difference_in_one_shard_all_are_scored_by_the_library(
 LOAD = """
 import sys
 from pathlib import Path
-from scoring.models.predictor import LoadedModel, inspect_model
+from nightscore.models.predictor import LoadedModel, inspect_model
 
 cache = Path(sys.argv[1])
 folder = next(path for path in cache.iterdir() if (path / "MLmodel").exists())
 model = LoadedModel(folder, inspect_model(folder))
 model.compiled(model.own())
-from scoring.models.compiled import kernels
+from nightscore.models.compiled import kernels
 
 print(sum(sum(found.stats.cache_misses.values()) for found in vars(kernels).values() if hasattr(found, "stats")))
 """

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from scoring.engine.pool import WorkerPool
-from scoring.run import run
+from nightscore.engine.pool import WorkerPool
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import S3_KEY, S3_SECRET, Lake, S3Server
 from tests.faults.invariants import check_partitions, check_records, check_secrets
 from tests.faults.proxy import Proxy, faulty

@@ -8,14 +8,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.job import ScoringJob
-from schemas.manifest import Manifest
-from schemas.partition import encode_folder
-from scoring.outputs import manifests
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.outputs.manifests import standing_manifest
-from scoring.outputs.publish import open_publisher
-from scoring.status import run_history
+from nightscore.ledger import manifests
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.ledger.manifests import standing_manifest
+from nightscore.operations.status import run_history
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import encode_folder
 from tests.conftest import Lake
 from tests.models import NUMBERS
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from scoring.outputs.delta import DeltaPublisher
-from scoring.storage import Store
+from nightscore.outputs.delta import DeltaPublisher
+from nightscore.storage.store import Store
 
 CHANGES: tuple[tuple[Any, str], ...] = (
     *((Store, name) for name in ("write_bytes", "create", "replace", "delete", "delete_tree")),
@@ -46,7 +46,7 @@ def at_each_point(
 
 
 if __name__ == "__main__":
-    from scoring.cli.commands import run_command_line
+    from nightscore.cli.commands import run_command_line
 
     last = int(sys.argv[1])
     sys.argv[1:2] = []

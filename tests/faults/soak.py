@@ -18,9 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from scoring.engine.pool import WorkerPool
-from scoring.models.cache import ModelCache
-from scoring.status import clean
+from nightscore.engine.pool import WorkerPool
+from nightscore.models.cache import ModelCache
+from nightscore.operations.status import clean
 from tests.conftest import S3_KEY, S3_SECRET, Lake, seaweedfs
 from tests.faults.conftest import IMPATIENT
 from tests.faults.invariants import check_partitions, check_records, check_secrets

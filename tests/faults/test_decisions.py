@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from schemas.manifest import Manifest
-from scoring.decide import approve, find_held, reject
-from scoring.engine.prepare import PinnedModel
-from scoring.errors import ConflictError, StorageError
-from scoring.outputs.layout import decision_path, state_store
-from scoring.outputs.manifests import write_manifest
+from nightscore.engine.prepare import PinnedModel
+from nightscore.errors import ConflictError, StorageError
+from nightscore.ledger.layout import decision_path, state_store
+from nightscore.ledger.manifests import write_manifest
+from nightscore.operations.review import approve, find_held, reject
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.test_gates import DAY, held
 from tests.test_replay import MISSING_PASSES, STRICT, again

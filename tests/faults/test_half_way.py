@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from schemas.manifest import Manifest, Measures
-from scoring.decide import approve, find_held, reject
-from scoring.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
-from scoring.outputs.layout import predictions_store, sealed_history_path, state_store
-from scoring.outputs.manifests import find_manifest, write_manifest
-from scoring.outputs.publish import open_publisher
-from scoring.replay import replay
-from scoring.rollback import plan_rollback, roll_back
-from scoring.status import clean, run_history
-from scoring.verify import verify
+from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
+from nightscore.ledger.layout import predictions_store, sealed_history_path, state_store
+from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.operations.replay import replay
+from nightscore.operations.review import approve, find_held, reject
+from nightscore.operations.rollback import plan_rollback, roll_back
+from nightscore.operations.status import clean, run_history
+from nightscore.operations.verify import verify
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.manifest import Manifest, Measures
 from tests.faults.conftest import DAY, SEED, Lab
 from tests.faults.points import CHANGES, at_each_point
 from tests.faults.test_kills import job_file

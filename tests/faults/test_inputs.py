@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.manifest import Manifest
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.faults.conftest import DAY, ONE_FORMAT, SEED, Lab
 from tests.faults.invariants import check_error
@@ -98,7 +98,7 @@ def test_a_decompression_bomb(
 ) -> None:
     """A column of equal values: kilobytes that decode to gigabytes, in pages of as much as a writer can be told."""
     if limit is None:  # the machine's memory is the limit; a small machine is as full, and sooner
-        monkeypatch.setattr("scoring.attempt.available_bytes", lambda: 256 << 20)
+        monkeypatch.setattr("nightscore.runs.attempt.available_bytes", lambda: 256 << 20)
     lab.begin()
     changes = {"limits": {"memory_bytes": limit}} if limit else {}
     n_rows = 100_000 // megabytes
@@ -180,7 +180,7 @@ def test_poison_rows_cost_themselves_only(lab: Lab, report: Tell) -> None:
 
 @pytest.mark.parametrize("value", ["007", "a b", "ü", "%2F", "x=y", "1e5", "null"])
 def test_odd_partition_values(lake: Lake, models: dict[str, KnownModel], value: str) -> None:
-    from schemas.partition import encode_folder
+    from nightscore.schemas.partition import encode_folder
 
     frame = make_frame(20)
     table = pa.Table.from_pandas(frame, preserve_index=False)

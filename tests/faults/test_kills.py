@@ -15,10 +15,10 @@ import psutil
 import pytest
 import yaml
 
-from schemas.job import ScoringJob
-from scoring.outputs.layout import predictions_store, run_id_of, state_store
-from scoring.outputs.publish import open_publisher
-from scoring.status import clean, run_history
+from nightscore.ledger.layout import predictions_store, run_id_of, state_store
+from nightscore.operations.status import clean, run_history
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.job import ScoringJob
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame
 
@@ -49,7 +49,7 @@ def start(lake: Lake, path: Path, *options: str, day: str = DAY) -> subprocess.P
         "NIGHTSCORE_TEST_SECRET": str(lake.options.get("secret")),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "scoring.cli", "run", str(path), day, "--json", *options],
+        [sys.executable, "-m", "nightscore.cli", "run", str(path), day, "--json", *options],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schemas.manifest import Manifest
-from scoring.engine.events import Event, ShardScored
-from scoring.errors import ConflictError, InputError
-from scoring.outputs import manifests, record
-from scoring.outputs.layout import claim_path, parts_store, predictions_store, state_store
-from scoring.outputs.manifests import find_manifest, newest_manifest, with_fates, write_manifest
-from scoring.outputs.record import RunRecord
+from nightscore.engine.events import Event, ShardScored
+from nightscore.errors import ConflictError, InputError
+from nightscore.ledger import manifests, record
+from nightscore.ledger.layout import claim_path, parts_store, predictions_store, state_store
+from nightscore.ledger.manifests import find_manifest, newest_manifest, with_fates, write_manifest
+from nightscore.ledger.record import RunRecord
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.faults.test_resume import DAY, interrupt, write_partition
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.job import ScoringJob
-from scoring.errors import ConflictError, LeaseError
-from scoring.outputs import lease as module
-from scoring.outputs import manifests
-from scoring.outputs.layout import lease_path, state_store
-from scoring.outputs.lease import Holder, Lease
-from scoring.process import is_running, machine, process_start
-from scoring.storage import Store
+from nightscore.errors import ConflictError, LeaseError
+from nightscore.ledger import lease as module
+from nightscore.ledger import manifests
+from nightscore.ledger.layout import lease_path, state_store
+from nightscore.ledger.lease import Holder, Lease
+from nightscore.process import is_running, machine, process_start
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.store import Store
 from tests.conftest import Lake
 
 FOLDER = "ds=2024-02-29"
@@ -94,8 +94,8 @@ def test_a_killed_holder_is_no_longer_in_the_way(lake: Lake) -> None:
     job = lake.job()
     code = (
         "import json, os, signal, sys\n"
-        "from scoring.inputs.jobfile import parse_job\n"
-        "from scoring.outputs.lease import Lease\n"
+        "from nightscore.inputs.jobfile import parse_job\n"
+        "from nightscore.ledger.lease import Lease\n"
         "Lease(parse_job(json.loads(sys.argv[1])), sys.argv[2], 'run').acquire()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

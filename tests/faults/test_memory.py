@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from scoring.engine.pool import WorkerPool
-from scoring.models.cache import ModelCache
+from nightscore.engine.pool import WorkerPool
+from nightscore.models.cache import ModelCache
 from tests.conftest import Lake
 from tests.models import make_frame, register
 
@@ -36,7 +36,7 @@ def peaks(lake: Lake, day: str, folder: Path, **changes: Any) -> tuple[int, int]
     path = folder / f"{day}.yaml"
     path.write_text(yaml.safe_dump(lake.job(**changes).model_dump(mode="json")))
     done = subprocess.run(
-        [sys.executable, "-m", "scoring.cli", "run", str(path), day, "--json"],
+        [sys.executable, "-m", "nightscore.cli", "run", str(path), day, "--json"],
         env=os.environ | {"NIGHTSCORE_CACHE": str(lake.cache.root)},
         capture_output=True,
         text=True,
@@ -73,7 +73,7 @@ def tree_peak(lake: Lake, path: Path, day: str) -> int:
     greatest = 0
     with output.open("w") as stdout, errors.open("w") as stderr:
         process = psutil.Popen(
-            [sys.executable, "-m", "scoring.cli", "run", str(path), day, "--force", "--json"],
+            [sys.executable, "-m", "nightscore.cli", "run", str(path), day, "--force", "--json"],
             env=os.environ | {"NIGHTSCORE_CACHE": str(lake.cache.root)},
             stdout=stdout,
             stderr=stderr,

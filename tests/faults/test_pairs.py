@@ -14,24 +14,24 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
-from scoring.attempt import RunInterrupted
-from scoring.cleaning import clean
-from scoring.decide import approve, find_held, reject
-from scoring.engine.events import Event, ShardScored
-from scoring.engine.pool import WorkerPool
-from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import score_shard
-from scoring.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
-from scoring.outputs import manifests
-from scoring.outputs.delta import DeltaPublisher
-from scoring.outputs.handle import TableHandle
-from scoring.outputs.layout import state_store
-from scoring.outputs.lease import Lease
-from scoring.outputs.publish import open_publisher
-from scoring.replay import replay
-from scoring.rollback import plan_rollback, roll_back
-from scoring.status import run_history
-from scoring.storage import Store
+from nightscore.engine.events import Event, ShardScored
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.engine.worker import score_shard
+from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
+from nightscore.ledger import manifests
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.lease import Lease
+from nightscore.operations.clean import clean
+from nightscore.operations.replay import replay
+from nightscore.operations.review import approve, find_held, reject
+from nightscore.operations.rollback import plan_rollback, roll_back
+from nightscore.operations.status import run_history
+from nightscore.outputs.delta import DeltaPublisher
+from nightscore.outputs.handle import TableHandle
+from nightscore.outputs.publish import open_publisher
+from nightscore.runs.attempt import RunInterrupted
+from nightscore.storage.store import Store
 from tests.faults.conftest import DAY, Lab
 from tests.models import NUMBERS, make_frame
 

@@ -17,28 +17,28 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as encryption
 import pytest
 
-from schemas.manifest import Manifest
-from schemas.partition import InputFile
-from scoring.backfill import plan_backfill
-from scoring.backlog import score_items
-from scoring.baseline import record_baseline
-from scoring.drift import Dataset, open_side
-from scoring.engine.prepare import PinnedModel, learn_facts, plan_partition
-from scoring.errors import CorruptFileError, LocationNotFoundError, ScoringError, StorageError, WorkerError
-from scoring.inputs.footers import BATCH_FILES, read_footers
-from scoring.inputs.partitions import find_partition
-from scoring.monitoring.table import from_bytes
-from scoring.outputs import handle
-from scoring.outputs.layout import predictions_store, state_store
-from scoring.outputs.publish import open_publisher
-from scoring.parsing import client, decode, files, server
-from scoring.parsing.row_groups import parse_footers
-from scoring.parsing.thrift import ThriftError, read_struct
-from scoring.report import read_report, reported_run
-from scoring.rollback import plan_rollback
-from scoring.status import clean
-from scoring.storage import Store
-from scoring.verify import verify
+from nightscore.arrow.parsing import client, decode, files, server
+from nightscore.arrow.parsing.row_groups import parse_footers
+from nightscore.arrow.parsing.thrift import ThriftError, read_struct
+from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition
+from nightscore.errors import CorruptFileError, LocationNotFoundError, ScoringError, StorageError, WorkerError
+from nightscore.inputs.footers import BATCH_FILES, read_footers
+from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.operations.backfill import plan_backfill
+from nightscore.operations.backfill_runner import score_items
+from nightscore.operations.baseline import record_baseline
+from nightscore.operations.compare import Dataset, open_side
+from nightscore.operations.report import read_report, reported_run
+from nightscore.operations.rollback import plan_rollback
+from nightscore.operations.status import clean
+from nightscore.operations.verify import verify
+from nightscore.outputs import handle
+from nightscore.outputs.publish import open_publisher
+from nightscore.profiles.table import from_bytes
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import InputFile
+from nightscore.storage.store import Store
 from tests.conftest import Lake
 from tests.models import make_frame
 from tests.test_report import get, served
@@ -186,15 +186,15 @@ READ_IN_WORKERS = {
 
 
 def test_nothing_else_opens_parquet() -> None:
-    root = Path(client.__file__).parent.parent.parent
+    root = Path(client.__file__).resolve().parents[3]
     reads = re.compile(r"pq\.(ParquetFile\(|ParquetDataset|read_)|pl\.(read|scan)_|\bipc\b|pyarrow\.dataset")
     modules = [path for package in ("schemas", "scoring", "flows") for path in (root / package).rglob("*.py")]
     found = {str(path.relative_to(root)) for path in modules if reads.search(path.read_text())}
-    assert found - {"scoring/parsing/decode.py", "flows/demo.py"} == READ_IN_WORKERS
+    assert found - {"scoring/arrow/parsing/decode.py", "flows/demo/__main__.py"} == READ_IN_WORKERS
 
 
 def test_the_driver_starts_without_the_library() -> None:
-    code = "import scoring.cli.commands, sys; sys.exit('pyarrow._parquet' in sys.modules)"
+    code = "import nightscore.cli.commands, sys; sys.exit('pyarrow._parquet' in sys.modules)"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 
@@ -202,8 +202,8 @@ def test_the_driver_starts_without_the_library() -> None:
 
 
 def test_what_runs_apart_is_there_without_numpy(tmp_path: Path) -> None:
-    code = "from scoring.parsing.server import load_arrow; load_arrow(); import scoring.{}"
-    for module in ("inputs.footers", "parsing.decode", "parsing.row_groups"):
+    code = "from nightscore.arrow.parsing.server import load_arrow; load_arrow(); import nightscore.{}"
+    for module in ("inputs.footers", "arrow.parsing.decode", "arrow.parsing.row_groups"):
         subprocess.run([sys.executable, "-c", code.format(module)], check=True)
     pq.write_table(pa.table({"x": [1.5, 2.5], "t": ["a", None]}), tmp_path / "a.parquet")
     for name, expected in (("x", [1.5, 2.5]), ("t", ["a", None])):

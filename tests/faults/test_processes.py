@@ -15,14 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from schemas.manifest import Manifest
-from scoring.engine import worker
-from scoring.engine.events import Event, RunPlanned
-from scoring.engine.pool import WorkerPool
-from scoring.engine.shard import ShardResult, ShardTask
-from scoring.engine.worker import score_shard
-from scoring.models.cache import ModelCache
-from scoring.run import run
+from nightscore.engine import worker
+from nightscore.engine.events import Event, RunPlanned
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.engine.worker import score_shard
+from nightscore.models.cache import ModelCache
+from nightscore.run import run
+from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake
 from tests.faults.conftest import DAY, ONE_FORMAT, Lab
 from tests.faults.invariants import check_error
@@ -145,7 +145,7 @@ def hang_once(task: ShardTask) -> ShardResult:
 def test_a_shard_that_hangs_once_is_scored_alone(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.1}}
-    monkeypatch.setattr("scoring.engine.pool.score_shard", hang_once)
+    monkeypatch.setattr("nightscore.engine.pool.score_shard", hang_once)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"worker hangs once ({lab.lake.formats})", "one shard, once", manifest)
@@ -158,7 +158,7 @@ def test_a_shard_that_hangs_once_is_scored_alone(lab: Lab, report: Tell, monkeyp
 def test_a_worker_that_hangs_is_ended(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.01}}
-    monkeypatch.setattr("scoring.engine.pool.score_shard", hang)
+    monkeypatch.setattr("nightscore.engine.pool.score_shard", hang)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"worker hangs ({lab.lake.formats})", "for ever, at each attempt", manifest)
@@ -177,7 +177,7 @@ def test_a_worker_that_hangs_is_ended(lab: Lab, report: Tell, monkeypatch: pytes
 def test_memory_is_short(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, mebibytes: int) -> None:
     """Batches that do not fit are halved; what does not fit at all is named."""
     lab.begin(140_000)
-    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: mebibytes << 20)
+    monkeypatch.setattr("nightscore.runs.attempt._allowance", lambda limits, memory: mebibytes << 20)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"memory short ({lab.lake.formats})", f"{mebibytes} MiB of address space for a shard", manifest)
@@ -218,7 +218,7 @@ def test_no_memory_at_all_is_an_error_that_names_rows(
     frame = make_frame(3_000, seed=2)
     frame["color"] = "x" * 1_000_000  # the smallest batch is a gigabyte
     lab.write(frame)
-    monkeypatch.setattr("scoring.attempt._allowance", lambda limits, memory: 1 << 20)
+    monkeypatch.setattr("nightscore.runs.attempt._allowance", lambda limits, memory: 1 << 20)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"no memory ({lab.lake.formats})", "1 MiB of address space for a shard", manifest)
@@ -236,7 +236,7 @@ def test_under_a_limit_on_address_space(lab: Lab, report: Tell) -> None:
     lab.begin(30_000)
     path = job_file(lab.lake, lab.job, lab.tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "scoring.cli", "run", str(path), DAY],
+        [sys.executable, "-m", "nightscore.cli", "run", str(path), DAY],
         env=os.environ | {"NIGHTSCORE_CACHE": str(lab.lake.cache.root)},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1_500 << 20, 1_500 << 20)),
         capture_output=True,

@@ -10,14 +10,14 @@ import numpy as np
 import psutil
 import pytest
 
-from schemas.job import Limits, ScoringJob
-from scoring.attempt import RunInterrupted
-from scoring.engine.checkpoints import take_over
-from scoring.engine.events import Event, RunPlanned, ShardScored
-from scoring.outputs.layout import run_id_of, state_store
-from scoring.outputs.manifests import newest_manifest
-from scoring.outputs.publish import open_publisher
-from scoring.status import run_history
+from nightscore.engine.checkpoints import take_over
+from nightscore.engine.events import Event, RunPlanned, ShardScored
+from nightscore.ledger.layout import run_id_of, state_store
+from nightscore.ledger.manifests import newest_manifest
+from nightscore.operations.status import run_history
+from nightscore.outputs.publish import open_publisher
+from nightscore.runs.attempt import RunInterrupted
+from nightscore.schemas.job import Limits, ScoringJob
 from tests.conftest import Lake
 from tests.faults.test_kills import DAY, is_worker, job_file, start, wait_until_gone
 from tests.models import NUMBERS, KnownModel, make_frame

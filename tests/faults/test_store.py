@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.manifest import Manifest
+from nightscore.schemas.manifest import Manifest
 from tests.faults.conftest import DAY, Lab
 from tests.faults.invariants import check_error
 from tests.faults.proxy import Rule

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.sample import Sample
-from flows.stack.settings import Settings, free_ports
-from flows.stack.state import State
+from nightscore.flows.demo.sample import Sample
+from nightscore.flows.stack.settings import Settings, free_ports
+from nightscore.flows.stack.state import State
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Stack:
             k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "NIGHTSCORE_"))
         }
         return subprocess.run(
-            [sys.executable, "-m", "flows.stack", command, *options],
+            [sys.executable, "-m", "nightscore.flows.stack", command, *options],
             env=environment,
             capture_output=True,
             text=True,
@@ -65,7 +65,7 @@ def a_stack(root: Path, store: str = "local", db: str = "sqlite") -> Stack:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """Prepared in a process of its own: training imports much that other tests shall not have imported."""
     root = tmp_path_factory.mktemp("sample")
-    script = "import sys; from pathlib import Path; from flows.sample import Sample; "
+    script = "import sys; from pathlib import Path; from nightscore.flows.demo.sample import Sample; "
     script += "Sample(Path(sys.argv[1])).prepare(print, print)"
     subprocess.run([sys.executable, "-c", script, str(root)], check=True, capture_output=True)
     return Sample(root)

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from flows.server import PrefectServer, prefect_server
-from flows.stack.services import request
-from scoring.baseline import record_baseline
-from scoring.engine.pool import WorkerPool
-from scoring.models.cache import ModelCache
+from nightscore.engine.pool import WorkerPool
+from nightscore.flows.server import PrefectServer, prefect_server
+from nightscore.flows.stack.services import request
+from nightscore.models.cache import ModelCache
+from nightscore.operations.baseline import record_baseline
 from tests.conftest import Lake
 from tests.flows.receivers import PATIENCE_S, SLACK, HttpReceiver, MailReceiver, Post
 from tests.flows.test_end_to_end import ROOT, wait_for
@@ -32,8 +32,8 @@ SECRET = "T00000000/B00000000/aVerySecretToken"
 RUNS = """
 import asyncio, sys
 from datetime import date
-from flows.backfill import backfill
-from flows.partition import score_partition
+from nightscore.flows.backfill import backfill
+from nightscore.flows.partition import score_partition
 for job, *days in (word.split() for word in sys.argv[1:]):
     if len(days) == 1:
         state = asyncio.run(score_partition(job, days[0], return_state=True))
@@ -60,7 +60,7 @@ class Told:
 
 
 def make_alerts(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.alerts"]
+    command = [sys.executable, "-m", "nightscore.flows.alerts"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 

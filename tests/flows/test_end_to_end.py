@@ -18,13 +18,13 @@ import psutil
 import pytest
 import yaml
 
-from flows.server import PrefectServer, prefect_server
-from flows.stack.services import Service, postgres, request
-from flows.stack.settings import Settings, free_ports
-from flows.stack.supervisor import end, remove
-from scoring.outputs.layout import state_store
-from scoring.outputs.publish import open_publisher
-from scoring.status import run_history
+from nightscore.flows.server import PrefectServer, prefect_server
+from nightscore.flows.stack.services import Service, postgres, request
+from nightscore.flows.stack.settings import Settings, free_ports
+from nightscore.flows.stack.supervisor import end, remove
+from nightscore.ledger.layout import state_store
+from nightscore.operations.status import run_history
+from nightscore.outputs.publish import open_publisher
 from tests.conftest import S3_SECRET, Lake
 from tests.models import make_frame
 

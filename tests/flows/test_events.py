@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from schemas.drift import ColumnDrift, Severity
-from schemas.manifest import DriftRecord, FindingRecord, GateRecord, Manifest
-from scoring.monitoring.findings import Comparison, judge
+from nightscore.drift.findings import Comparison, judge
+from nightscore.schemas.drift import ColumnDrift, Severity
+from nightscore.schemas.manifest import DriftRecord, FindingRecord, GateRecord, Manifest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from flows import events
-    from flows.events import drift_event, held_event, run_events, tell
+    from nightscore.flows import events
+    from nightscore.flows.ui.events import drift_event, held_event, run_events, tell
 
 URL = "http://prefect/runs/flow-run/1"
 
@@ -215,7 +215,7 @@ def test_what_goes_wrong_costs_the_event_only(
         raise RuntimeError("no thread")
 
     monkeypatch.setattr(events, "emit_event", fail)
-    monkeypatch.setattr(logging.getLogger("scoring"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("nightscore"), "propagate", True)
     monkeypatch.setattr(events.PREFECT_API_URL.__class__, "value", lambda self: None)
     tell(a_manifest(a_finding("a", "critical")))
     assert not caplog.records, "without a server there is nobody to tell"

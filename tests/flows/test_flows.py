@@ -19,13 +19,13 @@ import pytest
 import yaml
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from scoring.engine.events import Event, RunPlanned, ShardScored
-from scoring.engine.pool import MAX_ATTEMPTS, WorkerPool
-from scoring.outputs.comparisons import with_newest_comparisons
-from scoring.outputs.layout import state_store
-from scoring.outputs.publish import open_publisher
-from scoring.run import run
-from scoring.status import run_history
+from nightscore.engine.events import Event, RunPlanned, ShardScored
+from nightscore.engine.pool import MAX_ATTEMPTS, WorkerPool
+from nightscore.ledger.comparisons import with_newest_comparisons
+from nightscore.ledger.layout import state_store
+from nightscore.operations.status import run_history
+from nightscore.outputs.publish import open_publisher
+from nightscore.run import run
 from tests.conftest import Lake
 from tests.models import NUMBERS, make_frame
 from tests.test_odd_models import add_model
@@ -45,14 +45,14 @@ with warnings.catch_warnings():
     from prefect.settings import temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    from flows.artifacts import artifact_key, outcome_markdown, run_again, run_markdown
-    from flows.backfill import backfill
-    from flows.nightly import logical_date, nightly
-    from flows.outcome import Outcome
-    from flows.parameters import Mode, Order
-    from flows.partition import score_partition, score_partitions
-    from flows.pools import run_within
-    from flows.progress import BackfillProgress, RunProgress, shown
+    from nightscore.flows.backfill import backfill
+    from nightscore.flows.nightly import logical_date, nightly
+    from nightscore.flows.outcome import Outcome
+    from nightscore.flows.parameters import Mode, Order
+    from nightscore.flows.partition import score_partition, score_partitions
+    from nightscore.flows.pools import run_within
+    from nightscore.flows.ui.artifacts import artifact_key, outcome_markdown, run_again, run_markdown
+    from nightscore.flows.ui.progress import BackfillProgress, RunProgress, shown
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.filterwarnings("ignore")]
 
@@ -121,7 +121,7 @@ def test_what_a_gate_holds_is_no_success(lake: Lake, tmp_path: Path, monkeypatch
 def test_a_run_that_still_waits_is_told_once(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
     told: list[str] = []
-    monkeypatch.setattr("flows.partition.tell", lambda manifest, url: told.append(manifest.run_id))
+    monkeypatch.setattr("nightscore.flows.partition.tell", lambda manifest, url: told.append(manifest.run_id))
     job = lake.job(keys={"columns": ["id"], "unique": True}, gates={"unique_keys": "hold"})
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
@@ -344,7 +344,7 @@ def test_mlflow_and_prefect_point_to_each_other(lake: Lake, job_file: str) -> No
 
 
 def test_mlflow_being_away_costs_its_record_only(lake: Lake) -> None:
-    from flows.tracking import track
+    from nightscore.flows.tracking import track
 
     lake.write("2024-02-27", make_frame(10))
     manifest = lake.run(lake.job(), "2024-02-27")
@@ -372,7 +372,7 @@ def test_a_batch_scores_several_partitions_in_one_run(lake: Lake, job_file: str)
 
 
 def test_what_may_pass_is_tried_again(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import partition
+    from nightscore.flows import partition
 
     asked = tmp_path / "asked"
 
@@ -464,7 +464,7 @@ def test_progress_tells_rows_pace_and_time_left() -> None:
 
 
 def test_progress_is_an_artifact_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.progress.PERIOD_S", 0.02)
+    monkeypatch.setattr("nightscore.flows.ui.progress.PERIOD_S", 0.02)
     progress = RunProgress("2024-02-29")
 
     @flow(name="watched")
@@ -512,8 +512,8 @@ def test_what_to_run_again(modes: list[str], model: str, options: str, extra: li
 
 
 def test_pages_stay_small(lake: Lake) -> None:
-    from schemas.manifest import read_manifest
-    from scoring.backfill import BackfillItem, BackfillPlan
+    from nightscore.operations.backfill import BackfillItem, BackfillPlan
+    from nightscore.schemas.manifest import read_manifest
 
     golden = Path(__file__).parent.parent / "golden" / "manifest-1.json"
     assert len(run_markdown(read_manifest(golden.read_text()))) < 20_000

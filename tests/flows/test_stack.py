@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.sample import Sample
-from flows.stack.services import request
-from flows.stack.settings import Settings
+from nightscore.flows.demo.sample import Sample
+from nightscore.flows.stack.services import request
+from nightscore.flows.stack.settings import Settings
 from tests.flows.conftest import Stack, a_stack, assert_nothing_is_left, copy_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 def nightscore(stack: Stack, *arguments: str) -> str:
     """The command, with what `make up` says to export."""
     done = subprocess.run(
-        [sys.executable, "-m", "scoring.cli", *arguments],
+        [sys.executable, "-m", "nightscore.cli", *arguments],
         env=os.environ | stack.settings.client_environment,
         capture_output=True,
         text=True,

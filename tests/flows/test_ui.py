@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.stack.services import request
+from nightscore.flows.stack.services import request
 from tests.browser import needs_browser, open_browser
 from tests.flows.conftest import Stack
 

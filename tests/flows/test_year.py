@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from flows.sample import Sample
-from schemas.job import ScoringJob
-from schemas.manifest import DriftRecord
-from scoring.engine.pool import WorkerPool
-from scoring.engine.prepare import PinnedModel
-from scoring.inputs.jobfile import load_job
-from scoring.models.cache import ModelCache
-from scoring.monitoring.findings import counted
-from scoring.report import read_report, reported_run
-from scoring.run import run
+from nightscore.drift.findings import counted
+from nightscore.engine.pool import WorkerPool
+from nightscore.engine.prepare import PinnedModel
+from nightscore.flows.demo.sample import Sample
+from nightscore.inputs.jobfile import load_job
+from nightscore.models.cache import ModelCache
+from nightscore.operations.report import read_report, reported_run
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import DriftRecord
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 

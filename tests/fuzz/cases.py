@@ -92,7 +92,7 @@ def _json(rng: Rng, content: bytes) -> bytes:
 
 
 def _ubjson(rng: Rng, content: bytes) -> bytes:
-    from scoring.models.xgboost_file import read_xgboost
+    from nightscore.models.xgboost_file import read_xgboost
 
     document = {"learner": read_xgboost(content).learner, "version": [3, 1, 0]}
     return change.as_ubjson(change.change_document(rng, document))
@@ -160,7 +160,7 @@ def _skops(rng: Rng, content: bytes) -> bytes:
 
 def _form(rng: Rng, content: bytes) -> bytes:
     """Of the fields or the arrays, with the checksum of what came of it."""
-    from scoring.models.compiled.flat import ALIGNMENT, DIGEST_BYTES
+    from nightscore.models.compiled.flat import ALIGNMENT, DIGEST_BYTES
 
     end = content.index(b"\n")
     document = json.loads(content[DIGEST_BYTES:end])
@@ -182,7 +182,7 @@ def _form(rng: Rng, content: bytes) -> bytes:
 
 def _footer(rng: Rng, content: bytes) -> bytes:
     """Of the footer's fields, its bytes, its length, or the bytes before it."""
-    from scoring.parsing.thrift import read_struct, write_struct
+    from nightscore.arrow.parsing.thrift import read_struct, write_struct
 
     kind = rng.random()
     size = int.from_bytes(content[-8:-4], "little")
@@ -204,7 +204,7 @@ def _footer(rng: Rng, content: bytes) -> bytes:
 
 def _change_thrift(rng: Rng, struct_: Any) -> None:
     """One change of a field anywhere in a struct of Thrift."""
-    from scoring.parsing.thrift import Items
+    from nightscore.arrow.parsing.thrift import Items
 
     fields: list[tuple[Any, Any]] = []
     waiting = [struct_]
@@ -228,7 +228,7 @@ def _change_thrift(rng: Rng, struct_: Any) -> None:
 
 
 def _thrift_value(rng: Rng, value: Any) -> Any:
-    from scoring.parsing.thrift import Items
+    from nightscore.arrow.parsing.thrift import Items
 
     if isinstance(value, Items):
         values = list(value.values)

@@ -171,8 +171,8 @@ def _mlmodel() -> Iterator[tuple[str, Files]]:
 def _forms() -> Iterator[tuple[str, Files]]:
     import tempfile
 
-    from scoring.models.compiled.flat import write_form
-    from scoring.models.compiled.predictor import compiled_form
+    from nightscore.models.compiled.flat import write_form
+    from nightscore.models.compiled.predictor import compiled_form
     from tests.fuzz.targets import load
 
     with tempfile.TemporaryDirectory() as spool:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from scoring.errors import ScoringError
-from scoring.models.compiled.checked import difference
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.mlmodel import own_flavor, read_mlmodel
-from scoring.models.trust import check_trust, loading_steps
+from nightscore.errors import ScoringError
+from nightscore.models.compiled.checked import difference
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.mlmodel import own_flavor, read_mlmodel
+from nightscore.models.trust import check_trust, loading_steps
+from nightscore.schemas.model import ModelFacts
 from tests.fuzz.checked_kernels import CheckedKernels
 from tests.fuzz.seeds import rows
 
@@ -67,7 +67,7 @@ def _place(error: BaseException) -> str:
 
 def load(folder: Path) -> tuple[Any, ModelFacts, Any]:
     """A model as its worker loads it, what it says about itself, and its library."""
-    from scoring.models.predictor import _library_of, describe
+    from nightscore.models.predictor import _library_of, describe
 
     mlmodel = read_mlmodel(folder)
     check_trust(mlmodel, "fuzz", is_pinned=False, allow_pickle=False, allow_code=())
@@ -77,7 +77,7 @@ def load(folder: Path) -> tuple[Any, ModelFacts, Any]:
 
 
 def _model(folder: Path) -> str:
-    from scoring.models.compiled.predictor import compiled_form
+    from nightscore.models.compiled.predictor import compiled_form
 
     model, facts, library = load(folder)
     form = None
@@ -138,8 +138,8 @@ def _check_answer(answer: Mapping[str, Any], n_rows: int) -> None:
 
 def _attempt_form(form: Any, facts: ModelFacts, table: pa.Table, kinds: tuple[str, ...]) -> Any:
     """The compiled form's answer, by kernels that check each index; None: it leaves the rows to the library."""
-    from scoring.models.compiled.linear import CompiledLinear, LinearForm
-    from scoring.models.compiled.trees import CompiledTrees
+    from nightscore.models.compiled.linear import CompiledLinear, LinearForm
+    from nightscore.models.compiled.trees import CompiledTrees
 
     kernels: Any = _kernels()
     try:
@@ -160,7 +160,7 @@ def _kernels() -> CheckedKernels:
 
 def _form(folder: Path) -> str:
     """A compiled form from disk: read, and used with kernels that check each index; or made again."""
-    from scoring.models.compiled.flat import FlatFileError, read_form
+    from nightscore.models.compiled.flat import FlatFileError, read_form
 
     facts = ModelFacts.model_validate_json((folder / "facts.json").read_text())
     try:
@@ -179,7 +179,7 @@ def _form(folder: Path) -> str:
 
 
 def _mlmodel(folder: Path) -> str:
-    from scoring.inputs.jobfile import load_job
+    from nightscore.inputs.jobfile import load_job
 
     if (folder / "job.yaml").exists():
         load_job(str(folder / "job.yaml"))
@@ -191,8 +191,8 @@ def _mlmodel(folder: Path) -> str:
 
 
 def _footer(folder: Path) -> str:
-    from scoring.inputs.footers import read_footers
-    from scoring.storage import Store
+    from nightscore.inputs.footers import read_footers
+    from nightscore.storage.store import Store
 
     store = Store(str(folder))
     files = [store.describe("part-0.parquet")]

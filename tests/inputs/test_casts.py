@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.inputs.casts import WANTED, Cast, cast_column, feature_cast, kept_cast
+from nightscore.inputs.casts import WANTED, Cast, cast_column, feature_cast, kept_cast
 
 NUMERIC = [
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),

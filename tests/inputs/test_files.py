@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from scoring.backfill import DEFAULT_MODES, plan_backfill
-from scoring.drift import Dataset
-from scoring.errors import CorruptFileError, InputError, PartitionNotFoundError
-from scoring.inputs.files import choose_files, is_hidden
-from scoring.inputs.footers import read_footers
-from scoring.inputs.listing import list_all
-from scoring.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
-from scoring.storage import Store
-from scoring.verify import verify
+from nightscore.errors import CorruptFileError, InputError, PartitionNotFoundError
+from nightscore.inputs.files import choose_files, is_hidden
+from nightscore.inputs.footers import read_footers
+from nightscore.inputs.listing import list_all
+from nightscore.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
+from nightscore.operations.backfill import DEFAULT_MODES, plan_backfill
+from nightscore.operations.compare import Dataset
+from nightscore.operations.verify import verify
+from nightscore.storage.store import Store
 from tests.conftest import Lake
 from tests.models import make_frame
 

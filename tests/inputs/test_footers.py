@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.partition import InputFile
-from scoring.errors import CorruptFileError
-from scoring.inputs.footers import TAIL_BYTES, RowGroup, RowGroups, read_footers
-from scoring.storage import Store
+from nightscore.errors import CorruptFileError
+from nightscore.inputs.footers import TAIL_BYTES, RowGroup, RowGroups, read_footers
+from nightscore.schemas.partition import InputFile
+from nightscore.storage.store import Store
 from tests.conftest import BUCKET, S3Server
 from tests.faults.proxy import faulty
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from schemas.contract import ModelFacts
-from scoring.inputs.footers import read_footers
-from scoring.inputs.nulls import find_nulls
-from scoring.inputs.partitions import find_partition
-from scoring.models.features import mark_nullable, to_frame
+from nightscore.inputs.footers import read_footers
+from nightscore.inputs.nulls import find_nulls
+from nightscore.inputs.partitions import find_partition
+from nightscore.models.features import mark_nullable, to_frame
+from nightscore.schemas.model import ModelFacts
 from tests.conftest import Lake
 from tests.models import make_frame, register
 from tests.test_odd_models import add_model

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.partition import decode_folder, encode_folder
-from scoring.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
-from scoring.inputs.footers import open_parquet, read_footers
-from scoring.inputs.partitions import (
+from nightscore.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
+from nightscore.inputs.footers import open_parquet, read_footers
+from nightscore.inputs.partitions import (
     check_unchanged,
     find_partition,
     find_partitions,
@@ -19,7 +18,8 @@ from scoring.inputs.partitions import (
     list_partitions,
     parse_value,
 )
-from scoring.kept import Kept
+from nightscore.schemas.partition import decode_folder, encode_folder
+from nightscore.storage.run_cache import Kept
 from tests.conftest import Lake
 from tests.models import make_frame
 

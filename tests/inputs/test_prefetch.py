@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.inputs.prefetch import BLOCK_BYTES, PART_BYTES, PrefetchedFile, group_ranges
+from nightscore.inputs.prefetch import BLOCK_BYTES, PART_BYTES, PrefetchedFile, group_ranges
 
 N_GROUPS = 4
 

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from schemas.job import ScoringJob
-from scoring.drift import Dataset
-from scoring.errors import InputError, InvalidJobError, PartitionNotFoundError
-from scoring.inputs.partitions import find_partition, find_partitions, list_partitions
-from scoring.inputs.tables import PARENTS_TRIED, check_no_table, check_root
-from scoring.kept import Kept
-from scoring.status import partition_statuses
-from scoring.storage import Store
+from nightscore.errors import InputError, InvalidJobError, PartitionNotFoundError
+from nightscore.inputs.partitions import find_partition, find_partitions, list_partitions
+from nightscore.inputs.tables import PARENTS_TRIED, check_no_table, check_root
+from nightscore.operations.compare import Dataset
+from nightscore.operations.status import partition_statuses
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.run_cache import Kept
+from nightscore.storage.store import Store
 from tests.conftest import Lake, S3Server
 from tests.faults.proxy import faulty
 from tests.models import make_frame
@@ -161,7 +161,7 @@ def test_two_spellings_of_one_place_are_one(lake: Lake, source: str, target: str
 
 
 def test_a_parent_that_may_not_be_looked_into_is_no_table(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scoring.errors import CredentialsError
+    from nightscore.errors import CredentialsError
 
     lake.write(DAY, make_frame(5))
     really = Store.has_files
@@ -247,7 +247,7 @@ def test_an_input_that_nothing_was_written_to_yet_has_no_partitions(lake: Lake) 
 def test_files_beside_the_partitions_are_told(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     lake.write(DAY, make_frame(5))
     lake.features.write_bytes("part-9.parquet", b"x")
-    with caplog.at_level("WARNING", logger="scoring"):
+    with caplog.at_level("WARNING", logger="nightscore"):
         assert list(list_partitions(lake.job())) == [DAY]
     assert "part-9.parquet" in caplog.text
 
@@ -255,7 +255,7 @@ def test_files_beside_the_partitions_are_told(lake: Lake, caplog: pytest.LogCapt
 def test_a_folder_whose_name_is_no_utf8_is_told(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     lake.write(DAY, make_frame(5))
     os.mkdir(os.fsencode(lake.features.root) + b"/ds=caf\xe9")
-    with caplog.at_level("WARNING", logger="scoring"):
+    with caplog.at_level("WARNING", logger="nightscore"):
         assert list(list_partitions(lake.job())) == [DAY]
     assert r"ds=caf\udce9" in caplog.text
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scoring.errors import InvalidJobError
-from scoring.inputs.values import check_value
-from scoring.status import run_history
+from nightscore.errors import InvalidJobError
+from nightscore.inputs.values import check_value
+from nightscore.operations.status import run_history
 from tests.conftest import Lake
 from tests.models import make_frame
 from tests.test_cli import nightscore, save

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.drift import ColumnDrift, DriftReport
-from scoring.drift import Dataset, compare_datasets
-from scoring.errors import InvalidJobError, LocationNotFoundError
+from nightscore.errors import InvalidJobError, LocationNotFoundError
+from nightscore.operations.compare import Dataset, compare_datasets
+from nightscore.schemas.drift import ColumnDrift, DriftReport
 
 Values = Any
 
@@ -258,7 +258,7 @@ def test_by_command(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.parquet" for name in ("then", "now")]
     for path, shift in zip(paths, (0.0, 1.0), strict=True):
         pq.write_table(pa.table({"a": RNG.normal(size=2_000) + shift, "b": RNG.normal(size=2_000)}), path)
-    command = [sys.executable, "-m", "scoring.cli", "drift", *map(str, paths)]
+    command = [sys.executable, "-m", "nightscore.cli", "drift", *map(str, paths)]
 
     done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)

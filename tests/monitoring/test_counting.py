@@ -11,15 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scoring.engine.columns import feature_records
-from scoring.models.compiled.layout import BIN_COPIES, STRIP_VALUES, edge_tree
-from scoring.models.compiled.machine_code import Kernels, load_kernels
-from scoring.monitoring import profile as profiles
-from scoring.monitoring.bins import Floats
-from scoring.monitoring.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
-from scoring.monitoring.distinct import KEPT_HASHES, DistinctValues
-from scoring.monitoring.numbers import as_numbers
-from scoring.monitoring.profile import Edges, NumberProfile
+from nightscore.engine.columns import feature_records
+from nightscore.models.compiled.layout import BIN_COPIES, STRIP_VALUES, edge_tree
+from nightscore.models.compiled.machine_code import Kernels, load_kernels
+from nightscore.profiles import profile as profiles
+from nightscore.profiles.bins import Floats
+from nightscore.profiles.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
+from nightscore.profiles.distinct import KEPT_HASHES, DistinctValues
+from nightscore.profiles.numbers import as_numbers
+from nightscore.profiles.profile import Edges, NumberProfile
 
 EXACT = ("n_rows", "n_null", "n_nan", "n_high", "n_low", "n_outside", "least", "greatest")
 ODD = [0.0, -0.0, 5e-324, -5e-324, 2.2e-308, 1e308, -1e308, 1.7976931348623157e308, math.inf, -math.inf, math.nan]

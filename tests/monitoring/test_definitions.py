@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from schemas.drift import ColumnDrift
-from scoring.drift import Dataset, compare_datasets
+from nightscore.operations.compare import Dataset, compare_datasets
+from nightscore.schemas.drift import ColumnDrift
 
 RNG = np.random.default_rng(11)
 MANY = [f"c{i}" for i in range(100_000)]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.models.compiled.machine_code import load_kernels
-from scoring.monitoring.counting import ColumnCounter, Measure
-from scoring.monitoring.distinct import KEPT_HASHES, DistinctValues
+from nightscore.models.compiled.machine_code import load_kernels
+from nightscore.profiles.counting import ColumnCounter, Measure
+from nightscore.profiles.distinct import KEPT_HASHES, DistinctValues
 
 
 def counted(*parts: list[float]) -> DistinctValues:

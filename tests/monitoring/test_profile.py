@@ -12,15 +12,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.drift import ColumnDrift
-from schemas.manifest import DriftRecord, FindingRecord
-from scoring.engine.columns import feature_records
-from scoring.monitoring.bins import count_bins
-from scoring.monitoring.findings import Comparison, impact, judge
-from scoring.monitoring.numbers import as_numbers
-from scoring.monitoring.profile import CategoryProfile, Edges, NumberProfile
-from scoring.monitoring.table import ColumnProfile, Key, Scores, from_bytes, merge_profiles, to_bytes
-from scoring.monitoring.watch import Profiler, Watch, WatchedColumn, cut_column
+from nightscore.drift.findings import Comparison, impact, judge
+from nightscore.engine.columns import feature_records
+from nightscore.profiles.bins import count_bins
+from nightscore.profiles.numbers import as_numbers
+from nightscore.profiles.profile import CategoryProfile, Edges, NumberProfile
+from nightscore.profiles.profiler import Profiler, Watch, WatchedColumn, cut_column
+from nightscore.profiles.table import ColumnProfile, Key, Scores, from_bytes, merge_profiles, to_bytes
+from nightscore.schemas.drift import ColumnDrift
+from nightscore.schemas.manifest import DriftRecord, FindingRecord
 
 FLOATS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scoring.monitoring import statistics, watch
-from scoring.monitoring.drivers import find_drivers
-from scoring.monitoring.profile import CategoryProfile, NumberProfile
-from scoring.monitoring.table import ColumnProfile, Key, from_bytes, merge_profiles, to_bytes
-from scoring.monitoring.watch import (
+from nightscore.drift import statistics
+from nightscore.drift.drivers import find_drivers
+from nightscore.profiles import profiler as watch
+from nightscore.profiles.profile import CategoryProfile, NumberProfile
+from nightscore.profiles.profiler import (
     Profiler,
     SegmentColumn,
     Watch,
@@ -19,6 +19,7 @@ from scoring.monitoring.watch import (
     cut_segments,
     watch_segments,
 )
+from nightscore.profiles.table import ColumnProfile, Key, from_bytes, merge_profiles, to_bytes
 
 
 def frame(n: int, seed: int, share: float = 0.5, shift: float = 0.0) -> pa.Table:
@@ -104,9 +105,9 @@ def test_other_values_of_a_segment_are_within() -> None:
 
 
 def test_all_parts_are_the_total_variation_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoring.monitoring.drivers.LEAST_SHARE", -1.0)
-    monkeypatch.setattr("scoring.monitoring.drivers.MAX_DRIVERS", 100)
-    monkeypatch.setattr("scoring.monitoring.drivers.LEAST_EXCESS", 0.0)
+    monkeypatch.setattr("nightscore.drift.drivers.LEAST_SHARE", -1.0)
+    monkeypatch.setattr("nightscore.drift.drivers.MAX_DRIVERS", 100)
+    monkeypatch.setattr("nightscore.drift.drivers.LEAST_EXCESS", 0.0)
     for seed in range(5):
         then, now = profiled(frame(3_000, seed)), profiled(frame(2_000, seed + 9, 0.3, 1.0))
         for name in ("x", "c"):

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from scoring.monitoring import statistics
-from scoring.monitoring.bins import DECILE_BINS, FINE_BINS, count_bins, quantile_edges, sorted_quantiles
+from nightscore.drift import statistics
+from nightscore.profiles.bins import DECILE_BINS, FINE_BINS, count_bins, quantile_edges, sorted_quantiles
 
 counts = st.integers(1, 40).flatmap(
     lambda k: st.tuples(*[arrays(np.int64, k, elements=st.integers(0, 10_000)) for _ in range(2)])

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.drift import DriftReport
-from scoring.drift import Dataset, compare_datasets, open_side
-from scoring.errors import InvalidJobError
-from scoring.monitoring.table import from_bytes, to_bytes
-from scoring.monitoring.watch import Profiler, Watch, WatchedColumn, cut_column, watch_column
+from nightscore.errors import InvalidJobError
+from nightscore.operations.compare import Dataset, compare_datasets, open_side
+from nightscore.profiles.profiler import Profiler, Watch, WatchedColumn, cut_column, watch_column
+from nightscore.profiles.table import from_bytes, to_bytes
+from nightscore.schemas.drift import DriftReport
 from tests.monitoring.test_profile import add
 
 KINDS = {"x": pa.float64(), "c": pa.string()}

@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from schemas.job import ScoringJob
-from scoring.errors import ConflictError, ContractError, StorageUnavailableError
-from scoring.kept import Kept
-from scoring.outputs.delta import CHECKPOINT_EVERY
-from scoring.outputs.layout import part_path, predictions_store, sealed_history_path, staging_folder, state_store
-from scoring.outputs.publish import Live, Publication, Publisher, open_publisher
-from scoring.outputs.sealed import seal
-from scoring.outputs.writer import PartWriter
+from nightscore.errors import ConflictError, ContractError, StorageUnavailableError
+from nightscore.ledger.layout import part_path, predictions_store, sealed_history_path, staging_folder, state_store
+from nightscore.outputs.delta import CHECKPOINT_EVERY
+from nightscore.outputs.publish import Live, Publication, Publisher, open_publisher
+from nightscore.outputs.sealed import seal
+from nightscore.outputs.writer import PartWriter
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.run_cache import Kept
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -209,7 +209,7 @@ def test_a_commit_whose_answer_is_lost_is_a_publication(lake: Lake, monkeypatch:
 
 def test_a_run_whose_commit_never_answers_knows_the_truth(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit lands, then the store is gone for the publisher: its files must stay, since readers see them."""
-    from scoring.outputs.delta import DeltaPublisher
+    from nightscore.outputs.delta import DeltaPublisher
 
     lake.write("2024-02-29", make_frame(10))
     job = lake.job()
@@ -229,19 +229,19 @@ def test_a_conflict_leaves_the_winner_and_no_parts_of_the_loser(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between plan and publication another run publishes the partition."""
-    import scoring.run
+    import nightscore.run
 
     any_lake.write("2024-02-29", make_frame(10))
     job = any_lake.job()
     winner: list[str] = []
-    real = scoring.run.check_unchanged
+    real = nightscore.run.check_unchanged
 
     def meanwhile(*arguments: Any) -> None:
         real(*arguments)
-        monkeypatch.setattr(scoring.run, "check_unchanged", real)
+        monkeypatch.setattr(nightscore.run, "check_unchanged", real)
         winner.append(any_lake.run(job).run_id)
 
-    monkeypatch.setattr(scoring.run, "check_unchanged", meanwhile)
+    monkeypatch.setattr(nightscore.run, "check_unchanged", meanwhile)
     loser = any_lake.run(job)
 
     assert loser.status == "failed"

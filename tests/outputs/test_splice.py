@@ -9,11 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.errors import StorageError
-from scoring.outputs import splice as module
-from scoring.outputs.splice import splice
-from scoring.outputs.writer import PartWriter, WrittenPart
-from scoring.parsing.thrift import (
+from nightscore.arrow.parsing.thrift import (
     BINARY,
     BYTE,
     DOUBLE,
@@ -30,7 +26,11 @@ from scoring.parsing.thrift import (
     read_struct,
     write_struct,
 )
-from scoring.storage import Store
+from nightscore.errors import StorageError
+from nightscore.outputs import splice as module
+from nightscore.outputs.splice import splice
+from nightscore.outputs.writer import PartWriter, WrittenPart
+from nightscore.storage.store import Store
 
 SCHEMA = pa.schema(
     [

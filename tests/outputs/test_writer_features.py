@@ -12,14 +12,14 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field, PrimitiveType
 
-from schemas.job import ScoringJob
-from scoring.decide import approve, reject
-from scoring.errors import ContractError, StorageError, StorageUnavailableError
-from scoring.outputs.delta import COMMIT_ATTEMPTS
-from scoring.outputs.layout import predictions_store
-from scoring.outputs.publish import open_publisher
-from scoring.outputs.writer_features import HONOURED
-from scoring.storage import Store
+from nightscore.errors import ContractError, StorageError, StorageUnavailableError
+from nightscore.ledger.layout import predictions_store
+from nightscore.operations.review import approve, reject
+from nightscore.outputs.delta import COMMIT_ATTEMPTS
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.writer_features import HONOURED
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.store import Store
 from tests.conftest import Lake
 from tests.models import make_frame
 from tests.outputs.test_publish import SCHEMA, publication, published

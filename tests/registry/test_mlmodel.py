@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scoring.errors import ModelError, ModelLoadError, ModelRefusedError
-from scoring.models.mlmodel import read_mlmodel
-from scoring.models.trust import check_trust
+from nightscore.errors import ModelError, ModelLoadError, ModelRefusedError
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.trust import check_trust
 
 GOOD: dict[str, Any] = {
     "flavors": {

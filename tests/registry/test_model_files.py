@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scoring.models.lightgbm_file import read_lightgbm
-from scoring.models.xgboost_file import read_xgboost
+from nightscore.models.lightgbm_file import read_lightgbm
+from nightscore.models.xgboost_file import read_xgboost
 from tests.boosters import KnownBooster
 
 READ = """
@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled.flat import read_form
-from scoring.models.compiled.predictor import open_form
+from nightscore.schemas.model import ModelFacts
+from nightscore.models.compiled.flat import read_form
+from nightscore.models.compiled.predictor import open_form
 
 form, cache, facts = (Path(argument) for argument in sys.argv[1:])
 compiled = open_form(read_form(form), ModelFacts.model_validate_json(facts.read_text()), None, cache)
@@ -81,9 +81,9 @@ def test_a_worker_with_the_compiled_form_needs_no_library(
 ) -> None:
     import pandas as pd
 
-    from scoring.models.compiled.flat import write_form
-    from scoring.models.compiled.predictor import compiled_form
-    from scoring.models.predictor import inspect_model
+    from nightscore.models.compiled.flat import write_form
+    from nightscore.models.compiled.predictor import compiled_form
+    from nightscore.models.predictor import inspect_model
 
     known = boosters[name]
     facts = inspect_model(registry_root / "models" / name)

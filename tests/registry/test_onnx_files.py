@@ -11,10 +11,10 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from scoring.errors import ModelLoadError
-from scoring.models.mlmodel import read_mlmodel
-from scoring.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
-from scoring.models.onnx_trees import MAX_DEPTH
+from nightscore.errors import ModelLoadError
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
+from nightscore.models.onnx_trees import MAX_DEPTH
 
 TREE: dict[str, Any] = {
     "nodes_treeids": [0, 0, 0, 1],

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scoring.errors import ModelDigestError, ModelLoadError, ModelNotFoundError
-from scoring.models.cache import ModelCache, digest_tree
-from scoring.models.registry import DIGEST_TAG, fetch, pin, resolve
+from nightscore.errors import ModelDigestError, ModelLoadError, ModelNotFoundError
+from nightscore.models.cache import ModelCache, digest_tree
+from nightscore.models.registry import DIGEST_TAG, fetch, pin, resolve
 from tests.conftest import Lake, _free_ports
 from tests.models import NUMBERS, KnownModel, copy_registry, make_frame, register
 
@@ -47,7 +47,7 @@ def test_version_and_alias_by_sqlite(own: tuple[str, Path]) -> None:
 
 def test_resolving_by_sqlite_needs_no_mlflow(own: tuple[str, Path]) -> None:
     code = (
-        "import sys\nfrom scoring.models.registry import resolve\n"
+        "import sys\nfrom nightscore.models.registry import resolve\n"
         f"assert resolve('models:/mine/1', {own[0]!r}).version == '1'\n"
         "assert 'mlflow' not in sys.modules and 'sklearn' not in sys.modules, 'heavy imports'"
     )
@@ -95,8 +95,8 @@ def test_a_damaged_cache_is_fetched_again(own: tuple[str, Path], tmp_path: Path)
 
 def test_many_processes_fetch_at_once(own: tuple[str, Path], tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom scoring.models.cache import ModelCache\n"
-        "from scoring.models.registry import fetch, resolve\n"
+        "import sys\nfrom pathlib import Path\nfrom nightscore.models.cache import ModelCache\n"
+        "from nightscore.models.registry import fetch, resolve\n"
         f"uri = {own[0]!r}\n"
         f"print(fetch(resolve('models:/mine/1', uri), uri, ModelCache(Path({str(tmp_path / 'cache')!r}))).digest)"
     )

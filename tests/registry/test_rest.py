@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from scoring.errors import StorageUnavailableError
-from scoring.models import rest
-from scoring.models.registry import resolve
+from nightscore.errors import StorageUnavailableError
+from nightscore.models import rest
+from nightscore.models.registry import resolve
 
 
 class Server(http.server.ThreadingHTTPServer):

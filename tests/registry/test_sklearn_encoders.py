@@ -11,8 +11,8 @@ from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.preprocessing import KBinsDiscretizer, MultiLabelBinarizer, OneHotEncoder
 
-from scoring.errors import ModelStructureError
-from scoring.models.sklearn_structure import check_estimator
+from nightscore.errors import ModelStructureError
+from nightscore.models.sklearn_structure import check_estimator
 
 TEXTS = np.array([["red", "s"], ["green", "m"], ["blue", "s"], ["red", None]] * 8, object)
 NUMBERS = np.column_stack([np.tile([3.0, 1.0, np.nan, 7.0], 8), np.tile([0.0, 1.0], 16)])

@@ -28,8 +28,8 @@ from sklearn.preprocessing import SplineTransformer
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, NuSVR, OneClassSVM
 
-from scoring.errors import ModelStructureError
-from scoring.models.sklearn_structure import check_estimator
+from nightscore.errors import ModelStructureError
+from nightscore.models.sklearn_structure import check_estimator
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))

@@ -28,10 +28,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor
 
-from scoring.errors import ModelStructureError
-from scoring.models.sklearn_structure import check_estimator, tree_size_problems
-from scoring.models.skops_types import load_skops
-from scoring.models.structure import TreeNodes, sklearn_problems, tree_problems
+from nightscore.errors import ModelStructureError
+from nightscore.models.sklearn_structure import check_estimator, tree_size_problems
+from nightscore.models.skops_types import load_skops
+from nightscore.models.structure import TreeNodes, sklearn_problems, tree_problems
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 4))

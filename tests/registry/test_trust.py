@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scoring.errors import ModelRefusedError
-from scoring.models.mlmodel import read_mlmodel
-from scoring.models.trust import check_trust, loading_steps, pickled_names
+from nightscore.errors import ModelRefusedError
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.trust import check_trust, loading_steps, pickled_names
 from tests.boosters import KnownBooster
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, copy_registry, make_frame, register

@@ -4,16 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.from_lightgbm import lightgbm_model
-from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError
-from scoring.models.compiled.from_xgboost import xgboost_model
-from scoring.models.compiled.layout import Forest, depth, lay_out
-from scoring.models.compiled.trees import TreesForm
-from scoring.models.lightgbm import model_text
-from scoring.models.lightgbm_file import read_lightgbm
-from scoring.models.xgboost_file import read_xgboost
+from nightscore.models.compiled.booster_values import FeatureRules
+from nightscore.models.compiled.from_lightgbm import lightgbm_model
+from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError
+from nightscore.models.compiled.from_xgboost import xgboost_model
+from nightscore.models.compiled.layout import Forest, depth, lay_out
+from nightscore.models.compiled.trees import TreesForm
+from nightscore.models.lightgbm import model_text
+from nightscore.models.lightgbm_file import read_lightgbm
+from nightscore.models.xgboost_file import read_xgboost
+from nightscore.schemas.model import ModelFacts
 
 WORD_NS, NODE_NS, LEVEL_NS = 2.6, 3.3, 170.0
 """What 64 rows take: a word of a categorical node's set, any other node, and a level of a tree in XGBoost's own walk

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.manifest import PredictorRecord
-from scoring.models.predictor import Answer, CompiledPredictor, LibraryOnDemand, LoadedModel, Predictor
+from nightscore.models.predictor import Answer, CompiledPredictor, LibraryOnDemand, LoadedModel, Predictor
+from nightscore.schemas.manifest import PredictorRecord
 
 CHECK_ROWS = 1_024
 """Of each shard: 8 ms of scikit-learn's time for 200 trees of boosting."""

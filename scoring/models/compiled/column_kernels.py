@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from scoring.models.compiled.compilation import kernel
-from scoring.models.compiled.intrinsics import add_moments, count_edges_below
-from scoring.models.compiled.layout import (
+from nightscore.models.compiled.compilation import kernel
+from nightscore.models.compiled.intrinsics import add_moments, count_edges_below
+from nightscore.models.compiled.layout import (
     BIN_COPIES,
     BIN_FANOUT,
     HASH_SLOTS,

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scoring.arrays import from_numpy
-from scoring.models.compiled.machine_code import Kernels
-from scoring.models.features import Scratch, numeric_values, stored_values
+from nightscore.arrow.arrays import from_numpy
+from nightscore.models.compiled.machine_code import Kernels
+from nightscore.models.features import Scratch, numeric_values, stored_values
 
 _FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64)}
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.layout import BIN_COPIES, HASH_SLOTS, LEAST_HASHES, MOMENT_LANES, STRIP_VALUES
+from nightscore.models.compiled.layout import BIN_COPIES, HASH_SLOTS, LEAST_HASHES, MOMENT_LANES, STRIP_VALUES
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from scoring.arrays import from_numpy
-from scoring.models.compiled.columns import ColumnReader
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.compiled.layout import ADD, DIVIDE, MULTIPLY, SUBTRACT
-from scoring.models.compiled.machine_code import Kernels
-from scoring.models.compiled.sums import Looked, Numbers
-from scoring.models.compiled.values import ValueLookup, ValueTable, learn_table
-from scoring.models.features import Scratch, is_numeric, matrix_dtype
+from nightscore.arrow.arrays import from_numpy
+from nightscore.models.compiled.columns import ColumnReader
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.layout import ADD, DIVIDE, MULTIPLY, SUBTRACT
+from nightscore.models.compiled.machine_code import Kernels
+from nightscore.models.compiled.sums import Looked, Numbers
+from nightscore.models.compiled.values import ValueLookup, ValueTable, learn_table
+from nightscore.models.features import Scratch, is_numeric, matrix_dtype
+from nightscore.schemas.model import ModelFacts
 
 ONE_TO_ONE = ("SimpleImputer", "OrdinalEncoder", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 """Of scikit-learn: output column j depends on input column j alone."""

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.predictor import Answer, Predictor
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.predictor import Answer, Predictor
 
 
 class CompiledModel(Protocol):

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.encode import Branch, NumberSteps
-from scoring.models.compiled.form_structure import form_problems
-from scoring.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
-from scoring.models.compiled.linear import LinearForm
-from scoring.models.compiled.links import Link
-from scoring.models.compiled.machine_code import is_owned
-from scoring.models.compiled.trees import TreesForm
-from scoring.models.compiled.values import ValueTable
+from nightscore.models.compiled.booster_values import FeatureRules
+from nightscore.models.compiled.encode import Branch, NumberSteps
+from nightscore.models.compiled.form_structure import form_problems
+from nightscore.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
+from nightscore.models.compiled.linear import LinearForm
+from nightscore.models.compiled.links import Link
+from nightscore.models.compiled.machine_code import is_owned
+from nightscore.models.compiled.trees import TreesForm
+from nightscore.models.compiled.values import ValueTable
 
 CompiledForm = LinearForm | TreesForm
 KINDS: dict[str, type] = {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.layout import (
+from nightscore.models.compiled.layout import (
     BLOCK_ROWS,
     FlatForest,
     Forest,
@@ -16,7 +16,7 @@ from scoring.models.compiled.layout import (
     greatest,
     key_tree,
 )
-from scoring.models.structure import MAX_FEATURES, MAX_GROUPS, TreeNodes, tree_problems
+from nightscore.models.structure import MAX_FEATURES, MAX_GROUPS, TreeNodes, tree_problems
 
 Ints = npt.NDArray[np.int64]
 CODES = (np.dtype(np.uint8), np.dtype(np.uint16))

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.encode import Branch, NumberSteps
-from scoring.models.compiled.forest_structure import flat_problems
-from scoring.models.compiled.layout import ADD, FlatForest
-from scoring.models.compiled.linear import LinearForm
-from scoring.models.compiled.links import Link
-from scoring.models.compiled.trees import TreesForm
-from scoring.models.compiled.values import REFUSED, ValueTable
+from nightscore.models.compiled.booster_values import FeatureRules
+from nightscore.models.compiled.encode import Branch, NumberSteps
+from nightscore.models.compiled.forest_structure import flat_problems
+from nightscore.models.compiled.layout import ADD, FlatForest
+from nightscore.models.compiled.linear import LinearForm
+from nightscore.models.compiled.links import Link
+from nightscore.models.compiled.trees import TreesForm
+from nightscore.models.compiled.values import REFUSED, ValueTable
 
 FUNCTIONS = ("identity", "exp", "expit", "half_expit", "softmax", "one_vs_rest", "mean", "none")
 BOOSTER_FUNCTIONS = (

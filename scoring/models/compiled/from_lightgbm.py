@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.booster_values import LIGHTGBM_ZERO as ZERO
-from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
-from scoring.models.compiled.layout import Forest, Tree
-from scoring.models.compiled.links import BoosterFunction, Link
-from scoring.models.lightgbm_file import LightgbmFile, numbers
+from nightscore.models.compiled.booster_values import LIGHTGBM_ZERO as ZERO
+from nightscore.models.compiled.booster_values import FeatureRules
+from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
+from nightscore.models.compiled.layout import Forest, Tree
+from nightscore.models.compiled.links import BoosterFunction, Link
+from nightscore.models.lightgbm_file import LightgbmFile, numbers
 
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 NONE, ZERO_MISSING, NAN_MISSING = 0, 1, 2

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from scoring.models.compiled.layout import Forest, Tree
-from scoring.models.compiled.links import Function, Link
+from nightscore.models.compiled.layout import Forest, Tree
+from nightscore.models.compiled.links import Function, Link
 
 MAX_CODES = 1 << 16
 """Of one feature: they are numbers of 16 bits."""

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.compiled.booster_values import FeatureRules
-from scoring.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
-from scoring.models.compiled.layout import Forest, Tree
-from scoring.models.compiled.links import BoosterFunction, Link
-from scoring.models.xgboost_file import XgboostFile
+from nightscore.models.compiled.booster_values import FeatureRules
+from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
+from nightscore.models.compiled.layout import Forest, Tree
+from nightscore.models.compiled.links import BoosterFunction, Link
+from nightscore.models.xgboost_file import XgboostFile
 
 _FUNCTIONS: dict[str, BoosterFunction] = {
     **dict.fromkeys(

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from schemas.contract import ModelFacts
-from schemas.manifest import PredictorRecord
-from scoring.models.compiled.flat import CompiledForm, FlatFileError, read_form, write_form
-from scoring.models.compiled.machine_code import is_private
+from nightscore.models.compiled.flat import CompiledForm, FlatFileError, read_form, write_form
+from nightscore.models.compiled.machine_code import is_private
+from nightscore.schemas.manifest import PredictorRecord
+from nightscore.schemas.model import ModelFacts
 
 FOLDER = "forms"
 

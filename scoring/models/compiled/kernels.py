@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from scoring.models.compiled.column_kernels import count_numbers as count_numbers
-from scoring.models.compiled.compilation import kernel
-from scoring.models.compiled.intrinsics import count_below, fill_block, split_rows
-from scoring.models.compiled.layout import (
+from nightscore.models.compiled.column_kernels import count_numbers as count_numbers
+from nightscore.models.compiled.compilation import kernel
+from nightscore.models.compiled.intrinsics import count_below, fill_block, split_rows
+from nightscore.models.compiled.layout import (
     BLOCK_ROWS,
     DIVIDE,
     FANOUT,

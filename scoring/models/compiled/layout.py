@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from scoring.models.structure import refuse
+from nightscore.models.structure import refuse
 
 BLOCK_ROWS = 64
 """Rows that are scored at once: the bits of a word."""
@@ -148,7 +148,7 @@ def lay_out(forest: Forest) -> FlatForest | None:
     Raises:
         ModelStructureError: They are no trees, or point outside.
     """
-    from scoring.models.compiled.forest_structure import forest_problems  # which knows the records here
+    from nightscore.models.compiled.forest_structure import forest_problems  # which knows the records here
 
     refuse(forest_problems(forest), "the model's trees")
     trees = _trees(forest)

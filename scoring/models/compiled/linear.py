@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from scoring.arrays import from_numpy
-from scoring.models.compiled.columns import ColumnReader
-from scoring.models.compiled.encode import (
+from nightscore.arrow.arrays import from_numpy
+from nightscore.models.compiled.columns import ColumnReader
+from nightscore.models.compiled.encode import (
     Branch,
     check_computed_in_doubles,
     fused,
@@ -25,12 +24,13 @@ from scoring.models.compiled.encode import (
     make_branches,
     make_lookups,
 )
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.compiled.layout import BLOCK_ROWS, STRIP_BLOCKS
-from scoring.models.compiled.links import Link, answer
-from scoring.models.compiled.machine_code import Kernels
-from scoring.models.features import Scratch
-from scoring.models.predictor import Answer, Predictor
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.layout import BLOCK_ROWS, STRIP_BLOCKS
+from nightscore.models.compiled.links import Link, answer
+from nightscore.models.compiled.machine_code import Kernels
+from nightscore.models.features import Scratch
+from nightscore.models.predictor import Answer, Predictor
+from nightscore.schemas.model import ModelFacts
 
 CLASSIFIERS = (
     "LogisticRegression", "LogisticRegressionCV", "RidgeClassifier", "RidgeClassifierCV", "LinearSVC",

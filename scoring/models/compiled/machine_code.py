@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from scoring.models.compiled.count_buffers import CountBuffers
-from scoring.models.compiled.layout import edge_tree
-from scoring.models.versions import library_version
+from nightscore.models.compiled.count_buffers import CountBuffers
+from nightscore.models.compiled.layout import edge_tree
+from nightscore.models.versions import library_version
 
 CODE_FOLDER = "machine-code"
 """Beside the cached models."""
@@ -190,7 +190,7 @@ def _compile(name: str, kinds: Kinds, symbol: str) -> bytes:
     import llvmlite.binding as llvm
     import numba
 
-    from scoring.models.compiled import kernels
+    from nightscore.models.compiled import kernels
 
     function = getattr(kernels, name)
     signature = tuple(_numba_type(numba, kind) for kind in kinds)

@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from schemas.contract import ModelFacts
-from scoring.errors import ModelError
-from scoring.models.compiled.fallback import WithLibrary
-from scoring.models.compiled.flat import CompiledForm, frozen
-from scoring.models.compiled.form_structure import form_problems
-from scoring.models.compiled.from_sklearn import UnsupportedError
-from scoring.models.compiled.linear import CLASSIFIERS, REGRESSORS, CompiledLinear, LinearForm, linear_form
-from scoring.models.compiled.machine_code import CODE_FOLDER, load_kernels
-from scoring.models.compiled.trees import CompiledTrees, trees_form
-from scoring.models.predictor import CompiledPredictor, Predictor
-from scoring.models.sklearn import split_pipeline
+from nightscore.errors import ModelError
+from nightscore.models.compiled.fallback import WithLibrary
+from nightscore.models.compiled.flat import CompiledForm, frozen
+from nightscore.models.compiled.form_structure import form_problems
+from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.linear import CLASSIFIERS, REGRESSORS, CompiledLinear, LinearForm, linear_form
+from nightscore.models.compiled.machine_code import CODE_FOLDER, load_kernels
+from nightscore.models.compiled.trees import CompiledTrees, trees_form
+from nightscore.models.predictor import CompiledPredictor, Predictor
+from nightscore.models.sklearn import split_pipeline
+from nightscore.schemas.model import ModelFacts
 
 
 def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
@@ -43,7 +43,7 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
 
 def _form(estimator: Any, facts: ModelFacts) -> CompiledForm:
     if facts.flavor in ("lightgbm", "xgboost"):
-        from scoring.models.compiled.boosters import booster_form
+        from nightscore.models.compiled.boosters import booster_form
 
         return booster_form(estimator, facts)
     return _sklearn_form(estimator, facts)

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.contract import ModelFacts
-from scoring.models.compiled.booster_values import BoosterEncoder, FeatureRules
-from scoring.models.compiled.encode import Branch, Encoder, tree_branches
-from scoring.models.compiled.from_sklearn import UnsupportedError, tree_model
-from scoring.models.compiled.layout import INFINITE_SEEN, NAN_SEEN, FlatForest, lay_out
-from scoring.models.compiled.links import Link, answer
-from scoring.models.compiled.machine_code import Kernels
-from scoring.models.compiled.sums import ForestSum
-from scoring.models.predictor import Answer
+from nightscore.models.compiled.booster_values import BoosterEncoder, FeatureRules
+from nightscore.models.compiled.encode import Branch, Encoder, tree_branches
+from nightscore.models.compiled.from_sklearn import UnsupportedError, tree_model
+from nightscore.models.compiled.layout import INFINITE_SEEN, NAN_SEEN, FlatForest, lay_out
+from nightscore.models.compiled.links import Link, answer
+from nightscore.models.compiled.machine_code import Kernels
+from nightscore.models.compiled.sums import ForestSum
+from nightscore.models.predictor import Answer
+from nightscore.schemas.model import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)

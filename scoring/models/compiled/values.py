@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scoring.arrays import to_places
-from scoring.models.compiled.from_sklearn import UnsupportedError
+from nightscore.arrow.arrays import to_places
+from nightscore.models.compiled.from_sklearn import UnsupportedError
 
 REFUSED = -1
 MAX_VALUES = 200_000

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from scoring.models.cache import digest_tree
-from scoring.models.registry import DIGEST_TAG
+from nightscore.models.cache import digest_tree
+from nightscore.models.registry import DIGEST_TAG
 from tests.bench.engine.process_tree import Ran
 from tests.bench.engine.workloads import KEY, Workload
 
@@ -89,7 +89,7 @@ def backfill_command(stage: Stage, job: Path, days: Sequence[str]) -> list[str]:
 
 
 def _program() -> list[str]:
-    return [sys.executable, "-m", "scoring.cli"]
+    return [sys.executable, "-m", "nightscore.cli"]
 
 
 def _common(stage: Stage) -> list[str]:

@@ -1,0 +1,1 @@
+"""Two weeks of New York flights, from data to published predictions: `make demo`."""

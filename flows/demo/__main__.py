@@ -1,0 +1,95 @@
+"""`make demo`: from public data to published predictions, through Prefect, on this machine alone."""
+
+import asyncio
+import os
+import sys
+import time
+from datetime import date, timedelta
+from typing import Any
+
+from nightscore.flows.demo.sample import DEFAULT_ROOT, Sample
+from nightscore.flows.server import prefect_server
+
+SAMPLE = Sample(DEFAULT_ROOT)
+JOB_FILE = DEFAULT_ROOT / "flight_delay.yaml"
+DAY = date(2013, 7, 4)
+FORTNIGHT = [DAY + timedelta(days=1 + i) for i in range(14)]
+
+
+def main() -> None:
+    """Run the demo; a second time it finds everything done and says so."""
+    started = time.perf_counter()
+    os.environ["NIGHTSCORE_CACHE"] = str(SAMPLE.cache)
+    with prefect_server(DEFAULT_ROOT / "prefect") as server:
+        os.environ.update(server.environment | {"PREFECT_LOGGING_LEVEL": "WARNING"})
+        SAMPLE.prepare(_say, lambda text: print(f"  {text}"))
+        SAMPLE.write_job(JOB_FILE, SAMPLE.registry, str(SAMPLE.features), str(SAMPLE.predictions))
+        _say("Waiting for the demo's own Prefect server")
+        server.wait()
+        _score_day()
+        _score_fortnight()
+    _summarize()
+    _say(f"Done in {time.perf_counter() - started:.0f} s; the Prefect server is stopped, nothing is left running.")
+
+
+def _score_day() -> None:
+    from nightscore.flows.nightly import nightly
+
+    _say(f"Scoring {DAY} through the Prefect flow `nightly`")
+    _tell(nightly(str(JOB_FILE), date=DAY, return_state=True))
+
+
+def _score_fortnight() -> None:
+    from nightscore.flows.backfill import backfill
+
+    _say(f"Scoring {FORTNIGHT[0]} to {FORTNIGHT[-1]} through the Prefect flow `backfill`")
+    _tell(backfill(str(JOB_FILE), FORTNIGHT[0], FORTNIGHT[-1], return_state=True))
+
+
+def _tell(flow_run: Any) -> None:
+    async def ended() -> Any:
+        return await flow_run
+
+    state = asyncio.run(ended())
+    print(f"  {state.name}: {state.message}")
+    if not state.is_completed():
+        sys.exit(1)
+
+
+def _summarize() -> None:
+    from nightscore.cli.show import print_manifest
+    from nightscore.inputs.jobfile import load_job
+    from nightscore.operations.status import run_history
+
+    shown = {str(day) for day in (DAY, *FORTNIGHT)}
+    manifests = [m for m in run_history(load_job(str(JOB_FILE))) if m.status == "published" and m.partition in shown]
+    read, scored, quarantined = (
+        sum(getattr(manifest.counts, name) for manifest in manifests)
+        for name in ("rows_in", "rows_scored", "rows_quarantined")
+    )
+    _say(
+        f"{len(manifests)} partitions: {read:,} rows read, {scored:,} scored, {quarantined:,} quarantined. The first:"
+    )
+    print_manifest(manifests[-1])
+    fastest = max(manifests, key=lambda m: m.measures.rows_per_s)
+    print(f"  fastest:     {fastest.partition}, {fastest.measures.rows_per_s:,.0f} rows/s with warm workers")
+    _say("Read the predictions back, with Polars, DuckDB or pandas:")
+    python, table = os.path.relpath(sys.executable), SAMPLE.predictions
+    print(f"""  {python} -c 'import polars as pl; print(pl.read_delta("{table}").tail())'""")
+    print(
+        f"""  {python} -c 'import duckdb, deltalake; flights = deltalake.DeltaTable("{table}")"""
+        """.to_pyarrow_dataset(); duckdb.sql("select ds, count(*) flights, avg(probability) late """
+        """from flights group by ds order by ds").show()'"""
+    )
+    print(f"""  {python} -c 'import deltalake; print(deltalake.DeltaTable("{table}").to_pandas().describe())'""")
+    _say("Ask what happened, or score another day:")
+    print(f"  {python.replace('python', 'nightscore')} partitions {JOB_FILE} --from 2013-07-01 --to 2013-07-20")
+    print(f"  {python.replace('python', 'nightscore')} run {JOB_FILE} 2013-12-24")
+
+
+def _say(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Where a job's outputs stand.
+
+    <output.uri>/ds=2013-07-04/<run_id>-00000-0.parquet     parts of a Delta table, or one sealed predictions.parquet
+    <output.uri>.nightscore/runs/ds=2013-07-04/<run_id>.json          manifests
+    <output.uri>.nightscore/quarantine/ds=2013-07-04/<run_id>-*.parquet
+    <output.uri>.nightscore/staging/<run_id>/                parts before they are sealed
+    <output.uri>.nightscore/sealed/ds=2013-07-04/<run_id>.parquet    each sealed object, for a rollback
+    <output.uri>.nightscore/checkpoints/<run_id>/            finished shards of a run that is not published yet
+    <output.uri>.nightscore/profiles/ds=2013-07-04/<run_id>.parquet  what the columns looked like
+    <output.uri>.nightscore/drift/ds=2013-07-04/<run_id>.parquet     how they differ from before, a row a statistic
+    <output.uri>.nightscore/reports/ds=2013-07-04/<run_id>.html      the same for people, once somebody wanted it
+    <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.json  the newest comparison, if it is not the run's own
+    <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.parquet    its statistics
+    <output.uri>.nightscore/decisions/<run_id>               the verdict on a run that was held
+    <output.uri>.nightscore/leases/ds=2013-07-04             who changes the partition now, while it does
+
+The second folder stands beside the table, since readers' `**` globs enter folders of any name.
+"""
+
+import re
+
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.store import Store
+
+RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def predictions_store(job: ScoringJob) -> Store:
+    """The Delta table, or the root of the sealed partitions."""
+    return Store(job.output.uri, job.output.storage_options)
+
+
+def state_store(job: ScoringJob) -> Store:
+    """Everything that is not predictions."""
+    return predictions_store(job).sibling(".nightscore")
+
+
+def parts_store(job: ScoringJob) -> Store:
+    """Where a run's files stand until they are published: where they will stay, or where no reader looks."""
+    return predictions_store(job) if job.output.format == "delta" else state_store(job)
+
+
+def part_path(folder: str, run_id: str, shard: int, attempt: int) -> str:
+    """A part's path; a second attempt at a shard never writes over the first."""
+    return f"{folder}/{run_id}-{shard:05d}-{attempt}.parquet"
+
+
+def staging_folder(run_id: str) -> str:
+    """Where a run keeps what no reader may see yet."""
+    return f"staging/{run_id}"
+
+
+def checkpoints_folder(run_id: str) -> str:
+    """Where a run notes what it has finished."""
+    return f"checkpoints/{run_id}"
+
+
+def claim_path(run_id: str, attempt: int) -> str:
+    """Who creates this file makes the run's n-th attempt."""
+    return f"{checkpoints_folder(run_id)}/claim-{attempt}"
+
+
+def decision_path(run_id: str) -> str:
+    """Who creates this file decides on a run that is held."""
+    return f"decisions/{run_id}"
+
+
+def lease_path(folder: str) -> str:
+    """Who creates this file may change the partition, until it is removed."""
+    return f"leases/{folder}"
+
+
+def profile_path(folder: str, run_id: str) -> str:
+    """What a run's columns looked like."""
+    return f"profiles/{folder}/{run_id}.parquet"
+
+
+def drift_path(folder: str, run_id: str) -> str:
+    """How they differ from before."""
+    return f"drift/{folder}/{run_id}.parquet"
+
+
+def comparison_path(folder: str, run_id: str) -> str:
+    """A run's columns compared again, since other partitions were published after it."""
+    return f"comparisons/{folder}/{run_id}.json"
+
+
+def comparison_table_path(folder: str, run_id: str) -> str:
+    """All statistics of that comparison."""
+    return f"comparisons/{folder}/{run_id}.parquet"
+
+
+def report_path(folder: str, run_id: str, status: str, compared: str = "") -> str:
+    """The page about a run; one that waits for a decision, or was refused, has a page that says so.
+
+    Args:
+        folder: Of the partition.
+        run_id: Of the run.
+        status: Of the run.
+        compared: Tells its comparisons apart; empty: the run's own.
+    """
+    suffix = "" if status in ("published", "unchanged") else f"-{status}"
+    suffix += f"-{compared}" if compared else ""
+    return f"reports/{folder}/{run_id}{suffix}.html"
+
+
+def sealed_path(folder: str) -> str:
+    """The one object of a partition."""
+    return f"{folder}/predictions.parquet"
+
+
+def sealed_history_path(folder: str, run_id: str) -> str:
+    """Where a run's sealed object stays, below the state folder: the live one is a copy (a hard link on a disk)."""
+    return f"sealed/{folder}/{run_id}.parquet"
+
+
+def run_id_of(path: str) -> str | None:
+    """The run that wrote a file, from its path."""
+    found = RUN_ID.search(path)
+    return found[0] if found else None

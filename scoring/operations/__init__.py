@@ -1,0 +1,1 @@
+"""What people ask for: a verb of the command line is one module."""

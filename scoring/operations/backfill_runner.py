@@ -1,0 +1,158 @@
+"""Scores what a backfill has planned, in its order: a small partition is scored while the one before is published."""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from nightscore.drift.recompare import compare_later
+from nightscore.engine.events import Event, Listener, RunPlanned
+from nightscore.engine.memory import available_cores
+from nightscore.engine.pools import Pool, open_pool
+from nightscore.inputs.partitions import parse_value
+from nightscore.models.cache import ModelCache
+from nightscore.operations.backfill import BackfillItem
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import order_of
+from nightscore.storage.run_cache import Kept
+
+Turn = Callable[[], object]
+"""Returns when a run may publish."""
+
+AT_ONCE = 2
+"""One is scored while another is published. Publications take turns: more would wait for these."""
+SMALL_ROWS = 100_000
+"""Of a partition: its scoring takes less time than what is around it, and one worker."""
+STOP_S = 20.0
+"""What runs that are told to stop get to write their last word."""
+
+
+def score_items(
+    job: ScoringJob, items: Sequence[BackfillItem], cache: ModelCache, listeners: Sequence[Listener] = ()
+) -> list[Manifest]:
+    """Score the items of a plan; one's failure does not stop the others.
+
+    All are begun, compared with what was there before, and published in the order of the items, as if they were
+    scored one after another.
+
+    Args:
+        job: The job; each item has its own model.
+        items: To score.
+        cache: Models of this host.
+        listeners: Told what happens, by several threads.
+
+    Returns:
+        A manifest each, in the order of the items.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM. What was under way is recorded as failed, or published; the rest is not
+            begun.
+    """
+    kept = Kept()
+
+    def score(item: BackfillItem, pool: Pool, turn: Turn | None, more: Sequence[Listener]) -> Manifest:
+        return run(
+            job.model_copy(update={"model": item.model}),
+            parse_value(item.value),
+            pool=pool,
+            cache=cache,
+            now=datetime.now(UTC),
+            force=item.is_forced,
+            listeners=[*listeners, *more],
+            kept=kept,
+            turn=turn,
+            compares_later=False,
+        )
+
+    def compare_all(manifests: list[Manifest]) -> list[Manifest]:
+        """Once for all: a partition may be the neighbour of any that were scored before it."""
+        values = [one.partition for one in manifests if one.status in ("published", "held")]
+        compare_later(job, values, cache, datetime.now(UTC), kept)
+        return manifests
+
+    if not any(may_overlap(job, *pair) for pair in itertools.pairwise(items)):
+        with open_pool(job.workers) as pool:
+            return compare_all([score(item, pool, None, ()) for item in items])
+    with contextlib.ExitStack() as stack:
+        pools = [stack.enter_context(open_pool(job.workers)) for _ in range(AT_ONCE)]
+        runs: list[_Run] = []
+        try:
+            for index, item in enumerate(items):
+                before = runs[-1] if runs else None
+                if before is not None:
+                    # The first is alone: on a new host it compiles what all others load.
+                    is_early = index > 1 and may_overlap(job, items[index - 1], item)
+                    (before.planned if is_early else before.ended).wait()
+                if index >= AT_ONCE:
+                    runs[index - AT_ONCE].result()  # its pool is free
+                if before is not None and before.ended.is_set():
+                    before.result()  # what it has raised stops all
+                turn = None if before is None else before.ended.wait
+                runs.append(_Run(score, item, pools[index % AT_ONCE], turn))
+            return compare_all([one.result() for one in runs])
+        except BaseException:
+            for pool in pools:
+                pool.stop()
+            for one in runs[-AT_ONCE:]:
+                one.ended.wait(STOP_S)
+            raise
+
+
+def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> bool:
+    """Whether a partition may be scored while the one before in the plan is not published yet.
+
+    Not where it would be compared with that one, where both together could take more memory or workers than the job
+    allows one, nor where one alone fills the machine.
+    """
+    is_small = all(item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in (before, after))
+    is_bounded = job.workers.is_cluster or job.limits.memory_bytes is not None
+    n_workers = min(available_cores(), job.workers.count or AT_ONCE)
+    values = (parse_value(item.value) for item in (after, before))
+    first, second = (order_of(value, job.input.partition_format) for value in values)
+    return is_small and not is_bounded and first < second and n_workers >= AT_ONCE
+
+
+class _Run:
+    """One run in a thread of its own: a daemon, so that one which hangs in a store does not keep the process."""
+
+    def __init__(
+        self,
+        score: Callable[[BackfillItem, Pool, Turn | None, Sequence[Listener]], Manifest],
+        item: BackfillItem,
+        pool: Pool,
+        turn: Turn | None,
+    ) -> None:
+        """Begun."""
+        self.planned, self.ended = threading.Event(), threading.Event()
+        self._manifest: Manifest | None = None
+        self._error: BaseException | None = None
+        self._score, self._item, self._pool, self._turn = score, item, pool, turn
+        threading.Thread(target=self._work, name="scoring-run", daemon=True).start()
+
+    def result(self) -> Manifest:
+        """The manifest, once there is one.
+
+        Raises:
+            BaseException: What the run has raised.
+        """
+        self.ended.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._manifest is not None  # noqa: S101
+        return self._manifest
+
+    def _work(self) -> None:
+        try:
+            self._manifest = self._score(self._item, self._pool, self._turn, [self._hear])
+        except BaseException as error:  # noqa: BLE001 (handed over to who waits)
+            self._error = error
+        finally:
+            self.planned.set()
+            self.ended.set()
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, RunPlanned):
+            self.planned.set()

@@ -1,0 +1,127 @@
+"""Serves reports over HTTP, from whatever store they are on, so that a link in another page opens them."""
+
+import html
+import logging
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from nightscore.drift.findings import verdict_text
+from nightscore.errors import PartitionNotFoundError, ScoringError
+from nightscore.inputs.jobfile import list_jobs, load_job
+from nightscore.inputs.partitions import parse_value
+from nightscore.ledger.comparisons import with_newest_comparisons
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifests import latest_publications
+from nightscore.models.cache import ModelCache
+from nightscore.operations.report import newest_report, read_report, reported_run
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import show_value
+
+logger = logging.getLogger("nightscore")
+
+MAX_LISTED = 60
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+SHELL = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>{title}</title>'
+    "<style>body{{font:16px/1.6 system-ui,sans-serif;max-width:50rem;margin:1rem auto;padding:0 1rem}}</style>"
+    "<h1>{title}</h1>{body}</html>"
+)
+
+
+def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
+    """The application. It reads and draws, and writes nothing but pages and comparisons that it makes again.
+
+    Args:
+        jobs: Folder of job files; no other job is reached.
+        cache: Of models and baselines on this host.
+    """
+
+    def find(request: Request) -> ScoringJob:
+        name = request.path_params["job"]
+        if name not in list_jobs(jobs):
+            raise HTTPException(404, f"There is no job {name}; there are: {', '.join(list_jobs(jobs)) or 'none'}")
+        return load_job(name, jobs)
+
+    def index(_: Request) -> HTMLResponse:
+        items = [_item(quote(name), html.escape(name)) for name in list_jobs(jobs)]
+        return _page("Jobs", _list(items, f"There are no job files in {jobs}."))
+
+    def partitions(request: Request) -> HTMLResponse:
+        job, name = find(request), request.path_params["job"]
+        state = state_store(job)
+        items = []
+        latest = latest_publications(state, job.input.partition_key, job.input.partition_format)
+        for manifest in with_newest_comparisons(state, islice(latest, MAX_LISTED)):
+            if manifest.drift is not None:
+                shown = show_value(manifest.partition)
+                text = f"{html.escape(shown)}: {html.escape(verdict_text(manifest.drift))}"
+                items.append(_item(f"{quote(name)}/{quote(shown, safe='')}", text))
+        return _page(f"Reports of {name}", _list(items, "No partition has a report yet."))
+
+    def report(request: Request) -> HTMLResponse:
+        job = find(request)
+        # By the path as it was sent: a partition's value may have slashes of its own.
+        _, _, *parts = request.scope["raw_path"].decode("ascii", "replace").split("?")[0].split("/")
+        if len(parts) > 2:
+            raise HTTPException(404, "Expected /JOB/PARTITION or /JOB/PARTITION/RUN")
+        value = parse_value(unquote(parts[0]))
+        manifest = reported_run(job, value, unquote(parts[1]) if len(parts) == 2 else None)
+        manifest = newest_report(job, manifest, cache)
+        return HTMLResponse(read_report(job, manifest, cache), headers=HEADERS)
+
+    return Starlette(
+        routes=[
+            Route("/", _explained(index)),
+            Route("/{job}", _explained(partitions)),
+            Route("/{job}/{rest:path}", _explained(report)),
+        ]
+    )
+
+
+def serve(jobs: Path, cache: ModelCache, host: str, port: int) -> None:
+    """Serve until interrupted."""
+    import uvicorn
+
+    uvicorn.run(report_pages(jobs, cache), host=host, port=port, log_level="warning")
+
+
+def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], HTMLResponse]:
+    def answer(request: Request) -> HTMLResponse:
+        try:
+            return show(request)
+        except HTTPException as error:
+            return _page("Not found", f"<p>{html.escape(error.detail)}</p>", error.status_code)
+        except PartitionNotFoundError as error:
+            return _page("Not found", f"<pre>{html.escape(str(error))}</pre>", 404)
+        except ScoringError as error:
+            return _page("The report cannot be shown", f"<pre>{html.escape(str(error))}</pre>", 503)
+        except Exception as error:
+            logger.exception("a report could not be shown")
+            return _page("The report cannot be shown", f"<pre>{html.escape(type(error).__name__)}</pre>", 503)
+
+    return answer
+
+
+def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(SHELL.format(title=html.escape(title), body=body), status, HEADERS)
+
+
+def _item(path: str, text: str) -> str:
+    return f'<li><a href="/{path}">{text}</a></li>'
+
+
+def _list(items: list[str], otherwise: str) -> str:
+    return f"<ul>{''.join(items)}</ul>" if items else f"<p>{html.escape(otherwise)}</p>"

@@ -1,0 +1,196 @@
+"""What is published, what is missing, and why: the questions of the morning after."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nightscore.engine.prepare import PinnedModel
+from nightscore.inputs.partitions import find_partitions
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifests import DIED, as_seen, list_manifests, undecided, with_fates
+from nightscore.operations.clean import clean
+from nightscore.outputs.publish import Live, open_publisher
+from nightscore.runs.held import still_holding
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import GateRecord, Manifest
+from nightscore.schemas.partition import Partition, encode_folder, order_of, show_value
+from nightscore.storage.store import Store
+
+__all__ = ["PartitionStatus", "State", "clean", "partition_statuses", "run_history"]
+
+State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One row of the matrix."""
+
+    value: str
+    state: State
+    reasons: tuple[str, ...]
+    """Why it would be scored again, or why it would not."""
+    has_input: bool
+    n_files: int
+    n_bytes: int
+    """Of the whole files; a plan knows the bytes of the needed columns."""
+    run_id: str | None
+    """The run that readers see."""
+    rows: int | None
+    """Predictions that readers see."""
+    model_version: str | None
+    last_error: str | None = None
+
+
+def partition_statuses(
+    job: ScoringJob, model: PinnedModel, values: Iterable[str | None] | None = None
+) -> list[PartitionStatus]:
+    """The state of all partitions, of the input and of the output, or of the named ones, in order."""
+    wanted = None if values is None else set(values)
+    inputs = find_partitions(job, wanted)
+    live = open_publisher(job).all_live()
+    manifests = with_fates(state_store(job), list_manifests(state_store(job))[0])
+    history: dict[str | None, list[Manifest]] = {}
+    for manifest in manifests:
+        history.setdefault(manifest.partition, []).append(manifest)
+    known = set(inputs) | set(live) if wanted is None else wanted
+    ordered = sorted(known, key=lambda value: order_of(value, job.input.partition_format))
+    return [_status(job, model, v, inputs.get(v), live.get(v), history.get(v, [])) for v in ordered]
+
+
+def run_history(job: ScoringJob, value: str | None = None, *, everything: bool = True) -> list[Manifest]:
+    """The records of a job's runs, newest first; a run whose process is gone is shown as failed, or as published
+    where it came to its commit."""
+    folder = None if everything else encode_folder(job.input.partition_key, value)
+    state = state_store(job)
+    manifests = with_fates(state, list_manifests(state, folder)[0])
+    if all(manifest.error != DIED and manifest.status != "held" for manifest in manifests):
+        return manifests
+    live = open_publisher(job).all_live()
+    return [_as_seen(state, manifest, live.get(manifest.partition)) for manifest in manifests]
+
+
+def _status(
+    job: ScoringJob,
+    model: PinnedModel,
+    value: str | None,
+    partition: Partition | None,
+    live: Live | None,
+    history: Sequence[Manifest],
+) -> PartitionStatus:
+    history = [_as_seen(state_store(job), manifest, live) for manifest in history]
+    standing = next((m for m in history if live is not None and _stands_behind(m, live)), None)
+    newest = history[0] if history else None
+    state, reasons = _judge(job, model, partition, live, standing, history)
+    error = newest.error.message if newest and newest.status == "failed" and newest.error else None
+    files = partition.files if partition else ()
+    return PartitionStatus(
+        show_value(value),
+        state,
+        tuple(reasons),
+        partition is not None,
+        len(files),
+        sum(file.size_bytes for file in files),
+        live.run_id if live else None,
+        standing.counts.rows_scored if standing else None,
+        standing.model.version if standing else None,
+        error,
+    )
+
+
+def _stands_behind(manifest: Manifest, live: Live) -> bool:
+    return manifest.run_id == live.run_id or (manifest.restores == live.run_id and manifest.status == "published")
+
+
+def _judge(
+    job: ScoringJob,
+    model: PinnedModel,
+    partition: Partition | None,
+    live: Live | None,
+    standing: Manifest | None,
+    history: Sequence[Manifest],
+) -> tuple[State, list[str]]:
+    newest = history[0] if history else None
+    if partition is None:
+        return (
+            ("input gone", ["the input has no such partition any more"])
+            if live
+            else (
+                "missing",
+                ["the input has no such partition"],
+            )
+        )
+    fingerprint = model.fingerprint(job, partition)
+    is_same = standing is not None and standing.fingerprint == fingerprint
+    waiting = None if is_same else undecided(history, fingerprint)
+    if waiting is not None and (waiting.status != "held" or still_holding(job, waiting)):
+        return _show_undecided(job, waiting)
+    waits = [] if waiting is None else [_show_released(waiting)]
+    if live is None:
+        if newest is not None and newest.status == "failed":
+            return "failed", [f"never published; the last run failed: {_first_line(newest)}", *waits]
+        return "missing", ["never published", *waits]
+    if standing is None:
+        return "stale", ["published by a run that left no record", *waits]
+    if newest is not None and newest.status == "held" and newest.replays == standing.run_id:
+        waits.append(
+            f"replay {newest.run_id} is held: `nightscore approve` publishes it, `nightscore reject` drops it"
+        )
+    if is_same:
+        if standing.restores:
+            return "published", [f"rolled back to run {standing.restores}; nothing has changed since", *waits]
+        return "published", ["the published run has the same fingerprint", *waits]
+    reasons = [*_differences(job, model, partition, standing), *waits]
+    if newest is not None and newest.status == "failed":
+        return "failed", [*reasons, f"the last run failed: {_first_line(newest)}"]
+    return "stale", reasons
+
+
+def _show_undecided(job: ScoringJob, manifest: Manifest) -> tuple[State, list[str]]:
+    if manifest.status == "held":
+        closed = [f"{gate.gate}: {gate.found}" for gate in still_holding(job, manifest)]
+        return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]
+    closed = [f"{gate.gate}: {gate.found}" for gate in _held_by(manifest)]
+    by = f" by {manifest.decision.by}" if manifest.decision else ""
+    return "rejected", [f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again", *closed]
+
+
+def _show_released(manifest: Manifest) -> str:
+    names = ", ".join(gate.gate for gate in _held_by(manifest)) or "a gate"
+    return (
+        f"run {manifest.run_id} was held by {names}, and no gate that the job has today holds it: a run scores the "
+        "partition again; `nightscore approve` still publishes what was held, `nightscore reject` drops it"
+    )
+
+
+def _held_by(manifest: Manifest) -> list[GateRecord]:
+    return [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+
+
+def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, standing: Manifest) -> list[str]:
+    found = []
+    if standing.model.version != model.version.version or standing.model.name != model.version.name:
+        found.append(
+            f"model: {standing.model.name} version {standing.model.version} then, "
+            f"{model.version.name} version {model.version.version} now"
+        )
+    elif standing.model.digest != model.cached.digest:
+        found.append(f"model: the artifacts of version {model.version.version} changed")
+    then = {f.path: (f.size_bytes, f.version) for f in standing.inputs.files}
+    now = {f.path: (f.size_bytes, f.version) for f in partition.files}
+    for what, paths in (
+        ("new", now.keys() - then.keys()),
+        ("gone", then.keys() - now.keys()),
+        ("changed", {path for path in now.keys() & then.keys() if now[path] != then[path]}),
+    ):
+        if paths:
+            first = sorted(paths)[0]
+            found.append(f"input: {len(paths)} {what} file{'s'[: len(paths) != 1]}, first {first}")
+    return found or ["settings: the job's keys, columns, predict or format changed, or the engine did"]
+
+
+def _as_seen(state: Store, manifest: Manifest, live: Live | None) -> Manifest:
+    return as_seen(state, manifest, live.run_id, live.paths) if live else manifest
+
+
+def _first_line(manifest: Manifest) -> str:
+    return manifest.error.message.splitlines()[0] if manifest.error else "no error was recorded"

@@ -1,0 +1,90 @@
+"""Columns of numbers as float64, whatever their type."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightscore.inputs.casts import plain_type
+from nightscore.models.features import numeric_values, stored_values
+from nightscore.profiles.bins import Floats
+
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+DAYS = 1 / 86_400_000
+"""In a millisecond."""
+
+_NO_BITS = np.empty(0, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class RawNumbers:
+    """A chunk of a column, shape (n,)."""
+
+    values: Floats
+    """Of any content where they are null."""
+    n_null: int = 0
+    validity: npt.NDArray[np.uint8] = field(default_factory=lambda: _NO_BITS)
+    """Bytes of Arrow's bitmap."""
+    first_bit: int = -1
+    """Of the first value in it; negative: no value is null."""
+
+
+def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
+    """The values that are not null as float64, and how many are.
+
+    Dates are days since 1970, timestamps, times and durations seconds, decimals floats, lists their lengths.
+    """
+    n_null = int(column.null_count)
+    column = pc.drop_null(column.cast(plain_type(column.type)))
+    kind = column.type
+    stored, scale = _stored(kind)
+    if any(test(kind) for test in LISTS):
+        column = pc.list_value_length(column)
+    elif pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif stored != kind:
+        column = column.cast(stored)
+    chunks: list[Floats] = [numeric_values(chunk).astype(np.float64, copy=False) for chunk in column.chunks]
+    values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
+    return values if scale == 1.0 else values * scale, n_null
+
+
+def raw_numbers(column: pa.ChunkedArray) -> Iterator[RawNumbers]:
+    """The same of each chunk, nulls left in their places where the values can be read where they are."""
+    for chunk in column.chunks:
+        stored, scale = _stored(chunk.type)
+        if not len(chunk) or not (pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())):
+            values, n_null = as_numbers(pa.chunked_array([chunk], chunk.type))
+            yield RawNumbers(values, n_null)
+            continue
+        with np.errstate(invalid="ignore"):  # what stands in the place of null may be a signalling NaN
+            values = stored_values(chunk.view(stored)).astype(np.float64, copy=False)
+            values = values if scale == 1.0 else values * scale
+        if chunk.null_count:
+            bitmap = np.frombuffer(chunk.buffers()[0], np.uint8)
+            yield RawNumbers(values, chunk.null_count, bitmap, chunk.offset)
+        else:
+            yield RawNumbers(values)
+
+
+def finite_values(columns: Iterable[pa.ChunkedArray]) -> Floats:
+    """The finite values of all batches, as `as_numbers` gives them."""
+    numbers: Floats = np.concatenate([np.empty(0), *(as_numbers(column)[0] for column in columns)])
+    return numbers[np.isfinite(numbers)]
+
+
+def _stored(kind: pa.DataType) -> tuple[pa.DataType, float]:
+    """The type of the numbers that a column's buffer holds, and what each counts for."""
+    if pa.types.is_date32(kind):
+        return pa.int32(), 1.0
+    if pa.types.is_date64(kind):
+        return pa.int64(), DAYS
+    if pa.types.is_time32(kind):
+        return pa.int32(), SECONDS[kind.unit]
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
+        return pa.int64(), SECONDS[kind.unit]
+    return kind, 1.0

@@ -1,0 +1,1 @@
+"""One run of a partition, from its record's first line to its last."""
