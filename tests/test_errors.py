@@ -172,6 +172,7 @@ def test_corrupt_pages_are_caught_by_their_checksums(any_lake: Lake) -> None:
             {"input": {"uri": "x", "partition_kee": "ds"}},
             "input.partition_kee: unknown key; did you mean partition_key?",
         ),
+        ({"gates": {"rows": {"min_ratoi": 0.5}}}, "gates.rows.min_ratoi: unknown key; did you mean min_ratio?"),
         ({"model": "models:/a/latest"}, "model: expected models:/<name>/<version> or models:/<name>@<alias>"),
         ({"name": "a b"}, "name: "),
         ({"input": {"uri": "s3://key:secret@bucket/x"}}, "input.uri: carries credentials"),

@@ -94,6 +94,23 @@ def test_a_partition_without_files_takes_its_columns_from_a_neighbour(lake: Lake
     assert len(lake.read(job)) == 10
 
 
+def test_a_partition_whose_files_are_gone_keeps_its_predictions(any_lake: Lake) -> None:
+    any_lake.write("2024-03-01", make_frame(10))
+    any_lake.write(DAY, make_frame(500))
+    job = any_lake.job()
+    first = any_lake.run(job)
+    any_lake.features.write_bytes(f"ds={DAY}/_SUCCESS", b"")
+    any_lake.features.delete([f"ds={DAY}/part-0.parquet"])
+
+    manifest = any_lake.run(job)
+
+    assert manifest.status == "failed"
+    assert manifest.error
+    assert manifest.error.type == "InputError"
+    assert f"no files, while readers see the predictions of run {first.run_id}" in manifest.error.message
+    assert len(any_lake.read(job)) == 500
+
+
 def test_without_keys_the_source_position_travels(any_lake: Lake) -> None:
     frame = make_frame(900)
     any_lake.write(DAY, frame.iloc[:600], "a", row_group_size=250)

@@ -125,7 +125,7 @@ def _why(name: str, contract: Contract) -> Cause:
     """Why values of a column did not cast: of text there is one reason only."""
     kinds = [column.type for column in (*contract.features, *contract.kept) if column.name == name]
     if any(may_hold_text(kind) for kind in kinds):
-        return "not_utf8", name, "the text is not valid UTF-8; write it in UTF-8, or the column as binary"
+        return "not_utf8", name, "the text is not valid UTF-8; write it in UTF-8"
     return "cast", name, "the value would change in the type that is wanted"
 
 

@@ -4,7 +4,7 @@ import difflib
 import posixpath
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -127,11 +127,16 @@ def _problem(detail: Mapping[str, Any]) -> str:
     return f"{where}: {message}" if where else message
 
 
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
 def _known_keys(path: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = ScoringJob
     for part in path:
-        inner = model.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        stated = model.model_fields[str(part)].annotation
+        sections = [kind for kind in (stated, *get_args(stated)) if _is_section(kind)]
+        if not sections:
             return []
-        model = inner
+        model = sections[0]
     return list(model.model_fields)

@@ -13,6 +13,10 @@ from pathlib import Path
 
 from nightscore.errors import InvalidJobError, ModelDigestError, ModelLoadError, StorageError
 
+WRITTEN_BY_LOADING = "registered_model_meta"
+"""`mlflow.<flavor>.load_model` writes this file beside the artifacts where they are in a local folder. It is no part
+of the model; a digest counts it only where a pin was made with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class CachedModel:
@@ -42,8 +46,8 @@ class ModelCache:
         stamp = _stamp(source) if source is not None else ""
         with _using(self.root):
             found = self._indexed(key, stamp)
-            if found is None:
-                found = self._add(source, download)
+            if found is None or pinned not in (None, found):
+                found = self._add(source, download, pinned)
                 self._index(key, stamp, found)
         if pinned is not None and pinned != found:
             raise ModelDigestError(
@@ -124,7 +128,7 @@ class ModelCache:
     def _entry(self, key: str) -> Path:
         return self.root / "index" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
-    def _add(self, source: Path | None, download: Callable[[Path], None]) -> str:
+    def _add(self, source: Path | None, download: Callable[[Path], None], pinned: str | None) -> str:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".fetch-") as spool:
             folder = Path(spool, "model")
@@ -135,6 +139,9 @@ class ModelCache:
                 folder.mkdir()
                 download(folder)
             digest = digest_tree(folder)
+            if digest != pinned and (folder / WRITTEN_BY_LOADING).is_file():
+                (folder / WRITTEN_BY_LOADING).unlink()
+                digest = digest_tree(folder)
             target = self._folder(digest)
             if target.is_dir() and digest_tree(target) != digest:
                 shutil.rmtree(target)

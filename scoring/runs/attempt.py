@@ -426,18 +426,25 @@ class Attempt:
     def finish_parts(
         self, publisher: Publisher, plan: Plan, contract: Contract, live: Live | None
     ) -> tuple[WrittenPart, ...]:
-        """The files that readers will see; none if the whole input has no file to take columns from."""
-        parts = [result.part for result in self._all_results()]
-        if not contract.kept and not contract.features and not parts:
-            if live is None:
-                return ()
+        """The files that readers will see; none if the whole input has no file to take columns from.
+
+        Raises:
+            InputError: There are no files, and readers see predictions: a writer may have deleted the input, to write
+                it again.
+        """
+        if live is not None and not plan.partition.files:
             raise InputError(
-                "The partition has no files, and no other has any to take the columns from; nothing was published.",
+                "The partition has no files, and readers see predictions of it; nothing was published.",
                 self.folder,
                 expected="a file with the columns, which may have no rows",
                 found=f"no files, while readers see the predictions of run {live.run_id}",
-                next_step="write a file without rows if the partition is meant to be empty",
+                next_step="wait until the input is written again; or write a file without rows, if the partition is "
+                "meant to be empty",
             )
+
+        parts = [result.part for result in self._all_results()]
+        if not contract.kept and not contract.features and not parts:
+            return ()
         if not parts:
             parts = [self._empty_part(publisher, contract)]
         if not publisher.writes_in_place:

@@ -71,6 +71,28 @@ def test_a_pinned_version_loads_nothing_else(own: tuple[str, Path], tmp_path: Pa
     assert version.name == "mine"
 
 
+def test_a_version_that_was_loaded_by_mlflow_stays_pinned(own: tuple[str, Path], tmp_path: Path) -> None:
+    uri, folder = own
+    cache = ModelCache(tmp_path / "cache")
+    _, digest = pin("models:/mine/1", uri, cache)
+    (folder / "registered_model_meta").write_text("model_name: mine\nmodel_version: '1'\n")
+    for candidate in (cache, ModelCache(tmp_path / "other")):
+        found = fetch(resolve("models:/mine/1", uri), uri, candidate)
+        assert (found.digest, found.is_pinned) == (digest, True)
+        assert not (found.path / "registered_model_meta").exists()
+
+
+def test_a_pin_that_counted_the_file_of_loading_holds(own: tuple[str, Path], tmp_path: Path) -> None:
+    uri, folder = own
+    cache = ModelCache(tmp_path / "cache")
+    (folder / "registered_model_meta").write_text("model_name: mine\nmodel_version: '1'\n")
+    without = fetch(resolve("models:/mine/1", uri), uri, cache).digest
+    old = digest_tree(folder)
+    assert without != old
+    found = cache.get("models:/mine/1", folder, lambda _: None, old)
+    assert (found.digest, found.is_pinned) == (old, True)
+
+
 def test_a_run_refuses_artifacts_that_are_not_the_pinned_ones(lake: Lake, own: tuple[str, Path]) -> None:
     uri, folder = own
     pin("models:/mine/1", uri, lake.cache)
