@@ -14,7 +14,7 @@ from nightscore.schemas.manifest import DriftRecord, FindingRecord, GateRecord, 
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from nightscore.flows import events
+    from nightscore.flows.ui import events
     from nightscore.flows.ui.events import drift_event, held_event, run_events, tell
 
 URL = "http://prefect/runs/flow-run/1"

@@ -4,6 +4,7 @@ The process that asks imports this module too, so that what only the other one n
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,12 +77,13 @@ def part_stats(metadata: Any) -> str:
     nulls: dict[str, int] = {}
     bounds: dict[str, tuple[Any, Any]] = {}
     is_complete = True
+    repeated = _repeated_names(metadata)
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
         for j in range(group.num_columns):
             column = group.column(j)
             name, stats = column.path_in_schema, column.statistics
-            if stats is None or "." in name:
+            if stats is None or "." in name or name in repeated:
                 is_complete = False
                 continue
             if stats.has_null_count:
@@ -101,6 +103,13 @@ def part_stats(metadata: Any) -> str:
     if low_texts:
         members |= {"minValues": _object(low_texts), "maxValues": _object(high_texts)}
     return _object(members | {"nullCount": json.dumps(nulls, ensure_ascii=False)})
+
+
+def _repeated_names(metadata: Any) -> set[str]:
+    """Columns whose name another one has too, as in quarantine: their statistics cannot be told apart."""
+    first = metadata.row_group(0) if metadata.num_row_groups else None
+    names = Counter(first.column(j).path_in_schema for j in range(first.num_columns)) if first else Counter()
+    return {name for name, n_columns in names.items() if n_columns > 1}
 
 
 def _object(members: Mapping[str, str]) -> str:
