@@ -17,8 +17,9 @@ MAX_SPARE = 16
 class Kept:
     """Shared by the runs of one backfill, which may be in several threads.
 
-    Nothing that another process may change is kept: listings, what is live, records of runs that have not ended. Who
-    asks gives a key under which the store has this content for ever, or nothing any more.
+    Nothing that another process may change is kept: files of a partition, what is live, records of runs that have
+    not ended. Who asks gives a key under which the store has this content for ever, or nothing any more. The folders
+    below an input are the exception: a backfill lists them once, and each run lists them again before it publishes.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
