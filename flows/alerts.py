@@ -42,12 +42,18 @@ class Channel:
         if self.block == "nightscore-webhook":
             if not address.startswith(("http://", "https://")):
                 raise ValueError(f"{self.variable} is no URL; it begins with http:// or https://")
-            return Webhook(url=SecretStr(address), headers=SecretDict({"Content-Type": "application/json"}))
+            return Webhook(
+                url=SecretStr(address), headers=SecretDict({"Content-Type": "application/json"})
+            )
         if self.block == "nightscore-email":
             # Apprise would send HTML, and the lines of a text would run together.
-            address += "" if "format=" in address else ("&" if "?" in address else "?") + "format=text"
+            address += (
+                "" if "format=" in address else ("&" if "?" in address else "?") + "format=text"
+            )
         if not Apprise().add(address):
-            raise ValueError(f"{self.variable} is no address that Apprise knows: https://appriseit.com/services/")
+            raise ValueError(
+                f"{self.variable} is no address that Apprise knows: https://appriseit.com/services/"
+            )
         # Prefect's server has no block for SMTP, but hands what is no Slack address to Apprise as it stands.
         return SlackWebhook(url=SecretStr(address))
 
@@ -73,11 +79,19 @@ async def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -
     """
     done = {}
     async with get_client() as client:
-        blocks = {c.block: await _save(c, environment[c.variable]) for c in CHANNELS if environment.get(c.variable)}
+        blocks = {
+            c.block: await _save(c, environment[c.variable])
+            for c in CHANNELS
+            if environment.get(c.variable)
+        }
         for path in sorted(folder.glob("*.yaml")):
             raw = yaml.safe_load(path.read_text())
-            missing = [c.variable for c in CHANNELS if c.block in _named(raw) and c.block not in blocks]
-            done[path.name] = f"left out, {missing[0]} is not set" if missing else await _put(client, raw, blocks)
+            missing = [
+                c.variable for c in CHANNELS if c.block in _named(raw) and c.block not in blocks
+            ]
+            done[path.name] = (
+                f"left out, {missing[0]} is not set" if missing else await _put(client, raw, blocks)
+            )
     return done
 
 
@@ -86,7 +100,9 @@ async def _save(channel: Channel, address: str) -> str:
 
 
 def _named(raw: dict[str, Any]) -> list[str]:
-    return [action["block_document_id"] for action in raw["actions"] if "block_document_id" in action]
+    return [
+        action["block_document_id"] for action in raw["actions"] if "block_document_id" in action
+    ]
 
 
 async def _put(client: PrefectClient, raw: dict[str, Any], blocks: Mapping[str, str]) -> str:

@@ -16,7 +16,15 @@ from pydantic import Field
 from nightscore.drift.recompare import compare_later
 from nightscore.flows.hooks import end_children
 from nightscore.flows.outcome import Outcome, as_backfill, outcomes_of, tells_reason
-from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, Mode, Order, job_name, read_job
+from nightscore.flows.parameters import (
+    DEFAULT_TIMEOUT_MINUTES,
+    JobName,
+    Minutes,
+    Mode,
+    Order,
+    job_name,
+    read_job,
+)
 from nightscore.flows.partition import score_partition, score_partitions
 from nightscore.flows.pools import shared_kept, shared_pools
 from nightscore.flows.ui.artifacts import (
@@ -93,7 +101,9 @@ async def backfill(
     summary = plan_summary(plan, max_parallel)
     get_run_logger().info("%s\n%s", summary, "\n".join(plan_lines(plan)))
     await acreate_table_artifact(
-        key=artifact_key(spec.name, "backfill-plan"), table=plan_rows(plan, max_parallel), description=summary
+        key=artifact_key(spec.name, "backfill-plan"),
+        table=plan_rows(plan, max_parallel),
+        description=summary,
     )
     if dry_run or not plan.to_score:
         return Completed(message=f"{'planned only' if dry_run else 'nothing to do'}: {summary}")
@@ -118,12 +128,17 @@ async def backfill(
             async with shown(progress, artifact_key(spec.name, "backfill-progress")):
                 await asyncio.gather(*map(score, _batches(plan, partitions_per_run)))
             scored = [parse_value(value) for value in outcomes]
-            await asyncio.to_thread(compare_later, spec, scored, default_cache(), datetime.now(UTC), shared_kept())
+            await asyncio.to_thread(
+                compare_later, spec, scored, default_cache(), datetime.now(UTC), shared_kept()
+            )
     finally:
         failed = sorted(value for value, outcome in outcomes.items() if not outcome.is_done)
         left = len(plan.to_score) - len(outcomes)
         verdict = f"{len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run"
-        unfinished = [*failed, *(item.value for item in plan.to_score if item.value not in outcomes)]
+        unfinished = [
+            *failed,
+            *(item.value for item in plan.to_score if item.value not in outcomes),
+        ]
         again = run_again(job, start, end, [m.value for m in mode], model, unfinished)
         await acreate_markdown_artifact(
             key=artifact_key(spec.name, "backfill"),
@@ -145,12 +160,20 @@ def _batches(plan: BackfillPlan, size: int) -> Iterator[Sequence[BackfillItem]]:
         yield from (items[i : i + size] for i in range(0, len(items), size))
 
 
-async def _score_items(job: str, name: str, items: Sequence[BackfillItem], timeout_minutes: int) -> list[Outcome]:
+async def _score_items(
+    job: str, name: str, items: Sequence[BackfillItem], timeout_minutes: int
+) -> list[Outcome]:
     first, values = items[0], [item.value for item in items]
-    options: dict[str, Any] = {"model": first.model, "force": first.is_forced, "timeout_minutes": timeout_minutes}
+    options: dict[str, Any] = {
+        "model": first.model,
+        "force": first.is_forced,
+        "timeout_minutes": timeout_minutes,
+    }
     with tags(name, "backfill", *(values if len(values) == 1 else ())):
         if len(values) == 1:
-            state = await score_partition(job, first.value, **options, report=False, return_state=True)
+            state = await score_partition(
+                job, first.value, **options, report=False, return_state=True
+            )
         else:
             state = await score_partitions(job, values, **options, return_state=True)
     return await outcomes_of(state, values)

@@ -24,5 +24,7 @@ async def end_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any
         )
         for child in await client.read_flow_runs(flow_run_filter=going_on):
             message = f"{flow_run.name} {'was cancelled' if is_cancelled else 'crashed'}"
-            end: State[Any] = Cancelled(message=message) if is_cancelled else Crashed(message=message)
+            end: State[Any] = (
+                Cancelled(message=message) if is_cancelled else Crashed(message=message)
+            )
             await client.set_flow_run_state(child.id, end, force=True)

@@ -15,7 +15,13 @@ from pydantic import Field
 
 from nightscore.flows.hooks import end_children
 from nightscore.flows.outcome import tells_reason
-from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, read_job
+from nightscore.flows.parameters import (
+    DEFAULT_TIMEOUT_MINUTES,
+    JobName,
+    Minutes,
+    job_name,
+    read_job,
+)
 from nightscore.flows.partition import score_partition
 from nightscore.flows.pools import shared_pools
 from nightscore.flows.ui.log import forward_engine_log
@@ -83,13 +89,19 @@ async def nightly(
     message = states[0].message or str(states[0].name)
     if late:
         n_failed = sum(not state.is_completed() for state in states[1:])
-        message += f"; late data: {len(late)} more partitions, {n_failed} failed ({', '.join(late)})"
+        message += (
+            f"; late data: {len(late)} more partitions, {n_failed} failed ({', '.join(late)})"
+        )
     return (Failed if failed else Completed)(message=message)
 
 
-async def _score(job: str, spec: ScoringJob, value: str, force: bool, timeout_minutes: int) -> State[Any]:
+async def _score(
+    job: str, spec: ScoringJob, value: str, force: bool, timeout_minutes: int
+) -> State[Any]:
     with tags(spec.name, value):
-        return await score_partition(job, value, force=force, timeout_minutes=timeout_minutes, return_state=True)
+        return await score_partition(
+            job, value, force=force, timeout_minutes=timeout_minutes, return_state=True
+        )
 
 
 def _late_values(spec: ScoringJob, day: date, look_back_days: int) -> list[str]:

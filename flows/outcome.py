@@ -57,7 +57,10 @@ async def outcomes_of(state: State[Any], partitions: Sequence[str]) -> list[Outc
         found = await state.aresult(raise_on_failure=False)
         if isinstance(found, list) and all(isinstance(outcome, Outcome) for outcome in found):
             return found
-    return [Outcome(partition, state.is_completed(), state.message or str(state.name)) for partition in partitions]
+    return [
+        Outcome(partition, state.is_completed(), state.message or str(state.name))
+        for partition in partitions
+    ]
 
 
 def tells_reason(

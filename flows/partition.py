@@ -19,10 +19,23 @@ from prefect.tasks import Task
 from nightscore.drift.assess import read_statistics
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.flows.outcome import Outcome, is_backfill, tells_reason
-from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, job_name, link_to_report, read_job
+from nightscore.flows.parameters import (
+    DEFAULT_TIMEOUT_MINUTES,
+    JobName,
+    Minutes,
+    job_name,
+    link_to_report,
+    read_job,
+)
 from nightscore.flows.pools import RunStuckError, borrowed_pool, local_pool, run_within, shared_kept
 from nightscore.flows.tracking import TrackedRun, track
-from nightscore.flows.ui.artifacts import artifact_key, headline, outcome_rows, run_markdown, state_message
+from nightscore.flows.ui.artifacts import (
+    artifact_key,
+    headline,
+    outcome_rows,
+    run_markdown,
+    state_message,
+)
 from nightscore.flows.ui.drift import drift_rows
 from nightscore.flows.ui.events import tell
 from nightscore.flows.ui.log import forward_engine_log
@@ -91,7 +104,9 @@ async def score_partition(
     )
     if settled.columns:
         await acreate_table_artifact(
-            key=artifact_key(spec.name, "drift"), table=list(settled.columns), description=settled.headline
+            key=artifact_key(spec.name, "drift"),
+            table=list(settled.columns),
+            description=settled.headline,
         )
     ended = Completed if settled.outcome.is_done else Failed
     return ended(message=settled.outcome.message, data=[settled.outcome])
@@ -126,13 +141,21 @@ async def score_partitions(
     outcomes = []
     for partition in partitions:
         try:
-            settled = await _settle(spec, job, partition, model, force, timeout_minutes, report=False)
+            settled = await _settle(
+                spec, job, partition, model, force, timeout_minutes, report=False
+            )
         except InvalidJobError as error:
-            settled = Settled(Outcome(partition, False, str(error)), f"## refused\n\n```\n{error}\n```\n", "refused")
+            settled = Settled(
+                Outcome(partition, False, str(error)),
+                f"## refused\n\n```\n{error}\n```\n",
+                "refused",
+            )
         outcomes.append(settled.outcome)
         if not settled.outcome.is_done:
             await acreate_markdown_artifact(
-                key=artifact_key(spec.name, "run"), markdown=settled.page, description=settled.headline
+                key=artifact_key(spec.name, "run"),
+                markdown=settled.page,
+                description=settled.headline,
             )
     failed = [outcome.partition for outcome in outcomes if not outcome.is_done]
     message = f"{len(outcomes) - len(failed)} done, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}"
@@ -145,7 +168,14 @@ async def score_partitions(
 
 
 async def _settle(
-    spec: ScoringJob, job: str, partition: str, model: str | None, force: bool, timeout_minutes: int, *, report: bool
+    spec: ScoringJob,
+    job: str,
+    partition: str,
+    model: str | None,
+    force: bool,
+    timeout_minutes: int,
+    *,
+    report: bool,
 ) -> Settled:
     if model:
         spec = spec.model_copy(update={"model": model})
@@ -162,7 +192,9 @@ async def _settle(
     except RetryableRunError as error:
         manifest = error.manifest
     except RunStuckError as error:
-        return Settled(Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck")
+        return Settled(
+            Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck"
+        )
     tracked = await _track(manifest, spec.registry)
     is_told_before = manifest.finished_at is not None and manifest.finished_at < started_at
     if not is_told_before:  # a run that still waits for a decision has said so
@@ -198,7 +230,12 @@ class _Request:
     """A plain class: Prefect walks through the fields of records and hashes them."""
 
     def __init__(
-        self, spec: ScoringJob, value: str | None, force: bool, timeout_s: float, progress: RunProgress
+        self,
+        spec: ScoringJob,
+        value: str | None,
+        force: bool,
+        timeout_s: float,
+        progress: RunProgress,
     ) -> None:
         self.spec, self.value, self.force = spec, value, force
         self.timeout_s, self.progress = timeout_s, progress
@@ -239,4 +276,6 @@ async def _score(request: _Request) -> Manifest:
 async def _track(manifest: Manifest, registry: str | None) -> TrackedRun | None:
     if manifest.status in ("unchanged", "rejected"):
         return None  # nothing was scored
-    return await asyncio.to_thread(track, manifest, registry, str(flow_run.id or ""), flow_run.ui_url or "")
+    return await asyncio.to_thread(
+        track, manifest, registry, str(flow_run.id or ""), flow_run.ui_url or ""
+    )

@@ -50,7 +50,10 @@ class PrefectServer:
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.api_url}/health", timeout=5):
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"{self.api_url}/health", timeout=5),
+            ):
                 return
             time.sleep(0.2)
         raise RuntimeError(f"the Prefect server did not start; see {self._log_path}")
@@ -86,7 +89,17 @@ def database_environment(url: str | None) -> dict[str, str]:
 
 def server_command(port: int) -> list[str]:
     """Starts a server in the foreground."""
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    return [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
 
 
 @contextlib.contextmanager

@@ -30,7 +30,9 @@ class TrackedRun:
     """None: the registry is a database, which has no page."""
 
 
-def track(manifest: Manifest, registry: str | None, flow_run_id: str, flow_run_url: str) -> TrackedRun | None:
+def track(
+    manifest: Manifest, registry: str | None, flow_run_id: str, flow_run_url: str
+) -> TrackedRun | None:
     """Record a finished scoring run in MLflow; None if that was not possible, with a warning in the log.
 
     The predictions are published by then: MLflow's being away costs the record there, nothing else.
@@ -74,7 +76,9 @@ def _track(manifest: Manifest, uri: str, flow_run_id: str, flow_run_url: str) ->
     if manifest.error:
         tags["nightscore.error"] = f"{manifest.error.type}: {manifest.error.message}"[:5_000]
     name = f"{manifest.job} · {show_value(manifest.partition)}"
-    run = client.create_run(experiment_id, started, {key: text for key, text in tags.items() if text}, name)
+    run = client.create_run(
+        experiment_id, started, {key: text for key, text in tags.items() if text}, name
+    )
     run_id: str = run.info.run_id
     params = [Param(key, text[:6_000]) for key, text in _parameters(manifest).items()]
     metrics = [Metric(key, value, finished, 0) for key, value in _metrics(manifest).items()]
@@ -144,4 +148,6 @@ def _experiment_id(uri: str, name: str) -> str:
 def _model_id(uri: str, name: str, version: str) -> str | None:
     """The id of the logged model behind a version; None for one that was registered from elsewhere."""
     source = str(_client(uri).get_model_version(name, version).source)
-    return source.removeprefix("models:/").split("/")[0] if source.startswith(LOGGED_MODEL) else None
+    return (
+        source.removeprefix("models:/").split("/")[0] if source.startswith(LOGGED_MODEL) else None
+    )

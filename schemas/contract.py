@@ -69,7 +69,11 @@ class Contract:
 
     def output_schema(self) -> pa.Schema:
         """The columns of the predictions, in their order on the store."""
-        position = [("source_file", MODEL_VERSION), ("source_row", pa.int64())] if self.has_position else []
+        position = (
+            [("source_file", MODEL_VERSION), ("source_row", pa.int64())]
+            if self.has_position
+            else []
+        )
         return pa.schema(
             position
             + [(column.name, column.type) for column in self.kept]

@@ -20,9 +20,18 @@ StorageOptions = Annotated[dict[str, JsonValue], Field(default_factory=dict, rep
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 AZURE_SCHEMES = ("az", "abfs", "abfss")
-SIGNATURE = re.compile(r"[?&](sig|X-Amz-Signature|X-Goog-Signature|\w*token|\w*password)=", re.IGNORECASE)
+SIGNATURE = re.compile(
+    r"[?&](sig|X-Amz-Signature|X-Goog-Signature|\w*token|\w*password)=", re.IGNORECASE
+)
 
-OUTPUT_COLUMNS = ("source_file", "source_row", "prediction", "probability", "model_version", "run_id")
+OUTPUT_COLUMNS = (
+    "source_file",
+    "source_row",
+    "prediction",
+    "probability",
+    "model_version",
+    "run_id",
+)
 """Names that the output may use for itself; keys and pass-through columns must not."""
 
 
@@ -52,7 +61,9 @@ class Input(Record):
     @classmethod
     def _is_of_names(cls, pattern: str | None) -> str | None:
         if pattern is not None and "/" in pattern:
-            raise ValueError(f"expected a pattern of file names, without folders, found {pattern!r}")
+            raise ValueError(
+                f"expected a pattern of file names, without folders, found {pattern!r}"
+            )
         if pattern is not None and pattern.startswith(("_", ".")):
             raise ValueError(f"names that begin with _ or . never count, found {pattern!r}")
         return pattern
@@ -170,7 +181,9 @@ class NullRate(Record):
     @model_validator(mode="after")
     def _excludes_something(self) -> Self:
         if min((self.max, *self.columns.values())) >= 1.0:
-            raise ValueError("max 1 never stops a run: no column can miss more than all values; lower it")
+            raise ValueError(
+                "max 1 never stops a run: no column can miss more than all values; lower it"
+            )
         return self
 
 
@@ -213,7 +226,9 @@ class Rows(History):
         if low is None and high is None:
             raise ValueError("needs `min_ratio` or `max_ratio`")
         if low is not None and high is not None and low > high:
-            raise ValueError(f"min_ratio {low:g} is greater than max_ratio {high:g}: no run can pass")
+            raise ValueError(
+                f"min_ratio {low:g} is greater than max_ratio {high:g}: no run can pass"
+            )
         if low == 0.0 and high is None:
             raise ValueError("min_ratio 0 never stops a run; raise it, or give `max_ratio`")
         return self
@@ -242,9 +257,13 @@ class Gates(Record):
         if bounds is None:
             return None
         if bounds.min is not None and bounds.min > 1.0:
-            raise ValueError(f"min {bounds.min:g} is above 1, where no probability is: no run can pass")
+            raise ValueError(
+                f"min {bounds.min:g} is above 1, where no probability is: no run can pass"
+            )
         if bounds.max is not None and bounds.max < 0.0:
-            raise ValueError(f"max {bounds.max:g} is below 0, where no probability is: no run can pass")
+            raise ValueError(
+                f"max {bounds.max:g} is below 0, where no probability is: no run can pass"
+            )
         return bounds
 
 
@@ -282,7 +301,9 @@ class Workers(Record):
         if self.is_cluster and self.address is None:
             raise ValueError(f"workers.address: {self.backend} needs the address of a cluster")
         if not self.is_cluster and self.address is not None:
-            raise ValueError(f"workers.address: {self.backend} runs on this machine and takes no address")
+            raise ValueError(
+                f"workers.address: {self.backend} runs on this machine and takes no address"
+            )
         return self
 
 
@@ -316,7 +337,9 @@ class ScoringJob(Record):
     """MLflow tracking or registry URI; null: `MLFLOW_TRACKING_URI`, else MLflow's own `sqlite:///mlflow.db`."""
     input: Input
     output: Output
-    keys: Annotated[Keys, BeforeValidator(_as_keys, json_schema_input_type=Keys | list[ColumnName])] = Keys()
+    keys: Annotated[
+        Keys, BeforeValidator(_as_keys, json_schema_input_type=Keys | list[ColumnName])
+    ] = Keys()
     """A list of columns, or `{columns: [...], unique: true}`; none: `source_file` and `source_row` travel instead."""
     pass_through: tuple[ColumnName, ...] = ()
     """Further input columns to keep."""
@@ -345,7 +368,9 @@ class ScoringJob(Record):
     @classmethod
     def _is_pinned(cls, uri: str) -> str:
         if not MODEL_URI.fullmatch(uri):
-            raise ValueError(f"expected models:/<name>/<version> or models:/<name>@<alias>, found {uri!r}")
+            raise ValueError(
+                f"expected models:/<name>/<version> or models:/<name>@<alias>, found {uri!r}"
+            )
         return uri
 
     @model_validator(mode="after")
@@ -365,7 +390,9 @@ class ScoringJob(Record):
         if twice := sorted({name for name in kept if kept.count(name) > 1}):
             yield f"keys and pass_through name a column twice: {', '.join(twice)}"
         own = ("probability_", "prediction_")
-        if taken := sorted({name for name in kept if name in OUTPUT_COLUMNS or name.startswith(own)}):
+        if taken := sorted(
+            {name for name in kept if name in OUTPUT_COLUMNS or name.startswith(own)}
+        ):
             yield f"keys and pass_through use names of the output's own columns: {', '.join(taken)}"
         if len(set(self.features)) < len(self.features):
             yield "features names a column twice"
@@ -396,7 +423,9 @@ def check_uri(uri: str) -> str:
     if not uri.strip() or "\x00" in uri:
         raise ValueError("expected a URL or a path, found an empty one")
     if "://" in uri and _has_credentials(uri):
-        raise ValueError("carries credentials; put them into storage_options as ${ENV_NAME} instead")
+        raise ValueError(
+            "carries credentials; put them into storage_options as ${ENV_NAME} instead"
+        )
     return uri
 
 

@@ -4,7 +4,9 @@ from typing import Literal
 
 from nightscore.schemas.record import Record
 
-FeatureType = Literal["double", "float", "long", "integer", "boolean", "string", "binary", "datetime", "any"]
+FeatureType = Literal[
+    "double", "float", "long", "integer", "boolean", "string", "binary", "datetime", "any"
+]
 """MLflow's names of column types; `any` where the model version states none."""
 
 

@@ -124,7 +124,9 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 def parse_time(value: str | None, pattern: str) -> datetime | None:
     """The time that a value stands for under a job's partition format; None: it is none."""
     try:
-        return datetime.strptime(value or "", pattern.replace("%-", "%"))  # `%-d` writes days without a zero
+        return datetime.strptime(
+            value or "", pattern.replace("%-", "%")
+        )  # `%-d` writes days without a zero
     except ValueError:
         return None
 

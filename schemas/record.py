@@ -9,4 +9,6 @@ class Record(BaseModel):
     The input is kept out of errors because a value may be a credential.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, ser_json_inf_nan="strings"
+    )

@@ -56,7 +56,9 @@ class ScoringError(Exception):
         next_step: str = "",
         problems: Sequence[str] = (),
     ) -> None:
-        what, where, expected, found, next_step = map(masked, (what, where, expected, found, next_step))
+        what, where, expected, found, next_step = map(
+            masked, (what, where, expected, found, next_step)
+        )
         problems = tuple(map(masked, problems))
         # The constructor's own arguments, so that the error survives pickling between processes.
         super().__init__(what, where, expected, found, next_step, problems)

@@ -70,7 +70,8 @@ class _AddressSpace:
         if self._n_active and not self._n_lifted:
             wanted = self._base + self._allowed
         resource.setrlimit(
-            resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+            resource.RLIMIT_AS,
+            (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard),
         )
 
 

@@ -74,7 +74,11 @@ def run(
     check_value(job, value)
     attempt = Attempt(job, value, pool, cache, now, listeners, kept)
     manifest = attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
-    if compares_later and manifest.status in ("published", "held") and manifest.run_id == attempt.record.run_id:
+    if (
+        compares_later
+        and manifest.status in ("published", "held")
+        and manifest.run_id == attempt.record.run_id
+    ):
         compare_later(job, [value], cache, datetime.now(UTC), attempt.kept, are_fresh=True)
     return manifest
 
@@ -96,7 +100,9 @@ def _score(
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
         state, kept = state_store(job), attempt.kept
-        standing = complete_record(state, attempt.folder, live.run_id, live.paths, kept) if live else None
+        standing = (
+            complete_record(state, attempt.folder, live.run_id, live.paths, kept) if live else None
+        )
         if not force and standing is not None and standing.fingerprint == fingerprint:
             return standing.model_copy(update={"status": "unchanged"})
         if not force and (waiting := _waiting(attempt, fingerprint)) is not None:
@@ -107,17 +113,30 @@ def _score(
             inputs=inputs_record(job, partition, len(left_out)),
             replaces=live.run_id if live else None,
         )
-        if dead := take_over(job, attempt.folder, fingerprint, live.run_id if live else None, kept, attempt.lease):
+        if dead := take_over(
+            job, attempt.folder, fingerprint, live.run_id if live else None, kept, attempt.lease
+        ):
             record.go_on(dead.manifest)
         record.save("running")
         attempt.lease.check()  # nobody has removed meanwhile what this goes on with; from now on the record says so
         attempt.lease.release()
         publisher.check()
         facts = learn_facts(model, attempt.cache, attempt.pool)
-        notes = (*model.warnings, *version_warnings(facts), *cache_warnings(model, facts), *promises)
+        notes = (
+            *model.warnings,
+            *version_warnings(facts),
+            *cache_warnings(model, facts),
+            *promises,
+        )
         record.update(model=model.record(job, facts), warnings=notes)
         plan, contract = plan_partition(
-            job, model, facts, partition, attempt.pool.capacity, dead.cut_for if dead else None, attempt.pool
+            job,
+            model,
+            facts,
+            partition,
+            attempt.pool.capacity,
+            dead.cut_for if dead else None,
+            attempt.pool,
         )
         attempt.resumed = dead.fitting(plan.shards) if dead else []
         record.warn(*publisher.check_fits(contract.output_schema(), attempt.value))
@@ -146,7 +165,9 @@ def _score(
 
 def _find_references(attempt: Attempt, model: PinnedModel) -> None:
     try:
-        attempt.references = find_references(attempt.job, attempt.value, model, attempt.cache, attempt.kept)
+        attempt.references = find_references(
+            attempt.job, attempt.value, model, attempt.cache, attempt.kept
+        )
     except ModelDigestError:
         raise
     except Exception as error:  # noqa: BLE001 (whatever is stored there: it costs the comparison)

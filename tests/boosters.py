@@ -44,7 +44,9 @@ class KnownBooster:
     def _answers(self, x: pd.DataFrame, kinds: list[str]) -> dict[str, Any]:
         if self.flavor == "onnx":
             return onnx_answers(self.model, x, kinds)
-        options: dict[str, Any] = {"raw_score": True} if self.flavor == "lightgbm" else {"output_margin": True}
+        options: dict[str, Any] = (
+            {"raw_score": True} if self.flavor == "lightgbm" else {"output_margin": True}
+        )
         given: Any = x
         if type(self.model).__name__ == "Booster" and self.flavor == "xgboost":
             import xgboost
@@ -65,7 +67,9 @@ def onnx_answers(model: Any, x: pd.DataFrame, kinds: list[str]) -> dict[str, Any
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # a forest's trees are added in another order by several
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     types = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": object}
     inputs = session.get_inputs()
     if len(inputs) == 1:
@@ -76,7 +80,9 @@ def onnx_answers(model: Any, x: pd.DataFrame, kinds: list[str]) -> dict[str, Any
     found = {"prediction": label}
     if "probability" in kinds:
         (rows,) = rest
-        found["probability"] = np.array([list(row.values()) if isinstance(row, dict) else row for row in rows])
+        found["probability"] = np.array(
+            [list(row.values()) if isinstance(row, dict) else row for row in rows]
+        )
     return found
 
 
@@ -131,7 +137,12 @@ def fit_boosters() -> dict[str, tuple[str, Any, pd.DataFrame, dict[str, Any]]]:
             mixed,
             {"serialization_format": "skops"},
         ),
-        "lgb_classifier_binary": ("lightgbm", lightgbm.LGBMClassifier(**wrapped).fit(x, binary == 1), x, {}),
+        "lgb_classifier_binary": (
+            "lightgbm",
+            lightgbm.LGBMClassifier(**wrapped).fit(x, binary == 1),
+            x,
+            {},
+        ),
         "xgb_binary": ("xgboost", extreme_train("binary:logistic", mixed, binary), mixed, {}),
         "xgb_multi": (
             "xgboost",
@@ -152,7 +163,12 @@ def fit_boosters() -> dict[str, tuple[str, Any, pd.DataFrame, dict[str, Any]]]:
             mixed,
             {},
         ),
-        "xgb_classifier_multi": ("xgboost", xgboost.XGBClassifier(**extreme_wrapped).fit(x, three), x, {}),
+        "xgb_classifier_multi": (
+            "xgboost",
+            xgboost.XGBClassifier(**extreme_wrapped).fit(x, three),
+            x,
+            {},
+        ),
         **_onnx_models(),
     }
 
@@ -171,18 +187,32 @@ def _onnx_models() -> dict[str, tuple[str, Any, pd.DataFrame, dict[str, Any]]]:
     three = np.array(["low", "mid", "high"])[np.digitize(frame.a + frame.d, [-0.5, 0.5])]
     forest = RandomForestClassifier(5, max_depth=4, random_state=0).fit(x.to_numpy(), three)
     logistic = LogisticRegression().fit(x.to_numpy(), frame.a > 0)
-    linear = LinearRegression().fit(frame[NUMBERS].to_numpy(), np.column_stack([frame.a * 2 - frame.b, frame.c]))
+    linear = LinearRegression().fit(
+        frame[NUMBERS].to_numpy(), np.column_stack([frame.a * 2 - frame.b, frame.c])
+    )
     mixed = frame[[*STRINGS, "a", "b"]].astype({"a": "float32", "b": "float32"})
-    front = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), STRINGS), ("passthrough", ["a", "b"]))
+    front = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), STRINGS), ("passthrough", ["a", "b"])
+    )
     pipeline = make_pipeline(front, LogisticRegression()).fit(mixed, (frame.a > 0).astype("int64"))
     columns = [
-        (name, StringTensorType([None, 1]) if name in STRINGS else FloatTensorType([None, 1])) for name in mixed
+        (name, StringTensorType([None, 1]) if name in STRINGS else FloatTensorType([None, 1]))
+        for name in mixed
     ]
     return {
-        "onnx_forest": ("onnx", to_onnx(forest, initial_types=[("x", FloatTensorType([None, 5]))]), x, {}),
+        "onnx_forest": (
+            "onnx",
+            to_onnx(forest, initial_types=[("x", FloatTensorType([None, 5]))]),
+            x,
+            {},
+        ),
         "onnx_logistic": (
             "onnx",
-            to_onnx(logistic, initial_types=[("x", FloatTensorType([None, 5]))], options={"zipmap": False}),
+            to_onnx(
+                logistic,
+                initial_types=[("x", FloatTensorType([None, 5]))],
+                options={"zipmap": False},
+            ),
             x,
             {},
         ),
@@ -208,7 +238,13 @@ def register_boosters(root: Path, uri: str) -> dict[str, KnownBooster]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             save = getattr(mlflow, flavor).save_model
-            save(model, folder, signature=infer_signature(frame[:20]), pip_requirements=[flavor], **options)
+            save(
+                model,
+                folder,
+                signature=infer_signature(frame[:20]),
+                pip_requirements=[flavor],
+                **options,
+            )
         register(client, name, folder)
         found[name] = KnownBooster(name, flavor, model, list(frame.columns), frame)
     return found

@@ -96,8 +96,18 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     rest = iter(_free_ports(len(names) + 1))
     arguments = [f"-{name}={port}" for name, port in ports.items()]
     arguments += [f"-{name}.grpc={next(rest)}" for name in names]
-    arguments += [f"-s3.port.iceberg={next(rest)}", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
-    arguments += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", f"-bucket={BUCKET}"]
+    arguments += [
+        f"-s3.port.iceberg={next(rest)}",
+        "-s3.port.lance=0",
+        "-webdav=false",
+        "-admin.ui=false",
+    ]
+    arguments += [
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-master.telemetry=false",
+        f"-bucket={BUCKET}",
+    ]
     environment = os.environ | {
         "AWS_ACCESS_KEY_ID": S3_KEY,
         "AWS_SECRET_ACCESS_KEY": S3_SECRET,
@@ -106,7 +116,10 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     weed = Path(shutil.which("weed") or Path(os.sys.executable).with_name("weed"))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [str(weed), "mini", f"-dir={folder}", *arguments], env=environment, stdout=log, stderr=log
+            [str(weed), "mini", f"-dir={folder}", *arguments],
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     options = {"key": S3_KEY, "secret": S3_SECRET, "endpoint_url": endpoint}
@@ -122,7 +135,9 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
             process.wait()
 
 
-def _wait_for_bucket(endpoint: str, options: dict[str, Any], process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_bucket(
+    endpoint: str, options: dict[str, Any], process: subprocess.Popen[bytes], log: Path
+) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -164,9 +179,15 @@ class Lake:
     def features(self) -> Store:
         return Store(f"{self.root}/features", self.options)
 
-    def write(self, partition: str, frame: pd.DataFrame | pa.Table, name: str = "part-0", **options: Any) -> None:
+    def write(
+        self, partition: str, frame: pd.DataFrame | pa.Table, name: str = "part-0", **options: Any
+    ) -> None:
         """Write one input file."""
-        table = frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
+        table = (
+            frame
+            if isinstance(frame, pa.Table)
+            else pa.Table.from_pandas(frame, preserve_index=False)
+        )
         with self.features.open_output(f"ds={partition}/{name}.parquet") as file:
             pq.write_table(table.replace_schema_metadata(None), file, **options)
 
@@ -188,9 +209,13 @@ class Lake:
         }
         return parse_job(raw | changes)
 
-    def run(self, job: ScoringJob, partition: str | None = "2024-02-29", **options: Any) -> Manifest:
+    def run(
+        self, job: ScoringJob, partition: str | None = "2024-02-29", **options: Any
+    ) -> Manifest:
         """Score one partition with the session's pool."""
-        return run(job, partition, pool=self.pool, cache=self.cache, now=datetime.now(UTC), **options)
+        return run(
+            job, partition, pool=self.pool, cache=self.cache, now=datetime.now(UTC), **options
+        )
 
     def read(self, job: ScoringJob) -> pd.DataFrame:
         """All predictions, as a reader gets them."""
@@ -202,7 +227,9 @@ class Lake:
         frames = []
         for entry in store.list_files():
             with pq.ParquetFile(store.open_input(entry.path)) as file:
-                frames.append(file.read().to_pandas().assign(ds=entry.path.split("/")[0].partition("=")[2]))
+                frames.append(
+                    file.read().to_pandas().assign(ds=entry.path.split("/")[0].partition("=")[2])
+                )
         return pd.concat(frames, ignore_index=True)
 
 
@@ -216,7 +243,9 @@ def lake(tmp_path: Path, registry: str, pool: WorkerPool, cache: ModelCache) -> 
 
 
 @pytest.fixture
-def s3_lake(request: pytest.FixtureRequest, registry: str, pool: WorkerPool, cache: ModelCache) -> Lake:
+def s3_lake(
+    request: pytest.FixtureRequest, registry: str, pool: WorkerPool, cache: ModelCache
+) -> Lake:
     """The same on the S3 server, under a prefix of its own."""
     server: S3Server = request.getfixturevalue("s3_server")
     prefix = "".join(c if c.isalnum() else "-" for c in request.node.name)

@@ -73,9 +73,16 @@ def fit_models() -> dict[str, tuple[Any, list[str], bool, Any]]:
     binary = (frame.a + frame.b * frame.c > 0).astype("int64")
     three = np.array(["low", "mid", "high"])[np.digitize(frame.a + frame.d, [-0.5, 0.5])]
     target = frame.a * 3 - frame.e + frame.b**2
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
     onehot = make_column_transformer(
-        (make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")), STRINGS),
+        (
+            make_pipeline(
+                SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
+            ),
+            STRINGS,
+        ),
         (make_pipeline(SimpleImputer(), StandardScaler()), NUMBERS),
     )
     strict = make_column_transformer((OneHotEncoder(), STRINGS), ("passthrough", NUMBERS))
@@ -84,10 +91,22 @@ def fit_models() -> dict[str, tuple[Any, list[str], bool, Any]]:
     return {
         "hgb_binary": (HistGradientBoostingClassifier(**quick).fit(xm, binary), NUMBERS, True, xm),
         "hgb_multi": (HistGradientBoostingClassifier(**quick).fit(x, three), NUMBERS, True, x),
-        "hgb_regressor": (HistGradientBoostingRegressor(**quick).fit(xm, target), NUMBERS, True, xm),
-        "hgb_poisson": (HistGradientBoostingRegressor(loss="poisson", **quick).fit(x, target**2), NUMBERS, True, x),
+        "hgb_regressor": (
+            HistGradientBoostingRegressor(**quick).fit(xm, target),
+            NUMBERS,
+            True,
+            xm,
+        ),
+        "hgb_poisson": (
+            HistGradientBoostingRegressor(loss="poisson", **quick).fit(x, target**2),
+            NUMBERS,
+            True,
+            x,
+        ),
         "hgb_categories": (
-            HistGradientBoostingClassifier(categorical_features="from_dtype", **quick).fit(categories, binary),
+            HistGradientBoostingClassifier(categorical_features="from_dtype", **quick).fit(
+                categories, binary
+            ),
             [*STRINGS, *NUMBERS],
             True,
             categories,
@@ -118,8 +137,18 @@ def fit_models() -> dict[str, tuple[Any, list[str], bool, Any]]:
             False,
             x.to_numpy(),
         ),
-        "linear_numpy": (LinearRegression().fit(x.to_numpy(copy=True), target), NUMBERS, False, x.to_numpy()),
-        "ridge_multi_output": (Ridge().fit(x, np.column_stack([target, -target])), NUMBERS, True, x),
+        "linear_numpy": (
+            LinearRegression().fit(x.to_numpy(copy=True), target),
+            NUMBERS,
+            False,
+            x.to_numpy(),
+        ),
+        "ridge_multi_output": (
+            Ridge().fit(x, np.column_stack([target, -target])),
+            NUMBERS,
+            True,
+            x,
+        ),
         "pipeline_onehot": (
             make_pipeline(onehot, LogisticRegression(max_iter=500)).fit(mixed, three),
             [*STRINGS, *NUMBERS],
@@ -136,7 +165,9 @@ def fit_models() -> dict[str, tuple[Any, list[str], bool, Any]]:
             mixed,
         ),
         "pipeline_strict": (
-            make_pipeline(strict, LogisticRegression(max_iter=500)).fit(frame[[*STRINGS, *NUMBERS]], binary),
+            make_pipeline(strict, LogisticRegression(max_iter=500)).fit(
+                frame[[*STRINGS, *NUMBERS]], binary
+            ),
             [*STRINGS, *NUMBERS],
             True,
             frame[[*STRINGS, *NUMBERS]],

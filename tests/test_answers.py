@@ -72,11 +72,18 @@ def test_columns_without_names_are_taken_as_they_stand(answer: Any) -> None:
 
 
 def test_the_name_of_the_only_column_says_nothing() -> None:
-    for answer in (pd.Series([1, 2], name="x"), pd.DataFrame({"x": [1, 2]}), [1, 2], np.array([1, 2])):
+    for answer in (
+        pd.Series([1, 2], name="x"),
+        pd.DataFrame({"x": [1, 2]}),
+        [1, 2],
+        np.array([1, 2]),
+    ):
         assert labelled_columns(answer, ("prediction",)).tolist() == [[1], [2]]
 
 
-@pytest.mark.parametrize("labels", [["low", "top"], ["low", "high", "more"], ["low"], ["low", "low"]])
+@pytest.mark.parametrize(
+    "labels", [["low", "top"], ["low", "high", "more"], ["low"], ["low", "low"]]
+)
 def test_other_names_than_the_signature_states_are_refused(labels: list[str]) -> None:
     answer = pd.DataFrame(np.ones((2, len(labels))), columns=labels)
     with pytest.raises(ModelAnswerError) as raised:
@@ -123,13 +130,19 @@ def test_columns_of_several_types_keep_theirs() -> None:
         (pd.array(["a", None], "string"), pa.string(), ["a", None]),
         (pd.array([1.5, None], "Float64"), pa.float64(), [1.5, None]),
         (pd.Series([b"a", None], dtype=object), pa.binary(), [b"a", None]),
-        (pd.to_datetime(["2024-01-01", None]).to_series(), pa.timestamp("us"), [pd.Timestamp("2024-01-01"), None]),
+        (
+            pd.to_datetime(["2024-01-01", None]).to_series(),
+            pa.timestamp("us"),
+            [pd.Timestamp("2024-01-01"), None],
+        ),
         (pl.Series([1, None]), pa.int64(), [1, None]),
         (np.array([True, False]), pa.float64(), [1.0, 0.0]),
         (np.array([1, 2], np.int8), pa.int32(), [1, 2]),
     ],
 )
-def test_a_missing_value_is_null_in_the_stated_type(values: Any, arrow_type: Any, expected: list[Any]) -> None:
+def test_a_missing_value_is_null_in_the_stated_type(
+    values: Any, arrow_type: Any, expected: list[Any]
+) -> None:
     answered = pd.Series(values) if isinstance(values, pd.api.extensions.ExtensionArray) else values
     answer = {"prediction": labelled_columns(answered, ())}
     array = prediction_array(OutputColumn("prediction", arrow_type, "prediction"), answer)
@@ -190,9 +203,13 @@ def test_a_function_answers_with_a_label_a_score_and_a_time(lake: Lake, tmp_path
             def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
                 return label_score_and_day(model_input)
 
-        stated = Schema([ColSpec("long", "label"), ColSpec("double", "score"), ColSpec("datetime", "day")])
+        stated = Schema(
+            [ColSpec("long", "label"), ColSpec("double", "score"), ColSpec("datetime", "day")]
+        )
         signature = ModelSignature(Schema([ColSpec("double", name) for name in NUMBERS]), stated)
-        mlflow.pyfunc.save_model(tmp_path / "m", python_model=Answering(), signature=signature, pip_requirements=[])
+        mlflow.pyfunc.save_model(
+            tmp_path / "m", python_model=Answering(), signature=signature, pip_requirements=[]
+        )
     register(mlflow.MlflowClient(tracking_uri=lake.registry), "answering", tmp_path / "m")
 
     frame = make_frame(200)
@@ -236,7 +253,11 @@ def test_every_target_has_a_column(model: Any, tmp_path: Path) -> None:
         )
     facts = inspect(tmp_path / "m", is_vouched=True)
     assert facts.n_outputs == 3
-    answer = LoadedModel(tmp_path / "m", facts, "the library's own").own().predict(pa.Table.from_pandas(frame), ())
+    answer = (
+        LoadedModel(tmp_path / "m", facts, "the library's own")
+        .own()
+        .predict(pa.Table.from_pandas(frame), ())
+    )
     own = model.predict(frame)
     for place, (_, kind) in enumerate(facts.outputs):
         arrow_type = {"long": pa.int64(), "double": pa.float64()}[kind]
@@ -244,7 +265,9 @@ def test_every_target_has_a_column(model: Any, tmp_path: Path) -> None:
         assert prediction_array(column, answer).to_pylist() == own[:, place].tolist()
 
 
-def test_another_function_than_predict_is_named_and_not_passed_over(lake: Lake, tmp_path: Path) -> None:
+def test_another_function_than_predict_is_named_and_not_passed_over(
+    lake: Lake, tmp_path: Path
+) -> None:
     frame = make_frame(50)
     model = LogisticRegression().fit(frame[["a"]], frame["flag"])
     mlflow.sklearn.save_model(
@@ -282,9 +305,15 @@ def test_rows_in_another_order_than_the_input_are_refused(answer: Any) -> None:
     assert "sort_index" in str(caught.value)
 
 
-@pytest.mark.parametrize("index", [[10, 11, 12], [0, 0, 0], [2, 1, 7], list("abc"), [0.0, 2.0, 1.0]])
+@pytest.mark.parametrize(
+    "index", [[10, 11, 12], [0, 0, 0], [2, 1, 7], list("abc"), [0.0, 2.0, 1.0]]
+)
 def test_an_index_that_is_not_the_inputs_says_nothing(index: list[Any]) -> None:
-    assert labelled_columns(pd.Series([3.0, 1.0, 2.0], index), ()).ravel().tolist() == [3.0, 1.0, 2.0]
+    assert labelled_columns(pd.Series([3.0, 1.0, 2.0], index), ()).ravel().tolist() == [
+        3.0,
+        1.0,
+        2.0,
+    ]
 
 
 def save_function(function: Callable[[Any], Any], signature: ModelSignature, folder: Path) -> None:
@@ -295,7 +324,9 @@ def save_function(function: Callable[[Any], Any], signature: ModelSignature, fol
             def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
                 return function(model_input)
 
-        mlflow.pyfunc.save_model(folder, python_model=Model(), signature=signature, pip_requirements=[])
+        mlflow.pyfunc.save_model(
+            folder, python_model=Model(), signature=signature, pip_requirements=[]
+        )
 
 
 def upper(x: Any) -> Any:
@@ -318,7 +349,9 @@ def test_a_tensor_of_another_type_than_floats(
     function: Any, dtype: str, column: str, expected: Any, lake: Lake, tmp_path: Path
 ) -> None:
     kind = np.dtype(dtype)
-    signature = ModelSignature(Schema([TensorSpec(kind, (-1, 1))]), Schema([TensorSpec(kind, (-1,))]))
+    signature = ModelSignature(
+        Schema([TensorSpec(kind, (-1, 1))]), Schema([TensorSpec(kind, (-1,))])
+    )
     save_function(function, signature, tmp_path / "m")
     register(mlflow.MlflowClient(tracking_uri=lake.registry), f"tensor_{dtype}", tmp_path / "m")
     frame = make_frame(200)
@@ -332,9 +365,15 @@ def test_a_tensor_of_another_type_than_floats(
 
 def test_a_model_that_takes_objects_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    save_function(double, ModelSignature(Schema([ColSpec("double")]), Schema([ColSpec("double")])), folder)
+    save_function(
+        double, ModelSignature(Schema([ColSpec("double")]), Schema([ColSpec("double")])), folder
+    )
     edited = yaml.safe_load((folder / "MLmodel").read_text())
-    edited["signature"]["inputs"] = '[{"type": "object", "properties": {"a": {"type": "double", "required": true}}}]'
+    edited["signature"]["inputs"] = (
+        '[{"type": "object", "properties": {"a": {"type": "double", "required": true}}}]'
+    )
     (folder / "MLmodel").write_text(yaml.safe_dump(edited))
-    with pytest.raises(ModelLoadError, match="takes lists or objects, which are no columns of a table"):
+    with pytest.raises(
+        ModelLoadError, match="takes lists or objects, which are no columns of a table"
+    ):
         inspect(folder, is_vouched=True)

@@ -65,12 +65,19 @@ def test_leap_day_and_years_end(lake: Lake) -> None:
         "2024-02-29",
         "2024-03-01",
     ]
-    assert values_between(lake.job(), date(2023, 12, 31), date(2024, 1, 1)) == ["2023-12-31", "2024-01-01"]
+    assert values_between(lake.job(), date(2023, 12, 31), date(2024, 1, 1)) == [
+        "2023-12-31",
+        "2024-01-01",
+    ]
 
 
 def test_a_monthly_partition_is_planned_once(lake: Lake) -> None:
     job = lake.job(input={"uri": "x", "partition_format": "%Y-%m"})
-    assert values_between(job, date(2024, 1, 15), date(2024, 3, 2)) == ["2024-01", "2024-02", "2024-03"]
+    assert values_between(job, date(2024, 1, 15), date(2024, 3, 2)) == [
+        "2024-01",
+        "2024-02",
+        "2024-03",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,9 @@ def test_a_monthly_partition_is_planned_once(lake: Lake) -> None:
         ("%Y-%m-%d %H:00", 48, "2024-03-01 23:00"),
     ],
 )
-def test_all_partitions_of_a_day_are_planned(lake: Lake, pattern: str, n_values: int, last: str) -> None:
+def test_all_partitions_of_a_day_are_planned(
+    lake: Lake, pattern: str, n_values: int, last: str
+) -> None:
     job = lake.job(input={"uri": "x", "partition_format": pattern})
     values = values_between(job, date(2024, 2, 29), date(2024, 3, 1), max_partitions=n_values)
     assert (len(set(values)), values[-1]) == (n_values, last)
@@ -92,7 +101,9 @@ def test_all_partitions_of_a_day_are_planned(lake: Lake, pattern: str, n_values:
 def test_nonsense_is_refused_with_the_reason(lake: Lake) -> None:
     with pytest.raises(InvalidJobError, match="ends before it starts"):
         dates_between(date(2024, 1, 2), date(2024, 1, 1))
-    with pytest.raises(InvalidJobError, match=r"confirm with max_partitions = 731 \(--max-partitions\)"):
+    with pytest.raises(
+        InvalidJobError, match=r"confirm with max_partitions = 731 \(--max-partitions\)"
+    ):
         values_between(lake.job(), date(2023, 1, 1), date(2024, 12, 31))
     with pytest.raises(InvalidJobError, match="no mode"):
         parse_modes(["mising"])
@@ -108,7 +119,9 @@ def test_as_of_takes_the_version_of_the_last_run_by_then(lake: Lake) -> None:
     base = lake.run(job, "2024-03-01")
     versions = [("2", datetime(2024, 3, 5, tzinfo=UTC)), ("1", datetime(2024, 3, 1, tzinfo=UTC))]
     history = [
-        base.model_copy(update={"started_at": at, "model": base.model.model_copy(update={"version": version})})
+        base.model_copy(
+            update={"started_at": at, "model": base.model.model_copy(update={"version": version})}
+        )
         for version, at in versions
     ]
     found = choose_models(job, ["2024-03-04", "2024-03-05", "2024-03-09"], "as-of", history)
@@ -142,7 +155,9 @@ def test_a_plan_says_rows_bytes_and_reasons_and_is_what_runs(any_lake: Lake) -> 
     outcomes = {}
     for item in plan.to_score:
         pinned = job.model_copy(update={"model": item.model})
-        done = run(pinned, item.value, pool=any_lake.pool, cache=any_lake.cache, now=datetime.now(UTC))
+        done = run(
+            pinned, item.value, pool=any_lake.pool, cache=any_lake.cache, now=datetime.now(UTC)
+        )
         outcomes[item.value] = (done.status, done.counts.rows_in)
     assert outcomes["2024-03-03"] == ("failed", 0)
     assert {v: o for v, o in outcomes.items() if v != "2024-03-03"} == {

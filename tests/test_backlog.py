@@ -45,7 +45,9 @@ def test_only_small_partitions_that_are_not_compared_overlap(
     assert not may_overlap(job, item(DAYS[1], None), early), "nobody knows how many rows"
     assert not may_overlap(lake.job(limits={"memory_bytes": 4 << 30}), late, early)
     assert not may_overlap(lake.job(workers={"count": 1}), late, early)
-    assert not may_overlap(lake.job(workers={"backend": "dask", "address": "tcp://x:1"}), late, early)
+    assert not may_overlap(
+        lake.job(workers={"backend": "dask", "address": "tcp://x:1"}), late, early
+    )
     monkeypatch.setattr(nightscore.operations.backfill_runner, "available_cores", lambda: 1)
     assert not may_overlap(job, late, early)
 
@@ -53,7 +55,9 @@ def test_only_small_partitions_that_are_not_compared_overlap(
 class Runs:
     """Stands in for `run`: says when a run begins, is planned, publishes."""
 
-    def __init__(self, manifest: Manifest, act: Callable[[str], object] = lambda value: None) -> None:
+    def __init__(
+        self, manifest: Manifest, act: Callable[[str], object] = lambda value: None
+    ) -> None:
         self.told: list[tuple[str, str]] = []
         self.n_now = self.n_most = 0
         self._manifest, self._act = manifest, act
@@ -66,7 +70,14 @@ class Runs:
             self.n_most = max(self.n_most, self.n_now)
 
     def __call__(
-        self, job: ScoringJob, value: str, *, pool: WorkerPool, listeners: Any, turn: Any, **options: Any
+        self,
+        job: ScoringJob,
+        value: str,
+        *,
+        pool: WorkerPool,
+        listeners: Any,
+        turn: Any,
+        **options: Any,
     ) -> Manifest:
         self.tell("begins", value, 1)
         time.sleep(0.01)
@@ -113,11 +124,15 @@ def test_two_at_once_begin_and_publish_in_the_plan_s_order(
     place = {told: index for index, told in enumerate(runs.told)}
     assert place["ends", values[0]] < place["begins", values[1]], "it compiles what the others load"
     for before, after in pairwise(values):
-        assert place["is planned", before] < place["begins", after], "it has found what it is compared with"
+        assert place["is planned", before] < place["begins", after], (
+            "it has found what it is compared with"
+        )
         assert place["ends", before] < place["publishes", after]
 
 
-@pytest.mark.parametrize("items", [newest_first(SMALL_ROWS + 1), newest_first()[::-1]], ids=["large", "oldest first"])
+@pytest.mark.parametrize(
+    "items", [newest_first(SMALL_ROWS + 1), newest_first()[::-1]], ids=["large", "oldest first"]
+)
 def test_others_are_scored_one_after_another(
     lake: Lake,
     manifest: Manifest,
@@ -127,7 +142,9 @@ def test_others_are_scored_one_after_another(
 ) -> None:
     runs = Runs(manifest)
     monkeypatch.setattr(nightscore.operations.backfill_runner, "run", runs)
-    assert [one.partition for one in score_items(lake.job(), items, lake.cache)] == [one.value for one in items]
+    assert [one.partition for one in score_items(lake.job(), items, lake.cache)] == [
+        one.value for one in items
+    ]
     assert runs.n_most == 1
 
 
@@ -135,7 +152,11 @@ def test_others_are_scored_one_after_another(
     "error", [KeyboardInterrupt(), ValueError("a defect")], ids=lambda error: type(error).__name__
 )
 def test_what_stops_one_stops_all_and_begins_no_more(
-    lake: Lake, manifest: Manifest, two_cores: None, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    lake: Lake,
+    manifest: Manifest,
+    two_cores: None,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
     def act(value: str) -> None:
         if value == DAYS[3]:
@@ -150,7 +171,9 @@ def test_what_stops_one_stops_all_and_begins_no_more(
     assert len(set(map(id, stopped))) == 2
     assert runs.order("publishes")[:2] == [DAYS[5], DAYS[4]]
     assert DAYS[0] not in runs.order("begins")
-    assert set(runs.order("begins")) - {DAYS[3]} == set(runs.order("ends")), "none is left under way"
+    assert set(runs.order("begins")) - {DAYS[3]} == set(runs.order("ends")), (
+        "none is left under way"
+    )
 
 
 def test_a_year_s_end_is_scored_as_if_one_after_another(

@@ -31,7 +31,15 @@ def rows_for(known: KnownBooster, seed: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("engine", ["library", "auto"])
 @pytest.mark.parametrize(
-    "name", ["lgb_binary", "lgb_classifier", "xgb_binary", "xgb_classifier_multi", "onnx_forest", "onnx_mixed"]
+    "name",
+    [
+        "lgb_binary",
+        "lgb_classifier",
+        "xgb_binary",
+        "xgb_classifier_multi",
+        "onnx_forest",
+        "onnx_mixed",
+    ],
 )
 def test_predictions_are_the_librarys_own(
     lake: Lake, boosters: dict[str, KnownBooster], name: str, engine: str
@@ -53,7 +61,9 @@ def test_predictions_are_the_librarys_own(
         assert manifest.model.is_pinned
         assert manifest.predictor is not None
         has_compiled = engine == "auto" and known.flavor != "onnx"
-        assert manifest.predictor.engine == ("compiled" if has_compiled else "library"), manifest.predictor.why
+        assert manifest.predictor.engine == ("compiled" if has_compiled else "library"), (
+            manifest.predictor.why
+        )
         assert (manifest.predictor.difference, manifest.predictor.rows_by_library) == (0.0, 0)
         assert manifest.drift
         library = {"onnx": "onnxruntime"}.get(known.flavor, known.flavor)
@@ -69,7 +79,9 @@ def test_predictions_are_the_librarys_own(
         assert verify(job, day, lake.pool, lake.cache, 500, 0).findings == ()
 
 
-def test_raw_scores_of_several_classes_have_a_column_each(lake: Lake, boosters: dict[str, KnownBooster]) -> None:
+def test_raw_scores_of_several_classes_have_a_column_each(
+    lake: Lake, boosters: dict[str, KnownBooster]
+) -> None:
     frame = rows_for(boosters["xgb_multi"], 3)
     lake.write(DAY, frame)
     job = lake.job("xgb_multi", predict="raw")
@@ -146,13 +158,20 @@ def test_models_without_a_signature_say_what_they_need_themselves(
 ) -> None:
     found: dict[str, ModelFacts] = {}
     for name in ("lgb_binary", "xgb_binary", "onnx_mixed", "onnx_linear"):
-        found[name] = inspect_model(save(boosters[name].flavor, boosters[name].model, tmp_path / name))
+        found[name] = inspect_model(
+            save(boosters[name].flavor, boosters[name].model, tmp_path / name)
+        )
     assert [(f.name, f.type) for f in found["onnx_mixed"].features] == [
         ("color", "string"), ("size", "string"), ("a", "double"), ("b", "double"),
     ]  # fmt: skip
     for name in ("lgb_binary", "xgb_binary"):
         types = {feature.name: feature.type for feature in found[name].features}
-        assert types == {"color": "string", "size": "string", "count": "long", **dict.fromkeys(NUMBERS, "double")}
+        assert types == {
+            "color": "string",
+            "size": "string",
+            "count": "long",
+            **dict.fromkeys(NUMBERS, "double"),
+        }
         assert found[name].categories["color"] == ("blue", "green", "red")
     assert (found["onnx_linear"].features, found["onnx_linear"].n_features) == ((), 5)
 
@@ -188,7 +207,12 @@ def test_strings_without_stored_categories_are_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 3, (150, 1)).astype(float)
     matrix = xgboost.DMatrix(
-        codes, codes[:, 0], feature_names=["color"], feature_types=["c"], enable_categorical=True, nthread=1
+        codes,
+        codes[:, 0],
+        feature_names=["color"],
+        feature_types=["c"],
+        enable_categorical=True,
+        nthread=1,
     )
     signature = infer_signature(pd.DataFrame({"color": ["red", "green"]}))
     model = xgboost.train({"nthread": 1}, matrix, 2)
@@ -197,7 +221,9 @@ def test_strings_without_stored_categories_are_refused(tmp_path: Path) -> None:
         inspect_model(folder)
 
 
-def test_weights_of_a_graph_outside_the_model_are_refused(boosters: dict[str, KnownBooster], tmp_path: Path) -> None:
+def test_weights_of_a_graph_outside_the_model_are_refused(
+    boosters: dict[str, KnownBooster], tmp_path: Path
+) -> None:
     import onnx
 
     graph = onnx.ModelProto()
@@ -207,7 +233,9 @@ def test_weights_of_a_graph_outside_the_model_are_refused(boosters: dict[str, Kn
     weights.data_location = onnx.TensorProto.EXTERNAL
     weights.external_data.add(key="location", value="../secret")
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    with pytest.raises(ModelLoadError, match=r"weights in '\.\./secret', which is no file below the model's folder"):
+    with pytest.raises(
+        ModelLoadError, match=r"weights in '\.\./secret', which is no file below the model's folder"
+    ):
         inspect_model(folder)
 
 
@@ -220,7 +248,9 @@ def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path:
     frame = make_frame(200)[NUMBERS]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = lightgbm.LGBMClassifier(n_estimators=3, objective=_own_objective, verbose=-1, n_jobs=1)
+        model = lightgbm.LGBMClassifier(
+            n_estimators=3, objective=_own_objective, verbose=-1, n_jobs=1
+        )
         model.fit(frame, frame["a"] > 0)
         folder = save("lightgbm", model, tmp_path / "model", serialization_format="cloudpickle")
         own = model.predict(frame)
@@ -243,7 +273,9 @@ def test_a_missing_library_names_its_extra() -> None:
 
 @pytest.mark.parametrize("serialization", ["skops", "cloudpickle"])
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
-def test_a_wrapper_at_the_end_of_a_pipeline(lake: Lake, tmp_path: Path, library: str, serialization: str) -> None:
+def test_a_wrapper_at_the_end_of_a_pipeline(
+    lake: Lake, tmp_path: Path, library: str, serialization: str
+) -> None:
     """Logged as a model of scikit-learn's."""
     import lightgbm
     import mlflow
@@ -288,7 +320,9 @@ def test_a_wrapper_at_the_end_of_a_pipeline(lake: Lake, tmp_path: Path, library:
 
 @pytest.mark.parametrize("kind", ["search", "vote", "stack"])
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
-def test_a_booster_that_others_have_copied_is_not_fitted_itself(library: str, kind: str, tmp_path: Path) -> None:
+def test_a_booster_that_others_have_copied_is_not_fitted_itself(
+    library: str, kind: str, tmp_path: Path
+) -> None:
     import lightgbm
     import mlflow
     import xgboost

@@ -35,7 +35,9 @@ def test_a_call_that_does_not_end_is_ended_and_not_repeated(
     calls: list[object] = []
     call_once = pool._call
 
-    def count(function: Callable[..., Any], arguments: tuple[object, ...], timeout_s: float | None) -> Any:
+    def count(
+        function: Callable[..., Any], arguments: tuple[object, ...], timeout_s: float | None
+    ) -> Any:
         calls.append(function)
         return call_once(function, arguments, timeout_s)
 

@@ -126,7 +126,9 @@ def test_a_partition_that_another_command_changes_is_left_alone_and_named(
     assert told == []
     clean(job, later, NOTHING, A_DAY, delete=True, tell=told.append)
     (sentence,) = told
-    assert sentence.startswith(f"{FOLDER} was left alone: it is held by `nightscore rollback` on host elsewhere")
+    assert sentence.startswith(
+        f"{FOLDER} was left alone: it is held by `nightscore rollback` on host elsewhere"
+    )
     assert can_be_put_back(job, first)
     assert not can_be_put_back(job, other)
 
@@ -200,7 +202,11 @@ def test_a_run_that_has_waited_in_vain_keeps_what_it_has_scored(
     assert open_publisher(job).live(DAY) is None
     state_store(job).delete([lease_path(FOLDER)])
     done = any_lake.run(job, DAY)
-    assert (done.status, done.run_id, done.measures.n_shards_resumed) == ("published", waited.run_id, 1)
+    assert (done.status, done.run_id, done.measures.n_shards_resumed) == (
+        "published",
+        waited.run_id,
+        1,
+    )
 
 
 def test_leases_that_dead_commands_left_are_removed(lake: Lake) -> None:

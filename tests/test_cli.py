@@ -80,7 +80,10 @@ def test_a_night_by_command(lake: Lake, job_file: Path) -> None:
     lake.write("2024-03-01", make_frame(101, seed=1))
     states = {s["value"]: s["state"] for s in answer(lake, "partitions", job)}
     assert states == {DAY: "published", "2024-03-01": "stale", "2024-03-02": "missing"}
-    assert [s["value"] for s in answer(lake, "partitions", job, "--from", "2024-03-01", "--to", "2024-03-01")]
+    assert [
+        s["value"]
+        for s in answer(lake, "partitions", job, "--from", "2024-03-01", "--to", "2024-03-01")
+    ]
 
     why = answer(lake, "explain", job, "2024-03-01")
     assert why["would_score"] is True
@@ -89,7 +92,10 @@ def test_a_night_by_command(lake: Lake, job_file: Path) -> None:
 
     history = answer(lake, "runs", job)
     assert [h["status"] for h in history] == ["published", "failed", "published", "published"]
-    assert [h["run_id"] for h in answer(lake, "runs", job, DAY)] == [forced["run_id"], manifest["run_id"]]
+    assert [h["run_id"] for h in answer(lake, "runs", job, DAY)] == [
+        forced["run_id"],
+        manifest["run_id"],
+    ]
 
     (skipped,) = answer(lake, "plan", job, DAY)
     assert skipped["action"] == "skip"
@@ -107,13 +113,18 @@ def test_a_backfill_by_command(lake: Lake, job_file: Path) -> None:
     lake.write("2024-03-01", make_frame(100))
     again = answer(lake, *arguments)
     assert [run["partition"] for run in again["runs"]] == ["2024-03-01"]
-    assert nightscore(lake, "backfill", job, "--from", "2024-03-02", "--to", "2024-02-28").returncode == 2
+    assert (
+        nightscore(lake, "backfill", job, "--from", "2024-03-02", "--to", "2024-02-28").returncode
+        == 2
+    )
     people = nightscore(lake, *arguments, "--mode", "all", "--order", "oldest")
     assert "3 of 4 partitions to score: 300 rows" in people.stdout
     assert "3 partitions done, 300 rows scored; 0 failed" in people.stdout
 
 
-def test_clean_removes_what_dead_runs_left_and_is_guarded_by_age(lake: Lake, job_file: Path) -> None:
+def test_clean_removes_what_dead_runs_left_and_is_guarded_by_age(
+    lake: Lake, job_file: Path
+) -> None:
     job = str(job_file)
     manifest = answer(lake, "run", job, DAY)
     answer(lake, "run", job, DAY, "--force")
@@ -143,7 +154,8 @@ def test_pin_by_command(lake: Lake, tmp_path: Path, registry_root: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run"], ["run", "x", "y", "--frce"], ["no-such-command"], ["run", "none.yaml", DAY]]
+    "arguments",
+    [["run"], ["run", "x", "y", "--frce"], ["no-such-command"], ["run", "none.yaml", DAY]],
 )
 def test_wrong_usage_exits_with_2(lake: Lake, arguments: list[str]) -> None:
     done = nightscore(lake, *arguments)
@@ -158,7 +170,11 @@ def test_people_get_a_summary(lake: Lake, job_file: Path) -> None:
     assert "published test ds=2024-02-29" in done.stdout
     assert "100 read, 100 scored, 0 quarantined" in done.stdout
     assert "planned rows=100" in done.stderr
-    for command in (["partitions", str(job_file)], ["runs", str(job_file)], ["plan", str(job_file), DAY]):
+    for command in (
+        ["partitions", str(job_file)],
+        ["runs", str(job_file)],
+        ["plan", str(job_file), DAY],
+    ):
         done = nightscore(lake, *command)
         assert done.returncode == 0, done.stderr
         assert DAY in done.stdout
@@ -166,7 +182,16 @@ def test_people_get_a_summary(lake: Lake, job_file: Path) -> None:
 
 def test_every_command_and_option_has_help_and_each_command_is_documented() -> None:
     group: Any = typer.main.get_command(app)
-    assert set(group.commands) >= {"plan", "run", "backfill", "runs", "explain", "partitions", "clean", "pin"}
+    assert set(group.commands) >= {
+        "plan",
+        "run",
+        "backfill",
+        "runs",
+        "explain",
+        "partitions",
+        "clean",
+        "pin",
+    }
     commands = dict(group.commands)
     for name, inner in group.commands.items():
         if hasattr(inner, "commands"):
@@ -174,16 +199,23 @@ def test_every_command_and_option_has_help_and_each_command_is_documented() -> N
             commands |= {f"{name} {below}": command for below, command in inner.commands.items()}
     for name, command in commands.items():
         assert command.help, name
-        assert f"nightscore {name}" in README.read_text(), f"README does not mention nightscore {name}"
+        assert f"nightscore {name}" in README.read_text(), (
+            f"README does not mention nightscore {name}"
+        )
         for parameter in command.params:
-            assert getattr(parameter, "help", None) or parameter.name in ("help", "partition"), (name, parameter.name)
+            assert getattr(parameter, "help", None) or parameter.name in ("help", "partition"), (
+                name,
+                parameter.name,
+            )
             if "--json" in parameter.opts:
                 break
         else:
             raise AssertionError(f"{name} has no --json")
 
 
-def test_the_engine_runs_without_prefect_and_the_driver_without_sklearn(lake: Lake, job_file: Path) -> None:
+def test_the_engine_runs_without_prefect_and_the_driver_without_sklearn(
+    lake: Lake, job_file: Path
+) -> None:
     code = f"""
 import sys
 sys.modules["prefect"] = None
@@ -250,6 +282,8 @@ main()
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "job", "2024-02-29"]])
 def test_an_interruption_while_starting_shows_no_trace(command: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *command], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *command], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 130
     assert (done.stdout, done.stderr) == ("", "Interrupted; nothing was published.\n")

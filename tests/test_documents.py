@@ -9,14 +9,26 @@ LONG = "x" * 1_000_000
 
 REFUSED = {
     "a bomb of aliases": (f"a0: &a0 [x]\n{NESTED}", "aliases written out"),
-    "a long text, many times": (f"a: &a {LONG}\nb: [{', '.join(['*a'] * 90)}]", "aliases written out"),
+    "a long text, many times": (
+        f"a: &a {LONG}\nb: [{', '.join(['*a'] * 90)}]",
+        "aliases written out",
+    ),
     "many values": ("[" + "a," * 250_000 + "]", "at most 200,000 values"),
-    "a list that holds itself": ("a: &a [1, *a]", "line 1, column 11: the alias a stands for a value that holds it"),
+    "a list that holds itself": (
+        "a: &a [1, *a]",
+        "line 1, column 11: the alias a stands for a value that holds it",
+    ),
     "a mapping that holds itself": ("a: &a\n  b: {c: *a}", "line 2, column 10: the alias a"),
     "deep lists": ("[" * 100_000, "nested more than 64 times"),
     "deep keys": ("? " * 100_000, "nested more than 64 times"),
-    "a number without end": (f"a: {'9' * 5_000}", "line 1, column 4: expected at most 100 characters"),
-    "sixties without end": ("a: 1" + ":1" * 300_000, "line 1, column 4: expected at most 100 characters"),
+    "a number without end": (
+        f"a: {'9' * 5_000}",
+        "line 1, column 4: expected at most 100 characters",
+    ),
+    "sixties without end": (
+        "a: 1" + ":1" * 300_000,
+        "line 1, column 4: expected at most 100 characters",
+    ),
     "no such day": ("a: 2024-99-99", "line 1, column 4: the value is no timestamp"),
     "a text as a number": ("a: !!int abc", "line 1, column 4: the value is no int"),
     "no digits": ("a: !!int ''", "the value is no int"),
@@ -43,7 +55,11 @@ def test_yaml_beyond_the_bounds_is_refused_with_its_place(name: str) -> None:
 
 
 def test_yaml_within_the_bounds_is_read() -> None:
-    text = "a: &a {b: [1, 2.5, true, null, 2024-02-29]}\nc: *a\nd: {<<: *a, e: f}\ng: '" + "9" * 500 + "'"
+    text = (
+        "a: &a {b: [1, 2.5, true, null, 2024-02-29]}\nc: *a\nd: {<<: *a, e: f}\ng: '"
+        + "9" * 500
+        + "'"
+    )
     found = read_yaml(text.encode())
     assert found["c"] == found["a"]
     assert found["d"] == {**found["a"], "e": "f"}

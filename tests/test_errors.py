@@ -48,12 +48,17 @@ def test_no_such_model_version_or_alias(lake: Lake, tmp_path: Path) -> None:
     assert "registry did not answer" in message
 
 
-def test_a_registry_without_its_driver_or_without_an_answer(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_without_its_driver_or_without_an_answer(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     lake.write(DAY, make_frame(5))
     job = lake.job(registry="postgresql://reader:canary@127.0.0.1:9/registry")
-    for error, kind in ((ModuleNotFoundError("No module named 'psycopg2'"), "InvalidJobError"), (KeyError(), None)):
+    for error, kind in (
+        (ModuleNotFoundError("No module named 'psycopg2'"), "InvalidJobError"),
+        (KeyError(), None),
+    ):
 
         def refuse(error: Exception = error, **options: str) -> None:
             raise error
@@ -89,7 +94,13 @@ def test_wrong_credentials(s3_lake: Lake) -> None:
     for change in (
         {"input": {"uri": s3_lake.features.uri, "storage_options": wrong}},
         {"output": {"uri": f"{s3_lake.root}/predictions", "storage_options": wrong}},
-        {"output": {"uri": f"{s3_lake.root}/predictions", "format": "parquet", "storage_options": wrong}},
+        {
+            "output": {
+                "uri": f"{s3_lake.root}/predictions",
+                "format": "parquet",
+                "storage_options": wrong,
+            }
+        },
     ):
         message = fail(s3_lake, s3_lake.job(**change), "CredentialsError")
         assert "hunter2" not in message
@@ -116,7 +127,9 @@ def test_all_contract_problems_at_once(lake: Lake) -> None:
     frame["b"] = "1.5"
     table = pa.Table.from_pandas(frame.drop(columns="c"), preserve_index=False)
     table = table.append_column("c", pa.array([1] * 5, pa.duration("us")))
-    table = table.set_column(table.column_names.index("d"), "d", pa.array([0] * 5, pa.timestamp("us")))
+    table = table.set_column(
+        table.column_names.index("d"), "d", pa.array([0] * 5, pa.timestamp("us"))
+    )
     lake.write(DAY, table)
     message = fail(lake, lake.job(keys=["idd"], pass_through=["count"]), "ContractError")
     assert "5 problems; no row was read" in message
@@ -172,19 +185,33 @@ def test_corrupt_pages_are_caught_by_their_checksums(any_lake: Lake) -> None:
             {"input": {"uri": "x", "partition_kee": "ds"}},
             "input.partition_kee: unknown key; did you mean partition_key?",
         ),
-        ({"gates": {"rows": {"min_ratoi": 0.5}}}, "gates.rows.min_ratoi: unknown key; did you mean min_ratio?"),
-        ({"model": "models:/a/latest"}, "model: expected models:/<name>/<version> or models:/<name>@<alias>"),
+        (
+            {"gates": {"rows": {"min_ratoi": 0.5}}},
+            "gates.rows.min_ratoi: unknown key; did you mean min_ratio?",
+        ),
+        (
+            {"model": "models:/a/latest"},
+            "model: expected models:/<name>/<version> or models:/<name>@<alias>",
+        ),
         ({"name": "a b"}, "name: "),
         ({"input": {"uri": "s3://key:secret@bucket/x"}}, "input.uri: carries credentials"),
         ({"keys": ["id", "id"]}, "keys and pass_through name a column twice: id"),
-        ({"keys": ["prediction"]}, "keys and pass_through use names of the output's own columns: prediction"),
+        (
+            {"keys": ["prediction"]},
+            "keys and pass_through use names of the output's own columns: prediction",
+        ),
         ({"output": {"uri": "s3://bucket"}}, "output.uri: needs a path below the bucket"),
-        ({"output": {"uri": "x", "format": "csv"}}, "output.format: Input should be 'delta' or 'parquet'"),
+        (
+            {"output": {"uri": "x", "format": "csv"}},
+            "output.format: Input should be 'delta' or 'parquet'",
+        ),
         ({"workers": {"count": 0}}, "workers.count: "),
         ({"limits": {"max_quarantined_share": 2}}, "limits.max_quarantined_share: "),
     ],
 )
-def test_job_problems_are_named_with_the_nearest_known_key(raw: dict[str, Any], expected: str) -> None:
+def test_job_problems_are_named_with_the_nearest_known_key(
+    raw: dict[str, Any], expected: str
+) -> None:
     whole = {"name": "a", "model": "models:/a/1", "input": {"uri": "x"}, "output": {"uri": "y"}}
     with pytest.raises(InvalidJobError) as caught:
         parse_job(whole | raw)
@@ -214,7 +241,10 @@ def test_all_job_problems_at_once() -> None:
         ("", "an empty file"),
         ("name: %x", "no valid YAML"),
         ("a: &a {b: *a}", "stands for more than a job needs"),
-        ("a: " + "[" * 100 + "]" * 100, "without aliases that repeat or hold each other, and without deep nesting"),
+        (
+            "a: " + "[" * 100 + "]" * 100,
+            "without aliases that repeat or hold each other, and without deep nesting",
+        ),
     ],
 )
 def test_a_job_file_that_is_none(tmp_path: Path, text: str, expected: str) -> None:
@@ -275,7 +305,12 @@ def test_errors_survive_pickling() -> None:
 
 def test_secrets_appear_nowhere(lake: Lake) -> None:
     os.environ["NIGHTSCORE_TEST_CANARY"] = "canary-in-a-coal-mine"
-    job = lake.job(output={"uri": f"{lake.root}/p", "storage_options": {"some_token": "${NIGHTSCORE_TEST_CANARY}"}})
+    job = lake.job(
+        output={
+            "uri": f"{lake.root}/p",
+            "storage_options": {"some_token": "${NIGHTSCORE_TEST_CANARY}"},
+        }
+    )
     lake.write(DAY, make_frame(5))
     manifest = lake.run(job)
     assert manifest.error is None
@@ -307,7 +342,9 @@ def test_each_error_is_in_the_runbook() -> None:
         for name, kind in vars(nightscore.errors).items()
         if isinstance(kind, type) and issubclass(kind, Exception)
     }
-    described = {line.removeprefix("### ") for line in runbook.splitlines() if line.startswith("### ")}
+    described = {
+        line.removeprefix("### ") for line in runbook.splitlines() if line.startswith("### ")
+    }
     assert described == kinds - {"ScoringError"}
 
 
@@ -323,13 +360,20 @@ def test_every_error_names_the_next_step() -> None:
             if not isinstance(kind, type) or not call.args:
                 continue
             what = ast.unparse(call.args[0])
-            if "next_step" not in {word.arg for word in call.keywords} and what.strip("'") not in INTERNAL:
+            if (
+                "next_step" not in {word.arg for word in call.keywords}
+                and what.strip("'") not in INTERNAL
+            ):
                 problems.append(f"{path.name} line {call.lineno}: {what}")
     assert not problems
 
 
 def is_named_call(node: ast.AST) -> TypeGuard[Any]:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error")
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id.endswith("Error")
+    )
 
 
 SECRET = "n3v3r-t0-b3-s33n"
@@ -341,17 +385,33 @@ SECRET = "n3v3r-t0-b3-s33n"
         ({}, f"GET http://user:{SECRET}@127.0.0.1:9/lake/x", "GET http://***@127.0.0.1:9/lake/x"),
         ({}, f"postgresql://user:{SECRET}@{SECRET}@host/db", "postgresql://***@host/db"),
         ({}, f"https://{SECRET}@host/x", "https://***@host/x"),
-        ({}, f"GET https://a.blob.core.windows.net/x?sv=1&sig={SECRET}&se=2", "net/x?sv=1&sig=***&se=2"),
+        (
+            {},
+            f"GET https://a.blob.core.windows.net/x?sv=1&sig={SECRET}&se=2",
+            "net/x?sv=1&sig=***&se=2",
+        ),
         (
             {"secret": SECRET, "key": "minioadmin"},
             f"no such key minioadmin or {SECRET}",
             "no such key minioadmin or ***",
         ),
         ({"client_kwargs": {"aws_session_token": SECRET}}, SECRET, "***"),
-        ({"connection_string": f"AccountName=a;AccountKey={SECRET}=="}, f"{SECRET}== is no key", "*** is no key"),
+        (
+            {"connection_string": f"AccountName=a;AccountKey={SECRET}=="},
+            f"{SECRET}== is no key",
+            "*** is no key",
+        ),
         ({"token": "${CANARY}"}, f"bad token {SECRET}", "bad token ***"),
-        ({}, f"postgresql://host/db?sslpassword={SECRET}&x=1", "postgresql://host/db?sslpassword=***&x=1"),
-        ({}, "abfss://lake@account.dfs.core.windows.net/x", "abfss://lake@account.dfs.core.windows.net/x"),
+        (
+            {},
+            f"postgresql://host/db?sslpassword={SECRET}&x=1",
+            "postgresql://host/db?sslpassword=***&x=1",
+        ),
+        (
+            {},
+            "abfss://lake@account.dfs.core.windows.net/x",
+            "abfss://lake@account.dfs.core.windows.net/x",
+        ),
         ({}, "s3://lake/a:b@c", "s3://lake/a:b@c"),
     ],
 )
@@ -379,7 +439,9 @@ def test_messages_hold_no_secret(
 )
 def test_options_of_another_kind_are_refused(options: dict[str, Any], problem: str) -> None:
     for library in (fsspec_options, table_options):
-        arguments = ("s3", "", options) if library is fsspec_options else ("s3", "s3://lake/x", options)
+        arguments = (
+            ("s3", "", options) if library is fsspec_options else ("s3", "s3://lake/x", options)
+        )
         with pytest.raises(InvalidJobError, match=problem) as refused:
             library(*arguments)
         assert SECRET not in str(refused.value)

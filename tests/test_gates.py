@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from nightscore.engine.columns import merge_records, prediction_records
 from nightscore.engine.prepare import PinnedModel
-from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, PartitionNotFoundError
+from nightscore.errors import (
+    ConflictError,
+    InvalidJobError,
+    LocationNotFoundError,
+    PartitionNotFoundError,
+)
 from nightscore.ledger.layout import parts_store, predictions_store, state_store
 from nightscore.ledger.manifests import write_manifest
 from nightscore.operations.review import approve, find_held, reject
@@ -57,7 +62,9 @@ def test_keys_that_stand_twice_fail_across_files_and_are_named(any_lake: Lake) -
 
     assert failed.error
     assert failed.error.type == "GateError"
-    assert "unique_keys: expected no key twice, found 2 rows: id=7 (2 times)" in failed.error.message
+    assert (
+        "unique_keys: expected no key twice, found 2 rows: id=7 (2 times)" in failed.error.message
+    )
     assert not predictions_store(any_lake.job()).list_files()
     assert any_lake.run(any_lake.job(keys=["id"])).status == "published"
 
@@ -77,15 +84,21 @@ def test_equal_keys_in_one_column_are_no_duplicates_of_several(lake: Lake) -> No
 
 
 @settings(deadline=None)  # of a machine that is busy
-@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["x", "y", None])), max_size=60), st.integers(1, 4))
-def test_duplicates_are_those_that_counting_finds(rows: list[tuple[int, str | None]], at_once: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["x", "y", None])), max_size=60),
+    st.integers(1, 4),
+)
+def test_duplicates_are_those_that_counting_finds(
+    rows: list[tuple[int, str | None]], at_once: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "HASHES_AT_ONCE", at_once * 10)
         for i in range(2):
             part = rows[i::2]
             strings = pa.array([s for _, s in part], pa.string()).dictionary_encode()
             pq.write_table(
-                pa.table({"k": pa.array([k for k, _ in part], pa.int64()), "s": strings}), f"{folder}/{i}.parquet"
+                pa.table({"k": pa.array([k for k, _ in part], pa.int64()), "s": strings}),
+                f"{folder}/{i}.parquet",
             )
         found = find_duplicates(Store(folder), ["0.parquet", "1.parquet"], ["k", "s"])
     assert found.n_rows == sum(1 for row in rows if rows.count(row) > 1)
@@ -94,7 +107,12 @@ def test_duplicates_are_those_that_counting_finds(rows: list[tuple[int, str | No
 
 @pytest.mark.parametrize(
     "kind",
-    [pa.decimal256(50, 0), pa.decimal128(20, 0), pa.timestamp("us", "+05:30"), pa.timestamp("ns", "Europe/Berlin")],
+    [
+        pa.decimal256(50, 0),
+        pa.decimal128(20, 0),
+        pa.timestamp("us", "+05:30"),
+        pa.timestamp("ns", "Europe/Berlin"),
+    ],
     ids=str,
 )
 def test_keys_of_types_that_polars_lacks(tmp_path: Path, kind: pa.DataType) -> None:
@@ -122,7 +140,9 @@ def test_keys_of_types_that_polars_lacks(tmp_path: Path, kind: pa.DataType) -> N
         ({"finite_predictions": "fail"}, "finite_predictions", True),
     ],
 )
-def test_gates_on_the_run_s_own_columns(lake: Lake, gates: dict[str, Any], name: str, passed: bool) -> None:
+def test_gates_on_the_run_s_own_columns(
+    lake: Lake, gates: dict[str, Any], name: str, passed: bool
+) -> None:
     lake.write(DAY, with_nulls(make_frame(2_000)))
     manifest = lake.run(lake.job("hgb_regressor", gates=gates))
     found = gate(manifest, name)
@@ -145,7 +165,9 @@ def test_an_infinite_prediction_is_in_no_range(lake: Lake) -> None:
 @pytest.mark.parametrize("values", [[1e155, -1e155, 3.0], [1.7e308, 1.7e308, 1.7e308], [1e200] * 3])
 def test_predictions_whose_moments_exceed_float64_are_recorded(values: list[float]) -> None:
     parts = [values[:1], values[1:], values]
-    (merged,) = merge_records(record for part in parts for record in prediction_records(pa.table({"p": part})))
+    (merged,) = merge_records(
+        record for part in parts for record in prediction_records(pa.table({"p": part}))
+    )
     assert (merged.finite, merged.low, merged.high) == (2 * len(values), min(values), max(values))
     assert type(merged).model_validate_json(merged.model_dump_json()) == merged
     if values[0] != 1e200:
@@ -154,13 +176,18 @@ def test_predictions_whose_moments_exceed_float64_are_recorded(values: list[floa
 
 def test_a_probability_has_a_range_of_its_own(lake: Lake) -> None:
     lake.write(DAY, make_frame(500))
-    manifest = lake.run(lake.job(gates={"probability_range": {"min": 0.4, "max": 0.6, "action": "warn"}}))
+    manifest = lake.run(
+        lake.job(gates={"probability_range": {"min": 0.4, "max": 0.6, "action": "warn"}})
+    )
     assert manifest.status == "published"
     assert not gate(manifest, "probability_range").passed
 
 
 def test_rows_and_scores_against_the_days_before(lake: Lake) -> None:
-    history = {"rows": {"min_ratio": 0.5, "max_ratio": 2.0}, "score_shift": {"max": 0.5, "action": "warn"}}
+    history = {
+        "rows": {"min_ratio": 0.5, "max_ratio": 2.0},
+        "score_shift": {"max": 0.5, "action": "warn"},
+    }
     job = lake.job("hgb_regressor", gates=history)
     for day in range(1, 6):
         lake.write(f"2024-03-0{day}", make_frame(1_000 + day, seed=day))
@@ -194,7 +221,9 @@ def test_moments_merge_to_those_of_the_whole(values: list[float], cut: int) -> N
     assert (merged.low, merged.high) == (whole.min(), whole.max())
     assert np.isclose(merged.mean, whole.mean(), rtol=1e-9, atol=1e-9)
     squares = np.square(whole - whole.mean()).sum()
-    assert np.isclose(merged.squares, squares, rtol=1e-6, atol=1e-6 * max(1.0, np.square(whole).max()))
+    assert np.isclose(
+        merged.squares, squares, rtol=1e-6, atol=1e-6 * max(1.0, np.square(whole).max())
+    )
 
 
 def held(lake: Lake) -> tuple[ScoringJob, Manifest, pd.DataFrame]:
@@ -231,14 +260,24 @@ def test_what_is_held_is_published_by_approval(any_lake: Lake) -> None:
 def test_what_is_rejected_is_gone_and_scored_again_only_by_force(any_lake: Lake) -> None:
     job, manifest, before = held(any_lake)
 
-    dropped = reject(job, find_held(job, DAY, manifest.run_id), datetime.now(UTC), "the extract is broken")
+    dropped = reject(
+        job, find_held(job, DAY, manifest.run_id), datetime.now(UTC), "the extract is broken"
+    )
 
     assert dropped.status == "rejected"
     assert any_lake.read(job).equals(before)
     left = [e.path for e in parts_store(job).list_files() if manifest.run_id in e.path]
-    assert not [path for path in left if path.endswith(".parquet") and not path.startswith(("profiles/", "drift/"))]
+    assert not [
+        path
+        for path in left
+        if path.endswith(".parquet") and not path.startswith(("profiles/", "drift/"))
+    ]
     assert any_lake.run(job).status == "rejected"
-    write_manifest(state_store(job), f"ds={DAY}", manifest.model_copy(update={"run_id": LATER, "status": "failed"}))
+    write_manifest(
+        state_store(job),
+        f"ds={DAY}",
+        manifest.model_copy(update={"run_id": LATER, "status": "failed"}),
+    )
     assert any_lake.run(job).status == "rejected", "a later failure hides the rejection"
     (status,) = partition_statuses(job, PinnedModel.of(job, any_lake.cache), [DAY])
     assert status.state == "rejected"
@@ -255,7 +294,9 @@ def test_a_held_replay_is_no_run_that_waits(lake: Lake) -> None:
     assert lake.run(job).status == "unchanged"
     (status,) = partition_statuses(job, PinnedModel.of(job, lake.cache), [DAY])
     assert status.state == "published"
-    assert any(f"replay {LATER} is held" in reason for reason in status.reasons), "somebody has to decide"
+    assert any(f"replay {LATER} is held" in reason for reason in status.reasons), (
+        "somebody has to decide"
+    )
     assert lake.run(job, force=True).run_id != LATER
     assert find_held(job, DAY, LATER).replays == manifest.run_id
 
@@ -280,7 +321,9 @@ def test_an_approval_whose_files_are_gone_says_so(lake: Lake) -> None:
     predictions_store(job).delete([file.path for file in manifest.output.files])
     with pytest.raises(LocationNotFoundError, match="not there any more"):
         approve(job, manifest, datetime.now(UTC))
-    assert reject(job, find_held(job, DAY), datetime.now(UTC)).status == "rejected", "nobody could decide any more"
+    assert reject(job, find_held(job, DAY), datetime.now(UTC)).status == "rejected", (
+        "nobody could decide any more"
+    )
 
 
 def test_by_command(lake: Lake, tmp_path: Path) -> None:
@@ -311,31 +354,60 @@ def test_by_command(lake: Lake, tmp_path: Path) -> None:
         ),
         ({"gates": {"prediction_range": {"max": math.nan}}}, "gates.prediction_range.max: "),
         ({"gates": {"prediction_range": {}}}, "gates.prediction_range: needs `min` or `max`"),
-        ({"gates": {"probability_range": {"min": 1.5}}}, "gates.probability_range: min 1.5 is above 1"),
-        ({"gates": {"probability_range": {"max": -0.5}}}, "gates.probability_range: max -0.5 is below 0"),
+        (
+            {"gates": {"probability_range": {"min": 1.5}}},
+            "gates.probability_range: min 1.5 is above 1",
+        ),
+        (
+            {"gates": {"probability_range": {"max": -0.5}}},
+            "gates.probability_range: max -0.5 is below 0",
+        ),
         ({"gates": {"null_rate": {"max": 1.5}}}, "gates.null_rate.max: "),
-        ({"gates": {"null_rate": {"max": 0.5, "columns": {"a": -1}}}}, "gates.null_rate.columns.a: "),
+        (
+            {"gates": {"null_rate": {"max": 0.5, "columns": {"a": -1}}}},
+            "gates.null_rate.columns.a: ",
+        ),
         ({"gates": {"null_rate": {"max": 1}}}, "gates.null_rate: max 1 never stops a run"),
         ({"gates": {"score_shift": {"max": math.inf}}}, "gates.score_shift.max: "),
-        ({"gates": {"rows": {"min_ratio": 0.5, "runs": 2}}}, "gates.rows.runs: 2 never stops a run"),
+        (
+            {"gates": {"rows": {"min_ratio": 0.5, "runs": 2}}},
+            "gates.rows.runs: 2 never stops a run",
+        ),
         ({"keys": {"columns": ["ds"], "unique": True}}, "keys.unique: ds is the same in all rows"),
-        ({"gates": {"unique_keys": "hold"}}, "gates.unique_keys: hold never applies without keys.unique"),
-        ({"drift": {"gate": "hold", "profile": False}}, "drift.gate: hold never applies with drift.profile: false"),
+        (
+            {"gates": {"unique_keys": "hold"}},
+            "gates.unique_keys: hold never applies without keys.unique",
+        ),
+        (
+            {"drift": {"gate": "hold", "profile": False}},
+            "drift.gate: hold never applies with drift.profile: false",
+        ),
     ],
 )
-def test_a_gate_that_contradicts_itself_or_the_job_is_refused(lake: Lake, changes: dict[str, Any], said: str) -> None:
+def test_a_gate_that_contradicts_itself_or_the_job_is_refused(
+    lake: Lake, changes: dict[str, Any], said: str
+) -> None:
     with pytest.raises(InvalidJobError) as refused:
         lake.job(**changes)
-    assert any(problem.startswith(said) for problem in refused.value.problems), refused.value.problems
+    assert any(problem.startswith(said) for problem in refused.value.problems), (
+        refused.value.problems
+    )
 
 
 def test_all_contradictions_of_a_job_are_named_at_once(lake: Lake) -> None:
-    gates = {"rows": {"min_ratio": 2, "max_ratio": 1}, "null_rate": {"max": 2}, "prediction_range": {}}
+    gates = {
+        "rows": {"min_ratio": 2, "max_ratio": 1},
+        "null_rate": {"max": 2},
+        "prediction_range": {},
+    }
     with pytest.raises(InvalidJobError) as refused:
         lake.job(gates=gates)
     assert len(refused.value.problems) == 3
     with pytest.raises(InvalidJobError) as refused:
-        lake.job(gates={"unique_keys": "warn"}, drift={"gate": "hold", "profile": False, "columns": ["x"]})
+        lake.job(
+            gates={"unique_keys": "warn"},
+            drift={"gate": "hold", "profile": False, "columns": ["x"]},
+        )
     assert len(refused.value.problems) == 3
 
 
@@ -352,7 +424,11 @@ def test_what_was_accepted_and_says_something_still_is(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("model", "changes", "said"),
     [
-        ("hgb_regressor", {"gates": {"probability_range": {"min": 0.1}}}, "gates.probability_range: never applies"),
+        (
+            "hgb_regressor",
+            {"gates": {"probability_range": {"min": 0.1}}},
+            "gates.probability_range: never applies",
+        ),
         (
             "hgb_binary",
             {"gates": {"null_rate": {"max": 0.1, "columns": {"probabilty": 0.2}}}},
@@ -391,7 +467,9 @@ def test_a_gate_that_cannot_apply_to_the_model_is_refused_before_a_row_is_read(
         ({"gates": {}}, False),
     ],
 )
-def test_a_held_run_is_judged_by_the_gates_of_today(lake: Lake, changes: dict[str, Any], blocks: bool) -> None:
+def test_a_held_run_is_judged_by_the_gates_of_today(
+    lake: Lake, changes: dict[str, Any], blocks: bool
+) -> None:
     then = {"gates": {"prediction_range": {"max": 0.5, "action": "hold"}}}
     lake.write(DAY, make_frame(300))
     held_run = lake.run(lake.job("hgb_regressor", **then))
@@ -401,7 +479,10 @@ def test_a_held_run_is_judged_by_the_gates_of_today(lake: Lake, changes: dict[st
     assert (status.state == "held") is blocks
     if not blocks:
         assert status.state == "missing"
-        assert any("was held by prediction_range, and no gate that the job has today" in r for r in status.reasons)
+        assert any(
+            "was held by prediction_range, and no gate that the job has today" in r
+            for r in status.reasons
+        )
     after = lake.run(job)
     assert (after.run_id == held_run.run_id) is blocks
     assert after.status == ("held" if blocks else "published")
@@ -440,5 +521,7 @@ def test_a_gate_on_the_days_before_holds_as_it_did_unless_its_bounds_change(lake
     for day in range(1, 4):
         lake.write(f"2024-02-0{day}", make_frame(30))
         assert lake.run(job(max_ratio=9), f"2024-02-0{day}").status == "published"
-    assert lake.run(job(min_ratio=0.5), "2024-02-04").run_id == held_run.run_id, "the days before release nothing"
+    assert lake.run(job(min_ratio=0.5), "2024-02-04").run_id == held_run.run_id, (
+        "the days before release nothing"
+    )
     assert lake.run(job(min_ratio=0.4), "2024-02-04").status == "published"

@@ -32,7 +32,9 @@ DAY = "2024-02-29"
 LOOSE = {"max_quarantined_rows": 1_000}
 
 
-def add_pyfunc(lake: Lake, folder: Path, columns: list[ColSpec], function: Callable[[Any], Any]) -> str:
+def add_pyfunc(
+    lake: Lake, folder: Path, columns: list[ColSpec], function: Callable[[Any], Any]
+) -> str:
     """Register a pyfunc whose signature has these columns; its name."""
 
     class Model(mlflow.pyfunc.PythonModel):
@@ -42,7 +44,9 @@ def add_pyfunc(lake: Lake, folder: Path, columns: list[ColSpec], function: Calla
     signature = ModelSignature(Schema(columns), Schema([ColSpec("double")]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mlflow.pyfunc.save_model(folder / "m", python_model=Model(), signature=signature, pip_requirements=[])
+        mlflow.pyfunc.save_model(
+            folder / "m", python_model=Model(), signature=signature, pip_requirements=[]
+        )
         register(mlflow.MlflowClient(tracking_uri=lake.registry), folder.name, folder / "m")
     return folder.name
 
@@ -52,14 +56,18 @@ def column_of(lake: Lake, job: Any, name: str = "prediction") -> list[Any]:
     return values
 
 
-def test_decimals_are_scored_and_those_that_lose_digits_are_named(lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_decimals_are_scored_and_those_that_lose_digits_are_named(
+    lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame = make_frame(300).round(4)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     with decimal.localcontext(prec=60):
         values = [decimal.Decimal(str(value)) for value in frame["b"]]
         values[7] = decimal.Decimal("0.100000000000000001")
         wide = pa.array(values, pa.decimal128(38, 18))
-    table = table.set_column(table.column_names.index("a"), "a", pa.array(frame["a"]).cast(pa.decimal128(12, 4)))
+    table = table.set_column(
+        table.column_names.index("a"), "a", pa.array(frame["a"]).cast(pa.decimal128(12, 4))
+    )
     lake.write(DAY, table.set_column(table.column_names.index("b"), "b", wide))
     job = lake.job("hgb_binary", limits=LOOSE)
 
@@ -72,7 +80,9 @@ def test_decimals_are_scored_and_those_that_lose_digits_are_named(lake: Lake, mo
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", None])
-def test_times_reach_the_library_with_the_zone_of_the_file(lake: Lake, tmp_path: Path, zone: str | None) -> None:
+def test_times_reach_the_library_with_the_zone_of_the_file(
+    lake: Lake, tmp_path: Path, zone: str | None
+) -> None:
     hours = pd.Timestamp("2024-03-31", tz=zone) + pd.to_timedelta(np.arange(60), "h")
     frame = pd.DataFrame({"id": np.arange(60), "t": hours})
     moments = pa.array(hours.as_unit("us").asi8, pa.timestamp("us", zone))
@@ -90,19 +100,28 @@ def test_times_reach_the_library_with_the_zone_of_the_file(lake: Lake, tmp_path:
     assert np.allclose(column_of(lake, job), own)
 
 
-def test_a_pyfunc_gets_times_without_a_zone_only_as_mlflow_has_it(lake: Lake, tmp_path: Path) -> None:
-    name = add_pyfunc(lake, tmp_path, [ColSpec("datetime", "t")], lambda x: x["t"].dt.hour.astype(float))
+def test_a_pyfunc_gets_times_without_a_zone_only_as_mlflow_has_it(
+    lake: Lake, tmp_path: Path
+) -> None:
+    name = add_pyfunc(
+        lake, tmp_path, [ColSpec("datetime", "t")], lambda x: x["t"].dt.hour.astype(float)
+    )
     moments = pa.array([dt.datetime(2024, 2, 29, 7)], pa.timestamp("us"))
     lake.write(DAY, pa.table({"id": [0], "t": moments}))
     lake.write("2024-03-01", pa.table({"id": [0], "t": moments.cast(pa.timestamp("us", "UTC"))}))
     assert lake.run(lake.job(name)).error is None
     refused = lake.run(lake.job(name), "2024-03-01")
     assert refused.error
-    assert "t: has the time zone UTC, and MLflow gives a pyfunc no times with one" in refused.error.message
+    assert (
+        "t: has the time zone UTC, and MLflow gives a pyfunc no times with one"
+        in refused.error.message
+    )
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.int16(), pa.float64()], ids=str)
-def test_a_missing_integer_costs_a_pyfunc_its_row_only(lake: Lake, tmp_path: Path, kind: pa.DataType) -> None:
+def test_a_missing_integer_costs_a_pyfunc_its_row_only(
+    lake: Lake, tmp_path: Path, kind: pa.DataType
+) -> None:
     name = add_pyfunc(lake, tmp_path, [ColSpec("long", "n")], lambda x: x["n"] * 2.0)
     values = [*range(200), None, *range(200)]
     lake.write(DAY, pa.table({"id": range(401), "n": pa.array(values, kind)}))
@@ -125,7 +144,9 @@ def test_a_broken_number_costs_a_pyfunc_its_row_only(lake: Lake, tmp_path: Path)
 
 def test_a_signature_without_names_takes_columns_by_their_place(lake: Lake, tmp_path: Path) -> None:
     columns = [ColSpec("double"), ColSpec("string"), ColSpec("long")]
-    name = add_pyfunc(lake, tmp_path, columns, lambda x: x.iloc[:, 0] + x.iloc[:, 1].str.len() + x.iloc[:, 2])
+    name = add_pyfunc(
+        lake, tmp_path, columns, lambda x: x.iloc[:, 0] + x.iloc[:, 1].str.len() + x.iloc[:, 2]
+    )
     frame = make_frame(50)[["id", "b", "color", "count"]]
     lake.write(DAY, frame)
     own = (frame["b"] + frame["color"].str.len() + frame["count"]).tolist()
@@ -138,7 +159,10 @@ def test_a_signature_without_names_takes_columns_by_their_place(lake: Lake, tmp_
     lake.write("2024-03-01", wide)
     refused = lake.run(lake.job(name), "2024-03-01")
     assert refused.error
-    assert "the model was trained on 3 columns without names, the job leaves 4" in refused.error.message
+    assert (
+        "the model was trained on 3 columns without names, the job leaves 4"
+        in refused.error.message
+    )
     named = lake.job(name, features=["b", "color", "count"], output={"uri": f"{lake.root}/named"})
     assert lake.run(named, "2024-03-01").error is None
     assert column_of(lake, named) == own
@@ -154,7 +178,9 @@ def categorical(n_rows: int = 400) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
 
 
 def passing() -> Any:
-    return make_column_transformer((StandardScaler(), ["a"]), remainder="passthrough").set_output(transform="pandas")
+    return make_column_transformer((StandardScaler(), ["a"]), remainder="passthrough").set_output(
+        transform="pandas"
+    )
 
 
 LIGHTGBM = {"n_estimators": 5, "verbose": -1, "n_jobs": 1}
@@ -162,8 +188,12 @@ XGBOOST = {"n_estimators": 5, "enable_categorical": True, "n_jobs": 1}
 MODELS: dict[str, Callable[[], Any]] = {
     "lightgbm": lambda: lightgbm.LGBMClassifier(**LIGHTGBM),
     "xgboost": lambda: xgboost.XGBClassifier(**XGBOOST),
-    "lightgbm behind passing": lambda: make_pipeline(passing(), lightgbm.LGBMClassifier(**LIGHTGBM)),
-    "xgboost behind passing": lambda: make_pipeline("passthrough", passing(), xgboost.XGBClassifier(**XGBOOST)),
+    "lightgbm behind passing": lambda: make_pipeline(
+        passing(), lightgbm.LGBMClassifier(**LIGHTGBM)
+    ),
+    "xgboost behind passing": lambda: make_pipeline(
+        "passthrough", passing(), xgboost.XGBClassifier(**XGBOOST)
+    ),
     "calibrated": lambda: CalibratedClassifierCV(lightgbm.LGBMClassifier(**LIGHTGBM), cv=2),
 }
 
@@ -206,7 +236,9 @@ def test_a_category_that_is_not_known_is_missing_to_lightgbm_and_costs_a_row_of_
     taken = lake.run(lake.job("cat_lgb"))
     refused = lake.run(lake.job("cat_xgb", limits=LOOSE, output={"uri": f"{lake.root}/xgb"}))
     policy = {"unseen_category": "quarantine"}
-    apart = lake.run(lake.job("cat_lgb", limits=LOOSE, policy=policy, output={"uri": f"{lake.root}/apart"}))
+    apart = lake.run(
+        lake.job("cat_lgb", limits=LOOSE, policy=policy, output={"uri": f"{lake.root}/apart"})
+    )
 
     assert (taken.error, taken.counts.rows_quarantined) == (None, 0)
     assert refused.quarantine.by_column == {"color: unseen_category": 1}
@@ -216,7 +248,9 @@ def test_a_category_that_is_not_known_is_missing_to_lightgbm_and_costs_a_row_of_
 def test_nothing_is_made_a_category_behind_a_step_that_may_do_it_itself() -> None:
     frame, x, y = categorical()
     texts = frame[["a", "color", "count"]]
-    own = FunctionTransformer(lambda x: x.assign(color=x["color"].fillna("none").astype("category")))
+    own = FunctionTransformer(
+        lambda x: x.assign(color=x["color"].fillna("none").astype("category"))
+    )
     model = make_pipeline(own, lightgbm.LGBMClassifier(**LIGHTGBM)).fit(texts, y)
     features = [Feature(name=name) for name in texts]
     assert category_columns(model, features) == ({}, False)

@@ -119,9 +119,9 @@ def test_what_others_publish_and_roll_back_between_two_runs_is_seen(any_lake: La
     assert any_lake.run(job, DAYS[0], kept=kept).status == "unchanged"
     alone = any_lake.run(job, DAYS[1], force=True)
     assert alone.drift
-    assert alone.drift.model_dump(exclude={"cpu_share", "profile", "table"}) == fourth.drift.model_dump(
+    assert alone.drift.model_dump(
         exclude={"cpu_share", "profile", "table"}
-    )
+    ) == fourth.drift.model_dump(exclude={"cpu_share", "profile", "table"})
 
 
 def test_the_same_weekdays_are_pooled_from_what_is_kept_without_changing_it(lake: Lake) -> None:
@@ -140,7 +140,9 @@ def test_the_same_weekdays_are_pooled_from_what_is_kept_without_changing_it(lake
         assert one.drift.findings == alone.drift.findings
 
 
-def test_a_table_is_opened_once_and_brought_up_to_date(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_opened_once_and_brought_up_to_date(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed, day in enumerate(DAYS):
         lake.write(day, make_frame(50, seed=seed))
     job, kept = lake.job(), Kept()

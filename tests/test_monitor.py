@@ -60,7 +60,9 @@ def test_the_profile_is_that_of_the_rows_however_they_are_cut(any_lake: Lake) ->
         any_lake.write(DAY, rows, name, row_group_size=700)
     found = []
     for workers in (1, 2):
-        job = any_lake.job(workers={"count": workers}, drift={"columns": ["count"]}, pass_through=["count"])
+        job = any_lake.job(
+            workers={"count": workers}, drift={"columns": ["count"]}, pass_through=["count"]
+        )
         manifest = any_lake.run(job, force=True)
         assert manifest.drift
         assert manifest.drift.verdict == "insufficient data"
@@ -107,14 +109,19 @@ def test_a_version_brings_its_own_baseline(own: Lake) -> None:
     was = own.read(job).query(f"ds == '{DAY}'")["probability"].mean()
     assert manifest.drift.score == "probability"
     assert manifest.drift.score_movement == pytest.approx(moved - was, abs=0.02)
-    assert first.impact == pytest.approx(moved - was, abs=0.25 * abs(moved - was)), "the shift explains the movement"
+    assert first.impact == pytest.approx(moved - was, abs=0.25 * abs(moved - was)), (
+        "the shift explains the movement"
+    )
     assert any("drift: expected no critical finding" in warning for warning in manifest.warnings)
     own.write("2024-03-02", shifted)
     own.write("2024-03-03", make_frame(5_000, seed=4))
     ongoing, over = own.run(job, "2024-03-02"), own.run(job, "2024-03-03")
     assert ongoing.drift
     assert over.drift
-    assert (ongoing.drift.findings[0].status, ongoing.drift.findings[0].since) == ("ongoing", "2024-03-01")
+    assert (ongoing.drift.findings[0].status, ongoing.drift.findings[0].since) == (
+        "ongoing",
+        "2024-03-01",
+    )
     assert "a" in over.drift.resolved
     assert sorted(over.drift.references) == ["baseline", "previous"]
 
@@ -206,7 +213,9 @@ def test_a_damaged_profile_costs_the_comparison_only(lake: Lake, gate: str) -> N
         assert lake.run(job, "2024-03-01", force=True).status == "published"
 
 
-def test_a_comparison_that_fails_lets_a_person_decide(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_that_fails_lets_a_person_decide(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("a defect")
 
@@ -253,7 +262,10 @@ def test_a_finding_goes_on_while_runs_are_held(own: Lake) -> None:
         assert manifest.status == "held"
         assert manifest.drift
         found.append(next(f for f in manifest.drift.findings if f.column == "a"))
-    assert [(f.status, f.since) for f in found] == [("new", "2024-03-01"), ("ongoing", "2024-03-01")]
+    assert [(f.status, f.since) for f in found] == [
+        ("new", "2024-03-01"),
+        ("ongoing", "2024-03-01"),
+    ]
 
 
 def test_the_gate_holds_until_a_person_decides(own: Lake) -> None:
@@ -299,7 +311,10 @@ def test_a_finding_says_which_segments_drive_it(own: Lake) -> None:
     assert set(table["segment"]) == {"", "country=AT", "country=CH"}
     unknown = own.run(own.job(drift={"segments": ["contry"]}), force=True)
     assert unknown.error
-    assert "drift.segments: contry is neither a feature nor a key nor passed through" in unknown.error.message
+    assert (
+        "drift.segments: contry is neither a feature nor a key nor passed through"
+        in unknown.error.message
+    )
 
 
 def test_without_a_reference_segments_come_from_the_first_rows(lake: Lake) -> None:
@@ -313,7 +328,9 @@ def test_without_a_reference_segments_come_from_the_first_rows(lake: Lake) -> No
     lake.write("2024-03-01", frame)
     second = stored(job, lake.run(job, "2024-03-01"))
     labels = {key[2] for key in second}
-    assert labels == {"", "country=CH", "country=(other)"}, "counted as the day before, so that days can be added up"
+    assert labels == {"", "country=CH", "country=(other)"}, (
+        "counted as the day before, so that days can be added up"
+    )
 
 
 def test_changes_of_schema_and_of_rows_are_findings(own: Lake) -> None:
@@ -366,7 +383,9 @@ def test_statistics_of_all_runs_are_one_table(own: Lake) -> None:
         own.run(job, day)
     table = pl.read_parquet(f"{state_store(job).url}/drift/**/*.parquet")
     series = table.filter(
-        (pl.col("column") == "a") & (pl.col("statistic") == "psi_adjusted") & (pl.col("reference") == "baseline")
+        (pl.col("column") == "a")
+        & (pl.col("statistic") == "psi_adjusted")
+        & (pl.col("reference") == "baseline")
     )
     assert sorted(series["partition"]) == ["2024-03-01", "2024-03-02"]
     assert series["threshold"].to_list() == [0.1, 0.1]
@@ -397,7 +416,9 @@ def test_a_baseline_that_was_changed_is_refused(own: Lake) -> None:
     assert gone.status == "published", "a baseline that cannot be had is no reason to lose a night"
     assert any("no comparison with the model's baseline" in warning for warning in gone.warnings)
     client = mlflow.MlflowClient(tracking_uri=own.registry, registry_uri=own.registry)
-    client.set_model_version_tag(version.name, version.version, BASELINE_TAG, '{"uri": "x", "sha256": "../../x"}')
+    client.set_model_version_tag(
+        version.name, version.version, BASELINE_TAG, '{"uri": "x", "sha256": "../../x"}'
+    )
     odd = own.run(job, force=True)
     assert odd.error
     assert "cannot be read" in odd.error.message
@@ -445,7 +466,11 @@ def test_by_command(own: Lake, tmp_path: Path) -> None:
     own.write("2024-03-01", make_frame(2_000, seed=8))
     assert own.run(own.job(), "2024-03-01").status == "published"
     told = answer(own, "report", job, DAY)
-    assert (told["verdict"], told["findings"][0]["column"], told["status"]) == ("critical", "a", "published")
+    assert (told["verdict"], told["findings"][0]["column"], told["status"]) == (
+        "critical",
+        "a",
+        "published",
+    )
     shown = nightscore(own, "report", job, DAY)
     assert "the mean of probability moved by" in shown.stdout
     assert f"{DAY} (new)" in shown.stdout

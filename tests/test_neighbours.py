@@ -14,7 +14,12 @@ from nightscore.drift.assess import read_statistics
 from nightscore.drift.recompare import compare_later
 from nightscore.ledger.comparisons import newest_comparison, with_newest_comparison
 from nightscore.ledger.layout import comparison_path, state_store
-from nightscore.ledger.manifests import earlier_values, latest_results, list_manifests, write_manifest
+from nightscore.ledger.manifests import (
+    earlier_values,
+    latest_results,
+    list_manifests,
+    write_manifest,
+)
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import record_baseline
@@ -76,10 +81,24 @@ def told(job: ScoringJob) -> list[dict[str, Any]]:
     found = []
     for day, drift in zip(DAYS, newest(job), strict=True):
         for name, days in drift.days.items():
-            assert drift.references[name] == ", ".join(run_ids[other] for other in days), (day, name)
+            assert drift.references[name] == ", ".join(run_ids[other] for other in days), (
+                day,
+                name,
+            )
         assert drift.habit_runs == {other: run_ids[other] for other in drift.habit_runs}
-        apart = {"references", "neighbours", "made_at", "cpu_share", "profile", "table", "habit_runs"}
-        one = drift.model_dump(exclude=apart) | {"names": [*drift.references], "habits": sorted(drift.habit_runs)}
+        apart = {
+            "references",
+            "neighbours",
+            "made_at",
+            "cpu_share",
+            "profile",
+            "table",
+            "habit_runs",
+        }
+        one = drift.model_dump(exclude=apart) | {
+            "names": [*drift.references],
+            "habits": sorted(drift.habit_runs),
+        }
         found.append(one)
     return found
 
@@ -87,7 +106,11 @@ def told(job: ScoringJob) -> list[dict[str, Any]]:
 def clear_findings(job: ScoringJob) -> list[list[tuple[Any, ...]]]:
     """Of the columns that have drifted beyond any doubt: their figures depend on the bins, their findings do not."""
     return [
-        [(f.role, f.column, f.reference, f.status, f.since, f.was) for f in drift.findings if f.column in ("a", "b")]
+        [
+            (f.role, f.column, f.reference, f.status, f.since, f.was)
+            for f in drift.findings
+            if f.column in ("a", "b")
+        ]
         for drift in newest(job)
     ]
 
@@ -97,7 +120,9 @@ def statistics(job: ScoringJob) -> list[list[tuple[Any, ...]]]:
     found = []
     for manifest in results(job):
         rows = read_statistics(job, with_newest_comparison(state_store(job), manifest))
-        found.append(sorted(tuple(v for k, v in row.items() if k != "run_id") for row in rows if row).copy())
+        found.append(
+            sorted(tuple(v for k, v in row.items() if k != "run_id") for row in rows if row).copy()
+        )
     return found
 
 
@@ -156,7 +181,10 @@ def test_ten_days_say_the_same_in_any_order(ten: Lake) -> None:
     job = in_order(ten, "in_order")
     expected, expected_statistics = told(job), statistics(job)
     assert not state_store(job).list_files("comparisons"), "in order nothing is compared again"
-    a = [[(f.severity, f.status, f.since, f.was) for f in d.findings if f.column == "a"] for d in newest(job)]
+    a = [
+        [(f.severity, f.status, f.since, f.was) for f in d.findings if f.column == "a"]
+        for d in newest(job)
+    ]
     assert a[2][0] == ("critical", "new", DAYS[2], None)
     assert a[5][0] == ("critical", "ongoing", DAYS[2], "critical")
     assert "a" in newest(job)[6].resolved
@@ -170,7 +198,9 @@ def test_ten_days_say_the_same_in_any_order(ten: Lake) -> None:
         assert manifests == _stored(other), "records of runs are not written again"
 
 
-def _manifests_then(compute: Callable[[Lake, ScoringJob], None], lake: Lake, job: ScoringJob) -> dict[str, str]:
+def _manifests_then(
+    compute: Callable[[Lake, ScoringJob], None], lake: Lake, job: ScoringJob
+) -> dict[str, str]:
     """Compute, then each run's record as it was."""
     written: dict[str, str] = {}
     compute(lake, job)
@@ -191,12 +221,16 @@ def test_without_a_baseline_days_are_comparable_in_any_order(lake: Lake) -> None
     for compute in (reversed_days, a_backfill):
         other = into(lake, compute.__name__)
         compute(lake, other)
-        assert not any(drift.errors for drift in newest(other)), "all are counted over the same bins"
+        assert not any(drift.errors for drift in newest(other)), (
+            "all are counted over the same bins"
+        )
         assert clear_findings(other) == expected, compute.__name__
         assert [drift.days for drift in newest(other)] == days
 
 
-def test_a_later_neighbour_changes_what_is_shown_and_nothing_else(ten: Lake, tmp_path: Path) -> None:
+def test_a_later_neighbour_changes_what_is_shown_and_nothing_else(
+    ten: Lake, tmp_path: Path
+) -> None:
     job = ten.job(drift={"gate": "hold"})
     early, held = ten.run(job, DAYS[0]), ten.run(job, DAYS[3])
     assert early.status == "published"
@@ -262,7 +296,9 @@ def test_what_goes_wrong_costs_no_publication(
     monkeypatch.setattr(recompare, "assess_again", fail)
     monkeypatch.setattr("nightscore.drift.recompare.logger.propagate", True)
     assert ten.run(job, DAYS[1]).status == "published"
-    assert "later partitions could not be compared again: ZeroDivisionError: a defect" in caplog.text
+    assert (
+        "later partitions could not be compared again: ZeroDivisionError: a defect" in caplog.text
+    )
     monkeypatch.undo()
     assert newest(job, [DAYS[2]]) == [late.drift]
 
@@ -311,7 +347,9 @@ def test_a_backfill_compares_each_day_once(ten: Lake, monkeypatch: pytest.Monkey
         ("%Y-%m-%d", ["2024-02-29", "2024-03-01", "9", "10", "100", "a", "b"]),
     ],
 )
-def test_partitions_are_in_the_order_of_dates_and_numbers(lake: Lake, pattern: str, values: list[str]) -> None:
+def test_partitions_are_in_the_order_of_dates_and_numbers(
+    lake: Lake, pattern: str, values: list[str]
+) -> None:
     shuffled = sorted(values)
     assert sorted(shuffled, key=lambda value: order_of(value, pattern)) == values
     job = lake.job(input={"uri": lake.features.uri, "partition_format": pattern})

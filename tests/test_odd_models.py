@@ -87,7 +87,9 @@ def test_a_first_step_of_ones_own_gets_its_frame(lake: Lake, tmp_path: Path) -> 
             return pd.DataFrame({"r": x["a"] - x["b"], "c": x["c"]})
 
     frame = make_frame(500)
-    model = make_pipeline(Ratio(), HistGradientBoostingRegressor(max_iter=5)).fit(frame[NUMBERS], frame["a"])
+    model = make_pipeline(Ratio(), HistGradientBoostingRegressor(max_iter=5)).fit(
+        frame[NUMBERS], frame["a"]
+    )
     add_model(lake, tmp_path, "ratio", model, frame[NUMBERS].head())
     lake.write(DAY, frame)
     job = lake.job("ratio")
@@ -95,7 +97,9 @@ def test_a_first_step_of_ones_own_gets_its_frame(lake: Lake, tmp_path: Path) -> 
     assert np.array_equal(lake.read(job)["prediction"], model.predict(frame[NUMBERS]))
 
 
-def test_a_pipeline_with_a_prediction_of_its_own_is_asked_itself(lake: Lake, tmp_path: Path) -> None:
+def test_a_pipeline_with_a_prediction_of_its_own_is_asked_itself(
+    lake: Lake, tmp_path: Path
+) -> None:
     class Shifted(Pipeline):
         def predict(self, x: Any, **options: Any) -> Any:
             return super().predict(x, **options) + 100.0
@@ -132,10 +136,14 @@ def test_jobs_within_a_search_run_on_one_thread(lake: Lake, tmp_path: Path) -> N
     assert (search.n_jobs, search.best_estimator_.n_jobs, search.estimator.n_jobs) == (1, 1, 1)
 
 
-def test_integers_in_one_file_and_floats_in_another_lose_nothing(lake: Lake, tmp_path: Path) -> None:
+def test_integers_in_one_file_and_floats_in_another_lose_nothing(
+    lake: Lake, tmp_path: Path
+) -> None:
     train = make_frame(400)
     columns = ["count", "a"]
-    model = HistGradientBoostingRegressor(max_iter=20).fit(train[columns], train["count"] + train["a"])
+    model = HistGradientBoostingRegressor(max_iter=20).fit(
+        train[columns], train["count"] + train["a"]
+    )
     add_model(lake, tmp_path, "mixed_files", model, train[columns].head())
     whole, gaps = make_frame(100, seed=1), make_frame(100, seed=2)
     gaps["count"] = gaps["count"].astype(float)
@@ -151,7 +159,9 @@ def test_integers_in_one_file_and_floats_in_another_lose_nothing(lake: Lake, tmp
     whole.loc[7, "count"] = 2**53 + 1
     lake.write("2024-03-02", whole, "b")
     lake.write("2024-03-02", gaps, "c")
-    job = lake.job("mixed_files", output={"uri": f"{lake.root}/limited"}, limits={"max_quarantined_rows": 5})
+    job = lake.job(
+        "mixed_files", output={"uri": f"{lake.root}/limited"}, limits={"max_quarantined_rows": 5}
+    )
     manifest = lake.run(job, "2024-03-02")
     assert manifest.quarantine.by_column == {"count: cast": 1}
 
@@ -166,10 +176,14 @@ def test_integers_with_nulls_look_the_same_in_every_batch(lake: Lake, tmp_path: 
             return x["n"].astype(str).str.len().to_numpy().astype(float)
 
     n_rows = 140_000
-    sample = pd.DataFrame({"n": pd.array([1, 2, None], "Int64"), "a": [0.0, 1.0, 2.0]}).astype({"n": "float64"})
+    sample = pd.DataFrame({"n": pd.array([1, 2, None], "Int64"), "a": [0.0, 1.0, 2.0]}).astype(
+        {"n": "float64"}
+    )
     add_model(lake, tmp_path, "spelling", Spelling().fit(sample), sample)
     numbers: list[int | None] = [None, *range(1, n_rows)]
-    table = pa.table({"id": range(n_rows), "n": pa.array(numbers, pa.int64()), "a": np.zeros(n_rows)})
+    table = pa.table(
+        {"id": range(n_rows), "n": pa.array(numbers, pa.int64()), "a": np.zeros(n_rows)}
+    )
     lake.write(DAY, table)
     job = lake.job("spelling")
     assert lake.run(job).error is None
@@ -218,7 +232,9 @@ def with_twins(frame: pd.DataFrame, name: str) -> pa.Table:
     return table
 
 
-def test_columns_of_one_name_that_nobody_needs_cost_nothing(lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_columns_of_one_name_that_nobody_needs_cost_nothing(
+    lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame = make_frame(50)
     frame.loc[7, "a"] = None
     lake.write(DAY, with_twins(frame, "twin"), row_group_size=20)
@@ -318,7 +334,9 @@ def test_what_readers_would_read_twice_is_refused(lake: Lake) -> None:
     assert "holds one object a partition" in back.error.message
 
 
-def test_a_folder_gives_the_number_that_the_signature_wants(lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_a_folder_gives_the_number_that_the_signature_wants(
+    lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame = make_frame(60)
     frame["count"] = frame["id"] % 3
     for count, rows in frame.groupby("count"):
@@ -334,7 +352,9 @@ def test_a_folder_gives_the_number_that_the_signature_wants(lake: Lake, models: 
     assert "count: the folder count=many is no int64" in refused.error.message
 
 
-def test_boosting_on_categories_loads_from_skops(lake: Lake, tmp_path: Path, models: dict[str, KnownModel]) -> None:
+def test_boosting_on_categories_loads_from_skops(
+    lake: Lake, tmp_path: Path, models: dict[str, KnownModel]
+) -> None:
     import mlflow
     import skops.io
 
@@ -352,7 +372,9 @@ def test_boosting_on_categories_loads_from_skops(lake: Lake, tmp_path: Path, mod
             skops_trusted_types=trusted,
             pip_requirements=[],
         )
-        register(mlflow.MlflowClient(tracking_uri=lake.registry), "skops_categories", tmp_path / "model")
+        register(
+            mlflow.MlflowClient(tracking_uri=lake.registry), "skops_categories", tmp_path / "model"
+        )
     lake.write(DAY, frame)
     job = lake.job("skops_categories")
     assert lake.run(job).error is None

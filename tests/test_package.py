@@ -19,7 +19,9 @@ TOP = {
 
 
 def tracked() -> list[str]:
-    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         pytest.skip("not a git checkout")
     return done.stdout.splitlines()
@@ -27,7 +29,11 @@ def tracked() -> list[str]:
 
 def modules() -> list[str]:
     """Paths of the project's modules in the wheel."""
-    names = {"scoring/": "nightscore/", "flows/": "nightscore/flows/", "schemas/": "nightscore/schemas/"}
+    names = {
+        "scoring/": "nightscore/",
+        "flows/": "nightscore/flows/",
+        "schemas/": "nightscore/schemas/",
+    }
     return sorted(
         new + path.removeprefix(old)
         for path in tracked()
@@ -47,7 +53,17 @@ def test_the_wheel_works_beside_modules_of_the_users_own(tmp_path: Path) -> None
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"nightscore"}
 
     target, home = tmp_path / "site", tmp_path / "home"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(target),
+    ]
     subprocess.run([*install, str(wheel)], check=True, cwd=tmp_path)
     (home / "flows").mkdir(parents=True)
     for own in ("schemas.py", "scoring.py", "flows/__init__.py"):
@@ -55,7 +71,9 @@ def test_the_wheel_works_beside_modules_of_the_users_own(tmp_path: Path) -> None
 
     def ran(*command: str) -> str:
         environment = os.environ | {"PYTHONPATH": str(target)}
-        done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env=environment, cwd=home, capture_output=True, text=True, check=True
+        )
         return done.stdout
 
     code = """
@@ -72,7 +90,11 @@ print(nightscore.flows.nightly.__file__)
 @pytest.mark.parametrize(("old", "new"), [("scoring", "nightscore"), ("flows", "nightscore.flows")])
 def test_an_old_import_name_gives_the_new_one(old: str, new: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", f"import {old}"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"import {old}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert f"import name is {new}, not {old}" in done.stderr
@@ -80,16 +102,26 @@ def test_an_old_import_name_gives_the_new_one(old: str, new: str) -> None:
 
 def test_the_linters_see_each_module_once() -> None:
     found = FindModuleCache(SearchPaths((str(ROOT / ".src"),), (), (), ()), None, None)
-    seen = [Path(source.path).relative_to(ROOT / ".src") for source in found.find_modules_recursive("nightscore")]
+    seen = [
+        Path(source.path).relative_to(ROOT / ".src")
+        for source in found.find_modules_recursive("nightscore")
+    ]
     assert sorted(map(str, seen)) == modules()
     graph = grimp.build_graph("nightscore", cache_dir=None)
-    packages = [name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".") for name in modules()]
+    packages = [
+        name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
+        for name in modules()
+    ]
     assert sorted(graph.modules) == sorted(packages)
 
 
 def test_imports_point_one_way() -> None:
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("lint-imports"))], cwd=ROOT, capture_output=True, text=True, check=False
+        [str(Path(sys.executable).with_name("lint-imports"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
 
@@ -100,7 +132,9 @@ def test_the_top_level_is_as_agreed() -> None:
 
 
 def test_no_file_names_a_machine_or_a_package_registry() -> None:
-    registry = re.compile(r"https?://[^\s\"']*(pypi|pythonhosted|artifactory|nexus)|--(extra-)?index-url")
+    registry = re.compile(
+        r"https?://[^\s\"']*(pypi|pythonhosted|artifactory|nexus)|--(extra-)?index-url"
+    )
     for path in tracked():
         if (ROOT / path).is_dir():  # a link
             continue

@@ -15,7 +15,11 @@ from tests.models import NUMBERS, KnownModel, make_frame
 
 DAY = "2024-02-29"
 LOOSE = {"max_quarantined_rows": 1_000}
-BAD: dict[str, tuple[int, Any]] = {"missing": (10, None), "infinite": (20, np.inf), "overflow": (30, 1e300)}
+BAD: dict[str, tuple[int, Any]] = {
+    "missing": (10, None),
+    "infinite": (20, np.inf),
+    "overflow": (30, 1e300),
+}
 REASONS = {"missing": "null", "infinite": "infinite", "overflow": "overflow"}
 
 
@@ -74,7 +78,9 @@ def test_what_passes_and_is_refused_is_quarantined_all_the_same(lake: Lake) -> N
 def casts(lake: Lake, **policy: str) -> Manifest:
     table = pa.Table.from_pandas(make_frame(100), preserve_index=False)
     values = table["a"].to_pylist()
-    wide = pa.array([2**53 + 1 if i == 5 else int(value * 10) for i, value in enumerate(values)], pa.int64())
+    wide = pa.array(
+        [2**53 + 1 if i == 5 else int(value * 10) for i, value in enumerate(values)], pa.int64()
+    )
     lake.write(DAY, table.set_column(table.column_names.index("a"), "a", wide))
     return lake.run(lake.job(limits=LOOSE, policy=policy))
 
@@ -85,7 +91,9 @@ def test_values_that_do_not_cast(lake: Lake, policy: str, n_quarantined: int) ->
     assert manifest.status == "published"
     assert manifest.counts.rows_quarantined == n_quarantined
     if policy == "pass":
-        (note,) = (warning for warning in manifest.warnings if "a missing value in place of" in warning)
+        (note,) = (
+            warning for warning in manifest.warnings if "a missing value in place of" in warning
+        )
         assert "1 value of a" in note
 
 

@@ -25,7 +25,9 @@ SUMMED = ("pipeline_onehot", "pipeline_strict")
 
 def same(is_summed: bool, found: Any, own: Any) -> bool:
     """To the bit, but for sums: within 1e-12."""
-    return bool(np.allclose(found, own, rtol=1e-12, atol=1e-12) if is_summed else np.array_equal(found, own))
+    return bool(
+        np.allclose(found, own, rtol=1e-12, atol=1e-12) if is_summed else np.array_equal(found, own)
+    )
 
 
 def take_nulls(name: str) -> bool:
@@ -34,7 +36,9 @@ def take_nulls(name: str) -> bool:
 
 @pytest.mark.parametrize("engine", ["library", "auto"])
 @pytest.mark.parametrize("name", sorted(fit_models()))
-def test_predictions_are_the_models_own(lake: Lake, models: dict[str, KnownModel], name: str, engine: str) -> None:
+def test_predictions_are_the_models_own(
+    lake: Lake, models: dict[str, KnownModel], name: str, engine: str
+) -> None:
     known = models[name]
     frame = with_nulls(make_frame(N)) if take_nulls(name) else make_frame(N)
     if name == "hgb_categories":
@@ -69,7 +73,9 @@ def test_predictions_are_the_models_own(lake: Lake, models: dict[str, KnownModel
 
 @pytest.mark.parametrize("method", ["decision_function", "raw", "predict"])
 @pytest.mark.parametrize("name", ["hgb_binary", "logistic_multi", "svc", "hgb_poisson"])
-def test_other_outputs_on_demand(lake: Lake, models: dict[str, KnownModel], name: str, method: str) -> None:
+def test_other_outputs_on_demand(
+    lake: Lake, models: dict[str, KnownModel], name: str, method: str
+) -> None:
     known, frame = models[name], make_frame(N)
     lake.write(DAY, frame)
     job = lake.job(name, predict=method)
@@ -88,7 +94,11 @@ def test_other_outputs_on_demand(lake: Lake, models: dict[str, KnownModel], name
     if method == "predict":
         return
     column = {"decision_function": "decision", "raw": "raw"}[method]
-    own = known.estimator._raw_predict(x).ravel() if name == "hgb_poisson" else known.estimator.decision_function(x)
+    own = (
+        known.estimator._raw_predict(x).ravel()
+        if name == "hgb_poisson"
+        else known.estimator.decision_function(x)
+    )
     if own.ndim == 1:
         assert np.array_equal(found[column], own)
     else:
@@ -96,7 +106,9 @@ def test_other_outputs_on_demand(lake: Lake, models: dict[str, KnownModel], name
             assert np.array_equal(found[f"{column}_{label}"], own[:, i])
 
 
-def test_types_that_hold_the_same_values_give_the_same_predictions(lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_types_that_hold_the_same_values_give_the_same_predictions(
+    lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame = make_frame(N)
     frame[NUMBERS] = frame[NUMBERS].astype("float32").astype("float64")
     table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -111,7 +123,9 @@ def test_types_that_hold_the_same_values_give_the_same_predictions(lake: Lake, m
     assert lake.run(job).error is None
 
     known = models["pipeline_onehot"]
-    assert np.array_equal(lake.read(job)["prediction"], known.estimator.predict(frame[known.columns]))
+    assert np.array_equal(
+        lake.read(job)["prediction"], known.estimator.predict(frame[known.columns])
+    )
 
 
 def test_probabilities_near_a_tie_are_decided_by_the_model_itself() -> None:

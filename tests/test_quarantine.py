@@ -36,7 +36,9 @@ def poisoned(n_rows: int = 4_000) -> tuple[pd.DataFrame, dict[int, str]]:
     return frame, bad
 
 
-def test_bad_rows_are_kept_whole_and_the_others_scored(any_lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_bad_rows_are_kept_whole_and_the_others_scored(
+    any_lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame, bad = poisoned()
     any_lake.write(DAY, frame.iloc[:1_500], "a", row_group_size=400)
     any_lake.write(DAY, frame.iloc[1_500:], "b", row_group_size=400)
@@ -53,7 +55,9 @@ def test_bad_rows_are_kept_whole_and_the_others_scored(any_lake: Lake, models: d
     assert kept["id"].tolist() == list(bad)
     assert kept["_reason"].tolist() == list(bad.values())
     assert kept["_source_row"].tolist() == [10, 1_200, 1_201, 1_000, 2_499]
-    assert kept["_source_file"].tolist() == [f"ds={DAY}/{'a' if i < 1_500 else 'b'}.parquet" for i in bad]
+    assert kept["_source_file"].tolist() == [
+        f"ds={DAY}/{'a' if i < 1_500 else 'b'}.parquet" for i in bad
+    ]
     assert kept["color"].tolist() == frame.loc[list(bad), "color"].tolist()
     assert set(frame.columns) <= set(kept.columns)
     found = any_lake.read(job).sort_values("id")
@@ -101,7 +105,9 @@ def test_limits_in_rows_and_share(lake: Lake, limits: dict[str, float], passes: 
     assert (manifest.status == "published") is passes
 
 
-def test_a_model_that_takes_missing_values_gets_them(lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_a_model_that_takes_missing_values_gets_them(
+    lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame, bad = poisoned()
     lake.write(DAY, frame)
     job = lake.job("hgb_binary")
@@ -130,7 +136,9 @@ def test_nan_and_null_are_told_apart_and_overflow_is_named(lake: Lake) -> None:
     assert forest.quarantine.by_reason == {"overflow": 1}
 
 
-def test_a_value_that_the_model_does_not_know_costs_its_row_only(lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_a_value_that_the_model_does_not_know_costs_its_row_only(
+    lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame = make_frame(500)
     frame.loc[[7, 300], "color"] = "purple"
     lake.write(DAY, frame)
@@ -167,7 +175,9 @@ def test_integers_that_float64_cannot_hold_never_pass(lake: Lake) -> None:
     assert quarantined(loose_job, loose)["a"].tolist() == [2**53 + 1, -(2**53) - 1]
 
 
-def test_nullable_integers_that_became_floats_are_taken_if_whole(lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_nullable_integers_that_became_floats_are_taken_if_whole(
+    lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame = make_frame(200)
     frame["count"] = frame["count"].astype(float)
     frame.loc[8, "count"] = None
@@ -201,14 +211,21 @@ def test_all_rows_quarantined_within_the_limits_publishes_none(lake: Lake) -> No
 
     manifest = lake.run(job)
 
-    assert (manifest.status, manifest.counts.rows_scored, manifest.counts.rows_quarantined) == ("published", 0, 50)
+    assert (manifest.status, manifest.counts.rows_scored, manifest.counts.rows_quarantined) == (
+        "published",
+        0,
+        50,
+    )
     assert len(lake.read(job)) == 0
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"), [({"b": float("nan")}, "nan"), ({"b": None}, "null"), ({"b": np.inf, "c": None}, "null")]
+    ("change", "reason"),
+    [({"b": float("nan")}, "nan"), ({"b": None}, "null"), ({"b": np.inf, "c": None}, "null")],
 )
-def test_a_column_that_is_bad_throughout_costs_no_search(lake: Lake, change: dict[str, Any], reason: str) -> None:
+def test_a_column_that_is_bad_throughout_costs_no_search(
+    lake: Lake, change: dict[str, Any], reason: str
+) -> None:
     """Row by row, 100,000 rows would take minutes."""
     n_rows = 100_000
     frame = make_frame(n_rows).assign(**change).astype(dict.fromkeys(NUMBERS, "float64"))
@@ -234,7 +251,12 @@ def test_a_model_that_refuses_every_row_ends_the_search_and_names_places(lake: L
     manifest = lake.run(lake.job("pipeline_strict", limits={"max_quarantined_share": 1.0}))
     assert manifest.error
     assert manifest.error.type == "QuarantineLimitError"
-    for part in ("At least", "every row that was tried", "Found unknown categories", f"ds={DAY}/part-0.parquet row"):
+    for part in (
+        "At least",
+        "every row that was tried",
+        "Found unknown categories",
+        f"ds={DAY}/part-0.parquet row",
+    ):
         assert part in manifest.error.message
 
 

@@ -22,7 +22,10 @@ from tests.test_cli import answer, nightscore, save
 from tests.test_quarantine import quarantined
 
 DAY = "2024-02-29"
-STRICT = {"limits": {"max_quarantined_rows": 1_000}, "policy": {"missing": "quarantine", "infinite": "quarantine"}}
+STRICT = {
+    "limits": {"max_quarantined_rows": 1_000},
+    "policy": {"missing": "quarantine", "infinite": "quarantine"},
+}
 MISSING_PASSES = STRICT | {"policy": {"infinite": "quarantine"}}
 MISSING = [0, 3, 399, 400, 401, 1_500, 2_999]
 INFINITE = [7, 1_499]
@@ -44,7 +47,9 @@ def again(lake: Lake, job: Any, **options: Any) -> Manifest:
 
 
 @pytest.mark.parametrize("keys", [["id"], []], ids=["keys", "positions"])
-def test_rows_come_back_to_their_places(any_lake: Lake, models: dict[str, KnownModel], keys: list[str]) -> None:
+def test_rows_come_back_to_their_places(
+    any_lake: Lake, models: dict[str, KnownModel], keys: list[str]
+) -> None:
     frame = write(any_lake)
     then = any_lake.run(any_lake.job(keys=keys, pass_through=["count"], **STRICT))
     assert then.counts.rows_quarantined == len(MISSING) + len(INFINITE)
@@ -53,7 +58,11 @@ def test_rows_come_back_to_their_places(any_lake: Lake, models: dict[str, KnownM
     manifest = again(any_lake, job)
 
     assert (manifest.error, manifest.status, manifest.replays) == (None, "published", then.run_id)
-    assert manifest.counts.model_dump() == {"rows_in": 3_000, "rows_scored": 2_998, "rows_quarantined": 2}
+    assert manifest.counts.model_dump() == {
+        "rows_in": 3_000,
+        "rows_scored": 2_998,
+        "rows_quarantined": 2,
+    }
     found = any_lake.read(job)
     if job.output.format == "parquet":
         left = frame.drop(index=INFINITE)
@@ -62,7 +71,9 @@ def test_rows_come_back_to_their_places(any_lake: Lake, models: dict[str, KnownM
         found = found.sort_values("id", ignore_index=True)
     else:
         found = found.sort_values(["source_file", "source_row"], ignore_index=True)
-        assert found["source_row"].tolist() == [i for i in range(1_500) if i not in INFINITE] + list(range(1_500))
+        assert found["source_row"].tolist() == [
+            i for i in range(1_500) if i not in INFINITE
+        ] + list(range(1_500))
     left = frame.drop(index=INFINITE)
     own = models["hgb_binary"].estimator.predict_proba(left[NUMBERS])[:, 1]
     assert np.array_equal(found["probability"], own)
@@ -95,7 +106,9 @@ def test_a_replay_without_the_input_puts_rows_at_the_end(lake: Lake) -> None:
 
 def test_after_a_replay_without_the_input_rows_are_placed_by_no_input(lake: Lake) -> None:
     frame = write(lake)
-    files = {entry.path: lake.features.read_bytes(entry.path) for entry in lake.features.list_files()}
+    files = {
+        entry.path: lake.features.read_bytes(entry.path) for entry in lake.features.list_files()
+    }
     stats = {path: os.stat(lake.features.locate(path)) for path in files}
     lake.run(lake.job(**STRICT))
     lake.features.delete(list(files))
@@ -160,7 +173,9 @@ def test_another_model_version_is_refused_unless_asked_for(lake: Lake) -> None:
     assert manifest.status == "published"
     assert (manifest.model.name, manifest.fingerprint) == ("hgb_ints", "")
     found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
-    assert (found.findings, found.n_rows) == ((), len(MISSING) + len(INFINITE)), "the others are another model's"
+    assert (found.findings, found.n_rows) == ((), len(MISSING) + len(INFINITE)), (
+        "the others are another model's"
+    )
     assert len(lake.read(job)) == 3_000, "this model does not look at the column that is infinite"
 
 
@@ -174,7 +189,9 @@ def test_what_cannot_be_replayed_says_why(lake: Lake) -> None:
     columns = again(lake, lake.job(pass_through=["count"], **MISSING_PASSES))
     assert columns.error
     assert "count: not there in the published rows, int64 now" in columns.error.message
-    limits = again(lake, lake.job(limits={"max_quarantined_rows": 1}, policy=MISSING_PASSES["policy"]))
+    limits = again(
+        lake, lake.job(limits={"max_quarantined_rows": 1}, policy=MISSING_PASSES["policy"])
+    )
     assert limits.error
     assert limits.error.type == "QuarantineLimitError"
     path = Path(lake.root) / "predictions.nightscore" / then.quarantine.files[0].path
@@ -231,7 +248,9 @@ def test_merging_keeps_any_order(tmp_path: Path, seed: int) -> None:
     pq.write_table(new, tmp_path / "new.parquet")
     store = Store(str(tmp_path))
     ranks, before = places[is_new][order], before[order]
-    merge = Merge(store, ("old.parquet",), ("new.parquet",), ranks, before, "all.parquet", schema, True, {})
+    merge = Merge(
+        store, ("old.parquet",), ("new.parquet",), ranks, before, "all.parquet", schema, True, {}
+    )
 
     part = merge_rows(merge)
 

@@ -54,8 +54,12 @@ def wide_frame(n_rows: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
     frame = make_frame(n_rows, seed=seed)
     random = np.random.default_rng(seed)
     frame["a"] += shift
-    frame[ODD] = random.choice(["<script>alert(1)</script>", "$\\frac{1}{2}$", "ä\x1b[2J\u202e"], n_rows)
-    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 60, n_rows), unit="D")
+    frame[ODD] = random.choice(
+        ["<script>alert(1)</script>", "$\\frac{1}{2}$", "ä\x1b[2J\u202e"], n_rows
+    )
+    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        random.integers(0, 60, n_rows), unit="D"
+    )
     frame["tags"] = [[1] * int(n) for n in random.integers(0, 4, n_rows)]
     return frame
 
@@ -76,7 +80,9 @@ def job(lake: Lake, registry_root: Path, tmp_path: Path) -> ScoringJob:
 def nights(lake: Lake, job: ScoringJob) -> list[Manifest]:
     """Four days, of which the last has drifted."""
     for seed, day in enumerate(DAYS):
-        frame = wide_frame(1_500, 10 + seed, shift=2.0 if day == DAYS[-1] else 0.0).drop(columns="tags")
+        frame = wide_frame(1_500, 10 + seed, shift=2.0 if day == DAYS[-1] else 0.0).drop(
+            columns="tags"
+        )
         lake.write(day, frame)
     found = [lake.run(job, day) for day in DAYS]
     assert [m.status for m in found] == ["published"] * len(DAYS), [m.error for m in found]
@@ -88,7 +94,9 @@ def served(job: ScoringJob, lake: Lake, folder: Path) -> Iterator[str]:
     """`nightscore pages`, in a thread of this process."""
     (folder / "test.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
     (port,) = free_ports(1)
-    server = uvicorn.Server(uvicorn.Config(report_pages(folder, lake.cache), port=port, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(report_pages(folder, lake.cache), port=port, log_level="error")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -109,10 +117,14 @@ def get(url: str) -> tuple[int, str, Any]:
             return refused.code, refused.read().decode(), refused.headers
 
 
-def test_the_page_says_what_moved_and_what_to_do(lake: Lake, job: ScoringJob, nights: list[Manifest]) -> None:
+def test_the_page_says_what_moved_and_what_to_do(
+    lake: Lake, job: ScoringJob, nights: list[Manifest]
+) -> None:
     html = read_report(job, nights[-1], lake.cache)
     text = re.sub(r"<[^>]+>", " ", html)
-    assert re.search(r"Look before you rely on them: \d of 10 columns moved, first of all a\.", text)
+    assert re.search(
+        r"Look before you rely on them: \d of 10 columns moved, first of all a\.", text
+    )
     assert f"rollback {job.name} --from {DAYS[-1]} --to {DAYS[-1]}" in text
     assert len(html.encode()) < 400_000
     assert "<script" not in html
@@ -126,7 +138,9 @@ def test_the_page_says_what_moved_and_what_to_do(lake: Lake, job: ScoringJob, ni
     assert state_store(job).list_files("reports"), "kept beside the records"
 
 
-def test_a_page_is_drawn_once_and_again_after_a_decision(lake: Lake, job: ScoringJob, nights: list[Manifest]) -> None:
+def test_a_page_is_drawn_once_and_again_after_a_decision(
+    lake: Lake, job: ScoringJob, nights: list[Manifest]
+) -> None:
     first = write_report(job, nights[-1], lake.cache)
     state = state_store(job)
     (entry,) = [e for e in state.list_files("reports") if nights[-1].run_id in e.path]
@@ -147,9 +161,13 @@ def test_what_the_artifact_shows_of_it(lake: Lake, job: ScoringJob, nights: list
     assert {past.partition for past in past_of(job, nights[-1])} == set(DAYS)
 
 
-def test_without_its_references_a_page_is_still_drawn(lake: Lake, job: ScoringJob, nights: list[Manifest]) -> None:
+def test_without_its_references_a_page_is_still_drawn(
+    lake: Lake, job: ScoringJob, nights: list[Manifest]
+) -> None:
     assert nights[-1].drift
-    lost = nights[-1].drift.model_copy(update={"references": {"previous": "01a20b33-0000-7000-8000-000000000000"}})
+    lost = nights[-1].drift.model_copy(
+        update={"references": {"previous": "01a20b33-0000-7000-8000-000000000000"}}
+    )
     html = read_report(job, nights[-1].model_copy(update={"drift": lost}), lake.cache)
     assert "<h1>" in html
     for past in nights[:-1]:
@@ -159,7 +177,9 @@ def test_without_its_references_a_page_is_still_drawn(lake: Lake, job: ScoringJo
     assert "<h1>" in read_report(job, nights[-1], lake.cache)
 
 
-def test_the_series_of_a_column(lake: Lake, job: ScoringJob, nights: list[Manifest], tmp_path: Path) -> None:
+def test_the_series_of_a_column(
+    lake: Lake, job: ScoringJob, nights: list[Manifest], tmp_path: Path
+) -> None:
     series = column_series(job, "a", 3)
     assert series
     assert [day.partition for day in series] == list(DAYS[1:])
@@ -196,7 +216,13 @@ def test_pages_are_served_and_say_what_is_not_there(
             assert "<h1>" in text
             assert headers["content-type"].startswith("text/html")
             assert "default-src 'none'" in headers["content-security-policy"]
-        for path in ("/other", "/test/2024-01-01", f"/test/{DAYS[0]}/x", "/%2e%2e%2fetc/passwd", "/%3Cscript%3E"):
+        for path in (
+            "/other",
+            "/test/2024-01-01",
+            f"/test/{DAYS[0]}/x",
+            "/%2e%2e%2fetc/passwd",
+            "/%3Cscript%3E",
+        ):
             status, text, _ = get(url + path)
             assert status == 404, path
             assert "<script>" not in text
@@ -273,11 +299,17 @@ def test_two_datasets_as_a_page(tmp_path: Path, lake: Lake) -> None:
 @needs_browser
 @pytest.mark.slow
 def test_the_page_in_a_browser(
-    lake: Lake, job: ScoringJob, nights: list[Manifest], tmp_path: Path, request: pytest.FixtureRequest
+    lake: Lake,
+    job: ScoringJob,
+    nights: list[Manifest],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     with served(job, lake, tmp_path) as url, open_browser() as browser:
         for scheme, width in (("light", 1_180), ("dark", 390)):
-            context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+            context = browser.new_context(
+                color_scheme=scheme, viewport={"width": width, "height": 900}
+            )
             page = context.new_page()
             said: list[str] = []
             asked: list[str] = []
@@ -289,7 +321,9 @@ def test_the_page_in_a_browser(
             assert said == []
             assert asked == [report_link(url, "test", nights[-1])], "no request leaves the page"
             assert page.locator("h1").inner_text() == f"test, {DAYS[-1]}"
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), "fits a phone"
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (
+                "fits a phone"
+            )
             unlabelled = page.evaluate(
                 "[...document.querySelectorAll('figure[role=img]')].filter(f => !f.getAttribute('aria-label')).length"
             )
@@ -302,7 +336,9 @@ def test_the_page_in_a_browser(
             page.keyboard.press("Enter")
             assert page.locator("details[open] table").first.is_visible()
             page.locator("#findings + .wide a").first.click()
-            assert page.evaluate("document.querySelector(':target') !== null"), "links lead to the columns"
+            assert page.evaluate("document.querySelector(':target') !== null"), (
+                "links lead to the columns"
+            )
             background = page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert (background == "rgb(255, 255, 255)") == (scheme == "light")
             path = tmp_path / f"{scheme}.png"
@@ -312,11 +348,16 @@ def test_the_page_in_a_browser(
 
 
 @pytest.mark.slow
-def test_the_server_by_command(lake: Lake, job: ScoringJob, nights: list[Manifest], tmp_path: Path) -> None:
+def test_the_server_by_command(
+    lake: Lake, job: ScoringJob, nights: list[Manifest], tmp_path: Path
+) -> None:
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
     (port,) = free_ports(1)
     command: list[Any] = [sys.executable, "-m", "nightscore.cli", "pages", "--port", str(port)]
-    environment = os.environ | {"NIGHTSCORE_JOBS": str(tmp_path), "NIGHTSCORE_CACHE": str(lake.cache.root)}
+    environment = os.environ | {
+        "NIGHTSCORE_JOBS": str(tmp_path),
+        "NIGHTSCORE_CACHE": str(lake.cache.root),
+    }
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None

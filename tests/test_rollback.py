@@ -47,7 +47,11 @@ def test_the_results_before_come_back_and_stay(any_lake: Lake) -> None:
 
     back = put_back(any_lake, job)
 
-    assert (back.status, back.restores, back.model.name) == ("published", first.run_id, "hgb_binary")
+    assert (back.status, back.restores, back.model.name) == (
+        "published",
+        first.run_id,
+        "hgb_binary",
+    )
     assert back.run_id not in (first.run_id, second.run_id)
     assert back.counts == first.counts
     assert predictions(any_lake, job).equals(old)
@@ -136,7 +140,9 @@ def test_the_target_is_chosen_by_what_was_seen(lake: Lake) -> None:
     history = publications([a, b, c])
     assert [m.run_id for m in history] == [c.run_id, b.run_id, a.run_id]
     live = a.run_id
-    assert choose_target(history, live, None, None)[0] == "leave", "given again it would undo itself"
+    assert choose_target(history, live, None, None)[0] == "leave", (
+        "given again it would undo itself"
+    )
     assert choose_target(history[1:], b.run_id, None, None)[2] == a
     assert choose_target(history, live, c.run_id, None)[0] == "leave"
     assert b.finished_at is not None

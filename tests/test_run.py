@@ -23,7 +23,11 @@ def test_scores_publishes_and_records(any_lake: Lake, models: dict[str, KnownMod
 
     assert manifest.error is None
     assert manifest.status == "published"
-    assert (manifest.counts.rows_in, manifest.counts.rows_scored, manifest.counts.rows_quarantined) == (5000, 5000, 0)
+    assert (
+        manifest.counts.rows_in,
+        manifest.counts.rows_scored,
+        manifest.counts.rows_quarantined,
+    ) == (5000, 5000, 0)
     found = any_lake.read(job).sort_values("id").reset_index(drop=True)
     expected = models["hgb_binary"].estimator
     assert np.array_equal(found["probability"], expected.predict_proba(frame[NUMBERS])[:, 1])
@@ -107,7 +111,10 @@ def test_a_partition_whose_files_are_gone_keeps_its_predictions(any_lake: Lake) 
     assert manifest.status == "failed"
     assert manifest.error
     assert manifest.error.type == "InputError"
-    assert f"no files, while readers see the predictions of run {first.run_id}" in manifest.error.message
+    assert (
+        f"no files, while readers see the predictions of run {first.run_id}"
+        in manifest.error.message
+    )
     assert len(any_lake.read(job)) == 500
 
 
@@ -135,7 +142,9 @@ def test_rows_keep_the_order_of_their_file(lake: Lake) -> None:
     assert lake.read(job)["id"].tolist() == frame["id"].tolist()
 
 
-@pytest.mark.parametrize("cut", [[5_000], [1_000] * 5, [1, 4_999], [63, 64, 65, 4_808], [17] * 200 + [1_600]])
+@pytest.mark.parametrize(
+    "cut", [[5_000], [1_000] * 5, [1, 4_999], [63, 64, 65, 4_808], [17] * 200 + [1_600]]
+)
 @pytest.mark.parametrize("name", ["hgb_binary", "forest_numpy", "pipeline_ordinal"])
 def test_the_cut_of_a_partition_does_not_matter(
     lake: Lake, models: dict[str, KnownModel], name: str, cut: list[int]
@@ -162,7 +171,11 @@ def test_a_linear_models_row_does_not_depend_on_its_neighbours(lake: Lake, name:
     cuts = {"one": [4_032], "small": [17] * 237 + [3], "two": [1, 4_031]}
     job = lake.job(name)
     column = (
-        "prediction" if name == "linear_numpy" else "probability_high" if name == "logistic_multi" else "probability"
+        "prediction"
+        if name == "linear_numpy"
+        else "probability_high"
+        if name == "logistic_multi"
+        else "probability"
     )
     found = {}
     for day, (label, cut) in enumerate(cuts.items(), 1):
@@ -171,7 +184,9 @@ def test_a_linear_models_row_does_not_depend_on_its_neighbours(lake: Lake, name:
         for i, n_rows in enumerate(cut):
             lake.write(f"2024-03-0{day}", shuffled.iloc[start : start + n_rows], f"p{i:04d}")
             start += n_rows
-        lake.write(f"2024-03-0{day}", last, "z")  # the partition's last batch has the library's own shape
+        lake.write(
+            f"2024-03-0{day}", last, "z"
+        )  # the partition's last batch has the library's own shape
         lake.run(job, f"2024-03-0{day}")
         table = lake.read(job)
         found[label] = table[table["ds"] == f"2024-03-0{day}"].sort_values("id")[column].to_numpy()
@@ -186,7 +201,10 @@ def test_hive_keys_below_the_partition_are_columns(lake: Lake) -> None:
         with lake.features.open_output(f"ds={DAY}/color={color}/size=m/x.parquet") as file:
             import pyarrow.parquet as pq
 
-            pq.write_table(pa.Table.from_pandas(rows.drop(columns=["color", "size"]), preserve_index=False), file)
+            pq.write_table(
+                pa.Table.from_pandas(rows.drop(columns=["color", "size"]), preserve_index=False),
+                file,
+            )
     job = lake.job("pipeline_strict", pass_through=["color"])
 
     manifest = lake.run(job)
@@ -231,7 +249,9 @@ def test_hidden_files_are_skipped_and_strangers_named(lake: Lake) -> None:
     assert refused.error
     assert refused.error.type == "CorruptFileError"
     assert "notes.txt" in refused.error.message
-    assert not [name for name in ("_temporary", ".crc", "_SUCCESS") if name in refused.error.message]
+    assert not [
+        name for name in ("_temporary", ".crc", "_SUCCESS") if name in refused.error.message
+    ]
     assert manifest.status == "published"
     assert (manifest.counts.rows_in, manifest.inputs.files_left_out) == (10, 1)
 
@@ -262,9 +282,15 @@ def test_kept_columns_survive_to_the_bit(any_lake: Lake) -> None:
         "u64": pa.array([2**64 - 1 - i for i in range(n)], pa.uint64()),
         "u8": pa.array(range(n), pa.uint8()),
         "big": pa.array([2**62 + i for i in range(n)]),
-        "when": pa.array([dt.datetime(2024, 1, 1, 0, 0, 0, i) for i in range(n)], pa.timestamp("us")),
-        "utc": pa.array([dt.datetime(2024, 1, 1, 0, 0, 0, i) for i in range(n)], pa.timestamp("us", "UTC")),
-        "ns": pa.array([1_700_000_000_000_000_000 + i * 1000 for i in range(n)], pa.timestamp("ns")),
+        "when": pa.array(
+            [dt.datetime(2024, 1, 1, 0, 0, 0, i) for i in range(n)], pa.timestamp("us")
+        ),
+        "utc": pa.array(
+            [dt.datetime(2024, 1, 1, 0, 0, 0, i) for i in range(n)], pa.timestamp("us", "UTC")
+        ),
+        "ns": pa.array(
+            [1_700_000_000_000_000_000 + i * 1000 for i in range(n)], pa.timestamp("ns")
+        ),
         "day": pa.array([dt.date(2024, 1, i + 1) for i in range(n)]),
         "amount": pa.array([decimal.Decimal(i) / 100 for i in range(n)], pa.decimal128(12, 2)),
         "text": pa.array([None if i % 3 else f"é{i}" for i in range(n)]).dictionary_encode(),
@@ -284,7 +310,10 @@ def test_kept_columns_survive_to_the_bit(any_lake: Lake) -> None:
         values = found[name].tolist()
         expected = pd.Series(column.to_pandas()).tolist()
         if name == "text":
-            values, expected = [v if isinstance(v, str) else None for v in values], column.to_pylist()
+            values, expected = (
+                [v if isinstance(v, str) else None for v in values],
+                column.to_pylist(),
+            )
         if name == "none":
             values, expected = [None if pd.isna(v) else int(v) for v in values], column.to_pylist()
         if name == "u64":
@@ -328,10 +357,14 @@ def test_an_input_that_changes_during_the_run_fails_it(any_lake: Lake, moment: s
 
 def test_dictionaries_of_several_files_agree(lake: Lake, models: dict[str, KnownModel]) -> None:
     frame = make_frame(300)
-    for i, kind in enumerate((pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.string()), None)):
+    for i, kind in enumerate(
+        (pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.string()), None)
+    ):
         table = pa.Table.from_pandas(frame.iloc[i * 100 : (i + 1) * 100], preserve_index=False)
         column = table["color"].cast(pa.string())
-        table = table.set_column(table.column_names.index("color"), "color", column.cast(kind) if kind else column)
+        table = table.set_column(
+            table.column_names.index("color"), "color", column.cast(kind) if kind else column
+        )
         lake.write(DAY, table, f"p{i}")
     for name in ("pipeline_strict", "hgb_categories"):
         job = lake.job(name, output={"uri": f"{lake.root}/{name}"})

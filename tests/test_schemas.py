@@ -49,7 +49,11 @@ def test_a_manifest_written_once_is_read_for_ever(golden: Path) -> None:
     manifest = read_manifest(golden.read_text())
     assert SCHEMA_VERSION == manifest.schema_version == 1
     assert manifest.status == "published"
-    assert manifest.counts.rows_in == manifest.counts.rows_scored + manifest.counts.rows_quarantined == 1_000
+    assert (
+        manifest.counts.rows_in
+        == manifest.counts.rows_scored + manifest.counts.rows_quarantined
+        == 1_000
+    )
     written = json.loads(manifest.model_dump_json())
     assert _without_new(written, raw) == raw, "a field was renamed or removed"
     if golden == GOLDENS[-1]:
@@ -75,7 +79,9 @@ def test_fields_of_later_versions_are_skipped_and_later_schemas_refused() -> Non
 
 def test_a_manifest_has_the_keys_that_others_rely_on() -> None:
     properties = Manifest.model_json_schema()["properties"]
-    assert {"run_id", "status", "counts", "model", "error", "inputs", "output", "measures"} <= set(properties)
+    assert {"run_id", "status", "counts", "model", "error", "inputs", "output", "measures"} <= set(
+        properties
+    )
 
 
 def test_run_ids_sort_by_time_and_are_uuid7() -> None:

@@ -64,7 +64,11 @@ def test_nothing_that_a_run_leaves_holds_a_secret(
     frame.loc[3, "a"] = float("inf")
     env_lake.write("2024-03-01", frame)
     with env_lake.pool:
-        manifests = [env_lake.run(job), env_lake.run(job, "2024-03-01"), env_lake.run(job, "2024-03-02")]
+        manifests = [
+            env_lake.run(job),
+            env_lake.run(job, "2024-03-01"),
+            env_lake.run(job, "2024-03-02"),
+        ]
     assert [m.status for m in manifests] == ["published", "published", "failed"]
     found = list(left_behind(env_lake, job))
     assert len(found) >= 5
@@ -100,7 +104,9 @@ def test_what_crosses_to_the_workers_names_variables_only(env_lake: Lake) -> Non
         assert_hidden(pickle.dumps(task), "a task", S3_SECRET, S3_KEY)
 
 
-def test_neither_errors_nor_reprs_show_a_secret(s3_lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_neither_errors_nor_reprs_show_a_secret(
+    s3_lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     options = s3_lake.options | {"secret": CANARY}
     raw = json.loads(s3_lake.job().model_dump_json())
@@ -127,9 +133,16 @@ def test_the_command_shows_no_secret(s3_lake: Lake, tmp_path: Path) -> None:
     raw["input"]["storage_options"] = raw["output"]["storage_options"] = options
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(raw))
-    for arguments in (["run", str(path), DAY, "--json"], ["plan", str(path), DAY], ["partitions", str(path)]):
+    for arguments in (
+        ["run", str(path), DAY, "--json"],
+        ["plan", str(path), DAY],
+        ["partitions", str(path)],
+    ):
         done = subprocess.run(
-            [sys.executable, "-m", "nightscore.cli", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "nightscore.cli", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 1
         assert "credentials" in done.stdout + done.stderr

@@ -90,7 +90,13 @@ def test_what_stores_can_do() -> None:
     for uri in ("/data/x", "file:///data/x", "s3://lake/x", "s3a://lake/x"):
         assert Store(uri).capabilities == FULL
         assert Store(uri).is_conditional
-    for uri in ("az://lake/x", "abfs://lake/x", "abfss://lake@acme.dfs.core.windows.net/x", "gs://b/x", "gcs://b/x"):
+    for uri in (
+        "az://lake/x",
+        "abfs://lake/x",
+        "abfss://lake@acme.dfs.core.windows.net/x",
+        "gs://b/x",
+        "gcs://b/x",
+    ):
         assert Store(uri).capabilities == TABLES_ONLY
         assert not Store(uri).is_conditional
     assert not Store("memory://x").capabilities.can_commit
@@ -106,7 +112,9 @@ def test_what_stores_can_do() -> None:
         ("gs://lake/out", "parquet", "output.format: delta"),
     ],
 )
-def test_what_cannot_be_published_atomically_is_refused_at_once(uri: str, formats: str, next_step: str) -> None:
+def test_what_cannot_be_published_atomically_is_refused_at_once(
+    uri: str, formats: str, next_step: str
+) -> None:
     with pytest.raises(StorageError, match=uri.partition("//")[0]) as caught:
         open_publisher(job_at(uri, format=formats))
     assert next_step in caught.value.next_step
@@ -203,26 +211,49 @@ def library_error(library: str, name: str, message: str = "no", **fields: Any) -
 
 AZURE, GOOGLE, GCSFS = "azure.core.exceptions", "google.auth.exceptions", "gcsfs.retry"
 MAPPED: dict[str, tuple[Exception, type[ScoringError]]] = {
-    "azure: key": (library_error(AZURE, "ClientAuthenticationError", status_code=403), CredentialsError),
-    "azure: no identity": (library_error("azure.identity", "CredentialUnavailableError"), CredentialsError),
-    "azure: rights": (library_error(AZURE, "HttpResponseError", status_code=403), CredentialsError),
-    "azure: token": (
-        library_error(AZURE, "HttpResponseError", status_code=400, error_code="InvalidAuthenticationInfo"),
+    "azure: key": (
+        library_error(AZURE, "ClientAuthenticationError", status_code=403),
         CredentialsError,
     ),
-    "azure: container": (library_error(AZURE, "ResourceNotFoundError", status_code=404), LocationNotFoundError),
+    "azure: no identity": (
+        library_error("azure.identity", "CredentialUnavailableError"),
+        CredentialsError,
+    ),
+    "azure: rights": (library_error(AZURE, "HttpResponseError", status_code=403), CredentialsError),
+    "azure: token": (
+        library_error(
+            AZURE, "HttpResponseError", status_code=400, error_code="InvalidAuthenticationInfo"
+        ),
+        CredentialsError,
+    ),
+    "azure: container": (
+        library_error(AZURE, "ResourceNotFoundError", status_code=404),
+        LocationNotFoundError,
+    ),
     "azure: throttled": (
         library_error(AZURE, "HttpResponseError", status_code=503, error_code="ServerBusy"),
         StorageUnavailableError,
     ),
     "azure: no connection": (library_error(AZURE, "ServiceRequestError"), StorageUnavailableError),
-    "azure: no answer": (library_error(AZURE, "ServiceResponseTimeoutError"), StorageUnavailableError),
+    "azure: no answer": (
+        library_error(AZURE, "ServiceResponseTimeoutError"),
+        StorageUnavailableError,
+    ),
     "google: none": (library_error(GOOGLE, "DefaultCredentialsError"), CredentialsError),
     "google: expired": (library_error(GOOGLE, "RefreshError", retryable=False), CredentialsError),
-    "google: its server": (library_error(GOOGLE, "RefreshError", retryable=True), StorageUnavailableError),
+    "google: its server": (
+        library_error(GOOGLE, "RefreshError", retryable=True),
+        StorageUnavailableError,
+    ),
     "google: no connection": (library_error(GOOGLE, "TransportError"), StorageUnavailableError),
-    "botocore: role": (library_error("botocore.exceptions", "CredentialRetrievalError"), CredentialsError),
-    "botocore: profile": (library_error("botocore.exceptions", "ProfileNotFound"), CredentialsError),
+    "botocore: role": (
+        library_error("botocore.exceptions", "CredentialRetrievalError"),
+        CredentialsError,
+    ),
+    "botocore: profile": (
+        library_error("botocore.exceptions", "ProfileNotFound"),
+        CredentialsError,
+    ),
     "gcsfs: key": (library_error(GCSFS, "HttpError", code=401), CredentialsError),
     "gcsfs: throttled": (library_error(GCSFS, "HttpError", code="429"), StorageUnavailableError),
     "gcsfs: rights": (OSError("Forbidden: b/o\nno storage.objects.get"), CredentialsError),
@@ -284,7 +315,9 @@ def test_answers_of_s3(code: str, status: int, expected: type[ScoringError], wor
     assert may_pass(error.__cause__) == told.retryable
 
 
-@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidToken", "RequestTimeTooSkewed", "AccessDenied"])
+@pytest.mark.parametrize(
+    "code", ["ExpiredToken", "InvalidToken", "RequestTimeTooSkewed", "AccessDenied"]
+)
 def test_the_table_library_tells_the_same(code: str) -> None:
     text = f"Generic S3 error \x1b[31m↳\x1b[0m 400 Bad Request: <Error><Code>{code}</Code></Error>"
     told = told_by_delta(OSError(text), "s3://lake/x")
@@ -297,7 +330,10 @@ def test_the_table_library_tells_the_same(code: str) -> None:
 
 def test_the_table_library_tells_of_a_full_disk() -> None:
     text = "Generic LocalFileSystem error ↳ Unable to copy data to file ↳ No space left on device (os error 28)"
-    told, direct = told_by_delta(OSError(text), "/lake"), mapped(OSError(errno.ENOSPC, "No space"), "/lake")
+    told, direct = (
+        told_by_delta(OSError(text), "/lake"),
+        mapped(OSError(errno.ENOSPC, "No space"), "/lake"),
+    )
     assert direct
     assert (type(told), told.what, told.next_step) == (type(direct), direct.what, direct.next_step)
 
@@ -306,7 +342,9 @@ class Broken(MemoryFileSystem):
     """A store that refuses everything, as Azure does."""
 
     protocol = "broken"
-    error: Exception = library_error(AZURE, "HttpResponseError", "Server busy\nRequestId: 1", status_code=503)
+    error: Exception = library_error(
+        AZURE, "HttpResponseError", "Server busy\nRequestId: 1", status_code=503
+    )
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise self.error
@@ -358,30 +396,44 @@ def test_azure_s_options_under_each_name() -> None:
     assert account_of("abfss", uri) == "acme"
     assert account_of("az", "az://lake/x") == ""
     assert account_of("s3", "s3://a.dfs.b/x") == ""
-    for given in ({"account_key": "k"}, {"azure_storage_account_key": "k"}, {"AZURE_STORAGE_ACCESS_KEY": "k"}):
-        assert fsspec_options("abfss", "acme", given) == {"account_name": "acme", "account_key": "k"}
+    for given in (
+        {"account_key": "k"},
+        {"azure_storage_account_key": "k"},
+        {"AZURE_STORAGE_ACCESS_KEY": "k"},
+    ):
+        assert fsspec_options("abfss", "acme", given) == {
+            "account_name": "acme",
+            "account_key": "k",
+        }
         told = table_options("abfss", uri, given)
-        assert (told["azure_storage_account_name"], told["azure_storage_account_key"]) == ("acme", "k")
+        assert (told["azure_storage_account_name"], told["azure_storage_account_key"]) == (
+            "acme",
+            "k",
+        )
 
     told = table_options("az", "az://lake/x", {"connection_string": CONNECTION})
     assert told["azure_storage_account_key"] == "a2V5=="
     assert told["azure_storage_endpoint"] == "http://127.0.0.1:1/acme"
     assert told["allow_http"] == "true"
     assert table_options("az", "az://lake/x", {"anon": True})["azure_skip_signature"] == "true"
-    assert fsspec_options("az", "", {"max_concurrency": 4, "use_azure_cli": True}) == {"max_concurrency": 4}
+    assert fsspec_options("az", "", {"max_concurrency": 4, "use_azure_cli": True}) == {
+        "max_concurrency": 4
+    }
     assert table_options("az", "az://lake/x", {"use_azure_cli": True})["use_azure_cli"] == "True"
 
 
 def test_google_s_options_under_each_name() -> None:
-    assert fsspec_options("gs", "", {"google_service_account": "/key.json"}) == {"token": "/key.json"}
+    assert fsspec_options("gs", "", {"google_service_account": "/key.json"}) == {
+        "token": "/key.json"
+    }
     told = table_options("gs", "gs://b/x", {"token": "/key.json", "project": "p"})
     assert told["google_application_credentials"] == "/key.json"
     assert "project" not in told
     assert table_options("gs", "gs://b/x", {"token": "anon"})["google_skip_signature"] == "true"
     assert fsspec_options("gs", "", {"skip_signature": True}) == {"token": "anon"}
-    assert table_options("gs", "gs://b/x", {"token": {"type": "service_account"}})["google_service_account_key"] == (
-        '{"type": "service_account"}'
-    )
+    assert table_options("gs", "gs://b/x", {"token": {"type": "service_account"}})[
+        "google_service_account_key"
+    ] == ('{"type": "service_account"}')
     assert fsspec_options("gs", "", {"service_account_key": '{"a": 1}'}) == {"token": {"a": 1}}
 
 

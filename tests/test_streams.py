@@ -61,7 +61,9 @@ def test_a_reader_that_has_read_enough_is_no_error(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "<&- >&- 2>&-", "2>/dev/full"])
-def test_a_run_is_published_whatever_its_streams_are(lake: Lake, tmp_path: Path, redirection: str) -> None:
+def test_a_run_is_published_whatever_its_streams_are(
+    lake: Lake, tmp_path: Path, redirection: str
+) -> None:
     lake.write(DAY, make_frame(100))
     job = lake.job("hgb_binary")
     command = f'"$1" -m nightscore.cli run "$2" {DAY} {redirection}'
@@ -117,7 +119,9 @@ def test_a_user_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.Monke
         default_cache()
 
 
-def test_semaphores_of_drivers_that_were_killed_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_semaphores_of_drivers_that_were_killed_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     namespace = Path("/proc/self/ns/pid").stat().st_ino

@@ -61,7 +61,9 @@ def test_a_log_record_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logger, "level", logger.level)
     app.log_to(verbose=False)
     (handler,) = logger.handlers
-    text = handler.format(logging.LogRecord("scoring", logging.WARNING, "", 0, "%s", (HOSTILE,), None))
+    text = handler.format(
+        logging.LogRecord("scoring", logging.WARNING, "", 0, "%s", (HOSTILE,), None)
+    )
     assert text.endswith(f"WARNING {SHOWN}")
 
 

@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.arrow.texts import TEXT_AS_BYTES, as_bytes, as_text, broken_texts, stated_schema, without
+from nightscore.arrow.texts import (
+    TEXT_AS_BYTES,
+    as_bytes,
+    as_text,
+    broken_texts,
+    stated_schema,
+    without,
+)
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.operations.compare import Dataset, compare_datasets
 from tests.conftest import Lake
@@ -47,10 +54,17 @@ def is_utf8(value: bytes | None) -> bool:
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
 )
-@given(values=st.lists(st.none() | st.binary(max_size=6) | st.text(max_size=4).map(str.encode), max_size=12))
-def test_exactly_what_python_does_not_decode_is_broken(kind: pa.DataType, values: list[bytes | None]) -> None:
+@given(
+    values=st.lists(
+        st.none() | st.binary(max_size=6) | st.text(max_size=4).map(str.encode), max_size=12
+    )
+)
+def test_exactly_what_python_does_not_decode_is_broken(
+    kind: pa.DataType, values: list[bytes | None]
+) -> None:
     column = texts([b"left out", *values], kind).slice(1)
     rows = broken_texts(column)
     bad = [not is_utf8(value) for value in values]
@@ -59,7 +73,8 @@ def test_exactly_what_python_does_not_decode_is_broken(kind: pa.DataType, values
         clean = without(column, rows)
         clean.validate(full=True)
         expected = [
-            value.decode() if value is not None and not b else None for value, b in zip(values, bad, strict=True)
+            value.decode() if value is not None and not b else None
+            for value, b in zip(values, bad, strict=True)
         ]
         assert (clean.type, clean.to_pylist()) == (kind, expected)
 
@@ -88,7 +103,9 @@ def test_texts_are_looked_at_in_lists_maps_and_structs() -> None:
         "large list": pa.LargeListArray.from_arrays(starts.cast(pa.int64()), values),
         "map": pa.MapArray.from_arrays(starts, names, values),
         "map of keys": pa.MapArray.from_arrays(starts, values, names),
-        "lists of structs": pa.ListArray.from_arrays(starts, pa.StructArray.from_arrays([values], ["s"])),
+        "lists of structs": pa.ListArray.from_arrays(
+            starts, pa.StructArray.from_arrays([values], ["s"])
+        ),
     }
     for name, array in nested.items():
         rows = broken_texts(pa.chunked_array([array]))
@@ -117,7 +134,9 @@ def test_bytes_say_what_they_were(tmp_path: Path) -> None:
     assert stated_schema(schema).types == [pa.int64(), pa.string()]
 
 
-def frame_with(values: dict[int, bytes], column: str, n_rows: int = 300) -> tuple[pd.DataFrame, pa.Table]:
+def frame_with(
+    values: dict[int, bytes], column: str, n_rows: int = 300
+) -> tuple[pd.DataFrame, pa.Table]:
     """A day whose column holds these bytes in some rows."""
     frame = make_frame(n_rows)
     frame["name"] = [f"straße {i}" for i in range(n_rows)]
@@ -129,12 +148,19 @@ def frame_with(values: dict[int, bytes], column: str, n_rows: int = 300) -> tupl
 def stored_rows(lake: Lake, job: Any, manifest: Any) -> dict[str, pl.DataFrame]:
     """Each quarantine file as a strict reader gets it."""
     store = state_store(job)
-    return {file.path: pl.read_parquet(store.open_input(file.path)) for file in manifest.quarantine.files}
+    return {
+        file.path: pl.read_parquet(store.open_input(file.path))
+        for file in manifest.quarantine.files
+    }
 
 
 @pytest.mark.parametrize("formats", ["delta", "parquet"])
-@pytest.mark.parametrize("value", [b"\x01\xff", b"m\xfcller", b"\xff\xff"], ids=["least", "between", "greatest"])
-def test_a_broken_text_passed_through_costs_its_row_only(lake: Lake, formats: str, value: bytes) -> None:
+@pytest.mark.parametrize(
+    "value", [b"\x01\xff", b"m\xfcller", b"\xff\xff"], ids=["least", "between", "greatest"]
+)
+def test_a_broken_text_passed_through_costs_its_row_only(
+    lake: Lake, formats: str, value: bytes
+) -> None:
     lake.formats = formats
     frame, table = frame_with({7: value, 250: value}, "name")
     lake.write(DAY, table, row_group_size=100)
@@ -148,9 +174,16 @@ def test_a_broken_text_passed_through_costs_its_row_only(lake: Lake, formats: st
         (7, "name", "not_utf8"),
         (250, "name", "not_utf8"),
     ]
-    files = [entry.path for entry in predictions_store(job).list_files() if entry.path.endswith(".parquet")]
+    files = [
+        entry.path
+        for entry in predictions_store(job).list_files()
+        if entry.path.endswith(".parquet")
+    ]
     found = pl.concat(
-        [pl.read_parquet(predictions_store(job).open_input(path), columns=["id", "name"]) for path in files]
+        [
+            pl.read_parquet(predictions_store(job).open_input(path), columns=["id", "name"])
+            for path in files
+        ]
     )
     left = frame.drop(index=[7, 250])
     assert found.sort("id").to_dict(as_series=False) == left[["id", "name"]].to_dict("list")
@@ -171,7 +204,9 @@ def test_by_default_a_broken_key_fails_the_run_and_is_named(lake: Lake) -> None:
 
 @pytest.mark.parametrize("is_coded", [False, True], ids=["plain", "dictionary"])
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())], ids=str
+    "kind",
+    [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())],
+    ids=str,
 )
 def test_a_broken_feature_costs_its_row_only(
     lake: Lake, models: dict[str, KnownModel], kind: pa.DataType, is_coded: bool
@@ -179,8 +214,14 @@ def test_a_broken_feature_costs_its_row_only(
     n_rows = 3_000
     frame, table = frame_with({4: b"r\xf6d", 2_999: b"\xc3"}, "color", n_rows)
     column = table.column("color").cast(kind)
-    lake.write(DAY, table.set_column(table.column_names.index("color"), "color", column), use_dictionary=is_coded)
-    job = lake.job("pipeline_ordinal", limits=LOOSE, drift={"segments": ["color"]}, pass_through=["size"])
+    lake.write(
+        DAY,
+        table.set_column(table.column_names.index("color"), "color", column),
+        use_dictionary=is_coded,
+    )
+    job = lake.job(
+        "pipeline_ordinal", limits=LOOSE, drift={"segments": ["color"]}, pass_through=["size"]
+    )
 
     manifest = lake.run(job)
 
@@ -197,7 +238,12 @@ def test_a_policy_may_let_broken_features_pass_as_missing_but_no_key(lake: Lake)
     policy = {"policy": {"cast": "pass"}, "limits": LOOSE}
     passing = lake.run(lake.job("pipeline_ordinal", **policy))
     kept = lake.run(
-        lake.job("pipeline_ordinal", pass_through=["color"], output={"uri": f"{lake.root}/other"}, **policy)
+        lake.job(
+            "pipeline_ordinal",
+            pass_through=["color"],
+            output={"uri": f"{lake.root}/other"},
+            **policy,
+        )
     )
     assert (passing.error, passing.counts.rows_quarantined) == (None, 0)
     assert any("color" in warning for warning in passing.warnings)
@@ -209,19 +255,27 @@ def test_broken_texts_that_nobody_needs_do_not_spoil_the_quarantine(lake: Lake) 
     """Rows of one file are quarantined for another reason, some with such a text beside it: all can be replayed."""
     frame, table = frame_with({3: b"\xfc", 9: b"\xfc"}, "name")
     numbers = frame["b"].where(~frame.index.isin([3, 4])).tolist()
-    table = table.set_column(table.column_names.index("b"), "b", pa.array(numbers, pa.float64(), from_pandas=True))
+    table = table.set_column(
+        table.column_names.index("b"), "b", pa.array(numbers, pa.float64(), from_pandas=True)
+    )
     lake.write(DAY, table)
     strict = lake.job(limits=LOOSE, policy={"missing": "quarantine"})
 
     manifest = lake.run(strict)
 
     files = stored_rows(lake, strict, manifest)
-    assert {path.endswith("-bytes.parquet"): rows["name"].to_list() for path, rows in files.items()} == {
+    assert {
+        path.endswith("-bytes.parquet"): rows["name"].to_list() for path, rows in files.items()
+    } == {
         False: ["straße 4"],
         True: [b"\xfc"],
     }
     replayed = again(lake, lake.job(limits=LOOSE))
-    assert (replayed.error, replayed.counts.rows_quarantined, replayed.counts.rows_scored) == (None, 0, 300)
+    assert (replayed.error, replayed.counts.rows_quarantined, replayed.counts.rows_scored) == (
+        None,
+        0,
+        300,
+    )
     assert sorted(lake.read(strict)["id"]) == frame["id"].tolist()
 
 
@@ -245,5 +299,7 @@ def test_broken_texts_are_missing_where_two_datasets_are_compared(tmp_path: Path
     pq.write_table(day, tmp_path / "then.parquet")
     pq.write_table(as_bytes(day), tmp_path / "now.parquet")
     then, now = (Dataset(str(tmp_path / name)) for name in ("then.parquet", "now.parquet"))
-    assert [column.to_pylist() for side in (then, now) for column in side.read("t")] == [["a", "b", "a", None]] * 2
+    assert [column.to_pylist() for side in (then, now) for column in side.read("t")] == [
+        ["a", "b", "a", None]
+    ] * 2
     assert not compare_datasets(then, now).errors

@@ -57,7 +57,9 @@ def test_a_partition_as_recorded_is_sound(any_lake: Lake, model: str) -> None:
     assert found.n_files == len(manifest.output.files)
 
 
-def test_nothing_stays_on_the_host(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_stays_on_the_host(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The sample that is scored again holds keys and predictions."""
     lake.write(DAY, make_frame(50))
     lake.run(lake.job())
@@ -116,9 +118,15 @@ def test_other_predictions_under_a_right_checksum_are_told(lake: Lake) -> None:
     values[7] = np.nextafter(values[7], 1)
     table = table.set_column(table.schema.get_field_index("probability"), "probability", [values])
     footer = pq.read_metadata(path).metadata
-    pq.write_table(table.replace_schema_metadata({k: v for k, v in footer.items() if k != b"ARROW:schema"}), path)
+    pq.write_table(
+        table.replace_schema_metadata({k: v for k, v in footer.items() if k != b"ARROW:schema"}),
+        path,
+    )
     file = manifest.output.files[0].model_copy(
-        update={"sha256": store.sha256(manifest.output.files[0].path), "size_bytes": path.stat().st_size}
+        update={
+            "sha256": store.sha256(manifest.output.files[0].path),
+            "size_bytes": path.stat().st_size,
+        }
     )
     output = manifest.output.model_copy(update={"files": (file,)})
     write_manifest(state_store(job), f"ds={DAY}", manifest.model_copy(update={"output": output}))
@@ -140,7 +148,9 @@ def test_a_changed_input_model_or_library_is_told(lake: Lake, tmp_path: Path) ->
     assert kinds(found) == {"library changed"}
     assert found.is_sound  # a note: the same rows give the same bits
     assert found.n_rows >= 500
-    other = record.model_copy(update={"model": record.model.model_copy(update={"digest": "sha256:0"})})
+    other = record.model_copy(
+        update={"model": record.model.model_copy(update={"digest": "sha256:0"})}
+    )
     write_manifest(state_store(job), f"ds={DAY}", other)
     found = check(lake, job)
     assert (kinds(found), found.n_rows) == ({"model changed"}, 0)

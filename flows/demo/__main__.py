@@ -29,7 +29,9 @@ def main() -> None:
         _score_day()
         _score_fortnight()
     _summarize()
-    _say(f"Done in {time.perf_counter() - started:.0f} s; the Prefect server is stopped, nothing is left running.")
+    _say(
+        f"Done in {time.perf_counter() - started:.0f} s; the Prefect server is stopped, nothing is left running."
+    )
 
 
 def _score_day() -> None:
@@ -62,7 +64,11 @@ def _summarize() -> None:
     from nightscore.operations.status import run_history
 
     shown = {str(day) for day in (DAY, *FORTNIGHT)}
-    manifests = [m for m in run_history(load_job(str(JOB_FILE))) if m.status == "published" and m.partition in shown]
+    manifests = [
+        m
+        for m in run_history(load_job(str(JOB_FILE)))
+        if m.status == "published" and m.partition in shown
+    ]
     read, scored, quarantined = (
         sum(getattr(manifest.counts, name) for manifest in manifests)
         for name in ("rows_in", "rows_scored", "rows_quarantined")
@@ -72,7 +78,9 @@ def _summarize() -> None:
     )
     print_manifest(manifests[-1])
     fastest = max(manifests, key=lambda m: m.measures.rows_per_s)
-    print(f"  fastest:     {fastest.partition}, {fastest.measures.rows_per_s:,.0f} rows/s with warm workers")
+    print(
+        f"  fastest:     {fastest.partition}, {fastest.measures.rows_per_s:,.0f} rows/s with warm workers"
+    )
     _say("Read the predictions back, with Polars, DuckDB or pandas:")
     python, table = os.path.relpath(sys.executable), SAMPLE.predictions
     print(f"""  {python} -c 'import polars as pl; print(pl.read_delta("{table}").tail())'""")
@@ -81,9 +89,13 @@ def _summarize() -> None:
         """.to_pyarrow_dataset(); duckdb.sql("select ds, count(*) flights, avg(probability) late """
         """from flights group by ds order by ds").show()'"""
     )
-    print(f"""  {python} -c 'import deltalake; print(deltalake.DeltaTable("{table}").to_pandas().describe())'""")
+    print(
+        f"""  {python} -c 'import deltalake; print(deltalake.DeltaTable("{table}").to_pandas().describe())'"""
+    )
     _say("Ask what happened, or score another day:")
-    print(f"  {python.replace('python', 'nightscore')} partitions {JOB_FILE} --from 2013-07-01 --to 2013-07-20")
+    print(
+        f"  {python.replace('python', 'nightscore')} partitions {JOB_FILE} --from 2013-07-01 --to 2013-07-20"
+    )
     print(f"  {python.replace('python', 'nightscore')} run {JOB_FILE} 2013-12-24")
 
 

@@ -92,7 +92,9 @@ def train(frame: Any) -> tuple[Any, Any]:
 
     known = frame[(frame["ds"] <= TRAINING_END) & frame["arr_delay"].notna()]
     x, y = known[STRINGS + NUMBERS], (known["arr_delay"] > LATE_MINUTES).astype("int64")
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
     model = make_pipeline(
         make_column_transformer((encoder, STRINGS), ("passthrough", NUMBERS)),
         HistGradientBoostingClassifier(max_iter=150, learning_rate=0.08, random_state=0),
@@ -121,9 +123,13 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
             registered_model_name=MODEL,
             signature=signature,
             pip_requirements=[f"scikit-learn=={sklearn.__version__}"],
-            skops_trusted_types=["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"],
+            skops_trusted_types=[
+                "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+            ],
         )
     client = mlflow.MlflowClient()
-    version = max((int(v.version) for v in client.search_model_versions(f"name='{MODEL}'")), default=0)
+    version = max(
+        (int(v.version) for v in client.search_model_versions(f"name='{MODEL}'")), default=0
+    )
     client.set_registered_model_alias(MODEL, "champion", str(version))
     return str(version)

@@ -58,20 +58,28 @@ class Sample:
         if missing or untrained:
             frame = flights.load_flights()
         if missing:
-            say("Writing New York's flights of 2013, joined with planes and weather, as daily partitions")
+            say(
+                "Writing New York's flights of 2013, joined with planes and weather, as daily partitions"
+            )
             days = flights.write_partitions(frame, self.features)
             (self.root / "data.done").touch()
             tell(f"{len(frame):,} flights in {days} partitions under {self.features}")
         if untrained:
-            say(f"Training on January to March: arrives more than {flights.LATE_MINUTES} minutes late?")
+            say(
+                f"Training on January to March: arrives more than {flights.LATE_MINUTES} minutes late?"
+            )
             model, signature = flights.train(frame)
             version = flights.register(model, signature, self.registry, self.artifacts)
             name, digest = self._pin(version)
-            tell(f"registered as {name} version {version}, alias champion, pinned to {digest[:19]}…")
+            tell(
+                f"registered as {name} version {version}, alias champion, pinned to {digest[:19]}…"
+            )
             (self.root / "model.done").touch()
         if not (self.root / "baseline.done").exists():
             say("Profiling the training data: what later days are compared with")
-            flights.write_training(frame if missing or untrained else flights.load_flights(), self.training)
+            flights.write_training(
+                frame if missing or untrained else flights.load_flights(), self.training
+            )
             n_columns, digest = self._log_baseline()
             tell(f"{n_columns} columns, logged with the model version as {digest[:19]}…")
             (self.root / "baseline.done").touch()
@@ -110,7 +118,9 @@ class Sample:
         job = load_job(str(path))
         path.unlink()
         with WorkerPool() as pool:
-            found = record_baseline(job, str(self.training), pool, ModelCache(self.cache), label=LABEL)
+            found = record_baseline(
+                job, str(self.training), pool, ModelCache(self.cache), label=LABEL
+            )
         return found.n_columns, found.sha256
 
     def _pin(self, version: str) -> tuple[str, str]:

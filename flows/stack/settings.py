@@ -84,18 +84,28 @@ class Settings:
 
     @property
     def features(self) -> str:
-        return f"s3://{BUCKET}/features/flights" if self.store == "s3" else str(self.sample.features)
+        return (
+            f"s3://{BUCKET}/features/flights" if self.store == "s3" else str(self.sample.features)
+        )
 
     @property
     def predictions(self) -> str:
-        return f"s3://{BUCKET}/predictions/flight_delay" if self.store == "s3" else str(self.sample.predictions)
+        return (
+            f"s3://{BUCKET}/predictions/flight_delay"
+            if self.store == "s3"
+            else str(self.sample.predictions)
+        )
 
     @property
     def storage_options(self) -> dict[str, str]:
         """As the job file has them: names of variables, no secrets."""
         if self.store != "s3":
             return {}
-        return {"key": "${LAKE_KEY}", "secret": "${LAKE_SECRET}", "endpoint_url": "${LAKE_ENDPOINT}"}
+        return {
+            "key": "${LAKE_KEY}",
+            "secret": "${LAKE_SECRET}",
+            "endpoint_url": "${LAKE_ENDPOINT}",
+        }
 
     @property
     def client_environment(self) -> dict[str, str]:
@@ -133,7 +143,9 @@ class Settings:
         if self.db == "postgres":
             wanted["POSTGRES_PORT"] = self.postgres_port
         taken = [
-            f"port {port} is taken: make up {name}=<another>" for name, port in wanted.items() if _is_taken(port)
+            f"port {port} is taken: make up {name}=<another>"
+            for name, port in wanted.items()
+            if _is_taken(port)
         ]
         if taken:
             raise StackError("\n".join(taken))

@@ -29,8 +29,12 @@ class State:
             raw: dict[str, Any] = json.loads(_path(folder).read_text())
         except (FileNotFoundError, ValueError):
             return None
-        processes = {name: (int(pid), float(created)) for name, (pid, created) in raw["processes"].items()}
-        return cls(Settings.of(raw["settings"]), raw["status"], raw["message"], processes, raw["temporary"])
+        processes = {
+            name: (int(pid), float(created)) for name, (pid, created) in raw["processes"].items()
+        }
+        return cls(
+            Settings.of(raw["settings"]), raw["status"], raw["message"], processes, raw["temporary"]
+        )
 
     def write(self) -> None:
         """Replace the file at once."""
@@ -63,7 +67,9 @@ class State:
         pid, created = self.processes[name]
         try:
             found = psutil.Process(pid)
-            is_same = abs(found.create_time() - created) < 1 and found.status() != psutil.STATUS_ZOMBIE
+            is_same = (
+                abs(found.create_time() - created) < 1 and found.status() != psutil.STATUS_ZOMBIE
+            )
         except psutil.NoSuchProcess:
             return None
         return found if is_same else None

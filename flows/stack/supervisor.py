@@ -135,7 +135,9 @@ class _Supervisor:
                 if service.is_healthy():
                     return
             time.sleep(POLL_S)
-        raise StackError(f"{service.name} is not healthy after {HEALTHY_S:.0f} s\n{_tail(self._log(service))}")
+        raise StackError(
+            f"{service.name} is not healthy after {HEALTHY_S:.0f} s\n{_tail(self._log(service))}"
+        )
 
 
 def end(process: psutil.Process, number: signal.Signals) -> None:
@@ -163,7 +165,9 @@ def remove(path: Path) -> None:
 def _deploy(settings: Settings, environment: dict[str, str]) -> None:
     def call(*arguments: str) -> None:
         command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise StackError(f"`python {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
 
@@ -185,8 +189,15 @@ def _upload(settings: Settings) -> None:
 
     from nightscore.storage.store import Store
 
-    options = {key.lower().removeprefix("lake_"): value for key, value in settings.client_environment.items()}
-    options = {"key": options["key"], "secret": options["secret"], "endpoint_url": options["endpoint"]}
+    options = {
+        key.lower().removeprefix("lake_"): value
+        for key, value in settings.client_environment.items()
+    }
+    options = {
+        "key": options["key"],
+        "secret": options["secret"],
+        "endpoint_url": options["endpoint"],
+    }
     bucket, features = Store(f"s3://{BUCKET}/", options), Store(settings.features, options)
     if bucket.head(UPLOADED) is not None:
         return

@@ -37,7 +37,11 @@ def state_message(manifest: Manifest) -> str:
     if manifest.status in ("held", "rejected"):
         held_by = [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
         closed = "; ".join(f"{gate.gate}: {gate.found}" for gate in held_by)
-        what = "held, waits for `nightscore approve` or `reject`" if manifest.status == "held" else "was rejected"
+        what = (
+            "held, waits for `nightscore approve` or `reject`"
+            if manifest.status == "held"
+            else "was rejected"
+        )
         return f"{show_value(manifest.partition)}: {what}: {closed}"
     done = "were published before" if manifest.status == "unchanged" else "scored"
     drift = f"; drift {verdict_text(manifest.drift)}" if manifest.drift else ""
@@ -55,13 +59,20 @@ def headline(manifest: Manifest, message: str) -> str:
 
 
 def run_markdown(
-    manifest: Manifest, tracked: TrackedRun | None = None, report_url: str = "", drawn: Drawn = NOTHING_DRAWN
+    manifest: Manifest,
+    tracked: TrackedRun | None = None,
+    report_url: str = "",
+    drawn: Drawn = NOTHING_DRAWN,
 ) -> str:
     """What an on-call person can act on."""
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
     where = f"{manifest.partition_key}={show_value(manifest.partition)}"
     peak = max(measures.peak_worker_bytes, default=0) >> 20
-    resumed = f", {measures.n_shards_resumed} of them by an earlier attempt" if measures.n_shards_resumed else ""
+    resumed = (
+        f", {measures.n_shards_resumed} of them by an earlier attempt"
+        if measures.n_shards_resumed
+        else ""
+    )
     drift = manifest.drift
     verdict = f"{SIGNS[drift.verdict]} {drift.verdict} · " if drift and drift.references else ""
     lines = [f"## {verdict}{manifest.status} · {escaped(manifest.job)} · {escaped(where)}", ""]
@@ -98,7 +109,8 @@ def run_markdown(
     if manifest.quarantine.by_reason:
         lines += ["### Quarantine", "", "| reason | rows |", "| --- | ---: |"]
         lines += [
-            f"| {escaped(reason)} | {count:,} |" for reason, count in sorted(manifest.quarantine.by_reason.items())
+            f"| {escaped(reason)} | {count:,} |"
+            for reason, count in sorted(manifest.quarantine.by_reason.items())
         ]
         lines += ["", "First places:", ""]
         lines += [
@@ -107,7 +119,12 @@ def run_markdown(
         ]
         lines += ["", *(code(file.path) for file in manifest.quarantine.files[:3]), ""]
     if manifest.warnings:
-        lines += ["### Warnings", "", *(f"- {escaped(warning)}" for warning in manifest.warnings), ""]
+        lines += [
+            "### Warnings",
+            "",
+            *(f"- {escaped(warning)}" for warning in manifest.warnings),
+            "",
+        ]
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in measures.stages_s.items())
     return "\n".join([*lines, f"Stages: {stages}" if stages else ""]).strip() + "\n"
 
@@ -122,7 +139,11 @@ def _link(tracked: TrackedRun | None) -> str:
 def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
     """The partitions of a batch as a table: what failed first."""
     return [
-        {"partition": o.partition, "outcome": "done" if o.is_done else "failed", "message": o.message[:500]}
+        {
+            "partition": o.partition,
+            "outcome": "done" if o.is_done else "failed",
+            "message": o.message[:500],
+        }
         for o in sorted(outcomes, key=lambda outcome: outcome.is_done)
     ]
 
@@ -203,7 +224,9 @@ def run_again(
 def _calendar(marks: Mapping[str, str], spec: ScoringJob) -> list[str]:
     """Marks of partition values as weeks by days; one line each where the values are no days."""
     days = {day: mark for value, mark in marks.items() if (day := partition_date(spec, value))}
-    if len(days) < len(marks) or not {"%d", "%j"} & set(re.findall("%.", spec.input.partition_format)):
+    if len(days) < len(marks) or not {"%d", "%j"} & set(
+        re.findall("%.", spec.input.partition_format)
+    ):
         return [f"- {escaped(value)} {mark}" for value, mark in marks.items()]
     weeks: dict[date, list[str]] = {}
     for day, mark in days.items():
@@ -232,7 +255,9 @@ def outcome_markdown(
     marks = {"skip": "🔹", "no input": "➖"}
 
     def mark(item: BackfillItem) -> str:
-        return marks.get(item.action) or ("❌" if item.value in failed else "✅" if item.value in outcomes else "⬜")
+        return marks.get(item.action) or (
+            "❌" if item.value in failed else "✅" if item.value in outcomes else "⬜"
+        )
 
     lines = [
         f"## {len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run "
@@ -240,18 +265,32 @@ def outcome_markdown(
         "",
         "✅ done · ❌ failed · ⬜ not run · 🔹 left as it was · ➖ no input",
         "",
-        *_calendar({item.value: mark(item) for item in sorted(plan.items, key=lambda item: item.value)}, spec),
+        *_calendar(
+            {item.value: mark(item) for item in sorted(plan.items, key=lambda item: item.value)},
+            spec,
+        ),
         "",
     ]
     if failed:
         shown = sorted(failed.items())[:MAX_FAILURES]
         lines += ["### Failures", ""]
         for value, text in shown:
-            lines += [f"**{escaped(value)}**", "", *fenced(text[:700].removeprefix(f"{value}: ")), ""]
+            lines += [
+                f"**{escaped(value)}**",
+                "",
+                *fenced(text[:700].removeprefix(f"{value}: ")),
+                "",
+            ]
         if len(failed) > len(shown):
-            lines += [f"and {len(failed) - len(shown)} more: {escaped(', '.join(sorted(failed)[len(shown) :]))}"]
+            lines += [
+                f"and {len(failed) - len(shown)} more: {escaped(', '.join(sorted(failed)[len(shown) :]))}"
+            ]
     if failed or left:
         command, parameters = again
         lines += ["", "### Run again what is left", "", *fenced(command), ""]
-        lines += ["or here: *Deployments*, *Custom run*, with the parameters", "", *fenced(parameters)]
+        lines += [
+            "or here: *Deployments*, *Custom run*, with the parameters",
+            "",
+            *fenced(parameters),
+        ]
     return "\n".join(lines) + "\n"

@@ -55,7 +55,10 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         lines.append("")
     usual = [f.column for f in drift.findings if f.is_seasonal]
     if usual:
-        lines += [f"As on the same weekdays, or as is usual of late: {escaped(', '.join(usual))}.", ""]
+        lines += [
+            f"As on the same weekdays, or as is usual of late: {escaped(', '.join(usual))}.",
+            "",
+        ]
     if over := no_longer(drift):
         lines += [f"No longer: {escaped(', '.join(over))}.", ""]
     if drawn.sheet:
@@ -65,7 +68,10 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     if days := [f"{name} is {', '.join(values)}" for name, values in drift.days.items()]:
         lines += [f"Of these, {escaped('; '.join(days))}.", ""]
     if drift.unprofiled_rows:
-        lines += [f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.", ""]
+        lines += [
+            f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.",
+            "",
+        ]
     if drift.errors:
         failed = [escaped(f"{name}: {why}") for name, why in list(drift.errors.items())[:20]]
         lines += ["Not compared:", "", *(f"- {text}" for text in failed), ""]
@@ -116,4 +122,6 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
         )
         if row["statistic"] in SHOWN_STATISTICS and row["value"] is not None:
             shown[row["statistic"]] = f"{round(row['value'], 6):.4g}"
-    return [found[key] for key in sorted(found, key=lambda key: (-order[key], key))[:MAX_TABLE_ROWS]]
+    return [
+        found[key] for key in sorted(found, key=lambda key: (-order[key], key))[:MAX_TABLE_ROWS]
+    ]

@@ -79,7 +79,9 @@ def run_events(
     return found
 
 
-def drift_event(manifest: Manifest, flow_run_url: str = "", report_url: str = "") -> RunEvent | None:
+def drift_event(
+    manifest: Manifest, flow_run_url: str = "", report_url: str = ""
+) -> RunEvent | None:
     """`nightscore.drift.critical`, `.warning` or `.resolved`; None where all is as in the partition before.
 
     A column counts if it is a warning or worse, and new, or worse than it was, or no longer so. What the season
@@ -123,7 +125,9 @@ def transition(manifest: Manifest) -> Transition:
     new = tuple(f for f in moved if f.status == "new")
     grown = tuple(f for f in moved if f.status == "ongoing" and _is_worse(f))
     seasonal = {f.column for f in drift.findings if f.is_seasonal}
-    return Transition(new, grown, drift.resolved, tuple(name for name in drift.resolved if name in seasonal))
+    return Transition(
+        new, grown, drift.resolved, tuple(name for name in drift.resolved if name in seasonal)
+    )
 
 
 def tell(manifest: Manifest, report_url: str = "") -> None:
@@ -136,7 +140,9 @@ def tell(manifest: Manifest, report_url: str = "") -> None:
             emit_event(event.name, resource=event.resource, payload=event.payload)
     except Exception as error:  # noqa: BLE001 (whatever Prefect is up to: the partition is scored)
         where = f"run_id={manifest.run_id} partition={show_value(manifest.partition)}"
-        logger.warning("%s its events could not be emitted: %s: %s", where, type(error).__name__, error)
+        logger.warning(
+            "%s its events could not be emitted: %s: %s", where, type(error).__name__, error
+        )
 
 
 def _is_worse(finding: FindingRecord) -> bool:
@@ -179,7 +185,12 @@ def _payload(
         "n_worse": len(changes.worse),
         "n_resolved": len(changes.resolved),
         "gates": [
-            {"gate": gate.gate, "action": gate.action, "expected": gate.expected, "found": gate.found}
+            {
+                "gate": gate.gate,
+                "action": gate.action,
+                "expected": gate.expected,
+                "found": gate.found,
+            }
             for gate in manifest.gates
             if not gate.passed
         ],
@@ -212,9 +223,13 @@ def _subject(manifest: Manifest, changes: Transition) -> str:
         verb = "is usual by now" if len(changes.explained) == len(changes.resolved) else "resolved"
         what = f"drift {verb}: {_names(changes.resolved)}" if changes.resolved else ""
         if what and (going_on := _going_on(manifest)):
-            what += f"; still {manifest.drift.verdict if manifest.drift else ''}: {_names(going_on)}"
+            what += (
+                f"; still {manifest.drift.verdict if manifest.drift else ''}: {_names(going_on)}"
+            )
     if manifest.status == "held":
-        closed = ", ".join(gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold")
+        closed = ", ".join(
+            gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold"
+        )
         what = f"held by {closed or 'a gate'}{'; ' if what else ''}{what}"
     return f"{manifest.job} {show_value(manifest.partition)}: {what}"
 
@@ -237,7 +252,11 @@ def _next_steps(manifest: Manifest) -> list[str]:
 
 def _going_on(manifest: Manifest) -> list[str]:
     """Columns that are a warning or worse."""
-    return [finding.column for finding in worse(manifest.drift.findings, "warning")] if manifest.drift else []
+    return (
+        [finding.column for finding in worse(manifest.drift.findings, "warning")]
+        if manifest.drift
+        else []
+    )
 
 
 def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url: str) -> list[str]:
@@ -250,7 +269,10 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url
         lines.append("")
     for title, findings in (("New", changes.new), ("Worse", changes.worse)):
         if findings:
-            lines += [f"{title}, against {_references(findings, manifest)}:", *map(_line, findings[:MAX_SHOWN])]
+            lines += [
+                f"{title}, against {_references(findings, manifest)}:",
+                *map(_line, findings[:MAX_SHOWN]),
+            ]
             if len(findings) > MAX_SHOWN:
                 lines.append(f"• and {len(findings) - MAX_SHOWN} more")
             lines.append("")
@@ -258,7 +280,10 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url
     if over:
         lines += [f"No longer a warning or worse: {_names(over, MAX_SHOWN)}", ""]
     if changes.explained:
-        lines += [f"As before, but usual by now or only the season: {_names(changes.explained, MAX_SHOWN)}", ""]
+        lines += [
+            f"As before, but usual by now or only the season: {_names(changes.explained, MAX_SHOWN)}",
+            "",
+        ]
     if not changes.severity and changes.resolved and (going_on := _going_on(manifest)):
         lines += [f"Still a warning or worse: {_names(going_on, MAX_SHOWN)}", ""]
     if manifest.drift and manifest.drift.score_movement is not None:
@@ -267,7 +292,9 @@ def _text(manifest: Manifest, changes: Transition, flow_run_url: str, report_url
     state, *commands = _next_steps(manifest)
     lines += [state, *(f"    {command}" for command in commands), ""]
     lines += [f"Model: {manifest.model.name} version {manifest.model.version}"]
-    lines += [f"{title}: {url}" for title, url in (("Report", report_url), ("Run", flow_run_url)) if url]
+    lines += [
+        f"{title}: {url}" for title, url in (("Report", report_url), ("Run", flow_run_url)) if url
+    ]
     return lines
 
 
@@ -295,8 +322,14 @@ def _references(findings: Sequence[FindingRecord], manifest: Manifest) -> str:
 def _line(finding: FindingRecord) -> str:
     was = f" (was {finding.was})" if finding.was is not None and finding.was != "ok" else ""
     since = f", since {finding.since}" if finding.status == "ongoing" and finding.since else ""
-    impact = f", moves the mean score by {finding.impact:+.4f}" if finding.impact is not None else ""
-    part = "; most of it in {0.segment} ({0.share:.0%})".format(finding.drivers[0]) if finding.drivers else ""
+    impact = (
+        f", moves the mean score by {finding.impact:+.4f}" if finding.impact is not None else ""
+    )
+    part = (
+        "; most of it in {0.segment} ({0.share:.0%})".format(finding.drivers[0])
+        if finding.drivers
+        else ""
+    )
     return f"• {finding.column}: {counted(finding)}{was}{since}{impact}. {'; '.join(finding.reasons)}{part}"
 
 

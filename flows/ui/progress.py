@@ -114,7 +114,9 @@ class _Ticker:
             return
         percent, text = found
         if self.artifact is None:
-            self.artifact = await acreate_progress_artifact(progress=percent, key=self._key, description=text)
+            self.artifact = await acreate_progress_artifact(
+                progress=percent, key=self._key, description=text
+            )
         else:
             await aupdate_progress_artifact(self.artifact, progress=percent, description=text)
 

@@ -24,7 +24,9 @@ def from_numpy(values: npt.NDArray[Any]) -> pa.Array:
         bits = np.packbits(values, bitorder="little")
         return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
     kind = pa.type_for_alias(_NAMES.get(values.dtype.name, values.dtype.name))
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+    return pa.Array.from_buffers(
+        kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
+    )
 
 
 def from_texts(texts: Sequence[str | None]) -> pa.Array:
@@ -53,7 +55,11 @@ def from_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     present = np.array([value is not None for value in values], np.bool_)
     if pa.types.is_list(kind) or pa.types.is_map(kind):
         there = [value for value in values if value is not None]
-        ends = from_numpy(np.cumsum([0, *(0 if value is None else len(value) for value in values)], dtype=np.int32))
+        ends = from_numpy(
+            np.cumsum(
+                [0, *(0 if value is None else len(value) for value in values)], dtype=np.int32
+            )
+        )
         mask = None if present.all() else from_numpy(~present)
         if pa.types.is_list(kind):
             items = _joined(there, kind.value_type)
@@ -63,7 +69,9 @@ def from_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.MapArray.from_arrays(ends, names, items, type=kind, mask=mask)
     if not (pa.types.is_integer(kind) or pa.types.is_float64(kind) or pa.types.is_boolean(kind)):
         raise TypeError(f"values of type {kind}")
-    dtype = np.dtype("bool" if pa.types.is_boolean(kind) else _NUMPY_NAMES.get(str(kind), str(kind)))
+    dtype = np.dtype(
+        "bool" if pa.types.is_boolean(kind) else _NUMPY_NAMES.get(str(kind), str(kind))
+    )
     found = from_numpy(np.array([0 if value is None else value for value in values], dtype))
     if present.all():
         return found
@@ -73,7 +81,11 @@ def from_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 def _joined(lists: Sequence[Any], kind: pa.DataType) -> pa.Array:
     dtype = None if pa.types.is_string(kind) else np.dtype(_NUMPY_NAMES.get(str(kind), str(kind)))
-    if lists and dtype and all(isinstance(found, np.ndarray) and found.dtype == dtype for found in lists):
+    if (
+        lists
+        and dtype
+        and all(isinstance(found, np.ndarray) and found.dtype == dtype for found in lists)
+    ):
         return from_numpy(np.concatenate(lists))
     return from_values(list(itertools.chain.from_iterable(lists)), kind)
 
@@ -85,7 +97,10 @@ def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 
 def from_columns(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
     """The values of each column; None is null."""
-    arrays = [from_values(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    arrays = [
+        from_values(columns[name], kind)
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -104,7 +119,9 @@ def to_lists(column: pa.ListArray) -> list[npt.NDArray[Any] | None]:
     numbers.flags.writeable = False
     ends = list_ends(column)
     valid = column.is_valid().to_pylist() if column.null_count else [True] * len(column)
-    return [numbers[ends[i] : ends[i + 1]] if is_valid else None for i, is_valid in enumerate(valid)]
+    return [
+        numbers[ends[i] : ends[i + 1]] if is_valid else None for i, is_valid in enumerate(valid)
+    ]
 
 
 def list_ends(column: pa.ListArray | pa.MapArray) -> list[int]:
@@ -127,10 +144,14 @@ def to_places(indices: pa.Array, null: int) -> npt.NDArray[np.int32]:
     """Indices of any width as an array of shape (n,), with a number in the place of null."""
     _, data = indices.buffers()
     dtype = np.dtype(str(indices.type))
-    found = np.frombuffer(data, dtype, count=indices.offset + len(indices))[indices.offset :].astype(np.int32)
+    found = np.frombuffer(data, dtype, count=indices.offset + len(indices))[
+        indices.offset :
+    ].astype(np.int32)
     if indices.null_count:
         flags = pc.cast(indices.is_null(), pa.uint8())
-        is_null = np.frombuffer(flags.buffers()[1], np.bool_, count=flags.offset + len(flags))[flags.offset :]
+        is_null = np.frombuffer(flags.buffers()[1], np.bool_, count=flags.offset + len(flags))[
+            flags.offset :
+        ]
         found[is_null] = null
     return found
 

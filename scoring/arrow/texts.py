@@ -57,7 +57,9 @@ def without(column: pa.ChunkedArray, rows: Mask) -> pa.ChunkedArray:
         plain = without(column.cast(kind.value_type), rows).combine_chunks()
         coded = pc.dictionary_encode(plain)
         indices = coded.indices.cast(kind.index_type)
-        return pa.chunked_array([pa.DictionaryArray.from_arrays(indices, coded.dictionary, ordered=kind.ordered)])
+        return pa.chunked_array(
+            [pa.DictionaryArray.from_arrays(indices, coded.dictionary, ordered=kind.ordered)]
+        )
     if kind == pa.string_view():  # which Arrow cannot choose from
         return without(column.cast(pa.large_string()), rows).cast(kind)
     nothing = pa.nulls(1, kind)[0]
@@ -89,7 +91,9 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view())
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+    )
 
 
 def _broken(array: pa.Array) -> Mask | None:

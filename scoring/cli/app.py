@@ -28,18 +28,24 @@ app = typer.Typer(
 )
 
 Job = Annotated[str, typer.Argument(help="Name, path or URL of a job file.", metavar="JOB")]
-PartitionValue = Annotated[str, typer.Argument(help="Partition value, such as 2013-07-04.", metavar="PARTITION")]
+PartitionValue = Annotated[
+    str, typer.Argument(help="Partition value, such as 2013-07-04.", metavar="PARTITION")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 CacheDir = Annotated[
     Path | None,
-    typer.Option("--cache-dir", envvar="NIGHTSCORE_CACHE", help="Where models are kept on this host."),
+    typer.Option(
+        "--cache-dir", envvar="NIGHTSCORE_CACHE", help="Where models are kept on this host."
+    ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step to standard error.")]
 
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the stack trace of an unexpected error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the stack trace of an unexpected error.")
+    ] = False,
 ) -> None:
     """Offline batch scoring that a team can trust every night."""
 
@@ -62,9 +68,8 @@ def run_command_line() -> None:
         if "--debug" in sys.argv[1:]:
             raise
         what = f"The operating system refused: {error}"
-        next_step = (
-            "  next:     look at the disk, the rights and the limits of this machine, then give the command again"
-        )
+        advice = "check the disk, the permissions and the limits of this machine"
+        next_step = f"  next:     {advice}, then run the command again"
         report_error(type(error).__name__, f"{what}\n{next_step}", as_json=as_json)
         sys.exit(1)
     except Exception as error:

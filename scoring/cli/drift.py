@@ -56,17 +56,26 @@ SHOWN = ("psi_adjusted", "js_distance", "ks", "wasserstein_over_std")
 @app.command()
 def drift(
     reference: Annotated[
-        str, typer.Argument(help="Parquet file, folder or URL; or a stored profile.", metavar="REFERENCE")
+        str,
+        typer.Argument(
+            help="Parquet file, folder or URL; or a stored profile.", metavar="REFERENCE"
+        ),
     ],
     current: Annotated[str, typer.Argument(help="What is compared with it.", metavar="CURRENT")],
-    columns: Annotated[list[str] | None, typer.Option(help="Only this column; may be given several times.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="Only this column; may be given several times.")
+    ] = None,
     output: Annotated[
-        Format, typer.Option("--format", help="As a table, one JSON document, or a page with plots.")
+        Format,
+        typer.Option("--format", help="As a table, one JSON document, or a page with plots."),
     ] = Format.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Say how two Parquet datasets, or what runs have stored of them, differ column by column, without a job."""
-    from nightscore.operations.compare import compare_sides, open_side  # what other commands need not import
+    from nightscore.operations.compare import (  # what other commands need not import
+        compare_sides,
+        open_side,
+    )
 
     wanted = [name for text in columns or () for name in text.split(",")]
     found, profiles = compare_sides(open_side(reference), open_side(current), wanted)
@@ -88,7 +97,9 @@ def drift(
         }
         for column in sorted(found.columns, key=lambda column: -ORDER.index(column.severity))
     ]
-    print_table(f"{current} against {reference}", ("column", "severity", *SHOWN, "nulls", "why"), rows)
+    print_table(
+        f"{current} against {reference}", ("column", "severity", *SHOWN, "nulls", "why"), rows
+    )
     for what, names in (("missing", found.missing_columns), ("new", found.new_columns)):
         if names:
             out.print(f"{what} columns: {', '.join(names)}")
@@ -100,9 +111,13 @@ def drift(
 @app.command()
 def baseline(
     job: Job,
-    uri: Annotated[str, typer.Option("--from", help="Training or hold-out data: a Parquet file, folder or URL.")],
+    uri: Annotated[
+        str,
+        typer.Option("--from", help="Training or hold-out data: a Parquet file, folder or URL."),
+    ],
     label: Annotated[
-        str, typer.Option(help="Column with what came true: later scores then say what rate to expect.")
+        str,
+        typer.Option(help="Column with what came true: later scores then say what rate to expect."),
     ] = "",
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
@@ -117,9 +132,13 @@ def baseline(
         found = record_baseline(spec, uri, pool, cache, lambda text: err.print(text), label=label)
     name, version = found.version.name, found.version.version
     if as_json:
-        print_json({"name": name, "version": version, "sha256": found.sha256, "columns": found.n_columns})
+        print_json(
+            {"name": name, "version": version, "sha256": found.sha256, "columns": found.n_columns}
+        )
     else:
-        out.print(f"{name} version {version} has a baseline of {found.n_columns} columns, {found.sha256}")
+        out.print(
+            f"{name} version {version} has a baseline of {found.n_columns} columns, {found.sha256}"
+        )
 
 
 @app.command()
@@ -129,8 +148,12 @@ def report(
     run_id: Annotated[
         str | None, typer.Option(help="This run; default: the newest that compared its columns.")
     ] = None,
-    open_page: Annotated[bool, typer.Option("--open", help="Draw the page and open it in a browser.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Draw the page into this file.")] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Draw the page and open it in a browser.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw the page into this file.")
+    ] = None,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -148,7 +171,13 @@ def report(
         if open_page:
             webbrowser.open(path.absolute().as_uri())
     if as_json:
-        print_json({"run_id": manifest.run_id, "status": manifest.status, **json.loads(found.model_dump_json())})
+        print_json(
+            {
+                "run_id": manifest.run_id,
+                "status": manifest.status,
+                **json.loads(found.model_dump_json()),
+            }
+        )
         return
     out.print(f"{manifest.status} {spec.name} {partition}: drift {verdict_text(found)}")
     out.print(f"{found.n_columns} columns, compared with: {show_references(found)}")
@@ -200,7 +229,9 @@ def pages(
     serve(jobs_folder(), model_cache(cache_dir), host, port)
 
 
-def print_series(job: ScoringJob, column: str, series: Sequence[ColumnDay], *, as_json: bool) -> None:
+def print_series(
+    job: ScoringJob, column: str, series: Sequence[ColumnDay], *, as_json: bool
+) -> None:
     """For a program or for a person."""
     if as_json:
         print_json([dataclasses.asdict(day) for day in series])

@@ -17,14 +17,21 @@ from nightscore.models.registry import pin as pin_version
 from nightscore.models.trust import check_trust, loading_steps, pickled_names
 
 ModelUri = Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")]
-Registry = Annotated[str | None, typer.Option(help="MLflow tracking URI; default as in a job file.")]
+Registry = Annotated[
+    str | None, typer.Option(help="MLflow tracking URI; default as in a job file.")
+]
 
 model = typer.Typer(help="Look at a model version.", no_args_is_help=True)
 app.add_typer(model, name="model")
 
 
 @app.command()
-def pin(model_uri: ModelUri, registry: Registry = None, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
+def pin(
+    model_uri: ModelUri,
+    registry: Registry = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
     """Tag a model version with the digest of its artifacts: from then on nothing else is loaded under its name."""
     version, digest = pin_version(model_uri, registry, model_cache(cache_dir))
     if as_json:
@@ -35,7 +42,10 @@ def pin(model_uri: ModelUri, registry: Registry = None, as_json: AsJson = False,
 
 @model.command()
 def inspect(
-    model_uri: ModelUri, registry: Registry = None, as_json: AsJson = False, cache_dir: CacheDir = None
+    model_uri: ModelUri,
+    registry: Registry = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Say what loading a model version would execute, and whether a job may load it. Executes none of it."""
     version = resolve(model_uri, registry)
@@ -44,7 +54,9 @@ def inspect(
     try:
         mlmodel = read_mlmodel(cached.path)
         steps = loading_steps(mlmodel)
-        check_trust(mlmodel, version.name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
+        check_trust(
+            mlmodel, version.name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=()
+        )
         with WorkerPool() as pool:
             types = pool.call(list_types, cached.path, timeout_s=MODEL_S)
             if types and not cached.is_pinned:
@@ -54,7 +66,10 @@ def inspect(
     except ModelError as error:
         refusal = "; ".join(error.problems) or f"{error.what} {error.found}".strip()
     imports = {step.what: pickled_names(step.pickle) for step in steps if step.pickle}
-    files = {path.relative_to(cached.path).as_posix(): path.stat().st_size for path in check_tree(cached.path)}
+    files = {
+        path.relative_to(cached.path).as_posix(): path.stat().st_size
+        for path in check_tree(cached.path)
+    }
     shown = [{"kind": s.kind, "what": s.what, "names": imports.get(s.what, s.names)} for s in steps]
     if as_json:
         print_json(
@@ -70,7 +85,9 @@ def inspect(
             }
         )
         return
-    out.print(f"{version.name} version {version.version}, {'pinned to' if cached.is_pinned else 'not pinned:'}")
+    out.print(
+        f"{version.name} version {version.version}, {'pinned to' if cached.is_pinned else 'not pinned:'}"
+    )
     out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}")
     out.print("loading it:")
     for step in steps:

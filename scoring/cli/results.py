@@ -45,7 +45,9 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import show_value
 
-HeldRun = Annotated[str | None, typer.Option("--run-id", help="This run; default: the newest that is held.")]
+HeldRun = Annotated[
+    str | None, typer.Option("--run-id", help="This run; default: the newest that is held.")
+]
 MAX_AGE_DAYS = 36_500
 """Before that there is no date on every system."""
 Note = Annotated[str, typer.Option(help="Why, for the record.")]
@@ -54,7 +56,10 @@ Note = Annotated[str, typer.Option(help="Why, for the record.")]
 @app.command()
 def history(
     job: Job,
-    of: Annotated[str, typer.Argument(help="Partition value, or name of a column.", metavar="PARTITION|COLUMN")],
+    of: Annotated[
+        str,
+        typer.Argument(help="Partition value, or name of a column.", metavar="PARTITION|COLUMN"),
+    ],
     last: Annotated[int, typer.Option(min=1, help="Of a column: so many partitions.")] = 30,
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +115,9 @@ def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
 def rollback(
     job: Job,
     start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
-    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")],
+    end: Annotated[
+        datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")
+    ],
     run_id: Annotated[str | None, typer.Option(help="Go back to this run.")] = None,
     before: Annotated[
         datetime | None,
@@ -119,7 +126,9 @@ def rollback(
             help="Go back to what was seen at this time, in UTC.",
         ),
     ] = None,
-    max_partitions: Annotated[int, typer.Option(help="Refuse a larger range.")] = DEFAULT_MAX_PARTITIONS,
+    max_partitions: Annotated[
+        int, typer.Option(help="Refuse a larger range.")
+    ] = DEFAULT_MAX_PARTITIONS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
@@ -133,14 +142,21 @@ def rollback(
     spec, cache = load(job), model_cache(cache_dir)
     values = values_between(spec, start.date(), end.date(), max_partitions)
     planned = plan_rollback(
-        spec, [parse_value(text) for text in values], run_id, before.replace(tzinfo=UTC) if before else None
+        spec,
+        [parse_value(text) for text in values],
+        run_id,
+        before.replace(tzinfo=UTC) if before else None,
     )
     manifests = []
     for item in planned if not dry_run else ():
         if item.action == "roll back" and item.target is not None:
             value = parse_value(item.value)
             now = datetime.now(UTC)
-            manifests.append(roll_back(spec, value, item.target, item.live_run_id, now, cache, compares_later=False))
+            manifests.append(
+                roll_back(
+                    spec, value, item.target, item.live_run_id, now, cache, compares_later=False
+                )
+            )
     done_values = [manifest.partition for manifest in manifests if not manifest.error]
     compare_later(spec, done_values, cache, datetime.now(UTC))
     failed = [manifest for manifest in manifests if manifest.error]
@@ -155,7 +171,12 @@ def rollback(
             }
             for item in planned
         ]
-        print_json({"plan": plan_shown, "runs": [json.loads(manifest.model_dump_json()) for manifest in manifests]})
+        print_json(
+            {
+                "plan": plan_shown,
+                "runs": [json.loads(manifest.model_dump_json()) for manifest in manifests],
+            }
+        )
     else:
         rows = [
             {
@@ -180,7 +201,11 @@ def replay_command(
     job: Job,
     partition: PartitionValue,
     new_model: Annotated[
-        bool, typer.Option("--new-model", help="Score with another model version than the other rows' all the same.")
+        bool,
+        typer.Option(
+            "--new-model",
+            help="Score with another model version than the other rows' all the same.",
+        ),
     ] = False,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
@@ -240,7 +265,9 @@ def reject(
     print_record(_decide(spec, drop_held, held, note), as_json=as_json)
 
 
-def _decide(spec: ScoringJob, decide: Callable[..., Manifest], held: Manifest, note: str) -> Manifest:
+def _decide(
+    spec: ScoringJob, decide: Callable[..., Manifest], held: Manifest, note: str
+) -> Manifest:
     """The decided run's record; later partitions are compared with what stands now."""
     decided = decide(spec, held, datetime.now(UTC), note)
     compare_later(spec, [held.partition], model_cache(None), datetime.now(UTC))
@@ -266,7 +293,9 @@ def verify_command(
     else:
         verdict = "sound" if found.is_sound else "not as recorded"
         out.print(f"{found.partition}: {verdict}: run {found.run_id}")
-        out.print(f"  checksums compared: {found.n_files:,}; rows scored again and compared: {found.n_rows:,}")
+        out.print(
+            f"  checksums compared: {found.n_files:,}; rows scored again and compared: {found.n_rows:,}"
+        )
         for finding in found.findings:
             out.print(f"  {finding.kind}: {finding.where}")
             out.print(f"    expected: {finding.expected}")
@@ -303,14 +332,22 @@ def clean_command(
     spec = load(job)
     superseded = None if superseded_days is None else timedelta(days=superseded_days)
     guard, skipped = timedelta(hours=older_than_hours), list[str]()
-    found = clean(spec, datetime.now(UTC), guard, superseded, delete=not dry_run, tell=skipped.append)
+    found = clean(
+        spec, datetime.now(UTC), guard, superseded, delete=not dry_run, tell=skipped.append
+    )
     if as_json:
         print_json(
-            {"removed": [] if dry_run else found, "would_remove": found if dry_run else [], "skipped": skipped}
+            {
+                "removed": [] if dry_run else found,
+                "would_remove": found if dry_run else [],
+                "skipped": skipped,
+            }
         )
         return
     for path in found:
         out.print(path)
     for sentence in skipped:
         err.print(sentence, markup=False)
-    out.print(f"{len(found)} file{'s'[: len(found) != 1]} {'would be removed' if dry_run else 'removed'}")
+    out.print(
+        f"{len(found)} file{'s'[: len(found) != 1]} {'would be removed' if dry_run else 'removed'}"
+    )

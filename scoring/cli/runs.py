@@ -8,8 +8,27 @@ from typing import Annotated, Any
 
 import typer
 
-from nightscore.cli.app import AsJson, CacheDir, Job, PartitionValue, Verbose, app, load, log_to, model_cache
-from nightscore.cli.show import err, exit_code, out, print_json, print_manifest, print_table, progress, show_size
+from nightscore.cli.app import (
+    AsJson,
+    CacheDir,
+    Job,
+    PartitionValue,
+    Verbose,
+    app,
+    load,
+    log_to,
+    model_cache,
+)
+from nightscore.cli.show import (
+    err,
+    exit_code,
+    out,
+    print_json,
+    print_manifest,
+    print_table,
+    progress,
+    show_size,
+)
 from nightscore.cli.workers import print_and_exit, with_workers
 from nightscore.engine.events import Listener
 from nightscore.engine.pools import Pool, open_pool
@@ -40,7 +59,9 @@ _STATUS_COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why
 @app.command()
 def plan(
     job: Job,
-    partitions: Annotated[list[str], typer.Argument(help="Partition values.", metavar="PARTITION...")],
+    partitions: Annotated[
+        list[str], typer.Argument(help="Partition values.", metavar="PARTITION...")
+    ],
     force: Annotated[bool, typer.Option(help="Plan as `run --force` would.")] = False,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
@@ -64,7 +85,9 @@ def plan(
         for text, value in zip(partitions, values, strict=True):
             partition, left_out = find_partition(spec, value)
             unnoticed = unnoticed_changes(spec, [file.version for file in partition.files])
-            planned, contract = plan_partition(spec, model, facts, partition, pool.capacity, pool=pool)
+            planned, contract = plan_partition(
+                spec, model, facts, partition, pool.capacity, pool=pool
+            )
             status = statuses[show_value(value)]
             is_skipped = status.state == "published" and not force
             notes = () if is_skipped else publisher.check_fits(contract.output_schema(), value)
@@ -94,8 +117,13 @@ def plan(
         print_json(rows)
         return
     columns = ("partition", "action", "rows", "bytes", "files", "shards", "workers", "memory")
-    shown = [{**row, "bytes": show_size(row["bytes"]), "memory": show_size(row["memory_bytes"])} for row in rows]
-    print_table(f"{spec.name}: {model.version.name} version {model.version.version}", columns, shown)
+    shown = [
+        {**row, "bytes": show_size(row["bytes"]), "memory": show_size(row["memory_bytes"])}
+        for row in rows
+    ]
+    print_table(
+        f"{spec.name}: {model.version.name} version {model.version.version}", columns, shown
+    )
     for row in rows:
         out.print(f"{row['partition']}: {row['action']}: {'; '.join(row['reasons'])}")
         for note in row["warnings"]:
@@ -106,7 +134,9 @@ def plan(
 def run_command(
     job: Job,
     partition: PartitionValue,
-    force: Annotated[bool, typer.Option("--force", help="Score again what is published already.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Score again what is published already.")
+    ] = False,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
     verbose: Verbose = False,
@@ -115,23 +145,43 @@ def run_command(
     spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
 
     def score(pool: Pool, listener: Listener) -> Manifest:
-        return run(spec, value, pool=pool, cache=cache, now=datetime.now(UTC), force=force, listeners=[listener])
+        return run(
+            spec,
+            value,
+            pool=pool,
+            cache=cache,
+            now=datetime.now(UTC),
+            force=force,
+            listeners=[listener],
+        )
 
-    print_and_exit(with_workers(spec.workers, score, as_json=as_json, verbose=verbose), as_json=as_json)
+    print_and_exit(
+        with_workers(spec.workers, score, as_json=as_json, verbose=verbose), as_json=as_json
+    )
 
 
 @app.command()
 def backfill(
     job: Job,
     start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
-    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")],
+    end: Annotated[
+        datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")
+    ],
     mode: Annotated[
         list[str] | None,
-        typer.Option(help="missing, failed, stale or all; may be given several times. Default: missing and failed."),
+        typer.Option(
+            help="missing, failed, stale or all; may be given several times. Default: missing and failed."
+        ),
     ] = None,
-    order: Annotated[str, typer.Option(help="newest or oldest: which end to begin with.")] = "newest",
-    model: Annotated[str, typer.Option(help="current, a version number, or as-of the date.")] = "current",
-    max_partitions: Annotated[int, typer.Option(help="Refuse a larger range.")] = DEFAULT_MAX_PARTITIONS,
+    order: Annotated[
+        str, typer.Option(help="newest or oldest: which end to begin with.")
+    ] = "newest",
+    model: Annotated[
+        str, typer.Option(help="current, a version number, or as-of the date.")
+    ] = "current",
+    max_partitions: Annotated[
+        int, typer.Option(help="Refuse a larger range.")
+    ] = DEFAULT_MAX_PARTITIONS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
@@ -192,7 +242,9 @@ def runs(
 
 
 @app.command()
-def explain(job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
+def explain(
+    job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None
+) -> None:
     """Say why a partition would or would not be scored again."""
     spec, cache = load(job), model_cache(cache_dir)
     value = parse_value(partition)
@@ -203,7 +255,9 @@ def explain(job: Job, partition: PartitionValue, as_json: AsJson = False, cache_
     if as_json:
         print_json(dataclasses.asdict(status) | {"would_score": would})
         return
-    out.print(f"{status.value}: {status.state}; a run {'would score it' if would else 'would not score it'}")
+    out.print(
+        f"{status.value}: {status.state}; a run {'would score it' if would else 'would not score it'}"
+    )
     for reason in status.reasons:
         out.print(f"  - {reason}")
 
@@ -229,8 +283,13 @@ def partitions(
     if as_json:
         print_json([dataclasses.asdict(status) for status in found])
         return
-    print_table(f"Partitions of {spec.name}", _STATUS_COLUMNS, [_status_row(status) for status in found])
-    counts = {state: sum(s.state == state for s in found) for state in dict.fromkeys(s.state for s in found)}
+    print_table(
+        f"Partitions of {spec.name}", _STATUS_COLUMNS, [_status_row(status) for status in found]
+    )
+    counts = {
+        state: sum(s.state == state for s in found)
+        for state in dict.fromkeys(s.state for s in found)
+    }
     out.print(", ".join(f"{count} {state}" for state, count in counts.items()) or "no partitions")
 
 
@@ -246,11 +305,15 @@ def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
         }
         for item in planned.items
     ]
-    print_table(f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows)
+    print_table(
+        f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows
+    )
     for note in missing_promises(spec):
         out.print(note)
     seconds = planned.estimated_s()
-    takes = "unknown time (no run to tell from yet)" if seconds is None else f"about {seconds:,.0f} s"
+    takes = (
+        "unknown time (no run to tell from yet)" if seconds is None else f"about {seconds:,.0f} s"
+    )
     out.print(
         f"{len(planned.to_score)} of {len(planned.items)} partitions to score: {planned.n_rows:,} rows, "
         f"{show_size(planned.n_bytes)}, {takes}"
@@ -262,7 +325,9 @@ def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence
     held = [manifest for manifest in manifests if manifest.status == "held"]
     done = [manifest for manifest in manifests if manifest.status in ("published", "unchanged")]
     rows = sum(manifest.counts.rows_scored for manifest in done)
-    out.print(f"{len(done)} partitions done, {rows:,} rows scored; {len(failed)} failed, {len(held)} held")
+    out.print(
+        f"{len(done)} partitions done, {rows:,} rows scored; {len(failed)} failed, {len(held)} held"
+    )
     for manifest in held:
         print_manifest(manifest)
     for manifest in failed:

@@ -35,7 +35,9 @@ class _Terminal(Console):
     """Shows text as it is: no name in it drives the terminal, forges a line, or is taken for markup."""
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        super().__init__(
+            stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False
+        )
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
@@ -70,7 +72,11 @@ def print_manifest(manifest: Manifest) -> None:
         err.print(f"  next:     nightscore approve {named}, or nightscore reject {named}")
         err.print(f"  record:   {manifest.location}")
         return
-    note = " (the same was published before; --force scores it again)" if manifest.status == "unchanged" else ""
+    note = (
+        " (the same was published before; --force scores it again)"
+        if manifest.status == "unchanged"
+        else ""
+    )
     peak = max(measures.peak_worker_bytes, default=0)
     lines = [
         f"{manifest.status} {manifest.job} {where}{note}",
@@ -158,7 +164,11 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         def listen(event: Event) -> None:
             match event:
                 case RunPlanned():
-                    bar.reset(task, description=printable(f"scoring {event.partition}"), total=event.n_rows)
+                    bar.reset(
+                        task,
+                        description=printable(f"scoring {event.partition}"),
+                        total=event.n_rows,
+                    )
                     bar.advance(task, event.n_rows_resumed)
                 case ShardScored():
                     bar.advance(task, event.n_rows)

@@ -27,7 +27,13 @@ from nightscore.engine.shard import ShardResult
 from nightscore.errors import ScoringError
 from nightscore.ledger.layout import drift_path, profile_path, state_store
 from nightscore.profiles.profile import kind_of
-from nightscore.profiles.profiler import Watch, WatchedColumn, score_column, watch_column, watch_segments
+from nightscore.profiles.profiler import (
+    Watch,
+    WatchedColumn,
+    score_column,
+    watch_column,
+    watch_segments,
+)
 from nightscore.profiles.table import ColumnProfile, Key, Role, from_bytes, merge_profiles, to_bytes
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.drift import Severity
@@ -51,7 +57,10 @@ class Unknown:
 
     @property
     def names(self) -> list[str]:
-        return [*(name for _, name in self.columns), *(f"segments of {name}" for name in self.segments)]
+        return [
+            *(name for _, name in self.columns),
+            *(f"segments of {name}" for name in self.segments),
+        ]
 
 
 def watch(
@@ -76,7 +85,9 @@ def watch(
         *(("pass_through", c.name, c.type) for c in contract.kept if c.name in extra),
     ]
     wanted = [(role, name, kind) for role, name, kind in columns if kind_of(kind) is not None]
-    references.unwatched = {name: f"{kind} is not profiled" for _, name, kind in columns if kind_of(kind) is None}
+    references.unwatched = {
+        name: f"{kind} is not profiled" for _, name, kind in columns if kind_of(kind) is None
+    }
     found = {(role, name): watch_column(role, name, like, kind) for role, name, kind in wanted}
     segments = {name: watch_segments(name, like) for name in job.drift.segments}
     known = Watch(
@@ -92,7 +103,9 @@ def watch(
 
 def with_types(columns: Sequence[WatchedColumn], contract: Contract) -> tuple[WatchedColumn, ...]:
     """The columns, with the types that they have in the files."""
-    types = dict(contract.types) | {column.name: str(column.type) for column in contract.predictions}
+    types = dict(contract.types) | {
+        column.name: str(column.type) for column in contract.predictions
+    }
     return tuple(replace(column, type=types.get(column.name, "")) for column in columns)
 
 
@@ -112,7 +125,9 @@ class Drift:
     warnings: tuple[str, ...]
 
 
-def assess(job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References) -> Drift:
+def assess(
+    job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References
+) -> Drift:
     """Compare what the workers counted with what was there before."""
     profiles, failed = merge_profiles(profile_of(result) for result in results)
     now = list(profiles.values())
@@ -126,7 +141,9 @@ def assess(job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], 
     cpu_s = sum(result.cpu_s for result in results)
     record = _compare(manifest, profiles, comparisons, references).model_copy(
         update={
-            "cpu_share": round(sum(result.profile_cpu_s for result in results) / cpu_s, 4) if cpu_s else 0.0,
+            "cpu_share": round(sum(result.profile_cpu_s for result in results) / cpu_s, 4)
+            if cpu_s
+            else 0.0,
             "unprofiled_rows": sum(result.n_unprofiled for result in results),
             "errors": errors,
         }
@@ -158,7 +175,9 @@ def assess_again(
     features = {column.name for column in manifest.columns if column.role == "feature"}
     references.features = frozenset({*features, *own.errors}) if features else None
     comparisons = compare_profiles(columns, references.profiles)
-    measured = {name: getattr(own, name) for name in ("cpu_share", "unprofiled_rows", "errors", "profile")}
+    measured = {
+        name: getattr(own, name) for name in ("cpu_share", "unprofiled_rows", "errors", "profile")
+    }
     record = _compare(manifest, profiles, comparisons, references).model_copy(update=measured)
     return record, statistics_table(manifest, columns, comparisons, record)
 
@@ -201,7 +220,10 @@ def _compare(
 
 
 def _remember(
-    now: Sequence[ColumnProfile], comparisons: Mapping[str, Comparison], habits: Habits, partition: str
+    now: Sequence[ColumnProfile],
+    comparisons: Mapping[str, Comparison],
+    habits: Habits,
+    partition: str,
 ) -> None:
     """Hand the habits on, with today's distances."""
     found = comparisons["baseline"].columns if "baseline" in comparisons else {}
@@ -220,12 +242,18 @@ def _drivers(
     for name in REFERENCES:
         then = {column.key: column for column in references.profiles.get(name, ())}
         if any(segment for _, _, segment in then):
-            moved = [k for k, d in comparisons[name].columns.items() if not k[2] and d.severity not in QUIET]
+            moved = [
+                k
+                for k, d in comparisons[name].columns.items()
+                if not k[2] and d.severity not in QUIET
+            ]
             return {key: find_drivers(then, now, key[0], key[1]) for key in moved}
     return {}
 
 
-def _schema_changes(manifest: Manifest, now: Mapping[Key, ColumnProfile], references: References) -> Iterator[Change]:
+def _schema_changes(
+    manifest: Manifest, now: Mapping[Key, ColumnProfile], references: References
+) -> Iterator[Change]:
     """Columns whose type in the files is another, or that came or went."""
     reference = next((name for name in REFERENCES if name in references.profiles), None)
     if reference is not None:
@@ -236,16 +264,24 @@ def _schema_changes(manifest: Manifest, now: Mapping[Key, ColumnProfile], refere
             if here is None:
                 is_known = references.features is None or then.name in references.features
                 if then.role == "feature" and not is_known:
-                    yield Change("schema", then.name, reference, "warning", "is not in the input any more")
+                    yield Change(
+                        "schema", then.name, reference, "warning", "is not in the input any more"
+                    )
             elif then.type and here.type and then.type != here.type:
                 severity: Severity = "info" if _both_numbers(then, here) else "warning"
-                yield Change("schema", then.name, reference, severity, f"was {then.type}, is {here.type}")
+                yield Change(
+                    "schema", then.name, reference, severity, f"was {then.type}, is {here.type}"
+                )
     if references.previous is not None:
         before, after = references.previous.inputs.extra_columns, manifest.inputs.extra_columns
         for name in sorted(set(after) - set(before)):
-            yield Change("schema", name, "previous", "info", "is new in the input, and nothing uses it")
+            yield Change(
+                "schema", name, "previous", "info", "is new in the input, and nothing uses it"
+            )
         for name in sorted(set(before) - set(after)):
-            yield Change("schema", name, "previous", "info", "was in the input, unused, and is not any more")
+            yield Change(
+                "schema", name, "previous", "info", "was in the input, unused, and is not any more"
+            )
 
 
 def _both_numbers(then: ColumnProfile, now: ColumnProfile) -> bool:
@@ -274,13 +310,16 @@ def _row_change(manifest: Manifest, references: References) -> Iterator[Change]:
 def drift_gate(job: ScoringJob, record: DriftRecord) -> GateRecord:
     """What the job's drift gate says of what a run has found."""
     closed = worse(record.findings, job.drift.severity)
-    shown = "; ".join(f"{f.column} {f.severity}: {f.reasons[0] if f.reasons else ''}" for f in closed[:SHOWN])
+    shown = "; ".join(
+        f"{f.column} {f.severity}: {f.reasons[0] if f.reasons else ''}" for f in closed[:SHOWN]
+    )
     more = f"; and {len(closed) - SHOWN} more" if len(closed) > SHOWN else ""
     return GateRecord(
         gate="drift",
         action="hold" if job.drift.gate == "hold" else "warn",
         passed=not closed,
-        expected=f"no {job.drift.severity} finding" + (" or worse" if job.drift.severity == "warning" else ""),
+        expected=f"no {job.drift.severity} finding"
+        + (" or worse" if job.drift.severity == "warning" else ""),
         found=shown + more,
     )
 

@@ -41,17 +41,24 @@ def compare_columns(pairs: Mapping[str, Pair]) -> list[ColumnDrift]:
 
 def compare_groups(groups: Sequence[Mapping[str, Pair]]) -> list[list[ColumnDrift]]:
     """The same of several sets of columns: significance is corrected within each, all else is computed at once."""
-    pairs = {(place, name): pair for place, group in enumerate(groups) for name, pair in group.items()}
+    pairs = {
+        (place, name): pair for place, group in enumerate(groups) for name, pair in group.items()
+    }
     found = measure_pairs(pairs)
     rates = dict(zip(pairs, rate_p_values(list(pairs.values())), strict=True))
     compared = []
     for place, group in enumerate(groups):
         values = {name: found[place, name] for name in group}
         p_values = np.array([one["chi2_pvalue"] for one in values.values()], np.float64)
-        for one, q in zip(values.values(), statistics.benjamini_hochberg(p_values).tolist(), strict=True):
+        for one, q in zip(
+            values.values(), statistics.benjamini_hochberg(p_values).tolist(), strict=True
+        ):
             one["chi2_qvalue"] = q
         compared.append(
-            [_column(name, then, now, values[name], rates[place, name]) for name, (then, now) in group.items()]
+            [
+                _column(name, then, now, values[name], rates[place, name])
+                for name, (then, now) in group.items()
+            ]
         )
     return compared
 
@@ -101,11 +108,15 @@ def _column(
         statistics={key: _defined(value) for key, value in values.items()},
         severity=severity,
         reasons=tuple(reasons),
-        signals={signal: worst([g for s, g, _ in grades if s == signal]) for signal, _, _ in grades},
+        signals={
+            signal: worst([g for s, g, _ in grades if s == signal]) for signal, _, _ in grades
+        },
     )
 
 
-def _grade(reference: Any, current: Any, values: dict[str, float], rate_p: tuple[float, float]) -> Iterator[Grade]:
+def _grade(
+    reference: Any, current: Any, values: dict[str, float], rate_p: tuple[float, float]
+) -> Iterator[Grade]:
     """Each signal that is no accident, with its severity and words."""
     yield from _grade_nulls(reference, current, rate_p)
     yield from _grade_distribution(reference, current, values)
@@ -117,7 +128,11 @@ def _grade(reference: Any, current: Any, values: dict[str, float], rate_p: tuple
         excess = rate - _usual_unseen_rate(reference, current)
         if excess > 0.01:
             grade: Severity = "critical" if excess > 0.10 else "warning"
-            yield "unseen", grade, f"{rate:.1%} of the values are categories that the reference does not have"
+            yield (
+                "unseen",
+                grade,
+                f"{rate:.1%} of the values are categories that the reference does not have",
+            )
 
 
 def _usual_unseen_rate(reference: CategoryProfile, current: CategoryProfile) -> float:
@@ -137,12 +152,18 @@ def _grade_distribution(reference: Any, current: Any, values: dict[str, float]) 
     if not _is_no_accident(reference, current, values):
         return
     grades: list[Grade] = []
-    for statistic, warning, critical in NUMBER_BOUNDS if isinstance(reference, NumberProfile) else CATEGORY_BOUNDS:
+    for statistic, warning, critical in (
+        NUMBER_BOUNDS if isinstance(reference, NumberProfile) else CATEGORY_BOUNDS
+    ):
         value = values[statistic]
         if value >= critical:
-            grades.append(("distribution", "critical", f"{statistic} {value:.3f}, critical from {critical:g}"))
+            grades.append(
+                ("distribution", "critical", f"{statistic} {value:.3f}, critical from {critical:g}")
+            )
         elif value >= warning:
-            grades.append(("distribution", "warning", f"{statistic} {value:.3f}, a warning from {warning:g}"))
+            grades.append(
+                ("distribution", "warning", f"{statistic} {value:.3f}, a warning from {warning:g}")
+            )
     small = f"a small difference that is no accident (q = {values['chi2_qvalue']:.1e})"
     yield from grades or [("distribution", "info", small)]
 
@@ -150,7 +171,9 @@ def _grade_distribution(reference: Any, current: Any, values: dict[str, float]) 
 def _is_no_accident(reference: Any, current: Any, values: dict[str, float]) -> bool:
     """Significant after the correction; with few rows, where effect sizes are noisy, beyond doubt."""
     is_small = min(_sizes(reference, current)) < MANY_ROWS
-    return values["chi2_qvalue"] < SIGNIFICANT_Q and (not is_small or values["chi2_pvalue"] < FEW_ROWS_P)
+    return values["chi2_qvalue"] < SIGNIFICANT_Q and (
+        not is_small or values["chi2_pvalue"] < FEW_ROWS_P
+    )
 
 
 def _grade_nulls(reference: Any, current: Any, rate_p: tuple[float, float]) -> Iterator[Grade]:
@@ -178,7 +201,11 @@ def _grade_rate(
     if now == 1.0 and signal == "nulls":
         yield signal, "critical", "all values are null"
     elif change > 0.05:
-        yield signal, ("critical" if change > 0.10 else "warning"), f"{words}: {then:.1%} then, {now:.1%} now"
+        yield (
+            signal,
+            ("critical" if change > 0.10 else "warning"),
+            f"{words}: {then:.1%} then, {now:.1%} now",
+        )
 
 
 def _rate_p(reference: Any, current: Any, counts: tuple[int, int]) -> float:
@@ -196,7 +223,11 @@ def _grade_distinct(reference: Any, current: Any, values: dict[str, float]) -> I
             yield "distinct", "critical", f"became constant: {current.least:g}"
     elif values["distinct_ratio"] < FEW_DISTINCT:
         now, expected = current.n_distinct, current.n_distinct / max(values["distinct_ratio"], 1e-9)
-        yield "distinct", "warning", f"{now:,.0f} distinct values, {expected:,.0f} of so many rows then"
+        yield (
+            "distinct",
+            "warning",
+            f"{now:,.0f} distinct values, {expected:,.0f} of so many rows then",
+        )
 
 
 def _constant_p(reference: NumberProfile, current: NumberProfile) -> float:
@@ -205,7 +236,9 @@ def _constant_p(reference: NumberProfile, current: NumberProfile) -> float:
     return float((reference.counts[place] / max(reference.n_finite, 1)) ** current.n_finite)
 
 
-def _grade_range(reference: NumberProfile, current: NumberProfile, values: dict[str, float]) -> Iterator[Grade]:
+def _grade_range(
+    reference: NumberProfile, current: NumberProfile, values: dict[str, float]
+) -> Iterator[Grade]:
     rate, shift = values["out_of_range_rate"], values["wasserstein_over_std"]
     if math.isnan(rate):
         return

@@ -60,7 +60,10 @@ def _decompose(labels: list[str], counts: tuple[Floats, Floats] | None) -> list[
     parts = [*zip(labels, ["mix"] * len(labels), mix, strict=True)]
     of_its_own = np.where(np.abs(within) >= LEAST_EXCESS * (p + q) / 2, within, 0.0)
     parts += [*zip(labels, ["within"] * len(labels), of_its_own, strict=True)]
-    return [DriverRecord(segment=s, kind="mix" if k == "mix" else "within", share=float(v)) for s, k, v in parts]
+    return [
+        DriverRecord(segment=s, kind="mix" if k == "mix" else "within", share=float(v))
+        for s, k, v in parts
+    ]
 
 
 def _shares(counts: Floats, others: Floats) -> Floats:
@@ -71,7 +74,9 @@ def _shares(counts: Floats, others: Floats) -> Floats:
     return found
 
 
-def _counts(before: list[ColumnProfile | None], after: list[ColumnProfile | None]) -> tuple[Floats, Floats] | None:
+def _counts(
+    before: list[ColumnProfile | None], after: list[ColumnProfile | None]
+) -> tuple[Floats, Floats] | None:
     """Rows of each segment in each bin, what is missing or not finite in one of its own; None: not comparable."""
     profiles = [column.profile for column in (*before, *after) if column is not None]
     first = profiles[0]
@@ -82,7 +87,9 @@ def _counts(before: list[ColumnProfile | None], after: list[ColumnProfile | None
     else:
         if any(isinstance(p, NumberProfile) or p.is_cut for p in profiles):
             return None
-        names = sorted({name for p in profiles if not isinstance(p, NumberProfile) for name in p.counts})
+        names = sorted(
+            {name for p in profiles if not isinstance(p, NumberProfile) for name in p.counts}
+        )
         bins = {name: index for index, name in enumerate(names)}
     return _matrix(before, bins), _matrix(after, bins)
 

@@ -45,13 +45,23 @@ def compare_profiles(
     """Each column against each reference that has it over the same bins; segments, which are many, against one."""
     now = {column.key: column for column in current}
     whole = {key: column for key, column in now.items() if not key[2]}
-    with_segments = next((name for name in REFERENCES if any(c.segment for c in references.get(name, ()))), None)
-    then = {name: {column.key: column for column in columns} for name, columns in references.items()}
+    with_segments = next(
+        (name for name in REFERENCES if any(c.segment for c in references.get(name, ()))), None
+    )
+    then = {
+        name: {column.key: column for column in columns} for name, columns in references.items()
+    }
     found = {name: Comparison() for name in references}
-    paired = {name: _pair_up(then[name], now if name == with_segments else whole, found[name]) for name in references}
+    paired = {
+        name: _pair_up(then[name], now if name == with_segments else whole, found[name])
+        for name in references
+    }
     # Significance is corrected for segments apart: they are many, and depend on the whole.
     groups = [(name, of_segments) for name in references for of_segments in (False, True)]
-    texts = [{"\0".join(key): key for key in paired[name] if bool(key[2]) == part} for name, part in groups]
+    texts = [
+        {"\0".join(key): key for key in paired[name] if bool(key[2]) == part}
+        for name, part in groups
+    ]
     compared = compare_groups(
         [
             {text: paired[name][key] for text, key in keys.items()}
@@ -92,12 +102,18 @@ def impact(scores: Scores, current: ColumnProfile) -> float:
     """
     profile = current.profile
     if isinstance(profile, NumberProfile):
-        counts: dict[str | None, int] = {str(index): int(count) for index, count in enumerate(profile.counts)}
+        counts: dict[str | None, int] = {
+            str(index): int(count) for index, count in enumerate(profile.counts)
+        }
         counts[None] = profile.n_rows - profile.n_finite
     else:
         counts = dict(profile.counts.items())
         counts[None] = profile.n_null
-    return _shifted_mean(scores, counts) - scores.mean if scores.rows.total() and sum(counts.values()) else 0.0
+    return (
+        _shifted_mean(scores, counts) - scores.mean
+        if scores.rows.total() and sum(counts.values())
+        else 0.0
+    )
 
 
 def expected_rate(scores: Scores, score: ColumnProfile | None) -> float | None:
@@ -108,7 +124,9 @@ def expected_rate(scores: Scores, score: ColumnProfile | None) -> float | None:
     """
     if score is None or not isinstance(score.profile, NumberProfile) or not score.profile.n_finite:
         return None
-    counts: dict[str | None, int] = {str(index): int(n) for index, n in enumerate(score.profile.counts)}
+    counts: dict[str | None, int] = {
+        str(index): int(n) for index, n in enumerate(score.profile.counts)
+    }
     return _shifted_mean(scores, counts) if scores.rows.total() else None
 
 
@@ -127,7 +145,11 @@ def score_movement(current: ColumnProfile | None, baseline: ColumnProfile | None
     means = []
     for column in (current, baseline):
         profile = column.profile if column else None
-        if not isinstance(profile, NumberProfile) or not profile.n_finite or not np.isfinite(profile.total):
+        if (
+            not isinstance(profile, NumberProfile)
+            or not profile.n_finite
+            or not np.isfinite(profile.total)
+        ):
             return None
         means.append(profile.total / profile.n_finite)
     return means[0] - means[1]
@@ -168,7 +190,9 @@ def judge(
     for name in REFERENCES:
         for key, drift in comparisons[name].columns.items() if name in comparisons else ():
             if not key[2]:
-                columns.setdefault(key, (name, drift))  # one that the baseline does not have yet is compared even so
+                columns.setdefault(
+                    key, (name, drift)
+                )  # one that the baseline does not have yet is compared even so
     if not columns and not changes:
         return "insufficient data", (), ()
     season = comparisons.get("weekdays") if n_weekdays >= LEAST_WEEKDAYS else None
@@ -179,7 +203,9 @@ def judge(
         # Predictions have no habits: that they move is news, whatever explains it.
         habit = (habits or {}).get(key, {}) if key[0] != "prediction" else {}
         calm = season.columns.get(key) if season else None
-        is_seasonal = name == "baseline" and drift.severity != "info" and _is_explained(drift, calm, habit)
+        is_seasonal = (
+            name == "baseline" and drift.severity != "info" and _is_explained(drift, calm, habit)
+        )
         findings.append(
             FindingRecord(
                 column=key[1],
@@ -193,19 +219,34 @@ def judge(
             )
         )
     findings += [
-        FindingRecord(column=c.name, role=c.role, reference=c.reference, severity=c.severity, reasons=(c.reason,))
+        FindingRecord(
+            column=c.name,
+            role=c.role,
+            reference=c.reference,
+            severity=c.severity,
+            reasons=(c.reason,),
+        )
         for c in changes
     ]
     before = {(f.role, f.column): f for f in previous.findings} if previous else {}
-    findings = [_dated(finding, before.get((finding.role, finding.column)), partition) for finding in findings]
+    findings = [
+        _dated(finding, before.get((finding.role, finding.column)), partition)
+        for finding in findings
+    ]
     findings.sort(key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0), f.role, f.column))
     graded = {(f.role, f.column) for f in findings if counted(f) != "info"}
     told: set[tuple[str, str]] = {
-        (role, name) for (role, name, _), (_, d) in columns.items() if d.severity != "insufficient data"
+        (role, name)
+        for (role, name, _), (_, d) in columns.items()
+        if d.severity != "insufficient data"
     }
     told |= {key for key in before if key[0] in ("schema", "rows")}
     names = {column for _, column in graded}
-    over = [_name_of(f, names) for key, f in before.items() if counted(f) != "info" and key in told - graded]
+    over = [
+        _name_of(f, names)
+        for key, f in before.items()
+        if counted(f) != "info" and key in told - graded
+    ]
     few = [d.severity for _, d in columns.values() if d.severity == "insufficient data"]
     if not columns:
         few.append("insufficient data")
@@ -283,7 +324,9 @@ def _is_within(distance: float, habit: Sequence[float]) -> bool:
     middle = float(np.median(roots))
     spread = 1.4826 * float(np.median(np.abs(roots - middle)))
     usual = middle + max(3 * spread, HABIT_SLACK * middle)
-    return math.sqrt(distance) <= min(usual, (1 + HABIT_SLACK) * float(roots.max()), _greatest(roots))
+    return math.sqrt(distance) <= min(
+        usual, (1 + HABIT_SLACK) * float(roots.max()), _greatest(roots)
+    )
 
 
 def _greatest(roots: npt.NDArray[np.float64]) -> float:
@@ -292,7 +335,9 @@ def _greatest(roots: npt.NDArray[np.float64]) -> float:
     return math.inf if most >= WHOLE or most > 1 else WHOLE
 
 
-def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | None) -> FindingRecord:
+def _dated(
+    finding: FindingRecord, then: FindingRecord | None, partition: str | None
+) -> FindingRecord:
     """With its first day: a finding goes on while the day before had one of a warning or worse.
 
     One that the season has explained so far, and explains no more, is new.
@@ -301,7 +346,9 @@ def _dated(finding: FindingRecord, then: FindingRecord | None, partition: str | 
     is_ongoing = before is not None and ORDER.index(before) >= ORDER.index("warning")
     since = then.since if then is not None and is_ongoing else partition
     was = counted(then) if then is not None else None
-    return finding.model_copy(update={"status": "ongoing" if is_ongoing else "new", "since": since, "was": was})
+    return finding.model_copy(
+        update={"status": "ongoing" if is_ongoing else "new", "since": since, "was": was}
+    )
 
 
 def counted(finding: FindingRecord) -> Severity:
@@ -340,7 +387,9 @@ def show_rates(drift: DriftRecord) -> str:
     if expected is None or then is None:
         return ""
     pattern = "{:.2%}" if 0 <= then <= 1 and 0 <= expected <= 1 else "{:.4g}"
-    return f"{pattern.format(expected)} expected by the scores, {pattern.format(then)} in the baseline"
+    return (
+        f"{pattern.format(expected)} expected by the scores, {pattern.format(then)} in the baseline"
+    )
 
 
 def no_longer(drift: DriftRecord) -> list[str]:
@@ -351,7 +400,9 @@ def no_longer(drift: DriftRecord) -> list[str]:
 
 def worse(findings: Sequence[FindingRecord], severity: Severity) -> list[FindingRecord]:
     """The findings of this severity or worse."""
-    return [finding for finding in findings if ORDER.index(counted(finding)) >= ORDER.index(severity)]
+    return [
+        finding for finding in findings if ORDER.index(counted(finding)) >= ORDER.index(severity)
+    ]
 
 
 def verdict_text(drift: DriftRecord) -> str:

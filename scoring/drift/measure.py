@@ -47,7 +47,10 @@ def rate_p_values(pairs: Sequence[Pair]) -> list[tuple[float, float]]:
     """
     if not pairs:
         return []
-    sides = [[(p.n_rows, p.n_null, p.n_odd if isinstance(p, NumberProfile) else 0) for p in pair] for pair in pairs]
+    sides = [
+        [(p.n_rows, p.n_null, p.n_odd if isinstance(p, NumberProfile) else 0) for p in pair]
+        for pair in pairs
+    ]
     found = np.array(sides, np.int64)
     rows, rates = found[:, :, :1], found[:, :, 1:]
     counts = np.stack([rates, rows - rates], axis=-1)
@@ -76,7 +79,10 @@ def _measure_numbers(pairs: Sequence[Numbers]) -> list[dict[str, float]]:
         "ks_upper": ks_upper,
         "wasserstein": distance,
     }
-    rows = [dict(zip(columns, row, strict=True)) for row in np.stack([*columns.values()], axis=-1).tolist()]
+    rows = [
+        dict(zip(columns, row, strict=True))
+        for row in np.stack([*columns.values()], axis=-1).tolist()
+    ]
     for row, (reference, current) in zip(rows, pairs, strict=True):
         n, std = current.n_finite, reference.std
         row["wasserstein_over_std"] = row["wasserstein"] / std if std > 0 else math.nan
@@ -108,7 +114,9 @@ def _starts(edges: Floats, some: Floats) -> npt.NDArray[np.int64]:
 def _measure_categories(reference: CategoryProfile, current: CategoryProfile) -> dict[str, float]:
     names = sorted({*reference.counts, *current.counts})
     everything = (_counts(reference, names), _counts(current, names))
-    top = sorted(reference.counts, key=lambda name: (-reference.counts[name], name))[:TOP_CATEGORIES]
+    top = sorted(reference.counts, key=lambda name: (-reference.counts[name], name))[
+        :TOP_CATEGORIES
+    ]
     few = [_with_others(profile, top) for profile in (reference, current)]
     n = current.counts.total()
     unseen = sum(count for name, count in current.counts.items() if name not in reference.counts)
@@ -163,7 +171,11 @@ def _distinct_ratio(reference: Any, current: Any) -> float:
     Source: H. Sanders, "Marine benthic diversity" (1968), corrected by S. Hurlbert (1971): a value of share p is
     among m rows with the probability 1 - (1 - p)^m. What is in no spike is taken as equally frequent.
     """
-    m = current.n_rows - current.n_null - (current.n_odd if isinstance(current, NumberProfile) else 0)
+    m = (
+        current.n_rows
+        - current.n_null
+        - (current.n_odd if isinstance(current, NumberProfile) else 0)
+    )
     expected = _expected_distinct(reference, m)
     return float(current.n_distinct / expected) if expected > 0 else math.nan
 
@@ -183,7 +195,11 @@ def _expected_distinct(reference: Any, m: int) -> float:
     n_others = reference.n_distinct - int((spikes > 0).sum())
     if n_others >= 1:
         rows = m * float((n - spikes.sum()) / n)
-        found += n_others * -math.expm1(rows * math.log1p(-1 / n_others)) if n_others > 1 else min(1.0, rows)
+        found += (
+            n_others * -math.expm1(rows * math.log1p(-1 / n_others))
+            if n_others > 1
+            else min(1.0, rows)
+        )
     return found
 
 

@@ -60,7 +60,9 @@ def compare_later(
     """
     try:
         return _compare_later(job, values, cache, now, kept or Kept(), are_fresh=are_fresh)
-    except KeyboardInterrupt:  # all is published by now: who stops the command hears that, not that nothing was
+    except (
+        KeyboardInterrupt
+    ):  # all is published by now: who stops the command hears that, not that nothing was
         logger.warning("%s: stopped while later partitions were compared again", job.name)
         return 0
     except Exception as error:  # noqa: BLE001 (whatever it is: what was published stays so)
@@ -84,7 +86,9 @@ def compared_now(job: ScoringJob, manifest: Manifest, cache: ModelCache, now: da
             drift = _compare_run(timeline, manifest, cache, now, is_moved=False)
     except Exception as error:  # noqa: BLE001 (it is only asked for: what is stored can be shown)
         what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
-        logger.warning("%s %s: not compared again: %s", job.name, show_value(manifest.partition), what)
+        logger.warning(
+            "%s %s: not compared again: %s", job.name, show_value(manifest.partition), what
+        )
     return manifest.model_copy(update={"drift": drift or timeline.comparison(manifest)})
 
 
@@ -92,11 +96,19 @@ def _stands(timeline: Timeline, manifest: Manifest) -> bool:
     """Whether the run is its partition's latest, held or published: one that was replaced has no neighbours now."""
     if manifest.partition is None:
         return False
-    return any(m is not None and m.run_id == manifest.run_id for m in timeline.results(manifest.partition))
+    return any(
+        m is not None and m.run_id == manifest.run_id for m in timeline.results(manifest.partition)
+    )
 
 
 def _compare_later(
-    job: ScoringJob, values: Iterable[str | None], cache: ModelCache, now: datetime, kept: Kept, *, are_fresh: bool
+    job: ScoringJob,
+    values: Iterable[str | None],
+    cache: ModelCache,
+    now: datetime,
+    kept: Kept,
+    *,
+    are_fresh: bool,
 ) -> int:
     timeline = Timeline(job, kept)
     changed = {value for value in values if value is not None} & set(timeline.values)
@@ -122,7 +134,11 @@ def _compare_later(
         n_compared += sum(drift is not None for drift in found)
         is_moved = before != [findings_digest(timeline.comparison(m)) for m in runs.values()]
         if n_compared > most:
-            logger.warning("%s: %d partitions compared again, later ones when they are asked for", job.name, most)
+            logger.warning(
+                "%s: %d partitions compared again, later ones when they are asked for",
+                job.name,
+                most,
+            )
             break
     return n_compared
 
@@ -158,7 +174,9 @@ def _compare_run(
         return None  # a profile that is gone or damaged costs this comparison, not the others
     references = read_references(timeline, manifest.partition, neighbours, baseline)
     drift, table = assess_again(manifest, own, profile, references)
-    written = write_comparison(timeline.store, manifest, drift.model_copy(update={"made_at": now}), table)
+    written = write_comparison(
+        timeline.store, manifest, drift.model_copy(update={"made_at": now}), table
+    )
     timeline.note(manifest, written)
     return written
 

@@ -120,7 +120,11 @@ class References:
 
 
 def find_references(
-    job: ScoringJob, value: str | None, model: PinnedModel, cache: ModelCache, kept: Kept | None = None
+    job: ScoringJob,
+    value: str | None,
+    model: PinnedModel,
+    cache: ModelCache,
+    kept: Kept | None = None,
 ) -> References:
     """The model's baseline, the partition before, the same weekdays. One that cannot be had is a warning.
 
@@ -154,7 +158,12 @@ def find_neighbours(timeline: Timeline, value: str | None, baseline: str) -> Nei
     previous = before = None
     for other in earlier:
         published, waiting = timeline.results(other)
-        if previous is None and published is not None and published.drift and published.drift.profile:
+        if (
+            previous is None
+            and published is not None
+            and published.drift
+            and published.drift.profile
+        ):
             previous = published
         if before is None and waiting is not None and waiting.drift is not None:
             before = waiting
@@ -162,7 +171,9 @@ def find_neighbours(timeline: Timeline, value: str | None, baseline: str) -> Nei
             break
 
     results = [timeline.results(other)[0] for other in timeline.weekdays_before(value)]
-    weekdays = tuple(m for m in results if m is not None and m.drift is not None and m.drift.profile)
+    weekdays = tuple(
+        m for m in results if m is not None and m.drift is not None and m.drift.profile
+    )
     habit_runs = {}
     if baseline and previous is not None:
         habit_runs = _habit_runs(timeline, earlier[:HABIT_DAYS], previous)
@@ -227,7 +238,9 @@ def _later_profile(timeline: Timeline, value: str | None) -> list[ColumnProfile]
     return []
 
 
-def _baseline(model: PinnedModel, job: ScoringJob, cache: ModelCache, kept: Kept | None) -> Baseline | None:
+def _baseline(
+    model: PinnedModel, job: ScoringJob, cache: ModelCache, kept: Kept | None
+) -> Baseline | None:
     """The sha256 and the columns; what the version's tag says is their key."""
 
     def read() -> tuple[tuple[str, list[ColumnProfile]], int]:
@@ -289,7 +302,9 @@ def stored_baseline(
     def read() -> tuple[list[ColumnProfile], int]:
         content = cache.baseline(known)
         if content is None:
-            version = resolve(f"models:/{manifest.model.name}/{manifest.model.version}", job.registry)
+            version = resolve(
+                f"models:/{manifest.model.name}/{manifest.model.version}", job.registry
+            )
             fetched = fetch_baseline(version, job.registry, cache)
             content = fetched[1] if fetched and fetched[0] == known else b""
         return (from_bytes(content) if content else [], PARSED * len(content))

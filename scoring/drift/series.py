@@ -74,7 +74,17 @@ class _Rows:
             self.columns[name] += values
 
 
-_COMMON = ("run_id", "partition", "model_version", "column", "role", "segment", "reference", "severity", "status")
+_COMMON = (
+    "run_id",
+    "partition",
+    "model_version",
+    "column",
+    "role",
+    "segment",
+    "reference",
+    "severity",
+    "status",
+)
 """What the rows of one column and reference have in common."""
 _TESTS = ("noise_floor", "p", "q")
 
@@ -100,7 +110,9 @@ def statistics_table(
             rows.fill(rows.add(key, finding.reference, {"changed": 1.0}, finding.severity))
     rows.fill(rows.add(("rows", "rows", ""), NOW, {"rows": float(manifest.counts.rows_in)}))
     sink = io.BytesIO()
-    pq.write_table(from_columns(rows.columns, SCHEMA), sink, compression="zstd", use_dictionary=_TEXTS)
+    pq.write_table(
+        from_columns(rows.columns, SCHEMA), sink, compression="zstd", use_dictionary=_TEXTS
+    )
     return sink.getvalue()
 
 
@@ -158,12 +170,20 @@ def _own(column: ColumnProfile) -> dict[str, float | None]:
     profile = column.profile
     values = {"null_rate": profile.n_null / profile.n_rows, "distinct": profile.n_distinct}
     if isinstance(profile, NumberProfile):
-        values |= {"mean": profile.mean, "std": profile.std, "nan_rate": profile.n_nan / profile.n_rows}
+        values |= {
+            "mean": profile.mean,
+            "std": profile.std,
+            "nan_rate": profile.n_nan / profile.n_rows,
+        }
     return {statistic: value if value == value else None for statistic, value in values.items()}
 
 
-def _add_comparison(rows: _Rows, reference: str, comparison: Comparison, record: DriftRecord) -> None:
-    by_key: dict[tuple[str, str, str], FindingRecord] = {(f.reference, f.role, f.column): f for f in record.findings}
+def _add_comparison(
+    rows: _Rows, reference: str, comparison: Comparison, record: DriftRecord
+) -> None:
+    by_key: dict[tuple[str, str, str], FindingRecord] = {
+        (f.reference, f.role, f.column): f for f in record.findings
+    }
     for key, drift in comparison.columns.items():
         role, name, segment = key
         finding = None if segment else by_key.get((reference, role, name))
@@ -175,7 +195,9 @@ def _add_comparison(rows: _Rows, reference: str, comparison: Comparison, record:
         floor = values.pop("psi_noise_floor", None)
         p, q = values.get("chi2_pvalue"), values.get("chi2_qvalue")
         if segment:
-            values = {statistic: value for statistic, value in values.items() if statistic in OF_SEGMENTS}
+            values = {
+                statistic: value for statistic, value in values.items() if statistic in OF_SEGMENTS
+            }
         known = rows.add(key, reference, values, drift.severity, status)
         for place, statistic in enumerate(values):
             if statistic in ("chi2", "psi_adjusted"):

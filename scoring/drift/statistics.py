@@ -38,7 +38,9 @@ def psi_laplace(reference: Counts, current: Counts) -> Floats:
     """
     n_bins = reference.shape[-1]
     with np.errstate(invalid="ignore"):
-        p, q = ((c + 0.5) / (c.sum(axis=-1, keepdims=True) + 0.5 * n_bins) for c in (reference, current))
+        p, q = (
+            (c + 0.5) / (c.sum(axis=-1, keepdims=True) + 0.5 * n_bins) for c in (reference, current)
+        )
     return _where(_is_filled(reference, current), _sum((q - p) * np.log(q / p)))
 
 
@@ -96,7 +98,10 @@ def chi2(reference: Counts, current: Counts) -> tuple[Floats, Floats]:
             total = total + _sum(np.where(both > 0, np.square(counts - expected) / expected, 0.0))
     freedom = (both > 0).sum(axis=-1) - 1
     total = np.where(freedom > 0, total, 0.0)
-    p_values = [chi2_tail(x, k) for x, k in zip(total.ravel().tolist(), freedom.ravel().tolist(), strict=True)]
+    p_values = [
+        chi2_tail(x, k)
+        for x, k in zip(total.ravel().tolist(), freedom.ravel().tolist(), strict=True)
+    ]
     is_filled = _is_filled(reference, current)
     return _where(is_filled, total), _where(is_filled, np.array(p_values).reshape(total.shape))
 
@@ -146,7 +151,10 @@ def wasserstein(
         at_edges = edges * difference
         ends = np.zeros((*at_edges.shape[:-1], 1))
         steps = np.diff(np.concatenate([ends, at_edges, ends], axis=-1), axis=-1)
-        return _where(_is_filled(reference, current), _sum(np.abs(steps - (reference_sums / n - current_sums / m))))
+        return _where(
+            _is_filled(reference, current),
+            _sum(np.abs(steps - (reference_sums / n - current_sums / m))),
+        )
 
 
 def benjamini_hochberg(p_values: Floats) -> Floats:

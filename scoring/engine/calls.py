@@ -35,7 +35,16 @@ NEEDED = (
     "pydantic",
 )
 """Without one of them, or with another version, results or pickles may be others."""
-OF_MODELS = ("lightgbm", "xgboost", "xgboost-cpu", "onnxruntime", "catboost", "mlflow", "mlflow-skinny", "polars")
+OF_MODELS = (
+    "lightgbm",
+    "xgboost",
+    "xgboost-cpu",
+    "onnxruntime",
+    "catboost",
+    "mlflow",
+    "mlflow-skinny",
+    "polars",
+)
 """Compared where both ends have them: a model that needs one that is missing says so itself."""
 NOTED = ("fsspec", "s3fs", "deltalake")
 """They move bytes: a difference is said, not refused."""
@@ -141,10 +150,14 @@ def _code_files(root: Path) -> Iterator[tuple[str, Path]]:
         below = Path(folder).relative_to(root)
         if below == Path():
             folders.remove("flows")
-        yield from ((f"{below / name}", Path(folder, name)) for name in files if name.endswith(".py"))
+        yield from (
+            (f"{below / name}", Path(folder, name)) for name in files if name.endswith(".py")
+        )
 
 
-def differences(driver: Mapping[str, str], worker: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def differences(
+    driver: Mapping[str, str], worker: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
     """Differences that are refused, and those that are only said; each in words."""
     refused, noted = [], []
 
@@ -158,21 +171,29 @@ def differences(driver: Mapping[str, str], worker: Mapping[str, str]) -> tuple[l
         refused.append(words("python"))
     elif driver["python"] != worker["python"]:
         noted.append(words("python"))
-    refused += [words(name) for name in (*NEEDED, "code of nightscore") if driver.get(name) != worker.get(name)]
+    refused += [
+        words(name)
+        for name in (*NEEDED, "code of nightscore")
+        if driver.get(name) != worker.get(name)
+    ]
     both = driver.keys() & worker.keys()
     refused += [words(name) for name in OF_MODELS if name in both and driver[name] != worker[name]]
     noted += [words(name) for name in NOTED if driver.get(name) != worker.get(name)]
     return refused, noted
 
 
-def pack(function: Callable[..., Any], arguments: Sequence[object], models: Mapping[Path, ModelSource]) -> bytes:
+def pack(
+    function: Callable[..., Any], arguments: Sequence[object], models: Mapping[Path, ModelSource]
+) -> bytes:
     """A call's payload; paths of models of this host are replaced by where a node gets them."""
     buffer = io.BytesIO()
     _Packer(buffer, models).dump((function, tuple(arguments)))
     return buffer.getvalue()
 
 
-def unpack(payload: bytes, locate: Callable[[ModelSource], Path]) -> tuple[Callable[..., Any], Iterable[Any]]:
+def unpack(
+    payload: bytes, locate: Callable[[ModelSource], Path]
+) -> tuple[Callable[..., Any], Iterable[Any]]:
     """Function and arguments of a payload, with paths of this host.
 
     Args:

@@ -56,7 +56,10 @@ _codec = TypeAdapter(Checkpoint)
 
 def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
     """Note a finished shard, unless its count of refused rows was given up or not all of them were kept."""
-    if result.gave_up or sum(file.rows for file in result.quarantine_files) != result.rows_quarantined:
+    if (
+        result.gave_up
+        or sum(file.rows for file in result.quarantine_files) != result.rows_quarantined
+    ):
         return
     path = f"{checkpoints_folder(task.run_id)}/{task.shard.index:05d}.json"
     state_store(task.job).write_bytes(path, _codec.dump_json(Checkpoint(task.cut_for, result)))
@@ -114,7 +117,11 @@ def forget(job: ScoringJob, run_id: str) -> None:
 
 
 def _is_resumable(manifest: Manifest) -> bool:
-    kind = getattr(nightscore.errors, manifest.error.type, ScoringError) if manifest.error else ScoringError
+    kind = (
+        getattr(nightscore.errors, manifest.error.type, ScoringError)
+        if manifest.error
+        else ScoringError
+    )
     return manifest.status == "failed" and bool(kind.resumable)
 
 
@@ -125,14 +132,21 @@ def _read(job: ScoringJob, state: Store, run_id: str) -> list[Checkpoint]:
     def attempt(path: str) -> Checkpoint | None:
         try:
             checkpoint = _codec.validate_json(state.read_bytes(path))
-            files = [(parts, checkpoint.result.part.file), *((state, f) for f in checkpoint.result.quarantine_files)]
-            if all(store.describe(file.path).size_bytes == file.size_bytes for store, file in files):
+            files = [
+                (parts, checkpoint.result.part.file),
+                *((state, f) for f in checkpoint.result.quarantine_files),
+            ]
+            if all(
+                store.describe(file.path).size_bytes == file.size_bytes for store, file in files
+            ):
                 return checkpoint
         except (ScoringError, ValidationError):
             pass  # that shard is scored again
         return None
 
-    paths = [e.path for e in state.list_files(checkpoints_folder(run_id)) if e.path.endswith(".json")]
+    paths = [
+        e.path for e in state.list_files(checkpoints_folder(run_id)) if e.path.endswith(".json")
+    ]
     with ThreadPoolExecutor(READ_THREADS) as threads:
         found = [checkpoint for checkpoint in threads.map(attempt, paths) if checkpoint]
     return [checkpoint for checkpoint in found if checkpoint.cut_for == found[0].cut_for]

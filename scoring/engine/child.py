@@ -32,7 +32,9 @@ LOCKS = "locks"
 def main() -> None:
     """Answer calls until there is none for a while, or the parent is gone."""
     connection, idle_s = Connection(int(sys.argv[1])), float(sys.argv[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the cluster's terminal is the cluster's to handle
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in the cluster's terminal is the cluster's to handle
     calls: queue.Queue[bytes] = queue.Queue()
 
     def listen() -> None:
@@ -91,10 +93,14 @@ class _Node:
         task = argument
         if task.job.limits.memory_bytes is None:
             # The driver knows its own machine's memory only.
-            share = available_bytes() if task.is_alone else available_bytes() // (os.cpu_count() or 1)
+            share = (
+                available_bytes() if task.is_alone else available_bytes() // (os.cpu_count() or 1)
+            )
             task = replace(task, memory_bytes=max(task.memory_bytes, share))
         if not task.library_because and not has_machine_code(self._cache.root):
-            with self._locked("machine-code"):  # once a node, not once a process of it at the same time
+            with self._locked(
+                "machine-code"
+            ):  # once a node, not once a process of it at the same time
                 if not has_machine_code(self._cache.root):
                     make_machine_code(task)
         return task
@@ -137,7 +143,9 @@ def _pickled(error: Exception, worker: str) -> bytes:
     """An exception that the driver can read, and that says where it was raised."""
     if isinstance(error, ScoringError):
         where = f"{error.where} (on {worker})" if error.where else f"on {worker}"
-        error = type(error)(error.what, where, error.expected, error.found, error.next_step, error.problems)
+        error = type(error)(
+            error.what, where, error.expected, error.found, error.next_step, error.problems
+        )
         return pickle.dumps(error)
     if isinstance(error, MemoryError):
         return pickle.dumps(MemoryError(f"{error or 'no memory'} (on {worker})"))

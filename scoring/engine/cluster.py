@@ -17,12 +17,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from nightscore.engine.calls import Asked, Call, Described, ModelSource, Reply, differences, pack, versions
+from nightscore.engine.calls import (
+    Asked,
+    Call,
+    Described,
+    ModelSource,
+    Reply,
+    differences,
+    pack,
+    versions,
+)
 from nightscore.engine.executor import ENVIRONMENT
 from nightscore.engine.pool import MAX_ATTEMPTS, MAX_HUNG, call_hung
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import score_shard
-from nightscore.errors import ClusterError, InterruptedRunError, InvalidJobError, MemoryLimitError, WorkerError
+from nightscore.errors import (
+    ClusterError,
+    InterruptedRunError,
+    InvalidJobError,
+    MemoryLimitError,
+    WorkerError,
+)
 from nightscore.ledger.layout import state_store
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store, env_names
@@ -124,7 +139,9 @@ class ClusterPool:
         """Say where nodes get a model that this host has in `folder`."""
         self._models[folder] = source
 
-    def call(self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None) -> T:
+    def call(
+        self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
+    ) -> T:
         """Run one function on some node; once more where its process dies, so it must not mind being called twice.
 
         Args:
@@ -165,7 +182,11 @@ class ClusterPool:
         )
 
     def score(
-        self, tasks: Sequence[ShardTask], n_workers: int, timeout_s: float, on_lost: Callable[[ShardTask], None]
+        self,
+        tasks: Sequence[ShardTask],
+        n_workers: int,
+        timeout_s: float,
+        on_lost: Callable[[ShardTask], None],
     ) -> Iterator[ShardResult]:
         """The results as they finish, in any order.
 
@@ -226,7 +247,10 @@ class ClusterPool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._close()
 
@@ -238,7 +262,9 @@ class ClusterPool:
             cluster.close()
 
     def _open(self) -> Cluster:
-        with self._connecting:  # not the other lock: who stops the pool must not wait for a connection
+        with (
+            self._connecting
+        ):  # not the other lock: who stops the pool must not wait for a connection
             self._check_stopped()
             if self._cluster is None:
                 cluster = self._connect()
@@ -386,7 +412,10 @@ def _problems(worker: str, said: Described) -> list[str]:
     where = f"{worker} on {said.host}"
     return [
         *(f"{where}: {text}" for text in refused),
-        *(f"{where}: the variable {name}, which storage_options name, is not set" for name in said.missing_variables),
+        *(
+            f"{where}: the variable {name}, which storage_options name, is not set"
+            for name in said.missing_variables
+        ),
         *(f"{where}: does not see the folder {folder}" for folder in said.missing_folders),
     ]
 
@@ -412,7 +441,9 @@ def _alone(task: ShardTask, error: MemoryError) -> ShardTask:
     return replace(task, is_alone=True)
 
 
-def _again(task: ShardTask, reply: Reply, timeout_s: float, on_lost: Callable[[ShardTask], None]) -> ShardTask:
+def _again(
+    task: ShardTask, reply: Reply, timeout_s: float, on_lost: Callable[[ShardTask], None]
+) -> ShardTask:
     """The next attempt of a shard that was lost; one that hung has one more only."""
     n_hung = task.n_hung + (reply.outcome == "stuck")
     if n_hung == MAX_HUNG and reply.outcome == "stuck":

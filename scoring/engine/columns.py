@@ -73,11 +73,20 @@ def _missing_floats(chunk: pa.Array) -> int:
 
 def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
     rows, missing = len(column), _missing(column)
-    fields: Mapping[str, object] = {"name": name, "role": "prediction", "rows": rows, "missing": missing}
+    fields: Mapping[str, object] = {
+        "name": name,
+        "role": "prediction",
+        "rows": rows,
+        "missing": missing,
+    }
     kind = plain_type(column.type)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return ColumnRecord.model_validate(fields)
-    values = np.concatenate([numeric_values(chunk) for chunk in column.chunks]) if column.num_chunks else np.empty(0)
+    values = (
+        np.concatenate([numeric_values(chunk) for chunk in column.chunks])
+        if column.num_chunks
+        else np.empty(0)
+    )
     good = values[np.isfinite(values)].astype(np.float64, copy=False)
     numbers: dict[str, object] = {"infinite": rows - missing - len(good), "finite": len(good)}
     if len(good):
@@ -98,7 +107,12 @@ def _merge(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
         there = one if one.finite else other
         return there.model_copy(update=counts)
     mean = squares = math.inf
-    if one.mean is not None and other.mean is not None and one.squares is not None and other.squares is not None:
+    if (
+        one.mean is not None
+        and other.mean is not None
+        and one.squares is not None
+        and other.squares is not None
+    ):
         distance, share = other.mean - one.mean, other.finite / counts["finite"]
         mean = one.mean + distance * share
         squares = one.squares + other.squares + distance * distance * one.finite * share

@@ -40,7 +40,9 @@ class DaskCluster:
         self.address = address
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of versions: they are compared by us, and refused where they matter
+                warnings.simplefilter(
+                    "ignore"
+                )  # of versions: they are compared by us, and refused where they matter
                 self._client: Any = distributed.Client(
                     address, timeout=CONNECT_S, set_as_default=False, name="nightscore"
                 )
@@ -69,7 +71,9 @@ class DaskCluster:
         """What each worker says of itself."""
         found = self._client.run(describe, asked, on_error="return")
         return {
-            worker: said if isinstance(said, Described) else f"cannot run nightscore: {type(said).__name__}: {said}"
+            worker: said
+            if isinstance(said, Described)
+            else f"cannot run nightscore: {type(said).__name__}: {said}"
             for worker, said in found.items()
         }
 
@@ -77,7 +81,9 @@ class DaskCluster:
         """Have a call run once."""
         settled: Future[Reply] = Future()
         try:
-            future = self._client.submit(run_on_worker, pickle.dumps(call), key=call.key, pure=False, retries=0)
+            future = self._client.submit(
+                run_on_worker, pickle.dumps(call), key=call.key, pure=False, retries=0
+            )
         except Exception as error:  # noqa: BLE001 (the connection is gone)
             settled.set_result(Reply("died", found=f"{type(error).__name__}: {error}"))
             return settled
@@ -97,7 +103,9 @@ class DaskCluster:
         """Drop calls; one that runs sees in its worker's state that it is not wanted any more."""
         futures = [future for key in keys if (future := self._futures.get(key)) is not None]
         if futures:
-            with contextlib.suppress(Exception):  # without a connection the scheduler drops them by itself
+            with contextlib.suppress(
+                Exception
+            ):  # without a connection the scheduler drops them by itself
                 self._client.cancel(futures, force=True)
 
     def close(self) -> None:
@@ -105,7 +113,9 @@ class DaskCluster:
         self._client.close(timeout=CLOSE_S)
 
     async def _lower_flag(self, key: str) -> None:
-        with contextlib.suppress(Exception):  # a flag that stays costs some bytes of the scheduler's
+        with contextlib.suppress(
+            Exception
+        ):  # a flag that stays costs some bytes of the scheduler's
             await self._client.scheduler.event_clear(name=key)
 
 
@@ -117,7 +127,11 @@ def run_on_worker(content: bytes) -> Reply:
 
     call: Call = pickle.loads(content)  # noqa: S301 (sent by the driver)
     worker: Any = get_worker()
-    name = f"{worker.name} at {worker.address}" if worker.name != worker.address else str(worker.address)
+    name = (
+        f"{worker.name} at {worker.address}"
+        if worker.name != worker.address
+        else str(worker.address)
+    )
     # Dask repeats the tasks of a dead worker up to `allowed-failures` times, a setting of the whole cluster.
     if sync(worker.loop, worker.scheduler.event_is_set, name=call.key):
         return Reply("again", found="its worker died, or its result was lost with it", worker=name)

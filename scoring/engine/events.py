@@ -74,7 +74,9 @@ def log_event(event: Event) -> None:
                 head, event.index, event.n_rows, event.n_quarantined, event.wall_s,
             )  # fmt: skip
         case ShardLost():
-            logger.warning("%s shard=%d lost with its worker, attempt %d", head, event.index, event.attempt)
+            logger.warning(
+                "%s shard=%d lost with its worker, attempt %d", head, event.index, event.attempt
+            )
         case RunEnded():
             logger.info(
                 "%s %s rows=%d quarantined=%d seconds=%.2f",

@@ -54,7 +54,9 @@ _early = _Early()
 
 def start_early() -> None:
     """Start one worker, which imports the engine meanwhile: the first executor of one process takes it."""
-    with contextlib.suppress(WorkerError):  # who needs a worker asks again, and then learns why there is none
+    with contextlib.suppress(
+        WorkerError
+    ):  # who needs a worker asks again, and then learns why there is none
         _early.executor = _start(1)
         _early.executor.submit(_import_engine)
 
@@ -96,7 +98,10 @@ def _start(n_processes: int) -> Any:
     _name_semaphores()
     try:
         executor = ProcessPoolExecutor(
-            max_workers=n_processes, env=ENVIRONMENT, initializer=_start_worker, initargs=(os.getpid(),)
+            max_workers=n_processes,
+            env=ENVIRONMENT,
+            initializer=_start_worker,
+            initargs=(os.getpid(),),
         )
         executor._ensure_executor_running()
     except OSError as error:
@@ -129,7 +134,9 @@ def _name_semaphores() -> None:
     for path in SHARED_MEMORY.glob(f"sem.{prefix}*"):
         owner = path.name.removeprefix(f"sem.{prefix}").partition("-")[0]
         if owner.isdecimal() and not is_running(int(owner)):
-            with contextlib.suppress(OSError):  # another process removes it too, or it is another user's
+            with contextlib.suppress(
+                OSError
+            ):  # another process removes it too, or it is another user's
                 path.unlink()
 
 

@@ -112,10 +112,14 @@ class Isolator:
         except Exception as error:  # noqa: BLE001 (a model may raise anything)
             return None, error
         if self._good is None:
-            self._good = part.take(from_numpy(np.zeros(1, np.int64)))  # a copy: a slice would keep the batch alive
+            self._good = part.take(
+                from_numpy(np.zeros(1, np.int64))
+            )  # a copy: a slice would keep the batch alive
         return answer, None
 
-    def _mask(self, features: pa.Table, kept: npt.NDArray[np.bool_], found: dict[int, Cause]) -> None:
+    def _mask(
+        self, features: pa.Table, kept: npt.NDArray[np.bool_], found: dict[int, Cause]
+    ) -> None:
         for (column, kind), message in self._refused.items():
             bad = kind_mask(features.column(column), kind)
             if bad is not None:
@@ -130,7 +134,11 @@ class Isolator:
                 for row in np.flatnonzero(bad & kept).tolist():
                     value = strings[row].as_py()
                     is_unseen = known is not None and value not in known
-                    found[row] = ("unseen_category" if is_unseen else "model_error", column, messages[value])
+                    found[row] = (
+                        "unseen_category" if is_unseen else "model_error",
+                        column,
+                        messages[value],
+                    )
                 kept &= ~bad
 
     def _learn(self, features: pa.Table, kept: npt.NDArray[np.bool_]) -> None:
@@ -139,11 +147,15 @@ class Isolator:
         for bad in suspects.values():
             clean &= ~bad
         if self._good is None:
-            self._good = self._find_good(features, np.flatnonzero(clean)) or self._make_good(features)
+            self._good = self._find_good(features, np.flatnonzero(clean)) or self._make_good(
+                features
+            )
         if self._good is None:
             return
         for (name, kind), bad in suspects.items():
-            message = self._refusal(name, features.column(name).slice(int(np.flatnonzero(bad)[0]), 1))
+            message = self._refusal(
+                name, features.column(name).slice(int(np.flatnonzero(bad)[0]), 1)
+            )
             if message is None:
                 self._taken.add((name, kind))
             else:
@@ -168,7 +180,11 @@ class Isolator:
     def _learn_strings(self, name: str, column: pa.ChunkedArray) -> None:
         taken = self._taken_strings.setdefault(name, set())
         refused = self._refused_strings.setdefault(name, {})
-        values = [v for v in pc.unique(column).to_pylist() if v is not None and v not in taken and v not in refused]
+        values = [
+            v
+            for v in pc.unique(column).to_pylist()
+            if v is not None and v not in taken and v not in refused
+        ]
         if len(values) > MAX_PROBED_STRINGS:
             return  # free text: bisection finds what there is to find
         for value in values:
@@ -204,7 +220,9 @@ class Isolator:
             plain = pc.drop_null(column)
             if pa.types.is_floating(column.type):
                 plain = plain.filter(pc.less(pc.abs(plain), FLOAT32_MAX))
-                plain = plain if len(plain) else pa.chunked_array([pa.array([0.0]).cast(column.type)])
+                plain = (
+                    plain if len(plain) else pa.chunked_array([pa.array([0.0]).cast(column.type)])
+                )
             if not len(plain):
                 empty: Any = "" if pa.types.is_string(plain_type(column.type)) else 0
                 try:
@@ -224,14 +242,20 @@ class Isolator:
             return False
         return True
 
-    def _bisect(self, features: pa.Table, rows: npt.NDArray[np.intp], error: Exception) -> Iterator[tuple[int, str]]:
+    def _bisect(
+        self, features: pa.Table, rows: npt.NDArray[np.intp], error: Exception
+    ) -> Iterator[tuple[int, str]]:
         """Rows that are refused on their own."""
         if len(rows) == 1:
             yield int(rows[0]), _first_line(error)
             self._budget -= 1
             self._n_single += 1
             if self._budget < 0 or (self._good is None and self._n_single >= BISECTION_SLACK):
-                what = "far more rows than the job allows" if self._good is not None else "every row that was tried"
+                what = (
+                    "far more rows than the job allows"
+                    if self._good is not None
+                    else "every row that was tried"
+                )
                 raise _GivenUpError(f"the model refuses {what}: {_first_line(error)}")
             return
         half = len(rows) // 2

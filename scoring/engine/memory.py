@@ -97,7 +97,9 @@ def decoded_row_bytes(contract: Contract, footers: Sequence[Footer]) -> float:
     return (raw / n_rows if n_rows else 0.0) + 8 * len(contract.features)
 
 
-def stream_bytes(contract: Contract, row_bytes: float, batch_rows: int, prefetch_bytes: int, is_local: bool) -> int:
+def stream_bytes(
+    contract: Contract, row_bytes: float, batch_rows: int, prefetch_bytes: int, is_local: bool
+) -> int:
     """What one worker holds of the data at once."""
     n_columns = len(contract.needed)
     written = sum(16 for _ in contract.output_schema())

@@ -68,7 +68,14 @@ class _Child:
         with theirs:
             # -P: the node's current folder is not where modules come from.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "nightscore.engine.child", str(theirs.fileno()), str(IDLE_S)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "nightscore.engine.child",
+                    str(theirs.fileno()),
+                    str(IDLE_S),
+                ],
                 env=os.environ | {"PYTHONPATH": path} | dict(call.environment),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

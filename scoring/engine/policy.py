@@ -62,12 +62,12 @@ def find_rejected(
             action = getattr(policy, FIELDS[kind])
             bad = kind_mask(column, kind) if action in ("error", "quarantine") else None
             if bad is not None and kind == "null" and name in changed:
-                bad = bad & ~changed[name]  # a value that could not be cast is missing here, and has a policy
+                bad = (
+                    bad & ~changed[name]
+                )  # a value that could not be cast is missing here, and has a policy
             _add(found, bad, (kind, name, MESSAGES[kind].format(action)))
         if policy.unseen_category in ("error", "quarantine") and name in facts.categories:
-            message = (
-                f"the model was not fitted on this value, and policy.unseen_category is {policy.unseen_category}"
-            )
+            message = f"the model was not fitted on this value, and policy.unseen_category is {policy.unseen_category}"
             _add(found, unseen(column, facts.categories[name]), ("unseen_category", name, message))
     return found
 
@@ -77,10 +77,14 @@ def nulled(
 ) -> Mapping[str, npt.NDArray[np.bool_]]:
     """Of values that did not cast, those that pass as missing: a key has nothing to pass as."""
     kept = {column.name for column in contract.kept}
-    return {name: bad for name, bad in changed.items() if policy.cast == "pass" and name not in kept}
+    return {
+        name: bad for name, bad in changed.items() if policy.cast == "pass" and name not in kept
+    }
 
 
-def unseen(column: pa.ChunkedArray, categories: tuple[str | int | float | bool, ...]) -> npt.NDArray[np.bool_] | None:
+def unseen(
+    column: pa.ChunkedArray, categories: tuple[str | int | float | bool, ...]
+) -> npt.NDArray[np.bool_] | None:
     """Where a column has values that are none of the categories; a missing value is none of its own.
 
     None for a type that no category can be compared with.

@@ -62,7 +62,9 @@ class WorkerPool:
     def add_model(self, source: ModelSource, folder: Path) -> None:
         """Nothing to note: these workers read the model where this host has it."""
 
-    def call(self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None) -> T:
+    def call(
+        self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
+    ) -> T:
         """Run one function in a worker; once more where that dies, so it must not mind being called twice.
 
         Args:
@@ -82,7 +84,9 @@ class WorkerPool:
         except WorkerError:
             return self._call(function, arguments, timeout_s)
 
-    def _call(self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None) -> T:
+    def _call(
+        self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None
+    ) -> T:
         self._ensure(max(self._n_workers, 1))
         try:
             future = self._executor.submit(function, *arguments)
@@ -108,7 +112,11 @@ class WorkerPool:
         return result
 
     def score(
-        self, tasks: Sequence[ShardTask], n_workers: int, timeout_s: float, on_lost: Callable[[ShardTask], None]
+        self,
+        tasks: Sequence[ShardTask],
+        n_workers: int,
+        timeout_s: float,
+        on_lost: Callable[[ShardTask], None],
     ) -> Iterator[ShardResult]:
         """The results as they finish, in any order.
 
@@ -130,13 +138,20 @@ class WorkerPool:
             if gone.stuck or gone.lost:
                 self._check_stopped()
                 self.kill()
-                again = [self._again(task, on_lost, timeout_s if task in gone.stuck else None) for task in gone.all]
-                suspects = [task for task in again if task.n_hung or task.attempt >= ALONE_FROM_ATTEMPT]
+                again = [
+                    self._again(task, on_lost, timeout_s if task in gone.stuck else None)
+                    for task in gone.all
+                ]
+                suspects = [
+                    task for task in again if task.n_hung or task.attempt >= ALONE_FROM_ATTEMPT
+                ]
                 others = [task for task in again if task not in suspects]
                 waves += [*([others] if others else []), *([task] for task in suspects)]
             if gone.starved:
                 self.kill()
-                waves += [[self._alone(task, str(error), n_workers)] for task, error in gone.starved]
+                waves += [
+                    [self._alone(task, str(error), n_workers)] for task, error in gone.starved
+                ]
 
     def _score_wave(
         self, wave: Sequence[ShardTask], n_workers: int, timeout_s: float, gone: "_Gone"
@@ -154,11 +169,17 @@ class WorkerPool:
                     futures[future] = waiting.pop(0)
                     deadlines[future] = time.monotonic() + timeout_s
                 first = min(deadlines[future] for future in futures)
-                done, _ = wait(futures, max(0.0, first - time.monotonic()), return_when=FIRST_COMPLETED)
+                done, _ = wait(
+                    futures, max(0.0, first - time.monotonic()), return_when=FIRST_COMPLETED
+                )
                 if not done:
                     now = time.monotonic()
-                    gone.stuck += [task for future, task in futures.items() if deadlines[future] <= now]
-                    lost += [task for task in (*futures.values(), *waiting) if task not in gone.stuck]
+                    gone.stuck += [
+                        task for future, task in futures.items() if deadlines[future] <= now
+                    ]
+                    lost += [
+                        task for task in (*futures.values(), *waiting) if task not in gone.stuck
+                    ]
                     return
                 for future in done:
                     task = futures.pop(future)
@@ -194,9 +215,13 @@ class WorkerPool:
                 future = self._executor.submit(exchange, score_shard, fresh)
                 while not wait([future], max(0.0, min(deadlines.values()) - time.monotonic())).done:
                     now = time.monotonic()
-                    gone.stuck += [task for index, task in running.items() if deadlines[index] <= now]
+                    gone.stuck += [
+                        task for index, task in running.items() if deadlines[index] <= now
+                    ]
                     if gone.stuck:
-                        gone.lost += [task for task in (*running.values(), *waiting) if task not in gone.stuck]
+                        gone.lost += [
+                            task for task in (*running.values(), *waiting) if task not in gone.stuck
+                        ]
                         return
                 for index, outcome in future.result():
                     task = running.pop(index)
@@ -215,9 +240,13 @@ class WorkerPool:
             raise
 
     def _count_cpu(self, result: ShardResult) -> None:
-        self.cpu_s_by_pid[result.pid] = max(result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0))
+        self.cpu_s_by_pid[result.pid] = max(
+            result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0)
+        )
 
-    def _again(self, task: ShardTask, on_lost: Callable[[ShardTask], None], stuck_s: float | None) -> ShardTask:
+    def _again(
+        self, task: ShardTask, on_lost: Callable[[ShardTask], None], stuck_s: float | None
+    ) -> ShardTask:
         """The next attempt; one that hung has one more only."""
         n_hung = task.n_hung + (stuck_s is not None)
         if stuck_s is not None and n_hung == MAX_HUNG:
@@ -287,7 +316,10 @@ class WorkerPool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.kill()  # nothing is under way, and an orderly end of idle processes takes a tenth of a second
 

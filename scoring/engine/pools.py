@@ -35,7 +35,9 @@ class Pool(Protocol):
         """Have so many processes, for calls that come before the shards."""
         ...
 
-    def call(self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None) -> T:
+    def call(
+        self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
+    ) -> T:
         """Run one function in a worker; once more where that dies, so it must not mind being called twice.
 
         Where it has not ended after `timeout_s`, its worker is ended; None: it may take as long as it likes.
@@ -43,7 +45,11 @@ class Pool(Protocol):
         ...
 
     def score(
-        self, tasks: Sequence[ShardTask], n_workers: int, timeout_s: float, on_lost: Callable[[ShardTask], None]
+        self,
+        tasks: Sequence[ShardTask],
+        n_workers: int,
+        timeout_s: float,
+        on_lost: Callable[[ShardTask], None],
     ) -> Iterator[ShardResult]:
         """The results as they finish, in any order; shards whose worker died or hung are scored again."""
         ...
@@ -62,7 +68,10 @@ class Pool(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
 

@@ -84,7 +84,9 @@ def _from_times(values: npt.NDArray[Any], output: OutputColumn) -> pa.Array:
         raise _unfit_value(output, values[~is_exact][0])
 
     validity = pa.py_buffer(np.packbits(~is_missing, bitorder="little"))
-    return pa.Array.from_buffers(output.type, len(values), [validity, pa.py_buffer(microseconds.view(np.int64))])
+    return pa.Array.from_buffers(
+        output.type, len(values), [validity, pa.py_buffer(microseconds.view(np.int64))]
+    )
 
 
 def _from_whole_floats(values: npt.NDArray[Any], output: OutputColumn) -> pa.Array:
@@ -126,12 +128,18 @@ def _from_objects(values: list[Any], output: OutputColumn) -> pa.Array:
 def _changed_value(values: list[Any], arrow_type: pa.DataType) -> Any:
     """The first value that Arrow would round or cut off without a word; None: there is none."""
     if pa.types.is_integer(arrow_type):
-        return next((value for value in values if isinstance(value, numbers.Real) and value != value // 1), None)
+        return next(
+            (value for value in values if isinstance(value, numbers.Real) and value != value // 1),
+            None,
+        )
     if pa.types.is_timestamp(arrow_type):
         return next((value for value in values if getattr(value, "nanosecond", 0)), None)
     if pa.types.is_float32(arrow_type):
         floats = (value for value in values if isinstance(value, float))
-        return next((value for value in floats if value == value and float(np.float32(value)) != value), None)
+        return next(
+            (value for value in floats if value == value and float(np.float32(value)) != value),
+            None,
+        )
     return None
 
 

@@ -60,17 +60,27 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
         facts: What it is.
     """
     kept = KeptForm.of(folder, facts)
-    because = "the job says `engine: library`" if job.engine == "library" else facts.library_because or kept.differs
+    because = (
+        "the job says `engine: library`"
+        if job.engine == "library"
+        else facts.library_because or kept.differs
+    )
     library_bytes = facts.model_bytes or MODEL_BYTES
     may_share = not job.workers.is_cluster  # which places shards by itself
     if because:
-        releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in ("lightgbm", "xgboost", "onnx")
+        releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in (
+            "lightgbm",
+            "xgboost",
+            "onnx",
+        )
         is_shared = may_share and releases and library_bytes > LARGE_BYTES
         return EngineChoice(because, ANY_NUMBER if is_shared else 0, library_bytes)
     # Until the compiled form was compared with it, the library is there too, and what compiles.
     first_bytes = 0 if kept.checked else library_bytes + COMPILER_BYTES
     model_bytes = COMPILED_BYTES + kept.n_bytes + first_bytes
-    is_unchecked = not job.workers.is_cluster and not kept.checked  # a cluster's nodes keep that for themselves
+    is_unchecked = (
+        not job.workers.is_cluster and not kept.checked
+    )  # a cluster's nodes keep that for themselves
     return EngineChoice("", COMPILED_THREADS if may_share else 0, model_bytes, is_unchecked)
 
 

@@ -14,7 +14,12 @@ from nightscore.engine.pools import Pool
 from nightscore.engine.predictors import choose_engine
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker import inspect
-from nightscore.errors import MemoryLimitError, ModelLoadError, StorageUnavailableError, WorkerHungError
+from nightscore.errors import (
+    MemoryLimitError,
+    ModelLoadError,
+    StorageUnavailableError,
+    WorkerHungError,
+)
 from nightscore.inputs.files import named_parquet_first
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.nulls import find_nulls, uncounted_columns, with_found
@@ -45,7 +50,15 @@ MODEL_S = 1_200.0
 """That a model may take to load or to be compiled, however short its shards may be."""
 FACTS = "facts-6"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
-COMPARED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "lightgbm", "xgboost", "onnxruntime")
+COMPARED_LIBRARIES = (
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "pandas",
+    "lightgbm",
+    "xgboost",
+    "onnxruntime",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +91,9 @@ class PinnedModel:
             if known is None:
                 raise
             version, cached = known
-            warnings = (f"{error.what} ({error.found}); version {version.version} came from this host's cache",)
+            warnings = (
+                f"{error.what} ({error.found}); version {version.version} came from this host's cache",
+            )
         check_trust(
             read_mlmodel(cached.path),
             f"{version.name} version {version.version}",
@@ -91,7 +106,9 @@ class PinnedModel:
 
     def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
         """Of this model on a partition."""
-        return fingerprint(job, partition, self.version.name, self.version.version, self.cached.digest)
+        return fingerprint(
+            job, partition, self.version.name, self.version.version, self.cached.digest
+        )
 
     def record(self, job: ScoringJob, facts: ModelFacts | None = None) -> ModelRecord:
         """As the manifest has it."""
@@ -139,10 +156,14 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
     digest = model.cached.digest
-    pool.add_model(ModelSource(model.version, shared_uri(model.registry), digest), model.cached.path)
+    pool.add_model(
+        ModelSource(model.version, shared_uri(model.registry), digest), model.cached.path
+    )
     try:
         facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
-        if all(versions.library_version(name) == version for name, version in facts.loaded_with.items()):
+        if all(
+            versions.library_version(name) == version for name, version in facts.loaded_with.items()
+        ):
             if facts.unlisted_types and not model.is_vouched:
                 from nightscore.models.skops_types import refused_model
 
@@ -192,7 +213,11 @@ def plan_partition(
     unsaid = uncounted_columns(contract, stated) if facts.flavor in FRAME_FLAVORS else {}
     if unsaid:
         limit_s = 60.0 * job.limits.shard_minutes
-        found = pool.call(find_nulls, job.input, unsaid, timeout_s=limit_s) if pool else find_nulls(job.input, unsaid)
+        found = (
+            pool.call(find_nulls, job.input, unsaid, timeout_s=limit_s)
+            if pool
+            else find_nulls(job.input, unsaid)
+        )
         contract = check_contract(job, facts, with_found(stated, found), borrowed, nullable)
     engine = choose_engine(job, model.cached.path, facts)
     memory = plan_memory(job, engine, contract, footers, store.is_local, capacity)
@@ -266,7 +291,9 @@ def version_warnings(facts: ModelFacts) -> list[str]:
             found.append(f"the model was trained with {name} {trained}, this run uses {here}")
     trained = facts.trained_with.get("python")
     if trained and trained.split(".")[:2] != platform.python_version().split(".")[:2]:
-        found.append(f"the model was trained with Python {trained}, this run uses {platform.python_version()}")
+        found.append(
+            f"the model was trained with Python {trained}, this run uses {platform.python_version()}"
+        )
     return found
 
 
@@ -293,7 +320,9 @@ def library_versions() -> dict[str, str]:
 
 def _borrow_schema(job: ScoringJob, partition: Partition) -> pa.Schema | None:
     """The schema of a neighbouring partition: one without rows has no types of its own, whatever its files say."""
-    others = [value for value in reversed(list_partitions(job)) if value != partition.value][:NEIGHBOURS_TRIED]
+    others = [value for value in reversed(list_partitions(job)) if value != partition.value][
+        :NEIGHBOURS_TRIED
+    ]
     store = Store(job.input.uri, job.input.storage_options)
     for neighbour in find_partitions(job, others).values():
         files = named_parquet_first(neighbour.files)

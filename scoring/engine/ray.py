@@ -136,7 +136,9 @@ def _connect(ray: Any, address: str) -> None:
     try:
         with _own_signals(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="nightscore")
+            ray.init(
+                address=address, log_to_driver=False, logging_level="ERROR", namespace="nightscore"
+            )
     except (ConnectionError, TimeoutError, ValueError) as error:
         raise WorkerError(
             "The Ray cluster does not answer.",

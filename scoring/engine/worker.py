@@ -28,11 +28,23 @@ from nightscore.ledger.layout import part_path, parts_store, staging_folder, sta
 from nightscore.models.compiled.checked import CheckedPredictor
 from nightscore.models.features import mark_nullable
 from nightscore.models.mlmodel import own_flavor, read_mlmodel
-from nightscore.models.predictor import Answer, LoadedModel, Predictor, inspect_model, unlisted_types
+from nightscore.models.predictor import (
+    Answer,
+    LoadedModel,
+    Predictor,
+    inspect_model,
+    unlisted_types,
+)
 from nightscore.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
 from nightscore.outputs.writer import PartWriter
 from nightscore.process import available_bytes, limited_address_space, peak_resident_bytes
-from nightscore.profiles.profiler import Profiler, SegmentColumn, WatchedColumn, cut_column, cut_segments
+from nightscore.profiles.profiler import (
+    Profiler,
+    SegmentColumn,
+    WatchedColumn,
+    cut_column,
+    cut_segments,
+)
 from nightscore.profiles.table import Role, to_bytes
 from nightscore.schemas.contract import MODEL_VERSION, Contract
 from nightscore.schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
@@ -60,7 +72,9 @@ QUARANTINE_FLUSH_ROWS = 100_000
 def inspect(model_folder: Path, is_vouched: bool) -> ModelFacts:
     """Load a model once and say what it is. The driver never unpickles anything itself."""
     if is_vouched or own_flavor(read_mlmodel(model_folder)) == "python_function":
-        return inspect_model(model_folder, is_vouched=is_vouched)  # its code may reserve what it likes
+        return inspect_model(
+            model_folder, is_vouched=is_vouched
+        )  # its code may reserve what it likes
     with limited_address_space(_model_bytes()):
         return inspect_model(model_folder)
 
@@ -96,7 +110,9 @@ def score_shard(task: ShardTask) -> ShardResult:
                 return _score_shard(replace(task, batch_rows=batch_rows))
             except MemoryError as error:
                 if batch_rows <= LEAST_BATCH_ROWS:
-                    raise MemoryError(f"{error or 'no memory'}, with {batch_rows:,} rows at once") from None
+                    raise MemoryError(
+                        f"{error or 'no memory'}, with {batch_rows:,} rows at once"
+                    ) from None
                 batch_rows //= 2
     except (ScoringError, MemoryError):
         raise
@@ -155,7 +171,9 @@ def _outcome(future: Future[ShardResult]) -> ShardResult | Exception:
 Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]
 
 
-def sample_bins(task: ShardTask, columns: Sequence[tuple[Role, str]], segments: Sequence[str]) -> Bins:
+def sample_bins(
+    task: ShardTask, columns: Sequence[tuple[Role, str]], segments: Sequence[str]
+) -> Bins:
     """Bins of columns of numbers, and segments of other columns, cut at a shard's first rows, within its memory."""
     predict = functools.partial(_predict, _predictor(task), task.contract, task.facts)
     with limited_address_space(task.memory_bytes):
@@ -170,15 +188,23 @@ def _sample_bins(
 ) -> Bins:
     store = Store(task.job.input.uri, task.job.input.storage_options)
     batch = next(read_batches(store, task.shard, task.contract, task.batch_rows))
-    rejected = find_rejected(batch.features, batch.changed, task.job.policy, task.contract, task.facts)
+    rejected = find_rejected(
+        batch.features, batch.changed, task.job.policy, task.contract, task.facts
+    )
     isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
-    outcome = isolator.score(batch.features, rejected, rest=task.n_rows % PAD_ROWS if batch.is_last else 0)
+    outcome = isolator.score(
+        batch.features, rejected, rest=task.n_rows % PAD_ROWS if batch.is_last else 0
+    )
     schema = task.contract.output_schema()
     output = _output(task, batch, outcome.kept, outcome.answer, schema, _Origins(task, store))
     tables = {"feature": batch.features, "prediction": output, "pass_through": batch.kept}
     cut = tuple(cut_column(role, name, [tables[role].column(name)]) for role, name in columns)
-    sources = [batch.features if name in batch.features.column_names else batch.kept for name in segments]
-    return cut, tuple(cut_segments(n, [t.column(n)]) for n, t in zip(segments, sources, strict=True))
+    sources = [
+        batch.features if name in batch.features.column_names else batch.kept for name in segments
+    ]
+    return cut, tuple(
+        cut_segments(n, [t.column(n)]) for n, t in zip(segments, sources, strict=True)
+    )
 
 
 def _score_shard(task: ShardTask) -> ShardResult:
@@ -215,10 +241,14 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
     names = [column.name for column in task.contract.predictions]
     profiler = Profiler(task.watch)
     with PartWriter(parts_store(task.job), path, schema, keep_types=not is_delta) as writer:
-        batches = read_batches(store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes)
+        batches = read_batches(
+            store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes
+        )
         while (batch := clock.next("read", batches)) is not None:
             passing = nulled(batch.changed, task.job.policy, task.contract)
-            rejected = find_rejected(batch.features, batch.changed, task.job.policy, task.contract, task.facts)
+            rejected = find_rejected(
+                batch.features, batch.changed, task.job.policy, task.contract, task.facts
+            )
             with clock("predict"):
                 outcome = isolator.score(
                     batch.features, rejected, rest=task.n_rows % PAD_ROWS if batch.is_last else 0
@@ -232,7 +262,9 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
             with clock("profile"):
                 profiler.add(batch.features, batch.kept, outcome.kept, output)
                 found = feature_records(batch.features, passing, profiler.missing)
-                columns = merge_records([*columns, *found, *prediction_records(output.select(names))])
+                columns = merge_records(
+                    [*columns, *found, *prediction_records(output.select(names))]
+                )
             with clock("write"):
                 writer.write(output)
             del batch, outcome, output  # not held while the next batch is decoded
@@ -305,7 +337,11 @@ class _Rejects:
                 name, place = self._origins.of(stretch.path, np.array([source_row]))
                 self.examples.append(
                     QuarantineExample(
-                        source_file=name, source_row=int(place[0]), reason=reason, column=column, message=message
+                        source_file=name,
+                        source_row=int(place[0]),
+                        reason=reason,
+                        column=column,
+                        message=message,
                     )
                 )
             if self._left > 0:
@@ -324,7 +360,9 @@ class _Rejects:
             tables = read_rows(self._store, files[path], rows, min(task.batch_rows, 8_192))
             written = write_quarantine(
                 state_store(task.job),
-                quarantine_path(task.folder, task.run_id, task.shard.index, task.part_attempt, len(self.files)),
+                quarantine_path(
+                    task.folder, task.run_id, task.shard.index, task.part_attempt, len(self.files)
+                ),
                 ((table, self._origins.of(path, here)[1]) for table, here in tables),
                 [causes[row] for row in rows.tolist()],
                 self._origins.of(path, rows)[0],
@@ -345,7 +383,9 @@ class _Loaded:
 
 
 def _predictor(task: ShardTask) -> CheckedPredictor:
-    return CheckedPredictor(_load(task), task.contract.feature_types(), is_unchecked=task.is_unchecked)
+    return CheckedPredictor(
+        _load(task), task.contract.feature_types(), is_unchecked=task.is_unchecked
+    )
 
 
 def _load(task: ShardTask) -> LoadedModel:
@@ -357,7 +397,9 @@ def _load(task: ShardTask) -> LoadedModel:
         return _Loaded.model
 
 
-def _predict(predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int) -> Answer:
+def _predict(
+    predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int
+) -> Answer:
     n_rows = features.num_rows
     fill = (rest - n_rows) % PAD_ROWS if facts.flavor in ("sklearn", "onnx") else 0
     if fill:
@@ -406,10 +448,16 @@ def _output(
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _position(batch: Batch, kept: npt.NDArray[np.bool_], origins: _Origins) -> tuple[pa.Array, pa.Array]:
-    read = [origins.of(s.path, np.arange(s.first_row, s.first_row + s.n_rows)) for s in batch.stretches]
+def _position(
+    batch: Batch, kept: npt.NDArray[np.bool_], origins: _Origins
+) -> tuple[pa.Array, pa.Array]:
+    read = [
+        origins.of(s.path, np.arange(s.first_row, s.first_row + s.n_rows)) for s in batch.stretches
+    ]
     paths = list(dict.fromkeys(path for path, _ in read))
-    codes = np.concatenate([np.full(len(places), paths.index(path), np.int32) for path, places in read])
+    codes = np.concatenate(
+        [np.full(len(places), paths.index(path), np.int32) for path, places in read]
+    )
     rows = np.concatenate([places for _, places in read])
     names = pa.DictionaryArray.from_arrays(from_numpy(codes[kept]), from_texts(paths))
     return names.cast(MODEL_VERSION), from_numpy(rows[kept])

@@ -12,7 +12,10 @@ from nightscore.schemas.model import ModelFacts
 
 
 def inapplicable_gates(
-    job: ScoringJob, facts: ModelFacts, features: Collection[str], predictions: Sequence[OutputColumn]
+    job: ScoringJob,
+    facts: ModelFacts,
+    features: Collection[str],
+    predictions: Sequence[OutputColumn],
 ) -> list[str]:
     """What is wrong with the job's gates for this model, a sentence each.
 
@@ -25,11 +28,16 @@ def inapplicable_gates(
     gates = job.gates
     numbers = [column.name for column in predictions if _is_number(column.type)]
     problems: list[str] = []
-    for prefix, bounds in (("prediction", gates.prediction_range), ("probability", gates.probability_range)):
+    for prefix, bounds in (
+        ("prediction", gates.prediction_range),
+        ("probability", gates.probability_range),
+    ):
         if bounds is not None:
             problems += _range_problems(prefix, facts, numbers, predictions)
     if gates.score_shift is not None and not numbers:
-        problems.append(f"gates.score_shift: never applies: {_shown(facts, predictions)} has no mean")
+        problems.append(
+            f"gates.score_shift: never applies: {_shown(facts, predictions)} has no mean"
+        )
     if gates.null_rate is not None and features:
         known = [*features, *(column.name for column in predictions)]
         problems += _unknown_columns(gates.null_rate.columns, known)

@@ -124,7 +124,9 @@ def kept_cast(found: pa.DataType, table_format: str) -> Cast | str:
     return f"has the type {found}, which a Delta table cannot hold; use output.format: parquet or drop the column"
 
 
-def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
+def cast_column(
+    column: pa.ChunkedArray, cast: Cast
+) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
     """The column in its new type, and where its value does not survive (None: nowhere): those rows are not scored."""
     found = column.type
     if found == cast.type and cast.check == "none":
@@ -159,7 +161,11 @@ def _as_it_is(found: pa.DataType, plain: pa.DataType) -> Cast | str:
     if pa.types.is_decimal(plain):
         return Cast(pa.float64(), "exact")
     usable = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string)
-    if any(is_one(plain) for is_one in usable) or pa.types.is_timestamp(plain) or pa.types.is_date(plain):
+    if (
+        any(is_one(plain) for is_one in usable)
+        or pa.types.is_timestamp(plain)
+        or pa.types.is_date(plain)
+    ):
         is_coded = pa.types.is_dictionary(found) and pa.types.is_string(plain)
         return Cast(pa.dictionary(pa.int32(), plain) if is_coded else plain)
     return f"has the type {found}, which a model cannot use as it is"
@@ -196,9 +202,13 @@ def _to_integer(plain: pa.DataType, target: pa.DataType) -> Cast | str:
 
 def _refused(plain: pa.DataType, target: pa.DataType) -> str:
     if pa.types.is_decimal(plain):
-        return f"has the type {plain}, and decimals become no {target} without loss; cast the features"
+        return (
+            f"has the type {plain}, and decimals become no {target} without loss; cast the features"
+        )
     if pa.types.is_temporal(plain):
-        return f"has the type {plain}, and a time is no {target}; compute the number in the features"
+        return (
+            f"has the type {plain}, and a time is no {target}; compute the number in the features"
+        )
     if pa.types.is_string(plain):
         return f"has the type {plain}, and strings are not read as numbers; cast the features"
     return f"has the type {plain}, the model wants {target}"
@@ -209,7 +219,8 @@ def _not_whole(column: pa.ChunkedArray, target: pa.DataType) -> npt.NDArray[np.b
     if pa.types.is_integer(target):
         bound = 2.0 ** (target.bit_width - 1)
         within = pc.and_(
-            pc.greater_equal(column, pa.scalar(-bound, column.type)), pc.less(column, pa.scalar(bound, column.type))
+            pc.greater_equal(column, pa.scalar(-bound, column.type)),
+            pc.less(column, pa.scalar(bound, column.type)),
         )
         whole = pc.and_(whole, within)
     fine = pc.or_kleene(whole, pc.is_nan(column))
@@ -229,7 +240,10 @@ def _changed(column: pa.ChunkedArray, target: pa.DataType) -> npt.NDArray[np.boo
     if pa.types.is_integer(target):
         # uint64 to int64 and back is the identity on the bits: the sign tells.
         same = pc.and_(
-            same, pc.equal(pc.less(column, pa.scalar(0, column.type)), pc.less(there, pa.scalar(0, target)))
+            same,
+            pc.equal(
+                pc.less(column, pa.scalar(0, column.type)), pc.less(there, pa.scalar(0, target))
+            ),
         )
     return to_mask(pc.fill_null(pc.invert(same), False))
 

@@ -36,7 +36,11 @@ def _narrow(array: pa.Array) -> pa.Array | None:
     if kind.scale < 0:
         return None
     if kind.precision <= 18:
-        return array if pa.types.is_decimal128(kind) else pc.cast(array, pa.decimal128(kind.precision, kind.scale))
+        return (
+            array
+            if pa.types.is_decimal128(kind)
+            else pc.cast(array, pa.decimal128(kind.precision, kind.scale))
+        )
     for scale in (*(scale for scale in SHORT_SCALES if scale < kind.scale), kind.scale):
         with contextlib.suppress(pa.ArrowInvalid):
             return pc.cast(array, pa.decimal128(38, scale))
@@ -51,12 +55,18 @@ def _by_division(array: pa.Array) -> pa.Array | None:
     low, high = words.reshape(-1, 2)[array.offset :].T
     if array.null_count:
         present = pc.cast(array.is_valid(), pa.uint8())
-        present = np.frombuffer(present.buffers()[1], np.uint8, count=present.offset + len(array))[-len(array) :]
+        present = np.frombuffer(present.buffers()[1], np.uint8, count=present.offset + len(array))[
+            -len(array) :
+        ]
         low, high = low * present, high * present
     if not ((high == low >> 63) & (low > -SAFE_UNSCALED) & (low < SAFE_UNSCALED)).all():
         return None
     found = from_numpy(low / np.float64(10**array.type.scale))
-    return pc.if_else(array.is_valid(), found, pa.nulls(1, pa.float64())[0]) if array.null_count else found
+    return (
+        pc.if_else(array.is_valid(), found, pa.nulls(1, pa.float64())[0])
+        if array.null_count
+        else found
+    )
 
 
 def _by_text(array: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
@@ -66,7 +76,7 @@ def _by_text(array: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     back = pc.cast(pc.cast(found, pa.string()), wide)
     same = pc.equal(back, pc.cast(array, wide)).fill_null(True)
     flags = pc.cast(pc.invert(same), pa.uint8())
-    bad = np.frombuffer(flags.buffers()[1], np.uint8, count=flags.offset + len(flags))[flags.offset :].astype(
-        np.bool_
-    )
+    bad = np.frombuffer(flags.buffers()[1], np.uint8, count=flags.offset + len(flags))[
+        flags.offset :
+    ].astype(np.bool_)
     return pc.if_else(same, found, pa.nulls(1, pa.float64())[0]), bad

@@ -13,7 +13,13 @@ import pyarrow as pa
 
 from nightscore.arrow.parsing.client import call
 from nightscore.arrow.parsing.row_groups import Layout, ParsedFooter, parse_footers
-from nightscore.arrow.parsing.tails import ENCRYPTED, TAIL_BYTES, NoParquetError, is_encrypted, read_tail
+from nightscore.arrow.parsing.tails import (
+    ENCRYPTED,
+    TAIL_BYTES,
+    NoParquetError,
+    is_encrypted,
+    read_tail,
+)
 from nightscore.errors import CorruptFileError, InputChangedError, LocationNotFoundError
 from nightscore.inputs.files import content_problem
 from nightscore.schemas.partition import InputFile
@@ -48,7 +54,9 @@ class RowGroups(Sequence[RowGroup]):
 
     __slots__ = ("_first", "_n_groups", "_numbers", "_places")
 
-    def __init__(self, places: Mapping[str, int], n_groups: int, numbers: "array[int]", first: int) -> None:
+    def __init__(
+        self, places: Mapping[str, int], n_groups: int, numbers: "array[int]", first: int
+    ) -> None:
         """A stretch of numbers: rows of each row group, then compressed, then uncompressed bytes of all its columns.
 
         Args:
@@ -165,7 +173,10 @@ def _fetched(
     with ThreadPoolExecutor(LOCAL_THREADS if reading.store.is_local else REMOTE_THREADS) as threads:
         ahead = [[threads.submit(reading.fetch, file) for file in batch] for batch in batches[:1]]
         for i, batch in enumerate(batches):
-            ahead += [[threads.submit(reading.fetch, file) for file in after] for after in batches[i + 1 : i + 2]]
+            ahead += [
+                [threads.submit(reading.fetch, file) for file in after]
+                for after in batches[i + 1 : i + 2]
+            ]
             yield batch, [future.result() for future in ahead.pop(0)]
 
 
@@ -182,7 +193,9 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "no details"
 
 
-def open_parquet(store: Store, file: InputFile, source: Any = None, **options: Any) -> "pq.ParquetFile":
+def open_parquet(
+    store: Store, file: InputFile, source: Any = None, **options: Any
+) -> "pq.ParquetFile":
     """The open file, if it is still the one that was listed.
 
     Args:
@@ -212,7 +225,9 @@ def open_parquet(store: Store, file: InputFile, source: Any = None, **options: A
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True, **options)
 
 
-def read_columns(store: Store, file: InputFile, columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
+def read_columns(
+    store: Store, file: InputFile, columns: Sequence[str], batch_rows: int
+) -> Iterator[pa.Table]:
     """Columns of a file that is still the one that was listed, so many rows at a time. Runs in a process apart.
 
     Texts come as their bytes, since a file's may be no UTF-8.
@@ -220,7 +235,9 @@ def read_columns(store: Store, file: InputFile, columns: Sequence[str], batch_ro
     with explained(store.locate_url(file.path)), open_parquet(store, file) as parquet:
         for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):
             table = pa.Table.from_batches([batch])
-            yield pa.table([_bytes_of_texts(column) for column in table.columns], names=table.column_names)
+            yield pa.table(
+                [_bytes_of_texts(column) for column in table.columns], names=table.column_names
+            )
 
 
 def _bytes_of_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -282,7 +299,9 @@ class _Reading:
 
     def parse(self, files: Sequence[InputFile], tails: Sequence[bytes | str]) -> list[Footer | str]:
         """The footers, or what is wrong with each file."""
-        pairs = [(file, tail) for file, tail in zip(files, tails, strict=True) if isinstance(tail, bytes)]
+        pairs = [
+            (file, tail) for file, tail in zip(files, tails, strict=True) if isinstance(tail, bytes)
+        ]
         parsed = iter(self._parse_all(pairs))
         known: dict[int, _Numbers] = {}
 
@@ -320,7 +339,9 @@ class _Reading:
         except CorruptFileError as error:
             return _problem(file, error.found)
 
-    def _explained(self, file: InputFile, tail: bytes, item: ParsedFooter | str) -> ParsedFooter | str:
+    def _explained(
+        self, file: InputFile, tail: bytes, item: ParsedFooter | str
+    ) -> ParsedFooter | str:
         if isinstance(item, str):
             return _problem(file, ENCRYPTED if is_encrypted(tail) else item)
         return item

@@ -22,7 +22,9 @@ SUFFIXES = (".yaml", ".yml", ".json")
 def list_jobs(folder: Path) -> list[str]:
     """Names of the job files in a folder, as `load_job` takes them; none if there is no such folder."""
     files = folder.iterdir() if folder.is_dir() else ()
-    return sorted({path.stem for path in files if path.suffix in SUFFIXES and not path.name.startswith(".")})
+    return sorted(
+        {path.stem for path in files if path.suffix in SUFFIXES and not path.name.startswith(".")}
+    )
 
 
 def load_job(source: str, folder: Path | None = None) -> ScoringJob:
@@ -41,7 +43,9 @@ def load_job(source: str, folder: Path | None = None) -> ScoringJob:
 def _find_job(source: str, folder: Path) -> str:
     if "/" in source or source.endswith(SUFFIXES) or Path(source).is_file():
         return source
-    found = [path for path in (folder / f"{source}{suffix}" for suffix in SUFFIXES) if path.is_file()]
+    found = [
+        path for path in (folder / f"{source}{suffix}" for suffix in SUFFIXES) if path.is_file()
+    ]
     if found:
         return str(found[0])
     known = list_jobs(folder)

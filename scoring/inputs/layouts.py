@@ -23,7 +23,9 @@ def is_other_layout(folders: Sequence[str], files: Sequence[str]) -> bool:
     return any(is_named_parquet(name) and not is_hidden(name) for name in files)
 
 
-def no_partitions(job: ScoringJob, folders: Sequence[str], files: Sequence[str]) -> PartitionNotFoundError:
+def no_partitions(
+    job: ScoringJob, folders: Sequence[str], files: Sequence[str]
+) -> PartitionNotFoundError:
     """The error for an input that has not one partition.
 
     Args:
@@ -33,7 +35,9 @@ def no_partitions(job: ScoringJob, folders: Sequence[str], files: Sequence[str])
     """
     key = job.input.partition_key
     visible = [name for name in folders if not is_hidden(name)]
-    example = _descend(Store(job.input.uri, job.input.storage_options), visible[0]) if visible else []
+    example = (
+        _descend(Store(job.input.uri, job.input.storage_options), visible[0]) if visible else []
+    )
     return PartitionNotFoundError(
         f"The input has no partition: there is no folder {key}=<value>/ directly below input.uri.",
         job.input.uri,

@@ -38,7 +38,9 @@ def list_all(store: Store, folders: Iterable[str]) -> Listing:
             if not entry.path.endswith("/"):
                 found.entries.append(entry)
             elif entry.size_bytes:
-                found.problems[entry.path] = f"is an object of {entry.size_bytes:,} bytes whose key ends in /"
+                found.problems[entry.path] = (
+                    f"is an object of {entry.size_bytes:,} bytes whose key ends in /"
+                )
     found.entries.sort(key=lambda entry: entry.path)
     return found
 
@@ -63,7 +65,9 @@ class _Walk:
         if not stat.S_ISDIR(status.st_mode):
             return
 
-        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ((status.st_dev, status.st_ino),))]
+        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [
+            (folder, ((status.st_dev, status.st_ino),))
+        ]
         while waiting:
             path, above = waiting.pop()
             if os.path.islink(posixpath.join(self._root, path)):  # noqa: PTH114
@@ -106,7 +110,9 @@ class _Walk:
         if isinstance(error, FileNotFoundError) and not is_link:
             return  # gone meanwhile: the second listing tells
         if is_link:
-            self._found.problems[path] = f"is a link to {os.readlink(full)!r}, which cannot be reached"  # noqa: PTH115
+            self._found.problems[path] = (
+                f"is a link to {os.readlink(full)!r}, which cannot be reached"  # noqa: PTH115
+            )
         elif isinstance(error, PermissionError):
             self._found.problems[path] = "may not be read by this process"
         else:

@@ -13,14 +13,22 @@ from nightscore.storage.store import Store
 BATCH_ROWS = 65_536
 
 
-def uncounted_columns(contract: Contract, footers: Sequence[Footer]) -> dict[InputFile, tuple[str, ...]]:
+def uncounted_columns(
+    contract: Contract, footers: Sequence[Footer]
+) -> dict[InputFile, tuple[str, ...]]:
     """The files that do not say whether features of integers or truth values have nulls, and these."""
     asked = {column.name for column in contract.features if column.is_whole}
     asked -= {name for footer in footers for name in footer.with_nulls}
-    return {footer.file: tuple(sorted(names)) for footer in footers if (names := footer.uncounted & asked)}
+    return {
+        footer.file: tuple(sorted(names))
+        for footer in footers
+        if (names := footer.uncounted & asked)
+    }
 
 
-def find_nulls(place: Input, columns: Mapping[InputFile, Sequence[str]]) -> dict[InputFile, frozenset[str]]:
+def find_nulls(
+    place: Input, columns: Mapping[InputFile, Sequence[str]]
+) -> dict[InputFile, frozenset[str]]:
     """Of each file the columns that have nulls; a column is read up to the first one, and in no file after it.
 
     Run it in a worker: it decodes what nobody has verified.
@@ -36,10 +44,16 @@ def find_nulls(place: Input, columns: Mapping[InputFile, Sequence[str]]) -> dict
     return found
 
 
-def with_found(footers: Sequence[Footer], found: Mapping[InputFile, frozenset[str]]) -> list[Footer]:
+def with_found(
+    footers: Sequence[Footer], found: Mapping[InputFile, frozenset[str]]
+) -> list[Footer]:
     """The footers as they would be if they had said so."""
     return [
-        replace(footer, with_nulls=footer.with_nulls | found.get(footer.file, frozenset()), uncounted=frozenset())
+        replace(
+            footer,
+            with_nulls=footer.with_nulls | found.get(footer.file, frozenset()),
+            uncounted=frozenset(),
+        )
         for footer in footers
     ]
 

@@ -43,7 +43,12 @@ def parse_value(text: str) -> str | None:
     Raises:
         InvalidJobError: It could not be a folder's name on every store.
     """
-    if not text or "\x00" in text or text in (".", "..") or len(quote(text, safe="").encode()) > 200:
+    if (
+        not text
+        or "\x00" in text
+        or text in (".", "..")
+        or len(quote(text, safe="").encode()) > 200
+    ):
         raise InvalidJobError(
             "This is no partition value.",
             expected="1 to 200 bytes (percent-encoded), without NUL, not '.' or '..'",
@@ -70,7 +75,9 @@ def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
     if not known and is_other_layout(folders, files):
         raise no_partitions(job, folders, files)
     _tell_strays(job, folders, files)
-    return dict(sorted(known.items(), key=lambda item: order_of(item[0], job.input.partition_format)))
+    return dict(
+        sorted(known.items(), key=lambda item: order_of(item[0], job.input.partition_format))
+    )
 
 
 def _tell_strays(job: ScoringJob, folders: Sequence[str], files: Sequence[str]) -> None:
@@ -95,7 +102,12 @@ def _by_value(
     known: dict[str | None, list[str]] = {}
     for name in sorted([*folders, *links]):
         decoded = decode_folder(name)
-        if decoded and decoded[0] == job.input.partition_key and not is_hidden(name) and is_utf8(name):
+        if (
+            decoded
+            and decoded[0] == job.input.partition_key
+            and not is_hidden(name)
+            and is_utf8(name)
+        ):
             known.setdefault(decoded[1], []).append(name)
     return known
 
@@ -105,7 +117,9 @@ def _leads_nowhere(path: str) -> bool:
     return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
 
 
-def find_partition(job: ScoringJob, value: str | None, kept: Kept | None = None) -> tuple[Partition, tuple[str, ...]]:
+def find_partition(
+    job: ScoringJob, value: str | None, kept: Kept | None = None
+) -> tuple[Partition, tuple[str, ...]]:
     """The partition with its files in the order of their paths, and the files that `input.files` leaves out.
 
     One value may have several folders, since there are several ways to percent-encode it: all of them are its input.
@@ -119,7 +133,9 @@ def find_partition(job: ScoringJob, value: str | None, kept: Kept | None = None)
         PartitionNotFoundError: With the nearest values that exist.
         InputError: What is there cannot be read whole, or is a table of a format of its own.
     """
-    known = read_once(kept, ("folders of partitions", job.input.uri), dict, lambda: _list_folders(job))
+    known = read_once(
+        kept, ("folders of partitions", job.input.uri), dict, lambda: _list_folders(job)
+    )
     return _find(job, value, known)
 
 
@@ -139,7 +155,9 @@ def _find(
     store = Store(job.input.uri, job.input.storage_options)
     folders = known.get(value, [])
     listing = list_all(store, folders)
-    if listing.is_empty:  # it may have come, or gone, since the folders were listed; if not, this says what is there
+    if (
+        listing.is_empty
+    ):  # it may have come, or gone, since the folders were listed; if not, this says what is there
         now = list_partitions(job)
         if value not in now:
             raise _not_found(job, value, [show_value(v) for v in now])
@@ -154,7 +172,9 @@ def _find(
     return Partition(job.input.partition_key, value, folders[0], choice.files), choice.left_out
 
 
-def find_partitions(job: ScoringJob, values: Iterable[str | None] | None = None) -> dict[str | None, Partition]:
+def find_partitions(
+    job: ScoringJob, values: Iterable[str | None] | None = None
+) -> dict[str | None, Partition]:
     """All partitions of the input, or those of `values` that exist, each listed with its files.
 
     One that cannot be read whole is listed with what is in the way: its own run says what that is.
@@ -175,7 +195,9 @@ def find_partitions(job: ScoringJob, values: Iterable[str | None] | None = None)
         return dict(zip(values, threads.map(listed, values), strict=True))
 
 
-def fingerprint(job: ScoringJob, partition: Partition, model_name: str, version: str, digest: str) -> str:
+def fingerprint(
+    job: ScoringJob, partition: Partition, model_name: str, version: str, digest: str
+) -> str:
     """sha256 over everything that decides the predictions: same fingerprint, nothing to do."""
     parts = {
         "engine": ENGINE_VERSION,

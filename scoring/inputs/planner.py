@@ -19,7 +19,9 @@ ROW_ALIGNMENT = 64
 """Row groups are cut at multiples of this, so that batches keep the shape that vector kernels like."""
 
 
-def plan_shards(footers: Sequence[Footer], needed: Sequence[str], n_workers: int) -> tuple[Shard, ...]:
+def plan_shards(
+    footers: Sequence[Footer], needed: Sequence[str], n_workers: int
+) -> tuple[Shard, ...]:
     """The shards in the order of the files' paths and rows; none for a partition without rows.
 
     Args:
@@ -49,7 +51,9 @@ def needed_bytes(footer: Footer, needed: Sequence[str]) -> int:
     return sum(footer.row_groups.compressed_bytes(needed))
 
 
-def _pieces(footer: Footer, needed: Sequence[str], target_rows: int, n_workers: int) -> Iterator[tuple[Piece, int]]:
+def _pieces(
+    footer: Footer, needed: Sequence[str], target_rows: int, n_workers: int
+) -> Iterator[tuple[Piece, int]]:
     first = 0
     for i, (group_rows, size) in enumerate(
         zip(footer.row_groups.rows, footer.row_groups.compressed_bytes(needed), strict=True)
@@ -64,7 +68,9 @@ def _pieces(footer: Footer, needed: Sequence[str], target_rows: int, n_workers: 
         first += group_rows
 
 
-def _fill(weights: Iterable[tuple[Piece, float, int]], target: float, n_left: int) -> Iterator[Shard]:
+def _fill(
+    weights: Iterable[tuple[Piece, float, int]], target: float, n_left: int
+) -> Iterator[Shard]:
     pieces: list[Piece] = []
     weight, n_bytes, index = 0.0, 0, 0
     for piece, piece_weight, piece_bytes in weights:
@@ -74,7 +80,9 @@ def _fill(weights: Iterable[tuple[Piece, float, int]], target: float, n_left: in
         n_left -= piece.n_rows
         is_last = n_left == 0
         if is_last or weight >= target:
-            yield Shard(index, tuple(_merge(pieces)), sum(p.n_rows for p in pieces), n_bytes, is_last)
+            yield Shard(
+                index, tuple(_merge(pieces)), sum(p.n_rows for p in pieces), n_bytes, is_last
+            )
             # What a shard has too much, the next ones get less: the sum stays even.
             pieces, weight, n_bytes, index = [], weight - target, 0, index + 1
 
@@ -88,7 +96,13 @@ def _merge(pieces: Sequence[Piece]) -> Iterator[Piece]:
         )
         if current is not None and follows:
             groups = tuple(dict.fromkeys((*current.row_groups, *piece.row_groups)))
-            current = Piece(current.file, groups, current.first_row, current.n_rows + piece.n_rows, current.skip_rows)
+            current = Piece(
+                current.file,
+                groups,
+                current.first_row,
+                current.n_rows + piece.n_rows,
+                current.skip_rows,
+            )
             continue
         if current is not None:
             yield current

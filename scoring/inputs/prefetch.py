@@ -163,7 +163,9 @@ class PrefetchedFile(io.RawIOBase):
                 pieces.append(self._fetched(start, stop))
             else:
                 stop = min(end, part.end)
-                pieces.append(memoryview(self._held[part].result())[start - part.start : stop - part.start])
+                pieces.append(
+                    memoryview(self._held[part].result())[start - part.start : stop - part.start]
+                )
                 self._release(part, stop)
             start = stop
         if len(pieces) == 1:

@@ -142,7 +142,9 @@ def _read_piece(
                     if left == 0:
                         break
                     continue
-                yield _validated(taken, contract, casts, folders, Stretch(file.path, position, taken.num_rows))
+                yield _validated(
+                    taken, contract, casts, folders, Stretch(file.path, position, taken.num_rows)
+                )
                 position += taken.num_rows
                 left -= taken.num_rows
                 if left == 0:
@@ -177,13 +179,17 @@ def _opened(
 ) -> Iterator[tuple["pq.ParquetFile", PrefetchedFile | None]]:
     """The file, read ahead where that is wanted."""
     if not prefetch_bytes:
-        with open_parquet(store, file, buffer_size=_buffer_bytes(store), read_dictionary=coded) as parquet:
+        with open_parquet(
+            store, file, buffer_size=_buffer_bytes(store), read_dictionary=coded
+        ) as parquet:
             yield parquet, None
         return
     fetch = functools.partial(store.read_range, file.path)
     with (
         PrefetchedFile(fetch, file.size_bytes, prefetch_bytes) as source,
-        open_parquet(store, file, source, buffer_size=BLOCK_BYTES, read_dictionary=coded) as parquet,
+        open_parquet(
+            store, file, source, buffer_size=BLOCK_BYTES, read_dictionary=coded
+        ) as parquet,
     ):
         yield parquet, source
 
@@ -233,8 +239,14 @@ def _casts(schema: pa.Schema, contract: Contract) -> _Casts:
     for column in contract.kept:
         found = _type_of(schema, column.name)
         if found is not None:
-            loses = pa.types.is_timestamp(column.type) and pa.types.is_timestamp(found) and found.unit == "ns"
-            kept[column.name] = Cast(column.type, "exact" if loses and column.type.unit != "ns" else "none")
+            loses = (
+                pa.types.is_timestamp(column.type)
+                and pa.types.is_timestamp(found)
+                and found.unit == "ns"
+            )
+            kept[column.name] = Cast(
+                column.type, "exact" if loses and column.type.unit != "ns" else "none"
+            )
     return _Casts(features, kept)
 
 
@@ -244,7 +256,11 @@ def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
 
 
 def _validated(
-    read: pa.RecordBatch, contract: Contract, casts: _Casts, folders: dict[str, str | None], stretch: Stretch
+    read: pa.RecordBatch,
+    contract: Contract,
+    casts: _Casts,
+    folders: dict[str, str | None],
+    stretch: Stretch,
 ) -> Batch:
     changed: dict[str, npt.NDArray[np.bool_]] = {}
     broken_by_column: dict[tuple[str, pa.DataType], npt.NDArray[np.bool_] | None] = {}
@@ -254,7 +270,9 @@ def _validated(
         for column in wanted:
             if column.name not in casts:
                 text = pa.scalar(folders.get(column.name), pa.string())
-                found[column.name] = pa.chunked_array([pa.repeat(text, read.num_rows).cast(column.type)])
+                found[column.name] = pa.chunked_array(
+                    [pa.repeat(text, read.num_rows).cast(column.type)]
+                )
                 continue
             raw, broken = texts(column, casts[column.name])
             found[column.name], bad = cast_column(raw, casts[column.name])
@@ -263,7 +281,9 @@ def _validated(
                     changed[column.name] = changed.get(column.name, np.False_) | rows
         return pa.table(found)
 
-    def texts(column: InputColumn, cast: Cast) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
+    def texts(
+        column: InputColumn, cast: Cast
+    ) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
         """The column without text that is not UTF-8, and where there was such."""
         raw = pa.chunked_array([read.column(read.schema.get_field_index(column.name))])
         if is_text_of_bytes(raw.type, cast.type):
@@ -283,7 +303,8 @@ def _join(batches: Sequence[Batch]) -> Batch:
         return batches[0]
     names = {name for batch in batches for name in batch.changed}
     changed = {
-        name: np.concatenate([b.changed.get(name, np.zeros(b.n_rows, np.bool_)) for b in batches]) for name in names
+        name: np.concatenate([b.changed.get(name, np.zeros(b.n_rows, np.bool_)) for b in batches])
+        for name in names
     }
     return Batch(
         pa.concat_tables([batch.features for batch in batches]),

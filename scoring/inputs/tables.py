@@ -15,7 +15,12 @@ from nightscore.storage.store import Store
 PARENTS_TRIED = 8
 """Folders above the input that are looked into, the nearest first."""
 LOOK_UP_THREADS = 16
-DELTA, HUDI, ICEBERG, HIVE = "a Delta table", "a Hudi table", "an Iceberg table", "a transactional Hive table"
+DELTA, HUDI, ICEBERG, HIVE = (
+    "a Delta table",
+    "a Hudi table",
+    "an Iceberg table",
+    "a transactional Hive table",
+)
 LOG_FOLDERS = {"_delta_log": DELTA, ".hoodie": HUDI}
 ICEBERG_FOLDER = "metadata"
 ICEBERG_FILE = re.compile(r"\.metadata\.json(\.gz)?$")

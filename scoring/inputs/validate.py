@@ -63,9 +63,13 @@ def check_contract(
     schemas = _distinct(footers) or ([(borrowed, [])] if borrowed is not None else [])
     problems: list[str] = []
     predictions = _predictions(job, facts, problems)
-    own = footers[0].schema if footers else borrowed  # folders' columns are features only where they are named
+    own = (
+        footers[0].schema if footers else borrowed
+    )  # folders' columns are features only where they are named
     features = _features(job, facts, own, problems)
-    kept_names = [name for name in (*job.keys.columns, *job.pass_through) if name != job.input.partition_key]
+    kept_names = [
+        name for name in (*job.keys.columns, *job.pass_through) if name != job.input.partition_key
+    ]
     columns: dict[str, InputColumn] = {}
     kept: dict[str, InputColumn] = {}
     for schema, members in schemas:
@@ -83,7 +87,9 @@ def check_contract(
         )
     problems += _look_alikes(job, [*kept_names, *(column.name for column in predictions)])
     taken = {column.name for column in predictions} & set(kept_names)
-    problems += [f"{name}: is a key or passed through and also a prediction column" for name in sorted(taken)]
+    problems += [
+        f"{name}: is a key or passed through and also a prediction column" for name in sorted(taken)
+    ]
     known = {*columns, *kept_names}
     problems += [
         f"drift.segments: {name} is neither a feature nor a key nor passed through"
@@ -91,7 +97,9 @@ def check_contract(
         if schemas and name not in known
     ]
     if predictions:
-        problems += inapplicable_gates(job, facts, [feature.name for feature in features], predictions)
+        problems += inapplicable_gates(
+            job, facts, [feature.name for feature in features], predictions
+        )
     if problems:
         unique = list(dict.fromkeys(problems))
         raise ContractError(
@@ -122,9 +130,12 @@ def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) ->
     n_rows = sum(footer.n_rows for footer in footers)
     found = set()
     for column in features:
-        n_bytes = sum(sum(footer.row_groups.uncompressed_bytes([column.name])) for footer in footers)
+        n_bytes = sum(
+            sum(footer.row_groups.uncompressed_bytes([column.name])) for footer in footers
+        )
         is_text = all(
-            column.name in footer.schema.names and plain_type(footer.schema.field(column.name).type) == pa.string()
+            column.name in footer.schema.names
+            and plain_type(footer.schema.field(column.name).type) == pa.string()
             for footer in footers
         )
         if column.type == pa.string() and is_text and n_bytes < MAX_CODE_BYTES * n_rows:
@@ -132,7 +143,9 @@ def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) ->
     return frozenset(found)
 
 
-def _types(schemas: Sequence[tuple[pa.Schema, list[Footer]]], names: Collection[str]) -> tuple[tuple[str, str], ...]:
+def _types(
+    schemas: Sequence[tuple[pa.Schema, list[Footer]]], names: Collection[str]
+) -> tuple[tuple[str, str], ...]:
     """Of each column all types that the files have."""
     found: dict[str, dict[str, None]] = {}
     for schema, _ in schemas:
@@ -150,11 +163,21 @@ def _look_alikes(job: ScoringJob, names: Sequence[str]) -> list[str]:
     for name in everything:
         groups.setdefault(fold(name), []).append(name)
     found = [
-        f"{' and '.join(group)}: differ only by case in the output" for group in groups.values() if len(group) > 1
+        f"{' and '.join(group)}: differ only by case in the output"
+        for group in groups.values()
+        if len(group) > 1
     ]
-    own = {"model_version", "run_id", "source_file", "source_row", *(n for n in names if n.startswith("prediction"))}
+    own = {
+        "model_version",
+        "run_id",
+        "source_file",
+        "source_row",
+        *(n for n in names if n.startswith("prediction")),
+    }
     if job.input.partition_key in own:
-        found.append(f"{job.input.partition_key}: is the partition key and also a column of the output")
+        found.append(
+            f"{job.input.partition_key}: is the partition key and also a column of the output"
+        )
     return found
 
 
@@ -193,7 +216,9 @@ def _features(
 ) -> tuple[Feature, ...]:
     if facts.features:
         if job.features and list(job.features) != [feature.name for feature in facts.features]:
-            problems.append("features: the model names its own columns; remove the key from the job file")
+            problems.append(
+                "features: the model names its own columns; remove the key from the job file"
+            )
         return facts.features
     if schema is None:
         return ()
@@ -205,7 +230,9 @@ def _features(
             f"{', '.join(names[:40])}{', ...' if len(names) > 40 else ''}; name them in order under `features`"
         )
     kind = MATRIX_TYPES[facts.matrix_dtype]
-    types = facts.positional_types if len(facts.positional_types) == len(names) else [kind] * len(names)
+    types = (
+        facts.positional_types if len(facts.positional_types) == len(names) else [kind] * len(names)
+    )
     return tuple(Feature(name=name, type=t) for name, t in zip(names, types, strict=True))
 
 
@@ -226,7 +253,11 @@ def _check_schema(
             if feature.required or facts.flavor != "python_function":
                 problems.append(_missing(feature.name, feature.type, schema))
             continue
-        if members and feature.name not in members[0].schema.names and feature.type in FOLDER_NUMBERS:
+        if (
+            members
+            and feature.name not in members[0].schema.names
+            and feature.type in FOLDER_NUMBERS
+        ):
             kind = WANTED[feature.type]
             problems += _unreadable(feature.name, kind, members)
             _agree(columns, feature, kind, problems)
@@ -248,7 +279,9 @@ def _check_schema(
         _agree(columns, feature, pa.null() if is_null else kind, problems)
 
 
-def _agree(columns: dict[str, InputColumn], feature: Feature, kind: pa.DataType, problems: list[str]) -> None:
+def _agree(
+    columns: dict[str, InputColumn], feature: Feature, kind: pa.DataType, problems: list[str]
+) -> None:
     """Find the type of a feature that holds the values of these files and of those before; null is of any type."""
     known = columns.get(feature.name)
     if known is None or pa.types.is_null(known.type):
@@ -264,7 +297,9 @@ def _agree(columns: dict[str, InputColumn], feature: Feature, kind: pa.DataType,
 
 
 def _nullable(
-    features: Sequence[Feature], schemas: Sequence[tuple[pa.Schema, list[Footer]]], footers: Sequence[Footer]
+    features: Sequence[Feature],
+    schemas: Sequence[tuple[pa.Schema, list[Footer]]],
+    footers: Sequence[Footer],
 ) -> frozenset[str]:
     """Features that have nulls somewhere in the partition, as far as the files say."""
     found = {name for footer in footers for name in footer.with_nulls}
@@ -274,7 +309,9 @@ def _nullable(
             if index < 0 or pa.types.is_null(schema.field(index).type):
                 found.add(feature.name)
     for footer in footers:
-        found |= {key for key, text in footer.file.hive if text is None and key not in footer.schema.names}
+        found |= {
+            key for key, text in footer.file.hive if text is None and key not in footer.schema.names
+        }
     return frozenset(found)
 
 
@@ -308,7 +345,9 @@ def _ambiguous(schema: pa.Schema, members: Sequence[Footer], needed: Sequence[st
 
 def _unreadable(name: str, kind: pa.DataType, members: Sequence[Footer]) -> list[str]:
     """Folder values that are no number of the wanted type: a folder's text has no type of its own."""
-    texts = dict.fromkeys(text for footer in members for key, text in footer.file.hive if key == name)
+    texts = dict.fromkeys(
+        text for footer in members for key, text in footer.file.hive if key == name
+    )
     found = []
     for text in texts:
         try:
@@ -330,7 +369,9 @@ def _keep(
         if index < 0:
             if schema.names.count(name) > 1:
                 continue
-            problems.append(_missing(name, "a key" if name in job.keys.columns else "passed through", schema))
+            problems.append(
+                _missing(name, "a key" if name in job.keys.columns else "passed through", schema)
+            )
             continue
         cast = kept_cast(schema.field(index).type, job.output.format)
         if isinstance(cast, str):
@@ -339,9 +380,15 @@ def _keep(
         known = kept.get(name)
         if known is not None and pa.types.is_null(cast.type):
             continue
-        agreed = cast.type if known is None or pa.types.is_null(known.type) else _wider(known.type, cast.type)
+        agreed = (
+            cast.type
+            if known is None or pa.types.is_null(known.type)
+            else _wider(known.type, cast.type)
+        )
         if agreed is None:
-            problems.append(f"{name}: has the type {cast.type} here and {known and known.type} in other files")
+            problems.append(
+                f"{name}: has the type {cast.type} here and {known and known.type} in other files"
+            )
             continue
         kept[name] = InputColumn(name, agreed)
 
@@ -405,20 +452,27 @@ def _predictions(job: ScoringJob, facts: ModelFacts, problems: list[str]) -> lis
     if wanted != "predict" and wanted not in methods:
         problems.append(f"predict: {facts.estimator} has no {wanted}; it has {', '.join(methods)}")
         return []
-    kind = {"predict_proba": "probability", "decision_function": "decision", "raw": "raw"}.get(wanted)
+    kind = {"predict_proba": "probability", "decision_function": "decision", "raw": "raw"}.get(
+        wanted
+    )
     found = _numbered("prediction", facts)
     if kind is None:
         return found
     if facts.n_outputs > 1 and wanted == "predict_proba":
         return found
     if facts.n_outputs > 1:
-        return [*found, *(OutputColumn(f"{kind}_{i}", pa.float64(), kind, i) for i in range(facts.n_outputs))]
+        return [
+            *found,
+            *(OutputColumn(f"{kind}_{i}", pa.float64(), kind, i) for i in range(facts.n_outputs)),
+        ]
     classes = facts.classes or ()
     if len(classes) == 2 or (kind != "probability" and len(classes) < 2):
         return [*found, OutputColumn(kind, pa.float64(), kind, 1 if kind == "probability" else 0)]
     names = [f"{kind}_{_class_name(value)}" for value in classes]
     if len(set(names)) < len(names):
-        problems.append(f"predict: two classes have the same name as column: {', '.join(sorted(names))}")
+        problems.append(
+            f"predict: two classes have the same name as column: {', '.join(sorted(names))}"
+        )
     return [*found, *(OutputColumn(name, pa.float64(), kind, i) for i, name in enumerate(names))]
 
 

@@ -108,4 +108,7 @@ def _corrected(job: ScoringJob, value: str) -> str:
 
 
 def _other_date(value: str) -> datetime | None:
-    return next((time for pattern in OTHER_FORMATS if (time := parse_time(value, pattern)) is not None), None)
+    return next(
+        (time for pattern in OTHER_FORMATS if (time := parse_time(value, pattern)) is not None),
+        None,
+    )

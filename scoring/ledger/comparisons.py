@@ -18,7 +18,9 @@ def newest_comparison(store: Store, manifest: Manifest) -> DriftRecord | None:
     if manifest.drift is None:
         return None
     try:
-        record = read_comparison(store.read_bytes(comparison_path(_folder(manifest), manifest.run_id)))
+        record = read_comparison(
+            store.read_bytes(comparison_path(_folder(manifest), manifest.run_id))
+        )
     except (LocationNotFoundError, ValueError):
         return manifest.drift
     return record.drift
@@ -40,7 +42,9 @@ def with_newest_comparisons(store: Store, manifests: Iterable[Manifest]) -> list
     ]
 
 
-def write_comparison(store: Store, manifest: Manifest, drift: DriftRecord, table: bytes) -> DriftRecord:
+def write_comparison(
+    store: Store, manifest: Manifest, drift: DriftRecord, table: bytes
+) -> DriftRecord:
     """Write a comparison and its statistics beside the run's record, in place of an earlier one; the record.
 
     Raises:
@@ -57,7 +61,9 @@ def write_comparison(store: Store, manifest: Manifest, drift: DriftRecord, table
         drift=located,
     )
     store.write_bytes(located.table, table)
-    store.write_bytes(comparison_path(folder, manifest.run_id), record.model_dump_json(indent=2).encode())
+    store.write_bytes(
+        comparison_path(folder, manifest.run_id), record.model_dump_json(indent=2).encode()
+    )
     return located
 
 

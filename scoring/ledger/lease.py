@@ -120,7 +120,9 @@ class Lease:
         _here[wanted.token] = threading.get_ident()
         self._mine, self._is_lost, self._spoke = wanted, False, spoke
         self._released = threading.Event()
-        threading.Thread(target=self._beat, args=(self._released,), name="lease", daemon=True).start()
+        threading.Thread(
+            target=self._beat, args=(self._released,), name="lease", daemon=True
+        ).start()
 
     def check(self) -> None:
         """Before something is written or removed: a process that slept may hold the partition no more.
@@ -129,7 +131,9 @@ class Lease:
             LeaseError: Another command may be changing the partition.
         """
         with self._lock:
-            if self._mine is not None and (self._is_lost or not 0 <= time.time() - self._spoke <= BEAT_S):
+            if self._mine is not None and (
+                self._is_lost or not 0 <= time.time() - self._spoke <= BEAT_S
+            ):
                 self._renew()
 
     def release(self) -> None:

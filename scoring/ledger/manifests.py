@@ -20,7 +20,9 @@ PARSED = 6
 """Bytes in memory for each one of a record."""
 LAPSE_S = 120.0
 """Silence after which a run of another host counts as dead: six times the seconds between its signs of life."""
-DIED = ErrorRecord(type="WorkerError", message="the run's process died without a word", retryable=True)
+DIED = ErrorRecord(
+    type="WorkerError", message="the run's process died without a word", retryable=True
+)
 
 
 def manifest_path(folder: str, run_id: str) -> str:
@@ -64,24 +66,34 @@ def read_manifests(store: Store, paths: Sequence[str]) -> tuple[list[Manifest], 
     else:
         with ThreadPoolExecutor(READ_THREADS) as threads:
             found = list(threads.map(attempt, paths))
-    manifests = sorted((m for m in found if isinstance(m, Manifest)), key=lambda m: m.run_id, reverse=True)
+    manifests = sorted(
+        (m for m in found if isinstance(m, Manifest)), key=lambda m: m.run_id, reverse=True
+    )
     return manifests, [path for path in found if isinstance(path, str)]
 
 
-def standing_manifest(store: Store, folder: str, live_run_id: str, kept: Kept | None = None) -> Manifest | None:
+def standing_manifest(
+    store: Store, folder: str, live_run_id: str, kept: Kept | None = None
+) -> Manifest | None:
     """What stands behind a partition's live files: the rollback that put them back, else the run that wrote them.
 
     None if there is no record that can be read.
     """
     entries = _runs_of(store, folder)
     later = list(_read_newest(store, entries, kept, after=live_run_id))
-    committed = ("published", "prepared", "running")  # of a rollback: it is seen, so that it came to its commit
+    committed = (
+        "published",
+        "prepared",
+        "running",
+    )  # of a rollback: it is seen, so that it came to its commit
     restoring = with_fates(store, [m for m in later if m.restores == live_run_id])
     rollbacks = [m for m in restoring if m.status in committed or m.error == DIED]
     return rollbacks[0] if rollbacks else _read_run(store, entries, live_run_id, kept)
 
 
-def as_seen(store: Store, manifest: Manifest, live_run_id: str | None, paths: Sequence[str]) -> Manifest:
+def as_seen(
+    store: Store, manifest: Manifest, live_run_id: str | None, paths: Sequence[str]
+) -> Manifest:
     """The record; as published where its process died between the commit and its last word, or never heard of it.
 
     Args:
@@ -96,16 +108,29 @@ def as_seen(store: Store, manifest: Manifest, live_run_id: str | None, paths: Se
     folder = encode_folder(manifest.partition_key, manifest.partition)
     known = manifest if manifest.output.files else find_manifest(store, folder, manifest.result_id)
     files = known.output.files if known else ()
-    if len(files) == len(paths) == 1:  # a sealed object has another place now than when it was sealed
+    if (
+        len(files) == len(paths) == 1
+    ):  # a sealed object has another place now than when it was sealed
         files = (files[0].model_copy(update={"path": paths[0]}),)
-    spoke = datetime.fromtimestamp(store.describe(manifest_path(folder, manifest.run_id)).modified_s, UTC)
+    spoke = datetime.fromtimestamp(
+        store.describe(manifest_path(folder, manifest.run_id)).modified_s, UTC
+    )
     output = manifest.output.model_copy(update={"files": files})
-    seen = {"status": "published", "error": None, "output": output, "finished_at": manifest.finished_at or spoke}
+    seen = {
+        "status": "published",
+        "error": None,
+        "output": output,
+        "finished_at": manifest.finished_at or spoke,
+    }
     return manifest.model_copy(update=seen)
 
 
 def complete_record(
-    store: Store, folder: str, live_run_id: str | None, paths: Sequence[str], kept: Kept | None = None
+    store: Store,
+    folder: str,
+    live_run_id: str | None,
+    paths: Sequence[str],
+    kept: Kept | None = None,
 ) -> Manifest | None:
     """What stands behind a partition's live files; where that died before its last word, the word is written.
 
@@ -124,7 +149,9 @@ def newest_manifest(store: Store, folder: str, kept: Kept | None = None) -> Mani
     return _read(store, entries[0], kept) if entries else None
 
 
-def publication(store: Store, key: str, value: str | None, *, or_held: bool = False) -> Manifest | None:
+def publication(
+    store: Store, key: str, value: str | None, *, or_held: bool = False
+) -> Manifest | None:
     """The run whose results a partition has by its records: after a rollback, the one that it has put back.
 
     Args:
@@ -159,7 +186,9 @@ def _runs_of(store: Store, folder: str) -> list[Entry]:
     return sorted(entries, key=lambda entry: run_id_of(entry.path) or "", reverse=True)
 
 
-def _read_newest(store: Store, entries: Sequence[Entry], kept: Kept | None, after: str = "") -> Iterator[Manifest]:
+def _read_newest(
+    store: Store, entries: Sequence[Entry], kept: Kept | None, after: str = ""
+) -> Iterator[Manifest]:
     """Those records of a listing that can be read, as they are asked for, down to the runs after a given one."""
     for entry in entries:
         if (run_id_of(entry.path) or "") <= after:
@@ -168,7 +197,9 @@ def _read_newest(store: Store, entries: Sequence[Entry], kept: Kept | None, afte
             yield manifest
 
 
-def _read_run(store: Store, entries: Sequence[Entry], run_id: str, kept: Kept | None) -> Manifest | None:
+def _read_run(
+    store: Store, entries: Sequence[Entry], run_id: str, kept: Kept | None
+) -> Manifest | None:
     entry = next((entry for entry in entries if run_id_of(entry.path) == run_id), None)
     return None if entry is None else _read(store, entry, kept)
 
@@ -196,7 +227,9 @@ def recorded_values(store: Store, pattern: str) -> list[str]:
         store: Of the records.
         pattern: The job's partition format.
     """
-    values = [decoded[1] for folder in store.list_folders("runs") if (decoded := decode_folder(folder))]
+    values = [
+        decoded[1] for folder in store.list_folders("runs") if (decoded := decode_folder(folder))
+    ]
     return sorted((v for v in values if v is not None), key=lambda v: order_of(v, pattern))
 
 
@@ -208,7 +241,9 @@ def earlier_values(store: Store, value: str | None, pattern: str) -> list[str]:
     return [v for v in reversed(recorded_values(store, pattern)) if order_of(v, pattern) < own]
 
 
-def latest_publications(store: Store, key: str, pattern: str, *, or_held: bool = False) -> Iterator[Manifest]:
+def latest_publications(
+    store: Store, key: str, pattern: str, *, or_held: bool = False
+) -> Iterator[Manifest]:
     """The latest publication of each partition, the last partition first; read as they are asked for."""
     for value in reversed(recorded_values(store, pattern)):
         if (found := publication(store, key, value, or_held=or_held)) is not None:
@@ -249,7 +284,9 @@ def with_fates(store: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
     clock: list[float] = []
 
     def lapsed(manifest: Manifest) -> bool:
-        path = manifest_path(encode_folder(manifest.partition_key, manifest.partition), manifest.run_id)
+        path = manifest_path(
+            encode_folder(manifest.partition_key, manifest.partition), manifest.run_id
+        )
         try:
             clock[:] = clock or [store.clock_s()]
             return clock[0] - store.describe(path).modified_s > LAPSE_S
@@ -261,6 +298,8 @@ def with_fates(store: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
             return manifest
         is_here = manifest.host == socket.gethostname()
         is_dead = (is_here and not is_running(manifest.pid)) or lapsed(manifest)
-        return manifest.model_copy(update={"status": "failed", "error": DIED}) if is_dead else manifest
+        return (
+            manifest.model_copy(update={"status": "failed", "error": DIED}) if is_dead else manifest
+        )
 
     return [fate(manifest) for manifest in manifests]

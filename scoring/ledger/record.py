@@ -48,7 +48,9 @@ TURN = "turn"
 class RunRecord:
     """The manifest so far; `save` writes it where the next reader looks."""
 
-    def __init__(self, job: ScoringJob, value: str | None, folder: str, now: datetime, engine: str) -> None:
+    def __init__(
+        self, job: ScoringJob, value: str | None, folder: str, now: datetime, engine: str
+    ) -> None:
         self._store, self._folder = state_store(job), folder
         self._started = time.perf_counter()
         self._lock = threading.Lock()
@@ -76,7 +78,11 @@ class RunRecord:
 
     def go_on(self, dead: Manifest) -> None:
         """Become the next attempt of a run that died."""
-        fields = {"run_id": dead.run_id, "started_at": dead.started_at, "attempts": dead.attempts + 1}
+        fields = {
+            "run_id": dead.run_id,
+            "started_at": dead.started_at,
+            "attempts": dead.attempts + 1,
+        }
         self.update(**fields)
 
     def update(self, **fields: Any) -> None:
@@ -98,7 +104,9 @@ class RunRecord:
         try:
             yield
         finally:
-            spent = self.manifest.measures.stages_s | {name: round(time.perf_counter() - started, 4)}
+            spent = self.manifest.measures.stages_s | {
+                name: round(time.perf_counter() - started, 4)
+            }
             self.measure(stages_s=spent)
 
     def save(self, status: Status) -> None:
@@ -162,7 +170,9 @@ class RunRecord:
                 "running",
                 "prepared",
             )  # `clean` took it for dead
-            self._is_superseded = is_claimed or has_ended or (stored is not None and stored.attempts > attempts)
+            self._is_superseded = (
+                is_claimed or has_ended or (stored is not None and stored.attempts > attempts)
+            )
         if self._is_superseded:
             raise ConflictError(
                 "Another process has taken over this run, because this one stopped updating it; it stops.",
@@ -200,7 +210,9 @@ class RunRecord:
         """Record a failure; where even that cannot be written, the manifest says so itself."""
         message = masked(str(error)) or type(error).__name__
         retryable = isinstance(error, ScoringError) and error.retryable
-        self.update(error=ErrorRecord(type=type(error).__name__, message=message, retryable=retryable))
+        self.update(
+            error=ErrorRecord(type=type(error).__name__, message=message, retryable=retryable)
+        )
         if self._is_superseded:
             self.update(status="failed")
             return self.manifest

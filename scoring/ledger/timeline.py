@@ -63,7 +63,9 @@ class Timeline:
     def results(self, value: str) -> tuple[Manifest | None, Manifest | None]:
         """A partition's latest results: without runs that wait for a decision, and with them."""
         if value not in self._results:
-            self._results[value] = latest_results(self.store, self.job.input.partition_key, value, self.kept)
+            self._results[value] = latest_results(
+                self.store, self.job.input.partition_key, value, self.kept
+            )
         return self._results[value]
 
     def knows(self, value: str) -> bool:
@@ -95,6 +97,9 @@ class Timeline:
         time = parse_time(value, pattern)
         if time is None:
             return []
-        others = [(time + direction * timedelta(weeks=week)).strftime(pattern) for week in range(1, WEEKS + 1)]
+        others = [
+            (time + direction * timedelta(weeks=week)).strftime(pattern)
+            for week in range(1, WEEKS + 1)
+        ]
         known = set(self.values)
         return [other for other in others if other in known]

@@ -69,7 +69,9 @@ def labelled_columns(found: Any, names: Sequence[str]) -> npt.NDArray[Any]:
     check_order(frame)
 
     types = set(frame.dtypes)
-    is_plain = len(types) == 1 and all(isinstance(dtype, np.dtype) and dtype.kind in "biufM" for dtype in types)
+    is_plain = len(types) == 1 and all(
+        isinstance(dtype, np.dtype) and dtype.kind in "biufM" for dtype in types
+    )
     if is_plain:
         return np.asarray(frame.to_numpy())
     columns = [_objects(frame.iloc[:, place]) for place in range(frame.shape[1])]
@@ -84,7 +86,11 @@ def check_order(found: Any) -> None:
     Raises:
         ModelAnswerError: It has.
     """
-    if not hasattr(found, "iloc") or getattr(found.index.dtype, "kind", "O") not in "iu" or not len(found):
+    if (
+        not hasattr(found, "iloc")
+        or getattr(found.index.dtype, "kind", "O") not in "iu"
+        or not len(found)
+    ):
         return
     places = np.asarray(found.index)
     in_order = np.arange(len(places))
@@ -104,13 +110,17 @@ def _as_frame(found: Any, names: Sequence[str]) -> Any:
 
     if hasattr(found, "to_arrow"):  # of Polars
         found = found.to_arrow()
-    if hasattr(found, "to_pandas"):  # of Arrow, whose integers would become floats where one is missing
+    if hasattr(
+        found, "to_pandas"
+    ):  # of Arrow, whose integers would become floats where one is missing
         found = found.to_pandas(integer_object_nulls=True)
     if isinstance(found, list | tuple):
         is_table = bool(found) and isinstance(found[0], Mapping | list | tuple | np.ndarray)
         found = pd.DataFrame(found) if is_table else pd.Series(found)
 
-    if isinstance(found, np.ma.MaskedArray):  # whose masked values NumPy would give as they lie in the buffer
+    if isinstance(
+        found, np.ma.MaskedArray
+    ):  # whose masked values NumPy would give as they lie in the buffer
         values = found.data.astype(object)
         values[np.ma.getmaskarray(found)] = None
         found = pd.DataFrame(column_array(values))

@@ -15,7 +15,9 @@ EXPERIMENT = "nightscore-baselines"
 FOLDER = "nightscore"
 
 
-def fetch_baseline(version: ModelVersion, registry: str | None, cache: ModelCache) -> tuple[str, bytes] | None:
+def fetch_baseline(
+    version: ModelVersion, registry: str | None, cache: ModelCache
+) -> tuple[str, bytes] | None:
     """The sha256 and the content of the version's baseline; None: it has none.
 
     Raises:
@@ -56,9 +58,13 @@ def log_baseline(version: ModelVersion, registry: str | None, content: bytes) ->
             if experiment
             else client.create_experiment(EXPERIMENT, artifact_location=_artifacts_beside(uri))
         )
-        run_id = client.create_run(experiment_id, run_name=f"{version.name}-{version.version}").info.run_id
+        run_id = client.create_run(
+            experiment_id, run_name=f"{version.name}-{version.version}"
+        ).info.run_id
         client.set_terminated(run_id)
-    name = f"baseline-{version.name}-{version.version}-{digest.removeprefix('sha256:')[:12]}.parquet"
+    name = (
+        f"baseline-{version.name}-{version.version}-{digest.removeprefix('sha256:')[:12]}.parquet"
+    )
     with tempfile.TemporaryDirectory(prefix="nightscore-baseline-") as folder:
         path = Path(folder, name)
         path.write_bytes(content)
@@ -73,7 +79,12 @@ def _artifacts_beside(registry: str) -> str | None:
     """Beside a SQLite registry: MLflow's own default is below whatever folder the command was given in."""
     if not registry.startswith("sqlite:///"):
         return None
-    return Path(registry.removeprefix("sqlite:///").split("?")[0]).absolute().with_name(EXPERIMENT).as_uri()
+    return (
+        Path(registry.removeprefix("sqlite:///").split("?")[0])
+        .absolute()
+        .with_name(EXPERIMENT)
+        .as_uri()
+    )
 
 
 def _parse(version: ModelVersion) -> tuple[str, str]:
@@ -101,7 +112,10 @@ def _download(uri: str, tracking_uri: str) -> bytes:
 
         with tempfile.TemporaryDirectory(prefix="nightscore-baseline-") as folder:
             found = mlflow.artifacts.download_artifacts(
-                artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
+                artifact_uri=uri,
+                dst_path=folder,
+                tracking_uri=tracking_uri,
+                registry_uri=tracking_uri,
             )
             return Path(found).read_bytes()
     except Exception as error:

@@ -35,7 +35,9 @@ class ModelCache:
 
     root: Path
 
-    def get(self, key: str, source: Path | None, download: Callable[[Path], None], pinned: str | None) -> CachedModel:
+    def get(
+        self, key: str, source: Path | None, download: Callable[[Path], None], pinned: str | None
+    ) -> CachedModel:
         """The artifacts of `key`, taken from the cache, the local folder `source`, or by `download`.
 
         A local source that was touched since is copied again, so that a change of pinned artifacts is noticed.
@@ -128,7 +130,9 @@ class ModelCache:
     def _entry(self, key: str) -> Path:
         return self.root / "index" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
-    def _add(self, source: Path | None, download: Callable[[Path], None], pinned: str | None) -> str:
+    def _add(
+        self, source: Path | None, download: Callable[[Path], None], pinned: str | None
+    ) -> str:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".fetch-") as spool:
             folder = Path(spool, "model")
@@ -200,7 +204,9 @@ def digest_tree(folder: Path) -> str:
     for path in check_tree(folder):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0{content}\n".encode())
+        total.update(
+            f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0{content}\n".encode()
+        )
     return f"sha256:{total.hexdigest()}"
 
 
@@ -214,7 +220,11 @@ def check_tree(folder: Path) -> list[Path]:
     found: list[Path] = []
     odd: list[Path] = []
     for parent, folders, names in os.walk(folder):
-        odd += [Path(parent, name) for name in folders if Path(parent, name).is_symlink() or not _is_text(name)]
+        odd += [
+            Path(parent, name)
+            for name in folders
+            if Path(parent, name).is_symlink() or not _is_text(name)
+        ]
         for name in names:
             path = Path(parent, name)
             is_plain = path.is_file() and not path.is_symlink() and _is_text(name)
@@ -224,7 +234,10 @@ def check_tree(folder: Path) -> list[Path]:
             "The model's artifacts hold links, special files, or names that are not UTF-8; nothing was loaded.",
             str(folder),
             expected="plain files and folders",
-            problems=[os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace") for path in odd],
+            problems=[
+                os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
+                for path in odd
+            ],
             next_step="do not use this model; ask who registered it, and log it again without links",
         )
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

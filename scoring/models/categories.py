@@ -16,7 +16,9 @@ UNKNOWN = -1.0
 """Code of a value that is none of the categories."""
 
 
-def look_up(chunk: pa.Array, categories: Sequence[Any]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+def look_up(
+    chunk: pa.Array, categories: Sequence[Any]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
     """For each row its place among codes, and the codes: NaN is missing, `UNKNOWN` none of the categories.
 
     Args:
@@ -43,17 +45,25 @@ def _comparable(chunk: pa.Array, categories: Sequence[Any]) -> tuple[pa.Array, p
     are_text = all(isinstance(value, str) for value in categories)
     kind = chunk.type
     if pa.types.is_null(kind):
-        return pa.nulls(len(chunk), pa.string()), pa.array([str(value) for value in categories], pa.string())
+        return pa.nulls(len(chunk), pa.string()), pa.array(
+            [str(value) for value in categories], pa.string()
+        )
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if is_text != are_text or not (is_text or is_numeric(kind)):
-        raise ValueError(f"a column of {kind} where the model was trained with categories such as {categories[0]!r}")
+        raise ValueError(
+            f"a column of {kind} where the model was trained with categories such as {categories[0]!r}"
+        )
     if is_text:
         return chunk, pa.array(categories, kind)
     if pa.types.is_integer(kind) and all(isinstance(value, int) for value in categories):
-        return pc.cast(chunk, pa.int64()), pa.array([int(value) for value in categories], pa.int64())
+        return pc.cast(chunk, pa.int64()), pa.array(
+            [int(value) for value in categories], pa.int64()
+        )
     if pa.types.is_boolean(kind) or pa.types.is_float16(kind):
         chunk = pc.cast(chunk, pa.float32())
-    return pc.cast(chunk, pa.float64()), pa.array([float(value) for value in categories], pa.float64())
+    return pc.cast(chunk, pa.float64()), pa.array(
+        [float(value) for value in categories], pa.float64()
+    )
 
 
 class CodedMatrix:
@@ -61,7 +71,11 @@ class CodedMatrix:
 
     def __init__(self, facts: ModelFacts, dtype: npt.DTypeLike, *, refuses_unknown: bool) -> None:
         """An unknown category is an error where it is refused, else missing."""
-        self._categories, self._dtype, self._refuses = facts.categories, np.dtype(dtype), refuses_unknown
+        self._categories, self._dtype, self._refuses = (
+            facts.categories,
+            np.dtype(dtype),
+            refuses_unknown,
+        )
         self._scratch = Scratch()
 
     def build(self, table: pa.Table) -> npt.NDArray[Any]:
@@ -76,7 +90,9 @@ class CodedMatrix:
         for j, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
             start = 0
             for chunk in column.chunks:
-                with np.errstate(over="ignore"):  # float64 beyond float32 is infinite there, as in the library
+                with np.errstate(
+                    over="ignore"
+                ):  # float64 beyond float32 is infinite there, as in the library
                     matrix[start : start + len(chunk), j] = self._values(name, chunk)
                 start += len(chunk)
         return matrix
@@ -107,5 +123,7 @@ def coded(
     is_unknown = known == UNKNOWN
     if refuses_unknown and is_unknown.any() and (rows := is_unknown[indices]).any():
         first = chunk[int(np.flatnonzero(rows)[0])].as_py()
-        raise UnknownCategoryError(f"{name}: {first!r} is a category that was not in the training data")
+        raise UnknownCategoryError(
+            f"{name}: {first!r} is a category that was not in the training data"
+        )
     return np.where(is_unknown, np.nan, known)

@@ -8,7 +8,14 @@ from nightscore.models.xgboost_file import read_xgboost
 from nightscore.schemas.model import Feature
 
 Categories = dict[str, tuple[Any, ...]]
-INNER = ("best_estimator_", "estimators_", "calibrated_classifiers_", "estimator_", "estimator", "regressor_")
+INNER = (
+    "best_estimator_",
+    "estimators_",
+    "calibrated_classifiers_",
+    "estimator_",
+    "estimator",
+    "regressor_",
+)
 """Where scikit-learn's estimators that give X on as it is keep what they give it to."""
 
 
@@ -24,9 +31,15 @@ def category_columns(estimator: Any, features: Sequence[Feature]) -> tuple[Categ
     """
     found: Categories = {}
     refuses_unknown = False
-    for booster, names in _boosters(estimator, {feature.name: feature.name for feature in features}):
+    for booster, names in _boosters(
+        estimator, {feature.name: feature.name for feature in features}
+    ):
         known = _known_categories(booster, features)
-        found |= {names[name]: values for name, values in known.items() if name in names and names[name] not in found}
+        found |= {
+            names[name]: values
+            for name, values in known.items()
+            if name in names and names[name] not in found
+        }
         refuses_unknown |= bool(found) and type(booster).__module__.startswith("xgboost.")
     return found, refuses_unknown
 
@@ -65,7 +78,9 @@ def _after(step: Any, names: Mapping[str, str]) -> Mapping[str, str]:
         return {}
     found = {}
     for part, transformer, columns in step.transformers_:
-        is_identity = transformer == "passthrough" or getattr(transformer, "func", transformer) is None
+        is_identity = (
+            transformer == "passthrough" or getattr(transformer, "func", transformer) is None
+        )
         if not is_identity:
             continue
         chosen = step.feature_names_in_[columns] if not _are_names(columns) else columns
@@ -85,11 +100,15 @@ def _known_categories(booster: Any, features: Sequence[Feature]) -> Categories:
         lightgbm_file = read_lightgbm(booster.booster_.model_to_string())
         names = lightgbm_file.feature_names
         spaced = {feature.name.replace(" ", "_"): feature.name for feature in features}
-        places = categorical_places(lightgbm_file, tuple(features) if tuple(spaced) == names else ())
+        places = categorical_places(
+            lightgbm_file, tuple(features) if tuple(spaced) == names else ()
+        )
         known = dict(zip(places or (), lightgbm_file.pandas_categorical, strict=False))
         return {spaced.get(names[i], names[i]): values for i, values in known.items()}
     xgboost_file = read_xgboost(bytes(booster.get_booster().save_raw("json")))
     try:
-        return {xgboost_file.feature_names[i]: values for i, values in xgboost_file.categories.items()}
+        return {
+            xgboost_file.feature_names[i]: values for i, values in xgboost_file.categories.items()
+        }
     except (ValueError, IndexError):
         return {}

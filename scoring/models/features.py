@@ -160,9 +160,13 @@ def stored_values(array: pa.Array) -> npt.NDArray[Any]:
     dtype = np.dtype(_NUMPY_NAMES.get(str(array.type), str(array.type)))
     if len(array) == 0:
         return np.empty(0, dtype)
-    return np.frombuffer(array.buffers()[1], dtype=dtype, count=len(array) + array.offset)[array.offset :]
+    return np.frombuffer(array.buffers()[1], dtype=dtype, count=len(array) + array.offset)[
+        array.offset :
+    ]
 
 
 def is_numeric(kind: pa.DataType) -> bool:
     """Integers, floats and booleans."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    )

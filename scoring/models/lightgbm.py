@@ -12,7 +12,12 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError, ModelStructureError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
-from nightscore.models.lightgbm_file import LightgbmFile, categorical_places, read_lightgbm, text_places
+from nightscore.models.lightgbm_file import (
+    LightgbmFile,
+    categorical_places,
+    read_lightgbm,
+    text_places,
+)
 from nightscore.models.lightgbm_structure import check_lightgbm
 from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
 from nightscore.models.predictor import Answer
@@ -55,7 +60,9 @@ class LightgbmPredictor:
             probability = column_array(model.predict_proba(x))
             if "probability" in kinds:
                 answer["probability"] = probability
-            answer["prediction"] = column_array(np.asarray(model.classes_)[probability.argmax(axis=1)])
+            answer["prediction"] = column_array(
+                np.asarray(model.classes_)[probability.argmax(axis=1)]
+            )
             return answer
 
 
@@ -112,7 +119,9 @@ def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
     features, categories = _features(mlmodel, file)
     n_outputs = 1 if classes else file.n_outputs
     kind = label_type(classes) if classes else "double"
-    methods = ("predict", "predict_proba", "decision_function", "raw") if classes else ("predict", "raw")
+    methods = (
+        ("predict", "predict_proba", "decision_function", "raw") if classes else ("predict", "raw")
+    )
     return ModelFacts(
         flavor="lightgbm",
         estimator=type(model).__name__,
@@ -146,13 +155,17 @@ def missing_library(name: str, extra: str, folder: Path) -> ModelLoadError:
     )
 
 
-def _features(mlmodel: MlModel, file: LightgbmFile) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
+def _features(
+    mlmodel: MlModel, file: LightgbmFile
+) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
     names = file.feature_names
     if names == tuple(f"Column_{i}" for i in range(file.n_features)):
         names = ()
     categories = file.pandas_categorical
     inputs = mlmodel.inputs
-    check_names(mlmodel, [feature.name.replace(" ", "_") for feature in inputs], names, file.n_features)
+    check_names(
+        mlmodel, [feature.name.replace(" ", "_") for feature in inputs], names, file.n_features
+    )
     if not categories:
         return inputs or tuple(Feature(name=name, type="double") for name in names), {}
     places = categorical_places(file, inputs)
@@ -184,7 +197,8 @@ def with_categories(
         ModelLoadError: The signature says another type.
     """
     typed = tuple(
-        _category_feature(mlmodel, feature, known[i]) if i in known else feature for i, feature in enumerate(features)
+        _category_feature(mlmodel, feature, known[i]) if i in known else feature
+        for i, feature in enumerate(features)
     )
     return typed, {typed[i].name: found for i, found in known.items() if i < len(typed)}
 
@@ -213,16 +227,22 @@ def _category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any,
             found=f"{feature.name}: {stated}",
             next_step="log it with signature=mlflow.models.infer_signature(X, ...) of the training frame",
         )
-    return feature if mlmodel.inputs and stated != "any" else feature.model_copy(update={"type": kind})
+    return (
+        feature if mlmodel.inputs and stated != "any" else feature.model_copy(update={"type": kind})
+    )
 
 
-def check_names(mlmodel: MlModel, stated: list[str], names: tuple[str, ...], n_features: int) -> None:
+def check_names(
+    mlmodel: MlModel, stated: list[str], names: tuple[str, ...], n_features: int
+) -> None:
     """Refuse a signature whose columns are not those that the model was trained on: it takes them by position.
 
     Raises:
         ModelLoadError: Their number or order differs.
     """
-    if not stated or (len(stated) == n_features and (not names or {*stated} != {*names} or stated == [*names])):
+    if not stated or (
+        len(stated) == n_features and (not names or {*stated} != {*names} or stated == [*names])
+    ):
         return
     is_order = len(stated) == n_features
     raise ModelLoadError(

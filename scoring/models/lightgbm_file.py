@@ -47,7 +47,11 @@ class LightgbmFile:
     def categorical_features(self) -> tuple[int, ...]:
         """Positions of the features that are split by category."""
         text = self.parameters.get("categorical_feature", "")
-        return tuple(int(place) for place in text.split(",")) if re.fullmatch(r"\d+(,\d+)*", text) else ()
+        return (
+            tuple(int(place) for place in text.split(","))
+            if re.fullmatch(r"\d+(,\d+)*", text)
+            else ()
+        )
 
 
 def read_lightgbm(text: str) -> LightgbmFile:
@@ -90,9 +94,14 @@ def read_lightgbm(text: str) -> LightgbmFile:
     if into is not None:
         raise ValueError("expected the line `end of trees`: the file is cut off")
     if header.get("version") not in ("v3", "v4"):
-        raise ValueError(f"expected version v3 or v4 of LightGBM's model files, found {header.get('version')}")
+        raise ValueError(
+            f"expected version v3 or v4 of LightGBM's model files, found {header.get('version')}"
+        )
     return LightgbmFile(
-        header, tuple(trees), parameters, tuple(tuple(categories) for categories in categorical or ())
+        header,
+        tuple(trees),
+        parameters,
+        tuple(tuple(categories) for categories in categorical or ()),
     )
 
 
@@ -113,7 +122,13 @@ def text_places(inputs: tuple[Feature, ...]) -> tuple[int, ...]:
     return tuple(i for i, feature in enumerate(inputs) if feature.type == "string")
 
 
-def numbers(tree: Mapping[str, str], name: str, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+def numbers(
+    tree: Mapping[str, str], name: str, dtype: npt.DTypeLike = np.float64
+) -> npt.NDArray[Any]:
     """A line of a tree; LightGBM writes as many digits as give the same number back."""
     values: Sequence[str] = tree.get(name, "").split()
-    return np.array([float(value) for value in values]) if dtype == np.float64 else np.array(values, dtype)
+    return (
+        np.array([float(value) for value in values])
+        if dtype == np.float64
+        else np.array(values, dtype)
+    )

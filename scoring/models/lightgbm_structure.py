@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nightscore.models.lightgbm_file import LightgbmFile, numbers, read_lightgbm
-from nightscore.models.structure import MAX_FEATURES, MAX_GROUPS, Ints, TreeNodes, refuse, tree_problems
+from nightscore.models.structure import (
+    MAX_FEATURES,
+    MAX_GROUPS,
+    Ints,
+    TreeNodes,
+    refuse,
+    tree_problems,
+)
 
 CATEGORICAL = 1
 """Bit of a node's `decision_type`."""
@@ -46,7 +53,11 @@ def check_lightgbm(text: str, where: str) -> LightgbmFile:
     """
     try:
         file = read_lightgbm(text)
-        problems = [*_header_problems(file), *_size_problems(text, file), *_parameter_problems(text)]
+        problems = [
+            *_header_problems(file),
+            *_size_problems(text, file),
+            *_parameter_problems(text),
+        ]
         problems = problems or _tree_problems(file)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         refuse([f"the file cannot be read: {type(error).__name__}: {str(error)[:300]}"], where)
@@ -59,21 +70,36 @@ def _header_problems(file: LightgbmFile) -> list[str]:
     problems = []
     if "objective" in file.header and not file.objective:
         problems.append("objective: nothing, expected its name, or no such line")
-    n_features, n_outputs, n_classes = file.n_features, file.n_outputs, int(file.header["num_class"])
+    n_features, n_outputs, n_classes = (
+        file.n_features,
+        file.n_outputs,
+        int(file.header["num_class"]),
+    )
     if not 1 <= n_features <= MAX_FEATURES:
         problems.append(f"max_feature_idx {n_features - 1}, expected 0 to {MAX_FEATURES - 1}")
     if not 1 <= n_outputs <= MAX_GROUPS or n_outputs != n_classes:
-        problems.append(f"num_tree_per_iteration {n_outputs}, expected num_class, which is {n_classes}")
+        problems.append(
+            f"num_tree_per_iteration {n_outputs}, expected num_class, which is {n_classes}"
+        )
     elif len(file.trees) % n_outputs:
-        problems.append(f"{len(file.trees)} trees, expected a multiple of num_tree_per_iteration, {n_outputs}")
-    for name, words in (("feature_names", file.feature_names), ("feature_infos", _words(file, "feature_infos"))):
+        problems.append(
+            f"{len(file.trees)} trees, expected a multiple of num_tree_per_iteration, {n_outputs}"
+        )
+    for name, words in (
+        ("feature_names", file.feature_names),
+        ("feature_infos", _words(file, "feature_infos")),
+    ):
         if len(words) != n_features:
-            problems.append(f"{name}: {len(words):,} words, expected {n_features:,}, one for each feature")
+            problems.append(
+                f"{name}: {len(words):,} words, expected {n_features:,}, one for each feature"
+            )
     name, *options = file.objective or ("",)
     stated = dict(option.partition(":")[::2] for option in options)
     if name in BY_CLASS and stated.get("num_class") != str(n_classes):
         found = stated.get("num_class", "none")
-        problems.append(f"objective {name}: num_class {found}, expected {n_classes}, as many as trees an iteration")
+        problems.append(
+            f"objective {name}: num_class {found}, expected {n_classes}, as many as trees an iteration"
+        )
     return problems
 
 
@@ -89,12 +115,18 @@ def _size_problems(text: str, file: LightgbmFile) -> list[str]:
     content = text.encode()
     starts = [match.start() for match in re.finditer(rb"(?m)^Tree=", content)]
     if len(sizes) != len(file.trees):
-        return [f"tree_sizes: {len(sizes):,} sizes, expected {len(file.trees):,}, one for each tree"]
+        return [
+            f"tree_sizes: {len(sizes):,} sizes, expected {len(file.trees):,}, one for each tree"
+        ]
     for tree, (start, end) in enumerate(itertools.pairwise(starts)):
         if sizes[tree] != end - start:
-            return [f"tree_sizes: {sizes[tree]} bytes of tree {tree}, expected {end - start}, as far as the next one"]
+            return [
+                f"tree_sizes: {sizes[tree]} bytes of tree {tree}, expected {end - start}, as far as the next one"
+            ]
     if sizes and not 0 <= sizes[-1] <= len(content) - starts[-1]:
-        return [f"tree_sizes: {sizes[-1]} bytes of the last tree, expected at most {len(content) - starts[-1]}"]
+        return [
+            f"tree_sizes: {sizes[-1]} bytes of the last tree, expected at most {len(content) - starts[-1]}"
+        ]
     return []
 
 
@@ -108,7 +140,11 @@ def _parameter_problems(text: str) -> list[str]:
         return [f"the line {END_OF_PARAMETERS!r} is missing"]
     stated = lines[start + 1 : lines.index(END_OF_PARAMETERS, start)]
     odd = [line for line in stated if line and not _PARAMETER.fullmatch(line)]
-    return [f"parameters: expected a name and a value in brackets, found {odd[0][:60]!r}"] if odd else []
+    return (
+        [f"parameters: expected a name and a value in brackets, found {odd[0][:60]!r}"]
+        if odd
+        else []
+    )
 
 
 def _tree_problems(file: LightgbmFile) -> list[str]:
@@ -139,13 +175,23 @@ class _Arrays:
         self.n_leaves, self.n_sets = int(lines["num_leaves"]), int(lines["num_cat"])
         self._lines = lines
         self.left, self.right = self._integers("left_child"), self._integers("right_child")
-        self.feature, self.decision = self._integers("split_feature"), self._integers("decision_type")
+        self.feature, self.decision = (
+            self._integers("split_feature"),
+            self._integers("decision_type"),
+        )
         self.threshold = numbers(self._checked("threshold"), "threshold")
         self.values = numbers(self._checked("leaf_value"), "leaf_value")
         self.bounds, self.words = self._integers("cat_boundaries"), self._integers("cat_threshold")
-        odd = [(name, word) for name, text in lines.items() for word in text.split() if not _WRITTEN.fullmatch(word)]
+        odd = [
+            (name, word)
+            for name, text in lines.items()
+            for word in text.split()
+            if not _WRITTEN.fullmatch(word)
+        ]
         if odd:
-            raise ValueError(f"{odd[0][0][:40]}: {odd[0][1][:40]!r} is no number as LightGBM writes it")
+            raise ValueError(
+                f"{odd[0][0][:40]}: {odd[0][1][:40]!r} is no number as LightGBM writes it"
+            )
 
     def _checked(self, name: str) -> Mapping[str, str]:
         if not _NUMBERS.fullmatch(self._lines.get(name, "")):
@@ -176,11 +222,15 @@ class _Arrays:
             "left_child": self.left,
             "right_child": self.right,
         }
-        wrong = [(name, len(found), n_inner) for name, found in lengths.items() if len(found) != n_inner]
+        wrong = [
+            (name, len(found), n_inner) for name, found in lengths.items() if len(found) != n_inner
+        ]
         if len(self.values) != self.n_leaves:
             wrong.append(("leaf_value", len(self.values), self.n_leaves))
         wrong += self._other_lengths()
-        yield from (f"{name}: {n_found:,} numbers, expected {wanted:,}" for name, n_found, wanted in wrong)
+        yield from (
+            f"{name}: {n_found:,} numbers, expected {wanted:,}" for name, n_found, wanted in wrong
+        )
         if wrong:
             return
         for name, children in (("left_child", self.left), ("right_child", self.right)):
@@ -197,16 +247,24 @@ class _Arrays:
         """Lines of another length than their nodes: name, numbers, expected. A tree of one leaf has none."""
         if not self.n_inner:
             return []
-        wanted = dict.fromkeys(OF_INNER_NODES, self.n_inner) | dict.fromkeys(OF_LEAVES, self.n_leaves)
+        wanted = dict.fromkeys(OF_INNER_NODES, self.n_inner) | dict.fromkeys(
+            OF_LEAVES, self.n_leaves
+        )
         lengths = {name: len(self._lines[name].split()) for name in wanted if name in self._lines}
-        return [(name, n_words, wanted[name]) for name, n_words in lengths.items() if n_words != wanted[name]]
+        return [
+            (name, n_words, wanted[name])
+            for name, n_words in lengths.items()
+            if n_words != wanted[name]
+        ]
 
     def _category_problems(self) -> Iterator[str]:
         n_sets, bounds = self.n_sets, self.bounds
         if n_sets and len(bounds) != n_sets + 1:
             yield f"cat_boundaries: {len(bounds):,} numbers, expected {n_sets + 1:,}"
             return
-        if n_sets and (bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != len(self.words)):
+        if n_sets and (
+            bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != len(self.words)
+        ):
             yield f"cat_boundaries: expected rising numbers from 0 to {len(self.words)}, as many as cat_threshold has"
         if ((self.words < 0) | (self.words >= 1 << 32)).any():
             yield "cat_threshold: expected words of 32 bits"
@@ -244,8 +302,13 @@ def _node_problems(parts: Sequence[_Arrays], n_features: int) -> list[str]:
 
     nodes = TreeNodes(
         sizes=np.array([part.n_inner + part.n_leaves for part in parts], np.int64),
-        left=joined([np.where(part.left < 0, part.n_inner - 1 - part.left, part.left) for part in parts], -1),
-        right=joined([np.where(part.right < 0, part.n_inner - 1 - part.right, part.right) for part in parts], -1),
+        left=joined(
+            [np.where(part.left < 0, part.n_inner - 1 - part.left, part.left) for part in parts], -1
+        ),
+        right=joined(
+            [np.where(part.right < 0, part.n_inner - 1 - part.right, part.right) for part in parts],
+            -1,
+        ),
         is_leaf=joined([np.zeros(part.n_inner, np.bool_) for part in parts], True),
         feature=joined([part.feature for part in parts], 0),
         threshold=joined([part.threshold for part in parts], 0.0),

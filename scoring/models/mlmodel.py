@@ -8,14 +8,29 @@ from typing import Any
 
 from nightscore.errors import ModelLoadError
 from nightscore.schemas.model import Feature, FeatureType
-from nightscore.storage.documents import MAX_BYTES, DocumentBoundsError, DocumentError, read_json, read_yaml
+from nightscore.storage.documents import (
+    MAX_BYTES,
+    DocumentBoundsError,
+    DocumentError,
+    read_json,
+    read_yaml,
+)
 
-_DTYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
+_DTYPES = {
+    "float64": "double",
+    "float32": "float",
+    "int64": "long",
+    "int32": "integer",
+    "bool": "boolean",
+}
 LIGHTGBM_BOOSTER = "lightgbm.basic.Booster"
-LIGHTGBM_WRAPPERS = tuple(f"lightgbm.sklearn.LGBM{name}" for name in ("Classifier", "Regressor", "Ranker"))
+LIGHTGBM_WRAPPERS = tuple(
+    f"lightgbm.sklearn.LGBM{name}" for name in ("Classifier", "Regressor", "Ranker")
+)
 XGBOOST_BOOSTER = "xgboost.core.Booster"
 XGBOOST_WRAPPERS = tuple(
-    f"xgboost.sklearn.XGB{name}" for name in ("Classifier", "Regressor", "Ranker", "RFClassifier", "RFRegressor")
+    f"xgboost.sklearn.XGB{name}"
+    for name in ("Classifier", "Regressor", "Ranker", "RFClassifier", "RFRegressor")
 )
 _NATIVE: dict[str, tuple[str, ...]] = {
     "lightgbm": (LIGHTGBM_BOOSTER, *LIGHTGBM_WRAPPERS),
@@ -81,17 +96,25 @@ def read_mlmodel(folder: Path) -> MlModel:
     try:
         raw = _mapping(read_yaml(_content(folder / "MLmodel", MAX_BYTES)), "")
         stated = _mapping(raw.get("flavors"), "flavors")
-        flavors = {name: _mapping(flavor or {}, f"flavors.{name}") for name, flavor in stated.items()}
+        flavors = {
+            name: _mapping(flavor or {}, f"flavors.{name}") for name, flavor in stated.items()
+        }
         signature = _mapping(raw.get("signature") or {}, "signature")
         inputs, outputs = _columns(signature, "inputs"), _columns(signature, "outputs")
         tensors = [item for item in inputs if item.get("type") == "tensor"]
         is_named = not tensors and all("name" in item for item in inputs)
         columns = [_feature(item) for item in inputs] if is_named else []
-        unnamed = [] if is_named or tensors else [_feature(item | {"name": ""}).type for item in inputs]
-        dtype, width = _tensor(tensors[0], "signature.inputs") if len(tensors) == 1 else (None, None)
+        unnamed = (
+            [] if is_named or tensors else [_feature(item | {"name": ""}).type for item in inputs]
+        )
+        dtype, width = (
+            _tensor(tensors[0], "signature.inputs") if len(tensors) == 1 else (None, None)
+        )
         n_tensors = sum(item.get("type") == "tensor" for item in outputs)
         if n_tensors > MAX_TENSORS:
-            raise DocumentError(f"signature.outputs: expected at most {MAX_TENSORS} tensors, found {n_tensors:,}")
+            raise DocumentError(
+                f"signature.outputs: expected at most {MAX_TENSORS} tensors, found {n_tensors:,}"
+            )
         return MlModel(
             folder,
             flavors,
@@ -114,7 +137,9 @@ def read_mlmodel(folder: Path) -> MlModel:
         raise ModelLoadError(
             "The model has no readable MLmodel file.",
             str(folder),
-            found=str(error) if isinstance(error, DocumentError) else f"{type(error).__name__}: {error}",
+            found=str(error)
+            if isinstance(error, DocumentError)
+            else f"{type(error).__name__}: {error}",
             next_step="log it with mlflow.<flavor>.log_model and register that",
         ) from error
 
@@ -158,12 +183,20 @@ def own_flavor(mlmodel: MlModel) -> str:
         return "sklearn"
     loader = str(mlmodel.flavors.get("python_function", {}).get("loader_module", ""))
     name = loader.removeprefix("mlflow.")
-    if not loader.startswith("mlflow.") or name not in mlmodel.flavors or "data" not in mlmodel.flavors[name]:
+    if (
+        not loader.startswith("mlflow.")
+        or name not in mlmodel.flavors
+        or "data" not in mlmodel.flavors[name]
+    ):
         return "python_function"
     if name == "onnx":
         return name
     classes = _NATIVE.get(name, ())
-    return name if mlmodel.flavors[name].get("model_class", *classes[:1]) in classes else "python_function"
+    return (
+        name
+        if mlmodel.flavors[name].get("model_class", *classes[:1]) in classes
+        else "python_function"
+    )
 
 
 def _columns(signature: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
@@ -189,7 +222,9 @@ def _feature(item: Mapping[str, Any]) -> Feature:
     kind = str(item.get("type"))
     required = item.get("required", True)
     if not isinstance(required, bool):
-        raise DocumentError(f"signature.inputs: required: expected true or false, found {_shown(required)}")
+        raise DocumentError(
+            f"signature.inputs: required: expected true or false, found {_shown(required)}"
+        )
     return Feature(name=str(item["name"]), type=kind if kind in TYPES else "any", required=required)
 
 
@@ -200,10 +235,14 @@ def _tensor(item: Mapping[str, Any], place: str) -> tuple[str, int | None]:
     if not isinstance(dtype, str):
         raise DocumentError(f"{place}: dtype: expected a text, found {_shown(dtype)}")
     if not isinstance(shape, list) or any(type(size) is not int for size in shape):
-        raise DocumentError(f"{place}: shape: expected a list of whole numbers, found {str(shape)[:100]}")
+        raise DocumentError(
+            f"{place}: shape: expected a list of whole numbers, found {str(shape)[:100]}"
+        )
     width = shape[1] if len(shape) == 2 and shape[1] > 0 else None
     if width is not None and width > MAX_WIDTH:
-        raise DocumentError(f"{place}: shape: expected at most {MAX_WIDTH:,} columns, found {str(width)[:100]}")
+        raise DocumentError(
+            f"{place}: shape: expected at most {MAX_WIDTH:,} columns, found {str(width)[:100]}"
+        )
     return dtype, width
 
 
@@ -220,7 +259,9 @@ def _output_types(item: Mapping[str, Any]) -> list[str]:
     return [str(item["type"]) if item.get("type") in TYPES else "any"]
 
 
-def _trained_with(folder: Path, raw: Mapping[str, Any], flavors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _trained_with(
+    folder: Path, raw: Mapping[str, Any], flavors: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
     found = {
         "mlflow": _version(raw, "mlflow_version"),
         "python": _version(flavors.get("python_function", {}), "python_version"),
@@ -242,7 +283,9 @@ def _version(stated: Mapping[str, Any], key: str) -> str:
     """
     version = str(stated.get(key) or "")
     if len(version) > MAX_VERSION:
-        raise DocumentError(f"{key}: expected at most {MAX_VERSION} characters, found {len(version):,}")
+        raise DocumentError(
+            f"{key}: expected at most {MAX_VERSION} characters, found {len(version):,}"
+        )
     return version
 
 

@@ -30,7 +30,13 @@ TENSORS: dict[str, tuple[FeatureType, str]] = {
 }
 """ONNX Runtime's names of types, MLflow's, and numpy's."""
 MAX_PROBLEMS = 50
-_PREDICTED = {"float32": "float", "float64": "double", "int64": "long", "int32": "integer", "bool": "boolean"}
+_PREDICTED = {
+    "float32": "float",
+    "float64": "double",
+    "int64": "long",
+    "int32": "integer",
+    "bool": "boolean",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +105,21 @@ class OnnxPredictor:
         if part.dtype == object:
             matrix = np.array([column.to_pylist() for column in columns], object).T
             if any(column.null_count for column in columns):
-                raise ValueError(f"{part.name}: a string is missing, and ONNX has no missing strings")
+                raise ValueError(
+                    f"{part.name}: a string is missing, and ONNX has no missing strings"
+                )
             return matrix[:, 0] if part.is_flat else np.ascontiguousarray(matrix)
-        matrix = buffer.take(table.num_rows * part.width, part.dtype).reshape(table.num_rows, part.width)
+        matrix = buffer.take(table.num_rows * part.width, part.dtype).reshape(
+            table.num_rows, part.width
+        )
         for j, column in enumerate(columns):
             name = table.column_names[part.first + j]
             if not is_numeric(column.type):
                 raise ValueError(f"{name} is {column.type}, and the graph wants {part.dtype}")
             if column.null_count and part.dtype.kind != "f":
-                raise ValueError(f"{name}: a value is missing, and {part.dtype} has no missing values")
+                raise ValueError(
+                    f"{name}: a value is missing, and {part.dtype} has no missing values"
+                )
             start = 0
             for chunk in column.chunks:
                 values = numeric_values(chunk)
@@ -199,7 +211,9 @@ def _open_session(onnx: Any, runtime: Any, graph: Any, path: Path, *, is_changed
         if has_outside_weights(graph):
             onnx.load_external_data_for_model(graph, str(path.parent))
         source = graph.SerializeToString()
-    return runtime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(
+        source, sess_options=options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _described(
@@ -247,7 +261,9 @@ def inspect_onnx(mlmodel: MlModel, model: Any) -> ModelFacts:
     features = mlmodel.inputs
     if not features and len(model.inputs) > 1:
         types: list[FeatureType] = ["double" if kind == "float" else kind for kind in model.types]
-        features = tuple(Feature(name=name, type=kind) for name, kind in zip(model.names, types, strict=True))
+        features = tuple(
+            Feature(name=name, type=kind) for name, kind in zip(model.names, types, strict=True)
+        )
     outputs = [("prediction", model.kind)] * model.width
     if model.probability:
         outputs.append(("probability", model.probability_kind))
@@ -295,7 +311,11 @@ def _without_maps(model: Any) -> tuple[bool, Mapping[str, tuple[Any, ...]]]:
         labels[node.input[0]] = _labels(attribute)
         graph.node.remove(node)
         kind = onnx.TensorProto.FLOAT
-        output.CopyFrom(onnx.helper.make_tensor_value_info(node.input[0], kind, [None, len(labels[node.input[0]])]))
+        output.CopyFrom(
+            onnx.helper.make_tensor_value_info(
+                node.input[0], kind, [None, len(labels[node.input[0]])]
+            )
+        )
     return bool(labels), labels
 
 
@@ -303,7 +323,9 @@ def _labels(attribute: Any) -> tuple[Any, ...]:
     return tuple(attribute.ints) or tuple(value.decode() for value in attribute.strings)
 
 
-def _inputs(session: Any, mlmodel: MlModel, problems: list[str]) -> tuple[list[OnnxInput], list[FeatureType]]:
+def _inputs(
+    session: Any, mlmodel: MlModel, problems: list[str]
+) -> tuple[list[OnnxInput], list[FeatureType]]:
     """The graph's inputs; each takes columns in the order of the signature, by name where each is one column."""
     found: list[OnnxInput] = []
     types: list[FeatureType] = []
@@ -318,12 +340,16 @@ def _inputs(session: Any, mlmodel: MlModel, problems: list[str]) -> tuple[list[O
         shape = graph_input.shape
         width = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 1
         if len(shape) > 2:
-            problems.append(f"input {graph_input.name}: has the shape {shape}, not rows and columns")
+            problems.append(
+                f"input {graph_input.name}: has the shape {shape}, not rows and columns"
+            )
         if len(given) == 1:
             if len(shape) == 2 and not isinstance(shape[1], int):
                 width = len(stated) or mlmodel.tensor_width or 1
             if stated and len(stated) != width:
-                problems.append(f"input {graph_input.name}: takes {width} columns, the signature has {len(stated)}")
+                problems.append(
+                    f"input {graph_input.name}: takes {width} columns, the signature has {len(stated)}"
+                )
             first = 0
         else:
             first = places.get(graph_input.name, -1 if stated else len(types))
@@ -333,7 +359,9 @@ def _inputs(session: Any, mlmodel: MlModel, problems: list[str]) -> tuple[list[O
                     f" ({', '.join(places)})"
                 )
         if not 1 <= width <= MAX_WIDTH:
-            problems.append(f"input {graph_input.name}: has {width:,} columns, expected 1 to {MAX_WIDTH:,}")
+            problems.append(
+                f"input {graph_input.name}: has {width:,} columns, expected 1 to {MAX_WIDTH:,}"
+            )
             continue
         types += [kind] * width
         found.append(OnnxInput(graph_input.name, np.dtype(dtype), first, width, len(shape) == 1))
@@ -343,7 +371,11 @@ def _inputs(session: Any, mlmodel: MlModel, problems: list[str]) -> tuple[list[O
 
 
 def _classified(
-    first: Any, others: list[Any], model: Any, labels: Mapping[str, tuple[Any, ...]], problems: list[str]
+    first: Any,
+    others: list[Any],
+    model: Any,
+    labels: Mapping[str, tuple[Any, ...]],
+    problems: list[str],
 ) -> tuple[str | None, tuple[Any, ...] | None]:
     """The output of probabilities beside the label's, and the classes."""
     if len(others) > 1 or others[0].type not in ("tensor(float)", "tensor(double)"):
@@ -356,9 +388,15 @@ def _classified(
     width = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None
     is_text = first.type == "tensor(string)"
     for found in (labels.get(name), *_candidates(model)):
-        if found and isinstance(found[0], str) == is_text and (width is None or width == len(found)):
+        if (
+            found
+            and isinstance(found[0], str) == is_text
+            and (width is None or width == len(found))
+        ):
             return name, tuple(found)
-    problems.append(f"output {name}: the graph does not say which classes its {width or ''} columns are")
+    problems.append(
+        f"output {name}: the graph does not say which classes its {width or ''} columns are"
+    )
     return None, None
 
 
@@ -371,11 +409,17 @@ def _candidates(model: Any) -> Iterator[tuple[Any, ...]]:
         for attribute in node.attribute:
             if attribute.name in ("classlabels_int64s", "classlabels_strings", "classlabels_ints"):
                 yield _labels(attribute)
-        if node.op_type == "ArrayFeatureExtractor" and len(node.input) and node.input[0] in constants:
+        if (
+            node.op_type == "ArrayFeatureExtractor"
+            and len(node.input)
+            and node.input[0] in constants
+        ):
             if len(constants[node.input[0]].external_data):
                 continue
             values = numpy_helper.to_array(constants[node.input[0]]).reshape(-1)
-            yield tuple(value.decode() if isinstance(value, bytes) else value for value in values.tolist())
+            yield tuple(
+                value.decode() if isinstance(value, bytes) else value for value in values.tolist()
+            )
 
 
 def _width(session: Any, inputs: list[OnnxInput], name: str) -> int:

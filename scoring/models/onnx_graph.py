@@ -74,7 +74,9 @@ def walk_graphs(model: Any) -> Iterator[tuple[str, Any]]:
         for i, node in enumerate(graph.node):
             for attribute in node.attribute:
                 inner = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-                waiting += [(f"{node_place(place, i, node)}, {attribute.name}", part) for part in inner]
+                waiting += [
+                    (f"{node_place(place, i, node)}, {attribute.name}", part) for part in inner
+                ]
 
 
 def walk_nodes(model: Any) -> Iterator[tuple[str, Any]]:
@@ -91,7 +93,9 @@ def walk_tensors(model: Any) -> Iterator[tuple[str, Any]]:
     for place, graph in walk_graphs(model):
         yield from ((f"{place}: {tensor.name}", tensor) for tensor in graph.initializer)
         for sparse in graph.sparse_initializer:
-            yield from ((f"{place}: {sparse.values.name}", part) for part in (sparse.values, sparse.indices))
+            yield from (
+                (f"{place}: {sparse.values.name}", part) for part in (sparse.values, sparse.indices)
+            )
     for place, node in walk_nodes(model):
         for attribute in node.attribute:
             tensors = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
@@ -99,7 +103,9 @@ def walk_tensors(model: Any) -> Iterator[tuple[str, Any]]:
                 *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
                 *attribute.sparse_tensors,
             ]
-            tensors += [part for sparse in sparse_tensors for part in (sparse.values, sparse.indices)]
+            tensors += [
+                part for sparse in sparse_tensors for part in (sparse.values, sparse.indices)
+            ]
             yield from ((f"{place}, {attribute.name}", tensor) for tensor in tensors)
 
 
@@ -136,7 +142,9 @@ def _function_problems(model: Any) -> list[str]:
         waiting += missing
     n_nodes = sum(sizes.get(call, 1) for call in _calls(model.graph))
     if n_nodes > MAX_NODES:
-        return [f"graph: expected at most {MAX_NODES:,} nodes, functions written out, found {n_nodes:,}"]
+        return [
+            f"graph: expected at most {MAX_NODES:,} nodes, functions written out, found {n_nodes:,}"
+        ]
     return []
 
 
@@ -254,7 +262,10 @@ def _sparse_problems(sparse: Any) -> Iterator[str]:
         yield f"{name}: expected sizes of 1 or more, of {MAX_DENSE_BYTES:,} bytes at most, found {dims[:20]}"
         return
     indices, values = sparse.indices, sparse.values
-    shapes = ([len(values.dims) and values.dims[0]], [len(values.dims) and values.dims[0], len(dims)])
+    shapes = (
+        [len(values.dims) and values.dims[0]],
+        [len(values.dims) and values.dims[0], len(dims)],
+    )
     if len(values.dims) != 1 or list(indices.dims) not in shapes or indices.data_type != 7:
         yield f"{name}: expected a place for each value, found {list(indices.dims)[:20]} for {list(values.dims)[:20]}"
         return

@@ -63,7 +63,9 @@ def check_trees(model: Any, given_width: Callable[[str], int | None]) -> tuple[l
         if width is None:
             guarded.append((i, n_columns))
         elif n_columns > width:
-            problems.append(f"{place}: looks at feature {n_columns - 1:,}, and there are {width:,} columns")
+            problems.append(
+                f"{place}: looks at feature {n_columns - 1:,}, and there are {width:,} columns"
+            )
     if guarded and not problems:
         _guard(model, guarded)
     return problems, bool(guarded)
@@ -82,7 +84,9 @@ class _Widths:
 
     def __init__(self, graph: Any, given_width: Callable[[str], int | None]) -> None:
         self._given = given_width
-        self._inputs = {part.name for part in graph.input} - {tensor.name for tensor in graph.initializer}
+        self._inputs = {part.name for part in graph.input} - {
+            tensor.name for tensor in graph.initializer
+        }
         self._makers = {output: node for node in graph.node for output in node.output}
 
     def of(self, name: str) -> int | None:
@@ -119,9 +123,15 @@ def _guard(model: Any, guarded: list[tuple[int, int]]) -> None:
             indices = helper.make_tensor(f"{prefix}_indices", TensorProto.INT64, [n], np.arange(n))
             shape = helper.make_tensor(f"{prefix}_shape", TensorProto.INT64, [2], [0, n])
             graph.initializer.extend([indices, shape])
-            nodes.append(helper.make_node("Gather", [node.input[0], indices.name], [f"{prefix}_taken"], axis=1))
+            nodes.append(
+                helper.make_node(
+                    "Gather", [node.input[0], indices.name], [f"{prefix}_taken"], axis=1
+                )
+            )
             # Of two dimensions, whatever it was.
-            nodes.append(helper.make_node("Reshape", [f"{prefix}_taken", shape.name], [f"{prefix}_matrix"]))
+            nodes.append(
+                helper.make_node("Reshape", [f"{prefix}_taken", shape.name], [f"{prefix}_matrix"])
+            )
             copy.input[0] = f"{prefix}_matrix"
         nodes.append(copy)
     del graph.node[:]
@@ -139,7 +149,11 @@ def _check(node: Any) -> int:
     if any(attribute.ref_attr_name for attribute in node.attribute):
         raise _BrokenError("an attribute stands for that of a function")
     attributes = {attribute.name: attribute for attribute in node.attribute}
-    return _check_5(attributes) if node.op_type == "TreeEnsemble" else _check_3(attributes, node.op_type)
+    return (
+        _check_5(attributes)
+        if node.op_type == "TreeEnsemble"
+        else _check_3(attributes, node.op_type)
+    )
 
 
 def _integers(attributes: Mapping[str, Any], name: str) -> Integers:
@@ -177,10 +191,16 @@ def _numbers(attributes: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
 def _tensor(attribute: Any, name: str, kinds: tuple[int, ...]) -> npt.NDArray[Any]:
     from onnx import numpy_helper
 
-    if attribute.type != attribute.TENSOR or len(attribute.t.dims) != 1 or len(attribute.t.external_data):
+    if (
+        attribute.type != attribute.TENSOR
+        or len(attribute.t.dims) != 1
+        or len(attribute.t.external_data)
+    ):
         raise _BrokenError(f"{name}: expected a tensor of one dimension")
     if attribute.t.data_type not in kinds:
-        raise _BrokenError(f"{name}: a tensor of the type {attribute.t.data_type} is none of numbers for this")
+        raise _BrokenError(
+            f"{name}: a tensor of the type {attribute.t.data_type} is none of numbers for this"
+        )
     return np.asarray(numpy_helper.to_array(attribute.t))
 
 
@@ -202,7 +222,10 @@ def _check_3(attributes: Mapping[str, Any], operator: str) -> int:
         "nodes_falsenodeids": len(children[1]),
         "nodes_values": len(_numbers(attributes, "nodes_values")),
         "nodes_hitrates": len(_numbers(attributes, "nodes_hitrates")) or n,
-        "nodes_missing_value_tracks_true": len(_integers(attributes, "nodes_missing_value_tracks_true")) or n,
+        "nodes_missing_value_tracks_true": len(
+            _integers(attributes, "nodes_missing_value_tracks_true")
+        )
+        or n,
     }
     _check_lengths(lengths, n)
     if odd := {*texts} - _MODES - {_LEAF}:
@@ -299,7 +322,11 @@ def _check_weights(attributes: Mapping[str, Any], operator: str, keys: _Keys) ->
     """What a leaf adds to which target or class."""
     if operator == "TreeEnsembleClassifier":
         kind = "class"
-        labels = [attributes[name] for name in ("classlabels_int64s", "classlabels_strings") if name in attributes]
+        labels = [
+            attributes[name]
+            for name in ("classlabels_int64s", "classlabels_strings")
+            if name in attributes
+        ]
         if len(labels) != 1:
             raise _BrokenError("expected classlabels_int64s or classlabels_strings")
         n_targets = max(len(labels[0].ints), len(labels[0].strings))
@@ -308,7 +335,10 @@ def _check_weights(attributes: Mapping[str, Any], operator: str, keys: _Keys) ->
         n_targets = _integer(attributes, "n_targets", 1)
     _check_n_targets(n_targets)
     targets = _integers(attributes, f"{kind}_ids")
-    nodes, trees = _integers(attributes, f"{kind}_nodeids"), _integers(attributes, f"{kind}_treeids")
+    nodes, trees = (
+        _integers(attributes, f"{kind}_nodeids"),
+        _integers(attributes, f"{kind}_treeids"),
+    )
     lengths = {
         f"{kind}_nodeids": len(nodes),
         f"{kind}_treeids": len(trees),
@@ -357,7 +387,10 @@ def _check_5(attributes: Mapping[str, Any]) -> int:
         "nodes_modes": len(modes),
         "nodes_splits": len(splits),
         "nodes_hitrates": n_hitrates,
-        "nodes_missing_value_tracks_true": len(_integers(attributes, "nodes_missing_value_tracks_true")) or n,
+        "nodes_missing_value_tracks_true": len(
+            _integers(attributes, "nodes_missing_value_tracks_true")
+        )
+        or n,
     }
     _check_lengths(lengths, n)
     _check_lengths({"leaf_weights": len(weights)}, n_leaves)
@@ -386,7 +419,9 @@ def _check_5(attributes: Mapping[str, Any]) -> int:
     return _columns(features)
 
 
-def _required_tensor(attributes: Mapping[str, Any], name: str, kinds: tuple[int, ...]) -> npt.NDArray[Any]:
+def _required_tensor(
+    attributes: Mapping[str, Any], name: str, kinds: tuple[int, ...]
+) -> npt.NDArray[Any]:
     if name not in attributes:
         raise _BrokenError(f"{name}: is missing")
     return _tensor(attributes[name], name, kinds)
@@ -398,4 +433,6 @@ def _check_members(attributes: Mapping[str, Any], n_nodes: int) -> None:
     found = np.empty(0) if values is None else _tensor(values, "membership_values", (1, 10, 11))
     n_sets = int(np.isnan(found.astype(np.float64)).sum())
     if n_sets != n_nodes or (len(found) and not np.isnan(float(found[-1]))):
-        raise _BrokenError(f"membership_values: expected {n_nodes:,} sets that NaN ends, found {n_sets:,}")
+        raise _BrokenError(
+            f"membership_values: expected {n_nodes:,} sets that NaN ends, found {n_sets:,}"
+        )

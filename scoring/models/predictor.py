@@ -58,7 +58,9 @@ class LoadedModel:
         ModelLoadError: See `load`.
     """
 
-    def __init__(self, folder: Path, facts: ModelFacts, library_because: str = "", is_fresh: bool = False) -> None:
+    def __init__(
+        self, folder: Path, facts: ModelFacts, library_because: str = "", is_fresh: bool = False
+    ) -> None:
         """Load what will predict. Executes the model's code where that is its library: call it in a worker only.
 
         Args:
@@ -164,7 +166,9 @@ def _library_of(flavor: str) -> _Library:
     return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
 
 
-def _make_form(model: Any, facts: ModelFacts, kept: "KeptForm | None") -> "tuple[CompiledForm | None, str]":
+def _make_form(
+    model: Any, facts: ModelFacts, kept: "KeptForm | None"
+) -> "tuple[CompiledForm | None, str]":
     """Compile what a library has loaded and keep the form, if it is to be kept; None, and why: there is none."""
     from nightscore.models.compiled.from_sklearn import UnsupportedError
     from nightscore.models.compiled.predictor import compiled_form

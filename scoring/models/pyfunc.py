@@ -33,7 +33,9 @@ class PyfuncPredictor:
         x = frame if self._facts.is_named else frame.to_numpy(dtype=self._facts.matrix_dtype)
         found = labelled_columns(self._model.predict(x), self._facts.output_names)
         if len(found) != features.num_rows:
-            raise ValueError(f"the model gave {len(found)} predictions for {features.num_rows} rows")
+            raise ValueError(
+                f"the model gave {len(found)} predictions for {features.num_rows} rows"
+            )
         return {"prediction": found}
 
 
@@ -79,7 +81,9 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
         n_outputs=max(1, len(mlmodel.output_types)),
         library_because="there is no compiled form of pyfunc models",
         trained_with=mlmodel.trained_with,
-        loaded_with={name: importlib.metadata.version(name) for name in ("mlflow", "numpy", "pandas")},
+        loaded_with={
+            name: importlib.metadata.version(name) for name in ("mlflow", "numpy", "pandas")
+        },
     )
 
 

@@ -111,12 +111,18 @@ def remember(version: ModelVersion, registry: str | None, cache: ModelCache) -> 
     """Keep what a pinned version is, for a night when the registry does not answer."""
     if version.digest_tag is not None:
         text = json.dumps(
-            {"location": version.location, "digest": version.digest_tag, "baseline": version.baseline_tag}
+            {
+                "location": version.location,
+                "digest": version.digest_tag,
+                "baseline": version.baseline_tag,
+            }
         )
         cache.remember(_version_key(version.name, version.version, registry), text)
 
 
-def recall(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[ModelVersion, CachedModel] | None:
+def recall(
+    model_uri: str, registry: str | None, cache: ModelCache
+) -> tuple[ModelVersion, CachedModel] | None:
     """A pinned version that this host has used before; None: it has not, or only knows an alias.
 
     An alias is not recalled: it may point elsewhere by now.
@@ -129,7 +135,9 @@ def recall(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[Mod
         return None
     found = json.loads(text)
     cached = cache.pinned(found["digest"])
-    version = ModelVersion(match["name"], match["version"], found["location"], found["digest"], found.get("baseline"))
+    version = ModelVersion(
+        match["name"], match["version"], found["location"], found["digest"], found.get("baseline")
+    )
     return None if cached is None else (version, cached)
 
 
@@ -148,7 +156,9 @@ def pin(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[ModelV
     if version.digest_tag is None:
         from mlflow import MlflowClient
 
-        client = MlflowClient(tracking_uri=registry_uri(registry), registry_uri=registry_uri(registry))
+        client = MlflowClient(
+            tracking_uri=registry_uri(registry), registry_uri=registry_uri(registry)
+        )
         client.set_model_version_tag(version.name, version.version, DIGEST_TAG, model.digest)
     return version, model.digest
 
@@ -165,7 +175,9 @@ def _open(uri: str) -> Iterator[_Registry]:
                 next_step="set `registry` in the job file or MLFLOW_TRACKING_URI",
             )
         # mode=ro: a lookup must never create or migrate a registry.
-        with contextlib.closing(sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?mode=ro", uri=True)) as db:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?mode=ro", uri=True)
+        ) as db:
             try:
                 yield _SqliteRegistry(db)
             except sqlite3.OperationalError as error:
@@ -182,7 +194,9 @@ def _open(uri: str) -> Iterator[_Registry]:
                     found=str(error),
                     next_step="run `mlflow db upgrade` on it, or name another registry",
                 ) from error
-    elif uri.startswith(("http://", "https://")) and not any(v in os.environ for v in _SPECIAL_ACCESS):
+    elif uri.startswith(("http://", "https://")) and not any(
+        v in os.environ for v in _SPECIAL_ACCESS
+    ):
         yield _RestRegistry(uri)
     else:
         yield _ClientRegistry(uri)
@@ -209,17 +223,24 @@ class _SqliteRegistry:
             return None
         query = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
         tags = dict(self._db.execute(query, (name, int(version))).fetchall())
-        return ModelVersion(name, version, str(row[0]), tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
+        return ModelVersion(
+            name, version, str(row[0]), tags.get(DIGEST_TAG), tags.get(BASELINE_TAG)
+        )
 
     def known(self, name: str) -> tuple[list[str], dict[str, str]] | None:
-        if self._db.execute("SELECT 1 FROM registered_models WHERE name = ?", (name,)).fetchone() is None:
+        if (
+            self._db.execute("SELECT 1 FROM registered_models WHERE name = ?", (name,)).fetchone()
+            is None
+        ):
             return None
         query = (
             "SELECT version FROM model_versions "
             "WHERE name = ? AND current_stage != 'Deleted_Internal' ORDER BY version"
         )
         versions = [str(row[0]) for row in self._db.execute(query, (name,))]
-        aliases = self._db.execute("SELECT alias, version FROM registered_model_aliases WHERE name = ?", (name,))
+        aliases = self._db.execute(
+            "SELECT alias, version FROM registered_model_aliases WHERE name = ?", (name,)
+        )
         return versions, {alias: str(version) for alias, version in aliases}
 
 
@@ -255,7 +276,9 @@ class _RestRegistry:
         place = self._get("model-versions/get-download-uri", name=name, version=version)
 
         with self._documented():
-            tags = {str(tag["key"]): str(tag["value"]) for tag in found["model_version"].get("tags", [])}
+            tags = {
+                str(tag["key"]): str(tag["value"]) for tag in found["model_version"].get("tags", [])
+            }
             location = place["artifact_uri"] if place else found["model_version"]["source"]
             if not isinstance(location, str):
                 raise TypeError("the place of the artifacts is no text")
@@ -266,7 +289,9 @@ class _RestRegistry:
         if model is None:
             return None
         text = name.replace("'", "''")
-        found = self._get("model-versions/search", filter=f"name='{text}'", max_results="1000") or {}
+        found = (
+            self._get("model-versions/search", filter=f"name='{text}'", max_results="1000") or {}
+        )
 
         with self._documented():
             versions = sorted(int(entry["version"]) for entry in found.get("model_versions", []))
@@ -304,7 +329,9 @@ class _ClientRegistry:
                 found=str(error),
                 next_step="install it beside nightscore, or name an MLflow server as `registry` in the job file",
             ) from error
-        except Exception as error:  # (a database raises its driver's own, whose text may hold the URI)
+        except (
+            Exception
+        ) as error:  # (a database raises its driver's own, whose text may hold the URI)
             raise StorageUnavailableError(
                 "The model registry did not answer.",
                 _redacted(uri),
@@ -327,7 +354,9 @@ class _ClientRegistry:
         except self._error as error:
             self._check_absent(error)
             return None
-        return ModelVersion(name, version, location, found.tags.get(DIGEST_TAG), found.tags.get(BASELINE_TAG))
+        return ModelVersion(
+            name, version, location, found.tags.get(DIGEST_TAG), found.tags.get(BASELINE_TAG)
+        )
 
     def known(self, name: str) -> tuple[list[str], dict[str, str]] | None:
         try:
@@ -336,7 +365,9 @@ class _ClientRegistry:
             self._check_absent(error)
             return None
         versions = self._client.search_model_versions(f"name='{name}'")
-        return sorted((str(v.version) for v in versions), key=int), {a: str(v) for a, v in model.aliases.items()}
+        return sorted((str(v.version) for v in versions), key=int), {
+            a: str(v) for a, v in model.aliases.items()
+        }
 
     def _check_absent(self, error: Any) -> None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
@@ -359,7 +390,9 @@ def _not_found(
     versions, aliases = known
     found = f"versions {', '.join(versions[-20:]) or 'none'}; aliases {_listed(aliases)}"
     what = f"alias {alias}" if alias and not version else f"version {version}"
-    return ModelNotFoundError(f"The model {name} has no {what}.", where, found=found, next_step=step)
+    return ModelNotFoundError(
+        f"The model {name} has no {what}.", where, found=found, next_step=step
+    )
 
 
 def _listed(aliases: Mapping[str, str]) -> str:
@@ -372,7 +405,10 @@ def _authorization(environment: Mapping[str, str], uri: urllib.parse.SplitResult
     user = environment.get("MLFLOW_TRACKING_USERNAME")
     password = environment.get("MLFLOW_TRACKING_PASSWORD", "")
     if uri.username:
-        user, password = urllib.parse.unquote(uri.username), urllib.parse.unquote(uri.password or "")
+        user, password = (
+            urllib.parse.unquote(uri.username),
+            urllib.parse.unquote(uri.password or ""),
+        )
     if user:
         pair = f"{user}:{password}"
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
@@ -400,7 +436,10 @@ def _download(location: str, folder: Path, tracking_uri: str) -> None:
 
     try:
         found = mlflow.artifacts.download_artifacts(
-            artifact_uri=location, dst_path=str(folder), tracking_uri=tracking_uri, registry_uri=tracking_uri
+            artifact_uri=location,
+            dst_path=str(folder),
+            tracking_uri=tracking_uri,
+            registry_uri=tracking_uri,
         )
     except (MlflowException, OSError) as error:
         raise StorageUnavailableError(

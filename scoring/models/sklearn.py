@@ -74,9 +74,9 @@ class SklearnPredictor:
             return answer
 
     def _predicted(self, x: Any, probability: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
-        exact = type(self._final).__name__ in ARGMAX_ESTIMATORS and type(self._final).__module__.startswith(
-            "sklearn."
-        )
+        exact = type(self._final).__name__ in ARGMAX_ESTIMATORS and type(
+            self._final
+        ).__module__.startswith("sklearn.")
         if probability is None or self._classes is None or not exact or probability.shape[1] < 2:
             found = self._final.predict(x)
             check_order(found)
@@ -198,11 +198,17 @@ class _Unpickler(pickle.Unpickler):
 def _use_one_thread(estimator: Any) -> None:
     """The pool has one worker a core already; and a forest's sum has one order only with one thread."""
     for found in _estimators(estimator):
-        is_booster = type(found).__module__.startswith(("lightgbm.", "xgboost."))  # None means all cores there
+        is_booster = type(found).__module__.startswith(
+            ("lightgbm.", "xgboost.")
+        )  # None means all cores there
         if getattr(found, "n_jobs", 1) not in (1, None) or is_booster:
             found.n_jobs = 1
         # A search, or a vote, also keeps the one that it has made copies of, which is not fitted.
-        if is_booster and hasattr(found, "get_booster") and getattr(found, "_Booster", None) is not None:
+        if (
+            is_booster
+            and hasattr(found, "get_booster")
+            and getattr(found, "_Booster", None) is not None
+        ):
             found.get_booster().set_param({"nthread": 1})
 
 
@@ -231,10 +237,16 @@ def _categories(estimator: Any) -> dict[str, tuple[Any, ...]]:
     for part in _estimators(estimator):
         for _, transformer, columns in getattr(part, "transformers_", ()):
             names = _column_names(part, columns)
-            steps = [step for _, step in transformer.steps] if hasattr(transformer, "steps") else [transformer]
+            steps = (
+                [step for _, step in transformer.steps]
+                if hasattr(transformer, "steps")
+                else [transformer]
+            )
             for step in steps:  # an imputer before the encoder keeps the columns
                 _add_categories(found, names, getattr(step, "categories_", None))
-        _add_categories(found, getattr(part, "feature_names_in_", None), getattr(part, "categories_", None))
+        _add_categories(
+            found, getattr(part, "feature_names_in_", None), getattr(part, "categories_", None)
+        )
     return found
 
 
@@ -249,11 +261,15 @@ def _add_categories(found: dict[str, tuple[Any, ...]], names: Any, categories: A
 def _column_names(transformer: Any, columns: Any) -> list[str] | None:
     """Names of a column transformer's selection, which may be names, positions, a slice or a mask."""
     names = getattr(transformer, "feature_names_in_", None)
-    if isinstance(columns, list | tuple | np.ndarray) and all(isinstance(column, str) for column in columns):
+    if isinstance(columns, list | tuple | np.ndarray) and all(
+        isinstance(column, str) for column in columns
+    ):
         return [str(column) for column in columns]
     if isinstance(columns, str):
         return [columns]
-    return None if names is None else [str(name) for name in np.atleast_1d(np.asarray(names)[columns])]
+    return (
+        None if names is None else [str(name) for name in np.atleast_1d(np.asarray(names)[columns])]
+    )
 
 
 def _names(estimator: Any, steps: list[Any]) -> list[str] | None:
@@ -269,7 +285,9 @@ def _features(mlmodel: MlModel, names: list[str] | None) -> tuple[Feature, ...]:
         return mlmodel.inputs
     stated = mlmodel.inputs
     if len(mlmodel.positional) == len(names):
-        stated = tuple(Feature(name=name, type=t) for name, t in zip(names, mlmodel.positional, strict=True))
+        stated = tuple(
+            Feature(name=name, type=t) for name, t in zip(names, mlmodel.positional, strict=True)
+        )
     by_name = {feature.name: feature for feature in stated}
     return tuple(by_name.get(name, Feature(name=name)) for name in names)
 
@@ -306,7 +324,11 @@ def _is_regressor(final: Any) -> bool:
 
 def _coefficient_rows(final: Any) -> int | None:
     coefficients = getattr(final, "coef_", None)
-    if isinstance(coefficients, np.ndarray) and coefficients.ndim == 2 and coefficients.shape[0] > 1:
+    if (
+        isinstance(coefficients, np.ndarray)
+        and coefficients.ndim == 2
+        and coefficients.shape[0] > 1
+    ):
         return int(coefficients.shape[0])
     return None
 
@@ -340,7 +362,9 @@ def _n_outputs(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | None) ->
 
 
 def _methods(final: Any) -> tuple[str, ...]:
-    found = [name for name in ("predict", "predict_proba", "decision_function") if hasattr(final, name)]
+    found = [
+        name for name in ("predict", "predict_proba", "decision_function") if hasattr(final, name)
+    ]
     if hasattr(final, "decision_function") or hasattr(final, "_raw_predict"):
         found.append("raw")
     return tuple(found)

@@ -22,10 +22,14 @@ def one_hot_problems(path: str, part: Any) -> list[str]:
     categories, widths = state["categories_"], state["_n_features_outs"]
     n_features = state.get("n_features_in_", len(categories))
     if not len(widths) == len(categories) == n_features:
-        return [f"{path}._n_features_outs: {len(widths)} counts, expected {n_features}, one for each feature"]
+        return [
+            f"{path}._n_features_outs: {len(widths)} counts, expected {n_features}, one for each feature"
+        ]
 
     is_grouped, problems = state.get("_infrequent_enabled"), []
-    groups = _by_feature(state["_default_to_infrequent_mappings"] if is_grouped else None, n_features)
+    groups = _by_feature(
+        state["_default_to_infrequent_mappings"] if is_grouped else None, n_features
+    )
     rare = _by_feature(state["_infrequent_indices"] if is_grouped else None, n_features)
     dropped = _by_feature(state.get("_drop_idx_after_grouping"), n_features)
     for i, values in enumerate(categories):
@@ -43,11 +47,15 @@ def _by_feature(stated: Sequence[Any] | None, n_features: int) -> Sequence[Any]:
     if stated is None:
         return [None] * n_features
     if len(stated) != n_features:
-        raise ValueError(f"{len(stated)} groups or dropped categories, expected {n_features}, one for each feature")
+        raise ValueError(
+            f"{len(stated)} groups or dropped categories, expected {n_features}, one for each feature"
+        )
     return stated
 
 
-def _category_problems(values: Any, groups: Any, rare: Any, dropped: Any, width: Any) -> Iterator[str]:
+def _category_problems(
+    values: Any, groups: Any, rare: Any, dropped: Any, width: Any
+) -> Iterator[str]:
     values = np.asarray(values)
     if values.ndim != 1 or not len(values):
         yield "expected a list of categories"
@@ -91,7 +99,11 @@ def vocabulary_problems(path: str, part: Any) -> list[str]:
         if type(words) is not dict:
             return [f"{path}.{name}: expected a dictionary, found {type(words).__name__}"]
         columns = np.array(list(words.values()) or [0])
-        if columns.dtype.kind not in "iu" or columns.min() < 0 or columns.max() >= max(len(words), 1):
+        if (
+            columns.dtype.kind not in "iu"
+            or columns.min() < 0
+            or columns.max() >= max(len(words), 1)
+        ):
             problems.append(f"{path}.{name}: expected columns from 0 to {len(words) - 1}")
     return problems
 

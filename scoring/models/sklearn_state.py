@@ -35,9 +35,13 @@ def search_tree_problems(path: str, tree: Any) -> list[str]:
     is_kd = any(kind.__module__ == "sklearn.neighbors._kd_tree" for kind in type(tree).__mro__)
     n_parts = 2 if is_kd else 1
     if bounds.shape != (n_parts, n_nodes, width):
-        problems.append(f"{path}: bounds of shape {bounds.shape}, expected {(n_parts, n_nodes, width)}")
+        problems.append(
+            f"{path}: bounds of shape {bounds.shape}, expected {(n_parts, n_nodes, width)}"
+        )
     if leaf_size < 1 or not 1 <= n_nodes == len(nodes):
-        problems.append(f"{path}: {len(nodes)} nodes and leaves of {leaf_size} points, expected {n_nodes} nodes")
+        problems.append(
+            f"{path}: {len(nodes)} nodes and leaves of {leaf_size} points, expected {n_nodes} nodes"
+        )
     if weight is not None and len(weight) != n_points:
         problems.append(f"{path}: {len(weight)} weights, expected {n_points}, one for each point")
     if len(index) != n_points or not np.array_equal(np.sort(index), np.arange(n_points)):
@@ -56,11 +60,15 @@ def _search_node_problems(path: str, nodes: npt.NDArray[Any], n_points: int) -> 
     bad[parent[right >= len(nodes)]] = True
     within = right < len(nodes)
     parent, left, right = parent[within], left[within], right[within]
-    is_split = (start[left] == start[parent]) & (end[left] == start[right]) & (end[right] == end[parent])
+    is_split = (
+        (start[left] == start[parent]) & (end[left] == start[right]) & (end[right] == end[parent])
+    )
     bad[parent[~is_split]] = True
     if not bad.any():
         return []
-    return [f"{path}, node {int(np.argmax(bad))}: expected points that its two children share, or a leaf"]
+    return [
+        f"{path}, node {int(np.argmax(bad))}: expected points that its two children share, or a leaf"
+    ]
 
 
 def metric_problems(path: str, metric: Any, data: npt.NDArray[Any] | None = None) -> list[str]:
@@ -89,11 +97,17 @@ def neighbors_problems(path: str, part: Any) -> list[str]:
     if tree is not None and _shape(getattr(tree, "data", None)) != (n_samples, width):
         problems.append(f"{path}._tree: shape {_shape(tree.data)}, expected {(n_samples, width)}")
     if "_y" in state and _n_rows(state["_y"]) != n_samples:
-        problems.append(f"{path}._y: {_n_rows(state['_y'])} rows, expected {n_samples}, one for each sample")
+        problems.append(
+            f"{path}._y: {_n_rows(state['_y'])} rows, expected {n_samples}, one for each sample"
+        )
     if "classes_" in state:
         problems += _label_problems(path, state)
     parameters = state.get("effective_metric_params_") or {}
-    problems += [f"{path}: expected no parameter {name} of its metric" for name in NORMS if name in parameters]
+    problems += [
+        f"{path}: expected no parameter {name} of its metric"
+        for name in NORMS
+        if name in parameters
+    ]
     return problems
 
 
@@ -130,7 +144,15 @@ def support_vector_problems(path: str, part: Any) -> list[str]:
     state = vars(part)
     if "support_" not in state:
         return []
-    names = ("support_", "support_vectors_", "_n_support", "_dual_coef_", "_intercept_", "_probA", "_probB")
+    names = (
+        "support_",
+        "support_vectors_",
+        "_n_support",
+        "_dual_coef_",
+        "_intercept_",
+        "_probA",
+        "_probB",
+    )
     missing = [name for name in (*names, "shape_fit_", "_sparse") if state.get(name) is None]
     if missing:
         return [f"{path}: expected {', '.join(missing)}, found none"]
@@ -144,31 +166,43 @@ def support_vector_problems(path: str, part: Any) -> list[str]:
     problems = []
     counted = np.asarray(counts, dtype=np.int64)
     if is_classifying and ((counted < 0).any() or counted.sum() != n_vectors):
-        problems.append(f"{path}._n_support: expected counts of {n_vectors} vectors, found {counted.tolist()}")
+        problems.append(
+            f"{path}._n_support: expected counts of {n_vectors} vectors, found {counted.tolist()}"
+        )
     if _shape(coefficients) != (n_classes - 1, n_vectors):
-        problems.append(f"{path}._dual_coef_: shape {_shape(coefficients)}, expected {(n_classes - 1, n_vectors)}")
+        problems.append(
+            f"{path}._dual_coef_: shape {_shape(coefficients)}, expected {(n_classes - 1, n_vectors)}"
+        )
     if np.size(intercept) != n_pairs:
         problems.append(f"{path}._intercept_: {np.size(intercept)} numbers, expected {n_pairs}")
     if np.size(a) != np.size(b) or np.size(a) not in (0, n_pairs):
-        problems.append(f"{path}._probA: {np.size(a)} and {np.size(b)} numbers, expected {n_pairs} or none")
+        problems.append(
+            f"{path}._probA: {np.size(a)} and {np.size(b)} numbers, expected {n_pairs} or none"
+        )
     return problems + _vector_problems(path, part, np.asarray(support), vectors, coefficients)
 
 
-def _vector_problems(path: str, part: Any, support: npt.NDArray[Any], vectors: Any, coefficients: Any) -> list[str]:
+def _vector_problems(
+    path: str, part: Any, support: npt.NDArray[Any], vectors: Any, coefficients: Any
+) -> list[str]:
     """The vectors themselves; a kernel that is computed before has their numbers instead."""
     from scipy.sparse import issparse
 
     kernel, width, n_fit = part.kernel, vars(part).get("n_features_in_"), part.shape_fit_[0]
     is_sparse = bool(part._sparse)
     if is_sparse != issparse(vectors) or is_sparse != issparse(coefficients):
-        return [f"{path}: expected support_vectors_ and _dual_coef_ that are sparse where _sparse says so"]
+        return [
+            f"{path}: expected support_vectors_ and _dual_coef_ that are sparse where _sparse says so"
+        ]
     if is_sparse and np.size(coefficients.data) != (np.prod(_shape(coefficients))):
         return [f"{path}._dual_coef_: expected a number in every place"]
 
     if callable(kernel) or kernel == "precomputed":
         problems = []
         if is_sparse or np.size(vectors):
-            problems.append(f"{path}: expected no sparse vectors beside a kernel that is computed before")
+            problems.append(
+                f"{path}: expected no sparse vectors beside a kernel that is computed before"
+            )
         if len(support) and (support.min() < 0 or support.max() >= n_fit):
             problems.append(f"{path}.support_: expected numbers from 0 to {n_fit - 1}")
         # What a function gives is as wide as what it was trained with; a ufunc's result is not.
@@ -180,7 +214,9 @@ def _vector_problems(path: str, part: Any, support: npt.NDArray[Any], vectors: A
             problems.append(f"{path}.kernel: expected a function of X and {n_fit} samples")
         return problems
     if _shape(vectors) != (len(support), width):
-        return [f"{path}.support_vectors_: shape {_shape(vectors)}, expected {(len(support), width)}"]
+        return [
+            f"{path}.support_vectors_: shape {_shape(vectors)}, expected {(len(support), width)}"
+        ]
     return []
 
 
@@ -193,9 +229,13 @@ def centers_problems(path: str, part: Any) -> list[str]:
     problems = []
     shape = np.shape(state["cluster_centers_"])
     if len(shape) != 2 or not shape[0] or shape[1] != width:
-        problems.append(f"{path}.cluster_centers_: shape {shape}, expected one or more rows of {width} columns")
+        problems.append(
+            f"{path}.cluster_centers_: shape {shape}, expected one or more rows of {width} columns"
+        )
     if not isinstance(n_threads, int | np.integer) or not 1 <= n_threads <= MAX_THREADS:
-        problems.append(f"{path}._n_threads: expected 1 to {MAX_THREADS} threads, found {n_threads}")
+        problems.append(
+            f"{path}._n_threads: expected 1 to {MAX_THREADS} threads, found {n_threads}"
+        )
 
     waiting, seen = [state.get("_bisecting_tree")], set()
     while waiting:
@@ -219,7 +259,9 @@ def sparse_problems(path: str, matrix: Any) -> list[str]:
         elif matrix.format == "coo":
             matrix._check()
         elif matrix.format == "dia" and matrix.data.shape[:1] != matrix.offsets.shape:
-            return [f"{path}: {len(matrix.offsets)} offsets, expected {len(matrix.data)}, one for each diagonal"]
+            return [
+                f"{path}: {len(matrix.offsets)} offsets, expected {len(matrix.data)}, one for each diagonal"
+            ]
         elif matrix.format == "lil":
             return _list_problems(path, matrix)
     except (ValueError, TypeError, AttributeError, IndexError) as error:
@@ -233,14 +275,19 @@ def _list_problems(path: str, matrix: Any) -> list[str]:
         return [f"{path}: a sparse matrix of {len(matrix.rows)} lists, expected {n_rows}"]
     lengths = [len(row) for row in matrix.rows]
     columns = np.array([column for row in matrix.rows for column in row], dtype=np.int64)
-    if lengths != [len(row) for row in matrix.data] or ((columns < 0) | (columns >= n_columns)).any():
+    if (
+        lengths != [len(row) for row in matrix.data]
+        or ((columns < 0) | (columns >= n_columns)).any()
+    ):
         return [f"{path}: a sparse matrix with columns outside of 0 to {n_columns - 1}"]
     return []
 
 
 def spline_problems(path: str, spline: Any) -> list[str]:
     """Of SciPy's B-splines: as many coefficients as knots ask for."""
-    knots, degree, coefficients = (np.asarray(getattr(spline, name, None)) for name in ("t", "k", "c"))
+    knots, degree, coefficients = (
+        np.asarray(getattr(spline, name, None)) for name in ("t", "k", "c")
+    )
     if knots.ndim != 1 or knots.dtype.kind != "f" or degree.ndim or degree.dtype.kind not in "iu":
         return [f"{path}: expected knots and a degree of a spline"]
     n_bases = len(knots) - int(degree) - 1

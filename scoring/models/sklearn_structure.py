@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 
 from nightscore.models.lightgbm_structure import check_lightgbm
-from nightscore.models.sklearn_encoders import hasher_problems, one_hot_problems, vocabulary_problems
+from nightscore.models.sklearn_encoders import (
+    hasher_problems,
+    one_hot_problems,
+    vocabulary_problems,
+)
 from nightscore.models.sklearn_state import (
     centers_problems,
     generator_problems,
@@ -71,7 +75,9 @@ def check_estimator(estimator: Any, where: str) -> None:
     checks: dict[type, list[Callable[[str, Any], list[str]]]] = {}
     for path, part in _parts(estimator):
         if type(part) not in checks:  # of a few types there are very many
-            checks[type(part)] = [check for module, name, check in STATE_CHECKS if _is_a(part, module, name)]
+            checks[type(part)] = [
+                check for module, name, check in STATE_CHECKS if _is_a(part, module, name)
+            ]
         for check in checks[type(part)]:
             problems += _problems_of(check, path, part)
         if _is_a(part, "sklearn.tree._tree", "Tree"):
@@ -84,7 +90,11 @@ def check_estimator(estimator: Any, where: str) -> None:
             problems += _problems_of(_boosting_problems, path, part)
         elif _is_a(part, "sklearn.ensemble._iforest", "IsolationForest"):
             problems += _problems_of(_isolation_problems, path, part)
-        elif _is_a(part, "sklearn.ensemble._hist_gradient_boosting.gradient_boosting", "BaseHistGradientBoosting"):
+        elif _is_a(
+            part,
+            "sklearn.ensemble._hist_gradient_boosting.gradient_boosting",
+            "BaseHistGradientBoosting",
+        ):
             problems += _problems_of(_hist_boosting_problems, path, part)
         elif _is_a(part, "lightgbm.basic", "Booster"):
             check_lightgbm(part.model_to_string(num_iteration=-1), f"{where}: {path}")
@@ -121,7 +131,9 @@ def guard_lightgbm() -> None:
     def checked(booster: Any, state: dict[str, Any]) -> None:
         text = state.get("_handle", state.get("handle"))  # as LightGBM looks for it
         if text is not None and not isinstance(text, str):
-            refuse([f"expected a model's text, found {type(text).__name__}"], "the state of a Booster")
+            refuse(
+                [f"expected a model's text, found {type(text).__name__}"], "the state of a Booster"
+            )
         elif text is not None:
             check_lightgbm(text, "the state of a Booster")
         set_state(booster, state)
@@ -148,13 +160,19 @@ def tree_size_problems(arguments: Any) -> list[str]:
     if not isinstance(arguments, tuple) or len(arguments) != len(TREE_SIZES):
         return [f"expected {', '.join(TREE_SIZES)}"]
     n_features, n_classes, n_outputs = arguments
-    if not isinstance(n_classes, np.ndarray) or n_classes.ndim != 1 or n_classes.dtype.kind not in "iu":
+    if (
+        not isinstance(n_classes, np.ndarray)
+        or n_classes.ndim != 1
+        or n_classes.dtype.kind not in "iu"
+    ):
         return ["n_classes: expected a list of whole numbers"]
     problems = []
     if not isinstance(n_features, int | np.integer) or not 0 <= n_features <= MAX_FEATURES:
         problems.append(f"n_features {n_features!r}, expected 0 to {MAX_FEATURES}")
     if not isinstance(n_outputs, int | np.integer) or n_outputs != len(n_classes) or n_outputs < 1:
-        problems.append(f"n_outputs {n_outputs!r}, expected at least 1, and as many as n_classes, {len(n_classes)}")
+        problems.append(
+            f"n_outputs {n_outputs!r}, expected at least 1, and as many as n_classes, {len(n_classes)}"
+        )
     elif (n_classes < 1).any():
         problems.append(f"n_classes {n_classes.min()}, expected at least 1")
     return problems
@@ -177,12 +195,17 @@ def _parts(root: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen[id(part)] = part
         yield path, part
-        waiting += [(where, child) for where, child in _children(path, part) if not isinstance(child, PLAIN)]
+        waiting += [
+            (where, child) for where, child in _children(path, part) if not isinstance(child, PLAIN)
+        ]
 
 
 def _children(path: str, part: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(part, dict):
-        yield from ((f"{path}[{key!r}]" if isinstance(key, str) else path, child) for key, child in part.items())
+        yield from (
+            (f"{path}[{key!r}]" if isinstance(key, str) else path, child)
+            for key, child in part.items()
+        )
     elif isinstance(part, list | tuple | set | frozenset):
         yield from ((f"{path}[{i}]", child) for i, child in enumerate(part))
     elif isinstance(part, np.ndarray):
@@ -213,7 +236,9 @@ def _listed(part: Any) -> list[tuple[str, Any]]:
     return [(f"estimators_[{i}]", child) for i, child in enumerate(found)]
 
 
-def _add_tree(trees: dict[int, tuple[str, Any, int]], problems: list[str], path: str, part: Any) -> None:
+def _add_tree(
+    trees: dict[int, tuple[str, Any, int]], problems: list[str], path: str, part: Any
+) -> None:
     tree, width = getattr(part, "tree_", None), _width(part)
     if tree is None:
         return
@@ -226,7 +251,9 @@ def _add_tree(trees: dict[int, tuple[str, Any, int]], problems: list[str], path:
     trees[id(tree)] = (f"{path}.tree_", tree, width)
 
 
-def _width_problems(path: str, part: Any, trees: list[tuple[str, Any]], width: int | None = None) -> list[str]:
+def _width_problems(
+    path: str, part: Any, trees: list[tuple[str, Any]], width: int | None = None
+) -> list[str]:
     """Trees that would be given an X of another width than their own, without a check."""
     width = _width(part) if width is None else width
     if trees and width is None:
@@ -248,10 +275,14 @@ def _boosting_problems(path: str, part: Any) -> list[str]:
     if stages is None:
         return []
     if not isinstance(stages, np.ndarray) or stages.ndim != 2:
-        return [f"{path}.estimators_: expected an array of two dimensions, found {type(stages).__name__}"]
+        return [
+            f"{path}.estimators_: expected an array of two dimensions, found {type(stages).__name__}"
+        ]
     n_columns = _n_score_columns(part)
     if stages.shape[1] != n_columns:
-        return [f"{path}.estimators_: {stages.shape[1]} trees a stage, expected {n_columns}, one for each score"]
+        return [
+            f"{path}.estimators_: {stages.shape[1]} trees a stage, expected {n_columns}, one for each score"
+        ]
     return _width_problems(path, part, _listed(part))
 
 
@@ -277,7 +308,9 @@ def _n_score_columns(part: Any) -> int | None:
 def _isolation_problems(path: str, part: Any) -> list[str]:
     trees, chosen = _listed(part), list(getattr(part, "estimators_features_", ()))
     if len(trees) != len(chosen):
-        return [f"{path}: {len(chosen)} sets of estimators_features_, expected {len(trees)}, one for each tree"]
+        return [
+            f"{path}: {len(chosen)} sets of estimators_features_, expected {len(trees)}, one for each tree"
+        ]
     width, problems = _width(part), []
     for tree, features in zip(trees, chosen, strict=True):
         # All columns are given as they are where every feature was drawn.
@@ -294,17 +327,25 @@ def _hist_boosting_problems(path: str, part: Any) -> list[str]:
     if categorical.ndim != 1 or categorical.dtype.kind not in "biu":
         return [f"{path}._bin_mapper.is_categorical_: expected a number for each feature"]
     width = _width(part)
-    problems = [] if width is not None else [f"{path}: expected n_features_in_, found none: it would be given any X"]
+    problems = (
+        []
+        if width is not None
+        else [f"{path}: expected n_features_in_, found none: it would be given any X"]
+    )
     encoder = getattr(part, "_preprocessor", None)
     if encoder is not None:
         problems += _encoder_problems(f"{path}._preprocessor", encoder, len(categorical))
     elif width is not None and len(categorical) != width:
-        problems.append(f"{path}: n_features_in_ {width}, expected {len(categorical)}, as many as its trees have")
+        problems.append(
+            f"{path}: n_features_in_ {width}, expected {len(categorical)}, as many as its trees have"
+        )
     n_sums = np.size(getattr(part, "_baseline_prediction", 0.0))
     predictors: list[tuple[str, Any, Any, Any]] = []
     for i, iteration in enumerate(iterations):
         if len(iteration) != n_sums:
-            problems.append(f"{path}._predictors[{i}]: {len(iteration)} trees, expected {n_sums}, one for each score")
+            problems.append(
+                f"{path}._predictors[{i}]: {len(iteration)} trees, expected {n_sums}, one for each score"
+            )
         for k, predictor in enumerate(iteration):
             nodes, binned, raw = (getattr(predictor, name, None) for name in HIST_ARRAYS)
             predictors.append((f"{path}._predictors[{i}][{k}]", nodes, binned, raw))
@@ -314,12 +355,16 @@ def _hist_boosting_problems(path: str, part: Any) -> list[str]:
 def _encoder_problems(path: str, encoder: Any, n_features: int) -> list[str]:
     """Boosting on categories encodes them first: as many columns must come out as its trees know."""
     chosen = getattr(encoder, "_transformer_to_input_indices", None)
-    names = [name for name, step, _ in getattr(encoder, "transformers_", ()) if not _is_dropped(step)]
+    names = [
+        name for name, step, _ in getattr(encoder, "transformers_", ()) if not _is_dropped(step)
+    ]
     if not isinstance(chosen, dict) or any(name not in chosen for name in names):
         return [f"{path}: expected the columns of each transformer"]
     n_columns = sum(len(chosen[name]) for name in names)
     if n_columns != n_features:
-        return [f"{path}: gives {n_columns} columns, expected {n_features}, as many as the trees have"]
+        return [
+            f"{path}: gives {n_columns} columns, expected {n_features}, as many as the trees have"
+        ]
     return []
 
 

@@ -174,7 +174,12 @@ def is_safe(name: str) -> bool:
     module, _, attribute = name.rpartition(".")
     parts = module.split(".")
     # Importing a module runs it: none that is made to be run.
-    if parts[0] not in ("sklearn", "numpy", "scipy") or {"__main__", "tests", "conftest", "externals"} & {*parts}:
+    if parts[0] not in ("sklearn", "numpy", "scipy") or {
+        "__main__",
+        "tests",
+        "conftest",
+        "externals",
+    } & {*parts}:
         return False
     try:
         thing = getattr(importlib.import_module(module), attribute)
@@ -200,7 +205,10 @@ def _is_safe_class(thing: type) -> bool:
 
 def _is_in(thing: type | types.FunctionType, modules: Sequence[str]) -> bool:
     """Where it was written, not where it can be imported from."""
-    return any(thing.__module__ == module or thing.__module__.startswith(f"{module}.") for module in modules)
+    return any(
+        thing.__module__ == module or thing.__module__.startswith(f"{module}.")
+        for module in modules
+    )
 
 
 @functools.cache
@@ -212,7 +220,8 @@ def _public_scorers() -> Mapping[str, types.FunctionType]:
         name: thing
         for package in (sklearn.metrics, sklearn.feature_selection)
         for name in package.__all__
-        if isinstance(thing := getattr(package, name), types.FunctionType) and _is_in(thing, SCORER_MODULES)
+        if isinstance(thing := getattr(package, name), types.FunctionType)
+        and _is_in(thing, SCORER_MODULES)
     }
 
 

@@ -126,12 +126,15 @@ def _number_problems(nodes: TreeNodes, places: NodePlaces) -> list[str]:
 
     def of_children(field: str, children: Ints) -> list[str]:
         outside = inner & ((children < 0) | (children >= size))
-        return places.problems(outside, lambda i: f"{field} {children[i]}, expected a node from 0 to {size[i] - 1}")
+        return places.problems(
+            outside, lambda i: f"{field} {children[i]}, expected a node from 0 to {size[i] - 1}"
+        )
 
     outside = inner & ((nodes.feature < 0) | (nodes.feature >= n_features))
     problems = of_children(left, nodes.left) + of_children(right, nodes.right)
     problems += places.problems(
-        outside, lambda i: f"{feature} {nodes.feature[i]}, expected a feature from 0 to {n_features - 1}"
+        outside,
+        lambda i: f"{feature} {nodes.feature[i]}, expected a feature from 0 to {n_features - 1}",
     )
     undecided = inner & nodes.compares & np.isnan(nodes.threshold)
     return problems + places.problems(undecided, lambda _: f"{threshold} NaN, expected a number")
@@ -141,16 +144,20 @@ def _link_problems(nodes: TreeNodes, places: NodePlaces) -> list[str]:
     """Nodes that are not reached exactly once from their root."""
     n_nodes = len(nodes.left)
     parents = np.flatnonzero(~nodes.is_leaf)
-    children = np.concatenate([(nodes.left + places.start)[parents], (nodes.right + places.start)[parents]])
+    children = np.concatenate(
+        [(nodes.left + places.start)[parents], (nodes.right + places.start)[parents]]
+    )
     n_parents = np.bincount(children, minlength=n_nodes)
     is_root = np.zeros(n_nodes, np.bool_)
     is_root[places.roots] = True
     alone = is_root if nodes.removed is None else is_root | nodes.removed
     problems = places.problems(
-        alone & (n_parents > 0), lambda _: "a node leads here, expected none: it is a root, or was removed"
+        alone & (n_parents > 0),
+        lambda _: "a node leads here, expected none: it is a root, or was removed",
     )
     problems += places.problems(
-        ~alone & (n_parents != 1), lambda i: f"expected one node that leads here, found {n_parents[i]}"
+        ~alone & (n_parents != 1),
+        lambda i: f"expected one node that leads here, found {n_parents[i]}",
     )
     if problems:
         return problems
@@ -180,7 +187,9 @@ def _is_below(parent: Ints, alone: Bools) -> Bools:
 
 
 def hist_problems(
-    predictors: Iterable[tuple[str, Any, Any, Any]], n_features: int, is_categorical: npt.NDArray[np.bool_]
+    predictors: Iterable[tuple[str, Any, Any, Any]],
+    n_features: int,
+    is_categorical: npt.NDArray[np.bool_],
 ) -> list[str]:
     """What is wrong with the trees of scikit-learn's histogram boosting.
 
@@ -191,7 +200,9 @@ def hist_problems(
         is_categorical: Of each feature.
     """
     if is_categorical.shape != (n_features,):
-        return [f"is_categorical_: expected {n_features:,} features, found the shape {is_categorical.shape}"]
+        return [
+            f"is_categorical_: expected {n_features:,} features, found the shape {is_categorical.shape}"
+        ]
     problems: list[str] = []
     names: list[str] = []
     trees: list[npt.NDArray[Any]] = []
@@ -204,7 +215,9 @@ def hist_problems(
             trees.append(nodes)
             n_sets.append(min(len(bits) for bits in bitsets))
     for some in _batches([len(nodes) for nodes in trees]):
-        problems += _hist_node_problems(names[some], trees[some], np.array(n_sets[some]), is_categorical)
+        problems += _hist_node_problems(
+            names[some], trees[some], np.array(n_sets[some]), is_categorical
+        )
     return problems
 
 
@@ -253,8 +266,12 @@ def _hist_array_problems(name: str, nodes: Any, bitsets: Sequence[Any]) -> list[
         if found is None or found[0].kind not in kinds or found[0].shape:
             what = "none" if found is None else str(found[0])
             problems.append(f"{name}: nodes, expected a field {field} of numbers, found {what}")
-    for field, bits in zip(("binned_left_cat_bitsets", "raw_left_cat_bitsets"), bitsets, strict=True):
-        is_fitting = isinstance(bits, np.ndarray) and bits.ndim == 2 and bits.shape[1] == BITSET_WORDS
+    for field, bits in zip(
+        ("binned_left_cat_bitsets", "raw_left_cat_bitsets"), bitsets, strict=True
+    ):
+        is_fitting = (
+            isinstance(bits, np.ndarray) and bits.ndim == 2 and bits.shape[1] == BITSET_WORDS
+        )
         if not is_fitting or bits.dtype != np.uint32:
             problems.append(
                 f"{name}: {field}, expected uint32 of shape (sets, {BITSET_WORDS}), found {_described(bits)}"
@@ -275,7 +292,9 @@ def sklearn_problems(trees: Iterable[tuple[str, Any, int]]) -> list[str]:
         if not 1 <= tree.node_count <= tree.capacity:
             problems.append(f"{name}: node_count {tree.node_count}, expected 1 to {tree.capacity}")
         elif tree.n_features != n_features:
-            problems.append(f"{name}: n_features {tree.n_features}, expected {n_features}, as many as X has")
+            problems.append(
+                f"{name}: n_features {tree.n_features}, expected {n_features}, as many as X has"
+            )
         else:
             by_width.setdefault(n_features, []).append((name, tree))
     for n_features, group in by_width.items():

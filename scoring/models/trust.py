@@ -15,7 +15,13 @@ says, or follows it unseen. `code`: runs Python that the model brings, or a load
 
 UNCHECKED_LOADERS = ("mlflow.catboost",)
 """Loaders of MLflow's that read a file of data with their own library, which follows it without looking."""
-PICKLE_LOADERS = ("mlflow.sklearn", "mlflow.pyfunc.model", "mlflow.lightgbm", "mlflow.statsmodels", "mlflow.pmdarima")
+PICKLE_LOADERS = (
+    "mlflow.sklearn",
+    "mlflow.pyfunc.model",
+    "mlflow.lightgbm",
+    "mlflow.statsmodels",
+    "mlflow.pmdarima",
+)
 PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
 MAX_GLOBALS = 200
 MAX_OPCODES = 5_000_000
@@ -67,7 +73,9 @@ def check_trust(
     for step in loading_steps(mlmodel):
         if step.kind in ("pickle", "code") and not (is_pinned or allow_pickle):
             problems.append(f"{step.what}, and the version is not pinned")
-        if step.kind == "code" and (unnamed := [name for name in step.names if name not in allow_code]):
+        if step.kind == "code" and (
+            unnamed := [name for name in step.names if name not in allow_code]
+        ):
             problems.append(f"{step.what}: not named in allow_code: {', '.join(unnamed)}")
     if problems:
         raise ModelRefusedError(
@@ -84,7 +92,9 @@ def _sklearn_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Load
     yield from _bundled_code(mlmodel, flavor)
     name = str(flavor.get("pickled_model", "model.pkl"))
     if flavor.get("serialization_format") == "skops":
-        yield LoadingStep("types", f"reads {name}, objects of types of scikit-learn, numpy and scipy only")
+        yield LoadingStep(
+            "types", f"reads {name}, objects of types of scikit-learn, numpy and scipy only"
+        )
     else:
         yield _pickle_step(mlmodel, name)
 
@@ -96,7 +106,9 @@ def _native_steps(mlmodel: MlModel, name: str, flavor: Mapping[str, Any]) -> Ite
     if name != "lightgbm" or flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
         yield LoadingStep("data", f"reads {data} with {name}")
     elif flavor.get("serialization_format") == "skops":
-        yield LoadingStep("types", f"reads {data}, objects of types of scikit-learn, LightGBM and numpy only")
+        yield LoadingStep(
+            "types", f"reads {data}, objects of types of scikit-learn, LightGBM and numpy only"
+        )
     else:
         yield _pickle_step(mlmodel, data)
 
@@ -109,9 +121,14 @@ def _pyfunc_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Loadi
         yield LoadingStep("code", f"runs {name}, Python that the model brings", (Path(name).stem,))
     elif loader in UNCHECKED_LOADERS:
         library = loader.removeprefix("mlflow.")
-        yield LoadingStep("pickle", f"reads {flavor.get('data')} with {library}, which follows it without looking")
+        yield LoadingStep(
+            "pickle", f"reads {flavor.get('data')} with {library}, which follows it without looking"
+        )
     elif loader in PICKLE_LOADERS:
-        yield _pickle_step(mlmodel, str(flavor.get("python_model") or flavor.get("model_path") or flavor.get("data")))
+        yield _pickle_step(
+            mlmodel,
+            str(flavor.get("python_model") or flavor.get("model_path") or flavor.get("data")),
+        )
     else:
         yield LoadingStep("code", f"runs the loader {loader or '(none named)'}", (loader,))
 
@@ -121,7 +138,11 @@ def _bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Loadi
     if not (code := flavor.get("code")):
         return
     folder = mlmodel.file(str(code))
-    found = sorted(path.name.split(".")[0] for path in folder.iterdir()) if folder.is_dir() else [folder.name]
+    found = (
+        sorted(path.name.split(".")[0] for path in folder.iterdir())
+        if folder.is_dir()
+        else [folder.name]
+    )
     names = tuple(dict.fromkeys(name for name in found if name != "__pycache__"))
     yield LoadingStep("code", f"puts {code}/ before all other modules: {', '.join(names)}", names)
 
@@ -154,7 +175,11 @@ def pickled_names(path: Path) -> tuple[str, ...]:
                     memo[len(memo)] = last or ""
                 elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
                     memo[int(str(argument))] = last or ""
-                text = memo.get(int(str(argument))) if name in ("GET", "BINGET", "LONG_BINGET") else argument
+                text = (
+                    memo.get(int(str(argument)))
+                    if name in ("GET", "BINGET", "LONG_BINGET")
+                    else argument
+                )
                 last = last if name == "MEMOIZE" else text if isinstance(text, str) else None
                 if last and name not in ("MEMOIZE", "GLOBAL", "INST"):
                     strings = [strings[1], last]
@@ -172,7 +197,9 @@ def _check_paths(mlmodel: MlModel) -> None:
     """Every path of the MLmodel file stays inside the model."""
     root = mlmodel.folder.resolve()
     problems = [
-        f"{where}: {text}" for where, text in _paths(mlmodel.flavors, "flavors") if not _is_inside(root, text)
+        f"{where}: {text}"
+        for where, text in _paths(mlmodel.flavors, "flavors")
+        if not _is_inside(root, text)
     ]
     # Loaders look for an MLmodel file beside the data: a second one could say other things than the first.
     inner = (path for path in root.rglob("MLmodel") if path.parent != root)

@@ -56,20 +56,26 @@ class XgboostPredictor:
 
     def _booster(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
         if np.isinf(x).any():
-            raise ValueError("Input data contains `inf` or a value too large, while `missing` is not set to `inf`")
+            raise ValueError(
+                "Input data contains `inf` or a value too large, while `missing` is not set to `inf`"
+            )
         answer: dict[str, npt.NDArray[Any]] = {}
         if self._is_gbtree:  # the same bits as of a DMatrix, without making one
             if "raw" in kinds:
                 answer["raw"] = column_array(
                     self._model.inplace_predict(x, predict_type="margin", validate_features=False)
                 )
-            answer["prediction"] = column_array(self._model.inplace_predict(x, validate_features=False))
+            answer["prediction"] = column_array(
+                self._model.inplace_predict(x, validate_features=False)
+            )
             return answer
         import xgboost
 
         matrix = xgboost.DMatrix(x, nthread=1)
         if "raw" in kinds:
-            answer["raw"] = column_array(self._model.predict(matrix, output_margin=True, validate_features=False))
+            answer["raw"] = column_array(
+                self._model.predict(matrix, output_margin=True, validate_features=False)
+            )
         answer["prediction"] = column_array(self._model.predict(matrix, validate_features=False))
         return answer
 
@@ -77,13 +83,17 @@ class XgboostPredictor:
         model = self._model
         answer: dict[str, npt.NDArray[Any]] = {}
         if "raw" in kinds:
-            answer["raw"] = column_array(model.predict(x, output_margin=True, validate_features=False))
+            answer["raw"] = column_array(
+                model.predict(x, output_margin=True, validate_features=False)
+            )
         classes = self._facts.classes
         if classes is None:
             answer["prediction"] = column_array(model.predict(x, validate_features=False))
             return answer
         if "probability" not in kinds or model.objective not in LABELLED:
-            answer["prediction"] = column_array(model.predict(x, validate_features=False)).astype(np.int64)
+            answer["prediction"] = column_array(model.predict(x, validate_features=False)).astype(
+                np.int64
+            )
         if "probability" in kinds:
             probability = column_array(model.predict_proba(x, validate_features=False))
             answer["probability"] = probability
@@ -172,7 +182,9 @@ def _library(folder: Path) -> Any:
     return xgboost
 
 
-def _features(mlmodel: MlModel, file: XgboostFile) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
+def _features(
+    mlmodel: MlModel, file: XgboostFile
+) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
     names, inputs = file.feature_names, mlmodel.inputs
     check_names(mlmodel, [feature.name for feature in inputs], names, file.n_features)
     try:
@@ -185,7 +197,11 @@ def _features(mlmodel: MlModel, file: XgboostFile) -> tuple[tuple[Feature, ...],
             next_step="train it again with categories that XGBoost keeps whole",
         ) from error
     shown = inputs or tuple(Feature(name=name, type="double") for name in names)
-    lost = [feature.name for i, feature in enumerate(shown) if feature.type == "string" and i not in known]
+    lost = [
+        feature.name
+        for i, feature in enumerate(shown)
+        if feature.type == "string" and i not in known
+    ]
     if lost:
         raise ModelLoadError(
             "The model does not say which categories it was trained with.",

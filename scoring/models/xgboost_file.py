@@ -55,7 +55,9 @@ class XgboostFile:
     @property
     def n_groups(self) -> int:
         """Columns of the margin."""
-        return max(int(self.parameters["num_class"]), int(self.parameters.get("num_target", "1")), 1)
+        return max(
+            int(self.parameters["num_class"]), int(self.parameters.get("num_target", "1")), 1
+        )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -100,7 +102,9 @@ def read_xgboost(content: bytes) -> XgboostFile:
     is_json = content[:2].split() in ([b'{"'], [b"{"])
     document = _json(content) if is_json else _Ubjson(content).document()
     if not isinstance(document, dict) or not isinstance(document.get("learner"), dict):
-        raise ValueError("expected an object with the key learner: this is no model file of XGBoost")
+        raise ValueError(
+            "expected an object with the key learner: this is no model file of XGBoost"
+        )
     return XgboostFile(document["learner"])
 
 
@@ -129,7 +133,9 @@ class _Ubjson:
         try:
             return self._value(self._marker(), 0)
         except (IndexError, struct.error, UnicodeDecodeError, KeyError) as error:
-            raise ValueError(f"broken UBJSON near byte {self._place:,}: {type(error).__name__}: {error}") from error
+            raise ValueError(
+                f"broken UBJSON near byte {self._place:,}: {type(error).__name__}: {error}"
+            ) from error
 
     def _marker(self) -> bytes:
         found = self._content[self._place : self._place + 1]
@@ -184,7 +190,9 @@ class _Ubjson:
                 raise IndexError("the end of the file")
             if kind is not None:
                 dtype = _SCALARS[kind]
-                return np.frombuffer(self._take(n * dtype.itemsize), dtype).astype(dtype.newbyteorder("="))
+                return np.frombuffer(self._take(n * dtype.itemsize), dtype).astype(
+                    dtype.newbyteorder("=")
+                )
             return [self._value(self._marker(), depth + 1) for _ in range(n)]
         found = []
         while marker != b"]":

@@ -26,7 +26,12 @@ OF_NODES: dict[str, str] = {
     "default_left": "iub",
 }  # fmt: skip
 """Arrays with a number for each node, and the kinds of type that they may have."""
-MAYBE_OF_NODES: dict[str, str] = {"parents": "iu", "split_type": "iub", "sum_hessian": "fiu", "loss_changes": "fiu"}
+MAYBE_OF_NODES: dict[str, str] = {
+    "parents": "iu",
+    "split_type": "iub",
+    "sum_hessian": "fiu",
+    "loss_changes": "fiu",
+}
 """The same, of which early versions lack some."""
 OF_CATEGORIES = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 
@@ -44,7 +49,15 @@ def check_xgboost(content: bytes, where: str) -> XgboostFile:
     try:
         file = read_xgboost(content)
         problems = _problems(file)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         refuse([f"the file cannot be read: {type(error).__name__}: {str(error)[:300]}"], where)
         raise
     refuse(problems, where)
@@ -101,15 +114,24 @@ def _model_problems(file: XgboostFile, model: Mapping[str, Any]) -> list[str]:
         problems.append(f"num_trees {stated}, expected {len(trees)}, as many as trees")
     groups = _array(model, "tree_info", "iu")
     if len(groups) != len(trees):
-        problems.append(f"tree_info: {len(groups):,} numbers, expected {len(trees):,}, one for each tree")
+        problems.append(
+            f"tree_info: {len(groups):,} numbers, expected {len(trees):,}, one for each tree"
+        )
     outside = (groups < 0) | (groups >= n_groups)
     if outside.any():
         tree = int(np.argmax(outside))
-        problems.append(f"tree_info: tree {tree} adds to group {groups[tree]}, expected 0 to {n_groups - 1}")
+        problems.append(
+            f"tree_info: tree {tree} adds to group {groups[tree]}, expected 0 to {n_groups - 1}"
+        )
     # XGBoost puts a tree where its number says, and looks at each place then.
-    numbers = [tree.get("id", index) if isinstance(tree, Mapping) else None for index, tree in enumerate(trees)]
+    numbers = [
+        tree.get("id", index) if isinstance(tree, Mapping) else None
+        for index, tree in enumerate(trees)
+    ]
     if any(type(number) is not int or number != index for index, number in enumerate(numbers)):
-        problems.append(f"trees: expected the ids 0 to {len(trees) - 1} in order, found {str(numbers)[:100]}")
+        problems.append(
+            f"trees: expected the ids 0 to {len(trees) - 1} in order, found {str(numbers)[:100]}"
+        )
     problems += _round_problems(file, model, len(trees))
     problems += _category_problems(model.get("cats", {}), file.n_features)
     return problems + _tree_problems(trees, file)
@@ -140,7 +162,9 @@ def _category_problems(stored: Mapping[str, Any], n_features: int) -> Iterator[s
         n_values = len(_array(column, "values", "fiu"))
         if "offsets" in column:
             offsets = _array(column, "offsets", "iu")
-            if len(offsets) and (offsets[0] != 0 or offsets[-1] != n_values or (np.diff(offsets) < 0).any()):
+            if len(offsets) and (
+                offsets[0] != 0 or offsets[-1] != n_values or (np.diff(offsets) < 0).any()
+            ):
                 yield f"cats.enc[{feature}].offsets: expected rising numbers from 0 to {n_values}"
             n_values = max(len(offsets) - 1, 0)
         ends.append(ends[-1] + n_values)
@@ -170,7 +194,9 @@ def _tree_problems(trees: Sequence[Mapping[str, Any]], file: XgboostFile) -> lis
         parts.append(part)
         set_bytes += part.set_bytes
     if set_bytes > MAX_CATEGORY_BYTES:
-        problems.append(f"categories: sets of {set_bytes:,} bytes, expected at most {MAX_CATEGORY_BYTES:,}")
+        problems.append(
+            f"categories: sets of {set_bytes:,} bytes, expected at most {MAX_CATEGORY_BYTES:,}"
+        )
     if problems or not parts:
         return problems
     nodes = TreeNodes(
@@ -199,9 +225,15 @@ class _Arrays:
         self._tree = tree
         self._stated = {name: int(value) for name, value in tree["tree_param"].items()}
         found = {name: _array(tree, name, kinds) for name, kinds in OF_NODES.items()}
-        found |= {name: _array(tree, name, kinds) for name, kinds in MAYBE_OF_NODES.items() if name in tree}
+        found |= {
+            name: _array(tree, name, kinds)
+            for name, kinds in MAYBE_OF_NODES.items()
+            if name in tree
+        }
         self._of_nodes = found
-        self.left, self.right = (found[name].astype(np.int64) for name in ("left_children", "right_children"))
+        self.left, self.right = (
+            found[name].astype(np.int64) for name in ("left_children", "right_children")
+        )
         self.feature = found["split_indices"].astype(np.int64)
         self.condition = found["split_conditions"]
         self.n_nodes = len(self.left)
@@ -216,7 +248,9 @@ class _Arrays:
         if self._stated["num_nodes"] != n_nodes:
             yield f"num_nodes {self._stated['num_nodes']}, expected {n_nodes}, as many as left_children"
         wrong = [name for name, found in self._of_nodes.items() if len(found) != n_nodes]
-        yield from (f"{name}: {len(self._of_nodes[name]):,} numbers, expected {n_nodes:,}" for name in wrong)
+        yield from (
+            f"{name}: {len(self._of_nodes[name]):,} numbers, expected {n_nodes:,}" for name in wrong
+        )
         if wrong or not n_nodes:
             return
         n_removed = int(self.removed[1:].sum())
@@ -234,7 +268,9 @@ class _Arrays:
         if stated < 0:
             yield f"size_leaf_vector {stated}, expected no negative number"
         width = max(stated, 1)
-        weights = _array(self._tree, "base_weights", "fiu") if "base_weights" in self._tree else None
+        weights = (
+            _array(self._tree, "base_weights", "fiu") if "base_weights" in self._tree else None
+        )
         if width == 1:
             if weights is not None and len(weights) != self.n_nodes:
                 yield f"base_weights: {len(weights):,} numbers, expected {self.n_nodes:,}"
@@ -276,7 +312,9 @@ class _Arrays:
             if kinds is not None and kinds.any():
                 yield "split_type: expected 0 without categories"
             return
-        values, nodes, starts, sizes = (_array(self._tree, name, "iu").astype(np.int64) for name in OF_CATEGORIES)
+        values, nodes, starts, sizes = (
+            _array(self._tree, name, "iu").astype(np.int64) for name in OF_CATEGORIES
+        )
         if not len(nodes) == len(starts) == len(sizes):
             found = f"{len(nodes):,}, {len(starts):,} and {len(sizes):,}"
             yield f"categories_nodes, _segments and _sizes: {found} numbers, expected as many of each"
@@ -284,14 +322,20 @@ class _Arrays:
         asks = np.zeros(self.n_nodes, np.int64) if kinds is None else kinds.astype(np.int64)
         if kinds is not None and ((asks < 0) | (asks > 1)).any():
             yield "split_type: expected 0 or 1"
-        if len(nodes) and (nodes[0] < 0 or nodes[-1] >= self.n_nodes or (np.diff(nodes) <= 0).any()):
+        if len(nodes) and (
+            nodes[0] < 0 or nodes[-1] >= self.n_nodes or (np.diff(nodes) <= 0).any()
+        ):
             yield f"categories_nodes: expected rising nodes from 0 to {self.n_nodes - 1}"
             return
         if self.is_leaf[nodes].any():
             yield "categories_nodes: expected nodes that split, found a leaf"
         if kinds is not None and not np.array_equal(np.flatnonzero(asks == 1), nodes):
             yield "split_type: expected 1 of the nodes in categories_nodes alone"
-        if (sizes < 1).any() or not np.array_equal(starts, np.cumsum(sizes) - sizes) or sizes.sum() != len(values):
+        if (
+            (sizes < 1).any()
+            or not np.array_equal(starts, np.cumsum(sizes) - sizes)
+            or sizes.sum() != len(values)
+        ):
             yield f"categories_segments and _sizes: expected parts, one after another, of {len(values):,} categories"
             return
         if ((values < 0) | (values >= MAX_CATEGORY)).any():
@@ -314,5 +358,7 @@ def _array(source: Mapping[str, Any], name: str, kinds: str) -> npt.NDArray[Any]
     if not len(array):
         return np.empty(0, np.int64)
     if array.dtype.kind not in kinds:
-        raise ValueError(f"{name}: expected {'numbers' if 'f' in kinds else 'whole numbers'}, found {array.dtype}")
+        raise ValueError(
+            f"{name}: expected {'numbers' if 'f' in kinds else 'whole numbers'}, found {array.dtype}"
+        )
     return array

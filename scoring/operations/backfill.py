@@ -102,7 +102,10 @@ def parse_order(text: str) -> Order:
     """
     if text not in get_args(Order):
         raise InvalidJobError(
-            "This is no order.", expected=", ".join(get_args(Order)), found=text, next_step="choose one of these"
+            "This is no order.",
+            expected=", ".join(get_args(Order)),
+            found=text,
+            next_step="choose one of these",
         )
     return text  # type: ignore[return-value]
 
@@ -137,7 +140,9 @@ def values_between(
     times = (datetime.combine(day, time.min) + i * step for day in days for i in range(n_a_day))
     if n_a_day > 1 and len(days) * n_a_day > max_partitions:
         last = datetime.combine(end, time.max).strftime(pattern)
-        raise _too_many(job, len(days) * n_a_day, next(times).strftime(pattern), last, max_partitions)
+        raise _too_many(
+            job, len(days) * n_a_day, next(times).strftime(pattern), last, max_partitions
+        )
 
     values = list(dict.fromkeys(moment.strftime(pattern) for moment in times))
     if len(values) > max_partitions:
@@ -148,10 +153,14 @@ def values_between(
 def _step_of(pattern: str) -> timedelta:
     """How far apart the partitions of a format are, a day at most."""
     midnight = datetime(2024, 1, 1)
-    return next((s for s in STEPS if (midnight + s).strftime(pattern) != midnight.strftime(pattern)), DAY)
+    return next(
+        (s for s in STEPS if (midnight + s).strftime(pattern) != midnight.strftime(pattern)), DAY
+    )
 
 
-def _too_many(job: ScoringJob, n_values: int, first: str, last: str, max_partitions: int) -> InvalidJobError:
+def _too_many(
+    job: ScoringJob, n_values: int, first: str, last: str, max_partitions: int
+) -> InvalidJobError:
     return InvalidJobError(
         "The backfill covers more partitions than it may without being told so.",
         job.name,
@@ -162,7 +171,10 @@ def _too_many(job: ScoringJob, n_values: int, first: str, last: str, max_partiti
 
 
 def choose(
-    values: Sequence[str], statuses: Mapping[str, PartitionStatus], modes: Iterable[Mode], order: Order
+    values: Sequence[str],
+    statuses: Mapping[str, PartitionStatus],
+    modes: Iterable[Mode],
+    order: Order,
 ) -> BackfillPlan:
     """What to do with each value; a pure function of the states.
 
@@ -177,7 +189,9 @@ def choose(
     return BackfillPlan(tuple(items if order == "oldest" else reversed(items)))
 
 
-def choose_models(job: ScoringJob, values: Sequence[str], model: str, history: Sequence[Manifest]) -> dict[str, str]:
+def choose_models(
+    job: ScoringJob, values: Sequence[str], model: str, history: Sequence[Manifest]
+) -> dict[str, str]:
     """The model URI of each value.
 
     Args:
@@ -256,11 +270,17 @@ def plan_backfill(
 
 
 def _decide(value: str, status: PartitionStatus | None, modes: set[Mode]) -> BackfillItem:
-    if status is None or status.state == "input gone" or (status.state == "missing" and not status.has_input):
+    if (
+        status is None
+        or status.state == "input gone"
+        or (status.state == "missing" and not status.has_input)
+    ):
         return BackfillItem(value, "no input", "the input has no such partition")
     reason = "; ".join(status.reasons)
     if "all" in modes:
-        return BackfillItem(value, "score", reason, is_forced=status.state == "published", n_bytes=status.n_bytes)
+        return BackfillItem(
+            value, "score", reason, is_forced=status.state == "published", n_bytes=status.n_bytes
+        )
     if status.state in modes:
         return BackfillItem(value, "score", reason, n_bytes=status.n_bytes)
     return BackfillItem(value, "skip", reason, n_bytes=status.n_bytes)
@@ -290,6 +310,8 @@ def _pace(history: Sequence[Manifest]) -> tuple[float, float] | None:
         return None
     scoring = [run.measures.stages_s.get("score", 0.0) for run in runs]
     own = [run.measures.total_s - run.measures.stages_s.get(TURN, 0.0) for run in runs]
-    per_row = statistics.median(s / run.counts.rows_in for s, run in zip(scoring, runs, strict=True))
+    per_row = statistics.median(
+        s / run.counts.rows_in for s, run in zip(scoring, runs, strict=True)
+    )
     fixed = statistics.median(total - s for s, total in zip(scoring, own, strict=True))
     return max(fixed, 0.0), per_row

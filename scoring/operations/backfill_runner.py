@@ -31,7 +31,10 @@ STOP_S = 20.0
 
 
 def score_items(
-    job: ScoringJob, items: Sequence[BackfillItem], cache: ModelCache, listeners: Sequence[Listener] = ()
+    job: ScoringJob,
+    items: Sequence[BackfillItem],
+    cache: ModelCache,
+    listeners: Sequence[Listener] = (),
 ) -> list[Manifest]:
     """Score the items of a plan; one's failure does not stop the others.
 
@@ -53,7 +56,9 @@ def score_items(
     """
     kept = Kept()
 
-    def score(item: BackfillItem, pool: Pool, turn: Turn | None, more: Sequence[Listener]) -> Manifest:
+    def score(
+        item: BackfillItem, pool: Pool, turn: Turn | None, more: Sequence[Listener]
+    ) -> Manifest:
         return run(
             job.model_copy(update={"model": item.model}),
             parse_value(item.value),
@@ -107,7 +112,9 @@ def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> b
     Not where it would be compared with that one, where both together could take more memory or workers than the job
     allows one, nor where one alone fills the machine.
     """
-    is_small = all(item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in (before, after))
+    is_small = all(
+        item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in (before, after)
+    )
     is_bounded = job.workers.is_cluster or job.limits.memory_bytes is not None
     n_workers = min(available_cores(), job.workers.count or AT_ONCE)
     values = (parse_value(item.value) for item in (after, before))

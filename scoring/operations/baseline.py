@@ -10,7 +10,13 @@ import pyarrow.compute as pc
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.drift.assess import profile_of, with_types
 from nightscore.engine.pools import Pool
-from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition, scratch_job, scratch_tasks
+from nightscore.engine.prepare import (
+    PinnedModel,
+    learn_facts,
+    plan_partition,
+    scratch_job,
+    scratch_tasks,
+)
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import InputError
 from nightscore.ledger.layout import state_store
@@ -19,7 +25,13 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.registry import ModelVersion
 from nightscore.operations.compare import READ_ROWS, Dataset
 from nightscore.profiles.profile import kind_of
-from nightscore.profiles.profiler import Watch, WatchedColumn, cut_column, cut_segments, score_column
+from nightscore.profiles.profiler import (
+    Watch,
+    WatchedColumn,
+    cut_column,
+    cut_segments,
+    score_column,
+)
 from nightscore.profiles.table import ColumnProfile, Role, merge_profiles, to_bytes
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Keys, Limits, ScoringJob
@@ -94,8 +106,12 @@ def _profile(
         place = job.input.model_copy(update={"uri": data.store.url})
         limits = Limits(max_quarantined_share=1.0)
         keys = Keys(columns=tuple(name for name in job.keys.columns if name in data.schema))
-        beside = [name for name in job.pass_through if name in data.schema or name in _watched_beside(job)]
-        kept = tuple(name for name in dict.fromkeys([*beside, label]) if name and name not in keys.columns)
+        beside = [
+            name for name in job.pass_through if name in data.schema or name in _watched_beside(job)
+        ]
+        kept = tuple(
+            name for name in dict.fromkeys([*beside, label]) if name and name not in keys.columns
+        )
         changes = {"input": place, "limits": limits, "keys": keys, "pass_through": kept}
         apart = scratch_job(job, scratch).model_copy(update=changes)
         partition = Partition(job.input.partition_key, None, BASELINE_RUN, data.files)
@@ -121,9 +137,15 @@ def _watched_beside(job: ScoringJob) -> list[str]:
     return [name for name in (*job.drift.columns, *job.drift.segments) if name in travelling]
 
 
-def _watch(job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult], label: str) -> Watch:
+def _watch(
+    job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult], label: str
+) -> Watch:
     found = [_cut("feature", column.name, column.type, data) for column in contract.features]
-    found += [_cut("pass_through", c.name, c.type, data) for c in contract.kept if c.name in _watched_beside(job)]
+    found += [
+        _cut("pass_through", c.name, c.type, data)
+        for c in contract.kept
+        if c.name in _watched_beside(job)
+    ]
     for output in contract.predictions:
         if kind_of(output.type) == "number":
             values = _predictions(state_store(job), results, output.name)
@@ -164,4 +186,8 @@ def _check_label(contract: Contract, label: str, score: str) -> None:
 
 def _predictions(state: Store, results: Sequence[ShardResult], name: str) -> list[pa.ChunkedArray]:
     paths = [result.part.file.path for result in results]
-    return [table.column(name) for path in paths for table in read_tables(state, path, [name], READ_ROWS)]
+    return [
+        table.column(name)
+        for path in paths
+        for table in read_tables(state, path, [name], READ_ROWS)
+    ]

@@ -9,7 +9,14 @@ from datetime import UTC, datetime, timedelta
 from nightscore.errors import LeaseError, StorageError
 from nightscore.ledger.layout import parts_store, predictions_store, run_id_of, state_store
 from nightscore.ledger.lease import Lease
-from nightscore.ledger.manifests import DIED, as_seen, find_manifest, list_manifests, with_fates, write_manifest
+from nightscore.ledger.manifests import (
+    DIED,
+    as_seen,
+    find_manifest,
+    list_manifests,
+    with_fates,
+    write_manifest,
+)
 from nightscore.outputs.publish import Live, Publisher, open_publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -48,7 +55,11 @@ class Rules:
     """Results that others have replaced by then; None: they all stay."""
 
     def unneeded(
-        self, files: Files, manifests: Sequence[Manifest], unreadable: Sequence[str], live: Collection[Live]
+        self,
+        files: Files,
+        manifests: Sequence[Manifest],
+        unreadable: Sequence[str],
+        live: Collection[Live],
     ) -> Files:
         """Those of the files that nobody needs.
 
@@ -77,7 +88,9 @@ class Rules:
         for manifest in manifests:
             at, before = since.get(manifest.result_id), self.replaced_before
             if manifest.status == "published" and (before is None or at is None or at > before):
-                kept.setdefault(manifest.result_id, set()).update(file.path for file in manifest.output.files)
+                kept.setdefault(manifest.result_id, set()).update(
+                    file.path for file in manifest.output.files
+                )
         return kept
 
 
@@ -111,7 +124,9 @@ def clean(
     if delete and superseded_after is not None and not state.is_conditional:
         raise _unsafe(state)
     publisher = open_publisher(job, Kept())
-    replaced_before = None if superseded_after is None else now - max(superseded_after, LEAST_SUPERSEDED)
+    replaced_before = (
+        None if superseded_after is None else now - max(superseded_after, LEAST_SUPERSEDED)
+    )
     rules = Rules(job, publisher, replaced_before)
     oldest_s = (now - older_than).timestamp()
 
@@ -158,10 +173,14 @@ def replaced_at(manifests: Sequence[Manifest]) -> dict[str, datetime | None]:
 def _list(job: ScoringJob, publisher: Publisher, oldest_s: float) -> Files:
     state = state_store(job)
     monitoring = [
-        entry for kind in ("profiles", "drift", "comparisons", "reports") for entry in state.list_files(kind)
+        entry
+        for kind in ("profiles", "drift", "comparisons", "reports")
+        for entry in state.list_files(kind)
     ]
     listed = (publisher.list_written(), state.list_files("checkpoints"), monitoring)
-    return Files(*(tuple(entry for entry in entries if entry.modified_s < oldest_s) for entries in listed))
+    return Files(
+        *(tuple(entry for entry in entries if entry.modified_s < oldest_s) for entries in listed)
+    )
 
 
 def _by_folder(files: Files, manifests: Sequence[Manifest]) -> dict[str, Files]:
@@ -208,7 +227,10 @@ def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
             lease.check()
             _bury(job, manifest, live)
         # Last the checkpoints, and of these the claims: without them nobody goes on with what is gone.
-        for store, entries in ((parts_store(job), found.written), (state, found.monitoring + found.checkpoints)):
+        for store, entries in (
+            (parts_store(job), found.written),
+            (state, found.monitoring + found.checkpoints),
+        ):
             _delete(store, entries, lease)
         return found
     finally:
@@ -230,7 +252,11 @@ def _bury(job: ScoringJob, dead: Manifest, live: Live | None) -> None:
         return  # it has spoken since
     ended = now.model_copy(update={"status": "failed", "error": DIED})
     seen = as_seen(store, ended, live.run_id, live.paths) if live else ended
-    write_manifest(store, folder, seen.model_copy(update={"finished_at": seen.finished_at or datetime.now(UTC)}))
+    write_manifest(
+        store,
+        folder,
+        seen.model_copy(update={"finished_at": seen.finished_at or datetime.now(UTC)}),
+    )
 
 
 def _clean_spools(job: ScoringJob, oldest_s: float, *, delete: bool) -> list[str]:

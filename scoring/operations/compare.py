@@ -57,7 +57,9 @@ class Dataset:
                 problems=choice.problems,
                 next_step="repair them, or move them away; a name that starts with _ or . is skipped",
             )
-        self.files = tuple(InputFile(file.path, file.size_bytes, file.version) for file in choice.files)
+        self.files = tuple(
+            InputFile(file.path, file.size_bytes, file.version) for file in choice.files
+        )
         if not self.files:
             raise LocationNotFoundError(
                 "There is no Parquet file.",
@@ -85,7 +87,13 @@ class Dataset:
                 continue
             where = self.store.locate_url(file.path)
             batches = stream(
-                read_columns, self.store, file, [column], READ_ROWS, where=where, memory_bytes=stream_bytes()
+                read_columns,
+                self.store,
+                file,
+                [column],
+                READ_ROWS,
+                where=where,
+                memory_bytes=stream_bytes(),
             )
             for table in checked(batches, where):
                 yield _readable(table.column(0), footer.schema.field(column).type)
@@ -104,7 +112,9 @@ class StoredProfile:
     def __init__(self, uri: str, parts: Iterable[list[ColumnProfile]]) -> None:
         self.uri = uri
         merged, self.errors = merge_profiles(parts)
-        self.columns = {name: column.profile for (_, name, segment), column in merged.items() if not segment}
+        self.columns = {
+            name: column.profile for (_, name, segment), column in merged.items() if not segment
+        }
 
     @property
     def schema(self) -> dict[str, pa.DataType]:
@@ -131,7 +141,9 @@ def open_side(uri: str, options: Mapping[str, Any] | None = None) -> Side:
     if not any(profiles):
         return found
     if not all(profiles):
-        problems = [file.path for file, is_one in zip(found.files, profiles, strict=True) if not is_one]
+        problems = [
+            file.path for file, is_one in zip(found.files, profiles, strict=True) if not is_one
+        ]
         raise InvalidJobError(
             "Some files are profiles, and some are data.",
             uri,
@@ -157,7 +169,9 @@ def compare_datasets(reference: Side, current: Side, columns: Sequence[str] = ()
     return compare_sides(reference, current, columns)[0]
 
 
-def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -> tuple[DriftReport, Profiles]:
+def compare_sides(
+    reference: Side, current: Side, columns: Sequence[str] = ()
+) -> tuple[DriftReport, Profiles]:
     """What differs, column by column, and the profiles that were compared.
 
     Args:
@@ -193,7 +207,9 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
         try:
             pairs[name] = _profiles(reference, current, name)
         except (pa.ArrowException, TypeError, ValueError) as error:
-            errors[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            errors[name] = (
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
     found = compare_columns(pairs)
     chosen = set(columns)
     missing = tuple(name for name in then if name not in now and (not chosen or name in chosen))
@@ -203,7 +219,9 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
     report = DriftReport(
         columns=tuple(found),
         missing_columns=missing,
-        new_columns=tuple(name for name in now if name not in then and (not chosen or name in chosen)),
+        new_columns=tuple(
+            name for name in now if name not in then and (not chosen or name in chosen)
+        ),
         changed_types={
             name: f"{then[name]}, {now[name]}"
             for name in wanted
@@ -213,7 +231,10 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
         verdict=worst(grades),
     )
     sides = [
-        {name: "" if isinstance(side, StoredProfile) else str(kind) for name, kind in side.schema.items()}
+        {
+            name: "" if isinstance(side, StoredProfile) else str(kind)
+            for name, kind in side.schema.items()
+        }
         for side in (reference, current)
     ]
     profiles = {
@@ -228,13 +249,23 @@ def compare_sides(reference: Side, current: Side, columns: Sequence[str] = ()) -
 
 def _profiles(reference: Side, current: Side, name: str) -> Pair:
     types = [reference.schema[name], current.schema[name]]
-    if pa.types.is_null(types[0]) != pa.types.is_null(types[1]):  # a column without any value has no type of its own
+    if pa.types.is_null(types[0]) != pa.types.is_null(
+        types[1]
+    ):  # a column without any value has no type of its own
         types = [next(kind for kind in types if not pa.types.is_null(kind))] * 2
     kinds = [kind_of(kind) for kind in types]
     if kinds[0] is None or kinds[0] != kinds[1]:
         raise TypeError(f"{reference.schema[name]} and {current.schema[name]} cannot be compared")
-    then = reference.columns[name] if isinstance(reference, StoredProfile) else _profile(reference, name, types[0])
-    now = current.columns[name] if isinstance(current, StoredProfile) else _profile(current, name, types[1], then)
+    then = (
+        reference.columns[name]
+        if isinstance(reference, StoredProfile)
+        else _profile(reference, name, types[0])
+    )
+    now = (
+        current.columns[name]
+        if isinstance(current, StoredProfile)
+        else _profile(current, name, types[1], then)
+    )
     return pair_up(then, now)
 
 

@@ -95,7 +95,9 @@ def replay(
         raise PartitionNotFoundError(
             "Nothing is published for this partition whose quarantine could be replayed.",
             f"{job.output.uri}/{attempt.folder}",
-            found="no predictions" if live is None else f"predictions without a record (run {live.run_id})",
+            found="no predictions"
+            if live is None
+            else f"predictions without a record (run {live.run_id})",
             next_step="run it; rows in quarantine of a run that failed are in its input still",
         )
     if not base.quarantine.files:
@@ -112,7 +114,9 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
     with record.stage("model"):
         model = PinnedModel.of(job, attempt.cache)
         _check_model(base, model, allowed=allow_new_model)
-        record.update(model=model.record(job), policy=job.policy, replays=base.run_id, replaces=base.run_id)
+        record.update(
+            model=model.record(job), policy=job.policy, replays=base.run_id, replaces=base.run_id
+        )
     with record.stage("plan"):
         publisher = open_publisher(job)
         promises = attempt.tell_promises()
@@ -122,12 +126,22 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         files = _quarantined(state, base.quarantine.files)
         starts, fingerprint = _look_at_input(job, base, model)
         in_order = base.in_order and starts is not None
-        record.update(fingerprint=fingerprint, inputs=base.inputs, in_order=in_order, libraries=library_versions())
+        record.update(
+            fingerprint=fingerprint,
+            inputs=base.inputs,
+            in_order=in_order,
+            libraries=library_versions(),
+        )
         record.save("running")
         facts = learn_facts(model, attempt.cache, attempt.pool)
         record.update(
             model=model.record(job, facts),
-            warnings=(*model.warnings, *version_warnings(facts), *cache_warnings(model, facts), *promises),
+            warnings=(
+                *model.warnings,
+                *version_warnings(facts),
+                *cache_warnings(model, facts),
+                *promises,
+            ),
         )
         attempt.replay_from(_source(job, state, facts, files), base.counts.rows_in)
         partition = Partition(base.partition_key, base.partition, attempt.folder, files)
@@ -151,7 +165,9 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         again = _places(state, record.manifest.quarantine.files, starts)
         scored = places[~np.isin(places, again)]
         _check_places(attempt, len(scored))
-        before = scored - np.searchsorted(np.sort(places), scored)  # of all before, without the quarantined
+        before = scored - np.searchsorted(
+            np.sort(places), scored
+        )  # of all before, without the quarantined
         if starts is None:
             before = np.full(len(scored), base.counts.rows_scored)
         merged = _merge(attempt, publisher, old, contract, scored, before)
@@ -226,7 +242,9 @@ def _quarantined(state: Store, files: Sequence[FileRecord]) -> tuple[InputFile, 
     return tuple(found)
 
 
-def _look_at_input(job: ScoringJob, base: Manifest, model: PinnedModel) -> tuple[dict[str, int] | None, str]:
+def _look_at_input(
+    job: ScoringJob, base: Manifest, model: PinnedModel
+) -> tuple[dict[str, int] | None, str]:
     """Each input file's first row in the partition, and the fingerprint of a run now.
 
     No rows where the input is not the one that was scored, or the published rows do not stand in its order. No
@@ -244,7 +262,9 @@ def _look_at_input(job: ScoringJob, base: Manifest, model: PinnedModel) -> tuple
         return None, ""
     ends = accumulate((footer.n_rows for footer in footers), initial=0)
     starts = dict(zip((footer.file.path for footer in footers), ends, strict=False))
-    return starts, model.fingerprint(job, partition) if _is_like(job, base, model, partition) else ""
+    return starts, model.fingerprint(job, partition) if _is_like(
+        job, base, model, partition
+    ) else ""
 
 
 def _is_like(job: ScoringJob, base: Manifest, model: PinnedModel, partition: Partition) -> bool:
@@ -255,11 +275,17 @@ def _is_like(job: ScoringJob, base: Manifest, model: PinnedModel, partition: Par
     return base.fingerprint == then and let_pass(base.policy) <= let_pass(job.policy)
 
 
-def _source(job: ScoringJob, state: Store, facts: ModelFacts, files: Sequence[InputFile]) -> ScoringJob:
+def _source(
+    job: ScoringJob, state: Store, facts: ModelFacts, files: Sequence[InputFile]
+) -> ScoringJob:
     """The job over the quarantine."""
-    place = Input(uri=state.url, partition_key=job.input.partition_key, storage_options=dict(state.options))
+    place = Input(
+        uri=state.url, partition_key=job.input.partition_key, storage_options=dict(state.options)
+    )
     features = job.features
-    if not facts.features and not features:  # by their place in the file, where reasons stand before them
+    if (
+        not facts.features and not features
+    ):  # by their place in the file, where reasons stand before them
         names = read_facts(state, files[0].path).schema.names
         apart = {*REASON_NAMES, *job.keys.columns, *job.pass_through, job.input.partition_key}
         features = tuple(name for name in names if name not in apart)
@@ -284,11 +310,15 @@ def _check_columns(job: ScoringJob, old: Sequence[WrittenPart], contract: Contra
         )
 
 
-def _places(state: Store, files: Sequence[InputFile | FileRecord], starts: dict[str, int] | None) -> Places:
+def _places(
+    state: Store, files: Sequence[InputFile | FileRecord], starts: dict[str, int] | None
+) -> Places:
     """Where quarantined rows stand in the partition; without the input a number that tells them apart."""
     origins = [read_origin(state, file.path) for file in files]
     if starts is None:
-        starts = {name: index << 40 for index, name in enumerate(sorted({name for name, _ in origins}))}
+        starts = {
+            name: index << 40 for index, name in enumerate(sorted({name for name, _ in origins}))
+        }
     return np.concatenate([np.empty(0, np.int64), *(starts[name] + rows for name, rows in origins)])
 
 
@@ -334,7 +364,10 @@ def _sum_up(attempt: Attempt, base: Manifest, merged: WrittenPart) -> None:
         rows_scored=base.counts.rows_scored + now.counts.rows_scored,
         rows_quarantined=now.counts.rows_quarantined,
     )
-    if counts.rows_in != counts.rows_scored + counts.rows_quarantined or merged.file.rows != counts.rows_scored:
+    if (
+        counts.rows_in != counts.rows_scored + counts.rows_quarantined
+        or merged.file.rows != counts.rows_scored
+    ):
         raise ReconciliationError(
             "The rows do not add up; nothing was published.",
             attempt.folder,
@@ -344,4 +377,6 @@ def _sum_up(attempt: Attempt, base: Manifest, merged: WrittenPart) -> None:
         )
     predictions = [column for column in now.columns if column.role == "prediction"]
     # The features were all profiled when they were read first; the few new predictions are not in it.
-    attempt.record.update(counts=counts, columns=merge_records([*base.columns, *predictions]), drift=base.drift)
+    attempt.record.update(
+        counts=counts, columns=merge_records([*base.columns, *predictions]), drift=base.drift
+    )

@@ -48,7 +48,9 @@ def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) 
     raise PartitionNotFoundError(
         "No run of this partition has compared its columns.",
         f"{job.output.uri}.nightscore/runs/{encode_folder(job.input.partition_key, value)}",
-        expected=f"the run {run_id}" if run_id else "a run that was published or held, with drift.profile left on",
+        expected=f"the run {run_id}"
+        if run_id
+        else "a run that was published or held, with drift.profile left on",
         found=f"{len(history)} runs without",
         next_step="run it; or look at two datasets with `nightscore drift`",
     )
@@ -94,7 +96,10 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
     assert drift is not None  # noqa: S101
     stored = _read_stored(job, manifest, cache)
     _write(job, manifest, stored)
-    past, first = stored.past[-SPARK_DAYS:], next((n for n in REFERENCES if n in drift.references), "")
+    past, first = (
+        stored.past[-SPARK_DAYS:],
+        next((n for n in REFERENCES if n in drift.references), ""),
+    )
     lines = {
         (f.role, f.column): sparkline(series_of(past, f.role, f.column, "psi_adjusted", first))
         for f in drift.findings[:SPARK_FINDINGS]
@@ -149,30 +154,44 @@ def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[Colum
     manifests = [m for m in islice(latest, n_partitions) if m.drift is not None]
     found = []
     for manifest in reversed(with_newest_comparisons(state, manifests)):
-        rows = [r for r in read_statistics(job, manifest) if r["column"] == column and r["role"] != "schema"]
+        rows = [
+            r
+            for r in read_statistics(job, manifest)
+            if r["column"] == column and r["role"] != "schema"
+        ]
         if not rows:
             continue
         rows = [row for row in rows if row["role"] == rows[0]["role"]]
         first = next((name for name in REFERENCES if any(r["reference"] == name for r in rows)), "")
         graded = next((row for row in rows if row["reference"] == first), rows[0])
-        values = {row["statistic"]: row["value"] for row in rows if row["reference"] in (first, NOW)}
+        values = {
+            row["statistic"]: row["value"] for row in rows if row["reference"] in (first, NOW)
+        }
         day = show_value(manifest.partition)
         made_at = manifest.drift.made_at if manifest.drift else None
-        found.append(ColumnDay(day, manifest.run_id, graded["severity"], graded["status"], values, made_at))
+        found.append(
+            ColumnDay(day, manifest.run_id, graded["severity"], graded["status"], values, made_at)
+        )
     return found or None
 
 
 def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) -> list[Past]:
     """The partitions before a run, and the run itself, in order."""
     state, pattern = state_store(job), job.input.partition_format
-    before = earlier_publications(state, manifest.partition_key, manifest.partition, pattern, or_held=True)
+    before = earlier_publications(
+        state, manifest.partition_key, manifest.partition, pattern, or_held=True
+    )
     earlier = with_newest_comparisons(state, islice(before, n_partitions - 1))
     return past_of_runs(job, [*reversed(earlier), manifest])
 
 
 def past_of_runs(job: ScoringJob, manifests: Iterable[Manifest]) -> list[Past]:
     """What the tables of statistics of some runs say; those without one are left out."""
-    found = [Past(show_value(m.partition), read_statistics(job, m)) for m in manifests if m.drift is not None]
+    found = [
+        Past(show_value(m.partition), read_statistics(job, m))
+        for m in manifests
+        if m.drift is not None
+    ]
     return [past for past in found if past.rows]
 
 
@@ -219,7 +238,9 @@ def _profiles(
             found=str(error)[:200],
             next_step="score the partition again with `nightscore run --force`",
         ) from error
-    found: dict[str, list[ColumnProfile]] = {name: [] for name in REFERENCES if name in drift.references}
+    found: dict[str, list[ColumnProfile]] = {
+        name: [] for name in REFERENCES if name in drift.references
+    }
     for name in found:
         try:
             found[name] = _reference(job, manifest, name, cache)
@@ -229,7 +250,9 @@ def _profiles(
     return now, found
 
 
-def _reference(job: ScoringJob, manifest: Manifest, name: str, cache: ModelCache) -> list[ColumnProfile]:
+def _reference(
+    job: ScoringJob, manifest: Manifest, name: str, cache: ModelCache
+) -> list[ColumnProfile]:
     assert manifest.drift is not None  # noqa: S101
     if name == "baseline":
         return stored_baseline(job, manifest, cache)

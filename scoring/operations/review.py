@@ -14,7 +14,12 @@ from nightscore.errors import (
 )
 from nightscore.ledger.layout import decision_path, state_store
 from nightscore.ledger.lease import Lease
-from nightscore.ledger.manifests import complete_record, find_manifest, list_manifests, write_manifest
+from nightscore.ledger.manifests import (
+    complete_record,
+    find_manifest,
+    list_manifests,
+    write_manifest,
+)
 from nightscore.outputs.promises import check_claims
 from nightscore.outputs.publish import Publisher, open_publisher, republication
 from nightscore.outputs.writer import WrittenPart
@@ -46,7 +51,9 @@ def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> 
             )
         return found
     if not held:
-        newest = f"{manifests[0].status}, run {manifests[0].run_id}" if manifests else "no run at all"
+        newest = (
+            f"{manifests[0].status}, run {manifests[0].run_id}" if manifests else "no run at all"
+        )
         raise PartitionNotFoundError(
             "No run of this partition waits for a decision.",
             folder,
@@ -94,7 +101,9 @@ def _publish(
         raise ConflictError(
             "Another run published this partition since; nothing was changed.",
             folder,
-            expected=f"run {held.replaces}" if held.replaces else "no predictions, as when the run was held",
+            expected=f"run {held.replaces}"
+            if held.replaces
+            else "no predictions, as when the run was held",
             found=f"run {seen}",
             next_step="reject the run that is held, or score the partition again with --force",
         )
@@ -172,7 +181,9 @@ def _decided(
 ) -> Manifest:
     decision = DecisionRecord(verdict=verdict, at=now, by=_user(), note=note)
     folder = encode_folder(held.partition_key, held.partition)
-    return write_manifest(state_store(job), folder, held.model_copy(update=fields | {"decision": decision}))
+    return write_manifest(
+        state_store(job), folder, held.model_copy(update=fields | {"decision": decision})
+    )
 
 
 def _user() -> str:

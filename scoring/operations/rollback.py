@@ -38,12 +38,19 @@ class RollbackItem:
 
 def publications(manifests: Sequence[Manifest]) -> list[Manifest]:
     """The runs of one partition that readers have seen, the latest publication first."""
-    seen = [m for m in manifests if m.status == "published" and m.finished_at is not None and m.output.files]
+    seen = [
+        m
+        for m in manifests
+        if m.status == "published" and m.finished_at is not None and m.output.files
+    ]
     return sorted(seen, key=lambda m: (m.finished_at or m.started_at, m.run_id), reverse=True)
 
 
 def choose_target(
-    history: Sequence[Manifest], live_run_id: str | None, run_id: str | None, before: datetime | None
+    history: Sequence[Manifest],
+    live_run_id: str | None,
+    run_id: str | None,
+    before: datetime | None,
 ) -> tuple[Action, str, Manifest | None]:
     """What to put back; a pure function of the partition's publications.
 
@@ -63,9 +70,17 @@ def choose_target(
     elif before is not None:
         target = next((m for m in history if m.finished_at and m.finished_at <= before), None)
         if target is None:
-            return "refuse", f"nothing was published before {before.isoformat(timespec='seconds')}", None
+            return (
+                "refuse",
+                f"nothing was published before {before.isoformat(timespec='seconds')}",
+                None,
+            )
     elif history[0].restores == live_run_id and live_run_id is not None:
-        return "leave", f"it was rolled back to run {live_run_id}; --run-id or --before go further", history[0]
+        return (
+            "leave",
+            f"it was rolled back to run {live_run_id}; --run-id or --before go further",
+            history[0],
+        )
     else:
         target = next((m for m in history if m.result_id != live_run_id), None)
         if target is None:
@@ -74,12 +89,17 @@ def choose_target(
         return "leave", f"the results of run {live_run_id} are what readers see", target
     found = next((m for m in history if m.run_id == target.result_id), target)
     seen_from = found.finished_at or found.started_at
-    reason = f"model version {found.model.version}, published {seen_from.isoformat(timespec='seconds')}"
+    reason = (
+        f"model version {found.model.version}, published {seen_from.isoformat(timespec='seconds')}"
+    )
     return "roll back", reason, found
 
 
 def plan_rollback(
-    job: ScoringJob, values: Sequence[str | None], run_id: str | None = None, before: datetime | None = None
+    job: ScoringJob,
+    values: Sequence[str | None],
+    run_id: str | None = None,
+    before: datetime | None = None,
 ) -> list[RollbackItem]:
     """What would be put back, and where that is not possible.
 
@@ -96,16 +116,22 @@ def plan_rollback(
     live, state = publisher.all_live(), state_store(job)
     items = []
     for value in values:
-        found = with_fates(state, list_manifests(state, encode_folder(job.input.partition_key, value))[0])
+        found = with_fates(
+            state, list_manifests(state, encode_folder(job.input.partition_key, value))[0]
+        )
         now = live.get(value)
-        history = publications([as_seen(state, m, now.run_id, now.paths) if now else m for m in found])
+        history = publications(
+            [as_seen(state, m, now.run_id, now.paths) if now else m for m in found]
+        )
         action, reason, target = choose_target(history, now.run_id if now else None, run_id, before)
         if target is not None and action == "roll back":
             try:
                 publisher.find_results(target)
             except LocationNotFoundError as error:
                 action, reason = "refuse", f"its results were removed: {'; '.join(error.problems)}"
-        items.append(RollbackItem(show_value(value), action, reason, target, now.run_id if now else None))
+        items.append(
+            RollbackItem(show_value(value), action, reason, target, now.run_id if now else None)
+        )
     if run_id is not None and all(item.target is None and item.action == "leave" for item in items):
         raise InvalidJobError(
             "That run published none of these partitions.",
@@ -163,7 +189,12 @@ def roll_back(
 
 
 def _put_back(
-    job: ScoringJob, record: RunRecord, publisher: Publisher, target: Manifest, live_run_id: str | None, lease: Lease
+    job: ScoringJob,
+    record: RunRecord,
+    publisher: Publisher,
+    target: Manifest,
+    live_run_id: str | None,
+    lease: Lease,
 ) -> Manifest:
     folder, value = encode_folder(target.partition_key, target.partition), target.partition
     record.save("running")
@@ -181,7 +212,9 @@ def _put_back(
         complete_record(state_store(job), folder, live.run_id, live.paths)
     parts, version = publisher.publish(republication(job, publisher, target, lease), live)
     files = tuple(part.file for part in parts)
-    record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
+    record.update(
+        output=record.manifest.output.model_copy(update={"files": files, "table_version": version})
+    )
     return record.end_published()
 
 

@@ -52,7 +52,9 @@ def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
     def find(request: Request) -> ScoringJob:
         name = request.path_params["job"]
         if name not in list_jobs(jobs):
-            raise HTTPException(404, f"There is no job {name}; there are: {', '.join(list_jobs(jobs)) or 'none'}")
+            raise HTTPException(
+                404, f"There is no job {name}; there are: {', '.join(list_jobs(jobs)) or 'none'}"
+            )
         return load_job(name, jobs)
 
     def index(_: Request) -> HTMLResponse:
@@ -110,7 +112,9 @@ def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], H
             return _page("The report cannot be shown", f"<pre>{html.escape(str(error))}</pre>", 503)
         except Exception as error:
             logger.exception("a report could not be shown")
-            return _page("The report cannot be shown", f"<pre>{html.escape(type(error).__name__)}</pre>", 503)
+            return _page(
+                "The report cannot be shown", f"<pre>{html.escape(type(error).__name__)}</pre>", 503
+            )
 
     return answer
 

@@ -57,7 +57,9 @@ def partition_statuses(
     return [_status(job, model, v, inputs.get(v), live.get(v), history.get(v, [])) for v in ordered]
 
 
-def run_history(job: ScoringJob, value: str | None = None, *, everything: bool = True) -> list[Manifest]:
+def run_history(
+    job: ScoringJob, value: str | None = None, *, everything: bool = True
+) -> list[Manifest]:
     """The records of a job's runs, newest first; a run whose process is gone is shown as failed, or as published
     where it came to its commit."""
     folder = None if everything else encode_folder(job.input.partition_key, value)
@@ -98,7 +100,9 @@ def _status(
 
 
 def _stands_behind(manifest: Manifest, live: Live) -> bool:
-    return manifest.run_id == live.run_id or (manifest.restores == live.run_id and manifest.status == "published")
+    return manifest.run_id == live.run_id or (
+        manifest.restores == live.run_id and manifest.status == "published"
+    )
 
 
 def _judge(
@@ -127,7 +131,10 @@ def _judge(
     waits = [] if waiting is None else [_show_released(waiting)]
     if live is None:
         if newest is not None and newest.status == "failed":
-            return "failed", [f"never published; the last run failed: {_first_line(newest)}", *waits]
+            return "failed", [
+                f"never published; the last run failed: {_first_line(newest)}",
+                *waits,
+            ]
         return "missing", ["never published", *waits]
     if standing is None:
         return "stale", ["published by a run that left no record", *waits]
@@ -137,7 +144,10 @@ def _judge(
         )
     if is_same:
         if standing.restores:
-            return "published", [f"rolled back to run {standing.restores}; nothing has changed since", *waits]
+            return "published", [
+                f"rolled back to run {standing.restores}; nothing has changed since",
+                *waits,
+            ]
         return "published", ["the published run has the same fingerprint", *waits]
     reasons = [*_differences(job, model, partition, standing), *waits]
     if newest is not None and newest.status == "failed":
@@ -151,7 +161,10 @@ def _show_undecided(job: ScoringJob, manifest: Manifest) -> tuple[State, list[st
         return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]
     closed = [f"{gate.gate}: {gate.found}" for gate in _held_by(manifest)]
     by = f" by {manifest.decision.by}" if manifest.decision else ""
-    return "rejected", [f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again", *closed]
+    return "rejected", [
+        f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again",
+        *closed,
+    ]
 
 
 def _show_released(manifest: Manifest) -> str:
@@ -166,7 +179,9 @@ def _held_by(manifest: Manifest) -> list[GateRecord]:
     return [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
 
 
-def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, standing: Manifest) -> list[str]:
+def _differences(
+    job: ScoringJob, model: PinnedModel, partition: Partition, standing: Manifest
+) -> list[str]:
     found = []
     if standing.model.version != model.version.version or standing.model.name != model.version.name:
         found.append(
@@ -185,7 +200,9 @@ def _differences(job: ScoringJob, model: PinnedModel, partition: Partition, stan
         if paths:
             first = sorted(paths)[0]
             found.append(f"input: {len(paths)} {what} file{'s'[: len(paths) != 1]}, first {first}")
-    return found or ["settings: the job's keys, columns, predict or format changed, or the engine did"]
+    return found or [
+        "settings: the job's keys, columns, predict or format changed, or the engine did"
+    ]
 
 
 def _as_seen(state: Store, manifest: Manifest, live: Live | None) -> Manifest:

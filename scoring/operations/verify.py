@@ -24,7 +24,12 @@ from nightscore.engine.prepare import (
     scratch_tasks,
 )
 from nightscore.engine.worker import PAD_ROWS, score_shard
-from nightscore.errors import InputError, LocationNotFoundError, PartitionNotFoundError, ScoringError
+from nightscore.errors import (
+    InputError,
+    LocationNotFoundError,
+    PartitionNotFoundError,
+    ScoringError,
+)
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
@@ -39,7 +44,12 @@ from nightscore.schemas.partition import Partition, Piece, Shard, encode_folder,
 from nightscore.storage.store import Store
 
 Kind = Literal[
-    "output damaged", "input changed", "model changed", "library changed", "predictions differ", "no record"
+    "output damaged",
+    "input changed",
+    "model changed",
+    "library changed",
+    "predictions differ",
+    "no record",
 ]
 
 READ_ROWS = 65_536
@@ -96,12 +106,18 @@ def verify(
     live = open_publisher(job).live(value)
     if live is None:
         raise PartitionNotFoundError(
-            "Nothing is published for this partition.", f"{job.output.uri}/{folder}", next_step="run it first"
+            "Nothing is published for this partition.",
+            f"{job.output.uri}/{folder}",
+            next_step="run it first",
         )
     state = state_store(job)
     manifest = find_manifest(state, folder, live.run_id) if live.run_id else None
     if manifest is None:
-        found = f"none of run {live.run_id}" if live.run_id else f"files of no one run: {', '.join(live.paths[:6])}"
+        found = (
+            f"none of run {live.run_id}"
+            if live.run_id
+            else f"files of no one run: {', '.join(live.paths[:6])}"
+        )
         missing = Finding("no record", f"{job.output.uri}/{folder}", "a manifest", found)
         return Verification(show_value(value), live.run_id or "", 0, 0, (missing,))
     manifest = as_seen(state, with_fates(state, [manifest])[0], live.run_id, live.paths)
@@ -113,7 +129,9 @@ def verify(
     findings = [*damaged, *changed, *other_model, *_check_libraries(manifest)]
     n_rows = 0
     if partition is not None and model is not None and not damaged and manifest.in_order:
-        n_rows, differing = _score_again(job, model, partition, manifest, pool, cache, sample_rows, seed)
+        n_rows, differing = _score_again(
+            job, model, partition, manifest, pool, cache, sample_rows, seed
+        )
         findings += differing
     n_files = len(manifest.output.files) + len(manifest.quarantine.files)
     return Verification(show_value(value), manifest.run_id, n_files, n_rows, tuple(findings))
@@ -125,7 +143,9 @@ def _check_paths(live: Live, files: Sequence[FileRecord]) -> Iterator[Finding]:
     for path in sorted(set(live.paths) - recorded):
         yield Finding("output damaged", path, "no such file in the partition", "readers see it")
     for path in sorted(recorded - set(live.paths)):
-        yield Finding("output damaged", path, "a file that readers see", "it is not in the partition any more")
+        yield Finding(
+            "output damaged", path, "a file that readers see", "it is not in the partition any more"
+        )
 
 
 def _check_files(store: Store, files: Sequence[FileRecord]) -> Iterator[Finding]:
@@ -138,28 +158,40 @@ def _check_files(store: Store, files: Sequence[FileRecord]) -> Iterator[Finding]
             yield Finding("output damaged", file.path, f"sha256 {file.sha256}", found)
 
 
-def _check_inputs(job: ScoringJob, value: str | None, manifest: Manifest) -> tuple[Partition | None, list[Finding]]:
+def _check_inputs(
+    job: ScoringJob, value: str | None, manifest: Manifest
+) -> tuple[Partition | None, list[Finding]]:
     try:
         partition, _ = find_partition(job, value)
     except InputError as error:
         found = "; ".join((error.what, *error.problems))
         return None, [Finding("input changed", job.input.uri, "the partition", found)]
-    then = {file.path: f"{file.size_bytes:,} bytes, {file.version}" for file in manifest.inputs.files}
+    then = {
+        file.path: f"{file.size_bytes:,} bytes, {file.version}" for file in manifest.inputs.files
+    }
     now = {file.path: f"{file.size_bytes:,} bytes, {file.version}" for file in partition.files}
     findings = [
-        Finding("input changed", path, then.get(path, "no such file"), now.get(path, "the file is gone"))
+        Finding(
+            "input changed", path, then.get(path, "no such file"), now.get(path, "the file is gone")
+        )
         for path in sorted(then.keys() | now.keys())
         if then.get(path) != now.get(path)
     ]
     return None if findings else partition, findings
 
 
-def _check_model(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> tuple[PinnedModel | None, list[Finding]]:
+def _check_model(
+    job: ScoringJob, manifest: Manifest, cache: ModelCache
+) -> tuple[PinnedModel | None, list[Finding]]:
     uri = f"models:/{manifest.model.name}/{manifest.model.version}"
     try:
         model = PinnedModel.of(job.model_copy(update={"model": uri}), cache)
     except ScoringError as error:
-        return None, [Finding("model changed", uri, manifest.model.digest, f"{error.what} {error.found}".strip())]
+        return None, [
+            Finding(
+                "model changed", uri, manifest.model.digest, f"{error.what} {error.found}".strip()
+            )
+        ]
     if model.cached.digest != manifest.model.digest:
         return None, [Finding("model changed", uri, manifest.model.digest, model.cached.digest)]
     return model, []
@@ -191,37 +223,60 @@ def _score_again(
         return 0, []
     footers = read_footers(Store(job.input.uri, job.input.storage_options), partition.files)
     starts = dict(
-        zip((f.file.path for f in footers), accumulate((f.n_rows for f in footers), initial=0), strict=False)
+        zip(
+            (f.file.path for f in footers),
+            accumulate((f.n_rows for f in footers), initial=0),
+            strict=False,
+        )
     )
     shard, first_row = _sample(footers, plan.n_rows, sample_rows, seed)
     with tempfile.TemporaryDirectory(prefix="nightscore-verify-") as scratch:
         # What computed the run computes it again: a dense linear model's last bits depend on it.
         is_compiled = manifest.predictor is not None and manifest.predictor.engine == "compiled"
-        apart = scratch_job(job, scratch).model_copy(update={"engine": "auto" if is_compiled else "library"})
+        apart = scratch_job(job, scratch).model_copy(
+            update={"engine": "auto" if is_compiled else "library"}
+        )
         # Not by the cache's own compiled form: it would agree with itself, whoever has written it.
-        (task,) = scratch_tasks(apart, VERIFY_RUN, model, facts, plan, contract, [shard], is_fresh=True)
-        result = pool.call(score_shard, task, timeout_s=model_seconds(job) + 60.0 * job.limits.shard_minutes)
+        (task,) = scratch_tasks(
+            apart, VERIFY_RUN, model, facts, plan, contract, [shard], is_fresh=True
+        )
+        result = pool.call(
+            score_shard, task, timeout_s=model_seconds(job) + 60.0 * job.limits.shard_minutes
+        )
         store = state_store(apart)
         names = [*(column.name for column in contract.predictions), RUN_ID]
-        again = _in_one(read_tables(store, result.part.file.path, names, READ_ROWS), contract, names)
+        again = _in_one(
+            read_tables(store, result.part.file.path, names, READ_ROWS), contract, names
+        )
         refused_again = _refused(store, result.quarantine_files, starts)
     refused = _refused(state_store(job), manifest.quarantine.files, starts)
     inside = refused[(refused >= first_row) & (refused < first_row + shard.n_rows)]
     where = f"{shard.n_rows:,} rows from row {first_row:,} of the partition"
-    is_mixed = bool(manifest.replays) and not manifest.fingerprint  # its rows fell under several policies or models
+    is_mixed = (
+        bool(manifest.replays) and not manifest.fingerprint
+    )  # its rows fell under several policies or models
     if not is_mixed and not np.array_equal(inside, refused_again):
         found = f"{len(refused_again):,} rows are refused now"
-        return shard.n_rows, [Finding("predictions differ", where, f"{len(inside):,} rows quarantined", found)]
+        return shard.n_rows, [
+            Finding("predictions differ", where, f"{len(inside):,} rows quarantined", found)
+        ]
     start = first_row - int((refused < first_row).sum())
     published = _published_rows(job, manifest, contract, start, shard.n_rows - len(inside))
     if published.num_rows != shard.n_rows - len(inside):
         found = f"{published.num_rows:,} rows are published"
-        return shard.n_rows, [Finding("predictions differ", where, f"{shard.n_rows - len(inside):,} rows", found)]
+        return shard.n_rows, [
+            Finding("predictions differ", where, f"{shard.n_rows - len(inside):,} rows", found)
+        ]
     places = np.arange(first_row, first_row + shard.n_rows)
     then, now = places[~np.isin(places, inside)], places[~np.isin(places, refused_again)]
-    is_own = pc.is_in(published.column(RUN_ID).cast(pa.string()), _same_model(job, manifest, published)).to_numpy()
+    is_own = pc.is_in(
+        published.column(RUN_ID).cast(pa.string()), _same_model(job, manifest, published)
+    ).to_numpy()
     both = then[np.isin(then, now) & is_own]
-    published, again = published.filter(pa.array(np.isin(then, both))), again.filter(pa.array(np.isin(now, both)))
+    published, again = (
+        published.filter(pa.array(np.isin(then, both))),
+        again.filter(pa.array(np.isin(now, both))),
+    )
     return len(both), _compare(published.drop([RUN_ID]), again.drop([RUN_ID]), where)
 
 
@@ -237,13 +292,17 @@ def _sample(footers: Sequence[Footer], n_rows: int, wanted: int, seed: int) -> t
         for index, group in enumerate(footer.row_groups):
             low, high = max(first, start + row), min(last, start + row + group.n_rows)
             if low < high:
-                pieces.append(Piece(footer.file, (index,), low - start, high - low, low - start - row))
+                pieces.append(
+                    Piece(footer.file, (index,), low - start, high - low, low - start - row)
+                )
             row += group.n_rows
         start += footer.n_rows
     return Shard(0, tuple(pieces), last - first, 0, is_last=last == n_rows), first
 
 
-def _refused(store: Store, files: Sequence[FileRecord], starts: Mapping[str, int]) -> npt.NDArray[np.int64]:
+def _refused(
+    store: Store, files: Sequence[FileRecord], starts: Mapping[str, int]
+) -> npt.NDArray[np.int64]:
     """Places of quarantined rows in the partition, counted from its first row; in order.
 
     Args:
@@ -252,20 +311,33 @@ def _refused(store: Store, files: Sequence[FileRecord], starts: Mapping[str, int
         starts: Place of each input file's first row.
     """
     origins = [read_origin(store, file.path) for file in files]
-    return np.sort(np.concatenate([np.empty(0, np.int64), *(starts[name] + rows for name, rows in origins)]))
+    return np.sort(
+        np.concatenate([np.empty(0, np.int64), *(starts[name] + rows for name, rows in origins)])
+    )
 
 
 def _same_model(job: ScoringJob, manifest: Manifest, published: pa.Table) -> pa.Array:
     """Of the runs that rows come from, those with the manifest's model: a replay may have used another."""
     state, folder = state_store(job), encode_folder(manifest.partition_key, manifest.partition)
-    ids = [run_id for run_id in pc.unique(published.column(RUN_ID)).to_pylist() if run_id != manifest.run_id]
+    ids = [
+        run_id
+        for run_id in pc.unique(published.column(RUN_ID)).to_pylist()
+        if run_id != manifest.run_id
+    ]
     found = [manifest, *filter(None, (find_manifest(state, folder, run_id) for run_id in ids))]
-    return pa.array([m.run_id for m in found if m.model.digest == manifest.model.digest], pa.string())
+    return pa.array(
+        [m.run_id for m in found if m.model.digest == manifest.model.digest], pa.string()
+    )
 
 
-def _published_rows(job: ScoringJob, manifest: Manifest, contract: Contract, start: int, n_rows: int) -> pa.Table:
+def _published_rows(
+    job: ScoringJob, manifest: Manifest, contract: Contract, start: int, n_rows: int
+) -> pa.Table:
     """Predictions and run id of neighbouring published rows, by their place in the partition's output."""
-    store, names = predictions_store(job), [*(column.name for column in contract.predictions), RUN_ID]
+    store, names = (
+        predictions_store(job),
+        [*(column.name for column in contract.predictions), RUN_ID],
+    )
     parts: list[pa.Table] = []
     before = 0
     for file in manifest.output.files:
@@ -283,13 +355,18 @@ def _published_rows(job: ScoringJob, manifest: Manifest, contract: Contract, sta
 
 def _in_one(tables: Iterable[pa.Table], contract: Contract, names: Sequence[str]) -> pa.Table:
     parts = list(tables)
-    return (pa.concat_tables(parts) if parts else contract.output_schema().empty_table()).select(names)
+    return (pa.concat_tables(parts) if parts else contract.output_schema().empty_table()).select(
+        names
+    )
 
 
 def _compare(published: pa.Table, again: pa.Table, where: str) -> list[Finding]:
     findings = []
     for name in again.column_names:
-        then, now = _bits(published.column(name)), _bits(again.column(name).cast(published.schema.field(name).type))
+        then, now = (
+            _bits(published.column(name)),
+            _bits(again.column(name).cast(published.schema.field(name).type)),
+        )
         differing = np.flatnonzero(then != now)
         if len(differing):
             row = int(differing[0])

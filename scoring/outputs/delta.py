@@ -11,7 +11,13 @@ from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookPropert
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from nightscore.errors import ConflictError, ContractError, CredentialsError, StorageError, StorageUnavailableError
+from nightscore.errors import (
+    ConflictError,
+    ContractError,
+    CredentialsError,
+    StorageError,
+    StorageUnavailableError,
+)
 from nightscore.ledger.layout import predictions_store, run_id_of, sealed_path
 from nightscore.outputs.foreign import check_no_other_table
 from nightscore.outputs.handle import TableHandle, mapped, n_attempts
@@ -66,10 +72,14 @@ class DeltaPublisher:
                 self._check_place()
             else:
                 self._check_table(table, schema, value)
-                unfilled = unfilled_columns(table, _table_schema(schema, self._job.input.partition_key))
+                unfilled = unfilled_columns(
+                    table, _table_schema(schema, self._job.input.partition_key)
+                )
         if not unfilled:
             return ()
-        return (f"the table has columns that this job does not write; they will be null: {', '.join(unfilled)}",)
+        return (
+            f"the table has columns that this job does not write; they will be null: {', '.join(unfilled)}",
+        )
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
@@ -93,7 +103,9 @@ class DeltaPublisher:
                 paths.setdefault(value, []).append(path)
         return {value: _live(found, version) for value, found in paths.items()}
 
-    def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
+    def publish(
+        self, publication: Publication, planned: Live | None
+    ) -> tuple[tuple[WrittenPart, ...], int | None]:
         """See `Publisher`.
 
         A commit is the table's next version or none. One that fails is tried again as long as the partition is
@@ -127,7 +139,9 @@ class DeltaPublisher:
             next_step="check the store, then run again: readers still see the old predictions",
         ) from failure
 
-    def _try(self, table: DeltaTable | None, publication: Publication, planned: Live | None) -> int | None:
+    def _try(
+        self, table: DeltaTable | None, publication: Publication, planned: Live | None
+    ) -> int | None:
         """The version of the commit, this one's or that of a try before; None: the table had to be created first.
 
         Raises:
@@ -171,7 +185,11 @@ class DeltaPublisher:
     def list_written(self) -> list[Entry]:
         """See `Publisher`."""
         entries = self._store.list_files()
-        return [e for e in entries if not e.path.startswith("_delta_log/") and run_id_of(e.path) is not None]
+        return [
+            e
+            for e in entries
+            if not e.path.startswith("_delta_log/") and run_id_of(e.path) is not None
+        ]
 
     def unneeded(
         self,
@@ -183,7 +201,11 @@ class DeltaPublisher:
         """See `Publisher`. Of a run that was published, too, those are not needed that were scored twice."""
         kept = {path for one in live for path in one.paths}
         kept |= {path for paths in published.values() for path in paths}
-        return [entry for entry in written if entry.path not in kept and run_id_of(entry.path) not in kept_runs]
+        return [
+            entry
+            for entry in written
+            if entry.path not in kept and run_id_of(entry.path) not in kept_runs
+        ]
 
     def _create(self, publication: Publication) -> None:
         DeltaTable.create(
@@ -214,7 +236,11 @@ class DeltaPublisher:
         return zip(values, actions.column("path").to_pylist(), strict=True)
 
     def _check_table(
-        self, table: DeltaTable, schema: pa.Schema, value: str | None, parts: Sequence[WrittenPart] = ()
+        self,
+        table: DeltaTable,
+        schema: pa.Schema,
+        value: str | None,
+        parts: Sequence[WrittenPart] = (),
     ) -> None:
         """Raise ContractError unless the table takes these columns, and what is in the files, as it asks for."""
         key = self._job.input.partition_key
@@ -232,7 +258,9 @@ class DeltaPublisher:
         """Raise StorageError if a new table would stand among files that it does not know."""
         key, folders = self._job.input.partition_key, self._store.list_folders()
         check_no_other_table(self._store, folders)
-        sealed = [f for f in folders if f.startswith(f"{key}=") and self._store.exists(sealed_path(f))]
+        sealed = [
+            f for f in folders if f.startswith(f"{key}=") and self._store.exists(sealed_path(f))
+        ]
         if sealed:
             raise StorageError(
                 "The output holds one object a partition; a Delta table beside them would be read twice.",
@@ -291,11 +319,15 @@ class DeltaPublisher:
             ),
         )
 
-    def _conflict(self, publication: Publication, planned: Live | None, current: Live | None) -> ConflictError:
+    def _conflict(
+        self, publication: Publication, planned: Live | None, current: Live | None
+    ) -> ConflictError:
         return ConflictError(
             "Another run published this partition meanwhile; this run published nothing.",
             f"{self._store.url}/{publication.folder}",
-            expected=f"run {planned.run_id}" if planned else "no predictions, as when this run was planned",
+            expected=f"run {planned.run_id}"
+            if planned
+            else "no predictions, as when this run was planned",
             found=f"run {current.run_id}" if current else "no predictions",
             next_step="look at that run; run again with --force only if its predictions should be replaced",
         )
@@ -333,7 +365,9 @@ def _run_of(paths: Collection[str]) -> str | None:
 def _table_schema(schema: pa.Schema, key: str) -> Schema:
     """The parts' columns, dictionaries as what they hold, and the partition column: always a string."""
     fields = [
-        pa.field(field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+        pa.field(
+            field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        )
         for field in schema
     ]
     return Schema.from_arrow(pa.schema([*fields, pa.field(key, pa.string())]))

@@ -45,7 +45,9 @@ def find_duplicates(store: Store, paths: Sequence[str], keys: Sequence[str]) -> 
     return _compare(store, paths, keys, suspects)
 
 
-def _twice(store: Store, paths: Sequence[str], keys: Sequence[str], i: int, n_passes: int) -> npt.NDArray[np.uint64]:
+def _twice(
+    store: Store, paths: Sequence[str], keys: Sequence[str], i: int, n_passes: int
+) -> npt.NDArray[np.uint64]:
     """Hashes that stand twice, of those whose rest is `i`."""
     parts = []
     for frame in _frames(store, paths, keys):
@@ -55,7 +57,9 @@ def _twice(store: Store, paths: Sequence[str], keys: Sequence[str], i: int, n_pa
     return np.unique(found[1:][found[1:] == found[:-1]])
 
 
-def _compare(store: Store, paths: Sequence[str], keys: Sequence[str], suspects: npt.NDArray[np.uint64]) -> Duplicates:
+def _compare(
+    store: Store, paths: Sequence[str], keys: Sequence[str], suspects: npt.NDArray[np.uint64]
+) -> Duplicates:
     import polars as pl
 
     alike, n_alike = [], 0
@@ -66,7 +70,9 @@ def _compare(store: Store, paths: Sequence[str], keys: Sequence[str], suspects: 
             alike.append(rows)
     counts = pl.concat(alike).group_by(list(keys)).len(name="__rows").filter(pl.col("__rows") > 1)
     n_rows = n_alike if n_alike > MAX_COMPARED_ROWS else int(counts["__rows"].sum())
-    first = counts.sort(["__rows", *keys], descending=[True, *([False] * len(keys))]).head(MAX_EXAMPLES)
+    first = counts.sort(["__rows", *keys], descending=[True, *([False] * len(keys))]).head(
+        MAX_EXAMPLES
+    )
     examples = tuple(
         ", ".join(f"{name}={row[name]}" for name in keys) + f" ({row['__rows']} times)"
         for row in first.iter_rows(named=True)
@@ -79,7 +85,10 @@ def _frames(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Iterator
     import pyarrow.parquet as pq
 
     for path in paths:
-        with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet:
+        with (
+            explained(store.locate_url(path)),
+            pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet,
+        ):
             for batch in parquet.iter_batches(READ_ROWS, columns=list(keys), use_threads=False):
                 table = pa.Table.from_batches([batch])
                 yield pl.DataFrame({name: _plain(table.column(name)) for name in keys})
@@ -93,7 +102,9 @@ def _plain(column: pa.ChunkedArray) -> Any:
         column = column.cast(column.type.value_type)
     kind = column.type
     if pa.types.is_timestamp(kind) and kind.tz is not None:
-        column = column.cast(pa.timestamp(kind.unit, "UTC"))  # the same moments: of offsets Polars knows none
+        column = column.cast(
+            pa.timestamp(kind.unit, "UTC")
+        )  # the same moments: of offsets Polars knows none
     elif pa.types.is_decimal256(kind):
         column = column.cast(pa.string())
     return pl.Series(values=column)

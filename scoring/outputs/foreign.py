@@ -17,7 +17,9 @@ def check_no_other_table(store: Store, folders: Collection[str]) -> None:
         StorageError: There is one.
     """
     found = "a Hudi table (.hoodie)" if ".hoodie" in folders else ""
-    if "metadata" in folders and any(e.path.endswith(".metadata.json") for e in store.list_files("metadata")):
+    if "metadata" in folders and any(
+        e.path.endswith(".metadata.json") for e in store.list_files("metadata")
+    ):
         found = "an Iceberg table (metadata/*.metadata.json)"
     if found:
         raise StorageError(

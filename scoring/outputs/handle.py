@@ -63,7 +63,9 @@ class TableHandle:
             try:
                 if before is not None and (updated := self._update(before)) is not None:
                     return updated
-                table = DeltaTable(self._store.table_url, storage_options=self._store.table_options())
+                table = DeltaTable(
+                    self._store.table_url, storage_options=self._store.table_options()
+                )
             except TableNotFoundError:
                 if before is None:
                     return None
@@ -156,7 +158,9 @@ def mapped(error: Exception, where: str) -> StorageError:
     if refused := credentials_error_in(found, where):
         return refused
     if "NoSuchBucket" in found or "bucket does not exist" in found:
-        return LocationNotFoundError("No such bucket.", where, found=found, next_step="check output.uri")
+        return LocationNotFoundError(
+            "No such bucket.", where, found=found, next_step="check output.uri"
+        )
     if NO_ROOM in found:
         return StorageError(
             "The disk is full; nothing was published.",

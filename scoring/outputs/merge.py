@@ -47,7 +47,9 @@ def merge_rows(merge: Merge) -> WrittenPart:
             here = new.slice(done, end - done)
             if here.num_rows:
                 places = np.insert(
-                    np.arange(table.num_rows), before[done:end] - start, table.num_rows + np.arange(here.num_rows)
+                    np.arange(table.num_rows),
+                    before[done:end] - start,
+                    table.num_rows + np.arange(here.num_rows),
                 )
                 table = pa.concat_tables([table, here]).take(pa.array(places))
             writer.write(table)
@@ -65,7 +67,10 @@ def read_tables(store: Store, paths: Sequence[str], schema: pa.Schema) -> Iterat
             file = store.open_input(path)
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
                 for batch in parquet.iter_batches(READ_ROWS, use_threads=False):
-                    yield pa.table([_as(batch.column(field.name), field.type) for field in schema], schema=schema)
+                    yield pa.table(
+                        [_as(batch.column(field.name), field.type) for field in schema],
+                        schema=schema,
+                    )
 
 
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -30,7 +30,9 @@ def check_format(job: ScoringJob) -> None:
             store.url,
             expected="a local folder, s3:// or s3a://",
             found=f"{store.scheme}://",
-            next_step="use output.format: delta" if able.can_commit else "write to another output.uri",
+            next_step="use output.format: delta"
+            if able.can_commit
+            else "write to another output.uri",
         )
 
 

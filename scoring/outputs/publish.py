@@ -85,7 +85,9 @@ class Publisher(Protocol):
         """Remove the files of a run that was never published."""
         ...
 
-    def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
+    def publish(
+        self, publication: Publication, planned: Live | None
+    ) -> tuple[tuple[WrittenPart, ...], int | None]:
         """Replace the partition in one step; returns the files that readers see now, and the table's version.
 
         Raises:
@@ -115,7 +117,9 @@ class Publisher(Protocol):
         ...
 
 
-def republication(job: ScoringJob, publisher: Publisher, manifest: Manifest, lease: Lease) -> Publication:
+def republication(
+    job: ScoringJob, publisher: Publisher, manifest: Manifest, lease: Lease
+) -> Publication:
     """A finished run's files as they can be published (again).
 
     Args:

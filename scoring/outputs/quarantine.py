@@ -143,7 +143,9 @@ def _reasons(
         "_model_version": [model_version] * n,
         "_run_id": [run_id] * n,
     }
-    return pa.table([pa.array(values[name], kind) for name, kind in REASON_COLUMNS], names=list(values))
+    return pa.table(
+        [pa.array(values[name], kind) for name, kind in REASON_COLUMNS], names=list(values)
+    )
 
 
 def _split(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.bool_]]:

@@ -76,7 +76,9 @@ class SealedPublisher:
                 found[decoded[1]] = live
         return found
 
-    def publish(self, publication: Publication, planned: Live | None) -> tuple[tuple[WrittenPart, ...], int | None]:
+    def publish(
+        self, publication: Publication, planned: Live | None
+    ) -> tuple[tuple[WrittenPart, ...], int | None]:
         """See `Publisher`. Its one part is the sealed object that `seal` wrote."""
         path = sealed_path(publication.folder)
         (part,) = publication.parts
@@ -99,13 +101,17 @@ class SealedPublisher:
                         "The store refused to replace the partition's object, though nobody else has done so.",
                         self._store.locate_url(path),
                         expected="a replacement, since the object has the version that it had",
-                        found=current.version if current else "no object, as when this run was planned",
+                        found=current.version
+                        if current
+                        else "no object, as when this run was planned",
                         next_step="run again: nothing was published",
                     ) from error
                 raise ConflictError(
                     "Another run published this partition meanwhile; this run published nothing.",
                     self._store.locate_url(path),
-                    expected=f"run {planned.run_id}" if planned else "no object, as when this run was planned",
+                    expected=f"run {planned.run_id}"
+                    if planned
+                    else "no object, as when this run was planned",
                     found=f"run {current.run_id}" if current else "no object",
                     next_step="look at that run; run again with --force only if its predictions should be replaced",
                 ) from error
@@ -159,7 +165,9 @@ class SealedPublisher:
         return Live(run.decode() if run else None, (path,), head[0])
 
 
-def seal(job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema) -> WrittenPart:
+def seal(
+    job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema
+) -> WrittenPart:
     """One file with the rows of all staged parts in order, not visible yet. Runs in a worker."""
     state = state_store(job)
     path = sealed_history_path(folder, run_id)

@@ -53,7 +53,9 @@ class _Piece:
     footer: Struct
 
 
-def splice(store: Store, parts: Sequence[WrittenPart], path: str, metadata: Mapping[str, str]) -> WrittenPart | None:
+def splice(
+    store: Store, parts: Sequence[WrittenPart], path: str, metadata: Mapping[str, str]
+) -> WrittenPart | None:
     """One file with the row groups of all, byte for byte; they are read a block at a time.
 
     Args:
@@ -99,7 +101,9 @@ def splice(store: Store, parts: Sequence[WrittenPart], path: str, metadata: Mapp
         except BaseException:
             file.abort()
             with contextlib.suppress(ScoringError, OSError):
-                store.delete([path])  # on a disk; an object store has nothing before the file is whole
+                store.delete(
+                    [path]
+                )  # on a disk; an object store has nothing before the file is whole
             raise
     record = FileRecord(path=path, size_bytes=file.size_bytes, rows=n_rows, sha256=file.sha256)
     return WrittenPart(record, part_stats(read))
@@ -136,7 +140,9 @@ def _joined(pieces: Sequence[_Piece], metadata: Mapping[str, str]) -> Struct | N
         n_rows += cast(int, piece.footer[NUM_ROWS][1])
         shift += piece.n_body_bytes
     known = _items(first, KEY_VALUES) if KEY_VALUES in first else []
-    added: list[Any] = [{1: (BINARY, key.encode()), 2: (BINARY, value.encode())} for key, value in metadata.items()]
+    added: list[Any] = [
+        {1: (BINARY, key.encode()), 2: (BINARY, value.encode())} for key, value in metadata.items()
+    ]
     joined: Struct = first | {
         NUM_ROWS: (first[NUM_ROWS][0], n_rows),
         ROW_GROUPS: (LIST, Items(STRUCT, groups)),
@@ -151,7 +157,9 @@ def _moved(group: Struct, shift: int, ordinal: int) -> Struct:
     for chunk in _items(group, COLUMNS):
         moved = _shifted(chunk, CHUNK_OFFSETS, shift)
         kind, inner = chunk[CHUNK_METADATA]
-        columns.append(moved | {CHUNK_METADATA: (kind, _shifted(cast(Struct, inner), PAGE_OFFSETS, shift))})
+        columns.append(
+            moved | {CHUNK_METADATA: (kind, _shifted(cast(Struct, inner), PAGE_OFFSETS, shift))}
+        )
     found = _shifted(group, (GROUP_OFFSET,), shift) | {COLUMNS: (LIST, Items(STRUCT, columns))}
     if ORDINAL in found:
         found[ORDINAL] = found[ORDINAL][0], ordinal

@@ -89,7 +89,10 @@ class PartWriter:
             self._writer.close()
             self._file.close()
         record = FileRecord(
-            path=self._path, size_bytes=self._file.size_bytes, rows=self.n_rows, sha256=self._file.sha256
+            path=self._path,
+            size_bytes=self._file.size_bytes,
+            rows=self.n_rows,
+            sha256=self._file.sha256,
         )
         return WrittenPart(record, part_stats(self._metadata[0]))
 
@@ -104,12 +107,17 @@ class PartWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is not None:
             self._file.abort()
             with contextlib.suppress(ScoringError, OSError):
-                self._store.delete([self._path])  # on a disk; an object store has nothing before the file is whole
+                self._store.delete(
+                    [self._path]
+                )  # on a disk; an object store has nothing before the file is whole
 
 
 def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPart, ...]:

@@ -47,7 +47,9 @@ def feature_problems(table: DeltaTable) -> list[str]:
     configuration = table.metadata().configuration
     problems = []
     if _is_on(configuration, "delta.appendOnly"):
-        problems.append("the table is append-only (delta.appendOnly): a partition could not be published again")
+        problems.append(
+            "the table is append-only (delta.appendOnly): a partition could not be published again"
+        )
 
     for key in sorted(configuration):
         if key.startswith("delta.constraints."):
@@ -61,11 +63,17 @@ def feature_problems(table: DeltaTable) -> list[str]:
         )
 
     for column, metadata in _columns_with_metadata(json.loads(table.schema().to_json())):
-        problems += [f"{column} {what}: {metadata[key]}" for key, what in COMPUTED.items() if key in metadata]
+        problems += [
+            f"{column} {what}: {metadata[key]}" for key, what in COMPUTED.items() if key in metadata
+        ]
 
     listed = table.protocol().writer_features or []
-    problems += [f"the table has the writer feature {name}" for name in sorted(set(listed) - HONOURED)]
-    if table.protocol().min_writer_version == 6:  # identity columns, though none may be there: delta-rs refuses them
+    problems += [
+        f"the table has the writer feature {name}" for name in sorted(set(listed) - HONOURED)
+    ]
+    if (
+        table.protocol().min_writer_version == 6
+    ):  # identity columns, though none may be there: delta-rs refuses them
         problems.append("the table has the writer version 6, which stands for identity columns")
     return problems
 
@@ -86,9 +94,13 @@ def schema_problems(table: DeltaTable, wanted: Schema, key: str, value: str | No
         known = existing.get(field.name)
         if known is None and field.name.lower() in spelled:
             other = spelled[field.name.lower()]
-            problems.append(f"{field.name}: the table has {other}, and readers do not tell upper from lower case")
+            problems.append(
+                f"{field.name}: the table has {other}, and readers do not tell upper from lower case"
+            )
         if known is not None and known.type != field.type:
-            problems.append(f"{field.name}: {_named(known.type)} in the table, {_named(field.type)} in this run")
+            problems.append(
+                f"{field.name}: {_named(known.type)} in the table, {_named(field.type)} in this run"
+            )
 
     written = {field.name: field for field in wanted.fields}
     for name, field in existing.items():
@@ -99,7 +111,9 @@ def schema_problems(table: DeltaTable, wanted: Schema, key: str, value: str | No
         elif name == key and value is None:
             problems.append(f"{name}: NOT NULL in the table, and this partition has no value")
         elif not isinstance(field.type, PrimitiveType) or "." in name:
-            problems.append(f"{name}: NOT NULL in the table, which cannot be checked for a column of this kind")
+            problems.append(
+                f"{name}: NOT NULL in the table, which cannot be checked for a column of this kind"
+            )
 
     if _is_on(table.metadata().configuration, "delta.enableChangeDataFeed"):
         taken = [name for name in CHANGE_COLUMNS if name in written]
@@ -129,16 +143,22 @@ def ownership_problems(table: DeltaTable) -> list[str]:
 
 def null_problems(table: DeltaTable, parts: Sequence[WrittenPart], key: str) -> list[str]:
     """NOT NULL columns of the table that have missing values in files, by the files' own counts."""
-    required = [field.name for field in table.schema().fields if not field.nullable and field.name != key]
+    required = [
+        field.name for field in table.schema().fields if not field.nullable and field.name != key
+    ]
     problems = []
     for part in parts:
         stats = json.loads(part.stats)
         for name in required:
             n_nulls = stats["nullCount"].get(name)
             if n_nulls is None and stats["numRecords"]:
-                problems.append(f"{part.file.path}: {name} is NOT NULL in the table, and its nulls were not counted")
+                problems.append(
+                    f"{part.file.path}: {name} is NOT NULL in the table, and its nulls were not counted"
+                )
             if n_nulls:
-                problems.append(f"{part.file.path}: {n_nulls:,} missing values in {name}, which the table forbids")
+                problems.append(
+                    f"{part.file.path}: {n_nulls:,} missing values in {name}, which the table forbids"
+                )
     return problems
 
 

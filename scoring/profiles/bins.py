@@ -26,13 +26,19 @@ def quantile_edges(ordered: Floats, n_bins: int) -> Floats:
         return np.empty(0, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         quantiles = sorted_quantiles(ordered, np.arange(n_bins + 1) / n_bins)
-    quantiles = quantiles[np.isfinite(quantiles)]  # between values whose distance exceeds float64 there is none
+    quantiles = quantiles[
+        np.isfinite(quantiles)
+    ]  # between values whose distance exceeds float64 there is none
     candidates = np.unique(quantiles)
-    occurrences = np.searchsorted(ordered, candidates, "right") - np.searchsorted(ordered, candidates, "left")
+    occurrences = np.searchsorted(ordered, candidates, "right") - np.searchsorted(
+        ordered, candidates, "left"
+    )
     spikes = candidates[occurrences >= 2]
     with np.errstate(over="ignore"):
         below = np.nextafter(spikes, -np.inf)
-    return np.unique(np.concatenate([quantiles[1:-1], spikes, below[np.isfinite(below)]]))  # below the least is none
+    return np.unique(
+        np.concatenate([quantiles[1:-1], spikes, below[np.isfinite(below)]])
+    )  # below the least is none
 
 
 def sorted_quantiles(ordered: Floats, at: Floats) -> Floats:

@@ -52,7 +52,9 @@ class Measure:
     """Beyond them values are outside."""
 
 
-def count_by_sorting(column: pa.ChunkedArray, by: Measure, distinct: DistinctValues | None) -> Counted:
+def count_by_sorting(
+    column: pa.ChunkedArray, by: Measure, distinct: DistinctValues | None
+) -> Counted:
     """Count a batch with NumPy alone; its distinct values are added to those that there are."""
     values, n_null = as_numbers(column)
     values = np.sort(values)  # NaN last, infinities at the ends of the others
@@ -61,12 +63,16 @@ def count_by_sorting(column: pa.ChunkedArray, by: Measure, distinct: DistinctVal
     if distinct is not None:
         distinct.add(finite)
     counts, sums = count_sorted(finite, by.edges)
-    n_inside = np.searchsorted(finite, by.bounds[1], "right") - np.searchsorted(finite, by.bounds[0], "left")
+    n_inside = np.searchsorted(finite, by.bounds[1], "right") - np.searchsorted(
+        finite, by.bounds[0], "left"
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(finite.sum())
         distances = finite - by.pivot
         shifted = float(distances.sum())
-        squares = float(np.einsum("i,i->", distances, distances))  # a dot product would start threads of BLAS
+        squares = float(
+            np.einsum("i,i->", distances, distances)
+        )  # a dot product would start threads of BLAS
     return Counted(
         n_rows=len(column),
         n_null=n_null,
@@ -99,10 +105,16 @@ def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
             n_values = len(chunk.dictionary)
             counts = np.bincount(to_places(chunk.indices, n_values), minlength=n_values)[:n_values]
             there = np.flatnonzero(counts)
-            yield from zip(chunk.dictionary.take(from_numpy(there)).to_pylist(), counts[there].tolist(), strict=True)
+            yield from zip(
+                chunk.dictionary.take(from_numpy(there)).to_pylist(),
+                counts[there].tolist(),
+                strict=True,
+            )
             continue
         found = pc.value_counts(pc.drop_null(chunk))
-        yield from zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+        yield from zip(
+            found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True
+        )
 
 
 class ColumnCounter:
@@ -118,7 +130,9 @@ class ColumnCounter:
             yield self._count(chunk, distinct)
 
     def _count(self, chunk: RawNumbers, distinct: DistinctValues | None) -> Counted:
-        buffers = CountBuffers.of(len(self._by.edges) + 1, None if distinct is None else distinct.hashes)
+        buffers = CountBuffers.of(
+            len(self._by.edges) + 1, None if distinct is None else distinct.hashes
+        )
         n_new = self._kernels.count_numbers(
             chunk.values,
             chunk.validity,

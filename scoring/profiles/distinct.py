@@ -47,7 +47,9 @@ class DistinctValues:
     def keep(self, found: Hashes) -> None:
         """Count values by their hashes, in any order, among which are the least of all of them."""
         if len(found):
-            both = np.sort(np.concatenate([self.hashes, found]))  # `union1d` takes three times as long for so few
+            both = np.sort(
+                np.concatenate([self.hashes, found])
+            )  # `union1d` takes three times as long for so few
             self.hashes = both[np.append(True, both[1:] != both[:-1])][:KEPT_HASHES]
 
     def merge(self, other: "DistinctValues") -> None:

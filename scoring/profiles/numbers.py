@@ -48,7 +48,9 @@ def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
         column = column.cast(pa.float64())
     elif stored != kind:
         column = column.cast(stored)
-    chunks: list[Floats] = [numeric_values(chunk).astype(np.float64, copy=False) for chunk in column.chunks]
+    chunks: list[Floats] = [
+        numeric_values(chunk).astype(np.float64, copy=False) for chunk in column.chunks
+    ]
     values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
     return values if scale == 1.0 else values * scale, n_null
 
@@ -57,11 +59,15 @@ def raw_numbers(column: pa.ChunkedArray) -> Iterator[RawNumbers]:
     """The same of each chunk, nulls left in their places where the values can be read where they are."""
     for chunk in column.chunks:
         stored, scale = _stored(chunk.type)
-        if not len(chunk) or not (pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())):
+        if not len(chunk) or not (
+            pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())
+        ):
             values, n_null = as_numbers(pa.chunked_array([chunk], chunk.type))
             yield RawNumbers(values, n_null)
             continue
-        with np.errstate(invalid="ignore"):  # what stands in the place of null may be a signalling NaN
+        with np.errstate(
+            invalid="ignore"
+        ):  # what stands in the place of null may be a signalling NaN
             values = stored_values(chunk.view(stored)).astype(np.float64, copy=False)
             values = values if scale == 1.0 else values * scale
         if chunk.null_count:

@@ -12,12 +12,30 @@ import pyarrow as pa
 from nightscore.inputs.casts import plain_type
 from nightscore.models.compiled.machine_code import loaded_kernels
 from nightscore.profiles.bins import DECILE_BINS, FINE_BINS, Counts, Floats, quantile_edges
-from nightscore.profiles.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
+from nightscore.profiles.counting import (
+    ColumnCounter,
+    Counted,
+    Measure,
+    count_by_sorting,
+    count_categories,
+)
 from nightscore.profiles.distinct import DistinctValues
 from nightscore.profiles.numbers import LISTS
 
 Kind = Literal["number", "category"]
-ADDED = ("n_rows", "n_null", "n_nan", "n_high", "n_low", "counts", "sums", "total", "shifted", "squares", "n_outside")
+ADDED = (
+    "n_rows",
+    "n_null",
+    "n_nan",
+    "n_high",
+    "n_low",
+    "counts",
+    "sums",
+    "total",
+    "shifted",
+    "squares",
+    "n_outside",
+)
 """Of a column of numbers."""
 
 
@@ -137,7 +155,10 @@ class NumberProfile:
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values: by machine code in a process that has loaded it for its model."""
         low, high = self.bounds
-        by, kernels = Measure(self.edges.both, self.edges.pivot, (float(low), float(high))), loaded_kernels()
+        by, kernels = (
+            Measure(self.edges.both, self.edges.pivot, (float(low), float(high))),
+            loaded_kernels(),
+        )
         if kernels is None:
             self._take(count_by_sorting(column, by, self.distinct))
             return
@@ -186,8 +207,12 @@ class CategoryProfile:
 
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values."""
-        if pa.types.is_dictionary(column.type) and any(chunk.dictionary.null_count for chunk in column.chunks):
-            column = column.cast(column.type.value_type)  # a null may stand among the values as well
+        if pa.types.is_dictionary(column.type) and any(
+            chunk.dictionary.null_count for chunk in column.chunks
+        ):
+            column = column.cast(
+                column.type.value_type
+            )  # a null may stand among the values as well
         self.n_rows += len(column)
         self.n_null += column.null_count
         if self.is_cut:

@@ -63,7 +63,9 @@ class SegmentColumn:
             texts = coded.dictionary.cast(pa.string())
             codes = to_places(pc.index_in(texts, value_set=from_texts(self.values)), other)
             codes[to_places(pc.cast(texts.is_null(), pa.int8()), 0) == 1] = missing
-            found.append(np.append(codes, missing)[to_places(coded.indices, len(codes))].astype(np.int64))
+            found.append(
+                np.append(codes, missing)[to_places(coded.indices, len(codes))].astype(np.int64)
+            )
         return np.concatenate(found)
 
 
@@ -84,7 +86,9 @@ class Watch:
 NOTHING = Watch()
 
 
-def watch_column(role: Role, name: str, like: Mapping[Key, ColumnProfile], kind: pa.DataType) -> WatchedColumn | None:
+def watch_column(
+    role: Role, name: str, like: Mapping[Key, ColumnProfile], kind: pa.DataType
+) -> WatchedColumn | None:
     """A column over the bins of the same column before; None where that has none that fit."""
     if kind_of(kind) == "category":
         return WatchedColumn(role, name, None)
@@ -92,7 +96,9 @@ def watch_column(role: Role, name: str, like: Mapping[Key, ColumnProfile], kind:
     if found is None or not isinstance(found.profile, NumberProfile):
         return None
     then = found.profile
-    return WatchedColumn(role, name, then.edges, then.bounds if np.isfinite(then.bounds[0]) else then.range)
+    return WatchedColumn(
+        role, name, then.edges, then.bounds if np.isfinite(then.bounds[0]) else then.range
+    )
 
 
 def cut_column(role: Role, name: str, values: Iterable[pa.ChunkedArray]) -> WatchedColumn:
@@ -114,7 +120,9 @@ def cut_segments(name: str, values: Iterable[pa.ChunkedArray]) -> SegmentColumn:
     counts = CategoryProfile()
     for column in values:
         counts.add(as_text(column))
-    frequent = sorted(counts.counts, key=lambda value: (-counts.counts[value], value))[:MAX_SEGMENTS]
+    frequent = sorted(counts.counts, key=lambda value: (-counts.counts[value], value))[
+        :MAX_SEGMENTS
+    ]
     return SegmentColumn(name, tuple(sorted(frequent)))
 
 
@@ -129,7 +137,9 @@ class Profiler:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self.errors: dict[str, str] = {}
-        self._found = {(c.role, c.name): _empty(c, with_scores=_has_scores(c, watch)) for c in watch.columns}
+        self._found = {
+            (c.role, c.name): _empty(c, with_scores=_has_scores(c, watch)) for c in watch.columns
+        }
         self._segments: dict[Key, ColumnProfile] = {}
         self.stride = 1
         """Every n-th row is counted."""
@@ -142,7 +152,11 @@ class Profiler:
         self._judged = (0.0, time.thread_time())
 
     def add(
-        self, features: pa.Table, kept: pa.Table, is_scored: npt.NDArray[np.bool_], predictions: pa.Table
+        self,
+        features: pa.Table,
+        kept: pa.Table,
+        is_scored: npt.NDArray[np.bool_],
+        predictions: pa.Table,
     ) -> None:
         """Count a batch.
 
@@ -156,8 +170,14 @@ class Profiler:
         self.missing.clear()
         is_whole = self.stride == 1
         if not is_whole:
-            features, kept, is_scored, predictions = self._thin(features, kept, is_scored, predictions)
-        tables: dict[Role, pa.Table] = {"feature": features, "prediction": predictions, "pass_through": kept}
+            features, kept, is_scored, predictions = self._thin(
+                features, kept, is_scored, predictions
+            )
+        tables: dict[Role, pa.Table] = {
+            "feature": features,
+            "prediction": predictions,
+            "pass_through": kept,
+        }
         for column in self._watch.columns:
             values, before = tables[column.role].column(column.name), self._n_missing(column)
             self._count(column, values, kept, is_scored, predictions)
@@ -174,7 +194,11 @@ class Profiler:
     def columns(self) -> list[ColumnProfile]:
         """What was counted so far."""
         everything = [*self._found.values(), *self._segments.values()]
-        return [column for column in everything if column.name not in self.errors and not self._is_cut(column)]
+        return [
+            column
+            for column in everything
+            if column.name not in self.errors and not self._is_cut(column)
+        ]
 
     def _n_missing(self, column: WatchedColumn) -> int:
         found = self._found[column.role, column.name].profile
@@ -200,7 +224,9 @@ class Profiler:
         try:
             found.profile.add(values)
             if isinstance(found.profile, CategoryProfile) and found.profile.is_cut:
-                found.scores = None  # of an identifier, which are as many as rows, and may be people's
+                found.scores = (
+                    None  # of an identifier, which are as many as rows, and may be people's
+                )
             if found.scores is not None and column.role == "feature":
                 _add_scores(found, values.filter(rows), predictions.column(self._watch.score))
             elif found.scores is not None:
@@ -209,14 +235,21 @@ class Profiler:
             self._fail(column.name, error)
 
     def _split(
-        self, segment: SegmentColumn, tables: Mapping[Role, pa.Table], is_scored: npt.NDArray[np.bool_]
+        self,
+        segment: SegmentColumn,
+        tables: Mapping[Role, pa.Table],
+        is_scored: npt.NDArray[np.bool_],
     ) -> None:
         """Count each segment's rows: they are put side by side once, and each column is cut at the same places."""
         name = f"segments of {segment.name}"
         if name in self.errors:
             return
         try:
-            source = tables["feature"] if segment.name in tables["feature"].column_names else tables["pass_through"]
+            source = (
+                tables["feature"]
+                if segment.name in tables["feature"].column_names
+                else tables["pass_through"]
+            )
             codes = segment.codes(source.column(segment.name))
         except pa.ArrowException as error:
             self._fail(name, error)
@@ -249,7 +282,11 @@ class Profiler:
         self.errors[name] = f"{type(error).__name__}: {str(error)[:200]}"
 
     def _thin(
-        self, features: pa.Table, kept: pa.Table, is_scored: npt.NDArray[np.bool_], predictions: pa.Table
+        self,
+        features: pa.Table,
+        kept: pa.Table,
+        is_scored: npt.NDArray[np.bool_],
+        predictions: pa.Table,
     ) -> tuple[pa.Table, pa.Table, npt.NDArray[np.bool_], pa.Table]:
         n_rows = len(is_scored)
         wanted = np.arange(self._phase, n_rows, self.stride)
@@ -318,4 +355,6 @@ def score_column(kinds: Mapping[str, Kind | None]) -> str:
     if any(name.startswith("probability_") for name in kinds):
         return ""
     numbers = [name for name, kind in kinds.items() if kind == "number"]
-    return next((name for name in ("probability", "decision", "raw", "prediction") if name in numbers), "")
+    return next(
+        (name for name in ("probability", "decision", "raw", "prediction") if name in numbers), ""
+    )

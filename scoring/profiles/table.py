@@ -55,7 +55,17 @@ SCHEMA = pa.schema(
         ("score_sums", pa.list_(pa.float64())),
     ]
 )
-NUMBERS = ("n_nan", "n_high", "n_low", "least", "greatest", "total", "shifted", "squares", "n_outside")
+NUMBERS = (
+    "n_nan",
+    "n_high",
+    "n_low",
+    "least",
+    "greatest",
+    "total",
+    "shifted",
+    "squares",
+    "n_outside",
+)
 
 
 @dataclass(slots=True)
@@ -110,12 +120,18 @@ class ColumnProfile:
 
     def copy(self) -> Self:
         """The same, to be added to."""
-        scores = None if self.scores is None else Scores(Counter(self.scores.rows), dict(self.scores.sums))
+        scores = (
+            None
+            if self.scores is None
+            else Scores(Counter(self.scores.rows), dict(self.scores.sums))
+        )
         if isinstance(self.profile, CategoryProfile):
             profile: Profile = replace(self.profile, counts=Counter(self.profile.counts))
         else:
             distinct = self.profile.distinct
-            profile = replace(self.profile, distinct=None if distinct is None else replace(distinct))
+            profile = replace(
+                self.profile, distinct=None if distinct is None else replace(distinct)
+            )
         return replace(self, profile=profile, scores=scores)
 
     def merge(self, other: "ColumnProfile") -> None:
@@ -134,7 +150,9 @@ class ColumnProfile:
             self.scores = None
 
 
-def merge_profiles(parts: Iterable[Iterable[ColumnProfile]]) -> tuple[dict[Key, ColumnProfile], dict[str, str]]:
+def merge_profiles(
+    parts: Iterable[Iterable[ColumnProfile]],
+) -> tuple[dict[Key, ColumnProfile], dict[str, str]]:
     """The sum of all parts, and the columns that cannot be added up with the reason. The parts stay as they are."""
     found: dict[Key, ColumnProfile] = {}
     sums: set[Key] = set()
@@ -245,7 +263,9 @@ def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
             columns[name] = to_lists(column)
         else:
             columns[name] = column.to_pylist()
-    return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return (
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    )
 
 
 def _habits(column: pa.MapArray) -> list[dict[str, dict[str, float]]]:
@@ -280,7 +300,9 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
             Counter(dict(zip(row["score_keys"], row["score_rows"].tolist(), strict=True))),
             dict(zip(row["score_keys"], row["score_sums"].tolist(), strict=True)),
         )
-    return ColumnProfile(row["role"], row["column"], profile, row["segment"], scores, row["type"], row["recent"])
+    return ColumnProfile(
+        row["role"], row["column"], profile, row["segment"], scores, row["type"], row["recent"]
+    )
 
 
 def _there(values: Any) -> Any:

@@ -25,7 +25,13 @@ SHOWN_STATISTICS = (
     "null_rate_difference",
     "impact",
 )
-SIGNS: dict[Severity, str] = {"critical": "■", "warning": "▲", "info": "●", "ok": "·", "insufficient data": "–"}
+SIGNS: dict[Severity, str] = {
+    "critical": "■",
+    "warning": "▲",
+    "info": "●",
+    "ok": "·",
+    "insufficient data": "–",
+}
 
 Statistics = Mapping[str, Mapping[str, float | None]]
 """Reference to statistic to value."""
@@ -82,7 +88,11 @@ def make_card(
         statistics=[
             (name, values, in_figures(THRESHOLDS.get(name)))
             for name in SHOWN_STATISTICS
-            if any(values := [in_figures(statistics.get(reference, {}).get(name)) for reference in references])
+            if any(
+                values := [
+                    in_figures(statistics.get(reference, {}).get(name)) for reference in references
+                ]
+            )
         ],
     )
 
@@ -97,7 +107,9 @@ def _in_words(bars: Bars) -> str:
         if edges is None:
             where = bars.labels[place]
         else:
-            ends = [show_number(float(edges[place + side]), is_time=bars.is_time) for side in (0, 1)]
+            ends = [
+                show_number(float(edges[place + side]), is_time=bars.is_time) for side in (0, 1)
+            ]
             where = f"{ends[0]} to {ends[1]}"
             if place in (0, len(change) - 1):
                 where = f"below {ends[1]}" if place == 0 else f"above {ends[0]}"
@@ -116,7 +128,11 @@ def _side_facts(column: ColumnProfile | None) -> dict[str, str]:
         return {}
     profile = column.profile
     n_rows = max(profile.n_rows, 1)
-    facts = {"type": column.type, "rows": f"{profile.n_rows:,}", "null": f"{profile.n_null / n_rows:.2%}"}
+    facts = {
+        "type": column.type,
+        "rows": f"{profile.n_rows:,}",
+        "null": f"{profile.n_null / n_rows:.2%}",
+    }
     is_time = column.type.startswith(("date", "timestamp"))
     scale = 86_400.0 if column.type.startswith("date") else 1.0
     if isinstance(profile, NumberProfile):
@@ -124,7 +140,9 @@ def _side_facts(column: ColumnProfile | None) -> dict[str, str]:
         facts |= {"NaN or infinite": f"{odd / n_rows:.2%}"} if odd else {}
         if profile.n_finite:
             places = {"least": profile.least, "mean": profile.mean, "greatest": profile.greatest}
-            facts |= {name: show_number(value * scale, is_time=is_time) for name, value in places.items()}
+            facts |= {
+                name: show_number(value * scale, is_time=is_time) for name, value in places.items()
+            }
             facts["standard deviation"] = f"{profile.std:.4g}"
     if profile.n_distinct == profile.n_distinct:
         facts["distinct"] = f"{profile.n_distinct:,.0f}"
@@ -138,8 +156,14 @@ def _category_rows(then: ColumnProfile | None, now: ColumnProfile) -> list[tuple
         return []
     other = before.counts if isinstance(before, CategoryProfile) else after.counts.__class__()
     n, m = max(other.total(), 1), max(after.counts.total(), 1)
-    names = sorted({*after.counts, *other}, key=lambda name: (-abs(after.counts[name] / m - other[name] / n), name))
-    return [(name, f"{other[name] / n:.2%}", f"{after.counts[name] / m:.2%}") for name in names[:SHOWN_CATEGORIES]]
+    names = sorted(
+        {*after.counts, *other},
+        key=lambda name: (-abs(after.counts[name] / m - other[name] / n), name),
+    )
+    return [
+        (name, f"{other[name] / n:.2%}", f"{after.counts[name] / m:.2%}")
+        for name in names[:SHOWN_CATEGORIES]
+    ]
 
 
 def in_figures(value: float | None) -> str:

@@ -84,7 +84,9 @@ def run_page(
     findings = {(f.role, f.column): f for f in drift.findings}
     whole = [column for column in now if not column.segment]
     order = {key: place for place, key in enumerate(findings)}
-    whole.sort(key=lambda c: (order.get((c.role, c.name), len(order)), c.role != "prediction", c.name))
+    whole.sort(
+        key=lambda c: (order.get((c.role, c.name), len(order)), c.role != "prediction", c.name)
+    )
     shown = []
     for place, column in enumerate(whole):
         key = (column.role, column.name)
@@ -122,8 +124,12 @@ def comparison_page(
     title: str, report: DriftReport, profiles: Mapping[str, tuple[ColumnProfile, ColumnProfile]]
 ) -> Page:
     """The page of two datasets that were compared without a job."""
-    ordered = sorted(report.columns, key=lambda column: (-ORDER.index(column.severity), column.name))
-    findings = [_finding(column) for column in ordered if column.severity not in ("ok", "insufficient data")]
+    ordered = sorted(
+        report.columns, key=lambda column: (-ORDER.index(column.severity), column.name)
+    )
+    findings = [
+        _finding(column) for column in ordered if column.severity not in ("ok", "insufficient data")
+    ]
     by_name = {finding.column: finding for finding in findings}
     shown = [
         make_card(
@@ -131,7 +137,10 @@ def comparison_page(
             profiles[column.name][0],
             column.severity,
             by_name.get(column.name),
-            {"reference": column.statistics | {"null_rate_difference": column.null_rate_difference}},
+            {
+                "reference": column.statistics
+                | {"null_rate_difference": column.null_rate_difference}
+            },
             ["reference"],
             is_drawn=place < MAX_PLOTS,
         )
@@ -140,15 +149,20 @@ def comparison_page(
     moved = [finding.column for finding in findings if finding.severity in ("warning", "critical")]
     notes = [f"{name}: is in the reference only" for name in report.missing_columns]
     notes += [f"{name}: is new" for name in report.new_columns]
-    notes += [f"{name}: the type was and is {types}" for name, types in report.changed_types.items()]
+    notes += [
+        f"{name}: the type was and is {types}" for name, types in report.changed_types.items()
+    ]
     notes += [f"{name}: could not be compared: {reason}" for name, reason in report.errors.items()]
     rows = [(c.n_reference, c.n_current) for c in report.columns][:1]
     return Page(
         title=title,
         verdict=report.verdict,
-        headline=f"{len(moved)} of {len(shown)} columns moved" if moved else "No column moved beyond its noise",
+        headline=f"{len(moved)} of {len(shown)} columns moved"
+        if moved
+        else "No column moved beyond its noise",
         steps=[f"Look at {_listed(moved)}"] if moved else [],
-        facts=[("Rows, reference", f"{n:,}") for n, _ in rows] + [("Rows, current", f"{m:,}") for _, m in rows],
+        facts=[("Rows, reference", f"{n:,}") for n, _ in rows]
+        + [("Rows, current", f"{m:,}") for _, m in rows],
         references=["reference"],
         columns=shown,
         findings=findings,
@@ -170,7 +184,9 @@ def render(page: Page) -> str:
     )
     environment.filters["code"] = _with_code
     template = environment.get_template("report.html")
-    return template.render(page=page, signs=SIGNS, version=importlib.metadata.version("nightscore"), counted=counted)
+    return template.render(
+        page=page, signs=SIGNS, version=importlib.metadata.version("nightscore"), counted=counted
+    )
 
 
 def _shown(value: object) -> object:
@@ -194,7 +210,11 @@ def worst_columns(
     found = []
     for finding in drift.findings if drift else ():
         key: Key = (finding.role, finding.column, "")  # type: ignore[assignment]
-        if key in before and key in after and (bars := bars_of(before[key], after[key])) is not None:
+        if (
+            key in before
+            and key in after
+            and (bars := bars_of(before[key], after[key])) is not None
+        ):
             found.append((f"{SIGNS[counted(finding)]} {finding.column}", bars))
     return found[:n_columns]
 
@@ -211,11 +231,17 @@ def _columns_headline(drift: DriftRecord) -> str:
     graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
     if not graded:
         if drift.verdict == "insufficient data":
-            return "Too little to tell: there were too few rows, or no column that could be compared"
+            return (
+                "Too little to tell: there were too few rows, or no column that could be compared"
+            )
         return "No column moved beyond what is usual"
     first = graded[0]
     moved = f"{len(graded)} of {drift.n_columns} columns moved, first of all {first.column}"
-    return f"Look before you rely on them: {moved}" if drift.verdict == "critical" else f"Worth a look: {moved}"
+    return (
+        f"Look before you rely on them: {moved}"
+        if drift.verdict == "critical"
+        else f"Worth a look: {moved}"
+    )
 
 
 def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
@@ -248,7 +274,10 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     counts, model = manifest.counts, manifest.model
     facts = [
         ("Status", manifest.status),
-        ("Rows", f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, {counts.rows_quarantined:,} quarantined"),
+        (
+            "Rows",
+            f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, {counts.rows_quarantined:,} quarantined",
+        ),
         ("Model", f"{model.name} version {model.version}, {model.digest[:19]}…"),
         ("Compared with", show_references(drift)),
     ]
@@ -279,11 +308,17 @@ def _notes(drift: DriftRecord) -> list[str]:
 
 def _finding(column: ColumnDrift) -> FindingRecord:
     return FindingRecord(
-        column=column.name, role="feature", reference="reference", severity=column.severity, reasons=column.reasons
+        column=column.name,
+        role="feature",
+        reference="reference",
+        severity=column.severity,
+        reasons=column.reasons,
     )
 
 
-def _by_column(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, dict[str, float | None]]]:
+def _by_column(
+    rows: Iterable[Mapping[str, Any]],
+) -> dict[tuple[str, str], dict[str, dict[str, float | None]]]:
     found: dict[tuple[str, str], dict[str, dict[str, float | None]]] = {}
     for row in rows:
         if not row["segment"]:

@@ -19,7 +19,12 @@ from nightscore.profiles.table import ColumnProfile
 
 DISPLAY_BINS = 24
 SHOWN_CATEGORIES = 10
-COLOURS = {"#010101": "var(--text)", "#020202": "var(--then)", "#030303": "var(--now)", "#040404": "var(--line)"}
+COLOURS = {
+    "#010101": "var(--text)",
+    "#020202": "var(--then)",
+    "#030303": "var(--now)",
+    "#040404": "var(--line)",
+}
 """What is drawn with and what the page's style sheet makes of it, in light and dark."""
 TEXT, THEN, NOW, LINE = COLOURS
 PNG_COLOURS = {TEXT: "#333333", THEN: "#b8bec8", NOW: "#c2410c", LINE: "#cccccc"}
@@ -53,14 +58,19 @@ def bars_of(then: ColumnProfile, now: ColumnProfile) -> Bars | None:
         return None
     n, m = before.counts.total(), after.counts.total()
     both = before.counts + after.counts
-    names = sorted(both, key=lambda name: (-before.counts[name] / max(n, 1) - after.counts[name] / max(m, 1), name))
+    names = sorted(
+        both,
+        key=lambda name: (-before.counts[name] / max(n, 1) - after.counts[name] / max(m, 1), name),
+    )
     shown = names[:SHOWN_CATEGORIES]
     if not shown:
         return None
     sides = []
     for counts, total in ((before.counts, n), (after.counts, m)):
         shares = [counts[name] / max(total, 1) for name in shown]
-        sides.append(np.array([*shares, *([1 - sum(shares)] if len(names) > len(shown) and total else [])]))
+        sides.append(
+            np.array([*shares, *([1 - sum(shares)] if len(names) > len(shown) and total else [])])
+        )
     labels = [*shown, *(["all others"] if len(names) > len(shown) else [])]
     width = max(map(len, sides))
     before_bars, after_bars = (np.pad(side, (0, width - len(side))) for side in sides)
@@ -81,12 +91,16 @@ def _number_bars(then: NumberProfile, now: NumberProfile, kind: str) -> Bars | N
             sides.append(np.zeros(DISPLAY_BINS + 2))
             continue
         below = np.cumsum(profile.counts)[:-1] / profile.n_finite
-        at = np.interp(places, edges, below)  # a spike has two edges side by side, where the function jumps
+        at = np.interp(
+            places, edges, below
+        )  # a spike has two edges side by side, where the function jumps
         sides.append(np.diff(np.concatenate([[0.0], at, [1.0]])))
     step = places[1] - places[0]
     ends = np.concatenate([[low - step], places, [high + step]])
     is_time = kind.startswith(("date", "timestamp"))
-    return Bars(sides[0], sides[1], edges=ends * (86_400 if kind.startswith("date") else 1), is_time=is_time)
+    return Bars(
+        sides[0], sides[1], edges=ends * (86_400 if kind.startswith("date") else 1), is_time=is_time
+    )
 
 
 def histogram_svg(bars: Bars, name: str) -> str:
@@ -109,7 +123,9 @@ def histogram_svg(bars: Bars, name: str) -> str:
 
 
 def trend_svg(
-    partitions: Sequence[str], series: Sequence[tuple[str, Sequence[float | None], float | None]], name: str
+    partitions: Sequence[str],
+    series: Sequence[tuple[str, Sequence[float | None], float | None]],
+    name: str,
 ) -> str:
     """One line a statistic, above each other; a threshold is dashed.
 
@@ -171,7 +187,11 @@ def sparkline(values: Sequence[float | None]) -> str:
     known = [abs(value) for value in values if value is not None]
     greatest = max(known, default=0.0)
     return "".join(
-        " " if value is None else SPARKS[round(abs(value) / greatest * (len(SPARKS) - 1))] if greatest else SPARKS[0]
+        " "
+        if value is None
+        else SPARKS[round(abs(value) / greatest * (len(SPARKS) - 1))]
+        if greatest
+        else SPARKS[0]
         for value in values
     )
 
@@ -203,7 +223,9 @@ def _draw_bars(axes: Any, bars: Bars) -> None:
 def _label_axis(axes: Any, bars: Bars, *, few: bool = False) -> None:
     if bars.edges is None:
         texts = [_short(label, 6 if few else 10) for label in bars.labels]
-        axes.set_xticks(range(len(texts)), texts, rotation=45 if max(map(len, texts)) > 2 else 0, ha="right")
+        axes.set_xticks(
+            range(len(texts)), texts, rotation=45 if max(map(len, texts)) > 2 else 0, ha="right"
+        )
         return
     inner = bars.edges[1:-1]
     places = inner[[0, len(inner) // 2, -1]]
@@ -240,7 +262,10 @@ def _svg(draw: Callable[[Any], None], size: tuple[float, float], name: str) -> s
             _style(axes)
         sink = io.StringIO()
         figure.savefig(
-            sink, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            sink,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
         )
     return _lean(sink.getvalue())
 
@@ -287,7 +312,9 @@ def _lean(svg: str) -> str:
     found = ElementTree.tostring(root, encoding="unicode")
     for drawn, meant in COLOURS.items():
         found = found.replace(drawn, meant)
-    found = re.sub(r"font-family: [^;\"]*; |; stroke-linejoin: miter|; stroke-linecap: square", "", found)
+    found = re.sub(
+        r"font-family: [^;\"]*; |; stroke-linejoin: miter|; stroke-linecap: square", "", found
+    )
     return re.sub(r">\s+<", "><", found)
 
 

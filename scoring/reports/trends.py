@@ -32,8 +32,15 @@ def heat_map(past: Sequence[Past]) -> tuple[list[str], list[tuple[str, list[Seve
             name = row["column"] if row["role"] != "schema" else f"{row['column']} (schema)"
             severity: Severity = "info" if row["status"] == "seasonal" else row["severity"]
             found.setdefault(name, [None] * len(past))[place] = severity
-    rank = {name: sum(4 ** ORDER.index(s) for s in cells if s is not None) for name, cells in found.items()}
-    moved = [name for name, cells in found.items() if any(s in ("info", "warning", "critical") for s in cells)]
+    rank = {
+        name: sum(4 ** ORDER.index(s) for s in cells if s is not None)
+        for name, cells in found.items()
+    }
+    moved = [
+        name
+        for name, cells in found.items()
+        if any(s in ("info", "warning", "critical") for s in cells)
+    ]
     rows = sorted(moved, key=lambda name: (-rank[name], name))[:MAX_ROWS]
     return [one.partition for one in past], [(name, found[name]) for name in rows]
 
@@ -48,13 +55,25 @@ def draw_trends(past: Sequence[Past], drift: DriftRecord) -> list[tuple[str, str
     first = next((name for name in REFERENCES if name in drift.references), "")
     series: list[Line] = [("rows", series_of(past, "rows", "rows", "rows", NOW), None)]
     if drift.score:
-        series.append((f"mean {drift.score}", series_of(past, "prediction", drift.score, "mean", NOW), None))
-    found.append(("Rows and mean score", trend_svg(dates, series, "rows and score"), _values_in_words(dates, series)))
+        series.append(
+            (f"mean {drift.score}", series_of(past, "prediction", drift.score, "mean", NOW), None)
+        )
+    found.append(
+        (
+            "Rows and mean score",
+            trend_svg(dates, series, "rows and score"),
+            _values_in_words(dates, series),
+        )
+    )
     moved = [f for f in drift.findings if f.role not in ("rows", "schema") and f.severity != "info"]
     for finding in moved[:MAX_TRENDS]:
         of = (finding.role, finding.column)
         series = [
-            ("psi_adjusted", series_of(past, *of, "psi_adjusted", first), THRESHOLDS["psi_adjusted"]),
+            (
+                "psi_adjusted",
+                series_of(past, *of, "psi_adjusted", first),
+                THRESHOLDS["psi_adjusted"],
+            ),
             ("null rate", series_of(past, *of, "null_rate", NOW), None),
         ]
         mean = series_of(past, *of, "mean", NOW)
@@ -69,7 +88,9 @@ def _values_in_words(dates: Sequence[str], series: Sequence[Line]) -> str:
     """From where to where each line goes."""
     texts = []
     for title, values, _ in series:
-        known = [(date, value) for date, value in zip(dates, values, strict=True) if value is not None]
+        known = [
+            (date, value) for date, value in zip(dates, values, strict=True) if value is not None
+        ]
         if known:
             texts.append(
                 f"{title} {sparkline(values)} {in_figures(known[0][1])} on {known[0][0]}, "

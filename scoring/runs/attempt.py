@@ -11,7 +11,15 @@ from nightscore.drift.assess import Drift, assess, drift_gate, keep, watch, with
 from nightscore.drift.references import References
 from nightscore.engine.checkpoints import forget
 from nightscore.engine.columns import merge_records
-from nightscore.engine.events import Listener, RunEnded, RunPlanned, ShardLost, ShardScored, log_event, logger
+from nightscore.engine.events import (
+    Listener,
+    RunEnded,
+    RunPlanned,
+    ShardLost,
+    ShardScored,
+    log_event,
+    logger,
+)
 from nightscore.engine.policy import FIELDS, forbidden
 from nightscore.engine.pool import MAX_ATTEMPTS
 from nightscore.engine.pools import Pool
@@ -167,7 +175,9 @@ class Attempt:
             logger.warning("run_id=%s partition=%s %s", self.record.run_id, self._shown, note)
         return missing
 
-    def score_shards(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> None:
+    def score_shards(
+        self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts
+    ) -> None:
         """Have the workers score what is not done yet."""
         tasks = self._tasks(plan, contract, model, facts)
         self._tell_plan(plan)
@@ -187,10 +197,19 @@ class Attempt:
             self._score_by_library(tasks, plan, contract, model, facts)
 
     def _score_by_library(
-        self, tasks: Sequence[ShardTask], plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts
+        self,
+        tasks: Sequence[ShardTask],
+        plan: Plan,
+        contract: Contract,
+        model: PinnedModel,
+        facts: ModelFacts,
     ) -> None:
         """Score again what a compiled predictor has scored: it gave something else than the library in one shard."""
-        doubted = {result.index: result for result in self._all_results() if result.predictor.engine == "compiled"}
+        doubted = {
+            result.index: result
+            for result in self._all_results()
+            if result.predictor.engine == "compiled"
+        }
         with contextlib.suppress(ScoringError, OSError):  # else `clean` finds them
             parts_store(self.job).delete([result.part.file.path for result in doubted.values()])
         self.resumed = [result for result in self.resumed if result.index not in doubted]
@@ -213,7 +232,9 @@ class Attempt:
         """Record the failure; a commit that succeeded although its caller heard otherwise is a publication."""
         is_open = False
         is_commit = self._committing is not None
-        if is_commit or self.record.manifest.attempts > 1:  # who died may have come to its commit unseen
+        if (
+            is_commit or self.record.manifest.attempts > 1
+        ):  # who died may have come to its commit unseen
             live = None
             try:
                 live = (self._committing or open_publisher(self.job)).live(self.value)
@@ -221,7 +242,9 @@ class Attempt:
                 is_open = True
             if live is not None and live.run_id == self.record.run_id:
                 return self.record.end_published(self.worker_cpu_s)
-            is_open = is_open or (is_commit and not isinstance(error, (ConflictError, ContractError)))
+            is_open = is_open or (
+                is_commit and not isinstance(error, (ConflictError, ContractError))
+            )
         if not is_open and not getattr(error, "resumable", False) and self.record.is_mine():
             self._sweep()
         return self.record.fail(error, self.worker_cpu_s)
@@ -273,7 +296,9 @@ class Attempt:
         self.references.features = frozenset(column.name for column in contract.features)
         try:
             known, unknown = watch(self.job, contract, self.references, self.resumed)
-        except ValueError as error:  # a shard of an earlier attempt has left a profile that cannot be read
+        except (
+            ValueError
+        ) as error:  # a shard of an earlier attempt has left a profile that cannot be read
             self.give_up_drift(error)
             return tasks
         if unknown.names and tasks:
@@ -285,7 +310,9 @@ class Attempt:
                     unknown.segments,
                     timeout_s=model_seconds(self.job) + 60.0 * self.job.limits.shard_minutes,
                 )
-                known = replace(known, columns=known.columns + cut, segments=known.segments + segments)
+                known = replace(
+                    known, columns=known.columns + cut, segments=known.segments + segments
+                )
             except Exception as error:  # noqa: BLE001 (the shards themselves have more attempts)
                 self.record.warn(f"not profiled: {', '.join(unknown.names)}: {_in_short(error)}")
         known = replace(known, columns=with_types(known.columns, contract))
@@ -307,7 +334,9 @@ class Attempt:
 
     def give_up_drift(self, error: Exception) -> None:
         """Go on without a comparison of the columns."""
-        self.drift_trouble = f"the columns could not be compared with what they were before: {_in_short(error)}"
+        self.drift_trouble = (
+            f"the columns could not be compared with what they were before: {_in_short(error)}"
+        )
         self.record.warn(self.drift_trouble)
         self.references = None
 
@@ -320,7 +349,9 @@ class Attempt:
         except ScoringError as error:
             self.record.warn(f"the profile could not be written: {error.what}")
 
-    def _tasks(self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts) -> list[ShardTask]:
+    def _tasks(
+        self, plan: Plan, contract: Contract, model: PinnedModel, facts: ModelFacts
+    ) -> list[ShardTask]:
         done = {result.index for result in self.resumed}
         return [
             ShardTask(
@@ -375,7 +406,11 @@ class Attempt:
             ),
             columns=columns,
             predictor=predictor,
-            warnings=(*self.record.manifest.warnings, *_nulled(columns), *predictor_warnings(predictor)),
+            warnings=(
+                *self.record.manifest.warnings,
+                *_nulled(columns),
+                *predictor_warnings(predictor),
+            ),
             quarantine=QuarantineRecord(
                 by_reason=by_reason,
                 by_column=by_column,
@@ -386,7 +421,9 @@ class Attempt:
         self.record.measure(
             stages_s=stages,
             peak_worker_bytes=tuple(sorted(peaks.values(), reverse=True)),
-            rows_per_s=round(sum(result.rows_in for result in self.results) / max(stages["score"], 1e-9), 1),
+            rows_per_s=round(
+                sum(result.rows_in for result in self.results) / max(stages["score"], 1e-9), 1
+            ),
             bytes_in=plan.n_bytes,
             bytes_out=sum(result.part.file.size_bytes for result in results),
             n_shards=len(plan.shards),
@@ -409,7 +446,10 @@ class Attempt:
         gave_up = next((result.gave_up for result in self.results if result.gave_up), "")
         if gave_up:
             raise _too_many(self.record.manifest, allowed, gave_up)
-        if plan.n_rows != counts.rows_in or counts.rows_in != counts.rows_scored + counts.rows_quarantined:
+        if (
+            plan.n_rows != counts.rows_in
+            or counts.rows_in != counts.rows_scored + counts.rows_quarantined
+        ):
             raise ReconciliationError(
                 "The rows do not add up; nothing was published.",
                 self.folder,
@@ -464,14 +504,22 @@ class Attempt:
         twice = Duplicates(0, ())
         if self.job.keys.unique and parts:
             keys = [name for name in self.job.keys.columns if name != self.job.input.partition_key]
-            twice = self.pool.call(find_duplicates, parts_store(self.job), [part.file.path for part in parts], keys)
+            twice = self.pool.call(
+                find_duplicates, parts_store(self.job), [part.file.path for part in parts], keys
+            )
         gates = check_gates(self.job, self.record.manifest, twice.n_rows, twice.examples)
         if self.drift is not None and self.job.drift.gate != "off":
             gates.append(drift_gate(self.job, self.drift.record))
         elif self.drift_trouble and self.job.drift.gate == "hold":
             expected = "columns that can be compared"
             gates.append(
-                GateRecord(gate="drift", action="hold", passed=False, expected=expected, found=self.drift_trouble)
+                GateRecord(
+                    gate="drift",
+                    action="hold",
+                    passed=False,
+                    expected=expected,
+                    found=self.drift_trouble,
+                )
             )
         closed = [gate for gate in gates if not gate.passed]
         notes = [f"{gate.gate}: expected {gate.expected}, found {gate.found}" for gate in closed]
@@ -523,14 +571,20 @@ class Attempt:
         self._committing = publisher
         placed, version = publisher.publish(publication, live)
         files = tuple(part.file for part in placed)
-        record.update(output=record.manifest.output.model_copy(update={"files": files, "table_version": version}))
+        record.update(
+            output=record.manifest.output.model_copy(
+                update={"files": files, "table_version": version}
+            )
+        )
 
     def _empty_part(self, publisher: Publisher, contract: Contract) -> WrittenPart:
         """A partition without rows is published as such: readers' old rows must go."""
         in_place = publisher.writes_in_place
         folder = self.folder if in_place else staging_folder(self.record.run_id)
         path = part_path(folder, self.record.run_id, 0, 0)
-        with PartWriter(parts_store(self.job), path, contract.output_schema(), keep_types=not in_place) as writer:
+        with PartWriter(
+            parts_store(self.job), path, contract.output_schema(), keep_types=not in_place
+        ) as writer:
             return writer.close()
 
     def _tell_plan(self, plan: Plan) -> None:
@@ -567,8 +621,13 @@ class Attempt:
 def inputs_record(
     job: ScoringJob, partition: Partition, n_left_out: int, extra: tuple[str, ...] = ()
 ) -> InputsRecord:
-    files = tuple(InputRecord(path=f.path, size_bytes=f.size_bytes, version=f.version) for f in partition.files)
-    return InputsRecord(uri=job.input.uri, files=files, extra_columns=extra, files_left_out=n_left_out)
+    files = tuple(
+        InputRecord(path=f.path, size_bytes=f.size_bytes, version=f.version)
+        for f in partition.files
+    )
+    return InputsRecord(
+        uri=job.input.uri, files=files, extra_columns=extra, files_left_out=n_left_out
+    )
 
 
 def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:
@@ -578,12 +637,18 @@ def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:
     takes a share of its own memory instead, which nobody knows here.
     """
     limit = job.limits.memory_bytes
-    share = (limit or 0) if job.workers.is_cluster else (limit or available_bytes()) // memory.n_workers
+    share = (
+        (limit or 0) if job.workers.is_cluster else (limit or available_bytes()) // memory.n_workers
+    )
     return max(share, 2 * memory.stream_bytes) + RESERVED_BYTES
 
 
 def _in_short(error: Exception) -> str:
-    return error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {str(error)[:200]}"
+    return (
+        error.what
+        if isinstance(error, ScoringError)
+        else f"{type(error).__name__}: {str(error)[:200]}"
+    )
 
 
 def _nulled(columns: Sequence[ColumnRecord]) -> list[str]:

@@ -11,7 +11,9 @@ from nightscore.schemas.job import LEAST_HISTORY, Range, ScoringJob
 from nightscore.schemas.manifest import ColumnRecord, GateRecord, Manifest
 
 
-def check_gates(job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequence[str]) -> list[GateRecord]:
+def check_gates(
+    job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequence[str]
+) -> list[GateRecord]:
     """What each gate of the job says of a run that is complete.
 
     Args:
@@ -25,20 +27,41 @@ def check_gates(job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequen
     found: list[GateRecord] = []
     if job.keys.unique:
         shown = f"{n_twice:,} rows{': ' if twice else ''}{'; '.join(twice)}"
-        found.append(_gate("unique_keys", gates.unique_keys, "no key twice", shown, passed=n_twice == 0))
+        found.append(
+            _gate("unique_keys", gates.unique_keys, "no key twice", shown, passed=n_twice == 0)
+        )
     if gates.finite_predictions != "off":
-        bad = [f"{c.name}: {c.missing + c.infinite:,} rows" for c in predictions if c.missing + c.infinite]
+        bad = [
+            f"{c.name}: {c.missing + c.infinite:,} rows"
+            for c in predictions
+            if c.missing + c.infinite
+        ]
         expected = "no missing or infinite prediction"
-        found.append(_gate("finite_predictions", gates.finite_predictions, expected, ", ".join(bad), passed=not bad))
-    for name, bounds in (("prediction", gates.prediction_range), ("probability", gates.probability_range)):
+        found.append(
+            _gate(
+                "finite_predictions",
+                gates.finite_predictions,
+                expected,
+                ", ".join(bad),
+                passed=not bad,
+            )
+        )
+    for name, bounds in (
+        ("prediction", gates.prediction_range),
+        ("probability", gates.probability_range),
+    ):
         if bounds is not None:
             found.append(_range(name, bounds, predictions))
     if gates.null_rate is not None:
         found.append(_null_rate(job, manifest.columns))
-    wanted = max((gate.runs for gate in (gates.rows, gates.score_shift) if gate is not None), default=0)
+    wanted = max(
+        (gate.runs for gate in (gates.rows, gates.score_shift) if gate is not None), default=0
+    )
     state, value = state_store(job), manifest.partition
     pattern = job.input.partition_format
-    publications = earlier_publications(state, manifest.partition_key, value, pattern) if wanted else ()
+    publications = (
+        earlier_publications(state, manifest.partition_key, value, pattern) if wanted else ()
+    )
     earlier = list(islice(publications, wanted))
     if gates.rows is not None:
         found.append(_rows(job, manifest.counts.rows_in, earlier))
@@ -58,10 +81,18 @@ def _range(prefix: str, bounds: Range, predictions: Sequence[ColumnRecord]) -> G
     high = math.inf if bounds.max is None else bounds.max
     columns = [c for c in predictions if c.name.startswith(prefix)]
     outside = [
-        f"{c.name} from {c.low:g} to {c.high:g}" for c in columns if c.finite and (c.low < low or c.high > high)
+        f"{c.name} from {c.low:g} to {c.high:g}"
+        for c in columns
+        if c.finite and (c.low < low or c.high > high)
     ]
     outside += [f"{c.name} infinite in {c.infinite:,} rows" for c in columns if c.infinite]
-    return _gate(f"{prefix}_range", bounds.action, f"{low:g} to {high:g}", "; ".join(outside), passed=not outside)
+    return _gate(
+        f"{prefix}_range",
+        bounds.action,
+        f"{low:g} to {high:g}",
+        "; ".join(outside),
+        passed=not outside,
+    )
 
 
 def _null_rate(job: ScoringJob, columns: Sequence[ColumnRecord]) -> GateRecord:
@@ -103,16 +134,22 @@ def _score_shift(
             continue
         name = f"score_shift of {column.name}"
         if column.mean is None:
-            yield _gate(name, gate.action, expected, "predictions whose mean exceeds float64", passed=False)
+            yield _gate(
+                name, gate.action, expected, "predictions whose mean exceeds float64", passed=False
+            )
             continue
-        before = [c for m in earlier[: gate.runs] for c in m.columns if c.name == column.name and c.finite]
+        before = [
+            c for m in earlier[: gate.runs] for c in m.columns if c.name == column.name and c.finite
+        ]
         known = [(c.mean, c.squares, c.finite) for c in before if c.role == "prediction"]
         moments = [(m, s, n) for m, s, n in known if m is not None and s is not None]
         if len(moments) < LEAST_HISTORY:
             yield _gate(name, gate.action, expected, _too_few(len(moments)), passed=True)
             continue
         usual = statistics.median(mean for mean, _, _ in moments)
-        spread = math.sqrt(sum(squares for _, squares, _ in moments) / sum(n for _, _, n in moments))
+        spread = math.sqrt(
+            sum(squares for _, squares, _ in moments) / sum(n for _, _, n in moments)
+        )
         distance = abs(column.mean - usual)
         shift = distance / spread if spread else math.inf if distance else 0.0
         shown = f"a mean of {column.mean:.4g}, {shift:.2f} from the usual {usual:.4g}"

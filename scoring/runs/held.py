@@ -9,7 +9,9 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 
 
-def blocking_run(job: ScoringJob, manifests: Sequence[Manifest], fingerprint: str) -> Manifest | None:
+def blocking_run(
+    job: ScoringJob, manifests: Sequence[Manifest], fingerprint: str
+) -> Manifest | None:
     """The run over the same work that waits for a decision under today's gates, or that a person has rejected.
 
     Args:

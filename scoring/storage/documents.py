@@ -55,8 +55,14 @@ class _Loader(_FAST):  # type: ignore[misc]
         return found
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        if isinstance(node, yaml.ScalarNode) and node.tag != _TEXT_TAG and len(node.value) > MAX_NUMBER:
-            raise _refused(f"expected at most {MAX_NUMBER} characters unless it is a text", node.start_mark)
+        if (
+            isinstance(node, yaml.ScalarNode)
+            and node.tag != _TEXT_TAG
+            and len(node.value) > MAX_NUMBER
+        ):
+            raise _refused(
+                f"expected at most {MAX_NUMBER} characters unless it is a text", node.start_mark
+            )
         try:
             return super().construct_object(node, deep)
         except yaml.YAMLError:
@@ -152,7 +158,9 @@ def _check_size(text: str) -> None:
             size.n_characters = len(event.value)
         elif isinstance(event, yaml.AliasEvent):
             if any(outer.anchor == event.anchor for outer in open_values):
-                raise _too_much(f"the alias {event.anchor} stands for a value that holds it", event.start_mark)
+                raise _too_much(
+                    f"the alias {event.anchor} stands for a value that holds it", event.start_mark
+                )
             size = sizes.get(event.anchor or "", _Size(None))
         else:
             continue

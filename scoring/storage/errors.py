@@ -30,7 +30,13 @@ _ABSENT = (
     "404", "NoSuchKey", "NoSuchBucket", "NotFound", "BlobNotFound", "ContainerNotFound", "FilesystemNotFound",
     "PathNotFound", "ResourceNotFound",
 )  # fmt: skip
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired")
+_EXPIRED = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "TokenRefreshRequired",
+    "InvalidToken",
+    "RequestExpired",
+)
 _CLOCK = ("RequestTimeTooSkewed", "RequestInTheFuture")
 _DENIED = (
     "401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed",
@@ -131,8 +137,17 @@ def credentials_error_in(text: str, where: str) -> CredentialsError | None:
     for code in (*_EXPIRED, *_CLOCK):
         if code in text:
             return credentials_error(code, where, text)
-    words = ("privileges", "Unauthenticated", "credential", "Forbidden", "AccessDenied", "401 Unauthorized")
-    is_denied = any(word in text for word in words) or any(code in text for code in _DENIED if not code.isdigit())
+    words = (
+        "privileges",
+        "Unauthenticated",
+        "credential",
+        "Forbidden",
+        "AccessDenied",
+        "401 Unauthorized",
+    )
+    is_denied = any(word in text for word in words) or any(
+        code in text for code in _DENIED if not code.isdigit()
+    )
     return _denied(where, text) if is_denied else None
 
 
@@ -175,10 +190,16 @@ def code_of(error: BaseException) -> str:
             return str(response.get("Error", {}).get("Code", ""))
         if not _is_of_library(cause):
             continue
-        named = getattr(cause, "error_code", None)  # azure.core: a member of an enumeration, or text
+        named = getattr(
+            cause, "error_code", None
+        )  # azure.core: a member of an enumeration, or text
         if named:
             return str(getattr(named, "value", named))
-        for name in ("status_code", "status", "code"):  # azure.core, aiohttp, gcsfs and google.api_core
+        for name in (
+            "status_code",
+            "status",
+            "code",
+        ):  # azure.core, aiohttp, gcsfs and google.api_core
             number = getattr(cause, name, None)
             number = getattr(number, "value", number)
             if not status and str(number).isdigit():
@@ -212,7 +233,9 @@ def _of_disk(error: BaseException, where: str, found: str) -> StorageError:
             found=found,
             next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
-    return StorageError("Reading or writing failed.", where, found=found, next_step="check disk space and rights")
+    return StorageError(
+        "Reading or writing failed.", where, found=found, next_step="check disk space and rights"
+    )
 
 
 def _source(error: BaseException) -> BaseException | None:

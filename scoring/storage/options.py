@@ -76,7 +76,14 @@ _AZURE_TABLES_ONLY = (
     "authority_host", "bearer_token", "federated_token_file", "identity_endpoint", "msi_endpoint", "object_id",
     "use_azure_cli", "use_emulator", "use_fabric_endpoint",
 )  # fmt: skip
-_AZURE_FOR_TABLES = ("account_name", "account_key", "sas_token", "tenant_id", "client_id", "client_secret")
+_AZURE_FOR_TABLES = (
+    "account_name",
+    "account_key",
+    "sas_token",
+    "tenant_id",
+    "client_id",
+    "client_secret",
+)
 
 _GOOGLE_NAMES = {
     "token": "token",
@@ -90,7 +97,14 @@ _GOOGLE_NAMES = {
     "skip_signature": "anon",
     "requester_pays": "requester_pays",
 }
-_GOOGLE_FSSPEC_ONLY = ("access", "block_size", "consistency", "default_location", "session_kwargs", "timeout")
+_GOOGLE_FSSPEC_ONLY = (
+    "access",
+    "block_size",
+    "consistency",
+    "default_location",
+    "session_kwargs",
+    "timeout",
+)
 _GOOGLE_FOR_FSSPEC = ("token", "project", "endpoint_url", "requester_pays")
 
 
@@ -202,7 +216,9 @@ def _azure_table_options(names: dict[str, Any]) -> dict[str, str]:
     if connection := names.get("connection_string"):
         names = _from_connection_string(str(connection)) | names
     found = _table_patience(S3_PATIENCE)
-    found |= {f"azure_storage_{name}": str(names[name]) for name in _AZURE_FOR_TABLES if names.get(name)}
+    found |= {
+        f"azure_storage_{name}": str(names[name]) for name in _AZURE_FOR_TABLES if names.get(name)
+    }
     found |= {name: str(names[name]) for name in _AZURE_TABLES_ONLY if name in names}
     endpoint = names.get("endpoint")
     if not endpoint and (host := names.get("account_host")):
@@ -244,12 +260,20 @@ def _s3_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 def _azure_names(account: str, options: Mapping[str, Any]) -> dict[str, Any]:
     others = _AZURE_FSSPEC_ONLY + _AZURE_TABLES_ONLY
-    names = _renamed(list(options.items()), ("azure_storage_", "azure_"), _AZURE_NAMES, "Azure", others)
+    names = _renamed(
+        list(options.items()), ("azure_storage_", "azure_"), _AZURE_NAMES, "Azure", others
+    )
     return ({"account_name": account} if account else {}) | names
 
 
 def _google_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    return _renamed(list(options.items()), ("google_",), _GOOGLE_NAMES, "Google Cloud Storage", _GOOGLE_FSSPEC_ONLY)
+    return _renamed(
+        list(options.items()),
+        ("google_",),
+        _GOOGLE_NAMES,
+        "Google Cloud Storage",
+        _GOOGLE_FSSPEC_ONLY,
+    )
 
 
 def _check_kinds(options: Mapping[str, Any]) -> None:

@@ -69,7 +69,9 @@ class Kept:
                 spare.append(thing)
 
 
-def read_once(kept: Kept | None, key: Hashable, kind: type[T], read: Callable[[], tuple[T, int]]) -> T:
+def read_once(
+    kept: Kept | None, key: Hashable, kind: type[T], read: Callable[[], tuple[T, int]]
+) -> T:
     """What is kept under the key, else what `read` gives (the thing and its bytes), which then is.
 
     Args:

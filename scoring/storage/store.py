@@ -21,9 +21,22 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError, StorageError
+from nightscore.errors import (
+    ConflictError,
+    InvalidJobError,
+    LocationNotFoundError,
+    ScoringError,
+    StorageError,
+)
 from nightscore.masking import remember
-from nightscore.storage.errors import BEYOND_CODES, code_of, is_store_error, mapped, may_pass, no_etags
+from nightscore.storage.errors import (
+    BEYOND_CODES,
+    code_of,
+    is_store_error,
+    mapped,
+    may_pass,
+    no_etags,
+)
 from nightscore.storage.options import (
     AZURE_SCHEMES,
     GOOGLE_SCHEMES,
@@ -33,7 +46,15 @@ from nightscore.storage.options import (
     table_options,
 )
 
-__all__ = ["Entry", "HashingFile", "Store", "env_names", "explained", "is_store_error", "resolve_env"]
+__all__ = [
+    "Entry",
+    "HashingFile",
+    "Store",
+    "env_names",
+    "explained",
+    "is_store_error",
+    "resolve_env",
+]
 
 UPLOAD_BLOCK_BYTES = 8 << 20
 """Size of the parts of an S3 upload: held in memory once per open file; S3's least is 5 MiB."""
@@ -172,7 +193,11 @@ class Store:
 
     def list_spools(self) -> list[Entry]:
         """Local files that a process left when it was killed before they were in their place."""
-        return [entry for entry in _list_local(Path(self.root), "") if _is_spool(entry)] if self.is_local else []
+        return (
+            [entry for entry in _list_local(Path(self.root), "") if _is_spool(entry)]
+            if self.is_local
+            else []
+        )
 
     def list_folders(self, prefix: str = "") -> list[str]:
         """Names of the folders directly below `prefix`, sorted; none if it does not exist."""
@@ -221,7 +246,10 @@ class Store:
             return [Store(str(folder), self.options) for folder in Path(self.root).parents]
         scheme, separator, rest = self.uri.rstrip("/").partition("://")
         parts = rest.split("/")
-        return [Store(scheme + separator + "/".join(parts[:i]), self.options) for i in range(len(parts) - 1, 0, -1)]
+        return [
+            Store(scheme + separator + "/".join(parts[:i]), self.options)
+            for i in range(len(parts) - 1, 0, -1)
+        ]
 
     def check_reachable(self) -> None:
         """Tell a bucket or folder that does not exist from one that is empty."""
@@ -239,9 +267,14 @@ class Store:
         with explained(self.url):
             if self.is_s3:
                 self.fs.call_s3("head_bucket", Bucket=bucket)
-            elif self.capabilities.can_commit and not self.fs.exists(bucket):  # Azure and Google: listings are empty
+            elif self.capabilities.can_commit and not self.fs.exists(
+                bucket
+            ):  # Azure and Google: listings are empty
                 raise LocationNotFoundError(
-                    "No such bucket.", self.url, found=bucket, next_step="check the URI, or create the bucket"
+                    "No such bucket.",
+                    self.url,
+                    found=bucket,
+                    next_step="check the URI, or create the bucket",
                 )
 
     def describe(self, path: str) -> Entry:
@@ -288,7 +321,9 @@ class Store:
             if self.is_local:
                 target = Path(self.locate(path))
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.unlink(missing_ok=True)  # never written into: what readers see may be a link to it
+                target.unlink(
+                    missing_ok=True
+                )  # never written into: what readers see may be a link to it
                 return target.open("wb")
             return self.fs.open(self.locate(path), "wb", block_size=UPLOAD_BLOCK_BYTES)  # type: ignore[no-any-return]
 
@@ -374,7 +409,9 @@ class Store:
         version = etag or f"{_MODIFIED}{found.get('LastModified')}"
         return version, dict(found.get("Metadata", {}))
 
-    def replace(self, source: str, path: str, expected: str | None, metadata: Mapping[str, str]) -> None:
+    def replace(
+        self, source: str, path: str, expected: str | None, metadata: Mapping[str, str]
+    ) -> None:
         """Put a file in the place of `path`, if that still has the version `expected` (None: is absent).
 
         Args:
@@ -425,7 +462,9 @@ class Store:
             except OSError:  # a file system without hard links
                 shutil.copyfile(source, spool)
             spool.replace(target)
-            spool.unlink(missing_ok=True)  # rename(2) leaves it where both names are the same file already
+            spool.unlink(
+                missing_ok=True
+            )  # rename(2) leaves it where both names are the same file already
             os.fsync(folder)
         finally:
             os.close(folder)
@@ -672,7 +711,9 @@ def explained(where: str) -> Iterator[None]:
 def _filesystem(scheme: str, account: str, options: str, _pid: int) -> Any:
     resolved = fsspec_options(scheme, account, resolve_env(json.loads(options)))
     try:
-        found = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **resolved)
+        found = fsspec.filesystem(
+            scheme, skip_instance_cache=True, use_listings_cache=False, **resolved
+        )
     except ImportError as error:
         raise InvalidJobError(
             f"No file system for {scheme}:// can be opened.",
@@ -771,7 +812,12 @@ def _is_spool(entry: Entry) -> bool:
 
 
 def _entry(info: Mapping[str, Any], start: int) -> Entry:
-    modified = next((info[k] for k in ("LastModified", "mtime", "created", "last_modified") if info.get(k)), 0.0)
+    modified = next(
+        (info[k] for k in ("LastModified", "mtime", "created", "last_modified") if info.get(k)), 0.0
+    )
     stamp = modified.timestamp() if hasattr(modified, "timestamp") else float(modified or 0)
-    version = next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "md5") if info.get(key)), str(modified))
+    version = next(
+        (str(info[key]) for key in ("ETag", "etag", "md5Hash", "md5") if info.get(key)),
+        str(modified),
+    )
     return Entry(str(info["name"])[start:], int(info["size"]), version.strip('"'), stamp)

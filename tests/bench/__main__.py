@@ -18,19 +18,30 @@ def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     names = ["prefect", "drift", "plan", "engine"]
-    parser.add_argument("name", nargs="*", choices=names, help="which; none: all, one after another")
-    parser.add_argument("--partitions", type=int, default=365, help="of the backfill through Prefect")
-    parser.add_argument("--files", type=int, default=100_000, help="of the partition that is planned")
+    parser.add_argument(
+        "name", nargs="*", choices=names, help="which; none: all, one after another"
+    )
+    parser.add_argument(
+        "--partitions", type=int, default=365, help="of the backfill through Prefect"
+    )
+    parser.add_argument(
+        "--files", type=int, default=100_000, help="of the partition that is planned"
+    )
     parser.add_argument("--remote", type=int, default=1_000, help="of them on an S3 server")
     parser.add_argument("--repeats", type=int, help="default: 3, of the engine with --size small 1")
     engine = parser.add_argument_group("of the engine against other ways of scoring")
     engine.add_argument("--size", choices=SIZES, default="medium")
-    engine.add_argument("--workload", nargs="*", default=[], help="W1 to W5; none: all; others' results are kept")
+    engine.add_argument(
+        "--workload", nargs="*", default=[], help="W1 to W5; none: all; others' results are kept"
+    )
     engine.add_argument("--peer", nargs="*", default=[], choices=[peer.name for peer in PEERS])
     options = parser.parse_args()
     repeats = options.repeats or 3
     ways: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
-        "prefect": (lambda: prefect_overhead.measure(options.partitions, repeats), prefect_overhead.show),
+        "prefect": (
+            lambda: prefect_overhead.measure(options.partitions, repeats),
+            prefect_overhead.show,
+        ),
         "drift": (lambda: drift_cost.measure(repeats), drift_cost.show),
         "plan": (lambda: ten_terabytes.measure(options.files, options.remote), ten_terabytes.show),
     }
@@ -38,7 +49,13 @@ def main() -> None:
     for name in options.name or [*ways, "engine"]:
         if name == "engine":
             size = SIZES[options.size]
-            measure(size, FOLDER, workloads=options.workload, peers=options.peer, repeats=options.repeats)
+            measure(
+                size,
+                FOLDER,
+                workloads=options.workload,
+                peers=options.peer,
+                repeats=options.repeats,
+            )
             show(FOLDER / size.file)
             continue
         run, print_result = ways[name]

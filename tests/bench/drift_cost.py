@@ -91,7 +91,9 @@ def measure(repeats: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cpu": cpu_name(),
         "memory_bytes": psutil.virtual_memory().total,
-        "versions": {name: version(name) for name in ("numpy", "scipy", "pyarrow", "polars", "scikit-learn")}
+        "versions": {
+            name: version(name) for name in ("numpy", "scipy", "pyarrow", "polars", "scikit-learn")
+        }
         | {"python": platform.python_version()},
         "shares": shares,
         "beside": beside,
@@ -101,9 +103,13 @@ def measure(repeats: int) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    print(f"\n{result['cores']} cores ({result['cpu']}), {result['memory_bytes'] >> 30} GiB; {versions}")
+    print(
+        f"\n{result['cores']} cores ({result['cpu']}), {result['memory_bytes'] >> 30} GiB; {versions}"
+    )
     print(f"\nThe profile as a share of a run's CPU, medians of {result['repeats']}, one worker")
-    print(f"{'':<34} {'rows':>10} {'columns':>8} {'off, s':>8} {'on, s':>8} {'profile, s':>11} {'share':>7}")
+    print(
+        f"{'':<34} {'rows':>10} {'columns':>8} {'off, s':>8} {'on, s':>8} {'profile, s':>11} {'share':>7}"
+    )
     for name, found in result["shares"].items():
         print(
             f"{name:<34} {found['rows']:>10,} {found['columns']:>8} {found['off_cpu_s']:>8.2f} "
@@ -111,7 +117,9 @@ def show(result: dict[str, Any]) -> None:
         )
     found = result["beside"]
     beside = ", ".join(f"{name} {number}" for name, number in found["evidently_versions"].items())
-    print(f"\n{found['rows']:,} rows x {found['columns']} numbers on each side, from Parquet to the report; {beside}")
+    print(
+        f"\n{found['rows']:,} rows x {found['columns']} numbers on each side, from Parquet to the report; {beside}"
+    )
     print(
         f"{'':<34} {'wall, s':>8} {'CPU, s':>8} {'of it start':>11} {'peak, MiB':>10} {'runs':>5} {'times less':>15}"
     )
@@ -159,17 +167,28 @@ def _shares(root: Path, repeats: int) -> dict[str, Any]:
     return found
 
 
-def _score(case: Case, is_on: bool, pool: WorkerPool, cache: ModelCache, columns: int) -> tuple[float, int]:
-    job = case.job.model_copy(update={"drift": case.job.drift.model_copy(update={"profile": is_on})})
+def _score(
+    case: Case, is_on: bool, pool: WorkerPool, cache: ModelCache, columns: int
+) -> tuple[float, int]:
+    job = case.job.model_copy(
+        update={"drift": case.job.drift.model_copy(update={"profile": is_on})}
+    )
     before = _tree_cpu_s()
     manifest = run(job, case.day, pool=pool, cache=cache, now=datetime.now(UTC), force=True)
     spent = _tree_cpu_s() - before
-    if manifest.status != "published" or manifest.counts.rows_in != N_ROWS or bool(manifest.drift) != is_on:
+    if (
+        manifest.status != "published"
+        or manifest.counts.rows_in != N_ROWS
+        or bool(manifest.drift) != is_on
+    ):
         raise RuntimeError(f"{case.name}: {manifest.status}, {manifest.counts}, {manifest.error}")
     if manifest.drift is None:
         return spent, columns
     if manifest.drift.unprofiled_rows:
-        print(f"{case.name}: {manifest.drift.unprofiled_rows:,} rows were not profiled, drift.max_share", flush=True)
+        print(
+            f"{case.name}: {manifest.drift.unprofiled_rows:,} rows were not profiled, drift.max_share",
+            flush=True,
+        )
     if not {"baseline", "weekdays", "previous"} <= manifest.drift.references.keys():
         raise RuntimeError(f"{case.name} was compared with {manifest.drift.references} only")
     return spent, manifest.drift.n_columns
@@ -189,12 +208,17 @@ def _demo(root: Path, pool: WorkerPool, cache: ModelCache) -> Case:
     sample.prepare(lambda _: None, lambda _: None)
     flights = pq.read_table(sorted(sample.features.glob("*/*.parquet"))[0]).schema
     year = pa.concat_tables(
-        [pq.read_table(path, schema=flights) for path in sorted(sample.features.glob("*/*.parquet"))]
+        [
+            pq.read_table(path, schema=flights)
+            for path in sorted(sample.features.glob("*/*.parquet"))
+        ]
     )
     rows = pa.concat_tables([year] * 3).slice(0, N_ROWS)
     _write_partitions(root / "flights", rows)
     path = root / "demo.yaml"
-    sample.write_job(path, sample.registry, str(root / "flights"), str(root / "predictions" / JOB_NAME))
+    sample.write_job(
+        path, sample.registry, str(root / "flights"), str(root / "predictions" / JOB_NAME)
+    )
     return _prepared("the demo's model", load_job(str(path)), pool, cache)
 
 
@@ -256,7 +280,9 @@ def _write_partitions(folder: Path, rows: pa.Table) -> None:
 def _numbers(n_rows: int, seed: int, shift: float = 0.0) -> pa.Table:
     """A key and normal numbers, of which a quarter of the columns may be shifted."""
     rng = np.random.default_rng(seed)
-    columns = {f"c{i}": rng.normal(shift if i % 4 == 0 else 0.0, size=n_rows) for i in range(N_COLUMNS)}
+    columns = {
+        f"c{i}": rng.normal(shift if i % 4 == 0 else 0.0, size=n_rows) for i in range(N_COLUMNS)
+    }
     return pa.table({"id": np.arange(n_rows), **columns})
 
 
@@ -282,13 +308,17 @@ def _beside(root: Path, repeats: int) -> dict[str, Any]:
             "all_cpu_s": [cost.cpu_s for cost in costs],
         }
         print(f"{way}: {ways[way]['cpu_s']:.1f} CPU s", flush=True)
-    listed = subprocess.run([str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
+    listed = subprocess.run(
+        [str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, check=True
+    )
     installed = {entry["name"].lower(): entry["version"] for entry in json.loads(listed.stdout)}
     return {
         "rows": N_ROWS,
         "columns": N_COLUMNS,
         "repeats": repeats,
-        "evidently_versions": {name: installed[name] for name in ("evidently", "numpy", "pandas", "scipy")},
+        "evidently_versions": {
+            name: installed[name] for name in ("evidently", "numpy", "pandas", "scipy")
+        },
         "ways": ways,
     }
 
@@ -300,7 +330,9 @@ def _sides(folder: Path, n_rows: int) -> list[str]:
     for path, seed, shift in zip(paths, (2, 3), (0.0, 0.3), strict=True):
         pq.write_table(_numbers(n_rows, seed, shift).drop_columns(["id"]), path)
     columns = []
-    for name, values in zip((table := pq.read_table(paths[0])).column_names, table.columns, strict=True):
+    for name, values in zip(
+        (table := pq.read_table(paths[0])).column_names, table.columns, strict=True
+    ):
         profile = NumberProfile(Edges.of(finite_values([values])))
         profile.add(values)
         columns.append(ColumnProfile("feature", name, profile))
@@ -312,7 +344,11 @@ def _sides(folder: Path, n_rows: int) -> list[str]:
 def _evidently_python() -> Path:
     """Of an environment of its own, made at the first time."""
     python = EVIDENTLY_VENV / "bin" / "python"
-    found = subprocess.run([str(python), "-c", "import evidently"], check=False) if python.exists() else None
+    found = (
+        subprocess.run([str(python), "-c", "import evidently"], check=False)
+        if python.exists()
+        else None
+    )
     if found is None or found.returncode:
         print(f"Creating {EVIDENTLY_VENV} with {EVIDENTLY[0]}", flush=True)
         venv.create(EVIDENTLY_VENV, with_pip=True, clear=True)

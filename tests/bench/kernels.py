@@ -28,7 +28,16 @@ from nightscore.schemas.model import ModelFacts
 
 FOLDER = Path(".bench")
 N_ROWS = 65_536
-VERSIONS = ("scikit-learn", "numpy", "numba", "llvmlite", "pyarrow", "pandas", "lightgbm", "xgboost")
+VERSIONS = (
+    "scikit-learn",
+    "numpy",
+    "numba",
+    "llvmlite",
+    "pyarrow",
+    "pandas",
+    "lightgbm",
+    "xgboost",
+)
 Case = tuple[Any, pa.Table]
 
 
@@ -42,7 +51,9 @@ def _numbers(n_rows: int, n_columns: int, seed: int, *, missing: float = 0.0) ->
 def _target(x: pd.DataFrame, seed: int = 1) -> Any:
     rng = np.random.default_rng(seed)
     filled = x.fillna(0).to_numpy()
-    return filled @ rng.normal(size=x.shape[1]) + filled[:, 0] * filled[:, 1] + rng.normal(size=len(x))
+    return (
+        filled @ rng.normal(size=x.shape[1]) + filled[:, 0] * filled[:, 1] + rng.normal(size=len(x))
+    )
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
@@ -56,7 +67,9 @@ def hist_boosting() -> Case:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     x = _numbers(20_000, 30, 0, missing=0.03)
-    model = HistGradientBoostingClassifier(max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0)
+    model = HistGradientBoostingClassifier(
+        max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0
+    )
     return model.fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2, missing=0.03))
 
 
@@ -73,7 +86,11 @@ def categorical_boosting() -> Case:
     x = frame(20_000, 0)
     strings = [name for name in x if name.startswith("s")]
     model = HistGradientBoostingClassifier(
-        max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0, categorical_features=strings
+        max_iter=200,
+        max_leaf_nodes=31,
+        early_stopping=False,
+        random_state=0,
+        categorical_features=strings,
     )
     y = _target(x.drop(columns=strings)) + x["s4"].str.len() + (x["s1"] < "value 4") > 7
     return model.fit(x, y), _table(frame(N_ROWS, 2))
@@ -91,21 +108,27 @@ def deep_forest() -> Case:
     from sklearn.ensemble import ExtraTreesRegressor
 
     x = _numbers(5_000, 30, 0)
-    return ExtraTreesRegressor(50, random_state=0).fit(x, _target(x)), _table(_numbers(N_ROWS, 30, 2))
+    return ExtraTreesRegressor(50, random_state=0).fit(x, _target(x)), _table(
+        _numbers(N_ROWS, 30, 2)
+    )
 
 
 def one_tree() -> Case:
     from sklearn.tree import DecisionTreeRegressor
 
     x = _numbers(20_000, 30, 0)
-    return DecisionTreeRegressor(max_depth=8, random_state=0).fit(x, _target(x)), _table(_numbers(N_ROWS, 30, 2))
+    return DecisionTreeRegressor(max_depth=8, random_state=0).fit(x, _target(x)), _table(
+        _numbers(N_ROWS, 30, 2)
+    )
 
 
 def boosting() -> Case:
     from sklearn.ensemble import GradientBoostingClassifier
 
     x = _numbers(5_000, 30, 0)
-    return GradientBoostingClassifier(random_state=0).fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2))
+    return GradientBoostingClassifier(random_state=0).fit(x, _target(x) > 0), _table(
+        _numbers(N_ROWS, 30, 2)
+    )
 
 
 def _mixed(n_rows: int, seed: int) -> pd.DataFrame:
@@ -184,7 +207,9 @@ def xgboost_depth() -> Case:
 
     x = _numbers(20_000, 30, 0)
     options = {"objective": "reg:squarederror", "max_depth": 6, "nthread": 1}
-    return xgboost.train(options, xgboost.DMatrix(x, _target(x)), 200), _table(_numbers(N_ROWS, 30, 2))
+    return xgboost.train(options, xgboost.DMatrix(x, _target(x)), 200), _table(
+        _numbers(N_ROWS, 30, 2)
+    )
 
 
 def xgboost_deep() -> Case:
@@ -192,15 +217,25 @@ def xgboost_deep() -> Case:
 
     x = _numbers(20_000, 30, 0)
     options = {"objective": "reg:squarederror", "max_depth": 12, "nthread": 1}
-    return xgboost.train(options, xgboost.DMatrix(x, _target(x)), 100), _table(_numbers(N_ROWS, 30, 2))
+    return xgboost.train(options, xgboost.DMatrix(x, _target(x)), 100), _table(
+        _numbers(N_ROWS, 30, 2)
+    )
 
 
 def lightgbm_deep() -> Case:
     import lightgbm
 
     x = _numbers(20_000, 30, 0)
-    options = {"objective": "regression", "num_leaves": 1_000, "verbose": -1, "num_threads": 1, "seed": 0}
-    return lightgbm.train(options, lightgbm.Dataset(x, _target(x)), 100), _table(_numbers(N_ROWS, 30, 2))
+    options = {
+        "objective": "regression",
+        "num_leaves": 1_000,
+        "verbose": -1,
+        "num_threads": 1,
+        "seed": 0,
+    }
+    return lightgbm.train(options, lightgbm.Dataset(x, _target(x)), 100), _table(
+        _numbers(N_ROWS, 30, 2)
+    )
 
 
 CASES: dict[str, tuple[Callable[[], Case], float]] = {
@@ -226,11 +261,16 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
     """CPU seconds of one batch, medians; both are called in turn."""
     model, table = CASES[name][0]()
     started = time.process_time()
-    own, compiled, kinds = _booster(model, cache) if type(model).__name__ == "Booster" else _sklearn(model, cache)
+    own, compiled, kinds = (
+        _booster(model, cache) if type(model).__name__ == "Booster" else _sklearn(model, cache)
+    )
     compile_s = time.process_time() - started
     seconds: dict[str, list[float]] = {"own": [], "compiled": []}
     answers = {}
-    calls: list[tuple[str, Predictor, pa.Table]] = [("own", own, table), ("compiled", compiled, table)]
+    calls: list[tuple[str, Predictor, pa.Table]] = [
+        ("own", own, table),
+        ("compiled", compiled, table),
+    ]
     if any(pa.types.is_string(kind) for kind in table.schema.types):
         calls.append(("coded", compiled, _coded(table)))
         seconds["coded"] = []
@@ -251,7 +291,9 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
         "coded_s": medians.get("coded"),
         "bar": CASES[name][1],
         "difference": max(
-            difference(answers["own"][kind], answers["compiled"][kind], is_exact=compiled.tolerance == 0)
+            difference(
+                answers["own"][kind], answers["compiled"][kind], is_exact=compiled.tolerance == 0
+            )
             for kind in answers["own"]
         ),
         "rows_by_library": compiled.rows_by_library,
@@ -282,13 +324,18 @@ def _booster(model: Any, cache: Path) -> tuple[Predictor, CompiledPredictor, lis
     else:
         model.set_param({"nthread": 1})
     facts = ModelFacts(flavor=flavor, estimator="Booster", categories=categories)
-    own = LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
+    own = (
+        LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
+    )
     return own, compile_predictor(model, facts, own, cache), []
 
 
 def _coded(table: pa.Table) -> pa.Table:
     """Strings as dictionaries, as Parquet holds them."""
-    columns = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in table.columns]
+    columns = [
+        column.dictionary_encode() if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]
     return pa.table(columns, names=table.column_names)
 
 
@@ -305,7 +352,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     print(", ".join(f"{name} {version}" for name, version in _versions().items()))
     print(f"one core, {N_ROWS:,} rows, CPU ms, medians of {options.repeats}\n")
-    print(f"{'':45}{'own':>9}{'compiled':>10}{'times':>8}{'bar':>6}  difference, to compile or load")
+    print(
+        f"{'':45}{'own':>9}{'compiled':>10}{'times':>8}{'bar':>6}  difference, to compile or load"
+    )
     results = []
     with tempfile.TemporaryDirectory(prefix="nightscore-bench-") as cache:
         for name in (name for name in CASES if options.only in name):
@@ -315,11 +364,21 @@ def main() -> None:
             print(
                 f"{name:45}{1000 * found['own_s']:9.1f}{1000 * found['compiled_s']:10.1f}{found['speed_up']:8.1f}"
                 f"{found['bar']:6g}  {found['difference']:.1e}, {found['compile_s']:.2f} s"
-                + (f", strings as dictionaries {own / coded:.1f} times" if (coded := found["coded_s"]) else "")
-                + (f", {found['rows_by_library']:,} rows by the library" if found["rows_by_library"] else "")
+                + (
+                    f", strings as dictionaries {own / coded:.1f} times"
+                    if (coded := found["coded_s"])
+                    else ""
+                )
+                + (
+                    f", {found['rows_by_library']:,} rows by the library"
+                    if found["rows_by_library"]
+                    else ""
+                )
             )
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "kernels.json").write_text(json.dumps({"versions": _versions(), "results": results}, indent=2) + "\n")
+    (FOLDER / "kernels.json").write_text(
+        json.dumps({"versions": _versions(), "results": results}, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ def java_version() -> str | None:
     home = os.environ.get("JAVA_HOME")
     try:
         found = subprocess.run(
-            [f"{home}/bin/java" if home else "java", "-version"], capture_output=True, text=True, check=True
+            [f"{home}/bin/java" if home else "java", "-version"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

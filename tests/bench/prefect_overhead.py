@@ -64,7 +64,9 @@ def measure(n_partitions: int, repeats: int) -> dict[str, Any]:
                 f"{BATCH} in a child run": lambda job: _flow(job, days, BATCH),
             }
             samples = [
-                _timed(lake, root, way, act, days, repeat) for repeat in range(repeats) for way, act in ways.items()
+                _timed(lake, root, way, act, days, repeat)
+                for repeat in range(repeats)
+                for way, act in ways.items()
             ]
     result: dict[str, Any] = {
         "partitions": n_partitions,
@@ -73,7 +75,10 @@ def measure(n_partitions: int, repeats: int) -> dict[str, Any]:
         "max_parallel": MAX_PARALLEL,
         "database": "SQLite",
         "cores": os.cpu_count(),
-        "versions": {name: version(name) for name in ("prefect", "mlflow", "deltalake", "pyarrow", "scikit-learn")}
+        "versions": {
+            name: version(name)
+            for name in ("prefect", "mlflow", "deltalake", "pyarrow", "scikit-learn")
+        }
         | {"python": platform.python_version()},
         "ways": {},
     }
@@ -81,15 +86,23 @@ def measure(n_partitions: int, repeats: int) -> dict[str, Any]:
         mine = [sample for sample in samples if sample.way == way]
         wall = statistics.median(sample.wall_s for sample in mine)
         cpu = statistics.median(sample.cpu_s for sample in mine)
-        result["ways"][way] = {"wall_s": wall, "wall_ms_each": 1000 * wall / n_partitions, "cpu_s": cpu}
+        result["ways"][way] = {
+            "wall_s": wall,
+            "wall_ms_each": 1000 * wall / n_partitions,
+            "cpu_s": cpu,
+        }
     return result
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    print(f"\nBackfill of {result['partitions']} partitions of {result['rows_each']} rows, {result['cores']} cores,")
-    print(f"median of {result['repeats']}, {result['max_parallel']} at once, {result['database']}; {versions}")
+    print(
+        f"\nBackfill of {result['partitions']} partitions of {result['rows_each']} rows, {result['cores']} cores,"
+    )
+    print(
+        f"median of {result['repeats']}, {result['max_parallel']} at once, {result['database']}; {versions}"
+    )
     print(f"{'':<20} {'wall s':>8} {'ms each':>8} {'CPU s':>8} {'ratio':>6}")
     alone = result["ways"]["engine alone"]["wall_s"]
     for way, found in result["ways"].items():
@@ -107,7 +120,9 @@ def _lake(root: Path) -> Lake:
     return Lake(str(root / "lake"), {}, registry, WorkerPool(), ModelCache(root / "cache"))
 
 
-def _timed(lake: Lake, root: Path, way: str, act: Callable[[str], None], days: list[date], repeat: int) -> Sample:
+def _timed(
+    lake: Lake, root: Path, way: str, act: Callable[[str], None], days: list[date], repeat: int
+) -> Sample:
     job = lake.job(output={"uri": f"{lake.root}/{way.replace(' ', '-')}-{repeat}"})
     path = root / "job.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
@@ -140,7 +155,12 @@ def _flow(job: str, days: list[date], batch: int) -> None:
 
     async def ended() -> Any:
         return await backfill(
-            job, days[0], days[-1], max_parallel=MAX_PARALLEL, partitions_per_run=batch, return_state=True
+            job,
+            days[0],
+            days[-1],
+            max_parallel=MAX_PARALLEL,
+            partitions_per_run=batch,
+            return_state=True,
         )
 
     state = asyncio.run(ended())

@@ -35,7 +35,12 @@ from nightscore.engine.predictors import EngineChoice
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.jobfile import parse_job
-from nightscore.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
+from nightscore.inputs.partitions import (
+    check_unchanged,
+    find_partition,
+    find_partitions,
+    fingerprint,
+)
 from nightscore.inputs.planner import needed_bytes, plan_shards
 from nightscore.inputs.reader import read_batches
 from nightscore.inputs.validate import check_contract
@@ -73,7 +78,10 @@ class Bench:
 
     def note(self, name: str, value: Any, unit: str = "") -> None:
         """Keep and print a figure."""
-        self.figures[name] = {"value": round(value, 4) if isinstance(value, float) else value, "unit": unit}
+        self.figures[name] = {
+            "value": round(value, 4) if isinstance(value, float) else value,
+            "unit": unit,
+        }
         shown = f"{value:,.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
         print(f"{name:62} {shown:>14} {unit}", flush=True)
 
@@ -87,7 +95,11 @@ class Bench:
         self.note(f"{name}: wall", time.perf_counter() - wall, "s")
         self.note(f"{name}: CPU", time.process_time() - cpu, "s")
         gc.collect()
-        self.note(f"{name}: memory that stays", max(0, psutil.Process().memory_info().rss - resident) / MB, "MB")
+        self.note(
+            f"{name}: memory that stays",
+            max(0, psutil.Process().memory_info().rss - resident) / MB,
+            "MB",
+        )
 
 
 def measure(n_files: int, n_remote: int) -> dict[str, Any]:
@@ -130,7 +142,9 @@ def _write_files(folder: Path, n_files: int, bench: Bench) -> list[bytes]:
     rng = np.random.default_rng(1)
     for i in range(N_DISTINCT):
         whole = folder.parent / f"whole-{i}"
-        pq.write_table(_table(N_GROUPS * GROUP_ROWS, rng), whole, row_group_size=GROUP_ROWS, compression="zstd")
+        pq.write_table(
+            _table(N_GROUPS * GROUP_ROWS, rng), whole, row_group_size=GROUP_ROWS, compression="zstd"
+        )
         size = whole.stat().st_size
         with whole.open("rb") as file:
             file.seek(size - 8)
@@ -203,7 +217,9 @@ def _plan(
     with bench.timed("listing"):
         partition, _ = find_partition(job, DAY)
     assert len(partition.files) == n_files
-    bench.note("bytes of the partition", sum(f.size_bytes for f in partition.files) / GB / 1024, "TiB")
+    bench.note(
+        "bytes of the partition", sum(f.size_bytes for f in partition.files) / GB / 1024, "TiB"
+    )
     with bench.timed("fingerprint"):
         digest = fingerprint(job, partition, "churn", "1", "sha256:0")
     store = Store(job.input.uri)
@@ -228,7 +244,9 @@ def _plan(
     return partition, footers, plan, contract, tasks
 
 
-def _task(job: ScoringJob, facts: ModelFacts, contract: Any, shard: Shard, plan: Plan, watch: Watch) -> ShardTask:
+def _task(
+    job: ScoringJob, facts: ModelFacts, contract: Any, shard: Shard, plan: Plan, watch: Watch
+) -> ShardTask:
     return ShardTask(
         job,
         RunRecord(job, DAY, f"ds={DAY}", datetime(2024, 3, 1, tzinfo=UTC), "1").run_id,
@@ -257,7 +275,9 @@ def _transport(tasks: Sequence[ShardTask], bench: Bench) -> str:
     profile = _profile(tasks[0].watch)
     result = _result(tasks[0], 0, profile)
     bench.note("a result", len(pickle.dumps(result)) / KB, "KB")
-    bench.note("all results, as the driver holds them", len(pickle.dumps(result)) * len(tasks) / MB, "MB")
+    bench.note(
+        "all results, as the driver holds them", len(pickle.dumps(result)) * len(tasks) / MB, "MB"
+    )
     with bench.timed("adding up the profiles of 200 shards"):
         merge_profiles(profile_of(result) for _ in range(200))
     return profile
@@ -267,7 +287,11 @@ def _watch() -> Watch:
     """All features and predictions."""
     features, predictions = _batch()
     columns = [("feature", features), ("prediction", predictions)]
-    found = [cut_column(role, name, [table[name]]) for role, table in columns for name in table.column_names]  # type: ignore[arg-type]
+    found = [
+        cut_column(role, name, [table[name]])
+        for role, table in columns
+        for name in table.column_names
+    ]  # type: ignore[arg-type]
     return Watch(tuple(found), score="probability")
 
 
@@ -282,14 +306,35 @@ def _profile(watch: Watch) -> str:
 def _batch() -> tuple[pa.Table, pa.Table]:
     rng = np.random.default_rng(2)
     features = pa.table({f"feature_{i:02d}": rng.normal(size=20_000) for i in range(N_FEATURES)})
-    return features, pa.table({"prediction": rng.integers(0, 2, 20_000), "probability": rng.random(20_000)})
+    return features, pa.table(
+        {"prediction": rng.integers(0, 2, 20_000), "probability": rng.random(20_000)}
+    )
 
 
 def _result(task: ShardTask, index: int, profile: str) -> ShardResult:
     """With a real profile; the rest is made up."""
     part = WrittenPart(_file(task, index), _stats(task.shard.n_rows))
     return ShardResult(
-        index, part, task.shard.n_rows, 0, {}, {}, (), (), (), profile, {}, 1.0, 0, "", 60.0, 60.0, 60.0, {}, 1, 1
+        index,
+        part,
+        task.shard.n_rows,
+        0,
+        {},
+        {},
+        (),
+        (),
+        (),
+        profile,
+        {},
+        1.0,
+        0,
+        "",
+        60.0,
+        60.0,
+        60.0,
+        {},
+        1,
+        1,
     )
 
 
@@ -303,7 +348,9 @@ def _stats(n_rows: int) -> str:
     low = {"id": 0, "prediction": 0, "probability": 0.0123456789012345}
     high = {"id": n_rows, "prediction": 1, "probability": 0.9876543210987654}
     nulls = dict.fromkeys((*low, "model_version", "run_id"), 0)
-    return json.dumps({"numRecords": n_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+    return json.dumps(
+        {"numRecords": n_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
+    )
 
 
 def _records(job: ScoringJob, partition: Partition, plan: Plan, bench: Bench) -> None:
@@ -345,9 +392,12 @@ def _commit(job: ScoringJob, plan: Plan, schema: pa.Schema, bench: Bench) -> Non
     for attempt, name in enumerate(("commit, first", "commit, replacing as many parts")):
         record = RunRecord(job, DAY, f"ds={DAY}", datetime(2024, 3, 1 + attempt, tzinfo=UTC), "1")
         parts = tuple(
-            WrittenPart(_file(_stub(job, record.run_id, s), s.index), _stats(s.n_rows)) for s in plan.shards
+            WrittenPart(_file(_stub(job, record.run_id, s), s.index), _stats(s.n_rows))
+            for s in plan.shards
         )
-        publication = Publication(record.run_id, plan.fingerprint, "ds", DAY, f"ds={DAY}", parts, schema)
+        publication = Publication(
+            record.run_id, plan.fingerprint, "ds", DAY, f"ds={DAY}", parts, schema
+        )
         with bench.timed(name):
             publisher.publish(publication, live)
         log = max((Path(job.output.uri) / "_delta_log").glob("*.json"))
@@ -372,12 +422,16 @@ def _checkpoints(job: ScoringJob, tasks: Sequence[ShardTask], profile: str, benc
     assert len(found) == len(sample)
 
 
-def _remote(root: Path, files: list[bytes], contract: Any, n_remote: int, n_files: int, bench: Bench) -> None:
+def _remote(
+    root: Path, files: list[bytes], contract: Any, n_remote: int, n_files: int, bench: Bench
+) -> None:
     """A sample on the S3 server; each request is answered `LATENCY_S` late."""
     (root / "weed").mkdir()
     with seaweedfs(root / "weed") as server, _late(server.endpoint) as (endpoint, n_requests):
         direct = Store(f"s3://{BUCKET}/features", server.options)
-        direct.fs.pipe({direct.locate(f"ds={DAY}/{_name(i)}"): files[i % len(files)] for i in range(n_remote)})
+        direct.fs.pipe(
+            {direct.locate(f"ds={DAY}/{_name(i)}"): files[i % len(files)] for i in range(n_remote)}
+        )
         far = Store(direct.uri, server.options | {"endpoint_url": endpoint})
         entries = far.list_files()
         listed = n_requests()
@@ -434,7 +488,9 @@ def _serve(upstream: str, ready: Any, count: Any) -> None:
 
     async def serve(reader: Any, writer: Any) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(reader, upstream_writer, LATENCY_S), pump(upstream_reader, writer, 0.0))
+        await asyncio.gather(
+            pump(reader, upstream_writer, LATENCY_S), pump(upstream_reader, writer, 0.0)
+        )
 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)

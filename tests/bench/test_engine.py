@@ -85,7 +85,9 @@ def test_all_ways_of_a_workload_agree_and_have_their_numbers(tmp_path: Path) -> 
 def _write(folder: Path, ds: str, ids: list[int], scores: list[float]) -> None:
     place = folder / f"ds={ds}"
     place.mkdir(parents=True)
-    pl.DataFrame({"id": [f"k{i}" for i in ids], "score": scores}).write_parquet(place / "part-0.parquet")
+    pl.DataFrame({"id": [f"k{i}" for i in ids], "score": scores}).write_parquet(
+        place / "part-0.parquet"
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,9 @@ def test_other_output_is_seen(
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("sleep_s", "n_killed"), [(0, 0), (600, 1)])
 def test_daemons_are_counted_and_ended(sleep_s: int, n_killed: int) -> None:
-    ran = run_measured([sys.executable, "-c", DAEMON.format(sleep_s=sleep_s)], os.environ, grace_s=2.0)
+    ran = run_measured(
+        [sys.executable, "-c", DAEMON.format(sleep_s=sleep_s)], os.environ, grace_s=2.0
+    )
     assert ran.cost.exit_code == 0
     assert ran.cost.cpu_s >= 0.5
     assert ran.cost.peak_bytes > 100 << 20

@@ -27,7 +27,11 @@ CHILD = "nightscore.engine.child"
 SECRETS = {"CLUSTER_KEY": S3_KEY, "CLUSTER_SECRET": S3_SECRET}
 RAY_ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """The cluster's own: it listens on all interfaces, and whoever reaches it could run code."""
-OPTIONS = {"key": "${CLUSTER_KEY}", "secret": "${CLUSTER_SECRET}", "endpoint_url": "${CLUSTER_ENDPOINT}"}
+OPTIONS = {
+    "key": "${CLUSTER_KEY}",
+    "secret": "${CLUSTER_SECRET}",
+    "endpoint_url": "${CLUSTER_ENDPOINT}",
+}
 
 
 def environment(cache: Path, endpoint: str, **changes: str) -> dict[str, str]:
@@ -44,7 +48,9 @@ def environment(cache: Path, endpoint: str, **changes: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def started(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    command: list[str], env: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process, ended with all that it has started."""
     with log.open("w") as file:
         process = subprocess.Popen(command, env=env, stdout=file, stderr=file, cwd=log.parent)
@@ -52,7 +58,10 @@ def started(command: list[str], env: dict[str, str], log: Path) -> Iterator[subp
         yield process
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
-            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+            family = [
+                *psutil.Process(process.pid).children(recursive=True),
+                psutil.Process(process.pid),
+            ]
             process.terminate()
             _, alive = psutil.wait_procs(family, 10)
             for left in alive:
@@ -120,14 +129,23 @@ class RunningCluster:
         """One more worker of a Dask cluster, without a nanny: nobody starts it again."""
         import distributed
 
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--no-nanny", "--no-dashboard"]
+        command = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            self.address,
+            "--no-nanny",
+            "--no-dashboard",
+        ]
         command += ["--nthreads", "1", "--name", name, "--local-directory", str(self.logs)]
         found = environment(cache or self.cache, self.endpoint, **changes)
         found = {variable: value for variable, value in found.items() if variable not in without}
         with distributed.Client(self.address, set_as_default=False) as client:
 
             def is_there() -> bool:
-                return any(worker["name"] == name for worker in client.scheduler_info()["workers"].values())
+                return any(
+                    worker["name"] == name for worker in client.scheduler_info()["workers"].values()
+                )
 
             with started(command, found, self.logs / f"{name}.log") as process:
                 until(is_there)
@@ -140,11 +158,21 @@ class RunningCluster:
 def dask_cluster(folder: Path, endpoint: str) -> Iterator[RunningCluster]:
     """A scheduler without workers."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--no-show"]
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--no-dashboard",
+        "--no-show",
+    ]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    with started(command, environment(folder / "cache", endpoint), folder / "scheduler.log") as process:
+    with started(
+        command, environment(folder / "cache", endpoint), folder / "scheduler.log"
+    ) as process:
         until(lambda: accepts(port) or process.poll() is not None)
-        yield RunningCluster("dask", f"tcp://127.0.0.1:{port}", process.pid, folder / "cache", folder, endpoint)
+        yield RunningCluster(
+            "dask", f"tcp://127.0.0.1:{port}", process.pid, folder / "cache", folder, endpoint
+        )
 
 
 @pytest.fixture(scope="session")
@@ -152,16 +180,29 @@ def dask(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Itera
     """Two workers that share a cache of models, as two processes of one node do."""
     folder = tmp_path_factory.mktemp("dask")
     with dask_cluster(folder, s3_server.endpoint) as cluster, contextlib.ExitStack() as stack:
-        cluster.workers = [stack.enter_context(cluster.dask_worker(name)) for name in ("first", "second")]
+        cluster.workers = [
+            stack.enter_context(cluster.dask_worker(name)) for name in ("first", "second")
+        ]
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[RunningCluster]:
     """A head node with two CPUs."""
-    folder, cache = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp")), tmp_path_factory.mktemp("ray") / "cache"
+    folder, cache = (
+        Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp")),
+        tmp_path_factory.mktemp("ray") / "cache",
+    )
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        f"--port={port}",
+    ]
     command += ["--num-cpus=2", "--object-store-memory=80000000", "--include-dashboard=false"]
     command += [f"--temp-dir={folder}", "--disable-usage-stats"]
     log = folder / "head.log"
@@ -170,9 +211,13 @@ def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterat
             for name, value in RAY_ACCESS.items():
                 patch.setenv(name, value)
             with started(command, environment(cache, s3_server.endpoint), log) as process:
-                found = until(lambda: re.search(r"--address='([^']+)'", log.read_text()) or process.poll())
+                found = until(
+                    lambda: re.search(r"--address='([^']+)'", log.read_text()) or process.poll()
+                )
                 assert isinstance(found, re.Match), log.read_text()
-                yield RunningCluster("ray", found[1], process.pid, cache, folder, s3_server.endpoint)
+                yield RunningCluster(
+                    "ray", found[1], process.pid, cache, folder, s3_server.endpoint
+                )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

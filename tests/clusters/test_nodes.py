@@ -35,7 +35,15 @@ from nightscore.ledger.manifests import list_manifests
 from nightscore.models.cache import digest_tree
 from nightscore.models.registry import DIGEST_TAG
 from nightscore.schemas.job import Workers
-from tests.clusters.conftest import RunningCluster, children, dask_cluster, environment, free_ports, started, until
+from tests.clusters.conftest import (
+    RunningCluster,
+    children,
+    dask_cluster,
+    environment,
+    free_ports,
+    started,
+    until,
+)
 from tests.clusters.test_runs import DAY, score, write_day
 from tests.conftest import S3_SECRET, Lake, S3Server
 from tests.models import make_frame
@@ -70,13 +78,24 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         artifacts = "/api/2.0/mlflow-artifacts/artifacts"
         if url.path.endswith("model-versions/get"):
             tag = {"key": DIGEST_TAG, "value": digest_tree(self.server.folder)}
-            return self._say({"model_version": {"name": query["name"], "version": "1", "source": "", "tags": [tag]}})
+            return self._say(
+                {
+                    "model_version": {
+                        "name": query["name"],
+                        "version": "1",
+                        "source": "",
+                        "tags": [tag],
+                    }
+                }
+            )
         if url.path.endswith("model-versions/get-download-uri"):
             return self._say({"artifact_uri": "mlflow-artifacts:/here"})
         if url.path == artifacts:
             inner = query.get("path", "").removeprefix("here").strip("/")
             found = sorted(Path(self.server.folder, inner).iterdir())
-            files = [{"path": p.name, "is_dir": p.is_dir(), "file_size": p.stat().st_size} for p in found]
+            files = [
+                {"path": p.name, "is_dir": p.is_dir(), "file_size": p.stat().st_size} for p in found
+            ]
             return self._say({"files": files})
         name = url.path.removeprefix(f"{artifacts}/here/")
         self.server.downloads[name] += 1
@@ -111,12 +130,17 @@ def test_a_node_fetches_a_model_once(
     dask: RunningCluster, cluster_lake: Lake, mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
     write_day(cluster_lake)
-    job = cluster_lake.job("hgb_regressor", workers=dask.spec(), registry=mlflow_server.uri, drift={"profile": False})
+    job = cluster_lake.job(
+        "hgb_regressor", workers=dask.spec(), registry=mlflow_server.uri, drift={"profile": False}
+    )
     # What the model is, is known: all workers want it first for their first shards, at the same time.
     learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, cluster_lake.pool)
     for idle in dask.children():
         idle.kill()
-    with dask.dask_worker("other-node", tmp_path / "cache") as other, open_pool(job.workers) as pool:
+    with (
+        dask.dask_worker("other-node", tmp_path / "cache") as other,
+        open_pool(job.workers) as pool,
+    ):
         assert score(cluster_lake, pool, job).error is None
         assert all(children(pid) for pid in (*dask.workers, other))  # each has scored
     # By the driver, which checks the pin; by the node of two workers, by the node of one.
@@ -162,7 +186,14 @@ def test_other_versions_on_a_dask_worker_are_refused(
 @pytest.mark.slow
 def test_other_versions_on_a_ray_node_are_refused(ray: RunningCluster, tmp_path: Path) -> None:
     path = fake_versions(tmp_path / "fake", pyarrow="1.2.3", numpy="0.1")
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={ray.address}"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--block",
+        f"--address={ray.address}",
+    ]
     command += ["--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats"]
     env = environment(tmp_path / "cache", ray.endpoint, PYTHONPATH=path)
     log = tmp_path / "node.log"
@@ -180,7 +211,10 @@ def test_a_process_with_other_versions_runs_nothing() -> None:
     assert reply.outcome == "differs"
     assert "driver: 1.2.3" in reply.found
     died = run_call(replace(call, versions=versions()), "here")
-    assert (died.outcome, died.found) == ("died", f"its process ended by signal {signal.SIGABRT.value}")
+    assert (died.outcome, died.found) == (
+        "died",
+        f"its process ended by signal {signal.SIGABRT.value}",
+    )
     alive = run_call(Call("two", pack(os.getpid, (), {}), versions(), {}), "here")
     assert pickle.loads(alive.content) == alive.pid != os.getpid()
 
@@ -192,7 +226,12 @@ def test_a_worker_without_a_variable_is_named(dask: RunningCluster, cluster_lake
         manifest = score(cluster_lake, pool, job)
     assert manifest.error is not None
     assert manifest.error.type == "ClusterError"
-    assert manifest.error.message.count("the variable CLUSTER_SECRET, which storage_options name, is not set") == 1
+    assert (
+        manifest.error.message.count(
+            "the variable CLUSTER_SECRET, which storage_options name, is not set"
+        )
+        == 1
+    )
     assert S3_SECRET not in manifest.model_dump_json()
 
 
@@ -203,7 +242,9 @@ def test_workers_say_what_they_do_not_see(cluster: RunningCluster, tmp_path: Pat
     try:
         assert signal.getsignal(signal.SIGTERM) == before  # Ray takes it otherwise
         assert opened.n_slots() == 2
-        found = opened.describe(Asked(("CLUSTER_KEY", "NOBODY_SETS_THIS"), (str(tmp_path), str(tmp_path / "none"))))
+        found = opened.describe(
+            Asked(("CLUSTER_KEY", "NOBODY_SETS_THIS"), (str(tmp_path), str(tmp_path / "none")))
+        )
         assert found
         for said in found.values():
             assert isinstance(said, Described), said
@@ -214,7 +255,9 @@ def test_workers_say_what_they_do_not_see(cluster: RunningCluster, tmp_path: Pat
         opened.close()
 
 
-def test_a_disk_that_the_workers_share(dask: RunningCluster, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_the_workers_share(
+    dask: RunningCluster, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake.write(DAY, make_frame(5_000))
     job = lake.job(workers=dask.spec())
     with open_pool(job.workers) as pool:
@@ -249,7 +292,10 @@ def test_a_process_takes_no_more_memory_than_the_job_says(dask: RunningCluster, 
     table = pa.Table.from_pandas(make_frame(2_000), preserve_index=False).drop(["color"])
     lake.write(DAY, table.append_column("color", column), compression="zstd", store_schema=False)
     job = lake.job(
-        workers=dask.spec(), limits={"memory_bytes": 600 << 20}, pass_through=["color"], drift={"profile": False}
+        workers=dask.spec(),
+        limits={"memory_bytes": 600 << 20},
+        pass_through=["color"],
+        drift={"profile": False},
     )
     workers = [psutil.Process(pid) for pid in dask.workers]
     with open_pool(job.workers) as pool:
@@ -263,7 +309,9 @@ def test_a_process_takes_no_more_memory_than_the_job_says(dask: RunningCluster, 
 
 
 @pytest.fixture(scope="module")
-def silent(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[RunningCluster]:
+def silent(
+    tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server
+) -> Iterator[RunningCluster]:
     """A cluster with one worker, for which the store takes requests and never answers; the driver's answers."""
     folder = tmp_path_factory.mktemp("silent")
     with socket.create_server(("127.0.0.1", 0)) as store:
@@ -302,7 +350,9 @@ def test_a_driver_that_ends_leaves_nothing_running(
         learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, pool)
     command = [sys.executable, "-m", "nightscore.cli", "run", str(path), DAY, "--json"]
     env = os.environ | {"NIGHTSCORE_CACHE": str(cluster_lake.cache.root)}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as driver:
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as driver:
         try:
             (child,) = until(lambda: [c for c in silent.children() if _is_connected(c)])
             driver.send_signal(ending)
@@ -339,7 +389,9 @@ def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("backend", "module"), [("dask", "distributed"), ("ray", "ray")])
-def test_a_missing_library_names_the_extra(backend: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_the_extra(
+    backend: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with (
         pytest.raises(InvalidJobError, match=rf"nightscore\[{backend}\]"),
@@ -352,7 +404,10 @@ def test_a_missing_library_names_the_extra(backend: str, module: str, monkeypatc
     ("workers", "said"),
     [
         ({"backend": "dask"}, "dask needs the address of a cluster"),
-        ({"backend": "loky", "address": "tcp://a:1"}, "loky runs on this machine and takes no address"),
+        (
+            {"backend": "loky", "address": "tcp://a:1"},
+            "loky runs on this machine and takes no address",
+        ),
         ({"backend": "ray", "address": "ray://user:canary@a:1"}, "carries credentials"),
     ],
 )
@@ -365,7 +420,11 @@ def test_workers_that_make_no_sense(lake: Lake, workers: dict[str, str], said: s
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["workers", "scheduler"])
 def test_a_cluster_that_is_lost_fails_the_run(
-    s3_server: S3Server, cluster_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+    s3_server: S3Server,
+    cluster_lake: Lake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
 ) -> None:
     monkeypatch.setattr("nightscore.engine.cluster.NO_WORKERS_S", 2.0)
     monkeypatch.setattr("nightscore.engine.cluster.LOOK_S", 0.5)
@@ -383,7 +442,10 @@ def test_a_cluster_that_is_lost_fails_the_run(
 
         threading.Thread(target=lose, daemon=True).start()
         # For so long a client looks for a scheduler that is gone.
-        with config.set({"distributed.comm.timeouts.connect": "3s"}), open_pool(job.workers) as pool:
+        with (
+            config.set({"distributed.comm.timeouts.connect": "3s"}),
+            open_pool(job.workers) as pool,
+        ):
             manifest = score(cluster_lake, pool, job)
         assert manifest.error is not None
         assert manifest.error.type == "WorkerError"

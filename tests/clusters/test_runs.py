@@ -38,7 +38,9 @@ def write_day(lake: Lake) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def score(lake: Lake, pool: Pool, job: ScoringJob, *heard: list[Event], force: bool = False) -> Manifest:
+def score(
+    lake: Lake, pool: Pool, job: ScoringJob, *heard: list[Event], force: bool = False
+) -> Manifest:
     now = datetime.now(UTC)
     listeners = [events.append for events in heard]
     return run(job, DAY, pool=pool, cache=lake.cache, now=now, force=force, listeners=listeners)
@@ -46,12 +48,15 @@ def score(lake: Lake, pool: Pool, job: ScoringJob, *heard: list[Event], force: b
 
 def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     """Every bit but the run's id."""
-    left, right = (f.drop(columns="run_id").sort_values("id", ignore_index=True) for f in (found, expected))
+    left, right = (
+        f.drop(columns="run_id").sort_values("id", ignore_index=True) for f in (found, expected)
+    )
     pd.testing.assert_frame_equal(left, right, check_exact=True)
 
 
 @pytest.mark.parametrize(
-    ("formats", "engine"), [pytest.param("delta", "auto", marks=pytest.mark.slow), ("parquet", "library")]
+    ("formats", "engine"),
+    [pytest.param("delta", "auto", marks=pytest.mark.slow), ("parquet", "library")],
 )
 def test_a_cluster_gives_what_this_machine_gives(
     cluster: RunningCluster, cluster_lake: Lake, s3_server: S3Server, formats: str, engine: str
@@ -80,10 +85,14 @@ def test_a_cluster_gives_what_this_machine_gives(
 
 
 @pytest.mark.slow
-def test_shards_of_a_worker_that_is_killed_are_scored_elsewhere(cluster: RunningCluster, cluster_lake: Lake) -> None:
+def test_shards_of_a_worker_that_is_killed_are_scored_elsewhere(
+    cluster: RunningCluster, cluster_lake: Lake
+) -> None:
     frame = write_day(cluster_lake)
     job = cluster_lake.job(workers=cluster.spec(), drift={"profile": False})
-    with open_pool(job.workers) as pool:  # what the model is stands in the cache then: there are no calls but shards
+    with open_pool(
+        job.workers
+    ) as pool:  # what the model is stands in the cache then: there are no calls but shards
         learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, pool)
     events: list[Event] = []
     frozen: list[psutil.Process] = []
@@ -100,7 +109,14 @@ def test_shards_of_a_worker_that_is_killed_are_scored_elsewhere(cluster: Running
                 killed.append(parent)
                 lose(parent)
 
-        manifest = run(job, DAY, pool=pool, cache=cluster_lake.cache, now=datetime.now(UTC), listeners=[kill_one])
+        manifest = run(
+            job,
+            DAY,
+            pool=pool,
+            cache=cluster_lake.cache,
+            now=datetime.now(UTC),
+            listeners=[kill_one],
+        )
     assert manifest.error is None, manifest.error
     lost = [event for event in events if isinstance(event, ShardLost)]
     assert [event.attempt for event in lost] == [1]

@@ -28,7 +28,9 @@ def training_matrix(rng: np.random.Generator, n_rows: int, kinds: list[str]) -> 
                 "constant": np.full(n_rows, 1.5),
                 "few": rng.integers(0, 4, n_rows).astype(float),
                 "neighbours": 1.0 + rng.integers(0, 6, n_rows) * 2.0**-52,
-                "neighbours32": (1.0 + rng.integers(0, 6, n_rows) * np.float32(2.0**-23)).astype(float),
+                "neighbours32": (1.0 + rng.integers(0, 6, n_rows) * np.float32(2.0**-23)).astype(
+                    float
+                ),
                 "denormal": rng.integers(-5, 5, n_rows) * 5e-324,
                 "denormal32": rng.integers(-5, 5, n_rows) * float(np.float32(1e-45)),
                 "missing": np.where(rng.random(n_rows) < 0.3, np.nan, normal),
@@ -39,7 +41,9 @@ def training_matrix(rng: np.random.Generator, n_rows: int, kinds: list[str]) -> 
     return np.column_stack(columns)
 
 
-def adversarial_rows(rng: np.random.Generator, final: Any, n_rows: int, *, finite32: bool, nan: bool) -> Matrix:
+def adversarial_rows(
+    rng: np.random.Generator, final: Any, n_rows: int, *, finite32: bool, nan: bool
+) -> Matrix:
     """Each feature takes its thresholds exactly, their two neighbours (of float64 and float32), and extremes."""
     forest = tree_model(final).forest
     columns = []
@@ -92,7 +96,11 @@ def own_predictor(estimator: Any, *, is_named: bool = False) -> SklearnPredictor
 
 def kinds_of(final: Any) -> list[str]:
     """All that an estimator can be asked for."""
-    methods = {"probability": "predict_proba", "decision": "decision_function", "raw": "_raw_predict"}
+    methods = {
+        "probability": "predict_proba",
+        "decision": "decision_function",
+        "raw": "_raw_predict",
+    }
     return [kind for kind, method in methods.items() if hasattr(final, method)]
 
 

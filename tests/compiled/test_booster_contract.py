@@ -39,7 +39,10 @@ def loaded(
             folder = registry_root / "models" / name
             facts = inspect_model(folder)
             if which == "pyfunc":
-                found[name, which] = PyfuncPredictor(load_pyfunc(read_mlmodel(folder)), facts), facts
+                found[name, which] = (
+                    PyfuncPredictor(load_pyfunc(read_mlmodel(folder)), facts),
+                    facts,
+                )
             else:
                 linked = machine_code / name
                 if not linked.exists():
@@ -63,13 +66,19 @@ def implementations(names: list[str]) -> Any:
         pairs.append((name, "library"))
         if name not in ONNX:
             pairs.append((name, "compiled"))
-        if name in OF_NUMBERS:  # MLflow does not map categories, and needs ONNX outputs of one length
+        if (
+            name in OF_NUMBERS
+        ):  # MLflow does not map categories, and needs ONNX outputs of one length
             pairs.append((name, "pyfunc"))
     return pytest.mark.parametrize(("name", "which"), pairs)
 
 
 def rows_for(known: KnownBooster, n_rows: int, seed: int = 3) -> pd.DataFrame:
-    frame = make_frame(n_rows, seed=seed) if known.flavor == "onnx" else with_nulls(make_frame(n_rows, seed=seed))
+    frame = (
+        make_frame(n_rows, seed=seed)
+        if known.flavor == "onnx"
+        else with_nulls(make_frame(n_rows, seed=seed))
+    )
     if known.flavor == "onnx":
         kind = known.sample["a"].dtype
         frame = frame.astype(dict.fromkeys(NUMBERS, kind))
@@ -84,7 +93,9 @@ def dictionaries(table: pa.Table) -> pa.Table:
     """Strings and integers as dictionaries whose order is none of the training's."""
     for i, name in enumerate(table.column_names):
         if name in (*STRINGS, "count"):
-            table = table.set_column(i, name, table[name].combine_chunks()[::-1].dictionary_encode()[::-1])
+            table = table.set_column(
+                i, name, table[name].combine_chunks()[::-1].dictionary_encode()[::-1]
+            )
     return table
 
 
@@ -92,7 +103,9 @@ def kinds_of(which: str, facts: ModelFacts) -> list[str]:
     if which == "pyfunc":
         return []
     return [
-        kind for kind in ("probability", "raw") if {"probability": "predict_proba"}.get(kind, kind) in facts.methods
+        kind
+        for kind in ("probability", "raw")
+        if {"probability": "predict_proba"}.get(kind, kind) in facts.methods
     ]
 
 
@@ -111,7 +124,11 @@ def assert_compiled(predictor: Predictor, which: str) -> None:
 @pytest.mark.parametrize("shape", [plain, sliced, chunked, dictionaries])
 @implementations(EVERY)
 def test_the_shape_of_the_data_does_not_matter(
-    loaded: Load, boosters: dict[str, KnownBooster], name: str, which: str, shape: Callable[[pa.Table], pa.Table]
+    loaded: Load,
+    boosters: dict[str, KnownBooster],
+    name: str,
+    which: str,
+    shape: Callable[[pa.Table], pa.Table],
 ) -> None:
     known = boosters[name]
     predictor, facts = loaded(name, which)
@@ -123,7 +140,9 @@ def test_the_shape_of_the_data_does_not_matter(
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 63, 64, 65])
-@implementations(["lgb_binary", "lgb_multi", "xgb_classifier", "xgb_multi", "onnx_forest", "onnx_linear"])
+@implementations(
+    ["lgb_binary", "lgb_multi", "xgb_classifier", "xgb_multi", "onnx_forest", "onnx_linear"]
+)
 def test_any_number_of_rows(
     loaded: Load, boosters: dict[str, KnownBooster], name: str, which: str, n_rows: int
 ) -> None:
@@ -144,11 +163,15 @@ def test_no_rows_have_no_answers_of_the_same_types(
     assert {*some} == {*none}
     for kind, values in some.items():
         assert none[kind].shape == (0, values.shape[1])
-        assert none[kind].dtype == values.dtype or {none[kind].dtype.kind, values.dtype.kind} <= {*"OU"}
+        assert none[kind].dtype == values.dtype or {none[kind].dtype.kind, values.dtype.kind} <= {
+            *"OU"
+        }
 
 
 @implementations(["lgb_multi", "lgb_classifier_binary", "xgb_multi", "xgb_regressor"])
-def test_narrow_floats_nulls_and_nan(loaded: Load, boosters: dict[str, KnownBooster], name: str, which: str) -> None:
+def test_narrow_floats_nulls_and_nan(
+    loaded: Load, boosters: dict[str, KnownBooster], name: str, which: str
+) -> None:
     if which == "pyfunc":
         pytest.skip("MLflow's signature refuses other types; the worker casts before")
     known = boosters[name]
@@ -167,7 +190,9 @@ def test_narrow_floats_nulls_and_nan(loaded: Load, boosters: dict[str, KnownBoos
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39, 1e-40, -1e-40, 5e-324])
 @implementations(["lgb_multi", "lgb_classifier_binary", "xgb_regressor", "xgb_classifier_multi"])
-def test_extreme_values(loaded: Load, boosters: dict[str, KnownBooster], name: str, which: str, value: float) -> None:
+def test_extreme_values(
+    loaded: Load, boosters: dict[str, KnownBooster], name: str, which: str, value: float
+) -> None:
     known = boosters[name]
     predictor, facts = loaded(name, which)
     frame, kinds = rows_for(known, N), kinds_of(which, facts)
@@ -222,7 +247,9 @@ def test_xgboost_refuses_an_unknown_category(
     predictor, _ = loaded(name, which)
     frame = rows_for(boosters[name], N)
     frame.loc[7, "color"] = "mauve"
-    with pytest.raises(ValueError, match="color: 'mauve' is a category that was not in the training data"):
+    with pytest.raises(
+        ValueError, match="color: 'mauve' is a category that was not in the training data"
+    ):
         predictor.predict(shape(to_table(frame)), [])
 
 
@@ -238,8 +265,12 @@ def test_whole_numbers_are_the_same_category_in_any_type(
     table = to_table(frame)
     i = table.column_names.index("count")
     for kind in (pa.int8(), pa.int32(), pa.uint64(), pa.float64(), pa.float32()):
-        assert_same(predictor.predict(table.set_column(i, "count", table["count"].cast(kind)), []), own)
-    with pytest.raises(ValueError, match="a column of string where the model was trained with categories such as"):
+        assert_same(
+            predictor.predict(table.set_column(i, "count", table["count"].cast(kind)), []), own
+        )
+    with pytest.raises(
+        ValueError, match="a column of string where the model was trained with categories such as"
+    ):
         predictor.predict(table.set_column(i, "count", table["count"].cast(pa.string())), [])
 
 
@@ -248,7 +279,9 @@ def test_a_string_is_no_number(loaded: Load, boosters: dict[str, KnownBooster], 
     table = to_table(rows_for(boosters[name], N))
     table = table.set_column(0, "a", table["a"].cast(pa.string()))
     for which in ("library", "compiled"):
-        with pytest.raises(ValueError, match="a is string, and the model knows no categories of it"):
+        with pytest.raises(
+            ValueError, match="a is string, and the model knows no categories of it"
+        ):
             loaded(name, which)[0].predict(table, [])
 
 

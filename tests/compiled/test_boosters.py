@@ -25,11 +25,44 @@ from tests.compiled.test_exactness import examples, form
 
 __all__ = ["form"]
 
-KINDS = ["normal", "constant", "few", "neighbours", "neighbours32", "denormal", "denormal32", "missing", "wide"]
+KINDS = [
+    "normal",
+    "constant",
+    "few",
+    "neighbours",
+    "neighbours32",
+    "denormal",
+    "denormal32",
+    "missing",
+    "wide",
+]
 seeds = st.integers(0, 2**32 - 1)
 some_kinds = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)
-NEAR_ZERO = [1e-35, -1e-35, float(np.float32(1e-35)), float(np.nextafter(np.float32(1e-35), np.float32(1))), 1e-36]
-ODD_CODES = [np.nan, -1.0, -0.5, 0.0, -0.0, 0.5, 1.5, 2.999, 31.0, 32.0, 1e9, -1e9, 3e9, 1e30, np.inf, -np.inf]
+NEAR_ZERO = [
+    1e-35,
+    -1e-35,
+    float(np.float32(1e-35)),
+    float(np.nextafter(np.float32(1e-35), np.float32(1))),
+    1e-36,
+]
+ODD_CODES = [
+    np.nan,
+    -1.0,
+    -0.5,
+    0.0,
+    -0.0,
+    0.5,
+    1.5,
+    2.999,
+    31.0,
+    32.0,
+    1e9,
+    -1e9,
+    3e9,
+    1e30,
+    np.inf,
+    -np.inf,
+]
 
 
 def facts_of(model: Any, flavor: str) -> ModelFacts:
@@ -40,7 +73,9 @@ def facts_of(model: Any, flavor: str) -> ModelFacts:
 
 def predictors(model: Any, flavor: str, cache: Path) -> tuple[Predictor, CompiledPredictor]:
     facts = facts_of(model, flavor)
-    own = LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
+    own = (
+        LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
+    )
     return own, compile_predictor(model, facts, own, cache)
 
 
@@ -56,10 +91,14 @@ def check(model: Any, flavor: str, rows: Matrix, cache: Path) -> None:
     for kind, values in expected.items():
         assert found[kind].shape == values.shape
         assert found[kind].dtype == values.dtype
-        assert np.ascontiguousarray(found[kind]).tobytes() == np.ascontiguousarray(values).tobytes(), kind
+        assert (
+            np.ascontiguousarray(found[kind]).tobytes() == np.ascontiguousarray(values).tobytes()
+        ), kind
 
 
-def adversarial_rows(rng: np.random.Generator, model: Any, flavor: str, n_rows: int, *, finite32: bool) -> Matrix:
+def adversarial_rows(
+    rng: np.random.Generator, model: Any, flavor: str, n_rows: int, *, finite32: bool
+) -> Matrix:
     """Each feature takes its thresholds exactly, their neighbours of float64 and float32, and extremes."""
     trees, rules = read_trees(model, facts_of(model, flavor))
     columns = []
@@ -146,7 +185,12 @@ def test_lightgbm(
     if objective.startswith("multi"):
         options["num_class"] = 3
     model = light(x, light_target(rng, objective, 300), options)
-    check(model, "lightgbm", adversarial_rows(rng, model, "lightgbm", 333, finite32=False), machine_code)
+    check(
+        model,
+        "lightgbm",
+        adversarial_rows(rng, model, "lightgbm", 333, finite32=False),
+        machine_code,
+    )
 
 
 @examples
@@ -167,14 +211,24 @@ def test_lightgbm_splits_by_category(
     x = np.column_stack([rng.normal(size=400), category])
     y = rng.normal(size=400) + np.nan_to_num(category) % 3
     model = light(x, y, {"max_cat_to_onehot": onehot}, categorical_feature=[1])
-    check(model, "lightgbm", adversarial_rows(rng, model, "lightgbm", 333, finite32=False), machine_code)
+    check(
+        model,
+        "lightgbm",
+        adversarial_rows(rng, model, "lightgbm", 333, finite32=False),
+        machine_code,
+    )
 
 
 def test_lightgbm_of_the_square_root_of_its_target(machine_code: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 2))
     model = light(x, x[:, 0] * 9, {"objective": "regression", "reg_sqrt": True})
-    check(model, "lightgbm", adversarial_rows(rng, model, "lightgbm", 333, finite32=False), machine_code)
+    check(
+        model,
+        "lightgbm",
+        adversarial_rows(rng, model, "lightgbm", 333, finite32=False),
+        machine_code,
+    )
 
 
 @pytest.mark.parametrize("objective", ["lambdarank", "rank_xendcg"])
@@ -182,7 +236,12 @@ def test_lightgbm_ranks(machine_code: Path, objective: str) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 2))
     model = light(x, rng.integers(0, 4, 300), {"objective": objective}, group=[30] * 10)
-    check(model, "lightgbm", adversarial_rows(rng, model, "lightgbm", 333, finite32=False), machine_code)
+    check(
+        model,
+        "lightgbm",
+        adversarial_rows(rng, model, "lightgbm", 333, finite32=False),
+        machine_code,
+    )
 
 
 EXTREME_OBJECTIVES = [
@@ -227,7 +286,9 @@ def test_xgboost(
     if objective.startswith("multi"):
         options["num_class"] = 3
     model = extreme(x, extreme_target(rng, objective, 300), options)
-    check(model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code)
+    check(
+        model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,7 +306,9 @@ def test_rarer_objectives_of_xgboost(machine_code: Path, objective: str) -> None
     if "quantile" in objective:
         options["quantile_alpha"] = [0.1, 0.5]
     model = extreme(x, y > 0.5 if "rank" in objective else y, options, **more)
-    check(model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code)
+    check(
+        model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code
+    )
 
 
 @examples
@@ -266,7 +329,9 @@ def test_xgboost_splits_by_category(
     y = rng.normal(size=400) + np.nan_to_num(category) % 3
     options = {"objective": "reg:squarederror", "max_depth": 3, "max_cat_to_onehot": onehot}
     model = extreme(x, y, options, 3, feature_types=["q", "c"], enable_categorical=True)
-    check(model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code)
+    check(
+        model, "xgboost", adversarial_rows(rng, model, "xgboost", 333, finite32=True), machine_code
+    )
 
 
 @examples
@@ -301,16 +366,24 @@ def test_wrappers_predict_up_to_their_best_iteration(
     [
         ("lightgbm", {"linear_tree": True}, "linear models in their leaves"),
         ("xgboost", {"booster": "gblinear"}, "its booster is gblinear"),
-        ("xgboost", {"multi_strategy": "multi_output_tree", "tree_method": "hist"}, "several outputs each"),
+        (
+            "xgboost",
+            {"multi_strategy": "multi_output_tree", "tree_method": "hist"},
+            "several outputs each",
+        ),
     ],
 )
-def test_what_is_left_to_the_library(machine_code: Path, flavor: str, options: dict[str, Any], why: str) -> None:
+def test_what_is_left_to_the_library(
+    machine_code: Path, flavor: str, options: dict[str, Any], why: str
+) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 3))
     y = x[:, 0] if "multi_strategy" not in options else x[:, :2]
     model = light(x, y, options) if flavor == "lightgbm" else extreme(x, y, options)
     facts = facts_of(model, flavor)
-    own: Predictor = LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
+    own: Predictor = (
+        LightgbmPredictor(model, facts) if flavor == "lightgbm" else XgboostPredictor(model, facts)
+    )
     with pytest.raises(UnsupportedError, match=why):
         compile_predictor(model, facts, own, machine_code)
     expected = model.predict(x if flavor == "lightgbm" else xgboost.DMatrix(x)).reshape(len(x), -1)
@@ -330,7 +403,9 @@ def test_a_classifier_of_softmax_is_left_to_xgboost(machine_code: Path) -> None:
     assert np.array_equal(found["prediction"].ravel(), model.predict(x))
 
 
-def test_more_categories_than_a_set_of_words_holds_are_left_to_the_library(machine_code: Path) -> None:
+def test_more_categories_than_a_set_of_words_holds_are_left_to_the_library(
+    machine_code: Path,
+) -> None:
     rng = np.random.default_rng(0)
     category = rng.integers(0, 5_000, 20_000).astype(float)
     y = np.sin(category) + rng.normal(size=20_000)
@@ -347,11 +422,16 @@ def test_a_column_of_integers_is_read_as_the_library_reads_it(machine_code: Path
     x = whole.astype(np.float64)[:, None]
     for flavor, model in (
         ("lightgbm", light(x, whole % 97, {})),
-        ("xgboost", extreme(x, whole % 97, {"objective": "reg:squarederror"}, feature_names=["f0"])),
+        (
+            "xgboost",
+            extreme(x, whole % 97, {"objective": "reg:squarederror"}, feature_names=["f0"]),
+        ),
     ):
         own, compiled = predictors(model, flavor, machine_code)
         table = pa.table({"f0": whole})
-        frame = pd.DataFrame({"f0": whole})  # LightGBM takes an array of integers as float32, a frame as float64
+        frame = pd.DataFrame(
+            {"f0": whole}
+        )  # LightGBM takes an array of integers as float32, a frame as float64
         expected = model.predict(frame) if flavor == "lightgbm" else model.inplace_predict(frame)
         assert np.array_equal(own.predict(table, [])["prediction"].ravel(), expected)
         assert np.array_equal(compiled.predict(table, [])["prediction"].ravel(), expected)

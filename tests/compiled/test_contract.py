@@ -45,7 +45,9 @@ def make(request: pytest.FixtureRequest, registry_root: Path, machine_code: Path
 
     def build(known: KnownModel, facts: ModelFacts) -> Predictor:
         if request.param == "pyfunc":
-            return PyfuncPredictor(load_pyfunc(read_mlmodel(registry_root / "models" / known.name)), facts)
+            return PyfuncPredictor(
+                load_pyfunc(read_mlmodel(registry_root / "models" / known.name)), facts
+            )
         own = SklearnPredictor(known.estimator, facts)
         if request.param == "library":
             return own
@@ -55,13 +57,21 @@ def make(request: pytest.FixtureRequest, registry_root: Path, machine_code: Path
 
 
 def wanted(make: Make, known: KnownModel, predictor: Predictor) -> list[str]:
-    return [] if isinstance(predictor, PyfuncPredictor) else kinds_of(split_pipeline(known.estimator)[1])
+    return (
+        []
+        if isinstance(predictor, PyfuncPredictor)
+        else kinds_of(split_pipeline(known.estimator)[1])
+    )
 
 
 def own_answers(known: KnownModel, frame: pd.DataFrame, kinds: list[str]) -> dict[str, Any]:
     """Of the estimator itself, as its users would call it."""
     x = frame[known.columns] if known.is_named else frame[known.columns].to_numpy()
-    methods = {"probability": "predict_proba", "decision": "decision_function", "raw": "_raw_predict"}
+    methods = {
+        "probability": "predict_proba",
+        "decision": "decision_function",
+        "raw": "_raw_predict",
+    }
     found = {"prediction": known.estimator.predict(x)}
     for kind in kinds:
         final = split_pipeline(known.estimator)[1]
@@ -73,7 +83,9 @@ def own_answers(known: KnownModel, frame: pd.DataFrame, kinds: list[str]) -> dic
 
 
 def table_of(known: KnownModel, frame: pd.DataFrame) -> pa.Table:
-    table = pa.Table.from_pandas(frame[known.columns], preserve_index=False).replace_schema_metadata(None)
+    table = pa.Table.from_pandas(
+        frame[known.columns], preserve_index=False
+    ).replace_schema_metadata(None)
     return encoded(table) if known.name == "hgb_categories" else table
 
 
@@ -91,12 +103,18 @@ def plain(table: pa.Table) -> pa.Table:
 
 def sliced(table: pa.Table) -> pa.Table:
     """The same rows within a longer buffer, off every byte's edge."""
-    return pa.concat_tables([table.slice(0, 13), table, table.slice(0, 3)]).combine_chunks().slice(13, len(table))
+    return (
+        pa.concat_tables([table.slice(0, 13), table, table.slice(0, 3)])
+        .combine_chunks()
+        .slice(13, len(table))
+    )
 
 
 def chunked(table: pa.Table) -> pa.Table:
     """Columns in pieces, an empty one among them."""
-    return pa.concat_tables([table.slice(0, 5), table.slice(5, 0), table.slice(5, 100), table.slice(105)])
+    return pa.concat_tables(
+        [table.slice(0, 5), table.slice(5, 0), table.slice(5, 100), table.slice(105)]
+    )
 
 
 def assert_same(found: Any, own: dict[str, Any]) -> None:
@@ -106,11 +124,17 @@ def assert_same(found: Any, own: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [lambda table: table, sliced, chunked, encoded], ids=["plain", "sliced", "chunked", "dictionary"]
+    "shape",
+    [lambda table: table, sliced, chunked, encoded],
+    ids=["plain", "sliced", "chunked", "dictionary"],
 )
 @pytest.mark.parametrize("name", COMPILED)
 def test_the_shape_of_the_data_does_not_matter(
-    make: Make, models: dict[str, KnownModel], registry_root: Path, name: str, shape: Callable[[pa.Table], pa.Table]
+    make: Make,
+    models: dict[str, KnownModel],
+    registry_root: Path,
+    name: str,
+    shape: Callable[[pa.Table], pa.Table],
 ) -> None:
     known = models[name]
     frame = with_nulls(make_frame(N)) if name in TAKE_NULLS else make_frame(N)
@@ -120,7 +144,9 @@ def test_the_shape_of_the_data_does_not_matter(
     if isinstance(predictor, PyfuncPredictor) and (name == "hgb_categories" or shape is encoded):
         pytest.skip("MLflow's signature refuses dictionaries; the worker decodes them before")
     kinds = wanted(make, known, predictor)
-    assert_same(predictor.predict(shape(table_of(known, frame)), kinds), own_answers(known, frame, kinds))
+    assert_same(
+        predictor.predict(shape(table_of(known, frame)), kinds), own_answers(known, frame, kinds)
+    )
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 63, 64, 65])
@@ -132,7 +158,9 @@ def test_any_number_of_rows(
     predictor = make(known, facts_of(registry_root, known))
     kinds = wanted(make, known, predictor)
     for _ in range(2):  # the second time in buffers that the first has left
-        assert_same(predictor.predict(table_of(known, frame), kinds), own_answers(known, frame, kinds))
+        assert_same(
+            predictor.predict(table_of(known, frame), kinds), own_answers(known, frame, kinds)
+        )
 
 
 @pytest.mark.parametrize("name", ["hgb_multi", "hgb_poisson", "extra_multi_output", "forest_numpy"])
@@ -146,7 +174,9 @@ def test_no_rows_have_no_answers_of_the_same_types(
     assert {*some} == {*none}
     for kind, values in some.items():
         assert none[kind].shape == (0, values.shape[1])
-        assert none[kind].dtype == values.dtype or {none[kind].dtype.kind, values.dtype.kind} <= {*"OU"}
+        assert none[kind].dtype == values.dtype or {none[kind].dtype.kind, values.dtype.kind} <= {
+            *"OU"
+        }
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float16()])
@@ -157,14 +187,18 @@ def test_narrow_floats(
     known, frame = models[name], make_frame(N)
     frame[NUMBERS] = frame[NUMBERS].astype("float16").astype("float64")
     table = table_of(known, frame)
-    table = pa.table({column: table[column].combine_chunks().cast(pa.float32()).cast(kind) for column in NUMBERS})
+    table = pa.table(
+        {column: table[column].combine_chunks().cast(pa.float32()).cast(kind) for column in NUMBERS}
+    )
     predictor = make(known, facts_of(registry_root, known))
     if isinstance(predictor, PyfuncPredictor):
         pytest.skip("MLflow's signature refuses other types; the worker casts before")
     assert_same(predictor.predict(table, []), own_answers(known, frame, []))
 
 
-def test_nulls_are_missing_values(make: Make, models: dict[str, KnownModel], registry_root: Path) -> None:
+def test_nulls_are_missing_values(
+    make: Make, models: dict[str, KnownModel], registry_root: Path
+) -> None:
     known, frame = models["hgb_binary"], with_nulls(make_frame(N))
     table = pa.table({name: pa.array(frame[name], from_pandas=True) for name in known.columns})
     assert table["a"].null_count
@@ -194,7 +228,9 @@ def test_an_unknown_category_is_refused_in_the_librarys_words(machine_code: Path
     frame = make_frame(N)
     model = make_pipeline(
         make_column_transformer(
-            (OneHotEncoder(sparse_output=False), STRINGS), ("passthrough", NUMBERS), sparse_threshold=0
+            (OneHotEncoder(sparse_output=False), STRINGS),
+            ("passthrough", NUMBERS),
+            sparse_threshold=0,
         ),
         HistGradientBoostingRegressor(max_iter=5),
     ).fit(frame[[*STRINGS, *NUMBERS]], frame["a"] + (frame["color"] == "red"))

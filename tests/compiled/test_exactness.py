@@ -34,14 +34,18 @@ from tests.compiled.data import (
 ANY = ["normal", "constant", "few", "neighbours", "denormal", "missing", "infinite", "wide"]
 FINITE = ["normal", "constant", "few", "neighbours32", "denormal32", "wide"]
 seeds = st.integers(0, 2**32 - 1)
-examples = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+examples = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def check(model: Any, rows: Any, cache: Path) -> None:
     """All outputs, bit by bit, whichever form the trees are in; nothing is left to the library."""
     table, kinds = to_table(rows), kinds_of(model)
     own = own_predictor(model).predict(table, kinds)
-    compiled = compile_predictor(model, facts_of(model, is_named=False), own_predictor(model), cache)
+    compiled = compile_predictor(
+        model, facts_of(model, is_named=False), own_predictor(model), cache
+    )
     found = compiled.predict(table, kinds)
     assert compiled.rows_by_library == 0, compiled.trouble
     assert set(found) == set(own)
@@ -63,7 +67,9 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """Both forms of small trees."""
     if request.param != "as chosen":
         limit = 10**9 if request.param == "split" else -(10**9)
-        monkeypatch.setattr(layout, "SPLIT_NODES_PER_LEVEL", dict.fromkeys(layout.SPLIT_NODES_PER_LEVEL, limit))
+        monkeypatch.setattr(
+            layout, "SPLIT_NODES_PER_LEVEL", dict.fromkeys(layout.SPLIT_NODES_PER_LEVEL, limit)
+        )
     return str(request.param)
 
 
@@ -79,7 +85,12 @@ def test_hist_gradient_boosting(
 ) -> None:
     rng = np.random.default_rng(seed)
     x = training_matrix(rng, 400, kinds)
-    options: Any = {"max_iter": 5, "max_leaf_nodes": leaves, "min_samples_leaf": 1, "early_stopping": False}
+    options: Any = {
+        "max_iter": 5,
+        "max_leaf_nodes": leaves,
+        "min_samples_leaf": 1,
+        "early_stopping": False,
+    }
     model: Any = HistGradientBoostingClassifier(**options)
     y: Any = target(rng, 400, n_classes) if n_classes else rng.normal(size=400)
     if not n_classes:
@@ -104,9 +115,17 @@ def test_categorical_splits(
     category = rng.choice(codes, 500)
     if has_missing:
         category[rng.random(500) < 0.2] = np.nan
-    x = np.column_stack([*training_matrix(rng, 500, kinds).T, category]) if kinds else category[:, None]
+    x = (
+        np.column_stack([*training_matrix(rng, 500, kinds).T, category])
+        if kinds
+        else category[:, None]
+    )
     model = HistGradientBoostingRegressor(
-        max_iter=5, max_leaf_nodes=leaves, min_samples_leaf=1, early_stopping=False, categorical_features=[len(kinds)]
+        max_iter=5,
+        max_leaf_nodes=leaves,
+        min_samples_leaf=1,
+        early_stopping=False,
+        categorical_features=[len(kinds)],
     )
     fit(model, x, rng.normal(size=500))
     rows = training_matrix(rng, 333, kinds) if kinds else np.empty((333, 0))
@@ -126,14 +145,24 @@ def test_categorical_splits(
     n_classes=st.sampled_from([2, 4]),
 )  # fmt: skip
 def test_forests_and_trees(
-    form: str, machine_code: Path, seed: int, kinds: list[str], kind: Any, depth: int | None, n_classes: int
+    form: str,
+    machine_code: Path,
+    seed: int,
+    kinds: list[str],
+    kind: Any,
+    depth: int | None,
+    n_classes: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     x = training_matrix(rng, 200, kinds)
     model = kind(max_depth=depth, random_state=seed % 1_000)
     if "Forest" in kind.__name__ or "ExtraTrees" in kind.__name__:
         model.set_params(n_estimators=7)
-    y: Any = target(rng, 200, n_classes) if "Classifier" in kind.__name__ else rng.normal(size=(200, n_classes - 1))
+    y: Any = (
+        target(rng, 200, n_classes)
+        if "Classifier" in kind.__name__
+        else rng.normal(size=(200, n_classes - 1))
+    )
     fit(model, x, y if y.ndim == 1 or y.shape[1] > 1 else y.ravel())
     check(model, adversarial_rows(rng, model, 333, finite32=True, nan=True), machine_code)
 
@@ -161,5 +190,7 @@ def test_gradient_boosting(
 def test_more_thresholds_than_a_byte_counts(form: str, machine_code: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3_000, 1))
-    model = GradientBoostingRegressor(n_estimators=60, max_depth=5, random_state=0).fit(x, np.sin(9 * x[:, 0]))
+    model = GradientBoostingRegressor(n_estimators=60, max_depth=5, random_state=0).fit(
+        x, np.sin(9 * x[:, 0])
+    )
     check(model, adversarial_rows(rng, model, 5_000, finite32=True, nan=False), machine_code)

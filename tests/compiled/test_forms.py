@@ -32,7 +32,9 @@ from tests.models import KnownModel, make_frame
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 3))
-MIXED = pd.DataFrame({"color": RNG.choice(["red", "blue", "green"], 400), "a": X[:, 0], "b": X[:, 1]})
+MIXED = pd.DataFrame(
+    {"color": RNG.choice(["red", "blue", "green"], 400), "a": X[:, 0], "b": X[:, 1]}
+)
 DAY = "2024-02-29"
 
 
@@ -42,8 +44,13 @@ def made(estimator: Any, *, is_named: bool = False) -> Any:
 
 @pytest.fixture(scope="module")
 def split() -> Any:
-    model = HistGradientBoostingRegressor(max_iter=3, max_leaf_nodes=5, categorical_features="from_dtype")
-    form = made(model.fit(MIXED.astype({"color": "category"}), X[:, 0] + 9 * (MIXED.color == "red")), is_named=True)
+    model = HistGradientBoostingRegressor(
+        max_iter=3, max_leaf_nodes=5, categorical_features="from_dtype"
+    )
+    form = made(
+        model.fit(MIXED.astype({"color": "category"}), X[:, 0] + 9 * (MIXED.color == "red")),
+        is_named=True,
+    )
     assert form.forest.trees.word[0] >= 0
     return form
 
@@ -51,7 +58,9 @@ def split() -> Any:
 @pytest.fixture(scope="module")
 def walked() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nightscore.models.compiled.layout.SPLIT_NODES_PER_LEVEL", dict.fromkeys(CODES, 0))
+        patch.setattr(
+            "nightscore.models.compiled.layout.SPLIT_NODES_PER_LEVEL", dict.fromkeys(CODES, 0)
+        )
         form = made(RandomForestRegressor(3, random_state=0).fit(X, X[:, 0] * X[:, 1]))
     assert isinstance(form.forest.trees, WalkedTrees)
     return form
@@ -69,7 +78,9 @@ def encoded() -> Any:
     return made(model.fit(MIXED, X[:, 0]), is_named=True)
 
 
-def test_forms_that_were_made_are_sound(split: Any, walked: Any, linear: Any, tmp_path: Path) -> None:
+def test_forms_that_were_made_are_sound(
+    split: Any, walked: Any, linear: Any, tmp_path: Path
+) -> None:
     leaf = made(HistGradientBoostingRegressor(max_iter=2).fit(X, np.zeros(400)))
     for i, form in enumerate((split, walked, linear, leaf, encoded())):
         assert form_problems(form) == []
@@ -148,17 +159,23 @@ SPLIT_FAULTS: list[Callable[[Any], Any]] = [
     forest(trees=None),
     lambda form: dataclasses.replace(form, forest=None),
     lambda form: dataclasses.replace(form, link=None),
-    lambda form: dataclasses.replace(form, link=dataclasses.replace(form.link, function="os.system")),
+    lambda form: dataclasses.replace(
+        form, link=dataclasses.replace(form.link, function="os.system")
+    ),
     lambda form: dataclasses.replace(form, branches=form.branches[:-1]),
     lambda form: dataclasses.replace(form, branches=(*form.branches, form.branches[0])),
-    lambda form: dataclasses.replace(form, branches=(dataclasses.replace(form.branches[0], start=50),)),
+    lambda form: dataclasses.replace(
+        form, branches=(dataclasses.replace(form.branches[0], start=50),)
+    ),
     lambda form: dataclasses.replace(form, rules="xgboost"),
     lambda form: None,
 ]
 
 
 @pytest.mark.parametrize("change", SPLIT_FAULTS)
-def test_a_broken_form_of_split_trees(split: Any, change: Callable[[Any], Any], tmp_path: Path) -> None:
+def test_a_broken_form_of_split_trees(
+    split: Any, change: Callable[[Any], Any], tmp_path: Path
+) -> None:
     assert isinstance(split.forest.trees, SplitTrees)
     assert form_problems(change(split))
     write_form(change(split), tmp_path / "form.flat")
@@ -234,7 +251,9 @@ def test_a_broken_form_of_a_linear_model(linear: Any) -> None:
         lambda form: dataclasses.replace(form, weights=form.weights[:, :-1]),
         lambda form: dataclasses.replace(form, weights=form.weights[0]),
         lambda form: dataclasses.replace(form, intercept=np.zeros(3)),
-        lambda form: dataclasses.replace(form, link=dataclasses.replace(form.link, classes=np.arange(9))),
+        lambda form: dataclasses.replace(
+            form, link=dataclasses.replace(form.link, classes=np.arange(9))
+        ),
     ]
     for change in changes:
         assert form_problems(change(linear))
@@ -297,13 +316,19 @@ def test_the_layout_walks_no_tree_that_is_none() -> None:
     assert "a node leads here" in refused(tree([0, -1, -1], [2, -1, -1]))
     assert "left 7" in refused(tree([7, -1, -1], [2, -1, -1]))
     assert "feature 4" in refused(tree([1, -1, -1], [2, -1, -1], feature=np.array([4, 0, 0])))
-    assert "expected codes from 0 to 2" in refused(tree([1, -1, -1], [2, -1, -1], categories={0: [3]}), 0, {0: 3})
-    assert "categories of nodes" in refused(tree([1, -1, -1], [2, -1, -1], categories={9: [0]}), 0, {0: 3})
+    assert "expected codes from 0 to 2" in refused(
+        tree([1, -1, -1], [2, -1, -1], categories={0: [3]}), 0, {0: 3}
+    )
+    assert "categories of nodes" in refused(
+        tree([1, -1, -1], [2, -1, -1], categories={9: [0]}), 0, {0: 3}
+    )
     assert "arrays of 3 nodes" in refused(tree([1, -1, -1], [2, -1]))
 
 
 @pytest.fixture
-def kept(registry_root: Path, models: dict[str, KnownModel], tmp_path: Path) -> tuple[KeptForm, Any]:
+def kept(
+    registry_root: Path, models: dict[str, KnownModel], tmp_path: Path
+) -> tuple[KeptForm, Any]:
     """The form of a model of the registry, in a cache of its own; and the model's folder and facts."""
     import shutil
 
@@ -318,7 +343,9 @@ def kept(registry_root: Path, models: dict[str, KnownModel], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
-def test_a_form_in_a_folder_that_others_can_write_to_is_not_used(kept: tuple[KeptForm, Any], mode: int) -> None:
+def test_a_form_in_a_folder_that_others_can_write_to_is_not_used(
+    kept: tuple[KeptForm, Any], mode: int
+) -> None:
     form, (folder, facts) = kept
     form.note(PredictorRecord(engine="library", has_differed=True, why="somebody says so"))
     form.stem.parent.chmod(mode)
@@ -351,7 +378,9 @@ def swap(cache: Path) -> None:
     form: Any = read_form(path)
     inner = dataclasses.replace(form.forest.trees, values=-np.array(form.forest.trees.values))
     path.unlink()
-    write_form(dataclasses.replace(form, forest=dataclasses.replace(form.forest, trees=inner)), path)
+    write_form(
+        dataclasses.replace(form, forest=dataclasses.replace(form.forest, trees=inner)), path
+    )
 
 
 def test_verify_does_not_ask_the_form_that_the_run_has_used(lake: Lake, tmp_path: Path) -> None:
@@ -380,7 +409,9 @@ def test_a_run_says_that_the_cache_is_shared(lake: Lake, tmp_path: Path) -> None
 
     manifest = lake.run(job, force=True)
 
-    assert any("others can write to" in warning and "chmod" in warning for warning in manifest.warnings)
+    assert any(
+        "others can write to" in warning and "chmod" in warning for warning in manifest.warnings
+    )
     assert manifest.predictor
     assert manifest.predictor.engine == "compiled"
     columns = [name for name in before.columns if name.startswith("prob")] or ["prediction"]

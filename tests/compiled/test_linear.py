@@ -40,7 +40,14 @@ from tests.compiled.test_contract import chunked, encoded, plain, sliced
 
 STRINGS = ["color", "size"]
 FACTS = ModelFacts(flavor="sklearn", estimator="", is_named=True)
-SCALERS = [None, StandardScaler(), StandardScaler(with_mean=False), RobustScaler(), MinMaxScaler(), MaxAbsScaler()]
+SCALERS = [
+    None,
+    StandardScaler(),
+    StandardScaler(with_mean=False),
+    RobustScaler(),
+    MinMaxScaler(),
+    MaxAbsScaler(),
+]
 
 
 def make_rows(rng: np.random.Generator, n_rows: int, n_numbers: int) -> pd.DataFrame:
@@ -61,7 +68,10 @@ def compiled_of(model: Any, cache: Path) -> CompiledPredictor:
 
 def check(model: Any, table: pa.Table, cache: Path, *, is_exact: bool) -> None:
     kinds = [kind for kind in kinds_of(split_pipeline(model)[1]) if kind != "raw"]
-    own = {kind: np.array(v) for kind, v in SklearnPredictor(model, FACTS).predict(table, kinds).items()}
+    own = {
+        kind: np.array(v)
+        for kind, v in SklearnPredictor(model, FACTS).predict(table, kinds).items()
+    }
     compiled = compiled_of(model, cache)
     assert compiled.tolerance == (0.0 if is_exact else 1e-12)
     found = compiled.predict(table, kinds)
@@ -71,7 +81,9 @@ def check(model: Any, table: pa.Table, cache: Path, *, is_exact: bool) -> None:
         assert worst <= compiled.tolerance, (kind, worst)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_numbers=st.integers(1, 6),
@@ -163,7 +175,9 @@ def test_a_tie_is_decided_by_the_library(machine_code: Path) -> None:
     # On the boundary as far as floats go: the sum's last bits decide.
     on = x.assign(
         b=scaler.mean_[1]
-        - scaler.scale_[1] * (final.intercept_ + final.coef_[0, 0] * scaler.transform(x)[:, 0]) / final.coef_[0, 1]
+        - scaler.scale_[1]
+        * (final.intercept_ + final.coef_[0, 0] * scaler.transform(x)[:, 0])
+        / final.coef_[0, 1]
     )
     found = compiled_of(model, machine_code).predict(pa.Table.from_pandas(on), ["decision"])
     assert np.abs(found["decision"]).max() < 1e-12
@@ -188,7 +202,9 @@ def test_what_has_no_compiled_form_says_why(machine_code: Path) -> None:
 def test_ordinal_codes_in_front_of_a_linear_model(machine_code: Path) -> None:
     rng = np.random.default_rng(0)
     frame = make_rows(rng, 300, 2).fillna({"n0": 0.0, "n1": 0.0})
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
     front = make_column_transformer((encoder, STRINGS), remainder="passthrough")
     model = make_pipeline(front, Ridge()).fit(frame, rng.normal(size=300))
     frame.loc[3, "color"] = "unseen"

@@ -54,14 +54,21 @@ def test_each_kind_of_argument_has_code_of_its_own(tmp_path: Path) -> None:
     kernels = Kernels(tmp_path)
     packed = np.frombuffer(b"\0" + np.arange(4, dtype=np.float32).tobytes(), np.uint8)
     unaligned = packed[1:].view(np.float32)
-    for values in (np.arange(4.0), np.arange(4, dtype=np.float32), np.repeat(np.arange(4.0), 2)[::2], unaligned):
+    for values in (
+        np.arange(4.0),
+        np.arange(4, dtype=np.float32),
+        np.repeat(np.arange(4.0), 2)[::2],
+        unaligned,
+    ):
         out = np.empty(4, values.dtype)
         kernels.exp(values, out)
         assert np.allclose(out, np.exp(np.arange(4)), rtol=1e-6)
     assert len(list(tmp_path.glob("*.o"))) == 4
 
 
-def test_a_kernel_that_would_need_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_would_need_python_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(machine_code, "FROM_OUTSIDE", frozenset())
     with pytest.raises(RuntimeError, match="log1p"):
         Kernels(tmp_path).log1p_exp(np.zeros(1), np.zeros(1))

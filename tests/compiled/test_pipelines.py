@@ -13,7 +13,13 @@ from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+)
 
 from nightscore.models.compiled import values
 from nightscore.models.compiled.from_sklearn import UnsupportedError
@@ -23,7 +29,9 @@ from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import fit, kinds_of
 
 NAMES = ["a", "color", "b", "size", "c", "count"]
-ORDINAL = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
+ORDINAL = OrdinalEncoder(
+    handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+)
 ONE_HOT = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
 
 
@@ -40,8 +48,14 @@ def make_rows(rng: np.random.Generator, n_rows: int) -> pd.DataFrame:
 def check(model: Any, x: Any, cache: Path, *, is_named: bool = True) -> None:
     facts = ModelFacts(flavor="sklearn", estimator="", is_named=is_named, n_features=x.shape[1])
     frame = x if is_named else pd.DataFrame(x, columns=[f"f{i}" for i in range(x.shape[1])])
-    table, kinds = pa.Table.from_pandas(frame, preserve_index=False), kinds_of(split_pipeline(model)[1])
-    own = {kind: np.array(v) for kind, v in SklearnPredictor(model, facts).predict(table, kinds).items()}
+    table, kinds = (
+        pa.Table.from_pandas(frame, preserve_index=False),
+        kinds_of(split_pipeline(model)[1]),
+    )
+    own = {
+        kind: np.array(v)
+        for kind, v in SklearnPredictor(model, facts).predict(table, kinds).items()
+    }
     compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), cache)
     found = compiled.predict(table, kinds)
     assert compiled.rows_by_library == 0, compiled.trouble
@@ -50,19 +64,36 @@ def check(model: Any, x: Any, cache: Path, *, is_named: bool = True) -> None:
     assert np.array_equal(np.asarray(found["prediction"]).ravel(), model.predict(x))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    encoder=st.sampled_from([ORDINAL, ONE_HOT, make_pipeline(SimpleImputer(strategy="most_frequent"), ONE_HOT)]),
+    encoder=st.sampled_from(
+        [ORDINAL, ONE_HOT, make_pipeline(SimpleImputer(strategy="most_frequent"), ONE_HOT)]
+    ),
     numeric=st.sampled_from(
-        ["passthrough", SimpleImputer(), make_pipeline(SimpleImputer(), StandardScaler()), MinMaxScaler()]
+        [
+            "passthrough",
+            SimpleImputer(),
+            make_pipeline(SimpleImputer(), StandardScaler()),
+            MinMaxScaler(),
+        ]
     ),
     remainder=st.sampled_from(["passthrough", "drop"]),
     columns=st.sampled_from(["names", "places", "mask"]),
-    final=st.sampled_from([HistGradientBoostingClassifier(max_iter=5), RandomForestRegressor(5, random_state=0)]),
+    final=st.sampled_from(
+        [HistGradientBoostingClassifier(max_iter=5), RandomForestRegressor(5, random_state=0)]
+    ),
 )
 def test_random_pipelines(
-    machine_code: Path, seed: int, encoder: Any, numeric: Any, remainder: str, columns: str, final: Any
+    machine_code: Path,
+    seed: int,
+    encoder: Any,
+    numeric: Any,
+    remainder: str,
+    columns: str,
+    final: Any,
 ) -> None:
     rng = np.random.default_rng(seed)
     frame = make_rows(rng, 300)
@@ -80,14 +111,22 @@ def test_random_pipelines(
     check(model, rows, machine_code)
 
 
-@pytest.mark.parametrize("final", [HistGradientBoostingClassifier(max_iter=5), RandomForestRegressor(5)])
-@pytest.mark.parametrize("front", [SimpleImputer(), StandardScaler(), make_pipeline(SimpleImputer(), MinMaxScaler())])
+@pytest.mark.parametrize(
+    "final", [HistGradientBoostingClassifier(max_iter=5), RandomForestRegressor(5)]
+)
+@pytest.mark.parametrize(
+    "front", [SimpleImputer(), StandardScaler(), make_pipeline(SimpleImputer(), MinMaxScaler())]
+)
 @pytest.mark.parametrize("is_named", [True, False])
-def test_one_transformer_of_all_columns(machine_code: Path, front: Any, final: Any, is_named: bool) -> None:
+def test_one_transformer_of_all_columns(
+    machine_code: Path, front: Any, final: Any, is_named: bool
+) -> None:
     rng = np.random.default_rng(0)
     x: Any = make_rows(rng, 300)[["a", "b", "c"]]
     x = x if is_named else x.to_numpy(copy=True)
-    check(make_pipeline(front, final).fit(x, np.arange(300) % 3), x, machine_code, is_named=is_named)
+    check(
+        make_pipeline(front, final).fit(x, np.arange(300) % 3), x, machine_code, is_named=is_named
+    )
 
 
 def test_columns_by_slice_and_none_at_all(machine_code: Path) -> None:
@@ -100,7 +139,9 @@ def test_columns_by_slice_and_none_at_all(machine_code: Path) -> None:
             ("rest", "passthrough", slice(0, 1)),
         ]
     )
-    model = make_pipeline(front, HistGradientBoostingClassifier(max_iter=5)).fit(frame, np.arange(300) % 2)
+    model = make_pipeline(front, HistGradientBoostingClassifier(max_iter=5)).fit(
+        frame, np.arange(300) % 2
+    )
     check(model, frame, machine_code)
 
 
@@ -130,7 +171,9 @@ def test_encoders_of_very_many_values_are_left_to_the_library(
 
 def test_a_category_that_no_row_of_a_slice_has_is_not_refused(machine_code: Path) -> None:
     frame = pd.DataFrame({"a": ["x", "y", "z"] * 30})
-    model = make_pipeline(OneHotEncoder(sparse_output=False), RandomForestRegressor(3)).fit(frame, np.arange(90.0))
+    model = make_pipeline(OneHotEncoder(sparse_output=False), RandomForestRegressor(3)).fit(
+        frame, np.arange(90.0)
+    )
     facts = ModelFacts(flavor="sklearn", estimator="", is_named=True, n_features=1)
     compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), machine_code)
     rows = pa.table({"a": pa.array([*frame["a"], "unseen"]).dictionary_encode()})
@@ -143,7 +186,11 @@ def test_a_category_that_no_row_of_a_slice_has_is_not_refused(machine_code: Path
 
 @pytest.mark.parametrize(
     "front",
-    [PolynomialFeatures(), SimpleImputer(add_indicator=True), make_column_transformer((OneHotEncoder(), ["count"]))],
+    [
+        PolynomialFeatures(),
+        SimpleImputer(add_indicator=True),
+        make_column_transformer((OneHotEncoder(), ["count"])),
+    ],
 )
 def test_other_transformers_are_left_to_the_library(machine_code: Path, front: Any) -> None:
     frame = make_rows(np.random.default_rng(0), 100)[["a", "count"]].fillna(0.0)

@@ -46,13 +46,22 @@ def test_the_librarys_own_on_demand_is_no_other_work(lake: Lake) -> None:
     assert lake.run(lake.job("hgb_multi")).status == "unchanged"
 
 
-def test_a_form_is_checked_once_a_host_and_needs_no_library_then(lake: Lake, tmp_path: Path) -> None:
+def test_a_form_is_checked_once_a_host_and_needs_no_library_then(
+    lake: Lake, tmp_path: Path
+) -> None:
     lake.write(DAY, make_frame(3_000))
     cache = ModelCache(tmp_path / "cache")
     records, loaded = [], []
     for _ in range(2):
         with WorkerPool() as pool:
-            manifest = run(lake.job("hgb_multi"), DAY, pool=pool, cache=cache, now=datetime.now(UTC), force=True)
+            manifest = run(
+                lake.job("hgb_multi"),
+                DAY,
+                pool=pool,
+                cache=cache,
+                now=datetime.now(UTC),
+                force=True,
+            )
             loaded.append(pool.call(eval, "{*__import__('sys').modules}"))
         assert manifest.error is None
         assert manifest.predictor
@@ -97,7 +106,10 @@ def test_rows_that_the_model_refuses_are_quarantined_as_ever(lake: Lake) -> None
         job = lake.job("extra_multi_output", engine=engine, limits={"max_quarantined_rows": 5})
         manifest = lake.run(job, force=True)
         assert manifest.error is None
-        found[engine] = (manifest.quarantine.by_column, [e.message for e in manifest.quarantine.examples])
+        found[engine] = (
+            manifest.quarantine.by_column,
+            [e.message for e in manifest.quarantine.examples],
+        )
     assert found["auto"] == found["library"]
     assert found["auto"][0] == {"b: infinite": 2}
 
@@ -111,7 +123,11 @@ def liar(lake: Lake, tmp_path: Path) -> Any:
         def predict(self, x: Any) -> Any:
             return super().predict(x) + 1e-9 * (np.asarray(x)[:, 0] > 1e6)
 
-    Liar.__module__, Liar.__name__, Liar.__qualname__ = "sklearn.lies", "RandomForestRegressor", "Liar"
+    Liar.__module__, Liar.__name__, Liar.__qualname__ = (
+        "sklearn.lies",
+        "RandomForestRegressor",
+        "Liar",
+    )
     frame = make_frame(500)
     model = Liar(5, random_state=0).fit(frame[NUMBERS], frame["a"])
     with warnings.catch_warnings():
@@ -123,7 +139,11 @@ def liar(lake: Lake, tmp_path: Path) -> Any:
             serialization_format="cloudpickle",
             pip_requirements=["scikit-learn"],
         )
-    register(mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry), "liar", tmp_path / "liar")
+    register(
+        mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry),
+        "liar",
+        tmp_path / "liar",
+    )
     return model
 
 
@@ -170,14 +190,19 @@ print(sum(sum(found.stats.cache_misses.values()) for found in vars(kernels).valu
 """
 
 
-def test_compile_time_is_paid_once_a_host(models: dict[str, KnownModel], registry_root: Path, tmp_path: Path) -> None:
+def test_compile_time_is_paid_once_a_host(
+    models: dict[str, KnownModel], registry_root: Path, tmp_path: Path
+) -> None:
     import shutil
 
     shutil.copytree(registry_root / "models" / "hgb_binary", tmp_path / "cache" / "model")
     n_compiled = [
         int(
             subprocess.run(
-                [sys.executable, "-c", LOAD, str(tmp_path / "cache")], capture_output=True, text=True, check=True
+                [sys.executable, "-c", LOAD, str(tmp_path / "cache")],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout
         )
         for _ in range(2)

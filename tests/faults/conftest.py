@@ -59,7 +59,9 @@ class Lab:
         """The next input of a partition."""
         for i in range(n_files):
             part = frame.iloc[i * len(frame) // n_files : (i + 1) * len(frame) // n_files]
-            self.lake.write(day, part, f"p{i}", write_page_checksum=True, row_group_size=400, **options)
+            self.lake.write(
+                day, part, f"p{i}", write_page_checksum=True, row_group_size=400, **options
+            )
         self.inputs.setdefault(day, []).append(frame)
 
     def begin(self, n_rows: int = 2_000) -> None:
@@ -69,7 +71,9 @@ class Lab:
         assert first.error is None, first.error
         self.write(make_frame(n_rows + 37, seed=2))
 
-    def score(self, pool: WorkerPool | None = None, now: datetime | None = None, **options: Any) -> Manifest:
+    def score(
+        self, pool: WorkerPool | None = None, now: datetime | None = None, **options: Any
+    ) -> Manifest:
         """Score the partition while something goes wrong."""
         return run(
             self.job,
@@ -100,7 +104,9 @@ class Lab:
 
 
 @pytest.fixture(params=["delta", "parquet"])
-def lab(request: pytest.FixtureRequest, lake: Lake, models: dict[str, KnownModel], tmp_path: Path) -> Lab:
+def lab(
+    request: pytest.FixtureRequest, lake: Lake, models: dict[str, KnownModel], tmp_path: Path
+) -> Lab:
     """On a disk."""
     lake.formats = request.param
     return Lab(lake, lake, models["hgb_binary"].estimator, tmp_path)
@@ -108,12 +114,18 @@ def lab(request: pytest.FixtureRequest, lake: Lake, models: dict[str, KnownModel
 
 @pytest.fixture(params=["delta", "parquet"])
 def s3_lab(
-    request: pytest.FixtureRequest, s3_lake: Lake, proxy: Proxy, models: dict[str, KnownModel], tmp_path: Path
+    request: pytest.FixtureRequest,
+    s3_lake: Lake,
+    proxy: Proxy,
+    models: dict[str, KnownModel],
+    tmp_path: Path,
 ) -> Lab:
     """On an S3 server behind a proxy that injects faults."""
     s3_lake.formats = request.param
     options = s3_lake.options | {"endpoint_url": proxy.endpoint, "config_kwargs": IMPATIENT}
-    behind = Lake(s3_lake.root, options, s3_lake.registry, s3_lake.pool, s3_lake.cache, request.param)
+    behind = Lake(
+        s3_lake.root, options, s3_lake.registry, s3_lake.pool, s3_lake.cache, request.param
+    )
     return Lab(s3_lake, behind, models["hgb_binary"].estimator, tmp_path, proxy)
 
 
@@ -148,4 +160,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = [("fault", "injected", "seen", "verdict"), *REPORT]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
-        terminalreporter.write_line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
+        terminalreporter.write_line(
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        )

@@ -57,13 +57,22 @@ def check_partitions(
         demand(standing is not None, f"{day}: run {run_id} left no record")
         assert standing
         found[day] = next(
-            (i for i, frame in enumerate(frames) if _is_scored(rows, frame, job, standing, estimator)), -2
+            (
+                i
+                for i, frame in enumerate(frames)
+                if _is_scored(rows, frame, job, standing, estimator)
+            ),
+            -2,
         )
-        demand(found[day] >= 0, f"{day}: {len(rows):,} rows of run {run_id} are not those of any input")
+        demand(
+            found[day] >= 0, f"{day}: {len(rows):,} rows of run {run_id} are not those of any input"
+        )
     return found
 
 
-def _is_scored(rows: pd.DataFrame, frame: pd.DataFrame, job: ScoringJob, manifest: Manifest, estimator: Any) -> bool:
+def _is_scored(
+    rows: pd.DataFrame, frame: pd.DataFrame, job: ScoringJob, manifest: Manifest, estimator: Any
+) -> bool:
     """Scored and quarantined rows are those of the frame, each once, with the model's own predictions."""
     apart = _quarantined_ids(job, manifest)
     if len(rows) + len(apart) != len(frame) or set(apart) & set(rows["id"]):
@@ -71,7 +80,9 @@ def _is_scored(rows: pd.DataFrame, frame: pd.DataFrame, job: ScoringJob, manifes
     expected = frame[~frame["id"].isin(apart)].sort_values("id", ignore_index=True)
     if rows["id"].tolist() != expected["id"].tolist():
         return False
-    return bool(np.array_equal(rows["probability"], estimator.predict_proba(expected[NUMBERS])[:, 1]))
+    return bool(
+        np.array_equal(rows["probability"], estimator.predict_proba(expected[NUMBERS])[:, 1])
+    )
 
 
 def _quarantined_ids(job: ScoringJob, manifest: Manifest) -> list[int]:
@@ -97,7 +108,10 @@ def check_records(job: ScoringJob) -> None:
             )
         if manifest.run_id in live:
             for file in manifest.output.files:
-                demand(predictions_store(job).sha256(file.path) == file.sha256, f"{file.path}: not what was written")
+                demand(
+                    predictions_store(job).sha256(file.path) == file.sha256,
+                    f"{file.path}: not what was written",
+                )
         demand(manifest.status != "running", f"{manifest.run_id}: still running")
         if manifest.status == "failed":
             demand(manifest.error is not None, f"{manifest.run_id}: failed without a word")

@@ -26,7 +26,9 @@ FURTHER: tuple[tuple[Any, str], ...] = ((Path, "replace"),)
 
 
 def at_each_point(
-    patch: pytest.MonkeyPatch, act: Callable[[int], None], changes: tuple[tuple[Any, str], ...] = (*CHANGES, *FURTHER)
+    patch: pytest.MonkeyPatch,
+    act: Callable[[int], None],
+    changes: tuple[tuple[Any, str], ...] = (*CHANGES, *FURTHER),
 ) -> None:
     """Call `act` with 0, 1, 2... before each change that this process makes, its workers' apart."""
     n_seen = 0

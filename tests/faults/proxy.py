@@ -49,7 +49,11 @@ class Rule:
         if not re.search(self.method, method) or not re.search(self.path, path):
             return False
         self.n_matched += 1
-        if self.n_matched <= self.first or self.n_done >= self.times or rng.random() >= self.probability:
+        if (
+            self.n_matched <= self.first
+            or self.n_done >= self.times
+            or rng.random() >= self.probability
+        ):
             return False
         self.n_done += 1
         return True
@@ -99,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        rule = Rule("reset before") if self.proxy.is_down else self.proxy.pick(self.command, self.path)
+        rule = (
+            Rule("reset before") if self.proxy.is_down else self.proxy.pick(self.command, self.path)
+        )
         kind = rule.kind if rule else None
         if kind == "reset before":
             self._reset()
@@ -109,9 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         if rule and kind == "status":
-            text = (
-                f"<Error><Code>{rule.code or ERRORS[rule.status]}</Code><Message>injected</Message></Error>".encode()
-            )
+            text = f"<Error><Code>{rule.code or ERRORS[rule.status]}</Code><Message>injected</Message></Error>".encode()
             self._answer(rule.status, [("Content-Type", "application/xml")], text)
             return
         status, headers, answer = self._forward(body)
@@ -144,9 +148,13 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             upstream.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, cut: int | None = None) -> None:
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], body: bytes, cut: int | None = None
+    ) -> None:
         self.send_response_only(status)
-        length = dict(headers).get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        length = (
+            dict(headers).get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        )
         for name, value in headers:
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
@@ -183,7 +191,9 @@ def faulty(upstream: str, seed: int = 0) -> Iterator[Proxy]:
     proxy = Proxy(upstream, seed)
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
     proxy.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield proxy

@@ -66,7 +66,10 @@ class Soak:
             rules = _rules(rng) if self.seen["faults"] < n_faults or not wants_kills else []
             with self.proxy.doing(*rules) as doing:
                 threads = [
-                    threading.Thread(target=self._one, args=(path, rng.choice(self.days), rng.random(), wants_kills))
+                    threading.Thread(
+                        target=self._one,
+                        args=(path, rng.choice(self.days), rng.random(), wants_kills),
+                    )
                     for _ in range(AT_ONCE)
                 ]
                 for thread in threads:
@@ -78,7 +81,12 @@ class Soak:
             if rng.random() < 0.3:
                 self._write(rng.choice(self.days), rng)
             if round_ % 20 == 0:
-                clean(self.lake.job(), datetime.now(UTC) + timedelta(seconds=5), timedelta(0), delete=True)
+                clean(
+                    self.lake.job(),
+                    datetime.now(UTC) + timedelta(seconds=5),
+                    timedelta(0),
+                    delete=True,
+                )
                 self.check()
                 self.say(f"round {round_}: {self.summary()}")
 
@@ -136,7 +144,12 @@ def _rules(rng: random.Random) -> list[Rule]:
         Rule("status", status=429, probability=0.1),
         Rule("reset before", probability=0.1),
         Rule("reset after", probability=0.1),
-        Rule("reset after", method="PUT", path=r"_delta_log/\d{20}\.json|predictions\.parquet$", times=2),
+        Rule(
+            "reset after",
+            method="PUT",
+            path=r"_delta_log/\d{20}\.json|predictions\.parquet$",
+            times=2,
+        ),
         Rule("truncate", method="GET", probability=0.1),
         Rule("stall", probability=0.02, times=2),
         Rule("status", status=403, first=rng.randrange(40), times=5),
@@ -147,7 +160,12 @@ def _rules(rng: random.Random) -> list[Rule]:
 
 
 def soak(
-    seed: int, n_faults: int, n_kills: int, n_days: int, formats: str, say: Callable[[str], None] = lambda text: None
+    seed: int,
+    n_faults: int,
+    n_kills: int,
+    n_days: int,
+    formats: str,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Soak:
     """Run one to its end.
 
@@ -158,8 +176,14 @@ def soak(
         warnings.simplefilter("ignore")
         folder = Path(name)
         (folder / "weed").mkdir()
-        models = register_models(folder / "registry") if (folder / "registry").mkdir() is None else {}
-        with seaweedfs(folder / "weed") as server, faulty(server.endpoint, seed) as proxy, WorkerPool() as pool:
+        models = (
+            register_models(folder / "registry") if (folder / "registry").mkdir() is None else {}
+        )
+        with (
+            seaweedfs(folder / "weed") as server,
+            faulty(server.endpoint, seed) as proxy,
+            WorkerPool() as pool,
+        ):
             cache = ModelCache(folder / "cache")
             registry = f"sqlite:///{folder}/registry/mlflow.db"
             options = server.options | {"endpoint_url": proxy.endpoint, "config_kwargs": IMPATIENT}

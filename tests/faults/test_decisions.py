@@ -21,14 +21,20 @@ from tests.test_replay import write as write_with_missing
 Tell = Callable[[str, str, Manifest | str], None]
 
 
-def test_an_approval_that_died_after_its_commit_cannot_be_rejected(any_lake: Lake, report: Tell) -> None:
+def test_an_approval_that_died_after_its_commit_cannot_be_rejected(
+    any_lake: Lake, report: Tell
+) -> None:
     job, manifest, _ = held(any_lake)
     approve(job, manifest, datetime.now(UTC))
     write_manifest(state_store(job), f"ds={DAY}", manifest)  # as before: its last word is lost
     with pytest.raises(ConflictError, match="its approval came to its commit"):
         reject(job, find_held(job, DAY), datetime.now(UTC))
     assert len(any_lake.read(job)) == 1_000
-    report(f"approval dies after its commit ({any_lake.formats})", "then it is rejected", "refused, readers see it")
+    report(
+        f"approval dies after its commit ({any_lake.formats})",
+        "then it is rejected",
+        "refused, readers see it",
+    )
     assert approve(job, find_held(job, DAY), datetime.now(UTC)).status == "published"
     assert len(any_lake.read(job)) == 1_000
 
@@ -74,10 +80,14 @@ def test_a_run_that_was_published_meanwhile_stays(
     assert manifest.error
     assert manifest.error.type == "ConflictError"
     assert set(any_lake.read(job)["run_id"]) == {newer[0].run_id}
-    report(f"replay beside a run ({any_lake.formats})", "published before the replay looks", manifest)
+    report(
+        f"replay beside a run ({any_lake.formats})", "published before the replay looks", manifest
+    )
 
 
-def test_a_decision_is_there_with_its_verdict_or_not_at_all(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decision_is_there_with_its_verdict_or_not_at_all(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = state_store(lake.job())
 
     def die(descriptor: int) -> None:

@@ -126,7 +126,15 @@ def killed(lab: Lab, name: str, n: int) -> bool:
     """Whether the command came to its n-th change and was killed there."""
     path = job_file(lab.lake, lab.job, lab.tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.points", str(n), name, str(path), *CASES[name].options(lab)],
+        [
+            sys.executable,
+            "-m",
+            "tests.faults.points",
+            str(n),
+            name,
+            str(path),
+            *CASES[name].options(lab),
+        ],
         cwd=ROOT,
         env=os.environ | {"NIGHTSCORE_CACHE": str(lab.lake.cache.root)},
         capture_output=True,
@@ -161,7 +169,11 @@ def test_killed_before_each_change_then_given_again(lab: Lab, report: Tell, name
     assert lab.check() == {DAY: case.after}
     assert n_kills >= 3
     assert seen <= {case.before, case.after}
-    report(f"{name} is killed ({lab.lake.formats})", f"{n_kills} times, before each change", "old or new, then done")
+    report(
+        f"{name} is killed ({lab.lake.formats})",
+        f"{n_kills} times, before each change",
+        "old or new, then done",
+    )
 
 
 def check_end(lab: Lab, name: str) -> None:
@@ -186,7 +198,9 @@ def test_a_run_that_died_after_its_commit_is_part_of_the_history(lab: Lab) -> No
     state = state_store(lab.job)
     done = find_manifest(state, f"ds={DAY}", str(live.run_id))
     assert done
-    sealed = {"delta": live.paths[0], "parquet": sealed_history_path(f"ds={DAY}", done.run_id)}[lab.lake.formats]
+    sealed = {"delta": live.paths[0], "parquet": sealed_history_path(f"ds={DAY}", done.run_id)}[
+        lab.lake.formats
+    ]
     files = (done.output.files[0].model_copy(update={"path": sealed}),)
     before_its_commit = {"files": files, "table_version": None}
     lost = {"status": "prepared", "finished_at": None, "pid": 2**22 + 1, "measures": Measures()}
@@ -231,7 +245,9 @@ def test_another_command_comes_between_any_two_changes(
         other = between[n % len(between)] if n < len(between) else rng.choice(between)
         CASES[name].prepare(lab)
         came = functools.partial(end_of, ACTIONS[other], lab)
-        first, then = with_another_between(monkeypatch, n, functools.partial(end_of, ACTIONS[name], lab), came)
+        first, then = with_another_between(
+            monkeypatch, n, functools.partial(end_of, ACTIONS[name], lab), came
+        )
         if not then:
             break
         n_done += 1
@@ -240,13 +256,17 @@ def test_another_command_comes_between_any_two_changes(
         assert lab.check()[DAY] >= 0, seen
         live = open_publisher(lab.job).live(DAY)
         assert live
-        rejected = {manifest.run_id for manifest in run_history(lab.job) if manifest.status == "rejected"}
+        rejected = {
+            manifest.run_id for manifest in run_history(lab.job) if manifest.status == "rejected"
+        }
         assert live.run_id not in rejected, seen
         findings = verify(lab.job, DAY, lab.lake.pool, lab.lake.cache, 50, 0).findings
         assert {finding.kind for finding in findings} <= {"input changed"}, (seen, findings)
     assert n_done >= 3
     report(
-        f"{name} beside others ({lab.lake.formats})", f"{n_done} times between two changes", f"{n_refused} refused"
+        f"{name} beside others ({lab.lake.formats})",
+        f"{n_done} times between two changes",
+        f"{n_refused} refused",
     )
 
 

@@ -24,7 +24,9 @@ def input_file(lab: Lab, name: str = "p1.parquet") -> Path:
     return Path(lab.lake.root) / "features" / f"ds={DAY}" / name
 
 
-def damaged(lab: Lab, report: Tell, what: str, content: bytes, *, is_quiet: bool = False) -> Manifest:
+def damaged(
+    lab: Lab, report: Tell, what: str, content: bytes, *, is_quiet: bool = False
+) -> Manifest:
     """Run with one file spoilt; then with the file as it was."""
     path = input_file(lab)
     whole = path.read_bytes()
@@ -33,9 +35,12 @@ def damaged(lab: Lab, report: Tell, what: str, content: bytes, *, is_quiet: bool
     if not is_quiet:
         report("corrupt input", what, manifest)
     if manifest.error:
-        assert manifest.error.type in ("CorruptFileError", "ContractError", "InputError", "MemoryLimitError"), (
-            manifest.error
-        )
+        assert manifest.error.type in (
+            "CorruptFileError",
+            "ContractError",
+            "InputError",
+            "MemoryLimitError",
+        ), manifest.error
         check_error(manifest)
         assert "p1.parquet" in manifest.error.message
         assert lab.check() == {DAY: 0}
@@ -54,7 +59,9 @@ SPOILT: dict[str, Callable[[bytes], bytes]] = {
     "footer length of 4 GiB": lambda content: content[:-8] + b"\xff\xff\xff\xff" + content[-4:],
     "footer length 0": lambda content: content[:-8] + b"\0\0\0\0" + content[-4:],
     "footer of zeros": lambda content: content[:-2_000] + b"\0" * 1_992 + content[-8:],
-    "pages of zeros": lambda content: content[:4] + b"\0" * (len(content) // 2) + content[4 + len(content) // 2 :],
+    "pages of zeros": lambda content: (
+        content[:4] + b"\0" * (len(content) // 2) + content[4 + len(content) // 2 :]
+    ),
     "encrypted": lambda content: content[:-4] + b"PARE",
     "another file's end": lambda content: content + content[:-4],
 }
@@ -82,17 +89,25 @@ def test_flipped_bits_are_never_scored(lab: Lab, report: Tell) -> None:
         changed[rng.randrange(4, len(content) - footer)] ^= 1 << rng.randrange(8)
         manifest = damaged(lab, report, "", bytes(changed), is_quiet=True)
         n_refused += manifest.error is not None
-        if manifest.error is None:  # in a column or a header that nobody reads: all is as it should be
+        if (
+            manifest.error is None
+        ):  # in a column or a header that nobody reads: all is as it should be
             lab.inputs[DAY] = lab.inputs[DAY][-1:]
             assert lab.check() == {DAY: 0}
             lab.lake.run(lab.job, DAY, force=True)
-    report(f"bit flips ({lab.lake.formats})", f"{N_FLIPS} in pages", f"{n_refused} refused, none scored wrongly")
+    report(
+        f"bit flips ({lab.lake.formats})",
+        f"{N_FLIPS} in pages",
+        f"{n_refused} refused, none scored wrongly",
+    )
     assert n_refused > N_FLIPS // 2
 
 
 @pytest.mark.slow
 @ONE_FORMAT
-@pytest.mark.parametrize(("limit", "megabytes"), [(None, 4), (512 << 20, 50)], ids=["no limit", "512 MiB"])
+@pytest.mark.parametrize(
+    ("limit", "megabytes"), [(None, 4), (512 << 20, 50)], ids=["no limit", "512 MiB"]
+)
 def test_a_decompression_bomb(
     lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, limit: int | None, megabytes: int
 ) -> None:
@@ -104,9 +119,13 @@ def test_a_decompression_bomb(
     n_rows = 100_000 // megabytes
     text = pa.array(["x" * (megabytes * 1_000_000)])
     column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), text)
-    table = pa.table({name: np.zeros(n_rows) for name in ("a", "b", "c", "d", "e")} | {"id": np.arange(n_rows)})
+    table = pa.table(
+        {name: np.zeros(n_rows) for name in ("a", "b", "c", "d", "e")} | {"id": np.arange(n_rows)}
+    )
     bomb = table.append_column("color", column)
-    pq.write_table(bomb, input_file(lab), compression="zstd", write_page_checksum=True, store_schema=False)
+    pq.write_table(
+        bomb, input_file(lab), compression="zstd", write_page_checksum=True, store_schema=False
+    )
     assert input_file(lab).stat().st_size < 1 << 20
     lab.changes = changes | {"pass_through": ["color"]}
     manifest = lab.score()
@@ -198,12 +217,16 @@ def test_very_long(lab: Lab, report: Tell) -> None:
     for name in ("p1.parquet", "p2.parquet"):
         input_file(lab, name).unlink()
     frame = make_frame(1_000_000, seed=10)
-    pq.write_table(pa.Table.from_pandas(frame), input_file(lab, "p0.parquet"), row_group_size=len(frame))
+    pq.write_table(
+        pa.Table.from_pandas(frame), input_file(lab, "p0.parquet"), row_group_size=len(frame)
+    )
     lab.inputs[DAY].append(frame)
     manifest = lab.score()
     peak = max(manifest.measures.peak_worker_bytes, default=0) >> 20
     report(
-        f"very long ({lab.lake.formats})", "a million rows in one row group", f"{manifest.status}, peak {peak} MiB"
+        f"very long ({lab.lake.formats})",
+        "a million rows in one row group",
+        f"{manifest.status}, peak {peak} MiB",
     )
     assert manifest.status == "published"
     lab.settle()

@@ -34,7 +34,10 @@ def job_file(lake: Lake, job: ScoringJob, folder: Path) -> Path:
     """The job as a command finds it; secrets come from the environment."""
     raw: dict[str, Any] = job.model_dump(mode="json")
     if lake.options:
-        options = lake.options | {"key": "${NIGHTSCORE_TEST_ID}", "secret": "${NIGHTSCORE_TEST_SECRET}"}
+        options = lake.options | {
+            "key": "${NIGHTSCORE_TEST_ID}",
+            "secret": "${NIGHTSCORE_TEST_SECRET}",
+        }
         raw["input"]["storage_options"] = raw["output"]["storage_options"] = options
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(raw))
@@ -86,7 +89,9 @@ def test_killed_at_random_moments_then_run_again(
     rng = random.Random(SEED)
     frame = make_frame(N_ROWS)
     for i in range(2):
-        any_lake.write(DAY, frame.iloc[i * N_ROWS // 2 : (i + 1) * N_ROWS // 2], f"p{i}", row_group_size=35_000)
+        any_lake.write(
+            DAY, frame.iloc[i * N_ROWS // 2 : (i + 1) * N_ROWS // 2], f"p{i}", row_group_size=35_000
+        )
     expected = models["hgb_binary"].estimator.predict_proba(frame[NUMBERS])[:, 1]
     job = any_lake.job()
     path = job_file(any_lake, job, tmp_path)
@@ -131,7 +136,9 @@ def test_killed_at_random_moments_then_run_again(
     assert live.run_id == current
 
 
-def test_a_killed_worker_costs_its_shard_only(lake: Lake, models: dict[str, KnownModel], tmp_path: Path) -> None:
+def test_a_killed_worker_costs_its_shard_only(
+    lake: Lake, models: dict[str, KnownModel], tmp_path: Path
+) -> None:
     frame = make_frame(400_000)
     for i in range(8):
         lake.write(DAY, frame.iloc[i * 50_000 : (i + 1) * 50_000], f"p{i}")
@@ -154,7 +161,9 @@ def test_a_killed_worker_costs_its_shard_only(lake: Lake, models: dict[str, Know
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_leaves_nothing_published_and_no_worker(lake: Lake, tmp_path: Path, stop: signal.Signals) -> None:
+def test_interrupted_leaves_nothing_published_and_no_worker(
+    lake: Lake, tmp_path: Path, stop: signal.Signals
+) -> None:
     for i in range(8):
         lake.write(DAY, make_frame(60_000, seed=i), f"p{i}")
     job = lake.job()

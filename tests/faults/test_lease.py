@@ -37,7 +37,9 @@ def test_a_run_elsewhere_that_gives_signs_of_life_is_left_alone(any_lake: Lake) 
     assert manifest.run_id != run_id
 
 
-def test_a_run_elsewhere_that_fell_silent_is_gone_on_with(any_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_elsewhere_that_fell_silent_is_gone_on_with(
+    any_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = leave_running_elsewhere(any_lake)
     monkeypatch.setattr(manifests, "LAPSE_S", -60.0)
     manifest = any_lake.run(any_lake.job())
@@ -45,7 +47,9 @@ def test_a_run_elsewhere_that_fell_silent_is_gone_on_with(any_lake: Lake, monkey
     assert manifest.measures.n_shards_resumed >= 2
 
 
-def test_the_store_s_clock_decides_and_not_the_host_s(any_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_s_clock_decides_and_not_the_host_s(
+    any_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leave_running_elsewhere(any_lake)
     state = state_store(any_lake.job())
     newest = newest_manifest(state, FOLDER)
@@ -82,7 +86,11 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake)
         if isinstance(event, ShardScored) and not seen:
             found = newest_manifest(state, FOLDER)
             assert found
-            seen.append(write_manifest(state, FOLDER, found.model_copy(update={"attempts": 2, "host": "elsewhere"})))
+            seen.append(
+                write_manifest(
+                    state, FOLDER, found.model_copy(update={"attempts": 2, "host": "elsewhere"})
+                )
+            )
 
     manifest = any_lake.run(job, listeners=[take_over_meanwhile])
 
@@ -92,7 +100,11 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake)
     assert find_manifest(state, FOLDER, manifest.run_id) == seen[0]
     assert not state.list_files("sealed"), "where the other one's may be"
     kept = predictions_store(job) if job.output.format == "delta" else state
-    assert [entry for entry in kept.list_files() if manifest.run_id in entry.path and entry.path.endswith(".parquet")]
+    assert [
+        entry
+        for entry in kept.list_files()
+        if manifest.run_id in entry.path and entry.path.endswith(".parquet")
+    ]
     assert [entry for entry in state.list_files("checkpoints") if manifest.run_id in entry.path]
 
 
@@ -116,7 +128,11 @@ def test_a_process_that_was_taken_over_sweeps_nothing(any_lake: Lake, ending: st
     manifest = any_lake.run(job, listeners=[fail_after_a_take_over])
 
     assert manifest.status == "failed"
-    assert [e for e in parts_store(job).list_files() if manifest.run_id in e.path and e.path.endswith(".parquet")]
+    assert [
+        e
+        for e in parts_store(job).list_files()
+        if manifest.run_id in e.path and e.path.endswith(".parquet")
+    ]
     assert [entry for entry in state.list_files("checkpoints") if manifest.run_id in entry.path]
 
 

@@ -47,8 +47,9 @@ def test_one_holds_it_and_the_other_is_told_who_does(any_lake: Lake) -> None:
         first.acquire()  # has it already
         with pytest.raises(LeaseError) as caught:
             second.acquire(0.0)
-        assert f"`nightscore clean` on host {os.uname().nodename} (process {os.getpid()}), since 20" in str(
-            caught.value
+        assert (
+            f"`nightscore clean` on host {os.uname().nodename} (process {os.getpid()}), since 20"
+            in str(caught.value)
         )
         assert "give the command again once that one has ended" in str(caught.value)
         second.release()  # what it does not hold
@@ -129,12 +130,16 @@ def test_a_silent_holder_elsewhere_is_taken_over_by_the_store_s_clock(
         state_store(job).write_bytes(PATH, b"")
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 4e9)  # this host's clock
-        with pytest.raises(LeaseError, match="on host elsewhere" if is_readable else "has left no word"):
+        with pytest.raises(
+            LeaseError, match="on host elsewhere" if is_readable else "has left no word"
+        ):
             Lease(job, FOLDER, "run").acquire(0.0)
     monkeypatch.setattr(manifests, "LAPSE_S", -60.0)
     with ThreadPoolExecutor(4) as threads:
         leases = [Lease(job, FOLDER, "run") for _ in range(4)]
-        monkeypatch.setattr(Lease, "_is_over", lambda self, holder: holder is None or holder.token == "other")
+        monkeypatch.setattr(
+            Lease, "_is_over", lambda self, holder: holder is None or holder.token == "other"
+        )
         list(threads.map(try_it, leases))
     assert sum(lease._mine is not None for lease in leases) == 1
 

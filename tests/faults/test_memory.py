@@ -48,7 +48,9 @@ def peaks(lake: Lake, day: str, folder: Path, **changes: Any) -> tuple[int, int]
 
 
 @pytest.mark.parametrize("formats", ["delta", "parquet"])
-def test_memory_stays_flat_when_the_partition_grows_tenfold(lake: Lake, tmp_path: Path, formats: str) -> None:
+def test_memory_stays_flat_when_the_partition_grows_tenfold(
+    lake: Lake, tmp_path: Path, formats: str
+) -> None:
     lake.formats = formats
     frame = make_frame(ROWS)
     large = pd.concat([frame] * 10, ignore_index=True)
@@ -94,7 +96,9 @@ def shares(process: psutil.Popen) -> int:
         for member in (process, *process.children(recursive=True)):
             with contextlib.suppress(OSError, psutil.Error):
                 text = Path(f"/proc/{member.pid}/smaps_rollup").read_text()
-                total += 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+                total += 1024 * sum(
+                    int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")
+                )
     return total
 
 
@@ -102,13 +106,20 @@ def test_the_libraries_own_keeps_what_is_promised_too(lake: Lake, tmp_path: Path
     lake.write("2024-02-29", make_frame(1_000_000), row_group_size=1_000_000)
     limit = 900 << 20
     driver, worker = peaks(
-        lake, "2024-02-29", tmp_path, limits={"memory_bytes": limit}, workers={"count": 2}, engine="library"
+        lake,
+        "2024-02-29",
+        tmp_path,
+        limits={"memory_bytes": limit},
+        workers={"count": 2},
+        engine="library",
     )
     assert driver + 2 * worker < limit
 
 
 @pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory, registry: str, pool: WorkerPool, cache: ModelCache) -> Lake:
+def wide(
+    tmp_path_factory: pytest.TempPathFactory, registry: str, pool: WorkerPool, cache: ModelCache
+) -> Lake:
     """Partitions of 10 MB, and of 4 GB in two row groups of 2 GB; one model takes all 30 columns of
     numbers, one takes 6."""
     import mlflow
@@ -134,7 +145,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory, registry: str, pool: WorkerPo
             )
         register(client, name, root / name)
     block = pa.table({name: rng.normal(size=43_000) for name in names})
-    lake.write("small", block.append_column("id", pa.array(np.arange(len(block)))), use_dictionary=False)
+    lake.write(
+        "small", block.append_column("id", pa.array(np.arange(len(block)))), use_dictionary=False
+    )
     n_blocks = GROUP_BYTES // (8 * len(names) * len(block))
     group = pa.concat_tables([block] * n_blocks)
     folder = root / "lake/features/ds=large"

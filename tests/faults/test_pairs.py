@@ -53,11 +53,17 @@ REQUESTS: tuple[tuple[Any, str], ...] = (
 class Here(WorkerPool):
     """Workers that are this thread: nothing is started, and their requests are seen as well."""
 
-    def call(self, function: Callable[..., Any], *arguments: object, timeout_s: float | None = None) -> Any:
+    def call(
+        self, function: Callable[..., Any], *arguments: object, timeout_s: float | None = None
+    ) -> Any:
         return function(*arguments)
 
     def score(
-        self, tasks: Sequence[ShardTask], n_workers: int, timeout_s: float, on_lost: Callable[[ShardTask], None]
+        self,
+        tasks: Sequence[ShardTask],
+        n_workers: int,
+        timeout_s: float,
+        on_lost: Callable[[ShardTask], None],
     ) -> Iterator[ShardResult]:
         return map(score_shard, tasks)
 
@@ -96,7 +102,9 @@ def prepared(lab: Lab) -> Iterator[Prepared]:
         scores = lab.estimator.predict_proba(frame[NUMBERS])[:, 1]
         results.append(dict(zip(frame["id"], scores, strict=True)))
     without = frame.index[frame["b"].isna()]  # a replay adds these rows
-    results.append({key: score for key, score in results[1].items() if key not in set(frame["id"][without])})
+    results.append(
+        {key: score for key, score in results[1].items() if key not in set(frame["id"][without])}
+    )
     assert lab.lake.run(lab.lake.job(**HOLD), DAY, force=True).status == "held"
     with pytest.raises(RunInterrupted):
         lab.lake.run(lab.job, DAY, force=True, listeners=[interrupt])
@@ -223,7 +231,9 @@ def test_any_command_between_any_two_requests(prepared: Prepared, name: str) -> 
 def test_who_slept_before_any_request_does_no_harm(prepared: Prepared, name: str) -> None:
     """Another command took it for dead. But for the requests that follow at once on the question whether it may."""
     at_once = ("replace ", "_commit ", "delete ")
-    points = {kind: n for kind, n in requests_of(name, prepared).items() if not kind.startswith(at_once)}
+    points = {
+        kind: n for kind, n in requests_of(name, prepared).items() if not kind.startswith(at_once)
+    }
     for other in ("clean", "rollback"):
         for kind, n in points.items():
             prepared.restore()
@@ -231,7 +241,9 @@ def test_who_slept_before_any_request_does_no_harm(prepared: Prepared, name: str
             check(prepared, ends, f"{name} slept before {kind}, {other} came: {ends}")
 
 
-def with_another_between(made: Prepared, name: str, n: int, other: str, *, is_asleep: bool = False) -> dict[str, str]:
+def with_another_between(
+    made: Prepared, name: str, n: int, other: str, *, is_asleep: bool = False
+) -> dict[str, str]:
     """How both ended; where both are the same command, how the one in between did.
 
     Args:

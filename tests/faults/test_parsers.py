@@ -21,7 +21,13 @@ from nightscore.arrow.parsing import client, decode, files, server
 from nightscore.arrow.parsing.row_groups import parse_footers
 from nightscore.arrow.parsing.thrift import ThriftError, read_struct
 from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition
-from nightscore.errors import CorruptFileError, LocationNotFoundError, ScoringError, StorageError, WorkerError
+from nightscore.errors import (
+    CorruptFileError,
+    LocationNotFoundError,
+    ScoringError,
+    StorageError,
+    WorkerError,
+)
 from nightscore.inputs.footers import BATCH_FILES, read_footers
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
@@ -67,7 +73,9 @@ def aborting(content: bytes) -> bytes:
 
 
 def written(frame: Any, **options: Any) -> bytes:
-    table = frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
+    table = (
+        frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
+    )
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(None), sink, **options)
     return bytes(sink.getvalue())
@@ -113,7 +121,9 @@ def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         client.call(signal.pause, where="a.parquet", attempts=1)
 
 
-def test_one_that_hangs_ends_by_itself_once_its_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_hangs_ends_by_itself_once_its_parent_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The kernel sees to it: nobody may be there who could."""
     monkeypatch.setattr(client, "CALL_S", -server.GRACE_S + 0.5)  # one second, rounded up
     child = client._Child()
@@ -152,7 +162,10 @@ def test_one_that_cannot_start_is_no_fault_of_the_file(monkeypatch: pytest.Monke
 def test_threads_share_one_process_in_turns() -> None:
     client.end_all()
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(client.call(os.getpid, where=""))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(client.call(os.getpid, where="")))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -187,8 +200,14 @@ READ_IN_WORKERS = {
 
 def test_nothing_else_opens_parquet() -> None:
     root = Path(client.__file__).resolve().parents[3]
-    reads = re.compile(r"pq\.(ParquetFile\(|ParquetDataset|read_)|pl\.(read|scan)_|\bipc\b|pyarrow\.dataset")
-    modules = [path for package in ("schemas", "scoring", "flows") for path in (root / package).rglob("*.py")]
+    reads = re.compile(
+        r"pq\.(ParquetFile\(|ParquetDataset|read_)|pl\.(read|scan)_|\bipc\b|pyarrow\.dataset"
+    )
+    modules = [
+        path
+        for package in ("schemas", "scoring", "flows")
+        for path in (root / package).rglob("*.py")
+    ]
     found = {str(path.relative_to(root)) for path in modules if reads.search(path.read_text())}
     assert found - {"scoring/arrow/parsing/decode.py", "flows/demo/__main__.py"} == READ_IN_WORKERS
 
@@ -202,7 +221,9 @@ def test_the_driver_starts_without_the_library() -> None:
 
 
 def test_what_runs_apart_is_there_without_numpy(tmp_path: Path) -> None:
-    code = "from nightscore.arrow.parsing.server import load_arrow; load_arrow(); import nightscore.{}"
+    code = (
+        "from nightscore.arrow.parsing.server import load_arrow; load_arrow(); import nightscore.{}"
+    )
     for module in ("inputs.footers", "arrow.parsing.decode", "arrow.parsing.row_groups"):
         subprocess.run([sys.executable, "-c", code.format(module)], check=True)
     pq.write_table(pa.table({"x": [1.5, 2.5], "t": ["a", None]}), tmp_path / "a.parquet")
@@ -224,7 +245,9 @@ def test_of_many_files_all_that_are_damaged_are_named(tmp_path: Path, deadly: by
     damaged = (3, BATCH_FILES[0] + 2)
     for i in range(BATCH_FILES[0] + 8):
         store.write_bytes(f"{i:03d}.parquet", deadly if i in damaged else good)
-    listed = [InputFile(entry.path, entry.size_bytes, entry.version) for entry in store.list_files()]
+    listed = [
+        InputFile(entry.path, entry.size_bytes, entry.version) for entry in store.list_files()
+    ]
     with pytest.raises(CorruptFileError) as raised:
         read_footers(store, listed)
     first, second = raised.value.problems
@@ -253,11 +276,15 @@ def test_encrypted_files_are_said_to_be_encrypted(tmp_path: Path, is_plain: bool
     store = Store(str(tmp_path))
     for i in range(3):
         store.write_bytes(f"{i}.parquet", written(make_frame(20), encryption_properties=properties))
-    listed = [InputFile(entry.path, entry.size_bytes, entry.version) for entry in store.list_files()]
+    listed = [
+        InputFile(entry.path, entry.size_bytes, entry.version) for entry in store.list_files()
+    ]
     with pytest.raises(CorruptFileError) as raised:
         read_footers(store, listed)
     assert len(raised.value.problems) == 3
-    assert all("is encrypted" in problem and "unencrypted" in problem for problem in raised.value.problems)
+    assert all(
+        "is encrypted" in problem and "unencrypted" in problem for problem in raised.value.problems
+    )
 
 
 # Commands. -------------------------------------------------------------------------------------------------
@@ -292,7 +319,9 @@ def test_the_other_dates_of_a_backfill_are_published(lake: Lake, deadly: bytes) 
     job = lake.job()
     plan = plan_backfill(job, lake.cache, DAYS)
     assert [item.n_rows for item in plan.to_score] == [100, None, 100]
-    found = {manifest.partition: manifest for manifest in score_items(job, plan.to_score, lake.cache, [])}
+    found = {
+        manifest.partition: manifest for manifest in score_items(job, plan.to_score, lake.cache, [])
+    }
     assert [found[day].status for day in DAYS] == ["published", "failed", "published"]
     error = found[DAYS[1]].error
     assert error is not None
@@ -358,7 +387,9 @@ def test_a_report_names_the_profile(published: Lake, spoilt_profile: tuple[Manif
     assert path in str(raised.value)
 
 
-def test_pages_say_so_and_go_on(published: Lake, tmp_path: Path, spoilt_profile: tuple[Manifest, str]) -> None:
+def test_pages_say_so_and_go_on(
+    published: Lake, tmp_path: Path, spoilt_profile: tuple[Manifest, str]
+) -> None:
     with served(published.job(), published, tmp_path) as url:
         status, text, _ = get(f"{url}/test/{DAYS[2]}")
         assert (status, spoilt_profile[1] in text) == (503, True)
@@ -382,7 +413,9 @@ def test_a_profile_s_bytes_are_no_profile(deadly: bytes) -> None:
 # The table's log. ------------------------------------------------------------------------------------------
 
 
-def test_a_panic_of_the_table_s_library_names_the_table(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_panic_of_the_table_s_library_names_the_table(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     panic = type("PanicException", (BaseException,), {})
 
     def load(*_: object, **__: object) -> None:

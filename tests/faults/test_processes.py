@@ -97,7 +97,9 @@ def test_the_driver_is_killed(lab: Lab, report: Tell) -> None:
     wait_until_gone(family)
     seen = lab.check()
     report(
-        f"driver killed ({lab.lake.formats})", "-9 once its workers run", f"workers gone, input {seen[DAY]} published"
+        f"driver killed ({lab.lake.formats})",
+        "-9 once its workers run",
+        f"workers gone, input {seen[DAY]} published",
     )
     lab.settle()
 
@@ -112,7 +114,9 @@ def test_two_schedulers_at_once(lab: Lab, report: Tell) -> None:
     with ThreadPoolExecutor(3) as threads:
         manifests = list(threads.map(one, range(3)))
     states = sorted(m.error.type if m.error else m.status for m in manifests)
-    report(f"three schedulers at once ({lab.lake.formats})", "the same partition", ", ".join(states))
+    report(
+        f"three schedulers at once ({lab.lake.formats})", "the same partition", ", ".join(states)
+    )
     assert states.count("published") == 1
     assert set(states) <= {"published", "ConflictError", "unchanged"}
     assert lab.check() == {DAY: 1}
@@ -123,7 +127,11 @@ def test_two_schedulers_at_once(lab: Lab, report: Tell) -> None:
 def test_clocks_that_differ(lab: Lab, report: Tell, skew: timedelta) -> None:
     lab.begin()
     manifest = lab.score(now=datetime.now(UTC) + skew)
-    report(f"clock skew ({lab.lake.formats})", f"this host's clock is off by {skew.days} days", manifest)
+    report(
+        f"clock skew ({lab.lake.formats})",
+        f"this host's clock is off by {skew.days} days",
+        manifest,
+    )
     assert manifest.status == "published"
     assert lab.check() == {DAY: 1}
     lab.settle()
@@ -142,7 +150,9 @@ def hang_once(task: ShardTask) -> ShardResult:
 
 
 @ONE_FORMAT
-def test_a_shard_that_hangs_once_is_scored_alone(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_that_hangs_once_is_scored_alone(
+    lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.1}}
     monkeypatch.setattr("nightscore.engine.pool.score_shard", hang_once)
@@ -155,7 +165,9 @@ def test_a_shard_that_hangs_once_is_scored_alone(lab: Lab, report: Tell, monkeyp
 
 
 @ONE_FORMAT
-def test_a_worker_that_hangs_is_ended(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_hangs_is_ended(
+    lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.01}}
     monkeypatch.setattr("nightscore.engine.pool.score_shard", hang)
@@ -174,13 +186,21 @@ def test_a_worker_that_hangs_is_ended(lab: Lab, report: Tell, monkeypatch: pytes
 
 @ONE_FORMAT
 @pytest.mark.parametrize("mebibytes", [12, 24, 48])
-def test_memory_is_short(lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, mebibytes: int) -> None:
+def test_memory_is_short(
+    lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, mebibytes: int
+) -> None:
     """Batches that do not fit are halved; what does not fit at all is named."""
     lab.begin(140_000)
-    monkeypatch.setattr("nightscore.runs.attempt._allowance", lambda limits, memory: mebibytes << 20)
+    monkeypatch.setattr(
+        "nightscore.runs.attempt._allowance", lambda limits, memory: mebibytes << 20
+    )
     with WorkerPool() as pool:
         manifest = lab.score(pool)
-    report(f"memory short ({lab.lake.formats})", f"{mebibytes} MiB of address space for a shard", manifest)
+    report(
+        f"memory short ({lab.lake.formats})",
+        f"{mebibytes} MiB of address space for a shard",
+        manifest,
+    )
     if manifest.error:
         assert manifest.error.type == "MemoryLimitError"
         assert "rows from row" in manifest.error.message
@@ -244,7 +264,9 @@ def test_under_a_limit_on_address_space(lab: Lab, report: Tell) -> None:
         timeout=120,
         check=False,
     )
-    report(f"ulimit -v ({lab.lake.formats})", "1,500 MiB for each process", f"exit {done.returncode}")
+    report(
+        f"ulimit -v ({lab.lake.formats})", "1,500 MiB for each process", f"exit {done.returncode}"
+    )
     assert done.returncode in (0, 1)
     assert "Traceback" not in done.stderr
     assert lab.check() == {DAY: 1 if done.returncode == 0 else 0}
@@ -257,7 +279,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
@@ -305,7 +330,9 @@ def test_the_registry_is_down(lab: Lab, report: Tell, registry_root: Path) -> No
     assert elsewhere.error
     assert elsewhere.error.type == "StorageUnavailableError"
     by_alias = lab.behind.job("models:/hgb_binary@champion")
-    refused = run(by_alias, DAY, pool=lab.lake.pool, cache=lab.lake.cache, now=datetime.now(UTC), force=True)
+    refused = run(
+        by_alias, DAY, pool=lab.lake.pool, cache=lab.lake.cache, now=datetime.now(UTC), force=True
+    )
     assert refused.error, "an alias may point elsewhere by now"
     lab.settle()
 

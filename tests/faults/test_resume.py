@@ -51,7 +51,9 @@ def interrupt(lake: Lake, job: ScoringJob, n_shards: int) -> str:
     return stopped.value.manifest.run_id
 
 
-def assert_complete(lake: Lake, job: ScoringJob, frame: Any, models: dict[str, KnownModel], run_id: str) -> None:
+def assert_complete(
+    lake: Lake, job: ScoringJob, frame: Any, models: dict[str, KnownModel], run_id: str
+) -> None:
     found = lake.read(job).sort_values("id")
     assert set(found["run_id"].astype(str)) == {run_id}
     expected = models["hgb_binary"].estimator.predict_proba(frame[NUMBERS])[:, 1]
@@ -59,7 +61,9 @@ def assert_complete(lake: Lake, job: ScoringJob, frame: Any, models: dict[str, K
     assert not state_store(job).list_files("checkpoints")
 
 
-def test_an_interrupted_run_goes_on_under_its_own_id(any_lake: Lake, models: dict[str, KnownModel]) -> None:
+def test_an_interrupted_run_goes_on_under_its_own_id(
+    any_lake: Lake, models: dict[str, KnownModel]
+) -> None:
     frame, job = write_partition(any_lake), any_lake.job()
     run_id = interrupt(any_lake, job, 2)
     assert open_publisher(job).live(DAY) is None
@@ -72,7 +76,9 @@ def test_an_interrupted_run_goes_on_under_its_own_id(any_lake: Lake, models: dic
     assert 2 <= n_resumed < manifest.measures.n_shards
     assert sum(isinstance(e, ShardScored) for e in scored) == manifest.measures.n_shards - n_resumed
     (planned,) = (event for event in scored if isinstance(event, RunPlanned))
-    assert planned.n_rows_resumed == len(frame) - sum(e.n_rows for e in scored if isinstance(e, ShardScored))
+    assert planned.n_rows_resumed == len(frame) - sum(
+        e.n_rows for e in scored if isinstance(e, ShardScored)
+    )
     assert manifest.counts.rows_in == manifest.counts.rows_scored == len(frame)
     assert_complete(any_lake, job, frame, models, run_id)
     assert [m.run_id for m in run_history(job)] == [run_id]
@@ -107,7 +113,9 @@ def test_a_killed_run_goes_on_and_may_be_killed_again(
     assert (manifest.status, manifest.attempts) == ("published", 3)
     assert manifest.measures.n_shards_resumed >= 2
     assert_complete(any_lake, job, frame, models, manifest.run_id)
-    assert {run_id_of(file.path) or manifest.run_id for file in manifest.output.files} == {manifest.run_id}
+    assert {run_id_of(file.path) or manifest.run_id for file in manifest.output.files} == {
+        manifest.run_id
+    }
 
 
 def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
@@ -118,7 +126,9 @@ def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
     newest = newest_manifest(store, f"ds={DAY}")
     assert newest is not None
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: take_over(job, f"ds={DAY}", newest.fingerprint, None), range(8)))
+        found = list(
+            threads.map(lambda _: take_over(job, f"ds={DAY}", newest.fingerprint, None), range(8))
+        )
     (taken,) = filter(None, found)
     assert taken.manifest.run_id == run_id
     assert taken.results

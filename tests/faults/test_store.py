@@ -15,7 +15,11 @@ Tell = Callable[[str, str, Manifest | str], None]
 
 FAULTS: dict[str, tuple[str, list[Rule], set[str]]] = {
     "busy": ("503 to a tenth of the requests", [Rule("status", probability=0.1)], {"published"}),
-    "throttled": ("429 to a fifth of the requests", [Rule("status", status=429, probability=0.2)], {"published"}),
+    "throttled": (
+        "429 to a fifth of the requests",
+        [Rule("status", status=429, probability=0.2)],
+        {"published"},
+    ),
     "internal errors": (
         "500 to three requests running",
         [Rule("status", status=500, first=5, times=3)],
@@ -27,7 +31,11 @@ FAULTS: dict[str, tuple[str, list[Rule], set[str]]] = {
         [Rule("status", method="PUT", path=COMMIT)],
         {"StorageUnavailableError"},
     ),
-    "connections reset": ("a tenth before the request", [Rule("reset before", probability=0.1)], {"published"}),
+    "connections reset": (
+        "a tenth before the request",
+        [Rule("reset before", probability=0.1)],
+        {"published"},
+    ),
     "answers lost": (
         "a tenth after the request was carried out",
         [Rule("reset after", probability=0.1)],
@@ -43,14 +51,26 @@ FAULTS: dict[str, tuple[str, list[Rule], set[str]]] = {
         [Rule("reset after", method="PUT", path=COMMIT)],
         {"published", "StorageUnavailableError"},
     ),
-    "answers end early": ("a fifth of the GETs", [Rule("truncate", method="GET", probability=0.2)], {"published"}),
+    "answers end early": (
+        "a fifth of the GETs",
+        [Rule("truncate", method="GET", probability=0.2)],
+        {"published"},
+    ),
     "stalls": (
         "no answer to three requests for input",
         [Rule("stall", method="GET", path=r"features.*\.parquet", times=3)],
         {"published"},
     ),
-    "stalls at the commit": ("no answer", [Rule("stall", method="PUT", path=COMMIT)], {"StorageUnavailableError"}),
-    "credentials expire": ("403 after 30 requests", [Rule("status", status=403, first=30)], {"CredentialsError"}),
+    "stalls at the commit": (
+        "no answer",
+        [Rule("stall", method="PUT", path=COMMIT)],
+        {"StorageUnavailableError"},
+    ),
+    "credentials expire": (
+        "403 after 30 requests",
+        [Rule("status", status=403, first=30)],
+        {"CredentialsError"},
+    ),
     "credentials are wrong": ("403 to all", [Rule("status", status=403)], {"CredentialsError"}),
     "a token expires": (
         "400 ExpiredToken after 30 requests",

@@ -25,9 +25,13 @@ class Stack:
     def call(self, command: str) -> subprocess.CompletedProcess[str]:
         """What `make up`, `make down` and `make status` run."""
         named = self.settings.as_dict().items()
-        options = [part for name, value in named for part in (f"--{name.replace('_', '-')}", str(value))]
+        options = [
+            part for name, value in named for part in (f"--{name.replace('_', '-')}", str(value))
+        ]
         environment = {
-            k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "NIGHTSCORE_"))
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("PREFECT_", "MLFLOW_", "NIGHTSCORE_"))
         }
         return subprocess.run(
             [sys.executable, "-m", "nightscore.flows.stack", command, *options],
@@ -47,7 +51,9 @@ class Stack:
         state = self.state
         assert state is not None
         owned = [found for name in state.processes if (found := state.process(name))]
-        return list({p.pid: p for one in owned for p in (one, *one.children(recursive=True))}.values())
+        return list(
+            {p.pid: p for one in owned for p in (one, *one.children(recursive=True))}.values()
+        )
 
 
 def assert_nothing_is_left(stack: Stack, processes: list[psutil.Process]) -> None:
@@ -65,7 +71,9 @@ def a_stack(root: Path, store: str = "local", db: str = "sqlite") -> Stack:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """Prepared in a process of its own: training imports much that other tests shall not have imported."""
     root = tmp_path_factory.mktemp("sample")
-    script = "import sys; from pathlib import Path; from nightscore.flows.demo.sample import Sample; "
+    script = (
+        "import sys; from pathlib import Path; from nightscore.flows.demo.sample import Sample; "
+    )
     script += "Sample(Path(sys.argv[1])).prepare(print, print)"
     subprocess.run([sys.executable, "-c", script, str(root)], check=True, capture_output=True)
     return Sample(root)
@@ -89,5 +97,7 @@ def stack(sample: Sample) -> Iterator[Stack]:
 
 def copy_of(sample: Sample, root: Path) -> Path:
     """A sample of one's own; the model's artifacts stay where the registry says that they are."""
-    shutil.copytree(sample.root, root, ignore=shutil.ignore_patterns("stack", "jobs", "predictions*"))
+    shutil.copytree(
+        sample.root, root, ignore=shutil.ignore_patterns("stack", "jobs", "predictions*")
+    )
     return root

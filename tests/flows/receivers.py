@@ -79,7 +79,11 @@ class HttpReceiver:
     @property
     def environment(self) -> dict[str, str]:
         """Leads a process's requests to Slack here."""
-        return {"HTTPS_PROXY": self.url, "NO_PROXY": "127.0.0.1", "REQUESTS_CA_BUNDLE": str(self.certificate)}
+        return {
+            "HTTPS_PROXY": self.url,
+            "NO_PROXY": "127.0.0.1",
+            "REQUESTS_CA_BUNDLE": str(self.certificate),
+        }
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -138,5 +142,7 @@ def _certify(host: str, path: Path) -> None:
         .sign(key, hashes.SHA256())
     )
     text = serialization.Encoding.PEM
-    private = key.private_bytes(text, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        text, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     path.write_bytes(private + certificate.public_bytes(text))

@@ -61,7 +61,9 @@ class Told:
 
 def make_alerts(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nightscore.flows.alerts"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def shifted(seed: int) -> pd.DataFrame:
@@ -76,18 +78,26 @@ def take(queue: "Queue[Any]", n: int) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def told(
-    tmp_path_factory: pytest.TempPathFactory, registry_root: Path, registry: str, pool: WorkerPool, cache: ModelCache
+    tmp_path_factory: pytest.TempPathFactory,
+    registry_root: Path,
+    registry: str,
+    pool: WorkerPool,
+    cache: ModelCache,
 ) -> Iterator[Told]:
     """Quiet, shifted, still shifted, a backfill of shifted days, quiet again; and a shift that a gate holds."""
     root = tmp_path_factory.mktemp("alerts")
     http, mail = HttpReceiver(root), MailReceiver()
-    lake = Lake(str(root / "lake"), {}, copy_registry(registry_root, root / "registry"), pool, cache)
+    lake = Lake(
+        str(root / "lake"), {}, copy_registry(registry_root, root / "registry"), pool, cache
+    )
     jobs = root / "jobs"
     jobs.mkdir()
     for name in ("nights", "past", "gated"):
         output = {"uri": f"{lake.root}/{name}"}
         job = lake.job(output=output, drift={"gate": "hold" if name == "gated" else "warn"})
-        (jobs / f"{name}.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json") | {"name": name}))
+        (jobs / f"{name}.yaml").write_text(
+            yaml.safe_dump(job.model_dump(mode="json") | {"name": name})
+        )
     (root / "training").mkdir()
     make_frame(20_000, seed=1).to_parquet(root / "training" / "part.parquet")
     record_baseline(lake.job(), str(root / "training"), pool, cache)
@@ -112,7 +122,12 @@ def told(
             "NIGHTSCORE_ALERT_EMAIL": mail.url,
         }
         registered = [make_alerts(environment | addresses) for _ in range(2)]
-        runs = ["nights 2024-03-01", "nights 2024-03-02", "nights 2024-03-03", "past 2024-03-01 2024-03-04"]
+        runs = [
+            "nights 2024-03-01",
+            "nights 2024-03-02",
+            "nights 2024-03-03",
+            "past 2024-03-01 2024-03-04",
+        ]
         runs += ["nights 2024-03-04", "gated 2024-03-02"]
         done = subprocess.run(
             [sys.executable, "-c", RUNS, *runs],
@@ -134,7 +149,10 @@ def told(
             [one.stdout + one.stderr for one in registered],
         )
         executed = {"filter": {"event": {"name": ["prefect.automation.action.executed"]}}}
-        wait_for(lambda: found.api("/events/filter", executed)["total"] >= 9, "all actions to be recorded")
+        wait_for(
+            lambda: found.api("/events/filter", executed)["total"] >= 9,
+            "all actions to be recorded",
+        )
         yield found
         assert found.api("/events/filter", executed)["total"] == 9
         assert http.posts.empty()
@@ -168,10 +186,17 @@ def test_a_webhook_gets_the_findings(told: Told) -> None:
     )
     finding = run["new"][0]
     assert (finding["column"], finding["severity"], finding["was"]) == ("a", "critical", None)
-    assert (finding["since"], bool(finding["impact"]), bool(finding["reasons"])) == ("2024-03-02", True, True)
+    assert (finding["since"], bool(finding["impact"]), bool(finding["reasons"])) == (
+        "2024-03-02",
+        True,
+        True,
+    )
     assert run["report"] == "nightscore report nights 2024-03-02"
     flow_run = run["flow_run_url"].rpartition("/")[2]
-    assert request(told.server.api_url, "GET", f"/flow_runs/{flow_run}")["name"] == "nights · 2024-03-02"
+    assert (
+        request(told.server.api_url, "GET", f"/flow_runs/{flow_run}")["name"]
+        == "nights · 2024-03-02"
+    )
 
 
 def test_a_person_can_read_it(told: Told) -> None:
@@ -195,26 +220,37 @@ def test_a_person_can_read_it(told: Told) -> None:
 def test_every_change_is_an_event_of_its_run(told: Told) -> None:
     found = told.api("/events/filter", {"filter": {"event": {"prefix": ["nightscore."]}}})["events"]
     by_job = {
-        job: sorted((e["event"], e["payload"]["partition"]) for e in found if e["payload"]["job"] == job)
+        job: sorted(
+            (e["event"], e["payload"]["partition"]) for e in found if e["payload"]["job"] == job
+        )
         for job in ("nights", "past", "gated")
     }
     assert by_job["nights"] == [
         ("nightscore.drift.critical", "2024-03-02"),
         ("nightscore.drift.resolved", "2024-03-04"),
     ]
-    assert by_job["gated"] == [("nightscore.drift.critical", "2024-03-02"), ("nightscore.run.held", "2024-03-02")]
+    assert by_job["gated"] == [
+        ("nightscore.drift.critical", "2024-03-02"),
+        ("nightscore.run.held", "2024-03-02"),
+    ]
     assert by_job["past"], "a backfill's are kept, and sent to nobody"
     assert all(
-        event["resource"]["nightscore.notify"] == "false" for event in found if event["payload"]["job"] == "past"
+        event["resource"]["nightscore.notify"] == "false"
+        for event in found
+        if event["payload"]["job"] == "past"
     )
-    assert all(any(related["prefect.resource.role"] == "flow-run" for related in event["related"]) for event in found)
+    assert all(
+        any(related["prefect.resource.role"] == "flow-run" for related in event["related"])
+        for event in found
+    )
     assert SECRET not in json.dumps(told.api("/events/filter", {"limit": 50}))
 
 
 def test_registering_again_changes_nothing(told: Told) -> None:
     first, again = told.registered
     assert [line.split() for line in first.splitlines()] == [
-        [f"{name}.yaml", "created"] for name in ("drift-email", "drift-slack", "drift-webhook", "zombies")
+        [f"{name}.yaml", "created"]
+        for name in ("drift-email", "drift-slack", "drift-webhook", "zombies")
     ]
     assert again == first.replace("created", "updated")
     automations = told.api("/automations/filter")
@@ -229,7 +265,10 @@ def test_registering_again_changes_nothing(told: Told) -> None:
 
 def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
     bare = {k: v for k, v in told.environment.items() if not k.startswith("NIGHTSCORE_ALERT")}
-    assert "drift-email.yaml       left out, NIGHTSCORE_ALERT_EMAIL is not set" in make_alerts(bare).stdout
+    assert (
+        "drift-email.yaml       left out, NIGHTSCORE_ALERT_EMAIL is not set"
+        in make_alerts(bare).stdout
+    )
     assert len(told.api("/automations/filter")) == 4
 
 
@@ -238,12 +277,21 @@ def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
     [
         ({}, "PREFECT_API_URL is not set"),
         ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "http://127.0.0.1:9/api: "),
-        ({"NIGHTSCORE_ALERT_EMAIL": "oncall secret"}, "NIGHTSCORE_ALERT_EMAIL is no address that Apprise knows"),
+        (
+            {"NIGHTSCORE_ALERT_EMAIL": "oncall secret"},
+            "NIGHTSCORE_ALERT_EMAIL is no address that Apprise knows",
+        ),
         ({"NIGHTSCORE_ALERT_WEBHOOK": "a secret"}, "NIGHTSCORE_ALERT_WEBHOOK is no URL"),
     ],
 )
-def test_what_cannot_be_registered_is_said_in_a_line(told: Told, changes: dict[str, str], said: str) -> None:
-    bare = {k: v for k, v in told.environment.items() if not k.startswith(("NIGHTSCORE_ALERT", "PREFECT_API_URL"))}
+def test_what_cannot_be_registered_is_said_in_a_line(
+    told: Told, changes: dict[str, str], said: str
+) -> None:
+    bare = {
+        k: v
+        for k, v in told.environment.items()
+        if not k.startswith(("NIGHTSCORE_ALERT", "PREFECT_API_URL"))
+    }
     server = {"PREFECT_API_URL": told.server.api_url} if "NIGHTSCORE" in "".join(changes) else {}
     done = make_alerts(bare | server | changes)
     assert done.returncode == 1

@@ -58,7 +58,12 @@ class Prefect:
             command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local"]
             self.workers.append(
                 subprocess.Popen(
-                    command, env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+                    command,
+                    env=self.environment,
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
                 )
             )
 
@@ -71,7 +76,9 @@ class Prefect:
 
     def trigger(self, deployment: str, **parameters: Any) -> str:
         found = self.api("GET", f"/deployments/name/{deployment}")
-        created = self.api("POST", f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        created = self.api(
+            "POST", f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters}
+        )
         return str(created["id"])
 
     def run(self, run_id: str) -> dict[str, Any]:
@@ -81,7 +88,9 @@ class Prefect:
         return list(self.api("POST", "/flow_runs/filter", {"flow_runs": filters}))
 
     def children(self, run_id: str) -> dict[str, str]:
-        return {r["name"]: r["state_name"] for r in self.runs(parent_flow_run_id={"any_": [run_id]})}
+        return {
+            r["name"]: r["state_name"] for r in self.runs(parent_flow_run_id={"any_": [run_id]})
+        }
 
     def finished(self, run_id: str) -> dict[str, Any]:
         def is_final() -> dict[str, Any] | None:
@@ -167,7 +176,12 @@ def running(service: Service, home: Path) -> Iterator[None]:
     """One service of the stack by itself."""
     with (home / f"{service.name}.log").open("w") as log:
         process = psutil.Popen(
-            service.command, cwd="/", stdout=log, stderr=log, user=service.user, start_new_session=True
+            service.command,
+            cwd="/",
+            stdout=log,
+            stderr=log,
+            user=service.user,
+            start_new_session=True,
         )
     try:
         wait_for(service.is_healthy, service.name)
@@ -195,11 +209,15 @@ def test_a_cron_deployment_gets_its_scheduled_runs(prefect: Prefect) -> None:
     nightly = prefect.api("GET", f"/deployments/name/{NIGHTLY}")
     scheduled = wait_for(
         lambda: [
-            r for r in prefect.runs(state={"name": {"any_": ["Scheduled"]}}) if r["deployment_id"] == nightly["id"]
+            r
+            for r in prefect.runs(state={"name": {"any_": ["Scheduled"]}})
+            if r["deployment_id"] == nightly["id"]
         ],
         "scheduled runs",
     )
-    assert all(run["expected_start_time"].split("T")[1].startswith(("07:00", "08:00")) for run in scheduled)
+    assert all(
+        run["expected_start_time"].split("T")[1].startswith(("07:00", "08:00")) for run in scheduled
+    )
     assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     assert nightly["enforce_parameter_schema"] is True
 
@@ -236,17 +254,26 @@ def test_a_broken_backfill_is_repaired_by_running_it_again(
     ended = prefect.finished(first)
 
     assert ended["state_name"] == "Failed"
-    assert ended["state"]["message"].startswith(f"8 done, 2 failed, 0 not run; failed: {', '.join(broken)}; causes")
+    assert ended["state"]["message"].startswith(
+        f"8 done, 2 failed, 0 not run; failed: {', '.join(broken)}; causes"
+    )
     assert ended["name"] == f"broken · backfill {days[0]} to {days[-1]}"
     expected = {f"broken · {day}": "Failed" if day in broken else "Completed" for day in days}
     assert prefect.children(first) == expected
-    (matrix,) = prefect.api("POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["broken-backfill"]}}})
-    assert all(f"**{day}**\n\n```\n1 of 1 files cannot be read as Parquet" in matrix["data"] for day in broken)
+    (matrix,) = prefect.api(
+        "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["broken-backfill"]}}}
+    )
+    assert all(
+        f"**{day}**\n\n```\n1 of 1 files cannot be read as Parquet" in matrix["data"]
+        for day in broken
+    )
     lake.write(broken[0], make_frame(50))
     retry = {"type": "SCHEDULED", "name": "AwaitingRetry"}  # the button of the run's page
     prefect.api("POST", f"/flow_runs/{first}/set_state", {"state": retry})
     wait_for(lambda: prefect.run(first)["run_count"] == 2, "the run to begin again")
-    assert prefect.finished(first)["state"]["message"].startswith(f"1 done, 1 failed, 0 not run; failed: {broken[1]}")
+    assert prefect.finished(first)["state"]["message"].startswith(
+        f"1 done, 1 failed, 0 not run; failed: {broken[1]}"
+    )
     lake.write(broken[1], make_frame(50))
     second = prefect.trigger(BACKFILL, **parameters)
     assert prefect.finished(second)["state"]["message"] == "1 done, 0 failed, 0 not run"
@@ -256,14 +283,23 @@ def test_a_broken_backfill_is_repaired_by_running_it_again(
 
 def test_prefect_keeps_no_secret(prefect: Prefect) -> None:
     """Of the runs on the S3 server before: database, results, logs of server and workers."""
-    wait_for(lambda: "s3://lake/" in json.dumps(prefect.api("POST", "/artifacts/filter", {})), "the artifacts")
+    wait_for(
+        lambda: "s3://lake/" in json.dumps(prefect.api("POST", "/artifacts/filter", {})),
+        "the artifacts",
+    )
     kept = {
         kind: json.dumps(prefect.api("POST", f"/{kind}/filter", {"limit": 50}))
         for kind in ("flow_runs", "task_runs", "artifacts", "logs", "events")
     }
-    assert all(len(text) > 1_000 for text in kept.values()), {kind: len(text) for kind, text in kept.items()}
+    assert all(len(text) > 1_000 for text in kept.values()), {
+        kind: len(text) for kind, text in kept.items()
+    }
     assert not [kind for kind, text in kept.items() if S3_SECRET in text]
-    files = [p for p in prefect.home.rglob("*") if p.is_file() and "jobs" not in p.relative_to(prefect.home).parts]
+    files = [
+        p
+        for p in prefect.home.rglob("*")
+        if p.is_file() and "jobs" not in p.relative_to(prefect.home).parts
+    ]
     assert {"server.log", "worker-0.log"} <= {path.name for path in files}
     assert not [path for path in files if S3_SECRET.encode() in path.read_bytes()]
 
@@ -280,7 +316,11 @@ def test_a_cancelled_backfill_leaves_no_process_and_can_be_run_again(
     processes = family(prefect.engine())
     assert has_pool(processes)
 
-    prefect.api("POST", f"/flow_runs/{parent}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    prefect.api(
+        "POST",
+        f"/flow_runs/{parent}/set_state",
+        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
+    )
 
     assert prefect.finished(parent)["state_name"] == "Cancelled"
     assert_gone(processes)
@@ -313,16 +353,22 @@ def test_two_overlapping_backfills_publish_each_partition_once(
     assert len(failed) <= len(days) // 2, [run["state"]["message"] for run in ended]
 
 
-def test_the_nightly_run_starts_at_once_during_a_backfill(prefect: Prefect, lake: Lake, write_job: WriteJob) -> None:
+def test_the_nightly_run_starts_at_once_during_a_backfill(
+    prefect: Prefect, lake: Lake, write_job: WriteJob
+) -> None:
     days = [f"2024-06-{i:02d}" for i in range(1, 21)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(60_000, seed=i))
     job = write_job("during", lake)
     prefect.call("work-queue", "set-concurrency-limit", "backfill", "2", "--pool", "local")
     backfills = [
-        prefect.trigger(BACKFILL, job=job, start=days[i * 5], end=days[i * 5 + 4], max_parallel=1) for i in range(3)
+        prefect.trigger(BACKFILL, job=job, start=days[i * 5], end=days[i * 5 + 4], max_parallel=1)
+        for i in range(3)
     ]
-    wait_for(lambda: any("Running" in prefect.children(b).values() for b in backfills), "a backfill to be under way")
+    wait_for(
+        lambda: any("Running" in prefect.children(b).values() for b in backfills),
+        "a backfill to be under way",
+    )
     began = time.monotonic()
     nightly = prefect.trigger(NIGHTLY, job=job, date=days[-1], look_back_days=0)
     ended = prefect.finished(nightly)
@@ -341,7 +387,9 @@ def write_large(lake: Lake, day: str) -> None:
 
 
 def n_finished_shards(lake: Lake) -> int:
-    return sum(entry.path.endswith(".json") for entry in state_store(lake.job()).list_files("checkpoints"))
+    return sum(
+        entry.path.endswith(".json") for entry in state_store(lake.job()).list_files("checkpoints")
+    )
 
 
 def test_a_killed_engine_crashes_its_runs_and_the_next_goes_on(
@@ -349,7 +397,11 @@ def test_a_killed_engine_crashes_its_runs_and_the_next_goes_on(
 ) -> None:
     day = "2024-02-28"
     write_large(lake, day)
-    parameters = {"job": write_job("killed", lake, engine="library"), "date": day, "look_back_days": 0}
+    parameters = {
+        "job": write_job("killed", lake, engine="library"),
+        "date": day,
+        "look_back_days": 0,
+    }
     nightly = prefect.trigger(NIGHTLY, **parameters)
     wait_for(lambda: n_finished_shards(lake) >= 2, "two shards to be scored")
     processes = family(prefect.engine())
@@ -366,7 +418,9 @@ def test_a_killed_engine_crashes_its_runs_and_the_next_goes_on(
     assert len(lake.read(lake.job())) == 1_600_000
 
 
-def test_no_run_is_left_running_when_its_worker_is_gone(prefect: Prefect, lake: Lake, write_job: WriteJob) -> None:
+def test_no_run_is_left_running_when_its_worker_is_gone(
+    prefect: Prefect, lake: Lake, write_job: WriteJob
+) -> None:
     """A worker that is stopped, and one that is killed together with its flow: the automation ends their runs."""
     days = ("2024-02-26", "2024-02-27", "2024-02-28")
     for day in days:
@@ -394,4 +448,6 @@ def test_no_run_is_left_running_when_its_worker_is_gone(prefect: Prefect, lake: 
     for day in days[:2]:
         again = prefect.finished(prefect.trigger(NIGHTLY, job=job, date=day, look_back_days=0))
         assert again["state_name"] == "Completed", again["state"]["message"]
-    assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days[:2], 1_600_000)
+    assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(
+        days[:2], 1_600_000
+    )

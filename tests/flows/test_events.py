@@ -20,7 +20,9 @@ with warnings.catch_warnings():
 URL = "http://prefect/runs/flow-run/1"
 
 
-def a_finding(column: str, severity: Severity, was: Severity | None = None, **options: Any) -> FindingRecord:
+def a_finding(
+    column: str, severity: Severity, was: Severity | None = None, **options: Any
+) -> FindingRecord:
     values: dict[str, Any] = {
         "role": "feature",
         "reference": "baseline",
@@ -31,7 +33,9 @@ def a_finding(column: str, severity: Severity, was: Severity | None = None, **op
     return FindingRecord(column=column, severity=severity, was=was, **values | options)
 
 
-def a_manifest(*findings: FindingRecord, resolved: tuple[str, ...] = (), **options: Any) -> Manifest:
+def a_manifest(
+    *findings: FindingRecord, resolved: tuple[str, ...] = (), **options: Any
+) -> Manifest:
     drift = DriftRecord(
         verdict="critical",
         references={"baseline": "x"},
@@ -69,7 +73,11 @@ def a_manifest(*findings: FindingRecord, resolved: tuple[str, ...] = (), **optio
         ([a_finding("a", "warning", "warning")], (), None),
         ([a_finding("a", "critical", "warning")], (), "nightscore.drift.critical"),
         ([a_finding("a", "warning", "critical")], (), None),
-        ([a_finding("a", "critical", "critical"), a_finding("b", "warning")], (), "nightscore.drift.warning"),
+        (
+            [a_finding("a", "critical", "critical"), a_finding("b", "warning")],
+            (),
+            "nightscore.drift.warning",
+        ),
         ([a_finding("a", "critical", is_seasonal=True)], (), None),
         ([a_finding("a", "critical", "info", is_seasonal=True)], (), None),
         ([a_finding("a", "info")], (), None),
@@ -77,7 +85,9 @@ def a_manifest(*findings: FindingRecord, resolved: tuple[str, ...] = (), **optio
         ([a_finding("b", "critical")], ("a",), "nightscore.drift.critical"),
     ],
 )
-def test_an_event_is_a_change(findings: list[FindingRecord], resolved: tuple[str, ...], name: str | None) -> None:
+def test_an_event_is_a_change(
+    findings: list[FindingRecord], resolved: tuple[str, ...], name: str | None
+) -> None:
     found = drift_event(a_manifest(*findings, resolved=resolved))
     assert (found and found.name) == name
 
@@ -93,7 +103,12 @@ def test_a_run_without_a_profile_tells_nothing() -> None:
 
 def test_the_payload_says_what_where_and_what_to_do_next() -> None:
     manifest = a_manifest(
-        a_finding("a", "critical", impact=0.0123, drivers=({"segment": "country=CH", "kind": "mix", "share": 0.9},)),
+        a_finding(
+            "a",
+            "critical",
+            impact=0.0123,
+            drivers=({"segment": "country=CH", "kind": "mix", "share": 0.9},),
+        ),
         a_finding("b|c", "critical", "warning", since="2024-02-28", impact=-0.5),
         a_finding("d", "warning", "warning"),
         resolved=("e",),
@@ -107,8 +122,16 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         "nightscore.severity": "critical",
     }
     payload = found.payload
-    assert (payload["job"], payload["partition"], payload["run_id"]) == ("delay", "2024-03-02", "01a2")
-    assert (payload["model"], payload["model_version"], payload["status"]) == ("m", "3", "published")
+    assert (payload["job"], payload["partition"], payload["run_id"]) == (
+        "delay",
+        "2024-03-02",
+        "01a2",
+    )
+    assert (payload["model"], payload["model_version"], payload["status"]) == (
+        "m",
+        "3",
+        "published",
+    )
     assert (payload["n_new"], payload["n_worse"], payload["n_resolved"]) == (1, 1, 1)
     assert payload["new"] == [
         {
@@ -153,11 +176,20 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
 def test_a_held_run_sends_one_message_that_says_both() -> None:
     gates = (
         GateRecord(gate="rows", action="warn", passed=False, expected="50 to 200", found="10"),
-        GateRecord(gate="drift", action="hold", passed=False, expected="no critical finding", found="a critical"),
+        GateRecord(
+            gate="drift",
+            action="hold",
+            passed=False,
+            expected="no critical finding",
+            found="a critical",
+        ),
     )
     manifest = a_manifest(a_finding("a", "critical"), status="held", gates=gates)
     moved, held = run_events(manifest, URL)
-    assert (moved.name, moved.resource["nightscore.notify"]) == ("nightscore.drift.critical", "false")
+    assert (moved.name, moved.resource["nightscore.notify"]) == (
+        "nightscore.drift.critical",
+        "false",
+    )
     assert (held.name, held.resource["nightscore.notify"]) == ("nightscore.run.held", "true")
     assert held.payload["subject"] == "delay 2024-03-02: held by drift; drift critical: a"
     assert held.payload["text"].startswith(
@@ -219,12 +251,19 @@ def test_what_goes_wrong_costs_the_event_only(
     monkeypatch.setattr(events.PREFECT_API_URL.__class__, "value", lambda self: None)
     tell(a_manifest(a_finding("a", "critical")))
     assert not caplog.records, "without a server there is nobody to tell"
-    monkeypatch.setattr(events.PREFECT_API_URL.__class__, "value", lambda self: "http://127.0.0.1:9/api")
+    monkeypatch.setattr(
+        events.PREFECT_API_URL.__class__, "value", lambda self: "http://127.0.0.1:9/api"
+    )
     tell(a_manifest(a_finding("a", "critical")))
-    assert "run_id=01a2 partition=2024-03-02 its events could not be emitted: RuntimeError: no thread" in caplog.text
+    assert (
+        "run_id=01a2 partition=2024-03-02 its events could not be emitted: RuntimeError: no thread"
+        in caplog.text
+    )
 
 
-def _judged(now: Severity, then: FindingRecord | None, calm: Severity | None = None) -> tuple[Any, Any]:
+def _judged(
+    now: Severity, then: FindingRecord | None, calm: Severity | None = None
+) -> tuple[Any, Any]:
     def drift(severity: Severity) -> Comparison:
         column = ColumnDrift(
             name="x",
@@ -262,14 +301,20 @@ def test_a_finding_knows_what_it_was(then: FindingRecord | None, was: Severity |
 def test_resolved_is_what_somebody_was_told_of() -> None:
     assert _judged("ok", a_finding("x", "warning"))[1] == ("x",)
     assert _judged("info", a_finding("x", "warning"))[1] == ("x",)
-    assert _judged("critical", a_finding("x", "warning"), calm="ok")[1] == ("x",), "it is only the season now"
+    assert _judged("critical", a_finding("x", "warning"), calm="ok")[1] == ("x",), (
+        "it is only the season now"
+    )
     assert _judged("ok", a_finding("x", "critical", is_seasonal=True))[1] == ()
     assert _judged("ok", a_finding("x", "info"))[1] == ()
 
 
 def test_a_gate_s_findings_are_named_unless_all_of_them_stand_below() -> None:
     gate = GateRecord(
-        gate="drift", action="hold", passed=False, expected="no critical finding", found="a critical: x"
+        gate="drift",
+        action="hold",
+        passed=False,
+        expected="no critical finding",
+        found="a critical: x",
     )
     findings = (a_finding("a", "critical", "critical"), a_finding("b", "warning"))
     held = held_event(a_manifest(*findings, status="held", gates=(gate,)))
@@ -280,9 +325,15 @@ def test_a_gate_s_findings_are_named_unless_all_of_them_stand_below() -> None:
 
 def test_a_held_run_has_the_severity_of_its_record() -> None:
     gate = GateRecord(
-        gate="drift", action="hold", passed=False, expected="no critical finding", found="a critical: x"
+        gate="drift",
+        action="hold",
+        passed=False,
+        expected="no critical finding",
+        found="a critical: x",
     )
-    held = held_event(a_manifest(a_finding("a", "critical", "critical"), status="held", gates=(gate,)))
+    held = held_event(
+        a_manifest(a_finding("a", "critical", "critical"), status="held", gates=(gate,))
+    )
     assert held
     assert (held.payload["severity"], held.payload["sign"]) == ("critical", "🔴")
     assert held.resource["nightscore.severity"] == "critical"

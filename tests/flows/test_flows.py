@@ -51,7 +51,12 @@ with warnings.catch_warnings():
     from nightscore.flows.parameters import Mode, Order
     from nightscore.flows.partition import score_partition, score_partitions
     from nightscore.flows.pools import run_within
-    from nightscore.flows.ui.artifacts import artifact_key, outcome_markdown, run_again, run_markdown
+    from nightscore.flows.ui.artifacts import (
+        artifact_key,
+        outcome_markdown,
+        run_again,
+        run_markdown,
+    )
     from nightscore.flows.ui.progress import BackfillProgress, RunProgress, shown
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.filterwarnings("ignore")]
@@ -86,14 +91,18 @@ def finish(awaitable: Any) -> Any:
 async def artifacts(key: str) -> list[Any]:
     """The newest last: the server gives them in no order of its own."""
     async with get_client() as client:
-        found = await client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        found = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        )
     return sorted(found, key=lambda artifact: artifact.created)
 
 
 async def child_runs(parent: Any) -> list[Any]:
     async with get_client() as client:
         return await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
+            flow_run_filter=FlowRunFilter(
+                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent])
+            )
         )
 
 
@@ -101,7 +110,9 @@ async def children(parent: Any) -> dict[str, str]:
     return {run.name: run.state_name for run in await child_runs(parent)}
 
 
-def test_what_a_gate_holds_is_no_success(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_gate_holds_is_no_success(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
     job = lake.job(keys={"columns": ["id"], "unique": True}, gates={"unique_keys": "hold"})
     path = tmp_path / "job.yaml"
@@ -118,10 +129,14 @@ def test_what_a_gate_holds_is_no_success(lake: Lake, tmp_path: Path, monkeypatch
     assert "| unique_keys | **hold** | no key twice | 2 rows: id=3 (2 times) |" in page
 
 
-def test_a_run_that_still_waits_is_told_once(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_still_waits_is_told_once(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
     told: list[str] = []
-    monkeypatch.setattr("nightscore.flows.partition.tell", lambda manifest, url: told.append(manifest.run_id))
+    monkeypatch.setattr(
+        "nightscore.flows.partition.tell", lambda manifest, url: told.append(manifest.run_id)
+    )
     job = lake.job(keys={"columns": ["id"], "unique": True}, gates={"unique_keys": "hold"})
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
@@ -177,7 +192,11 @@ def test_a_morning_s_reader_sees_which_columns_moved(lake: Lake, job_file: str) 
     assert described.startswith("■ critical, published: 2024-02-28")
     table = json.loads(asyncio.run(artifacts("test-drift"))[-1].data)
     assert list(table[0])[:4] == ["column", "severity", "status", "against"]
-    assert (table[0]["column"], table[0]["severity"], table[0]["status"]) == ("a", "critical", "new")
+    assert (table[0]["column"], table[0]["severity"], table[0]["status"]) == (
+        "a",
+        "critical",
+        "new",
+    )
     assert {entry["column"] for entry in table} == {*NUMBERS, "prediction", "probability"}
 
 
@@ -191,7 +210,9 @@ def test_nightly_scores_the_date_and_late_data(lake: Lake, job_file: str) -> Non
     lake.write("2024-02-28", make_frame(150))
     second = finish(nightly(job_file, date=date(2024, 2, 29), look_back_days=3, return_state=True))
     assert second.is_completed(), second.message
-    assert second.message.endswith("late data: 2 more partitions, 0 failed (2024-02-27, 2024-02-28)")
+    assert second.message.endswith(
+        "late data: 2 more partitions, 0 failed (2024-02-27, 2024-02-28)"
+    )
     live = open_publisher(lake.job()).all_live()
     assert set(live) == {"2024-02-27", "2024-02-28", "2024-02-29"}
     assert len(lake.read(lake.job())) == 100 + 150 + 102
@@ -207,7 +228,9 @@ def test_a_failed_night_says_why_in_its_state(lake: Lake, job_file: str) -> None
     assert "a: is missing (double)" in state.message
 
 
-def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(lake: Lake, job_file: str) -> None:
+def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(
+    lake: Lake, job_file: str
+) -> None:
     days = [f"2024-03-{i:02d}" for i in range(1, 11)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(50, seed=i))
@@ -221,7 +244,9 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(lake:
 
     state = finish(backfill(job_file, *dates, max_parallel=3, return_state=True))
     assert state.is_failed()
-    assert state.message.startswith("8 done, 2 failed, 0 not run; failed: 2024-03-04, 2024-03-08; causes and what")
+    assert state.message.startswith(
+        "8 done, 2 failed, 0 not run; failed: 2024-03-04, 2024-03-08; causes and what"
+    )
     runs = asyncio.run(children(state.state_details.flow_run_id))
     assert {name: runs[name] for name in sorted(runs)} == {
         f"test · {day}": "Failed" if day in (days[3], days[7]) else "Completed" for day in days
@@ -241,7 +266,9 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(lake:
     assert len(asyncio.run(children(again.state_details.flow_run_id))) == 2
     done = finish(backfill(job_file, *dates, order=Order.OLDEST, return_state=True))
     assert done.message.startswith("nothing to do: 0 of 10")
-    forced = finish(backfill(job_file, date(2024, 3, 1), date(2024, 3, 2), mode=[Mode.ALL], return_state=True))
+    forced = finish(
+        backfill(job_file, date(2024, 3, 1), date(2024, 3, 2), mode=[Mode.ALL], return_state=True)
+    )
     assert forced.message == "2 done, 0 failed, 0 not run"
 
 
@@ -252,7 +279,9 @@ def test_two_backfills_of_one_range_publish_each_partition_once(lake: Lake, job_
     dates = (date(2024, 3, 1), date(2024, 3, 6))
 
     async def both() -> list[Any]:
-        return list(await asyncio.gather(*(backfill(job_file, *dates, return_state=True) for _ in range(2))))
+        return list(
+            await asyncio.gather(*(backfill(job_file, *dates, return_state=True) for _ in range(2)))
+        )
 
     states = asyncio.run(both())
     assert all(state.is_final() for state in states)
@@ -285,7 +314,12 @@ def test_nonsense_is_refused_early(lake: Lake, job_file: str) -> None:
 @pytest.mark.parametrize(
     ("scheduled", "timezone", "lag", "expected"),
     [
-        (datetime(2024, 3, 10, 6, 30, tzinfo=UTC), "America/New_York", 1, date(2024, 3, 9)),  # clocks go forward
+        (
+            datetime(2024, 3, 10, 6, 30, tzinfo=UTC),
+            "America/New_York",
+            1,
+            date(2024, 3, 9),
+        ),  # clocks go forward
         (datetime(2024, 3, 10, 4, 30, tzinfo=UTC), "America/New_York", 1, date(2024, 3, 8)),
         (
             datetime(2024, 11, 3, 5, 30, tzinfo=UTC),
@@ -311,11 +345,15 @@ def test_children_are_tagged_and_the_engine_speaks_in_their_log(lake: Lake, job_
 
     async def lines() -> list[str]:
         async with get_client() as client:
-            logs = await client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[child.id])))
+            logs = await client.read_logs(
+                LogFilter(flow_run_id=LogFilterFlowRunId(any_=[child.id]))
+            )
         return [log.message for log in logs]
 
     deadline = time.monotonic() + 30
-    while not {"planned", "published"} <= (said := {word for line in asyncio.run(lines()) for word in line.split()}):
+    while not {"planned", "published"} <= (
+        said := {word for line in asyncio.run(lines()) for word in line.split()}
+    ):
         assert time.monotonic() < deadline, said
         time.sleep(0.2)
     assert "rows=30" in said
@@ -329,7 +367,9 @@ def test_mlflow_and_prefect_point_to_each_other(lake: Lake, job_file: str) -> No
     client = mlflow.MlflowClient(tracking_uri=lake.registry)
     experiment = client.get_experiment_by_name("scoring/test")
     flow_run = str(state.state_details.flow_run_id)
-    (tracked,) = client.search_runs([experiment.experiment_id], f"tags.`prefect.flow_run_id` = '{flow_run}'")
+    (tracked,) = client.search_runs(
+        [experiment.experiment_id], f"tags.`prefect.flow_run_id` = '{flow_run}'"
+    )
     assert tracked.info.status == "FINISHED"
     assert tracked.info.run_name == "test · 2024-02-27"
     assert flow_run in tracked.data.tags["prefect.flow_run_url"]
@@ -358,7 +398,12 @@ def test_a_batch_scores_several_partitions_in_one_run(lake: Lake, job_file: str)
     lake.features.write_bytes(f"ds={days[2]}/part-0.parquet", b"broken")
     state = finish(
         backfill(
-            job_file, date(2024, 3, 1), date(2024, 3, 7), partitions_per_run=3, order=Order.OLDEST, return_state=True
+            job_file,
+            date(2024, 3, 1),
+            date(2024, 3, 7),
+            partitions_per_run=3,
+            order=Order.OLDEST,
+            return_state=True,
         )
     )
     assert state.message.startswith("6 done, 1 failed, 0 not run; failed: 2024-03-03")
@@ -371,7 +416,9 @@ def test_a_batch_scores_several_partitions_in_one_run(lake: Lake, job_file: str)
     assert set(open_publisher(lake.job()).all_live()) == set(days) - {days[2]}
 
 
-def test_what_may_pass_is_tried_again(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_pass_is_tried_again(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nightscore.flows import partition
 
     asked = tmp_path / "asked"
@@ -391,7 +438,9 @@ def test_what_may_pass_is_tried_again(lake: Lake, tmp_path: Path, monkeypatch: p
                     os._exit(1)
             return np.asarray(x)[:, 0]
 
-    monkeypatch.setattr(partition, "_score", partition._score.with_options(retry_delay_seconds=[0, 0]))
+    monkeypatch.setattr(
+        partition, "_score", partition._score.with_options(retry_delay_seconds=[0, 0])
+    )
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
     frame = make_frame(20)
     add_model(lake, tmp_path, "unlucky", Unlucky().fit(frame[["a"]]), frame[["a"]])
@@ -412,7 +461,9 @@ def test_what_may_pass_is_tried_again(lake: Lake, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-def test_a_run_that_takes_too_long_or_is_cancelled_stops_soon(lake: Lake, is_cancelled: bool) -> None:
+def test_a_run_that_takes_too_long_or_is_cancelled_stops_soon(
+    lake: Lake, is_cancelled: bool
+) -> None:
     for i in range(8):
         lake.write("2024-02-29", make_frame(70_000, seed=i), f"p{i}")
     job, pool, began = lake.job(), WorkerPool(), threading.Event()
@@ -422,7 +473,13 @@ def test_a_run_that_takes_too_long_or_is_cancelled_stops_soon(lake: Lake, is_can
             began.set()
 
     score = functools.partial(
-        run, job, "2024-02-29", pool=pool, cache=lake.cache, now=datetime.now(UTC), listeners=[listen]
+        run,
+        job,
+        "2024-02-29",
+        pool=pool,
+        cache=lake.cache,
+        now=datetime.now(UTC),
+        listeners=[listen],
     )
 
     async def attempt() -> Any:
@@ -496,13 +553,23 @@ def test_jobs_are_found_by_name(lake: Lake, job_file: str, monkeypatch: pytest.M
     ("modes", "model", "options", "extra"),
     [
         (["missing", "failed"], "current", "--from 2024-03-01 --to 2024-03-31", []),
-        (["stale"], "3", "--from 2024-03-01 --to 2024-03-31 --mode stale --model 3", ["mode", "model"]),
+        (
+            ["stale"],
+            "3",
+            "--from 2024-03-01 --to 2024-03-31 --mode stale --model 3",
+            ["mode", "model"],
+        ),
         (["all"], "current", "--from 2024-03-04 --to 2024-03-09 --mode all", ["mode"]),
     ],
 )
 def test_what_to_run_again(modes: list[str], model: str, options: str, extra: list[str]) -> None:
     command, parameters = run_again(
-        "my job.yaml", date(2024, 3, 1), date(2024, 3, 31), modes, model, ["2024-03-09", "2024-03-04"]
+        "my job.yaml",
+        date(2024, 3, 1),
+        date(2024, 3, 31),
+        modes,
+        model,
+        ["2024-03-09", "2024-03-04"],
     )
     assert command == f"nightscore backfill 'my job.yaml' {options}"
     given = json.loads(parameters)
@@ -520,7 +587,10 @@ def test_pages_stay_small(lake: Lake) -> None:
     days = [f"2024-{m:02d}-{d:02d}" for m in range(1, 13) for d in range(1, 29)]
     items = tuple(BackfillItem(day, "score", "why") for day in days)
     page = outcome_markdown(
-        lake.job(), BackfillPlan(items), {value: Outcome(value, False, "x" * 2_000) for value in days}, ("a", "b")
+        lake.job(),
+        BackfillPlan(items),
+        {value: Outcome(value, False, "x" * 2_000) for value in days},
+        ("a", "b"),
     )
     assert len(page) < 100_000
     assert page.count("❌") == len(items) + 1

@@ -36,8 +36,15 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
     for url in (stack.settings.prefect_url, stack.settings.mlflow_url):
         with urllib.request.urlopen(url, timeout=20) as page:
             assert page.status == 200
-    deployments = {found["name"] for found in request(stack.settings.api_url, "POST", "/deployments/filter", {})}
-    assert deployments == {"flight_delay-nightly", "flight_delay-backfill", "flight_delay-partition"}
+    deployments = {
+        found["name"]
+        for found in request(stack.settings.api_url, "POST", "/deployments/filter", {})
+    }
+    assert deployments == {
+        "flight_delay-nightly",
+        "flight_delay-backfill",
+        "flight_delay-partition",
+    }
     automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
     assert [found["name"] for found in automations] == ["Crash runs without a heartbeat"]
     queue = request(stack.settings.api_url, "GET", "/work_pools/local/queues/backfill")
@@ -66,13 +73,21 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(stack: Stack, tmp_
     elsewhere = Stack(Settings.of(stack.settings.as_dict() | {"root": str(tmp_path)}))
     refused = elsewhere.call("up")
     assert refused.returncode == 1
-    assert f"port {stack.settings.prefect_port} is taken: make up PREFECT_PORT=<another>" in refused.stderr
-    assert f"port {stack.settings.mlflow_port} is taken: make up MLFLOW_PORT=<another>" in refused.stderr
+    assert (
+        f"port {stack.settings.prefect_port} is taken: make up PREFECT_PORT=<another>"
+        in refused.stderr
+    )
+    assert (
+        f"port {stack.settings.mlflow_port} is taken: make up MLFLOW_PORT=<another>"
+        in refused.stderr
+    )
     assert elsewhere.state is None
 
 
 def test_the_command_finds_the_job_by_its_name(stack: Stack) -> None:
-    found = nightscore(stack, "backfill", "flight_delay", "--from", "2013-02-01", "--to", "2013-02-03", "--dry-run")
+    found = nightscore(
+        stack, "backfill", "flight_delay", "--from", "2013-02-01", "--to", "2013-02-03", "--dry-run"
+    )
     assert "3 of 3 partitions to score" in found
 
 

@@ -69,7 +69,9 @@ def finished(stack: Stack, run_id: str) -> dict[str, Any]:
 
 
 def newest_artifact(stack: Stack, key: str, text: str = "") -> str:
-    found = request(stack.settings.api_url, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
+    found = request(
+        stack.settings.api_url, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}}
+    )
     return next(str(artifact["id"]) for artifact in found if text in str(artifact["data"]))
 
 
@@ -78,7 +80,9 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     day = stack.settings.sample.features / f"ds={BROKEN}" / "part-0.parquet"
     whole = day.read_bytes()
     day.write_bytes(whole[:1_000])
-    deployment = request(stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill")
+    deployment = request(
+        stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill"
+    )
 
     page.goto(f"{ui}/deployments/deployment/{deployment['id']}/run")
     page.get_by_text("Last date, included.").wait_for()
@@ -89,12 +93,18 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     picture(page, pictures, "form")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(f"**/deployments/deployment/{deployment['id']}")
-    mine = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "START_TIME_DESC", "limit": 1}
+    mine = {
+        "deployments": {"id": {"any_": [deployment["id"]]}},
+        "sort": "START_TIME_DESC",
+        "limit": 1,
+    }
     (run,) = request(stack.settings.api_url, "POST", "/flow_runs/filter", mine)
     run_id = run["id"]
 
     run = finished(stack, run_id)
-    assert run["state"]["message"].startswith(f"9 done, 1 failed, 0 not run; failed: {BROKEN}"), run["state"]
+    assert run["state"]["message"].startswith(f"9 done, 1 failed, 0 not run; failed: {BROKEN}"), (
+        run["state"]
+    )
     assert run["name"] == f"flight_delay · backfill {START} to {END}"
     page.goto(f"{ui}/runs/flow-run/{run_id}")
     page.get_by_text(f"backfill {START} to {END}").first.wait_for()
@@ -103,12 +113,25 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     picture(page, pictures, "backfill")
 
     page.goto(f"{ui}/artifacts/artifact/{newest_artifact(stack, 'flight-delay-backfill')}")
-    for text in ("9 done, 1 failed, 0 not run", "10 ❌", "Failures", "Run again what is left", f"--to {END}"):
+    for text in (
+        "9 done, 1 failed, 0 not run",
+        "10 ❌",
+        "Failures",
+        "Run again what is left",
+        f"--to {END}",
+    ):
         page.get_by_text(text).first.wait_for()
     picture(page, pictures, "matrix")
 
-    page.goto(f"{ui}/artifacts/artifact/{newest_artifact(stack, 'flight-delay-run', 'ds=2013-07-08')}")
-    for text in ("published · flight_delay · ds=2013-07-08", "quarantined", "pinned", "scoring/flight_delay"):
+    page.goto(
+        f"{ui}/artifacts/artifact/{newest_artifact(stack, 'flight-delay-run', 'ds=2013-07-08')}"
+    )
+    for text in (
+        "published · flight_delay · ds=2013-07-08",
+        "quarantined",
+        "pinned",
+        "scoring/flight_delay",
+    ):
         page.get_by_text(text).first.wait_for()
     picture(page, pictures, "run")
     link = page.get_by_text("scoring/flight_delay").get_attribute("href")
@@ -117,7 +140,9 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
     page.get_by_text("flight_delay · 2013-07-08").first.wait_for()
     page.get_by_text("prefect.flow_run_url").first.wait_for()
     run_id = link.split("/")[-1]
-    with urllib.request.urlopen(f"{stack.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}") as answer:
+    with urllib.request.urlopen(
+        f"{stack.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}"
+    ) as answer:
         inputs = json.load(answer)["run"]["inputs"]
     assert [model["model_id"].startswith("m-") for model in inputs["model_inputs"]] == [True]
 
@@ -133,10 +158,15 @@ def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, picture
 
 
 def test_the_reason_of_a_refusal_is_on_the_run_page(stack: Stack, page: Any) -> None:
-    deployment = request(stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill")
+    deployment = request(
+        stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill"
+    )
     parameters = {"job": "flight_delay", "start": "2013-07-10", "end": "2013-07-01"}
     created = request(
-        stack.settings.api_url, "POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters}
+        stack.settings.api_url,
+        "POST",
+        f"/deployments/{deployment['id']}/create_flow_run",
+        {"parameters": parameters},
     )
     run = finished(stack, created["id"])
     assert run["state_name"] == "Failed"

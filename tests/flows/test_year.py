@@ -28,7 +28,9 @@ DECEMBER = [date(2013, 11, 16) + timedelta(days=i) for i in range(32)]
 @pytest.fixture(scope="module")
 def job(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> ScoringJob:
     root = tmp_path_factory.mktemp("year")
-    sample.write_job(root / "job.yaml", sample.registry, str(sample.features), str(root / "predictions"))
+    sample.write_job(
+        root / "job.yaml", sample.registry, str(sample.features), str(root / "predictions")
+    )
     return load_job(str(root / "job.yaml"))
 
 
@@ -44,7 +46,9 @@ def days(job: ScoringJob, cache: ModelCache) -> Iterator[dict[date, DriftRecord]
     with WorkerPool() as pool:
         model = PinnedModel.of(job, cache)
         for day in (*JUNE, *DECEMBER):
-            manifest = run(job, str(day), pool=pool, cache=cache, now=datetime.now(UTC), model=model)
+            manifest = run(
+                job, str(day), pool=pool, cache=cache, now=datetime.now(UTC), model=model
+            )
             assert manifest.status == "published", manifest.error
             assert manifest.drift
             assert not manifest.drift.errors
@@ -68,8 +72,12 @@ def test_the_delays_of_june_and_july_are_named(days: dict[date, DriftRecord]) ->
     assert first.expected_rate
     assert first.baseline_rate
     assert first.expected_rate > first.baseline_rate + 0.1
-    moved = [f for f in first.findings if f.role == "feature" and counted(f) in ("warning", "critical")]
-    assert {f.column for f in moved[:2]} <= {"humid", "dewp", "pressure", "precip"}, "the weather explains it"
+    moved = [
+        f for f in first.findings if f.role == "feature" and counted(f) in ("warning", "critical")
+    ]
+    assert {f.column for f in moved[:2]} <= {"humid", "dewp", "pressure", "precip"}, (
+        "the weather explains it"
+    )
     assert moved[0].impact
     assert moved[0].impact > 0.05
     assert movement(first) > 3 * abs(sum(movement(days[day]) for day in JUNE[14:21]) / 7)
@@ -80,7 +88,9 @@ def test_the_snow_of_december_is_named(days: dict[date, DriftRecord]) -> None:
         snow = days[day]
         assert {"visib", "precip"} & alarms(snow), alarms(snow)
         (first, *_) = [f for f in snow.findings if f.role == "feature" and counted(f) != "info"]
-        assert first.column in ("visib", "precip", "pressure"), "ranked by what it does to the score"
+        assert first.column in ("visib", "precip", "pressure"), (
+            "ranked by what it does to the score"
+        )
         assert first.impact
         assert first.impact > 0.05
         assert movement(snow) > 0.05
@@ -91,9 +101,13 @@ def test_what_is_the_season_is_no_alarm(days: dict[date, DriftRecord]) -> None:
     settled = [days[day] for day in JUNE[21:]]
     for column in ("temp", "month", "weekday", "hour"):
         assert sum(column in alarms(drift) for drift in settled) <= 3, column
-    graded = [f for drift in settled for f in drift.findings if f.severity in ("warning", "critical")]
+    graded = [
+        f for drift in settled for f in drift.findings if f.severity in ("warning", "critical")
+    ]
     calmed = [f for f in graded if f.is_seasonal]
-    assert len(calmed) > 0.7 * len(graded), "most of what differs from the winter is only the summer"
+    assert len(calmed) > 0.7 * len(graded), (
+        "most of what differs from the winter is only the summer"
+    )
     assert any(drift.verdict in ("ok", "info") for drift in settled)
 
 
@@ -106,7 +120,9 @@ def test_a_finding_says_since_when(days: dict[date, DriftRecord]) -> None:
                 assert finding.since == str(day)
 
 
-def test_its_page(job: ScoringJob, cache: ModelCache, days: dict[date, DriftRecord], tmp_path: Path) -> None:
+def test_its_page(
+    job: ScoringJob, cache: ModelCache, days: dict[date, DriftRecord], tmp_path: Path
+) -> None:
     html = read_report(job, reported_run(job, "2013-07-01"), cache)
     assert 100_000 < len(html.encode()) < 400_000
     assert html.count("<svg") > 24

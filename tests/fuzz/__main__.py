@@ -22,9 +22,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=COUNT, help="cases of each target")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="at most, for each target")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="at most, for each target"
+    )
     parser.add_argument("--target", choices=TARGETS, action="append")
-    parser.add_argument("--finds", type=Path, default=Path(tempfile.gettempdir(), "nightscore-finds"))
+    parser.add_argument(
+        "--finds", type=Path, default=Path(tempfile.gettempdir(), "nightscore-finds")
+    )
     chosen = parser.parse_args()
 
     began = time.monotonic()
@@ -35,14 +39,21 @@ def main() -> int:
         write_seeds(seeds, chosen.target or ())
         for target in chosen.target or TARGETS:
             tally = fuzz_target(
-                seeds, target, chosen.seed, count=chosen.count, seconds=chosen.seconds, n_children=N_CHILDREN, say=say
+                seeds,
+                target,
+                chosen.seed,
+                count=chosen.count,
+                seconds=chosen.seconds,
+                n_children=N_CHILDREN,
+                say=say,
             )
             keep_finds(seeds, chosen.finds, tally)
             n_cases += tally.n_cases
             n_finds += len(tally.finds)
     minutes = (time.monotonic() - began) / 60
     say(
-        f"{n_cases:,} cases in {minutes:.1f} minutes: {n_finds:,} finds" + (f", in {chosen.finds}" if n_finds else "")
+        f"{n_cases:,} cases in {minutes:.1f} minutes: {n_finds:,} finds"
+        + (f", in {chosen.finds}" if n_finds else "")
     )
     return 1 if n_finds else 0
 

@@ -37,7 +37,11 @@ class Case:
 
 def read_files(folder: Path) -> dict[str, bytes]:
     """Of a seed, or of a case that was kept."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "find.json"}
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir())
+        if path.name != "find.json"
+    }
 
 
 def read_seeds(root: Path, target: str) -> dict[str, dict[str, bytes]]:
@@ -46,7 +50,11 @@ def read_seeds(root: Path, target: str) -> dict[str, dict[str, bytes]]:
 
 
 def make_case(
-    seeds: Mapping[str, dict[str, bytes]], target: str, seed: int, index: int, only_step: int | None = None
+    seeds: Mapping[str, dict[str, bytes]],
+    target: str,
+    seed: int,
+    index: int,
+    only_step: int | None = None,
 ) -> Case:
     """The input of a number, or what one of its steps alone makes of its seed."""
     rng = np.random.default_rng([seed, TARGETS.index(target), index])
@@ -198,7 +206,11 @@ def _footer(rng: Rng, content: bytes) -> bytes:
             footer = change.change_bytes(rng, footer)
     else:
         footer = change.change_bytes(rng, footer)
-    stated = len(footer) if rng.random() < 0.95 else int(abs(change.pick(rng, change.INTEGERS))) & 0xFFFFFFFF
+    stated = (
+        len(footer)
+        if rng.random() < 0.95
+        else int(abs(change.pick(rng, change.INTEGERS))) & 0xFFFFFFFF
+    )
     return body + footer + struct.pack("<I", stated) + content[-4:]
 
 

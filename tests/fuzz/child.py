@@ -74,7 +74,9 @@ def _death(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
 
 
-def _take_cases(seeds: Seeds, seed: int, only_step: int | None, lines: TextIO, say: Callable[[str], None]) -> None:
+def _take_cases(
+    seeds: Seeds, seed: int, only_step: int | None, lines: TextIO, say: Callable[[str], None]
+) -> None:
     """Take lines of a target and the number of a case, or the folder of one, until there are no more."""
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_BYTES, taken + MEMORY_BYTES))

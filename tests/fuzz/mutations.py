@@ -14,8 +14,37 @@ INTEGERS = (
     0, 1, -1, 2, 3, 7, 63, 64, 65, 127, 128, 255, 256, 32_767, 65_535, 65_536, 10**6, 2**31 - 1, 2**31, -(2**31),
     2**32 - 1, 2**32, 2**53, 2**62, 2**63 - 1, -(2**63),
 )  # fmt: skip
-FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-35, 1e-45, 1e38, 1e39, 1e308, -1e308, math.nan, math.inf, -math.inf)
-TEXTS = ("", "0", "-1", "nan", "[]", "null", "a" * 300, "../x", "/etc/passwd", "\u00e9", "1e9", "4294967297", "true")
+FLOATS = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    1e-35,
+    1e-45,
+    1e38,
+    1e39,
+    1e308,
+    -1e308,
+    math.nan,
+    math.inf,
+    -math.inf,
+)
+TEXTS = (
+    "",
+    "0",
+    "-1",
+    "nan",
+    "[]",
+    "null",
+    "a" * 300,
+    "../x",
+    "/etc/passwd",
+    "\u00e9",
+    "1e9",
+    "4294967297",
+    "true",
+)
 MAX_NODES = 4_000
 
 
@@ -42,7 +71,11 @@ def change_bytes(rng: Rng, content: bytes) -> bytes:
     elif kind == 5:
         number = pick(rng, INTEGERS)
         order = pick(rng, ("<", ">"))
-        wide = struct.pack(order + "q", number) if rng.integers(2) else struct.pack(order + "I", number & 0xFFFFFFFF)
+        wide = (
+            struct.pack(order + "q", number)
+            if rng.integers(2)
+            else struct.pack(order + "I", number & 0xFFFFFFFF)
+        )
         data[place : place + len(wide)] = wide
     else:
         del data[place:]
@@ -58,13 +91,19 @@ def change_scalar(rng: Rng, value: Any) -> Any:
     if isinstance(value, int):
         return pick(rng, (value + 1, value - 1, -value - 1, pick(rng, INTEGERS), value * 2))
     if isinstance(value, float):
-        return pick(rng, (-value, float(np.nextafter(value, np.inf)), pick(rng, FLOATS), value * 1e30))
+        return pick(
+            rng, (-value, float(np.nextafter(value, np.inf)), pick(rng, FLOATS), value * 1e30)
+        )
     if isinstance(value, str):
         try:
             number = float(value)
         except ValueError:
             return pick(rng, (*TEXTS, value[:-1], value + value, value.upper(), value + "\0"))
-        if number == int(number if abs(number) < 1e18 else 0) and "." not in value and "e" not in value.lower():
+        if (
+            number == int(number if abs(number) < 1e18 else 0)
+            and "." not in value
+            and "e" not in value.lower()
+        ):
             return str(change_scalar(rng, int(number)))
         return pick(rng, (*TEXTS, str(change_scalar(rng, number))))
     if isinstance(value, bytes):
@@ -136,7 +175,11 @@ def change_array(rng: Rng, array: Any) -> Any:
     """One element of an array, or its length."""
     changed = array.copy()
     if rng.random() < 0.15:
-        return changed[: int(rng.integers(len(changed) + 1))] if changed.ndim and len(changed) else changed
+        return (
+            changed[: int(rng.integers(len(changed) + 1))]
+            if changed.ndim and len(changed)
+            else changed
+        )
     if rng.random() < 0.1 and changed.ndim and len(changed):
         return np.concatenate([changed, changed[-1:]])
     flat = changed.reshape(-1)
@@ -152,13 +195,17 @@ def change_array(rng: Rng, array: Any) -> Any:
             flat[i] = not flat[i]
         elif flat.dtype.kind == "V":
             name = pick(rng, flat.dtype.names)
-            flat[name] = change_array(rng, flat[name].copy())[: flat.size] if flat.size > 1 else flat[name]
+            flat[name] = (
+                change_array(rng, flat[name].copy())[: flat.size] if flat.size > 1 else flat[name]
+            )
     return changed
 
 
 def _fitting(rng: Rng, flat: Any, i: int) -> Any:
     """A whole number, cut to the array's type."""
-    value = pick(rng, (int(flat[i]) + 1, int(flat[i]) - 1, int(pick(rng, flat)), pick(rng, INTEGERS)))
+    value = pick(
+        rng, (int(flat[i]) + 1, int(flat[i]) - 1, int(pick(rng, flat)), pick(rng, INTEGERS))
+    )
     return np.array(value & 0xFFFFFFFFFFFFFFFF, np.uint64).astype(flat.dtype)
 
 
@@ -263,12 +310,18 @@ def as_ubjson(value: Any) -> bytes:
     """As XGBoost writes it."""
     if isinstance(value, np.ndarray) and str(value.dtype.newbyteorder("=")) in _MARKERS:
         marker = _MARKERS[str(value.dtype.newbyteorder("="))]
-        return f"[${marker}#".encode() + as_ubjson(len(value)) + value.astype(value.dtype.newbyteorder(">")).tobytes()
+        return (
+            f"[${marker}#".encode()
+            + as_ubjson(len(value))
+            + value.astype(value.dtype.newbyteorder(">")).tobytes()
+        )
     if isinstance(value, np.ndarray | list | tuple):
         items = [as_ubjson(item) for item in value]
         return b"[#" + as_ubjson(len(items)) + b"".join(items)
     if isinstance(value, dict):
-        inner = [as_ubjson(len(_text(key))) + _text(key) + as_ubjson(item) for key, item in value.items()]
+        inner = [
+            as_ubjson(len(_text(key))) + _text(key) + as_ubjson(item) for key, item in value.items()
+        ]
         return b"{" + b"".join(inner) + b"}"
     if value is None or isinstance(value, bool):
         return {None: b"Z", True: b"T", False: b"F"}[value]

@@ -23,11 +23,17 @@ def onnx_models() -> dict[str, tuple[bytes, dict[str, bytes | str]]]:
     return {name: (model.SerializeToString(), more) for name, (model, more) in made.items()}
 
 
-def _graph(nodes: list[Any], *, more: list[Any] | None = None, outputs: list[Any] | None = None) -> Any:
+def _graph(
+    nodes: list[Any], *, more: list[Any] | None = None, outputs: list[Any] | None = None
+) -> Any:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, WIDTH])
     y = outputs or [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])]
     version = 5 if any(node.op_type == "TreeEnsemble" for node in nodes) else 3
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", version), helper.make_opsetid("own", 1)]
+    opsets = [
+        helper.make_opsetid("", 17),
+        helper.make_opsetid("ai.onnx.ml", version),
+        helper.make_opsetid("own", 1),
+    ]
     made = helper.make_graph(nodes, "g", [x], y, initializer=more or [])
     return helper.make_model(made, opset_imports=opsets, ir_version=8)
 
@@ -55,22 +61,38 @@ def _weights(kind: str) -> dict[str, Any]:
 
 
 def _regressor(source: str) -> Any:
-    parts = {**NODES, **_weights("target"), "n_targets": 1, "base_values": [0.5], "aggregate_function": "SUM"}
+    parts = {
+        **NODES,
+        **_weights("target"),
+        "n_targets": 1,
+        "base_values": [0.5],
+        "aggregate_function": "SUM",
+    }
     return helper.make_node("TreeEnsembleRegressor", [source], ["y"], domain="ai.onnx.ml", **parts)
 
 
 def _classifier() -> Any:
     labels = {"classlabels_strings": ["low", "mid", "high"], "post_transform": "SOFTMAX"}
     trees = helper.make_node(
-        "TreeEnsembleClassifier", ["x"], ["label", "p"], domain="ai.onnx.ml", **NODES, **_weights("class"), **labels
+        "TreeEnsembleClassifier",
+        ["x"],
+        ["label", "p"],
+        domain="ai.onnx.ml",
+        **NODES,
+        **_weights("class"),
+        **labels,
     )
-    zipped = helper.make_node("ZipMap", ["p"], ["z"], domain="ai.onnx.ml", classlabels_strings=["low", "mid", "high"])
+    zipped = helper.make_node(
+        "ZipMap", ["p"], ["z"], domain="ai.onnx.ml", classlabels_strings=["low", "mid", "high"]
+    )
     outputs = [
         helper.make_tensor_value_info("label", TensorProto.STRING, [None]),
         helper.make_value_info(
             "z",
             helper.make_sequence_type_proto(
-                helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+                helper.make_map_type_proto(
+                    TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+                )
             ),
         ),
     ]
@@ -106,7 +128,12 @@ def _behind() -> Any:
     """Trees whose columns come of other operators."""
     take = helper.make_node("Gather", ["x", "columns"], ["taken"], axis=1)
     scaler = helper.make_node(
-        "Scaler", ["taken"], ["scaled"], domain="ai.onnx.ml", offset=[0.0] * WIDTH, scale=[1.0] * WIDTH
+        "Scaler",
+        ["taken"],
+        ["scaled"],
+        domain="ai.onnx.ml",
+        offset=[0.0] * WIDTH,
+        scale=[1.0] * WIDTH,
     )
     columns = numpy_helper.from_array(np.array([3, 2, 1, 0]), "columns")
     return _graph([take, scaler, _regressor("scaled")], more=[columns])
@@ -127,7 +154,9 @@ def _with_function() -> Any:
         helper.make_node("Constant", [], ["two"], value=_tensor([2.0])),
         helper.make_node("Mul", ["v", "two"], ["w"]),
     ]
-    doubled = helper.make_function("own", "Double", ["v"], ["w"], body, [helper.make_opsetid("", 17)])
+    doubled = helper.make_function(
+        "own", "Double", ["v"], ["w"], body, [helper.make_opsetid("", 17)]
+    )
     nodes = [
         helper.make_node("Double", ["x"], ["d"], domain="own"),
         helper.make_node("ReduceSum", ["d", "axes"], ["y"], keepdims=1),

@@ -57,8 +57,19 @@ class Tally:
 class Child:
     """A process that takes cases, one after another; what ends it is told as what came of the case."""
 
-    def __init__(self, seeds: Path, targets: Iterable[str], seed: int, only_step: int | None = None) -> None:
-        command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.child", str(seeds), "--seed", str(seed)]
+    def __init__(
+        self, seeds: Path, targets: Iterable[str], seed: int, only_step: int | None = None
+    ) -> None:
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "tests.fuzz.child",
+            str(seeds),
+            "--seed",
+            str(seed),
+        ]
         command += [part for target in targets for part in ("--target", target)]
         command += [] if only_step is None else ["--only-step", str(only_step)]
         self._command = command
@@ -79,7 +90,10 @@ class Child:
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._errors: collections.deque[str] = collections.deque(maxlen=20)
-        self._threads = [threading.Thread(target=self._listen), threading.Thread(target=self._keep_errors)]
+        self._threads = [
+            threading.Thread(target=self._listen),
+            threading.Thread(target=self._keep_errors),
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -111,7 +125,9 @@ class Child:
         self._process.stdin.flush()
         if (word := self._lines.get()) != "begin":
             self._end()
-            raise RuntimeError(f"a child did not begin {target} {case} ({word}):\n{''.join(self._errors)}")
+            raise RuntimeError(
+                f"a child did not begin {target} {case} ({word}):\n{''.join(self._errors)}"
+            )
         try:
             return self._lines.get(timeout=WAIT_S)
         except queue.Empty:
@@ -138,7 +154,9 @@ class Child:
             pipe.close()
 
 
-def run_cases(seeds: Path, target: str, seed: int, indexes: Iterator[int], until: float, tally: Tally) -> None:
+def run_cases(
+    seeds: Path, target: str, seed: int, indexes: Iterator[int], until: float, tally: Tally
+) -> None:
     """Take cases until there are no more, or until that time."""
     inputs = read_seeds(seeds, target)
     with Child(seeds, [target], seed) as child:
@@ -150,12 +168,24 @@ def run_cases(seeds: Path, target: str, seed: int, indexes: Iterator[int], until
             tally.n_cases += 1
             tally.outcomes["finds" if is_find else outcome] += 1
             if is_find:
-                problem, name = outcome.removeprefix("find "), make_case(inputs, target, seed, index).seed_name
-                tally.finds.append(Find(target=target, seed=seed, index=index, seed_name=name, problem=problem))
+                problem, name = (
+                    outcome.removeprefix("find "),
+                    make_case(inputs, target, seed, index).seed_name,
+                )
+                tally.finds.append(
+                    Find(target=target, seed=seed, index=index, seed_name=name, problem=problem)
+                )
 
 
 def fuzz_target(
-    seeds: Path, target: str, seed: int, *, count: int, seconds: float, n_children: int, say: Callable[[str], None]
+    seeds: Path,
+    target: str,
+    seed: int,
+    *,
+    count: int,
+    seconds: float,
+    n_children: int,
+    say: Callable[[str], None],
 ) -> Tally:
     """So many cases of a target, or so many seconds of them, in several children."""
     began, used = time.monotonic(), _children_cpu()
@@ -163,7 +193,9 @@ def fuzz_target(
     until = began + seconds
     with ThreadPoolExecutor(n_children) as threads:
         done = [
-            threads.submit(run_cases, seeds, target, seed, iter(range(first, count, n_children)), until, tally)
+            threads.submit(
+                run_cases, seeds, target, seed, iter(range(first, count, n_children)), until, tally
+            )
             for first, tally in enumerate(tallies)
         ]
         for future in done:
@@ -174,7 +206,9 @@ def fuzz_target(
         whole.outcomes += tally.outcomes
         whole.finds += tally.finds
     say(_summary(whole))
-    for problem, n in collections.Counter(find.problem[:160] for find in whole.finds).most_common(40):
+    for problem, n in collections.Counter(find.problem[:160] for find in whole.finds).most_common(
+        40
+    ):
         say(f"    {n:>5} x {problem}")
     return whole
 

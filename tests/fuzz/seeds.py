@@ -40,7 +40,11 @@ def mlmodel(flavor: str, stated: dict[str, Any], loader: str = "") -> str:
     document = {
         "flavors": {flavor: stated, "python_function": function},
         "mlflow_version": "3.1.0",
-        "signature": {"inputs": json.dumps(columns), "outputs": json.dumps(outputs), "params": None},
+        "signature": {
+            "inputs": json.dumps(columns),
+            "outputs": json.dumps(outputs),
+            "params": None,
+        },
         "utc_time_created": "2024-02-29 12:00:00.000000",
     }
     return yaml.safe_dump(document)
@@ -55,7 +59,9 @@ def write_seeds(root: Path, targets: Iterable[str] = ()) -> None:
                 folder = root / target / name
                 folder.mkdir(parents=True, exist_ok=True)
                 for path, content in files.items():
-                    (folder / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+                    (folder / path).write_bytes(
+                        content if isinstance(content, bytes) else content.encode()
+                    )
 
 
 Files = dict[str, bytes | str]
@@ -65,7 +71,11 @@ def _skops() -> Iterator[tuple[str, Files]]:
     import skops.io
 
     for name, model in sklearn_models().items():
-        stated = {"pickled_model": "model.skops", "serialization_format": "skops", "sklearn_version": "1.6"}
+        stated = {
+            "pickled_model": "model.skops",
+            "serialization_format": "skops",
+            "sklearn_version": "1.6",
+        }
         yield name, {"MLmodel": mlmodel("sklearn", stated), "model.skops": skops.io.dumps(model)}
 
 
@@ -79,8 +89,12 @@ def sklearn_models() -> dict[str, Any]:
 
     data = frame(300)
     label = (data["a"] + data["k"] > 1).astype(int)
-    front = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["k"]), (StandardScaler(), ["a", "b"]))
-    boosting = HistGradientBoostingClassifier(max_iter=2, max_leaf_nodes=4, max_bins=16, categorical_features=["k"])
+    front = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["k"]), (StandardScaler(), ["a", "b"])
+    )
+    boosting = HistGradientBoostingClassifier(
+        max_iter=2, max_leaf_nodes=4, max_bins=16, categorical_features=["k"]
+    )
     return {
         "boosting": boosting.fit(data, label),
         "tree": DecisionTreeClassifier(max_depth=3, random_state=0).fit(data, label),
@@ -116,7 +130,13 @@ def lightgbm_models() -> dict[str, Any]:
 
 def _lightgbm() -> Iterator[tuple[str, Files]]:
     for name, model in lightgbm_models().items():
-        yield name, {"MLmodel": mlmodel("lightgbm", {"data": "model.lgb"}), "model.lgb": model.model_to_string()}
+        yield (
+            name,
+            {
+                "MLmodel": mlmodel("lightgbm", {"data": "model.lgb"}),
+                "model.lgb": model.model_to_string(),
+            },
+        )
 
 
 def xgboost_models() -> dict[str, Any]:
@@ -127,13 +147,17 @@ def xgboost_models() -> dict[str, Any]:
     options = {"max_depth": 3, "nthread": 1, "seed": 1}
 
     def train(values: Any, types: list[str] | None = None, **more: Any) -> Any:
-        matrix = xgboost.DMatrix(data, values, nthread=1, feature_types=types, enable_categorical=types is not None)
+        matrix = xgboost.DMatrix(
+            data, values, nthread=1, feature_types=types, enable_categorical=types is not None
+        )
         return xgboost.train({**options, **more}, matrix, 2)
 
     return {
         "binary": train(label, objective="binary:logistic"),
         "multi": train(label + (data["b"] > 0), objective="multi:softprob", num_class=3),
-        "codes": train(label, ["q", "q", "q", "c"], objective="binary:logistic", max_cat_to_onehot=1),
+        "codes": train(
+            label, ["q", "q", "q", "c"], objective="binary:logistic", max_cat_to_onehot=1
+        ),
         "dart": train(data["b"], booster="dart", rate_drop=0.5),
         "linear": train(data["b"], booster="gblinear", updater="coord_descent"),
     }
@@ -142,22 +166,39 @@ def xgboost_models() -> dict[str, Any]:
 def _xgboost(kind: str) -> Iterator[tuple[str, Files]]:
     for name, model in xgboost_models().items():
         file = f"model.{kind}"
-        yield name, {"MLmodel": mlmodel("xgboost", {"data": file}), file: bytes(model.save_raw(kind))}
+        yield (
+            name,
+            {"MLmodel": mlmodel("xgboost", {"data": file}), file: bytes(model.save_raw(kind))},
+        )
 
 
 def _onnx() -> Iterator[tuple[str, Files]]:
     from tests.fuzz.onnx_seeds import onnx_models
 
     for name, (model, more) in onnx_models().items():
-        yield name, {"MLmodel": mlmodel("onnx", {"data": "model.onnx"}), "model.onnx": model, **more}
+        yield (
+            name,
+            {"MLmodel": mlmodel("onnx", {"data": "model.onnx"}), "model.onnx": model, **more},
+        )
 
 
 def _mlmodel() -> Iterator[tuple[str, Files]]:
-    stated = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle", "sklearn_version": "1.6.1"}
+    stated = {
+        "pickled_model": "model.pkl",
+        "serialization_format": "cloudpickle",
+        "sklearn_version": "1.6.1",
+    }
     requirements = "mlflow==3.1.0\nscikit-learn==1.6.1\n"
     more = {"requirements.txt": requirements, "model.pkl": b"\x80\x04N."}
     yield "sklearn", {"MLmodel": mlmodel("sklearn", stated), **more}
-    yield "lightgbm", {"MLmodel": mlmodel("lightgbm", {"data": "model.lgb", "model_class": "lightgbm.basic.Booster"})}
+    yield (
+        "lightgbm",
+        {
+            "MLmodel": mlmodel(
+                "lightgbm", {"data": "model.lgb", "model_class": "lightgbm.basic.Booster"}
+            )
+        },
+    )
     yield "pyfunc", {"MLmodel": mlmodel("other", {"data": "model.pkl"}, "mlflow.sklearn"), **more}
     job = {
         "name": "flights",
@@ -176,18 +217,29 @@ def _forms() -> Iterator[tuple[str, Files]]:
     from tests.fuzz.targets import load
 
     with tempfile.TemporaryDirectory() as spool:
-        for target, write in (("skops", _skops), ("lightgbm", _lightgbm), ("xgboost-ubj", lambda: _xgboost("ubj"))):
+        for target, write in (
+            ("skops", _skops),
+            ("lightgbm", _lightgbm),
+            ("xgboost-ubj", lambda: _xgboost("ubj")),
+        ):
             for name, files in write():
                 folder = Path(spool, f"{target}-{name}")
                 folder.mkdir()
                 for path, content in files.items():
-                    (folder / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+                    (folder / path).write_bytes(
+                        content if isinstance(content, bytes) else content.encode()
+                    )
                 model, facts, _ = load(folder)
-                if name == "linear" and target != "skops":  # a booster of lines has no compiled form
+                if (
+                    name == "linear" and target != "skops"
+                ):  # a booster of lines has no compiled form
                     continue
                 write_form(compiled_form(model, facts), folder / "form.flat")
                 content = (folder / "form.flat").read_bytes()
-                yield f"{target}-{name}", {"form.flat": content, "facts.json": facts.model_dump_json()}
+                yield (
+                    f"{target}-{name}",
+                    {"form.flat": content, "facts.json": facts.model_dump_json()},
+                )
 
 
 def _footers() -> Iterator[tuple[str, Files]]:

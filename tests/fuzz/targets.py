@@ -45,7 +45,9 @@ def run_target(target: str, files: Mapping[str, bytes]) -> str:
         except FoundError:
             raise
         except Exception as error:
-            raise FoundError(f"{type(error).__name__} at {_place(error)}: {str(error)[:200]}") from error
+            raise FoundError(
+                f"{type(error).__name__} at {_place(error)}: {str(error)[:200]}"
+            ) from error
 
 
 def _check_words(error: ScoringError) -> None:
@@ -97,9 +99,13 @@ def _model(folder: Path) -> str:
     if own is None or answer is None:
         return LIBRARY
     for kind, values in answer.items():
-        apart = difference(np.asarray(own[kind]), np.asarray(values), is_exact=form.tolerance == 0.0)
+        apart = difference(
+            np.asarray(own[kind]), np.asarray(values), is_exact=form.tolerance == 0.0
+        )
         if apart > form.tolerance:
-            raise FoundError(f"differs: {kind} of the compiled form is {apart:.1e} from the library's")
+            raise FoundError(
+                f"differs: {kind} of the compiled form is {apart:.1e} from the library's"
+            )
     return SAME
 
 
@@ -114,7 +120,9 @@ def _table(facts: ModelFacts) -> pa.Table:
     given = rows()
     columns = {}
     n = facts.n_columns or given.num_columns
-    names = [feature.name for feature in facts.features] or [f"column_{i}" for i in range(min(n, 1_000))]
+    names = [feature.name for feature in facts.features] or [
+        f"column_{i}" for i in range(min(n, 1_000))
+    ]
     for i, name in enumerate(names[:1_000]):
         columns[name] = given.column(i % given.num_columns)
     return pa.table(columns)
@@ -202,4 +210,8 @@ def _footer(folder: Path) -> str:
     return SANE
 
 
-RUNS: Mapping[str, Callable[[Path], str]] = {"mlmodel": _mlmodel, "forms": _form, "footers": _footer}
+RUNS: Mapping[str, Callable[[Path], str]] = {
+    "mlmodel": _mlmodel,
+    "forms": _form,
+    "footers": _footer,
+}

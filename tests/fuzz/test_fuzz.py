@@ -32,7 +32,9 @@ def child(seeds: Path) -> Iterator[Child]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_changed_inputs_are_refused_or_scored_as_the_library_does(target: str, child: Child) -> None:
+def test_changed_inputs_are_refused_or_scored_as_the_library_does(
+    target: str, child: Child
+) -> None:
     outcomes = {index: child.take(target, index) for index in range(N_CASES)}
     assert {index: text for index, text in outcomes.items() if text.startswith("find")} == {}
     assert "refused" in outcomes.values()

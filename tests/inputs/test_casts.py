@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from nightscore.inputs.casts import WANTED, Cast, cast_column, feature_cast, kept_cast
 
 NUMERIC = [
-    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    *(
+        pa.int8(),
+        pa.int16(),
+        pa.int32(),
+        pa.int64(),
+        pa.uint8(),
+        pa.uint16(),
+        pa.uint32(),
+        pa.uint64(),
+    ),
     *(pa.float16(), pa.float32(), pa.float64(), pa.bool_()),
 ]
 
@@ -26,10 +35,16 @@ def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
     bits = kind.bit_width
     signed = pa.types.is_signed_integer(kind)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return st.integers(low, high) | st.sampled_from([low, high, min(high, 2**53), min(high, 2**53 + 1)])
+    return st.integers(low, high) | st.sampled_from(
+        [low, high, min(high, 2**53), min(high, 2**53 + 1)]
+    )
 
 
-@given(st.data(), st.sampled_from(NUMERIC), st.sampled_from(["double", "float", "long", "integer", "boolean"]))
+@given(
+    st.data(),
+    st.sampled_from(NUMERIC),
+    st.sampled_from(["double", "float", "long", "integer", "boolean"]),
+)
 def test_a_cast_keeps_every_value_or_says_which_it_does_not(
     data: st.DataObject, kind: pa.DataType, wanted: str
 ) -> None:
@@ -56,7 +71,9 @@ def test_a_cast_keeps_every_value_or_says_which_it_does_not(
 def test_half_and_single_precision_are_checked_for_whole_numbers_too(kind: pa.DataType) -> None:
     cast = feature_cast(kind, "long")
     assert isinstance(cast, Cast)
-    _, bad = cast_column(pa.chunked_array([pa.array([1.0, 2.5, None], pa.float32()).cast(kind)]), cast)
+    _, bad = cast_column(
+        pa.chunked_array([pa.array([1.0, 2.5, None], pa.float32()).cast(kind)]), cast
+    )
     assert bad is not None
     assert bad.tolist() == [False, True, False]
 
@@ -76,7 +93,10 @@ def test_floats_for_integers_must_be_whole(values: list[float | None]) -> None:
     assert isinstance(cast, Cast)
     _, bad = cast_column(pa.chunked_array([pa.array(values, pa.float64())]), cast)
     found = [False] * len(values) if bad is None else bad.tolist()
-    assert found == [v is not None and not math.isnan(v) and (math.isinf(v) or v != math.floor(v)) for v in values]
+    assert found == [
+        v is not None and not math.isnan(v) and (math.isinf(v) or v != math.floor(v))
+        for v in values
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,9 @@ def test_floats_for_integers_must_be_whole(values: list[float | None]) -> None:
         (pa.duration("s"), "any", "cannot use as it is"),
     ],
 )
-def test_casts_that_change_the_meaning_are_refused(found: pa.DataType, wanted: str, part: str) -> None:
+def test_casts_that_change_the_meaning_are_refused(
+    found: pa.DataType, wanted: str, part: str
+) -> None:
     cast = feature_cast(found, wanted)  # type: ignore[arg-type]
     assert isinstance(cast, str)
     assert part in cast
@@ -109,7 +131,9 @@ def test_times_keep_their_zone(zone: str, wanted: str) -> None:
     cast = feature_cast(pa.timestamp("us", zone), wanted)  # type: ignore[arg-type]
     assert isinstance(cast, Cast)
     assert cast.type.tz == zone
-    found, bad = cast_column(pa.chunked_array([pa.array([0, None], pa.timestamp("us", zone))]), cast)
+    found, bad = cast_column(
+        pa.chunked_array([pa.array([0, None], pa.timestamp("us", zone))]), cast
+    )
     assert (bad, found.type, found.cast(pa.int64()).to_pylist()) == (None, cast.type, [0, None])
 
 
@@ -126,7 +150,9 @@ DECIMALS = [
     "kind", [*DECIMALS, pa.decimal128(38, 30), pa.decimal128(6, -3), pa.decimal256(60, 20)], ids=str
 )
 @given(data=st.data())
-def test_a_decimal_becomes_the_nearest_number_or_is_named(kind: pa.DataType, data: st.DataObject) -> None:
+def test_a_decimal_becomes_the_nearest_number_or_is_named(
+    kind: pa.DataType, data: st.DataObject
+) -> None:
     """As Python converts it; it must come back with all its digits."""
     digits = st.integers(0, kind.precision).flatmap(lambda n: st.integers(-(10**n) + 1, 10**n - 1))
     longer = digits.map(lambda n: abs(n) // 10**6 * 10**6)
@@ -148,7 +174,9 @@ def test_a_decimal_becomes_the_nearest_number_or_is_named(kind: pa.DataType, dat
 
 
 @given(st.lists(st.none() | st.floats() | st.sampled_from([2.0**63, -(2.0**63), 2.0**31, 3.0])))
-def test_whole_floating_numbers_become_integers_where_these_are_needed(values: list[float | None]) -> None:
+def test_whole_floating_numbers_become_integers_where_these_are_needed(
+    values: list[float | None],
+) -> None:
     column = pa.chunked_array([pa.array(values, pa.float64())])
     for kind in (pa.int64(), pa.int32()):
         found, bad = cast_column(column, Cast(kind, "integral"))
@@ -171,7 +199,9 @@ def test_a_type_casts_to_itself_and_from_null(wanted: str) -> None:
     assert feature_cast(pa.null(), wanted) == Cast(target)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("encoded", [pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string_view()])
+@pytest.mark.parametrize(
+    "encoded", [pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string_view()]
+)
 def test_encodings_of_strings_are_strings(encoded: pa.DataType) -> None:
     cast = feature_cast(encoded, "string")
     assert cast == Cast(pa.string())

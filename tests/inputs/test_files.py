@@ -15,7 +15,12 @@ from nightscore.errors import CorruptFileError, InputError, PartitionNotFoundErr
 from nightscore.inputs.files import choose_files, is_hidden
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.listing import list_all
-from nightscore.inputs.partitions import check_unchanged, find_partition, find_partitions, fingerprint
+from nightscore.inputs.partitions import (
+    check_unchanged,
+    find_partition,
+    find_partitions,
+    fingerprint,
+)
 from nightscore.operations.backfill import DEFAULT_MODES, plan_backfill
 from nightscore.operations.compare import Dataset
 from nightscore.operations.verify import verify
@@ -49,7 +54,9 @@ def read(lake: Lake, files: str | None = None) -> tuple[list[str], int]:
     """Names of the partition's files and all their rows."""
     partition, _ = find_partition(job_with(lake, files), DAY)
     footers = read_footers(lake.features, partition.files)
-    return [file.path.removeprefix(f"{FOLDER}/") for file in partition.files], sum(f.n_rows for f in footers)
+    return [file.path.removeprefix(f"{FOLDER}/") for file in partition.files], sum(
+        f.n_rows for f in footers
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,13 +108,18 @@ SPOILT: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_what_is_no_parquet_stops_the_run_unless_the_job_leaves_it_out(place: Lake, name: str) -> None:
+def test_what_is_no_parquet_stops_the_run_unless_the_job_leaves_it_out(
+    place: Lake, name: str
+) -> None:
     place.write(DAY, make_frame(20))
     place.features.write_bytes(f"{FOLDER}/{name}", SPOILT[name](content(place)))
     with pytest.raises(CorruptFileError) as caught:
         read(place)
     assert f"{FOLDER}/{name}" in str(caught.value)
-    assert 'input.files in a job file says which names count, such as "*.parquet"' in caught.value.next_step
+    assert (
+        'input.files in a job file says which names count, such as "*.parquet"'
+        in caught.value.next_step
+    )
     assert read(place, "*.parquet") == (["part-0.parquet"], 20)
 
 
@@ -208,7 +220,9 @@ def test_a_link_to_a_place_that_is_away_stops_the_run(lake: Lake, tmp_path: Path
 
     volume.rename(tmp_path / "away")
     check_refused(lake, f"{FOLDER}/part-0.parquet", "volume", "cannot be reached")
-    assert fingerprint(job, find_partitions(job)[DAY], "m", "1", "d") != fingerprint(job, whole, "m", "1", "d")
+    assert fingerprint(job, find_partitions(job)[DAY], "m", "1", "d") != fingerprint(
+        job, whole, "m", "1", "d"
+    )
     with pytest.raises(InputError):
         check_unchanged(job, whole)
 
@@ -228,7 +242,11 @@ def test_one_partition_that_cannot_be_read_whole_costs_only_itself(lake: Lake) -
     assert [run.status for run in runs] == ["failed", "failed", "published"]
     assert runs[0].error
     assert "part-1.parquet" in runs[0].error.message
-    (finding,) = [f for f in verify(job, DAY, lake.pool, lake.cache, 10, 0).findings if f.kind == "input changed"]
+    (finding,) = [
+        f
+        for f in verify(job, DAY, lake.pool, lake.cache, 10, 0).findings
+        if f.kind == "input changed"
+    ]
     assert "part-1.parquet" in finding.found
 
 
@@ -237,11 +255,15 @@ def test_links_that_lead_round_are_refused(lake: Lake) -> None:
     itself = folder_of(lake) / "part-1.parquet"
     itself.symlink_to(itself)
     (folder_of(lake) / "again").symlink_to(folder_of(lake))
-    check_refused(lake, f"{FOLDER}/part-1.parquet", f"{FOLDER}/again: is a link to a folder above it")
+    check_refused(
+        lake, f"{FOLDER}/part-1.parquet", f"{FOLDER}/again: is a link to a folder above it"
+    )
 
 
 @pytest.mark.parametrize("target", ["nowhere", FOLDER])
-def test_a_partition_that_is_a_link_to_nothing_or_itself_is_refused(lake: Lake, target: str) -> None:
+def test_a_partition_that_is_a_link_to_nothing_or_itself_is_refused(
+    lake: Lake, target: str
+) -> None:
     Path(lake.features.root).mkdir(parents=True)
     folder_of(lake).symlink_to(target)
     check_refused(lake, FOLDER, "cannot be reached")
@@ -263,16 +285,24 @@ def test_a_folder_behind_a_link_is_read(lake: Lake, tmp_path: Path) -> None:
     assert read(lake) == (["part-0.parquet"], 20)
 
 
-def test_a_pipe_or_a_socket_is_refused_and_not_waited_for(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_or_a_socket_is_refused_and_not_waited_for(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake.write(DAY, make_frame(20))
     os.mkfifo(folder_of(lake) / "pipe.parquet")
     monkeypatch.chdir(folder_of(lake))  # a socket's path may have 107 bytes
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        check_refused(lake, f"{FOLDER}/pipe.parquet: is no regular file", f"{FOLDER}/socket: is no regular file")
+        check_refused(
+            lake,
+            f"{FOLDER}/pipe.parquet: is no regular file",
+            f"{FOLDER}/socket: is no regular file",
+        )
 
 
-def test_a_folder_that_may_not_be_listed_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_listed_is_named(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake.write(DAY, make_frame(20))
     lake.write(DAY, make_frame(20), "private/part-0")
     really = os.listdir
@@ -364,7 +394,8 @@ def test_a_dataset_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("_temporary", True), (".x", True), ("_x=1", False), ("x=1", False), ("part-0", False)]
+    ("name", "expected"),
+    [("_temporary", True), (".x", True), ("_x=1", False), ("x=1", False), ("part-0", False)],
 )
 def test_hidden_names(name: str, expected: bool) -> None:
     assert is_hidden(name) is expected

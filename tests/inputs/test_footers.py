@@ -25,12 +25,15 @@ def everywhere(group: RowGroup) -> RowGroup:
     """With the same columns in both."""
     names = {*group.compressed, *group.uncompressed}
     return RowGroup(
-        group.n_rows, *({n: sizes.get(n, 0) for n in names} for sizes in (group.compressed, group.uncompressed))
+        group.n_rows,
+        *({n: sizes.get(n, 0) for n in names} for sizes in (group.compressed, group.uncompressed)),
     )
 
 
 @given(GROUPS, st.lists(st.sampled_from("abcdx"), unique=True))
-def test_packed_row_groups_say_what_the_plain_ones_do(groups: list[RowGroup], wanted: list[str]) -> None:
+def test_packed_row_groups_say_what_the_plain_ones_do(
+    groups: list[RowGroup], wanted: list[str]
+) -> None:
     groups = [everywhere(group) for group in groups]
     packed = RowGroups.of(groups)
     assert list(packed.rows) == [group.n_rows for group in groups]
@@ -38,13 +41,19 @@ def test_packed_row_groups_say_what_the_plain_ones_do(groups: list[RowGroup], wa
         for name in "abcdx":
             assert after.compressed.get(name, 0) == before.compressed.get(name, 0)
             assert after.uncompressed.get(name, 0) == before.uncompressed.get(name, 0)
-    assert packed.compressed_bytes(wanted) == [sum(g.compressed.get(n, 0) for n in wanted) for g in groups]
-    assert packed.uncompressed_bytes(wanted) == [sum(g.uncompressed.get(n, 0) for n in wanted) for g in groups]
+    assert packed.compressed_bytes(wanted) == [
+        sum(g.compressed.get(n, 0) for n in wanted) for g in groups
+    ]
+    assert packed.uncompressed_bytes(wanted) == [
+        sum(g.uncompressed.get(n, 0) for n in wanted) for g in groups
+    ]
 
 
 def wide_table(n_columns: int, n_rows: int = 20) -> pa.Table:
     columns = {f"column_{i}": np.arange(n_rows) + i for i in range(n_columns)}
-    return pa.table(columns | {"pair": [{"x": 1, "y.z": "text"}] * n_rows, "dotted.name": [None] * n_rows})
+    return pa.table(
+        columns | {"pair": [{"x": 1, "y.z": "text"}] * n_rows, "dotted.name": [None] * n_rows}
+    )
 
 
 def listed(store: Store) -> list[InputFile]:
@@ -64,7 +73,9 @@ def test_what_files_have_in_common_is_kept_once(tmp_path: object) -> None:
     *alike, other = read_footers(store, listed(store))
     assert len({id(footer.schema) for footer in alike}) == 1
     assert other.schema is not alike[0].schema
-    (numbers,) = {id(footer.row_groups._numbers): footer.row_groups._numbers for footer in alike}.values()
+    (numbers,) = {
+        id(footer.row_groups._numbers): footer.row_groups._numbers for footer in alike
+    }.values()
     assert len(numbers) == 3 * (3 + 2 * 3 * 52)
     assert sys.getsizeof(numbers) < 1.2 * 4 * len(numbers) + 200
     assert [list(footer.row_groups.rows) for footer in alike] == [[7, 7, 6]] * 3
@@ -89,7 +100,9 @@ def test_a_footer_has_what_the_file_says(tmp_path: object) -> None:
 
 
 @pytest.mark.s3
-def test_a_footer_on_a_store_is_one_request(s3_server: S3Server, request: pytest.FixtureRequest) -> None:
+def test_a_footer_on_a_store_is_one_request(
+    s3_server: S3Server, request: pytest.FixtureRequest
+) -> None:
     store = Store(f"s3://{BUCKET}/{request.node.name}", s3_server.options)
     for i in range(5):
         write(store, f"{i}.parquet", wide_table(20))

@@ -49,7 +49,9 @@ def spelled(lake: Lake, folder: Path, sample: pd.Series) -> Any:
     return lake.job(folder.name)
 
 
-def write(lake: Lake, values: pa.Array, name: str = "part-0", first: int = 0, **options: Any) -> None:
+def write(
+    lake: Lake, values: pa.Array, name: str = "part-0", first: int = 0, **options: Any
+) -> None:
     ids = pa.array(np.arange(first, first + len(values)))
     lake.write(DAY, pa.table({"id": ids, "n": values}), name, **options)
 
@@ -73,8 +75,12 @@ def test_all_batches_are_as_pandas_reads_the_file(
     assert lake.read(job).sort_values("id")["prediction"].tolist() == lengths(array)
 
 
-@pytest.mark.parametrize("second", [pa.array([None, 5]), pa.nulls(2), None], ids=["integers", "nulls", "no column"])
-def test_one_file_with_nulls_decides_for_all(lake: Lake, tmp_path: Path, second: pa.Array | None) -> None:
+@pytest.mark.parametrize(
+    "second", [pa.array([None, 5]), pa.nulls(2), None], ids=["integers", "nulls", "no column"]
+)
+def test_one_file_with_nulls_decides_for_all(
+    lake: Lake, tmp_path: Path, second: pa.Array | None
+) -> None:
     import mlflow
     from mlflow.types import ColSpec, Schema
 
@@ -86,7 +92,9 @@ def test_one_file_with_nulls_decides_for_all(lake: Lake, tmp_path: Path, second:
     signature = mlflow.models.ModelSignature(inputs, outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mlflow.pyfunc.save_model(tmp_path / "m", python_model=Spelled(), signature=signature, pip_requirements=[])
+        mlflow.pyfunc.save_model(
+            tmp_path / "m", python_model=Spelled(), signature=signature, pip_requirements=[]
+        )
         register(mlflow.MlflowClient(tracking_uri=lake.registry), tmp_path.name, tmp_path / "m")
     write(lake, pa.array([1, 22]), "a")
     rest = {"n": second} if second is not None else {}
@@ -109,22 +117,45 @@ def test_a_replay_has_the_types_of_the_whole_partition(lake: Lake, tmp_path: Pat
         def predict(self, x: Any) -> Any:
             return Spelling.predict(self, x) + x["m"].to_numpy()
 
-    table = pa.table({"id": [0, 1, 2], "n": pa.array([7, None, 8]), "m": pa.array([0.0, 0.0, float("inf")])})
-    add_model(lake, tmp_path, tmp_path.name, Choosy().fit(None), pd.DataFrame({"n": [7, 8], "m": [0.0, 1.0]}))
+    table = pa.table(
+        {"id": [0, 1, 2], "n": pa.array([7, None, 8]), "m": pa.array([0.0, 0.0, float("inf")])}
+    )
+    add_model(
+        lake,
+        tmp_path,
+        tmp_path.name,
+        Choosy().fit(None),
+        pd.DataFrame({"n": [7, 8], "m": [0.0, 1.0]}),
+    )
     lake.write(DAY, table)
     strict = {"limits": {"max_quarantined_rows": 1}}
-    assert lake.run(lake.job(tmp_path.name, policy={"infinite": "quarantine"}, **strict)).counts.rows_quarantined == 1
+    assert (
+        lake.run(
+            lake.job(tmp_path.name, policy={"infinite": "quarantine"}, **strict)
+        ).counts.rows_quarantined
+        == 1
+    )
 
     manifest = again(lake, lake.job(tmp_path.name, **strict))
 
     assert manifest.error is None
-    assert lake.read(lake.job(tmp_path.name)).sort_values("id")["prediction"].tolist() == [3.0, 3.0, float("inf")]
+    assert lake.read(lake.job(tmp_path.name)).sort_values("id")["prediction"].tolist() == [
+        3.0,
+        3.0,
+        float("inf"),
+    ]
 
 
 def test_nulls_are_looked_for_where_files_do_not_count_them(lake: Lake) -> None:
-    counted = pa.table({"n": pa.array([1, None, 3]), "f": pa.array([True, None, False]), "t": ["a", "b", "c"]})
-    uncounted = pa.table({"n": pa.array([1, 2, None]), "f": pa.array([True, True, False]), "t": ["a", "b", "c"]})
-    required = pa.schema([pa.field("n", pa.int64(), False), pa.field("f", pa.bool_(), False), ("t", pa.string())])
+    counted = pa.table(
+        {"n": pa.array([1, None, 3]), "f": pa.array([True, None, False]), "t": ["a", "b", "c"]}
+    )
+    uncounted = pa.table(
+        {"n": pa.array([1, 2, None]), "f": pa.array([True, True, False]), "t": ["a", "b", "c"]}
+    )
+    required = pa.schema(
+        [pa.field("n", pa.int64(), False), pa.field("f", pa.bool_(), False), ("t", pa.string())]
+    )
     lake.write(DAY, counted, "a")
     lake.write(DAY, uncounted, "b", row_group_size=1, **SILENT)
     lake.write(DAY, uncounted.slice(0, 2).cast(required), "c", **SILENT)
@@ -137,7 +168,10 @@ def test_nulls_are_looked_for_where_files_do_not_count_them(lake: Lake) -> None:
     assert [footer.with_nulls for footer in (a, b, c, d)] == [{"n", "f"}, set(), set(), set()]
     assert [footer.uncounted for footer in (a, b, c, d)] == [set(), {"n", "f"}, set(), set()]
     assert find_nulls(job.input, {files[1]: ("f", "n")}) == {files[1]: {"n"}}
-    assert find_nulls(job.input, {files[1]: ("n",), files[2]: ("n",)}) == {files[1]: {"n"}, files[2]: set()}
+    assert find_nulls(job.input, {files[1]: ("n",), files[2]: ("n",)}) == {
+        files[1]: {"n"},
+        files[2]: set(),
+    }
 
 
 def test_a_frame_depends_on_no_batch() -> None:
@@ -146,10 +180,15 @@ def test_a_frame_depends_on_no_batch() -> None:
     assert frame["f"].dtype == object
     assert to_frame(flags, FACTS)["f"].dtype == bool
     assert frame["c"].dtype == pa.table({"c": ["x"]}).to_pandas()["c"].dtype
-    assert to_frame(mark_nullable(flags, ["f"]).filter(pa.array([True, False])), FACTS)["f"].dtype == object
+    assert (
+        to_frame(mark_nullable(flags, ["f"]).filter(pa.array([True, False])), FACTS)["f"].dtype
+        == object
+    )
 
 
-def test_with_values_that_may_pass_as_missing_integers_are_floating(lake: Lake, tmp_path: Path) -> None:
+def test_with_values_that_may_pass_as_missing_integers_are_floating(
+    lake: Lake, tmp_path: Path
+) -> None:
     array = pa.array([5] * (N_ROWS - 1) + [2**63], pa.uint64())
     spelled(lake, tmp_path, pd.Series([5, 6]))
     write(lake, array)

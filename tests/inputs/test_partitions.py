@@ -26,7 +26,10 @@ from tests.models import make_frame
 DAY = "2024-02-29"
 
 
-@given(st.none() | st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1))
+@given(
+    st.none()
+    | st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
+)
 def test_folder_names_round_trip(value: str | None) -> None:
     folder = encode_folder("d s", value)
     assert "/" not in folder
@@ -54,7 +57,8 @@ def test_hives_default_partition_is_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("_temporary", True), (".x", True), ("_x=1", False), ("x=1", False), ("part-0", False)]
+    ("name", "expected"),
+    [("_temporary", True), (".x", True), ("_x=1", False), ("x=1", False), ("part-0", False)],
 )
 def test_hidden_names(name: str, expected: bool) -> None:
     assert is_hidden(name) is expected
@@ -64,7 +68,10 @@ def test_a_value_encoded_in_two_ways_is_one_partition(lake: Lake) -> None:
     lake.write("a b", make_frame(3))
     lake.write("a%20b", make_frame(4))
     partition, _ = find_partition(lake.job(), "a b")
-    assert [file.path for file in partition.files] == ["ds=a b/part-0.parquet", "ds=a%20b/part-0.parquet"]
+    assert [file.path for file in partition.files] == [
+        "ds=a b/part-0.parquet",
+        "ds=a%20b/part-0.parquet",
+    ]
     assert list(list_partitions(lake.job())) == ["a b"]
 
 
@@ -94,7 +101,9 @@ def test_a_partition_that_comes_or_goes_during_a_backfill_is_noticed(lake: Lake)
         find_partition(job, DAY, kept)
 
 
-def test_files_beside_the_partitions_are_told_of_by_each_run(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_beside_the_partitions_are_told_of_by_each_run(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
     lake.write(DAY, make_frame(3))
     lake.features.write_bytes("stray.parquet", b"x")
     find_partition(lake.job(), DAY)
@@ -108,7 +117,9 @@ def test_folders_whose_names_are_no_utf8_are_partitions_apart(lake: Lake) -> Non
         lake.write(name, make_frame(2))
     job = lake.job()
     assert list(list_partitions(job)) == ["gr%FCn", "gr%FDn", "grün"]
-    assert [file.path for file in find_partition(job, "gr%FCn")[0].files] == ["ds=gr%FCn/part-0.parquet"]
+    assert [file.path for file in find_partition(job, "gr%FCn")[0].files] == [
+        "ds=gr%FCn/part-0.parquet"
+    ]
     assert decode_folder(encode_folder("ds", "gr%FCn")) == ("ds", "gr%FCn")
 
 
@@ -134,7 +145,10 @@ def test_the_fingerprint_knows_what_decides_the_predictions(any_lake: Lake) -> N
     assert len(others) == 4
     assert base not in others
     assert (
-        fingerprint(any_lake.job(name="other", limits={"max_quarantined_rows": 9}), partition, "m", "1", "d") == base
+        fingerprint(
+            any_lake.job(name="other", limits={"max_quarantined_rows": 9}), partition, "m", "1", "d"
+        )
+        == base
     )
     any_lake.write(DAY, make_frame(4))
     assert fingerprint(job, find_partition(job, DAY)[0], "m", "1", "d") != base

@@ -16,7 +16,12 @@ def footers_of(files: list[list[tuple[int, int]]]) -> list[Footer]:
         Footer(
             InputFile(f"{i:04d}.parquet", 1, "v"),
             pa.schema([("x", pa.float64())]),
-            RowGroups.of([RowGroup(n, {"x": n * width, "other": 10**9}, {"x": n * width}) for n, width in groups]),
+            RowGroups.of(
+                [
+                    RowGroup(n, {"x": n * width, "other": 10**9}, {"x": n * width})
+                    for n, width in groups
+                ]
+            ),
             {},
         )
         for i, groups in enumerate(files)
@@ -24,7 +29,9 @@ def footers_of(files: list[list[tuple[int, int]]]) -> list[Footer]:
 
 
 @given(st.lists(GROUPS, max_size=8), st.integers(1, 16))
-def test_every_row_is_in_one_shard_in_order(files: list[list[tuple[int, int]]], n_workers: int) -> None:
+def test_every_row_is_in_one_shard_in_order(
+    files: list[list[tuple[int, int]]], n_workers: int
+) -> None:
     footers = footers_of(files)
     shards = plan_shards(footers, ["x"], n_workers)
     position: dict[str, int] = {}
@@ -39,11 +46,15 @@ def test_every_row_is_in_one_shard_in_order(files: list[list[tuple[int, int]]], 
             sizes = [g.n_rows for g in next(f for f in footers if f.file.path == path).row_groups]
             before = sum(sizes[: piece.row_groups[0]])
             assert piece.first_row == before + piece.skip_rows
-            assert piece.first_row + piece.n_rows <= before + sum(sizes[g] for g in piece.row_groups)
+            assert piece.first_row + piece.n_rows <= before + sum(
+                sizes[g] for g in piece.row_groups
+            )
     assert order == sorted(order)
     assert position == {f.file.path: f.n_rows for f in footers if f.n_rows}
     assert [shard.index for shard in shards] == list(range(len(shards)))
-    assert [shard.is_last for shard in shards] == [False] * (len(shards) - 1) + [True] * bool(shards)
+    assert [shard.is_last for shard in shards] == [False] * (len(shards) - 1) + [True] * bool(
+        shards
+    )
 
 
 def test_one_huge_file_is_shared_by_all_workers() -> None:

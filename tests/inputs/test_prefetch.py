@@ -68,7 +68,9 @@ def test_each_byte_is_asked_for_once(
 ) -> None:
     size = len(table) // N_GROUPS
     found = read(requests, names, budget, groups)
-    assert found.equals(pa.concat_tables([table.select(names).slice(i * size, size) for i in groups]))
+    assert found.equals(
+        pa.concat_tables([table.select(names).slice(i * size, size) for i in groups])
+    )
     asked = sorted(requests.asked)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(asked))
     assert max(end - start for start, end in asked) <= (PART_BYTES if budget > 1 else BLOCK_BYTES)
@@ -103,7 +105,11 @@ def test_a_store_that_gives_too_little_is_an_error(requests: Requests) -> None:
 
 def test_it_is_a_file(requests: Requests) -> None:
     with PrefetchedFile(requests.fetch, len(requests.content), 1 << 20) as source:
-        assert (source.tell(), source.seek(-4, 2), bytes(source.read())) == (0, len(requests.content) - 4, b"PAR1")
+        assert (source.tell(), source.seek(-4, 2), bytes(source.read())) == (
+            0,
+            len(requests.content) - 4,
+            b"PAR1",
+        )
         assert bytes(source.read(10)) == b""
         source.seek(0)
         assert bytes(source.read(4)) == b"PAR1"

@@ -77,7 +77,9 @@ def test_a_table_between_the_input_and_its_files(place: Lake, kind: str, mark: s
     assert set(find_partitions(job)) == {DAY}, "the others go on"
 
 
-@pytest.mark.parametrize("name", ["metadata/notes", "metadata/part-0.parquet", "delta_1/part-0.parquet", "base/x"])
+@pytest.mark.parametrize(
+    "name", ["metadata/notes", "metadata/part-0.parquet", "delta_1/part-0.parquet", "base/x"]
+)
 def test_folders_that_only_look_like_a_table(lake: Lake, name: str) -> None:
     lake.write(DAY, make_frame(5))
     lake.features.write_bytes(name, b"{}")
@@ -110,7 +112,9 @@ def test_a_job_reads_what_another_writes_as_parquet_and_not_as_delta(lake: Lake)
         uri = f"{lake.root}/{formats}"
         upstream = lake.job(pass_through=features, output={"uri": uri, "format": formats})
         assert lake.run(upstream).status == "published"
-        manifest = lake.run(lake.job(input={"uri": uri}, output={"uri": f"{lake.root}/after-{formats}"}))
+        manifest = lake.run(
+            lake.job(input={"uri": uri}, output={"uri": f"{lake.root}/after-{formats}"})
+        )
         assert (manifest.error is None or "Delta" not in manifest.error.message) is is_read
 
 
@@ -160,7 +164,9 @@ def test_two_spellings_of_one_place_are_one(lake: Lake, source: str, target: str
         lake.job(input={"uri": source}, output={"uri": target})
 
 
-def test_a_parent_that_may_not_be_looked_into_is_no_table(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parent_that_may_not_be_looked_into_is_no_table(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nightscore.errors import CredentialsError
 
     lake.write(DAY, make_frame(5))
@@ -205,15 +211,25 @@ def test_the_look_up_costs_a_few_requests_and_once_for_a_backfill(
     [
         (
             "year=2024/month=02/day=29",
-            ["year=2024/month=02/day=29/", "partition_key: year", "year=2024/month=02 with", "partition_key: day"],
+            [
+                "year=2024/month=02/day=29/",
+                "partition_key: year",
+                "year=2024/month=02 with",
+                "partition_key: day",
+            ],
         ),
-        ("region=eu/ds=2024-02-29", ["region=eu/ds=2024-02-29/", "partition_key: region", "region=eu with"]),
+        (
+            "region=eu/ds=2024-02-29",
+            ["region=eu/ds=2024-02-29/", "partition_key: region", "region=eu with"],
+        ),
         ("date=2024-02-29", ["date=2024-02-29/", "input.partition_key: date"]),
         ("2024/02/29", ["2024/02/29/", "ds=<value>/"]),
         ("", ["part-0.parquet", "ds=<value>/"]),
     ],
 )
-def test_another_layout_is_named_with_what_to_do(place: Lake, folder: str, texts: list[str]) -> None:
+def test_another_layout_is_named_with_what_to_do(
+    place: Lake, folder: str, texts: list[str]
+) -> None:
     path = f"{folder}/part-0.parquet".lstrip("/")
     place.features.write_bytes(path, b"x")
     for ask in (lambda: find_partition(place.job(), DAY), lambda: find_partitions(place.job())):
@@ -252,7 +268,9 @@ def test_files_beside_the_partitions_are_told(lake: Lake, caplog: pytest.LogCapt
     assert "part-9.parquet" in caplog.text
 
 
-def test_a_folder_whose_name_is_no_utf8_is_told(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_whose_name_is_no_utf8_is_told(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
     lake.write(DAY, make_frame(5))
     os.mkdir(os.fsencode(lake.features.root) + b"/ds=caf\xe9")
     with caplog.at_level("WARNING", logger="nightscore"):

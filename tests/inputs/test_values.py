@@ -30,7 +30,9 @@ DAY = "2026-11-28"
         ("ds=2026-11-31", None),
     ],
 )
-def test_a_slip_is_refused_with_the_command_that_was_meant(lake: Lake, typed: str, meant: str | None) -> None:
+def test_a_slip_is_refused_with_the_command_that_was_meant(
+    lake: Lake, typed: str, meant: str | None
+) -> None:
     lake.write("2026-11-30", make_frame(5))
     with pytest.raises(InvalidJobError) as refused:
         lake.run(lake.job(), typed)
@@ -52,7 +54,18 @@ def test_a_slip_by_command(lake: Lake, tmp_path: Path) -> None:
     lake.write(DAY, make_frame(5))
     lake.run(lake.job(), DAY)
     path = str(save(lake.job(), tmp_path))
-    for command in ("run", "plan", "explain", "report", "approve", "reject", "replay", "verify", "history", "runs"):
+    for command in (
+        "run",
+        "plan",
+        "explain",
+        "report",
+        "approve",
+        "reject",
+        "replay",
+        "verify",
+        "history",
+        "runs",
+    ):
         refused = nightscore(lake, command, path, f"ds={DAY}")
         assert refused.returncode == 2, (command, refused.stderr)
         assert f"next:     nightscore {command} JOB {DAY}" in refused.stderr, command
@@ -89,7 +102,8 @@ def test_a_date_without_input_is_scored_when_it_comes(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "value"), [("%Y%m%d", "20261128"), ("%-d-%-m-%Y", "3-1-2026"), ("%Y-W%W-%w", "2026-W47-6")]
+    ("pattern", "value"),
+    [("%Y%m%d", "20261128"), ("%-d-%-m-%Y", "3-1-2026"), ("%Y-W%W-%w", "2026-W47-6")],
 )
 def test_a_date_of_the_job_s_own_format_is_none(lake: Lake, pattern: str, value: str) -> None:
     check_value(lake.job(input={"uri": lake.features.uri, "partition_format": pattern}), value)

@@ -40,7 +40,9 @@ SAME: dict[str, Callable[[np.random.Generator, int], Values]] = {
     "lognormal": lambda rng, n: rng.lognormal(sigma=3, size=n),
     "integers": lambda rng, n: rng.poisson(3, n),
     "spiked": lambda rng, n: np.where(rng.random(n) < 0.7, 0.0, rng.normal(size=n)),
-    "categories": lambda rng, n: rng.choice(list("abcdefgh"), n, p=[0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]),
+    "categories": lambda rng, n: rng.choice(
+        list("abcdefgh"), n, p=[0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]
+    ),
     "zipf": lambda rng, n: pa.array(rng.zipf(1.3, n) % 2_000).cast(pa.string()),
     "flags": lambda rng, n: rng.random(n) < 0.03,
     "nulls": lambda rng, n: pa.array(rng.normal(size=n), mask=rng.random(n) < 0.1),
@@ -60,10 +62,14 @@ def test_no_alarm_where_nothing_changed(tmp_path: Path, n_rows: int, n_pairs: in
     alarms = []
     for seed in range(n_pairs):
         rng = np.random.default_rng(seed)
-        reference, current = ({name: draw(rng, n_rows) for name, draw in SAME.items()} for _ in range(2))
+        reference, current = (
+            {name: draw(rng, n_rows) for name, draw in SAME.items()} for _ in range(2)
+        )
         found = compare(tmp_path, reference, current)
         alarms += [
-            (seed, c.name, c.severity, c.reasons) for c in found.columns if c.severity in ("warning", "critical")
+            (seed, c.name, c.severity, c.reasons)
+            for c in found.columns
+            if c.severity in ("warning", "critical")
         ]
     assert not alarms
 
@@ -82,9 +88,15 @@ def test_no_alarm_where_one_side_has_many_more_rows(tmp_path: Path) -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         draws = SAME | SKEWED
-        reference, current = ({name: draw(rng, n) for name, draw in draws.items()} for n in (40_000, 2_000))
+        reference, current = (
+            {name: draw(rng, n) for name, draw in draws.items()} for n in (40_000, 2_000)
+        )
         found = compare(tmp_path, reference, current)
-        alarms += [(seed, c.name, c.reasons) for c in found.columns if c.severity in ("warning", "critical")]
+        alarms += [
+            (seed, c.name, c.reasons)
+            for c in found.columns
+            if c.severity in ("warning", "critical")
+        ]
     assert not alarms
 
 
@@ -94,7 +106,11 @@ SHIFTS: dict[str, tuple[Values, Values, str]] = {
     "a mean that moves": (RNG.normal(size=N), RNG.normal(size=N) + 0.5, "critical"),
     "a spread that doubles": (RNG.normal(size=N), 2 * RNG.normal(size=N), "warning"),
     "another unit": (RNG.lognormal(size=N), 1_000 * RNG.lognormal(size=N), "critical"),
-    "a spike at zero": (RNG.normal(size=N), np.where(RNG.random(N) < 0.3, 0, RNG.normal(size=N)), "warning"),
+    "a spike at zero": (
+        RNG.normal(size=N),
+        np.where(RNG.random(N) < 0.3, 0, RNG.normal(size=N)),
+        "warning",
+    ),
     "a constant that moves": (np.full(N, 5.0), np.full(N, 4.0), "critical"),
     "a column that becomes constant": (RNG.normal(size=N), np.full(N, 0.1), "critical"),
     "nulls": (
@@ -109,7 +125,11 @@ SHIFTS: dict[str, tuple[Values, Values, str]] = {
         RNG.choice(list("abc"), N, p=[0.2, 0.3, 0.5]),
         "critical",
     ),
-    "half of it NaN": (RNG.normal(size=N), np.where(RNG.random(N) < 0.5, np.nan, RNG.normal(size=N)), "critical"),
+    "half of it NaN": (
+        RNG.normal(size=N),
+        np.where(RNG.random(N) < 0.5, np.nan, RNG.normal(size=N)),
+        "critical",
+    ),
     "half of it infinite": (
         RNG.normal(size=N),
         np.where(RNG.random(N) < 0.5, np.inf, RNG.normal(size=N)),
@@ -162,7 +182,9 @@ def test_the_numbers_are_those_of_their_definitions(tmp_path: Path) -> None:
         "chi2",
     }
     assert set(found) >= {"chi2_pvalue", "hellinger", "tvd", "linf", "wasserstein"}
-    names = one(tmp_path, ["a"] * 300 + ["b"] * 100 + [None] * 100, ["a"] * 200 + ["c"] * 50 + [None] * 250)
+    names = one(
+        tmp_path, ["a"] * 300 + ["b"] * 100 + [None] * 100, ["a"] * 200 + ["c"] * 50 + [None] * 250
+    )
     assert names.type == "category"
     assert names.null_rate_difference == pytest.approx(0.3)
     assert names.statistics["unseen_category_rate"] == pytest.approx(0.2)
@@ -172,7 +194,10 @@ def test_the_numbers_are_those_of_their_definitions(tmp_path: Path) -> None:
 
 def test_affine_maps_change_nothing_but_the_unit(tmp_path: Path) -> None:
     reference, current = RNG.normal(size=2_000), RNG.normal(0.3, 1, size=2_000)
-    plain, mapped = one(tmp_path, reference, current), one(tmp_path, reference * 8 + 32, current * 8 + 32)
+    plain, mapped = (
+        one(tmp_path, reference, current),
+        one(tmp_path, reference * 8 + 32, current * 8 + 32),
+    )
     for name in ("psi", "psi_adjusted", "js_distance", "ks", "chi2", "wasserstein_over_std"):
         assert plain.statistics[name] == pytest.approx(mapped.statistics[name], rel=1e-6)
     assert mapped.statistics["wasserstein"] == pytest.approx(8 * plain.statistics["wasserstein"])  # type: ignore[operator]
@@ -244,12 +269,18 @@ def test_folders_of_files_are_one_dataset(tmp_path: Path) -> None:
     whole = RNG.normal(size=900)
     (tmp_path / "parts" / "ds=2024-01-01").mkdir(parents=True)
     for i in range(3):
-        pq.write_table(pa.table({"x": whole[i::3]}), tmp_path / "parts" / "ds=2024-01-01" / f"p{i}.parquet")
+        pq.write_table(
+            pa.table({"x": whole[i::3]}), tmp_path / "parts" / "ds=2024-01-01" / f"p{i}.parquet"
+        )
     pq.write_table(pa.table({"x": whole}), tmp_path / "whole.parquet")
-    found = compare_datasets(Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts")))
+    found = compare_datasets(
+        Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts"))
+    )
     assert found.columns[0].statistics["psi"] == pytest.approx(0, abs=1e-12)
     with pytest.raises(InvalidJobError, match="in neither dataset"):
-        compare_datasets(Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts")), ["y"])
+        compare_datasets(
+            Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts")), ["y"]
+        )
     with pytest.raises(LocationNotFoundError, match="no Parquet file"):
         Dataset(str(tmp_path / "nothing"))
 
@@ -257,12 +288,19 @@ def test_folders_of_files_are_one_dataset(tmp_path: Path) -> None:
 def test_by_command(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.parquet" for name in ("then", "now")]
     for path, shift in zip(paths, (0.0, 1.0), strict=True):
-        pq.write_table(pa.table({"a": RNG.normal(size=2_000) + shift, "b": RNG.normal(size=2_000)}), path)
+        pq.write_table(
+            pa.table({"a": RNG.normal(size=2_000) + shift, "b": RNG.normal(size=2_000)}), path
+        )
     command = [sys.executable, "-m", "nightscore.cli", "drift", *map(str, paths)]
 
-    done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--format", "json"], capture_output=True, text=True, check=True
+    )
     found = json.loads(done.stdout)
-    assert {column["name"]: column["severity"] for column in found["columns"]} == {"a": "critical", "b": "ok"}
+    assert {column["name"]: column["severity"] for column in found["columns"]} == {
+        "a": "critical",
+        "b": "ok",
+    }
     assert found["verdict"] == "critical"
     done = subprocess.run([*command, "--columns", "b"], capture_output=True, text=True, check=True)
     assert "verdict: ok" in done.stdout

@@ -16,13 +16,31 @@ from nightscore.models.compiled.layout import BIN_COPIES, STRIP_VALUES, edge_tre
 from nightscore.models.compiled.machine_code import Kernels, load_kernels
 from nightscore.profiles import profile as profiles
 from nightscore.profiles.bins import Floats
-from nightscore.profiles.counting import ColumnCounter, Counted, Measure, count_by_sorting, count_categories
+from nightscore.profiles.counting import (
+    ColumnCounter,
+    Counted,
+    Measure,
+    count_by_sorting,
+    count_categories,
+)
 from nightscore.profiles.distinct import KEPT_HASHES, DistinctValues
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import Edges, NumberProfile
 
 EXACT = ("n_rows", "n_null", "n_nan", "n_high", "n_low", "n_outside", "least", "greatest")
-ODD = [0.0, -0.0, 5e-324, -5e-324, 2.2e-308, 1e308, -1e308, 1.7976931348623157e308, math.inf, -math.inf, math.nan]
+ODD = [
+    0.0,
+    -0.0,
+    5e-324,
+    -5e-324,
+    2.2e-308,
+    1e308,
+    -1e308,
+    1.7976931348623157e308,
+    math.inf,
+    -math.inf,
+    math.nan,
+]
 ROUNDINGS = 30
 """Of a sum: 16 additions a lane, 4 of the lanes, and what is left of compensated ones."""
 NO_HASH_LEFT = float(np.uint64(0x61C8864680B583EB).view(np.float64))
@@ -30,8 +48,24 @@ NO_HASH_LEFT = float(np.uint64(0x61C8864680B583EB).view(np.float64))
 
 NUMBERS = st.none() | st.sampled_from([*ODD, 1.0, 2.0, 3.0]) | st.floats()
 KINDS = st.sampled_from(
-    [pa.float64(), pa.float32(), pa.float16(), pa.bool_(), pa.decimal128(12, 3), pa.decimal256(40, 3)]
-    + [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+    [
+        pa.float64(),
+        pa.float32(),
+        pa.float16(),
+        pa.bool_(),
+        pa.decimal128(12, 3),
+        pa.decimal256(40, 3),
+    ]
+    + [
+        pa.int8(),
+        pa.int16(),
+        pa.int32(),
+        pa.int64(),
+        pa.uint8(),
+        pa.uint16(),
+        pa.uint32(),
+        pa.uint64(),
+    ]
     + [pa.date32(), pa.date64(), pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")]
     + [pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")]
     + [pa.duration(unit) for unit in ("s", "ns")]
@@ -78,7 +112,9 @@ def columns(draw: st.DrawFn) -> pa.ChunkedArray:
     for _ in range(draw(st.integers(0, 3))):
         values = draw(st.lists(st.none() | values_of(kind), max_size=90))
         whole = (
-            pa.array(values, pa.float64()).dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else None
+            pa.array(values, pa.float64()).dictionary_encode().cast(kind)
+            if pa.types.is_dictionary(kind)
+            else None
         )
         whole = pa.array(values, kind) if whole is None else whole
         start = draw(st.integers(0, len(values)))
@@ -110,7 +146,9 @@ def check(kernels: Kernels, column: pa.ChunkedArray, by: Measure, batches: int =
     bins = np.searchsorted(by.edges, finite, side="left")
     with np.errstate(over="ignore"):
         distances = finite - by.pivot
-        if not np.isfinite(np.square(np.abs(distances).sum())) or not np.isfinite(np.abs(finite).sum()):
+        if not np.isfinite(np.square(np.abs(distances).sum())) or not np.isfinite(
+            np.abs(finite).sum()
+        ):
             return  # beyond float64
     for i in range(len(by.edges) + 1):
         assert_close(sum(float(part.sums[i]) for part in parts), finite[bins == i])
@@ -132,24 +170,41 @@ def neighbours(values: Floats) -> Floats:
 
 
 @given(columns(), st.data())
-def test_any_column_is_counted_as_by_sorting(kernels: Kernels, column: pa.ChunkedArray, data: st.DataObject) -> None:
+def test_any_column_is_counted_as_by_sorting(
+    kernels: Kernels, column: pa.ChunkedArray, data: st.DataObject
+) -> None:
     values = as_numbers(column)[0]
     near = neighbours(values)
-    edges = np.array(data.draw(st.lists(st.sampled_from([0.0, *near.tolist()]), max_size=30)), np.float64)
+    edges = np.array(
+        data.draw(st.lists(st.sampled_from([0.0, *near.tolist()]), max_size=30)), np.float64
+    )
     low, high = data.draw(st.tuples(*[st.sampled_from([-np.inf, np.inf, 0.0, *near.tolist()])] * 2))
     pivot = data.draw(st.sampled_from([0.0, 1.5, *near.tolist()[:1]]))
-    check(kernels, column, Measure(np.unique(edges), pivot, (min(low, high), max(low, high))), batches=2)
+    check(
+        kernels,
+        column,
+        Measure(np.unique(edges), pivot, (min(low, high), max(low, high))),
+        batches=2,
+    )
 
 
-@given(st.lists(NUMBERS, max_size=40), st.integers(0, 3), st.integers(0, 20), st.integers(0, 2**32 - 1))
+@given(
+    st.lists(NUMBERS, max_size=40), st.integers(0, 3), st.integers(0, 20), st.integers(0, 2**32 - 1)
+)
 def test_long_columns_are_counted_as_by_sorting(
     kernels: Kernels, few: list[Any], n_strips: int, n_more: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     size = n_strips * STRIP_VALUES + n_more
     some = np.array([math.nan if value is None else value for value in few], np.float64)
-    values = rng.normal(size=size) if not len(few) else np.where(rng.random(size) < 0.5, rng.choice(some, size), 1.0)
-    column = pa.chunked_array([pa.array(values, mask=rng.random(size) < rng.choice([0.0, 0.03, 0.9]))])
+    values = (
+        rng.normal(size=size)
+        if not len(few)
+        else np.where(rng.random(size) < 0.5, rng.choice(some, size), 1.0)
+    )
+    column = pa.chunked_array(
+        [pa.array(values, mask=rng.random(size) < rng.choice([0.0, 0.03, 0.9]))]
+    )
     start = int(rng.integers(0, 70))
     edges = neighbours(rng.permutation(values)[:20])
     for part in (column, column.slice(start), column.slice(start, max(0, size - start - 5))):
@@ -166,7 +221,9 @@ def test_bins_of_any_number_of_edges(kernels: Kernels, n_edges: int) -> None:
     assert 9 ** (n_levels - 1) <= max(n_edges, 1) < 9**n_levels
 
 
-@pytest.mark.parametrize("n_distinct", [1, 100, KEPT_HASHES - 1, KEPT_HASHES, 511, 512, 513, 5_000, 200_000])
+@pytest.mark.parametrize(
+    "n_distinct", [1, 100, KEPT_HASHES - 1, KEPT_HASHES, 511, 512, 513, 5_000, 200_000]
+)
 def test_distinct_values_are_those_that_sorting_finds(kernels: Kernels, n_distinct: int) -> None:
     rng = np.random.default_rng(n_distinct)
     known = np.append(rng.normal(size=n_distinct - 1), NO_HASH_LEFT)
@@ -199,13 +256,17 @@ def test_spikes_far_from_zero_are_summed_as_exactly_as_rounding_allows(kernels: 
     (found,) = ColumnCounter(Measure(np.array([1.0]), 1e16, (-1.0, 1.0)), kernels).count(
         pa.chunked_array([pa.array(values)]), None
     )
-    assert found.sums.tolist() == pytest.approx([math.fsum(values[values < 1]), 1e16 * (values > 1).sum()], rel=1e-15)
+    assert found.sums.tolist() == pytest.approx(
+        [math.fsum(values[values < 1]), 1e16 * (values > 1).sum()], rel=1e-15
+    )
     assert found.sums.shape == (2,)
 
 
 @given(columns(), st.integers(0, 40))
 @example(column=pa.chunked_array([pa.array([None, 1, -26, 3], pa.timestamp("ns"))]), cut=0)
-def test_a_profile_is_the_same_with_machine_code(kernels: Kernels, column: pa.ChunkedArray, cut: int) -> None:
+def test_a_profile_is_the_same_with_machine_code(
+    kernels: Kernels, column: pa.ChunkedArray, cut: int
+) -> None:
     edges = Edges.of(np.arange(100.0))
     found = {}
     for name, code in (("machine code", kernels), ("sorting", None)):
@@ -226,8 +287,14 @@ def test_a_profile_is_the_same_with_machine_code(kernels: Kernels, column: pa.Ch
 
 
 @given(columns())
-def test_all_columns_are_counted_by_what_was_compiled_at_first(kernels: Kernels, column: pa.ChunkedArray) -> None:
-    list(ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(column, DistinctValues()))
+def test_all_columns_are_counted_by_what_was_compiled_at_first(
+    kernels: Kernels, column: pa.ChunkedArray
+) -> None:
+    list(
+        ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(
+            column, DistinctValues()
+        )
+    )
     list(ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(column, None))
     assert len(kernels.count_numbers._functions) == 1
 
@@ -246,7 +313,10 @@ def test_categories_are_counted_by_their_places(
     places = [5 if place == 0 and i % 2 else place for i, place in enumerate(places)]
     start, length = cut
     coded = pa.DictionaryArray.from_arrays(pa.array(places, index), known).slice(start, length)
-    for column in (pa.chunked_array([coded]), pa.chunked_array([coded.slice(0, 3), coded.slice(3)])):
+    for column in (
+        pa.chunked_array([coded]),
+        pa.chunked_array([coded.slice(0, 3), coded.slice(3)]),
+    ):
         found: Counter[str] = Counter()
         for value, count in count_categories(column):
             assert count > 0
@@ -263,7 +333,9 @@ def test_missing_floats_are_nulls_and_nan(column: pa.ChunkedArray, start: int) -
 
 def test_a_nan_in_the_place_of_null_is_counted_once() -> None:
     values = np.array([math.nan, math.nan, 1.0])
-    array = pa.Array.from_buffers(pa.float64(), 3, [pa.py_buffer(bytes([0b110])), pa.py_buffer(values)])
+    array = pa.Array.from_buffers(
+        pa.float64(), 3, [pa.py_buffer(bytes([0b110])), pa.py_buffer(values)]
+    )
     (record,) = feature_records(pa.table({"x": array}), {}, {})
     assert record.missing == 2
 

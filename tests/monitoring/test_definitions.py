@@ -23,7 +23,10 @@ NUMBERS: dict[str, tuple[Any, Any]] = {
     "tiny": (1e-6 * RNG.normal(size=3_000), 1e-6 * RNG.normal(0.5, 1, 3_000)),
     "huge": (1e12 * RNG.lognormal(size=3_000), 1e12 * RNG.lognormal(0.2, 1, 2_500)),
     "ties": (RNG.poisson(2.0, 3_000).astype(float), RNG.poisson(2.4, 3_000).astype(float)),
-    "a spike": (np.where(RNG.random(3_000) < 0.6, 0.0, RNG.normal(size=3_000)), RNG.normal(size=2_000)),
+    "a spike": (
+        np.where(RNG.random(3_000) < 0.6, 0.0, RNG.normal(size=3_000)),
+        RNG.normal(size=2_000),
+    ),
     "a constant that moves": (np.full(1_500, 5.0), np.full(1_500, 4.0)),
     "a constant that stays": (np.full(1_500, 5.0), np.full(1_200, 5.0)),
     "one row": (np.array([1.0]), np.array([2.0])),
@@ -38,7 +41,10 @@ NAMES: dict[str, tuple[list[str | None], list[str | None]]] = {
     "new and missing ones": (["a"] * 500 + ["b"] * 500, ["b"] * 600 + ["c"] * 300),
     "nulls": (["a"] * 300 + [None] * 100 + ["b"] * 100, ["a"] * 100 + [None] * 300),
     "100,000 of them": (MANY, MANY[50_000:] + MANY[:20_000]),
-    "more than twenty": ([f"k{i % 40}" for i in range(4_000)], [f"k{(i * i) % 37}" for i in range(4_000)]),
+    "more than twenty": (
+        [f"k{i % 40}" for i in range(4_000)],
+        [f"k{(i * i) % 37}" for i in range(4_000)],
+    ),
 }
 
 
@@ -134,7 +140,10 @@ def test_categories(tmp_path: Path, case: str) -> None:
     names = sorted({*x, *y})
     c, d = (np.array([counts[name] for name in names]) for counts in (x, y))
     top = sorted(x, key=lambda name: (-x[name], name))[:20]
-    few = [np.array([*(counts[n] for n in top), counts.total() - sum(counts[n] for n in top)]) for counts in (x, y)]
+    few = [
+        np.array([*(counts[n] for n in top), counts.total() - sum(counts[n] for n in top)])
+        for counts in (x, y)
+    ]
     unseen = sum(count for name, count in y.items() if name not in x) / y.total()
     rates = [sum(value is None for value in side) / len(side) for side in (then, now)]
     assert_same(found, distances(c, d) | significance(*few) | {"unseen_category_rate": unseen})

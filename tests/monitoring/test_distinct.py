@@ -21,7 +21,10 @@ def counted(*parts: list[float]) -> DistinctValues:
     return found
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)), st.lists(st.integers(0, 60), max_size=4))
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False)),
+    st.lists(st.integers(0, 60), max_size=4),
+)
 def test_few_are_exact_whatever_the_split(values: list[float], cuts: list[int]) -> None:
     places = [0, *sorted(cuts), max(len(values), 60)]
     parts = [values[start:end] for start, end in itertools.pairwise(places)]
@@ -48,13 +51,19 @@ def test_many_are_estimated(n: int) -> None:
 
 def test_a_batch_of_many_equal_values_keeps_the_least_hashes() -> None:
     ties = np.repeat(np.arange(200.0), 50)
-    assert counted(ties.tolist()).hashes.tolist() == counted(np.arange(200.0).tolist()).hashes.tolist()
+    assert (
+        counted(ties.tolist()).hashes.tolist() == counted(np.arange(200.0).tolist()).hashes.tolist()
+    )
     assert counted([0.0], [-0.0]).estimate == 1
 
 
 def test_machine_code_and_numpy_give_the_same_hashes(tmp_path: Path) -> None:
-    counter = ColumnCounter(Measure(np.empty(0), 0.0, (0.0, 1.0)), load_kernels(tmp_path / "machine-code"))
-    values = np.sort(np.concatenate([np.random.default_rng(0).normal(size=20_000), [-0.0, 0.0, 5e-324, 1e308]]))
+    counter = ColumnCounter(
+        Measure(np.empty(0), 0.0, (0.0, 1.0)), load_kernels(tmp_path / "machine-code")
+    )
+    values = np.sort(
+        np.concatenate([np.random.default_rng(0).normal(size=20_000), [-0.0, 0.0, 5e-324, 1e308]])
+    )
     for limit in (KEPT_HASHES - 1, 2**60, 2**64 - 1):
         before = np.array([limit * i // (KEPT_HASHES - 1) for i in range(KEPT_HASHES)], np.uint64)
         by_code, by_numpy = DistinctValues(before), DistinctValues(before)

@@ -18,7 +18,14 @@ from nightscore.profiles.bins import count_bins
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import CategoryProfile, Edges, NumberProfile
 from nightscore.profiles.profiler import Profiler, Watch, WatchedColumn, cut_column
-from nightscore.profiles.table import ColumnProfile, Key, Scores, from_bytes, merge_profiles, to_bytes
+from nightscore.profiles.table import (
+    ColumnProfile,
+    Key,
+    Scores,
+    from_bytes,
+    merge_profiles,
+    to_bytes,
+)
 from nightscore.schemas.drift import ColumnDrift
 from nightscore.schemas.manifest import DriftRecord, FindingRecord
 
@@ -38,14 +45,33 @@ def add(profiler: Profiler, features: pa.Table, predictions: pa.Table | None = N
 
 def exact(profile: NumberProfile) -> tuple[Any, ...]:
     """All that must be the same to the last count."""
-    counts = (profile.n_rows, profile.n_null, profile.n_nan, profile.n_high, profile.n_low, profile.n_outside)
+    counts = (
+        profile.n_rows,
+        profile.n_null,
+        profile.n_nan,
+        profile.n_high,
+        profile.n_low,
+        profile.n_outside,
+    )
     assert profile.distinct is not None
-    return (*counts, profile.least, profile.greatest, *profile.counts.tolist(), *profile.distinct.hashes.tolist())
+    return (
+        *counts,
+        profile.least,
+        profile.greatest,
+        *profile.counts.tolist(),
+        *profile.distinct.hashes.tolist(),
+    )
 
 
 @example([-sys.float_info.max, 0.0], [1], [-sys.float_info.max] * 2)
-@given(st.lists(FLOATS, max_size=60), st.lists(st.integers(0, 60), max_size=4), st.lists(FLOATS, max_size=30))
-def test_any_split_gives_the_same_counts(values: list[Any], cuts: list[int], reference: list[Any]) -> None:
+@given(
+    st.lists(FLOATS, max_size=60),
+    st.lists(st.integers(0, 60), max_size=4),
+    st.lists(FLOATS, max_size=30),
+)
+def test_any_split_gives_the_same_counts(
+    values: list[Any], cuts: list[int], reference: list[Any]
+) -> None:
     column = cut_column("feature", "x", [chunked(reference, pa.float64())])
     assert column.edges is not None
     whole = NumberProfile(column.edges, bounds=column.bounds)
@@ -61,7 +87,10 @@ def test_any_split_gives_the_same_counts(values: list[Any], cuts: list[int], ref
     finite = there[np.isfinite(there)]
     assert whole.n_finite == len(finite)
     assert (whole.n_nan, whole.n_null) == (int(np.isnan(there).sum()), len(values) - len(there))
-    assert (whole.n_high, whole.n_low) == (int((there == np.inf).sum()), int((there == -np.inf).sum()))
+    assert (whole.n_high, whole.n_low) == (
+        int((there == np.inf).sum()),
+        int((there == -np.inf).sum()),
+    )
     for edges, found in ((column.edges.fine, whole.fine), (column.edges.deciles, whole.deciles)):
         codes = np.searchsorted(edges, finite, side="left")
         assert found.tolist() == np.bincount(codes, minlength=len(edges) + 1).tolist()
@@ -117,7 +146,9 @@ def test_each_type_is_a_number_in_its_unit(column: pa.ChunkedArray, expected: li
 
 def test_a_table_comes_back_as_it_was() -> None:
     number = cut_column("feature", "x", [chunked([1.0, 1.0, 5.0])])
-    profiler = Profiler(Watch((number, WatchedColumn("feature", "c", None, type="string")), score="p"))
+    profiler = Profiler(
+        Watch((number, WatchedColumn("feature", "c", None, type="string")), score="p")
+    )
     table = pa.table({"x": [1.0, None, 9.0, np.inf], "c": ["a", "b", None, "a"]})
     add(profiler, table, pa.table({"p": [0.1, 0.2, 0.3, 0.4]}))
     found = {column.key: column for column in from_bytes(to_bytes(profiler.columns))}
@@ -139,7 +170,10 @@ def test_a_table_comes_back_as_it_was() -> None:
 
 
 def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:
-    watched = [WatchedColumn("feature", "x", Edges.of(np.arange(3.0))), WatchedColumn("feature", "c", None)]
+    watched = [
+        WatchedColumn("feature", "x", Edges.of(np.arange(3.0))),
+        WatchedColumn("feature", "c", None),
+    ]
     profiler = Profiler(Watch(tuple(watched)))
     add(profiler, pa.table({"x": ["text"], "c": ["a"]}))
     assert [column.name for column in profiler.columns] == ["c"]
@@ -148,10 +182,17 @@ def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:
 
 def test_missing_values_of_a_batch_are_told_where_all_rows_were_counted() -> None:
     features = pa.table(
-        {"x": [1.0, None, math.nan], "n": [1, None, 2], "odd": ["a", "b", None], "free": [1.0, None, 2.0]}
+        {
+            "x": [1.0, None, math.nan],
+            "n": [1, None, 2],
+            "odd": ["a", "b", None],
+            "free": [1.0, None, 2.0],
+        }
     )
     bins = Edges.of(np.arange(3.0))
-    profiler = Profiler(Watch(tuple(WatchedColumn("feature", name, bins) for name in ("x", "n", "odd"))))
+    profiler = Profiler(
+        Watch(tuple(WatchedColumn("feature", name, bins) for name in ("x", "n", "odd")))
+    )
     for _ in range(2):
         add(profiler, features)
         assert profiler.missing == {"x": 2}
@@ -181,7 +222,9 @@ def test_the_impact_is_what_a_shift_of_shares_does_to_the_mean() -> None:
     scores.add(None, 10, 9.0)  # mean 0.9
     now = CategoryProfile()
     now.add(chunked(["a"] * 30 + ["b"] * 60 + [None] * 10))
-    assert impact(scores, ColumnProfile("feature", "c", now)) == pytest.approx(-0.3 * 0.1 + 0.3 * 0.5)
+    assert impact(scores, ColumnProfile("feature", "c", now)) == pytest.approx(
+        -0.3 * 0.1 + 0.3 * 0.5
+    )
     same = CategoryProfile()
     same.add(chunked(["a"] * 6 + ["b"] * 3 + [None]))
     assert impact(scores, ColumnProfile("feature", "c", same)) == pytest.approx(0.0)
@@ -189,7 +232,9 @@ def test_the_impact_is_what_a_shift_of_shares_does_to_the_mean() -> None:
 
 def test_a_null_among_a_dictionary_s_values_is_no_category() -> None:
     found = CategoryProfile()
-    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 1, None], pa.int32()), pa.array(["a", None]))
+    column = pa.DictionaryArray.from_arrays(
+        pa.array([0, 1, 1, None], pa.int32()), pa.array(["a", None])
+    )
     found.add(pa.chunked_array([column]))
     assert found.counts == {"a": 1}
     assert (found.n_rows, found.n_null) == (4, 3)
@@ -209,10 +254,16 @@ NULLS = ColumnDrift(
 WILD = {f"2024-01-{day:02d}": {"nulls": day / 32} for day in range(1, 29)}
 
 
-@pytest.mark.parametrize(("habit", "is_usual"), [(WILD, False), (WILD | {"2024-01-29": {"nulls": 1.0}}, True)])
-def test_what_was_never_so_is_not_usual_however_wild_a_column_is(habit: Any, is_usual: bool) -> None:
+@pytest.mark.parametrize(
+    ("habit", "is_usual"), [(WILD, False), (WILD | {"2024-01-29": {"nulls": 1.0}}, True)]
+)
+def test_what_was_never_so_is_not_usual_however_wild_a_column_is(
+    habit: Any, is_usual: bool
+) -> None:
     key: Key = ("feature", "x", "")
-    _, (finding,), _ = judge({"baseline": Comparison({key: NULLS})}, None, "2024-02-01", habits={key: habit})
+    _, (finding,), _ = judge(
+        {"baseline": Comparison({key: NULLS})}, None, "2024-02-01", habits={key: habit}
+    )
     assert finding.is_seasonal == is_usual
 
 
@@ -244,7 +295,10 @@ def test_what_was_not_compared_is_not_resolved() -> None:
         severity="ok",
         reasons=(),
     )
-    before = [FindingRecord(column=c, role="feature", reference="baseline", severity="critical") for c in "xy"]
+    before = [
+        FindingRecord(column=c, role="feature", reference="baseline", severity="critical")
+        for c in "xy"
+    ]
     previous = DriftRecord(verdict="critical", findings=tuple(before))
     comparison = Comparison(columns={("feature", "x", ""): drift}, errors={"y": "other bins"})
     verdict, findings, resolved = judge({"baseline": comparison}, previous, "2024-02-29")
@@ -252,17 +306,25 @@ def test_what_was_not_compared_is_not_resolved() -> None:
     assert judge({}, previous, "2024-02-29") == ("insufficient data", (), ())
 
 
-@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=80), st.lists(st.floats(-1e9, 1e9), max_size=20))
+@given(
+    st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=80),
+    st.lists(st.floats(-1e9, 1e9), max_size=20),
+)
 def test_counting_sorted_is_counting(values: list[float], edges: list[float]) -> None:
     finite, cuts = np.array(values), np.unique(np.array(edges, np.float64))
     counts, sums = count_bins(finite, cuts)
     codes = np.searchsorted(cuts, finite, side="left")
     assert counts.tolist() == np.bincount(codes, minlength=len(cuts) + 1).tolist()
-    assert sums == pytest.approx(np.bincount(codes, weights=finite, minlength=len(cuts) + 1), abs=1e-3)
+    assert sums == pytest.approx(
+        np.bincount(codes, weights=finite, minlength=len(cuts) + 1), abs=1e-3
+    )
 
 
 def test_a_sum_leaves_its_parts_as_they_are() -> None:
-    watched = (cut_column("feature", "x", [chunked([1.0, 2.0, 5.0])]), WatchedColumn("feature", "c", None))
+    watched = (
+        cut_column("feature", "x", [chunked([1.0, 2.0, 5.0])]),
+        WatchedColumn("feature", "c", None),
+    )
     parts = []
     for values in ([1.0, 2.0], [3.0, 9.0]):
         profiler = Profiler(Watch(watched))

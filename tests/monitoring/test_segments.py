@@ -36,7 +36,9 @@ CARRIERS = SegmentColumn("c", ("A", "B"))
 WATCH = Watch((X, WatchedColumn("feature", "c", None)), (CARRIERS,))
 
 
-def profiled(table: pa.Table, watch: Watch = WATCH, batch: int = 7_000, **kept: Any) -> dict[Key, ColumnProfile]:
+def profiled(
+    table: pa.Table, watch: Watch = WATCH, batch: int = 7_000, **kept: Any
+) -> dict[Key, ColumnProfile]:
     profiler = Profiler(watch)
     for start in range(0, table.num_rows, batch):
         rows = table.slice(start, batch)
@@ -64,7 +66,11 @@ def test_segments_add_up_to_the_whole(batch: int) -> None:
 def test_values_beyond_the_known_ones_and_missing_ones_are_segments_too() -> None:
     table = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "c": ["A", "Z", None, "Y"]})
     found = profiled(table)
-    rows = {label: column.profile.n_rows for (_, name, label), column in found.items() if name == "x" and label}
+    rows = {
+        label: column.profile.n_rows
+        for (_, name, label), column in found.items()
+        if name == "x" and label
+    }
     assert rows == {"c=A": 1, "c=(other)": 2, "c=(missing)": 1}
 
 
@@ -112,10 +118,14 @@ def test_all_parts_are_the_total_variation_distance(monkeypatch: pytest.MonkeyPa
         then, now = profiled(frame(3_000, seed)), profiled(frame(2_000, seed + 9, 0.3, 1.0))
         for name in ("x", "c"):
             drivers = find_drivers(then, now, "feature", name)
-            assert sum(driver.share for driver in drivers) == pytest.approx(1.0), "nothing is left unexplained"
+            assert sum(driver.share for driver in drivers) == pytest.approx(1.0), (
+                "nothing is left unexplained"
+            )
     then, now = profiled(frame(3_000, 1)), profiled(frame(3_000, 2, share=0.0))
     gone = {d.segment: d for d in find_drivers(then, now, "feature", "c") if d.share > 0.01}
-    assert {driver.kind for driver in gone.values()} == {"mix"}, "a segment that went is no change within it"
+    assert {driver.kind for driver in gone.values()} == {"mix"}, (
+        "a segment that went is no change within it"
+    )
     assert find_drivers(then, then, "feature", "x") == ()
     assert statistics.total_variation(np.array([1, 1]), np.array([2, 0])) == 0.5
 

@@ -11,13 +11,21 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from nightscore.drift import statistics
-from nightscore.profiles.bins import DECILE_BINS, FINE_BINS, count_bins, quantile_edges, sorted_quantiles
+from nightscore.profiles.bins import (
+    DECILE_BINS,
+    FINE_BINS,
+    count_bins,
+    quantile_edges,
+    sorted_quantiles,
+)
 
 counts = st.integers(1, 40).flatmap(
     lambda k: st.tuples(*[arrays(np.int64, k, elements=st.integers(0, 10_000)) for _ in range(2)])
 )
 values = arrays(np.float64, st.integers(1, 400), elements=st.floats(-1e12, 1e12, allow_nan=False))
-few = arrays(np.float64, st.integers(1, 400), elements=st.sampled_from([-3.0, 0.0, 1e-6, 4.0, 5.0, 1e12]))
+few = arrays(
+    np.float64, st.integers(1, 400), elements=st.sampled_from([-3.0, 0.0, 1e-6, 4.0, 5.0, 1e12])
+)
 
 
 def both(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +40,9 @@ def test_distances_are_those_of_their_definitions(pair: tuple[np.ndarray, np.nda
     floored = np.maximum(p, 1e-4), np.maximum(q, 1e-4)
     expected = sum((b - a) * math.log(b / a) for a, b in zip(*floored, strict=True))
     assert statistics.psi(n, m) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert statistics.js_distance(n, m) == pytest.approx(jensenshannon(p, q, base=2), rel=1e-6, abs=1e-7)
+    assert statistics.js_distance(n, m) == pytest.approx(
+        jensenshannon(p, q, base=2), rel=1e-6, abs=1e-7
+    )
     assert statistics.hellinger(n, m) == pytest.approx(
         math.sqrt(max(0, 1 - np.sqrt(p * q).sum())), rel=1e-6, abs=1e-7
     )
@@ -40,7 +50,9 @@ def test_distances_are_those_of_their_definitions(pair: tuple[np.ndarray, np.nda
     assert statistics.largest_difference(n, m) == pytest.approx(max(abs(p - q)))
     k = len(n)
     a, b = (n + 0.5) / (n.sum() + k / 2), (m + 0.5) / (m.sum() + k / 2)
-    assert statistics.psi_laplace(n, m) == pytest.approx(((b - a) * np.log(b / a)).sum(), rel=1e-9, abs=1e-12)
+    assert statistics.psi_laplace(n, m) == pytest.approx(
+        ((b - a) * np.log(b / a)).sum(), rel=1e-9, abs=1e-12
+    )
     assert statistics.psi_noise_floor(n, m) == pytest.approx((k - 1) * (1 / n.sum() + 1 / m.sum()))
 
 
@@ -83,23 +95,32 @@ def test_nothing_to_compare_is_no_distance() -> None:
 
 
 @given(st.one_of(values, few), st.one_of(values, few))
-def test_kolmogorov_smirnov_is_bounded_on_both_sides(reference: np.ndarray, current: np.ndarray) -> None:
+def test_kolmogorov_smirnov_is_bounded_on_both_sides(
+    reference: np.ndarray, current: np.ndarray
+) -> None:
     edges = quantile_edges(np.sort(reference), FINE_BINS)
     n, m = (count_bins(found, edges)[0] for found in (reference, current))
     least, most = statistics.kolmogorov_smirnov(n, m)
     points = np.concatenate([reference, current])
-    ranks = (np.searchsorted(np.sort(found), points, "right") / len(found) for found in (reference, current))
+    ranks = (
+        np.searchsorted(np.sort(found), points, "right") / len(found)
+        for found in (reference, current)
+    )
     exact = np.abs(np.subtract(*ranks)).max()
     assert least - 1e-9 <= exact <= most + 1e-9
 
 
 @given(few, few)
-def test_wasserstein_is_exact_where_each_value_has_its_bin(reference: np.ndarray, current: np.ndarray) -> None:
+def test_wasserstein_is_exact_where_each_value_has_its_bin(
+    reference: np.ndarray, current: np.ndarray
+) -> None:
     edges = np.unique(np.concatenate([reference, current]))
     edges = np.unique(np.concatenate([edges, np.nextafter(edges, -np.inf)]))
     (n, n_sums), (m, m_sums) = (count_bins(found, edges) for found in (reference, current))
     expected = stats.wasserstein_distance(reference, current)
-    assert statistics.wasserstein(edges, n, m, n_sums, m_sums) == pytest.approx(expected, rel=1e-6, abs=1e-3)
+    assert statistics.wasserstein(edges, n, m, n_sums, m_sums) == pytest.approx(
+        expected, rel=1e-6, abs=1e-3
+    )
 
 
 def test_wasserstein_of_a_shift_is_the_shift() -> None:
@@ -108,9 +129,12 @@ def test_wasserstein_of_a_shift_is_the_shift() -> None:
     edges = quantile_edges(np.sort(reference), FINE_BINS)
     for scale in (1e-6, 1.0, 1e12):
         (n, n_sums), (m, m_sums) = (
-            count_bins(found, edges * scale) for found in (reference * scale, (reference + 0.5) * scale)
+            count_bins(found, edges * scale)
+            for found in (reference * scale, (reference + 0.5) * scale)
         )
-        assert statistics.wasserstein(edges * scale, n, m, n_sums, m_sums) == pytest.approx(0.5 * scale, rel=1e-6)
+        assert statistics.wasserstein(edges * scale, n, m, n_sums, m_sums) == pytest.approx(
+            0.5 * scale, rel=1e-6
+        )
 
 
 def test_false_discoveries_are_controlled_and_what_is_unknown_stays_so() -> None:
@@ -119,7 +143,10 @@ def test_false_discoveries_are_controlled_and_what_is_unknown_stays_so() -> None
     assert np.isnan(found[1])
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=300), st.integers(2, 70))
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=300),
+    st.integers(2, 70),
+)
 def test_quantiles_are_numpy_s(found: list[float], n_bins: int) -> None:
     ordered, at = np.sort(np.array(found)), np.arange(n_bins + 1) / n_bins
     with np.errstate(over="ignore", invalid="ignore"):
@@ -129,7 +156,9 @@ def test_quantiles_are_numpy_s(found: list[float], n_bins: int) -> None:
 
 def test_edges_follow_the_definition() -> None:
     ramp = np.arange(1_000.0)
-    assert quantile_edges(ramp, DECILE_BINS) == pytest.approx(np.quantile(ramp, np.arange(1, 10) / 10))
+    assert quantile_edges(ramp, DECILE_BINS) == pytest.approx(
+        np.quantile(ramp, np.arange(1, 10) / 10)
+    )
     constant = np.full(50, 5.0)
     assert quantile_edges(constant, FINE_BINS).tolist() == [np.nextafter(5.0, -np.inf), 5.0]
     spiked = np.concatenate([np.zeros(500), ramp])
@@ -150,7 +179,9 @@ def test_counts_are_the_same_under_any_split(found: np.ndarray, cut: int) -> Non
     assert whole.sum() == len(found)
 
 
-@given(st.integers(1, 12).flatmap(lambda k: arrays(np.int64, (2, 5, k), elements=st.integers(0, 50))))
+@given(
+    st.integers(1, 12).flatmap(lambda k: arrays(np.int64, (2, 5, k), elements=st.integers(0, 50)))
+)
 def test_many_columns_at_once_are_each_by_itself(sides: np.ndarray) -> None:
     """Those without rows among them."""
     for distance in (

@@ -21,7 +21,9 @@ KINDS = {"x": pa.float64(), "c": pa.string()}
 def data(folder: Path, name: str, seed: int, shift: float = 0.0) -> Path:
     rng = np.random.default_rng(seed)
     path = folder / f"{name}.parquet"
-    pd.DataFrame({"x": rng.normal(shift, 1, 3_000), "c": rng.choice(list("abc"), 3_000)}).to_parquet(path)
+    pd.DataFrame(
+        {"x": rng.normal(shift, 1, 3_000), "c": rng.choice(list("abc"), 3_000)}
+    ).to_parquet(path)
     return path
 
 
@@ -29,10 +31,15 @@ def store(source: Path, target: Path, like: Path | None = None) -> Path:
     """Profile a file, over its own bins or those of a stored profile."""
     table = pq.read_table(source)
     if like is None:
-        watched = [cut_column("feature", "x", [table.column("x")]), WatchedColumn("feature", "c", None)]
+        watched = [
+            cut_column("feature", "x", [table.column("x")]),
+            WatchedColumn("feature", "c", None),
+        ]
     else:
         known = {column.key: column for column in from_bytes(like.read_bytes())}
-        watched = [c for name, kind in KINDS.items() if (c := watch_column("feature", name, known, kind))]
+        watched = [
+            c for name, kind in KINDS.items() if (c := watch_column("feature", name, known, kind))
+        ]
     profiler = Profiler(Watch(tuple(watched)))
     for start in range(0, table.num_rows, 700):
         add(profiler, table.slice(start, 700))

@@ -11,7 +11,13 @@ import pytest
 from deltalake import DeltaTable
 
 from nightscore.errors import ConflictError, ContractError, StorageUnavailableError
-from nightscore.ledger.layout import part_path, predictions_store, sealed_history_path, staging_folder, state_store
+from nightscore.ledger.layout import (
+    part_path,
+    predictions_store,
+    sealed_history_path,
+    staging_folder,
+    state_store,
+)
 from nightscore.outputs.delta import CHECKPOINT_EVERY
 from nightscore.outputs.publish import Live, Publication, Publisher, open_publisher
 from nightscore.outputs.sealed import seal
@@ -22,7 +28,11 @@ from tests.conftest import Lake
 from tests.models import make_frame
 
 SCHEMA = pa.schema(
-    [("id", pa.int64()), ("prediction", pa.float64()), ("run_id", pa.dictionary(pa.int32(), pa.string()))]
+    [
+        ("id", pa.int64()),
+        ("prediction", pa.float64()),
+        ("run_id", pa.dictionary(pa.int32(), pa.string())),
+    ]
 )
 PER_PART = 50
 
@@ -32,7 +42,9 @@ def test_what_readers_see_is_not_written_into(lake: Lake) -> None:
     lake.formats = "parquet"
     lake.write("2024-02-29", make_frame(50))
     manifest = lake.run(lake.job())
-    with state_store(lake.job()).open_output(sealed_history_path("ds=2024-02-29", manifest.run_id)) as file:
+    with state_store(lake.job()).open_output(
+        sealed_history_path("ds=2024-02-29", manifest.run_id)
+    ) as file:
         file.write(b"half of it")
         file.flush()
         assert len(lake.read(lake.job())) == 50
@@ -51,14 +63,19 @@ def publication(
     folder = f"ds={value}" if is_delta else staging_folder(run_id(n))
     parts = []
     for i in range(n_parts):
-        with PartWriter(store, part_path(folder, run_id(n), i, 0), schema, keep_types=not is_delta) as writer:
+        with PartWriter(
+            store, part_path(folder, run_id(n), i, 0), schema, keep_types=not is_delta
+        ) as writer:
             columns = {
                 "id": pa.array(range(PER_PART), pa.int64()),
                 "prediction": pa.array([float(n)] * PER_PART),
                 "run_id": pa.array([run_id(n)] * PER_PART).dictionary_encode(),
             }
             writer.write(
-                pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
+                pa.table(
+                    [columns[name].cast(schema.field(name).type) for name in schema.names],
+                    schema=schema,
+                )
             )
             parts.append(writer.close())
     if not is_delta:
@@ -84,7 +101,10 @@ def test_publishing_again_replaces(any_lake: Lake) -> None:
     publisher.publish(publication(job, 3, value="y"), None)
     assert published(any_lake, job) == {2.0}
     assert published(any_lake, job, "y") == {3.0}
-    assert {value: live.run_id for value, live in publisher.all_live().items()} == {"x": run_id(2), "y": run_id(3)}
+    assert {value: live.run_id for value, live in publisher.all_live().items()} == {
+        "x": run_id(2),
+        "y": run_id(3),
+    }
 
 
 def test_a_plan_that_is_out_of_date_conflicts(any_lake: Lake) -> None:
@@ -190,7 +210,9 @@ def test_a_polling_reader_never_sees_a_mix(any_lake: Lake) -> None:
         assert not torn
 
 
-def test_a_commit_whose_answer_is_lost_is_a_publication(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_whose_answer_is_lost_is_a_publication(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = lake.job()
     real = DeltaTable.create_write_transaction
     calls = []
@@ -207,7 +229,9 @@ def test_a_commit_whose_answer_is_lost_is_a_publication(lake: Lake, monkeypatch:
     assert DeltaTable(job.output.uri).version() == 1
 
 
-def test_a_run_whose_commit_never_answers_knows_the_truth(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_commit_never_answers_knows_the_truth(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commit lands, then the store is gone for the publisher: its files must stay, since readers see them."""
     from nightscore.outputs.delta import DeltaPublisher
 
@@ -280,7 +304,9 @@ def test_readers_of_every_kind_agree(lake: Lake) -> None:
     assert table.to_pandas()["prediction"].sum() == 300.0
     statistics = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     assert {s["num_records"] for s in statistics} == {PER_PART}
-    assert {(s["min.id"], s["max.id"], s["null_count.id"]) for s in statistics} == {(0, PER_PART - 1, 0)}
+    assert {(s["min.id"], s["max.id"], s["null_count.id"]) for s in statistics} == {
+        (0, PER_PART - 1, 0)
+    }
 
 
 GREATEST = chr(0x10FFFF)
@@ -321,7 +347,9 @@ def test_readers_find_rows_by_any_column(lake: Lake, boundless: str | None) -> N
     ) as writer:
         writer.write(rows)
         part = writer.close()
-    published = Publication(run_id(1), "sha256:0", "ds", "x", "ds=x", (part,), rows.schema, lambda: None)
+    published = Publication(
+        run_id(1), "sha256:0", "ds", "x", "ds=x", (part,), rows.schema, lambda: None
+    )
     open_publisher(job).publish(published, None)
 
     dataset = DeltaTable(job.output.uri).to_pyarrow_dataset()

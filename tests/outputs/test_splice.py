@@ -53,7 +53,9 @@ def rows(start: int, n_rows: int) -> pa.Table:
         pa.array(numbers).cast(pa.timestamp("us", "UTC")),
         pa.array([[n / 2] * (n % 3) for n in numbers], pa.list_(pa.float32())),
     ]
-    return pa.table([column.cast(f.type) for column, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+    return pa.table(
+        [column.cast(f.type) for column, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
 
 
 def write(store: Store, path: str, table: pa.Table, schema: pa.Schema = SCHEMA) -> WrittenPart:
@@ -82,9 +84,9 @@ def test_the_whole_is_its_parts(store: Store, sizes: list[int]) -> None:
         assert parquet.metadata.metadata[b"key"] == b"value"
         assert parquet.schema_arrow == SCHEMA
         found = parquet.read()
-        assert found.cast(pa.schema([f.with_type(_plain(f.type)) for f in SCHEMA])) == pa.concat_tables(tables).cast(
+        assert found.cast(
             pa.schema([f.with_type(_plain(f.type)) for f in SCHEMA])
-        )
+        ) == pa.concat_tables(tables).cast(pa.schema([f.with_type(_plain(f.type)) for f in SCHEMA]))
         for i in range(parquet.num_row_groups):  # each can be read by itself
             assert parquet.read_row_group(i).num_rows == parquet.metadata.row_group(i).num_rows
     import polars as pl
@@ -109,7 +111,9 @@ def test_what_is_not_alike_is_left_to_be_written_anew(store: Store) -> None:
     assert not Path(store.locate("whole.parquet")).exists()
 
 
-def test_a_part_that_shrinks_is_told_and_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_shrinks_is_told_and_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part = write(store, "a.parquet", rows(0, 40_000))
     footers = module._read_piece
 
@@ -140,7 +144,9 @@ def of_kind(kind: int, values: st.SearchStrategy[object]) -> st.SearchStrategy[t
 
 
 def structs(children: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    return st.dictionaries(st.integers(1, 400), children, max_size=20).map(lambda found: dict(sorted(found.items())))
+    return st.dictionaries(st.integers(1, 400), children, max_size=20).map(
+        lambda found: dict(sorted(found.items()))
+    )
 
 
 def extended(children: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
@@ -149,10 +155,14 @@ def extended(children: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     )
     nested = st.lists(structs(children), max_size=3).map(lambda values: Items(STRUCT, values))  # type: ignore[arg-type]
     either = st.one_of(lists, nested)
-    return st.one_of(of_kind(LIST, either), of_kind(SET, either), of_kind(STRUCT, structs(children)))
+    return st.one_of(
+        of_kind(LIST, either), of_kind(SET, either), of_kind(STRUCT, structs(children))
+    )
 
 
-FIELDS = st.recursive(st.one_of(BOOLEANS, *(of_kind(kind, values) for kind, values in SCALARS.items())), extended)
+FIELDS = st.recursive(
+    st.one_of(BOOLEANS, *(of_kind(kind, values) for kind, values in SCALARS.items())), extended
+)
 
 
 @given(structs(FIELDS))

@@ -32,7 +32,14 @@ COLUMNS: list[dict[str, Any]] = [
     {"name": "run_id", "type": "string", **NULLABLE},
     {"name": "ds", "type": "string", **NULLABLE},
 ]
-READER_TOO = ("columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint", "typeWidening", "variantType")
+READER_TOO = (
+    "columnMapping",
+    "deletionVectors",
+    "timestampNtz",
+    "v2Checkpoint",
+    "typeWidening",
+    "variantType",
+)
 LATER = 7
 """The writer version that lists its features."""
 
@@ -74,7 +81,11 @@ def column(which: str, **changes: Any) -> list[dict[str, Any]]:
 def live_values(job: ScoringJob) -> set[float]:
     """The predictions of the files that are live; deltalake's own reader does not know all features."""
     paths = DeltaTable(job.output.uri).file_uris()
-    return {value for path in paths for value in pq.read_table(path, partitioning=None)["prediction"].to_pylist()}
+    return {
+        value
+        for path in paths
+        for value in pq.read_table(path, partitioning=None)["prediction"].to_pylist()
+    }
 
 
 def contents(job: ScoringJob) -> dict[str, bytes]:
@@ -147,7 +158,9 @@ def test_what_cannot_be_honoured_is_refused(case: str, lake: Lake) -> None:
     before = contents(job)
     with pytest.raises(ContractError, match=expected):
         open_publisher(job).check_fits(SCHEMA, "x")
-    with pytest.raises(ContractError, match=expected):  # a decision or a rollback looks at the commit only
+    with pytest.raises(
+        ContractError, match=expected
+    ):  # a decision or a rollback looks at the commit only
         open_publisher(job).publish(publication(job, 1), None)
     assert all(contents(job)[path] == content for path, content in before.items())
     assert DeltaTable(job.output.uri).version() == 0
@@ -193,9 +206,15 @@ def test_a_change_feed_tells_what_came_and_went(lake: Lake) -> None:
     publisher = open_publisher(job)
     for n in (1, 2):
         publisher.publish(publication(job, n, n_parts=1), publisher.live("x"))
-    feed = pa.RecordBatchReader.from_stream(DeltaTable(job.output.uri).load_cdf(starting_version=1)).read_all()
+    feed = pa.RecordBatchReader.from_stream(
+        DeltaTable(job.output.uri).load_cdf(starting_version=1)
+    ).read_all()
     rows = feed.to_pandas().groupby(["_commit_version", "_change_type", "prediction"]).size()
-    assert rows.to_dict() == {(1, "insert", 1.0): 50, (2, "delete", 1.0): 50, (2, "insert", 2.0): 50}
+    assert rows.to_dict() == {
+        (1, "insert", 1.0): 50,
+        (2, "delete", 1.0): 50,
+        (2, "insert", 2.0): 50,
+    }
 
     taken = pa.schema([*SCHEMA, ("_change_type", pa.string())])
     with pytest.raises(ContractError, match="_change_type: a name of the table's change data feed"):
@@ -261,7 +280,9 @@ def test_a_required_key_needs_a_value(lake: Lake) -> None:
     create(job, columns=column("ds", nullable=False))
     publisher = open_publisher(job)
     publisher.check_fits(SCHEMA, "x")
-    with pytest.raises(ContractError, match="ds: NOT NULL in the table, and this partition has no value"):
+    with pytest.raises(
+        ContractError, match="ds: NOT NULL in the table, and this partition has no value"
+    ):
         publisher.check_fits(SCHEMA, None)
 
 
@@ -401,7 +422,9 @@ def test_files_of_others_beside_a_partition_s_object_are_named(lake: Lake) -> No
     assert publisher.check_fits(SCHEMA, "y") == ()
 
 
-def test_a_version_that_others_take_is_tried_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_others_take_is_tried_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = lake.job()
     publisher, other = open_publisher(job), open_publisher(job)
     publisher.publish(publication(job, 1), None)

@@ -25,11 +25,18 @@ from nightscore.models.xgboost_structure import check_xgboost
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(600, 4))
 MIXED = pd.DataFrame(X, columns=list("abcd")).assign(
-    code=pd.Categorical(RNG.integers(0, 40, 600)), color=pd.Categorical(RNG.choice(["red", "blue"], 600))
+    code=pd.Categorical(RNG.integers(0, 40, 600)),
+    color=pd.Categorical(RNG.choice(["red", "blue"], 600)),
 )
 TWO = ((X[:, 0] > 0) ^ (MIXED.code.cat.codes % 3 == 0)).astype(int)
 THREE = np.digitize(X[:, 0], [-0.5, 0.5])
-LIGHT: dict[str, Any] = {"verbose": -1, "num_threads": 1, "num_leaves": 6, "min_data_per_group": 5, "seed": 0}
+LIGHT: dict[str, Any] = {
+    "verbose": -1,
+    "num_threads": 1,
+    "num_leaves": 6,
+    "min_data_per_group": 5,
+    "seed": 0,
+}
 EXTREME: dict[str, Any] = {"nthread": 1, "max_depth": 3, "seed": 0, "verbosity": 0}
 
 
@@ -39,7 +46,9 @@ def light(objective: str, x: Any, y: Any, **more: Any) -> str:
 
 
 def extreme(x: Any, y: Any, n_rounds: int = 3, **more: Any) -> Any:
-    return xgboost.train({**EXTREME, **more}, xgboost.DMatrix(x, y, enable_categorical=True, nthread=1), n_rounds)
+    return xgboost.train(
+        {**EXTREME, **more}, xgboost.DMatrix(x, y, enable_categorical=True, nthread=1), n_rounds
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +83,12 @@ def line(name: str, change: Callable[[list[str]], list[str]]) -> Callable[[str],
 
     def act(text: str) -> str:
         text = re.sub(r"tree_sizes=.*\n", "", text)
-        return re.sub(rf"(?m)^{name}=(.*)$", lambda m: f"{name}=" + " ".join(change(m[1].split())), text, count=1)
+        return re.sub(
+            rf"(?m)^{name}=(.*)$",
+            lambda m: f"{name}=" + " ".join(change(m[1].split())),
+            text,
+            count=1,
+        )
 
     return act
 
@@ -100,13 +114,22 @@ LIGHT_FAULTS: list[tuple[Callable[[str], str], str]] = [
     (word("num_leaves", "0"), "num_leaves 0, expected at least 1"),
     (word("num_leaves", "-3"), "num_leaves: expected a number, found '-3'"),
     (word("num_cat", "7"), "cat_boundaries"),
-    (line("cat_boundaries", lambda words: [*words[:-1], "4000000"]), "cat_boundaries: expected rising numbers"),
-    (line("cat_boundaries", lambda words: ["-5", *words[1:]]), "cat_boundaries: expected rising numbers"),
+    (
+        line("cat_boundaries", lambda words: [*words[:-1], "4000000"]),
+        "cat_boundaries: expected rising numbers",
+    ),
+    (
+        line("cat_boundaries", lambda words: ["-5", *words[1:]]),
+        "cat_boundaries: expected rising numbers",
+    ),
     (word("cat_threshold", "99999999999"), "cat_threshold: expected words of 32 bits"),
     (word("threshold", "nan", 1), "tree 0"),
     (word("max_feature_idx", "3"), "expected 4, one for each feature"),
     (word("max_feature_idx", "99999999"), "max_feature_idx 99999999, expected 0 to"),
-    (word("num_tree_per_iteration", "3"), "num_tree_per_iteration 3, expected num_class, which is 1"),
+    (
+        word("num_tree_per_iteration", "3"),
+        "num_tree_per_iteration 3, expected num_class, which is 1",
+    ),
     (word("num_class", "3"), "num_tree_per_iteration 1, expected num_class, which is 3"),
     (line("feature_infos", lambda words: words[1:]), "feature_infos: 5 words, expected 6"),
     (line("objective", lambda _: ["multiclass", "num_class:4"]), "num_class 4, expected 1"),
@@ -120,13 +143,28 @@ LIGHT_FAULTS: list[tuple[Callable[[str], str], str]] = [
     (line("leaf_count", lambda words: words[:-1]), "leaf_count: 5 numbers, expected 6"),
     (lambda text: text.replace("end of trees", ""), "expected each of its lines once"),
     (lambda text: text[: text.index("leaf_value")], "the file is cut off"),
-    (lambda text: text.replace("num_cat", "num_leaves=2\nnum_cat", 1), "expected each of its lines once"),
+    (
+        lambda text: text.replace("num_cat", "num_leaves=2\nnum_cat", 1),
+        "expected each of its lines once",
+    ),
     (lambda text: text.replace("leaf_value=", "leaf_value", 1), "expected each of its lines once"),
-    (lambda text: text.replace("leaf_value=", "\nleaf_value=", 1), "expected each of its lines once"),
+    (
+        lambda text: text.replace("leaf_value=", "\nleaf_value=", 1),
+        "expected each of its lines once",
+    ),
     (lambda text: text.replace("leaf_value=", "leaf_value=\0", 1), "a zero byte"),
-    (lambda text: re.sub(r"tree_sizes=\d+", "tree_sizes=999999999", text), "bytes of tree 0, expected"),
-    (lambda text: re.sub(r"tree_sizes=.*", "tree_sizes=7", text), "tree_sizes: 1 sizes, expected 3"),
-    (lambda text: text.replace("pandas_categorical:[", "pandas_categorical:" + "[" * 100_000), "cannot be read"),
+    (
+        lambda text: re.sub(r"tree_sizes=\d+", "tree_sizes=999999999", text),
+        "bytes of tree 0, expected",
+    ),
+    (
+        lambda text: re.sub(r"tree_sizes=.*", "tree_sizes=7", text),
+        "tree_sizes: 1 sizes, expected 3",
+    ),
+    (
+        lambda text: text.replace("pandas_categorical:[", "pandas_categorical:" + "[" * 100_000),
+        "cannot be read",
+    ),
 ]
 
 
@@ -150,7 +188,10 @@ def test_linear_leaves_and_classes_that_lie() -> None:
             check_lightgbm(change(linear), "")
     classes = light("multiclass", X, THREE, num_class=3)
     with pytest.raises(ModelStructureError, match="num_class 4, expected 3"):
-        check_lightgbm(classes.replace("objective=multiclass num_class:3", "objective=multiclass num_class:4"), "")
+        check_lightgbm(
+            classes.replace("objective=multiclass num_class:3", "objective=multiclass num_class:4"),
+            "",
+        )
     cut = classes[: classes.index("Tree=8")] + classes[classes.index("end of trees") :]
     with pytest.raises(ModelStructureError, match="8 trees, expected a multiple"):
         check_lightgbm(re.sub(r"tree_sizes=.*\n", "", cut), "")
@@ -161,7 +202,10 @@ def test_lightgbm_is_not_given_the_text_of_a_pickle_unseen(text: str) -> None:
     booster = lightgbm.Booster(model_str=text)
     check_estimator(pickle.loads(pickle.dumps(booster)), "model.pkl")
     state = booster.__getstate__()
-    for handle, message in ((word("split_feature", "9")(text), "split_feature 9"), (7, "found int")):
+    for handle, message in (
+        (word("split_feature", "9")(text), "split_feature 9"),
+        (7, "found int"),
+    ):
         with pytest.raises(ModelStructureError, match=message):
             lightgbm.Booster.__new__(lightgbm.Booster).__setstate__({**state, "_handle": handle})
 
@@ -182,7 +226,9 @@ def test_what_xgboost_has_trained_is_sound(tree: dict[str, Any]) -> None:
     for model in models:
         for kind in ("json", "ubj"):
             check_xgboost(bytes(model.save_raw(kind)), "model")
-    pruned = json.loads(bytes(models[3].save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"][0]
+    pruned = json.loads(bytes(models[3].save_raw("json")))["learner"]["gradient_booster"]["model"][
+        "trees"
+    ][0]
     assert int(pruned["tree_param"]["num_deleted"]) > 0
 
 
@@ -196,7 +242,11 @@ EXTREME_FAULTS: list[tuple[Path, Any, str]] = [
     ((*MODEL, "tree_info"), [0], "tree_info: 1 numbers, expected 3"),
     ((*MODEL, "tree_info"), [0.5, 0, 0], "tree_info: expected whole numbers, found float64"),
     ((*MODEL, "gbtree_model_param", "num_trees"), "4", "num_trees 4, expected 3"),
-    ((*MODEL, "iteration_indptr"), [0, 1, 9], "iteration_indptr: expected rising numbers from 0 to 3"),
+    (
+        (*MODEL, "iteration_indptr"),
+        [0, 1, 9],
+        "iteration_indptr: expected rising numbers from 0 to 3",
+    ),
     ((*MODEL, "trees"), {}, "trees: expected a list"),
     ((*MODEL, "cats", "enc", 5, "offsets", 2), 1_000, "cats.enc[5].offsets"),
     ((*MODEL, "cats", "sorted_idx", 0), 99, "cats.sorted_idx"),
@@ -224,7 +274,11 @@ EXTREME_FAULTS: list[tuple[Path, Any, str]] = [
     ((*FIRST, "tree_param", "num_deleted"), "5", "num_deleted 5, expected 0"),
     ((*FIRST, "tree_param", "size_leaf_vector"), "9", "size_leaf_vector 9, expected 1"),
     (("learner", "learner_model_param", "num_feature"), "3", "expected 3, one for each feature"),
-    (("learner", "learner_model_param", "num_feature"), "4000000000", "num_feature 4000000000, expected 0 to"),
+    (
+        ("learner", "learner_model_param", "num_feature"),
+        "4000000000",
+        "num_feature 4000000000, expected 0 to",
+    ),
     (("learner", "learner_model_param", "num_class"), "4000000000", "expected at most"),
     (("learner", "attributes"), {"best_iteration": "77"}, "best_iteration 77, expected 0 to 2"),
     (("learner", "gradient_booster", "name"), "gblinear", "cannot be read"),
@@ -233,7 +287,9 @@ EXTREME_FAULTS: list[tuple[Path, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), EXTREME_FAULTS)
-def test_a_broken_file_of_xgboost(tree: dict[str, Any], path: Path, value: Any, message: str) -> None:
+def test_a_broken_file_of_xgboost(
+    tree: dict[str, Any], path: Path, value: Any, message: str
+) -> None:
     broken = copy.deepcopy(tree)
     place: Any = broken
     for key in path[:-1]:
@@ -248,9 +304,16 @@ def test_a_circle_beside_the_tree_of_xgboost(tree: dict[str, Any]) -> None:
     broken = copy.deepcopy(tree)
     first = broken["learner"]["gradient_booster"]["model"]["trees"][0]
     n_nodes = len(first["left_children"])
-    for name in [name for name, values in first.items() if isinstance(values, list) and len(values) == n_nodes]:
+    for name in [
+        name
+        for name, values in first.items()
+        if isinstance(values, list) and len(values) == n_nodes
+    ]:
         first[name] += [first[name][-1]] * 2
-    first["left_children"][n_nodes:], first["right_children"][n_nodes:] = [n_nodes, -1], [n_nodes + 1, -1]
+    first["left_children"][n_nodes:], first["right_children"][n_nodes:] = (
+        [n_nodes, -1],
+        [n_nodes + 1, -1],
+    )
     first["parents"][n_nodes:] = [n_nodes, n_nodes]
     first["split_type"][n_nodes:] = [0, 0]
     first["tree_param"]["num_nodes"] = str(n_nodes + 2)

@@ -19,7 +19,9 @@ GOOD: dict[str, Any] = {
     },
     "signature": {
         "inputs": json.dumps([{"name": "a", "type": "double", "required": True}]),
-        "outputs": json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]),
+        "outputs": json.dumps(
+            [{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]
+        ),
     },
 }
 
@@ -50,20 +52,41 @@ def stated(**changes: Any) -> Callable[[dict[str, Any]], str]:
 
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "a bomb below flavors": (bomb, "aliases written out"),
-    "a flavor that holds itself": (itself, "line 2, column 49: the alias s stands for a value that holds it"),
+    "a flavor that holds itself": (
+        itself,
+        "line 2, column 49: the alias s stands for a value that holds it",
+    ),
     "deep": (lambda _: "flavors: " + "{a: " * 5_000, "nested more than 64 times"),
-    "a flavor twice": (lambda d: yaml.safe_dump(d) + "flavors: {}\n", "the key flavors is given twice"),
+    "a flavor twice": (
+        lambda d: yaml.safe_dump(d) + "flavors: {}\n",
+        "the key flavors is given twice",
+    ),
     "nothing": (lambda _: "", "expected a mapping with the key flavors, found nothing"),
     "a list of flavors": (stated(flavors=["sklearn"]), "flavors: expected a mapping, found list"),
-    "a flavor of text": (stated(flavors={"sklearn": "x"}), "flavors.sklearn: expected a mapping, found the str 'x'"),
+    "a flavor of text": (
+        stated(flavors={"sklearn": "x"}),
+        "flavors.sklearn: expected a mapping, found the str 'x'",
+    ),
     "a number as a flavor": (stated(flavors={1: {}}), "flavors: expected texts as keys"),
     "a list as signature": (stated(signature=[1]), "signature: expected a mapping, found list"),
-    "a mapping of inputs": (stated(inputs={"a": 1}), "signature.inputs: expected a text of JSON, found dict"),
+    "a mapping of inputs": (
+        stated(inputs={"a": 1}),
+        "signature.inputs: expected a text of JSON, found dict",
+    ),
     "deep inputs": (stated(inputs="[" * 100_000), "signature.inputs: values are nested too deep"),
     "inputs cut off": (stated(inputs='[{"name"'), "signature.inputs: line 1, column 9"),
-    "inputs of numbers": (stated(inputs="[1]"), r"signature.inputs[0]: expected a mapping, found the int '1'"),
-    "no tensor": (stated(outputs='[{"type": "tensor"}]'), "tensor-spec: expected a mapping, found nothing"),
-    "as wide as the memory": (stated(outputs=tensor([-1, 10**12])), "shape: expected at most 100,000 columns"),
+    "inputs of numbers": (
+        stated(inputs="[1]"),
+        r"signature.inputs[0]: expected a mapping, found the int '1'",
+    ),
+    "no tensor": (
+        stated(outputs='[{"type": "tensor"}]'),
+        "tensor-spec: expected a mapping, found nothing",
+    ),
+    "as wide as the memory": (
+        stated(outputs=tensor([-1, 10**12])),
+        "shape: expected at most 100,000 columns",
+    ),
     "a broken width": (stated(inputs=tensor([-1, 2.5])), "shape: expected a list of whole numbers"),
     "a width of text": (stated(inputs=tensor("ab")), "shape: expected a list of whole numbers"),
     "no dtype": (stated(inputs=tensor([-1, 2], None)), "dtype: expected a text, found nothing"),
@@ -71,8 +94,14 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
         stated(outputs=json.dumps(json.loads(tensor([-1, 2])) * 101)),
         "signature.outputs: expected at most 100 tensors",
     ),
-    "a version without end": (stated(mlflow_version="3" * 1_000), "mlflow_version: expected at most 100 characters"),
-    "no such day": (lambda d: yaml.safe_dump(d) + "utc_time_created: 2024-99-99\n", "the value is no timestamp"),
+    "a version without end": (
+        stated(mlflow_version="3" * 1_000),
+        "mlflow_version: expected at most 100 characters",
+    ),
+    "no such day": (
+        lambda d: yaml.safe_dump(d) + "utc_time_created: 2024-99-99\n",
+        "the value is no timestamp",
+    ),
 }
 
 
@@ -86,7 +115,9 @@ def test_an_odd_mlmodel_file_is_refused_with_the_place(name: str, tmp_path: Path
     assert str(tmp_path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["a bomb below flavors", "a flavor that holds itself", "deep", "deep inputs"])
+@pytest.mark.parametrize(
+    "name", ["a bomb below flavors", "a flavor that holds itself", "deep", "deep inputs"]
+)
 def test_what_stands_for_too_much_is_called_that(name: str, tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(REFUSED[name][0](GOOD))
     with pytest.raises(ModelLoadError, match="stands for more, than any model needs") as caught:
@@ -96,7 +127,9 @@ def test_what_stands_for_too_much_is_called_that(name: str, tmp_path: Path) -> N
 
 def test_a_good_one_is_read(tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(yaml.safe_dump(GOOD))
-    (tmp_path / "requirements.txt").write_text("scikit-learn==1.6.1 ; python_version >= '3.9'\nnumpy\n")
+    (tmp_path / "requirements.txt").write_text(
+        "scikit-learn==1.6.1 ; python_version >= '3.9'\nnumpy\n"
+    )
     found = read_mlmodel(tmp_path)
     assert [feature.name for feature in found.inputs] == ["a"]
     assert found.output_types == ("long",)

@@ -48,14 +48,20 @@ def test_ubjson_says_what_json_says(boosters: dict[str, KnownBooster], name: str
 
 
 @pytest.mark.parametrize("kind", ["ubj", "json"])
-def test_a_cut_off_file_of_xgboost_is_an_error(boosters: dict[str, KnownBooster], kind: str) -> None:
+def test_a_cut_off_file_of_xgboost_is_an_error(
+    boosters: dict[str, KnownBooster], kind: str
+) -> None:
     content = bytes(boosters["xgb_multi"].model.save_raw(kind))
     for length in (0, 1, 2, *range(3, len(content), 97), len(content) - 1):
-        with pytest.raises(ValueError, match=r"UBJSON|no model file|Expecting|delimiter|Unterminated|char"):
+        with pytest.raises(
+            ValueError, match=r"UBJSON|no model file|Expecting|delimiter|Unterminated|char"
+        ):
             read_xgboost(content[:length])
 
 
-def test_flipped_bits_of_a_file_of_xgboost_are_an_error_or_another_value(boosters: dict[str, KnownBooster]) -> None:
+def test_flipped_bits_of_a_file_of_xgboost_are_an_error_or_another_value(
+    boosters: dict[str, KnownBooster],
+) -> None:
     content = bytes(boosters["xgb_multi"].model.save_raw("ubj"))
     rng = np.random.default_rng(0)
     for place in rng.integers(0, len(content), 300):

@@ -65,29 +65,45 @@ def save(folder: Path, model: Any) -> None:
     (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors}))
 
 
-def graph(nodes: list[Any], *, more: list[Any] | None = None, domains: tuple[str, ...] = (), width: int = 3) -> Any:
+def graph(
+    nodes: list[Any],
+    *,
+    more: list[Any] | None = None,
+    domains: tuple[str, ...] = (),
+    width: int = 3,
+) -> Any:
     """A model of float columns, whose output is `y`."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, width])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
     opsets = [helper.make_opsetid("", 17), *[helper.make_opsetid(name, 1) for name in domains]]
-    opsets.append(helper.make_opsetid("ai.onnx.ml", 5 if any(n.op_type == "TreeEnsemble" for n in nodes) else 3))
+    opsets.append(
+        helper.make_opsetid(
+            "ai.onnx.ml", 5 if any(n.op_type == "TreeEnsemble" for n in nodes) else 3
+        )
+    )
     made = helper.make_graph(nodes, "g", [x], [y], initializer=more or [])
     return helper.make_model(made, opset_imports=opsets, ir_version=8)
 
 
 def regressor(**changes: Any) -> Any:
     parts = {name: value for name, value in {**TREE, **changes}.items() if value is not None}
-    return helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], name="trees", domain="ai.onnx.ml", **parts)
+    return helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], name="trees", domain="ai.onnx.ml", **parts
+    )
 
 
 def classifier(**changes: Any) -> Any:
     nodes = {name: value for name, value in TREE.items() if name.startswith("nodes_")}
     parts = {**nodes, **CLASSES, **changes}
-    return helper.make_node("TreeEnsembleClassifier", ["x"], ["l", "y"], name="trees", domain="ai.onnx.ml", **parts)
+    return helper.make_node(
+        "TreeEnsembleClassifier", ["x"], ["l", "y"], name="trees", domain="ai.onnx.ml", **parts
+    )
 
 
 def flat(**changes: Any) -> Any:
-    return helper.make_node("TreeEnsemble", ["x"], ["y"], name="trees", domain="ai.onnx.ml", **{**FLAT, **changes})
+    return helper.make_node(
+        "TreeEnsemble", ["x"], ["y"], name="trees", domain="ai.onnx.ml", **{**FLAT, **changes}
+    )
 
 
 def chain(depth: int) -> dict[str, Any]:
@@ -116,35 +132,83 @@ def twice_named() -> Any:
 
 
 TREES: dict[str, tuple[Callable[[], Any], str]] = {
-    "a feature outside": (lambda: regressor(nodes_featureids=[3, 0, 0, 0]), "looks at feature 3, and there are 3"),
-    "a feature far outside": (lambda: regressor(nodes_featureids=[1 << 40, 0, 0, 0]), "there is no feature 1099511"),
-    "a negative feature": (lambda: regressor(nodes_featureids=[-1, 0, 0, 0]), "there is no feature -1"),
-    "a child that is not there": (lambda: regressor(nodes_truenodeids=[9, 0, 0, 0]), "tree 0 has no node 9"),
-    "a negative child": (lambda: regressor(nodes_truenodeids=[-1, 0, 0, 0]), "tree 0 has no node -1"),
+    "a feature outside": (
+        lambda: regressor(nodes_featureids=[3, 0, 0, 0]),
+        "looks at feature 3, and there are 3",
+    ),
+    "a feature far outside": (
+        lambda: regressor(nodes_featureids=[1 << 40, 0, 0, 0]),
+        "there is no feature 1099511",
+    ),
+    "a negative feature": (
+        lambda: regressor(nodes_featureids=[-1, 0, 0, 0]),
+        "there is no feature -1",
+    ),
+    "a child that is not there": (
+        lambda: regressor(nodes_truenodeids=[9, 0, 0, 0]),
+        "tree 0 has no node 9",
+    ),
+    "a negative child": (
+        lambda: regressor(nodes_truenodeids=[-1, 0, 0, 0]),
+        "tree 0 has no node -1",
+    ),
     "its own child": (lambda: regressor(nodes_truenodeids=[0, 0, 0, 0]), "go round in a circle"),
-    "one child twice": (lambda: regressor(nodes_falsenodeids=[1, 0, 0, 0]), "the child of two others"),
-    "a node twice": (lambda: regressor(nodes_nodeids=[0, 1, 1, 0]), "two nodes of a tree have the same number"),
+    "one child twice": (
+        lambda: regressor(nodes_falsenodeids=[1, 0, 0, 0]),
+        "the child of two others",
+    ),
+    "a node twice": (
+        lambda: regressor(nodes_nodeids=[0, 1, 1, 0]),
+        "two nodes of a tree have the same number",
+    ),
     "a negative tree": (lambda: regressor(nodes_treeids=[0, 0, 0, -1]), "a number is negative"),
-    "too few values": (lambda: regressor(nodes_values=[0.5]), "expected 4 values each, found nodes_values 1"),
+    "too few values": (
+        lambda: regressor(nodes_values=[0.5]),
+        "expected 4 values each, found nodes_values 1",
+    ),
     "too few rules for missing": (
         lambda: regressor(nodes_missing_value_tracks_true=[1]),
         "found nodes_missing_value_tracks_true 1",
     ),
     "too few hit rates": (lambda: regressor(nodes_hitrates=[1.0]), "found nodes_hitrates 1"),
-    "an unknown mode": (lambda: regressor(nodes_modes=["x", "LEAF", "LEAF", "LEAF"]), "b'x' is no mode"),
-    "a target outside": (lambda: regressor(target_ids=[0, 1, 0]), "there is no target or class 1, there are 1"),
+    "an unknown mode": (
+        lambda: regressor(nodes_modes=["x", "LEAF", "LEAF", "LEAF"]),
+        "b'x' is no mode",
+    ),
+    "a target outside": (
+        lambda: regressor(target_ids=[0, 1, 0]),
+        "there is no target or class 1, there are 1",
+    ),
     "a target below": (lambda: regressor(target_ids=[0, -1, 0]), "there is no target or class -1"),
-    "more targets than memory": (lambda: regressor(n_targets=10**9), "expected 1 to 100,000 targets"),
+    "more targets than memory": (
+        lambda: regressor(n_targets=10**9),
+        "expected 1 to 100,000 targets",
+    ),
     "no target": (lambda: regressor(n_targets=0), "expected 1 to 100,000 targets"),
-    "a leaf that is not there": (lambda: regressor(target_nodeids=[1, 7, 0]), "target_nodeids: tree 0 has no node 7"),
-    "too few weights": (lambda: regressor(target_weights=[1.0]), "expected 3 values each, found target_weights 1"),
-    "too many base values": (lambda: regressor(base_values=[1.0, 2.0]), "base_values: expected 1 or none, found 2"),
-    "texts as features": (lambda: regressor(nodes_featureids=["a"] * 4), "nodes_featureids: expected whole numbers"),
+    "a leaf that is not there": (
+        lambda: regressor(target_nodeids=[1, 7, 0]),
+        "target_nodeids: tree 0 has no node 7",
+    ),
+    "too few weights": (
+        lambda: regressor(target_weights=[1.0]),
+        "expected 3 values each, found target_weights 1",
+    ),
+    "too many base values": (
+        lambda: regressor(base_values=[1.0, 2.0]),
+        "base_values: expected 1 or none, found 2",
+    ),
+    "texts as features": (
+        lambda: regressor(nodes_featureids=["a"] * 4),
+        "nodes_featureids: expected whole numbers",
+    ),
     "no nodes": (lambda: regressor(nodes_treeids=None), "has no nodes"),
     "an attribute twice": (twice_named, "an attribute is given twice"),
     "deep": (lambda: regressor(**chain(MAX_DEPTH)), "more than 2,000 levels"),
     "a class outside": (lambda: classifier(class_ids=[0, 2, 1]), "there is no target or class 2"),
-    "two kinds of labels": (lambda: classifier(classlabels_strings=["a", "b"]), "expected classlabels_int64s or"),
+    "two kinds of labels": (
+        lambda: classifier(classlabels_strings=["a", "b"]),
+        "expected classlabels_int64s or",
+    ),
     "flat, a child outside": (
         lambda: flat(nodes_truenodeids=[2, 0]),
         "nodes_truenodeids: there is no node or leaf 2",
@@ -155,11 +219,23 @@ TREES: dict[str, tuple[Callable[[], Any], str]] = {
         "expected each node to be the root of a tree",
     ),
     "flat, a feature outside": (lambda: flat(nodes_featureids=[2, 5]), "looks at feature 5"),
-    "flat, no root": (lambda: flat(tree_roots=[2]), "tree_roots: expected nodes of the 2 that there are"),
+    "flat, no root": (
+        lambda: flat(tree_roots=[2]),
+        "tree_roots: expected nodes of the 2 that there are",
+    ),
     "flat, a flag": (lambda: flat(nodes_trueleafs=[0, 2]), "nodes_trueleafs: expected 0 or 1"),
-    "flat, a mode": (lambda: flat(nodes_modes=tensor([0, 9], TensorProto.UINT8)), "nodes_modes: 9 is no mode"),
-    "flat, a target outside": (lambda: flat(leaf_targetids=[0, 4, 0]), "there is no target or class 4"),
-    "flat, too few weights": (lambda: flat(leaf_weights=tensor([1.0])), "expected 3 values each, found leaf_weights"),
+    "flat, a mode": (
+        lambda: flat(nodes_modes=tensor([0, 9], TensorProto.UINT8)),
+        "nodes_modes: 9 is no mode",
+    ),
+    "flat, a target outside": (
+        lambda: flat(leaf_targetids=[0, 4, 0]),
+        "there is no target or class 4",
+    ),
+    "flat, too few weights": (
+        lambda: flat(leaf_weights=tensor([1.0])),
+        "expected 3 values each, found leaf_weights",
+    ),
     "flat, members": (
         lambda: flat(nodes_modes=tensor([0, 6], TensorProto.UINT8)),
         "membership_values: expected 1 sets that NaN ends, found 0",
@@ -181,7 +257,9 @@ def predicted(folder: Path, rows: int = 4) -> list[float]:
     mlmodel = read_mlmodel(folder)
     model = load_onnx(mlmodel)
     columns = {f"c{i}": np.linspace(0, 1, rows).astype(np.float32) for i in range(len(model.types))}
-    found = OnnxPredictor(model, inspect_onnx(mlmodel, model)).predict(pa.table(columns), ["prediction"])
+    found = OnnxPredictor(model, inspect_onnx(mlmodel, model)).predict(
+        pa.table(columns), ["prediction"]
+    )
     return [float(value) for value in found["prediction"].ravel()]
 
 
@@ -189,12 +267,16 @@ def predicted(folder: Path, rows: int = 4) -> list[float]:
     ("make", "expected"),
     [(regressor, [11.0, 11.0, 12.0, 12.0]), (flat, [1.0, 2.0, 3.0, 3.0])],
 )
-def test_whole_trees_predict(make: Callable[[], Any], expected: list[float], tmp_path: Path) -> None:
+def test_whole_trees_predict(
+    make: Callable[[], Any], expected: list[float], tmp_path: Path
+) -> None:
     save(tmp_path, graph([make()]))
     assert predicted(tmp_path) == expected
 
 
-def test_trees_behind_other_operators_have_their_columns_checked_when_they_run(tmp_path: Path) -> None:
+def test_trees_behind_other_operators_have_their_columns_checked_when_they_run(
+    tmp_path: Path,
+) -> None:
     take = helper.make_node("Gather", ["x", "columns"], ["taken"], axis=1)
     trees = regressor()
     trees.input[0] = "taken"
@@ -231,12 +313,24 @@ def add_weights(folder: Path) -> None:
 
 
 OUTSIDE = {
-    "an absolute path": ({"location": "/etc/hostname"}, "which is no file below the model's folder"),
+    "an absolute path": (
+        {"location": "/etc/hostname"},
+        "which is no file below the model's folder",
+    ),
     "a path upwards": ({"location": "../outside.bin"}, "which is no file below the model's folder"),
-    "a path down and up": ({"location": "a/../../outside.bin"}, "which is no file below the model's folder"),
-    "an address of memory": ({"location": "*/_ORT_MEM_ADDR_/*"}, "which is no file below the model's folder"),
+    "a path down and up": (
+        {"location": "a/../../outside.bin"},
+        "which is no file below the model's folder",
+    ),
+    "an address of memory": (
+        {"location": "*/_ORT_MEM_ADDR_/*"},
+        "which is no file below the model's folder",
+    ),
     "no file": ({"location": "none.bin"}, "which is no file below the model's folder"),
-    "a name with a NUL": ({"location": "weights.bin\0"}, "which is no file below the model's folder"),
+    "a name with a NUL": (
+        {"location": "weights.bin\0"},
+        "which is no file below the model's folder",
+    ),
     "a link": ({"location": "link.bin"}, "which is no file below the model's folder"),
     "a folder": ({"location": "."}, "which is no file below the model's folder"),
     "no place": ({"location": None}, "expected location, offset and length"),
@@ -245,7 +339,10 @@ OUTSIDE = {
     "before the start": ({"offset": "-4"}, "expected whole numbers as offset and length"),
     "no number": ({"length": "0x10"}, "expected whole numbers as offset and length"),
     "too short": ({"length": "4"}, "expected 12 bytes for the sizes [3], found a length of 4"),
-    "too long": ({"length": "16", "offset": "0"}, "expected 12 bytes for the sizes [3], found a length of 16"),
+    "too long": (
+        {"length": "16", "offset": "0"},
+        "expected 12 bytes for the sizes [3], found a length of 16",
+    ),
     "an unknown key": ({"address": "1"}, "expected location, offset and length"),
 }
 
@@ -327,19 +424,32 @@ GRAPHS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "an operator that opens files": (
         lambda: graph(
-            [helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft")], domains=("com.microsoft",)
+            [helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft")],
+            domains=("com.microsoft",),
         ),
         "EPContext of the domain com.microsoft is no operator of ONNX",
     ),
-    "a function that calls itself": (lambda: with_functions({"f0": ["f1"], "f1": ["f0"]}), "calls itself"),
+    "a function that calls itself": (
+        lambda: with_functions({"f0": ["f1"], "f1": ["f0"]}),
+        "calls itself",
+    ),
     "functions that double": (
         lambda: with_functions({f"f{i}": [f"f{i + 1}"] * 2 if i < 40 else [] for i in range(41)}),
         "graph: expected at most 200,000 nodes, functions written out, found 1,099,511,627,776",
     ),
-    "a sparse weight beyond memory": (lambda: sparse([1 << 20, 1 << 20], [0]), "of 2,147,483,648 bytes at most"),
-    "a sparse weight outside": (lambda: sparse([3, 1], [3]), "graph: w: a place is outside of the sizes [3, 1]"),
+    "a sparse weight beyond memory": (
+        lambda: sparse([1 << 20, 1 << 20], [0]),
+        "of 2,147,483,648 bytes at most",
+    ),
+    "a sparse weight outside": (
+        lambda: sparse([3, 1], [3]),
+        "graph: w: a place is outside of the sizes [3, 1]",
+    ),
     "a negative size": (lambda: sized([-3], b""), "expected sizes of 0 or more, found [-3]"),
-    "fewer bytes than the sizes": (lambda: sized([3], b"1234"), "expected 12 bytes for the sizes [3], found 4"),
+    "fewer bytes than the sizes": (
+        lambda: sized([3], b"1234"),
+        "expected 12 bytes for the sizes [3], found 4",
+    ),
     "sizes beyond all bytes": (lambda: sized([1 << 62, 1 << 62], b""), "bytes for the sizes"),
 }
 
@@ -361,7 +471,11 @@ def test_trees_inside_another_graph_are_refused(tmp_path: Path) -> None:
         trees.output[0] = name
         out = helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1])
         branches.append(helper.make_graph([trees], name, [], [out]))
-    choice = helper.make_node("If", ["flag"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    choice = helper.make_node(
+        "If", ["flag"], ["y"], then_branch=branches[0], else_branch=branches[1]
+    )
     save(tmp_path, graph([choice], more=[flag]))
-    with pytest.raises(ModelLoadError, match="node 0 If, then_branch: node 0 trees: a tree ensemble inside another"):
+    with pytest.raises(
+        ModelLoadError, match="node 0 If, then_branch: node 0 trees: a tree ensemble inside another"
+    ):
         load_onnx(read_mlmodel(tmp_path))

@@ -41,7 +41,12 @@ def own(tmp_path: Path, registry_root: Path, models: dict[str, KnownModel]) -> t
 def test_version_and_alias_by_sqlite(own: tuple[str, Path]) -> None:
     uri, folder = own
     found = resolve("models:/mine/1", uri)
-    assert (found.name, found.version, found.location, found.digest_tag) == ("mine", "1", str(folder), None)
+    assert (found.name, found.version, found.location, found.digest_tag) == (
+        "mine",
+        "1",
+        str(folder),
+        None,
+    )
     assert resolve("models:/hgb_binary@champion", uri).version == "1"
 
 
@@ -71,7 +76,9 @@ def test_a_pinned_version_loads_nothing_else(own: tuple[str, Path], tmp_path: Pa
     assert version.name == "mine"
 
 
-def test_a_version_that_was_loaded_by_mlflow_stays_pinned(own: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_version_that_was_loaded_by_mlflow_stays_pinned(
+    own: tuple[str, Path], tmp_path: Path
+) -> None:
     uri, folder = own
     cache = ModelCache(tmp_path / "cache")
     _, digest = pin("models:/mine/1", uri, cache)
@@ -82,7 +89,9 @@ def test_a_version_that_was_loaded_by_mlflow_stays_pinned(own: tuple[str, Path],
         assert not (found.path / "registered_model_meta").exists()
 
 
-def test_a_pin_that_counted_the_file_of_loading_holds(own: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_pin_that_counted_the_file_of_loading_holds(
+    own: tuple[str, Path], tmp_path: Path
+) -> None:
     uri, folder = own
     cache = ModelCache(tmp_path / "cache")
     (folder / "registered_model_meta").write_text("model_name: mine\nmodel_version: '1'\n")
@@ -93,7 +102,9 @@ def test_a_pin_that_counted_the_file_of_loading_holds(own: tuple[str, Path], tmp
     assert (found.digest, found.is_pinned) == (old, True)
 
 
-def test_a_run_refuses_artifacts_that_are_not_the_pinned_ones(lake: Lake, own: tuple[str, Path]) -> None:
+def test_a_run_refuses_artifacts_that_are_not_the_pinned_ones(
+    lake: Lake, own: tuple[str, Path]
+) -> None:
     uri, folder = own
     pin("models:/mine/1", uri, lake.cache)
     marker = folder.parent / "executed"
@@ -125,7 +136,9 @@ def test_many_processes_fetch_at_once(own: tuple[str, Path], tmp_path: Path) -> 
     with ThreadPoolExecutor(4) as threads:
         done = list(
             threads.map(
-                lambda _: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True),
+                lambda _: subprocess.run(
+                    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+                ),
                 range(4),
             )
         )
@@ -190,7 +203,9 @@ def test_skops_models_load_and_strangers_in_them_do_not(
     lake.write(DAY, frame)
     good = lake.job("good", registry=uri)
     assert lake.run(good).error is None
-    assert np.array_equal(lake.read(good)["prediction"], models["hgb_binary"].estimator.predict(frame[NUMBERS]))
+    assert np.array_equal(
+        lake.read(good)["prediction"], models["hgb_binary"].estimator.predict(frame[NUMBERS])
+    )
     bad = lake.run(lake.job("bad", registry=uri), force=True)
     assert bad.error
     assert bad.error.type == "ModelRefusedError"
@@ -198,7 +213,9 @@ def test_skops_models_load_and_strangers_in_them_do_not(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, registry_root: Path, models: Any) -> Iterator[tuple[str, str]]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, registry_root: Path, models: Any
+) -> Iterator[tuple[str, str]]:
     """A tracking server over a copy of the registry; (its URL, the SQLite URI behind it)."""
     root = tmp_path_factory.mktemp("server")
     uri = copy_registry(registry_root, root)
@@ -207,7 +224,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, registry_root: Path, models
     arguments = ["--backend-store-uri", uri, "--artifacts-destination", str(root / "artifacts")]
     with (root / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *arguments],
+            [
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--port",
+                str(port),
+                "--workers",
+                "1",
+                *arguments,
+            ],
             env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=log,
             stderr=log,
@@ -277,7 +304,9 @@ def test_a_server_registry_resolves_fetches_and_pins(
     manifest = lake.run(job)
     assert manifest.error is None
     assert (manifest.model.digest, manifest.model.is_pinned) == (digest, True)
-    assert np.array_equal(lake.read(job)["prediction"], models["logistic"].estimator.predict(frame[NUMBERS]))
+    assert np.array_equal(
+        lake.read(job)["prediction"], models["logistic"].estimator.predict(frame[NUMBERS])
+    )
 
 
 def _touching(marker: Path) -> bytes:

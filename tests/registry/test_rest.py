@@ -67,8 +67,13 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_credentials_do_not_follow_a_redirect_to_another_server(status: int) -> None:
-    with serving(Server()) as other, serving(Server(status, location=f"{other.url}/steal")) as server:
-        with pytest.raises(StorageUnavailableError, match=f"redirects to another server(.|\n)*{other.url}"):
+    with (
+        serving(Server()) as other,
+        serving(Server(status, location=f"{other.url}/steal")) as server,
+    ):
+        with pytest.raises(
+            StorageUnavailableError, match=f"redirects to another server(.|\n)*{other.url}"
+        ):
             resolve("models:/m/1", server.url)
         assert server.authorizations == ["Bearer the-token"]
         assert other.authorizations == []

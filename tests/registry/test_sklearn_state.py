@@ -64,7 +64,9 @@ SOUND: dict[str, Callable[[], Any]] = {
     "knn kd": lambda: KNeighborsClassifier(algorithm="kd_tree", leaf_size=3).fit(X, THREE),
     "knn ball": lambda: KNeighborsClassifier(algorithm="ball_tree", leaf_size=3).fit(X, SEVERAL),
     "knn brute": lambda: KNeighborsClassifier(algorithm="brute").fit(X, SEVERAL),
-    "knn column": lambda: KNeighborsClassifier(algorithm="brute").fit(X, np.array(list("abc"))[THREE]),
+    "knn column": lambda: KNeighborsClassifier(algorithm="brute").fit(
+        X, np.array(list("abc"))[THREE]
+    ),
     "knn mahalanobis": lambda: KNeighborsRegressor(
         algorithm="ball_tree", metric="mahalanobis", metric_params={"VI": np.eye(4)}
     ).fit(X, SEVERAL.astype(float)),
@@ -78,7 +80,9 @@ SOUND: dict[str, Callable[[], Any]] = {
     "kmeans": lambda: KMeans(3, n_init=1).fit(X),
     "mini batches": lambda: MiniBatchKMeans(3, n_init=1).fit(X),
     "bisecting": lambda: BisectingKMeans(4).fit(X),
-    "splines": lambda: make_pipeline(SplineTransformer(), SplineTransformer(extrapolation="periodic")).fit(X),
+    "splines": lambda: make_pipeline(
+        SplineTransformer(), SplineTransformer(extrapolation="periodic")
+    ).fit(X),
 }
 
 
@@ -126,12 +130,18 @@ SEARCH_FAULTS: list[tuple[Callable[[list[Any]], None], str]] = [
     (set_state(1, lambda index: index[:10].copy()), "expected every point"),
     (set_state(0, lambda data: data[:10].copy()), "expected every point from 0 to 9"),
     (set_state(0, lambda data: np.hstack([data, data])), "bounds of shape"),
-    (set_state(2, lambda nodes: nodes[:3].copy()), "3 nodes and leaves of 10 points, expected 7 nodes"),
+    (
+        set_state(2, lambda nodes: nodes[:3].copy()),
+        "3 nodes and leaves of 10 points, expected 7 nodes",
+    ),
     (set_state(3, lambda bounds: bounds[:, :2].copy()), "bounds of shape"),
     (set_state(4, lambda _: 0), "leaves of 0 points"),
     (set_state(6, lambda _: 10**6), "7 nodes and leaves of 10 points, expected 1000000 nodes"),
     (set_state(11, lambda _: None), "expected the arrays and the metric"),
-    (set_state(11, lambda _: DistanceMetric.get_metric("mahalanobis", VI=np.eye(9))), "size of V does not match"),
+    (
+        set_state(11, lambda _: DistanceMetric.get_metric("mahalanobis", VI=np.eye(9))),
+        "size of V does not match",
+    ),
     (set_state(12, lambda _: np.ones(3)), "3 weights, expected 60"),
 ]
 
@@ -160,23 +170,43 @@ def test_a_metric_with_a_matrix_that_is_no_square() -> None:
 
 
 STATE_FAULTS: list[tuple[str, str, Any, str]] = [
-    ("svc three", "_n_support", np.array([1, 1, 10**6], np.int32), "_n_support: expected counts of"),
+    (
+        "svc three",
+        "_n_support",
+        np.array([1, 1, 10**6], np.int32),
+        "_n_support: expected counts of",
+    ),
     ("svc three", "_n_support", np.array([-1, 31, 30], np.int32), "_n_support: expected counts of"),
     ("svc three", "_n_support", np.array([60], np.int32), "_n_support: 1 counts"),
     ("svc three", "_dual_coef_", np.ones((1, 2)), "_dual_coef_: shape (1, 2), expected (2, "),
     ("svc three", "_intercept_", np.ones(1), "_intercept_: 1 numbers, expected 3"),
     ("svc three", "_probA", np.ones(1), "_probA: 1 and 0 numbers, expected 3 or none"),
     ("svc three", "support_", np.ones(500, np.int32), "_n_support: expected counts of 500"),
-    ("svc three", "support_vectors_", np.ones((3, 4)), "support_vectors_: shape (3, 4), expected ("),
+    (
+        "svc three",
+        "support_vectors_",
+        np.ones((3, 4)),
+        "support_vectors_: shape (3, 4), expected (",
+    ),
     ("svc three", "n_features_in_", 9, "support_vectors_: shape"),
     ("svc three", "_sparse", True, "that are sparse where _sparse says so"),
     ("svc three", "_intercept_", None, "expected _intercept_, found none"),
     ("svr", "_n_support", np.array([1, 1, 1], np.int32), "_n_support: 3 counts, expected 2"),
     ("svr", "support_", np.ones(900, np.int32), "_dual_coef_: shape"),
     ("svc sparse", "_dual_coef_", sparse.csr_matrix((2, 60)), "_dual_coef_: "),
-    ("svc precomputed", "support_", np.array([10**6], np.int32), "support_: expected numbers from 0 to 59"),
+    (
+        "svc precomputed",
+        "support_",
+        np.array([10**6], np.int32),
+        "support_: expected numbers from 0 to 59",
+    ),
     ("svc function", "kernel", np.add, "kernel: expected a function of X and 60 samples"),
-    ("svc function", "kernel", partial(partial(np.add)), "kernel: expected a function of X and 60 samples"),
+    (
+        "svc function",
+        "kernel",
+        partial(partial(np.add)),
+        "kernel: expected a function of X and 60 samples",
+    ),
     ("svc function", "_BaseLibSVM__Xfit", X[:3], "kernel: expected a function of X and 60 samples"),
     ("knn brute", "_y", SEVERAL[:10], "_y: 10 rows, expected 60"),
     ("knn brute", "_y", SEVERAL + 10**6, "_y: class 1000001, expected 0 to 1"),
@@ -186,7 +216,12 @@ STATE_FAULTS: list[tuple[str, str, Any, str]] = [
     ("radius", "classes_", np.array([]), "_y: class 2, expected 0 to -1"),
     ("neighbors", "_fit_X", np.hstack([X, X]), "_fit_X: shape (60, 8), expected (60, 4)"),
     ("neighbors", "n_samples_fit_", 10**6, "_fit_X: shape (60, 4), expected (1000000, 4)"),
-    ("neighbors", "effective_metric_params_", {"Y_norm_squared": np.ones(1)}, "no parameter Y_norm_squared"),
+    (
+        "neighbors",
+        "effective_metric_params_",
+        {"Y_norm_squared": np.ones(1)},
+        "no parameter Y_norm_squared",
+    ),
     ("knn kd", "_tree", KDTree(X[:10]), "_tree: shape (10, 4), expected (60, 4)"),
     ("kmeans", "cluster_centers_", np.ones((3, 2)), "cluster_centers_: shape (3, 2)"),
     ("mini batches", "n_features_in_", 9, "expected one or more rows of 9 columns"),
@@ -229,7 +264,14 @@ def broken(matrix: Any, name: str, value: Any) -> Any:
     ],
 )
 def test_a_broken_sparse_matrix(make: Callable[[], Any], message: str) -> None:
-    for form in (SPARSE, SPARSE.tocoo(), SPARSE.tobsr(), SPARSE.todia(), SPARSE.tolil(), SPARSE.todok()):
+    for form in (
+        SPARSE,
+        SPARSE.tocoo(),
+        SPARSE.tobsr(),
+        SPARSE.todia(),
+        SPARSE.tolil(),
+        SPARSE.todok(),
+    ):
         check_estimator(form, "model.pkl")
     model = SOUND["neighbors sparse"]()
     model._fit_X = make()
@@ -246,7 +288,13 @@ def test_columns_of_lists_outside() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("k", 40), ("k", -1), ("_t", np.arange(500.0)), ("_c", np.ones(1)), ("_t", np.full(10, np.nan))],
+    [
+        ("k", 40),
+        ("k", -1),
+        ("_t", np.arange(500.0)),
+        ("_c", np.ones(1)),
+        ("_t", np.full(10, np.nan)),
+    ],
 )
 def test_a_broken_spline(name: str, value: Any) -> None:
     model = SplineTransformer().fit(X)

@@ -39,25 +39,30 @@ WITH_GAPS = np.where(RNG.random(X.shape) < 0.2, np.nan, X)
 TWO = (X[:, 0] > 0).astype(int)
 THREE = np.digitize(X[:, 0] + X[:, 1], [-0.5, 0.5])
 FRAME = pd.DataFrame(X, columns=list("abcd")).assign(
-    color=pd.Categorical(RNG.choice(["red", "green", "blue"], 300)), size=pd.Categorical(RNG.choice(["s", "l"], 300))
+    color=pd.Categorical(RNG.choice(["red", "green", "blue"], 300)),
+    size=pd.Categorical(RNG.choice(["s", "l"], 300)),
 )
 CODES = np.column_stack([X[:, 0], RNG.integers(0, 9, 300)])
 
 SOUND: dict[str, Callable[[], Any]] = {
     "hist two": lambda: HistGradientBoostingClassifier(max_iter=3).fit(WITH_GAPS, TWO),
     "hist three": lambda: HistGradientBoostingClassifier(max_iter=3).fit(X, THREE),
-    "hist encoded": lambda: HistGradientBoostingRegressor(max_iter=3, categorical_features="from_dtype").fit(
-        FRAME, X[:, 0]
+    "hist encoded": lambda: HistGradientBoostingRegressor(
+        max_iter=3, categorical_features="from_dtype"
+    ).fit(FRAME, X[:, 0]),
+    "hist codes": lambda: HistGradientBoostingRegressor(max_iter=3, categorical_features=[1]).fit(
+        CODES, X[:, 1]
     ),
-    "hist codes": lambda: HistGradientBoostingRegressor(max_iter=3, categorical_features=[1]).fit(CODES, X[:, 1]),
     "forest": lambda: RandomForestClassifier(4).fit(X, THREE),
     "forest of two targets": lambda: ExtraTreesRegressor(4).fit(X, X[:, :2]),
     "boosting two": lambda: GradientBoostingClassifier(n_estimators=3).fit(X, TWO),
     "boosting three": lambda: GradientBoostingClassifier(n_estimators=3).fit(X, THREE),
-    "boosting from zero": lambda: GradientBoostingClassifier(n_estimators=3, init="zero").fit(X, THREE),
-    "boosting from a forest": lambda: GradientBoostingClassifier(n_estimators=3, init=RandomForestClassifier(2)).fit(
+    "boosting from zero": lambda: GradientBoostingClassifier(n_estimators=3, init="zero").fit(
         X, THREE
     ),
+    "boosting from a forest": lambda: GradientBoostingClassifier(
+        n_estimators=3, init=RandomForestClassifier(2)
+    ).fit(X, THREE),
     "boosting from a pipeline": lambda: GradientBoostingRegressor(
         n_estimators=3, init=make_pipeline(StandardScaler(), DecisionTreeRegressor())
     ).fit(X, X[:, 0]),
@@ -105,7 +110,9 @@ HIST_FAULTS: list[tuple[str, int, float, str]] = [
 
 
 @pytest.mark.parametrize(("field", "node", "value", "message"), HIST_FAULTS)
-def test_a_broken_tree_of_histogram_boosting(field: str, node: int, value: float, message: str) -> None:
+def test_a_broken_tree_of_histogram_boosting(
+    field: str, node: int, value: float, message: str
+) -> None:
     model = hist()
     nodes = model._predictors[1][0].nodes
     assert len(nodes) == 7
@@ -127,7 +134,11 @@ def test_arrays_of_histogram_boosting_of_other_types_or_shapes() -> None:
     sound = hist()
     nodes = sound._predictors[0][0].nodes
     changes: list[tuple[str, Any, str]] = [
-        ("nodes", nodes[["value", "left", "right"]], "expected a field feature_idx of numbers, found none"),
+        (
+            "nodes",
+            nodes[["value", "left", "right"]],
+            "expected a field feature_idx of numbers, found none",
+        ),
         ("nodes", np.zeros((2, 7)), "expected an array of records, found float64 of shape (2, 7)"),
         ("nodes", None, "expected an array of records, found NoneType"),
         ("nodes", nodes[:0], "expected at least one node, found none"),
@@ -137,7 +148,9 @@ def test_arrays_of_histogram_boosting_of_other_types_or_shapes() -> None:
         ("binned_left_cat_bitsets", [], "expected uint32 of shape (sets, 8), found list"),
     ]
     floats = np.dtype([(n, "f8" if n == "feature_idx" else t) for n, t in nodes.dtype.descr])
-    changes.append(("nodes", nodes.astype(floats), "expected a field feature_idx of numbers, found float64"))
+    changes.append(
+        ("nodes", nodes.astype(floats), "expected a field feature_idx of numbers, found float64")
+    )
     for name, value, message in changes:
         model = copy.deepcopy(sound)
         setattr(model._predictors[0][0], name, value)
@@ -164,9 +177,15 @@ def test_sums_and_columns_of_histogram_boosting_that_are_not_there() -> None:
     assert "1 trees, expected 3, one for each score" in change(
         "hist three", lambda m: m._predictors[1].pop() and m._predictors[1].pop()
     )
-    assert "3 trees, expected 1" in change("hist three", lambda m: setattr(m, "_baseline_prediction", 0.0))
-    assert "n_features_in_ 5, expected 4" in change("hist two", lambda m: setattr(m, "n_features_in_", 5))
-    assert "expected n_features_in_, found none" in change("hist two", lambda m: delattr(m, "n_features_in_"))
+    assert "3 trees, expected 1" in change(
+        "hist three", lambda m: setattr(m, "_baseline_prediction", 0.0)
+    )
+    assert "n_features_in_ 5, expected 4" in change(
+        "hist two", lambda m: setattr(m, "n_features_in_", 5)
+    )
+    assert "expected n_features_in_, found none" in change(
+        "hist two", lambda m: delattr(m, "n_features_in_")
+    )
     assert "gives 5 columns, expected 6" in change(
         "hist encoded", lambda m: m._preprocessor._transformer_to_input_indices["numerical"].pop()
     )
@@ -208,19 +227,31 @@ def test_a_broken_tree(kind: str, change: Callable[[Any], None], message: str) -
     options: dict[str, Any] = {"max_leaf_nodes": 4, "random_state": 0}
     makers: dict[str, Callable[[], tuple[Any, Any]]] = {
         "tree": lambda: ((m := DecisionTreeRegressor(**options).fit(X, X[:, 0])), m.tree_),
-        "forest": lambda: ((m := RandomForestClassifier(2, **options).fit(X, THREE)), m.estimators_[1].tree_),
+        "forest": lambda: (
+            (m := RandomForestClassifier(2, **options).fit(X, THREE)),
+            m.estimators_[1].tree_,
+        ),
         "boosting": lambda: (
             (m := GradientBoostingRegressor(n_estimators=2, **options).fit(X, X[:, 0])),
             m.estimators_[1, 0].tree_,
         ),
-        "isolation": lambda: ((m := IsolationForest(n_estimators=2, max_samples=4).fit(X)), m.estimators_[1].tree_),
+        "isolation": lambda: (
+            (m := IsolationForest(n_estimators=2, max_samples=4).fit(X)),
+            m.estimators_[1].tree_,
+        ),
         "pipeline": lambda: (
-            (m := make_pipeline(StandardScaler(), DecisionTreeRegressor(**options)).fit(X, X[:, 0])),
+            (
+                m := make_pipeline(StandardScaler(), DecisionTreeRegressor(**options)).fit(
+                    X, X[:, 0]
+                )
+            ),
             m[-1].tree_,
         ),
     }
     model, tree = makers[kind]()
-    if tree.node_count == 7:  # a tree of isolation may be smaller: then the places in the words differ
+    if (
+        tree.node_count == 7
+    ):  # a tree of isolation may be smaller: then the places in the words differ
         with_nodes(tree, change)
         assert message in refused(model)
     else:
@@ -277,7 +308,9 @@ def test_a_broken_tree_is_found_wherever_it_is() -> None:
 
 
 def test_state_of_other_types_than_scikit_learn_makes() -> None:
-    boosting = HistGradientBoostingClassifier(max_iter=2, categorical_features=["color", "size"]).fit(FRAME, TWO)
+    boosting = HistGradientBoostingClassifier(
+        max_iter=2, categorical_features=["color", "size"]
+    ).fit(FRAME, TWO)
     for transformers in ([("encoder", None)], [(["encoder"], None, None)], 3):
         broken = copy.deepcopy(boosting)
         broken._preprocessor.transformers_ = transformers
@@ -292,7 +325,9 @@ def test_state_of_other_types_than_scikit_learn_makes() -> None:
 def test_one_tree_by_itself() -> None:
     tree = DecisionTreeClassifier().fit(X, TWO).tree_
     assert sklearn_problems([("tree", tree, 4)]) == []
-    assert sklearn_problems([("tree", tree, 3)]) == ["tree: n_features 4, expected 3, as many as X has"]
+    assert sklearn_problems([("tree", tree, 3)]) == [
+        "tree: n_features 4, expected 3, as many as X has"
+    ]
 
 
 def nodes_of(left: list[int], right: list[int], sizes: list[int] | None = None) -> TreeNodes:
@@ -311,7 +346,9 @@ def nodes_of(left: list[int], right: list[int], sizes: list[int] | None = None) 
 
 def test_circles_of_any_length_and_trees_in_any_order() -> None:
     assert not tree_problems(nodes_of([1, -1, -1], [2, -1, -1]))
-    assert not tree_problems(nodes_of([4, -1, -1, -1, 1], [3, -1, -1, -1, 2]))  # a parent after its children
+    assert not tree_problems(
+        nodes_of([4, -1, -1, -1, 1], [3, -1, -1, -1, 2])
+    )  # a parent after its children
     # 3 leads to itself: its one parent; the root knows nothing of it.
     assert "in a circle" in tree_problems(nodes_of([1, -1, -1, 3, -1], [2, -1, -1, 4, -1]))[0]
     # A long one: 3, 5, 7, ... and back to 3, a leaf beside each.
@@ -347,7 +384,10 @@ def test_many_nodes_with_parents_anywhere_are_looked_at_all_at_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((3, np.array([2]), 1_000), "n_outputs 1000, expected at least 1, and as many as n_classes, 1"),
+        (
+            (3, np.array([2]), 1_000),
+            "n_outputs 1000, expected at least 1, and as many as n_classes, 1",
+        ),
         ((3, np.array([2]), -2), "n_outputs -2, expected at least 1"),
         ((3, np.array([], np.int64), 0), "n_outputs 0, expected at least 1"),
         ((-1, np.array([2]), 1), "n_features -1, expected 0 to"),

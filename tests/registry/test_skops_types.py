@@ -23,7 +23,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, fbeta_score, make_scorer
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    SplineTransformer,
+    StandardScaler,
+)
 from sklearn.utils import all_estimators
 from sklearn.utils._test_common.instance_generator import _construct_instances
 
@@ -106,15 +111,29 @@ PIPELINES = {
     "imputed": make_pipeline(
         ColumnTransformer(
             [
-                ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), make_column_selector(r"^[abc]$")),
-                ("texts", make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder()), ["color"]),
+                (
+                    "numbers",
+                    make_pipeline(SimpleImputer(), StandardScaler()),
+                    make_column_selector(r"^[abc]$"),
+                ),
+                (
+                    "texts",
+                    make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder()),
+                    ["color"],
+                ),
             ]
         ),
         LogisticRegression(),
     ),
-    "search": GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, scoring=make_scorer(fbeta_score, beta=2)),
-    "threshold": TunedThresholdClassifierCV(LogisticRegression(), scoring=make_scorer(f1_score), cv=2),
-    "chosen": make_pipeline(SelectKBest(mutual_info_classif, k=2), SplineTransformer(), LogisticRegression()),
+    "search": GridSearchCV(
+        LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, scoring=make_scorer(fbeta_score, beta=2)
+    ),
+    "threshold": TunedThresholdClassifierCV(
+        LogisticRegression(), scoring=make_scorer(f1_score), cv=2
+    ),
+    "chosen": make_pipeline(
+        SelectKBest(mutual_info_classif, k=2), SplineTransformer(), LogisticRegression()
+    ),
     "function": make_pipeline(FunctionTransformer(np.tanh), LogisticRegression()),
     "boosting": HistGradientBoostingClassifier(max_iter=3),
 }
@@ -165,12 +184,16 @@ def test_a_function_or_type_that_does_more_than_compute_is_not_on_the_list(name:
     assert not is_safe(name)
 
 
-@pytest.mark.parametrize("name", ["numpy.exp", "sklearn.metrics._classification.f1_score", "numpy.dtype"])
+@pytest.mark.parametrize(
+    "name", ["numpy.exp", "sklearn.metrics._classification.f1_score", "numpy.dtype"]
+)
 def test_what_only_computes_is_on_the_list(name: str) -> None:
     assert is_safe(name)
 
 
-def test_a_refused_function_is_named_with_its_estimator_and_a_pin_vouches(lake: Lake, tmp_path: Path) -> None:
+def test_a_refused_function_is_named_with_its_estimator_and_a_pin_vouches(
+    lake: Lake, tmp_path: Path
+) -> None:
     model = make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression())
     model.fit(FRAME[NUMBERS], FRAME["flag"])
     data = skops.io.dumps(model)
@@ -206,7 +229,9 @@ def test_a_refused_function_is_named_with_its_estimator_and_a_pin_vouches(lake: 
 
 
 def test_a_vectorizer_that_opens_files_is_refused(tmp_path: Path) -> None:
-    model = make_pipeline(ColumnTransformer([("words", CountVectorizer(), "text")]), LogisticRegression())
+    model = make_pipeline(
+        ColumnTransformer([("words", CountVectorizer(), "text")]), LogisticRegression()
+    )
     model.fit(pd.DataFrame({"text": ["some words", "more words"]}), [0, 1])
     path = tmp_path / "model.skops"
     path.write_bytes(skops.io.dumps(model))
@@ -220,7 +245,9 @@ def test_a_vectorizer_that_opens_files_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_refused_says_all_of_it(tmp_path: Path) -> None:
     path = tmp_path / "model.skops"
-    path.write_bytes(skops.io.dumps([FunctionTransformer(np.nan_to_num), FunctionTransformer(pd.isna)]))
+    path.write_bytes(
+        skops.io.dumps([FunctionTransformer(np.nan_to_num), FunctionTransformer(pd.isna)])
+    )
     with pytest.raises(ModelRefusedError) as raised:
         load_skops(path, is_vouched=False)
     assert len(raised.value.problems) == 2

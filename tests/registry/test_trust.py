@@ -73,7 +73,9 @@ def python_model(folder: Path, marker: Path) -> None:
 def own_loader(folder: Path, marker: Path) -> None:
     only_pyfunc(folder, marker)
     (folder / "code").mkdir()
-    (folder / "code" / "my_loader.py").write_text(f"import pathlib; pathlib.Path({str(marker)!r}).touch()")
+    (folder / "code" / "my_loader.py").write_text(
+        f"import pathlib; pathlib.Path({str(marker)!r}).touch()"
+    )
     new = {"loader_module": "my_loader", "code": "code"}
     edit(folder, lambda flavors: flavors["python_function"].update(new))
 
@@ -82,7 +84,9 @@ def shadowing_code(folder: Path, marker: Path) -> None:
     """A module of the model's own that takes the place of a library that loading imports."""
     (folder / "code").mkdir()
     for name in ("skops", "sklearn", "pickle"):
-        (folder / "code" / f"{name}.py").write_text(f"import pathlib; pathlib.Path({str(marker)!r}).touch()")
+        (folder / "code" / f"{name}.py").write_text(
+            f"import pathlib; pathlib.Path({str(marker)!r}).touch()"
+        )
     skops_archive(folder, [])
     edit(folder, lambda flavors: flavors["sklearn"].update({"code": "code"}))
 
@@ -99,12 +103,18 @@ def class_by_name(folder: Path, marker: Path) -> None:
     only_pyfunc(folder, marker)
     new = {"loader_module": "mlflow.xgboost", "data": "model.pkl"}
     edit(folder, lambda flavors: flavors["python_function"].update(new))
-    edit(folder, lambda flavors: flavors.update({"xgboost": {"model_class": "code.InteractiveConsole"}}))
+    edit(
+        folder,
+        lambda flavors: flavors.update({"xgboost": {"model_class": "code.InteractiveConsole"}}),
+    )
 
 
 def class_below_a_known_module(folder: Path, marker: Path) -> None:
     class_by_name(folder, marker)
-    edit(folder, lambda flavors: flavors.update({"xgboost": {"model_class": "xgboost.sklearn.os.system"}}))
+    edit(
+        folder,
+        lambda flavors: flavors.update({"xgboost": {"model_class": "xgboost.sklearn.os.system"}}),
+    )
 
 
 def lightgbm_pickle(folder: Path, marker: Path) -> None:
@@ -118,7 +128,10 @@ def lightgbm_pickle(folder: Path, marker: Path) -> None:
 def almost_a_booster(folder: Path, marker: Path) -> None:
     """MLflow unpickles all but the one class whose files are text."""
     lightgbm_pickle(folder, marker)
-    edit(folder, lambda flavors: flavors["lightgbm"].update({"model_class": "lightgbm.basic.Booster2"}))
+    edit(
+        folder,
+        lambda flavors: flavors["lightgbm"].update({"model_class": "lightgbm.basic.Booster2"}),
+    )
 
 
 def two_flavors(folder: Path, marker: Path) -> None:
@@ -139,7 +152,10 @@ def wrapper_of_another_loader(folder: Path, marker: Path) -> None:
 def lightgbm_text_is_a_pickle(folder: Path, marker: Path) -> None:
     """The class says text, the file is a pickle: it is read as text."""
     lightgbm_pickle(folder, marker)
-    edit(folder, lambda flavors: flavors["lightgbm"].update({"model_class": "lightgbm.basic.Booster"}))
+    edit(
+        folder,
+        lambda flavors: flavors["lightgbm"].update({"model_class": "lightgbm.basic.Booster"}),
+    )
 
 
 def lightgbm_skops(folder: Path, marker: Path) -> None:
@@ -161,7 +177,9 @@ def xgboost_file_is_a_pickle(folder: Path, marker: Path) -> None:
 def skops_booster(folder: Path, marker: Path) -> None:
     """A handle in place of a model's text: the library would free that address."""
     state = node(
-        "DictNode", "builtins.dict", {"_handle": node("JsonNode", "builtins.int", "4711") | {"is_json": True}}
+        "DictNode",
+        "builtins.dict",
+        {"_handle": node("JsonNode", "builtins.int", "4711") | {"is_json": True}},
     )
     state["key_types"] = node("ListNode", "builtins.list", [node("TypeNode", "builtins.str", None)])
     skops_archive(folder, [node("ObjectNode", "lightgbm.basic.Booster", state)])
@@ -184,7 +202,10 @@ def second_mlmodel(folder: Path, marker: Path) -> None:
     shutil.copy(folder / "MLmodel", folder / "inner" / "MLmodel")
     shutil.copy(folder / "model.pkl", folder / "inner" / "model.pkl")
     edit(folder, lambda flavors: flavors["python_function"].update({"data": "inner/model.pkl"}))
-    edit(folder, lambda flavors: flavors.update({"lightgbm": {"model_class": "lightgbm.basic.Booster"}}))
+    edit(
+        folder,
+        lambda flavors: flavors.update({"lightgbm": {"model_class": "lightgbm.basic.Booster"}}),
+    )
 
 
 def traversal(folder: Path, marker: Path) -> None:
@@ -213,19 +234,36 @@ def linked_folder(folder: Path, marker: Path) -> None:
 
 def skops_archive(folder: Path, nodes: list[dict[str, Any]]) -> None:
     """A skops file whose root is a list of hand-made nodes, and an MLmodel file that vouches for them."""
-    root = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": nodes}
+    root = {
+        "__class__": "list",
+        "__module__": "builtins",
+        "__loader__": "ListNode",
+        "content": nodes,
+    }
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("schema.json", json.dumps({**root, "protocol": 2, "_skops_version": "0.16.0"}))
+        archive.writestr(
+            "schema.json", json.dumps({**root, "protocol": 2, "_skops_version": "0.16.0"})
+        )
     (folder / "model.skops").write_bytes(content.getvalue())
     trusted = [f"{node['__module__']}.{node['__class__']}" for node in nodes]
-    new = {"pickled_model": "model.skops", "serialization_format": "skops", "skops_trusted_types": trusted}
+    new = {
+        "pickled_model": "model.skops",
+        "serialization_format": "skops",
+        "skops_trusted_types": trusted,
+    }
     edit(folder, lambda flavors: flavors["sklearn"].update(new))
 
 
 def node(kind: str, name: str, content: Any) -> dict[str, Any]:
     module, _, attribute = name.rpartition(".")
-    return {"__class__": attribute, "__module__": module, "__loader__": kind, "content": content, "__id__": next(IDS)}
+    return {
+        "__class__": attribute,
+        "__module__": module,
+        "__loader__": kind,
+        "content": content,
+        "__id__": next(IDS),
+    }
 
 
 def text(value: str) -> dict[str, Any]:
@@ -238,7 +276,9 @@ def arguments(*values: str) -> dict[str, Any]:
 
 def skops_function(folder: Path, marker: Path) -> None:
     """A default factory is called for a key that is missing."""
-    main = node("DictNode", "builtins.dict", {}) | {"key_types": node("ListNode", "builtins.list", [])}
+    main = node("DictNode", "builtins.dict", {}) | {
+        "key_types": node("ListNode", "builtins.list", [])
+    }
     content = {"main": main, "default_factory": node("FunctionNode", "os.mkdir", None)}
     skops_archive(folder, [node("DefaultDictNode", "collections.defaultdict", content)])
 
@@ -246,7 +286,9 @@ def skops_function(folder: Path, marker: Path) -> None:
 def skops_constructor(folder: Path, marker: Path) -> None:
     """A class of numpy whose constructor opens files."""
     (folder / "data").write_bytes(b"x" * 100)
-    skops_archive(folder, [node("ConstructorFromReduceNode", "numpy.memmap", arguments(str(folder / "data")))])
+    skops_archive(
+        folder, [node("ConstructorFromReduceNode", "numpy.memmap", arguments(str(folder / "data")))]
+    )
 
 
 def skops_exec(folder: Path, marker: Path) -> None:
@@ -302,14 +344,18 @@ def model(tmp_path: Path, registry_root: Path, models: dict[str, KnownModel]) ->
     return copy_registry(registry_root, tmp_path / "registry"), folder
 
 
-def add_crafted(craft: Callable[[Path, Path], None], model: tuple[str, Path], tmp_path: Path) -> tuple[str, Path]:
+def add_crafted(
+    craft: Callable[[Path, Path], None], model: tuple[str, Path], tmp_path: Path
+) -> tuple[str, Path]:
     """Register a spoilt model as `crafted`; its registry, and the file that is there once it ran."""
     import mlflow
 
     uri, folder = model
     marker = tmp_path / "it-ran"
     craft(folder, marker)
-    register(mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), "crafted", folder, is_pinned=False)
+    register(
+        mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), "crafted", folder, is_pinned=False
+    )
     return uri, marker
 
 
@@ -329,7 +375,9 @@ def test_nothing_of_a_crafted_model_runs(
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("craft", [pickled, own_loader, skops_exec], ids=lambda craft: craft.__name__)
+@pytest.mark.parametrize(
+    "craft", [pickled, own_loader, skops_exec], ids=lambda craft: craft.__name__
+)
 def test_inspecting_runs_nothing_and_says_what_would(
     craft: Callable[[Path, Path], None], model: tuple[str, Path], lake: Lake, tmp_path: Path
 ) -> None:
@@ -366,7 +414,9 @@ def test_a_pin_or_the_job_allows_a_pickle_and_a_changed_one_is_still_refused(
     assert changed.error.type == "ModelDigestError"
 
 
-def test_code_of_the_model_runs_once_it_is_named(model: tuple[str, Path], lake: Lake, tmp_path: Path) -> None:
+def test_code_of_the_model_runs_once_it_is_named(
+    model: tuple[str, Path], lake: Lake, tmp_path: Path
+) -> None:
     import mlflow
 
     uri, folder = model
@@ -388,7 +438,9 @@ def test_code_of_the_model_runs_once_it_is_named(model: tuple[str, Path], lake: 
     assert lake.run(job).status == "published"
 
 
-def test_the_demo_s_kind_of_model_needs_no_word(registry_root: Path, models: dict[str, KnownModel]) -> None:
+def test_the_demo_s_kind_of_model_needs_no_word(
+    registry_root: Path, models: dict[str, KnownModel]
+) -> None:
     (step,) = loading_steps(read_mlmodel(registry_root / "models" / "hgb_binary"))
     assert step.kind == "pickle"
     assert step.pickle
@@ -416,12 +468,16 @@ def test_data_that_its_library_follows_unseen_needs_a_pin(tmp_path: Path) -> Non
     (tmp_path / "model.cb").write_bytes(b"CBM1")
     mlmodel = read_mlmodel(tmp_path)
 
-    with pytest.raises(ModelRefusedError, match=r"reads model\.cb with catboost, which follows it without looking"):
+    with pytest.raises(
+        ModelRefusedError, match=r"reads model\.cb with catboost, which follows it without looking"
+    ):
         check_trust(mlmodel, "m", is_pinned=False, allow_pickle=False, allow_code=[])
     check_trust(mlmodel, "m", is_pinned=True, allow_pickle=False, allow_code=[])
 
 
-@pytest.mark.parametrize("name", ["lgb_multi", "lgb_classifier", "xgb_classifier_multi", "onnx_forest"])
+@pytest.mark.parametrize(
+    "name", ["lgb_multi", "lgb_classifier", "xgb_classifier_multi", "onnx_forest"]
+)
 def test_files_of_data_need_no_pin(
     lake: Lake, registry_root: Path, boosters: dict[str, KnownBooster], name: str
 ) -> None:

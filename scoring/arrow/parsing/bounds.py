@@ -38,7 +38,11 @@ def bounds_of(stats: Any) -> tuple[Any, Any] | None:
             return _times(stats)
         if kind == "DECIMAL":
             return _decimals(stats)
-        if kind == "STRING" or physical == "BOOLEAN" or (kind in ("NONE", "INT") and physical in NUMBERS):
+        if (
+            kind == "STRING"
+            or physical == "BOOLEAN"
+            or (kind in ("NONE", "INT") and physical in NUMBERS)
+        ):
             low, high = stats.min, stats.max
         else:
             return None
@@ -78,10 +82,14 @@ def _date(days: int) -> date:
 
 def _times(stats: Any) -> tuple[datetime, datetime] | None:
     logical = json.loads(stats.logical_type.to_json())
-    if logical["timeUnit"] != "microseconds" or stats.physical_type != "INT64":  # a Delta table has no others
+    if (
+        logical["timeUnit"] != "microseconds" or stats.physical_type != "INT64"
+    ):  # a Delta table has no others
         return None
     epoch = EPOCH_UTC if logical["isAdjustedToUTC"] else EPOCH
-    return epoch + timedelta(microseconds=stats.min_raw), epoch + timedelta(microseconds=stats.max_raw)
+    return epoch + timedelta(microseconds=stats.min_raw), epoch + timedelta(
+        microseconds=stats.max_raw
+    )
 
 
 def _decimals(stats: Any) -> tuple[Decimal, Decimal] | None:

@@ -82,7 +82,10 @@ def call(function: Callable[..., T], *arguments: object, where: str, attempts: i
 
 
 def stream(
-    function: Callable[..., Iterator[T]], *arguments: object, where: str, memory_bytes: int = CALL_BYTES
+    function: Callable[..., Iterator[T]],
+    *arguments: object,
+    where: str,
+    memory_bytes: int = CALL_BYTES,
 ) -> Iterator[T]:
     """What a generator yields, in a child process of its own meanwhile.
 
@@ -182,7 +185,9 @@ class _Child:
         try:
             value = _Unpickler(io.BytesIO(content)).load()
         except Exception as error:
-            raise _DiedError(f"gave an answer that cannot be read ({type(error).__name__})") from error
+            raise _DiedError(
+                f"gave an answer that cannot be read ({type(error).__name__})"
+            ) from error
         if kind == ERROR:
             raise _RaisedError(value if isinstance(value, BaseException) else _foreign(*value))
         return kind, value

@@ -54,13 +54,18 @@ def table_of(content: bytes) -> pa.Table:
         return parquet.read(use_threads=False)
 
 
-def tables_of(store: "Store", path: str, columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
+def tables_of(
+    store: "Store", path: str, columns: Sequence[str], batch_rows: int
+) -> Iterator[pa.Table]:
     """The columns of a file on a store, so many rows at a time."""
     import pyarrow.parquet as pq
 
     from nightscore.storage.store import explained  # what footers need not import
 
-    with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet:
+    with (
+        explained(store.locate_url(path)),
+        pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet,
+    ):
         for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):
             yield pa.Table.from_batches([batch])
 
@@ -98,7 +103,9 @@ def part_stats(metadata: Any) -> str:
             bounds[name] = min(low, found[0]), max(high, found[1])
 
     low_texts = {name: low_text(low) for name, (low, _) in bounds.items()} if is_complete else {}
-    high_texts = {name: high_text(high) for name, (_, high) in bounds.items()} if is_complete else {}
+    high_texts = (
+        {name: high_text(high) for name, (_, high) in bounds.items()} if is_complete else {}
+    )
     members = {"numRecords": str(metadata.num_rows)}
     if low_texts:
         members |= {"minValues": _object(low_texts), "maxValues": _object(high_texts)}
@@ -108,10 +115,20 @@ def part_stats(metadata: Any) -> str:
 def _repeated_names(metadata: Any) -> set[str]:
     """Columns whose name another one has too, as in quarantine: their statistics cannot be told apart."""
     first = metadata.row_group(0) if metadata.num_row_groups else None
-    names = Counter(first.column(j).path_in_schema for j in range(first.num_columns)) if first else Counter()
+    names = (
+        Counter(first.column(j).path_in_schema for j in range(first.num_columns))
+        if first
+        else Counter()
+    )
     return {name for name, n_columns in names.items() if n_columns > 1}
 
 
 def _object(members: Mapping[str, str]) -> str:
     """A JSON object of members that are JSON already."""
-    return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in members.items()) + "}"
+    return (
+        "{"
+        + ", ".join(
+            f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in members.items()
+        )
+        + "}"
+    )

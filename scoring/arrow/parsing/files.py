@@ -52,7 +52,9 @@ def read_table(content: bytes, where: str) -> pa.Table:
     return table
 
 
-def read_tables(store: Store, path: str, columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
+def read_tables(
+    store: Store, path: str, columns: Sequence[str], batch_rows: int
+) -> Iterator[pa.Table]:
     """Columns of a file, so many rows at a time.
 
     Raises:

@@ -73,7 +73,9 @@ def _parse(tail: bytes, layouts: dict[tuple[str, ...], list[Layout]]) -> ParsedF
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
         if group.num_columns != len(layout.leaves):
-            raise ValueError(f"row group {i} has {group.num_columns} columns, and the first one {len(layout.leaves)}")
+            raise ValueError(
+                f"row group {i} has {group.num_columns} columns, and the first one {len(layout.leaves)}"
+            )
         rows.append(group.num_rows)
         first = len(compressed)
         compressed += [0] * width
@@ -100,7 +102,9 @@ def _parse(tail: bytes, layouts: dict[tuple[str, ...], list[Layout]]) -> ParsedF
     return ParsedFooter(layout, len(rows), numbers, ranges, frozenset(with_nulls), unsaid)
 
 
-def _layout_of(schema: pa.Schema, metadata: Any, layouts: dict[tuple[str, ...], list[Layout]]) -> Layout:
+def _layout_of(
+    schema: pa.Schema, metadata: Any, layouts: dict[tuple[str, ...], list[Layout]]
+) -> Layout:
     # `metadata.schema` would be shorter, and would keep the footer alive until the next collection of garbage.
     first = metadata.row_group(0) if metadata.num_row_groups else None
     paths = tuple(first.column(j).path_in_schema for j in range(first.num_columns)) if first else ()
@@ -113,7 +117,9 @@ def _layout_of(schema: pa.Schema, metadata: Any, layouts: dict[tuple[str, ...], 
     places = {name: i for i, name in enumerate(dict.fromkeys(of_leaves))}
     # Of two columns of one name nobody knows whose the statistics are.
     once = {name for name, n_columns in Counter(schema.names).items() if n_columns == 1}
-    fields = [field for field in schema if field.name in once and _is_whole(_value_type(field.type))]
+    fields = [
+        field for field in schema if field.name in once and _is_whole(_value_type(field.type))
+    ]
     integers = {field.name: _value_type(field.type) in WIDE for field in fields}
     found = Layout(
         schema,

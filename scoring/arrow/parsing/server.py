@@ -29,7 +29,10 @@ LEFT_OUT = ("numpy", "cloudpickle", "pandas")
 
 def main() -> None:
     """Serve standard input and output. What libraries print goes nowhere."""
-    for stop in (signal.SIGINT, signal.SIGTERM):  # the parent's to handle: this process ends with it
+    for stop in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # the parent's to handle: this process ends with it
         signal.signal(stop, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -107,7 +110,9 @@ def _limit(n_bytes: int) -> None:
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = taken + n_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+    )
 
 
 def load_arrow() -> None:

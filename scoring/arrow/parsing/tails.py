@@ -15,7 +15,9 @@ ROW_GROUPS, ENCRYPTION = 4, 8
 COLUMNS = 1
 CRYPTO_METADATA = 8
 """Field of a column chunk."""
-ENCRYPTED = "is encrypted, wholly or in part, and nightscore has no keys: have it written unencrypted"
+ENCRYPTED = (
+    "is encrypted, wholly or in part, and nightscore has no keys: have it written unencrypted"
+)
 
 
 class NoParquetError(ValueError):

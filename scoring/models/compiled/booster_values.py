@@ -41,7 +41,9 @@ class FeatureRules:
 class BoosterEncoder:
     """The features of a booster's trees, from a table in the model's order."""
 
-    def __init__(self, rules: FeatureRules, categories: Mapping[str, tuple[Any, ...]], kernels: Kernels) -> None:
+    def __init__(
+        self, rules: FeatureRules, categories: Mapping[str, tuple[Any, ...]], kernels: Kernels
+    ) -> None:
         """Of columns with categories, by name, take the codes of training."""
         self._rules, self._categories, self._used = rules, categories, frozenset(rules.used)
         self._reader = ColumnReader(kernels)
@@ -66,17 +68,24 @@ class BoosterEncoder:
         elif not is_numeric(kind):
             raise UnsupportedError(f"a column is {kind}, and the model knows no categories of it")
 
-    def _chunks(self, feature: int, name: str, column: pa.ChunkedArray) -> Iterator[Numbers | Looked]:
+    def _chunks(
+        self, feature: int, name: str, column: pa.ChunkedArray
+    ) -> Iterator[Numbers | Looked]:
         categories = self._categories.get(name)
         for chunk in column.chunks:
             if categories is not None:
                 indices, known = look_up(chunk, categories)
-                known = coded(name, chunk, indices, known, refuses_unknown=self._rules.refuses_unknown)
+                known = coded(
+                    name, chunk, indices, known, refuses_unknown=self._rules.refuses_unknown
+                )
                 if len(indices):
                     yield Looked(indices, self._prepared(feature, known))
             elif feature in self._rules.n_codes:
                 codes = self._prepared(feature, self._reader.read(chunk))
-                yield Looked(codes.astype(np.int32), np.arange(self._rules.n_codes[feature], dtype=np.float64))
+                yield Looked(
+                    codes.astype(np.int32),
+                    np.arange(self._rules.n_codes[feature], dtype=np.float64),
+                )
             else:
                 yield Numbers(self._prepared(feature, self._reader.read(chunk)))
 

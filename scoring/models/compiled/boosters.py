@@ -43,7 +43,9 @@ def _read(model: Any, facts: ModelFacts) -> tuple[TreeModel, FeatureRules]:
         return lightgbm_model(read_lightgbm(model_text(model)), classes)
     is_booster = not hasattr(model, "get_booster")
     booster = model if is_booster else model.get_booster()
-    return xgboost_model(read_xgboost(bytes(booster.save_raw("ubj"))), classes, is_booster=is_booster)
+    return xgboost_model(
+        read_xgboost(bytes(booster.save_raw("ubj"))), classes, is_booster=is_booster
+    )
 
 
 def _is_slower(forest: Forest) -> bool:

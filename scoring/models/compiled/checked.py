@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.models.predictor import Answer, CompiledPredictor, LibraryOnDemand, LoadedModel, Predictor
+from nightscore.models.predictor import (
+    Answer,
+    CompiledPredictor,
+    LibraryOnDemand,
+    LoadedModel,
+    Predictor,
+)
 from nightscore.schemas.manifest import PredictorRecord
 
 CHECK_ROWS = 1_024
@@ -20,7 +26,9 @@ CHECK_ROWS = 1_024
 class CheckedPredictor:
     """Compares the first rows that the library takes; on any difference it predicts with the library's own."""
 
-    def __init__(self, model: LoadedModel, types: Mapping[str, pa.DataType], *, is_unchecked: bool = False) -> None:
+    def __init__(
+        self, model: LoadedModel, types: Mapping[str, pa.DataType], *, is_unchecked: bool = False
+    ) -> None:
         """Make a predictor for one thread.
 
         Args:
@@ -39,7 +47,9 @@ class CheckedPredictor:
             return
         self._own = Decoded(LibraryOnDemand(model), types)
         self._active = self._compiled = model.compiled(self._own)
-        self._record = (None if is_unchecked else model.checked) or PredictorRecord(engine="compiled")
+        self._record = (None if is_unchecked else model.checked) or PredictorRecord(
+            engine="compiled"
+        )
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`."""
@@ -95,7 +105,9 @@ class Decoded:
         return self._own.predict(features, kinds)
 
 
-def difference(own: npt.NDArray[np.generic], found: npt.NDArray[np.generic], *, is_exact: bool = True) -> float:
+def difference(
+    own: npt.NDArray[np.generic], found: npt.NDArray[np.generic], *, is_exact: bool = True
+) -> float:
     """The greatest one, relative to the greater of the two values; infinite where anything but a number differs.
 
     Where sums may be rounded otherwise, relative to the mean size of the column's values if that is greater still: a
@@ -118,7 +130,9 @@ def difference(own: npt.NDArray[np.generic], found: npt.NDArray[np.generic], *, 
 
 
 def _timed(predictor: Predictor, rows: pa.Table, kinds: Collection[str]) -> tuple[Answer, float]:
-    predictor.predict(rows.slice(0, 1), kinds)  # what is imported or made at the first call is not its speed
+    predictor.predict(
+        rows.slice(0, 1), kinds
+    )  # what is imported or made at the first call is not its speed
     started = time.thread_time()
     answer = predictor.predict(rows, kinds)
     return answer, time.thread_time() - started

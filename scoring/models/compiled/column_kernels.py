@@ -131,11 +131,15 @@ def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, st
             for j in range(8):
                 word |= np.uint64(validity[np.uintp(byte + j)]) << np.uint64(8 * j)
             if shift:
-                word = (word >> shift) | (np.uint64(validity[np.uintp(byte + 8)]) << (np.uint64(64) - shift))
+                word = (word >> shift) | (
+                    np.uint64(validity[np.uintp(byte + 8)]) << (np.uint64(64) - shift)
+                )
         else:
             for j in range(size):
                 place = bit + start + j
-                word |= np.uint64((validity[np.uintp(place >> 3)] >> (place & 7)) & 1) << np.uint64(j)
+                word |= np.uint64((validity[np.uintp(place >> 3)] >> (place & 7)) & 1) << np.uint64(
+                    j
+                )
         from_here = np.uintp(first + start)
         if word == np.uint64(0xFFFFFFFFFFFFFFFF) and size == WORD_ROWS:
             for j in range(WORD_ROWS):
@@ -276,7 +280,9 @@ def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> N
     root = tree.ctypes.data
     node_bytes = 8 * BIN_FANOUT
     n_children = BIN_FANOUT + 1
-    if n_levels == 2:  # as most have it, or 3: without a loop over levels it takes a third less time
+    if (
+        n_levels == 2
+    ):  # as most have it, or 3: without a loop over levels it takes a third less time
         for i in range(n_rows):
             value = strip[i]
             node = count_edges_below(root, value)
@@ -305,7 +311,9 @@ def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> N
 
 
 @kernel
-def fill_bins(strip: Any, n_rows: int, bins: Any, n_bins: Any, rows: Any, sums: Any, rests: Any) -> None:
+def fill_bins(
+    strip: Any, n_rows: int, bins: Any, n_bins: Any, rows: Any, sums: Any, rests: Any
+) -> None:
     """Count the values of each bin and add them up.
 
     What rounding loses is added up by itself, as in W. Kahan, "Further remarks on reducing truncation errors" (1965).

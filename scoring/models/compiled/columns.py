@@ -10,7 +10,10 @@ from nightscore.arrow.arrays import from_numpy
 from nightscore.models.compiled.machine_code import Kernels
 from nightscore.models.features import Scratch, numeric_values, stored_values
 
-_FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64)}
+_FLOATS: dict[pa.DataType, np.dtype[Any]] = {
+    pa.float32(): np.dtype(np.float32),
+    pa.float64(): np.dtype(np.float64),
+}
 
 _NO_BITS = np.empty(0, np.uint8)
 

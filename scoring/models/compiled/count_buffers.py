@@ -6,7 +6,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.compiled.layout import BIN_COPIES, HASH_SLOTS, LEAST_HASHES, MOMENT_LANES, STRIP_VALUES
+from nightscore.models.compiled.layout import (
+    BIN_COPIES,
+    HASH_SLOTS,
+    LEAST_HASHES,
+    MOMENT_LANES,
+    STRIP_VALUES,
+)
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -83,7 +89,9 @@ class CountBuffers:
     def bin_sums(self) -> Floats:
         """Of the finite values in each bin."""
         with np.errstate(over="ignore", invalid="ignore"):
-            sums, rests = (found.reshape(BIN_COPIES, -1).sum(axis=0) for found in (self.sums, self.rests))
+            sums, rests = (
+                found.reshape(BIN_COPIES, -1).sum(axis=0) for found in (self.sums, self.rests)
+            )
             return np.asarray(np.where(np.isfinite(sums), sums + rests, sums))
 
     @property

@@ -24,7 +24,14 @@ from nightscore.models.compiled.values import ValueLookup, ValueTable, learn_tab
 from nightscore.models.features import Scratch, is_numeric, matrix_dtype
 from nightscore.schemas.model import ModelFacts
 
-ONE_TO_ONE = ("SimpleImputer", "OrdinalEncoder", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+ONE_TO_ONE = (
+    "SimpleImputer",
+    "OrdinalEncoder",
+    "StandardScaler",
+    "MinMaxScaler",
+    "MaxAbsScaler",
+    "RobustScaler",
+)
 """Of scikit-learn: output column j depends on input column j alone."""
 ENCODERS = ("OrdinalEncoder", "OneHotEncoder")
 
@@ -53,7 +60,12 @@ class NumberSteps:
 
     @property
     def change_nothing(self) -> bool:
-        return self.fill != self.fill and self.center == 0.0 and self.scale == 1.0 and not len(self.steps)
+        return (
+            self.fill != self.fill
+            and self.center == 0.0
+            and self.scale == 1.0
+            and not len(self.steps)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,9 @@ class Branch:
 class Encoder:
     """The features of the trees, from a table in the model's order."""
 
-    def __init__(self, facts: ModelFacts, branches: Sequence[Branch] | None, kernels: Kernels) -> None:
+    def __init__(
+        self, facts: ModelFacts, branches: Sequence[Branch] | None, kernels: Kernels
+    ) -> None:
         """Take the columns as they are if there are no branches."""
         self._facts, self._branches, self._kernels = facts, branches, kernels
         self._lookups = make_lookups(branches or ())
@@ -87,7 +101,9 @@ class Encoder:
     def _compile(self) -> None:
         """See `ForestSum._compile`."""
         values, validity, first_byte = self._reader.read_raw(from_numpy(np.zeros(1)))
-        self._kernels.change_numbers(values, validity, first_byte, *fused([]).arguments, np.zeros(1))
+        self._kernels.change_numbers(
+            values, validity, first_byte, *fused([]).arguments, np.zeros(1)
+        )
 
     def encode(self, table: pa.Table) -> Iterator[tuple[int, Iterator[Numbers | Looked]]]:
         """Features, by number, and the chunks of their values: each is gone when the next one is asked for.
@@ -101,9 +117,13 @@ class Encoder:
             return
         for branch in self._branches:
             for j, column in enumerate(branch.columns):
-                yield from enumerate(self._column(branch, j, table.column(column)), branch.first_feature(j))
+                yield from enumerate(
+                    self._column(branch, j, table.column(column)), branch.first_feature(j)
+                )
 
-    def _column(self, branch: Branch, j: int, column: pa.ChunkedArray) -> Iterator[Iterator[Numbers | Looked]]:
+    def _column(
+        self, branch: Branch, j: int, column: pa.ChunkedArray
+    ) -> Iterator[Iterator[Numbers | Looked]]:
         if branch.tables:
             lookup = self._lookups[branch.start, j]
             parts = [lookup.find(chunk) for chunk in column.chunks if len(chunk)]
@@ -123,7 +143,9 @@ class Encoder:
             self._kernels.change_numbers(values, validity, first_byte, *steps.arguments, out)
             yield Numbers(out)
 
-    def _values(self, column: pa.ChunkedArray, dtype: np.dtype[Any] | None) -> Iterator[Numbers | Looked]:
+    def _values(
+        self, column: pa.ChunkedArray, dtype: np.dtype[Any] | None
+    ) -> Iterator[Numbers | Looked]:
         if not is_numeric(column.type):
             raise UnsupportedError(f"a column is {column.type} and not encoded")
         for chunk in column.chunks:
@@ -146,13 +168,17 @@ def check_computed_in_doubles(kind: pa.DataType) -> None:
         raise UnsupportedError(f"a number is {kind}: the library computes with that")
 
 
-def tree_branches(facts: ModelFacts, steps: Sequence[Any], final: Any, n_features: int) -> tuple[Branch, ...] | None:
+def tree_branches(
+    facts: ModelFacts, steps: Sequence[Any], final: Any, n_features: int
+) -> tuple[Branch, ...] | None:
     """What stands in front of trees; None: nothing.
 
     Raises:
         UnsupportedError: A step is left to the library.
     """
-    inner = getattr(final, "_preprocessor", None)  # HistGradientBoosting with categories encodes by itself
+    inner = getattr(
+        final, "_preprocessor", None
+    )  # HistGradientBoosting with categories encodes by itself
     if inner is not None and steps:
         raise UnsupportedError("a pipeline in front of boosting that encodes categories by itself")
     steps = [inner] if inner is not None else list(steps)
@@ -177,7 +203,9 @@ def make_branches(
         branches = sorted(_column_branches(steps[0], project), key=lambda branch: branch.start)
     else:
         steps = _steps_of(steps)
-        branches = [_branch(steps, tuple(range(facts.n_features or len(facts.features))), 0, project)]
+        branches = [
+            _branch(steps, tuple(range(facts.n_features or len(facts.features))), 0, project)
+        ]
     if sum(sum(branch.widths) for branch in branches) != n_features:
         raise UnsupportedError("the transformers' outputs are not all accounted for")
     return tuple(branches)
@@ -185,7 +213,11 @@ def make_branches(
 
 def gives_sparse(steps: Sequence[Any]) -> bool:
     """Whether the model is given a sparse matrix."""
-    last = steps[-1] if type(steps[-1]).__name__ == "ColumnTransformer" else [None, *_steps_of(steps)][-1]
+    last = (
+        steps[-1]
+        if type(steps[-1]).__name__ == "ColumnTransformer"
+        else [None, *_steps_of(steps)][-1]
+    )
     return bool(getattr(last, "sparse_output_", getattr(last, "sparse_output", False)))
 
 
@@ -202,7 +234,9 @@ def _column_branches(transformer: Any, project: ProjectColumn) -> Iterator[Branc
             lookup = {str(known): i for i, known in enumerate(names)}
             listed = np.atleast_1d(np.asarray(columns, dtype=object)).tolist()
             columns = [lookup[c] if isinstance(c, str) else c for c in listed]
-            columns = np.array(columns, bool if all(isinstance(c, bool | np.bool_) for c in columns) else int)
+            columns = np.array(
+                columns, bool if all(isinstance(c, bool | np.bool_) for c in columns) else int
+            )
         elif names is not None and isinstance(columns.start or columns.stop, str):
             raise UnsupportedError("columns chosen by a slice of names")
         chosen = tuple(np.atleast_1d(np.arange(n_columns)[columns]).tolist())
@@ -229,7 +263,9 @@ def _only_checks(function: Any) -> bool:
     return function is None or getattr(function, "func", None) is check_array
 
 
-def _branch(steps: Sequence[Any], columns: tuple[int, ...], start: int, project: ProjectColumn) -> Branch:
+def _branch(
+    steps: Sequence[Any], columns: tuple[int, ...], start: int, project: ProjectColumn
+) -> Branch:
     widths = (1,) * len(columns)
     for i, step in enumerate(steps):
         name = type(step).__name__
@@ -239,12 +275,18 @@ def _branch(steps: Sequence[Any], columns: tuple[int, ...], start: int, project:
             widths = tuple(int(width) for width in step._n_features_outs)
         elif name not in ONE_TO_ONE:
             raise UnsupportedError(f"there is no compiled form of {name} in front of a model")
-        elif getattr(step, "add_indicator", False) or len(step.get_feature_names_out()) != len(columns):
+        elif getattr(step, "add_indicator", False) or len(step.get_feature_names_out()) != len(
+            columns
+        ):
             raise UnsupportedError(f"{name} adds or drops columns")
     branch = Branch(columns, start, widths)
     if any(type(step).__name__ in ENCODERS for step in steps):
         return replace(branch, tables=tuple(_tables(steps, branch, project)))
-    return replace(branch, numbers=tuple(_number_steps(steps, j) for j in range(len(columns)))) if steps else branch
+    return (
+        replace(branch, numbers=tuple(_number_steps(steps, j) for j in range(len(columns))))
+        if steps
+        else branch
+    )
 
 
 def _tables(steps: Sequence[Any], branch: Branch, project: ProjectColumn) -> Iterator[ValueTable]:
@@ -255,7 +297,9 @@ def _tables(steps: Sequence[Any], branch: Branch, project: ProjectColumn) -> Ite
     names = getattr(steps[0], "feature_names_in_", None)
     # What an imputer takes as missing is a value as well, if it is none that pandas takes as missing.
     filled = [step.missing_values for step in before]
-    known = [[*categories.tolist(), *_of_kind(filled, categories)] for categories in encoder.categories_]
+    known = [
+        [*categories.tolist(), *_of_kind(filled, categories)] for categories in encoder.categories_
+    ]
 
     def transform(x: Any) -> Any:
         with warnings.catch_warnings():
@@ -267,10 +311,14 @@ def _tables(steps: Sequence[Any], branch: Branch, project: ProjectColumn) -> Ite
     for j, width in enumerate(branch.widths):
         first = sum(branch.widths[:j])
         part = functools.partial(_part, project, branch.start, first, width)
-        yield learn_table(transform, None if names is None else [str(name) for name in names], known, j, part)
+        yield learn_table(
+            transform, None if names is None else [str(name) for name in names], known, j, part
+        )
 
 
-def _part(project: ProjectColumn, start: int, first: int, width: int, out: Any) -> npt.NDArray[np.float64]:
+def _part(
+    project: ProjectColumn, start: int, first: int, width: int, out: Any
+) -> npt.NDArray[np.float64]:
     return project(start + first, out[:, first : first + width])
 
 
@@ -286,7 +334,9 @@ def _number_steps(steps: Sequence[Any], j: int) -> NumberSteps:
     for step in steps:
         name = type(step).__name__
         if name == "SimpleImputer":
-            if found or not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
+            if found or not (
+                isinstance(step.missing_values, float) and np.isnan(step.missing_values)
+            ):
                 raise UnsupportedError("an imputer of something else than NaN, or after a scaler")
             fill = float(step.statistics_[j]) if np.isnan(fill) else fill
         elif name == "StandardScaler":
@@ -309,7 +359,10 @@ def fused(found: list[tuple[int, float]]) -> NumberSteps:
     rest = list(found)
     center = rest.pop(0)[1] if rest and rest[0][0] == SUBTRACT else 0.0
     scale = rest.pop(0)[1] if rest and rest[0][0] == DIVIDE else 1.0
-    kinds, numbers = np.array([kind for kind, _ in rest], np.int64), np.array([x for _, x in rest], np.float64)
+    kinds, numbers = (
+        np.array([kind for kind, _ in rest], np.int64),
+        np.array([x for _, x in rest], np.float64),
+    )
     return NumberSteps(float("nan"), center, scale, kinds, numbers)
 
 

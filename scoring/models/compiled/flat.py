@@ -50,7 +50,9 @@ class FlatFileError(Exception):
 def write_form(form: CompiledForm, path: Path) -> None:
     """Write a compiled model; it appears whole or not at all."""
     arrays: list[Any] = []
-    text = json.dumps({"form": _packed(form, arrays), "arrays": _places(arrays)}, allow_nan=True).encode()
+    text = json.dumps(
+        {"form": _packed(form, arrays), "arrays": _places(arrays)}, allow_nan=True
+    ).encode()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with os.fdopen(os.open(spool, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -93,7 +95,9 @@ def read_form(path: Path, n_columns: int = 0) -> CompiledForm:
     try:
         found = json.loads(content[DIGEST_BYTES:end])
         arrays = [
-            np.frombuffer(content, np.dtype(kind), int(np.prod(shape)), start + place).reshape(shape)
+            np.frombuffer(content, np.dtype(kind), int(np.prod(shape)), start + place).reshape(
+                shape
+            )
             if np.prod(shape)
             else np.empty(shape, np.dtype(kind))
             for kind, shape, place in found["arrays"]
@@ -151,9 +155,13 @@ def _packed(value: Any, arrays: list[Any]) -> Any:
     if isinstance(value, tuple | list):
         return [_packed(item, arrays) for item in value]
     if isinstance(value, Mapping):
-        return {"items": [[_packed(key, arrays), _packed(item, arrays)] for key, item in value.items()]}
+        return {
+            "items": [[_packed(key, arrays), _packed(item, arrays)] for key, item in value.items()]
+        }
     if dataclasses.is_dataclass(value) and type(value).__name__ in KINDS:
-        fields = {f.name: _packed(getattr(value, f.name), arrays) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: _packed(getattr(value, f.name), arrays) for f in dataclasses.fields(value)
+        }
         return {"kind": type(value).__name__, "fields": fields}
     raise TypeError(f"a {type(value).__name__} in a compiled model")
 

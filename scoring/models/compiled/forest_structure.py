@@ -41,7 +41,10 @@ def _common_problems(forest: FlatForest) -> list[str]:
         problems.append(f"n_features {forest.n_features!r}, expected 0 to {MAX_FEATURES}")
     if forest.number not in ("float32", "float64") or forest.sums not in ("float32", "float64"):
         problems.append("number, sums: expected float32 or float64")
-    if not _is_array(forest.base, np.dtype(np.float64), 1) or not 1 <= len(forest.base) <= MAX_GROUPS:
+    if (
+        not _is_array(forest.base, np.dtype(np.float64), 1)
+        or not 1 <= len(forest.base) <= MAX_GROUPS
+    ):
         problems.append(f"base: expected 1 to {MAX_GROUPS} doubles")
     if not isinstance(forest.n_categories, Mapping):
         problems.append("n_categories: expected numbers of codes by feature")
@@ -69,18 +72,26 @@ def _type_problems(trees: Any, wanted: Mapping[str, tuple[Any, int]]) -> list[st
     ]
 
 
-def _column_problems(trees: SplitTrees | WalkedTrees, n_trees: int, forest: FlatForest) -> list[str]:
+def _column_problems(
+    trees: SplitTrees | WalkedTrees, n_trees: int, forest: FlatForest
+) -> list[str]:
     """Sums that trees add to."""
     width, n_sums = trees.values.shape[1], len(forest.base)
     if not n_trees or len(trees.column) != n_trees:
-        return [f"column: {len(trees.column)} numbers, expected {n_trees}, one for each tree, and one at least"]
+        return [
+            f"column: {len(trees.column)} numbers, expected {n_trees}, one for each tree, and one at least"
+        ]
     if not 1 <= width <= n_sums or ((trees.column < 0) | (trees.column > n_sums - width)).any():
         return [f"column: expected trees of {width} values to add to columns 0 to {n_sums - 1}"]
     return []
 
 
 def _split_type_problems(trees: SplitTrees, forest: FlatForest) -> list[str]:
-    if trees.code not in CODES or not isinstance(trees.jump, np.ndarray) or trees.jump.dtype not in CODES:
+    if (
+        trees.code not in CODES
+        or not isinstance(trees.jump, np.ndarray)
+        or trees.jump.dtype not in CODES
+    ):
         return ["code, jump: expected uint8 or uint16"]
     wanted: dict[str, tuple[Any, int]] = {
         "feature": (np.int32, 1), "cut": (trees.code, 1), "shift": (trees.code, 1), "left": (np.int32, 1),
@@ -98,22 +109,40 @@ def _split_type_problems(trees: SplitTrees, forest: FlatForest) -> list[str]:
 
 def _split_problems(trees: SplitTrees, forest: FlatForest) -> list[str]:
     n_nodes, n_trees = len(trees.feature), len(trees.first_node) - 1
-    lengths = {name: len(getattr(trees, name)) for name in ("cut", "shift", "left", "right", "jump", "word")}
-    problems = [f"{name}: {n:,} numbers, expected {n_nodes:,}" for name, n in lengths.items() if n != n_nodes]
-    ends = (("first_node", trees.first_node, n_nodes), ("first_leaf", trees.first_leaf, len(trees.values)))
+    lengths = {
+        name: len(getattr(trees, name))
+        for name in ("cut", "shift", "left", "right", "jump", "word")
+    }
+    problems = [
+        f"{name}: {n:,} numbers, expected {n_nodes:,}"
+        for name, n in lengths.items()
+        if n != n_nodes
+    ]
+    ends = (
+        ("first_node", trees.first_node, n_nodes),
+        ("first_leaf", trees.first_leaf, len(trees.values)),
+    )
     for name, first, n_all in ends:
         if not _rises(first, n_all) or len(first) != n_trees + 1:
-            problems.append(f"{name}: expected rising numbers from 0 to {n_all:,}, of {n_trees} trees")
+            problems.append(
+                f"{name}: expected rising numbers from 0 to {n_all:,}, of {n_trees} trees"
+            )
     if problems:
         return problems
     problems = _column_problems(trees, n_trees, forest)
     if trees.most_nodes != int(np.diff(trees.first_node).max(initial=0)):
         problems.append(f"most_nodes {trees.most_nodes}, expected that of the greatest tree")
     if not _are_features(trees.feature, forest.n_features):
-        problems.append(f"feature: expected features from 0 to {forest.n_features - 1}, times {BLOCK_ROWS}")
+        problems.append(
+            f"feature: expected features from 0 to {forest.n_features - 1}, times {BLOCK_ROWS}"
+        )
     asks = trees.word != -1
-    if (asks & ((trees.word < 0) | (trees.word.astype(np.int64) + trees.n_words > len(trees.words)))).any():
-        problems.append(f"word: expected {trees.n_words} of {len(trees.words)} words of each set of categories")
+    if (
+        asks & ((trees.word < 0) | (trees.word.astype(np.int64) + trees.n_words > len(trees.words)))
+    ).any():
+        problems.append(
+            f"word: expected {trees.n_words} of {len(trees.words)} words of each set of categories"
+        )
     if (trees.shift > 1).any():
         problems.append("shift: expected 0 or 1")
     problems += [
@@ -163,10 +192,14 @@ def _split_link_problems(trees: SplitTrees) -> list[str]:
             is_leaf = child == size
             is_forward = is_leaf | ((child > node - start) & (child < size))
             if not (is_forward & (n_left >= 1) & (is_leaf == (n_left == 1))).all():
-                return ["left, right, jump: expected children after their parents, and as many leaves as there are"]
+                return [
+                    "left, right, jump: expected children after their parents, and as many leaves as there are"
+                ]
             inner = ~is_leaf
             below.append((tree[inner], (start + child)[inner], n_left[inner]))
-        tree, node, leaves = (np.concatenate([one, other]) for one, other in zip(*below, strict=True))
+        tree, node, leaves = (
+            np.concatenate([one, other]) for one, other in zip(*below, strict=True)
+        )
         if n_seen + len(node) > len(trees.feature):
             break
     if n_seen != len(trees.feature) or not _has_one_parent(trees, n_nodes):
@@ -206,7 +239,9 @@ def _walked_type_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
 def _walked_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
     n_nodes, n_trees = len(trees.nodes), len(trees.root)
     if trees.nodes.shape[1] != 4 or len(trees.values) != n_nodes or len(trees.depth) != n_trees:
-        return ["nodes, values, depth: expected four numbers and the values of each node, and a depth of each tree"]
+        return [
+            "nodes, values, depth: expected four numbers and the values of each node, and a depth of each tree"
+        ]
     problems = _column_problems(trees, n_trees, forest)
     ends = np.append(trees.root, n_nodes).astype(np.int64)
     if ends[0] != 0 or (np.diff(ends) < 1).any():
@@ -220,7 +255,9 @@ def _walked_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
     if (~is_leaf & ((child <= place) | (child >= end - 1))).any():
         problems.append("nodes: expected two children after their parent, in its tree")
     if not _are_features(feature, forest.n_features) or ((shift < 0) | (shift > 1)).any():
-        problems.append(f"nodes: expected features from 0 to {forest.n_features - 1}, times {BLOCK_ROWS}")
+        problems.append(
+            f"nodes: expected features from 0 to {forest.n_features - 1}, times {BLOCK_ROWS}"
+        )
     if problems:
         return problems
     inner = np.flatnonzero(~is_leaf)
@@ -248,12 +285,20 @@ def _depth_problems(trees: WalkedTrees, ends: Ints, is_leaf: npt.NDArray[np.bool
 def forest_problems(forest: Forest) -> list[str]:
     """What is wrong with trees before they are laid out, which follows them."""
     n_sums, width = len(forest.base), forest.trees[0].values.shape[-1] if forest.trees else 1
-    problems = [problem for i, tree in enumerate(forest.trees) for problem in _tree_array_problems(i, tree, width)]
+    problems = [
+        problem
+        for i, tree in enumerate(forest.trees)
+        for problem in _tree_array_problems(i, tree, width)
+    ]
     if not forest.trees or len(forest.column) != len(forest.trees):
-        problems.append(f"{len(forest.column)} columns, expected {len(forest.trees)}, and one tree at least")
+        problems.append(
+            f"{len(forest.column)} columns, expected {len(forest.trees)}, and one tree at least"
+        )
     outside = [i for i, column in enumerate(forest.column) if not 0 <= column <= n_sums - width]
     if outside:
-        problems.append(f"tree {outside[0]}: adds to sum {forest.column[outside[0]]}, expected 0 to {n_sums - width}")
+        problems.append(
+            f"tree {outside[0]}: adds to sum {forest.column[outside[0]]}, expected 0 to {n_sums - width}"
+        )
     if problems:
         return problems
     nodes = TreeNodes(
@@ -268,7 +313,9 @@ def forest_problems(forest: Forest) -> list[str]:
         removed=np.concatenate([_unreached(tree) for tree in forest.trees]),
     )
     return tree_problems(nodes) or [
-        problem for i, tree in enumerate(forest.trees) for problem in _set_problems(i, tree, forest.n_categories)
+        problem
+        for i, tree in enumerate(forest.trees)
+        for problem in _set_problems(i, tree, forest.n_categories)
     ]
 
 

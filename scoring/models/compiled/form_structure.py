@@ -98,7 +98,9 @@ def _link_problems(link: Any, n_sums: int) -> Iterator[str]:
     n_classes = max(n_sums, 2)
     if not isinstance(link.classes, np.ndarray) or link.classes.ndim != 1:
         yield "link.classes: expected a list"
-    elif len(link.classes) != n_classes and not (link.function == "mean" and len(link.classes) == n_sums == 1):
+    elif len(link.classes) != n_classes and not (
+        link.function == "mean" and len(link.classes) == n_sums == 1
+    ):
         yield f"link.classes: {len(link.classes)} classes, expected {n_classes}, of {n_sums} sums"
 
 
@@ -116,7 +118,9 @@ def _branch_problems(branches: Any, n_features: int, width: int | None) -> Itera
             yield f"branch {i}: expected a branch, found {type(branch).__name__}"
             continue
         widths, n_columns = branch.widths, len(branch.columns)
-        if len(widths) != n_columns or not all(map(_is_count, (*widths, *branch.columns, branch.start))):
+        if len(widths) != n_columns or not all(
+            map(_is_count, (*widths, *branch.columns, branch.start))
+        ):
             yield f"branch {i}: expected a width for each column, and whole numbers"
             continue
         if branch.start + sum(widths) > n_features:
@@ -155,7 +159,9 @@ def _step_problems(where: str, steps: Any) -> Iterator[str]:
     if not isinstance(steps, NumberSteps):
         yield f"{where}: expected steps, found {type(steps).__name__}"
         return
-    if not all(isinstance(number, int | float) for number in (steps.fill, steps.center, steps.scale)):
+    if not all(
+        isinstance(number, int | float) for number in (steps.fill, steps.center, steps.scale)
+    ):
         yield f"{where}: expected numbers to fill and to scale with"
     if not _is_array(steps.steps, np.int64, 1) or not _is_array(steps.numbers, np.float64, 1):
         yield f"{where}: expected arrays of steps and of numbers"

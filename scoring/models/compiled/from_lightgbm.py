@@ -20,7 +20,9 @@ from nightscore.models.lightgbm_file import LightgbmFile, numbers
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 NONE, ZERO_MISSING, NAN_MISSING = 0, 1, 2
 _FUNCTIONS: dict[str, BoosterFunction] = {
-    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "identity"),
+    **dict.fromkeys(
+        ("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "identity"
+    ),
     **dict.fromkeys(("lambdarank", "rank_xendcg"), "identity"),
     **dict.fromkeys(("poisson", "gamma", "tweedie"), "exp"),
     **dict.fromkeys(("binary", "cross_entropy", "multiclassova"), "sigmoid"),
@@ -30,7 +32,9 @@ _FUNCTIONS: dict[str, BoosterFunction] = {
 }
 
 
-def lightgbm_model(file: LightgbmFile, classes: npt.NDArray[Any] | None) -> tuple[TreeModel, FeatureRules]:
+def lightgbm_model(
+    file: LightgbmFile, classes: npt.NDArray[Any] | None
+) -> tuple[TreeModel, FeatureRules]:
     """A model's trees, and what becomes of values before they see them.
 
     Args:
@@ -47,9 +51,13 @@ def lightgbm_model(file: LightgbmFile, classes: npt.NDArray[Any] | None) -> tupl
     for part in parts:
         for feature, categories in part.categories():
             n_codes[feature] = max(n_codes.get(feature, 1), max(categories, default=0) + 2)
-    compared = {feature for part in parts for feature in part.feature[~part.is_categorical].tolist()}
+    compared = {
+        feature for part in parts for feature in part.feature[~part.is_categorical].tolist()
+    }
     if not compared.isdisjoint(n_codes):
-        raise UnsupportedError("a feature is a category in some of its splits, and a number in others")
+        raise UnsupportedError(
+            "a feature is a category in some of its splits, and a number in others"
+        )
     check_codes(n_codes, sum(int(part.is_categorical.sum()) for part in parts))
     zero_missing = _zero_missing(parts)
     n_outputs, n_trees = file.n_outputs, len(file.trees)
@@ -94,22 +102,30 @@ class _Nodes:
         self.is_categorical = (decision & CATEGORICAL) != 0
         self.default_left = (decision & DEFAULT_LEFT) != 0
         self.missing = decision >> 2 & 3
-        self._left, self._right = (numbers(lines, f"{side}_child", np.int64) for side in ("left", "right"))
+        self._left, self._right = (
+            numbers(lines, f"{side}_child", np.int64) for side in ("left", "right")
+        )
         self._bounds = numbers(lines, "cat_boundaries", np.int64)
         self._words = numbers(lines, "cat_threshold", np.int64).astype("<u4")
-        if {len(found) for found in (self.feature, self.threshold, decision, self._left)} != {self.n_inner}:
+        if {len(found) for found in (self.feature, self.threshold, decision, self._left)} != {
+            self.n_inner
+        }:
             raise UnsupportedError("a tree of its model file is not whole")
 
     def categories(self) -> list[tuple[int, list[int]]]:
         """Of each categorical node, its feature and the categories that go left."""
         return [
-            (int(self.feature[node]), self._goes_left(node)) for node in np.flatnonzero(self.is_categorical).tolist()
+            (int(self.feature[node]), self._goes_left(node))
+            for node in np.flatnonzero(self.is_categorical).tolist()
         ]
 
     def _goes_left(self, node: int) -> list[int]:
         place = int(self.threshold[node])
         words = self._words[self._bounds[place] : self._bounds[place + 1]]
-        return [int(code) for code in np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))]
+        return [
+            int(code)
+            for code in np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
+        ]
 
     @property
     def zero_left(self) -> npt.NDArray[np.bool_]:
@@ -121,13 +137,19 @@ class _Nodes:
         nothing = np.zeros(n_leaves, np.int64)
         # Values that are 0 to LightGBM go together, so that a threshold among them stands for one at their end.
         near = np.where(self.zero_left, ZERO, np.nextafter(-ZERO, -np.inf))
-        threshold = np.where((self.threshold >= -ZERO) & (self.threshold < ZERO), near, self.threshold)
-        missing_left = np.where(self.missing == NONE, self.zero_left, self.default_left) & ~self.is_categorical
+        threshold = np.where(
+            (self.threshold >= -ZERO) & (self.threshold < ZERO), near, self.threshold
+        )
+        missing_left = (
+            np.where(self.missing == NONE, self.zero_left, self.default_left) & ~self.is_categorical
+        )
         return Tree(
             np.concatenate([self.feature, nothing]),
             np.concatenate([threshold, nothing]),
             np.concatenate([np.where(self._left < 0, n - 1 - self._left, self._left), nothing - 1]),
-            np.concatenate([np.where(self._right < 0, n - 1 - self._right, self._right), nothing - 1]),
+            np.concatenate(
+                [np.where(self._right < 0, n - 1 - self._right, self._right), nothing - 1]
+            ),
             np.concatenate([missing_left, nothing.astype(np.bool_)]),
             np.concatenate([np.zeros(n), self.values]).reshape(-1, 1),
             {int(node): self._goes_left(int(node)) for node in np.flatnonzero(self.is_categorical)},
@@ -144,5 +166,7 @@ def _zero_missing(parts: list[_Nodes]) -> frozenset[int]:
         found |= {*part.feature[odd].tolist()}
         with_nan |= {*part.feature[compares & (part.missing == NAN_MISSING)].tolist()}
     if found & with_nan:
-        raise UnsupportedError("zeros of a feature are missing in some of its trees and not in others")
+        raise UnsupportedError(
+            "zeros of a feature are missing in some of its trees and not in others"
+        )
     return frozenset(found)

@@ -70,7 +70,9 @@ def _hist_boosting(final: Any) -> TreeModel:
     known, place = mapper.make_known_categories_bitsets()
     n_categories = {}
     for feature in np.flatnonzero(is_categorical).tolist():
-        codes = np.flatnonzero(np.unpackbits(known[place[feature]].astype("<u4").view(np.uint8), bitorder="little"))
+        codes = np.flatnonzero(
+            np.unpackbits(known[place[feature]].astype("<u4").view(np.uint8), bitorder="little")
+        )
         if codes.tolist() != list(range(len(codes))):
             raise UnsupportedError("categories are not counted from 0")
         n_categories[feature] = len(codes) + 1
@@ -81,7 +83,9 @@ def _hist_boosting(final: Any) -> TreeModel:
             column.append(k)
     base = np.array(final._baseline_prediction, np.float64).reshape(-1)
     forest = Forest(tuple(trees), len(is_categorical), tuple(column), base, "float64", n_categories)
-    return TreeModel(forest, _link(final, zero_is_second=False), refuses_nan=False, refuses_infinite=False)
+    return TreeModel(
+        forest, _link(final, zero_is_second=False), refuses_nan=False, refuses_infinite=False
+    )
 
 
 def _hist_tree(predictor: Any, n_categories: dict[int, int]) -> Tree:
@@ -122,7 +126,9 @@ def _boosting(final: Any) -> TreeModel:
             column.append(k)
     forest = Forest(tuple(trees), final.n_features_in_, tuple(column), start.reshape(-1), "float32")
     # Its own walk sends NaN to the right, where it gets as far as that: left to itself.
-    return TreeModel(forest, _link(final, zero_is_second=True), refuses_nan=True, refuses_infinite=True)
+    return TreeModel(
+        forest, _link(final, zero_is_second=True), refuses_nan=True, refuses_infinite=True
+    )
 
 
 _FUNCTIONS: dict[str, Function] = {
@@ -157,7 +163,9 @@ def _averaged(final: Any, estimators: list[Any], divisor: int) -> TreeModel:
     n_outputs, classes = final.n_outputs_, getattr(final, "classes_", None)
     if classes is not None and n_outputs > 1:
         raise UnsupportedError("classifiers of several targets predict by themselves")
-    forest = Forest(tuple(found), final.n_features_in_, (0,) * len(found), np.zeros(width), "float32")
+    forest = Forest(
+        tuple(found), final.n_features_in_, (0,) * len(found), np.zeros(width), "float32"
+    )
     takes_nan = bool(estimators[0]._support_missing_values(np.empty((0, 0))))
     link = Link("mean", classes, divisor=divisor)
     return TreeModel(forest, link, refuses_nan=not takes_nan, refuses_infinite=True)

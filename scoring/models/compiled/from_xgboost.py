@@ -54,7 +54,9 @@ def xgboost_model(
     if booster["name"] not in ("gbtree", "dart"):
         raise UnsupportedError(f"its booster is {booster['name']}, not trees")
     if classes is not None and file.objective == "multi:softmax":
-        raise UnsupportedError("a classifier with the objective multi:softmax computes probabilities by SciPy")
+        raise UnsupportedError(
+            "a classifier with the objective multi:softmax computes probabilities by SciPy"
+        )
     is_dart = booster["name"] == "dart"
     if is_dart and not is_booster:
         raise UnsupportedError("wrappers add the trees of DART in another arithmetic")
@@ -62,7 +64,9 @@ def xgboost_model(
     n_trees = len(model["trees"])
     if not is_booster and "best_iteration" in file.attributes:
         n_trees = int(model["iteration_indptr"][int(file.attributes["best_iteration"]) + 1])
-    weights = [np.float32(weight) for weight in booster["weight_drop"]] if is_dart else [None] * n_trees
+    weights = (
+        [np.float32(weight) for weight in booster["weight_drop"]] if is_dart else [None] * n_trees
+    )
     parts = [_Nodes(tree) for tree in model["trees"][:n_trees]]
     n_codes: dict[int, int] = {}
     for part in parts:
@@ -102,7 +106,9 @@ def _base_margin(file: XgboostFile) -> npt.NDArray[np.float64]:
             raise UnsupportedError(f"its base_score, {stated}, is within {CLOSEST:g} of 0 or 1")
         # C's logf is correctly rounded nearly everywhere, so it is float64's logarithm, rounded.
         one = np.float32(1)
-        scores = np.array([np.float32(-math.log(float(one / score - one))) for score in scores], np.float32)
+        scores = np.array(
+            [np.float32(-math.log(float(one / score - one))) for score in scores], np.float32
+        )
     elif _FUNCTIONS.get(file.objective) == "exp":
         scores = np.array([np.float32(math.log(float(score))) for score in scores], np.float32)
     return np.broadcast_to(scores.astype(np.float64), (file.n_groups,)).copy()
@@ -122,7 +128,10 @@ class _Nodes:
         found = np.asarray(tree["categories"], np.int64)
         starts, sizes = tree["categories_segments"], tree["categories_sizes"]
         self.categories: dict[int, tuple[int, list[int]]] = {
-            int(node): (int(self.feature[int(node)]), found[int(start) : int(start) + int(size)].tolist())
+            int(node): (
+                int(self.feature[int(node)]),
+                found[int(start) : int(start) + int(size)].tolist(),
+            )
             for node, start, size in zip(tree["categories_nodes"], starts, sizes, strict=True)
         }
 

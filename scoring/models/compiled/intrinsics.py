@@ -20,7 +20,9 @@ def _splat(builder: Any, value: Any, lanes: int) -> Any:
     """A vector of the same value in all lanes."""
     empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = builder.insert_element(empty, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+    return builder.shuffle_vector(
+        first, empty, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    )
 
 
 def _at(builder: Any, address: Any, kind: Any, index: Any) -> Any:
@@ -80,9 +82,24 @@ def split_rows(
     def generate(_target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code_type = ir.IntType(signature.args[0].bitwidth)
         leaf_type = ir.IntType(signature.args[1].bitwidth)
-        (_, _, codes, feature, cut, shift, left, right, jump, word, words, n_words, first, last, masks, leaves) = (
-            arguments
-        )
+        (
+            _,
+            _,
+            codes,
+            feature,
+            cut,
+            shift,
+            left,
+            right,
+            jump,
+            word,
+            words,
+            n_words,
+            first,
+            last,
+            masks,
+            leaves,
+        ) = arguments
         code_vector = ir.VectorType(code_type, BLOCK_ROWS)
         leaf_vector = ir.VectorType(leaf_type, BLOCK_ROWS)
         row_vector = ir.VectorType(ir.IntType(1), BLOCK_ROWS)
@@ -105,35 +122,54 @@ def split_rows(
                     wide = ir.VectorType(_I32, BLOCK_ROWS)
                     value = found if code_type == _I32 else builder.zext(found, wide)
                     place = builder.lshr(value, _splat(builder, ir.Constant(_I32, 5), BLOCK_ROWS))
-                    bit = builder.and_(value, _splat(builder, ir.Constant(_I32, WORD_BITS - 1), BLOCK_ROWS))
+                    bit = builder.and_(
+                        value, _splat(builder, ir.Constant(_I32, WORD_BITS - 1), BLOCK_ROWS)
+                    )
                     builder.store(ir.Constant(_I64, 0), goes_left)
                     with cgutils.for_range(builder, n_words, intp=_I64) as loop:
                         index = builder.add(builder.sext(first_word, _I64), loop.index)
-                        bits = builder.lshr(_splat(builder, load(words, _I32, index), BLOCK_ROWS), bit)
-                        here = builder.icmp_unsigned(
-                            "==", place, _splat(builder, builder.trunc(loop.index, _I32), BLOCK_ROWS)
+                        bits = builder.lshr(
+                            _splat(builder, load(words, _I32, index), BLOCK_ROWS), bit
                         )
-                        both = builder.bitcast(builder.and_(builder.trunc(bits, row_vector), here), _I64)
+                        here = builder.icmp_unsigned(
+                            "==",
+                            place,
+                            _splat(builder, builder.trunc(loop.index, _I32), BLOCK_ROWS),
+                        )
+                        both = builder.bitcast(
+                            builder.and_(builder.trunc(bits, row_vector), here), _I64
+                        )
                         builder.store(builder.or_(builder.load(goes_left), both), goes_left)
                 with ordered:
                     # NaN's code is the greatest: shifted by one it is 0, and goes to the left.
-                    shifted = builder.add(found, _splat(builder, load(shift, code_type, node), BLOCK_ROWS))
+                    shifted = builder.add(
+                        found, _splat(builder, load(shift, code_type, node), BLOCK_ROWS)
+                    )
                     limit = _splat(builder, load(cut, code_type, node), BLOCK_ROWS)
-                    builder.store(builder.bitcast(builder.icmp_unsigned("<=", shifted, limit), _I64), goes_left)
+                    builder.store(
+                        builder.bitcast(builder.icmp_unsigned("<=", shifted, limit), _I64),
+                        goes_left,
+                    )
             rows = load(masks, _I64, builder.sub(node, first))
             to_left = builder.and_(rows, builder.load(goes_left))
             to_right = builder.xor(rows, to_left)
-            builder.store(to_left, _at(builder, masks, _I64, builder.zext(load(left, _I32, node), _I64)))
-            builder.store(to_right, _at(builder, masks, _I64, builder.zext(load(right, _I32, node), _I64)))
+            builder.store(
+                to_left, _at(builder, masks, _I64, builder.zext(load(left, _I32, node), _I64))
+            )
+            builder.store(
+                to_right, _at(builder, masks, _I64, builder.zext(load(right, _I32, node), _I64))
+            )
             passed = _splat(builder, load(jump, leaf_type, node), BLOCK_ROWS)
             more = builder.select(builder.bitcast(to_right, row_vector), passed, nothing)
             builder.store(builder.add(builder.load(reached), more), reached)
-        builder.store(builder.load(reached), builder.inttoptr(leaves, leaf_vector.as_pointer()), align=1)
+        builder.store(
+            builder.load(reached), builder.inttoptr(leaves, leaf_vector.as_pointer()), align=1
+        )
         return _target.get_dummy_value()
 
-    return types.void(code, leaf, *[types.uintp] * 9, types.intp, types.intp, types.intp, types.uintp, types.uintp), (
-        generate
-    )
+    return types.void(
+        code, leaf, *[types.uintp] * 9, types.intp, types.intp, types.intp, types.uintp, types.uintp
+    ), (generate)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -151,7 +187,11 @@ def fill_block(_context: Any, number: Any, values: Any, bits: Any, target: Any) 
         word = builder.load(builder.inttoptr(bits, _I64.as_pointer()), align=1)
         is_valid = builder.bitcast(word, ir.VectorType(ir.IntType(1), BLOCK_ROWS))
         nan = _splat(builder, ir.Constant(kind, float("nan")), BLOCK_ROWS)
-        builder.store(builder.select(is_valid, found, nan), builder.inttoptr(target, vector.as_pointer()), align=1)
+        builder.store(
+            builder.select(is_valid, found, nan),
+            builder.inttoptr(target, vector.as_pointer()),
+            align=1,
+        )
         return _target.get_dummy_value()
 
     return types.void(number, types.uintp, types.uintp, types.uintp), generate
@@ -171,10 +211,15 @@ def add_moments(_context: Any, values: Any, n_vectors: Any, pivot: Any, found: A
         values, n_vectors, pivot, found = arguments
         vector = ir.VectorType(_F64, MOMENT_LANES)
         places = [
-            builder.bitcast(_at(builder, found, _F64, ir.Constant(_I64, 2 + i * MOMENT_LANES)), vector.as_pointer())
+            builder.bitcast(
+                _at(builder, found, _F64, ir.Constant(_I64, 2 + i * MOMENT_LANES)),
+                vector.as_pointer(),
+            )
             for i in range(2)
         ]
-        shifted, squares, least, greatest = (cgutils.alloca_once(builder, vector) for _ in range(4))  # registers
+        shifted, squares, least, greatest = (
+            cgutils.alloca_once(builder, vector) for _ in range(4)
+        )  # registers
         for total in (shifted, squares):
             builder.store(ir.Constant(vector, [0.0] * MOMENT_LANES), total)
         for extreme, place in zip((least, greatest), places, strict=True):
@@ -182,17 +227,25 @@ def add_moments(_context: Any, values: Any, n_vectors: Any, pivot: Any, found: A
         middle = _splat(builder, pivot, MOMENT_LANES)
         with cgutils.for_range(builder, n_vectors, intp=_I64) as loop:
             first = builder.mul(loop.index, ir.Constant(_I64, MOMENT_LANES))
-            here = builder.load(builder.bitcast(_at(builder, values, _F64, first), vector.as_pointer()), align=8)
+            here = builder.load(
+                builder.bitcast(_at(builder, values, _F64, first), vector.as_pointer()), align=8
+            )
             distance = builder.fsub(here, middle)
             builder.store(builder.fadd(builder.load(shifted), distance), shifted)
-            builder.store(builder.fadd(builder.load(squares), builder.fmul(distance, distance)), squares)
+            builder.store(
+                builder.fadd(builder.load(squares), builder.fmul(distance, distance)), squares
+            )
             for extreme, order in ((least, "<"), (greatest, ">")):
                 so_far = builder.load(extreme)
-                builder.store(builder.select(builder.fcmp_ordered(order, here, so_far), here, so_far), extreme)
+                builder.store(
+                    builder.select(builder.fcmp_ordered(order, here, so_far), here, so_far), extreme
+                )
         for i, total in enumerate((shifted, squares)):
             lanes = builder.load(total)
             for n_lanes in (2**k for k in reversed(range(MOMENT_LANES.bit_length() - 1))):
-                halves = [_lanes(builder, lanes, range(start, start + n_lanes)) for start in (0, n_lanes)]
+                halves = [
+                    _lanes(builder, lanes, range(start, start + n_lanes)) for start in (0, n_lanes)
+                ]
                 lanes = builder.fadd(*halves)
             one = builder.extract_element(lanes, ir.Constant(_I32, 0))
             builder.store(one, _at(builder, found, _F64, ir.Constant(_I64, i)))

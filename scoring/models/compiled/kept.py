@@ -42,7 +42,12 @@ class KeptForm:
             folder: Of its artifacts, whose name is the digest.
             facts: What it is, and with which versions of the libraries it was loaded.
         """
-        made_with = [_engine(), platform.python_version(), platform.machine(), *sorted(facts.loaded_with.items())]
+        made_with = [
+            _engine(),
+            platform.python_version(),
+            platform.machine(),
+            *sorted(facts.loaded_with.items()),
+        ]
         key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:16]
         return cls(folder.parent / FOLDER / f"{folder.name}-{key}", facts.n_columns)
 

@@ -44,7 +44,9 @@ def fill_nulls(values: Any, validity: Any, first_byte: int, filled: Any) -> None
     source, bits, target = values.ctypes.data, validity.ctypes.data + first_byte, filled.ctypes.data
     step = BLOCK_ROWS * values.itemsize
     for block in range(n_whole):
-        fill_block(filled.dtype.type(0), source + block * step, bits + block * 8, target + block * step)
+        fill_block(
+            filled.dtype.type(0), source + block * step, bits + block * 8, target + block * step
+        )
     for i in range(n_whole * BLOCK_ROWS, values.size):
         is_valid = (validity[first_byte + i // 8] >> (i % 8)) & 1
         filled[i] = values[i] if is_valid else np.nan
@@ -96,7 +98,9 @@ def take_codes(indices: Any, known: Any, codes: Any, feature: int, start: int) -
 
 
 @kernel
-def order_column(bits: Any, keys: Any, feature: int, start: int, infinity: int, magnitude: int) -> int:
+def order_column(
+    bits: Any, keys: Any, feature: int, start: int, infinity: int, magnitude: int
+) -> int:
     """Write keys that are ordered as the floats are whose bits these are; NaN gets the greatest.
 
     Args:
@@ -135,7 +139,9 @@ def sum_split(
         out: (columns, rows), the rows filled up to whole blocks.
     """
     n_blocks, n_trees, width = codes.shape[0], first_node.size - 1, values.shape[1]
-    for strip in range(0, n_blocks, STRIP_BLOCKS):  # a tree stays in the first cache for some blocks
+    for strip in range(
+        0, n_blocks, STRIP_BLOCKS
+    ):  # a tree stays in the first cache for some blocks
         for tree in range(n_trees):
             origin = first_leaf[tree]
             into = column[tree]
@@ -286,7 +292,9 @@ def add_numbers(
         if first_byte >= 0:
             fill_nulls(values[first : first + n_rows], validity, first_byte + first // 8, strip)
         else:
-            part = values[first : first + n_rows]  # an index that is a sum is looked at for its sign, each time
+            part = values[
+                first : first + n_rows
+            ]  # an index that is a sum is looked at for its sign, each time
             for i in range(n_rows):
                 strip[i] = part[i]
         if scale != 1.0:
@@ -312,7 +320,9 @@ def add_numbers(
                 for i in range(n_rows):
                     strip[i] += number
         for i in range(n_rows):
-            odd |= int(strip[i] - strip[i] != 0.0)  # NaN and infinity, which nothing turns back into numbers
+            odd |= int(
+                strip[i] - strip[i] != 0.0
+            )  # NaN and infinity, which nothing turns back into numbers
         for k in range(weights.size):
             weight, row = weights[k], out[k, start + first : start + first + n_rows]
             for i in range(n_rows):

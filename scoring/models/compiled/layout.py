@@ -148,13 +148,17 @@ def lay_out(forest: Forest) -> FlatForest | None:
     Raises:
         ModelStructureError: They are no trees, or point outside.
     """
-    from nightscore.models.compiled.forest_structure import forest_problems  # which knows the records here
+    from nightscore.models.compiled.forest_structure import (
+        forest_problems,  # which knows the records here
+    )
 
     refuse(forest_problems(forest), "the model's trees")
     trees = _trees(forest)
     if trees is None:
         return None
-    return FlatForest(trees, forest.n_features, forest.base, forest.number, dict(forest.n_categories), forest.sums)
+    return FlatForest(
+        trees, forest.n_features, forest.base, forest.number, dict(forest.n_categories), forest.sums
+    )
 
 
 def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:
@@ -187,7 +191,10 @@ def edge_tree(edges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
     ordered indexes" (1972), so that a level holds more than one of `key_tree`. What is not there is NaN.
     """
     n_children = BIN_FANOUT + 1
-    levels = [level.reshape(-1, n_children)[:, :BIN_FANOUT].ravel() for level in _levels(edges, n_children)]
+    levels = [
+        level.reshape(-1, n_children)[:, :BIN_FANOUT].ravel()
+        for level in _levels(edges, n_children)
+    ]
     return np.concatenate(levels), len(levels)
 
 
@@ -198,7 +205,10 @@ def _levels(values: npt.NDArray[np.float64], n_children: int) -> list[npt.NDArra
         n_levels += 1
     padded = np.full(n_children**n_levels, np.nan)
     padded[: len(values)] = values
-    return [padded[run - 1 :: run] for run in (n_children ** (n_levels - 1 - level) for level in range(n_levels))]
+    return [
+        padded[run - 1 :: run]
+        for run in (n_children ** (n_levels - 1 - level) for level in range(n_levels))
+    ]
 
 
 def ordered_key(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -212,7 +222,9 @@ def rounded_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]
     """The greatest float32 not above each: `x <= t` is the same for each float32 x."""
     with np.errstate(over="ignore"):
         near = thresholds.astype(np.float32)
-    return np.where(near.astype(np.float64) > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
+    return np.where(
+        near.astype(np.float64) > thresholds, np.nextafter(near, np.float32(-np.inf)), near
+    )
 
 
 def greatest(dtype: np.dtype[Any]) -> int:
@@ -235,7 +247,10 @@ def _thresholds(forest: Forest) -> tuple[npt.NDArray[np.float64], ...]:
 
 
 def _split(
-    forest: Forest, thresholds: tuple[npt.NDArray[np.float64], ...], code: np.dtype[Any], most_leaves: int
+    forest: Forest,
+    thresholds: tuple[npt.NDArray[np.float64], ...],
+    code: np.dtype[Any],
+    most_leaves: int,
 ) -> SplitTrees:
     nodes: list[tuple[int, int, int, int, int, int, int]] = []
     words: list[int] = []
@@ -254,7 +269,9 @@ def _split(
                 cut = int(np.searchsorted(known, tree.threshold[node])) + shift
             left, right = int(tree.left[node]), int(tree.right[node])
             inside = (place.get(left, len(order)), place.get(right, len(order)))
-            nodes.append((int(tree.feature[node]) * BLOCK_ROWS, cut, shift, *inside, leaves[left], word))
+            nodes.append(
+                (int(tree.feature[node]) * BLOCK_ROWS, cut, shift, *inside, leaves[left], word)
+            )
         first_node.append(len(nodes))
         values.append(tree.values[_leaves_from_left(tree)])
         first_leaf.append(first_leaf[-1] + len(values[-1]))
@@ -298,7 +315,9 @@ def _walk(forest: Forest, levels: Sequence[int]) -> WalkedTrees:
         place[order] = np.arange(len(order))
         leaf = tree.is_leaf[order]
         threshold = tree.threshold[order]
-        cut = ordered_key(rounded_down(threshold) if forest.number == "float32" else threshold).astype(key)
+        cut = ordered_key(
+            rounded_down(threshold) if forest.number == "float32" else threshold
+        ).astype(key)
         shift = tree.missing_left[order] & ~leaf
         parts.append(
             (
@@ -306,7 +325,9 @@ def _walk(forest: Forest, levels: Sequence[int]) -> WalkedTrees:
                     [
                         np.where(leaf, greatest(key), cut + shift).astype(key),
                         np.where(leaf, 0, tree.feature[order] * BLOCK_ROWS).astype(key),
-                        (start + np.where(leaf, np.arange(len(order)), place[tree.left[order]])).astype(key),
+                        (
+                            start + np.where(leaf, np.arange(len(order)), place[tree.left[order]])
+                        ).astype(key),
                         shift.astype(key),
                     ]
                 ),
@@ -332,7 +353,9 @@ def _breadth_first(tree: Tree, *, with_leaves: bool = False) -> list[int]:
     order = [0] if with_leaves or not is_leaf[0] else []
     for node in order:
         if not is_leaf[node]:
-            order += [child for child in (left[node], right[node]) if with_leaves or not is_leaf[child]]
+            order += [
+                child for child in (left[node], right[node]) if with_leaves or not is_leaf[child]
+            ]
     return order
 
 

@@ -36,7 +36,15 @@ CLASSIFIERS = (
     "LogisticRegression", "LogisticRegressionCV", "RidgeClassifier", "RidgeClassifierCV", "LinearSVC",
     "SGDClassifier", "Perceptron",
 )  # fmt: skip
-REGRESSORS = ("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV")
+REGRESSORS = (
+    "LinearRegression",
+    "Ridge",
+    "RidgeCV",
+    "Lasso",
+    "LassoCV",
+    "ElasticNet",
+    "ElasticNetCV",
+)
 TOLERANCE = 1e-12
 TIE_MARGIN = 1e-9
 """Scores nearer to each other, in units of their mean size, are decided by the library where bits may differ."""
@@ -78,7 +86,9 @@ class CompiledLinear:
         """Call everything once: compiled or read from the cache now, before the address space is limited."""
         values, validity, first_byte = self._reader.read_raw(from_numpy(np.zeros(1)))
         out = np.zeros((1, 1))
-        self._kernels.add_numbers(values, validity, first_byte, *NO_STEPS.arguments, np.zeros(1), self._strip, out, 0)
+        self._kernels.add_numbers(
+            values, validity, first_byte, *NO_STEPS.arguments, np.zeros(1), self._strip, out, 0
+        )
         self._kernels.add_known(np.zeros(1, np.int32), np.zeros((1, 1)), out, 0)
         self._kernels.expit(np.zeros(1), np.zeros(1))
 
@@ -120,7 +130,9 @@ class CompiledLinear:
         out += model.intercept[:, None]
         return out
 
-    def _add_known(self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]) -> None:
+    def _add_known(
+        self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]
+    ) -> None:
         start = 0
         for chunk in column.chunks:
             if len(chunk):
@@ -128,7 +140,9 @@ class CompiledLinear:
                 self._kernels.add_known(indices, shares, out, start)
                 start += len(indices)
 
-    def _add_numbers(self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]) -> bool:
+    def _add_numbers(
+        self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]
+    ) -> bool:
         check_computed_in_doubles(column.type)
         steps = branch.numbers[j] if branch.numbers else NO_STEPS
         weights = self._model.weights[:, branch.first_feature(j)].copy()
@@ -167,7 +181,9 @@ def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearFo
 
     def shares(first: int, out: Any) -> npt.NDArray[np.float64]:
         """(values, outputs): of each value's one encoded number times its coefficient, no sum is rounded."""
-        found: npt.NDArray[np.float64] = np.array(out @ weights[:, first : first + out.shape[1]].T, np.float64)
+        found: npt.NDArray[np.float64] = np.array(
+            out @ weights[:, first : first + out.shape[1]].T, np.float64
+        )
         if not np.isfinite(found).all():
             raise ValueError("the library refuses a missing value")
         return found

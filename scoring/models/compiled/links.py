@@ -10,9 +10,13 @@ import numpy.typing as npt
 from nightscore.models.compiled.machine_code import Kernels
 
 Columns = dict[str, npt.NDArray[Any]]
-Function = Literal["identity", "exp", "expit", "half_expit", "softmax", "one_vs_rest", "mean", "none"]
+Function = Literal[
+    "identity", "exp", "expit", "half_expit", "softmax", "one_vs_rest", "mean", "none"
+]
 
-BoosterFunction = Literal["none", "identity", "exp", "sigmoid", "softmax", "square", "log1p_exp", "hinge", "argmax"]
+BoosterFunction = Literal[
+    "none", "identity", "exp", "sigmoid", "softmax", "square", "log1p_exp", "hinge", "argmax"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,9 @@ class Link:
     """Scores are multiplied by it in front of a sigmoid."""
 
 
-def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], kernels: Kernels) -> Columns:
+def answer(
+    link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], kernels: Kernels
+) -> Columns:
     """The outputs of `kinds`, and the prediction.
 
     Args:
@@ -68,7 +74,9 @@ def answer(link: Link, sums: npt.NDArray[np.float64], kinds: Collection[str], ke
     return found
 
 
-def booster_answer(link: Link, sums: npt.NDArray[Any], kinds: Collection[str], kernels: Kernels) -> Columns:
+def booster_answer(
+    link: Link, sums: npt.NDArray[Any], kinds: Collection[str], kernels: Kernels
+) -> Columns:
     """As `answer`, by the operations of LightGBM's and XGBoost's objectives, in their order and precision.
 
     LightGBM's random forests divide by the number of trees in front of the objective, and not in raw scores.
@@ -133,7 +141,9 @@ def _inverse(link: Link, raw: npt.NDArray[np.float64], kernels: Kernels) -> npt.
     return raw
 
 
-def _probabilities(link: Link, raw: npt.NDArray[np.float64], kernels: Kernels) -> npt.NDArray[np.float64]:
+def _probabilities(
+    link: Link, raw: npt.NDArray[np.float64], kernels: Kernels
+) -> npt.NDArray[np.float64]:
     """(n_rows, n_classes), by the operations of scikit-learn's losses and linear classifiers, in their order."""
     if link.function == "softmax":
         found = raw.copy()  # contiguous by rows: so the sum of a row has the library's order

@@ -61,7 +61,9 @@ class Kernels:
                 llvm.initialize_native_asmprinter()
                 self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
             machine = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-            digest = hashlib.sha256(repr((llvm.llvm_version_info, machine, name, kinds)).encode()).hexdigest()
+            digest = hashlib.sha256(
+                repr((llvm.llvm_version_info, machine, name, kinds)).encode()
+            ).hexdigest()
             symbol = f"{name}_{digest[:16]}"
             if symbol in self._addresses:
                 return self._addresses[symbol]
@@ -128,7 +130,9 @@ def _load_counts(kernels: Kernels) -> None:
     """What profiles use: compiled now, before the address space is limited."""
     buffers = CountBuffers.of(1, np.empty(0, np.uint64))
     values, bits = np.zeros(1), np.zeros(1, np.uint8)
-    kernels.count_numbers(values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, *buffers.arguments)
+    kernels.count_numbers(
+        values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, *buffers.arguments
+    )
 
 
 def loaded_kernels() -> Kernels | None:
@@ -160,7 +164,12 @@ def _build() -> str:
 
 def _kind(argument: Any) -> Kind:
     if isinstance(argument, np.ndarray):
-        return argument.dtype.str, argument.ndim, argument.flags.c_contiguous, argument.flags.aligned
+        return (
+            argument.dtype.str,
+            argument.ndim,
+            argument.flags.c_contiguous,
+            argument.flags.aligned,
+        )
     if isinstance(argument, np.generic):
         return argument.dtype.str, 0, True, True
     return ("<f8" if isinstance(argument, float) else "<i8"), 0, True, True
@@ -175,13 +184,27 @@ def _c_types(kind: Kind) -> Iterable[Any]:
     if not n_dimensions:
         return (np.ctypeslib.as_ctypes_type(np.dtype(name)),)
     owners = (ctypes.c_void_p, ctypes.c_void_p)
-    return (*owners, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * (2 * n_dimensions))
+    return (
+        *owners,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        *[ctypes.c_int64] * (2 * n_dimensions),
+    )
 
 
 def _c_values(argument: Any) -> Iterable[Any]:
     if isinstance(argument, np.ndarray):
         address = argument.ctypes.data
-        return (None, None, argument.size, argument.itemsize, address, *argument.shape, *argument.strides)
+        return (
+            None,
+            None,
+            argument.size,
+            argument.itemsize,
+            address,
+            *argument.shape,
+            *argument.strides,
+        )
     return (argument.item() if isinstance(argument, np.generic) else argument,)
 
 
@@ -198,9 +221,13 @@ def _compile(name: str, kinds: Kinds, symbol: str) -> bytes:
     module = llvm.parse_assembly(function.inspect_llvm(signature))
     module.get_function(function.overloads[signature].fndesc.llvm_func_name).name = symbol
     module.verify()
-    missing = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")} - FROM_OUTSIDE
+    missing = {
+        f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")
+    } - FROM_OUTSIDE
     if missing:
-        raise RuntimeError(f"the kernel {name} calls what machine code must not call: {', '.join(sorted(missing))}")
+        raise RuntimeError(
+            f"the kernel {name} calls what machine code must not call: {', '.join(sorted(missing))}"
+        )
     return bytes(_machine().emit_object(module))
 
 
@@ -209,7 +236,9 @@ def _numba_type(numba: Any, kind: Kind) -> Any:
     scalar = numba.from_dtype(np.dtype(name))
     if not n_dimensions:
         return scalar
-    return numba.types.Array(scalar, n_dimensions, "C" if is_contiguous else "A", aligned=is_aligned)
+    return numba.types.Array(
+        scalar, n_dimensions, "C" if is_contiguous else "A", aligned=is_aligned
+    )
 
 
 def _machine() -> Any:

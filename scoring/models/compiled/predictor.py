@@ -8,7 +8,13 @@ from nightscore.models.compiled.fallback import WithLibrary
 from nightscore.models.compiled.flat import CompiledForm, frozen
 from nightscore.models.compiled.form_structure import form_problems
 from nightscore.models.compiled.from_sklearn import UnsupportedError
-from nightscore.models.compiled.linear import CLASSIFIERS, REGRESSORS, CompiledLinear, LinearForm, linear_form
+from nightscore.models.compiled.linear import (
+    CLASSIFIERS,
+    REGRESSORS,
+    CompiledLinear,
+    LinearForm,
+    linear_form,
+)
 from nightscore.models.compiled.machine_code import CODE_FOLDER, load_kernels
 from nightscore.models.compiled.trees import CompiledTrees, trees_form
 from nightscore.models.predictor import CompiledPredictor, Predictor
@@ -34,7 +40,9 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
     except Exception as error:
         # Fitted attributes differ between the library's versions: then it predicts by itself. That is no way around
         # the checks of a model: what fails them is a ModelError, and has not been loaded.
-        raise UnsupportedError(f"the model cannot be compiled ({type(error).__name__}: {error})") from error
+        raise UnsupportedError(
+            f"the model cannot be compiled ({type(error).__name__}: {error})"
+        ) from error
     problems = form_problems(form, facts.n_columns)
     if problems:
         raise UnsupportedError(f"the model cannot be compiled ({problems[0]})")
@@ -51,12 +59,16 @@ def _form(estimator: Any, facts: ModelFacts) -> CompiledForm:
 
 def _sklearn_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
     steps, final = split_pipeline(estimator)
-    if type(final).__name__ in (*CLASSIFIERS, *REGRESSORS) and type(final).__module__.startswith("sklearn."):
+    if type(final).__name__ in (*CLASSIFIERS, *REGRESSORS) and type(final).__module__.startswith(
+        "sklearn."
+    ):
         return linear_form(steps, final, facts)
     return trees_form(steps, final, facts)
 
 
-def open_form(form: CompiledForm, facts: ModelFacts, own: Predictor, cache: Path) -> CompiledPredictor:
+def open_form(
+    form: CompiledForm, facts: ModelFacts, own: Predictor, cache: Path
+) -> CompiledPredictor:
     """A predictor with buffers of its own, for one thread.
 
     Args:
@@ -71,7 +83,9 @@ def open_form(form: CompiledForm, facts: ModelFacts, own: Predictor, cache: Path
     return WithLibrary(CompiledTrees(form, facts, kernels), own)
 
 
-def compile_predictor(estimator: Any, facts: ModelFacts, own: Predictor, cache: Path) -> CompiledPredictor:
+def compile_predictor(
+    estimator: Any, facts: ModelFacts, own: Predictor, cache: Path
+) -> CompiledPredictor:
     """Both steps at once.
 
     Raises:

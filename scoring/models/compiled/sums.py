@@ -51,7 +51,9 @@ class ForestSum:
         trees = forest.trees
         self.forest, self._trees, self._kernels = forest, trees, kernels
         self._dtype = np.dtype(forest.number)
-        self._buffer: npt.NDArray[Any] = np.empty(0, trees.code if isinstance(trees, SplitTrees) else trees.key)
+        self._buffer: npt.NDArray[Any] = np.empty(
+            0, trees.code if isinstance(trees, SplitTrees) else trees.key
+        )
         if isinstance(trees, SplitTrees):
             self._masks = np.empty(trees.most_nodes + 1, np.uint64)
             self._leaves = np.empty(BLOCK_ROWS, trees.jump.dtype)
@@ -92,11 +94,18 @@ class ForestSum:
         self._sum(codes, out)
         return out[:, :n_rows], seen
 
-    def _encode(self, chunk: Numbers | Looked, codes: npt.NDArray[Any], feature: int, start: int) -> int:
+    def _encode(
+        self, chunk: Numbers | Looked, codes: npt.NDArray[Any], feature: int, start: int
+    ) -> int:
         if isinstance(chunk, Numbers):
             if feature in self.forest.n_categories:
                 known, indices = np.unique(chunk.values, return_inverse=True)
-                return self._take(Looked(indices.astype(np.int32), known.astype(np.float64)), codes, feature, start)
+                return self._take(
+                    Looked(indices.astype(np.int32), known.astype(np.float64)),
+                    codes,
+                    feature,
+                    start,
+                )
             return self._number(chunk.values, codes, feature, start)
         return self._take(chunk, codes, feature, start)
 
@@ -114,14 +123,18 @@ class ForestSum:
         self._kernels.take_codes(chunk.indices, known, codes, feature, start)
         return seen
 
-    def _number(self, values: npt.NDArray[Any], codes: npt.NDArray[Any], feature: int, start: int) -> int:
+    def _number(
+        self, values: npt.NDArray[Any], codes: npt.NDArray[Any], feature: int, start: int
+    ) -> int:
         with np.errstate(over="ignore"):  # infinite then, which is seen
             values = np.ascontiguousarray(values, self._dtype)
         if isinstance(self._trees, SplitTrees):
             keys, n_levels = self._trees.keys[feature], self._trees.n_levels[feature]
             return self._kernels.rank_column(values, keys, n_levels, codes, feature, start)
         bits, number = values.view(codes.dtype), self.forest.number
-        infinity, magnitude = (codes.dtype.type(of[number]) for of in (INFINITY_BITS, MAGNITUDE_BITS))
+        infinity, magnitude = (
+            codes.dtype.type(of[number]) for of in (INFINITY_BITS, MAGNITUDE_BITS)
+        )
         return self._kernels.order_column(bits, codes, feature, start, infinity, magnitude)
 
     def _sum(self, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:

@@ -52,13 +52,20 @@ class CompiledTrees:
         self._total = ForestSum(form.forest, kernels)
         # See `ForestSum._compile`.
         kernels.expit(np.zeros(1), np.zeros(1))
-        answer(form.link, np.zeros((len(form.forest.base), 1), form.forest.sums), ("probability",), kernels)
+        answer(
+            form.link,
+            np.zeros((len(form.forest.base), 1), form.forest.sums),
+            ("probability",),
+            kernels,
+        )
 
     def attempt(self, features: pa.Table, kinds: Collection[str]) -> Answer | None:
         """See `CompiledModel`."""
         sums, seen = self._total.add_up(self._encoder.encode(features), features.num_rows)
         form = self._form
-        if (form.refuses_nan and seen & NAN_SEEN) or (form.refuses_infinite and seen & INFINITE_SEEN):
+        if (form.refuses_nan and seen & NAN_SEEN) or (
+            form.refuses_infinite and seen & INFINITE_SEEN
+        ):
             return None
         return answer(form.link, sums, kinds, self._kernels)
 

@@ -53,7 +53,9 @@ class ValueLookup:
         values = coded.dictionary.to_pylist()
         places = [*(self._place(value) for value in values), self._missing]
         indices = to_places(coded.indices, len(values))
-        if REFUSED in places and (np.array(places)[indices] == REFUSED).any():  # a slice keeps the whole's dictionary
+        if (
+            REFUSED in places and (np.array(places)[indices] == REFUSED).any()
+        ):  # a slice keeps the whole's dictionary
             raise UnsupportedError("the library refuses a value")
         return indices, self._rows[places]
 
@@ -70,7 +72,11 @@ Project = Callable[[Any], npt.NDArray[np.float64]]
 
 
 def learn_table(
-    transform: Transform, names: Sequence[str] | None, known: Sequence[Sequence[Any]], j: int, project: Project
+    transform: Transform,
+    names: Sequence[str] | None,
+    known: Sequence[Sequence[Any]],
+    j: int,
+    project: Project,
 ) -> ValueTable:
     """Put all that column `j` may hold through the transformers, beside a known value of each other column.
 
@@ -92,14 +98,18 @@ def learn_table(
     beside = [_first(others) for others in known]
 
     def rows(column: pa.Array) -> npt.NDArray[np.float64]:
-        columns = [column if i == j else pa.repeat(one, len(column)) for i, one in enumerate(beside)]
+        columns = [
+            column if i == j else pa.repeat(one, len(column)) for i, one in enumerate(beside)
+        ]
         found = project(transform(_frame(columns, names)))
         if found.size * max(len(values), 1) > MAX_CELLS * len(column):
             raise UnsupportedError("encoded values take too much memory")
         return found
 
     column = pa.array(values, kind)
-    parts = [rows(column.slice(start, VALUES_AT_ONCE)) for start in range(0, len(values), VALUES_AT_ONCE)]
+    parts = [
+        rows(column.slice(start, VALUES_AT_ONCE)) for start in range(0, len(values), VALUES_AT_ONCE)
+    ]
     other = _other_than(values)
     places = []
     for more in (pa.nulls(1, kind), None if other is None else pa.array([other], kind)):
@@ -112,7 +122,9 @@ def learn_table(
             raise
         except Exception:  # noqa: BLE001 (that is how a transformer says that it refuses)
             places.append(REFUSED)
-    return ValueTable(tuple(values), np.ascontiguousarray(np.concatenate(parts), np.float64), *places)
+    return ValueTable(
+        tuple(values), np.ascontiguousarray(np.concatenate(parts), np.float64), *places
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -154,5 +166,7 @@ def _other_than(values: Sequence[Any]) -> Any:
 
 def _frame(columns: Sequence[pa.Array], names: Sequence[str] | None) -> Any:
     """X as the library gets it from `FeatureBuilder`."""
-    table = pa.table(list(columns), names=[str(i) for i in range(len(columns))] if names is None else list(names))
+    table = pa.table(
+        list(columns), names=[str(i) for i in range(len(columns))] if names is None else list(names)
+    )
     return table.to_pandas().to_numpy() if names is None else table.to_pandas()

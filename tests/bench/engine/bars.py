@@ -54,7 +54,9 @@ def bars_of(workload: dict[str, Any]) -> list[Bar]:
     return [bar for of_kind in found for bar in of_kind(workload)]
 
 
-def _least(workload: dict[str, Any], what: str, asked: float, found: float, shown: str = "{:.0%}") -> Bar:
+def _least(
+    workload: dict[str, Any], what: str, asked: float, found: float, shown: str = "{:.0%}"
+) -> Bar:
     return Bar(
         workload["id"],
         what,
@@ -67,15 +69,24 @@ def _least(workload: dict[str, Any], what: str, asked: float, found: float, show
 
 def _most(workload: dict[str, Any], what: str, asked: float, found: float, shown: str) -> Bar:
     return Bar(
-        workload["id"], what, f"at most {shown.format(asked)}", shown.format(found), found <= asked, 1 - found / asked
+        workload["id"],
+        what,
+        f"at most {shown.format(asked)}",
+        shown.format(found),
+        found <= asked,
+        1 - found / asked,
     )
 
 
-def _two_sizes(workload: dict[str, Any], main: str, other: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def _two_sizes(
+    workload: dict[str, Any], main: str, other: str
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The same with fewer and with more rows."""
     if other not in workload["ways"]:
         return None
-    few, many = sorted((workload["ways"][main], workload["ways"][other]), key=lambda way: float(way["rows"]))
+    few, many = sorted(
+        (workload["ways"][main], workload["ways"][other]), key=lambda way: float(way["rows"])
+    )
     return few, many
 
 
@@ -94,7 +105,9 @@ def _of_peers(workload: dict[str, Any]) -> Iterator[Bar]:
     }
     if not every:
         return
-    peers = {name: way for name, way in every.items() if way["measured_at"] == workload["measured_at"]} or every
+    peers = {
+        name: way for name, way in every.items() if way["measured_at"] == workload["measured_at"]
+    } or every
 
     def ratio(name: str, of: str) -> float:
         return float(peers[name]["beside"][of] / peers[name][of])
@@ -102,7 +115,10 @@ def _of_peers(workload: dict[str, Any]) -> Iterator[Bar]:
     best = max(peers, key=lambda name: ratio(name, "wall_s"))
     share = ratio(best, "wall_s")
     what = f"wall time as a multiple of the fastest peer's ({best}; 1/{1 / share:.1f})"
-    asked = next((most for name, most in MOST_OF_BEST_PEER.items() if workload["name"].startswith(name)), None)
+    asked = next(
+        (most for name, most in MOST_OF_BEST_PEER.items() if workload["name"].startswith(name)),
+        None,
+    )
     if asked is None:
         yield Bar(workload["id"], what, "", f"{share:.2f}", None, 0.0)
     else:
@@ -119,10 +135,10 @@ def _of_bound(workload: dict[str, Any]) -> Iterator[Bar]:
             what = f"share of the bound of {bound:,.0f} rows/s at {way['rows']:,} rows, start-up included"
             yield _share(workload, what, way["rows"] / way["wall_s"] / bound, way["rows"])
             if workload["partitions"] == 1:
-                what = (
-                    f"the same, of the scoring stage alone, {way['scoring_rows_per_s']:,.0f} rows/s by the manifest"
+                what = f"the same, of the scoring stage alone, {way['scoring_rows_per_s']:,.0f} rows/s by the manifest"
+                yield Bar(
+                    workload["id"], what, "", f"{way['scoring_rows_per_s'] / bound:.0%}", None, 0.0
                 )
-                yield Bar(workload["id"], what, "", f"{way['scoring_rows_per_s'] / bound:.0%}", None, 0.0)
     if sizes := _two_sizes(workload, OURS, OTHER_SIZE):
         few, many = sizes
         rate = _steady_rows_per_s(few, many)
@@ -146,10 +162,19 @@ def _of_scaling(workload: dict[str, Any]) -> Iterator[Bar]:
     whole = one[1]["wall_s"] / several[1]["wall_s"]
     cores = workload["machine"]["cores"]
     what = f"gain from 1 to {cores} workers against the bare predictor's of {kernel:.2f} times"
-    yield _least(workload, f"{what}, without start-up ({steady:.2f} times)", LEAST_SCALING, steady / kernel)
+    yield _least(
+        workload, f"{what}, without start-up ({steady:.2f} times)", LEAST_SCALING, steady / kernel
+    )
     rows = f"{one[1]['rows']:,} rows"
     found = f"{whole / kernel:.0%}"
-    yield Bar(workload["id"], f"{what}, start-up included, {rows} ({whole:.2f} times)", "", found, None, 0.0)
+    yield Bar(
+        workload["id"],
+        f"{what}, start-up included, {rows} ({whole:.2f} times)",
+        "",
+        found,
+        None,
+        0.0,
+    )
 
 
 def _of_memory(workload: dict[str, Any]) -> Iterator[Bar]:
@@ -166,4 +191,6 @@ def _of_partitions(workload: dict[str, Any]) -> Iterator[Bar]:
         yield _most(workload, what, MOST_START_S, small["cpu_s"], "{:.1f}")
     if whole := ways.get(ONE_PARTITION):
         what = f"wall time of {workload['partitions']} partitions as a multiple of the same rows in one"
-        yield _most(workload, what, MOST_PARTITIONED, ways[OURS]["wall_s"] / whole["wall_s"], "{:.2f}")
+        yield _most(
+            workload, what, MOST_PARTITIONED, ways[OURS]["wall_s"] / whole["wall_s"], "{:.2f}"
+        )

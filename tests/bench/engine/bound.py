@@ -32,7 +32,9 @@ def kernel_of(folder: Path) -> tuple[Predictor, Collection[str]]:
     """What a worker would predict with, given rows enough; and what is asked of it."""
     facts = inspect_model(folder)
     model = LoadedModel(folder, facts)
-    return model.compiled(model.own()) if model.form else model.own(), ["probability"] if facts.classes else []
+    return model.compiled(model.own()) if model.form else model.own(), [
+        "probability"
+    ] if facts.classes else []
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +46,10 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     stages: dict[str, dict[str, float]] = {}
     for form, coded in forms.items():
         decode = _decode_s(files, spec, coded)
-        tables = [t.select(spec["features_in_order"]) for t in islice(_batches(files, spec, coded), N_KEPT)]
+        tables = [
+            t.select(spec["features_in_order"])
+            for t in islice(_batches(files, spec, coded), N_KEPT)
+        ]
         stages[form] = {"decode": decode, "predict": _predict_s(predictor, kinds, tables)}
     form = min(stages, key=lambda name: sum(stages[name].values()))
     found = stages[form] | {"encode": _encode_s(predictor, kinds, files, spec)}
@@ -90,7 +95,9 @@ def _predict_s(predictor: Predictor, kinds: Collection[str], tables: list[pa.Tab
     return spent / n_rows
 
 
-def _encode_s(predictor: Predictor, kinds: Collection[str], files: list[Path], spec: dict[str, Any]) -> float:
+def _encode_s(
+    predictor: Predictor, kinds: Collection[str], files: list[Path], spec: dict[str, Any]
+) -> float:
     (table,) = islice(_batches(files, spec, []), 1)
     answer = predictor.predict(table.select(spec["features_in_order"]), kinds)
     columns = {spec["key"]: table.column(spec["key"])}
@@ -130,7 +137,10 @@ def _predict_for(task: tuple[dict[str, Any], float]) -> tuple[int, float]:
     warnings.simplefilter("ignore")
     predictor, kinds = kernel_of(Path(spec["model"]))
     files = sorted(Path(spec["features"]).rglob("*.parquet"))
-    tables = [t.select(spec["features_in_order"]) for t in islice(_batches(files, spec, spec["strings"]), N_KEPT)]
+    tables = [
+        t.select(spec["features_in_order"])
+        for t in islice(_batches(files, spec, spec["strings"]), N_KEPT)
+    ]
     predictor.predict(tables[0], kinds)
     rounds = max(1, round(2 * LEAST_S / row_s / sum(table.num_rows for table in tables)))
     _barrier.wait()

@@ -60,7 +60,10 @@ _BOOSTERS = ("W5-lightgbm", "W5-xgboost")
 SIZES = {
     "small": Size(
         "small",
-        {name: w.sized(2_000, 12) if name == "W4" else w.sized(50_000) for name, w in _BY_NAME.items()},
+        {
+            name: w.sized(2_000, 12) if name == "W4" else w.sized(50_000)
+            for name, w in _BY_NAME.items()
+        },
         {"W1": 500_000},
         1,
         dict.fromkeys(("W1", "W2", *_BOOSTERS), _CORE[:1]) | {"W4": _CORE},
@@ -114,7 +117,10 @@ class Way:
             "rows": self.n_rows,
             "notes": list(dict.fromkeys(self.notes)),
             "error": self.error,
-            "samples": [asdict(cost) | {"load": load} for cost, load in zip(self.costs, self.loads, strict=True)],
+            "samples": [
+                asdict(cost) | {"load": load}
+                for cost, load in zip(self.costs, self.loads, strict=True)
+            ],
             "written": asdict(self.written) if self.written else None,
         }
         if self.costs:
@@ -124,7 +130,9 @@ class Way:
             measures = [manifest["measures"] for manifest in self.manifests]
             found["scoring_rows_per_s"] = statistics.median(one["rows_per_s"] for one in measures)
             names = dict.fromkeys(name for one in self.stages for name in one)
-            found["stages_s"] = {name: statistics.median(one.get(name, 0.0) for one in self.stages) for name in names}
+            found["stages_s"] = {
+                name: statistics.median(one.get(name, 0.0) for one in self.stages) for name in names
+            }
             found["workers"] = measures[-1]["n_workers"]
             found["predictor"] = (self.manifests[-1].get("predictor") or {}).get("engine")
             found["drift_columns"] = (self.manifests[-1].get("drift") or {}).get("n_columns")
@@ -132,7 +140,12 @@ class Way:
 
 
 def measure(
-    size: Size, folder: Path, *, workloads: Sequence[str] = (), peers: Sequence[str] = (), repeats: int | None = None
+    size: Size,
+    folder: Path,
+    *,
+    workloads: Sequence[str] = (),
+    peers: Sequence[str] = (),
+    repeats: int | None = None,
 ) -> dict[str, Any]:
     """Measure workloads, one after another; what is measured already for others, or for other peers, is kept.
 
@@ -166,10 +179,16 @@ def _read(path: Path) -> dict[str, Any]:
 def _merge(known: dict[str, Any], result: dict[str, Any]) -> None:
     """Peers that were not measured this time stay as they were, each with what stood beside it then."""
     before = known.get(result["id"], {}).get("ways", {})
-    kept = {name: way for name, way in before.items() if name not in result["ways"] and way["kind"] == "peer"}
+    kept = {
+        name: way
+        for name, way in before.items()
+        if name not in result["ways"] and way["kind"] == "peer"
+    }
     result["ways"] |= kept
     order = [peer.name for peer in PEERS]
-    ways = sorted(result["ways"].items(), key=lambda item: order.index(item[0]) if item[0] in order else -1)
+    ways = sorted(
+        result["ways"].items(), key=lambda item: order.index(item[0]) if item[0] in order else -1
+    )
     known[result["id"]] = result | {"ways": dict(ways)}
 
 
@@ -178,11 +197,17 @@ def _peers_of(size: Size, workload: Workload, known: dict[str, Any]) -> Sequence
     if size.name != "full" or workload.name != "W1":
         return names
     smaller = known["workloads"].get(_BY_NAME["W1"].id, {}).get("ways", {})
-    seen = {name: way["wall_s"] for name, way in smaller.items() if way["kind"] == "peer" and "wall_s" in way}
+    seen = {
+        name: way["wall_s"]
+        for name, way in smaller.items()
+        if way["kind"] == "peer" and "wall_s" in way
+    }
     return sorted(seen, key=seen.__getitem__)[:BEST] if len(seen) >= BEST else names[:BEST]
 
 
-def _measure_one(size: Size, workload: Workload, folder: Path, peers: Sequence[str], repeats: int) -> dict[str, Any]:
+def _measure_one(
+    size: Size, workload: Workload, folder: Path, peers: Sequence[str], repeats: int
+) -> dict[str, Any]:
     result: dict[str, Any] = {
         "id": workload.id,
         "name": workload.name,
@@ -264,7 +289,9 @@ def _environment(more: Mapping[str, str], registry: str) -> dict[str, str]:
     }
 
 
-def _our_ways(size: Size, workload: Workload, stage: ours.Stage, features: Path, data: Path) -> list[Way]:
+def _our_ways(
+    size: Size, workload: Workload, stage: ours.Stage, features: Path, data: Path
+) -> list[Way]:
     """The one that all are compared with first."""
     version = versions(["nightscore"]).get("nightscore", "")
     environment = _environment({}, stage.registry)
@@ -288,13 +315,17 @@ def _our_ways(size: Size, workload: Workload, stage: ours.Stage, features: Path,
         place = features_folder(whole, data).absolute()
         ways.append(way(ONE_PARTITION, "the same rows in one partition", whole, place))
         few = {"n_rows": workload.n_rows, "is_compared": False}
-        ways.append(way(ONE_SMALL, f"one partition of {workload.n_rows:,} rows", workload, features, **few))
+        ways.append(
+            way(ONE_SMALL, f"one partition of {workload.n_rows:,} rows", workload, features, **few)
+        )
     if other := size.other_rows.get(workload.name):
         second = workload.sized(other)
         place = features_folder(second, data).absolute()
         apart: dict[str, Any] = {"is_compared": False}
         ways.append(way(OTHER_SIZE, f"the same, {other:,} rows", second, place, **apart))
-        ways.append(way(ONE_WORKER, "the same, 1 worker", workload, features, n_workers=1, is_backfill=many))
+        ways.append(
+            way(ONE_WORKER, "the same, 1 worker", workload, features, n_workers=1, is_backfill=many)
+        )
         title = f"the same, {other:,} rows, 1 worker"
         ways.append(way(ONE_WORKER_OTHER_SIZE, title, second, place, n_workers=1, **apart))
     return ways
@@ -398,7 +429,9 @@ def _bound(workload: Workload, root: Path, model: Path, features: Path) -> dict[
     path = root / "bound.json"
     path.write_text(json.dumps(spec))
     command = [sys.executable, "-m", "tests.bench.engine.bound", str(path)]
-    ran = run_measured(command, _environment(ONE_THREAD | {"ARROW_NUM_THREADS": "1"}, ""), timeout_s=TIMEOUT_S)
+    ran = run_measured(
+        command, _environment(ONE_THREAD | {"ARROW_NUM_THREADS": "1"}, ""), timeout_s=TIMEOUT_S
+    )
     if ran.cost.exit_code:
         raise RuntimeError(f"the bound could not be measured: {_last_words(ran)}")
     found: dict[str, Any] = json.loads(ran.output.splitlines()[-1])

@@ -43,11 +43,15 @@ def open_stage(root: Path, models: dict[str, Path]) -> Stage:
     client = mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry)
     for name, folder in models.items():
         client.create_registered_model(name)
-        client.create_model_version(name, source=str(folder), tags={DIGEST_TAG: digest_tree(folder)})
+        client.create_model_version(
+            name, source=str(folder), tags={DIGEST_TAG: digest_tree(folder)}
+        )
     return Stage(root, registry)
 
 
-def write_job(stage: Stage, name: str, workload: Workload, features: Path, *, n_workers: int | None = None) -> Path:
+def write_job(
+    stage: Stage, name: str, workload: Workload, features: Path, *, n_workers: int | None = None
+) -> Path:
     """A job file with the defaults, but for the format that the peers write too.
 
     Args:
@@ -105,10 +109,14 @@ def read_manifests(ran: Ran) -> list[dict[str, Any]]:
     try:
         printed = json.loads(ran.output)
     except ValueError:
-        raise RuntimeError(f"exit code {ran.cost.exit_code}: {ran.output[-500:]} {ran.errors[-2_000:]}") from None
+        raise RuntimeError(
+            f"exit code {ran.cost.exit_code}: {ran.output[-500:]} {ran.errors[-2_000:]}"
+        ) from None
     found: list[dict[str, Any]] = printed.get("runs", [printed])
     bad = [f"{run.get('partition')}: {run.get('status')}, {run.get('error')}" for run in found]
     bad = [text for text, run in zip(bad, found, strict=True) if run.get("status") != "published"]
     if bad or not found or ran.cost.exit_code:
-        raise RuntimeError(f"exit code {ran.cost.exit_code}: {'; '.join(bad[:3])} {ran.errors[-2_000:]}")
+        raise RuntimeError(
+            f"exit code {ran.cost.exit_code}: {'; '.join(bad[:3])} {ran.errors[-2_000:]}"
+        )
     return found

@@ -35,14 +35,18 @@ def read_written(folder: Path) -> Written:
     Raises:
         RuntimeError: There is none, or none of the columns is a score.
     """
-    files = [path for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith((".", "_"))]
+    files = [
+        path for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith((".", "_"))
+    ]
     if not files:
         raise RuntimeError(f"nothing was written to {folder}")
     frame = pl.scan_parquet(files, hive_partitioning=False)
     names = frame.collect_schema().names()
     score = next((name for name in SCORE_COLUMNS if name in names), None)
     if score is None:
-        raise RuntimeError(f"{files[0]} has the columns {', '.join(names)}, none of which is a score")
+        raise RuntimeError(
+            f"{files[0]} has the columns {', '.join(names)}, none of which is a score"
+        )
     hashed = pl.col(KEY).cast(pl.String).hash(0)
     weight = (hashed // 2**11).cast(pl.Float64) / 2**53
     found = frame.select(
@@ -54,7 +58,9 @@ def read_written(folder: Path) -> Written:
     row = found.row(0, named=True)
     return Written(
         row["rows"],
-        len({path.parent.name for path in files if path.parent.name.startswith(f"{PARTITION_KEY}=")}),
+        len(
+            {path.parent.name for path in files if path.parent.name.startswith(f"{PARTITION_KEY}=")}
+        ),
         row["keys"],
         row["total"],
         row["weighted"],

@@ -21,7 +21,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
     if not workloads:
         return
     names = [peer.name for peer in PEERS]
-    figure = Figure(figsize=(9.0, 1.6 + 0.17 * sum(len(_peers(workload)) + 2 for workload in workloads)), dpi=100)
+    figure = Figure(
+        figsize=(9.0, 1.6 + 0.17 * sum(len(_peers(workload)) + 2 for workload in workloads)),
+        dpi=100,
+    )
     for axes, (what, title) in zip(figure.subplots(1, 2, sharey=True), SIDES, strict=True):
         place, ticks = 0.0, []
         for workload in workloads:
@@ -33,7 +36,14 @@ def draw(result: dict[str, Any], path: Path) -> None:
                 known = axes.get_legend_handles_labels()[1]
                 color = COLORS[names.index(name)]
                 axes.barh(place, ratio, 0.85, color=color, label=None if label in known else label)
-                axes.annotate(f"{ratio:.1f}", (ratio, place), (3, 0), textcoords="offset points", va="center", size=6)
+                axes.annotate(
+                    f"{ratio:.1f}",
+                    (ratio, place),
+                    (3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    size=6,
+                )
                 place += 1.0
             ticks.append(((begin + place - 1.0) / 2, _tick(workload)))
             place += 1.5
@@ -41,7 +51,11 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
         axes.minorticks_off()
-        ratios = [way[what] / way["beside"][what] for workload in workloads for way in _peers(workload).values()]
+        ratios = [
+            way[what] / way["beside"][what]
+            for workload in workloads
+            for way in _peers(workload).values()
+        ]
         axes.set_xlim(min(0.8, 0.8 * min(ratios)), 1.4 * max(1.5, *ratios))
         axes.set_title(f"{title}, times nightscore's", size=9)
         axes.set_yticks([tick for tick, _ in ticks], [text for _, text in ticks], size=7)
@@ -49,14 +63,28 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.05), ncols=4, fontsize=7, frameon=False)
-    figure.text(0.01, 0.005, "\n".join(textwrap.wrap(_caption(workloads), 170)), size=6, va="bottom")
+    figure.legend(
+        handles,
+        labels,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.05),
+        ncols=4,
+        fontsize=7,
+        frameon=False,
+    )
+    figure.text(
+        0.01, 0.005, "\n".join(textwrap.wrap(_caption(workloads), 170)), size=6, va="bottom"
+    )
     figure.tight_layout(rect=(0.0, 0.1, 1.0, 1.0))
     figure.savefig(path)
 
 
 def _peers(workload: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: way for name, way in workload["ways"].items() if way["kind"] == "peer" and "wall_s" in way}
+    return {
+        name: way
+        for name, way in workload["ways"].items()
+        if way["kind"] == "peer" and "wall_s" in way
+    }
 
 
 def _tick(workload: dict[str, Any]) -> str:
@@ -72,7 +100,9 @@ def _caption(workloads: list[dict[str, Any]]) -> str:
         f"{workload['name']} {way['wall_s']:.1f} s, {way['peak_bytes'] / 1e6:.0f} MB"
         for workload, way in ((workload, workload["ways"][OURS]) for workload in workloads)
     )
-    libraries = ", ".join(f"{name} {versions[name]}" for name in ("scikit-learn", "mlflow", "pyarrow"))
+    libraries = ", ".join(
+        f"{name} {versions[name]}" for name in ("scikit-learn", "mlflow", "pyarrow")
+    )
     return (
         f"From Parquet to Parquet in a fresh process, start-up included, the same files and model, medians of "
         f"{workloads[0]['repeats']} in turns; nightscore also publishes and watches drift. {machine['cores']} cores "

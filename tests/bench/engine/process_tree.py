@@ -54,7 +54,11 @@ class Ran:
 
 
 def run_measured(
-    command: Sequence[str], environment: Mapping[str, str], *, timeout_s: float = 3_600.0, grace_s: float = 15.0
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    timeout_s: float = 3_600.0,
+    grace_s: float = 15.0,
 ) -> Ran:
     """Run a command to its end.
 
@@ -156,7 +160,12 @@ class _Reaper(threading.Thread):
 
 
 def supervise(
-    result: Path, timeout_s: float, grace_s: float, output: Path, errors: Path, command: Sequence[str]
+    result: Path,
+    timeout_s: float,
+    grace_s: float,
+    output: Path,
+    errors: Path,
+    command: Sequence[str],
 ) -> None:
     """Run the command and write a `Cost` as JSON. Ends all that it has started when it is told to end."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -178,7 +187,12 @@ def _stop(signum: int, frame: object) -> None:
 
 
 def _supervise(
-    sampler: _Sampler, timeout_s: float, grace_s: float, output: Path, errors: Path, command: Sequence[str]
+    sampler: _Sampler,
+    timeout_s: float,
+    grace_s: float,
+    output: Path,
+    errors: Path,
+    command: Sequence[str],
 ) -> Cost:
     killed: set[int] = set()
     with output.open("wb") as out, errors.open("wb") as err:
@@ -227,5 +241,10 @@ def _kill(pids: Sequence[int]) -> set[int]:
 
 if __name__ == "__main__":
     supervise(
-        Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]), sys.argv[6:]
+        Path(sys.argv[1]),
+        float(sys.argv[2]),
+        float(sys.argv[3]),
+        Path(sys.argv[4]),
+        Path(sys.argv[5]),
+        sys.argv[6:],
     )

@@ -56,7 +56,11 @@ def caption(workload: dict[str, Any]) -> str:
 
 def _rows(workload: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for way in workload["ways"].values():
-        title = f"{way['title']} ({way['version']})" if way.get("version") and way["kind"] == "peer" else way["title"]
+        title = (
+            f"{way['title']} ({way['version']})"
+            if way.get("version") and way["kind"] == "peer"
+            else way["title"]
+        )
         if "wall_s" not in way:
             yield (title, *([""] * (len(HEAD) - 2)), way["error"])
             continue
@@ -75,13 +79,20 @@ def _rows(workload: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             "; ".join(notes),
         )
     if first := workload.get("first"):
-        numbers = (f"{first['wall_s']:.1f}", f"{first['cpu_s']:.1f}", f"{first['peak_bytes'] / 1e6:.0f}", "1")
+        numbers = (
+            f"{first['wall_s']:.1f}",
+            f"{first['cpu_s']:.1f}",
+            f"{first['peak_bytes'] / 1e6:.0f}",
+            "1",
+        )
         yield ("nightscore, first run of the model on a host", *numbers, "", "", "", "")
 
 
 def _about(workload: dict[str, Any]) -> Iterator[str]:
     bound = workload[BOUND]
-    stages = ", ".join(f"{name} {1e9 * spent:,.0f}" for name, spent in bound["cpu_s_per_row"].items())
+    stages = ", ".join(
+        f"{name} {1e9 * spent:,.0f}" for name, spent in bound["cpu_s_per_row"].items()
+    )
     strings = f", strings read as {bound['strings_read']}" if bound["strings_read"] else ""
     cores = workload["machine"]["cores"]
     yield (
@@ -105,16 +116,25 @@ def _profile(way: dict[str, Any]) -> str:
     workers' threads took together."""
     stages = way["stages_s"]
     of_run = {name: s for name, s in stages.items() if not name.startswith("workers_")}
-    of_workers = {name.removeprefix("workers_"): s for name, s in stages.items() if name.startswith("workers_")}
+    of_workers = {
+        name.removeprefix("workers_"): s
+        for name, s in stages.items()
+        if name.startswith("workers_")
+    }
     inside = ", ".join(f"{name} {s:.2f}" for name, s in of_workers.items())
-    parts = [f"{name} {s:.2f}{f' ({inside} of all threads)' * (name == 'score')}" for name, s in of_run.items()]
+    parts = [
+        f"{name} {s:.2f}{f' ({inside} of all threads)' * (name == 'score')}"
+        for name, s in of_run.items()
+    ]
     around = way["wall_s"] - sum(of_run.values())
     if around > 0:  # runs that overlap take more together than the command
         parts.insert(0, f"start, end and all between {around:.2f}")
     return f"{way['wall_s']:.2f} s wall, {way['cpu_s']:.2f} CPU s: {'; '.join(parts)}"
 
 
-def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> Iterator[str]:
+def _table(
+    head: Sequence[str], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]
+) -> Iterator[str]:
     """Markdown that reads well as text too."""
     cells = [tuple(head), *rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
@@ -126,7 +146,9 @@ def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]] | list[tuple[str
         yield f"| {' | '.join(padded)} |"
         if index == 0:
             marks = [
-                "-" * width if i == 0 or not _is_number_column(cells, i) else "-" * (width - 1) + ":"
+                "-" * width
+                if i == 0 or not _is_number_column(cells, i)
+                else "-" * (width - 1) + ":"
                 for i, width in enumerate(widths)
             ]
             yield f"| {' | '.join(marks)} |"

@@ -78,9 +78,9 @@ class Workload:
 def hist_boosting(x: Any, y: Any) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0).fit(
-        x, y
-    )
+    return HistGradientBoostingClassifier(
+        max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0
+    ).fit(x, y)
 
 
 def random_forest(x: Any, y: Any) -> Any:
@@ -100,7 +100,12 @@ def mixed_linear(x: Any, y: Any) -> Any:
     numbers = [name for name in x if name not in strings]
     front = make_column_transformer(
         (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
-        (make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")), strings),
+        (
+            make_pipeline(
+                SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
+            ),
+            strings,
+        ),
     )
     return make_pipeline(front, LogisticRegression(max_iter=300)).fit(x, y)
 
@@ -124,17 +129,40 @@ def lightgbm_booster(x: Any, y: Any) -> Any:
 def xgboost_booster(x: Any, y: Any) -> Any:
     import xgboost
 
-    settings = {"objective": "binary:logistic", "max_leaves": 31, "grow_policy": "lossguide", "max_depth": 0}
+    settings = {
+        "objective": "binary:logistic",
+        "max_leaves": 31,
+        "grow_policy": "lossguide",
+        "max_depth": 0,
+    }
     return xgboost.train(settings | {"seed": 0}, xgboost.DMatrix(x, y), num_boost_round=200)
 
 
 W1, W2, W3, W4, W5L, W5X = WORKLOADS = (
     Workload("W1", "HistGradientBoosting 200 x 31, 30 floats", 30, 0, hist_boosting, 1_000_000),
-    Workload("W2", "RandomForest 100 x depth 12, 30 floats", 30, 0, random_forest, 500_000, missing=0.0),
+    Workload(
+        "W2", "RandomForest 100 x depth 12, 30 floats", 30, 0, random_forest, 500_000, missing=0.0
+    ),
     Workload("W3", "20 floats, 8 strings, one-hot, logistic", 20, 8, mixed_linear, 1_000_000),
     Workload("W4", "imputed, scaled, logistic, 20 floats", 20, 0, scaled_linear, 20_000, 365),
-    Workload("W5-lightgbm", "LightGBM 200 x 31, 30 floats", 30, 0, lightgbm_booster, 1_000_000, needs=("lightgbm",)),
-    Workload("W5-xgboost", "XGBoost 200 x 31, 30 floats", 30, 0, xgboost_booster, 1_000_000, needs=("xgboost",)),
+    Workload(
+        "W5-lightgbm",
+        "LightGBM 200 x 31, 30 floats",
+        30,
+        0,
+        lightgbm_booster,
+        1_000_000,
+        needs=("lightgbm",),
+    ),
+    Workload(
+        "W5-xgboost",
+        "XGBoost 200 x 31, 30 floats",
+        30,
+        0,
+        xgboost_booster,
+        1_000_000,
+        needs=("xgboost",),
+    ),
 )
 
 
@@ -151,14 +179,20 @@ def features_folder(workload: Workload, folder: Path) -> Path:
     print(f"Writing {workload.total_rows:,} rows of {workload.id} to {target}", flush=True)
     spool = target.with_name(f".{target.name}")
     shutil.rmtree(spool, ignore_errors=True)
-    file_rows = min(FILE_ROWS, -(-workload.n_rows // LEAST_FILES)) if workload.n_partitions == 1 else workload.n_rows
+    file_rows = (
+        min(FILE_ROWS, -(-workload.n_rows // LEAST_FILES))
+        if workload.n_partitions == 1
+        else workload.n_rows
+    )
     for index, day in enumerate(workload.days):
         place = spool / f"{PARTITION_KEY}={day}"
         place.mkdir(parents=True)
         begin = index * workload.n_rows
         for part, first in enumerate(range(begin, begin + workload.n_rows, file_rows)):
             end = min(first + file_rows, begin + workload.n_rows)
-            with pq.ParquetWriter(place / f"part-{part}.parquet", _schema(workload), compression="zstd") as writer:
+            with pq.ParquetWriter(
+                place / f"part-{part}.parquet", _schema(workload), compression="zstd"
+            ) as writer:
                 for start in range(first, end, ROW_GROUP_ROWS):
                     writer.write_table(_rows(workload, start, min(start + ROW_GROUP_ROWS, end)))
     spool.rename(target)
@@ -178,7 +212,9 @@ def _rows(workload: Workload, start: int, end: int, seed: int = SEED["data"]) ->
 def _chunk(workload: Workload, index: int, seed: int) -> pa.Table:
     rng = np.random.default_rng([seed, index])
     numbers = np.arange(index * CHUNK_ROWS, (index + 1) * CHUNK_ROWS)
-    key = pc.binary_join_element_wise("customer-", pc.utf8_lpad(pa.array(numbers).cast("string"), 9, "0"), "")
+    key = pc.binary_join_element_wise(
+        "customer-", pc.utf8_lpad(pa.array(numbers).cast("string"), 9, "0"), ""
+    )
     columns: dict[str, pa.Array] = {KEY: key}
     for name in workload.floats:
         values = rng.normal(size=CHUNK_ROWS)
@@ -215,7 +251,9 @@ def model_folder(workload: Workload, folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = workload.fit(x, _target(workload, x))
-        save = {"lightgbm": mlflow.lightgbm, "xgboost": mlflow.xgboost}.get(type(model).__module__.split(".")[0])
+        save = {"lightgbm": mlflow.lightgbm, "xgboost": mlflow.xgboost}.get(
+            type(model).__module__.split(".")[0]
+        )
         spool = target.with_name(f".{target.name}")
         shutil.rmtree(spool, ignore_errors=True)
         options: dict[str, Any] = {"pip_requirements": []}
@@ -235,7 +273,11 @@ def _target(workload: Workload, x: Any) -> npt.NDArray[np.int64]:
     """What half the rows are: a sum of the numbers, a product, two of the strings, and noise."""
     rng = np.random.default_rng(3)
     filled = x[workload.floats].fillna(0.0).to_numpy()
-    total = filled @ rng.normal(size=workload.n_floats) + filled[:, 0] * filled[:, 1] + rng.normal(size=len(x))
+    total = (
+        filled @ rng.normal(size=workload.n_floats)
+        + filled[:, 0] * filled[:, 1]
+        + rng.normal(size=len(x))
+    )
     for name in workload.strings[:2]:
         total += x[name].isin(["value 0", "value 1"]).to_numpy()
     return (total > np.median(total)).astype(np.int64)

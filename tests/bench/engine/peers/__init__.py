@@ -40,8 +40,17 @@ PEERS = (
     Peer("polars", "Polars map_batches", "polars_map_batches", ("polars",)),
     Peer("pandas", "pandas + mlflow.pyfunc, file by file", "pandas_loop", ("pandas",)),
     Peer("joblib", "joblib over files", "joblib_files", ("joblib",)),
-    Peer("daft", "Daft class UDF", "daft_udf", ("daft",), ONE_THREAD | {"DO_NOT_TRACK": "true"}, True),
-    Peer("dask", "Dask map_partitions", "dask_map_partitions", ("dask", "distributed"), ONE_THREAD, True),
+    Peer(
+        "daft", "Daft class UDF", "daft_udf", ("daft",), ONE_THREAD | {"DO_NOT_TRACK": "true"}, True
+    ),
+    Peer(
+        "dask",
+        "Dask map_partitions",
+        "dask_map_partitions",
+        ("dask", "distributed"),
+        ONE_THREAD,
+        True,
+    ),
     Peer(
         "spark",
         "Spark spark_udf",
@@ -50,5 +59,12 @@ PEERS = (
         ONE_THREAD | {"PYSPARK_PYTHON": sys.executable},
         True,
     ),
-    Peer("ray", "Ray Data actor pool", "ray_data", ("ray",), ONE_THREAD | {"RAY_USAGE_STATS_ENABLED": "0"}, True),
+    Peer(
+        "ray",
+        "Ray Data actor pool",
+        "ray_data",
+        ("ray",),
+        ONE_THREAD | {"RAY_USAGE_STATS_ENABLED": "0"},
+        True,
+    ),
 )

@@ -14,7 +14,10 @@ class Scorer:
     @daft.method.batch(return_dtype=daft.DataType.float64(), batch_size=BATCH_ROWS)
     def score(self, *columns: Series) -> Series:
         frame = pd.DataFrame(
-            {name: column.to_arrow().to_pandas() for name, column in zip(self.task.features, columns, strict=True)}
+            {
+                name: column.to_arrow().to_pandas()
+                for name, column in zip(self.task.features, columns, strict=True)
+            }
         )
         return Series.from_numpy(scores(self.model, frame, self.task))
 

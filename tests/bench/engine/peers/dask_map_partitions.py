@@ -24,14 +24,20 @@ def main() -> None:
     # Strings of Arrow come with pandas' NA, which scikit-learn's imputers do not know.
     dask.config.set({"dataframe.convert-string": False})
     with (
-        LocalCluster(n_workers=task.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=task.workers, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
         Client(cluster),
     ):
         columns = [*task.columns, *([task.partition] if task.partition else [])]
         source = dd.read_parquet(task.input, columns=columns)
         meta = kept(source._meta, task).assign(score=pd.Series(dtype="float64"))
         scored = source.map_partitions(score, task, meta=meta)
-        scored.to_parquet(task.output, write_index=False, partition_on=[task.partition] if task.partition else None)
+        scored.to_parquet(
+            task.output,
+            write_index=False,
+            partition_on=[task.partition] if task.partition else None,
+        )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from tests.bench.engine.peers.task import Task, cached_model, read_task, scores
 
 def score_file(task: Task, file: Path) -> None:
     frame = pd.read_parquet(file, columns=task.columns, partitioning=None)
-    result = pd.DataFrame({task.key: frame[task.key], "score": scores(cached_model(task.model), frame, task)})
+    result = pd.DataFrame(
+        {task.key: frame[task.key], "score": scores(cached_model(task.model), frame, task)}
+    )
     result.to_parquet(task.target(file), index=False)
 
 

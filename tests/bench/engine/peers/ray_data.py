@@ -20,7 +20,9 @@ class Scorer:
         # Ray's own pandas batches have NA in strings, which scikit-learn's imputers do not know.
         frame = batch.select(self.task.features).to_pandas()
         kept = [self.task.key, *([self.task.partition] if self.task.partition else [])]
-        return batch.select(kept).append_column("score", pa.array(scores(self.model, frame, self.task), pa.float64()))
+        return batch.select(kept).append_column(
+            "score", pa.array(scores(self.model, frame, self.task), pa.float64())
+        )
 
 
 def main() -> None:

@@ -21,7 +21,9 @@ def main() -> None:
     spark.sparkContext.setLogLevel("ERROR")
     source = spark.read.parquet(task.input)
     # Probabilities are two columns; a booster's answer is one, which an array takes as well.
-    predict = mlflow.pyfunc.spark_udf(spark, task.model, result_type=ArrayType(DoubleType()), env_manager="local")
+    predict = mlflow.pyfunc.spark_udf(
+        spark, task.model, result_type=ArrayType(DoubleType()), env_manager="local"
+    )
     kept = [task.key, *([task.partition] if task.partition else [])]
     answers = source.select(*kept, predict(struct(*task.features)).alias("answer"))
     scored = answers.selectExpr(*kept, "element_at(answer, -1) AS score")
