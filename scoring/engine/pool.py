@@ -12,10 +12,10 @@ from loky.process_executor import BrokenProcessPool
 
 from nightscore.engine.calls import ModelSource
 from nightscore.engine.executor import end_executor, open_executor
-from nightscore.engine.memory import available_cores
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import exchange, score_shard
 from nightscore.errors import InterruptedRunError, MemoryLimitError, WorkerError, WorkerHungError
+from nightscore.process import available_cores
 
 T = TypeVar("T")
 

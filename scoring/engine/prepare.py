@@ -9,9 +9,7 @@ from typing import Self
 import pyarrow as pa
 
 from nightscore.engine.calls import ModelSource
-from nightscore.engine.memory import plan_memory
 from nightscore.engine.pools import Pool
-from nightscore.engine.predictors import choose_engine
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker import inspect
 from nightscore.errors import (
@@ -24,7 +22,6 @@ from nightscore.inputs.files import named_parquet_first
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.nulls import find_nulls, uncounted_columns, with_found
 from nightscore.inputs.partitions import find_partitions, fingerprint, list_partitions
-from nightscore.inputs.planner import needed_bytes, plan_shards
 from nightscore.inputs.validate import check_contract
 from nightscore.models import versions
 from nightscore.models.cache import CachedModel, ModelCache
@@ -32,6 +29,9 @@ from nightscore.models.compiled.kept import KeptForm
 from nightscore.models.mlmodel import read_mlmodel
 from nightscore.models.registry import ModelVersion, fetch, recall, remember, resolve, shared_uri
 from nightscore.models.trust import check_trust
+from nightscore.planning.engine_choice import choose_engine
+from nightscore.planning.memory import plan_memory
+from nightscore.planning.shards import needed_bytes, plan_shards
 from nightscore.process import available_bytes
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Output, ScoringJob, Workers

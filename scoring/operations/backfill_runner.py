@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 from nightscore.drift.recompare import compare_later
 from nightscore.engine.events import Event, Listener, RunPlanned
-from nightscore.engine.memory import available_cores
 from nightscore.engine.pools import Pool, open_pool
 from nightscore.inputs.partitions import parse_value
 from nightscore.models.cache import ModelCache
 from nightscore.operations.backfill import BackfillItem
+from nightscore.process import available_cores
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest

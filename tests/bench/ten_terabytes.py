@@ -30,8 +30,6 @@ import pyarrow.parquet as pq
 
 from nightscore.drift.assess import profile_of
 from nightscore.engine import checkpoints
-from nightscore.engine.memory import plan_memory
-from nightscore.engine.predictors import EngineChoice
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.jobfile import parse_job
@@ -41,7 +39,6 @@ from nightscore.inputs.partitions import (
     find_partitions,
     fingerprint,
 )
-from nightscore.inputs.planner import needed_bytes, plan_shards
 from nightscore.inputs.reader import read_batches
 from nightscore.inputs.validate import check_contract
 from nightscore.ledger.layout import part_path, parts_store, state_store
@@ -49,6 +46,9 @@ from nightscore.ledger.manifests import find_manifest, list_manifests, manifest_
 from nightscore.ledger.record import RunRecord
 from nightscore.outputs.publish import Publication, open_publisher
 from nightscore.outputs.writer import WrittenPart
+from nightscore.planning.engine_choice import EngineChoice
+from nightscore.planning.memory import plan_memory
+from nightscore.planning.shards import needed_bytes, plan_shards
 from nightscore.profiles.profiler import Profiler, Watch, cut_column
 from nightscore.profiles.table import merge_profiles, to_bytes
 from nightscore.runs.attempt import inputs_record

@@ -53,7 +53,7 @@ pytestmark = pytest.mark.s3
 
 @pytest.fixture(autouse=True)
 def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightscore.inputs.planner.MIN_SHARD_ROWS", 1_000)
+    monkeypatch.setattr("nightscore.planning.shards.MIN_SHARD_ROWS", 1_000)
 
 
 class MlflowServer(http.server.ThreadingHTTPServer):

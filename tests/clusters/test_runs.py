@@ -27,7 +27,7 @@ N_FILES, N_ROWS = 6, 3_000
 
 @pytest.fixture(autouse=True)
 def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightscore.inputs.planner.MIN_SHARD_ROWS", 1_000)
+    monkeypatch.setattr("nightscore.planning.shards.MIN_SHARD_ROWS", 1_000)
 
 
 def write_day(lake: Lake) -> pd.DataFrame:

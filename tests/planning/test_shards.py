@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.inputs.footers import Footer, RowGroup, RowGroups
-from nightscore.inputs.planner import MAX_SHARD_BYTES, MAX_SHARDS, MIN_SHARD_ROWS, plan_shards
+from nightscore.planning.shards import MAX_SHARD_BYTES, MAX_SHARDS, MIN_SHARD_ROWS, plan_shards
 from nightscore.schemas.partition import InputFile
 
 GROUPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 200)), max_size=6)

@@ -1,15 +1,14 @@
 """The memory budget of a run, in plain arithmetic before it starts."""
 
-import os
 from collections.abc import Iterator, Sequence
 
-from nightscore.engine.predictors import EngineChoice
 from nightscore.errors import MemoryLimitError
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.prefetch import BLOCK_BYTES
 from nightscore.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
 from nightscore.ledger.layout import predictions_store
 from nightscore.outputs.writer import ROW_GROUP_ROWS
+from nightscore.planning.engine_choice import EngineChoice
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import MemoryPlan
@@ -107,11 +106,6 @@ def stream_bytes(
     if prefetch_bytes:  # or two blocks of each column, where row groups are too large to be held
         buffers += max(prefetch_bytes, 2 * n_columns * BLOCK_BYTES)
     return int(batch_rows * row_bytes * ROW_COPIES) + ROW_GROUP_ROWS * written + buffers
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _choices(is_local: bool) -> Iterator[tuple[int, int]]:
