@@ -9,7 +9,6 @@ from nightscore.engine.checkpoints import take_over
 from nightscore.engine.events import Listener
 from nightscore.engine.pools import Pool
 from nightscore.engine.prepare import (
-    PinnedModel,
     cache_warnings,
     learn_facts,
     library_versions,
@@ -24,6 +23,7 @@ from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import complete_record, list_manifests
 from nightscore.ledger.record import TURN
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.promises import unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.attempt import Attempt, inputs_record

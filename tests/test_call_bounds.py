@@ -11,9 +11,11 @@ import pytest
 
 from nightscore.engine import prepare
 from nightscore.engine.pool import WorkerPool
-from nightscore.engine.prepare import PinnedModel, learn_facts, model_seconds
+from nightscore.engine.prepare import learn_facts
 from nightscore.errors import MemoryLimitError, ModelLoadError, WorkerHungError
+from nightscore.models import pinned
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel, model_seconds
 from tests.conftest import Lake
 
 MLMODEL = """
@@ -70,7 +72,7 @@ def test_a_model_that_does_not_load_in_time_is_named(
 
     job, cache = lake.job(limits={"shard_minutes": 0.01}), ModelCache(tmp_path / "cache")
     model = PinnedModel.of(job, cache)  # nobody has looked at it yet in this cache
-    assert model.load_s == model_seconds(job) == prepare.MODEL_S
+    assert model.load_s == model_seconds(job) == pinned.MODEL_S
     assert model_seconds(lake.job(limits={"shard_minutes": 90})) == 90 * 60
     monkeypatch.setattr(prepare, "inspect", never)
 

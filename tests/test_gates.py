@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightscore.engine.columns import merge_records, prediction_records
-from nightscore.engine.prepare import PinnedModel
 from nightscore.errors import (
     ConflictError,
     InvalidJobError,
@@ -24,6 +23,7 @@ from nightscore.errors import (
 )
 from nightscore.ledger.layout import parts_store, predictions_store, state_store
 from nightscore.ledger.manifests import write_manifest
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.review import approve, find_held, reject
 from nightscore.operations.status import clean, partition_statuses
 from nightscore.operations.verify import verify

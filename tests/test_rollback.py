@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from nightscore.cli.commands import app
-from nightscore.engine.prepare import PinnedModel
 from nightscore.errors import InvalidJobError
 from nightscore.ledger.layout import predictions_store
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
 from nightscore.operations.status import clean, partition_statuses, run_history
 from nightscore.outputs.publish import open_publisher

@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from nightscore.engine.pool import WorkerPool
-from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition
+from nightscore.engine.prepare import learn_facts, plan_partition
 from nightscore.engine.shard import ShardTask
 from nightscore.inputs.jobfile import parse_job
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.models.pinned import PinnedModel
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 from tests.conftest import S3_KEY, S3_SECRET, Lake

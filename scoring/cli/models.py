@@ -7,11 +7,12 @@ import typer
 from nightscore.cli.app import AsJson, CacheDir, app, model_cache
 from nightscore.cli.show import out, print_json, show_size
 from nightscore.engine.pool import WorkerPool
-from nightscore.engine.prepare import MODEL_S, not_loaded
+from nightscore.engine.prepare import not_loaded
 from nightscore.engine.worker import list_types
 from nightscore.errors import MemoryLimitError, ModelError, WorkerHungError
 from nightscore.models.cache import check_tree
 from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.pinned import MODEL_S
 from nightscore.models.registry import fetch, resolve
 from nightscore.models.registry import pin as pin_version
 from nightscore.models.trust import check_trust, loading_steps, pickled_names

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nightscore.drift.findings import HABIT_DAYS
-from nightscore.engine.prepare import PinnedModel
 from nightscore.errors import ModelDigestError, ScoringError
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.timeline import Timeline
 from nightscore.models.baseline import fetch_baseline
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import resolve
 from nightscore.profiles.table import ColumnProfile, Habit, Key, from_bytes, merge_profiles
 from nightscore.schemas.job import ScoringJob

@@ -2,9 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import pyarrow as pa
 
@@ -15,27 +13,24 @@ from nightscore.engine.worker import inspect
 from nightscore.errors import (
     MemoryLimitError,
     ModelLoadError,
-    StorageUnavailableError,
     WorkerHungError,
 )
 from nightscore.inputs.files import named_parquet_first
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.nulls import find_nulls, uncounted_columns, with_found
-from nightscore.inputs.partitions import find_partitions, fingerprint, list_partitions
+from nightscore.inputs.partitions import find_partitions, list_partitions
 from nightscore.inputs.validate import check_contract
 from nightscore.models import versions
-from nightscore.models.cache import CachedModel, ModelCache
+from nightscore.models.cache import ModelCache
 from nightscore.models.compiled.kept import KeptForm
-from nightscore.models.mlmodel import read_mlmodel
-from nightscore.models.registry import ModelVersion, fetch, recall, remember, resolve, shared_uri
-from nightscore.models.trust import check_trust
+from nightscore.models.pinned import PinnedModel
+from nightscore.models.registry import shared_uri
 from nightscore.planning.engine_choice import choose_engine
 from nightscore.planning.memory import plan_memory
 from nightscore.planning.shards import needed_bytes, plan_shards
 from nightscore.process import available_bytes
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Output, ScoringJob, Workers
-from nightscore.schemas.manifest import ModelRecord
 from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.partition import Partition, Plan, Shard
 from nightscore.storage.store import Store
@@ -46,8 +41,6 @@ FRAME_FLAVORS = ("sklearn", "python_function")
 """Given pandas' frames, where the type of integers depends on whether some are null."""
 FILES_TRIED = 8
 """Of each of them, until one has rows."""
-MODEL_S = 1_200.0
-"""That a model may take to load or to be compiled, however short its shards may be."""
 FACTS = "facts-6"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
 COMPARED_LIBRARIES = (
@@ -59,74 +52,6 @@ COMPARED_LIBRARIES = (
     "xgboost",
     "onnxruntime",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedModel:
-    """One exact model version on this host."""
-
-    version: ModelVersion
-    cached: CachedModel
-    warnings: tuple[str, ...] = ()
-    registry: str | None = field(default=None, repr=False)
-    """As the job names it."""
-    is_vouched: bool = False
-    """Somebody has pinned the version, or the job allows pickles."""
-    load_s: float = field(default=MODEL_S, kw_only=True)
-    """Seconds that loading it may take."""
-
-    @classmethod
-    def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
-        """The job's model, resolved once, fetched, and verified; what loading it would run is allowed.
-
-        A registry that does not answer does not stop a pinned version that this host has used before.
-        """
-        warnings: tuple[str, ...] = ()
-        try:
-            version = resolve(job.model, job.registry)
-            cached = fetch(version, job.registry, cache)
-            remember(version, job.registry, cache)
-        except StorageUnavailableError as error:
-            known = recall(job.model, job.registry, cache)
-            if known is None:
-                raise
-            version, cached = known
-            warnings = (
-                f"{error.what} ({error.found}); version {version.version} came from this host's cache",
-            )
-        check_trust(
-            read_mlmodel(cached.path),
-            f"{version.name} version {version.version}",
-            is_pinned=cached.is_pinned,
-            allow_pickle=job.allow_pickle,
-            allow_code=job.allow_code,
-        )
-        is_vouched = cached.is_pinned or job.allow_pickle
-        return cls(version, cached, warnings, job.registry, is_vouched, load_s=model_seconds(job))
-
-    def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
-        """Of this model on a partition."""
-        return fingerprint(
-            job, partition, self.version.name, self.version.version, self.cached.digest
-        )
-
-    def record(self, job: ScoringJob, facts: ModelFacts | None = None) -> ModelRecord:
-        """As the manifest has it."""
-        return ModelRecord(
-            uri=job.model,
-            name=self.version.name,
-            version=self.version.version,
-            digest=self.cached.digest,
-            is_pinned=self.cached.is_pinned,
-            flavor=facts.flavor if facts else "",
-            estimator=facts.estimator if facts else "",
-            trained_with=facts.trained_with if facts else {},
-        )
-
-
-def model_seconds(job: ScoringJob) -> float:
-    """How long loading or compiling the job's model may take: as long as a shard, and time enough in any case."""
-    return max(60.0 * job.limits.shard_minutes, MODEL_S)
 
 
 def not_loaded(error: MemoryLimitError | WorkerHungError, folder: Path) -> ModelLoadError:

@@ -1,9 +1,7 @@
-"""Finds partitions and their files, and says what they were with a fingerprint."""
+"""Finds partitions and their files."""
 
 import datetime as dt
 import difflib
-import hashlib
-import json
 import logging
 import os
 import posixpath
@@ -28,9 +26,6 @@ from nightscore.schemas.partition import (
 )
 from nightscore.storage.run_cache import Kept, read_once
 from nightscore.storage.store import Store
-
-ENGINE_VERSION = "1"
-"""Part of every fingerprint: raised when the engine would write other predictions for the same input."""
 
 LISTING_THREADS = 16
 
@@ -193,26 +188,6 @@ def find_partitions(
     values = [value for value in known if value in wanted]
     with ThreadPoolExecutor(LISTING_THREADS) as threads:
         return dict(zip(values, threads.map(listed, values), strict=True))
-
-
-def fingerprint(
-    job: ScoringJob, partition: Partition, model_name: str, version: str, digest: str
-) -> str:
-    """sha256 over everything that decides the predictions: same fingerprint, nothing to do."""
-    parts = {
-        "engine": ENGINE_VERSION,
-        "partition": [partition.key, partition.value],
-        "files": [[f.path, f.size_bytes, f.version] for f in partition.files],
-        "model": [model_name, version, digest],
-        "keys": job.keys.columns,
-        "pass_through": job.pass_through,
-        "features": job.features,
-        "predict": job.predict,
-        **({"policy": policy} if (policy := job.policy.model_dump(exclude_defaults=True)) else {}),
-        "format": job.output.format,
-    }
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def check_unchanged(job: ScoringJob, planned: Partition) -> None:

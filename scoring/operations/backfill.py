@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Literal, get_args
 
-from nightscore.engine.prepare import PinnedModel
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.partitions import find_partitions, parse_value, partition_date
 from nightscore.ledger.record import TURN
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.status import PartitionStatus, partition_statuses, run_history
 from nightscore.schemas.job import MODEL_URI, ScoringJob
 from nightscore.schemas.manifest import Manifest

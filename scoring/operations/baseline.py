@@ -10,18 +10,13 @@ import pyarrow.compute as pc
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.drift.assess import profile_of, with_types
 from nightscore.engine.pools import Pool
-from nightscore.engine.prepare import (
-    PinnedModel,
-    learn_facts,
-    plan_partition,
-    scratch_job,
-    scratch_tasks,
-)
+from nightscore.engine.prepare import learn_facts, plan_partition, scratch_job, scratch_tasks
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import InputError
 from nightscore.ledger.layout import state_store
 from nightscore.models.baseline import log_baseline
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import ModelVersion
 from nightscore.operations.compare import READ_ROWS, Dataset
 from nightscore.profiles.profile import kind_of

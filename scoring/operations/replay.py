@@ -14,7 +14,6 @@ from nightscore.engine.events import Listener
 from nightscore.engine.policy import let_pass
 from nightscore.engine.pools import Pool
 from nightscore.engine.prepare import (
-    PinnedModel,
     cache_warnings,
     learn_facts,
     library_versions,
@@ -36,6 +35,7 @@ from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import part_path, parts_store, sealed_history_path, state_store
 from nightscore.ledger.manifests import complete_record, find_manifest
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.merge import Merge, merge_rows
 from nightscore.outputs.publish import Live, Publisher, open_publisher
 from nightscore.outputs.quarantine import REASON_NAMES, read_origin

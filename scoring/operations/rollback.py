@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Literal
 
 from nightscore.drift.recompare import compare_later
-from nightscore.engine.prepare import PinnedModel
 from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import state_store
@@ -15,6 +14,7 @@ from nightscore.ledger.lease import Lease
 from nightscore.ledger.manifests import as_seen, complete_record, list_manifests, with_fates
 from nightscore.ledger.record import RunRecord
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import Publisher, open_publisher, republication
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest

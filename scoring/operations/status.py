@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from nightscore.engine.prepare import PinnedModel
 from nightscore.inputs.partitions import find_partitions
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import DIED, as_seen, list_manifests, undecided, with_fates
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.clean import clean
 from nightscore.outputs.publish import Live, open_publisher
 from nightscore.runs.held import still_holding

@@ -15,10 +15,8 @@ import pyarrow.compute as pc
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.engine.pools import Pool
 from nightscore.engine.prepare import (
-    PinnedModel,
     learn_facts,
     library_versions,
-    model_seconds,
     plan_partition,
     scratch_job,
     scratch_tasks,
@@ -35,6 +33,7 @@ from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.manifests import as_seen, find_manifest, with_fates
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.publish import Live, open_publisher
 from nightscore.outputs.quarantine import read_origin
 from nightscore.schemas.contract import Contract

@@ -24,7 +24,6 @@ from nightscore.engine.policy import FIELDS, forbidden
 from nightscore.engine.pool import MAX_ATTEMPTS
 from nightscore.engine.pools import Pool
 from nightscore.engine.predictors import merge_predictors, predictor_warnings
-from nightscore.engine.prepare import PinnedModel, model_seconds
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import MAX_EXAMPLES, make_machine_code, sample_bins
 from nightscore.errors import (
@@ -48,6 +47,7 @@ from nightscore.ledger.lease import PATIENT_S, Lease
 from nightscore.ledger.record import RunRecord
 from nightscore.models.cache import ModelCache
 from nightscore.models.compiled.machine_code import has_machine_code
+from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.duplicates import Duplicates, find_duplicates
 from nightscore.outputs.promises import missing_promises
 from nightscore.outputs.publish import Live, Publication, Publisher, open_publisher

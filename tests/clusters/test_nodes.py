@@ -26,13 +26,14 @@ from nightscore.engine.calls import Asked, Call, Described, pack, versions
 from nightscore.engine.dask import DaskCluster
 from nightscore.engine.node import run_call
 from nightscore.engine.pools import open_pool
-from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition
+from nightscore.engine.prepare import learn_facts, plan_partition
 from nightscore.engine.ray import RayCluster
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import list_manifests
 from nightscore.models.cache import digest_tree
+from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import DIGEST_TAG
 from nightscore.schemas.job import Workers
 from tests.clusters.conftest import (

@@ -11,8 +11,9 @@ import pytest
 
 from nightscore.engine.events import Event, RunPlanned, ShardLost, ShardScored
 from nightscore.engine.pools import Pool, open_pool
-from nightscore.engine.prepare import PinnedModel, learn_facts
+from nightscore.engine.prepare import learn_facts
 from nightscore.errors import InterruptedRunError
+from nightscore.models.pinned import PinnedModel
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import Manifest

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nightscore.engine.prepare import PinnedModel
 from nightscore.errors import ConflictError, StorageError
 from nightscore.ledger.layout import decision_path, state_store
 from nightscore.ledger.manifests import write_manifest
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.review import approve, find_held, reject
 from nightscore.schemas.manifest import Manifest
 from tests.conftest import Lake

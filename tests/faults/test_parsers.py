@@ -20,7 +20,7 @@ import pytest
 from nightscore.arrow.parsing import client, decode, files, server
 from nightscore.arrow.parsing.row_groups import parse_footers
 from nightscore.arrow.parsing.thrift import ThriftError, read_struct
-from nightscore.engine.prepare import PinnedModel, learn_facts, plan_partition
+from nightscore.engine.prepare import learn_facts, plan_partition
 from nightscore.errors import (
     CorruptFileError,
     LocationNotFoundError,
@@ -31,6 +31,7 @@ from nightscore.errors import (
 from nightscore.inputs.footers import BATCH_FILES, read_footers
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import record_baseline

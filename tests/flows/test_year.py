@@ -8,10 +8,10 @@ import pytest
 
 from nightscore.drift.findings import counted
 from nightscore.engine.pool import WorkerPool
-from nightscore.engine.prepare import PinnedModel
 from nightscore.flows.demo.sample import Sample
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.report import read_report, reported_run
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob

@@ -19,8 +19,8 @@ from nightscore.inputs.partitions import (
     check_unchanged,
     find_partition,
     find_partitions,
-    fingerprint,
 )
+from nightscore.ledger.fingerprint import fingerprint
 from nightscore.operations.backfill import DEFAULT_MODES, plan_backfill
 from nightscore.operations.compare import Dataset
 from nightscore.operations.verify import verify

@@ -1,0 +1,30 @@
+"""The fingerprint of a run: what decides its predictions."""
+
+import hashlib
+import json
+
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import Partition
+
+ENGINE_VERSION = "1"
+"""Part of every fingerprint: raised when the engine would write other predictions for the same input."""
+
+
+def fingerprint(
+    job: ScoringJob, partition: Partition, model_name: str, version: str, digest: str
+) -> str:
+    """sha256 over everything that decides the predictions: same fingerprint, nothing to do."""
+    parts = {
+        "engine": ENGINE_VERSION,
+        "partition": [partition.key, partition.value],
+        "files": [[f.path, f.size_bytes, f.version] for f in partition.files],
+        "model": [model_name, version, digest],
+        "keys": job.keys.columns,
+        "pass_through": job.pass_through,
+        "features": job.features,
+        "predict": job.predict,
+        **({"policy": policy} if (policy := job.policy.model_dump(exclude_defaults=True)) else {}),
+        "format": job.output.format,
+    }
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
