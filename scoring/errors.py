@@ -33,7 +33,7 @@ Retryable: the same run may succeed a little later. Resumable: what it has score
 
 from collections.abc import Sequence
 
-from nightscore.masking import masked
+from nightscore.schemas.masking import masked
 from nightscore.schemas.text import printable
 
 

@@ -419,7 +419,7 @@ def test_messages_hold_no_secret(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], told: str, shown: str
 ) -> None:
     """Libraries put addresses, and values that they refuse, into their errors."""
-    monkeypatch.setattr("nightscore.masking._values", set())
+    monkeypatch.setattr("nightscore.schemas.masking._values", set())
     monkeypatch.setenv("CANARY", SECRET)
     resolve_env(options)
     error = StorageError("No.", told, found=told, problems=[told])

@@ -15,9 +15,9 @@ from nightscore.cli.show import report_error
 from nightscore.errors import PartitionNotFoundError, ScoringError
 from nightscore.inputs.jobfile import DEFAULT_JOBS, load_job
 from nightscore.inputs.values import check_value
-from nightscore.masking import masked
 from nightscore.models.cache import ModelCache, default_cache
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.masking import masked
 from nightscore.schemas.text import printable
 
 app = typer.Typer(

@@ -22,8 +22,8 @@ import nightscore.errors
 from nightscore.drift.findings import verdict_text
 from nightscore.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from nightscore.errors import ScoringError
-from nightscore.masking import masked
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.masking import masked
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.text import json_printable, printable
 

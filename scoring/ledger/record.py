@@ -13,7 +13,6 @@ from typing import Any
 from nightscore.errors import ConflictError, ScoringError
 from nightscore.ledger.layout import claim_path, predictions_store, state_store
 from nightscore.ledger.manifests import find_manifest, write_manifest
-from nightscore.masking import masked
 from nightscore.process import peak_resident_bytes
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import (
@@ -25,6 +24,7 @@ from nightscore.schemas.manifest import (
     OutputRecord,
     Status,
 )
+from nightscore.schemas.masking import masked
 
 
 def new_run_id(now: datetime) -> str:

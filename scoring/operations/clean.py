@@ -17,7 +17,8 @@ from nightscore.ledger.manifests import (
     with_fates,
     write_manifest,
 )
-from nightscore.outputs.publish import Live, Publisher, open_publisher
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Live, Publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder, encode_folder

@@ -37,7 +37,8 @@ from nightscore.ledger.manifests import complete_record, find_manifest
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.merge import Merge, merge_rows
-from nightscore.outputs.publish import Live, Publisher, open_publisher
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Live, Publisher
 from nightscore.outputs.quarantine import REASON_NAMES, read_origin
 from nightscore.outputs.sealed import RUN_KEY
 from nightscore.outputs.writer import WrittenPart

@@ -21,7 +21,8 @@ from nightscore.ledger.manifests import (
     write_manifest,
 )
 from nightscore.outputs.promises import check_claims
-from nightscore.outputs.publish import Publisher, open_publisher, republication
+from nightscore.outputs.publish import open_publisher, republication
+from nightscore.outputs.publisher import Publisher
 from nightscore.outputs.writer import WrittenPart
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DecisionRecord, Manifest

@@ -15,7 +15,8 @@ from nightscore.ledger.manifests import as_seen, complete_record, list_manifests
 from nightscore.ledger.record import RunRecord
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.outputs.publish import Publisher, open_publisher, republication
+from nightscore.outputs.publish import open_publisher, republication
+from nightscore.outputs.publisher import Publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder, show_value

@@ -9,7 +9,8 @@ from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import DIED, as_seen, list_manifests, undecided, with_fates
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.clean import clean
-from nightscore.outputs.publish import Live, open_publisher
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Live
 from nightscore.runs.held import still_holding
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest

@@ -34,7 +34,8 @@ from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.manifests import as_seen, find_manifest, with_fates
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds
-from nightscore.outputs.publish import Live, open_publisher
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Live
 from nightscore.outputs.quarantine import read_origin
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob, Workers

@@ -21,7 +21,7 @@ from nightscore.errors import (
 from nightscore.ledger.layout import predictions_store, run_id_of, sealed_path
 from nightscore.outputs.foreign import check_no_other_table
 from nightscore.outputs.handle import TableHandle, mapped, n_attempts
-from nightscore.outputs.publish import Live, Publication
+from nightscore.outputs.publisher import Live, Publication
 from nightscore.outputs.writer import WrittenPart, find_parts
 from nightscore.outputs.writer_features import (
     feature_problems,

@@ -22,7 +22,7 @@ from nightscore.ledger.layout import (
 )
 from nightscore.outputs.foreign import check_no_other_table, check_own_files
 from nightscore.outputs.merge import read_tables
-from nightscore.outputs.publish import Live, Publication
+from nightscore.outputs.publisher import Live, Publication
 from nightscore.outputs.splice import splice
 from nightscore.outputs.writer import PartWriter, WrittenPart, find_parts
 from nightscore.schemas.job import ScoringJob

@@ -50,7 +50,8 @@ from nightscore.models.compiled.machine_code import has_machine_code
 from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.duplicates import Duplicates, find_duplicates
 from nightscore.outputs.promises import missing_promises
-from nightscore.outputs.publish import Live, Publication, Publisher, open_publisher
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Live, Publication, Publisher
 from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.process import available_bytes

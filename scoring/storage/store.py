@@ -28,7 +28,7 @@ from nightscore.errors import (
     ScoringError,
     StorageError,
 )
-from nightscore.masking import remember
+from nightscore.schemas.masking import remember
 from nightscore.storage.errors import (
     BEYOND_CODES,
     code_of,

@@ -44,7 +44,8 @@ from nightscore.inputs.validate import check_contract
 from nightscore.ledger.layout import part_path, parts_store, state_store
 from nightscore.ledger.manifests import find_manifest, list_manifests, manifest_path, write_manifest
 from nightscore.ledger.record import RunRecord
-from nightscore.outputs.publish import Publication, open_publisher
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart
 from nightscore.planning.engine_choice import EngineChoice
 from nightscore.planning.memory import plan_memory

@@ -19,7 +19,8 @@ from nightscore.ledger.layout import (
     state_store,
 )
 from nightscore.outputs.delta import CHECKPOINT_EVERY
-from nightscore.outputs.publish import Live, Publication, Publisher, open_publisher
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Live, Publication, Publisher
 from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter
 from nightscore.schemas.job import ScoringJob

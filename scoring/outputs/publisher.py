@@ -1,0 +1,110 @@
+"""What an output format does: it makes a partition's predictions visible, the old or the new ones, never a mix."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from nightscore.outputs.writer import WrittenPart
+from nightscore.schemas.manifest import Manifest
+from nightscore.storage.store import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What readers see of a partition; the next publication replaces exactly this."""
+
+    run_id: str | None
+    """None if nightscore did not write it, or not all of it."""
+    paths: tuple[str, ...]
+    """Files of the partition, below the output's URI."""
+    version: str
+    """Table version or ETag when it was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A finished run's parts and their place; `republication` makes one of a record."""
+
+    run_id: str
+    fingerprint: str
+    key: str
+    value: str | None
+    folder: str
+    parts: tuple[WrittenPart, ...]
+    """At least one, though it may have no rows."""
+    schema: pa.Schema
+    check: Callable[[], None] = lambda: None
+    """Called right before readers see it; raises if another command may be changing the partition."""
+
+
+class Publisher(Protocol):
+    """One output format on one store."""
+
+    writes_in_place: bool
+    """Workers write parts where they stay; else they write them below the state folder, to be sealed."""
+
+    def check(self) -> None:
+        """Raise StorageError if this store cannot keep the promise of atomic publication."""
+        ...
+
+    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+        """Raise ContractError or StorageError if predictions of a partition with these columns cannot join what is
+        published.
+
+        Returns:
+            What is allowed, and yet to be said aloud.
+        """
+        ...
+
+    def live(self, value: str | None) -> Live | None:
+        """What is published for a partition now."""
+        ...
+
+    def all_live(self) -> dict[str | None, Live]:
+        """What is published, by partition value."""
+        ...
+
+    def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
+        """The files of a published run, as `publish` takes them to put them back.
+
+        Raises:
+            LocationNotFoundError: Some are gone; all of them are named.
+        """
+        ...
+
+    def drop(self, manifest: Manifest) -> None:
+        """Remove the files of a run that was never published."""
+        ...
+
+    def publish(
+        self, publication: Publication, planned: Live | None
+    ) -> tuple[tuple[WrittenPart, ...], int | None]:
+        """Replace the partition in one step; returns the files that readers see now, and the table's version.
+
+        Raises:
+            ConflictError: The partition is no longer the one that was planned against.
+        """
+        ...
+
+    def list_written(self) -> list[Entry]:
+        """All files that runs have written, below the store of their parts: live, replaced or never seen."""
+        ...
+
+    def unneeded(
+        self,
+        written: Sequence[Entry],
+        live: Collection[Live],
+        published: Mapping[str, Collection[str]],
+        kept_runs: Collection[str],
+    ) -> list[Entry]:
+        """Those files that nobody needs.
+
+        Args:
+            written: As they were listed.
+            live: What readers see.
+            published: The files of results that others have replaced and that stay, by the runs that wrote them.
+            kept_runs: Runs that may be under way, or whose record cannot be read.
+        """
+        ...
