@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from nightscore.engine.pool import WorkerPool
-from nightscore.engine.pools import Pool, open_pool
+from nightscore.engine.backends.local import WorkerPool
+from nightscore.engine.pool import Pool, open_pool
 from nightscore.schemas.job import Workers
 from nightscore.storage.run_cache import Kept
 

@@ -7,7 +7,7 @@ from nightscore.drift.recompare import compare_later
 from nightscore.drift.references import find_references
 from nightscore.engine.checkpoints import take_over
 from nightscore.engine.events import Listener
-from nightscore.engine.pools import Pool
+from nightscore.engine.pool import Pool
 from nightscore.engine.prepare import (
     cache_warnings,
     learn_facts,

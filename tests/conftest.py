@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.layout import predictions_store
 from nightscore.models.cache import ModelCache

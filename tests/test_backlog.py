@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import nightscore.operations.backfill_runner
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import RunPlanned
-from nightscore.engine.pool import WorkerPool
 from nightscore.operations.backfill import BackfillItem, plan_backfill
 from nightscore.operations.backfill_runner import SMALL_ROWS, may_overlap, score_items
 from nightscore.schemas.job import ScoringJob

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nightscore.engine import prepare
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.prepare import learn_facts
 from nightscore.errors import MemoryLimitError, ModelLoadError, WorkerHungError
 from nightscore.models import pinned

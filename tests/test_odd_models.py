@@ -269,7 +269,7 @@ def test_a_registrys_password_is_never_shown(lake: Lake) -> None:
 def test_an_empty_partition_needs_no_workers(lake: Lake) -> None:
     from dataclasses import replace
 
-    from nightscore.engine.pool import WorkerPool
+    from nightscore.engine.backends.local import WorkerPool
 
     lake.write(DAY, make_frame(0))
     with WorkerPool() as cold:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.prepare import learn_facts, plan_partition
 from nightscore.engine.shard import ShardTask
 from nightscore.inputs.jobfile import parse_job

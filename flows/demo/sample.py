@@ -107,7 +107,7 @@ class Sample:
         path.write_text(yaml.safe_dump(job, sort_keys=False))
 
     def _log_baseline(self) -> tuple[int, str]:
-        from nightscore.engine.pool import WorkerPool
+        from nightscore.engine.backends.local import WorkerPool
         from nightscore.flows.demo.flights import LABEL
         from nightscore.inputs.jobfile import load_job
         from nightscore.models.cache import ModelCache

@@ -34,7 +34,7 @@ from nightscore.drift.findings import (
     show_references,
     verdict_text,
 )
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.inputs.partitions import parse_value
 from nightscore.operations.report import ColumnDay, newest_report, read_report, reported_run
 from nightscore.reports.plots import sparkline

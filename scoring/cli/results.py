@@ -24,9 +24,9 @@ from nightscore.cli.drift import print_series
 from nightscore.cli.show import err, exit_code, out, print_json, print_record, print_table
 from nightscore.cli.workers import print_and_exit, with_workers
 from nightscore.drift.recompare import compare_later
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Listener
-from nightscore.engine.pool import WorkerPool
-from nightscore.engine.pools import Pool
+from nightscore.engine.pool import Pool
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value, has_key

@@ -31,7 +31,7 @@ from nightscore.cli.show import (
 )
 from nightscore.cli.workers import print_and_exit, with_workers
 from nightscore.engine.events import Listener
-from nightscore.engine.pools import Pool, open_pool
+from nightscore.engine.pool import Pool, open_pool
 from nightscore.engine.prepare import learn_facts, plan_partition, version_warnings
 from nightscore.inputs.partitions import find_partition, parse_value
 from nightscore.inputs.values import check_value

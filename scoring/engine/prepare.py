@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.engine.calls import ModelSource
-from nightscore.engine.pools import Pool
+from nightscore.engine.pool import Pool
+from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker import inspect
 from nightscore.errors import (

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from nightscore.drift.recompare import compare_later
 from nightscore.engine.events import Event, Listener, RunPlanned
-from nightscore.engine.pools import Pool, open_pool
+from nightscore.engine.pool import Pool, open_pool
 from nightscore.inputs.partitions import parse_value
 from nightscore.models.cache import ModelCache
 from nightscore.operations.backfill import BackfillItem

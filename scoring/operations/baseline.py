@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.drift.assess import profile_of, with_types
-from nightscore.engine.pools import Pool
+from nightscore.engine.pool import Pool
 from nightscore.engine.prepare import learn_facts, plan_partition, scratch_job, scratch_tasks
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import InputError

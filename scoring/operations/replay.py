@@ -12,7 +12,7 @@ from nightscore.drift.recompare import compare_later
 from nightscore.engine.columns import merge_records
 from nightscore.engine.events import Listener
 from nightscore.engine.policy import let_pass
-from nightscore.engine.pools import Pool
+from nightscore.engine.pool import Pool
 from nightscore.engine.prepare import (
     cache_warnings,
     learn_facts,

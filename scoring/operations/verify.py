@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
-from nightscore.engine.pools import Pool
+from nightscore.engine.pool import Pool
 from nightscore.engine.prepare import (
     learn_facts,
     library_versions,

@@ -28,7 +28,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.demo.sample import JOB_NAME, Sample
 from nightscore.inputs.jobfile import load_job, parse_job
 from nightscore.models.cache import ModelCache

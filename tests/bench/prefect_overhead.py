@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.server import prefect_server
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.cache import ModelCache

@@ -18,12 +18,12 @@ from typing import Any
 import psutil
 import pytest
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
 from tests.conftest import BUCKET, S3_KEY, S3_SECRET, Lake, S3Server
 
 ROOT = Path(__file__).parents[2]
-CHILD = "nightscore.engine.child"
+CHILD = "nightscore.engine.remote.child"
 SECRETS = {"CLUSTER_KEY": S3_KEY, "CLUSTER_SECRET": S3_SECRET}
 RAY_ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """The cluster's own: it listens on all interfaces, and whoever reaches it could run code."""

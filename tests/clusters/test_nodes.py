@@ -22,12 +22,12 @@ import pytest
 import yaml
 from dask import config
 
-from nightscore.engine.calls import Asked, Call, Described, pack, versions
-from nightscore.engine.dask import DaskCluster
-from nightscore.engine.node import run_call
-from nightscore.engine.pools import open_pool
+from nightscore.engine.backends.dask import DaskCluster
+from nightscore.engine.backends.ray import RayCluster
+from nightscore.engine.pool import open_pool
 from nightscore.engine.prepare import learn_facts, plan_partition
-from nightscore.engine.ray import RayCluster
+from nightscore.engine.remote.calls import Asked, Call, Described, pack, versions
+from nightscore.engine.remote.node import run_call
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import state_store
@@ -378,7 +378,7 @@ def _is_connected(child: psutil.Process) -> bool:
 
 
 def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightscore.engine.dask.CONNECT_S", 1)
+    monkeypatch.setattr("nightscore.engine.backends.dask.CONNECT_S", 1)
     (port,) = free_ports(1)
     with (
         pytest.raises(WorkerError, match="does not answer") as failed,
@@ -427,8 +427,8 @@ def test_a_cluster_that_is_lost_fails_the_run(
     monkeypatch: pytest.MonkeyPatch,
     lost: str,
 ) -> None:
-    monkeypatch.setattr("nightscore.engine.cluster.NO_WORKERS_S", 2.0)
-    monkeypatch.setattr("nightscore.engine.cluster.LOOK_S", 0.5)
+    monkeypatch.setattr("nightscore.engine.remote.cluster_pool.NO_WORKERS_S", 2.0)
+    monkeypatch.setattr("nightscore.engine.remote.cluster_pool.LOOK_S", 0.5)
     cluster_lake.write(DAY, make_frame(500))
     with (
         socket.create_server(("127.0.0.1", 0)) as store,

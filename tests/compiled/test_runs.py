@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
 from nightscore.models.compiled.checked import difference
 from nightscore.models.compiled.machine_code import is_private

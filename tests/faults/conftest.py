@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
 from nightscore.operations.status import clean
 from tests.conftest import S3_KEY, S3_SECRET, Lake, seaweedfs

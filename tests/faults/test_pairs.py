@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, ShardScored
-from nightscore.engine.pool import WorkerPool
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import score_shard
 from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from nightscore.engine import worker
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, RunPlanned
-from nightscore.engine.pool import WorkerPool
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import score_shard
 from nightscore.models.cache import ModelCache
@@ -155,7 +155,7 @@ def test_a_shard_that_hangs_once_is_scored_alone(
 ) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.1}}
-    monkeypatch.setattr("nightscore.engine.pool.score_shard", hang_once)
+    monkeypatch.setattr("nightscore.engine.backends.local.score_shard", hang_once)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"worker hangs once ({lab.lake.formats})", "one shard, once", manifest)
@@ -170,7 +170,7 @@ def test_a_worker_that_hangs_is_ended(
 ) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.01}}
-    monkeypatch.setattr("nightscore.engine.pool.score_shard", hang)
+    monkeypatch.setattr("nightscore.engine.backends.local.score_shard", hang)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"worker hangs ({lab.lake.formats})", "for ever, at each attempt", manifest)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.server import PrefectServer, prefect_server
 from nightscore.flows.stack.services import request
 from nightscore.models.cache import ModelCache

@@ -19,8 +19,8 @@ import pytest
 import yaml
 from sklearn.base import BaseEstimator, RegressorMixin
 
+from nightscore.engine.backends.local import MAX_ATTEMPTS, WorkerPool
 from nightscore.engine.events import Event, RunPlanned, ShardScored
-from nightscore.engine.pool import MAX_ATTEMPTS, WorkerPool
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import state_store
 from nightscore.operations.status import run_history

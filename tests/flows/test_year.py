@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.drift.findings import counted
-from nightscore.engine.pool import WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.demo.sample import Sample
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.cache import ModelCache

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from nightscore.engine.calls import Asked, Call, Described, Reply, describe
-from nightscore.engine.node import UnwantedError, run_call
+from nightscore.engine.remote.calls import Asked, Call, Described, Reply, describe
+from nightscore.engine.remote.node import UnwantedError, run_call
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 
 CONNECT_S = 30

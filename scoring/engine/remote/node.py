@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import Pipe
 
-from nightscore.engine.calls import Call, Reply
+from nightscore.engine.remote.calls import Call, Reply
 
 POLL_S = 0.25
 """A call that is cancelled ends its process so soon."""
@@ -72,7 +72,7 @@ class _Child:
                     sys.executable,
                     "-P",
                     "-m",
-                    "nightscore.engine.child",
+                    "nightscore.engine.remote.child",
                     str(theirs.fileno()),
                     str(IDLE_S),
                 ],

@@ -1,4 +1,4 @@
-"""The process on a cluster's node that runs calls: `python -m nightscore.engine.child`, started by `node`.
+"""The process on a cluster's node that runs calls: `python -m nightscore.engine.remote.child`, started by `node`.
 
 Started light: versions are compared before any library that they could concern is imported.
 """
@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nightscore.engine.calls import Call, ModelSource, Reply, differences, unpack, versions
-from nightscore.engine.node import RETIRED
+from nightscore.engine.remote.calls import Call, ModelSource, Reply, differences, unpack, versions
+from nightscore.engine.remote.node import RETIRED
 from nightscore.errors import ModelNotFoundError, ScoringError, ShardError
 from nightscore.models.cache import ModelCache, default_cache
 from nightscore.models.registry import fetch

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from nightscore.engine.calls import Asked, Call, Described, Reply, describe
-from nightscore.engine.node import run_call
+from nightscore.engine.remote.calls import Asked, Call, Described, Reply, describe
+from nightscore.engine.remote.node import run_call
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 
 DESCRIBE_S = 60

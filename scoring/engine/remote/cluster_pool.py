@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from nightscore.engine.calls import (
+from nightscore.engine.backends.local import MAX_ATTEMPTS, MAX_HUNG, call_hung
+from nightscore.engine.executor import ENVIRONMENT
+from nightscore.engine.remote.calls import (
     Asked,
     Call,
     Described,
@@ -27,8 +29,6 @@ from nightscore.engine.calls import (
     pack,
     versions,
 )
-from nightscore.engine.executor import ENVIRONMENT
-from nightscore.engine.pool import MAX_ATTEMPTS, MAX_HUNG, call_hung
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import score_shard
 from nightscore.errors import (

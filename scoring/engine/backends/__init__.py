@@ -1,0 +1,1 @@
+"""Who scores shards: one module a backend."""
