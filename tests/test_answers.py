@@ -26,7 +26,7 @@ from nightscore.engine.predictions import prediction_array
 from nightscore.engine.worker import inspect
 from nightscore.errors import ModelAnswerError, ModelLoadError
 from nightscore.models.answers import labelled_columns
-from nightscore.models.predictor import LoadedModel
+from nightscore.models.loading import LoadedModel
 from nightscore.schemas.contract import OutputColumn
 from tests.conftest import Lake
 from tests.models import NUMBERS, make_frame, register

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from nightscore.errors import ModelLoadError
-from nightscore.models.lightgbm import missing_library
-from nightscore.models.predictor import LoadedModel, inspect_model
+from nightscore.models.flavors.lightgbm import missing_library
+from nightscore.models.loading import LoadedModel, inspect_model
 from nightscore.operations.verify import verify
 from nightscore.schemas.model import ModelFacts
 from tests.boosters import KnownBooster
@@ -243,7 +243,7 @@ def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path:
     import lightgbm
     import pyarrow as pa
 
-    from nightscore.models.predictor import LoadedModel
+    from nightscore.models.loading import LoadedModel
 
     frame = make_frame(200)[NUMBERS]
     with warnings.catch_warnings():

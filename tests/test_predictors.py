@@ -131,7 +131,7 @@ def test_types_that_hold_the_same_values_give_the_same_predictions(
 def test_probabilities_near_a_tie_are_decided_by_the_model_itself() -> None:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from nightscore.models.sklearn import SklearnPredictor
+    from nightscore.models.flavors.sklearn import SklearnPredictor
     from nightscore.schemas.model import ModelFacts
 
     rng = np.random.default_rng(0)

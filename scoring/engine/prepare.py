@@ -90,7 +90,7 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
             versions.library_version(name) == version for name, version in facts.loaded_with.items()
         ):
             if facts.unlisted_types and not model.is_vouched:
-                from nightscore.models.skops_types import refused_model
+                from nightscore.models.structure.skops_types import refused_model
 
                 raise refused_model(facts.unlisted_types, str(model.cached.path))
             return facts

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nightscore.models.lightgbm_file import categorical_places, read_lightgbm
-from nightscore.models.xgboost_file import read_xgboost
+from nightscore.models.structure.lightgbm_file import categorical_places, read_lightgbm
+from nightscore.models.structure.xgboost_file import read_xgboost
 from nightscore.schemas.model import Feature
 
 Categories = dict[str, tuple[Any, ...]]

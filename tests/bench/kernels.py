@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from nightscore.models.compiled.checked import difference
 from nightscore.models.compiled.predictor import compile_predictor
-from nightscore.models.lightgbm import LightgbmPredictor
-from nightscore.models.predictor import CompiledPredictor, Predictor
-from nightscore.models.sklearn import SklearnPredictor, split_pipeline, takes_matrix
+from nightscore.models.flavors.lightgbm import LightgbmPredictor
+from nightscore.models.flavors.sklearn import SklearnPredictor, split_pipeline, takes_matrix
+from nightscore.models.flavors.xgboost import XgboostPredictor
+from nightscore.models.loading import CompiledPredictor, Predictor
 from nightscore.models.versions import library_version
-from nightscore.models.xgboost import XgboostPredictor
 from nightscore.schemas.model import ModelFacts
 
 FOLDER = Path(".bench")

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.flavors.python_function import PyfuncPredictor, load_pyfunc
+from nightscore.models.flavors.sklearn import SklearnPredictor, split_pipeline
+from nightscore.models.loading import Predictor, inspect_model
 from nightscore.models.mlmodel import read_mlmodel
-from nightscore.models.predictor import Predictor, inspect_model
-from nightscore.models.pyfunc import PyfuncPredictor, load_pyfunc
-from nightscore.models.sklearn import SklearnPredictor, split_pipeline
 from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import kinds_of
 from tests.models import NUMBERS, STRINGS, KnownModel, make_frame, with_nulls

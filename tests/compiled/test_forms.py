@@ -23,7 +23,7 @@ from nightscore.models.compiled.form_structure import form_problems
 from nightscore.models.compiled.kept import KeptForm
 from nightscore.models.compiled.layout import Forest, SplitTrees, Tree, WalkedTrees, lay_out
 from nightscore.models.compiled.predictor import compiled_form
-from nightscore.models.predictor import LoadedModel, inspect_model
+from nightscore.models.loading import LoadedModel, inspect_model
 from nightscore.operations.verify import verify
 from nightscore.schemas.manifest import PredictorRecord
 from tests.compiled.data import facts_of

@@ -178,7 +178,7 @@ def test_on_a_difference_in_one_shard_all_are_scored_by_the_library(
 LOAD = """
 import sys
 from pathlib import Path
-from nightscore.models.predictor import LoadedModel, inspect_model
+from nightscore.models.loading import LoadedModel, inspect_model
 
 cache = Path(sys.argv[1])
 folder = next(path for path in cache.iterdir() if (path / "MLmodel").exists())

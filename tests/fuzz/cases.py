@@ -100,7 +100,7 @@ def _json(rng: Rng, content: bytes) -> bytes:
 
 
 def _ubjson(rng: Rng, content: bytes) -> bytes:
-    from nightscore.models.xgboost_file import read_xgboost
+    from nightscore.models.structure.xgboost_file import read_xgboost
 
     document = {"learner": read_xgboost(content).learner, "version": [3, 1, 0]}
     return change.as_ubjson(change.change_document(rng, document))

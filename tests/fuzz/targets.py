@@ -69,7 +69,7 @@ def _place(error: BaseException) -> str:
 
 def load(folder: Path) -> tuple[Any, ModelFacts, Any]:
     """A model as its worker loads it, what it says about itself, and its library."""
-    from nightscore.models.predictor import _library_of, describe
+    from nightscore.models.loading import _library_of, describe
 
     mlmodel = read_mlmodel(folder)
     check_trust(mlmodel, "fuzz", is_pinned=False, allow_pickle=False, allow_code=())

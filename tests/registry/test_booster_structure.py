@@ -17,10 +17,10 @@ from nightscore.errors import ModelStructureError
 from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.from_xgboost import xgboost_model
 from nightscore.models.compiled.layout import lay_out
-from nightscore.models.lightgbm_structure import check_lightgbm
-from nightscore.models.sklearn_structure import check_estimator, guard_lightgbm
-from nightscore.models.xgboost_file import read_xgboost
-from nightscore.models.xgboost_structure import check_xgboost
+from nightscore.models.structure.lightgbm_trees import check_lightgbm
+from nightscore.models.structure.sklearn_estimators import check_estimator, guard_lightgbm
+from nightscore.models.structure.xgboost_file import read_xgboost
+from nightscore.models.structure.xgboost_trees import check_xgboost
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(600, 4))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nightscore.models.lightgbm_file import read_lightgbm
-from nightscore.models.xgboost_file import read_xgboost
+from nightscore.models.structure.lightgbm_file import read_lightgbm
+from nightscore.models.structure.xgboost_file import read_xgboost
 from tests.boosters import KnownBooster
 
 READ = """
@@ -89,7 +89,7 @@ def test_a_worker_with_the_compiled_form_needs_no_library(
 
     from nightscore.models.compiled.flat import write_form
     from nightscore.models.compiled.predictor import compiled_form
-    from nightscore.models.predictor import inspect_model
+    from nightscore.models.loading import inspect_model
 
     known = boosters[name]
     facts = inspect_model(registry_root / "models" / name)

@@ -12,9 +12,9 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from nightscore.errors import ModelLoadError
+from nightscore.models.flavors.onnx import OnnxPredictor, inspect_onnx, load_onnx
 from nightscore.models.mlmodel import read_mlmodel
-from nightscore.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
-from nightscore.models.onnx_trees import MAX_DEPTH
+from nightscore.models.structure.onnx_trees import MAX_DEPTH
 
 TREE: dict[str, Any] = {
     "nodes_treeids": [0, 0, 0, 1],

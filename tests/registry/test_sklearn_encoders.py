@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, 
 from sklearn.preprocessing import KBinsDiscretizer, MultiLabelBinarizer, OneHotEncoder
 
 from nightscore.errors import ModelStructureError
-from nightscore.models.sklearn_structure import check_estimator
+from nightscore.models.structure.sklearn_estimators import check_estimator
 
 TEXTS = np.array([["red", "s"], ["green", "m"], ["blue", "s"], ["red", None]] * 8, object)
 NUMBERS = np.column_stack([np.tile([3.0, 1.0, np.nan, 7.0], 8), np.tile([0.0, 1.0], 16)])

@@ -29,7 +29,7 @@ from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, NuSVR, OneClassSVM
 
 from nightscore.errors import ModelStructureError
-from nightscore.models.sklearn_structure import check_estimator
+from nightscore.models.structure.sklearn_estimators import check_estimator
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))

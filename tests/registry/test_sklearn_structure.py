@@ -29,9 +29,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor
 
 from nightscore.errors import ModelStructureError
-from nightscore.models.sklearn_structure import check_estimator, tree_size_problems
-from nightscore.models.skops_types import load_skops
-from nightscore.models.structure import TreeNodes, sklearn_problems, tree_problems
+from nightscore.models.structure.sklearn_estimators import check_estimator, tree_size_problems
+from nightscore.models.structure.skops_types import load_skops
+from nightscore.models.structure.tree_nodes import TreeNodes, sklearn_problems, tree_problems
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 4))

@@ -33,7 +33,7 @@ from sklearn.utils import all_estimators
 from sklearn.utils._test_common.instance_generator import _construct_instances
 
 from nightscore.errors import ModelRefusedError
-from nightscore.models.skops_types import is_safe, load_skops, refused_skops_types
+from nightscore.models.structure.skops_types import is_safe, load_skops, refused_skops_types
 from tests.conftest import Lake
 from tests.models import make_frame, register
 

@@ -10,9 +10,9 @@ from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError
 from nightscore.models.compiled.from_xgboost import xgboost_model
 from nightscore.models.compiled.layout import Forest, depth, lay_out
 from nightscore.models.compiled.trees import TreesForm
-from nightscore.models.lightgbm import model_text
-from nightscore.models.lightgbm_file import read_lightgbm
-from nightscore.models.xgboost_file import read_xgboost
+from nightscore.models.flavors.lightgbm import model_text
+from nightscore.models.structure.lightgbm_file import read_lightgbm
+from nightscore.models.structure.xgboost_file import read_xgboost
 from nightscore.schemas.model import ModelFacts
 
 WORD_NS, NODE_NS, LEVEL_NS = 2.6, 3.3, 170.0

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.models.predictor import (
+from nightscore.models.loading import (
     Answer,
     CompiledPredictor,
     LibraryOnDemand,

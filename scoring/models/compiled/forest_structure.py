@@ -16,7 +16,12 @@ from nightscore.models.compiled.layout import (
     greatest,
     key_tree,
 )
-from nightscore.models.structure import MAX_FEATURES, MAX_GROUPS, TreeNodes, tree_problems
+from nightscore.models.structure.tree_nodes import (
+    MAX_FEATURES,
+    MAX_GROUPS,
+    TreeNodes,
+    tree_problems,
+)
 
 Ints = npt.NDArray[np.int64]
 CODES = (np.dtype(np.uint8), np.dtype(np.uint16))

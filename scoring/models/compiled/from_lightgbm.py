@@ -15,7 +15,7 @@ from nightscore.models.compiled.booster_values import FeatureRules
 from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
 from nightscore.models.compiled.layout import Forest, Tree
 from nightscore.models.compiled.links import BoosterFunction, Link
-from nightscore.models.lightgbm_file import LightgbmFile, numbers
+from nightscore.models.structure.lightgbm_file import LightgbmFile, numbers
 
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 NONE, ZERO_MISSING, NAN_MISSING = 0, 1, 2

@@ -17,7 +17,7 @@ from nightscore.models.compiled.booster_values import FeatureRules
 from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
 from nightscore.models.compiled.layout import Forest, Tree
 from nightscore.models.compiled.links import BoosterFunction, Link
-from nightscore.models.xgboost_file import XgboostFile
+from nightscore.models.structure.xgboost_file import XgboostFile
 
 _FUNCTIONS: dict[str, BoosterFunction] = {
     **dict.fromkeys(

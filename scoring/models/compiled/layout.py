@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.structure import refuse
+from nightscore.models.structure.tree_nodes import refuse
 
 BLOCK_ROWS = 64
 """Rows that are scored at once: the bits of a word."""

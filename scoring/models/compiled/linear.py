@@ -29,7 +29,7 @@ from nightscore.models.compiled.layout import BLOCK_ROWS, STRIP_BLOCKS
 from nightscore.models.compiled.links import Link, answer
 from nightscore.models.compiled.machine_code import Kernels
 from nightscore.models.features import Scratch
-from nightscore.models.predictor import Answer, Predictor
+from nightscore.models.loading import Answer, Predictor
 from nightscore.schemas.model import ModelFacts
 
 CLASSIFIERS = (

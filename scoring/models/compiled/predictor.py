@@ -17,8 +17,8 @@ from nightscore.models.compiled.linear import (
 )
 from nightscore.models.compiled.machine_code import CODE_FOLDER, load_kernels
 from nightscore.models.compiled.trees import CompiledTrees, trees_form
-from nightscore.models.predictor import CompiledPredictor, Predictor
-from nightscore.models.sklearn import split_pipeline
+from nightscore.models.flavors.sklearn import split_pipeline
+from nightscore.models.loading import CompiledPredictor, Predictor
 from nightscore.schemas.model import ModelFacts
 
 

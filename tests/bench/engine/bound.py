@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.models.predictor import LoadedModel, Predictor, inspect_model
+from nightscore.models.loading import LoadedModel, Predictor, inspect_model
 
 BATCH_ROWS = 65_536
 N_KEPT = 4

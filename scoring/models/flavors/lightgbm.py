@@ -12,16 +12,16 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError, ModelStructureError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
-from nightscore.models.lightgbm_file import (
+from nightscore.models.flavors.sklearn import label_type, load_pickled
+from nightscore.models.loading import Answer
+from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
+from nightscore.models.structure.lightgbm_file import (
     LightgbmFile,
     categorical_places,
     read_lightgbm,
     text_places,
 )
-from nightscore.models.lightgbm_structure import check_lightgbm
-from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
-from nightscore.models.predictor import Answer
-from nightscore.models.sklearn import label_type, load_pickled
+from nightscore.models.structure.lightgbm_trees import check_lightgbm
 from nightscore.models.versions import library_versions
 from nightscore.schemas.model import Feature, FeatureType, ModelFacts
 

@@ -15,10 +15,10 @@ from nightscore.errors import ModelError, ModelLoadError
 from nightscore.models.answers import check_order, column_array, empty_answer
 from nightscore.models.category_columns import category_columns
 from nightscore.models.features import FeatureBuilder
+from nightscore.models.loading import Answer
 from nightscore.models.mlmodel import MlModel
-from nightscore.models.predictor import Answer
-from nightscore.models.sklearn_structure import check_estimator, guard_lightgbm
-from nightscore.models.skops_types import load_skops
+from nightscore.models.structure.sklearn_estimators import check_estimator, guard_lightgbm
+from nightscore.models.structure.skops_types import load_skops
 from nightscore.schemas.model import Feature, ModelFacts
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")

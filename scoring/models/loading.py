@@ -146,22 +146,38 @@ class _Library:
 
 def _library_of(flavor: str) -> _Library:
     if flavor == "lightgbm":
-        from nightscore.models.lightgbm import LightgbmPredictor, inspect_lightgbm, load_lightgbm
+        from nightscore.models.flavors.lightgbm import (
+            LightgbmPredictor,
+            inspect_lightgbm,
+            load_lightgbm,
+        )
 
         return _Library(load_lightgbm, inspect_lightgbm, LightgbmPredictor)
     if flavor == "xgboost":
-        from nightscore.models.xgboost import XgboostPredictor, inspect_xgboost, load_xgboost
+        from nightscore.models.flavors.xgboost import (
+            XgboostPredictor,
+            inspect_xgboost,
+            load_xgboost,
+        )
 
         return _Library(load_xgboost, inspect_xgboost, XgboostPredictor)
     if flavor == "onnx":
-        from nightscore.models.onnx import OnnxPredictor, inspect_onnx, load_onnx
+        from nightscore.models.flavors.onnx import OnnxPredictor, inspect_onnx, load_onnx
 
         return _Library(load_onnx, inspect_onnx, OnnxPredictor)
     if flavor == "sklearn":
-        from nightscore.models.sklearn import SklearnPredictor, inspect_estimator, load_estimator
+        from nightscore.models.flavors.sklearn import (
+            SklearnPredictor,
+            inspect_estimator,
+            load_estimator,
+        )
 
         return _Library(load_estimator, inspect_estimator, SklearnPredictor)
-    from nightscore.models.pyfunc import PyfuncPredictor, inspect_pyfunc, load_pyfunc
+    from nightscore.models.flavors.python_function import (
+        PyfuncPredictor,
+        inspect_pyfunc,
+        load_pyfunc,
+    )
 
     return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
 
@@ -205,7 +221,7 @@ def unlisted_types(folder: Path) -> list[str]:
         return []
     if name == "lightgbm" and flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
         return []
-    from nightscore.models.skops_types import refused_skops_types, refused_with_holders
+    from nightscore.models.structure.skops_types import refused_skops_types, refused_with_holders
 
     path = mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data")))
     return refused_with_holders(path, refused_skops_types(path)[0])

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.structure import MAX_FEATURES, MAX_GROUPS, TreeNodes, refuse, tree_problems
-from nightscore.models.xgboost_file import XgboostFile, read_xgboost
+from nightscore.models.structure.tree_nodes import (
+    MAX_FEATURES,
+    MAX_GROUPS,
+    TreeNodes,
+    refuse,
+    tree_problems,
+)
+from nightscore.models.structure.xgboost_file import XgboostFile, read_xgboost
 
 REMOVED = 2**31 - 1
 """Feature of a node that was pruned: nothing leads to it any more."""

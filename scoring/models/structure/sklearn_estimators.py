@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from nightscore.models.lightgbm_structure import check_lightgbm
-from nightscore.models.sklearn_encoders import (
+from nightscore.models.structure.lightgbm_trees import check_lightgbm
+from nightscore.models.structure.sklearn_encoders import (
     hasher_problems,
     one_hot_problems,
     vocabulary_problems,
 )
-from nightscore.models.sklearn_state import (
+from nightscore.models.structure.sklearn_state import (
     centers_problems,
     generator_problems,
     metric_problems,
@@ -27,8 +27,13 @@ from nightscore.models.sklearn_state import (
     spline_problems,
     support_vector_problems,
 )
-from nightscore.models.structure import MAX_FEATURES, hist_problems, refuse, sklearn_problems
-from nightscore.models.xgboost_structure import check_xgboost
+from nightscore.models.structure.tree_nodes import (
+    MAX_FEATURES,
+    hist_problems,
+    refuse,
+    sklearn_problems,
+)
+from nightscore.models.structure.xgboost_trees import check_xgboost
 
 HIST_ARRAYS = ("nodes", "binned_left_cat_bitsets", "raw_left_cat_bitsets")
 """Of a `TreePredictor`."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.onnx_graph import node_place, walk_graphs
+from nightscore.models.structure.onnx_graph import node_place, walk_graphs
 
 DOMAIN = "ai.onnx.ml"
 OPERATORS = ("TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.lightgbm_file import LightgbmFile, numbers, read_lightgbm
-from nightscore.models.structure import (
+from nightscore.models.structure.lightgbm_file import LightgbmFile, numbers, read_lightgbm
+from nightscore.models.structure.tree_nodes import (
     MAX_FEATURES,
     MAX_GROUPS,
     Ints,

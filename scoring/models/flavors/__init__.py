@@ -1,0 +1,1 @@
+"""Kinds of models, by their MLflow flavor."""
