@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nightscore.arrow.numeric import numeric_values, stored_values
 from nightscore.inputs.casts import plain_type
-from nightscore.models.features import numeric_values, stored_values
 from nightscore.schemas.manifest import ColumnRecord
 
 COUNTS = ("rows", "missing", "nulled", "infinite", "finite")

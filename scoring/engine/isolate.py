@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from nightscore.arrow.arrays import from_numpy
 from nightscore.errors import ScoringError
 from nightscore.inputs.casts import plain_type, to_mask
-from nightscore.models.loading import Answer
+from nightscore.models.protocol import Answer
 
 Kind = Literal["null", "nan", "infinite", "overflow"]
 KINDS: tuple[Kind, ...] = ("null", "nan", "infinite", "overflow")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy, from_texts
 from nightscore.errors import ModelAnswerError
-from nightscore.models.loading import Answer
+from nightscore.models.protocol import Answer
 from nightscore.schemas.contract import OutputColumn
 
 EXACT_INTEGERS = float(1 << 53)

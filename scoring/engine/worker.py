@@ -27,14 +27,9 @@ from nightscore.inputs.reader import Batch, read_batches, read_rows
 from nightscore.ledger.layout import part_path, parts_store, staging_folder, state_store
 from nightscore.models.compiled.checked import CheckedPredictor
 from nightscore.models.features import mark_nullable
-from nightscore.models.loading import (
-    Answer,
-    LoadedModel,
-    Predictor,
-    inspect_model,
-    unlisted_types,
-)
+from nightscore.models.loading import LoadedModel, inspect_model, unlisted_types
 from nightscore.models.mlmodel import own_flavor, read_mlmodel
+from nightscore.models.protocol import Answer, Predictor
 from nightscore.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
 from nightscore.outputs.writer import PartWriter
 from nightscore.process import available_bytes, limited_address_space, peak_resident_bytes

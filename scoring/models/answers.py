@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nightscore.errors import ModelAnswerError
-from nightscore.models.loading import Answer
+from nightscore.models.protocol import Answer
 from nightscore.schemas.model import ModelFacts
 
 _DTYPES: dict[str, npt.DTypeLike] = {

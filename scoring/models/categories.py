@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import to_places
-from nightscore.models.features import Scratch, UnknownCategoryError, is_numeric, numeric_values
+from nightscore.arrow.numeric import Scratch, is_numeric, numeric_values
+from nightscore.models.features import UnknownCategoryError
 from nightscore.schemas.model import ModelFacts
 
 UNKNOWN = -1.0

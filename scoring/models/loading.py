@@ -2,16 +2,16 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.errors import ModelLoadError, ScoringError
 from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
+from nightscore.models.protocol import Answer, CompiledPredictor, Predictor
 from nightscore.process import peak_resident_bytes, unlimited_address_space
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts
@@ -19,36 +19,6 @@ from nightscore.schemas.model import ModelFacts
 if TYPE_CHECKING:
     from nightscore.models.compiled.flat import CompiledForm
     from nightscore.models.compiled.kept import KeptForm
-
-Answer = Mapping[str, npt.NDArray[Any]]
-"""Kind of output (`prediction`, `probability`, `decision`, `raw`) to an array of shape (n_rows, n_columns)."""
-
-
-class Predictor(Protocol):
-    """Takes Arrow columns, gives what the model gives. One thread uses it at a time."""
-
-    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
-        """The outputs of `kinds` for each row, in order.
-
-        Args:
-            features: The contract's features in the model's order; no rows give empty arrays of the right types.
-            kinds: What is wanted besides `prediction`.
-
-        Raises:
-            Exception: Whatever the model raises for rows that it refuses.
-        """
-        ...
-
-
-class CompiledPredictor(Predictor, Protocol):
-    """Gives the library's own predictions, faster."""
-
-    tolerance: float
-    """How far from the library's own it may be, relative; 0: equal to the bit."""
-    rows_by_library: int
-    """Rows of batches that it has left to the library's own so far."""
-    trouble: str
-    """Its last error on a batch that the library's own then took; empty: none."""
 
 
 class LoadedModel:

@@ -2,6 +2,9 @@
 
 import functools
 import importlib.metadata
+from pathlib import Path
+
+from nightscore.errors import ModelLoadError
 
 DISTRIBUTIONS = {
     "xgboost": ("xgboost", "xgboost-cpu"),
@@ -23,3 +26,12 @@ def library_version(name: str) -> str | None:
 def library_versions(*names: str) -> dict[str, str]:
     """Of those that are installed."""
     return {name: version for name in names if (version := library_version(name))}
+
+
+def missing_library(name: str, extra: str, folder: Path) -> ModelLoadError:
+    """The error where a flavor's library is not installed."""
+    return ModelLoadError(
+        f"The model needs {name}, which is not installed.",
+        str(folder),
+        next_step=f"pip install 'nightscore[{extra}]'",
+    )

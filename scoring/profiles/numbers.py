@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightscore.arrow.numeric import numeric_values, stored_values
 from nightscore.inputs.casts import plain_type
-from nightscore.models.features import numeric_values, stored_values
 from nightscore.profiles.bins import Floats
 
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)

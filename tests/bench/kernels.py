@@ -20,9 +20,10 @@ import pyarrow as pa
 from nightscore.models.compiled.checked import difference
 from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
-from nightscore.models.flavors.sklearn import SklearnPredictor, split_pipeline, takes_matrix
+from nightscore.models.flavors.sklearn import SklearnPredictor, takes_matrix
 from nightscore.models.flavors.xgboost import XgboostPredictor
-from nightscore.models.loading import CompiledPredictor, Predictor
+from nightscore.models.protocol import CompiledPredictor, Predictor
+from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.models.versions import library_version
 from nightscore.schemas.model import ModelFacts
 

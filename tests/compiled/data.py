@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.models.compiled.from_sklearn import tree_model
-from nightscore.models.flavors.sklearn import SklearnPredictor, split_pipeline, takes_matrix
+from nightscore.models.flavors.sklearn import SklearnPredictor, takes_matrix
+from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 
 EXTREMES = [0.0, -0.0, np.nan, 5e-324, -5e-324, 2.2e-308, 1.0, -1.0, 1e300, -1e300, 3.4e38, -3.4e38]

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from nightscore.models.flavors.python_function import PyfuncPredictor, load_pyfunc
-from nightscore.models.loading import LoadedModel, Predictor, inspect_model
+from nightscore.models.loading import LoadedModel, inspect_model
 from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.protocol import Predictor
 from nightscore.schemas.model import ModelFacts
 from tests.boosters import KnownBooster
 from tests.compiled.test_contract import chunked, plain, sliced

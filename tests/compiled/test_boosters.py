@@ -18,7 +18,7 @@ from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
 from nightscore.models.flavors.xgboost import XgboostPredictor
-from nightscore.models.loading import CompiledPredictor, Predictor
+from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import EXTREMES, Matrix, to_table, training_matrix
 from tests.compiled.test_exactness import examples, form

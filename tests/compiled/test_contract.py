@@ -11,9 +11,11 @@ import pytest
 
 from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.flavors.python_function import PyfuncPredictor, load_pyfunc
-from nightscore.models.flavors.sklearn import SklearnPredictor, split_pipeline
-from nightscore.models.loading import Predictor, inspect_model
+from nightscore.models.flavors.sklearn import SklearnPredictor
+from nightscore.models.loading import inspect_model
 from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.protocol import Predictor
+from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import kinds_of
 from tests.models import NUMBERS, STRINGS, KnownModel, make_frame, with_nulls

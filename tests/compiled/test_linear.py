@@ -32,8 +32,9 @@ from sklearn.preprocessing import (
 from nightscore.models.compiled.checked import difference
 from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.predictor import compile_predictor
-from nightscore.models.flavors.sklearn import SklearnPredictor, split_pipeline
-from nightscore.models.loading import CompiledPredictor
+from nightscore.models.flavors.sklearn import SklearnPredictor
+from nightscore.models.protocol import CompiledPredictor
+from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import fit, kinds_of
 from tests.compiled.test_contract import chunked, encoded, plain, sliced

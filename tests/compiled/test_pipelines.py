@@ -24,7 +24,8 @@ from sklearn.preprocessing import (
 from nightscore.models.compiled import values
 from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.predictor import compile_predictor
-from nightscore.models.flavors.sklearn import SklearnPredictor, split_pipeline
+from nightscore.models.flavors.sklearn import SklearnPredictor
+from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 from tests.compiled.data import fit, kinds_of
 

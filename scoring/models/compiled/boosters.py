@@ -10,8 +10,7 @@ from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError
 from nightscore.models.compiled.from_xgboost import xgboost_model
 from nightscore.models.compiled.layout import Forest, depth, lay_out
 from nightscore.models.compiled.trees import TreesForm
-from nightscore.models.flavors.lightgbm import model_text
-from nightscore.models.structure.lightgbm_file import read_lightgbm
+from nightscore.models.structure.lightgbm_file import model_text, read_lightgbm
 from nightscore.models.structure.xgboost_file import read_xgboost
 from nightscore.schemas.model import ModelFacts
 

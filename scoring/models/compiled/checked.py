@@ -10,13 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.models.loading import (
-    Answer,
-    CompiledPredictor,
-    LibraryOnDemand,
-    LoadedModel,
-    Predictor,
-)
+from nightscore.models.loading import LibraryOnDemand, LoadedModel
+from nightscore.models.protocol import Answer, CompiledPredictor, Predictor
 from nightscore.schemas.manifest import PredictorRecord
 
 CHECK_ROWS = 1_024

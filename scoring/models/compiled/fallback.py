@@ -7,7 +7,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from nightscore.models.compiled.from_sklearn import UnsupportedError
-from nightscore.models.loading import Answer, Predictor
+from nightscore.models.protocol import Answer, Predictor
 
 
 class CompiledModel(Protocol):

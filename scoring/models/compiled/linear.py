@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
+from nightscore.arrow.numeric import Scratch
 from nightscore.models.compiled.columns import ColumnReader
 from nightscore.models.compiled.encode import (
     Branch,
@@ -28,8 +29,7 @@ from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.layout import BLOCK_ROWS, STRIP_BLOCKS
 from nightscore.models.compiled.links import Link, answer
 from nightscore.models.compiled.machine_code import Kernels
-from nightscore.models.features import Scratch
-from nightscore.models.loading import Answer, Predictor
+from nightscore.models.protocol import Answer, Predictor
 from nightscore.schemas.model import ModelFacts
 
 CLASSIFIERS = (

@@ -17,8 +17,8 @@ from nightscore.models.compiled.linear import (
 )
 from nightscore.models.compiled.machine_code import CODE_FOLDER, load_kernels
 from nightscore.models.compiled.trees import CompiledTrees, trees_form
-from nightscore.models.flavors.sklearn import split_pipeline
-from nightscore.models.loading import CompiledPredictor, Predictor
+from nightscore.models.protocol import CompiledPredictor, Predictor
+from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 
 

@@ -14,7 +14,7 @@ from nightscore.models.compiled.layout import INFINITE_SEEN, NAN_SEEN, FlatFores
 from nightscore.models.compiled.links import Link, answer
 from nightscore.models.compiled.machine_code import Kernels
 from nightscore.models.compiled.sums import ForestSum
-from nightscore.models.loading import Answer
+from nightscore.models.protocol import Answer
 from nightscore.schemas.model import ModelFacts
 
 

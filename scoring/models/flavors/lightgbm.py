@@ -1,7 +1,7 @@
 """LightGBM's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,20 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError, ModelStructureError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
-from nightscore.models.flavors.sklearn import label_type, load_pickled
-from nightscore.models.loading import Answer
 from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
+from nightscore.models.pickles import load_pickled
+from nightscore.models.protocol import Answer
+from nightscore.models.signature import check_names, label_type, with_categories
 from nightscore.models.structure.lightgbm_file import (
     LightgbmFile,
     categorical_places,
+    model_text,
     read_lightgbm,
     text_places,
 )
 from nightscore.models.structure.lightgbm_trees import check_lightgbm
-from nightscore.models.versions import library_versions
-from nightscore.schemas.model import Feature, FeatureType, ModelFacts
+from nightscore.models.versions import library_versions, missing_library
+from nightscore.schemas.model import Feature, ModelFacts
 
 LIBRARIES = ("lightgbm", "numpy", "scipy", "numba")
 
@@ -100,11 +102,6 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
         ) from error
 
 
-def model_text(model: Any) -> str:
-    """The model as LightGBM would save it: up to the best iteration."""
-    return str(getattr(model, "booster_", model).model_to_string())
-
-
 def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
     """What the model file and the signature say.
 
@@ -146,15 +143,6 @@ def _library(folder: Path) -> Any:
     return lightgbm
 
 
-def missing_library(name: str, extra: str, folder: Path) -> ModelLoadError:
-    """The error where a flavor's library is not installed."""
-    return ModelLoadError(
-        f"The model needs {name}, which is not installed.",
-        str(folder),
-        next_step=f"pip install 'nightscore[{extra}]'",
-    )
-
-
 def _features(
     mlmodel: MlModel, file: LightgbmFile
 ) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
@@ -181,74 +169,3 @@ def _features(
     shown = inputs or tuple(Feature(name=name, type="double") for name in names)
     by_place = dict(zip(places, categories, strict=True))
     return with_categories(mlmodel, shown, by_place)
-
-
-def with_categories(
-    mlmodel: MlModel, features: tuple[Feature, ...], known: Mapping[int, tuple[Any, ...]]
-) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
-    """The features with the types that their categories have, and these by the feature's name.
-
-    Args:
-        mlmodel: Says what the signature is.
-        features: In the model's order.
-        known: Place of a feature to its categories.
-
-    Raises:
-        ModelLoadError: The signature says another type.
-    """
-    typed = tuple(
-        _category_feature(mlmodel, feature, known[i]) if i in known else feature
-        for i, feature in enumerate(features)
-    )
-    return typed, {typed[i].name: found for i, found in known.items() if i < len(typed)}
-
-
-def _category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any, ...]) -> Feature:
-    """The feature with the type that its categories have, where the signature does not say it.
-
-    Raises:
-        ModelLoadError: The signature says another.
-    """
-    kinds = {type(value) for value in categories}
-    kind: FeatureType = "string"
-    if kinds <= {bool}:
-        kind = "boolean"
-    elif kinds <= {int}:
-        kind = "long"
-    elif kinds <= {int, float}:
-        kind = "double"
-    stated = feature.type
-    is_number = stated in ("double", "float", "long", "integer", "boolean")
-    if stated != "any" and mlmodel.inputs and (kind == "string") == is_number:
-        raise ModelLoadError(
-            "The model's signature does not fit the categories that it was trained with.",
-            str(mlmodel.folder),
-            expected=f"{feature.name}: {kind}, such as {categories[0]!r}",
-            found=f"{feature.name}: {stated}",
-            next_step="log it with signature=mlflow.models.infer_signature(X, ...) of the training frame",
-        )
-    return (
-        feature if mlmodel.inputs and stated != "any" else feature.model_copy(update={"type": kind})
-    )
-
-
-def check_names(
-    mlmodel: MlModel, stated: list[str], names: tuple[str, ...], n_features: int
-) -> None:
-    """Refuse a signature whose columns are not those that the model was trained on: it takes them by position.
-
-    Raises:
-        ModelLoadError: Their number or order differs.
-    """
-    if not stated or (
-        len(stated) == n_features and (not names or {*stated} != {*names} or stated == [*names])
-    ):
-        return
-    is_order = len(stated) == n_features
-    raise ModelLoadError(
-        f"The model's signature has its columns in another {'order' if is_order else 'number'} than the model.",
-        str(mlmodel.folder),
-        expected=f"{n_features} columns: {', '.join(names[:40]) or 'without names'}",
-        found=f"{len(stated)} columns: {', '.join(stated[:40])}",
-        next_step="log it again with signature=mlflow.models.infer_signature(X, ...) of the training frame",
-    )

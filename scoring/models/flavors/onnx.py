@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nightscore.arrow.numeric import Scratch, is_numeric, numeric_values
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import column_array, empty_answer
-from nightscore.models.features import Scratch, is_numeric, numeric_values
-from nightscore.models.loading import Answer
 from nightscore.models.mlmodel import MAX_WIDTH, MlModel
+from nightscore.models.protocol import Answer
 from nightscore.models.structure.onnx_graph import graph_problems, has_outside_weights
 from nightscore.models.structure.onnx_trees import check_trees
 from nightscore.models.versions import library_versions
@@ -290,7 +290,7 @@ def _libraries(folder: Path) -> tuple[Any, Any]:
         import onnx
         import onnxruntime
     except ImportError as error:
-        from nightscore.models.flavors.lightgbm import missing_library
+        from nightscore.models.versions import missing_library
 
         raise missing_library("ONNX Runtime and onnx", "onnx", folder) from error
     return onnx, onnxruntime

@@ -10,8 +10,8 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import empty_answer, labelled_columns
 from nightscore.models.features import to_frame
-from nightscore.models.loading import Answer
 from nightscore.models.mlmodel import TYPES, MlModel
+from nightscore.models.protocol import Answer
 from nightscore.schemas.model import ModelFacts
 
 MatrixDtype = Literal["float64", "float32", "int64", "int32", "object"]

@@ -1,24 +1,22 @@
 """scikit-learn estimators and pipelines, loaded and called without MLflow."""
 
 import importlib.metadata
-import pickle
-import sys
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.errors import ModelError, ModelLoadError
 from nightscore.models.answers import check_order, column_array, empty_answer
 from nightscore.models.category_columns import category_columns
 from nightscore.models.features import FeatureBuilder
-from nightscore.models.loading import Answer
 from nightscore.models.mlmodel import MlModel
-from nightscore.models.structure.sklearn_estimators import check_estimator, guard_lightgbm
-from nightscore.models.structure.skops_types import load_skops
+from nightscore.models.pickles import load_pickled
+from nightscore.models.protocol import Answer
+from nightscore.models.signature import label_type
+from nightscore.models.structure.sklearn_pipelines import split_pipeline, walk_estimators
 from nightscore.schemas.model import Feature, ModelFacts
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
@@ -100,36 +98,6 @@ def load_estimator(mlmodel: MlModel) -> Any:
     return load_pickled(mlmodel, "sklearn", "pickled_model")
 
 
-def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
-    """The estimator whose file a flavor names under a key; see `load_estimator`."""
-    flavor = mlmodel.flavors[name]
-    path = mlmodel.file(str(flavor.get(key, "model.pkl")))
-    if code := flavor.get("code"):
-        sys.path.insert(0, str(mlmodel.file(str(code))))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a version that differs is a warning of the run
-            if flavor.get("serialization_format") == "skops":
-                estimator = load_skops(path, is_vouched=mlmodel.is_vouched)
-            else:
-                with path.open("rb") as file:
-                    estimator = _Unpickler(file).load()
-            check_estimator(estimator, str(path))
-            _use_one_thread(estimator)
-            return estimator
-    except (ModelError, MemoryError):
-        raise
-    except Exception as error:
-        trained = ", ".join(f"{name} {version}" for name, version in mlmodel.trained_with.items())
-        raise ModelLoadError(
-            "The model cannot be loaded.",
-            str(path),
-            expected=f"the libraries it was trained with: {trained}",
-            found=f"{type(error).__name__}: {error}",
-            next_step="install the versions that it was trained with, or log it again with these",
-        ) from error
-
-
 def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
     """What a loaded estimator shows."""
     steps, final = split_pipeline(estimator)
@@ -175,66 +143,10 @@ def _predict_function(mlmodel: MlModel) -> str:
     return str(mlmodel.flavors.get("python_function", {}).get("predict_fn") or "predict")
 
 
-def split_pipeline(estimator: Any) -> tuple[list[Any], Any]:
-    """The transforming steps of a pipeline, nested ones unrolled, and the step that predicts."""
-    from sklearn.pipeline import Pipeline
-
-    if type(estimator) is not Pipeline:  # a subclass may predict in its own way
-        return [], estimator
-    steps = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
-    inner, final = split_pipeline(estimator.steps[-1][1])
-    return [*steps, *inner], final
-
-
-class _Unpickler(pickle.Unpickler):
-    """Has LightGBM read a model's text only after it was looked at."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.startswith("lightgbm."):
-            guard_lightgbm()
-        return super().find_class(module, name)
-
-
-def _use_one_thread(estimator: Any) -> None:
-    """The pool has one worker a core already; and a forest's sum has one order only with one thread."""
-    for found in _estimators(estimator):
-        is_booster = type(found).__module__.startswith(
-            ("lightgbm.", "xgboost.")
-        )  # None means all cores there
-        if getattr(found, "n_jobs", 1) not in (1, None) or is_booster:
-            found.n_jobs = 1
-        # A search, or a vote, also keeps the one that it has made copies of, which is not fitted.
-        if (
-            is_booster
-            and hasattr(found, "get_booster")
-            and getattr(found, "_Booster", None) is not None
-        ):
-            found.get_booster().set_param({"nthread": 1})
-
-
-def _estimators(estimator: Any) -> Iterator[Any]:
-    """The estimator and all that it is made of."""
-    from sklearn.base import BaseEstimator
-
-    waiting, seen = [estimator], set()
-    while waiting:
-        found = waiting.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        if isinstance(found, dict):
-            waiting += list(found.values())
-        elif isinstance(found, list | tuple):
-            waiting += list(found)
-        elif isinstance(found, BaseEstimator):
-            yield found
-            waiting += list(vars(found).values())
-
-
 def _categories(estimator: Any) -> dict[str, tuple[Any, ...]]:
     """The values that encoders of named columns were fitted on, missing ones left out."""
     found: dict[str, tuple[Any, ...]] = {}
-    for part in _estimators(estimator):
+    for part in walk_estimators(estimator):
         for _, transformer, columns in getattr(part, "transformers_", ()):
             names = _column_names(part, columns)
             steps = (
@@ -343,12 +255,6 @@ def _prediction_type(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | No
         return "long"  # clusterers give labels, outlier detectors 1 and -1
     stated = mlmodel.output_types[0] if mlmodel.output_types else "any"
     return "double" if stated == "any" else stated
-
-
-def label_type(labels: Sequence[Any]) -> str:
-    """MLflow's name of the type of class labels."""
-    first = labels[0].item() if hasattr(labels[0], "item") else labels[0]
-    return {bool: "boolean", int: "long", float: "double"}.get(type(first), "string")
 
 
 def _n_outputs(mlmodel: MlModel, final: Any, classes: tuple[Any, ...] | None) -> int:

@@ -15,12 +15,12 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
-from nightscore.models.flavors.lightgbm import check_names, missing_library, with_categories
-from nightscore.models.loading import Answer
 from nightscore.models.mlmodel import XGBOOST_BOOSTER, MlModel
+from nightscore.models.protocol import Answer
+from nightscore.models.signature import check_names, with_categories
 from nightscore.models.structure.xgboost_file import XgboostFile, read_xgboost
 from nightscore.models.structure.xgboost_trees import check_xgboost
-from nightscore.models.versions import library_versions
+from nightscore.models.versions import library_versions, missing_library
 from nightscore.schemas.model import Feature, ModelFacts
 
 LIBRARIES = ("xgboost", "numpy", "scipy", "numba")

@@ -132,3 +132,8 @@ def numbers(
         if dtype == np.float64
         else np.array(values, dtype)
     )
+
+
+def model_text(model: Any) -> str:
+    """The model as LightGBM would save it: up to the best iteration."""
+    return str(getattr(model, "booster_", model).model_to_string())

@@ -18,7 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.models.loading import LoadedModel, Predictor, inspect_model
+from nightscore.models.loading import LoadedModel, inspect_model
+from nightscore.models.protocol import Predictor
 
 BATCH_ROWS = 65_536
 N_KEPT = 4
