@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_numpy, to_places
-from nightscore.models.compiled.count_buffers import CountBuffers
-from nightscore.models.compiled.layout import edge_tree
-from nightscore.models.compiled.machine_code import Kernels
+from nightscore.native.count_buffers import CountBuffers
+from nightscore.native.machine_code import Kernels
+from nightscore.native.search_trees import edge_tree
 from nightscore.profiles.bins import Counts, Floats, count_sorted
 from nightscore.profiles.distinct import DistinctValues
 from nightscore.profiles.numbers import RawNumbers, as_numbers, raw_numbers

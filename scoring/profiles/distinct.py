@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.compiled.layout import LEAST_HASHES
+from nightscore.native.constants import LEAST_HASHES
 from nightscore.profiles.bins import Floats
 
 Hashes = npt.NDArray[np.uint64]

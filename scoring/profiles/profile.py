@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.inputs.casts import plain_type
-from nightscore.models.compiled.machine_code import loaded_kernels
+from nightscore.native.machine_code import loaded_kernels
 from nightscore.profiles.bins import DECILE_BINS, FINE_BINS, Counts, Floats, quantile_edges
 from nightscore.profiles.counting import (
     ColumnCounter,

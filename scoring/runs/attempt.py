@@ -46,8 +46,8 @@ from nightscore.ledger.layout import (
 from nightscore.ledger.lease import PATIENT_S, Lease
 from nightscore.ledger.record import RunRecord
 from nightscore.models.cache import ModelCache
-from nightscore.models.compiled.machine_code import has_machine_code
 from nightscore.models.pinned import PinnedModel, model_seconds
+from nightscore.native.machine_code import has_machine_code
 from nightscore.outputs.duplicates import Duplicates, find_duplicates
 from nightscore.outputs.promises import missing_promises
 from nightscore.outputs.publish import open_publisher

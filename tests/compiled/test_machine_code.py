@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nightscore.models.compiled import machine_code
-from nightscore.models.compiled.machine_code import Kernels, has_machine_code, load_kernels
+from nightscore.native import machine_code
+from nightscore.native.machine_code import Kernels, has_machine_code, load_kernels
 
 SUM_UP = """
 import sys
@@ -18,7 +18,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
-from nightscore.models.compiled.machine_code import load_kernels
+from nightscore.native.machine_code import load_kernels
 out = np.empty(3)
 load_kernels(Path(sys.argv[1])).expit(np.array([-1.0, 0.0, 1.0]), out)
 assert out[1] == 0.5, out

@@ -14,7 +14,7 @@ from sklearn.ensemble import RandomForestRegressor
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
 from nightscore.models.compiled.checked import difference
-from nightscore.models.compiled.machine_code import is_private
+from nightscore.native.machine_code import is_private
 from nightscore.run import run
 from tests.conftest import Lake
 from tests.models import NUMBERS, KnownModel, make_frame, register
@@ -184,7 +184,7 @@ cache = Path(sys.argv[1])
 folder = next(path for path in cache.iterdir() if (path / "MLmodel").exists())
 model = LoadedModel(folder, inspect_model(folder))
 model.compiled(model.own())
-from nightscore.models.compiled import kernels
+from nightscore.native import kernels
 
 print(sum(sum(found.stats.cache_misses.values()) for found in vars(kernels).values() if hasattr(found, "stats")))
 """

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from nightscore.models.compiled import kernels
-from nightscore.models.compiled.layout import BLOCK_ROWS, FANOUT, INFINITE_SEEN, NAN_SEEN
+from nightscore.native import kernels
+from nightscore.native.constants import BLOCK_ROWS, FANOUT, INFINITE_SEEN, NAN_SEEN
 
 checked = njit(boundscheck=True, error_model="numpy")
 """Raises IndexError, as NumPy does; a negative index counts from the end, in the kernels too."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.models.compiled.machine_code import load_kernels
+from nightscore.native.machine_code import load_kernels
 from nightscore.profiles.counting import ColumnCounter, Measure
 from nightscore.profiles.distinct import KEPT_HASHES, DistinctValues
 

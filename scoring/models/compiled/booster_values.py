@@ -12,8 +12,8 @@ from nightscore.arrow.numeric import is_numeric
 from nightscore.models.categories import coded, look_up
 from nightscore.models.compiled.columns import ColumnReader
 from nightscore.models.compiled.from_sklearn import UnsupportedError
-from nightscore.models.compiled.machine_code import Kernels
 from nightscore.models.compiled.sums import Looked, Numbers
+from nightscore.native.machine_code import Kernels
 
 LIGHTGBM_ZERO = float(np.float32(1e-35))
 """LightGBM's `kZeroThreshold`: what is not greater in size is 0."""

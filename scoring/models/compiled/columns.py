@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
 from nightscore.arrow.numeric import Scratch, numeric_values, stored_values
-from nightscore.models.compiled.machine_code import Kernels
+from nightscore.native.machine_code import Kernels
 
 _FLOATS: dict[pa.DataType, np.dtype[Any]] = {
     pa.float32(): np.dtype(np.float32),

@@ -18,11 +18,11 @@ from nightscore.arrow.arrays import from_numpy
 from nightscore.arrow.numeric import Scratch, is_numeric
 from nightscore.models.compiled.columns import ColumnReader
 from nightscore.models.compiled.from_sklearn import UnsupportedError
-from nightscore.models.compiled.layout import ADD, DIVIDE, MULTIPLY, SUBTRACT
-from nightscore.models.compiled.machine_code import Kernels
 from nightscore.models.compiled.sums import Looked, Numbers
 from nightscore.models.compiled.values import ValueLookup, ValueTable, learn_table
 from nightscore.models.features import matrix_dtype
+from nightscore.native.constants import ADD, DIVIDE, MULTIPLY, SUBTRACT
+from nightscore.native.machine_code import Kernels
 from nightscore.schemas.model import ModelFacts
 
 ONE_TO_ONE = (

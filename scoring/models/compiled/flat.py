@@ -22,9 +22,9 @@ from nightscore.models.compiled.form_structure import form_problems
 from nightscore.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
 from nightscore.models.compiled.linear import LinearForm
 from nightscore.models.compiled.links import Link
-from nightscore.models.compiled.machine_code import is_owned
 from nightscore.models.compiled.trees import TreesForm
 from nightscore.models.compiled.values import ValueTable
+from nightscore.native.machine_code import is_owned
 
 CompiledForm = LinearForm | TreesForm
 KINDS: dict[str, type] = {

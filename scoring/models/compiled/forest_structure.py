@@ -7,14 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nightscore.models.compiled.layout import (
-    BLOCK_ROWS,
     FlatForest,
     Forest,
     SplitTrees,
     Tree,
     WalkedTrees,
     greatest,
-    key_tree,
 )
 from nightscore.models.structure.tree_nodes import (
     MAX_FEATURES,
@@ -22,6 +20,8 @@ from nightscore.models.structure.tree_nodes import (
     TreeNodes,
     tree_problems,
 )
+from nightscore.native.constants import BLOCK_ROWS
+from nightscore.native.search_trees import key_tree
 
 Ints = npt.NDArray[np.int64]
 CODES = (np.dtype(np.uint8), np.dtype(np.uint16))

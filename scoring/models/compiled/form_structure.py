@@ -13,11 +13,12 @@ import numpy.typing as npt
 from nightscore.models.compiled.booster_values import FeatureRules
 from nightscore.models.compiled.encode import Branch, NumberSteps
 from nightscore.models.compiled.forest_structure import flat_problems
-from nightscore.models.compiled.layout import ADD, FlatForest
+from nightscore.models.compiled.layout import FlatForest
 from nightscore.models.compiled.linear import LinearForm
 from nightscore.models.compiled.links import Link
 from nightscore.models.compiled.trees import TreesForm
 from nightscore.models.compiled.values import REFUSED, ValueTable
+from nightscore.native.constants import ADD
 
 FUNCTIONS = ("identity", "exp", "expit", "half_expit", "softmax", "one_vs_rest", "mean", "none")
 BOOSTER_FUNCTIONS = (

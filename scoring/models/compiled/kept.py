@@ -19,11 +19,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nightscore.models.compiled.flat import CompiledForm, FlatFileError, read_form, write_form
-from nightscore.models.compiled.machine_code import is_private
+from nightscore.native.machine_code import is_private
+from nightscore.native.sources import source_digest
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts
 
 FOLDER = "forms"
+PACKAGE = Path(__file__).parents[2]
+SOURCES = ("models", "native")
+"""Packages whose code decides what a form is, and what its numbers mean to the kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +123,8 @@ class KeptForm:
 
 
 @functools.cache
-def _engine() -> str:
+def _engine(package: Path = PACKAGE) -> str:
     """Version and content of the code that makes forms and reads them."""
-    total = hashlib.sha256(importlib.metadata.version("nightscore").encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.read_bytes())
-    return total.hexdigest()
+    content = source_digest(*(package / name for name in SOURCES))
+    version = importlib.metadata.version("nightscore")
+    return hashlib.sha256(f"{version} {content}".encode()).hexdigest()

@@ -8,33 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nightscore.models.structure.tree_nodes import refuse
+from nightscore.native.constants import BLOCK_ROWS
+from nightscore.native.search_trees import key_tree
 
-BLOCK_ROWS = 64
-"""Rows that are scored at once: the bits of a word."""
-STRIP_BLOCKS = 8
-"""Blocks that one tree is applied to before the next: 512 rows of 30 features are 15 KiB of codes."""
-FANOUT = 16
-"""Thresholds compared at once: two AVX-512 registers of float64."""
-BIN_FANOUT = 8
-"""Edges of bins compared at once: one AVX-512 register of float64. Two levels hold 80, a profile's are about 71."""
-BIN_COPIES = 4
-"""Of the sums of each bin."""
-MOMENT_LANES = 16
-"""Sums side by side: two AVX-512 registers of float64, enough that no addition waits for the one before."""
-MOMENT_STRIP = 256
-"""Values added up before the rounding of what follows is kept: 16 additions a lane, then 4 of the lanes."""
-STRIP_VALUES = 512
-"""Of a column, that are counted at once: 4 KiB."""
-WORD_ROWS = 64
-"""Bits of a word of Arrow's bitmaps."""
-LEAST_HASHES = 128
-"""See `monitoring.distinct`."""
-HASH_SLOTS, MOST_HASHES = 1_024, 512
-"""Of the table of those that may be among them: half full at most, so that a free one is near. 8 KiB."""
-NAN_SEEN, INFINITE_SEEN = 1, 2
-"""What `rank_column` and `order_column` saw."""
-SUBTRACT, DIVIDE, MULTIPLY, ADD = range(4)
-"""What is done to a number in front of a linear model."""
 MAX_LEAVES = 65_536
 SPLIT_NODES_PER_LEVEL = {np.dtype(np.uint8): 45, np.dtype(np.uint16): 25}
 """A tree is split where it has fewer inner nodes than this times its depth, else walked: a level of a walk costs a
@@ -173,42 +149,6 @@ def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:
     if can_split and (is_small or forest.n_categories):
         return _split(forest, thresholds, code, max(leaves, default=1))
     return _walk(forest, levels) if not forest.n_categories else None
-
-
-def key_tree(thresholds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:
-    """Ascending thresholds as a static tree of nodes of `FANOUT`, root first, and its levels.
-
-    Entry i of a level is the last threshold of that level's i-th run; what is not there is NaN, and below nothing.
-    """
-    levels = _levels(thresholds, FANOUT)
-    return np.concatenate(levels), len(levels)
-
-
-def edge_tree(edges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:
-    """Ascending edges as a static B-tree of nodes of `BIN_FANOUT`, root first, and its levels.
-
-    A node has one child more than it has edges, as in R. Bayer, E. McCreight, "Organization and maintenance of large
-    ordered indexes" (1972), so that a level holds more than one of `key_tree`. What is not there is NaN.
-    """
-    n_children = BIN_FANOUT + 1
-    levels = [
-        level.reshape(-1, n_children)[:, :BIN_FANOUT].ravel()
-        for level in _levels(edges, n_children)
-    ]
-    return np.concatenate(levels), len(levels)
-
-
-def _levels(values: npt.NDArray[np.float64], n_children: int) -> list[npt.NDArray[np.float64]]:
-    """Of a static tree of ascending values, root first: of each run that a child covers the last value, or NaN."""
-    n_levels = 1
-    while n_children**n_levels <= len(values):
-        n_levels += 1
-    padded = np.full(n_children**n_levels, np.nan)
-    padded[: len(values)] = values
-    return [
-        padded[run - 1 :: run]
-        for run in (n_children ** (n_levels - 1 - level) for level in range(n_levels))
-    ]
 
 
 def ordered_key(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

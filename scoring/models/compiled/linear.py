@@ -26,10 +26,10 @@ from nightscore.models.compiled.encode import (
     make_lookups,
 )
 from nightscore.models.compiled.from_sklearn import UnsupportedError
-from nightscore.models.compiled.layout import BLOCK_ROWS, STRIP_BLOCKS
 from nightscore.models.compiled.links import Link, answer
-from nightscore.models.compiled.machine_code import Kernels
 from nightscore.models.protocol import Answer, Predictor
+from nightscore.native.constants import BLOCK_ROWS, STRIP_BLOCKS
+from nightscore.native.machine_code import Kernels
 from nightscore.schemas.model import ModelFacts
 
 CLASSIFIERS = (

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.compiled.machine_code import Kernels
+from nightscore.native.machine_code import Kernels
 
 Columns = dict[str, npt.NDArray[Any]]
 Function = Literal[

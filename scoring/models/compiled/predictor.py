@@ -15,10 +15,10 @@ from nightscore.models.compiled.linear import (
     LinearForm,
     linear_form,
 )
-from nightscore.models.compiled.machine_code import CODE_FOLDER, load_kernels
 from nightscore.models.compiled.trees import CompiledTrees, trees_form
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
+from nightscore.native.machine_code import CODE_FOLDER, load_kernels
 from nightscore.schemas.model import ModelFacts
 
 

@@ -7,13 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.compiled.layout import (
-    BLOCK_ROWS,
-    STRIP_BLOCKS,
-    FlatForest,
-    SplitTrees,
-)
-from nightscore.models.compiled.machine_code import Kernels
+from nightscore.models.compiled.layout import FlatForest, SplitTrees
+from nightscore.native.constants import BLOCK_ROWS, STRIP_BLOCKS
+from nightscore.native.machine_code import Kernels
 
 INFINITY_BITS = {"float32": 0x7F800000, "float64": 0x7FF0000000000000}
 MAGNITUDE_BITS = {"float32": 0x7FFFFFFF, "float64": 0x7FFFFFFFFFFFFFFF}

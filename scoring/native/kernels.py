@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from nightscore.models.compiled.column_kernels import count_numbers as count_numbers
-from nightscore.models.compiled.compilation import kernel
-from nightscore.models.compiled.intrinsics import count_below, fill_block, split_rows
-from nightscore.models.compiled.layout import (
+from nightscore.native.column_kernels import count_numbers as count_numbers
+from nightscore.native.compilation import kernel
+from nightscore.native.constants import (
     BLOCK_ROWS,
     DIVIDE,
     FANOUT,
@@ -28,6 +27,7 @@ from nightscore.models.compiled.layout import (
     STRIP_BLOCKS,
     SUBTRACT,
 )
+from nightscore.native.intrinsics import count_below, fill_block, split_rows
 
 
 @kernel
@@ -58,7 +58,7 @@ def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int,
 
     Args:
         values: float32 or float64.
-        keys: The thresholds as a static tree, see `layout.key_tree`.
+        keys: The thresholds as a static tree, see `search_trees.key_tree`.
         n_levels: Of that tree.
         codes: (blocks, features, 64).
         feature: Second index of the codes.
@@ -279,7 +279,7 @@ def add_numbers(
         fill: Takes the place of NaN.
         center: Subtracted first.
         scale: Divided by then.
-        steps: What else is done to each value, see `layout.SUBTRACT` and those after it.
+        steps: What else is done to each value, see `constants.SUBTRACT` and those after it.
         numbers: The second operand of each step.
         weights: The column's coefficient for each output.
         strip: Scratch, float64, a multiple of 64.

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nightscore.models.compiled.layout import BIN_FANOUT, BLOCK_ROWS, FANOUT, MOMENT_LANES
+from nightscore.native.constants import BIN_FANOUT, BLOCK_ROWS, FANOUT, MOMENT_LANES
 
 WORD_BITS = 32
 _I32, _I64, _F64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nightscore.models.compiled.compilation import kernel
-from nightscore.models.compiled.intrinsics import add_moments, count_edges_below
-from nightscore.models.compiled.layout import (
+from nightscore.native.compilation import kernel
+from nightscore.native.constants import (
     BIN_COPIES,
     BIN_FANOUT,
     HASH_SLOTS,
@@ -21,6 +20,7 @@ from nightscore.models.compiled.layout import (
     STRIP_VALUES,
     WORD_ROWS,
 )
+from nightscore.native.intrinsics import add_moments, count_edges_below
 
 
 @kernel
@@ -50,7 +50,7 @@ def count_numbers(
         values: float64, of any content where they are null.
         validity: Bytes of Arrow's bitmap.
         first_bit: Of the first value in the bitmap; negative: there are no nulls.
-        tree: Edges of the bins, see `layout.edge_tree`.
+        tree: Edges of the bins, see `search_trees.edge_tree`.
         n_levels: Of that tree.
         pivot: Subtracted before squares are taken.
         low: Values below it are outside, and

@@ -8,6 +8,7 @@ since whoever can write there can run code here.
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import stat
 import threading
@@ -17,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from nightscore.models.compiled.count_buffers import CountBuffers
-from nightscore.models.compiled.layout import edge_tree
-from nightscore.models.versions import library_version
+from nightscore.native.count_buffers import CountBuffers
+from nightscore.native.search_trees import edge_tree
+from nightscore.native.sources import source_digest
 
 CODE_FOLDER = "machine-code"
 """Beside the cached models."""
-SOURCES = ("kernels.py", "column_kernels.py", "compilation.py", "intrinsics.py", "layout.py")
 DIGEST_BYTES = 32
 FROM_OUTSIDE = frozenset(("exp", "expf", "log1p", "log1pf", "memcpy", "memmove", "memset"))
 """C's functions that machine code may call: it never calls into Python, allocates nothing and raises nothing."""
@@ -109,8 +109,8 @@ def has_machine_code(cache: Path) -> bool:
 def load_kernels(folder: Path) -> Kernels:
     """The kernels, compiled when they are first called or by an earlier process of this host.
 
-    Machine code is kept by the sources, Numba's and LLVM's versions and the CPU's name and features; what is damaged
-    is compiled again.
+    Machine code is valid for the sources of this package, the versions of Numba and LLVM, and the CPU's name and
+    features. What is damaged is compiled again.
 
     Raises:
         PermissionError: Others can write to the folder.
@@ -154,12 +154,11 @@ def is_owned(found: os.stat_result) -> bool:
 
 
 @functools.cache
-def _build() -> str:
+def _build(package: Path = Path(__file__).parent) -> str:
     """Of the sources and of what compiles them."""
-    digest = hashlib.sha256(repr((library_version("numba"), library_version("llvmlite"))).encode())
-    for name in SOURCES:
-        digest.update(Path(__file__).with_name(name).read_bytes())
-    return digest.hexdigest()[:16]
+    versions = tuple(importlib.metadata.version(name) for name in ("numba", "llvmlite"))
+    content = source_digest(package)
+    return hashlib.sha256(repr((versions, content)).encode()).hexdigest()[:16]
 
 
 def _kind(argument: Any) -> Kind:
@@ -213,7 +212,7 @@ def _compile(name: str, kinds: Kinds, symbol: str) -> bytes:
     import llvmlite.binding as llvm
     import numba
 
-    from nightscore.models.compiled import kernels
+    from nightscore.native import kernels
 
     function = getattr(kernels, name)
     signature = tuple(_numba_type(numba, kind) for kind in kinds)

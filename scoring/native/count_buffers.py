@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.compiled.layout import (
+from nightscore.native.constants import (
     BIN_COPIES,
     HASH_SLOTS,
     LEAST_HASHES,
