@@ -26,7 +26,7 @@ from nightscore.flows.parameters import (
     read_job,
 )
 from nightscore.flows.partition import score_partition, score_partitions
-from nightscore.flows.pools import shared_kept, shared_pools
+from nightscore.flows.pools import shared_pools, shared_run_cache
 from nightscore.flows.ui.artifacts import (
     artifact_key,
     outcome_markdown,
@@ -38,6 +38,7 @@ from nightscore.flows.ui.artifacts import (
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.progress import BackfillProgress, shown
 from nightscore.inputs.partitions import parse_value
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import default_cache
 from nightscore.operations.backfill import (
     DEFAULT_MAX_PARTITIONS,
@@ -127,9 +128,10 @@ async def backfill(
         with shared_pools(max_parallel, spec.workers), as_backfill():
             async with shown(progress, artifact_key(spec.name, "backfill-progress")):
                 await asyncio.gather(*map(score, _batches(plan, partitions_per_run)))
+            workspace = Workspace(spec, shared_run_cache())
             scored = [parse_value(value) for value in outcomes]
             await asyncio.to_thread(
-                compare_later, spec, scored, default_cache(), datetime.now(UTC), shared_kept()
+                compare_later, workspace, scored, default_cache(), datetime.now(UTC)
             )
     finally:
         failed = sorted(value for value, outcome in outcomes.items() if not outcome.is_done)

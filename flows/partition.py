@@ -27,7 +27,13 @@ from nightscore.flows.parameters import (
     link_to_report,
     read_job,
 )
-from nightscore.flows.pools import RunStuckError, borrowed_pool, local_pool, run_within, shared_kept
+from nightscore.flows.pools import (
+    RunStuckError,
+    borrowed_pool,
+    local_pool,
+    run_within,
+    shared_run_cache,
+)
 from nightscore.flows.tracking import TrackedRun, track
 from nightscore.flows.ui.artifacts import (
     artifact_key,
@@ -264,7 +270,7 @@ async def _score(request: _Request) -> Manifest:
             now=datetime.now(UTC),
             force=request.force,
             listeners=[request.progress],
-            kept=shared_kept(),
+            run_cache=shared_run_cache(),
             compares_later=not is_backfill(),
         )
         manifest = await run_within(request.timeout_s, pool, score)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.pool import Pool, open_pool
 from nightscore.schemas.job import Workers
-from nightscore.storage.run_cache import Kept
+from nightscore.storage.run_cache import RunCache
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ STOP_S = 20.0
 """What a run that is told to stop gets to write its last word; Prefect kills the process after 30."""
 
 _shared: ContextVar["asyncio.Queue[Pool] | None"] = ContextVar("pools", default=None)
-_kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
+_run_cache: ContextVar[RunCache | None] = ContextVar("run_cache", default=None)
 
 
 class RunStuckError(RuntimeError):
@@ -28,24 +28,24 @@ class RunStuckError(RuntimeError):
 
 @contextlib.contextmanager
 def shared_pools(n_pools: int, workers: Workers) -> Iterator[None]:
-    """Pools of a job's workers for the flows that are called inside, and what their runs keep for each other; nothing
+    """Pools of a job's workers for the flows that are called inside, and a cache that their runs share; nothing
     is left at the end, however that comes."""
     queue: asyncio.Queue[Pool] = asyncio.Queue()
     for _ in range(n_pools):
         queue.put_nowait(open_pool(workers))
-    token, kept_token = _shared.set(queue), _kept.set(Kept())
+    token, cache_token = _shared.set(queue), _run_cache.set(RunCache())
     try:
         yield
     finally:
         _shared.reset(token)
-        _kept.reset(kept_token)
+        _run_cache.reset(cache_token)
         while not queue.empty():
             queue.get_nowait().stop()
 
 
-def shared_kept() -> Kept | None:
-    """What the runs of the same flow keep for each other; None: it has this one only."""
-    return _kept.get()
+def shared_run_cache() -> RunCache | None:
+    """The cache that the runs of this flow share; None: it has one run only."""
+    return _run_cache.get()
 
 
 @contextlib.asynccontextmanager

@@ -19,9 +19,9 @@ from nightscore.errors import ModelDigestError
 from nightscore.inputs.partitions import check_unchanged, find_partition
 from nightscore.inputs.tables import check_root
 from nightscore.inputs.values import check_value
-from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import complete_record, list_manifests
 from nightscore.ledger.record import TURN
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.promises import unnoticed_changes
@@ -30,7 +30,7 @@ from nightscore.runs.attempt import Attempt, inputs_record
 from nightscore.runs.held import blocking_run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from nightscore.storage.run_cache import Kept
+from nightscore.storage.run_cache import RunCache
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
     force: bool = False,
     model: PinnedModel | None = None,
     listeners: Sequence[Listener] = (),
-    kept: Kept | None = None,
+    run_cache: RunCache | None = None,
     turn: Callable[[], object] | None = None,
     compares_later: bool = True,
 ) -> Manifest:
@@ -58,7 +58,7 @@ def run(
         force: Score again what is published already.
         model: Already resolved, for several partitions with one model; None: resolve the job's own.
         listeners: Told what happens, besides the log.
-        kept: What several runs of this process keep for each other; None: this one keeps it for itself.
+        run_cache: Shared by several runs of this process. None: this run has its own.
         turn: Returns when those that are published before this one have ended; None: there are none.
         compares_later: Compare later partitions again, whose neighbour this one is. False: the caller does, once for
             several partitions.
@@ -72,14 +72,15 @@ def run(
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
     """
     check_value(job, value)
-    attempt = Attempt(job, value, pool, cache, now, listeners, kept)
+    workspace = Workspace(job, run_cache)
+    attempt = Attempt(workspace, value, pool, cache, now, listeners)
     manifest = attempt.carry_out(lambda: _score(attempt, model, turn, force=force))
     if (
         compares_later
         and manifest.status in ("published", "held")
         and manifest.run_id == attempt.record.run_id
     ):
-        compare_later(job, [value], cache, datetime.now(UTC), attempt.kept, are_fresh=True)
+        compare_later(workspace, [value], cache, datetime.now(UTC), are_fresh=True)
     return manifest
 
 
@@ -87,21 +88,23 @@ def _score(
     attempt: Attempt, model: PinnedModel | None, turn: Callable[[], object] | None, *, force: bool
 ) -> Manifest:
     """The sentence that the whole package is about."""
-    record, job = attempt.record, attempt.job
+    record, job, workspace = attempt.record, attempt.job, attempt.workspace
     with record.stage("model"):
         model = model or PinnedModel.of(job, attempt.cache)
         record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
-        check_root(job, attempt.kept)
-        publisher = open_publisher(job, attempt.kept)
+        check_root(workspace)
+        publisher = open_publisher(workspace)
         promises = attempt.tell_promises()
-        partition, left_out = find_partition(job, attempt.value, attempt.kept)
+        partition, left_out = find_partition(workspace, attempt.value)
         promises += unnoticed_changes(job, [file.version for file in partition.files])
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
-        state, kept = state_store(job), attempt.kept
+        state, run_cache = workspace.state, workspace.run_cache
         standing = (
-            complete_record(state, attempt.folder, live.run_id, live.paths, kept) if live else None
+            complete_record(state, attempt.folder, live.run_id, live.paths, run_cache)
+            if live
+            else None
         )
         if not force and standing is not None and standing.fingerprint == fingerprint:
             return standing.model_copy(update={"status": "unchanged"})
@@ -114,7 +117,7 @@ def _score(
             replaces=live.run_id if live else None,
         )
         if dead := take_over(
-            job, attempt.folder, fingerprint, live.run_id if live else None, kept, attempt.lease
+            workspace, attempt.folder, fingerprint, live.run_id if live else None, attempt.lease
         ):
             record.go_on(dead.manifest)
         record.save("running")
@@ -165,9 +168,7 @@ def _score(
 
 def _find_references(attempt: Attempt, model: PinnedModel) -> None:
     try:
-        attempt.references = find_references(
-            attempt.job, attempt.value, model, attempt.cache, attempt.kept
-        )
+        attempt.references = find_references(attempt.workspace, attempt.value, model, attempt.cache)
     except ModelDigestError:
         raise
     except Exception as error:  # noqa: BLE001 (whatever is stored there: it costs the comparison)
@@ -175,5 +176,5 @@ def _find_references(attempt: Attempt, model: PinnedModel) -> None:
 
 
 def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:
-    manifests, _ = list_manifests(state_store(attempt.job), attempt.folder)
+    manifests, _ = list_manifests(attempt.workspace.state, attempt.folder)
     return blocking_run(attempt.job, manifests, fingerprint)

@@ -15,6 +15,7 @@ from nightscore.ledger.layout import lease_path, parts_store, predictions_store,
 from nightscore.ledger.lease import Holder, Lease
 from nightscore.ledger.manifests import find_manifest, list_manifests, write_manifest
 from nightscore.ledger.record import RunRecord
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.clean import clean, replaced_at
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.operations.status import run_history
@@ -154,7 +155,7 @@ def test_what_was_put_back_since_it_looked_stays(
     clean(job, later, NOTHING, A_DAY, delete=True)
     assert ends == ["published" if moment == "before" else "failed"]
     assert len(any_lake.read(job)) == 30
-    live = open_publisher(job).live(DAY)
+    live = open_publisher(Workspace(job)).live(DAY)
     assert live
     assert live.run_id == (first if moment == "before" else second).run_id
 
@@ -199,7 +200,7 @@ def test_a_run_that_has_waited_in_vain_keeps_what_it_has_scored(
     assert waited.error
     assert (waited.error.type, waited.error.retryable) == ("LeaseError", True)
     assert "on host elsewhere" in waited.error.message
-    assert open_publisher(job).live(DAY) is None
+    assert open_publisher(Workspace(job)).live(DAY) is None
     state_store(job).delete([lease_path(FOLDER)])
     done = any_lake.run(job, DAY)
     assert (done.status, done.run_id, done.measures.n_shards_resumed) == (

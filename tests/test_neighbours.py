@@ -20,6 +20,7 @@ from nightscore.ledger.manifests import (
     list_manifests,
     write_manifest,
 )
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import record_baseline
@@ -28,7 +29,6 @@ from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, Manifest
 from nightscore.schemas.partition import order_of
-from nightscore.storage.run_cache import Kept
 from tests.conftest import Lake
 from tests.models import copy_registry, make_frame
 from tests.test_cli import answer, nightscore, save
@@ -205,7 +205,7 @@ def _manifests_then(
     written: dict[str, str] = {}
     compute(lake, job)
     written |= _stored(job)
-    compare_later(job, DAYS, lake.cache, NOW)
+    compare_later(Workspace(job), DAYS, lake.cache, NOW)
     return written
 
 
@@ -336,7 +336,7 @@ def test_a_backfill_compares_each_day_once(ten: Lake, monkeypatch: pytest.Monkey
     job = ten.job()
     a_backfill(ten, job)
     assert written == DAYS[1:], "the first day has nothing before it"
-    assert compare_later(job, DAYS, ten.cache, NOW, Kept()) == 0
+    assert compare_later(Workspace(job), DAYS, ten.cache, NOW) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import yaml
 from nightscore.cli.commands import app
 from nightscore.errors import InvalidJobError
 from nightscore.ledger.layout import predictions_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
 from nightscore.operations.status import clean, partition_statuses, run_history
@@ -108,7 +109,7 @@ def test_a_run_that_came_between_is_a_conflict(lake: Lake) -> None:
     refused = roll_back(job, DAY, item.target, item.live_run_id, datetime.now(UTC), lake.cache)
     assert refused.error
     assert refused.error.type == "ConflictError"
-    live = open_publisher(job).live(DAY)
+    live = open_publisher(Workspace(job)).live(DAY)
     assert live is not None
     assert live.run_id == between.run_id
 

@@ -18,6 +18,7 @@ from nightscore.engine.shard import ShardTask
 from nightscore.inputs.jobfile import parse_job
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
@@ -85,7 +86,7 @@ def test_what_crosses_to_the_workers_names_variables_only(env_lake: Lake) -> Non
     with env_lake.pool as pool:
         model = PinnedModel.of(job, env_lake.cache)
         facts = learn_facts(model, env_lake.cache, pool)
-        partition, _ = find_partition(job, DAY)
+        partition, _ = find_partition(Workspace(job), DAY)
         plan, contract = plan_partition(job, model, facts, partition, pool.capacity)
         task = ShardTask(
             job,

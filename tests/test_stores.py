@@ -23,6 +23,7 @@ from nightscore.errors import (
     StorageUnavailableError,
 )
 from nightscore.inputs.jobfile import parse_job
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.review import approve, find_held, reject
 from nightscore.outputs.handle import mapped as told_by_delta
 from nightscore.outputs.promises import missing_promises, unnoticed_changes
@@ -116,7 +117,7 @@ def test_what_cannot_be_published_atomically_is_refused_at_once(
     uri: str, formats: str, next_step: str
 ) -> None:
     with pytest.raises(StorageError, match=uri.partition("//")[0]) as caught:
-        open_publisher(job_at(uri, format=formats))
+        open_publisher(Workspace(job_at(uri, format=formats)))
     assert next_step in caught.value.next_step
 
 
@@ -179,12 +180,12 @@ def test_decisions_that_could_both_win_are_refused(weak: Lake) -> None:
         with pytest.raises(StorageError, match=f"nightscore {decide.__name__}"):
             decide(job, find_held(job, DAY), datetime.now(UTC))
     assert find_held(job, DAY).run_id == held.run_id
-    assert not open_publisher(job).all_live()
+    assert not open_publisher(Workspace(job)).all_live()
 
 
 def test_no_run_is_taken_over_without_a_claim(weak: Lake) -> None:
     job = weak.job()
-    assert take_over(job, f"ds={DAY}", "any", None) is None
+    assert take_over(Workspace(job), f"ds={DAY}", "any", None) is None
 
 
 def test_full_stores_promise_everything(lake: Lake) -> None:

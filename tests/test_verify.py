@@ -14,6 +14,7 @@ from nightscore.cli.commands import app
 from nightscore.errors import PartitionNotFoundError
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.verify import Verification, verify
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import Limits
@@ -34,7 +35,7 @@ def kinds(found: Verification) -> set[str]:
 
 def damage(lake: Lake, job: Any, offset: int) -> None:
     """Flip one bit of a published file."""
-    live = open_publisher(job).live(DAY)
+    live = open_publisher(Workspace(job)).live(DAY)
     assert live is not None
     store = predictions_store(job)
     content = bytearray(store.read_bytes(live.paths[0]))

@@ -30,6 +30,7 @@ from nightscore.engine.pool import Pool
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value, has_key
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.backfill import DEFAULT_MAX_PARTITIONS, values_between
 from nightscore.operations.replay import replay
 from nightscore.operations.report import column_series
@@ -75,7 +76,7 @@ def history(
 
 def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
     value = parse_value(partition)
-    publisher = open_publisher(spec)
+    publisher = open_publisher(Workspace(spec))
     live = publisher.live(value)
     rows = []
     for manifest in publications(run_history(spec, value, everything=False)):
@@ -158,7 +159,7 @@ def rollback(
                 )
             )
     done_values = [manifest.partition for manifest in manifests if not manifest.error]
-    compare_later(spec, done_values, cache, datetime.now(UTC))
+    compare_later(Workspace(spec), done_values, cache, datetime.now(UTC))
     failed = [manifest for manifest in manifests if manifest.error]
     refused = [item for item in planned if item.action == "refuse"]
     if as_json:
@@ -270,7 +271,7 @@ def _decide(
 ) -> Manifest:
     """The decided run's record; later partitions are compared with what stands now."""
     decided = decide(spec, held, datetime.now(UTC), note)
-    compare_later(spec, [held.partition], model_cache(None), datetime.now(UTC))
+    compare_later(Workspace(spec), [held.partition], model_cache(None), datetime.now(UTC))
     return decided
 
 

@@ -35,6 +35,7 @@ from nightscore.engine.pool import Pool, open_pool
 from nightscore.engine.prepare import learn_facts, plan_partition, version_warnings
 from nightscore.inputs.partitions import find_partition, parse_value
 from nightscore.inputs.values import check_value
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.backfill import (
     DEFAULT_MAX_PARTITIONS,
@@ -77,14 +78,15 @@ def plan(
     values = [parse_value(text) for text in partitions]
     for value in values:
         check_value(spec, value, "plan")
-    model, publisher = PinnedModel.of(spec, cache), open_publisher(spec)
+    workspace = Workspace(spec)
+    model, publisher = PinnedModel.of(spec, cache), open_publisher(workspace)
     missing = missing_promises(spec)
     rows = []
     with open_pool(spec.workers) as pool:
         facts = learn_facts(model, cache, pool)
         statuses = {status.value: status for status in partition_statuses(spec, model, values)}
         for text, value in zip(partitions, values, strict=True):
-            partition, left_out = find_partition(spec, value)
+            partition, left_out = find_partition(workspace, value)
             unnoticed = unnoticed_changes(spec, [file.version for file in partition.files])
             planned, contract = plan_partition(
                 spec, model, facts, partition, pool.capacity, pool=pool

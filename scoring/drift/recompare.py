@@ -22,11 +22,11 @@ from nightscore.drift.references import (
 from nightscore.errors import LocationNotFoundError, ScoringError
 from nightscore.ledger.comparisons import write_comparison
 from nightscore.ledger.timeline import Timeline
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, Manifest
 from nightscore.schemas.partition import show_value
-from nightscore.storage.run_cache import Kept
 
 logger = logging.getLogger("nightscore")
 
@@ -36,11 +36,10 @@ year keeps its later days' `since` until they are asked for. 400 take some secon
 
 
 def compare_later(
-    job: ScoringJob,
+    workspace: Workspace,
     values: Iterable[str | None],
     cache: ModelCache,
     now: datetime,
-    kept: Kept | None = None,
     *,
     are_fresh: bool = False,
 ) -> int:
@@ -48,18 +47,18 @@ def compare_later(
     a report that is asked for later makes up for it.
 
     Args:
-        job: The job.
+        workspace: Of the job.
         values: Partitions whose results have changed.
         cache: Of baselines on this host.
         now: In UTC.
-        kept: What several runs of this process keep for each other.
         are_fresh: These partitions have just been compared: they are looked at only if there are later ones.
 
     Returns:
         Comparisons that were made again.
     """
+    job = workspace.job
     try:
-        return _compare_later(job, values, cache, now, kept or Kept(), are_fresh=are_fresh)
+        return _compare_later(workspace, values, cache, now, are_fresh=are_fresh)
     except (
         KeyboardInterrupt
     ):  # all is published by now: who stops the command hears that, not that nothing was
@@ -78,7 +77,7 @@ def compared_now(job: ScoringJob, manifest: Manifest, cache: ModelCache, now: da
     """
     if manifest.drift is None:
         return manifest
-    timeline = Timeline(job, Kept())
+    timeline = Timeline(Workspace(job))
     drift = None
     try:
         if _stands(timeline, manifest):
@@ -102,15 +101,15 @@ def _stands(timeline: Timeline, manifest: Manifest) -> bool:
 
 
 def _compare_later(
-    job: ScoringJob,
+    workspace: Workspace,
     values: Iterable[str | None],
     cache: ModelCache,
     now: datetime,
-    kept: Kept,
     *,
     are_fresh: bool,
 ) -> int:
-    timeline = Timeline(job, kept)
+    timeline = Timeline(workspace)
+    job = workspace.job
     changed = {value for value in values if value is not None} & set(timeline.values)
     later = _later(timeline, changed)
     affected = later if are_fresh and not later else later | changed
@@ -164,12 +163,12 @@ def _compare_run(
 
     baseline = None
     if neighbours.baseline:
-        columns = stored_baseline(timeline.job, manifest, cache, timeline.kept)
+        columns = stored_baseline(timeline.workspace, manifest, cache)
         if not columns:
             return None  # without it the comparison would be a poorer one
         baseline = (neighbours.baseline, columns)
     try:
-        profile = stored_profile(timeline.job, own.profile, timeline.kept)
+        profile = stored_profile(timeline.workspace, own.profile)
     except (LocationNotFoundError, ValueError):
         return None  # a profile that is gone or damaged costs this comparison, not the others
     references = read_references(timeline, manifest.partition, neighbours, baseline)

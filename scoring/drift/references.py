@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 
 from nightscore.drift.findings import HABIT_DAYS
 from nightscore.errors import ModelDigestError, ScoringError
-from nightscore.ledger.layout import state_store
 from nightscore.ledger.timeline import Timeline
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.baseline import fetch_baseline
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import resolve
 from nightscore.profiles.table import ColumnProfile, Habit, Key, from_bytes, merge_profiles
-from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, Manifest
 from nightscore.schemas.partition import show_value
-from nightscore.storage.run_cache import Kept, read_once
 
 PARSED = 8
 """Bytes in memory for each one of a stored profile, which is compressed."""
@@ -120,26 +118,25 @@ class References:
 
 
 def find_references(
-    job: ScoringJob,
+    workspace: Workspace,
     value: str | None,
     model: PinnedModel,
     cache: ModelCache,
-    kept: Kept | None = None,
 ) -> References:
     """The model's baseline, the partition before, the same weekdays. One that cannot be had is a warning.
 
-    Which runs these are is asked of the store; of `kept` come records and profiles of runs that are published.
+    The store says which runs these are. Records and profiles of published runs may come from the run cache.
     """
     baseline: Baseline | None = None
     warnings = []
     try:
-        baseline = _baseline(model, job, cache, kept)
+        baseline = _baseline(workspace, model, cache)
     except ModelDigestError:
         raise
     except (ScoringError, ValueError) as error:
         warnings.append(f"no comparison with the model's baseline: {error}")
 
-    timeline = Timeline(job, kept)
+    timeline = Timeline(workspace)
     neighbours = find_neighbours(timeline, value, baseline[0] if baseline else "")
     found = read_references(timeline, value, neighbours, baseline)
     if not found.profiles:
@@ -207,16 +204,16 @@ def read_references(
     timeline: Timeline, value: str | None, neighbours: Neighbours, baseline: Baseline | None
 ) -> References:
     """The neighbours' profiles; those that are gone are left out."""
-    job, kept = timeline.job, timeline.kept
+    workspace = timeline.workspace
     profiles: dict[str, list[ColumnProfile]] = {}
     names = neighbours.names
     warnings: list[str] = []
     if baseline is not None:
         profiles["baseline"] = baseline[1]
     if neighbours.previous is not None:
-        profiles["previous"] = _stored(job, [neighbours.previous], kept, warnings)
+        profiles["previous"] = _stored(workspace, [neighbours.previous], warnings)
     if neighbours.weekdays:
-        profiles["weekdays"] = _stored(job, neighbours.weekdays, kept, warnings)
+        profiles["weekdays"] = _stored(workspace, neighbours.weekdays, warnings)
     habits: Habits = {}
     if baseline is not None and neighbours.previous is not None:
         habits = _habits(timeline, neighbours, neighbours.previous, profiles["previous"], warnings)
@@ -234,22 +231,22 @@ def _later_profile(timeline: Timeline, value: str | None) -> list[ColumnProfile]
     for other in timeline.after(value):
         published, _ = timeline.results(other)
         if published is not None and published.drift is not None and published.drift.profile:
-            return _stored(timeline.job, [published], timeline.kept, [])
+            return _stored(timeline.workspace, [published], [])
     return []
 
 
-def _baseline(
-    model: PinnedModel, job: ScoringJob, cache: ModelCache, kept: Kept | None
-) -> Baseline | None:
+def _baseline(workspace: Workspace, model: PinnedModel, cache: ModelCache) -> Baseline | None:
     """The sha256 and the columns; what the version's tag says is their key."""
 
     def read() -> tuple[tuple[str, list[ColumnProfile]], int]:
-        fetched = fetch_baseline(model.version, job.registry, cache)
+        fetched = fetch_baseline(model.version, workspace.job.registry, cache)
         assert fetched is not None  # noqa: S101 (the version has a tag)
         return (fetched[0], from_bytes(fetched[1])), PARSED * len(fetched[1])
 
     tag = model.version.baseline_tag
-    return None if tag is None else read_once(kept, ("baseline", tag), tuple, read)
+    if tag is None:
+        return None
+    return workspace.run_cache.read_once(("baseline", tag), tuple, read)
 
 
 def _habits(
@@ -282,14 +279,14 @@ def _habits(
             continue
         if manifest.drift.references.get("baseline") != neighbours.baseline:
             continue
-        for column in _stored(timeline.job, [manifest], timeline.kept, warnings):
+        for column in _stored(timeline.workspace, [manifest], warnings):
             if partition in column.recent:
                 found.setdefault(column.key, {})[partition] = column.recent[partition]
     return {**found}
 
 
 def stored_baseline(
-    job: ScoringJob, manifest: Manifest, cache: ModelCache, kept: Kept | None = None
+    workspace: Workspace, manifest: Manifest, cache: ModelCache
 ) -> list[ColumnProfile]:
     """The baseline that a run was compared with; none if its model version has another one by now.
 
@@ -297,40 +294,41 @@ def stored_baseline(
         ScoringError: The registry does not answer.
         ValueError: It is no profile.
     """
+    registry = workspace.job.registry
     known = manifest.drift.references.get("baseline", "") if manifest.drift else ""
+    if not known:
+        return []
 
     def read() -> tuple[list[ColumnProfile], int]:
         content = cache.baseline(known)
         if content is None:
-            version = resolve(
-                f"models:/{manifest.model.name}/{manifest.model.version}", job.registry
-            )
-            fetched = fetch_baseline(version, job.registry, cache)
+            uri = f"models:/{manifest.model.name}/{manifest.model.version}"
+            fetched = fetch_baseline(resolve(uri, registry), registry, cache)
             content = fetched[1] if fetched and fetched[0] == known else b""
         return (from_bytes(content) if content else [], PARSED * len(content))
 
-    return read_once(kept, ("baseline's columns", known), list, read) if known else []
+    return workspace.run_cache.read_once(("baseline's columns", known), list, read)
 
 
-def stored_profile(job: ScoringJob, path: str, kept: Kept | None = None) -> list[ColumnProfile]:
+def stored_profile(workspace: Workspace, path: str) -> list[ColumnProfile]:
     """A run's profile. It is shared with others: not to be changed.
 
     Raises:
         ScoringError: It cannot be read.
         ValueError: It is no profile.
     """
-    state = state_store(job)
+    state = workspace.state
 
     def read() -> tuple[list[ColumnProfile], int]:
         content = state.read_bytes(path)
         return from_bytes(content), PARSED * len(content)
 
     # The path names the run, which is published: nobody writes it again.
-    return read_once(kept, ("profile", state.url, path), list, read)
+    return workspace.run_cache.read_once(("profile", state.url, path), list, read)
 
 
 def _stored(
-    job: ScoringJob, manifests: Sequence[Manifest], kept: Kept | None, warnings: list[str]
+    workspace: Workspace, manifests: Sequence[Manifest], warnings: list[str]
 ) -> list[ColumnProfile]:
     """The sum of the runs' profiles; those that are gone are left out, and those that cannot be read with a word."""
     parts = []
@@ -339,9 +337,9 @@ def _stored(
         path = manifest.drift.profile
         with contextlib.suppress(ScoringError):
             try:
-                parts.append(stored_profile(job, path, kept))
+                parts.append(stored_profile(workspace, path))
             except ValueError as error:
-                place = state_store(job).locate_url(path)
+                place = workspace.state.locate_url(path)
                 note = f"no comparison with the profile {place}: {str(error)[:200]}"
                 warnings += [note] if note not in warnings else []
     return parts[0] if len(parts) == 1 else list(merge_profiles(parts)[0].values())

@@ -15,14 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 import nightscore.errors
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import LeaseError, ScoringError
-from nightscore.ledger.layout import checkpoints_folder, claim_path, parts_store, state_store
+from nightscore.ledger.layout import checkpoints_folder, claim_path, state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.manifests import newest_manifest, with_fates
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import Shard
-from nightscore.storage.run_cache import Kept
-from nightscore.storage.store import Store
 
 READ_THREADS = 16
 
@@ -66,28 +65,26 @@ def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
 
 
 def take_over(
-    job: ScoringJob,
+    workspace: Workspace,
     folder: str,
     fingerprint: str,
     live_run_id: str | None,
-    kept: Kept | None = None,
     lease: Lease | None = None,
 ) -> Resumption | None:
     """The partition's newest run, if it died on the same work and nobody else goes on with it.
 
     Args:
-        job: The job.
+        workspace: Of the job.
         folder: Of the partition.
         fingerprint: Of the work: the same inputs, model and settings.
         live_run_id: The run whose files readers see: it died after its commit, and nothing of it is touched.
-        kept: Records of runs that are published.
         lease: Of the partition. It is held from then on, if there is such a run, until the caller has written that it
             goes on with it: nobody removes what the run has finished.
     """
-    state = state_store(job)
+    state = workspace.state
     if not state.capabilities.can_create:
         return None  # `missing_promises` says so
-    newest = newest_manifest(state, folder, kept)
+    newest = newest_manifest(state, folder, workspace.run_cache)
     if (
         newest is None
         or newest.run_id == live_run_id
@@ -101,7 +98,7 @@ def take_over(
             lease.acquire()
     except LeaseError:
         return None  # its files may be about to go
-    found = _read(job, state, newest.run_id)
+    found = _read(workspace, newest.run_id)
     if not found:
         return None
     try:
@@ -125,9 +122,9 @@ def _is_resumable(manifest: Manifest) -> bool:
     return manifest.status == "failed" and bool(kind.resumable)
 
 
-def _read(job: ScoringJob, state: Store, run_id: str) -> list[Checkpoint]:
+def _read(workspace: Workspace, run_id: str) -> list[Checkpoint]:
     """The checkpoints of one cut whose files are still there, whole."""
-    parts = parts_store(job)
+    parts, state = workspace.parts, workspace.state
 
     def attempt(path: str) -> Checkpoint | None:
         try:

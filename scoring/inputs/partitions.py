@@ -14,6 +14,7 @@ from nightscore.inputs.files import check_choice, choose_files, is_hidden, is_na
 from nightscore.inputs.layouts import is_other_layout, no_partitions
 from nightscore.inputs.listing import list_all
 from nightscore.inputs.tables import check_links, check_listing, check_root
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import (
     NULL_VALUE,
@@ -24,7 +25,6 @@ from nightscore.schemas.partition import (
     parse_time,
     show_value,
 )
-from nightscore.storage.run_cache import Kept, read_once
 from nightscore.storage.store import Store
 
 LISTING_THREADS = 16
@@ -60,7 +60,7 @@ def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
         InputError: The input is a table of a format of its own.
         PartitionNotFoundError: It is laid out in another way.
     """
-    check_root(job)
+    check_root(Workspace(job))
     store = Store(job.input.uri, job.input.storage_options)
     folders, files = store.list_names()
     if not folders and not files:
@@ -112,25 +112,22 @@ def _leads_nowhere(path: str) -> bool:
     return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
 
 
-def find_partition(
-    job: ScoringJob, value: str | None, kept: Kept | None = None
-) -> tuple[Partition, tuple[str, ...]]:
+def find_partition(workspace: Workspace, value: str | None) -> tuple[Partition, tuple[str, ...]]:
     """The partition with its files in the order of their paths, and the files that `input.files` leaves out.
 
     One value may have several folders, since there are several ways to percent-encode it: all of them are its input.
 
     Args:
-        job: The job.
+        workspace: Of the job. Runs that share its run cache list the folders below `input.uri` once.
         value: Of the partition; None is Hive's default partition.
-        kept: With it, the folders below `input.uri` are listed once for all runs of a backfill.
 
     Raises:
         PartitionNotFoundError: With the nearest values that exist.
         InputError: What is there cannot be read whole, or is a table of a format of its own.
     """
-    known = read_once(
-        kept, ("folders of partitions", job.input.uri), dict, lambda: _list_folders(job)
-    )
+    job = workspace.job
+    key = ("folders of partitions", job.input.uri)
+    known = workspace.run_cache.read_once(key, dict, lambda: _list_folders(job))
     return _find(job, value, known)
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from nightscore.errors import CredentialsError, InputError, InvalidJobError, LocationNotFoundError
 from nightscore.inputs.files import shown
 from nightscore.inputs.listing import Listing
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.run_cache import Kept, read_once
 from nightscore.storage.store import Store
 
 PARENTS_TRIED = 8
@@ -35,16 +35,16 @@ MARKS = (
 """What each path that shows a table contains, which is quick to look for; the pattern; the table."""
 
 
-def check_root(job: ScoringJob, kept: Kept | None = None) -> None:
+def check_root(workspace: Workspace) -> None:
     """Refuse an `input.uri` that is a table, is part of one, or leads into the job's own output.
 
-    With `kept`, once for all runs of a backfill: that a folder becomes a table meanwhile is not looked for.
+    It looks once for all runs that share the run cache: a folder that becomes a table meanwhile goes unnoticed.
 
     Raises:
         InputError: It is a table, or part of one.
         InvalidJobError: It is the job's own output.
     """
-    store = Store(job.input.uri, job.input.storage_options)
+    job, store = workspace.job, workspace.inputs
 
     def look() -> tuple[bool, int]:
         check_no_table(store)
@@ -52,7 +52,8 @@ def check_root(job: ScoringJob, kept: Kept | None = None) -> None:
             _check_apart(job, [real])
         return True, 1
 
-    read_once(kept, ("input is no table", job.input.uri, job.output.uri), bool, look)
+    key = ("input is no table", job.input.uri, job.output.uri)
+    workspace.run_cache.read_once(key, bool, look)
 
 
 def check_no_table(store: Store) -> None:

@@ -10,7 +10,7 @@ from nightscore.ledger.layout import run_id_of
 from nightscore.process import is_running
 from nightscore.schemas.manifest import ErrorRecord, Manifest, read_manifest
 from nightscore.schemas.partition import decode_folder, encode_folder, order_of
-from nightscore.storage.run_cache import Kept
+from nightscore.storage.run_cache import RunCache
 from nightscore.storage.store import Entry, Store
 
 READ_THREADS = 16
@@ -73,14 +73,14 @@ def read_manifests(store: Store, paths: Sequence[str]) -> tuple[list[Manifest], 
 
 
 def standing_manifest(
-    store: Store, folder: str, live_run_id: str, kept: Kept | None = None
+    store: Store, folder: str, live_run_id: str, run_cache: RunCache | None = None
 ) -> Manifest | None:
     """What stands behind a partition's live files: the rollback that put them back, else the run that wrote them.
 
     None if there is no record that can be read.
     """
     entries = _runs_of(store, folder)
-    later = list(_read_newest(store, entries, kept, after=live_run_id))
+    later = list(_read_newest(store, entries, run_cache, after=live_run_id))
     committed = (
         "published",
         "prepared",
@@ -88,7 +88,7 @@ def standing_manifest(
     )  # of a rollback: it is seen, so that it came to its commit
     restoring = with_fates(store, [m for m in later if m.restores == live_run_id])
     rollbacks = [m for m in restoring if m.status in committed or m.error == DIED]
-    return rollbacks[0] if rollbacks else _read_run(store, entries, live_run_id, kept)
+    return rollbacks[0] if rollbacks else _read_run(store, entries, live_run_id, run_cache)
 
 
 def as_seen(
@@ -130,23 +130,25 @@ def complete_record(
     folder: str,
     live_run_id: str | None,
     paths: Sequence[str],
-    kept: Kept | None = None,
+    run_cache: RunCache | None = None,
 ) -> Manifest | None:
     """What stands behind a partition's live files; where that died before its last word, the word is written.
 
     Asked before others take its place: the history is told by records.
     """
-    found = standing_manifest(store, folder, live_run_id, kept) if live_run_id else None
+    found = standing_manifest(store, folder, live_run_id, run_cache) if live_run_id else None
     if found is None or found.status == "published":
         return found
     seen = as_seen(store, with_fates(store, [found])[0], live_run_id, paths)
     return write_manifest(store, folder, seen) if seen.status == "published" else seen
 
 
-def newest_manifest(store: Store, folder: str, kept: Kept | None = None) -> Manifest | None:
+def newest_manifest(
+    store: Store, folder: str, run_cache: RunCache | None = None
+) -> Manifest | None:
     """The record of a partition's newest run, or None if there is none that can be read."""
     entries = _runs_of(store, folder)
-    return _read(store, entries[0], kept) if entries else None
+    return _read(store, entries[0], run_cache) if entries else None
 
 
 def publication(
@@ -165,15 +167,15 @@ def publication(
 
 
 def latest_results(
-    store: Store, key: str, value: str | None, kept: Kept | None = None
+    store: Store, key: str, value: str | None, run_cache: RunCache | None = None
 ) -> tuple[Manifest | None, Manifest | None]:
     """The `publication` of a partition: without runs that wait for a decision, and with them."""
     entries = _runs_of(store, encode_folder(key, value))
     held: Manifest | None = None
-    for manifest in _read_newest(store, entries, kept):
+    for manifest in _read_newest(store, entries, run_cache):
         if manifest.status == "published":
             restored = manifest.restores
-            found = manifest if restored is None else _read_run(store, entries, restored, kept)
+            found = manifest if restored is None else _read_run(store, entries, restored, run_cache)
             return found, held or found
         if manifest.status == "held" and held is None:
             held = manifest
@@ -187,27 +189,27 @@ def _runs_of(store: Store, folder: str) -> list[Entry]:
 
 
 def _read_newest(
-    store: Store, entries: Sequence[Entry], kept: Kept | None, after: str = ""
+    store: Store, entries: Sequence[Entry], run_cache: RunCache | None, after: str = ""
 ) -> Iterator[Manifest]:
     """Those records of a listing that can be read, as they are asked for, down to the runs after a given one."""
     for entry in entries:
         if (run_id_of(entry.path) or "") <= after:
             return
-        if (manifest := _read(store, entry, kept)) is not None:
+        if (manifest := _read(store, entry, run_cache)) is not None:
             yield manifest
 
 
 def _read_run(
-    store: Store, entries: Sequence[Entry], run_id: str, kept: Kept | None
+    store: Store, entries: Sequence[Entry], run_id: str, run_cache: RunCache | None
 ) -> Manifest | None:
     entry = next((entry for entry in entries if run_id_of(entry.path) == run_id), None)
-    return None if entry is None else _read(store, entry, kept)
+    return None if entry is None else _read(store, entry, run_cache)
 
 
-def _read(store: Store, entry: Entry, kept: Kept | None) -> Manifest | None:
+def _read(store: Store, entry: Entry, run_cache: RunCache | None) -> Manifest | None:
     """A record of a listing; None: it cannot be read. Kept is that of a run which is published: nothing follows."""
     key = ("manifest", store.url, entry.path, entry.version, entry.size_bytes)
-    found = None if kept is None else kept.get(key, Manifest)
+    found = None if run_cache is None else run_cache.get(key, Manifest)
     if found is not None:
         return found
     try:
@@ -215,8 +217,8 @@ def _read(store: Store, entry: Entry, kept: Kept | None) -> Manifest | None:
         found = read_manifest(content)
     except (LocationNotFoundError, ValueError):
         return None
-    if kept is not None and found.status == "published":
-        kept.put(key, found, PARSED * len(content))
+    if run_cache is not None and found.status == "published":
+        run_cache.put(key, found, PARSED * len(content))
     return found
 
 

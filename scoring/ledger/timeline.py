@@ -8,12 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from nightscore.ledger.comparisons import newest_comparison
-from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import latest_results, recorded_values
-from nightscore.schemas.job import ScoringJob
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import DriftRecord, Manifest
 from nightscore.schemas.partition import order_of, parse_time
-from nightscore.storage.run_cache import Kept
 
 WEEKS = 4
 """Weeks whose same weekdays are pooled."""
@@ -23,10 +21,10 @@ READ_THREADS = 16
 class Timeline:
     """As the store has it when it is first asked: made anew for each question, never kept."""
 
-    def __init__(self, job: ScoringJob, kept: Kept | None = None) -> None:
-        """Nothing is read yet. Of `kept` come records of runs that are published."""
-        self.job, self.kept = job, kept
-        self.store = state_store(job)
+    def __init__(self, workspace: Workspace) -> None:
+        """Nothing is read yet. Records of published runs may come from the run cache."""
+        self.workspace, self.job = workspace, workspace.job
+        self.store = workspace.state
         self._results: dict[str, tuple[Manifest | None, Manifest | None]] = {}
         self._comparisons: dict[str, DriftRecord | None] = {}
 
@@ -64,7 +62,7 @@ class Timeline:
         """A partition's latest results: without runs that wait for a decision, and with them."""
         if value not in self._results:
             self._results[value] = latest_results(
-                self.store, self.job.input.partition_key, value, self.kept
+                self.store, self.job.input.partition_key, value, self.workspace.run_cache
             )
         return self._results[value]
 

@@ -10,6 +10,7 @@ from nightscore.drift.recompare import compare_later
 from nightscore.engine.events import Event, Listener, RunPlanned
 from nightscore.engine.pool import Pool, open_pool
 from nightscore.inputs.partitions import parse_value
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.operations.backfill import BackfillItem
 from nightscore.process import available_cores
@@ -17,7 +18,6 @@ from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import order_of
-from nightscore.storage.run_cache import Kept
 
 Turn = Callable[[], object]
 """Returns when a run may publish."""
@@ -54,7 +54,7 @@ def score_items(
         KeyboardInterrupt: Ctrl-C or SIGTERM. What was under way is recorded as failed, or published; the rest is not
             begun.
     """
-    kept = Kept()
+    workspace = Workspace(job)
 
     def score(
         item: BackfillItem, pool: Pool, turn: Turn | None, more: Sequence[Listener]
@@ -67,7 +67,7 @@ def score_items(
             now=datetime.now(UTC),
             force=item.is_forced,
             listeners=[*listeners, *more],
-            kept=kept,
+            run_cache=workspace.run_cache,
             turn=turn,
             compares_later=False,
         )
@@ -75,7 +75,7 @@ def score_items(
     def compare_all(manifests: list[Manifest]) -> list[Manifest]:
         """Once for all: a partition may be the neighbour of any that were scored before it."""
         values = [one.partition for one in manifests if one.status in ("published", "held")]
-        compare_later(job, values, cache, datetime.now(UTC), kept)
+        compare_later(workspace, values, cache, datetime.now(UTC))
         return manifests
 
     if not any(may_overlap(job, *pair) for pair in itertools.pairwise(items)):

@@ -17,12 +17,12 @@ from nightscore.ledger.manifests import (
     with_fates,
     write_manifest,
 )
+from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Live, Publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder, encode_folder
-from nightscore.storage.run_cache import Kept
 from nightscore.storage.store import Entry, Store
 
 LEAST_SUPERSEDED = timedelta(days=1)
@@ -124,7 +124,7 @@ def clean(
     state = state_store(job)
     if delete and superseded_after is not None and not state.is_conditional:
         raise _unsafe(state)
-    publisher = open_publisher(job, Kept())
+    publisher = open_publisher(Workspace(job))
     replaced_before = (
         None if superseded_after is None else now - max(superseded_after, LEAST_SUPERSEDED)
     )

@@ -32,8 +32,9 @@ from nightscore.errors import (
 from nightscore.inputs.casts import plain_type
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.partitions import find_partition
-from nightscore.ledger.layout import part_path, parts_store, sealed_history_path, state_store
+from nightscore.ledger.layout import part_path, parts_store, sealed_history_path
 from nightscore.ledger.manifests import complete_record, find_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.merge import Merge, merge_rows
@@ -86,9 +87,10 @@ def replay(
         RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
         PartitionNotFoundError: Nothing is published.
     """
-    attempt = Attempt(job, value, pool, cache, now, listeners, command="replay")
-    live = open_publisher(job).live(value)
-    state = state_store(job)
+    workspace = Workspace(job)
+    attempt = Attempt(workspace, value, pool, cache, now, listeners, command="replay")
+    live = open_publisher(workspace).live(value)
+    state = workspace.state
     if live is not None:
         complete_record(state, attempt.folder, live.run_id, live.paths)
     base = find_manifest(state, attempt.folder, live.run_id) if live and live.run_id else None
@@ -106,12 +108,13 @@ def replay(
     found = base
     manifest = attempt.carry_out(lambda: _score(attempt, found, allow_new_model=allow_new_model))
     if manifest.status in ("published", "held"):
-        compare_later(job, [value], cache, datetime.now(UTC))
+        compare_later(workspace, [value], cache, datetime.now(UTC))
     return manifest
 
 
 def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manifest:
-    record, job, state = attempt.record, attempt.job, state_store(attempt.job)
+    record, job, workspace = attempt.record, attempt.job, attempt.workspace
+    state = workspace.state
     with record.stage("model"):
         model = PinnedModel.of(job, attempt.cache)
         _check_model(base, model, allowed=allow_new_model)
@@ -119,13 +122,13 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
             model=model.record(job), policy=job.policy, replays=base.run_id, replaces=base.run_id
         )
     with record.stage("plan"):
-        publisher = open_publisher(job)
+        publisher = open_publisher(workspace)
         promises = attempt.tell_promises()
         live = publisher.live(attempt.value)
         _check_live(attempt, base, live)
         old = publisher.find_results(base)
         files = _quarantined(state, base.quarantine.files)
-        starts, fingerprint = _look_at_input(job, base, model)
+        starts, fingerprint = _look_at_input(workspace, base, model)
         in_order = base.in_order and starts is not None
         record.update(
             fingerprint=fingerprint,
@@ -244,7 +247,7 @@ def _quarantined(state: Store, files: Sequence[FileRecord]) -> tuple[InputFile, 
 
 
 def _look_at_input(
-    job: ScoringJob, base: Manifest, model: PinnedModel
+    workspace: Workspace, base: Manifest, model: PinnedModel
 ) -> tuple[dict[str, int] | None, str]:
     """Each input file's first row in the partition, and the fingerprint of a run now.
 
@@ -253,12 +256,13 @@ def _look_at_input(
     """
     if not base.in_order:
         return None, ""
+    job = workspace.job
     then = {file.path: (file.size_bytes, file.version) for file in base.inputs.files}
     try:
-        partition, _ = find_partition(job, base.partition)
+        partition, _ = find_partition(workspace, base.partition)
         if then != {file.path: (file.size_bytes, file.version) for file in partition.files}:
             return None, ""
-        footers = read_footers(Store(job.input.uri, job.input.storage_options), partition.files)
+        footers = read_footers(workspace.inputs, partition.files)
     except InputError:
         return None, ""
     ends = accumulate((footer.n_rows for footer in footers), initial=0)

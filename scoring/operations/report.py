@@ -16,6 +16,7 @@ from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringE
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import report_path, state_store
 from nightscore.ledger.manifests import earlier_publications, latest_publications
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.operations.status import run_history
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
@@ -255,7 +256,7 @@ def _reference(
 ) -> list[ColumnProfile]:
     assert manifest.drift is not None  # noqa: S101
     if name == "baseline":
-        return stored_baseline(job, manifest, cache)
+        return stored_baseline(Workspace(job), manifest, cache)
     known = manifest.drift.references[name]
     ids, state = {*known.split(", ")}, state_store(job)
     parts = []

@@ -20,6 +20,7 @@ from nightscore.ledger.manifests import (
     list_manifests,
     write_manifest,
 )
+from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.promises import check_claims
 from nightscore.outputs.publish import open_publisher, republication
 from nightscore.outputs.publisher import Publisher
@@ -75,11 +76,12 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
         StorageError: Decisions cannot be claimed on this store.
     """
     check_claims(job, "approve")
-    publisher = open_publisher(job)
+    workspace = Workspace(job)
+    publisher = open_publisher(workspace)
     with Lease(job, encode_folder(held.partition_key, held.partition), "approve") as lease:
         _claim(job, held, "approved")
         try:
-            parts, version = _publish(job, publisher, held, lease)
+            parts, version = _publish(workspace, publisher, held, lease)
         except LeaseError:
             raise
         except (ConflictError, ContractError, LocationNotFoundError):
@@ -93,7 +95,7 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
 
 
 def _publish(
-    job: ScoringJob, publisher: Publisher, held: Manifest, lease: Lease
+    workspace: Workspace, publisher: Publisher, held: Manifest, lease: Lease
 ) -> tuple[tuple[WrittenPart, ...], int | None]:
     folder = encode_folder(held.partition_key, held.partition)
     live = publisher.live(held.partition)
@@ -109,8 +111,8 @@ def _publish(
             next_step="reject the run that is held, or score the partition again with --force",
         )
     if live is not None and live.run_id != held.run_id:
-        complete_record(state_store(job), folder, live.run_id, live.paths)
-    return publisher.publish(republication(job, publisher, held, lease), live)
+        complete_record(workspace.state, folder, live.run_id, live.paths)
+    return publisher.publish(republication(workspace, publisher, held, lease), live)
 
 
 def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Manifest:
@@ -123,7 +125,8 @@ def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Ma
         StorageError: Decisions cannot be claimed on this store.
     """
     check_claims(job, "reject")
-    folder, publisher = encode_folder(held.partition_key, held.partition), open_publisher(job)
+    folder = encode_folder(held.partition_key, held.partition)
+    publisher = open_publisher(Workspace(job))
     with Lease(job, folder, "reject") as lease:
         live = publisher.live(held.partition)
         if live is not None and live.run_id == held.run_id:

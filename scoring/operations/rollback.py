@@ -9,10 +9,10 @@ from typing import Literal
 from nightscore.drift.recompare import compare_later
 from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from nightscore.inputs.partitions import find_partition
-from nightscore.ledger.layout import state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.manifests import as_seen, complete_record, list_manifests, with_fates
 from nightscore.ledger.record import RunRecord
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher, republication
@@ -113,13 +113,12 @@ def plan_rollback(
             expected="--run-id or --before",
             next_step="leave one of them out",
         )
-    publisher = open_publisher(job)
-    live, state = publisher.all_live(), state_store(job)
+    workspace = Workspace(job)
+    publisher = open_publisher(workspace)
+    live, state = publisher.all_live(), workspace.state
     items = []
     for value in values:
-        found = with_fates(
-            state, list_manifests(state, encode_folder(job.input.partition_key, value))[0]
-        )
+        found = with_fates(state, list_manifests(state, workspace.folder(value))[0])
         now = live.get(value)
         history = publications(
             [as_seen(state, m, now.run_id, now.paths) if now else m for m in found]
@@ -169,28 +168,29 @@ def roll_back(
         compares_later: Compare later partitions again, whose neighbour this one is. False: the caller does, once for
             several partitions.
     """
-    folder = encode_folder(job.input.partition_key, value)
+    workspace = Workspace(job)
+    folder = workspace.folder(value)
     record = RunRecord(job, value, folder, now, importlib.metadata.version("nightscore"))
     record.update(
         restores=target.run_id,
         model=target.model,
         inputs=target.inputs,
         counts=target.counts,
-        fingerprint=_fingerprint_now(job, value, cache),
+        fingerprint=_fingerprint_now(workspace, value, cache),
     )
-    publisher = open_publisher(job)
+    publisher = open_publisher(workspace)
     try:
         with Lease(job, folder, "rollback") as lease:
-            manifest = _put_back(job, record, publisher, target, live_run_id, lease)
+            manifest = _put_back(workspace, record, publisher, target, live_run_id, lease)
     except ScoringError as error:
         return record.fail(error)
     if compares_later:
-        compare_later(job, [value], cache, now)
+        compare_later(workspace, [value], cache, now)
     return manifest
 
 
 def _put_back(
-    job: ScoringJob,
+    workspace: Workspace,
     record: RunRecord,
     publisher: Publisher,
     target: Manifest,
@@ -210,8 +210,8 @@ def _put_back(
         )
     record.update(replaces=live_run_id)
     if live is not None:
-        complete_record(state_store(job), folder, live.run_id, live.paths)
-    parts, version = publisher.publish(republication(job, publisher, target, lease), live)
+        complete_record(workspace.state, folder, live.run_id, live.paths)
+    parts, version = publisher.publish(republication(workspace, publisher, target, lease), live)
     files = tuple(part.file for part in parts)
     record.update(
         output=record.manifest.output.model_copy(update={"files": files, "table_version": version})
@@ -219,10 +219,11 @@ def _put_back(
     return record.end_published()
 
 
-def _fingerprint_now(job: ScoringJob, value: str | None, cache: ModelCache) -> str:
+def _fingerprint_now(workspace: Workspace, value: str | None, cache: ModelCache) -> str:
     """Of what a run would score now; empty where that cannot be said, and a later run then scores again."""
     try:
-        partition, _ = find_partition(job, value)
+        job = workspace.job
+        partition, _ = find_partition(workspace, value)
         return PinnedModel.of(job, cache).fingerprint(job, partition)
     except ScoringError:
         return ""

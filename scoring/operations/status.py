@@ -7,6 +7,7 @@ from typing import Literal
 from nightscore.inputs.partitions import find_partitions
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import DIED, as_seen, list_manifests, undecided, with_fates
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.clean import clean
 from nightscore.outputs.publish import open_publisher
@@ -48,7 +49,7 @@ def partition_statuses(
     """The state of all partitions, of the input and of the output, or of the named ones, in order."""
     wanted = None if values is None else set(values)
     inputs = find_partitions(job, wanted)
-    live = open_publisher(job).all_live()
+    live = open_publisher(Workspace(job)).all_live()
     manifests = with_fates(state_store(job), list_manifests(state_store(job))[0])
     history: dict[str | None, list[Manifest]] = {}
     for manifest in manifests:
@@ -68,7 +69,7 @@ def run_history(
     manifests = with_fates(state, list_manifests(state, folder)[0])
     if all(manifest.error != DIED and manifest.status != "held" for manifest in manifests):
         return manifests
-    live = open_publisher(job).all_live()
+    live = open_publisher(Workspace(job)).all_live()
     return [_as_seen(state, manifest, live.get(manifest.partition)) for manifest in manifests]
 
 

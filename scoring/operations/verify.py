@@ -32,6 +32,7 @@ from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.manifests import as_seen, find_manifest, with_fates
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.publish import open_publisher
@@ -103,7 +104,7 @@ def verify(
         PartitionNotFoundError: Nothing is published.
     """
     folder = encode_folder(job.input.partition_key, value)
-    live = open_publisher(job).live(value)
+    live = open_publisher(Workspace(job)).live(value)
     if live is None:
         raise PartitionNotFoundError(
             "Nothing is published for this partition.",
@@ -162,7 +163,7 @@ def _check_inputs(
     job: ScoringJob, value: str | None, manifest: Manifest
 ) -> tuple[Partition | None, list[Finding]]:
     try:
-        partition, _ = find_partition(job, value)
+        partition, _ = find_partition(Workspace(job), value)
     except InputError as error:
         found = "; ".join((error.what, *error.problems))
         return None, [Finding("input changed", job.input.uri, "the partition", found)]

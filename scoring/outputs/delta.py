@@ -18,7 +18,8 @@ from nightscore.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from nightscore.ledger.layout import predictions_store, run_id_of, sealed_path
+from nightscore.ledger.layout import run_id_of, sealed_path
+from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.foreign import check_no_other_table
 from nightscore.outputs.handle import TableHandle, mapped, n_attempts
 from nightscore.outputs.publisher import Live, Publication
@@ -31,9 +32,7 @@ from nightscore.outputs.writer_features import (
     schema_problems,
     unfilled_columns,
 )
-from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from nightscore.storage.run_cache import Kept
 from nightscore.storage.store import Entry
 
 COMMIT_ATTEMPTS = 100
@@ -52,10 +51,10 @@ class DeltaPublisher:
 
     writes_in_place = True
 
-    def __init__(self, job: ScoringJob, kept: Kept | None = None) -> None:
-        self._job = job
-        self._store = predictions_store(job)
-        self._handle = TableHandle(self._store, kept)
+    def __init__(self, workspace: Workspace) -> None:
+        self._job = workspace.job
+        self._store = workspace.predictions
+        self._handle = TableHandle(self._store, workspace.run_cache)
         self._is_proven = False
         """Nightscore has committed here before: the store was probed then."""
 

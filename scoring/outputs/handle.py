@@ -16,7 +16,7 @@ from nightscore.errors import (
     StorageUnavailableError,
 )
 from nightscore.storage.errors import credentials_error_in
-from nightscore.storage.run_cache import Kept
+from nightscore.storage.run_cache import RunCache
 from nightscore.storage.store import Store
 
 STORE_ATTEMPTS = 3
@@ -33,14 +33,14 @@ BODY_ATTEMPTS = 12
 class TableHandle:
     """The tables of one place that this process has open: each is one caller's at a time, and as new as its last."""
 
-    def __init__(self, store: Store, kept: Kept | None = None) -> None:
+    def __init__(self, store: Store, run_cache: RunCache | None = None) -> None:
         """Nothing is opened yet.
 
         Args:
             store: Of the table.
-            kept: Has the tables that earlier runs of this process have opened; None: this caller's own.
+            run_cache: Has the tables that earlier runs of this process have opened. None: this caller has its own.
         """
-        self._store, self._kept = store, kept or Kept()
+        self._store, self._run_cache = store, run_cache or RunCache()
         self._key = ("table", store.url, json.dumps(dict(store.options), sort_keys=True))
 
     @contextlib.contextmanager
@@ -54,10 +54,10 @@ class TableHandle:
             seen = self._load()
             yield None if seen is None else seen.table
         if seen is not None:  # after an error nobody knows what its state is
-            self._kept.hand_back(self._key, seen)
+            self._run_cache.hand_back(self._key, seen)
 
     def _load(self) -> "_Seen | None":
-        known = self._kept.borrow(self._key, _Seen)
+        known = self._run_cache.borrow(self._key, _Seen)
         for attempt in itertools.count(1):
             before, known = known, None
             try:

@@ -1,23 +1,21 @@
 """Opens the publisher of a job's output format."""
 
 from nightscore.arrow.parsing.files import read_facts
-from nightscore.ledger.layout import parts_store
 from nightscore.ledger.lease import Lease
+from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.promises import check_format
 from nightscore.outputs.publisher import Publication, Publisher
-from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder
-from nightscore.storage.run_cache import Kept
 
 
 def republication(
-    job: ScoringJob, publisher: Publisher, manifest: Manifest, lease: Lease
+    workspace: Workspace, publisher: Publisher, manifest: Manifest, lease: Lease
 ) -> Publication:
     """A finished run's files as they can be published (again).
 
     Args:
-        job: The job.
+        workspace: Of the job.
         publisher: Of its outputs.
         manifest: Of the run.
         lease: Of the partition, held.
@@ -26,7 +24,7 @@ def republication(
         LocationNotFoundError: Some are gone; all of them are named.
     """
     parts = publisher.find_results(manifest)
-    schema = read_facts(parts_store(job), parts[0].file.path).schema
+    schema = read_facts(workspace.parts, parts[0].file.path).schema
     folder = encode_folder(manifest.partition_key, manifest.partition)
     return Publication(
         manifest.run_id,
@@ -40,21 +38,17 @@ def republication(
     )
 
 
-def open_publisher(job: ScoringJob, kept: Kept | None = None) -> Publisher:
+def open_publisher(workspace: Workspace) -> Publisher:
     """The publisher of the job's output format.
-
-    Args:
-        job: The job.
-        kept: What the runs of this process keep for each other.
 
     Raises:
         StorageError: The output's store cannot have this format.
     """
-    check_format(job)
-    if job.output.format == "delta":
+    check_format(workspace.job)
+    if workspace.job.output.format == "delta":
         from nightscore.outputs.delta import DeltaPublisher
 
-        return DeltaPublisher(job, kept)
+        return DeltaPublisher(workspace)
     from nightscore.outputs.sealed import SealedPublisher
 
-    return SealedPublisher(job)
+    return SealedPublisher(workspace)

@@ -13,13 +13,13 @@ from nightscore.errors import (
     StorageUnavailableError,
 )
 from nightscore.ledger.layout import (
-    predictions_store,
     run_id_of,
     sealed_history_path,
     sealed_path,
     staging_folder,
     state_store,
 )
+from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.foreign import check_no_other_table, check_own_files
 from nightscore.outputs.merge import read_tables
 from nightscore.outputs.publisher import Live, Publication
@@ -38,10 +38,10 @@ class SealedPublisher:
 
     writes_in_place = False
 
-    def __init__(self, job: ScoringJob) -> None:
-        self._job = job
-        self._store = predictions_store(job)
-        self._state = state_store(job)
+    def __init__(self, workspace: Workspace) -> None:
+        self._job = workspace.job
+        self._store = workspace.predictions
+        self._state = workspace.state
 
     def check(self) -> None:
         """See `Publisher`."""

@@ -38,13 +38,12 @@ from nightscore.errors import (
 )
 from nightscore.ledger.layout import (
     part_path,
-    parts_store,
     sealed_history_path,
     staging_folder,
-    state_store,
 )
 from nightscore.ledger.lease import PATIENT_S, Lease
 from nightscore.ledger.record import RunRecord
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.native.machine_code import has_machine_code
@@ -69,8 +68,7 @@ from nightscore.schemas.manifest import (
     QuarantineRecord,
 )
 from nightscore.schemas.model import ModelFacts
-from nightscore.schemas.partition import MemoryPlan, Partition, Plan, encode_folder, show_value
-from nightscore.storage.run_cache import Kept
+from nightscore.schemas.partition import MemoryPlan, Partition, Plan, show_value
 
 ENGINE = importlib.metadata.version("nightscore")
 
@@ -100,19 +98,19 @@ class Attempt:
 
     def __init__(
         self,
-        job: ScoringJob,
+        workspace: Workspace,
         value: str | None,
         pool: Pool,
         cache: ModelCache,
         now: datetime,
         listeners: Sequence[Listener] = (),
-        kept: Kept | None = None,
         command: str = "run",
     ) -> None:
         """Nothing is done yet; see `run` for the arguments."""
-        self.kept = kept or Kept()
+        job = workspace.job
+        self.workspace = workspace
         self.job, self.value, self.pool, self.cache = job, value, pool, cache
-        self.folder = encode_folder(job.input.partition_key, value)
+        self.folder = workspace.folder(value)
         self.source = job
         """Whose input is read."""
         self._is_replay = False
@@ -212,7 +210,7 @@ class Attempt:
             if result.predictor.engine == "compiled"
         }
         with contextlib.suppress(ScoringError, OSError):  # else `clean` finds them
-            parts_store(self.job).delete([result.part.file.path for result in doubted.values()])
+            self.workspace.parts.delete([result.part.file.path for result in doubted.values()])
         self.resumed = [result for result in self.resumed if result.index not in doubted]
         self.results = [result for result in self.results if result.index not in doubted]
         watch = tasks[0].watch if tasks else NOTHING
@@ -238,7 +236,7 @@ class Attempt:
         ):  # who died may have come to its commit unseen
             live = None
             try:
-                live = (self._committing or open_publisher(self.job)).live(self.value)
+                live = (self._committing or open_publisher(self.workspace)).live(self.value)
             except ScoringError:
                 is_open = True
             if live is not None and live.run_id == self.record.run_id:
@@ -254,10 +252,10 @@ class Attempt:
         """Remove what an unpublished run wrote; what cannot be removed now is left to `clean`."""
         self.forget_parts()
         with contextlib.suppress(ScoringError, OSError):
-            parts_store(self.job).delete(self.written)
+            self.workspace.parts.delete(self.written)
             if self.job.output.format != "delta":
-                state_store(self.job).delete_tree(staging_folder(self.record.run_id))
-                state_store(self.job).delete([sealed_history_path(self.folder, self.record.run_id)])
+                self.workspace.state.delete_tree(staging_folder(self.record.run_id))
+                self.workspace.state.delete([sealed_history_path(self.folder, self.record.run_id)])
 
     def _tell_end(self, manifest: Manifest) -> None:
         counts = manifest.counts
@@ -283,7 +281,7 @@ class Attempt:
         """Remove what the workers wrote, once its rows stand in another file, or never will."""
         self.forget_checkpoints()
         with contextlib.suppress(ScoringError, OSError):
-            parts_store(self.job).delete([result.part.file.path for result in self.results])
+            self.workspace.parts.delete([result.part.file.path for result in self.results])
 
     def forget_checkpoints(self) -> None:
         """Remove the notes for a next attempt: there will be none."""
@@ -506,7 +504,7 @@ class Attempt:
         if self.job.keys.unique and parts:
             keys = [name for name in self.job.keys.columns if name != self.job.input.partition_key]
             twice = self.pool.call(
-                find_duplicates, parts_store(self.job), [part.file.path for part in parts], keys
+                find_duplicates, self.workspace.parts, [part.file.path for part in parts], keys
             )
         gates = check_gates(self.job, self.record.manifest, twice.n_rows, twice.examples)
         if self.drift is not None and self.job.drift.gate != "off":
@@ -584,7 +582,7 @@ class Attempt:
         folder = self.folder if in_place else staging_folder(self.record.run_id)
         path = part_path(folder, self.record.run_id, 0, 0)
         with PartWriter(
-            parts_store(self.job), path, contract.output_schema(), keep_types=not in_place
+            self.workspace.parts, path, contract.output_schema(), keep_types=not in_place
         ) as writer:
             return writer.close()
 

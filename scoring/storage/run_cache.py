@@ -1,4 +1,4 @@
-"""What the runs of one process keep for each other, in bounded memory: what never changes once it was written."""
+"""A cache in bounded memory that the runs of one process share: it holds what never changes once written."""
 
 import threading
 from collections import OrderedDict
@@ -14,12 +14,12 @@ MAX_SPARE = 16
 """Things at hand for one run at a time: as many as partitions that are under way at once."""
 
 
-class Kept:
+class RunCache:
     """Shared by the runs of one backfill, which may be in several threads.
 
-    Nothing that another process may change is kept: files of a partition, what is live, records of runs that have
-    not ended. Who asks gives a key under which the store has this content for ever, or nothing any more. The folders
-    below an input are the exception: a backfill lists them once, and each run lists them again before it publishes.
+    It never holds what another process may change: the files of a partition, what is live, records of runs that have
+    not ended. A key names content that the store has under it for ever, or not at all. The folders below an input are
+    the exception: a backfill lists them once, and each run lists them again before it publishes.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -68,21 +68,16 @@ class Kept:
             if len(spare) < MAX_SPARE:
                 spare.append(thing)
 
+    def read_once(self, key: Hashable, kind: type[T], read: Callable[[], tuple[T, int]]) -> T:
+        """The cached value of a key; read and cached if it is not there.
 
-def read_once(
-    kept: Kept | None, key: Hashable, kind: type[T], read: Callable[[], tuple[T, int]]
-) -> T:
-    """What is kept under the key, else what `read` gives (the thing and its bytes), which then is.
-
-    Args:
-        kept: None: read it.
-        key: Names the content, not the place alone where that may change.
-        kind: Of the thing.
-        read: Asks the store; what it raises passes through, and nothing is kept.
-    """
-    found = None if kept is None else kept.get(key, kind)
-    if found is None:
-        found, n_bytes = read()
-        if kept is not None:
-            kept.put(key, found, n_bytes)
-    return found
+        Args:
+            key: Names the content. Where the content of a place may change, the place alone is no key.
+            kind: Type of the value.
+            read: Asks the store. Returns the value and its bytes; what it raises passes through.
+        """
+        value = self.get(key, kind)
+        if value is None:
+            value, n_bytes = read()
+            self.put(key, value, n_bytes)
+        return value

@@ -23,6 +23,7 @@ import yaml
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.server import prefect_server
 from nightscore.inputs.jobfile import load_job
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.outputs.publish import open_publisher
 from nightscore.run import run
@@ -129,7 +130,7 @@ def _timed(
     started, cpu = time.perf_counter(), _cpu_s()
     act(str(path))
     sample = Sample(way, time.perf_counter() - started, _cpu_s() - cpu)
-    published = len(open_publisher(job).all_live())
+    published = len(open_publisher(Workspace(job)).all_live())
     if published != len(days):
         raise RuntimeError(f"{way}: {published} of {len(days)} partitions were published")
     print(f"{way}: {sample.wall_s:.1f} s", flush=True)

@@ -44,6 +44,7 @@ from nightscore.inputs.validate import check_contract
 from nightscore.ledger.layout import part_path, parts_store, state_store
 from nightscore.ledger.manifests import find_manifest, list_manifests, manifest_path, write_manifest
 from nightscore.ledger.record import RunRecord
+from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart
@@ -216,7 +217,7 @@ def _plan(
     job: ScoringJob, facts: ModelFacts, n_files: int, bench: Bench
 ) -> tuple[Partition, list[Footer], Plan, Any, list[ShardTask]]:
     with bench.timed("listing"):
-        partition, _ = find_partition(job, DAY)
+        partition, _ = find_partition(Workspace(job), DAY)
     assert len(partition.files) == n_files
     bench.note(
         "bytes of the partition", sum(f.size_bytes for f in partition.files) / GB / 1024, "TiB"
@@ -388,7 +389,7 @@ def _stub(job: ScoringJob, run_id: str, shard: Shard) -> ShardTask:
 
 
 def _commit(job: ScoringJob, plan: Plan, schema: pa.Schema, bench: Bench) -> None:
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     live = None
     for attempt, name in enumerate(("commit, first", "commit, replacing as many parts")):
         record = RunRecord(job, DAY, f"ds={DAY}", datetime(2024, 3, 1 + attempt, tzinfo=UTC), "1")

@@ -32,6 +32,7 @@ from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import list_manifests
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import digest_tree
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import DIGEST_TAG
@@ -279,7 +280,7 @@ def test_memory_is_planned_for_each_process_of_a_cluster(lake: Lake) -> None:
         job = lake.job(workers=workers, limits={"memory_bytes": 900 << 20}, engine="library")
         model = PinnedModel.of(job, lake.cache)
         facts = learn_facts(model, lake.cache, lake.pool)
-        partition, _ = find_partition(job, DAY)
+        partition, _ = find_partition(Workspace(job), DAY)
         plans[backend] = plan_partition(job, model, facts, partition, 64)[0].memory
     assert plans["loky"].n_workers < 5
     assert plans["loky"].total_bytes <= 900 << 20

@@ -11,6 +11,7 @@ import pytest
 from nightscore.ledger import manifests
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.manifests import standing_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
@@ -43,7 +44,7 @@ def check_partitions(
     Returns:
         Partition to the index of the input that is published; -1: nothing is.
     """
-    live = open_publisher(job).all_live()
+    live = open_publisher(Workspace(job)).all_live()
     demand(set(live) <= set(inputs), f"partitions that nobody wrote: {set(live) - set(inputs)}")
     everything = lake.read(job) if live else pd.DataFrame()
     found = {}
@@ -95,7 +96,7 @@ def _quarantined_ids(job: ScoringJob, manifest: Manifest) -> list[int]:
 
 def check_records(job: ScoringJob) -> None:
     """Every run that ended says how; what is published is complete and undamaged; nothing is left running."""
-    live = {seen.run_id for seen in open_publisher(job).all_live().values()}
+    live = {seen.run_id for seen in open_publisher(Workspace(job)).all_live().values()}
     with pytest.MonkeyPatch.context() as later:
         later.setattr(manifests, "LAPSE_S", -60.0)  # as two minutes from now, all being quiet
         history = run_history(job)

@@ -17,6 +17,7 @@ import pytest
 from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
 from nightscore.ledger.layout import predictions_store, sealed_history_path, state_store
 from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.replay import replay
 from nightscore.operations.review import approve, find_held, reject
 from nightscore.operations.rollback import plan_rollback, roll_back
@@ -193,7 +194,7 @@ def check_end(lab: Lab, name: str) -> None:
 def test_a_run_that_died_after_its_commit_is_part_of_the_history(lab: Lab) -> None:
     """Also when the next one replaces it before anybody looks."""
     make_two_results(lab)
-    live = open_publisher(lab.job).live(DAY)
+    live = open_publisher(Workspace(lab.job)).live(DAY)
     assert live
     state = state_store(lab.job)
     done = find_manifest(state, f"ds={DAY}", str(live.run_id))
@@ -254,7 +255,7 @@ def test_another_command_comes_between_any_two_changes(
         n_refused += "Error" in first or "Error" in then
         seen = f"{name} ended with {first}, {other} in between with {then}"
         assert lab.check()[DAY] >= 0, seen
-        live = open_publisher(lab.job).live(DAY)
+        live = open_publisher(Workspace(lab.job)).live(DAY)
         assert live
         rejected = {
             manifest.run_id for manifest in run_history(lab.job) if manifest.status == "rejected"

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from nightscore.ledger.layout import predictions_store, run_id_of, state_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import clean, run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
@@ -131,7 +132,7 @@ def test_killed_at_random_moments_then_run_again(
     assert left <= published
     assert not state_store(job).list_files("staging")
     assert check_invariants(any_lake, job, expected, current) == current
-    live = open_publisher(job).live(DAY)
+    live = open_publisher(Workspace(job)).live(DAY)
     assert live is not None
     assert live.run_id == current
 
@@ -180,7 +181,7 @@ def test_interrupted_leaves_nothing_published_and_no_worker(
     assert "Traceback" not in err, err
     assert '"status": "failed"' in out
     wait_until_gone(family)
-    assert open_publisher(job).live(DAY) is None
+    assert open_publisher(Workspace(job)).live(DAY) is None
     newest = run_history(job)[0]
     assert newest.status == "failed"
     assert newest.error

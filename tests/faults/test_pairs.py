@@ -22,6 +22,7 @@ from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNot
 from nightscore.ledger import manifests
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.lease import Lease
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.clean import clean
 from nightscore.operations.replay import replay
 from nightscore.operations.review import approve, find_held, reject
@@ -280,7 +281,7 @@ def check(made: Prepared, ends: Mapping[str, str], seen: str) -> None:
     """Readers see one run's complete rows, records agree, and whoever was refused is not when asked again."""
     job = made.job(STRICT)
     check_rows(made, seen)
-    live = open_publisher(job).live(DAY)
+    live = open_publisher(Workspace(job)).live(DAY)
     assert live, seen
     assert live.run_id not in {m.run_id for m in run_history(job) if m.status == "rejected"}, seen
     assert not state_store(job).list_files("leases"), seen

@@ -31,6 +31,7 @@ from nightscore.errors import (
 from nightscore.inputs.footers import BATCH_FILES, read_footers
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
@@ -307,7 +308,7 @@ def test_a_plan_names_the_file(lake: Lake, deadly: bytes) -> None:
     job = lake.job()
     model = PinnedModel.of(job, lake.cache)
     facts = learn_facts(model, lake.cache, lake.pool)
-    partition, _ = find_partition(job, DAYS[1])
+    partition, _ = find_partition(Workspace(job), DAYS[1])
     with pytest.raises(CorruptFileError) as raised:
         plan_partition(job, model, facts, partition, 1)
     assert names_it(raised.value)
@@ -350,7 +351,7 @@ def test_a_verification_goes_on(published: Lake, deadly: bytes) -> None:
 
     (staying,) = (entry.path for entry in store.list_files(f"ds={DAYS[0]}"))
     assert verify(job, DAYS[0], published.pool, published.cache, 64, 1).is_sound
-    assert set(open_publisher(job).all_live()) == set(DAYS)
+    assert set(open_publisher(Workspace(job)).all_live()) == set(DAYS)
     assert not [name for name in cleaned(published) if staying in name or path in name]
     assert store.exists(path)
 
@@ -361,7 +362,7 @@ def cleaned(lake: Lake) -> list[str]:
 
 def test_a_rollback_refuses_results_that_cannot_be_read(published: Lake) -> None:
     job, state = published.job(), state_store(published.job())
-    first = open_publisher(job).live(DAYS[1])
+    first = open_publisher(Workspace(job)).live(DAYS[1])
     assert first is not None
     assert first.run_id is not None
     published.run(job, DAYS[1], force=True)
@@ -424,6 +425,6 @@ def test_a_panic_of_the_table_s_library_names_the_table(
 
     monkeypatch.setattr(handle, "DeltaTable", load)
     with pytest.raises(StorageError, match="panicked") as raised:
-        open_publisher(lake.job()).live(DAYS[0])
+        open_publisher(Workspace(lake.job())).live(DAYS[0])
     assert predictions_store(lake.job()).url in str(raised.value)
     assert isinstance(raised.value, ScoringError)

@@ -14,6 +14,7 @@ from nightscore.engine.checkpoints import take_over
 from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.ledger.layout import run_id_of, state_store
 from nightscore.ledger.manifests import newest_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.attempt import RunInterrupted
@@ -66,7 +67,7 @@ def test_an_interrupted_run_goes_on_under_its_own_id(
 ) -> None:
     frame, job = write_partition(any_lake), any_lake.job()
     run_id = interrupt(any_lake, job, 2)
-    assert open_publisher(job).live(DAY) is None
+    assert open_publisher(Workspace(job)).live(DAY) is None
     scored: list[Event] = []
 
     manifest = any_lake.run(job, DAY, listeners=[scored.append])
@@ -125,9 +126,12 @@ def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
     store = state_store(job)
     newest = newest_manifest(store, f"ds={DAY}")
     assert newest is not None
+    workspace = Workspace(job)
     with ThreadPoolExecutor(8) as threads:
         found = list(
-            threads.map(lambda _: take_over(job, f"ds={DAY}", newest.fingerprint, None), range(8))
+            threads.map(
+                lambda _: take_over(workspace, f"ds={DAY}", newest.fingerprint, None), range(8)
+            )
         )
     (taken,) = filter(None, found)
     assert taken.manifest.run_id == run_id

@@ -23,6 +23,7 @@ from nightscore.flows.stack.services import Service, postgres, request
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.supervisor import end, remove
 from nightscore.ledger.layout import state_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
 from tests.conftest import S3_SECRET, Lake
@@ -326,7 +327,7 @@ def test_a_cancelled_backfill_leaves_no_process_and_can_be_run_again(
     assert_gone(processes)
     states = prefect.all_final(parent)
     assert set(states.values()) <= {"Completed", "Cancelled"}, states
-    done = set(open_publisher(lake.job()).all_live())
+    done = set(open_publisher(Workspace(lake.job())).all_live())
     assert 0 < len(done) < len(days)
     again = prefect.trigger(BACKFILL, **parameters, max_parallel=4)
     ended = prefect.finished(again)

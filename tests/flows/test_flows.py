@@ -23,6 +23,7 @@ from nightscore.engine.backends.local import MAX_ATTEMPTS, WorkerPool
 from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import state_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.run import run
@@ -213,7 +214,7 @@ def test_nightly_scores_the_date_and_late_data(lake: Lake, job_file: str) -> Non
     assert second.message.endswith(
         "late data: 2 more partitions, 0 failed (2024-02-27, 2024-02-28)"
     )
-    live = open_publisher(lake.job()).all_live()
+    live = open_publisher(Workspace(lake.job())).all_live()
     assert set(live) == {"2024-02-27", "2024-02-28", "2024-02-29"}
     assert len(lake.read(lake.job())) == 100 + 150 + 102
     again = finish(nightly(job_file, date=date(2024, 2, 29), look_back_days=3, return_state=True))
@@ -240,7 +241,7 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(
 
     planned = finish(backfill(job_file, *dates, dry_run=True, return_state=True))
     assert planned.message.startswith("planned only: 10 of 10 partitions to score, 400 rows")
-    assert not open_publisher(lake.job()).all_live()
+    assert not open_publisher(Workspace(lake.job())).all_live()
 
     state = finish(backfill(job_file, *dates, max_parallel=3, return_state=True))
     assert state.is_failed()
@@ -251,7 +252,7 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(
     assert {name: runs[name] for name in sorted(runs)} == {
         f"test · {day}": "Failed" if day in (days[3], days[7]) else "Completed" for day in days
     }
-    assert set(open_publisher(lake.job()).all_live()) == set(days) - {days[3], days[7]}
+    assert set(open_publisher(Workspace(lake.job())).all_live()) == set(days) - {days[3], days[7]}
     matrix = asyncio.run(artifacts("test-backfill"))[-1].data
     assert matrix.count("❌") == 2 + 1
     assert f"nightscore backfill {job_file} --from 2024-03-01 --to 2024-03-10\n" in matrix
@@ -413,7 +414,7 @@ def test_a_batch_scores_several_partitions_in_one_run(lake: Lake, job_file: str)
         "test · 2024-03-04 … 2024-03-06 (3)": "Completed",
         "test · 2024-03-07": "Completed",
     }
-    assert set(open_publisher(lake.job()).all_live()) == set(days) - {days[2]}
+    assert set(open_publisher(Workspace(lake.job())).all_live()) == set(days) - {days[2]}
 
 
 def test_what_may_pass_is_tried_again(

@@ -21,6 +21,7 @@ from nightscore.inputs.partitions import (
     find_partitions,
 )
 from nightscore.ledger.fingerprint import fingerprint
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.backfill import DEFAULT_MODES, plan_backfill
 from nightscore.operations.compare import Dataset
 from nightscore.operations.verify import verify
@@ -52,7 +53,7 @@ def content(lake: Lake) -> bytes:
 
 def read(lake: Lake, files: str | None = None) -> tuple[list[str], int]:
     """Names of the partition's files and all their rows."""
-    partition, _ = find_partition(job_with(lake, files), DAY)
+    partition, _ = find_partition(Workspace(job_with(lake, files)), DAY)
     footers = read_footers(lake.features, partition.files)
     return [file.path.removeprefix(f"{FOLDER}/") for file in partition.files], sum(
         f.n_rows for f in footers
@@ -164,7 +165,7 @@ def test_the_fingerprint_knows_the_pattern_by_the_files_alone(lake: Lake) -> Non
 
     def of(pattern: str | None) -> str:
         job = job_with(lake, pattern)
-        return fingerprint(job, find_partition(job, DAY)[0], "m", "1", "d")
+        return fingerprint(job, find_partition(Workspace(job), DAY)[0], "m", "1", "d")
 
     assert of(None) == of("*.parquet") == of("[ab]-?.parquet")
     assert of("a-*") != of(None)
@@ -200,7 +201,7 @@ def folder_of(lake: Lake) -> Path:
 def check_refused(lake: Lake, *texts: str) -> None:
     """Refused, and listed among the others all the same: with another fingerprint than without what is in the way."""
     with pytest.raises(InputError) as caught:
-        find_partition(lake.job(), DAY)
+        find_partition(Workspace(lake.job()), DAY)
     for text in texts:
         assert text in str(caught.value)
     assert set(find_partitions(lake.job())) == {DAY}
@@ -209,13 +210,13 @@ def check_refused(lake: Lake, *texts: str) -> None:
 def test_a_link_to_a_place_that_is_away_stops_the_run(lake: Lake, tmp_path: Path) -> None:
     lake.write(DAY, make_frame(20))
     job = lake.job()
-    planned, _ = find_partition(job, DAY)
+    planned, _ = find_partition(Workspace(job), DAY)
     volume = tmp_path / "volume"
     volume.mkdir()
     (folder_of(lake) / "part-0.parquet").rename(volume / "part-0.parquet")
     link = folder_of(lake) / "part-0.parquet"
     link.symlink_to(volume / "part-0.parquet")
-    whole, _ = find_partition(job, DAY)
+    whole, _ = find_partition(Workspace(job), DAY)
     assert [file.size_bytes for file in whole.files] == [file.size_bytes for file in planned.files]
 
     volume.rename(tmp_path / "away")
@@ -275,7 +276,7 @@ def test_a_link_to_a_file_is_no_partition(lake: Lake, tmp_path: Path) -> None:
     folder_of(lake).symlink_to(tmp_path / "file")
     assert set(find_partitions(lake.job())) == {"2024-03-01"}
     with pytest.raises(PartitionNotFoundError):
-        find_partition(lake.job(), DAY)
+        find_partition(Workspace(lake.job()), DAY)
 
 
 def test_a_folder_behind_a_link_is_read(lake: Lake, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.nulls import find_nulls
 from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.features import mark_nullable, to_frame
 from nightscore.schemas.model import ModelFacts
 from tests.conftest import Lake
@@ -161,7 +162,7 @@ def test_nulls_are_looked_for_where_files_do_not_count_them(lake: Lake) -> None:
     lake.write(DAY, uncounted.slice(0, 2).cast(required), "c", **SILENT)
     lake.write(DAY, uncounted.slice(0, 2), "d")
     job = lake.job()
-    files = find_partition(job, DAY)[0].files
+    files = find_partition(Workspace(job), DAY)[0].files
 
     a, b, c, d = read_footers(lake.features, files)
 

@@ -18,8 +18,8 @@ from nightscore.inputs.partitions import (
     list_partitions,
     parse_value,
 )
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.partition import decode_folder, encode_folder
-from nightscore.storage.run_cache import Kept
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -44,7 +44,7 @@ def test_values_that_no_store_could_hold_are_refused(text: str) -> None:
 
 def test_a_file_that_goes_after_it_was_listed_is_a_changed_input(any_lake: Lake) -> None:
     any_lake.write(DAY, make_frame(10))
-    partition, _ = find_partition(any_lake.job(), DAY)
+    partition, _ = find_partition(Workspace(any_lake.job()), DAY)
     any_lake.features.delete([file.path for file in partition.files])
     with pytest.raises(InputChangedError, match="gone since it was listed"):
         read_footers(any_lake.features, partition.files)
@@ -67,7 +67,7 @@ def test_hidden_names(name: str, expected: bool) -> None:
 def test_a_value_encoded_in_two_ways_is_one_partition(lake: Lake) -> None:
     lake.write("a b", make_frame(3))
     lake.write("a%20b", make_frame(4))
-    partition, _ = find_partition(lake.job(), "a b")
+    partition, _ = find_partition(Workspace(lake.job()), "a b")
     assert [file.path for file in partition.files] == [
         "ds=a b/part-0.parquet",
         "ds=a%20b/part-0.parquet",
@@ -77,12 +77,13 @@ def test_a_value_encoded_in_two_ways_is_one_partition(lake: Lake) -> None:
 
 def test_a_date_encoded_in_two_ways_is_one_partition(any_lake: Lake) -> None:
     any_lake.write(DAY, make_frame(3))
-    job, kept = any_lake.job(), Kept()
-    planned, _ = find_partition(job, DAY, kept)
+    job = any_lake.job()
+    workspace = Workspace(job)
+    planned, _ = find_partition(workspace, DAY)
     other = DAY.replace("-", "%2D")
     any_lake.write(other, make_frame(4))
     paths = [f"ds={other}/part-0.parquet", f"ds={DAY}/part-0.parquet"]
-    assert sorted(file.path for file in find_partition(job, DAY)[0].files) == paths
+    assert sorted(file.path for file in find_partition(Workspace(job), DAY)[0].files) == paths
     assert {value: sorted(folders) for value, folders in list_partitions(job).items()} == {
         DAY: [f"ds={other}", f"ds={DAY}"]
     }
@@ -92,13 +93,13 @@ def test_a_date_encoded_in_two_ways_is_one_partition(any_lake: Lake) -> None:
 
 def test_a_partition_that_comes_or_goes_during_a_backfill_is_noticed(lake: Lake) -> None:
     lake.write(DAY, make_frame(3))
-    job, kept = lake.job(), Kept()
-    find_partition(job, DAY, kept)
+    workspace = Workspace(lake.job())
+    find_partition(workspace, DAY)
     lake.write("2024-03-09", make_frame(3))
-    assert len(find_partition(job, "2024-03-09", kept)[0].files) == 1
+    assert len(find_partition(workspace, "2024-03-09")[0].files) == 1
     lake.features.delete([f"ds={DAY}/part-0.parquet"])
     with pytest.raises(PartitionNotFoundError, match="2024-03-09"):
-        find_partition(job, DAY, kept)
+        find_partition(workspace, DAY)
 
 
 def test_files_beside_the_partitions_are_told_of_by_each_run(
@@ -106,7 +107,7 @@ def test_files_beside_the_partitions_are_told_of_by_each_run(
 ) -> None:
     lake.write(DAY, make_frame(3))
     lake.features.write_bytes("stray.parquet", b"x")
-    find_partition(lake.job(), DAY)
+    find_partition(Workspace(lake.job()), DAY)
     assert [record.message for record in caplog.records] == [
         f"Files directly below {lake.job().input.uri} belong to no partition and are not read: 'stray.parquet'"
     ]
@@ -117,7 +118,7 @@ def test_folders_whose_names_are_no_utf8_are_partitions_apart(lake: Lake) -> Non
         lake.write(name, make_frame(2))
     job = lake.job()
     assert list(list_partitions(job)) == ["gr%FCn", "gr%FDn", "grün"]
-    assert [file.path for file in find_partition(job, "gr%FCn")[0].files] == [
+    assert [file.path for file in find_partition(Workspace(job), "gr%FCn")[0].files] == [
         "ds=gr%FCn/part-0.parquet"
     ]
     assert decode_folder(encode_folder("ds", "gr%FCn")) == ("ds", "gr%FCn")
@@ -133,9 +134,9 @@ def test_other_keys_and_files_beside_the_partitions_are_no_partitions(lake: Lake
 def test_the_fingerprint_knows_what_decides_the_predictions(any_lake: Lake) -> None:
     any_lake.write(DAY, make_frame(3))
     job = any_lake.job()
-    partition, _ = find_partition(job, DAY)
+    partition, _ = find_partition(Workspace(job), DAY)
     base = fingerprint(job, partition, "m", "1", "d")
-    assert fingerprint(job, find_partition(job, DAY)[0], "m", "1", "d") == base
+    assert fingerprint(job, find_partition(Workspace(job), DAY)[0], "m", "1", "d") == base
     others = {
         fingerprint(job, partition, "m", "2", "d"),
         fingerprint(job, partition, "m", "1", "e"),
@@ -151,14 +152,14 @@ def test_the_fingerprint_knows_what_decides_the_predictions(any_lake: Lake) -> N
         == base
     )
     any_lake.write(DAY, make_frame(4))
-    assert fingerprint(job, find_partition(job, DAY)[0], "m", "1", "d") != base
+    assert fingerprint(job, find_partition(Workspace(job), DAY)[0], "m", "1", "d") != base
 
 
 def test_a_change_of_the_input_is_named(any_lake: Lake) -> None:
     for name in ("a", "b"):
         any_lake.write(DAY, make_frame(3), name)
     job = any_lake.job()
-    planned, _ = find_partition(job, DAY)
+    planned, _ = find_partition(Workspace(job), DAY)
     check_unchanged(job, planned)
     any_lake.write(DAY, make_frame(4), "a")
     any_lake.write(DAY, make_frame(4), "c")
@@ -174,7 +175,7 @@ def test_a_change_of_the_input_is_named(any_lake: Lake) -> None:
 def test_a_rewrite_of_the_same_size_is_a_change(lake: Lake) -> None:
     lake.write(DAY, make_frame(3))
     job = lake.job()
-    planned, _ = find_partition(job, DAY)
+    planned, _ = find_partition(Workspace(job), DAY)
     path = Path(lake.features.locate(planned.files[0].path))
     os.utime(path, ns=(1, 1))
     with pytest.raises(InputChangedError):

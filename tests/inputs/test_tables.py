@@ -10,10 +10,10 @@ from deltalake import write_deltalake
 from nightscore.errors import InputError, InvalidJobError, PartitionNotFoundError
 from nightscore.inputs.partitions import find_partition, find_partitions, list_partitions
 from nightscore.inputs.tables import PARENTS_TRIED, check_no_table, check_root
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.compare import Dataset
 from nightscore.operations.status import partition_statuses
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.run_cache import Kept
 from nightscore.storage.store import Store
 from tests.conftest import Lake, S3Server
 from tests.faults.proxy import faulty
@@ -38,7 +38,7 @@ def place(request: pytest.FixtureRequest) -> Lake:
 def check_refused(job: ScoringJob, kind: str) -> None:
     """Before a partition is looked at."""
     with pytest.raises(InputError, match=kind):
-        check_root(job)
+        check_root(Workspace(job))
     with pytest.raises(InputError, match=kind):
         list_partitions(job)
 
@@ -50,7 +50,7 @@ def test_a_table_at_the_input_or_above_it(place: Lake, kind: str, above: str) ->
     source = Store(place.features.uri + "/eu", place.options)
     source.write_bytes(f"ds={DAY}/x.parquet", b"x")
     job = place.job(input={"uri": source.uri, "storage_options": place.options})
-    check_root(job)
+    check_root(Workspace(job))
 
     root = {"": source, "../": place.features, "../../": Store(place.root, place.options)}[above]
     root.write_bytes(MARKS[kind], b"{}")
@@ -73,7 +73,7 @@ def test_a_table_between_the_input_and_its_files(place: Lake, kind: str, mark: s
     place.features.write_bytes(f"ds={DAY}/{mark}", b"{}")
     job = place.job()
     with pytest.raises(InputError, match=kind):
-        find_partition(job, DAY)
+        find_partition(Workspace(job), DAY)
     assert set(find_partitions(job)) == {DAY}, "the others go on"
 
 
@@ -84,8 +84,8 @@ def test_folders_that_only_look_like_a_table(lake: Lake, name: str) -> None:
     lake.write(DAY, make_frame(5))
     lake.features.write_bytes(name, b"{}")
     lake.features.write_bytes(f"ds={DAY}/{name}", b"{}")
-    check_root(lake.job())
-    find_partition(lake.job(), DAY)
+    check_root(Workspace(lake.job()))
+    find_partition(Workspace(lake.job()), DAY)
 
 
 def test_a_delta_table_is_refused_by_run_and_by_all_that_list(lake: Lake, tmp_path: Path) -> None:
@@ -125,10 +125,10 @@ def test_links_into_a_table_are_refused(lake: Lake, tmp_path: Path) -> None:
     root = Path(lake.features.root)
     root.mkdir(parents=True)
     (root / f"ds={DAY}").symlink_to(table / "region=eu" / f"ds={DAY}")
-    find_partition(lake.job(), DAY)
+    find_partition(Workspace(lake.job()), DAY)
     Store(str(table)).write_bytes("_delta_log/00000000000000000000.json", b"{}")
     with pytest.raises(InputError, match="Delta"):
-        find_partition(lake.job(), DAY)
+        find_partition(Workspace(lake.job()), DAY)
 
     (tmp_path / "by-link").symlink_to(table / "region=eu")
     check_refused(lake.job(input={"uri": str(tmp_path / "by-link")}), "Delta")
@@ -141,11 +141,11 @@ def test_links_into_the_jobs_own_output_are_refused(lake: Lake, tmp_path: Path) 
     root.mkdir(parents=True)
     (root / f"ds={DAY}").symlink_to(Path(output.root) / f"ds={DAY}")
     with pytest.raises(InvalidJobError, match="own output"):
-        find_partition(lake.job(), DAY)
+        find_partition(Workspace(lake.job()), DAY)
 
     (tmp_path / "by-link").symlink_to(output.root)
     with pytest.raises(InvalidJobError, match="own output"):
-        check_root(lake.job(input={"uri": str(tmp_path / "by-link")}))
+        check_root(Workspace(lake.job(input={"uri": str(tmp_path / "by-link")})))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_parent_that_may_not_be_looked_into_is_no_table(
         return really(store, prefix)
 
     monkeypatch.setattr(Store, "has_files", denied)
-    check_root(lake.job())
+    check_root(Workspace(lake.job()))
 
 
 def test_parents_end_at_the_root() -> None:
@@ -195,11 +195,11 @@ def test_the_look_up_costs_a_few_requests_and_once_for_a_backfill(
     with faulty(s3_server.endpoint) as proxy:
         options = s3_lake.options | {"endpoint_url": proxy.endpoint}
         job = s3_lake.job(input={"uri": s3_lake.features.uri, "storage_options": options})
-        kept = Kept()
-        check_root(job, kept)
+        workspace = Workspace(job)
+        check_root(workspace)
         n_requests = len(proxy.requests)
         assert n_requests <= 3 * (PARENTS_TRIED + 1)
-        check_root(job, kept)
+        check_root(workspace)
         assert len(proxy.requests) == n_requests
 
 
@@ -232,7 +232,10 @@ def test_another_layout_is_named_with_what_to_do(
 ) -> None:
     path = f"{folder}/part-0.parquet".lstrip("/")
     place.features.write_bytes(path, b"x")
-    for ask in (lambda: find_partition(place.job(), DAY), lambda: find_partitions(place.job())):
+    for ask in (
+        lambda: find_partition(Workspace(place.job()), DAY),
+        lambda: find_partitions(place.job()),
+    ):
         with pytest.raises(PartitionNotFoundError) as caught:
             ask()
         for text in texts:
@@ -257,7 +260,7 @@ def test_an_input_that_nothing_was_written_to_yet_has_no_partitions(lake: Lake) 
     lake.features.write_bytes("readme.txt", b"x")
     assert find_partitions(lake.job()) == {}
     with pytest.raises(PartitionNotFoundError, match=r"readme\.txt"):
-        find_partition(lake.job(), DAY)
+        find_partition(Workspace(lake.job()), DAY)
 
 
 def test_files_beside_the_partitions_are_told(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,13 +18,14 @@ from nightscore.ledger.layout import (
     staging_folder,
     state_store,
 )
+from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.delta import CHECKPOINT_EVERY
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Live, Publication, Publisher
 from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.run_cache import Kept
+from nightscore.storage.run_cache import RunCache
 from tests.conftest import Lake
 from tests.models import make_frame
 
@@ -91,7 +92,7 @@ def published(lake: Lake, job: ScoringJob, value: str = "x") -> set[float]:
 
 def test_publishing_again_replaces(any_lake: Lake) -> None:
     job = any_lake.job()
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.check()
     assert publisher.live("x") is None
     publisher.publish(publication(job, 1), None)
@@ -110,7 +111,7 @@ def test_publishing_again_replaces(any_lake: Lake) -> None:
 
 def test_a_plan_that_is_out_of_date_conflicts(any_lake: Lake) -> None:
     job = any_lake.job()
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.publish(publication(job, 1), None)
     old = publisher.live("x")
     with pytest.raises(ConflictError, match=run_id(1)):
@@ -125,14 +126,16 @@ def test_a_plan_that_is_out_of_date_conflicts(any_lake: Lake) -> None:
 @pytest.mark.parametrize("is_first", [True, False])
 def test_of_simultaneous_publishers_one_wins(any_lake: Lake, round_: int, is_first: bool) -> None:
     job = any_lake.job()
-    open_publisher(job).publish(publication(job, 100, value="other" if is_first else "x"), None)
-    planned = open_publisher(job).live("x")
+    open_publisher(Workspace(job)).publish(
+        publication(job, 100, value="other" if is_first else "x"), None
+    )
+    planned = open_publisher(Workspace(job)).live("x")
     assert (planned is None) is is_first
     ready = [publication(job, n) for n in range(4)]
     barrier = threading.Barrier(4)
 
     def attempt(candidate: Publication) -> bool:
-        publisher = open_publisher(job)
+        publisher = open_publisher(Workspace(job))
         barrier.wait()
         try:
             publisher.publish(candidate, planned)
@@ -148,12 +151,12 @@ def test_of_simultaneous_publishers_one_wins(any_lake: Lake, round_: int, is_fir
 
 def test_publishers_of_different_partitions_all_succeed(any_lake: Lake) -> None:
     job = any_lake.job()
-    open_publisher(job).publish(publication(job, 100, value="first"), None)
+    open_publisher(Workspace(job)).publish(publication(job, 100, value="first"), None)
     ready = [publication(job, n, value=f"p{n}") for n in range(8)]
     barrier = threading.Barrier(8)
 
     def attempt(candidate: Publication) -> None:
-        publisher = open_publisher(job)
+        publisher = open_publisher(Workspace(job))
         barrier.wait()
         publisher.publish(candidate, None)
 
@@ -170,16 +173,16 @@ def test_the_first_publishers_may_race_to_create_the_table(any_lake: Lake) -> No
 
     def attempt(candidate: Publication) -> None:
         barrier.wait()
-        open_publisher(job).publish(candidate, None)
+        open_publisher(Workspace(job)).publish(candidate, None)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(attempt, ready))
-    assert set(open_publisher(job).all_live()) == {"p0", "p1", "p2", "p3"}
+    assert set(open_publisher(Workspace(job)).all_live()) == {"p0", "p1", "p2", "p3"}
 
 
 def test_a_polling_reader_never_sees_a_mix(any_lake: Lake) -> None:
     job = any_lake.job()
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.publish(publication(job, 0), None)
     stop = threading.Event()
     seen: list[tuple[int, frozenset[float]]] = []
@@ -224,7 +227,7 @@ def test_a_commit_whose_answer_is_lost_is_a_publication(
         raise OSError("connection reset")
 
     monkeypatch.setattr(DeltaTable, "create_write_transaction", applied_then_lost)
-    open_publisher(job).publish(publication(job, 1), None)
+    open_publisher(Workspace(job)).publish(publication(job, 1), None)
     assert len(calls) == 1
     assert published(lake, job) == {1.0}
     assert DeltaTable(job.output.uri).version() == 1
@@ -280,7 +283,7 @@ def test_a_conflict_leaves_the_winner_and_no_parts_of_the_loser(
 
 def test_new_columns_extend_the_table_and_changed_types_are_refused(lake: Lake) -> None:
     job = lake.job()
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.publish(publication(job, 1, schema=pa.schema(list(SCHEMA)[:2])), None)
     publisher.publish(publication(job, 2, value="y"), None)
     assert lake.read(job).set_index("ds")["run_id"].isna().to_dict() == {"x": True, "y": False}
@@ -294,7 +297,7 @@ def test_readers_of_every_kind_agree(lake: Lake) -> None:
     import polars as pl
 
     job = lake.job()
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.publish(publication(job, 1), None)
     publisher.publish(publication(job, 2), publisher.live("x"))
     table = DeltaTable(job.output.uri)
@@ -351,7 +354,7 @@ def test_readers_find_rows_by_any_column(lake: Lake, boundless: str | None) -> N
     published = Publication(
         run_id(1), "sha256:0", "ds", "x", "ds=x", (part,), rows.schema, lambda: None
     )
-    open_publisher(job).publish(published, None)
+    open_publisher(Workspace(job)).publish(published, None)
 
     dataset = DeltaTable(job.output.uri).to_pyarrow_dataset()
     for name in rows.schema.names:
@@ -363,10 +366,10 @@ def test_readers_find_rows_by_any_column(lake: Lake, boundless: str | None) -> N
 
 def test_the_version_that_is_told_is_the_commit_s(lake: Lake) -> None:
     """Whether the table was created, widened, or held open by an earlier publication."""
-    job, kept = lake.job(), Kept()
+    job, run_cache = lake.job(), RunCache()
     narrow = pa.schema(list(SCHEMA)[:2])
     for n, schema in enumerate((narrow, narrow, SCHEMA, SCHEMA, SCHEMA)):
-        publisher = open_publisher(job, kept)
+        publisher = open_publisher(Workspace(job, run_cache))
         planned = publisher.live("x")
         _, version = publisher.publish(publication(job, n, schema=schema), planned)
         assert version == DeltaTable(job.output.uri).version()
@@ -377,10 +380,12 @@ def test_the_version_that_is_told_is_the_commit_s(lake: Lake) -> None:
 
 def test_a_table_has_a_checkpoint_every_few_commits(lake: Lake) -> None:
     """Else each commit of a backfill costs more than the one before."""
-    job, kept = lake.job(), Kept()
+    job, run_cache = lake.job(), RunCache()
     for n in range(CHECKPOINT_EVERY + 1):
-        publisher = open_publisher(job, kept)
+        publisher = open_publisher(Workspace(job, run_cache))
         publisher.publish(publication(job, n, n_parts=1), publisher.live("x"))
     names = [entry.path for entry in predictions_store(job).list_files("_delta_log")]
     assert len([name for name in names if name.endswith(".checkpoint.parquet")]) == 1
-    assert open_publisher(job).live("x") == open_publisher(job, kept).live("x")
+    assert open_publisher(Workspace(job)).live("x") == open_publisher(
+        Workspace(job, run_cache)
+    ).live("x")

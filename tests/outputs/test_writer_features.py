@@ -14,6 +14,7 @@ from deltalake.schema import Field, PrimitiveType
 
 from nightscore.errors import ContractError, StorageError, StorageUnavailableError
 from nightscore.ledger.layout import predictions_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.review import approve, reject
 from nightscore.outputs.delta import COMMIT_ATTEMPTS
 from nightscore.outputs.publish import open_publisher
@@ -157,11 +158,11 @@ def test_what_cannot_be_honoured_is_refused(case: str, lake: Lake) -> None:
     create(job, **table)
     before = contents(job)
     with pytest.raises(ContractError, match=expected):
-        open_publisher(job).check_fits(SCHEMA, "x")
+        open_publisher(Workspace(job)).check_fits(SCHEMA, "x")
     with pytest.raises(
         ContractError, match=expected
     ):  # a decision or a rollback looks at the commit only
-        open_publisher(job).publish(publication(job, 1), None)
+        open_publisher(Workspace(job)).publish(publication(job, 1), None)
     assert all(contents(job)[path] == content for path, content in before.items())
     assert DeltaTable(job.output.uri).version() == 0
 
@@ -177,14 +178,14 @@ def test_features_that_are_not_honoured_are_named(feature: str, lake: Lake) -> N
     job = lake.job()
     create(job, features=[feature])
     with pytest.raises(ContractError, match=f"the table has the writer feature {feature}"):
-        open_publisher(job).check_fits(SCHEMA, "x")
+        open_publisher(Workspace(job)).check_fits(SCHEMA, "x")
 
 
 @pytest.mark.parametrize("feature", sorted(HONOURED))
 def test_features_that_ask_for_nothing_are_no_obstacle(feature: str, lake: Lake) -> None:
     job = lake.job()
     create(job, features=[feature])
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     for n in (1, 2):
         publisher.check_fits(SCHEMA, "x")
         publisher.publish(publication(job, n), publisher.live("x"))
@@ -195,7 +196,7 @@ def test_features_that_ask_for_nothing_are_no_obstacle(feature: str, lake: Lake)
 def test_versions_before_the_features(version: int, lake: Lake) -> None:
     job = lake.job()
     create(job, writer=version)
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.publish(publication(job, 1), publisher.live("x"))
     assert published(lake, job) == {1.0}
 
@@ -203,7 +204,7 @@ def test_versions_before_the_features(version: int, lake: Lake) -> None:
 def test_a_change_feed_tells_what_came_and_went(lake: Lake) -> None:
     job = lake.job()
     create(job, writer=4, configuration={"delta.enableChangeDataFeed": "true"})
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     for n in (1, 2):
         publisher.publish(publication(job, n, n_parts=1), publisher.live("x"))
     feed = pa.RecordBatchReader.from_stream(
@@ -229,7 +230,7 @@ def test_v2_checkpoints_can_be_read_again(lake: Lake) -> None:
         configuration={"delta.checkpointPolicy": "v2", "delta.checkpointInterval": "1"},
     )
     for n in (1, 2, 3):
-        publisher = open_publisher(job)
+        publisher = open_publisher(Workspace(job))
         publisher.publish(publication(job, n), publisher.live("x"))
     assert live_values(job) == {3.0}
 
@@ -244,7 +245,7 @@ def test_all_problems_at_once(lake: Lake) -> None:
         partitioned=["run_id"],
     )
     with pytest.raises(ContractError) as caught:
-        open_publisher(job).check_fits(SCHEMA, "x")
+        open_publisher(Workspace(job)).check_fits(SCHEMA, "x")
     text = str(caught.value)
     for expected in (
         "append-only",
@@ -258,7 +259,7 @@ def test_all_problems_at_once(lake: Lake) -> None:
 def test_missing_values_are_counted_where_the_table_forbids_them(lake: Lake) -> None:
     job = lake.job()
     create(job, columns=column("id", nullable=False))
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.check_fits(SCHEMA, "x")
     publisher.publish(publication(job, 1), None)
     assert published(lake, job) == {1.0}
@@ -271,14 +272,14 @@ def test_missing_values_are_counted_where_the_table_forbids_them(lake: Lake) -> 
     stats["nullCount"]["id"] = 3
     object.__setattr__(part, "stats", json.dumps(stats))
     with pytest.raises(ContractError, match="3 missing values in id, which the table forbids"):
-        open_publisher(create_again).publish(broken, None)
+        open_publisher(Workspace(create_again)).publish(broken, None)
     assert DeltaTable(create_again.output.uri).version() == 0
 
 
 def test_a_required_key_needs_a_value(lake: Lake) -> None:
     job = lake.job()
     create(job, columns=column("ds", nullable=False))
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.check_fits(SCHEMA, "x")
     with pytest.raises(
         ContractError, match="ds: NOT NULL in the table, and this partition has no value"
@@ -360,7 +361,7 @@ def test_a_commit_that_is_refused_for_good_is_not_repeated(
 ) -> None:
     """Nobody else takes the version: trying a hundred times would not help."""
     job = lake.job()
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     publisher.publish(publication(job, 1), None)
     calls = []
 
@@ -382,7 +383,7 @@ def test_a_table_of_another_format_is_left_alone(path: str, formats: str, lake: 
     job = lake.job()
     predictions_store(job).write_bytes(path, b"theirs")
     with pytest.raises(StorageError, match="a table of another format"):
-        open_publisher(job).check_fits(SCHEMA, "x")
+        open_publisher(Workspace(job)).check_fits(SCHEMA, "x")
     assert contents(job) == {path: b"theirs"}
 
 
@@ -403,7 +404,7 @@ def test_a_table_that_others_have_created_proves_nothing_of_its_store(
     real = Store.check_exclusive
     monkeypatch.setattr(Store, "check_exclusive", lambda self: (probed.append(1), real(self)))
     for n in (1, 2):
-        publisher = open_publisher(job)
+        publisher = open_publisher(Workspace(job))
         live = publisher.live("x")
         publisher.check()
         publisher.publish(publication(job, n), live)
@@ -416,7 +417,7 @@ def test_files_of_others_beside_a_partition_s_object_are_named(lake: Lake) -> No
     store = predictions_store(job)
     for name in ("part-0.parquet", "_SUCCESS", ".part-0.parquet.crc"):
         store.write_bytes(f"ds=x/{name}", b"theirs")
-    publisher = open_publisher(job)
+    publisher = open_publisher(Workspace(job))
     with pytest.raises(StorageError, match=r"1 others: ds=x/part-0\.parquet"):
         publisher.check_fits(SCHEMA, "x")
     assert publisher.check_fits(SCHEMA, "y") == ()
@@ -426,7 +427,7 @@ def test_a_version_that_others_take_is_tried_again(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = lake.job()
-    publisher, other = open_publisher(job), open_publisher(job)
+    publisher, other = open_publisher(Workspace(job)), open_publisher(Workspace(job))
     publisher.publish(publication(job, 1), None)
     real = DeltaTable.create_write_transaction
     values = iter("abcdefgh")
