@@ -7,14 +7,8 @@ from nightscore.drift.recompare import compare_later
 from nightscore.drift.references import find_references
 from nightscore.engine.checkpoints import take_over
 from nightscore.engine.events import Listener
+from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
-from nightscore.engine.prepare import (
-    cache_warnings,
-    learn_facts,
-    library_versions,
-    plan_partition,
-    version_warnings,
-)
 from nightscore.errors import ModelDigestError
 from nightscore.inputs.partitions import check_unchanged, find_partition
 from nightscore.inputs.tables import check_root
@@ -26,6 +20,8 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.promises import unnoticed_changes
 from nightscore.outputs.publish import open_publisher
+from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
+from nightscore.planning.plan import plan_partition
 from nightscore.runs.attempt import Attempt, inputs_record
 from nightscore.runs.held import blocking_run
 from nightscore.schemas.job import ScoringJob

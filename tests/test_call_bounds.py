@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nightscore.engine import prepare
+from nightscore.engine import model_facts
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.engine.prepare import learn_facts
+from nightscore.engine.model_facts import learn_facts
 from nightscore.errors import MemoryLimitError, ModelLoadError, WorkerHungError
 from nightscore.models import pinned
 from nightscore.models.cache import ModelCache
@@ -74,7 +74,7 @@ def test_a_model_that_does_not_load_in_time_is_named(
     model = PinnedModel.of(job, cache)  # nobody has looked at it yet in this cache
     assert model.load_s == model_seconds(job) == pinned.MODEL_S
     assert model_seconds(lake.job(limits={"shard_minutes": 90})) == 90 * 60
-    monkeypatch.setattr(prepare, "inspect", never)
+    monkeypatch.setattr(model_facts, "inspect", never)
 
     with WorkerPool() as pool, pytest.raises(ModelLoadError) as caught:
         learn_facts(replace(model, load_s=0.3), cache, pool)
@@ -105,4 +105,6 @@ def test_a_file_that_decodes_to_more_than_there_is(pool: WorkerPool, tmp_path: P
         pool.call(list_types_within(64 << 20), tmp_path)
 
     assert "has no memory for list_types" in str(caught.value)
-    assert "takes more memory than this machine" in str(prepare.not_loaded(caught.value, tmp_path))
+    assert "takes more memory than this machine" in str(
+        model_facts.not_loaded(caught.value, tmp_path)
+    )

@@ -7,7 +7,7 @@ import typer
 from nightscore.cli.app import AsJson, CacheDir, app, model_cache
 from nightscore.cli.show import out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.engine.prepare import not_loaded
+from nightscore.engine.model_facts import not_loaded
 from nightscore.engine.worker import list_types
 from nightscore.errors import MemoryLimitError, ModelError, WorkerHungError
 from nightscore.models.cache import check_tree

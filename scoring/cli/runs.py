@@ -31,8 +31,8 @@ from nightscore.cli.show import (
 )
 from nightscore.cli.workers import print_and_exit, with_workers
 from nightscore.engine.events import Listener
+from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool, open_pool
-from nightscore.engine.prepare import learn_facts, plan_partition, version_warnings
 from nightscore.inputs.partitions import find_partition, parse_value
 from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
@@ -50,6 +50,8 @@ from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.status import PartitionStatus, partition_statuses, run_history
 from nightscore.outputs.promises import missing_promises, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
+from nightscore.planning.environment import version_warnings
+from nightscore.planning.plan import plan_partition
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.drift.assess import profile_of, with_types
+from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
-from nightscore.engine.prepare import learn_facts, plan_partition, scratch_job, scratch_tasks
+from nightscore.engine.scratch import scratch_job, scratch_tasks
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import InputError
 from nightscore.ledger.layout import state_store
@@ -19,6 +20,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import ModelVersion
 from nightscore.operations.compare import READ_ROWS, Dataset
+from nightscore.planning.plan import plan_partition
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profiler import (
     Watch,

@@ -11,15 +11,9 @@ from nightscore.arrow.parsing.files import read_facts
 from nightscore.drift.recompare import compare_later
 from nightscore.engine.columns import merge_records
 from nightscore.engine.events import Listener
+from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.policy import let_pass
 from nightscore.engine.pool import Pool
-from nightscore.engine.prepare import (
-    cache_warnings,
-    learn_facts,
-    library_versions,
-    plan_partition,
-    version_warnings,
-)
 from nightscore.errors import (
     ConflictError,
     ContractError,
@@ -43,6 +37,8 @@ from nightscore.outputs.publisher import Live, Publisher
 from nightscore.outputs.quarantine import REASON_NAMES, read_origin
 from nightscore.outputs.sealed import RUN_KEY
 from nightscore.outputs.writer import WrittenPart
+from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
+from nightscore.planning.plan import plan_partition
 from nightscore.runs.attempt import Attempt
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Input, ScoringJob

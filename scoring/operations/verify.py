@@ -13,14 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
+from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
-from nightscore.engine.prepare import (
-    learn_facts,
-    library_versions,
-    plan_partition,
-    scratch_job,
-    scratch_tasks,
-)
+from nightscore.engine.scratch import scratch_job, scratch_tasks
 from nightscore.engine.worker import PAD_ROWS, score_shard
 from nightscore.errors import (
     InputError,
@@ -38,6 +33,8 @@ from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Live
 from nightscore.outputs.quarantine import read_origin
+from nightscore.planning.environment import library_versions
+from nightscore.planning.plan import plan_partition
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import FileRecord, Manifest

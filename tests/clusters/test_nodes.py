@@ -24,8 +24,8 @@ from dask import config
 
 from nightscore.engine.backends.dask import DaskCluster
 from nightscore.engine.backends.ray import RayCluster
+from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import open_pool
-from nightscore.engine.prepare import learn_facts, plan_partition
 from nightscore.engine.remote.calls import Asked, Call, Described, pack, versions
 from nightscore.engine.remote.node import run_call
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
@@ -36,6 +36,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import digest_tree
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import DIGEST_TAG
+from nightscore.planning.plan import plan_partition
 from nightscore.schemas.job import Workers
 from tests.clusters.conftest import (
     RunningCluster,

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from nightscore.engine.events import Event, RunPlanned, ShardLost, ShardScored
+from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool, open_pool
-from nightscore.engine.prepare import learn_facts
 from nightscore.errors import InterruptedRunError
 from nightscore.models.pinned import PinnedModel
 from nightscore.run import run

@@ -20,7 +20,7 @@ import pytest
 from nightscore.arrow.parsing import client, decode, files, server
 from nightscore.arrow.parsing.row_groups import parse_footers
 from nightscore.arrow.parsing.thrift import ThriftError, read_struct
-from nightscore.engine.prepare import learn_facts, plan_partition
+from nightscore.engine.model_facts import learn_facts
 from nightscore.errors import (
     CorruptFileError,
     LocationNotFoundError,
@@ -43,6 +43,7 @@ from nightscore.operations.status import clean
 from nightscore.operations.verify import verify
 from nightscore.outputs import handle
 from nightscore.outputs.publish import open_publisher
+from nightscore.planning.plan import plan_partition
 from nightscore.profiles.table import from_bytes
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import InputFile

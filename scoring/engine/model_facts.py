@@ -1,0 +1,70 @@
+"""What a model is, learned by loading it once in a worker."""
+
+from pathlib import Path
+
+from nightscore.engine.pool import Pool
+from nightscore.engine.remote.calls import ModelSource
+from nightscore.engine.worker import inspect
+from nightscore.errors import (
+    MemoryLimitError,
+    ModelLoadError,
+    WorkerHungError,
+)
+from nightscore.models import versions
+from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
+from nightscore.models.registry import shared_uri
+from nightscore.schemas.model import ModelFacts
+
+FACTS = "facts-6"
+"""Name of the note in the cache; the number grows when a model must be looked at again."""
+
+
+def not_loaded(error: MemoryLimitError | WorkerHungError, folder: Path) -> ModelLoadError:
+    """The error for a model that takes more time or memory than there is."""
+    if isinstance(error, WorkerHungError):
+        return ModelLoadError(
+            "The model does not load in time; its worker was ended.",
+            str(folder),
+            expected=error.expected,
+            found="no end",
+            next_step="log the model again from the training job; or, where it needs longer, raise "
+            "limits.shard_minutes",
+        )
+    return ModelLoadError(
+        "The model takes more memory than this machine has to load.",
+        str(folder),
+        found=error.found,
+        next_step="look at its files: few bytes can decode to very many; or give the machine more memory",
+    )
+
+
+def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts:
+    """What the model is, from the cache or by loading it once in a worker; the pool then knows where it is.
+
+    Raises:
+        ModelRefusedError: It holds more than data, and nobody vouches for it.
+        ModelLoadError: It cannot be loaded, or says too little about itself.
+    """
+    digest = model.cached.digest
+    pool.add_model(
+        ModelSource(model.version, shared_uri(model.registry), digest), model.cached.path
+    )
+    try:
+        facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
+        if all(
+            versions.library_version(name) == version for name, version in facts.loaded_with.items()
+        ):
+            if facts.unlisted_types and not model.is_vouched:
+                from nightscore.models.structure.skops_types import refused_model
+
+                raise refused_model(facts.unlisted_types, str(model.cached.path))
+            return facts
+    except (FileNotFoundError, ValueError):
+        pass
+    try:
+        facts = pool.call(inspect, model.cached.path, model.is_vouched, timeout_s=model.load_s)
+    except (MemoryLimitError, WorkerHungError) as error:
+        raise not_loaded(error, model.cached.path) from error
+    cache.write_note(digest, FACTS, facts.model_dump_json())
+    return facts
