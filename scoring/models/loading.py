@@ -156,8 +156,8 @@ def _make_form(
     model: Any, facts: ModelFacts, kept: "KeptForm | None"
 ) -> "tuple[CompiledForm | None, str]":
     """Compile what a library has loaded and keep the form, if it is to be kept; None, and why: there is none."""
-    from nightscore.models.compiled.from_sklearn import UnsupportedError
     from nightscore.models.compiled.predictor import compiled_form
+    from nightscore.models.compiled.unsupported import UnsupportedError
 
     try:
         form = compiled_form(model, facts)

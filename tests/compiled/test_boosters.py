@@ -14,8 +14,8 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from nightscore.models.compiled.boosters import _read as read_trees
-from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
 from nightscore.models.flavors.xgboost import XgboostPredictor
 from nightscore.models.protocol import CompiledPredictor, Predictor

@@ -18,10 +18,11 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from nightscore.errors import ModelStructureError
 from nightscore.models.cache import ModelCache
 from nightscore.models.compiled.flat import FlatFileError, read_form, write_form
+from nightscore.models.compiled.forest import Forest, SplitTrees, Tree, WalkedTrees
 from nightscore.models.compiled.forest_structure import CODES
 from nightscore.models.compiled.form_structure import form_problems
 from nightscore.models.compiled.kept import KeptForm
-from nightscore.models.compiled.layout import Forest, SplitTrees, Tree, WalkedTrees, lay_out
+from nightscore.models.compiled.layout import lay_out
 from nightscore.models.compiled.predictor import compiled_form
 from nightscore.models.loading import LoadedModel, inspect_model
 from nightscore.operations.verify import verify

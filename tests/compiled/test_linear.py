@@ -30,8 +30,8 @@ from sklearn.preprocessing import (
 )
 
 from nightscore.models.compiled.checked import difference
-from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.protocol import CompiledPredictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline

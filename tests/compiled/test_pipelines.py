@@ -22,8 +22,8 @@ from sklearn.preprocessing import (
 )
 
 from nightscore.models.compiled import values
-from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.predictor import compile_predictor
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts

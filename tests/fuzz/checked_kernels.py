@@ -124,5 +124,5 @@ def _checked(name: str) -> Any:
         return written[name]
     source = getattr(kernels, name).py_func
     # What it calls is the checked one as well.
-    function = types.FunctionType(source.__code__, {**vars(kernels), **written}, name)
+    function = types.FunctionType(source.__code__, {**source.__globals__, **written}, name)
     return checked(function)

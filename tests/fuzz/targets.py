@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from nightscore.errors import ScoringError
 from nightscore.models.compiled.checked import difference
-from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.mlmodel import own_flavor, read_mlmodel
 from nightscore.models.trust import check_trust, loading_steps
 from nightscore.schemas.model import ModelFacts

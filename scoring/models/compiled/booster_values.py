@@ -11,8 +11,8 @@ import pyarrow as pa
 from nightscore.arrow.numeric import is_numeric
 from nightscore.models.categories import coded, look_up
 from nightscore.models.compiled.columns import ColumnReader
-from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.sums import Looked, Numbers
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.native.machine_code import Kernels
 
 LIGHTGBM_ZERO = float(np.float32(1e-35))

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from nightscore.models.compiled.booster_values import FeatureRules
+from nightscore.models.compiled.forest import Forest, TreeModel
 from nightscore.models.compiled.from_lightgbm import lightgbm_model
-from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError
 from nightscore.models.compiled.from_xgboost import xgboost_model
-from nightscore.models.compiled.layout import Forest, depth, lay_out
+from nightscore.models.compiled.layout import depth, lay_out
 from nightscore.models.compiled.trees import TreesForm
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.structure.lightgbm_file import model_text, read_lightgbm
 from nightscore.models.structure.xgboost_file import read_xgboost
 from nightscore.schemas.model import ModelFacts

@@ -17,8 +17,8 @@ import pyarrow as pa
 from nightscore.arrow.arrays import from_numpy
 from nightscore.arrow.numeric import Scratch, is_numeric
 from nightscore.models.compiled.columns import ColumnReader
-from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.sums import Looked, Numbers
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.compiled.values import ValueLookup, ValueTable, learn_table
 from nightscore.models.features import matrix_dtype
 from nightscore.native.constants import ADD, DIVIDE, MULTIPLY, SUBTRACT

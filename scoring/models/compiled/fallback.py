@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import Answer, Predictor
 
 

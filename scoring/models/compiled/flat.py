@@ -18,8 +18,8 @@ import numpy as np
 
 from nightscore.models.compiled.booster_values import FeatureRules
 from nightscore.models.compiled.encode import Branch, NumberSteps
+from nightscore.models.compiled.forest import FlatForest, SplitTrees, WalkedTrees
 from nightscore.models.compiled.form_structure import form_problems
-from nightscore.models.compiled.layout import FlatForest, SplitTrees, WalkedTrees
 from nightscore.models.compiled.linear import LinearForm
 from nightscore.models.compiled.links import Link
 from nightscore.models.compiled.trees import TreesForm

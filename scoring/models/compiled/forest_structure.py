@@ -6,14 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.compiled.layout import (
-    FlatForest,
-    Forest,
-    SplitTrees,
-    Tree,
-    WalkedTrees,
-    greatest,
-)
+from nightscore.models.compiled.forest import FlatForest, Forest, SplitTrees, Tree, WalkedTrees
 from nightscore.models.structure.tree_nodes import (
     MAX_FEATURES,
     MAX_GROUPS,
@@ -21,6 +14,7 @@ from nightscore.models.structure.tree_nodes import (
     tree_problems,
 )
 from nightscore.native.constants import BLOCK_ROWS
+from nightscore.native.ordered_keys import greatest
 from nightscore.native.search_trees import key_tree
 
 Ints = npt.NDArray[np.int64]

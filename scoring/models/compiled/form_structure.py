@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from nightscore.models.compiled.booster_values import FeatureRules
 from nightscore.models.compiled.encode import Branch, NumberSteps
+from nightscore.models.compiled.forest import FlatForest
 from nightscore.models.compiled.forest_structure import flat_problems
-from nightscore.models.compiled.layout import FlatForest
 from nightscore.models.compiled.linear import LinearForm
 from nightscore.models.compiled.links import Link
 from nightscore.models.compiled.trees import TreesForm

@@ -4,48 +4,14 @@ Each function names what it relies on; the private parts are compared with the l
 of each shard, so that a later version which changes them costs the speed and not the result.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nightscore.models.compiled.layout import Forest, Tree
+from nightscore.models.compiled.forest import Forest, Tree, TreeModel
 from nightscore.models.compiled.links import Function, Link
-
-MAX_CODES = 1 << 16
-"""Of one feature: they are numbers of 16 bits."""
-MAX_SET_CODES = 1 << 26
-"""Of all sets together; each has a bit for each code."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeModel:
-    """A forest and what becomes of its sums."""
-
-    forest: Forest
-    link: Link
-    refuses_nan: bool
-    refuses_infinite: bool
-
-
-class UnsupportedError(Exception):
-    """Why there is no compiled form."""
-
-
-def check_codes(n_codes: Mapping[int, int], n_sets: int) -> None:
-    """Leave categories to the library that take long to lay out: a file names a great one in few bytes.
-
-    Args:
-        n_codes: Of each feature that is split by category.
-        n_sets: Nodes that ask for categories.
-
-    Raises:
-        UnsupportedError: There are too many.
-    """
-    most = max(n_codes.values(), default=0)
-    if most > MAX_CODES or most * n_sets > MAX_SET_CODES:
-        raise UnsupportedError("it has so many categories that the library itself is faster")
+from nightscore.models.compiled.unsupported import UnsupportedError
 
 
 def tree_model(final: Any) -> TreeModel:

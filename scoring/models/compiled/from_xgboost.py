@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nightscore.models.compiled.booster_values import FeatureRules
-from nightscore.models.compiled.from_sklearn import TreeModel, UnsupportedError, check_codes
-from nightscore.models.compiled.layout import Forest, Tree
+from nightscore.models.compiled.forest import Forest, Tree, TreeModel
 from nightscore.models.compiled.links import BoosterFunction, Link
+from nightscore.models.compiled.unsupported import UnsupportedError, check_codes
 from nightscore.models.structure.xgboost_file import XgboostFile
 
 _FUNCTIONS: dict[str, BoosterFunction] = {

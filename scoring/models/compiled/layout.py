@@ -1,121 +1,22 @@
-"""Trees of any library as flat arrays, in the two forms that the kernels know."""
+"""Trees of any library, laid out as flat arrays in the faster of the two forms that the kernels know."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nightscore.models.compiled.forest import FlatForest, Forest, SplitTrees, Tree, WalkedTrees
+from nightscore.models.compiled.forest_structure import forest_problems
 from nightscore.models.structure.tree_nodes import refuse
 from nightscore.native.constants import BLOCK_ROWS
+from nightscore.native.ordered_keys import greatest, ordered_key, rounded_down
 from nightscore.native.search_trees import key_tree
 
 MAX_LEAVES = 65_536
 SPLIT_NODES_PER_LEVEL = {np.dtype(np.uint8): 45, np.dtype(np.uint16): 25}
 """A tree is split where it has fewer inner nodes than this times its depth, else walked: a level of a walk costs a
 row 1.8 ns, a node of a split 0.03 ns with codes of one byte (Zen 5, AVX-512)."""
-
-Number = Literal["float32", "float64"]
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """One tree; node 0 is its root."""
-
-    feature: Ints
-    threshold: npt.NDArray[np.float64]
-    """`x <= threshold` goes left."""
-    left: Ints
-    """Number of a child; -1 at leaves."""
-    right: Ints
-    missing_left: npt.NDArray[np.bool_]
-    """NaN goes left."""
-    values: npt.NDArray[np.float64]
-    """(nodes, width): what a leaf adds."""
-    categories: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    """Of nodes that ask for categories: the codes that go left. A missing or unknown one has the code after all
-    others, and is among these where `missing_left` says so."""
-
-    @property
-    def is_leaf(self) -> npt.NDArray[np.bool_]:
-        return self.left < 0
-
-
-@dataclass(frozen=True, slots=True)
-class Forest:
-    """Trees in the order in which their values are added."""
-
-    trees: tuple[Tree, ...]
-    n_features: int
-    column: tuple[int, ...]
-    """Of each tree: the first column of the sum that it adds to."""
-    base: npt.NDArray[np.float64]
-    """What each column starts from."""
-    number: Number
-    """What the library compares: X is converted to it."""
-    n_categories: Mapping[int, int] = field(default_factory=dict)
-    """Features whose values are category codes, and how many codes there are, the one of missing included."""
-    sums: Number = "float64"
-    """What the library adds leaves up in."""
-
-
-@dataclass(frozen=True, slots=True)
-class SplitTrees:
-    """Trees whose nodes split the set of a block's rows, breadth first."""
-
-    keys: tuple[npt.NDArray[np.float64], ...]
-    """Of each feature: its thresholds, see `key_tree`."""
-    n_levels: tuple[int, ...]
-    code: np.dtype[Any]
-    feature: npt.NDArray[np.int32]
-    """Of each inner node, times 64."""
-    cut: npt.NDArray[Any]
-    shift: npt.NDArray[Any]
-    """Added to a code before it is compared: 1 where NaN, which has the greatest code, goes left."""
-    left: npt.NDArray[np.int32]
-    """Inner node, counted from the tree's first; leaves share one place after all."""
-    right: npt.NDArray[np.int32]
-    jump: npt.NDArray[Any]
-    """Leaves of the left subtree: the sum over right turns is the number of the leaf."""
-    word: npt.NDArray[np.int32]
-    """First of a categorical node's words; -1: it compares."""
-    words: npt.NDArray[np.uint32]
-    """Bits of categories that go left."""
-    n_words: int
-    first_node: Ints
-    first_leaf: Ints
-    values: npt.NDArray[Any]
-    """(leaves, width), from the left in each tree."""
-    column: Ints
-    most_nodes: int
-
-
-@dataclass(frozen=True, slots=True)
-class WalkedTrees:
-    """Trees that each row walks down, over keys that are ordered as floats are; leaves lead to themselves."""
-
-    key: np.dtype[Any]
-    nodes: npt.NDArray[Any]
-    """(nodes, 4), of the keys' type, so that a step of a walk touches one line of the cache: greatest key that goes
-    left; 64 times the feature; left child (the right one follows it); what is added to a key first (see `shift`)."""
-    root: npt.NDArray[np.int32]
-    depth: Ints
-    values: npt.NDArray[Any]
-    column: Ints
-
-
-@dataclass(frozen=True, slots=True)
-class FlatForest:
-    """A forest in one of the two forms; see `Forest` for the rest."""
-
-    trees: SplitTrees | WalkedTrees
-    n_features: int
-    base: npt.NDArray[np.float64]
-    number: Number
-    n_categories: Mapping[int, int]
-    sums: Number
 
 
 def lay_out(forest: Forest) -> FlatForest | None:
@@ -124,10 +25,6 @@ def lay_out(forest: Forest) -> FlatForest | None:
     Raises:
         ModelStructureError: They are no trees, or point outside.
     """
-    from nightscore.models.compiled.forest_structure import (
-        forest_problems,  # which knows the records here
-    )
-
     refuse(forest_problems(forest), "the model's trees")
     trees = _trees(forest)
     if trees is None:
@@ -149,27 +46,6 @@ def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:
     if can_split and (is_small or forest.n_categories):
         return _split(forest, thresholds, code, max(leaves, default=1))
     return _walk(forest, levels) if not forest.n_categories else None
-
-
-def ordered_key(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Integers that are ordered as the floats are, both zeros one; for no NaN."""
-    bits: npt.NDArray[Any] = values.view(np.int32 if values.dtype == np.float32 else np.int64)
-    size = bits & bits.dtype.type(greatest(bits.dtype))
-    return np.asarray(np.where(bits >= 0, size, -size))
-
-
-def rounded_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The greatest float32 not above each: `x <= t` is the same for each float32 x."""
-    with np.errstate(over="ignore"):
-        near = thresholds.astype(np.float32)
-    return np.where(
-        near.astype(np.float64) > thresholds, np.nextafter(near, np.float32(-np.inf)), near
-    )
-
-
-def greatest(dtype: np.dtype[Any]) -> int:
-    """Key above all others: no row goes right of it."""
-    return int(2 ** (8 * dtype.itemsize - 1) - 1)
 
 
 def _thresholds(forest: Forest) -> tuple[npt.NDArray[np.float64], ...]:

@@ -25,8 +25,8 @@ from nightscore.models.compiled.encode import (
     make_branches,
     make_lookups,
 )
-from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.links import Link, answer
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import Answer, Predictor
 from nightscore.native.constants import BLOCK_ROWS, STRIP_BLOCKS
 from nightscore.native.machine_code import Kernels

@@ -7,7 +7,6 @@ from nightscore.errors import ModelError
 from nightscore.models.compiled.fallback import WithLibrary
 from nightscore.models.compiled.flat import CompiledForm, frozen
 from nightscore.models.compiled.form_structure import form_problems
-from nightscore.models.compiled.from_sklearn import UnsupportedError
 from nightscore.models.compiled.linear import (
     CLASSIFIERS,
     REGRESSORS,
@@ -16,6 +15,7 @@ from nightscore.models.compiled.linear import (
     linear_form,
 )
 from nightscore.models.compiled.trees import CompiledTrees, trees_form
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.native.machine_code import CODE_FOLDER, load_kernels

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.models.compiled.layout import FlatForest, SplitTrees
+from nightscore.models.compiled.forest import FlatForest, SplitTrees
 from nightscore.native.constants import BLOCK_ROWS, STRIP_BLOCKS
 from nightscore.native.machine_code import Kernels
 

@@ -9,10 +9,12 @@ import pyarrow as pa
 
 from nightscore.models.compiled.booster_values import BoosterEncoder, FeatureRules
 from nightscore.models.compiled.encode import Branch, Encoder, tree_branches
-from nightscore.models.compiled.from_sklearn import UnsupportedError, tree_model
-from nightscore.models.compiled.layout import FlatForest, lay_out
+from nightscore.models.compiled.forest import FlatForest
+from nightscore.models.compiled.from_sklearn import tree_model
+from nightscore.models.compiled.layout import lay_out
 from nightscore.models.compiled.links import Link, answer
 from nightscore.models.compiled.sums import ForestSum
+from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import Answer
 from nightscore.native.constants import INFINITE_SEEN, NAN_SEEN
 from nightscore.native.machine_code import Kernels

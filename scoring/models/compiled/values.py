@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.arrow.arrays import to_places
-from nightscore.models.compiled.from_sklearn import UnsupportedError
+from nightscore.models.compiled.unsupported import UnsupportedError
 
 REFUSED = -1
 MAX_VALUES = 200_000
