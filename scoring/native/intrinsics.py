@@ -76,7 +76,8 @@ def split_rows(
     """Write the number of the leaf that each row of a block reaches in one tree, leaves counted from the left.
 
     The first two arguments give the types of codes and of leaf numbers, the others are addresses of arrays (see
-    `SplitTrees` in `models.compiled.forest`), numbers, and the addresses of the rows that reach each node and of the result.
+    `SplitTrees` in `models.compiled.forest`), numbers, and the addresses of the rows that reach each node and of the
+    result.
     """
 
     def generate(_target: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -13,7 +13,7 @@ import xgboost
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from nightscore.models.compiled.boosters import _read as read_trees
+from nightscore.models.compiled.boosters import lightgbm_trees, xgboost_trees
 from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
@@ -100,6 +100,7 @@ def adversarial_rows(
     rng: np.random.Generator, model: Any, flavor: str, n_rows: int, *, finite32: bool
 ) -> Matrix:
     """Each feature takes its thresholds exactly, their neighbours of float64 and float32, and extremes."""
+    read_trees = lightgbm_trees if flavor == "lightgbm" else xgboost_trees
     trees, rules = read_trees(model, facts_of(model, flavor))
     columns = []
     for feature in range(trees.forest.n_features):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nightscore.models.compiled.booster_values import FeatureRules
 from nightscore.models.compiled.forest import Forest, TreeModel
@@ -20,32 +21,67 @@ WORD_NS, NODE_NS, LEVEL_NS = 2.6, 3.3, 170.0
 (240 ns; LightGBM's takes longer), with a margin (Zen 5, AVX-512)."""
 
 
-def booster_form(model: Any, facts: ModelFacts) -> TreesForm:
-    """The data of a model as its library has loaded it.
+def lightgbm_form(model: Any, facts: ModelFacts) -> TreesForm:
+    """The data of a LightGBM model.
+
+    Args:
+        model: A booster, or one of LightGBM's estimators.
+        facts: What the model is.
 
     Raises:
         UnsupportedError: There is no compiled form.
     """
-    trees, rules = _read(model, facts)
+    return _booster_form(*lightgbm_trees(model, facts))
+
+
+def xgboost_form(model: Any, facts: ModelFacts) -> TreesForm:
+    """The data of an XGBoost model.
+
+    Args:
+        model: A booster, or one of XGBoost's estimators.
+        facts: What the model is.
+
+    Raises:
+        UnsupportedError: There is no compiled form.
+    """
+    return _booster_form(*xgboost_trees(model, facts))
+
+
+def lightgbm_trees(model: Any, facts: ModelFacts) -> tuple[TreeModel, FeatureRules]:
+    """A LightGBM model's trees, and what becomes of values before they see them.
+
+    Raises:
+        UnsupportedError: See `lightgbm_form`.
+    """
+    if getattr(model, "_other_params", {}).get("pred_early_stop"):
+        raise UnsupportedError("its predictions stop early")
+
+    return lightgbm_model(read_lightgbm(model_text(model)), _classes(facts))
+
+
+def xgboost_trees(model: Any, facts: ModelFacts) -> tuple[TreeModel, FeatureRules]:
+    """An XGBoost model's trees, and what becomes of values before they see them.
+
+    Raises:
+        UnsupportedError: See `xgboost_form`.
+    """
+    is_booster = not hasattr(model, "get_booster")
+    booster = model if is_booster else model.get_booster()
+    file = read_xgboost(bytes(booster.save_raw("ubj")))
+    return xgboost_model(file, _classes(facts), is_booster=is_booster)
+
+
+def _classes(facts: ModelFacts) -> npt.NDArray[Any] | None:
+    return None if facts.classes is None else np.asarray(facts.classes)
+
+
+def _booster_form(trees: TreeModel, rules: FeatureRules) -> TreesForm:
     if trees.forest.n_categories and _is_slower(trees.forest):
         raise UnsupportedError("it has so many categories that the library itself is faster")
     forest = lay_out(trees.forest)
     if forest is None:
         raise UnsupportedError("its trees have too many leaves, thresholds or categories")
     return TreesForm(forest, trees.link, trees.refuses_nan, trees.refuses_infinite, None, rules)
-
-
-def _read(model: Any, facts: ModelFacts) -> tuple[TreeModel, FeatureRules]:
-    classes = None if facts.classes is None else np.asarray(facts.classes)
-    if facts.flavor == "lightgbm":
-        if getattr(model, "_other_params", {}).get("pred_early_stop"):
-            raise UnsupportedError("its predictions stop early")
-        return lightgbm_model(read_lightgbm(model_text(model)), classes)
-    is_booster = not hasattr(model, "get_booster")
-    booster = model if is_booster else model.get_booster()
-    return xgboost_model(
-        read_xgboost(bytes(booster.save_raw("ubj"))), classes, is_booster=is_booster
-    )
 
 
 def _is_slower(forest: Forest) -> bool:

@@ -7,17 +7,11 @@ from nightscore.errors import ModelError
 from nightscore.models.compiled.fallback import WithLibrary
 from nightscore.models.compiled.flat import CompiledForm, frozen
 from nightscore.models.compiled.form_structure import form_problems
-from nightscore.models.compiled.linear import (
-    CLASSIFIERS,
-    REGRESSORS,
-    CompiledLinear,
-    LinearForm,
-    linear_form,
-)
-from nightscore.models.compiled.trees import CompiledTrees, trees_form
+from nightscore.models.compiled.linear import CompiledLinear, LinearForm
+from nightscore.models.compiled.pipelines import sklearn_form
+from nightscore.models.compiled.trees import CompiledTrees
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import CompiledPredictor, Predictor
-from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.native.machine_code import CODE_FOLDER, load_kernels
 from nightscore.schemas.model import ModelFacts
 
@@ -51,19 +45,11 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
 
 def _form(estimator: Any, facts: ModelFacts) -> CompiledForm:
     if facts.flavor in ("lightgbm", "xgboost"):
-        from nightscore.models.compiled.boosters import booster_form
+        from nightscore.models.compiled.boosters import lightgbm_form, xgboost_form
 
-        return booster_form(estimator, facts)
-    return _sklearn_form(estimator, facts)
-
-
-def _sklearn_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
-    steps, final = split_pipeline(estimator)
-    if type(final).__name__ in (*CLASSIFIERS, *REGRESSORS) and type(final).__module__.startswith(
-        "sklearn."
-    ):
-        return linear_form(steps, final, facts)
-    return trees_form(steps, final, facts)
+        make = lightgbm_form if facts.flavor == "lightgbm" else xgboost_form
+        return make(estimator, facts)
+    return sklearn_form(estimator, facts)
 
 
 def open_form(
