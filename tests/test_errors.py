@@ -16,8 +16,9 @@ from nightscore.errors import InvalidJobError, ScoringError, StorageError
 from nightscore.inputs.jobfile import load_job, parse_job
 from nightscore.storage.options import fsspec_options, table_options
 from nightscore.storage.store import resolve_env
-from tests.conftest import BUCKET, Lake
-from tests.models import NUMBERS, make_frame
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS, make_frame
+from tests.support.seaweedfs import BUCKET
 
 DAY = "2024-02-29"
 

@@ -7,8 +7,8 @@ import pytest
 
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import find_manifest
-from tests.conftest import Lake
-from tests.models import NUMBERS, KnownModel, make_frame
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS, KnownModel, make_frame
 
 DAY = "2024-02-29"
 

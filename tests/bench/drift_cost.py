@@ -39,7 +39,7 @@ from nightscore.profiles.table import ColumnProfile, to_bytes
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from tests.bench.machine import cpu_name
-from tests.models import register
+from tests.support.models import register
 
 N_ROWS, N_COLUMNS, N_FILES = 1_000_000, 20, 8
 N_TRAINING = 50_000

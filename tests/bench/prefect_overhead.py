@@ -27,8 +27,8 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.outputs.publish import open_publisher
 from nightscore.run import run
-from tests.conftest import Lake
-from tests.models import make_frame, register_models
+from tests.support.lake import Lake
+from tests.support.models import make_frame, register_models
 
 N_ROWS = 200
 FIRST = date(2023, 1, 1)

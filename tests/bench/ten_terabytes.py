@@ -59,7 +59,7 @@ from nightscore.schemas.manifest import FileRecord, OutputRecord
 from nightscore.schemas.model import Feature, ModelFacts
 from nightscore.schemas.partition import InputFile, Partition, Piece, Plan, Shard
 from nightscore.storage.store import Store
-from tests.conftest import BUCKET, seaweedfs
+from tests.support.seaweedfs import BUCKET, seaweedfs
 
 DAY = "2024-02-29"
 N_WORKERS = 200

@@ -13,10 +13,11 @@ from nightscore.engine.backends.local import WorkerPool
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from tests.conftest import S3_KEY, S3_SECRET, Lake, S3Server
 from tests.faults.invariants import check_partitions, check_records, check_secrets
-from tests.faults.proxy import Proxy, faulty
-from tests.models import KnownModel, make_frame
+from tests.support.lake import Lake
+from tests.support.models import KnownModel, make_frame
+from tests.support.proxy import Proxy, faulty
+from tests.support.seaweedfs import S3_KEY, S3_SECRET, S3Server
 
 DAY = "2024-02-29"
 SEED = 20240229

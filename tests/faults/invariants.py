@@ -17,8 +17,8 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder
-from tests.conftest import Lake
-from tests.models import NUMBERS
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS
 
 
 class BrokenPromiseError(AssertionError):

@@ -21,12 +21,13 @@ import psutil
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
 from nightscore.operations.status import clean
-from tests.conftest import S3_KEY, S3_SECRET, Lake, seaweedfs
 from tests.faults.conftest import IMPATIENT
 from tests.faults.invariants import check_partitions, check_records, check_secrets
-from tests.faults.proxy import Proxy, Rule, faulty
 from tests.faults.test_kills import is_worker, job_file, start, wait_until_gone
-from tests.models import KnownModel, make_frame, register_models
+from tests.support.lake import Lake
+from tests.support.models import KnownModel, make_frame, register_models
+from tests.support.proxy import Proxy, Rule, faulty
+from tests.support.seaweedfs import S3_KEY, S3_SECRET, seaweedfs
 
 START = date(2024, 2, 20)
 ROWS = 3_000

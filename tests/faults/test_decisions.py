@@ -13,10 +13,10 @@ from nightscore.ledger.manifests import write_manifest
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.review import approve, find_held, reject
 from nightscore.schemas.manifest import Manifest
-from tests.conftest import Lake
-from tests.test_gates import DAY, held
-from tests.test_replay import MISSING_PASSES, STRICT, again
-from tests.test_replay import write as write_with_missing
+from tests.operations.test_replay import MISSING_PASSES, STRICT, again
+from tests.operations.test_replay import write as write_with_missing
+from tests.runs.test_gates import DAY, held
+from tests.support.lake import Lake
 
 Tell = Callable[[str, str, Manifest | str], None]
 

@@ -28,7 +28,7 @@ from nightscore.schemas.manifest import Manifest, Measures
 from tests.faults.conftest import DAY, SEED, Lab
 from tests.faults.points import CHANGES, at_each_point
 from tests.faults.test_kills import job_file
-from tests.models import make_frame
+from tests.support.models import make_frame
 
 Tell = Callable[[str, str, Manifest | str], None]
 ROOT = Path(__file__).parent.parent.parent

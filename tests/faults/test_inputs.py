@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.schemas.manifest import Manifest
-from tests.conftest import Lake
 from tests.faults.conftest import DAY, ONE_FORMAT, SEED, Lab
 from tests.faults.invariants import check_error
-from tests.models import KnownModel, make_frame
+from tests.support.lake import Lake
+from tests.support.models import KnownModel, make_frame
 
 Tell = Callable[[str, str, Manifest | str], None]
 N_FLIPS = 25

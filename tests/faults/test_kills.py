@@ -20,8 +20,8 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import clean, run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
-from tests.conftest import Lake
-from tests.models import NUMBERS, KnownModel, make_frame
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS, KnownModel, make_frame
 
 DAY = "2024-02-29"
 KILLS_PER_PLACE = 10

@@ -20,8 +20,8 @@ import yaml
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
-from tests.conftest import Lake
-from tests.models import make_frame, register
+from tests.support.lake import Lake
+from tests.support.models import make_frame, register
 
 ROWS = 300_000
 GROUP_BYTES = 2 << 30

@@ -34,7 +34,7 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.runs.attempt import RunInterrupted
 from nightscore.storage.store import Store
 from tests.faults.conftest import DAY, Lab
-from tests.models import NUMBERS, make_frame
+from tests.support.models import NUMBERS, make_frame
 
 QUIET = {"drift": {"profile": False}, "limits": {"max_quarantined_rows": 10}}
 STRICT = QUIET | {"policy": {"missing": "quarantine"}}

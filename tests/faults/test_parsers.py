@@ -48,9 +48,9 @@ from nightscore.profiles.table import from_bytes
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import InputFile
 from nightscore.storage.store import Store
-from tests.conftest import Lake
-from tests.models import make_frame
-from tests.test_report import get, served
+from tests.reports.test_page import get, served
+from tests.support.lake import Lake
+from tests.support.models import make_frame
 
 DAYS = ("2024-03-01", "2024-03-02", "2024-03-03")
 SIGNALS = ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL")

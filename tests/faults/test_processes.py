@@ -23,11 +23,11 @@ from nightscore.engine.worker import score_shard
 from nightscore.models.cache import ModelCache
 from nightscore.run import run
 from nightscore.schemas.manifest import Manifest
-from tests.conftest import Lake
 from tests.faults.conftest import DAY, ONE_FORMAT, Lab
 from tests.faults.invariants import check_error
 from tests.faults.test_kills import is_worker, job_file, start, wait_until_gone
-from tests.models import copy_registry, make_frame
+from tests.support.lake import Lake
+from tests.support.models import copy_registry, make_frame
 
 Tell = Callable[[str, str, Manifest | str], None]
 

@@ -19,9 +19,9 @@ from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.attempt import RunInterrupted
 from nightscore.schemas.job import Limits, ScoringJob
-from tests.conftest import Lake
 from tests.faults.test_kills import DAY, is_worker, job_file, start, wait_until_gone
-from tests.models import NUMBERS, KnownModel, make_frame
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS, KnownModel, make_frame
 
 N_FILES, FILE_ROWS = 6, 70_000
 

@@ -8,7 +8,7 @@ import pytest
 from nightscore.schemas.manifest import Manifest
 from tests.faults.conftest import DAY, Lab
 from tests.faults.invariants import check_error
-from tests.faults.proxy import Rule
+from tests.support.proxy import Rule
 
 COMMIT = r"_delta_log/\d{20}\.json|predictions\.parquet$"
 Tell = Callable[[str, str, Manifest | str], None]

@@ -21,10 +21,10 @@ from nightscore.flows.server import PrefectServer, prefect_server
 from nightscore.flows.stack.services import request
 from nightscore.models.cache import ModelCache
 from nightscore.operations.baseline import record_baseline
-from tests.conftest import Lake
-from tests.flows.receivers import PATIENCE_S, SLACK, HttpReceiver, MailReceiver, Post
 from tests.flows.test_end_to_end import ROOT, wait_for
-from tests.models import copy_registry, make_frame
+from tests.support.lake import Lake
+from tests.support.models import copy_registry, make_frame
+from tests.support.receivers import PATIENCE_S, SLACK, HttpReceiver, MailReceiver, Post
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 

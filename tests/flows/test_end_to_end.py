@@ -26,8 +26,9 @@ from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
-from tests.conftest import S3_SECRET, Lake
-from tests.models import make_frame
+from tests.support.lake import Lake
+from tests.support.models import make_frame
+from tests.support.seaweedfs import S3_SECRET
 
 ROOT = Path(__file__).parent.parent.parent
 POLL_S = 0.5

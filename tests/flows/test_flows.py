@@ -27,9 +27,9 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.run import run
-from tests.conftest import Lake
-from tests.models import NUMBERS, make_frame
-from tests.test_odd_models import add_model
+from tests.models.test_odd_models import add_model
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS, make_frame
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nightscore.flows.stack.services import request
-from tests.browser import needs_browser, open_browser
 from tests.flows.conftest import Stack
+from tests.support.browser import needs_browser, open_browser
 
 PATIENCE_MS = 60_000
 START, END, BROKEN = date(2013, 7, 5), date(2013, 7, 14), "2013-07-10"

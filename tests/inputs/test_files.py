@@ -26,8 +26,8 @@ from nightscore.operations.backfill import DEFAULT_MODES, plan_backfill
 from nightscore.operations.compare import Dataset
 from nightscore.operations.verify import verify
 from nightscore.storage.store import Store
-from tests.conftest import Lake
-from tests.models import make_frame
+from tests.support.lake import Lake
+from tests.support.models import make_frame
 
 DAY = "2024-02-29"
 FOLDER = f"ds={DAY}"

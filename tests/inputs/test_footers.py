@@ -14,8 +14,8 @@ from nightscore.errors import CorruptFileError
 from nightscore.inputs.footers import TAIL_BYTES, RowGroup, RowGroups, read_footers
 from nightscore.schemas.partition import InputFile
 from nightscore.storage.store import Store
-from tests.conftest import BUCKET, S3Server
-from tests.faults.proxy import faulty
+from tests.support.proxy import faulty
+from tests.support.seaweedfs import BUCKET, S3Server
 
 SIZES = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2**40))
 GROUPS = st.lists(st.builds(RowGroup, st.integers(0, 2**40), SIZES, SIZES), max_size=4)

@@ -16,10 +16,10 @@ from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.features import mark_nullable, to_frame
 from nightscore.schemas.model import ModelFacts
-from tests.conftest import Lake
-from tests.models import make_frame, register
-from tests.test_odd_models import add_model
-from tests.test_replay import again
+from tests.models.test_odd_models import add_model
+from tests.operations.test_replay import again
+from tests.support.lake import Lake
+from tests.support.models import make_frame, register
 
 DAY = "2024-02-29"
 N_ROWS = 140_000

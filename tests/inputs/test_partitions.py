@@ -20,8 +20,8 @@ from nightscore.inputs.partitions import (
 )
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.partition import decode_folder, encode_folder
-from tests.conftest import Lake
-from tests.models import make_frame
+from tests.support.lake import Lake
+from tests.support.models import make_frame
 
 DAY = "2024-02-29"
 

@@ -15,9 +15,10 @@ from nightscore.operations.compare import Dataset
 from nightscore.operations.status import partition_statuses
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
-from tests.conftest import Lake, S3Server
-from tests.faults.proxy import faulty
-from tests.models import make_frame
+from tests.support.lake import Lake
+from tests.support.models import make_frame
+from tests.support.proxy import faulty
+from tests.support.seaweedfs import S3Server
 
 DAY = "2024-02-29"
 MARKS = {

@@ -8,9 +8,9 @@ import pytest
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
 from nightscore.operations.status import run_history
-from tests.conftest import Lake
-from tests.models import make_frame
-from tests.test_cli import nightscore, save
+from tests.cli.test_commands import nightscore, save
+from tests.support.lake import Lake
+from tests.support.models import make_frame
 
 DAY = "2026-11-28"
 

@@ -26,8 +26,8 @@ from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.run_cache import RunCache
-from tests.conftest import Lake
-from tests.models import make_frame
+from tests.support.lake import Lake
+from tests.support.models import make_frame
 
 SCHEMA = pa.schema(
     [

@@ -21,10 +21,10 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.writer_features import HONOURED
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
-from tests.conftest import Lake
-from tests.models import make_frame
+from tests.cli.test_commands import answer, save
 from tests.outputs.test_publish import SCHEMA, publication, published
-from tests.test_cli import answer, save
+from tests.support.lake import Lake
+from tests.support.models import make_frame
 
 NULLABLE: dict[str, Any] = {"nullable": True, "metadata": {}}
 COLUMNS: list[dict[str, Any]] = [

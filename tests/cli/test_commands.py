@@ -1,0 +1,289 @@
+"""The command: machine-readable on standard output, exit codes, and documentation that cannot go stale."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from nightscore.cli.commands import app
+from nightscore.schemas.job import ScoringJob
+from tests.support.lake import Lake
+from tests.support.models import make_frame
+
+DAY = "2024-02-29"
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def job_file(lake: Lake, tmp_path: Path) -> Path:
+    for i, day in enumerate((DAY, "2024-03-01", "2024-03-02")):
+        lake.write(day, make_frame(100, seed=i))
+    return save(lake.job(), tmp_path)
+
+
+def save(job: ScoringJob, folder: Path) -> Path:
+    """The job as a file."""
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    return path
+
+
+def nightscore(lake: Lake, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nightscore.cli", *arguments],
+        env=os.environ | {"NIGHTSCORE_CACHE": str(lake.cache.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def answer(lake: Lake, *arguments: str, code: int = 0) -> Any:
+    done = nightscore(lake, *arguments, "--json")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_night_by_command(lake: Lake, job_file: Path) -> None:
+    job = str(job_file)
+    (planned,) = answer(lake, "plan", job, DAY)
+    assert (planned["action"], planned["rows"], planned["shards"]) == ("score", 100, 1)
+    assert planned["memory_bytes"] > 0
+    assert not (Path(lake.root) / "predictions").exists()
+
+    manifest = answer(lake, "run", job, DAY)
+    assert manifest["status"] == "published"
+    assert manifest["counts"] == {"rows_in": 100, "rows_scored": 100, "rows_quarantined": 0}
+    assert manifest["model"]["name"] == "hgb_binary"
+    assert manifest["model"]["version"] == "1"
+    assert manifest["model"]["digest"].startswith("sha256:")
+    assert manifest["model"]["flavor"] == "sklearn"
+    assert manifest["error"] is None
+
+    again = answer(lake, "run", job, DAY)
+    assert (again["status"], again["run_id"]) == ("unchanged", manifest["run_id"])
+    forced = answer(lake, "run", job, DAY, "--force")
+    assert (forced["status"], forced["run_id"] > manifest["run_id"]) == ("published", True)
+
+    failed = answer(lake, "run", job, "2030-01-01", code=1)
+    assert (failed["status"], failed["error"]["type"]) == ("failed", "PartitionNotFoundError")
+
+    lake.write("2024-03-01", make_frame(100, seed=1))
+    answer(lake, "run", job, "2024-03-01")
+    lake.write("2024-03-01", make_frame(101, seed=1))
+    states = {s["value"]: s["state"] for s in answer(lake, "partitions", job)}
+    assert states == {DAY: "published", "2024-03-01": "stale", "2024-03-02": "missing"}
+    assert [
+        s["value"]
+        for s in answer(lake, "partitions", job, "--from", "2024-03-01", "--to", "2024-03-01")
+    ]
+
+    why = answer(lake, "explain", job, "2024-03-01")
+    assert why["would_score"] is True
+    assert why["reasons"] == ["input: 1 changed file, first ds=2024-03-01/part-0.parquet"]
+    assert answer(lake, "explain", job, DAY)["would_score"] is False
+
+    history = answer(lake, "runs", job)
+    assert [h["status"] for h in history] == ["published", "failed", "published", "published"]
+    assert [h["run_id"] for h in answer(lake, "runs", job, DAY)] == [
+        forced["run_id"],
+        manifest["run_id"],
+    ]
+
+    (skipped,) = answer(lake, "plan", job, DAY)
+    assert skipped["action"] == "skip"
+
+
+def test_a_backfill_by_command(lake: Lake, job_file: Path) -> None:
+    job = str(job_file)
+    lake.features.write_bytes("ds=2024-03-01/part-0.parquet", b"broken")
+    arguments = ["backfill", job, "--from", "2024-02-28", "--to", "2024-03-02"]
+    planned = answer(lake, *arguments, "--dry-run")
+    assert [item["action"] for item in planned["plan"]] == ["score", "score", "score", "no input"]
+    assert planned["runs"] == []
+    done = answer(lake, *arguments, code=1)
+    assert [run["status"] for run in done["runs"]] == ["published", "failed", "published"]
+    lake.write("2024-03-01", make_frame(100))
+    again = answer(lake, *arguments)
+    assert [run["partition"] for run in again["runs"]] == ["2024-03-01"]
+    assert (
+        nightscore(lake, "backfill", job, "--from", "2024-03-02", "--to", "2024-02-28").returncode
+        == 2
+    )
+    people = nightscore(lake, *arguments, "--mode", "all", "--order", "oldest")
+    assert "3 of 4 partitions to score: 300 rows" in people.stdout
+    assert "3 partitions done, 300 rows scored; 0 failed" in people.stdout
+
+
+def test_clean_removes_what_dead_runs_left_and_is_guarded_by_age(
+    lake: Lake, job_file: Path
+) -> None:
+    job = str(job_file)
+    manifest = answer(lake, "run", job, DAY)
+    answer(lake, "run", job, DAY, "--force")
+    folder = Path(lake.root) / "predictions" / f"ds={DAY}"
+    (orphan := folder / "01890000-0000-7000-8000-000000000000-00000-0.parquet").write_bytes(b"dead")
+    (stranger := folder / "notes.parquet").write_bytes(b"not ours")
+    before = sorted(folder.iterdir())
+    assert answer(lake, "clean", job)["removed"] == []
+    assert answer(lake, "clean", job, "--older-than-hours", "0", "--dry-run")["would_remove"]
+    assert sorted(folder.iterdir()) == before
+    removed = answer(lake, "clean", job, "--older-than-hours", "0")["removed"]
+    assert [Path(path).name for path in removed] == [orphan.name]
+    assert not orphan.exists()
+    assert stranger.exists()
+    assert any(manifest["run_id"] in path.name for path in folder.iterdir())
+
+
+def test_pin_by_command(lake: Lake, tmp_path: Path, registry_root: Path) -> None:
+    from tests.support.models import copy_registry
+
+    uri = copy_registry(registry_root, tmp_path / "registry")
+    found = answer(lake, "pin", "models:/logistic/1", "--registry", uri)
+    assert found["digest"].startswith("sha256:")
+    assert answer(lake, "pin", "models:/logistic/1", "--registry", uri) == found
+    error = answer(lake, "pin", "models:/logistic/9", "--registry", uri, code=1)
+    assert error["error"]["type"] == "ModelNotFoundError"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run"], ["run", "x", "y", "--frce"], ["no-such-command"], ["run", "none.yaml", DAY]],
+)
+def test_wrong_usage_exits_with_2(lake: Lake, arguments: list[str]) -> None:
+    done = nightscore(lake, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+def test_people_get_a_summary(lake: Lake, job_file: Path) -> None:
+    done = nightscore(lake, "run", str(job_file), DAY)
+    assert done.returncode == 0, done.stderr
+    assert "published test ds=2024-02-29" in done.stdout
+    assert "100 read, 100 scored, 0 quarantined" in done.stdout
+    assert "planned rows=100" in done.stderr
+    for command in (
+        ["partitions", str(job_file)],
+        ["runs", str(job_file)],
+        ["plan", str(job_file), DAY],
+    ):
+        done = nightscore(lake, *command)
+        assert done.returncode == 0, done.stderr
+        assert DAY in done.stdout
+
+
+def test_every_command_and_option_has_help_and_each_command_is_documented() -> None:
+    group: Any = typer.main.get_command(app)
+    assert set(group.commands) >= {
+        "plan",
+        "run",
+        "backfill",
+        "runs",
+        "explain",
+        "partitions",
+        "clean",
+        "pin",
+    }
+    commands = dict(group.commands)
+    for name, inner in group.commands.items():
+        if hasattr(inner, "commands"):
+            del commands[name]
+            commands |= {f"{name} {below}": command for below, command in inner.commands.items()}
+    for name, command in commands.items():
+        assert command.help, name
+        assert f"nightscore {name}" in README.read_text(), (
+            f"README does not mention nightscore {name}"
+        )
+        for parameter in command.params:
+            assert getattr(parameter, "help", None) or parameter.name in ("help", "partition"), (
+                name,
+                parameter.name,
+            )
+            if "--json" in parameter.opts:
+                break
+        else:
+            raise AssertionError(f"{name} has no --json")
+
+
+def test_the_engine_runs_without_prefect_and_the_driver_without_sklearn(
+    lake: Lake, job_file: Path
+) -> None:
+    code = f"""
+import sys
+sys.modules["prefect"] = None
+sys.argv = ["nightscore", "run", {str(job_file)!r}, {DAY!r}, "--json"]
+from nightscore.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code == 0, stop.code
+heavy = [name for name in ("sklearn", "mlflow", "skops") if name in sys.modules]
+assert not heavy, heavy
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"NIGHTSCORE_CACHE": str(lake.cache.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unexpected_error_is_a_message_and_a_trace_only_if_asked_for(tmp_path: Path) -> None:
+    code = """
+import sys
+import nightscore.cli.runs as runs
+def broken(*args):
+    raise ZeroDivisionError("an odd one")
+runs.load = broken
+from nightscore.cli import main
+sys.argv = ["nightscore", *sys.argv[1:]]
+main()
+"""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    plain = call("runs", "job.yaml")
+    assert plain.returncode == 1
+    assert plain.stderr.startswith("A defect of nightscore: ZeroDivisionError: an odd one")
+    assert "Traceback" not in plain.stderr
+    assert "nightscore --debug" in plain.stderr
+    document = json.loads(call("runs", "job.yaml", "--json").stdout)
+    assert document["error"]["type"] == "ZeroDivisionError"
+    asked = call("--debug", "runs", "job.yaml")
+    assert asked.returncode == 1
+    assert "Traceback" in asked.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pyarrow":  # in the midst of the imports
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+from nightscore.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", [["--help"], ["run", "job", "2024-02-29"]])
+def test_an_interruption_while_starting_shows_no_trace(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert (done.stdout, done.stderr) == ("", "Interrupted; nothing was published.\n")

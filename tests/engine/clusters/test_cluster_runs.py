@@ -1,0 +1,184 @@
+"""The same shards on a Dask and on a Ray cluster: equal to the bit, counted once, told as they finish."""
+
+import re
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pandas as pd
+import psutil
+import pytest
+
+from nightscore.engine.events import Event, RunPlanned, ShardLost, ShardScored
+from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.pool import Pool, open_pool
+from nightscore.errors import InterruptedRunError
+from nightscore.models.pinned import PinnedModel
+from nightscore.run import run
+from nightscore.schemas.job import ScoringJob, Workers
+from nightscore.schemas.manifest import Manifest
+from tests.engine.clusters.conftest import RunningCluster, children, until
+from tests.support.lake import Lake
+from tests.support.models import make_frame, with_nulls
+from tests.support.seaweedfs import S3Server
+
+pytestmark = pytest.mark.s3
+DAY = "2024-02-29"
+N_FILES, N_ROWS = 6, 3_000
+
+
+@pytest.fixture(autouse=True)
+def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nightscore.planning.shards.MIN_SHARD_ROWS", 1_000)
+
+
+def write_day(lake: Lake) -> pd.DataFrame:
+    """A partition of several shards."""
+    frames = [with_nulls(make_frame(N_ROWS, seed), seed) for seed in range(N_FILES)]
+    for index, frame in enumerate(frames):
+        lake.write(DAY, frame, f"part-{index}", row_group_size=1_000)
+    return pd.concat(frames, ignore_index=True)
+
+
+def score(
+    lake: Lake, pool: Pool, job: ScoringJob, *heard: list[Event], force: bool = False
+) -> Manifest:
+    now = datetime.now(UTC)
+    listeners = [events.append for events in heard]
+    return run(job, DAY, pool=pool, cache=lake.cache, now=now, force=force, listeners=listeners)
+
+
+def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Every bit but the run's id."""
+    left, right = (
+        f.drop(columns="run_id").sort_values("id", ignore_index=True) for f in (found, expected)
+    )
+    pd.testing.assert_frame_equal(left, right, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("formats", "engine"),
+    [pytest.param("delta", "auto", marks=pytest.mark.slow), ("parquet", "library")],
+)
+def test_a_cluster_gives_what_this_machine_gives(
+    cluster: RunningCluster, cluster_lake: Lake, s3_server: S3Server, formats: str, engine: str
+) -> None:
+    frame = write_day(cluster_lake)
+    cluster_lake.formats = formats
+    events: list[Event] = []
+    job = cluster_lake.job(engine=engine, workers=cluster.spec())
+    with open_pool(job.workers) as pool:
+        manifest = score(cluster_lake, pool, job, events)
+    assert manifest.error is None, manifest.error
+    assert manifest.counts.rows_scored == len(frame)
+    assert manifest.predictor is not None
+    assert manifest.predictor.engine == ("library" if engine == "library" else "compiled")
+    found = cluster_lake.read(job)
+    here = replace(cluster_lake, options=s3_server.options)
+    apart = here.job(engine=engine)
+    assert here.run(apart, DAY, force=True).error is None
+    assert_same(found, here.read(apart))
+
+    (planned,) = [event for event in events if isinstance(event, RunPlanned)]
+    scored = [event for event in events if isinstance(event, ShardScored)]
+    assert planned.n_workers == 2
+    assert len(scored) == planned.n_shards > 2
+    assert sum(event.n_rows for event in scored) == len(frame)
+
+
+@pytest.mark.slow
+def test_shards_of_a_worker_that_is_killed_are_scored_elsewhere(
+    cluster: RunningCluster, cluster_lake: Lake
+) -> None:
+    frame = write_day(cluster_lake)
+    job = cluster_lake.job(workers=cluster.spec(), drift={"profile": False})
+    with open_pool(
+        job.workers
+    ) as pool:  # what the model is stands in the cache then: there are no calls but shards
+        learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, pool)
+    events: list[Event] = []
+    frozen: list[psutil.Process] = []
+    killed: list[psutil.Process] = []
+    with cluster.to_lose() as below, open_pool(job.workers) as pool:
+        assert pool.capacity >= 2
+
+        def kill_one(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, RunPlanned):
+                threading.Thread(target=freeze_one, args=(below, frozen), daemon=True).start()
+            if isinstance(event, ShardScored) and not killed:
+                (parent,) = until(lambda: frozen)
+                killed.append(parent)
+                lose(parent)
+
+        manifest = run(
+            job,
+            DAY,
+            pool=pool,
+            cache=cluster_lake.cache,
+            now=datetime.now(UTC),
+            listeners=[kill_one],
+        )
+    assert manifest.error is None, manifest.error
+    lost = [event for event in events if isinstance(event, ShardLost)]
+    assert [event.attempt for event in lost] == [1]
+    assert manifest.counts.rows_scored == len(frame)
+    found = cluster_lake.read(job)
+    assert sorted(found.id) == sorted(frame.id)
+    attempts = {
+        int(match[1]): int(match[2])
+        for file in manifest.output.files
+        if (match := re.search(r"-(\d+)-(\d+)\.parquet$", file.path))
+    }
+    assert attempts[lost[0].index] == 1
+    assert sum(attempts.values()) == 1
+
+
+def freeze_one(below: int, frozen: list[psutil.Process]) -> None:
+    """Keep the first child that starts to score from finishing."""
+    child = until(lambda: next(iter(children(below)), None))
+    child.suspend()
+    frozen.append(child)
+
+
+def lose(child: psutil.Process) -> None:
+    """Kill the cluster's process that has started it."""
+    parent = child.parent()
+    assert parent is not None
+    parent.kill()
+    child.kill()
+
+
+def wait_for_ever() -> None:
+    threading.Event().wait()
+
+
+def test_what_is_cancelled_ends_on_the_cluster(cluster: RunningCluster, cluster_lake: Lake) -> None:
+    job = cluster_lake.job(workers=cluster.spec())
+    ends: list[BaseException] = []
+    with open_pool(job.workers) as pool:
+
+        def call() -> None:
+            try:
+                pool.call(wait_for_ever)
+            except InterruptedRunError as error:
+                ends.append(error)
+
+        for idle in cluster.children():
+            idle.kill()
+        threads = [threading.Thread(target=call) for _ in range(4)]  # two run, two are queued
+        for thread in threads:
+            thread.start()
+        busy = until(lambda: len(found := cluster.children()) >= 2 and found)
+        pool.stop("was cancelled")
+        for thread in threads:
+            thread.join(20)
+        _, alive = psutil.wait_procs(busy, 10)
+    assert len(ends) == 4
+    assert not alive
+    assert not cluster.children()
+
+
+def test_nothing_is_connected_before_it_is_used() -> None:
+    with open_pool(Workers(backend="dask", address="tcp://127.0.0.1:1")) as pool:
+        assert not pool.is_stopped

@@ -1,0 +1,170 @@
+"""A backfill's plan is a pure function of dates, states and modes; what it plans is what it runs."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nightscore.errors import InvalidJobError
+from nightscore.operations.backfill import (
+    DEFAULT_MODES,
+    choose,
+    choose_models,
+    dates_between,
+    parse_modes,
+    parse_order,
+    plan_backfill,
+    values_between,
+)
+from nightscore.operations.status import PartitionStatus
+from nightscore.run import run
+from tests.support.lake import Lake
+from tests.support.models import make_frame
+
+STATES = ["published", "missing", "stale", "failed", "input gone"]
+MODES = ["missing", "failed", "stale", "all"]
+
+
+def status(value: str, state: str, has_input: bool = True) -> PartitionStatus:
+    return PartitionStatus(value, state, ("because",), has_input, 1, 10, None, None, None)  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(st.sampled_from([*STATES, None]), max_size=40),
+    st.sets(st.sampled_from(MODES)),
+    st.sampled_from(["newest", "oldest"]),
+)
+def test_every_date_is_decided_once_in_the_order_asked_for(
+    states: list[str | None], modes: set[str], order: str
+) -> None:
+    values = [str(date(2024, 1, 1) + timedelta(days=i)) for i in range(len(states))]
+    known = {v: status(v, s) for v, s in zip(values, states, strict=True) if s}
+    plan = choose(values, known, modes, order)  # type: ignore[arg-type]
+    assert [item.value for item in plan.items] == (values if order == "oldest" else values[::-1])
+    for item in plan.items:
+        state = known[item.value].state if item.value in known else None
+        if state in (None, "input gone"):
+            assert item.action == "no input"
+        else:
+            assert (item.action == "score") is ("all" in modes or state in modes)
+        assert item.is_forced is (item.action == "score" and state == "published")
+
+
+@given(st.dates(date(1990, 1, 1), date(2060, 1, 1)), st.integers(0, 800))
+def test_dates_have_no_gap_and_no_double(start: date, n_days: int) -> None:
+    days = dates_between(start, start + timedelta(days=n_days))
+    assert len(set(days)) == len(days) == n_days + 1
+    assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(days))
+
+
+def test_leap_day_and_years_end(lake: Lake) -> None:
+    assert values_between(lake.job(), date(2024, 2, 28), date(2024, 3, 1)) == [
+        "2024-02-28",
+        "2024-02-29",
+        "2024-03-01",
+    ]
+    assert values_between(lake.job(), date(2023, 12, 31), date(2024, 1, 1)) == [
+        "2023-12-31",
+        "2024-01-01",
+    ]
+
+
+def test_a_monthly_partition_is_planned_once(lake: Lake) -> None:
+    job = lake.job(input={"uri": "x", "partition_format": "%Y-%m"})
+    assert values_between(job, date(2024, 1, 15), date(2024, 3, 2)) == [
+        "2024-01",
+        "2024-02",
+        "2024-03",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "n_values", "last"),
+    [
+        ("%Y-%m-%dT%H", 48, "2024-03-01T23"),
+        ("%Y%m%d-%H%M", 2_880, "20240301-2359"),
+        ("%Y-%m-%d %H:00", 48, "2024-03-01 23:00"),
+    ],
+)
+def test_all_partitions_of_a_day_are_planned(
+    lake: Lake, pattern: str, n_values: int, last: str
+) -> None:
+    job = lake.job(input={"uri": "x", "partition_format": pattern})
+    values = values_between(job, date(2024, 2, 29), date(2024, 3, 1), max_partitions=n_values)
+    assert (len(set(values)), values[-1]) == (n_values, last)
+    with pytest.raises(InvalidJobError, match=f"{n_values}, .* to {last}"):
+        values_between(job, date(2024, 2, 29), date(2024, 3, 1), max_partitions=n_values - 1)
+
+
+def test_nonsense_is_refused_with_the_reason(lake: Lake) -> None:
+    with pytest.raises(InvalidJobError, match="ends before it starts"):
+        dates_between(date(2024, 1, 2), date(2024, 1, 1))
+    with pytest.raises(
+        InvalidJobError, match=r"confirm with max_partitions = 731 \(--max-partitions\)"
+    ):
+        values_between(lake.job(), date(2023, 1, 1), date(2024, 12, 31))
+    with pytest.raises(InvalidJobError, match="no mode"):
+        parse_modes(["mising"])
+    with pytest.raises(InvalidJobError, match="no order"):
+        parse_order("random")
+    with pytest.raises(InvalidJobError, match="no model of a backfill"):
+        choose_models(lake.job(), ["2024-01-01"], "yesterday", [])
+
+
+def test_as_of_takes_the_version_of_the_last_run_by_then(lake: Lake) -> None:
+    lake.write("2024-03-01", make_frame(5))
+    job = lake.job()
+    base = lake.run(job, "2024-03-01")
+    versions = [("2", datetime(2024, 3, 5, tzinfo=UTC)), ("1", datetime(2024, 3, 1, tzinfo=UTC))]
+    history = [
+        base.model_copy(
+            update={"started_at": at, "model": base.model.model_copy(update={"version": version})}
+        )
+        for version, at in versions
+    ]
+    found = choose_models(job, ["2024-03-04", "2024-03-05", "2024-03-09"], "as-of", history)
+    assert list(found.values()) == [f"models:/hgb_binary/{v}" for v in ("1", "2", "2")]
+    with pytest.raises(InvalidJobError, match="2024-02-28"):
+        choose_models(job, ["2024-02-28"], "as-of", history)
+
+
+def test_a_plan_says_rows_bytes_and_reasons_and_is_what_runs(any_lake: Lake) -> None:
+    for i in range(5):
+        any_lake.write(f"2024-03-0{i + 1}", make_frame(100 + i, seed=i))
+    any_lake.features.write_bytes("ds=2024-03-03/part-0.parquet", b"broken")
+    job = any_lake.job()
+    any_lake.run(job, "2024-03-01")
+    values = values_between(job, date(2024, 2, 29), date(2024, 3, 5))
+
+    plan = plan_backfill(job, any_lake.cache, values, DEFAULT_MODES, "oldest")
+
+    actions = {item.value: (item.action, item.n_rows) for item in plan.items}
+    assert actions == {
+        "2024-02-29": ("no input", None),
+        "2024-03-01": ("skip", None),
+        "2024-03-02": ("score", 101),
+        "2024-03-03": ("score", None),
+        "2024-03-04": ("score", 103),
+        "2024-03-05": ("score", 104),
+    }
+    assert plan.n_rows == 308
+    assert plan.n_bytes > 0
+    assert (plan.estimated_s() or 0) > 0
+    outcomes = {}
+    for item in plan.to_score:
+        pinned = job.model_copy(update={"model": item.model})
+        done = run(
+            pinned, item.value, pool=any_lake.pool, cache=any_lake.cache, now=datetime.now(UTC)
+        )
+        outcomes[item.value] = (done.status, done.counts.rows_in)
+    assert outcomes["2024-03-03"] == ("failed", 0)
+    assert {v: o for v, o in outcomes.items() if v != "2024-03-03"} == {
+        "2024-03-02": ("published", 101),
+        "2024-03-04": ("published", 103),
+        "2024-03-05": ("published", 104),
+    }
+    again = plan_backfill(job, any_lake.cache, values, DEFAULT_MODES)
+    assert [item.value for item in again.to_score] == ["2024-03-03"]
+    assert "the last run failed" in again.to_score[0].reason

@@ -1,0 +1,269 @@
+"""Quarantined rows are scored again under another policy, and stand among the others as if they always had."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nightscore.errors import PartitionNotFoundError
+from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.operations.replay import replay
+from nightscore.operations.verify import verify
+from nightscore.schemas.manifest import Manifest
+from tests.cli.test_commands import answer, nightscore, save
+from tests.outputs.test_quarantine import quarantined
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS, KnownModel, make_frame
+
+DAY = "2024-02-29"
+STRICT = {
+    "limits": {"max_quarantined_rows": 1_000},
+    "policy": {"missing": "quarantine", "infinite": "quarantine"},
+}
+MISSING_PASSES = STRICT | {"policy": {"infinite": "quarantine"}}
+MISSING = [0, 3, 399, 400, 401, 1_500, 2_999]
+INFINITE = [7, 1_499]
+
+
+def write(lake: Lake, n_rows: int = 3_000) -> pd.DataFrame:
+    frame = make_frame(n_rows)
+    frame.loc[MISSING, "b"] = None
+    frame.loc[INFINITE, "c"] = np.inf
+    lake.write(DAY, frame.iloc[:1_500], "a", row_group_size=400)
+    lake.write(DAY, frame.iloc[1_500:], "b", row_group_size=700)
+    return frame
+
+
+def again(lake: Lake, job: Any, **options: Any) -> Manifest:
+    from datetime import UTC, datetime
+
+    return replay(job, DAY, pool=lake.pool, cache=lake.cache, now=datetime.now(UTC), **options)
+
+
+@pytest.mark.parametrize("keys", [["id"], []], ids=["keys", "positions"])
+def test_rows_come_back_to_their_places(
+    any_lake: Lake, models: dict[str, KnownModel], keys: list[str]
+) -> None:
+    frame = write(any_lake)
+    then = any_lake.run(any_lake.job(keys=keys, pass_through=["count"], **STRICT))
+    assert then.counts.rows_quarantined == len(MISSING) + len(INFINITE)
+    job = any_lake.job(keys=keys, pass_through=["count"], **MISSING_PASSES)
+
+    manifest = again(any_lake, job)
+
+    assert (manifest.error, manifest.status, manifest.replays) == (None, "published", then.run_id)
+    assert manifest.counts.model_dump() == {
+        "rows_in": 3_000,
+        "rows_scored": 2_998,
+        "rows_quarantined": 2,
+    }
+    found = any_lake.read(job)
+    if job.output.format == "parquet":
+        left = frame.drop(index=INFINITE)
+        assert found["count"].tolist() == left["count"].tolist(), "not in the order of the input"
+    if keys:
+        found = found.sort_values("id", ignore_index=True)
+    else:
+        found = found.sort_values(["source_file", "source_row"], ignore_index=True)
+        assert found["source_row"].tolist() == [
+            i for i in range(1_500) if i not in INFINITE
+        ] + list(range(1_500))
+    left = frame.drop(index=INFINITE)
+    own = models["hgb_binary"].estimator.predict_proba(left[NUMBERS])[:, 1]
+    assert np.array_equal(found["probability"], own)
+    assert found["run_id"].value_counts().to_dict() == {then.run_id: 2_991, manifest.run_id: 7}
+    kept = quarantined(job, manifest)
+    assert kept["id"].tolist() == INFINITE
+    assert kept["_source_row"].tolist() == INFINITE
+    assert set(kept["_source_file"]) == {f"ds={DAY}/a.parquet"}
+    assert list(kept.columns) == list(quarantined(any_lake.job(), then).columns)
+    store = predictions_store(job)
+    live = [e.path for e in store.list_files() if manifest.run_id in e.path]
+    assert live == [file.path for file in manifest.output.files] or job.output.format == "parquet"
+    assert any_lake.run(job).status == "unchanged"
+    assert verify(job, DAY, any_lake.pool, any_lake.cache, 3_000, 0).is_sound
+    loosest = any_lake.job(keys=keys, pass_through=["count"], **STRICT | {"policy": {}})
+    assert again(any_lake, loosest).status == "published"
+    assert len(any_lake.read(job)) == 3_000
+
+
+def test_a_replay_without_the_input_puts_rows_at_the_end(lake: Lake) -> None:
+    frame = write(lake)
+    lake.run(lake.job(**STRICT))
+    lake.features.delete([entry.path for entry in lake.features.list_files()])
+
+    manifest = again(lake, lake.job(**MISSING_PASSES))
+
+    assert (manifest.status, manifest.fingerprint) == ("published", "")
+    assert sorted(lake.read(lake.job())["id"]) == sorted(frame.drop(index=INFINITE)["id"])
+
+
+def test_after_a_replay_without_the_input_rows_are_placed_by_no_input(lake: Lake) -> None:
+    frame = write(lake)
+    files = {
+        entry.path: lake.features.read_bytes(entry.path) for entry in lake.features.list_files()
+    }
+    stats = {path: os.stat(lake.features.locate(path)) for path in files}
+    lake.run(lake.job(**STRICT))
+    lake.features.delete(list(files))
+    again(lake, lake.job(**MISSING_PASSES))
+    for path, content in files.items():  # the input is back, the same as ever
+        lake.features.write_bytes(path, content)
+        os.utime(lake.features.locate(path), ns=(stats[path].st_atime_ns, stats[path].st_mtime_ns))
+    job = lake.job(**STRICT | {"policy": {}})
+
+    manifest = again(lake, job)
+
+    assert (manifest.status, manifest.in_order, manifest.fingerprint) == ("published", False, "")
+    assert sorted(lake.read(job)["id"]) == sorted(frame["id"])
+    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (found.findings, found.n_rows) == ((), 0)
+    assert lake.run(job).status == "published"
+
+
+def test_a_replay_under_a_stricter_policy_is_no_whole_run(lake: Lake) -> None:
+    write(lake)
+    lake.run(lake.job(**STRICT | {"policy": {"infinite": "quarantine"}}))
+    job = lake.job(**STRICT | {"policy": {"missing": "quarantine"}})
+    manifest = again(lake, job)
+    assert (manifest.status, manifest.fingerprint) == ("published", "")
+    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (found.findings, found.n_rows) == ((), 3_000 - len(MISSING))
+    assert lake.run(job).counts.rows_quarantined == len(MISSING)
+
+
+def test_a_share_is_of_the_partition_s_rows(lake: Lake) -> None:
+    write(lake)
+    share = {"max_quarantined_rows": 0, "max_quarantined_share": 0.01}
+    then = lake.run(lake.job(limits=share, policy=STRICT["policy"]))
+    assert then.counts.rows_quarantined == 9
+    manifest = again(lake, lake.job(limits=share, policy=MISSING_PASSES["policy"]))
+    assert (manifest.error, manifest.counts.rows_quarantined) == (None, 2)
+
+
+def test_a_model_without_names_gets_its_columns(lake: Lake, models: dict[str, KnownModel]) -> None:
+    frame = make_frame(100)[["id", *NUMBERS]]
+    frame.loc[5, "b"] = 1e300
+    lake.write(DAY, frame)
+    limits = {"max_quarantined_rows": 5}
+    job = lake.job("logistic_numpy", limits=limits, policy={"overflow": "quarantine"}, features=[])
+    assert lake.run(job).counts.rows_quarantined == 1
+    job = lake.job("logistic_numpy", limits=limits, features=[])
+    assert again(lake, job).counts.rows_quarantined == 0
+    own = models["logistic_numpy"].estimator.predict(frame[NUMBERS].to_numpy())
+    assert np.array_equal(lake.read(job).sort_values("id")["prediction"], own)
+
+
+def test_another_model_version_is_refused_unless_asked_for(lake: Lake) -> None:
+    write(lake)
+    lake.run(lake.job(**STRICT))
+    job = lake.job("hgb_ints", **MISSING_PASSES)
+
+    refused = again(lake, job)
+    assert refused.error
+    assert refused.error.type == "InvalidJobError"
+    assert "--new-model" in refused.error.message
+    manifest = again(lake, job, allow_new_model=True)
+    assert manifest.status == "published"
+    assert (manifest.model.name, manifest.fingerprint) == ("hgb_ints", "")
+    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (found.findings, found.n_rows) == ((), len(MISSING) + len(INFINITE)), (
+        "the others are another model's"
+    )
+    assert len(lake.read(job)) == 3_000, "this model does not look at the column that is infinite"
+
+
+def test_what_cannot_be_replayed_says_why(lake: Lake) -> None:
+    job = lake.job(**STRICT)
+    with pytest.raises(PartitionNotFoundError, match="Nothing is published"):
+        again(lake, job)
+    write(lake)
+    then = lake.run(job)
+
+    columns = again(lake, lake.job(pass_through=["count"], **MISSING_PASSES))
+    assert columns.error
+    assert "count: not there in the published rows, int64 now" in columns.error.message
+    limits = again(
+        lake, lake.job(limits={"max_quarantined_rows": 1}, policy=MISSING_PASSES["policy"])
+    )
+    assert limits.error
+    assert limits.error.type == "QuarantineLimitError"
+    path = Path(lake.root) / "predictions.nightscore" / then.quarantine.files[0].path
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    damaged = again(lake, lake.job(**MISSING_PASSES))
+    assert damaged.error
+    assert "has another checksum" in damaged.error.message
+    assert len(lake.read(job)) == 3_000 - len(MISSING) - len(INFINITE)
+    assert not [e for e in predictions_store(job).list_files() if damaged.run_id in e.path]
+
+
+def test_gates_look_at_the_whole_partition(lake: Lake) -> None:
+    frame = write(lake)
+    frame.loc[400, "id"] = 5  # a row in quarantine has the key of one that is published
+    lake.write(DAY, frame.iloc[:1_500], "a", row_group_size=400)
+    unique = {"keys": {"columns": ["id"], "unique": True}}
+    assert lake.run(lake.job(**STRICT, **unique)).status == "published"
+    manifest = again(lake, lake.job(**MISSING_PASSES, **unique))
+    assert manifest.error
+    assert manifest.error.type == "GateError"
+    assert "id=5 (2 times)" in manifest.error.message
+
+
+def test_by_command(lake: Lake, tmp_path: Path) -> None:
+    write(lake)
+    path = str(save(lake.job(**STRICT), tmp_path))
+    answer(lake, "run", path, DAY)
+    save(lake.job(**MISSING_PASSES), tmp_path)
+    assert answer(lake, "replay", path, DAY)["counts"]["rows_quarantined"] == 2
+    save(lake.job(**STRICT | {"policy": {}}), tmp_path)
+    assert answer(lake, "replay", path, DAY)["counts"]["rows_quarantined"] == 0
+    shown = nightscore(lake, "replay", path, DAY)
+    assert (shown.returncode, shown.stdout) == (0, f"{DAY}: nothing is in quarantine\n")
+    (live, *_) = answer(lake, "history", path, DAY)
+    assert json.dumps(live).count("seen now") == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_merging_keeps_any_order(tmp_path: Path, seed: int) -> None:
+    from nightscore.outputs.merge import Merge, merge_rows
+    from nightscore.storage.store import Store
+
+    rng = np.random.default_rng(seed)
+    n_rows = int(rng.integers(1, 400))
+    is_new = rng.random(n_rows) < rng.random()
+    places = np.arange(n_rows)
+    before = places[is_new] - np.arange(is_new.sum())
+    schema = pa.schema([("place", pa.int64()), ("name", pa.dictionary(pa.int32(), pa.string()))])
+    for name, chosen in (("old", places[~is_new]), ("new", places[is_new])):
+        table = pa.table({"place": chosen, "name": pa.array([name] * len(chosen), pa.string())})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=37)
+    order = rng.permutation(int(is_new.sum()))
+    new = pq.read_table(tmp_path / "new.parquet").take(order)
+    pq.write_table(new, tmp_path / "new.parquet")
+    store = Store(str(tmp_path))
+    ranks, before = places[is_new][order], before[order]
+    merge = Merge(
+        store, ("old.parquet",), ("new.parquet",), ranks, before, "all.parquet", schema, True, {}
+    )
+
+    part = merge_rows(merge)
+
+    found = pq.read_table(tmp_path / "all.parquet")
+    assert part.file.rows == n_rows
+    assert found["place"].to_pylist() == places.tolist()
+    assert found["name"].to_pylist() == np.where(is_new, "new", "old").tolist()
+
+
+def test_the_state_folder_is_left_tidy(any_lake: Lake) -> None:
+    write(any_lake)
+    any_lake.run(any_lake.job(**STRICT))
+    job = any_lake.job(**MISSING_PASSES)
+    again(any_lake, job)
+    left = {e.path.split("/")[0] for e in state_store(job).list_files()}
+    assert left <= {"runs", "quarantine", "sealed", "profiles", "drift"}

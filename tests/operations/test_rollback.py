@@ -1,0 +1,178 @@
+"""Earlier results are put back without computing, by commit, and on the record."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from nightscore.cli.commands import app
+from nightscore.errors import InvalidJobError
+from nightscore.ledger.layout import predictions_store
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.pinned import PinnedModel
+from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
+from nightscore.operations.status import clean, partition_statuses, run_history
+from nightscore.outputs.publish import open_publisher
+from nightscore.runs.attempt import RunInterrupted
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from tests.support.lake import Lake
+from tests.support.models import make_frame
+
+DAY = "2024-02-29"
+
+
+def put_back(lake: Lake, job: ScoringJob, **options: Any) -> Manifest:
+    (item,) = plan_rollback(job, [DAY], **options)
+    assert item.action == "roll back", item
+    assert item.target is not None
+    return roll_back(job, DAY, item.target, item.live_run_id, datetime.now(UTC), lake.cache)
+
+
+def predictions(lake: Lake, job: ScoringJob) -> Any:
+    return lake.read(job).sort_values("id").reset_index(drop=True)
+
+
+def test_the_results_before_come_back_and_stay(any_lake: Lake) -> None:
+    any_lake.write(DAY, make_frame(300))
+    first = any_lake.run(any_lake.job("hgb_binary"))
+    old = predictions(any_lake, any_lake.job())
+    second = any_lake.run(any_lake.job("logistic"))
+    new = predictions(any_lake, any_lake.job())
+    assert not np.array_equal(old["probability"], new["probability"])
+    job = any_lake.job("logistic")
+
+    back = put_back(any_lake, job)
+
+    assert (back.status, back.restores, back.model.name) == (
+        "published",
+        first.run_id,
+        "hgb_binary",
+    )
+    assert back.run_id not in (first.run_id, second.run_id)
+    assert back.counts == first.counts
+    assert predictions(any_lake, job).equals(old)
+    # The same job finds it published, though its model is the other: somebody decided so.
+    assert any_lake.run(job).status == "unchanged"
+    (status,) = partition_statuses(job, PinnedModel.of(job, any_lake.cache), [DAY])
+    assert status.state == "published"
+    assert status.reasons == (f"rolled back to run {first.run_id}; nothing has changed since",)
+    # New input is another matter.
+    any_lake.write(DAY, make_frame(310))
+    assert any_lake.run(job).status == "published"
+    assert len(predictions(any_lake, job)) == 310
+    # And back and forth, by run and by time.
+    assert put_back(any_lake, job, run_id=second.run_id).restores == second.run_id
+    assert predictions(any_lake, job).equals(new)
+    assert first.finished_at is not None
+    assert put_back(any_lake, job, before=first.finished_at).restores == first.run_id
+    assert predictions(any_lake, job).equals(old)
+    history = publications(run_history(job, DAY, everything=False))
+    assert [m.restores for m in history][:2] == [first.run_id, second.run_id]
+    assert len(history) == 6
+
+
+def test_what_clean_has_removed_is_refused(any_lake: Lake) -> None:
+    any_lake.write(DAY, make_frame(100))
+    first = any_lake.run(any_lake.job("hgb_binary"))
+    any_lake.run(any_lake.job("logistic"))
+    job = any_lake.job("logistic")
+    seen = predictions(any_lake, job)
+    later = datetime.now(UTC) + timedelta(seconds=5)
+    clean(job, later, timedelta(0), delete=True)
+    (item,) = plan_rollback(job, [DAY])
+    assert item.action == "roll back"  # without being asked to, it keeps what was replaced
+    clean(job, later, timedelta(0), timedelta(0), delete=True)
+    (item,) = plan_rollback(job, [DAY])
+    assert item.action == "roll back"  # readers may have them open
+    clean(job, later + timedelta(days=1), timedelta(0), timedelta(days=1), delete=True)
+    (item,) = plan_rollback(job, [DAY])
+    assert item.action == "refuse"
+    assert item.reason.startswith("its results were removed: ")
+    assert predictions(any_lake, job).equals(seen)
+    (item,) = plan_rollback(job, [DAY], run_id=first.run_id)
+    assert item.action == "refuse"
+
+
+def test_a_run_that_came_between_is_a_conflict(lake: Lake) -> None:
+    lake.write(DAY, make_frame(50))
+    lake.run(lake.job("hgb_binary"))
+    lake.run(lake.job("logistic"))
+    job = lake.job("logistic")
+    (item,) = plan_rollback(job, [DAY])
+    between = lake.run(job, force=True)
+    assert item.target is not None
+    refused = roll_back(job, DAY, item.target, item.live_run_id, datetime.now(UTC), lake.cache)
+    assert refused.error
+    assert refused.error.type == "ConflictError"
+    live = open_publisher(Workspace(job)).live(DAY)
+    assert live is not None
+    assert live.run_id == between.run_id
+
+
+def test_a_failed_or_interrupted_run_is_no_result(lake: Lake) -> None:
+    lake.write(DAY, make_frame(50))
+    first = lake.run(lake.job())
+
+    def interrupt(event: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(RunInterrupted):
+        lake.run(lake.job("logistic"), listeners=[interrupt])
+    (item,) = plan_rollback(lake.job(), [DAY])
+    assert (item.action, item.reason) == ("refuse", "there are no earlier results")
+    (item,) = plan_rollback(lake.job(), ["2024-03-01"])
+    assert (item.action, item.reason) == ("leave", "nothing was ever published")
+    with pytest.raises(InvalidJobError, match="published none of these"):
+        plan_rollback(lake.job(), [DAY], run_id="nobody")
+    with pytest.raises(InvalidJobError, match="not both"):
+        plan_rollback(lake.job(), [DAY], run_id=first.run_id, before=datetime.now(UTC))
+
+
+def test_the_target_is_chosen_by_what_was_seen(lake: Lake) -> None:
+    lake.write(DAY, make_frame(10))
+    a = lake.run(lake.job("hgb_binary"))
+    b = lake.run(lake.job("logistic"))
+    c = put_back(lake, lake.job("logistic"))
+    history = publications([a, b, c])
+    assert [m.run_id for m in history] == [c.run_id, b.run_id, a.run_id]
+    live = a.run_id
+    assert choose_target(history, live, None, None)[0] == "leave", (
+        "given again it would undo itself"
+    )
+    assert choose_target(history[1:], b.run_id, None, None)[2] == a
+    assert choose_target(history, live, c.run_id, None)[0] == "leave"
+    assert b.finished_at is not None
+    assert choose_target(history, live, None, b.finished_at)[2] == b
+    assert choose_target(history, live, None, datetime(2020, 1, 1, tzinfo=UTC))[0] == "refuse"
+
+
+def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake.write(DAY, make_frame(20))
+    lake.run(lake.job("hgb_binary"))
+    lake.run(lake.job("logistic"))
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(lake.job("logistic").model_dump(mode="json")))
+
+    def call(*arguments: str) -> Any:
+        code = app([*arguments, "--json"], standalone_mode=False)
+        return code or 0, json.loads(capsys.readouterr().out)
+
+    dates = ("--from", "2024-02-28", "--to", DAY, "--cache-dir", str(lake.cache.root))
+    code, planned = call("rollback", str(path), *dates, "--dry-run")
+    assert code == 0
+    assert [(item["partition"], item["action"]) for item in planned["plan"]] == [
+        ("2024-02-28", "leave"),
+        (DAY, "roll back"),
+    ]
+    assert not planned["runs"]
+    code, done = call("rollback", str(path), *dates)
+    assert [run["status"] for run in done["runs"]] == ["published"]
+    _, shown = call("history", str(path), DAY)
+    assert [row["results"] for row in shown] == ["seen now", "can be put back", "seen now"]
+    assert shown[0]["rollback to"] == shown[2]["run"]
+    assert len(predictions_store(lake.job()).list_files()) > 0
