@@ -13,11 +13,11 @@ from nightscore.inputs.partitions import (
     check_unchanged,
     find_partition,
     find_partitions,
-    fingerprint,
     is_hidden,
     list_partitions,
     parse_value,
 )
+from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.partition import decode_folder, encode_folder
 from tests.support.lake import Lake
