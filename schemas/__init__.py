@@ -1,4 +1,6 @@
 """What data looks like: frozen records, no input or output."""
 
-if __name__ == "schemas":
-    raise ImportError("the package's import name is nightscore.schemas, not schemas")
+if __name__ != "nightscore.schemas":
+    from nightscore.schemas.import_name import refuse_folder_name
+
+    refuse_folder_name(__name__, "nightscore.schemas")

@@ -1,6 +1,101 @@
-"""Batch scoring with pinned models: plan, score, publish. Runs without Prefect."""
+"""Offline batch scoring with pinned MLflow models: Parquet in, atomically published predictions out.
 
-if __name__ == "scoring":  # a second copy of each module, whose classes are others
-    raise ImportError(
-        "the package's import name is nightscore, not scoring: `from nightscore.run import run`"
+    import nightscore
+
+    job = nightscore.load_job("flight_delay.yaml")
+    manifest = nightscore.run(job, "2013-07-04")
+    table = nightscore.read_predictions(job, "2013-07-04")
+
+Importing the package costs nothing: each name below is imported when it is first used.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+
+if __name__ != "nightscore":
+    from nightscore.schemas.import_name import refuse_folder_name
+
+    refuse_folder_name(__name__, "nightscore")
+
+TYPE_CHECKING = False  # what type checkers take for true; importing `typing` would cost start-up
+if TYPE_CHECKING:
+    from nightscore.engine.pool import Pool
+    from nightscore.errors import ScoringError
+    from nightscore.inputs.jobfile import load_job, parse_job
+    from nightscore.operations.api import (
+        backfill,
+        open_pool,
+        plan,
+        plan_backfill,
+        read_manifests,
+        read_predictions,
+        record_baseline,
+        run,
     )
+    from nightscore.operations.backfill import BackfillItem, BackfillPlan
+    from nightscore.operations.baseline import Baseline
+    from nightscore.operations.plan import PlannedRun
+    from nightscore.schemas.job import ScoringJob
+    from nightscore.schemas.manifest import Manifest
+
+__all__ = [
+    "BackfillItem",
+    "BackfillPlan",
+    "Baseline",
+    "Manifest",
+    "PlannedRun",
+    "Pool",
+    "ScoringError",
+    "ScoringJob",
+    "backfill",
+    "load_job",
+    "open_pool",
+    "parse_job",
+    "plan",
+    "plan_backfill",
+    "read_manifests",
+    "read_predictions",
+    "record_baseline",
+    "run",
+]
+
+_MODULES = {
+    "BackfillItem": "nightscore.operations.backfill",
+    "BackfillPlan": "nightscore.operations.backfill",
+    "Baseline": "nightscore.operations.baseline",
+    "Manifest": "nightscore.schemas.manifest",
+    "PlannedRun": "nightscore.operations.plan",
+    "Pool": "nightscore.engine.pool",
+    "ScoringError": "nightscore.errors",
+    "ScoringJob": "nightscore.schemas.job",
+    "load_job": "nightscore.inputs.jobfile",
+    "parse_job": "nightscore.inputs.jobfile",
+}
+"""Where a public name is defined, if not in `nightscore.operations.api`."""
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported now (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    module = importlib.import_module(_MODULES.get(name, "nightscore.operations.api"))
+    value: object = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `nightscore.run` the public function: importing the module `nightscore.run` would replace it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -87,7 +87,14 @@ print(nightscore.flows.nightly.__file__)
     assert "Offline batch scoring" in ran(str(target / "bin" / "nightscore"), "--help")
 
 
-@pytest.mark.parametrize(("old", "new"), [("scoring", "nightscore"), ("flows", "nightscore.flows")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("scoring", "nightscore"),
+        ("flows", "nightscore.flows"),
+        ("schemas", "nightscore.schemas"),
+    ],
+)
 def test_an_old_import_name_gives_the_new_one(old: str, new: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"import {old}"],

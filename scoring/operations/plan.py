@@ -1,0 +1,128 @@
+"""What a run of a partition would do, and why; nothing is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.pool import Pool
+from nightscore.inputs.partitions import find_partition
+from nightscore.inputs.values import check_value
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
+from nightscore.operations.status import partition_statuses
+from nightscore.outputs.promises import missing_promises, unnoticed_changes
+from nightscore.outputs.publish import open_publisher
+from nightscore.planning.environment import version_warnings
+from nightscore.planning.plan import plan_partition
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import show_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """What a run of one partition would do."""
+
+    partition: str
+    """Partition value."""
+    action: Literal["score", "skip"]
+    """`skip`: the same is published already."""
+    reasons: tuple[str, ...]
+    """Why."""
+    n_rows: int
+    n_bytes: int
+    """Bytes of the columns that the run reads."""
+    n_files: int
+    n_shards: int
+    n_workers: int
+    batch_rows: int
+    """Rows that a worker holds at once."""
+    memory_bytes: int
+    """Bound of all workers together."""
+    model_name: str
+    model_version: str
+    digest: str
+    """Of the model's artifacts: `sha256:` and 64 hexadecimal digits."""
+    fingerprint: str
+    """Of job, model and input: a run with the same fingerprint changes nothing."""
+    features: tuple[str, ...]
+    """The model's columns, in order."""
+    output_columns: tuple[str, ...]
+    extra_columns: tuple[str, ...]
+    """Input columns that the run does not read."""
+    ignored_files: tuple[str, ...]
+    """Files that `input.files` leaves out."""
+    warnings: tuple[str, ...]
+
+
+def plan_runs(
+    job: ScoringJob,
+    values: Sequence[str | None],
+    *,
+    pool: Pool,
+    cache: ModelCache,
+    force: bool = False,
+) -> list[PlannedRun]:
+    """Plan a run of each partition. Reads footers, and integers of files that do not count their nulls.
+
+    Args:
+        job: What would be scored.
+        values: Partition values; None for Hive's default partition.
+        pool: Workers; one of them loads the model.
+        cache: Models of this host.
+        force: Plan as a run would that scores published partitions again.
+
+    Raises:
+        InvalidJobError: No partition can have one of the values.
+        InputError: The input has no such partition, or its files cannot be read.
+        ContractError: The files do not fit the model, or the predictions do not fit the table.
+    """
+    for value in values:
+        check_value(job, value, "plan")
+
+    workspace = Workspace(job)
+    model = PinnedModel.of(job, cache)
+    publisher = open_publisher(workspace)
+    facts = learn_facts(model, cache, pool)
+    general_warnings = [*version_warnings(facts), *missing_promises(job)]
+    statuses = partition_statuses(job, model, values)
+    status_by_value = {status.value: status for status in statuses}
+
+    planned_runs = []
+    for value in values:
+        status = status_by_value[show_value(value)]
+        partition, ignored_files = find_partition(workspace, value)
+        plan, contract = plan_partition(job, model, facts, partition, pool.capacity, pool=pool)
+
+        is_skipped = status.state == "published" and not force
+        warnings = general_warnings + unnoticed_changes(
+            job, [file.version for file in partition.files]
+        )
+        if not is_skipped:
+            warnings += publisher.check_fits(contract.output_schema(), value)
+
+        planned_runs.append(
+            PlannedRun(
+                partition=show_value(value),
+                action="skip" if is_skipped else "score",
+                reasons=status.reasons,
+                n_rows=plan.n_rows,
+                n_bytes=plan.n_bytes,
+                n_files=len(partition.files),
+                n_shards=len(plan.shards),
+                n_workers=plan.memory.n_workers,
+                batch_rows=plan.memory.batch_rows,
+                memory_bytes=plan.memory.total_bytes,
+                model_name=model.version.name,
+                model_version=model.version.version,
+                digest=model.cached.digest,
+                fingerprint=plan.fingerprint,
+                features=tuple(column.name for column in contract.features),
+                output_columns=tuple(contract.output_schema().names),
+                extra_columns=tuple(plan.extra_columns),
+                ignored_files=tuple(ignored_files),
+                warnings=tuple(warnings),
+            )
+        )
+    return planned_runs
