@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from nightscore.flows.demo.sample import DEFAULT_ROOT, Sample
-from nightscore.flows.server import prefect_server
+from nightscore.flows.stack.prefect_server import prefect_server
 
 SAMPLE = Sample(DEFAULT_ROOT)
 JOB_FILE = DEFAULT_ROOT / "flight_delay.yaml"

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from nightscore.flows.server import database_environment, server_command
+from nightscore.flows.stack.prefect_server import database_environment, server_command
 from nightscore.flows.stack.settings import (
     BUCKET,
     S3_KEY,

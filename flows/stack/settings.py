@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.flows.demo.sample import Sample
-from nightscore.flows.server import prefect_environment
+from nightscore.flows.stack.prefect_server import prefect_environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 """Of the repository: deployments are made from here, and flows run here."""

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.flows.server import prefect_server
+from nightscore.flows.stack.prefect_server import prefect_server
 from nightscore.inputs.jobfile import load_job
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.flows.server import PrefectServer, prefect_server
+from nightscore.flows.stack.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.services import request
 from nightscore.models.cache import ModelCache
 from nightscore.operations.baseline import record_baseline

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from nightscore.flows.server import PrefectServer, prefect_server
+from nightscore.flows.stack.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.services import Service, postgres, request
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.supervisor import end, remove
