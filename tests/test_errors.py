@@ -14,8 +14,9 @@ import pytest
 import nightscore.errors
 from nightscore.errors import InvalidJobError, ScoringError, StorageError
 from nightscore.inputs.jobfile import load_job, parse_job
-from nightscore.storage.options import fsspec_options, table_options
-from nightscore.storage.store import resolve_env
+from nightscore.storage.backends.gcs import GoogleBackend
+from nightscore.storage.backends.s3 import S3Backend
+from nightscore.storage.references import resolve_env
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, make_frame
 from tests.support.seaweedfs import BUCKET
@@ -439,19 +440,16 @@ def test_messages_hold_no_secret(
     ],
 )
 def test_options_of_another_kind_are_refused(options: dict[str, Any], problem: str) -> None:
-    for library in (fsspec_options, table_options):
-        arguments = (
-            ("s3", "", options) if library is fsspec_options else ("s3", "s3://lake/x", options)
-        )
+    for map_options in (S3Backend.fsspec_options, S3Backend.delta_options):
         with pytest.raises(InvalidJobError, match=problem) as refused:
-            library(*arguments)
+            map_options("", options)
         assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize("key", [f'{{"private_key": "{SECRET}"', f'"{SECRET}"', [SECRET]])
 def test_a_key_that_is_none_is_refused(key: Any) -> None:
     with pytest.raises(InvalidJobError, match=r"service_account_key .* is no key") as refused:
-        fsspec_options("gs", "", {"service_account_key": key})
+        GoogleBackend.fsspec_options("", {"service_account_key": key})
     assert SECRET not in str(refused.value)
     with pytest.raises(InvalidJobError, match=r"service_account_key .* is no key"):
-        table_options("gs", "gs://lake/x", {"service_account_key": key})
+        GoogleBackend.delta_options("", {"service_account_key": key})

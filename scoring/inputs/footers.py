@@ -23,7 +23,8 @@ from nightscore.arrow.parsing.tails import (
 from nightscore.errors import CorruptFileError, InputChangedError, LocationNotFoundError
 from nightscore.inputs.files import content_problem
 from nightscore.schemas.partition import InputFile
-from nightscore.storage.store import Store, explained
+from nightscore.storage.errors import translated_errors
+from nightscore.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -232,7 +233,7 @@ def read_columns(
 
     Texts come as their bytes, since a file's may be no UTF-8.
     """
-    with explained(store.locate_url(file.path)), open_parquet(store, file) as parquet:
+    with translated_errors(store.locate_url(file.path)), open_parquet(store, file) as parquet:
         for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):
             table = pa.Table.from_batches([batch])
             yield pa.table(

@@ -6,7 +6,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from nightscore.storage.store import Entry, Store, explained
+from nightscore.storage.errors import translated_errors
+from nightscore.storage.protocol import Entry
+from nightscore.storage.store import Store
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ class _Walk:
         elif isinstance(error, PermissionError):
             self._found.problems[path] = "may not be read by this process"
         else:
-            with explained(full):
+            with translated_errors(full):
                 raise error
 
     def _follow(self, path: str) -> None:

@@ -18,7 +18,8 @@ from nightscore.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
 from nightscore.schemas.contract import Contract, InputColumn
 from nightscore.schemas.model import FeatureType
 from nightscore.schemas.partition import InputFile, Piece, Shard
-from nightscore.storage.store import Store, explained, is_store_error
+from nightscore.storage.errors import is_store_error, translated_errors
+from nightscore.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -153,7 +154,7 @@ def _read_piece(
             raise
         except Exception as error:
             if is_store_error(error):
-                with explained(store.locate_url(file.path)):
+                with translated_errors(store.locate_url(file.path)):
                     raise
             if not isinstance(error, (pa.ArrowException, OSError, ValueError)):
                 raise

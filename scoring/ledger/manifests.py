@@ -10,8 +10,9 @@ from nightscore.ledger.layout import run_id_of
 from nightscore.process import is_running
 from nightscore.schemas.manifest import ErrorRecord, Manifest, read_manifest
 from nightscore.schemas.partition import decode_folder, encode_folder, order_of
+from nightscore.storage.protocol import Entry
 from nightscore.storage.run_cache import RunCache
-from nightscore.storage.store import Entry, Store
+from nightscore.storage.store import Store
 
 READ_THREADS = 16
 FEW = 8

@@ -23,7 +23,8 @@ from nightscore.outputs.publisher import Live, Publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder, encode_folder
-from nightscore.storage.store import Entry, Store
+from nightscore.storage.protocol import Entry
+from nightscore.storage.store import Store
 
 LEAST_SUPERSEDED = timedelta(days=1)
 """Readers may have results open that were replaced: these stay for so long, whatever is asked for."""

@@ -33,7 +33,7 @@ from nightscore.outputs.writer_features import (
     unfilled_columns,
 )
 from nightscore.schemas.manifest import Manifest
-from nightscore.storage.store import Entry
+from nightscore.storage.protocol import Entry
 
 COMMIT_ATTEMPTS = 100
 """Publishers of other partitions make a commit fail too, each at most once per commit of theirs."""
@@ -60,7 +60,7 @@ class DeltaPublisher:
 
     def check(self) -> None:
         """See `Publisher`. A store is probed before the first commit to a table, whoever has created that."""
-        if not self._is_proven and self._store.is_s3:
+        if not self._is_proven and self._store.needs_probe:
             self._store.sibling(".nightscore").check_exclusive()
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.storage.store import Store, explained
+from nightscore.storage.errors import translated_errors
+from nightscore.storage.store import Store
 
 HASHES_AT_ONCE = 8_000_000
 """64 MB of hashes; more rows are looked at in several passes, each with its share of the hash values."""
@@ -86,7 +87,7 @@ def _frames(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Iterator
 
     for path in paths:
         with (
-            explained(store.locate_url(path)),
+            translated_errors(store.locate_url(path)),
             pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet,
         ):
             for batch in parquet.iter_batches(READ_ROWS, columns=list(keys), use_threads=False):
@@ -113,5 +114,8 @@ def _plain(column: pa.ChunkedArray) -> Any:
 def _count(store: Store, path: str) -> int:
     import pyarrow.parquet as pq
 
-    with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
+    with (
+        translated_errors(store.locate_url(path)),
+        pq.ParquetFile(store.open_input(path)) as parquet,
+    ):
         return int(parquet.metadata.num_rows)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.outputs.writer import PartWriter, WrittenPart
-from nightscore.storage.store import Store, explained
+from nightscore.storage.errors import translated_errors
+from nightscore.storage.store import Store
 
 READ_ROWS = 65_536
 
@@ -63,7 +64,7 @@ def read_tables(store: Store, paths: Sequence[str], schema: pa.Schema) -> Iterat
     import pyarrow.parquet as pq
 
     for path in paths:
-        with explained(store.locate_url(path)):
+        with translated_errors(store.locate_url(path)):
             file = store.open_input(path)
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
                 for batch in parquet.iter_batches(READ_ROWS, use_threads=False):

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from nightscore.errors import StorageError
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.store import NO_VERSION
+from nightscore.storage.protocol import NO_VERSION
+from nightscore.storage.registry import describe_places
 
 
 def check_format(job: ScoringJob) -> None:
@@ -20,7 +21,7 @@ def check_format(job: ScoringJob) -> None:
         raise StorageError(
             f"Delta tables cannot be written on {store.scheme}://.",
             store.url,
-            expected="a local folder, s3://, s3a://, az://, abfs://, abfss://, gs:// or gcs://",
+            expected=describe_places(lambda store_can: store_can.can_commit),
             found=f"{store.scheme}://",
             next_step="write to another output.uri",
         )
@@ -28,7 +29,7 @@ def check_format(job: ScoringJob) -> None:
         raise StorageError(
             f"One object a partition needs conditional copies, which nightscore does not have on {store.scheme}://.",
             store.url,
-            expected="a local folder, s3:// or s3a://",
+            expected=describe_places(lambda store_can: store_can.can_replace),
             found=f"{store.scheme}://",
             next_step="use output.format: delta"
             if able.can_commit
@@ -52,7 +53,7 @@ def check_claims(job: ScoringJob, what: str) -> None:
     raise StorageError(
         f"`nightscore {what}` needs a store that creates a file for one of several at most; nothing was changed.",
         state.url,
-        expected="a local folder, s3:// or s3a://",
+        expected=describe_places(lambda store_can: store_can.can_create),
         found=f"{state.scheme}://, where two decisions could both be carried out",
         next_step="correct the input or the gate in the job file, then publish with `nightscore run --force`",
     )

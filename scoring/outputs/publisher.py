@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from nightscore.outputs.writer import WrittenPart
 from nightscore.schemas.manifest import Manifest
-from nightscore.storage.store import Entry
+from nightscore.storage.protocol import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from nightscore.arrow.texts import as_bytes, broken_texts, without
 from nightscore.errors import CorruptFileError
 from nightscore.outputs.writer import PartWriter
 from nightscore.schemas.manifest import FileRecord
-from nightscore.storage.store import Store, explained
+from nightscore.storage.errors import translated_errors
+from nightscore.storage.store import Store
 
 REASON_COLUMNS = (
     ("_source_file", pa.string()),
@@ -54,7 +55,10 @@ def read_origin_here(store: Store, path: str) -> tuple[str, npt.NDArray[np.int64
     """The same, decoded in this process: for workers."""
     import pyarrow.parquet as pq
 
-    with explained(store.locate_url(path)), pq.ParquetFile(store.open_input(path)) as parquet:
+    with (
+        translated_errors(store.locate_url(path)),
+        pq.ParquetFile(store.open_input(path)) as parquet,
+    ):
         rows = parquet.read(list(ORIGIN_COLUMNS))
     return _origin(rows, store.locate_url(path))
 

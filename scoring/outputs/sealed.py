@@ -28,7 +28,7 @@ from nightscore.outputs.writer import PartWriter, WrittenPart, find_parts
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder, encode_folder
-from nightscore.storage.store import Entry
+from nightscore.storage.protocol import Entry
 
 RUN_KEY = "nightscore.run_id"
 

@@ -22,7 +22,9 @@ from nightscore.arrow.parsing.thrift import (
 from nightscore.errors import ScoringError, StorageError
 from nightscore.outputs.writer import ROW_GROUP_ROWS, WrittenPart
 from nightscore.schemas.manifest import FileRecord
-from nightscore.storage.store import HashingFile, Store, explained
+from nightscore.storage.errors import translated_errors
+from nightscore.storage.hashing import HashingFile
+from nightscore.storage.store import Store
 
 MAGIC = b"PAR1"
 """At both ends of a file."""
@@ -89,7 +91,7 @@ def splice(
         read: Any = parquet.metadata
     if (read.num_rows, read.num_row_groups) != (n_rows, n_groups):
         return None
-    with explained(store.locate_url(path)):
+    with translated_errors(store.locate_url(path)):
         file = HashingFile(store.open_output(path))
         try:
             file.write(MAGIC)

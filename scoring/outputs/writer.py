@@ -12,7 +12,9 @@ from nightscore.arrow.parsing.decode import part_stats
 from nightscore.arrow.parsing.files import read_facts
 from nightscore.errors import CorruptFileError, LocationNotFoundError, ScoringError
 from nightscore.schemas.manifest import FileRecord
-from nightscore.storage.store import HashingFile, Store, explained
+from nightscore.storage.errors import translated_errors
+from nightscore.storage.hashing import HashingFile
+from nightscore.storage.store import Store
 
 ROW_GROUP_ROWS = 131_072
 """Small batches would make tiny row groups, which readers pay for."""
@@ -84,7 +86,7 @@ class PartWriter:
 
     def close(self) -> WrittenPart:
         """Make the file whole and durable."""
-        with explained(self._where):
+        with translated_errors(self._where):
             self._flush()
             self._writer.close()
             self._file.close()
@@ -98,7 +100,7 @@ class PartWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            with explained(self._where):
+            with translated_errors(self._where):
                 table = pa.concat_tables(self._waiting).unify_dictionaries()
                 self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
             self._waiting, self._n_waiting, self._n_waiting_bytes = [], 0, 0

@@ -1,9 +1,13 @@
-"""Errors of the libraries that talk to stores, told as ours: by the name of their type, their code or their status.
+"""Translates the errors of storage libraries into ours, by code, HTTP status or type name.
 
-No such library is imported: which of them are installed depends on where the data is.
+Each backend declares how its store names errors (`ErrorCodes`). Code that reads through a library
+knows a place but not its backend, so the names of all backends are looked up together. No backend
+gives a meaning to a name that has another meaning elsewhere.
 """
 
+import contextlib
 import errno
+import functools
 from collections.abc import Iterator
 
 from nightscore.errors import (
@@ -14,66 +18,198 @@ from nightscore.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from nightscore.storage.protocol import ErrorCodes
+from nightscore.storage.registry import describe_places, known_backends
 
-STORE_LIBRARIES = (
-    "botocore", "aiobotocore", "aiohttp", "asyncio", "fsspec", "s3fs", "azure", "adlfs", "gcsfs", "google",
-    "requests", "urllib3",
-)  # fmt: skip
-RETRIED_STATUSES = (429, 500, 502, 503, 504)
-"""s3fs itself repeats only what names itself SlowDown, which an answer without a body (to HEAD) cannot."""
-BUSY_CODES = ("ConditionalRequestConflict", "OperationAborted")
-"""Another request changes the object at this moment: 409. Nothing says yet that the other one has succeeded."""
-PRECONDITION_CODES = ("412", "PreconditionFailed", "ConditionNotMet")
-BEYOND_CODES = ("416", "InvalidRange")
-
-_ABSENT = (
-    "404", "NoSuchKey", "NoSuchBucket", "NotFound", "BlobNotFound", "ContainerNotFound", "FilesystemNotFound",
-    "PathNotFound", "ResourceNotFound",
-)  # fmt: skip
-_EXPIRED = (
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "TokenRefreshRequired",
-    "InvalidToken",
-    "RequestExpired",
+_COMMON = ErrorCodes(
+    libraries=("aiohttp", "asyncio", "fsspec", "requests", "urllib3"),
+    absent=("404", "NotFound"),
+    denied=("401", "403"),
+    precondition=("412",),
+    beyond_end=("416",),
 )
-_CLOCK = ("RequestTimeTooSkewed", "RequestInTheFuture")
-_DENIED = (
-    "401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed",
-    "AuthorizationFailure", "AuthorizationPermissionMismatch", "InvalidAuthenticationInfo",
-    "NoAuthenticationInformation", "AccountIsDisabled",
-)  # fmt: skip
-_DENYING_TYPES = (
-    "ClientAuthenticationError", "CredentialUnavailableError", "DefaultCredentialsError", "NoCredentialsError",
-    "PartialCredentialsError", "RefreshError", "ReauthFailError", "CredentialRetrievalError", "ProfileNotFound",
-    "SSOTokenLoadError", "TokenRetrievalError", "UnauthorizedSSOTokenError",
-)  # fmt: skip
+"""What all stores share: HTTP clients and statuses."""
+
+_DENYING_WORDS = (
+    "privileges",
+    "Unauthenticated",
+    "credential",
+    "Forbidden",
+    "AccessDenied",
+    "401 Unauthorized",
+)
+"""How delta-rs says that credentials are refused or missing."""
 
 
-def mapped(error: BaseException, where: str) -> ScoringError | None:
-    """The error as one of ours; None: it comes from no store and no disk."""
-    if isinstance(error, KeyError) and error.args == ("ETag",):
+@contextlib.contextmanager
+def translated_errors(where: str) -> Iterator[None]:
+    """Turn errors of storage libraries, and of the disk, into ours."""
+    try:
+        yield
+    except ScoringError:
+        raise
+    except Exception as error:
+        translated = translate_error(error, where)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def translate_error(error: BaseException, where: str) -> ScoringError | None:
+    """The error as one of ours. None: it comes from no store and no disk."""
+    if isinstance(error, KeyError) and error.args and error.args[0] in _codes("missing_etag_keys"):
         return no_etags(where)
-    source = _source(error)
-    if not isinstance(error, OSError) and source is None:
+
+    source = _library_error(error)
+    if source is None and not isinstance(error, OSError):
         return None
-    code, kind = code_of(error), type(source or error).__name__
+
+    code = code_of(error)
     first_line = str(error).splitlines()[0] if str(error) else code
     found = f"{type(error).__name__}: {first_line}"
 
-    if code in PRECONDITION_CODES:
+    if code in _codes("precondition"):
         return ConflictError("The object was replaced meanwhile.", where)
-    if code in BUSY_CODES:
+    if code in _codes("busy"):
         return StorageUnavailableError(
             "The store is busy with another change of the same object.",
             where,
             found=f"{code}, again and again",
             next_step="run again; look for another run of the same partition",
         )
-    if code == "NoSuchBucket" or "bucket does not exist" in str(error):
-        return LocationNotFoundError(
-            "No such bucket.", where, found=found, next_step="check the URI, or create the bucket"
+    return (
+        _translate_missing_bucket(error, code, where, found)
+        or _translate_refusal(error, source, where, found)
+        or _translate_absence(error, code, where, found)
+        or _translate_failure(error, source, code, where, found)
+    )
+
+
+def credentials_error(code: str, where: str, found: str) -> CredentialsError | None:
+    """What the code of an answer says about the credentials. None: nothing."""
+    if code in _codes("expired"):
+        return CredentialsError(
+            "The credentials have expired, or their token is not valid here.",
+            where,
+            expected="a token that is valid until the run has ended",
+            found=found,
+            next_step="get new credentials, then run again",
         )
+    if code in _codes("clock"):
+        return CredentialsError(
+            "The store refuses requests of this time: the clock of this host is wrong.",
+            where,
+            expected="a clock within 15 minutes of the store's",
+            found=found,
+            next_step="set the clock of this host (NTP), then run again",
+        )
+    if code in _codes("unexplained"):
+        return CredentialsError(
+            "The store refused a request and did not say why: an expired token or a wrong region, "
+            "most likely.",
+            where,
+            expected="credentials that are valid now, and the bucket's own region",
+            found=found,
+            next_step="get new credentials, and set `region` in storage_options, then run again",
+        )
+    return _denied(where, found) if code in _codes("denied") else None
+
+
+def credentials_error_in(text: str, where: str) -> CredentialsError | None:
+    """The same for delta-rs, whose messages quote what the store answered."""
+    for code in (*_codes("expired"), *_codes("clock")):
+        if code in text:
+            return credentials_error(code, where, text)
+
+    # A number may be a part of anything.
+    names = [code for code in _codes("denied") if not code.isdigit()]
+    is_denied = any(word in text for word in (*_DENYING_WORDS, *names))
+    return _denied(where, text) if is_denied else None
+
+
+def no_etags(where: str, consequence: str = "uploads in parts rest on them") -> StorageError:
+    """The error of a store whose answers do not identify the version of an object."""
+    return StorageError(
+        f"The store answers without ETags: {consequence}; nothing was published.",
+        where,
+        expected="an ETag with each object",
+        found="none",
+        next_step="use output.format: delta, or a store (or a gateway before it) that passes ETags "
+        "on",
+    )
+
+
+def unsupported(scheme: str) -> StorageError:
+    """The error of a conditional request to a store that has none."""
+    return StorageError(
+        f"On {scheme}:// nightscore has no conditional requests: of two writers nobody could say "
+        "who was first.",
+        expected=describe_places(lambda able: able.can_create and able.can_replace),
+        found=f"{scheme}://",
+        next_step="use output.format: delta on Azure and Google, or write to another output.uri",
+    )
+
+
+def is_store_error(error: BaseException) -> bool:
+    """Whether an error of a Parquet reader comes from the store rather than from the file.
+
+    Arrow's own complaints about a file are plain OSErrors without a number.
+    """
+    if _is_from_library(error):
+        return True
+    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether the error says that there is no such file, folder or bucket."""
+    return isinstance(translate_error(error, ""), LocationNotFoundError)
+
+
+def is_beyond_end(error: BaseException) -> bool:
+    """Whether the error says that a range starts after the end of the file."""
+    return code_of(error) in _codes("beyond_end")
+
+
+def code_of(error: BaseException) -> str:
+    """The store's name for the error, else the HTTP status as text. Empty: it did not answer."""
+    status = ""
+    for cause in _chain(error):
+        response = getattr(cause, "response", None)
+        if isinstance(response, dict):  # botocore
+            return str(response.get("Error", {}).get("Code", ""))
+        if not _is_from_library(cause):
+            continue
+
+        name = getattr(cause, "error_code", None)  # azure.core: a member of an enumeration, or text
+        if name:
+            return str(getattr(name, "value", name))
+        status = status or _status_of(cause)
+    return status
+
+
+def _status_of(error: BaseException) -> str:
+    """The HTTP status of an error of azure.core, aiohttp, gcsfs or google.api_core."""
+    for attribute in ("status_code", "status", "code"):
+        number = getattr(error, attribute, None)
+        number = getattr(number, "value", number)
+        if str(number).isdigit():
+            return str(number)
+    return ""
+
+
+def _translate_missing_bucket(
+    error: BaseException, code: str, where: str, found: str
+) -> ScoringError | None:
+    if code != "NoSuchBucket" and "bucket does not exist" not in str(error):
+        return None
+    return LocationNotFoundError(
+        "No such bucket.", where, found=found, next_step="check the URI, or create the bucket"
+    )
+
+
+def _translate_refusal(
+    error: BaseException, source: BaseException | None, where: str, found: str
+) -> ScoringError | None:
     if source is None and isinstance(error, PermissionError) and error.filename is not None:
         return CredentialsError(
             "The file system refuses access.",
@@ -82,17 +218,27 @@ def mapped(error: BaseException, where: str) -> ScoringError | None:
             found=found,
             next_step="give this user the rights, or run as another user",
         )
-    if refused := credentials_error(code, where, found):
-        return refused
-    if _is_denied(error, source, kind):
-        return _denied(where, found)
-    if isinstance(error, FileNotFoundError) or code in _ABSENT:
-        return LocationNotFoundError(
-            "No such file or folder.",
-            where,
-            found=found,
-            next_step="check the path; a file that was there may have been moved or removed meanwhile",
-        )
+    if refusal := credentials_error(code_of(error), where, found):
+        return refusal
+    return _denied(where, found) if _is_denied(error, source) else None
+
+
+def _translate_absence(
+    error: BaseException, code: str, where: str, found: str
+) -> ScoringError | None:
+    if not isinstance(error, FileNotFoundError) and code not in _codes("absent"):
+        return None
+    return LocationNotFoundError(
+        "No such file or folder.",
+        where,
+        found=found,
+        next_step="check the path; a file that was there may have been moved or removed meanwhile",
+    )
+
+
+def _translate_failure(
+    error: BaseException, source: BaseException | None, code: str, where: str, found: str
+) -> StorageError:
     if isinstance(error, (ConnectionError, TimeoutError)) or source is not None or code:
         return StorageUnavailableError(
             "The store did not answer as it should.",
@@ -100,132 +246,6 @@ def mapped(error: BaseException, where: str) -> ScoringError | None:
             found=found,
             next_step="check the endpoint and the network, then run again: nothing was published",
         )
-    return _of_disk(error, where, found)
-
-
-def credentials_error(code: str, where: str, found: str) -> CredentialsError | None:
-    """What the store says of the credentials, by the code of its answer; None: nothing."""
-    if code in _EXPIRED:
-        return CredentialsError(
-            "The credentials have expired, or their token is not valid here.",
-            where,
-            expected="a token that is valid until the run has ended",
-            found=found,
-            next_step="get new credentials, then run again",
-        )
-    if code in _CLOCK:
-        return CredentialsError(
-            "The store refuses requests of this time: the clock of this host is wrong.",
-            where,
-            expected="a clock within 15 minutes of the store's",
-            found=found,
-            next_step="set the clock of this host (NTP), then run again",
-        )
-    if code == "400":  # to HEAD, which has no body that could say why
-        return CredentialsError(
-            "The store refused a request and did not say why: an expired token or a wrong region, most likely.",
-            where,
-            expected="credentials that are valid now, and the bucket's own region",
-            found=found,
-            next_step="get new credentials, and set `region` in storage_options, then run again",
-        )
-    return _denied(where, found) if code in _DENIED else None
-
-
-def credentials_error_in(text: str, where: str) -> CredentialsError | None:
-    """The same for delta-rs, which tells in words what the store answered."""
-    for code in (*_EXPIRED, *_CLOCK):
-        if code in text:
-            return credentials_error(code, where, text)
-    words = (
-        "privileges",
-        "Unauthenticated",
-        "credential",
-        "Forbidden",
-        "AccessDenied",
-        "401 Unauthorized",
-    )
-    is_denied = any(word in text for word in words) or any(
-        code in text for code in _DENIED if not code.isdigit()
-    )
-    return _denied(where, text) if is_denied else None
-
-
-def no_etags(where: str, what_rests: str = "uploads in parts rest on them") -> StorageError:
-    """Of a store whose answers do not say which version of an object they are about."""
-    return StorageError(
-        f"The store answers without ETags: {what_rests}; nothing was published.",
-        where,
-        expected="an ETag with each object",
-        found="none",
-        next_step="use output.format: delta, or a store (or a gateway before it) that passes ETags on",
-    )
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether s3fs should try a request again."""
-    response = getattr(error, "response", None)
-    if not isinstance(response, dict):
-        return False
-    is_busy = response.get("Error", {}).get("Code") in BUSY_CODES
-    return is_busy or response.get("ResponseMetadata", {}).get("HTTPStatusCode") in RETRIED_STATUSES
-
-
-def is_store_error(error: BaseException) -> bool:
-    """Whether an error that came out of a Parquet reader is the store's, and not what the file holds.
-
-    Arrow's own complaints about a file are plain OSErrors without a number.
-    """
-    if _is_of_library(error):
-        return True
-    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
-
-
-def code_of(error: BaseException) -> str:
-    """What the store called its refusal: a name, else the status as text; empty: it did not answer."""
-    status = ""
-    for cause in _chain(error):
-        response = getattr(cause, "response", None)
-        if isinstance(response, dict):  # botocore
-            return str(response.get("Error", {}).get("Code", ""))
-        if not _is_of_library(cause):
-            continue
-        named = getattr(
-            cause, "error_code", None
-        )  # azure.core: a member of an enumeration, or text
-        if named:
-            return str(getattr(named, "value", named))
-        for name in (
-            "status_code",
-            "status",
-            "code",
-        ):  # azure.core, aiohttp, gcsfs and google.api_core
-            number = getattr(cause, name, None)
-            number = getattr(number, "value", number)
-            if not status and str(number).isdigit():
-                status = str(number)
-    return status
-
-
-def _is_denied(error: BaseException, source: BaseException | None, kind: str) -> bool:
-    if isinstance(error, PermissionError) or "Credentials" in kind:
-        return True
-    if kind in _DENYING_TYPES:
-        return not getattr(source, "retryable", False)  # of google.auth: its server did not answer
-    return type(error) is OSError and str(error).startswith("Forbidden: ")  # gcsfs
-
-
-def _denied(where: str, found: str) -> CredentialsError:
-    return CredentialsError(
-        "The store refused the credentials, or there are none.",
-        where,
-        expected="credentials that may list, read and write here",
-        found=found,
-        next_step="set storage_options (key, secret as ${ENV_NAME}) or the store's own environment variables",
-    )
-
-
-def _of_disk(error: BaseException, where: str, found: str) -> StorageError:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
             "The disk is full; nothing was published.",
@@ -238,9 +258,31 @@ def _of_disk(error: BaseException, where: str, found: str) -> StorageError:
     )
 
 
-def _source(error: BaseException) -> BaseException | None:
+def _is_denied(error: BaseException, source: BaseException | None) -> bool:
+    kind = type(source or error).__name__
+    if isinstance(error, PermissionError) or "Credentials" in kind:
+        return True
+    if kind in _codes("denying_types"):
+        # google.auth sets `retryable` if its server did not answer.
+        return not getattr(source, "retryable", False)
+    prefixes = _codes("denying_prefixes")
+    return type(error) is OSError and str(error).startswith(prefixes)
+
+
+def _denied(where: str, found: str) -> CredentialsError:
+    return CredentialsError(
+        "The store refused the credentials, or there are none.",
+        where,
+        expected="credentials that may list, read and write here",
+        found=found,
+        next_step="set storage_options (key, secret as ${ENV_NAME}) or the store's own environment "
+        "variables",
+    )
+
+
+def _library_error(error: BaseException) -> BaseException | None:
     """The library's own error, which another may be wrapped around."""
-    return next((cause for cause in _chain(error) if _is_of_library(cause)), None)
+    return next((cause for cause in _chain(error) if _is_from_library(cause)), None)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -249,5 +291,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _is_of_library(error: BaseException) -> bool:
-    return type(error).__module__.split(".")[0] in STORE_LIBRARIES
+def _is_from_library(error: BaseException) -> bool:
+    return type(error).__module__.split(".")[0] in _codes("libraries")
+
+
+def _codes(field: str) -> tuple[str, ...]:
+    """What all backends declare under a field of `ErrorCodes`."""
+    return _collect(field, tuple(backend.error_codes for backend in known_backends()))
+
+
+@functools.lru_cache(maxsize=64)
+def _collect(field: str, backends: tuple[ErrorCodes, ...]) -> tuple[str, ...]:
+    values: list[str] = []
+    for codes in (_COMMON, *backends):
+        values += getattr(codes, field)
+    return tuple(dict.fromkeys(values))

@@ -431,7 +431,7 @@ def _remote(
     (root / "weed").mkdir()
     with seaweedfs(root / "weed") as server, _late(server.endpoint) as (endpoint, n_requests):
         direct = Store(f"s3://{BUCKET}/features", server.options)
-        direct.fs.pipe(
+        direct.backend.fs.pipe(
             {direct.locate(f"ds={DAY}/{_name(i)}"): files[i % len(files)] for i in range(n_remote)}
         )
         far = Store(direct.uri, server.options | {"endpoint_url": endpoint})

@@ -348,7 +348,7 @@ def test_problems_below_hidden_names_do_not_matter(lake: Lake) -> None:
 def test_placeholders_of_folders_are_no_input(s3_lake: Lake) -> None:
     s3_lake.write(DAY, make_frame(20))
     for key in (f"{FOLDER}/", f"{FOLDER}/sub/"):
-        s3_lake.features.fs.call_s3("put_object", **_key(s3_lake.features, key), Body=b"")
+        s3_lake.features.backend.fs.call_s3("put_object", **_key(s3_lake.features, key), Body=b"")
     assert read(s3_lake) == (["part-0.parquet"], 20)
 
 
@@ -365,7 +365,7 @@ def test_an_object_with_rows_whose_key_ends_in_a_slash_is_refused(
         }
         for name, size in (("", 0), ("sub/", 10), ("part-0.parquet", 100))
     }
-    monkeypatch.setattr(type(store.fs), "find", lambda self, path, **options: found)
+    monkeypatch.setattr(type(store.backend.fs), "find", lambda self, path, **options: found)
     choice = choose_files(list_all(store, [FOLDER]))
     assert choice.problems == (f"{FOLDER}/sub/: is an object of 10 bytes whose key ends in /",)
     assert f"{FOLDER}/part-0.parquet" in [file.path for file in choice.files]

@@ -29,15 +29,29 @@ from nightscore.outputs.handle import mapped as told_by_delta
 from nightscore.outputs.promises import missing_promises, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob, check_uri
-from nightscore.storage.errors import code_of, mapped, may_pass
-from nightscore.storage.options import account_of, fsspec_options, table_options
-from nightscore.storage.store import FULL, TABLES_ONLY, Store
+from nightscore.storage.backends.s3 import is_retried
+from nightscore.storage.errors import code_of, translate_error
+from nightscore.storage.protocol import FULL, TABLES_ONLY
+from nightscore.storage.registry import find_backend
+from nightscore.storage.store import Store
 from tests.cli.test_commands import save
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 
 DAY = "2024-02-29"
 CONNECTION = "DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=a2V5==;BlobEndpoint=http://127.0.0.1:1/acme;"
+
+
+def fsspec_options(scheme: str, account: str, options: dict[str, Any]) -> dict[str, Any]:
+    return find_backend(scheme).fsspec_options(account, options)  # type: ignore[attr-defined]
+
+
+def table_options(scheme: str, uri: str, options: dict[str, Any]) -> dict[str, str]:
+    return find_backend(scheme)(uri, options).table_options()
+
+
+def account_of(scheme: str, uri: str) -> str:
+    return find_backend(scheme).account_in(uri)  # type: ignore[attr-defined]
 
 
 def job_at(uri: str, **output: Any) -> ScoringJob:
@@ -267,20 +281,20 @@ MAPPED: dict[str, tuple[Exception, type[ScoringError]]] = {
 @pytest.mark.parametrize("case", MAPPED)
 def test_errors_of_all_libraries_are_told_as_ours(case: str) -> None:
     error, expected = MAPPED[case]
-    told = mapped(error, "x://place")
+    told = translate_error(error, "x://place")
     assert type(told) is expected
     assert told.next_step
     assert told.where == "x://place"
     wrapped = RuntimeError("Failed to remove")  # adlfs wraps some
     wrapped.__cause__ = error
-    again = mapped(wrapped, "x://place")
+    again = translate_error(wrapped, "x://place")
     assert again is None or type(again) is expected
 
 
 def test_defects_are_not_told_as_a_store_s() -> None:
-    assert mapped(TypeError("no"), "x") is None
-    assert mapped(KeyError("other"), "x") is None
-    assert "ETag" in str(mapped(KeyError("ETag"), "x"))
+    assert translate_error(TypeError("no"), "x") is None
+    assert translate_error(KeyError("other"), "x") is None
+    assert "ETag" in str(translate_error(KeyError("ETag"), "x"))
 
 
 def s3_error(code: str, status: int) -> OSError:
@@ -308,12 +322,12 @@ def s3_error(code: str, status: int) -> OSError:
 )
 def test_answers_of_s3(code: str, status: int, expected: type[ScoringError], words: str) -> None:
     error = s3_error(code, status)
-    told = mapped(error, "s3://lake/x")
+    told = translate_error(error, "s3://lake/x")
     assert type(told) is expected
     assert words in told.what
     assert code_of(error) == code
     assert error.__cause__
-    assert may_pass(error.__cause__) == told.retryable
+    assert is_retried(error.__cause__) == told.retryable
 
 
 @pytest.mark.parametrize(
@@ -322,7 +336,7 @@ def test_answers_of_s3(code: str, status: int, expected: type[ScoringError], wor
 def test_the_table_library_tells_the_same(code: str) -> None:
     text = f"Generic S3 error \x1b[31m↳\x1b[0m 400 Bad Request: <Error><Code>{code}</Code></Error>"
     told = told_by_delta(OSError(text), "s3://lake/x")
-    direct = mapped(s3_error(code, 400), "s3://lake/x")
+    direct = translate_error(s3_error(code, 400), "s3://lake/x")
     assert type(told) is CredentialsError
     assert direct
     assert told.what == direct.what
@@ -333,7 +347,7 @@ def test_the_table_library_tells_of_a_full_disk() -> None:
     text = "Generic LocalFileSystem error ↳ Unable to copy data to file ↳ No space left on device (os error 28)"
     told, direct = (
         told_by_delta(OSError(text), "/lake"),
-        mapped(OSError(errno.ENOSPC, "No space"), "/lake"),
+        translate_error(OSError(errno.ENOSPC, "No space"), "/lake"),
     )
     assert direct
     assert (type(told), told.what, told.next_step) == (type(direct), direct.what, direct.next_step)
@@ -449,7 +463,9 @@ def test_options_that_nobody_knows_are_all_named(scheme: str) -> None:
 
 
 def test_a_folder_without_rights_is_told_in_words_of_the_file_system(tmp_path: Path) -> None:
-    error = mapped(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)), str(tmp_path))
+    error = translate_error(
+        PermissionError(errno.EACCES, "Permission denied", str(tmp_path)), str(tmp_path)
+    )
     assert isinstance(error, CredentialsError)
     assert "file system refuses access" in str(error)
     assert "storage_options" not in str(error)

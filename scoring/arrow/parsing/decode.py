@@ -60,10 +60,10 @@ def tables_of(
     """The columns of a file on a store, so many rows at a time."""
     import pyarrow.parquet as pq
 
-    from nightscore.storage.store import explained  # what footers need not import
+    from nightscore.storage.errors import translated_errors  # what footers need not import
 
     with (
-        explained(store.locate_url(path)),
+        translated_errors(store.locate_url(path)),
         pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet,
     ):
         for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):

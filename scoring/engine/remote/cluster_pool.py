@@ -40,7 +40,8 @@ from nightscore.errors import (
 )
 from nightscore.ledger.layout import state_store
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.store import Store, env_names
+from nightscore.storage.references import env_names
+from nightscore.storage.store import Store
 
 T = TypeVar("T")
 logger = logging.getLogger("nightscore")

@@ -1,0 +1,295 @@
+"""Files on a disk of this machine, or on one that several machines share."""
+
+import contextlib
+import os
+import posixpath
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from nightscore.errors import ConflictError, LocationNotFoundError
+from nightscore.storage.protocol import FULL, Entry, ErrorCodes
+
+SPOOL = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Name of a file that is not in its place yet. Listings and readers' globs skip it."""
+
+
+class LocalBackend:
+    """A folder. See `Backend`."""
+
+    schemes = ("file",)
+    capabilities = FULL
+    is_local = True
+    needs_probe = False
+    error_codes = ErrorCodes()
+
+    def __init__(self, uri: str, options: Mapping[str, Any]) -> None:
+        """See `Backend`. A path without scheme is a local folder too."""
+        self._uri = uri
+        self._options = options
+
+    @cached_property
+    def root(self) -> str:
+        """The absolute path."""
+        path = unquote(urlsplit(self._uri).path) if "://" in self._uri else self._uri
+        return str(Path(path).absolute())
+
+    @property
+    def url(self) -> str:
+        """The absolute path."""
+        return self.root
+
+    @property
+    def table_url(self) -> str:
+        """The absolute path."""
+        return self.root
+
+    def parents(self) -> list[str]:
+        """See `Backend`."""
+        return [str(folder) for folder in Path(self.root).parents]
+
+    def list_files(self, prefix: str, *, placeholders: bool) -> list[Entry]:
+        """See `Backend`. Links are followed; there are no placeholders on a disk."""
+        entries = self._walk(prefix)
+        return sorted(
+            (entry for entry in entries if not _is_spool(entry)), key=lambda entry: entry.path
+        )
+
+    def list_spools(self) -> list[Entry]:
+        """See `Backend`."""
+        spools = [entry for entry in self._walk("") if _is_spool(entry)]
+        return sorted(spools, key=lambda entry: entry.path)
+
+    def list_names(self, prefix: str) -> tuple[list[str], list[str]]:
+        """See `Backend`."""
+        folders: list[str] = []
+        files: list[str] = []
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self._locate(prefix)) as entries,
+        ):
+            for entry in entries:
+                names = folders if _is_folder(entry) else files
+                names.append(entry.name)
+        return sorted(folders), sorted(files)
+
+    def has_files(self, prefix: str) -> bool:
+        """See `Backend`. An empty folder below counts too."""
+        try:
+            with os.scandir(self._locate(prefix)) as entries:
+                return next(entries, None) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def check_reachable(self) -> None:
+        """See `Backend`."""
+        if Path(self.root).is_dir():
+            return
+        raise LocationNotFoundError(
+            "No such folder.",
+            self.root,
+            expected="a folder with partitions",
+            found="a file" if Path(self.root).exists() else "nothing",
+            next_step="check input.uri in the job file",
+        )
+
+    def describe(self, path: str) -> Entry:
+        """See `Backend`."""
+        stat = self._path(path).stat()
+        return Entry(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
+
+    def open_input(self, path: str) -> str:
+        """The full path."""
+        return self._locate(path)
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """See `Backend`."""
+        with self._path(path).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def read_bytes(self, path: str) -> bytes:
+        """See `Backend`."""
+        return self._path(path).read_bytes()
+
+    def open_output(self, path: str) -> BinaryIO:
+        """See `Backend`. The file is visible while it is written."""
+        target = self._path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Never write into an existing file: what readers see may be a link to it.
+        target.unlink(missing_ok=True)
+        return target.open("wb")
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """See `Backend`."""
+        target = self._path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _spool_beside(target) as spool:
+            _write(spool, data, is_durable=True)
+            spool.replace(target)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See `Backend`. Folders that become empty are removed too."""
+        for path in paths:
+            target = self._path(path)
+            target.unlink(missing_ok=True)
+            self._remove_empty(target.parent)
+
+    def delete_tree(self, prefix: str) -> None:
+        """See `Backend`."""
+        shutil.rmtree(self._locate(prefix), ignore_errors=True)
+
+    def head(self, path: str) -> tuple[str, dict[str, str]] | None:
+        """See `Backend`. Local files have no metadata."""
+        try:
+            return self.describe(path).version, {}
+        except FileNotFoundError:
+            return None
+
+    def replace(
+        self, source: str, path: str, expected: str | None, metadata: Mapping[str, str]
+    ) -> None:
+        """See `Backend`. The new file is a hard link to the source where that is possible."""
+        target = self._path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target.parent) as folder:
+            current = self.head(path)
+            version = current[0] if current else None
+            if version != expected:
+                raise _replaced(target)
+
+            with _spool_beside(target) as spool:
+                try:
+                    os.link(source, spool)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(source, spool)
+                spool.replace(target)
+                # rename(2) leaves the spool where both names already are the same file.
+                spool.unlink(missing_ok=True)
+
+            os.fsync(folder)
+
+    def create(self, path: str, data: bytes, *, is_durable: bool) -> None:
+        """See `Backend`.
+
+        The file appears with its content: half of a decision or of a claim would block all others
+        for ever.
+        """
+        target = self._path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _spool_beside(target) as spool:
+            _write(spool, data, is_durable=is_durable)
+            try:
+                _link_exclusively(spool, target, data)
+            except FileExistsError as error:
+                raise ConflictError("The file exists already.", str(target)) from error
+
+    def swap(self, path: str, expected: bytes, data: bytes) -> None:
+        """See `Backend`."""
+        target = self._path(path)
+        try:
+            with _locked(target.parent):
+                if target.read_bytes() != expected:
+                    raise _replaced(target)
+                with _spool_beside(target) as spool:
+                    spool.write_bytes(data)
+                    spool.replace(target)
+        except FileNotFoundError:
+            raise _replaced(target) from None
+
+    def table_options(self) -> dict[str, str]:
+        """See `Backend`."""
+        return {name: str(value) for name, value in self._options.items()}
+
+    def _locate(self, path: str) -> str:
+        return posixpath.join(self.root, path) if path else self.root
+
+    def _path(self, path: str) -> Path:
+        return Path(self._locate(path))
+
+    def _walk(self, prefix: str) -> Iterator[Entry]:
+        root = Path(self.root)
+        for folder, _, names in os.walk(root / prefix, followlinks=True):
+            below = Path(folder).relative_to(root).as_posix()
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    # A partition may have 100,000 files: `Path` objects would take longer.
+                    stat = os.stat(f"{folder}/{name}")  # noqa: PTH116
+                    path = name if below == "." else f"{below}/{name}"
+                    yield Entry(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove the folder if it is empty, then those above it, up to the root."""
+        while folder != Path(self.root) and folder.is_dir() and not any(folder.iterdir()):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            folder = folder.parent
+
+
+def _is_spool(entry: Entry) -> bool:
+    return SPOOL.fullmatch(posixpath.basename(entry.path)) is not None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or to where this process may not look
+        return False
+
+
+@contextlib.contextmanager
+def _spool_beside(target: Path) -> Iterator[Path]:
+    """A new name in the same folder. Whatever has the name at the end is removed."""
+    spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        yield spool
+    finally:
+        spool.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """An exclusive lock on the folder itself: it ends with the process and leaves no file."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, data: bytes, *, is_durable: bool) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        if is_durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _link_exclusively(spool: Path, target: Path, data: bytes) -> None:
+    """Give the spool its place.
+
+    Raises:
+        FileExistsError: The place is taken.
+    """
+    try:
+        os.link(spool, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with target.open("xb") as file:
+            file.write(data)
+
+
+def _replaced(target: Path) -> ConflictError:
+    return ConflictError("The object was replaced meanwhile.", str(target))
+
+
+BACKEND = LocalBackend
