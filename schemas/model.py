@@ -22,7 +22,7 @@ class ModelFacts(Record):
     """What loading the model once has shown; kept beside the cached model, so that it is loaded in workers only."""
 
     flavor: str
-    """MLflow flavor that predicts: `sklearn`, `lightgbm`, `xgboost`, `onnx` or `python_function`."""
+    """MLflow flavor that predicts, such as `sklearn` or `python_function`."""
     estimator: str
     """Class of the final estimator."""
     features: tuple[Feature, ...] = ()
@@ -59,6 +59,14 @@ class ModelFacts(Record):
     """Why there is no compiled form of it; empty: there is one."""
     unlisted_types: tuple[str, ...] = ()
     """Types and functions in its skops file that load only where somebody vouches for the version."""
+    pads_batches: bool = False
+    """Batches are filled up to whole vectors, so that a prediction does not depend on the row's place."""
+    releases_gil: bool = False
+    """Threads may share one copy: the library predicts without holding Python's lock."""
+    takes_frames: bool = False
+    """It gets pandas frames, in which a column of integers with nulls has another type."""
+    enforces_signature: bool = False
+    """MLflow checks each batch against the signature, and refuses rows of other types."""
     model_bytes: int = 0
     """Memory that one loaded copy takes."""
     trained_with: dict[str, str] = {}

@@ -16,7 +16,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.models.registry import shared_uri
 from nightscore.schemas.model import ModelFacts
 
-FACTS = "facts-6"
+FACTS = "facts-7"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
 
 

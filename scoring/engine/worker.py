@@ -27,8 +27,9 @@ from nightscore.inputs.reader import Batch, read_batches, read_rows
 from nightscore.ledger.layout import part_path, parts_store, staging_folder, state_store
 from nightscore.models.compiled.checked import CheckedPredictor
 from nightscore.models.features import mark_nullable
+from nightscore.models.flavors import flavor_of
 from nightscore.models.loading import LoadedModel, inspect_model, unlisted_types
-from nightscore.models.mlmodel import own_flavor, read_mlmodel
+from nightscore.models.mlmodel import read_mlmodel
 from nightscore.models.protocol import Answer, Predictor
 from nightscore.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
 from nightscore.outputs.writer import PartWriter
@@ -66,7 +67,7 @@ QUARANTINE_FLUSH_ROWS = 100_000
 
 def inspect(model_folder: Path, is_vouched: bool) -> ModelFacts:
     """Load a model once and say what it is. The driver never unpickles anything itself."""
-    if is_vouched or own_flavor(read_mlmodel(model_folder)) == "python_function":
+    if is_vouched or flavor_of(read_mlmodel(model_folder)).runs_own_code:
         return inspect_model(
             model_folder, is_vouched=is_vouched
         )  # its code may reserve what it likes
@@ -396,7 +397,7 @@ def _predict(
     predictor: Predictor, contract: Contract, facts: ModelFacts, features: pa.Table, rest: int
 ) -> Answer:
     n_rows = features.num_rows
-    fill = (rest - n_rows) % PAD_ROWS if facts.flavor in ("sklearn", "onnx") else 0
+    fill = (rest - n_rows) % PAD_ROWS if facts.pads_batches else 0
     if fill:
         features = pa.concat_tables([features, *([features.slice(n_rows - 1)] * fill)])
     kinds = {column.kind for column in contract.predictions}

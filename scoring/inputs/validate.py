@@ -250,7 +250,7 @@ def _check_schema(
         if index < 0:
             if schema.names.count(feature.name) > 1:
                 continue
-            if feature.required or facts.flavor != "python_function":
+            if feature.required or not facts.enforces_signature:
                 problems.append(_missing(feature.name, feature.type, schema))
             continue
         if (
@@ -267,7 +267,7 @@ def _check_schema(
             problems.append(f"{feature.name}: {cast}")
             continue
         kind = cast.type
-        if facts.flavor == "python_function" and pa.types.is_timestamp(kind) and kind.tz:
+        if facts.enforces_signature and pa.types.is_timestamp(kind) and kind.tz:
             problems.append(
                 f"{feature.name}: has the time zone {kind.tz}, and MLflow gives a pyfunc no times with one; "
                 "write them without, in the zone that the model was trained on"
@@ -325,7 +325,7 @@ def _settled(column: InputColumn, facts: ModelFacts, nullable: Collection[str]) 
     if pa.types.is_null(kind):
         kind = pa.float64() if column.wanted == "any" else WANTED[column.wanted]  # type: ignore[index]
     has_nulls = column.name in nullable
-    if facts.flavor == "python_function" and column.wanted in ("long", "integer"):
+    if facts.enforces_signature and column.wanted in ("long", "integer"):
         kind = WANTED[column.wanted]  # type: ignore[index]
     elif has_nulls and pa.types.is_integer(kind):
         kind = pa.float64()

@@ -2,16 +2,16 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from nightscore.errors import ModelLoadError, ScoringError
-from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor, read_mlmodel
-from nightscore.models.protocol import Answer, CompiledPredictor, Predictor
+from nightscore.models.flavor import Flavor
+from nightscore.models.flavors import flavor_named, flavor_of
+from nightscore.models.mlmodel import MlModel, read_mlmodel
+from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.process import peak_resident_bytes, unlimited_address_space
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts
@@ -91,76 +91,30 @@ class LoadedModel:
             self.form, self.why = _make_form(model, self._facts, None if is_fresh else kept)
 
 
-class LibraryOnDemand:
-    """The library's own predictor, loaded when it is first needed: most workers never need it."""
+def compile_model(model: Any, facts: ModelFacts) -> "CompiledForm":
+    """The compiled form of a loaded model.
 
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
-        self._own: Predictor | None = None
+    Raises:
+        UnsupportedError: There is none; it says why.
+        ModelStructureError: Its trees are none, or point outside: the library must not have them either.
+    """
+    from nightscore.models.compiled.predictor import compiled_form
+    from nightscore.models.compiled.unsupported import UnsupportedError
 
-    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
-        """See `Predictor`."""
-        if self._own is None:
-            self._own = self._model.own()
-        return self._own.predict(features, kinds)
-
-
-@dataclass(frozen=True, slots=True)
-class _Library:
-    """How one flavor's models are read without MLflow."""
-
-    load: Callable[[MlModel], Any]
-    inspect: Callable[[MlModel, Any], ModelFacts]
-    predictor: Callable[[Any, ModelFacts], Predictor]
-
-
-def _library_of(flavor: str) -> _Library:
-    if flavor == "lightgbm":
-        from nightscore.models.flavors.lightgbm import (
-            LightgbmPredictor,
-            inspect_lightgbm,
-            load_lightgbm,
-        )
-
-        return _Library(load_lightgbm, inspect_lightgbm, LightgbmPredictor)
-    if flavor == "xgboost":
-        from nightscore.models.flavors.xgboost import (
-            XgboostPredictor,
-            inspect_xgboost,
-            load_xgboost,
-        )
-
-        return _Library(load_xgboost, inspect_xgboost, XgboostPredictor)
-    if flavor == "onnx":
-        from nightscore.models.flavors.onnx import OnnxPredictor, inspect_onnx, load_onnx
-
-        return _Library(load_onnx, inspect_onnx, OnnxPredictor)
-    if flavor == "sklearn":
-        from nightscore.models.flavors.sklearn import (
-            SklearnPredictor,
-            inspect_estimator,
-            load_estimator,
-        )
-
-        return _Library(load_estimator, inspect_estimator, SklearnPredictor)
-    from nightscore.models.flavors.python_function import (
-        PyfuncPredictor,
-        inspect_pyfunc,
-        load_pyfunc,
-    )
-
-    return _Library(load_pyfunc, inspect_pyfunc, PyfuncPredictor)
+    make = flavor_named(facts.flavor).compile
+    if make is None:
+        raise UnsupportedError(f"there is no compiled form of {facts.flavor} models")
+    return compiled_form(make, model, facts)
 
 
 def _make_form(
     model: Any, facts: ModelFacts, kept: "KeptForm | None"
 ) -> "tuple[CompiledForm | None, str]":
     """Compile what a library has loaded and keep the form, if it is to be kept; None, and why: there is none."""
-    from nightscore.models.compiled.predictor import compiled_form
     from nightscore.models.compiled.unsupported import UnsupportedError
 
     try:
-        form = compiled_form(model, facts)
+        form = compile_model(model, facts)
     except UnsupportedError as error:
         return None, str(error)
     if kept is None:
@@ -172,39 +126,30 @@ def _make_form(
 
 def _load_own(folder: Path, facts: ModelFacts) -> Callable[[], Predictor]:
     model = _load(folder, facts)
-    return lambda: _library_of(facts.flavor).predictor(model, facts)
+    return lambda: flavor_named(facts.flavor).predictor(model, facts)
 
 
 def _load(folder: Path, facts: ModelFacts) -> Any:
     # Who learnt the facts has made sure that somebody vouches for such a file.
     mlmodel = replace(read_mlmodel(folder), is_vouched=bool(facts.unlisted_types))
-    return _library_of(facts.flavor).load(mlmodel)
+    return flavor_named(facts.flavor).load(mlmodel)
 
 
 def unlisted_types(folder: Path) -> list[str]:
-    """Types and functions in a skops file that load only where somebody vouches for it, each with the estimator
+    """Types and functions in a model's file that load only where somebody vouches for it, each with the estimator
     that holds it. Call it in a worker."""
     mlmodel = read_mlmodel(folder)
-    name = own_flavor(mlmodel)
-    flavor = mlmodel.flavors.get(name, {})
-    if name not in ("sklearn", "lightgbm") or flavor.get("serialization_format") != "skops":
-        return []
-    if name == "lightgbm" and flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
-        return []
-    from nightscore.models.structure.skops_types import refused_skops_types, refused_with_holders
-
-    path = mlmodel.file(str(flavor.get("pickled_model" if name == "sklearn" else "data")))
-    return refused_with_holders(path, refused_skops_types(path)[0])
+    return flavor_of(mlmodel).unlisted_types(mlmodel)
 
 
-def describe(library: _Library, mlmodel: MlModel, model: Any) -> ModelFacts:
+def describe(flavor: Flavor, mlmodel: MlModel, model: Any) -> ModelFacts:
     """What a loaded model says about itself.
 
     Raises:
         ModelLoadError: It says too little, or its parts contradict each other.
     """
     try:
-        return library.inspect(mlmodel, model)
+        facts = flavor.inspect(mlmodel, model)
     except (ScoringError, MemoryError):
         raise
     except Exception as error:
@@ -214,6 +159,15 @@ def describe(library: _Library, mlmodel: MlModel, model: Any) -> ModelFacts:
             found=f"{type(error).__name__}: {str(error)[:500]}",
             next_step="log it again with the versions of the libraries that are installed here",
         ) from error
+
+    return facts.model_copy(
+        update={
+            "pads_batches": flavor.pads_batches,
+            "releases_gil": flavor.releases_gil(facts),
+            "takes_frames": flavor.takes_frames,
+            "enforces_signature": flavor.enforces_signature,
+        }
+    )
 
 
 def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
@@ -230,11 +184,11 @@ def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
 
     mlmodel = replace(read_mlmodel(folder), is_vouched=is_vouched)
     unlisted = tuple(unlisted_types(folder)) if is_vouched else ()
-    library = _library_of(own_flavor(mlmodel))
+    flavor = flavor_of(mlmodel)
     before = peak_resident_bytes()
-    model = library.load(mlmodel)
+    model = flavor.load(mlmodel)
     model_bytes = max(peak_resident_bytes() - before, 0)
-    facts = describe(library, mlmodel, model).model_copy(
+    facts = describe(flavor, mlmodel, model).model_copy(
         update={"model_bytes": model_bytes, "unlisted_types": unlisted}
     )
     if not facts.library_because:

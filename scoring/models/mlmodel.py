@@ -23,20 +23,6 @@ _DTYPES = {
     "int32": "integer",
     "bool": "boolean",
 }
-LIGHTGBM_BOOSTER = "lightgbm.basic.Booster"
-LIGHTGBM_WRAPPERS = tuple(
-    f"lightgbm.sklearn.LGBM{name}" for name in ("Classifier", "Regressor", "Ranker")
-)
-XGBOOST_BOOSTER = "xgboost.core.Booster"
-XGBOOST_WRAPPERS = tuple(
-    f"xgboost.sklearn.XGB{name}"
-    for name in ("Classifier", "Regressor", "Ranker", "RFClassifier", "RFRegressor")
-)
-_NATIVE: dict[str, tuple[str, ...]] = {
-    "lightgbm": (LIGHTGBM_BOOSTER, *LIGHTGBM_WRAPPERS),
-    "xgboost": (XGBOOST_BOOSTER, *XGBOOST_WRAPPERS),
-}
-"""Flavors and the classes of their models that have a predictor of their own; the first is the one without a word."""
 MAX_REQUIREMENTS_BYTES = 1 << 20
 MAX_WIDTH = 100_000
 """Columns of a tensor."""
@@ -65,6 +51,11 @@ class MlModel:
     """Types of the signature's columns where it does not name them: MLflow takes a frame's first ones."""
     is_vouched: bool = False
     """Somebody has pinned the version, or allowed pickles: what its files build may be anything."""
+
+    def is_loaded_by(self, flavor: str) -> bool:
+        """Whether MLflow itself loads the model with this flavor, from one file or folder of data."""
+        loader = self.flavors.get("python_function", {}).get("loader_module", "")
+        return str(loader) == f"mlflow.{flavor}" and "data" in self.flavors.get(flavor, {})
 
     def file(self, name: str) -> Path:
         """A file of the model.
@@ -172,31 +163,6 @@ def _shown(value: object) -> str:
         return "nothing"
     kind = type(value).__name__
     return kind if isinstance(value, dict | list | set) else f"the {kind} {str(value)[:100]!r}"
-
-
-def own_flavor(mlmodel: MlModel) -> str:
-    """The flavor that predicts: `sklearn`, `lightgbm`, `xgboost`, `onnx`, else `python_function`.
-
-    What decides whom to trust asks this too: what is loaded is what was looked at.
-    """
-    if "sklearn" in mlmodel.flavors:
-        return "sklearn"
-    loader = str(mlmodel.flavors.get("python_function", {}).get("loader_module", ""))
-    name = loader.removeprefix("mlflow.")
-    if (
-        not loader.startswith("mlflow.")
-        or name not in mlmodel.flavors
-        or "data" not in mlmodel.flavors[name]
-    ):
-        return "python_function"
-    if name == "onnx":
-        return name
-    classes = _NATIVE.get(name, ())
-    return (
-        name
-        if mlmodel.flavors[name].get("model_class", *classes[:1]) in classes
-        else "python_function"
-    )
 
 
 def _columns(signature: Mapping[str, Any], side: str) -> list[dict[str, Any]]:

@@ -2,42 +2,18 @@
 
 import pickletools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nightscore.errors import ModelRefusedError
-from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel, own_flavor
+from nightscore.models.flavors import flavor_of
+from nightscore.models.loading_steps import LoadingStep
+from nightscore.models.mlmodel import MlModel
 
-Kind = Literal["data", "types", "pickle", "code"]
-"""`data`: read as data. `types`: builds objects of types on nightscore's own list. `pickle`: runs whatever the file
-says, or follows it unseen. `code`: runs Python that the model brings, or a loader that nightscore does not know."""
-
-UNCHECKED_LOADERS = ("mlflow.catboost",)
-"""Loaders of MLflow's that read a file of data with their own library, which follows it without looking."""
-PICKLE_LOADERS = (
-    "mlflow.sklearn",
-    "mlflow.pyfunc.model",
-    "mlflow.lightgbm",
-    "mlflow.statsmodels",
-    "mlflow.pmdarima",
-)
 PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
 MAX_GLOBALS = 200
 MAX_OPCODES = 5_000_000
 """Of a pickle, some ten seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadingStep:
-    """One thing that loading the model does."""
-
-    kind: Kind
-    what: str
-    names: tuple[str, ...] = ()
-    """Modules that somebody must allow by name."""
-    pickle: Path | None = None
-    """The file that is unpickled; `pickled_names` says what it imports."""
 
 
 def loading_steps(mlmodel: MlModel) -> list[LoadingStep]:
@@ -47,13 +23,7 @@ def loading_steps(mlmodel: MlModel) -> list[LoadingStep]:
         ModelRefusedError: The MLmodel file names paths outside the model; all of them are listed.
     """
     _check_paths(mlmodel)
-    name = own_flavor(mlmodel)
-    if name == "sklearn":
-        steps = list(_sklearn_steps(mlmodel, mlmodel.flavors["sklearn"]))
-    elif name != "python_function":
-        steps = list(_native_steps(mlmodel, name, mlmodel.flavors[name]))
-    else:
-        steps = list(_pyfunc_steps(mlmodel, mlmodel.flavors.get("python_function", {})))
+    steps = flavor_of(mlmodel).loading_steps(mlmodel)
     order = ("data", "types", "pickle", "code")
     return sorted(steps, key=lambda step: order.index(step.kind))
 
@@ -86,70 +56,6 @@ def check_trust(
             next_step="look at it with `nightscore model inspect`; if you trust who made it, `nightscore pin`, or "
             "allow_pickle: true in the job file; or log it with serialization_format='skops'",
         )
-
-
-def _sklearn_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
-    yield from _bundled_code(mlmodel, flavor)
-    name = str(flavor.get("pickled_model", "model.pkl"))
-    if flavor.get("serialization_format") == "skops":
-        yield LoadingStep(
-            "types", f"reads {name}, objects of types of scikit-learn, numpy and scipy only"
-        )
-    else:
-        yield _pickle_step(mlmodel, name)
-
-
-def _native_steps(mlmodel: MlModel, name: str, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
-    """Text of LightGBM, JSON or UBJSON of XGBoost, protobuf of ONNX; LightGBM's wrappers are pickled."""
-    yield from _bundled_code(mlmodel, flavor)
-    data = str(flavor.get("data"))
-    if name != "lightgbm" or flavor.get("model_class", LIGHTGBM_BOOSTER) == LIGHTGBM_BOOSTER:
-        yield LoadingStep("data", f"reads {data} with {name}")
-    elif flavor.get("serialization_format") == "skops":
-        yield LoadingStep(
-            "types", f"reads {data}, objects of types of scikit-learn, LightGBM and numpy only"
-        )
-    else:
-        yield _pickle_step(mlmodel, data)
-
-
-def _pyfunc_steps(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
-    yield from _bundled_code(mlmodel, flavor)
-    loader = str(flavor.get("loader_module", ""))
-    if source := flavor.get("model_code_path"):
-        name = Path(str(source)).name  # MLflow looks for the name alone, in the model
-        yield LoadingStep("code", f"runs {name}, Python that the model brings", (Path(name).stem,))
-    elif loader in UNCHECKED_LOADERS:
-        library = loader.removeprefix("mlflow.")
-        yield LoadingStep(
-            "pickle", f"reads {flavor.get('data')} with {library}, which follows it without looking"
-        )
-    elif loader in PICKLE_LOADERS:
-        yield _pickle_step(
-            mlmodel,
-            str(flavor.get("python_model") or flavor.get("model_path") or flavor.get("data")),
-        )
-    else:
-        yield LoadingStep("code", f"runs the loader {loader or '(none named)'}", (loader,))
-
-
-def _bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[LoadingStep]:
-    """Python that the model puts before all other modules."""
-    if not (code := flavor.get("code")):
-        return
-    folder = mlmodel.file(str(code))
-    found = (
-        sorted(path.name.split(".")[0] for path in folder.iterdir())
-        if folder.is_dir()
-        else [folder.name]
-    )
-    names = tuple(dict.fromkeys(name for name in found if name != "__pycache__"))
-    yield LoadingStep("code", f"puts {code}/ before all other modules: {', '.join(names)}", names)
-
-
-def _pickle_step(mlmodel: MlModel, name: str) -> LoadingStep:
-    what = f"unpickles {name}, which runs whatever that file says"
-    return LoadingStep("pickle", what, pickle=mlmodel.file(name))
 
 
 def pickled_names(path: Path) -> tuple[str, ...]:

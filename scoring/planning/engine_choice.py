@@ -7,11 +7,6 @@ from nightscore.models.compiled.kept import KeptForm
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 
-RELEASE_THE_GIL = (
-    "RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor",
-    "HistGradientBoostingClassifier", "HistGradientBoostingRegressor",
-)  # fmt: skip
-"""Estimators of scikit-learn that predict without holding Python's lock."""
 LARGE_BYTES = 256 << 20
 """From this size on, libraries included (up to 150 MiB), one copy of a model for all workers is worth more than
 workers that never wait for each other."""
@@ -66,12 +61,7 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
     library_bytes = facts.model_bytes or MODEL_BYTES
     may_share = not job.workers.is_cluster  # which places shards by itself
     if because:
-        releases = facts.estimator in RELEASE_THE_GIL or facts.flavor in (
-            "lightgbm",
-            "xgboost",
-            "onnx",
-        )
-        is_shared = may_share and releases and library_bytes > LARGE_BYTES
+        is_shared = may_share and facts.releases_gil and library_bytes > LARGE_BYTES
         return EngineChoice(because, ANY_NUMBER if is_shared else 0, library_bytes)
     # Until the compiled form was compared with it, the library is there too, and what compiles.
     first_bytes = 0 if kept.checked else library_bytes + COMPILER_BYTES

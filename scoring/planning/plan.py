@@ -26,8 +26,6 @@ NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no files."""
 FILES_TRIED = 8
 """Of each of them, until one has rows."""
-FRAME_FLAVORS = ("sklearn", "python_function")
-"""Given pandas' frames, where the type of integers depends on whether some are null."""
 
 
 class Caller(Protocol):
@@ -71,7 +69,7 @@ def plan_partition(
     borrowed = None if has_rows else _borrow_schema(job, partition)
     stated = footers if borrowed is None else []
     contract = check_contract(job, facts, stated, borrowed, nullable)
-    unsaid = uncounted_columns(contract, stated) if facts.flavor in FRAME_FLAVORS else {}
+    unsaid = uncounted_columns(contract, stated) if facts.takes_frames else {}
     if unsaid:
         limit_s = 60.0 * job.limits.shard_minutes
         found = (

@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 
 from nightscore.models.compiled.checked import difference
-from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
 from nightscore.models.flavors.sklearn import SklearnPredictor, takes_matrix
 from nightscore.models.flavors.xgboost import XgboostPredictor
@@ -26,6 +25,7 @@ from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.models.versions import library_version
 from nightscore.schemas.model import ModelFacts
+from tests.support.tree_data import compile_predictor
 
 FOLDER = Path(".bench")
 N_ROWS = 65_536

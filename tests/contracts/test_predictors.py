@@ -9,7 +9,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.flavors.python_function import PyfuncPredictor, load_pyfunc
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.loading import inspect_model
@@ -18,7 +17,7 @@ from nightscore.models.protocol import Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 from tests.support.models import NUMBERS, STRINGS, KnownModel, make_frame, with_nulls
-from tests.support.tree_data import kinds_of
+from tests.support.tree_data import compile_predictor, kinds_of
 
 COMPILED = [
     "hgb_binary",

@@ -213,7 +213,7 @@ def _forms() -> Iterator[tuple[str, Files]]:
     import tempfile
 
     from nightscore.models.compiled.flat import write_form
-    from nightscore.models.compiled.predictor import compiled_form
+    from nightscore.models.loading import compile_model
     from tests.fuzz.targets import load
 
     with tempfile.TemporaryDirectory() as spool:
@@ -234,7 +234,7 @@ def _forms() -> Iterator[tuple[str, Files]]:
                     name == "linear" and target != "skops"
                 ):  # a booster of lines has no compiled form
                     continue
-                write_form(compiled_form(model, facts), folder / "form.flat")
+                write_form(compile_model(model, facts), folder / "form.flat")
                 content = (folder / "form.flat").read_bytes()
                 yield (
                     f"{target}-{name}",

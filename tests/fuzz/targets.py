@@ -12,7 +12,8 @@ import pyarrow as pa
 from nightscore.errors import ScoringError
 from nightscore.models.compiled.checked import difference
 from nightscore.models.compiled.unsupported import UnsupportedError
-from nightscore.models.mlmodel import own_flavor, read_mlmodel
+from nightscore.models.flavors import flavor_of
+from nightscore.models.mlmodel import read_mlmodel
 from nightscore.models.trust import check_trust, loading_steps
 from nightscore.schemas.model import ModelFacts
 from tests.fuzz.checked_kernels import CheckedKernels
@@ -68,29 +69,29 @@ def _place(error: BaseException) -> str:
 
 
 def load(folder: Path) -> tuple[Any, ModelFacts, Any]:
-    """A model as its worker loads it, what it says about itself, and its library."""
-    from nightscore.models.loading import _library_of, describe
+    """A model as its worker loads it, what it says about itself, and its flavor."""
+    from nightscore.models.loading import describe
 
     mlmodel = read_mlmodel(folder)
     check_trust(mlmodel, "fuzz", is_pinned=False, allow_pickle=False, allow_code=())
-    library = _library_of(own_flavor(mlmodel))
-    model = library.load(mlmodel)
-    return model, describe(library, mlmodel, model), library
+    flavor = flavor_of(mlmodel)
+    model = flavor.load(mlmodel)
+    return model, describe(flavor, mlmodel, model), flavor
 
 
 def _model(folder: Path) -> str:
-    from nightscore.models.compiled.predictor import compiled_form
+    from nightscore.models.loading import compile_model
 
-    model, facts, library = load(folder)
+    model, facts, flavor = load(folder)
     form = None
     if not facts.library_because:
         try:
-            form = compiled_form(model, facts)
+            form = compile_model(model, facts)
         except UnsupportedError:
             form = None
     table = _table(facts)
     kinds = _kinds(facts)
-    own = _attempt(lambda: library.predictor(model, facts).predict(table, kinds))
+    own = _attempt(lambda: flavor.predictor(model, facts).predict(table, kinds))
     if own is not None:
         _check_answer(own, table.num_rows)
     if form is None:
@@ -193,7 +194,7 @@ def _mlmodel(folder: Path) -> str:
         load_job(str(folder / "job.yaml"))
         return SANE
     found = read_mlmodel(folder)
-    own_flavor(found)
+    flavor_of(found)
     loading_steps(found)
     return SANE
 

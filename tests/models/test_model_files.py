@@ -88,12 +88,11 @@ def test_a_worker_with_the_compiled_form_needs_no_library(
     import pandas as pd
 
     from nightscore.models.compiled.flat import write_form
-    from nightscore.models.compiled.predictor import compiled_form
-    from nightscore.models.loading import inspect_model
+    from nightscore.models.loading import compile_model, inspect_model
 
     known = boosters[name]
     facts = inspect_model(registry_root / "models" / name)
-    write_form(compiled_form(known.model, facts), tmp_path / "form")
+    write_form(compile_model(known.model, facts), tmp_path / "form")
     (tmp_path / "facts.json").write_text(facts.model_dump_json())
     arguments = [str(tmp_path / "form"), str(tmp_path / "cache"), str(tmp_path / "facts.json")]
     found = subprocess.run(

@@ -1,6 +1,7 @@
 """Training data and rows that are made to hit the edges of a tree."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.models.compiled.from_sklearn import tree_model
+from nightscore.models.compiled.predictor import open_form
 from nightscore.models.flavors.sklearn import SklearnPredictor, takes_matrix
+from nightscore.models.loading import compile_model
+from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 
@@ -110,3 +114,10 @@ def fit(model: Any, *arguments: Any) -> Any:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return model.fit(*arguments)
+
+
+def compile_predictor(
+    model: Any, facts: ModelFacts, own: Predictor, cache: Path
+) -> CompiledPredictor:
+    """Compile a model and open its form; see `compile_model` and `open_form`."""
+    return open_form(compile_model(model, facts), facts, own, cache)

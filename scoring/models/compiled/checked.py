@@ -5,12 +5,13 @@ That is found at the start of each shard of a host's first run with the model an
 
 import time
 from collections.abc import Collection, Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.models.loading import LibraryOnDemand, LoadedModel
+from nightscore.models.compiled.flat import CompiledForm
 from nightscore.models.protocol import Answer, CompiledPredictor, Predictor
 from nightscore.schemas.manifest import PredictorRecord
 
@@ -18,11 +19,47 @@ CHECK_ROWS = 1_024
 """Of each shard: 8 ms of scikit-learn's time for 200 trees of boosting."""
 
 
+class OpenModel(Protocol):
+    """One copy of a model, as `loading.LoadedModel` is."""
+
+    form: CompiledForm | None
+    checked: PredictorRecord | None
+    """How the compiled form has compared with the library's own; None: nobody has looked yet."""
+    why: str
+    """Why the library's own predicts; empty: the compiled form does."""
+
+    def own(self) -> Predictor:
+        """The library's own predictor, with buffers of its own."""
+        ...
+
+    def compiled(self, own: Predictor) -> CompiledPredictor:
+        """The compiled predictor, with buffers of its own."""
+        ...
+
+    def note(self, record: PredictorRecord) -> None:
+        """Keep, for the processes to come, how the compiled form has compared."""
+        ...
+
+
+class LibraryOnDemand:
+    """The library's own predictor, loaded when it is first needed: most workers never need it."""
+
+    def __init__(self, model: OpenModel) -> None:
+        self._model = model
+        self._own: Predictor | None = None
+
+    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+        """See `Predictor`."""
+        if self._own is None:
+            self._own = self._model.own()
+        return self._own.predict(features, kinds)
+
+
 class CheckedPredictor:
     """Compares the first rows that the library takes; on any difference it predicts with the library's own."""
 
     def __init__(
-        self, model: LoadedModel, types: Mapping[str, pa.DataType], *, is_unchecked: bool = False
+        self, model: OpenModel, types: Mapping[str, pa.DataType], *, is_unchecked: bool = False
     ) -> None:
         """Make a predictor for one thread.
 

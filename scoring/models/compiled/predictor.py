@@ -1,5 +1,6 @@
 """A compiled predictor: the library's own answers, faster."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ from nightscore.models.compiled.fallback import WithLibrary
 from nightscore.models.compiled.flat import CompiledForm, frozen
 from nightscore.models.compiled.form_structure import form_problems
 from nightscore.models.compiled.linear import CompiledLinear, LinearForm
-from nightscore.models.compiled.pipelines import sklearn_form
 from nightscore.models.compiled.trees import CompiledTrees
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import CompiledPredictor, Predictor
@@ -16,10 +16,13 @@ from nightscore.native.machine_code import CODE_FOLDER, load_kernels
 from nightscore.schemas.model import ModelFacts
 
 
-def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
+def compiled_form(
+    make: Callable[[Any, ModelFacts], CompiledForm], estimator: Any, facts: ModelFacts
+) -> CompiledForm:
     """The compiled form of a fitted estimator or pipeline, or of a booster.
 
     Args:
+        make: Makes it, as the model's flavor says.
         estimator: As it was loaded.
         facts: What it is.
 
@@ -28,7 +31,7 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
         ModelStructureError: Its trees are none, or point outside: the library must not have them either.
     """
     try:
-        form = frozen(_form(estimator, facts))
+        form = frozen(make(estimator, facts))
     except (UnsupportedError, ModelError, MemoryError):
         raise
     except Exception as error:
@@ -41,15 +44,6 @@ def compiled_form(estimator: Any, facts: ModelFacts) -> CompiledForm:
     if problems:
         raise UnsupportedError(f"the model cannot be compiled ({problems[0]})")
     return form
-
-
-def _form(estimator: Any, facts: ModelFacts) -> CompiledForm:
-    if facts.flavor in ("lightgbm", "xgboost"):
-        from nightscore.models.compiled.boosters import lightgbm_form, xgboost_form
-
-        make = lightgbm_form if facts.flavor == "lightgbm" else xgboost_form
-        return make(estimator, facts)
-    return sklearn_form(estimator, facts)
 
 
 def open_form(
@@ -67,14 +61,3 @@ def open_form(
     if isinstance(form, LinearForm):
         return WithLibrary(CompiledLinear(form, own, kernels), own)
     return WithLibrary(CompiledTrees(form, facts, kernels), own)
-
-
-def compile_predictor(
-    estimator: Any, facts: ModelFacts, own: Predictor, cache: Path
-) -> CompiledPredictor:
-    """Both steps at once.
-
-    Raises:
-        UnsupportedError: There is no compiled form; it says why.
-    """
-    return open_form(compiled_form(estimator, facts), facts, own, cache)

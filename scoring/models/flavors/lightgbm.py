@@ -1,9 +1,9 @@
 """LightGBM's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError, ModelStructureError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
-from nightscore.models.mlmodel import LIGHTGBM_BOOSTER, MlModel
+from nightscore.models.flavor import Flavor
+from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
+from nightscore.models.mlmodel import MlModel
 from nightscore.models.pickles import load_pickled
 from nightscore.models.protocol import Answer
 from nightscore.models.signature import check_names, label_type, with_categories
@@ -27,6 +29,14 @@ from nightscore.models.structure.lightgbm_trees import check_lightgbm
 from nightscore.models.versions import library_versions, missing_library
 from nightscore.schemas.model import Feature, ModelFacts
 
+if TYPE_CHECKING:
+    from nightscore.models.compiled.flat import CompiledForm
+
+LIGHTGBM_BOOSTER = "lightgbm.basic.Booster"
+"""Class of a model whose MLmodel file names none."""
+LIGHTGBM_WRAPPERS = tuple(
+    f"lightgbm.sklearn.LGBM{name}" for name in ("Classifier", "Regressor", "Ranker")
+)
 LIBRARIES = ("lightgbm", "numpy", "scipy", "numba")
 
 
@@ -79,7 +89,7 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
     lightgbm = _library(mlmodel.folder)
     flavor = mlmodel.flavors["lightgbm"]
     path = mlmodel.file(str(flavor.get("data")))
-    if flavor.get("model_class", LIGHTGBM_BOOSTER) != LIGHTGBM_BOOSTER:
+    if _is_wrapper(flavor):
         model = load_pickled(mlmodel, "lightgbm", "data")
         model.n_jobs = 1  # None means all cores; the pool has one worker for each
         return model
@@ -169,3 +179,61 @@ def _features(
     shown = inputs or tuple(Feature(name=name, type="double") for name in names)
     by_place = dict(zip(places, categories, strict=True))
     return with_categories(mlmodel, shown, by_place)
+
+
+def claims_lightgbm(mlmodel: MlModel) -> bool:
+    """Whether the model is one file, of a class that has a predictor here."""
+    if not mlmodel.is_loaded_by("lightgbm"):
+        return False
+    name = mlmodel.flavors["lightgbm"].get("model_class", LIGHTGBM_BOOSTER)
+    return name in (LIGHTGBM_BOOSTER, *LIGHTGBM_WRAPPERS)
+
+
+def lightgbm_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
+    """Everything that loading a LightGBM model would run: a booster is text, a wrapper is pickled."""
+    flavor = mlmodel.flavors["lightgbm"]
+    data = str(flavor.get("data"))
+
+    yield from bundled_code(mlmodel, flavor)
+    if not _is_wrapper(flavor):
+        yield LoadingStep("data", f"reads {data} with lightgbm")
+    elif flavor.get("serialization_format") == "skops":
+        yield LoadingStep(
+            "types", f"reads {data}, objects of types of scikit-learn, LightGBM and numpy only"
+        )
+    else:
+        yield pickle_step(mlmodel, data)
+
+
+def unlisted_lightgbm_types(mlmodel: MlModel) -> list[str]:
+    """See `Flavor.unlisted_types`."""
+    from nightscore.models.structure.skops_types import unlisted_skops_types
+
+    flavor = mlmodel.flavors["lightgbm"]
+    if not _is_wrapper(flavor) or flavor.get("serialization_format") != "skops":
+        return []
+    return unlisted_skops_types(mlmodel.file(str(flavor.get("data"))))
+
+
+def compile_lightgbm(model: Any, facts: ModelFacts) -> "CompiledForm":
+    """The compiled form of a loaded model; see `Flavor.compile`."""
+    from nightscore.models.compiled.boosters import lightgbm_form
+
+    return lightgbm_form(model, facts)
+
+
+def _is_wrapper(flavor: Mapping[str, Any]) -> bool:
+    return bool(flavor.get("model_class", LIGHTGBM_BOOSTER) != LIGHTGBM_BOOSTER)
+
+
+FLAVOR = Flavor(
+    name="lightgbm",
+    claims=claims_lightgbm,
+    loading_steps=lightgbm_steps,
+    load=load_lightgbm,
+    inspect=inspect_lightgbm,
+    predictor=LightgbmPredictor,
+    compile=compile_lightgbm,
+    unlisted_types=unlisted_lightgbm_types,
+    releases_gil=lambda facts: True,
+)

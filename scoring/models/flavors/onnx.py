@@ -12,11 +12,13 @@ import pyarrow as pa
 from nightscore.arrow.numeric import Scratch, is_numeric, numeric_values
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import column_array, empty_answer
+from nightscore.models.flavor import Flavor
+from nightscore.models.loading_steps import LoadingStep, bundled_code
 from nightscore.models.mlmodel import MAX_WIDTH, MlModel
 from nightscore.models.protocol import Answer
 from nightscore.models.structure.onnx_graph import graph_problems, has_outside_weights
 from nightscore.models.structure.onnx_trees import check_trees
-from nightscore.models.versions import library_versions
+from nightscore.models.versions import library_versions, missing_library
 from nightscore.schemas.model import Feature, FeatureType, ModelFacts
 
 LIBRARIES = ("onnxruntime", "onnx", "numpy")
@@ -290,8 +292,6 @@ def _libraries(folder: Path) -> tuple[Any, Any]:
         import onnx
         import onnxruntime
     except ImportError as error:
-        from nightscore.models.versions import missing_library
-
         raise missing_library("ONNX Runtime and onnx", "onnx", folder) from error
     return onnx, onnxruntime
 
@@ -436,3 +436,22 @@ def _width(session: Any, inputs: list[OnnxInput], name: str) -> int:
         row = np.full((1, part.width), "" if part.dtype == object else 0, part.dtype)
         feeds[part.name] = row[:, 0] if part.is_flat else row
     return int(column_array(session.run([name], feeds)[0]).shape[1])
+
+
+def onnx_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
+    """Everything that loading an ONNX model would run: it is protobuf, and read as data."""
+    flavor = mlmodel.flavors["onnx"]
+    yield from bundled_code(mlmodel, flavor)
+    yield LoadingStep("data", f"reads {flavor.get('data')} with onnx")
+
+
+FLAVOR = Flavor(
+    name="onnx",
+    claims=lambda mlmodel: mlmodel.is_loaded_by("onnx"),
+    loading_steps=onnx_steps,
+    load=load_onnx,
+    inspect=inspect_onnx,
+    predictor=OnnxPredictor,
+    pads_batches=True,
+    releases_gil=lambda facts: True,
+)

@@ -2,7 +2,8 @@
 
 import importlib.metadata
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -10,12 +11,25 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import empty_answer, labelled_columns
 from nightscore.models.features import to_frame
+from nightscore.models.flavor import Flavor
+from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import TYPES, MlModel
 from nightscore.models.protocol import Answer
 from nightscore.schemas.model import ModelFacts
 
 MatrixDtype = Literal["float64", "float32", "int64", "int32", "object"]
 """Of a signature's tensor, which MLflow gives the model in no other type."""
+
+
+UNCHECKED_LOADERS = ("mlflow.catboost",)
+"""Loaders of MLflow's that read a file of data with their own library, which follows it without looking."""
+PICKLE_LOADERS = (
+    "mlflow.sklearn",
+    "mlflow.pyfunc.model",
+    "mlflow.lightgbm",
+    "mlflow.statsmodels",
+    "mlflow.pmdarima",
+)
 
 
 class PyfuncPredictor:
@@ -111,3 +125,39 @@ def load_pyfunc(mlmodel: MlModel) -> Any:
             found=f"{type(error).__name__}: {error}",
             next_step="install the libraries that its requirements.txt names",
         ) from error
+
+
+def pyfunc_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
+    """Everything that loading a python_function model would run."""
+    flavor = mlmodel.flavors.get("python_function", {})
+    yield from bundled_code(mlmodel, flavor)
+    loader = str(flavor.get("loader_module", ""))
+    if source := flavor.get("model_code_path"):
+        name = Path(str(source)).name  # MLflow looks for the name alone, in the model
+        yield LoadingStep("code", f"runs {name}, Python that the model brings", (Path(name).stem,))
+    elif loader in UNCHECKED_LOADERS:
+        library = loader.removeprefix("mlflow.")
+        yield LoadingStep(
+            "pickle", f"reads {flavor.get('data')} with {library}, which follows it without looking"
+        )
+    elif loader in PICKLE_LOADERS:
+        yield pickle_step(
+            mlmodel,
+            str(flavor.get("python_model") or flavor.get("model_path") or flavor.get("data")),
+        )
+    else:
+        yield LoadingStep("code", f"runs the loader {loader or '(none named)'}", (loader,))
+
+
+FLAVOR = Flavor(
+    name="python_function",
+    claims=lambda mlmodel: True,
+    precedence=-1,  # every other flavor knows its models better
+    loading_steps=pyfunc_steps,
+    load=load_pyfunc,
+    inspect=inspect_pyfunc,
+    predictor=PyfuncPredictor,
+    takes_frames=True,
+    enforces_signature=True,
+    runs_own_code=True,
+)

@@ -2,22 +2,25 @@
 
 import importlib.metadata
 import warnings
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.models.answers import check_order, column_array, empty_answer
-from nightscore.models.category_columns import category_columns
 from nightscore.models.features import FeatureBuilder
+from nightscore.models.flavor import Flavor
+from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import MlModel
-from nightscore.models.pickles import load_pickled
 from nightscore.models.protocol import Answer
 from nightscore.models.signature import label_type
 from nightscore.models.structure.sklearn_pipelines import split_pipeline, walk_estimators
 from nightscore.schemas.model import Feature, ModelFacts
+
+if TYPE_CHECKING:
+    from nightscore.models.compiled.flat import CompiledForm
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
 TIE_MARGIN = 1e-9
@@ -33,6 +36,16 @@ ARGMAX_ESTIMATORS = (
 )
 """Their `predict` is the class of the greatest probability (or raw score, of which that is monotone), so that one
 pass through the trees gives both."""
+
+GIL_FREE_ESTIMATORS = (
+    "RandomForestClassifier",
+    "RandomForestRegressor",
+    "ExtraTreesClassifier",
+    "ExtraTreesRegressor",
+    "HistGradientBoostingClassifier",
+    "HistGradientBoostingRegressor",
+)
+"""They predict without holding Python's lock."""
 
 MATRIX_MODULES = (
     "sklearn.ensemble._forest",
@@ -95,11 +108,15 @@ def load_estimator(mlmodel: MlModel) -> Any:
         ModelStructureError: What its machine code would follow points outside, or in circles.
         ModelRefusedError: A skops file holds types that are not on the list.
     """
+    from nightscore.models.pickles import load_pickled
+
     return load_pickled(mlmodel, "sklearn", "pickled_model")
 
 
 def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
     """What a loaded estimator shows."""
+    from nightscore.models.category_columns import category_columns
+
     steps, final = split_pipeline(estimator)
     names = _names(estimator, steps)
     by_output = getattr(final, "classes_", None)
@@ -288,3 +305,50 @@ def _raw(final: Any, x: Any) -> Any:
     if type(final).__name__ == "GradientBoostingRegressor":
         return final.predict(x)  # its link is the identity, and `_raw_predict` checks nothing
     return final._raw_predict(x)
+
+
+def sklearn_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
+    """Everything that loading a scikit-learn model would run."""
+    flavor = mlmodel.flavors["sklearn"]
+    name = str(flavor.get("pickled_model", "model.pkl"))
+
+    yield from bundled_code(mlmodel, flavor)
+    if flavor.get("serialization_format") == "skops":
+        yield LoadingStep(
+            "types", f"reads {name}, objects of types of scikit-learn, numpy and scipy only"
+        )
+    else:
+        yield pickle_step(mlmodel, name)
+
+
+def unlisted_sklearn_types(mlmodel: MlModel) -> list[str]:
+    """See `Flavor.unlisted_types`."""
+    from nightscore.models.structure.skops_types import unlisted_skops_types
+
+    flavor = mlmodel.flavors["sklearn"]
+    if flavor.get("serialization_format") != "skops":
+        return []
+    return unlisted_skops_types(mlmodel.file(str(flavor.get("pickled_model"))))
+
+
+def compile_estimator(estimator: Any, facts: ModelFacts) -> "CompiledForm":
+    """The compiled form of a fitted estimator or pipeline; see `Flavor.compile`."""
+    from nightscore.models.compiled.pipelines import sklearn_form
+
+    return sklearn_form(estimator, facts)
+
+
+FLAVOR = Flavor(
+    name="sklearn",
+    claims=lambda mlmodel: True,
+    precedence=1,  # its own loader is faster than that of any flavor beside it
+    loading_steps=sklearn_steps,
+    load=load_estimator,
+    inspect=inspect_estimator,
+    predictor=SklearnPredictor,
+    compile=compile_estimator,
+    unlisted_types=unlisted_sklearn_types,
+    pads_batches=True,
+    releases_gil=lambda facts: facts.estimator in GIL_FREE_ESTIMATORS,
+    takes_frames=True,
+)

@@ -4,9 +4,9 @@ import contextlib
 import json
 import threading
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ import pyarrow as pa
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
-from nightscore.models.mlmodel import XGBOOST_BOOSTER, MlModel
+from nightscore.models.flavor import Flavor
+from nightscore.models.loading_steps import LoadingStep, bundled_code
+from nightscore.models.mlmodel import MlModel
 from nightscore.models.protocol import Answer
 from nightscore.models.signature import check_names, with_categories
 from nightscore.models.structure.xgboost_file import XgboostFile, read_xgboost
@@ -23,6 +25,15 @@ from nightscore.models.structure.xgboost_trees import check_xgboost
 from nightscore.models.versions import library_versions, missing_library
 from nightscore.schemas.model import Feature, ModelFacts
 
+if TYPE_CHECKING:
+    from nightscore.models.compiled.flat import CompiledForm
+
+XGBOOST_BOOSTER = "xgboost.core.Booster"
+"""Class of a model whose MLmodel file names none."""
+XGBOOST_WRAPPERS = tuple(
+    f"xgboost.sklearn.XGB{name}"
+    for name in ("Classifier", "Regressor", "Ranker", "RFClassifier", "RFRegressor")
+)
 LIBRARIES = ("xgboost", "numpy", "scipy", "numba")
 _LINEAR_LOCK = threading.Lock()
 """XGBoost predicts with trees from several threads at once, with linear models it does not."""
@@ -211,3 +222,37 @@ def _features(
             next_step="train and log it again with XGBoost 3.1 or later",
         )
     return with_categories(mlmodel, shown, known)
+
+
+def claims_xgboost(mlmodel: MlModel) -> bool:
+    """Whether the model is a file of data, of a class that has a predictor here."""
+    if not mlmodel.is_loaded_by("xgboost"):
+        return False
+    name = mlmodel.flavors["xgboost"].get("model_class", XGBOOST_BOOSTER)
+    return name in (XGBOOST_BOOSTER, *XGBOOST_WRAPPERS)
+
+
+def xgboost_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
+    """Everything that loading an XGBoost model would run: it is JSON or UBJSON, and read as data."""
+    flavor = mlmodel.flavors["xgboost"]
+    yield from bundled_code(mlmodel, flavor)
+    yield LoadingStep("data", f"reads {flavor.get('data')} with xgboost")
+
+
+def compile_xgboost(model: Any, facts: ModelFacts) -> "CompiledForm":
+    """The compiled form of a loaded model; see `Flavor.compile`."""
+    from nightscore.models.compiled.boosters import xgboost_form
+
+    return xgboost_form(model, facts)
+
+
+FLAVOR = Flavor(
+    name="xgboost",
+    claims=claims_xgboost,
+    loading_steps=xgboost_steps,
+    load=load_xgboost,
+    inspect=inspect_xgboost,
+    predictor=XgboostPredictor,
+    compile=compile_xgboost,
+    releases_gil=lambda facts: True,
+)

@@ -161,6 +161,11 @@ def refused_model(problems: Sequence[str], where: str) -> ModelRefusedError:
     )
 
 
+def unlisted_skops_types(path: Path) -> list[str]:
+    """Types and functions in a skops file that are not on the list, each with the estimator that holds it."""
+    return refused_with_holders(path, refused_skops_types(path)[0])
+
+
 def refused_with_holders(path: Path, refused: Sequence[str]) -> list[str]:
     """Each refused name with the estimator whose state names it."""
     holders = _holders(path, refused)

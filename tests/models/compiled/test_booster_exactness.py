@@ -14,14 +14,13 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from nightscore.models.compiled.boosters import lightgbm_trees, xgboost_trees
-from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
 from nightscore.models.flavors.xgboost import XgboostPredictor
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.schemas.model import ModelFacts
 from tests.models.compiled.test_exactness import examples, form
-from tests.support.tree_data import EXTREMES, Matrix, to_table, training_matrix
+from tests.support.tree_data import EXTREMES, Matrix, compile_predictor, to_table, training_matrix
 
 __all__ = ["form"]
 

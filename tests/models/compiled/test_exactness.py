@@ -20,9 +20,9 @@ from sklearn.ensemble import (
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor
 
 from nightscore.models.compiled import layout
-from nightscore.models.compiled.predictor import compile_predictor
 from tests.support.tree_data import (
     adversarial_rows,
+    compile_predictor,
     facts_of,
     fit,
     kinds_of,

@@ -23,8 +23,7 @@ from nightscore.models.compiled.forest_structure import CODES
 from nightscore.models.compiled.form_structure import form_problems
 from nightscore.models.compiled.kept import KeptForm
 from nightscore.models.compiled.layout import lay_out
-from nightscore.models.compiled.predictor import compiled_form
-from nightscore.models.loading import LoadedModel, inspect_model
+from nightscore.models.loading import LoadedModel, compile_model, inspect_model
 from nightscore.operations.verify import verify
 from nightscore.schemas.manifest import PredictorRecord
 from tests.support.lake import Lake
@@ -40,7 +39,7 @@ DAY = "2024-02-29"
 
 
 def made(estimator: Any, *, is_named: bool = False) -> Any:
-    return compiled_form(estimator, facts_of(estimator, is_named=is_named))
+    return compile_model(estimator, facts_of(estimator, is_named=is_named))
 
 
 @pytest.fixture(scope="module")

@@ -30,14 +30,13 @@ from sklearn.preprocessing import (
 )
 
 from nightscore.models.compiled.checked import difference
-from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.protocol import CompiledPredictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 from tests.contracts.test_predictors import chunked, encoded, plain, sliced
-from tests.support.tree_data import fit, kinds_of
+from tests.support.tree_data import compile_predictor, fit, kinds_of
 
 STRINGS = ["color", "size"]
 FACTS = ModelFacts(flavor="sklearn", estimator="", is_named=True)

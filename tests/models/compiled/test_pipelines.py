@@ -22,12 +22,11 @@ from sklearn.preprocessing import (
 )
 
 from nightscore.models.compiled import values
-from nightscore.models.compiled.predictor import compile_predictor
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
-from tests.support.tree_data import fit, kinds_of
+from tests.support.tree_data import compile_predictor, fit, kinds_of
 
 NAMES = ["a", "color", "b", "size", "c", "count"]
 ORDINAL = OrdinalEncoder(
