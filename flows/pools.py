@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from nightscore.engine.backends import open_pool
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.engine.pool import Pool, open_pool
+from nightscore.engine.pool import Pool
 from nightscore.schemas.job import Workers
 from nightscore.storage.run_cache import RunCache
 

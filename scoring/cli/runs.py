@@ -30,8 +30,9 @@ from nightscore.cli.show import (
     show_size,
 )
 from nightscore.cli.workers import print_and_exit, with_workers
+from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Listener
-from nightscore.engine.pool import Pool, open_pool
+from nightscore.engine.pool import Pool
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
 from nightscore.models.pinned import PinnedModel

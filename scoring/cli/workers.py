@@ -7,8 +7,9 @@ import typer
 
 from nightscore.cli.app import log_to
 from nightscore.cli.show import err, exit_code, print_record, progress
+from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Listener
-from nightscore.engine.pool import Pool, open_pool
+from nightscore.engine.pool import Pool
 from nightscore.runs.attempt import RunInterrupted
 from nightscore.schemas.job import Workers
 from nightscore.schemas.manifest import Manifest

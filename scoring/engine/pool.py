@@ -1,15 +1,12 @@
-"""Who scores shards: what callers may ask of it, and the one that a job names."""
+"""Workers that score shards: what callers may ask of any backend's pool."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.remote.calls import ModelSource
-from nightscore.engine.remote.cluster_pool import ClusterPool
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.schemas.job import Workers
 
 T = TypeVar("T")
 
@@ -73,19 +70,3 @@ class Pool(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-
-
-def open_pool(workers: Workers) -> Pool:
-    """The pool that a job names. Nothing is started, and no cluster asked, before its first use."""
-    address = workers.address or ""
-    match workers.backend:
-        case "loky":
-            return WorkerPool()
-        case "dask":
-            from nightscore.engine.backends.dask import DaskCluster
-
-            return ClusterPool(lambda: DaskCluster(address), workers.count)
-        case "ray":
-            from nightscore.engine.backends.ray import RayCluster
-
-            return ClusterPool(lambda: RayCluster(address), workers.count)

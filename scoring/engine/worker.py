@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,8 +55,6 @@ the partition is cut; the partition's last batch to the rest that the whole part
 model's own on the whole partition."""
 LEAST_BATCH_ROWS = 1_024
 """Below this a batch that does not fit is not halved any more."""
-MAX_THREADS = 1_024
-"""More than a machine has cores."""
 MAX_EXAMPLES = 5
 QUARANTINE_SLACK_ROWS = 10_000
 """Rows kept beyond what the job allows, to be looked at: a run that fails need not copy its whole input."""
@@ -120,48 +117,6 @@ def score_shard(task: ShardTask) -> ShardResult:
             found=f"{type(error).__name__}: {str(error)[:500]}",
             next_step="run again with --verbose; if it stays, try the model on these rows by hand",
         ) from None
-
-
-def exchange(
-    score: Callable[[ShardTask], ShardResult], tasks: Sequence[ShardTask]
-) -> list[tuple[int, ShardResult | Exception]]:
-    """Start shards in threads of this process, and wait until one of those under way is done.
-
-    Args:
-        score: What to do with each.
-        tasks: New ones; none: only wait.
-
-    Returns:
-        Of each shard that is done its index and its result, or what it has raised; never empty.
-    """
-    for task in tasks:
-        _threads.running[_threads.executor().submit(score, task)] = task.shard.index
-    done, _ = wait(_threads.running, return_when=FIRST_COMPLETED)
-    return [(_threads.running.pop(future), _outcome(future)) for future in done]
-
-
-class _Threads:
-    """Of this process."""
-
-    def __init__(self) -> None:
-        self.running: dict[Future[ShardResult], int] = {}
-        self._executor: ThreadPoolExecutor | None = None
-
-    def executor(self) -> ThreadPoolExecutor:
-        """The driver says how many shards are under way at once."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="shard")
-        return self._executor
-
-
-_threads = _Threads()
-
-
-def _outcome(future: Future[ShardResult]) -> ShardResult | Exception:
-    try:
-        return future.result()
-    except Exception as error:  # noqa: BLE001 (the driver raises it)
-        return error
 
 
 Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.engine import pool as pools
+from nightscore.engine import backends
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
@@ -35,7 +35,7 @@ def open_pool(job: ScoringJob) -> Pool:
 
     Nothing is started before the first use. Calls without a pool open one of their own and close it.
     """
-    return pools.open_pool(job.workers)
+    return backends.open_pool(job.workers)
 
 
 def plan(

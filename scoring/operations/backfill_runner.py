@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from nightscore.drift.recompare import compare_later
+from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Event, Listener, RunPlanned
-from nightscore.engine.pool import Pool, open_pool
+from nightscore.engine.pool import Pool
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache

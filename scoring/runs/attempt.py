@@ -9,7 +9,6 @@ from datetime import datetime
 from nightscore.arrow.parsing import client
 from nightscore.drift.assess import Drift, assess, drift_gate, keep, watch, with_types
 from nightscore.drift.references import References
-from nightscore.engine.backends.local import MAX_ATTEMPTS
 from nightscore.engine.checkpoints import forget
 from nightscore.engine.columns import merge_records
 from nightscore.engine.events import (
@@ -24,6 +23,7 @@ from nightscore.engine.events import (
 from nightscore.engine.policy import FIELDS, forbidden
 from nightscore.engine.pool import Pool
 from nightscore.engine.predictors import merge_predictors, predictor_warnings
+from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import MAX_EXAMPLES, make_machine_code, sample_bins
 from nightscore.errors import (

@@ -19,8 +19,9 @@ import pytest
 import yaml
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from nightscore.engine.backends.local import MAX_ATTEMPTS, WorkerPool
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, RunPlanned, ShardScored
+from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace

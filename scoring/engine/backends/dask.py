@@ -7,14 +7,22 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from nightscore.engine.remote.calls import Asked, Call, Described, Reply, describe
+from nightscore.engine.remote.calls import Call, Reply
+from nightscore.engine.remote.cluster_pool import ClusterPool
 from nightscore.engine.remote.node import UnwantedError, run_call
+from nightscore.engine.remote.requirements import NodeReport, NodeRequirements, report_node
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
+from nightscore.schemas.job import Workers
 
 CONNECT_S = 30
 CLOSE_S = 10
 FIRST_WORKER_S = 60
 """An adaptive cluster has no worker until somebody waits for one."""
+
+
+def open_pool(workers: Workers) -> ClusterPool:
+    """A pool of a Dask cluster's workers; nothing is connected yet."""
+    return ClusterPool(lambda: DaskCluster(workers.address or ""), workers.count)
 
 
 class DaskCluster:
@@ -67,15 +75,16 @@ class DaskCluster:
             raise ConnectionError("there is no connection to the scheduler")
         return sum(self._client.nthreads().values())
 
-    def describe(self, asked: Asked) -> Mapping[str, Described | str]:
-        """What each worker says of itself."""
-        found = self._client.run(describe, asked, on_error="return")
-        return {
-            worker: said
-            if isinstance(said, Described)
-            else f"cannot run nightscore: {type(said).__name__}: {said}"
-            for worker, said in found.items()
-        }
+    def report_nodes(self, requirements: NodeRequirements) -> Mapping[str, NodeReport | str]:
+        """The report of each worker; a text where it could give none."""
+        reports: dict[str, NodeReport | str] = {}
+        answers = self._client.run(report_node, requirements, on_error="return")
+        for worker, answer in answers.items():
+            if isinstance(answer, NodeReport):
+                reports[worker] = answer
+            else:
+                reports[worker] = f"cannot run nightscore: {type(answer).__name__}: {answer}"
+        return reports
 
     def submit(self, call: Call) -> Future[Reply]:
         """Have a call run once."""
@@ -85,7 +94,7 @@ class DaskCluster:
                 run_on_worker, pickle.dumps(call), key=call.key, pure=False, retries=0
             )
         except Exception as error:  # noqa: BLE001 (the connection is gone)
-            settled.set_result(Reply("died", found=f"{type(error).__name__}: {error}"))
+            settled.set_result(Reply("died", cause=f"{type(error).__name__}: {error}"))
             return settled
         self._futures[call.key] = future
 
@@ -134,7 +143,9 @@ def run_on_worker(content: bytes) -> Reply:
     )
     # Dask repeats the tasks of a dead worker up to `allowed-failures` times, a setting of the whole cluster.
     if sync(worker.loop, worker.scheduler.event_is_set, name=call.key):
-        return Reply("again", found="its worker died, or its result was lost with it", worker=name)
+        return Reply(
+            "repeated", cause="its worker died, or its result was lost with it", worker=name
+        )
     sync(worker.loop, worker.scheduler.event_set, name=call.key)
 
     def is_wanted() -> bool:
@@ -144,7 +155,7 @@ def run_on_worker(content: bytes) -> Reply:
     try:
         return run_call(call, name, is_wanted)
     except UnwantedError:
-        return Reply("died", found="cancelled", worker=name)
+        return Reply("died", cause="cancelled", worker=name)
 
 
 def _reply(done: Any) -> Reply:
@@ -153,12 +164,12 @@ def _reply(done: Any) -> Reply:
             reply: Reply = done.result()
             return reply
         except Exception as error:  # noqa: BLE001 (the result was lost on its way)
-            return Reply("died", found=f"{type(error).__name__}: {error}")
+            return Reply("died", cause=f"{type(error).__name__}: {error}")
     if done.status == "cancelled":
-        return Reply("died", found="cancelled, or the connection to the scheduler is lost")
+        return Reply("died", cause="cancelled, or the connection to the scheduler is lost")
     failure = done.exception()
     if type(failure).__name__ == "KilledWorker":
-        return Reply("died", found=str(failure))
+        return Reply("died", cause=str(failure))
     failed = ClusterError(
         "A worker of the Dask cluster could not run a call; nothing was published.",
         found=f"{type(failure).__name__}: {str(failure)[:500]}",

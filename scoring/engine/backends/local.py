@@ -1,41 +1,45 @@
-"""Worker processes that stay warm between partitions, and survive the loss of one."""
+"""Worker processes of this machine, which stay warm between partitions and survive each other's loss."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from loky.process_executor import BrokenProcessPool
 
+from nightscore.engine.backends.wave import Wave, score_in_processes, score_in_threads
 from nightscore.engine.executor import end_executor, open_executor
+from nightscore.engine.failures import call_died, call_hung, call_starved, first_line, run_stopped
 from nightscore.engine.remote.calls import ModelSource
+from nightscore.engine.retry import (
+    CALL_ATTEMPTS,
+    Advice,
+    LostShard,
+    next_attempt,
+    retry_alone,
+    runs_apart,
+)
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import exchange, score_shard
-from nightscore.errors import InterruptedRunError, MemoryLimitError, WorkerError, WorkerHungError
+from nightscore.errors import WorkerError, WorkerHungError
 from nightscore.process import available_cores
+from nightscore.schemas.job import Workers
 
 T = TypeVar("T")
 
-MAX_ATTEMPTS = 4
-MAX_HUNG = 2
-ALONE_FROM_ATTEMPT = 2
+ADVICE = Advice(
+    call_died="look for the kernel's out-of-memory killer, then run again",
+    call_starved="look at what else runs on this machine, or give it more memory",
+    shard_died="look for the kernel's out-of-memory killer; set limits.memory_bytes, "
+    "or fewer workers",
+    shard_starved="raise limits.memory_bytes; or look at the file: few bytes can decode to "
+    "very many",
+)
 
 
-@dataclass(slots=True)
-class _Gone:
-    """Shards of a wave that have no result."""
-
-    lost: list[ShardTask]
-    """Their worker died, or was ended with another's."""
-    stuck: list[ShardTask]
-    starved: list[tuple[ShardTask, MemoryError]]
-
-    @property
-    def all(self) -> list[ShardTask]:
-        return [*self.stuck, *self.lost]
+def open_pool(_: Workers) -> "WorkerPool":
+    """A pool of this machine's processes; none is started yet."""
+    return WorkerPool()
 
 
 class WorkerPool:
@@ -44,72 +48,50 @@ class WorkerPool:
     is_local = True
 
     def __init__(self) -> None:
-        self._executor: Any = None
+        """No process is started yet."""
         self.cpu_s_by_pid: dict[int, float] = {}
-        """CPU seconds of each process so far, as it last said."""
-        self._n_workers = 0
+        """CPU seconds of each process, as of its last result."""
+        self._executor: Any = None
+        self._n_processes = 0
         self._stop_reason: str | None = None
 
     def prepare(self, n_processes: int) -> None:
-        """Have so many processes, for calls that come before the shards."""
-        self._ensure(n_processes)
+        """Start so many processes, for calls that come before the shards."""
+        self._start(n_processes)
 
     @property
     def capacity(self) -> int:
-        """One worker a core that this process may use."""
+        """One worker for each core that this process may use."""
         return available_cores()
 
     def add_model(self, source: ModelSource, folder: Path) -> None:
-        """Nothing to note: these workers read the model where this host has it."""
+        """Do nothing: these workers read the model where this host has it."""
 
     def call(
         self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
     ) -> T:
-        """Run one function in a worker; once more where that dies, so it must not mind being called twice.
+        """Run one function in a worker; it is run again if the worker dies.
 
         Args:
-            function: It, and what it is given.
-            arguments: See there.
-            timeout_s: Seconds after which its worker is ended; None: it may take as long as it likes.
+            function: May be called twice.
+            arguments: Its arguments.
+            timeout_s: Seconds after which its worker is ended; None: there is no limit.
 
         Raises:
             WorkerHungError: It has not ended in its time; it is not called again.
-            WorkerError: Its worker died both times.
+            WorkerError: Its workers died `CALL_ATTEMPTS` times.
             MemoryLimitError: It has no memory.
         """
-        try:
-            return self._call(function, arguments, timeout_s)
-        except WorkerHungError:
-            raise
-        except WorkerError:
-            return self._call(function, arguments, timeout_s)
-
-    def _call(
-        self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None
-    ) -> T:
-        self._ensure(max(self._n_workers, 1))
-        try:
-            future = self._executor.submit(function, *arguments)
-            if not wait([future], timeout_s).done:
-                self.kill()
-                raise call_hung(function, timeout_s or 0.0)
-            result: T = future.result()
-        except MemoryError as error:
-            self.kill()  # loky would end the swollen worker by itself, in the middle of what is asked next
-            raise MemoryLimitError(
-                f"A worker has no memory for {getattr(function, '__name__', 'a call')}; nothing was published.",
-                found=_first_line(error),
-                next_step="look at what else runs on this machine, or give it more memory",
-            ) from error
-        except BrokenProcessPool as error:
-            self._check_stopped()
-            self.kill()
-            raise WorkerError(
-                f"A worker died twice in {getattr(function, '__name__', 'a call')}.",
-                found=_first_line(error),
-                next_step="look for the kernel's out-of-memory killer, then run again",
-            ) from error
-        return result
+        n_left = CALL_ATTEMPTS
+        while True:
+            n_left -= 1
+            try:
+                return self._call(function, arguments, timeout_s)
+            except WorkerHungError:
+                raise
+            except WorkerError:
+                if not n_left:
+                    raise
 
     def score(
         self,
@@ -120,199 +102,47 @@ class WorkerPool:
     ) -> Iterator[ShardResult]:
         """The results as they finish, in any order.
 
-        A worker's death breaks the pool: the shards without a result are scored again in a new one. Where it
-        happens twice, each of them is scored alone, so that the one to blame is known and the others get through. A
-        worker that hangs is ended, and its shard scored alone; one for which memory is short is scored once more with
-        nothing beside it.
+        A worker's death breaks the pool: the shards without a result are scored again in a new
+        one. Where it happens twice, each of them is scored alone, so that the one to blame is
+        known and the others get through. A worker that hangs is ended, and its shard scored
+        alone. A shard that has no memory is scored once more, with nothing beside it.
 
         Raises:
-            WorkerError: A shard's worker died `MAX_ATTEMPTS` times, or hung twice.
+            WorkerError: A shard's worker died or hung too often; see `retry`.
             MemoryLimitError: A shard does not fit, even alone.
         """
         waves = [list(tasks)] if tasks else []
         while waves:
-            wave = waves.pop(0)
-            gone = _Gone([], [], [])
-            score = self._score_in_threads if wave[0].in_threads else self._score_wave
-            yield from score(wave, min(n_workers, len(wave)), timeout_s, gone)
-            if gone.stuck or gone.lost:
+            wave_tasks = waves.pop(0)
+            wave = Wave(wave_tasks, min(n_workers, len(wave_tasks)), timeout_s)
+            yield from self._score_wave(wave, in_threads=wave_tasks[0].in_threads)
+
+            if wave.lost:
                 self._check_stopped()
                 self.kill()
-                again = [
-                    self._again(task, on_lost, timeout_s if task in gone.stuck else None)
-                    for task in gone.all
-                ]
-                suspects = [
-                    task for task in again if task.n_hung or task.attempt >= ALONE_FROM_ATTEMPT
-                ]
-                others = [task for task in again if task not in suspects]
-                waves += [*([others] if others else []), *([task] for task in suspects)]
-            if gone.starved:
+                waves += _retry_waves(wave.lost, timeout_s, on_lost)
+            if wave.starved:
                 self.kill()
-                waves += [
-                    [self._alone(task, str(error), n_workers)] for task, error in gone.starved
-                ]
-
-    def _score_wave(
-        self, wave: Sequence[ShardTask], n_workers: int, timeout_s: float, gone: "_Gone"
-    ) -> Iterator[ShardResult]:
-        self._ensure(n_workers)
-        # No more under way than the plan's memory allows, though the pool may be wider from an earlier partition.
-        waiting = list(wave)
-        futures: dict[Future[ShardResult], ShardTask] = {}
-        deadlines: dict[Future[ShardResult], float] = {}
-        lost = gone.lost
-        try:
-            while waiting or futures:
-                while waiting and len(futures) < n_workers:
-                    future = self._executor.submit(score_shard, waiting[0])
-                    futures[future] = waiting.pop(0)
-                    deadlines[future] = time.monotonic() + timeout_s
-                first = min(deadlines[future] for future in futures)
-                done, _ = wait(
-                    futures, max(0.0, first - time.monotonic()), return_when=FIRST_COMPLETED
-                )
-                if not done:
-                    now = time.monotonic()
-                    gone.stuck += [
-                        task for future, task in futures.items() if deadlines[future] <= now
-                    ]
-                    lost += [
-                        task for task in (*futures.values(), *waiting) if task not in gone.stuck
-                    ]
-                    return
-                for future in done:
-                    task = futures.pop(future)
-                    try:
-                        result = future.result()
-                    except BrokenProcessPool:
-                        lost += [task, *futures.values(), *waiting]
-                        return
-                    except MemoryError as error:
-                        gone.starved.append((task, error))
-                        continue
-                    self._count_cpu(result)
-                    yield result
-        except BrokenProcessPool:  # a worker died while it was idle
-            lost += [*futures.values(), *waiting]
-        except BaseException:
-            self.kill()  # what is still queued is nobody's work any more
-            raise
-
-    def _score_in_threads(
-        self, wave: Sequence[ShardTask], n_threads: int, timeout_s: float, gone: "_Gone"
-    ) -> Iterator[ShardResult]:
-        """As `_score_wave`, all in one process: a call hands over shards and comes back with those that are done."""
-        self._ensure(1, only=True)
-        waiting = list(wave)
-        running: dict[int, ShardTask] = {}
-        deadlines: dict[int, float] = {}
-        try:
-            while waiting or running:
-                fresh = [waiting.pop(0) for _ in range(min(len(waiting), n_threads - len(running)))]
-                running |= {task.shard.index: task for task in fresh}
-                deadlines |= {task.shard.index: time.monotonic() + timeout_s for task in fresh}
-                future = self._executor.submit(exchange, score_shard, fresh)
-                while not wait([future], max(0.0, min(deadlines.values()) - time.monotonic())).done:
-                    now = time.monotonic()
-                    gone.stuck += [
-                        task for index, task in running.items() if deadlines[index] <= now
-                    ]
-                    if gone.stuck:
-                        gone.lost += [
-                            task for task in (*running.values(), *waiting) if task not in gone.stuck
-                        ]
-                        return
-                for index, outcome in future.result():
-                    task = running.pop(index)
-                    del deadlines[index]
-                    if isinstance(outcome, MemoryError):
-                        gone.starved.append((task, outcome))
-                    elif isinstance(outcome, BaseException):
-                        raise outcome
-                    else:
-                        self._count_cpu(outcome)
-                        yield outcome
-        except BrokenProcessPool:
-            gone.lost += [*running.values(), *waiting]
-        except BaseException:
-            self.kill()
-            raise
-
-    def _count_cpu(self, result: ShardResult) -> None:
-        self.cpu_s_by_pid[result.pid] = max(
-            result.process_cpu_s, self.cpu_s_by_pid.get(result.pid, 0.0)
-        )
-
-    def _again(
-        self, task: ShardTask, on_lost: Callable[[ShardTask], None], stuck_s: float | None
-    ) -> ShardTask:
-        """The next attempt; one that hung has one more only."""
-        n_hung = task.n_hung + (stuck_s is not None)
-        if stuck_s is not None and n_hung == MAX_HUNG:
-            raise WorkerError(
-                f"The worker of shard {task.shard.index} hung; nothing was published.",
-                task.where,
-                expected=f"an end within {stuck_s / 60:g} minutes (limits.shard_minutes)",
-                found="none, twice",
-                next_step="look at the store, which neither answers nor fails; or allow more minutes",
-            )
-        if task.attempt + 1 >= MAX_ATTEMPTS:
-            raise WorkerError(
-                f"The worker of shard {task.shard.index} died {MAX_ATTEMPTS} times; nothing was published.",
-                task.where,
-                next_step="look for the kernel's out-of-memory killer; set limits.memory_bytes, or fewer workers",
-            )
-        again = replace(task, attempt=task.attempt + 1, n_hung=n_hung)
-        on_lost(again)
-        return again
-
-    def _alone(self, task: ShardTask, found: str, n_workers: int) -> ShardTask:
-        """The same with the memory of all workers."""
-        if task.is_alone:
-            raise MemoryLimitError(
-                f"Shard {task.shard.index} does not fit into memory, even alone; nothing was published.",
-                task.where,
-                expected=f"at most {task.memory_bytes:,} bytes",
-                found=found,
-                next_step="raise limits.memory_bytes; or look at the file: few bytes can decode to very many",
-            )
-        return replace(task, is_alone=True, memory_bytes=task.memory_bytes * n_workers)
-
-    def _check_stopped(self) -> None:
-        if self._stop_reason is not None:
-            raise InterruptedRunError(
-                f"The run {self._stop_reason}; nothing was published.",
-                next_step="run again: it goes on with the shards that are finished",
-            )
-
-    def _ensure(self, n_workers: int, *, only: bool = False) -> None:
-        self._check_stopped()
-        if self._executor is not None and self._executor._flags.broken is not None:
-            self.kill()  # a worker died between two partitions
-        is_fitting = self._n_workers == n_workers if only else self._n_workers >= n_workers
-        if self._executor is not None and is_fitting:
-            return
-        self.kill()
-        self._executor = open_executor(n_workers)
-        self._n_workers = n_workers
+                waves += [[_with_all_memory(*pair, n_workers)] for pair in wave.starved]
 
     def kill(self) -> None:
         """End all workers at once."""
         if self._executor is not None:
-            executor, self._executor, self._n_workers = self._executor, None, 0
+            executor, self._executor, self._n_processes = self._executor, None, 0
             end_executor(executor)
 
     @property
     def is_stopped(self) -> bool:
+        """Whether the pool was stopped for good."""
         return self._stop_reason is not None
 
     def stop(self, reason: str = "was interrupted") -> None:
-        """End all workers for good: a run that another thread has under way ends as interrupted."""
+        """End all workers for good; a run in another thread then ends as interrupted."""
         self._stop_reason = reason
         self.kill()
 
     def __enter__(self) -> Self:
+        """The pool."""
         return self
 
     def __exit__(
@@ -321,19 +151,89 @@ class WorkerPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.kill()  # nothing is under way, and an orderly end of idle processes takes a tenth of a second
+        """End all workers.
+
+        Nothing is under way, and an orderly end of idle processes takes a tenth of a second.
+        """
+        self.kill()
+
+    def _call(
+        self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None
+    ) -> T:
+        self._start(max(self._n_processes, 1))
+        try:
+            future: Future[T] = self._executor.submit(function, *arguments)
+            if not wait([future], timeout_s).done:
+                self.kill()
+                raise call_hung(function, timeout_s or 0.0)
+            return future.result()
+        except MemoryError as error:
+            # loky would end the swollen worker by itself, in the middle of the next call.
+            self.kill()
+            raise call_starved(function, error, ADVICE) from error
+        except BrokenProcessPool as error:
+            self._check_stopped()
+            self.kill()
+            raise call_died(function, first_line(error), ADVICE) from error
+
+    def _score_wave(self, wave: Wave, *, in_threads: bool) -> Iterator[ShardResult]:
+        if in_threads:
+            self._start(1, exactly=True)
+            results = score_in_threads(self._executor, wave)
+        else:
+            self._start(wave.n_at_once)
+            results = score_in_processes(self._executor, wave)
+
+        try:
+            for result in results:
+                self._count_cpu(result)
+                yield result
+        except BaseException:
+            self.kill()  # nobody waits any more for what is still queued
+            raise
+
+    def _count_cpu(self, result: ShardResult) -> None:
+        before = self.cpu_s_by_pid.get(result.pid, 0.0)
+        self.cpu_s_by_pid[result.pid] = max(result.process_cpu_s, before)
+
+    def _check_stopped(self) -> None:
+        if self._stop_reason is not None:
+            raise run_stopped(self._stop_reason)
+
+    def _start(self, n_processes: int, *, exactly: bool = False) -> None:
+        """Have at least so many processes, or exactly so many."""
+        self._check_stopped()
+        if self._executor is not None and self._executor._flags.broken is not None:
+            self.kill()  # a worker died between two partitions
+
+        fits = self._n_processes == n_processes if exactly else self._n_processes >= n_processes
+        if self._executor is None or not fits:
+            self.kill()
+            self._executor = open_executor(n_processes)
+            self._n_processes = n_processes
 
 
-def call_hung(function: Callable[..., Any], timeout_s: float, worker: str = "") -> WorkerHungError:
-    """The error for a call that has not ended in its time."""
-    return WorkerHungError(
-        f"A worker did not come back from {getattr(function, '__name__', 'a call')}; it was ended.",
-        worker,
-        expected=f"an end within {timeout_s / 60:g} minutes",
-        found="none",
-        next_step="look at what else runs on this machine, and at the model; or raise limits.shard_minutes",
+def _retry_waves(
+    lost: Sequence[LostShard], timeout_s: float, on_lost: Callable[[ShardTask], None]
+) -> list[list[ShardTask]]:
+    """The next attempts of lost shards: those above suspicion together, each other alone."""
+    together, apart = list[ShardTask](), list[list[ShardTask]]()
+    for shard in lost:
+        task = next_attempt(shard, timeout_s, ADVICE)
+        on_lost(task)
+        if runs_apart(task):
+            apart.append([task])
+        else:
+            together.append(task)
+    return [together, *apart] if together else apart
+
+
+def _with_all_memory(task: ShardTask, error: MemoryError, n_workers: int) -> ShardTask:
+    """The same shard, alone, with the memory of all workers."""
+    return retry_alone(
+        task,
+        error,
+        ADVICE,
+        allowed=f"at most {task.memory_bytes:,} bytes",
+        memory_bytes=task.memory_bytes * n_workers,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -9,12 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from nightscore.engine.remote.calls import Asked, Call, Described, Reply, describe
+from nightscore.engine.remote.calls import Call, Reply
+from nightscore.engine.remote.cluster_pool import ClusterPool
 from nightscore.engine.remote.node import run_call
+from nightscore.engine.remote.requirements import NodeReport, NodeRequirements, report_node
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
+from nightscore.schemas.job import Workers
 
 DESCRIBE_S = 60
 """For a worker process to start on each node."""
+
+
+def open_pool(workers: Workers) -> ClusterPool:
+    """A pool of a Ray cluster's workers; nothing is connected yet."""
+    return ClusterPool(lambda: RayCluster(workers.address or ""), workers.count)
 
 
 class RayCluster:
@@ -42,15 +50,15 @@ class RayCluster:
         self.address = address
         _connection.join(ray, address)
         self._run = ray.remote(num_cpus=1, max_retries=0)(run_on_worker)
-        self._describe = ray.remote(num_cpus=0, max_retries=0)(describe)
+        self._report = ray.remote(num_cpus=0, max_retries=0)(report_node)
         self._references: dict[str, Any] = {}
 
     def n_slots(self) -> int:
         """CPUs of all nodes."""
         return int(self._ray.cluster_resources().get("CPU", 0))
 
-    def describe(self, asked: Asked) -> Mapping[str, Described | str]:
-        """What a worker process on each node says of itself."""
+    def report_nodes(self, requirements: NodeRequirements) -> Mapping[str, NodeReport | str]:
+        """The report of a worker process on each node; a text where it could give none."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         waiting = {}
@@ -58,14 +66,16 @@ class RayCluster:
             if node["Alive"] and node["Resources"].get("CPU"):
                 here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 name = f"node {node['NodeID'][:8]} at {node['NodeManagerAddress']}"
-                waiting[name] = self._describe.options(scheduling_strategy=here).remote(asked)
-        found: dict[str, Described | str] = {}
+                waiting[name] = self._report.options(scheduling_strategy=here).remote(requirements)
+        reports: dict[str, NodeReport | str] = {}
         for name, reference in waiting.items():
             try:
-                found[name] = self._ray.get(reference, timeout=DESCRIBE_S)
+                reports[name] = self._ray.get(reference, timeout=DESCRIBE_S)
             except Exception as error:  # noqa: BLE001 (what it is stands in the answer)
-                found[name] = f"cannot run nightscore: {type(error).__name__}: {_last_line(error)}"
-        return found
+                reports[name] = (
+                    f"cannot run nightscore: {type(error).__name__}: {_last_line(error)}"
+                )
+        return reports
 
     def submit(self, call: Call) -> Future[Reply]:
         """Have a call run once."""
@@ -73,7 +83,7 @@ class RayCluster:
         try:
             reference = self._run.options(name=call.key).remote(pickle.dumps(call))
         except Exception as error:  # noqa: BLE001 (the connection is gone)
-            settled.set_result(Reply("died", found=f"{type(error).__name__}: {error}"))
+            settled.set_result(Reply("died", cause=f"{type(error).__name__}: {error}"))
             return settled
         self._references[call.key] = reference
 
@@ -187,7 +197,7 @@ def _reply(done: Future[Reply]) -> Reply:
     if error is None:
         return done.result()
     if not isinstance(error, RayTaskError):
-        return Reply("died", found=f"{type(error).__name__}: {_last_line(error)}")
+        return Reply("died", cause=f"{type(error).__name__}: {_last_line(error)}")
     failed = ClusterError(
         "A worker of the Ray cluster could not run a call; nothing was published.",
         found=_last_line(error),

@@ -18,8 +18,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nightscore.engine.remote.calls import Call, ModelSource, Reply, differences, unpack, versions
+from nightscore.engine.remote.calls import Call, ModelSource, Reply, unpack
 from nightscore.engine.remote.node import RETIRED
+from nightscore.engine.remote.requirements import process_versions, version_mismatches
 from nightscore.errors import ModelNotFoundError, ScoringError, ShardError
 from nightscore.models.cache import ModelCache, default_cache
 from nightscore.models.registry import fetch
@@ -43,7 +44,7 @@ def main() -> None:
                 calls.put(connection.recv_bytes())
         os._exit(1)  # the parent is gone, and with it whoever wants the result
 
-    versions()
+    process_versions()
     threading.Thread(target=listen, name="listen", daemon=True).start()
     node = _Node(default_cache())
     while True:
@@ -65,9 +66,9 @@ class _Node:
 
     def answer(self, call: Call, worker: str) -> Reply:
         """The reply to one call."""
-        refused, _ = differences(call.versions, versions())
+        refused, _ = version_mismatches(call.versions, process_versions())
         if refused:
-            return Reply("differs", found=", ".join(refused), worker=worker, pid=os.getpid())
+            return Reply("mismatched", cause=", ".join(refused), worker=worker, pid=os.getpid())
         self._fetch_s = 0.0
         try:
             content = pickle.dumps(self._run(call))

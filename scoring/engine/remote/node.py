@@ -95,14 +95,14 @@ class _Child:
                 if not is_wanted():
                     raise UnwantedError(call.key)
                 if ends is not None and time.monotonic() > ends:
-                    return Reply("stuck", worker=worker, pid=pid)
+                    return Reply("hung", worker=worker, pid=pid)
             reply: Reply = pickle.loads(self._connection.recv_bytes())  # noqa: S301 (from a process of our own)
         except (EOFError, OSError):
             code = self._process.wait()
             if code == RETIRED:
                 return None
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            return Reply("died", found=f"its process ended by {how}", worker=worker, pid=pid)
+            return Reply("died", cause=f"its process ended by {how}", worker=worker, pid=pid)
         return reply
 
     def end(self) -> None:

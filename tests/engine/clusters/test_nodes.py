@@ -22,12 +22,13 @@ import pytest
 import yaml
 from dask import config
 
+from nightscore.engine.backends import open_pool
 from nightscore.engine.backends.dask import DaskCluster
 from nightscore.engine.backends.ray import RayCluster
 from nightscore.engine.model_facts import learn_facts
-from nightscore.engine.pool import open_pool
-from nightscore.engine.remote.calls import Asked, Call, Described, pack, versions
+from nightscore.engine.remote.calls import Call, pack
 from nightscore.engine.remote.node import run_call
+from nightscore.engine.remote.requirements import NodeReport, NodeRequirements, process_versions
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import state_store
@@ -165,7 +166,7 @@ def fake_versions(folder: Path, **packages: str) -> str:
 
 
 def assert_differences_named(message: str, worker: str) -> None:
-    here = versions()
+    here = process_versions()
     assert f"pyarrow 1.2.3 (driver: {here['pyarrow']})" in message
     assert f"numpy 0.1 (driver: {here['numpy']})" in message
     assert worker in message
@@ -210,16 +211,16 @@ def test_other_versions_on_a_ray_node_are_refused(ray: RunningCluster, tmp_path:
 
 def test_a_process_with_other_versions_runs_nothing() -> None:
     payload = pack(os.abort, (), {})
-    call = Call("one", payload, versions() | {"pyarrow": "1.2.3"}, {})
+    call = Call("one", payload, process_versions() | {"pyarrow": "1.2.3"}, {})
     reply = run_call(call, "here")
-    assert reply.outcome == "differs"
-    assert "driver: 1.2.3" in reply.found
-    died = run_call(replace(call, versions=versions()), "here")
-    assert (died.outcome, died.found) == (
+    assert reply.outcome == "mismatched"
+    assert "driver: 1.2.3" in reply.cause
+    died = run_call(replace(call, versions=process_versions()), "here")
+    assert (died.outcome, died.cause) == (
         "died",
         f"its process ended by signal {signal.SIGABRT.value}",
     )
-    alive = run_call(Call("two", pack(os.getpid, (), {}), versions(), {}), "here")
+    alive = run_call(Call("two", pack(os.getpid, (), {}), process_versions(), {}), "here")
     assert pickle.loads(alive.content) == alive.pid != os.getpid()
 
 
@@ -246,13 +247,15 @@ def test_workers_say_what_they_do_not_see(cluster: RunningCluster, tmp_path: Pat
     try:
         assert signal.getsignal(signal.SIGTERM) == before  # Ray takes it otherwise
         assert opened.n_slots() == 2
-        found = opened.describe(
-            Asked(("CLUSTER_KEY", "NOBODY_SETS_THIS"), (str(tmp_path), str(tmp_path / "none")))
+        found = opened.report_nodes(
+            NodeRequirements(
+                ("CLUSTER_KEY", "NOBODY_SETS_THIS"), (str(tmp_path), str(tmp_path / "none"))
+            )
         )
         assert found
         for said in found.values():
-            assert isinstance(said, Described), said
-            assert said.versions == versions()
+            assert isinstance(said, NodeReport), said
+            assert said.versions == process_versions()
             assert said.missing_variables == ("NOBODY_SETS_THIS",)
             assert said.missing_folders == (str(tmp_path / "none"),)
     finally:
@@ -335,7 +338,7 @@ def test_a_shard_that_hangs_is_ended_twice(silent: RunningCluster, cluster_lake:
         assert manifest.error.type == "WorkerError"
         assert "hung" in manifest.error.message
         assert "deaf at tcp://" in manifest.error.message
-        assert "none, twice" in manifest.error.message
+        assert "no end, 2 times" in manifest.error.message
     assert not silent.children()
 
 
