@@ -28,7 +28,7 @@ SQUARES = SHIFTED + 2
 class CountBuffers:
     """Of one call: 24 KiB, which it takes less time to make than to keep apart by threads."""
 
-    n_kept: int
+    n_known: int
     hashes: Hashes
     strip: Floats
     mixed: Hashes
@@ -39,21 +39,21 @@ class CountBuffers:
     moments: Floats
 
     @classmethod
-    def of(cls, n_bins: int, kept: Hashes | None) -> Self:
+    def for_bins(cls, n_bins: int, known_hashes: Hashes | None) -> Self:
         """Before the call.
 
         Args:
             n_bins: One more than there are edges.
-            kept: Hashes that there are already, ascending, each once, at most `LEAST_HASHES`; None: none are wanted.
+            known_hashes: Hashes so far, ascending, without duplicates, at most `LEAST_HASHES`; None: none are wanted.
         """
         hashes = np.empty(0, np.uint64)
-        if kept is not None:
+        if known_hashes is not None:
             hashes = np.zeros(HASH_SLOTS + 1 + LEAST_HASHES, np.uint64)
-            hashes[HASH_SLOTS + 1 : HASH_SLOTS + 1 + len(kept)] = kept
+            hashes[HASH_SLOTS + 1 : HASH_SLOTS + 1 + len(known_hashes)] = known_hashes
         moments = np.zeros(SQUARES + 2)
         moments[LEAST], moments[GREATEST] = np.inf, -np.inf
         return cls(
-            n_kept=0 if kept is None else len(kept),
+            n_known=0 if known_hashes is None else len(known_hashes),
             hashes=hashes,
             strip=np.empty(STRIP_VALUES),
             mixed=np.empty(STRIP_VALUES, np.uint64),
@@ -68,7 +68,7 @@ class CountBuffers:
     def arguments(self) -> tuple[Any, ...]:
         """Of the kernel, the last ones."""
         return (
-            self.n_kept,
+            self.n_known,
             self.hashes,
             self.strip,
             self.strip.view(np.uint64),
@@ -110,7 +110,7 @@ class CountBuffers:
         return self._total(SQUARES)
 
     @property
-    def found(self) -> Hashes:
+    def candidate_hashes(self) -> Hashes:
         """All hashes that may be among the least, in no order."""
         table = self.hashes[:HASH_SLOTS]
         return np.append(table[table > 0], np.zeros(int(self.hashes[HASH_SLOTS]), np.uint64))

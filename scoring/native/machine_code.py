@@ -128,7 +128,7 @@ def load_kernels(folder: Path) -> Kernels:
 
 def _load_counts(kernels: Kernels) -> None:
     """What profiles use: compiled now, before the address space is limited."""
-    buffers = CountBuffers.of(1, np.empty(0, np.uint64))
+    buffers = CountBuffers.for_bins(1, np.empty(0, np.uint64))
     values, bits = np.zeros(1), np.zeros(1, np.uint8)
     kernels.count_numbers(
         values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, *buffers.arguments

@@ -16,8 +16,9 @@ from nightscore.inputs.files import choose_files, is_named_parquet
 from nightscore.inputs.footers import Footer, read_columns, read_footers
 from nightscore.inputs.listing import Listing, list_all
 from nightscore.inputs.tables import check_listing, check_no_table
+from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import finite_values
-from nightscore.profiles.profile import CategoryProfile, Edges, NumberProfile, Profile, kind_of
+from nightscore.profiles.profile import CategoryProfile, NumberProfile, Profile, kind_of
 from nightscore.profiles.table import ColumnProfile, from_bytes, is_profile, merge_profiles
 from nightscore.schemas.drift import DriftReport, Severity
 from nightscore.schemas.partition import InputFile
@@ -278,10 +279,10 @@ def _profile(data: Dataset, name: str, kind: pa.DataType, like: Profile | None =
     if kind_of(kind) == "category":
         found = CategoryProfile()
     elif isinstance(like, NumberProfile):
-        found = NumberProfile(like.edges, bounds=like.range)
+        found = NumberProfile.empty(like.edges, like.range)
     else:
         columns = list(columns)  # its quantiles want all of a column's values at once
-        found = NumberProfile(Edges.of(finite_values(columns)))
+        found = NumberProfile.empty(Edges.from_values(finite_values(columns)))
     for column in columns:
         found.add(column)
     return found

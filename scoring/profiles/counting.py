@@ -1,4 +1,4 @@
-"""What one batch adds to a profile of numbers: counted in one pass by machine code, without it by sorting."""
+"""What a chunk of a column adds to its profile: counted in one pass by machine code, or by sorting without it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,72 +13,95 @@ from nightscore.native.count_buffers import CountBuffers
 from nightscore.native.machine_code import Kernels
 from nightscore.native.search_trees import edge_tree
 from nightscore.profiles.bins import Counts, Floats, count_sorted
-from nightscore.profiles.distinct import DistinctValues
-from nightscore.profiles.numbers import RawNumbers, as_numbers, raw_numbers
+from nightscore.profiles.hashes import Hashes, add_sorted, no_hashes
+from nightscore.profiles.numbers import as_numbers, finite_values, raw_numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """Of some values. Nulls, NaN and infinities are counted apart and enter nothing else."""
-
-    n_rows: int
-    n_null: int
-    n_nan: int
-    n_high: int
-    n_low: int
-    counts: Counts
-    """Finite values in each bin, shape (len(edges) + 1,)."""
-    sums: Floats
-    """Of these, of the same shape."""
-    least: float
-    """Infinite without a finite value, as is"""
-    greatest: float
-    total: float
-    shifted: float
-    """Sum of the distances from the pivot, and of their"""
-    squares: float
-    n_outside: int
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What values are counted by."""
+class CountSpec:
+    """How the values of a column of numbers are counted."""
 
     edges: Floats
     """Ascending: bin i is `(edges[i - 1], edges[i]]`."""
     pivot: float
     """Subtracted before squares are taken."""
     bounds: tuple[float, float]
-    """Beyond them values are outside."""
+    """Values beyond them are outside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberCounts:
+    """Counts of some values. Nulls, NaN and infinities are counted apart and enter nothing else."""
+
+    values: pa.Array | pa.ChunkedArray
+    """What was counted."""
+    n_rows: int
+    n_null: int
+    n_nan: int
+    n_high: int
+    """Positive infinities."""
+    n_low: int
+    """Negative infinities."""
+    counts: Counts
+    """Finite values in each bin, shape (len(edges) + 1,)."""
+    sums: Floats
+    """Sums of these values, of the same shape."""
+    least: float
+    """Infinite without a finite value."""
+    greatest: float
+    """Negative infinity without a finite value."""
+    total: float
+    shifted: float
+    """Sum of the distances from the pivot."""
+    squares: float
+    """Sum of the squares of these distances."""
+    n_outside: int
+    hashes: Hashes | None
+    """Hashes of values, in any order, with all that belong to the least and were not known; None: not wanted."""
+
+    @property
+    def finite(self) -> Floats:
+        """The finite values, read once more: for statistics that machine code does not count."""
+        is_chunked = isinstance(self.values, pa.ChunkedArray)
+        column = self.values if is_chunked else pa.chunked_array([self.values])
+        return finite_values([column])
 
 
 def count_by_sorting(
-    column: pa.ChunkedArray, by: Measure, distinct: DistinctValues | None
-) -> Counted:
-    """Count a batch with NumPy alone; its distinct values are added to those that there are."""
+    column: pa.ChunkedArray, spec: CountSpec, known_hashes: Hashes | None
+) -> NumberCounts:
+    """Count a batch with NumPy alone.
+
+    Args:
+        column: Numbers.
+        spec: How they are counted.
+        known_hashes: The least hashes so far; None: hashes are not wanted.
+    """
     values, n_null = as_numbers(column)
     values = np.sort(values)  # NaN last, infinities at the ends of the others
-    low, high, there = np.searchsorted(values, [-np.finfo(np.float64).max, np.inf, np.nan])
-    finite = values[low:high]
-    if distinct is not None:
-        distinct.add(finite)
-    counts, sums = count_sorted(finite, by.edges)
-    n_inside = np.searchsorted(finite, by.bounds[1], "right") - np.searchsorted(
-        finite, by.bounds[0], "left"
-    )
+    places = np.searchsorted(values, [-np.finfo(np.float64).max, np.inf, np.nan])
+    n_low, first_high, first_nan = places.tolist()
+    finite = values[n_low:first_high]
+
+    hashes = None if known_hashes is None else add_sorted(known_hashes, finite)
+    counts, sums = count_sorted(finite, spec.edges)
+    n_not_above = np.searchsorted(finite, spec.bounds[1], "right")
+    n_below = np.searchsorted(finite, spec.bounds[0], "left")
+
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(finite.sum())
-        distances = finite - by.pivot
+        distances = finite - spec.pivot
         shifted = float(distances.sum())
-        squares = float(
-            np.einsum("i,i->", distances, distances)
-        )  # a dot product would start threads of BLAS
-    return Counted(
+        # A dot product would start threads of BLAS.
+        squares = float(np.einsum("i,i->", distances, distances))
+
+    return NumberCounts(
+        values=column,
         n_rows=len(column),
         n_null=n_null,
-        n_nan=len(values) - int(there),
-        n_high=int(there - high),
-        n_low=int(low),
+        n_nan=len(values) - first_nan,
+        n_high=first_nan - first_high,
+        n_low=n_low,
         counts=counts,
         sums=sums,
         least=float(finite[0]) if len(finite) else np.inf,
@@ -86,8 +109,65 @@ def count_by_sorting(
         total=total,
         shifted=shifted,
         squares=squares,
-        n_outside=len(finite) - int(n_inside),
+        n_outside=len(finite) - int(n_not_above - n_below),
+        hashes=hashes,
     )
+
+
+class NumberCounter:
+    """Counts chunks of one column by machine code."""
+
+    def __init__(self, spec: CountSpec, kernels: Kernels) -> None:
+        """Lay the edges out for the kernel."""
+        self._spec, self._kernels = spec, kernels
+        self._tree, self._n_levels = edge_tree(spec.edges)
+
+    def count(self, chunk: pa.Array, known_hashes: Hashes | None) -> NumberCounts:
+        """Count a chunk.
+
+        Args:
+            chunk: Numbers.
+            known_hashes: The least hashes so far; None: hashes are not wanted.
+        """
+        numbers = raw_numbers(chunk)
+        buffers = CountBuffers.for_bins(len(self._spec.edges) + 1, known_hashes)
+        n_new = self._kernels.count_numbers(
+            numbers.values,
+            numbers.validity,
+            numbers.first_bit,
+            self._tree,
+            self._n_levels,
+            self._spec.pivot,
+            *self._spec.bounds,
+            *buffers.arguments,
+        )
+
+        n_nan, n_high, n_low, n_outside = buffers.tallies.tolist()
+        least, greatest = buffers.extremes
+        sums = buffers.bin_sums
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(sums.sum())
+        hashes = None if known_hashes is None else no_hashes()
+        if hashes is not None and n_new:
+            hashes = buffers.candidate_hashes
+
+        return NumberCounts(
+            values=chunk,
+            n_rows=len(chunk),
+            n_null=numbers.n_null,
+            n_nan=n_nan,
+            n_high=n_high,
+            n_low=n_low,
+            counts=buffers.counts,
+            sums=sums,
+            least=least,
+            greatest=greatest,
+            total=total,
+            shifted=buffers.shifted,
+            squares=buffers.squares,
+            n_outside=n_outside,
+            hashes=hashes,
+        )
 
 
 def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
@@ -111,57 +191,6 @@ def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
                 strict=True,
             )
             continue
-        found = pc.value_counts(pc.drop_null(chunk))
-        yield from zip(
-            found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True
-        )
-
-
-class ColumnCounter:
-    """Counts the batches of one column by machine code."""
-
-    def __init__(self, by: Measure, kernels: Kernels) -> None:
-        self._by, self._kernels = by, kernels
-        self._tree, self._n_levels = edge_tree(by.edges)
-
-    def count(self, column: pa.ChunkedArray, distinct: DistinctValues | None) -> Iterator[Counted]:
-        """Count the chunks of a batch; their distinct values are added to those that there are."""
-        for chunk in raw_numbers(column):
-            yield self._count(chunk, distinct)
-
-    def _count(self, chunk: RawNumbers, distinct: DistinctValues | None) -> Counted:
-        buffers = CountBuffers.of(
-            len(self._by.edges) + 1, None if distinct is None else distinct.hashes
-        )
-        n_new = self._kernels.count_numbers(
-            chunk.values,
-            chunk.validity,
-            chunk.first_bit,
-            self._tree,
-            self._n_levels,
-            self._by.pivot,
-            *self._by.bounds,
-            *buffers.arguments,
-        )
-        if n_new and distinct is not None:
-            distinct.keep(buffers.found)
-        n_nan, n_high, n_low, n_outside = buffers.tallies.tolist()
-        least, greatest = buffers.extremes
-        sums = buffers.bin_sums
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = float(sums.sum())
-        return Counted(
-            n_rows=len(chunk.values) + (chunk.n_null if chunk.first_bit < 0 else 0),
-            n_null=chunk.n_null,
-            n_nan=n_nan,
-            n_high=n_high,
-            n_low=n_low,
-            counts=buffers.counts,
-            sums=sums,
-            least=least,
-            greatest=greatest,
-            total=total,
-            shifted=buffers.shifted,
-            squares=buffers.squares,
-            n_outside=n_outside,
-        )
+        pairs = pc.value_counts(pc.drop_null(chunk))
+        values, numbers = pairs.field("values"), pairs.field("counts")
+        yield from zip(values.to_pylist(), numbers.to_pylist(), strict=True)

@@ -1,6 +1,6 @@
 """Columns of numbers as float64, whatever their type."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,26 +55,23 @@ def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
     return values if scale == 1.0 else values * scale, n_null
 
 
-def raw_numbers(column: pa.ChunkedArray) -> Iterator[RawNumbers]:
-    """The same of each chunk, nulls left in their places where the values can be read where they are."""
-    for chunk in column.chunks:
-        stored, scale = _stored(chunk.type)
-        if not len(chunk) or not (
-            pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())
-        ):
-            values, n_null = as_numbers(pa.chunked_array([chunk], chunk.type))
-            yield RawNumbers(values, n_null)
-            continue
-        with np.errstate(
-            invalid="ignore"
-        ):  # what stands in the place of null may be a signalling NaN
-            values = stored_values(chunk.view(stored)).astype(np.float64, copy=False)
-            values = values if scale == 1.0 else values * scale
-        if chunk.null_count:
-            bitmap = np.frombuffer(chunk.buffers()[0], np.uint8)
-            yield RawNumbers(values, chunk.null_count, bitmap, chunk.offset)
-        else:
-            yield RawNumbers(values)
+def raw_numbers(chunk: pa.Array) -> RawNumbers:
+    """The same of a chunk, nulls left in their places where the values can be read where they are."""
+    stored, scale = _stored(chunk.type)
+    is_readable = pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())
+    if not len(chunk) or not is_readable:
+        values, n_null = as_numbers(pa.chunked_array([chunk], chunk.type))
+        return RawNumbers(values, n_null)
+
+    # What stands in the place of null may be a signalling NaN.
+    with np.errstate(invalid="ignore"):
+        values = stored_values(chunk.view(stored)).astype(np.float64, copy=False)
+        values = values if scale == 1.0 else values * scale
+    if not chunk.null_count:
+        return RawNumbers(values)
+
+    bitmap = np.frombuffer(chunk.buffers()[0], np.uint8)
+    return RawNumbers(values, chunk.null_count, bitmap, chunk.offset)
 
 
 def finite_values(columns: Iterable[pa.ChunkedArray]) -> Floats:

@@ -1,75 +1,35 @@
 """Counts of a column's values: of numbers in bins, of categories by name. Merged by addition, whatever the split."""
 
+import copy
 import math
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.inputs.casts import plain_type
 from nightscore.native.machine_code import loaded_kernels
-from nightscore.profiles.bins import DECILE_BINS, FINE_BINS, Counts, Floats, quantile_edges
+from nightscore.profiles.bins import Counts, Floats
 from nightscore.profiles.counting import (
-    ColumnCounter,
-    Counted,
-    Measure,
+    CountSpec,
+    NumberCounter,
+    NumberCounts,
     count_by_sorting,
     count_categories,
 )
-from nightscore.profiles.distinct import DistinctValues
+from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import LISTS
+from nightscore.profiles.sufficient_statistics import SufficientStatistic, all_statistics
+from nightscore.profiles.sufficient_statistics.binned import BinnedValues
+from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
+from nightscore.profiles.sufficient_statistics.moments import Moments
+from nightscore.profiles.sufficient_statistics.tallies import Tallies
 
 Kind = Literal["number", "category"]
-ADDED = (
-    "n_rows",
-    "n_null",
-    "n_nan",
-    "n_high",
-    "n_low",
-    "counts",
-    "sums",
-    "total",
-    "shifted",
-    "squares",
-    "n_outside",
-)
-"""Of a column of numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edges:
-    """Of a column's bins, cut at its reference."""
-
-    fine: Floats
-    deciles: Floats
-    both: Floats = field(init=False)
-    """Counted are the bins between all of them, of which either's are sums."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "both", np.union1d(self.fine, self.deciles))
-
-    @classmethod
-    def of(cls, finite: Floats) -> Self:
-        ordered = np.sort(finite)
-        return cls(quantile_edges(ordered, FINE_BINS), quantile_edges(ordered, DECILE_BINS))
-
-    @property
-    def pivot(self) -> float:
-        """A value in the middle of the reference."""
-        return float(self.both[len(self.both) // 2]) if len(self.both) else 0.0
-
-    def equals(self, other: "Edges") -> bool:
-        if self is other:
-            return True
-        return np.array_equal(self.fine, other.fine) and np.array_equal(self.deciles, other.deciles)
-
-    def fold(self, values: npt.NDArray[Any], edges: Floats) -> npt.NDArray[Any]:
-        """Sums over the bins between `edges`, which are some of `both`, of what each bin between all of them has."""
-        bins = np.append(np.searchsorted(edges, self.both, side="left"), len(edges))
-        return np.bincount(bins, weights=values, minlength=len(edges) + 1).astype(values.dtype)
+Statistics = dict[str, SufficientStatistic]
+"""Statistics by the names of their modules."""
 
 
 @dataclass(slots=True)
@@ -77,65 +37,101 @@ class NumberProfile:
     """A column of numbers. Nulls, NaN and infinities are counted apart and enter no bin."""
 
     edges: Edges
+    bounds: tuple[float, float] = (-np.inf, np.inf)
     n_rows: int = 0
     n_null: int = 0
-    n_nan: int = 0
-    n_high: int = 0
-    """Positive infinities."""
-    n_low: int = 0
-    counts: Counts = field(default_factory=lambda: np.empty(0, np.int64))
-    """Finite values in each bin between `edges.both`."""
-    sums: Floats = field(default_factory=lambda: np.empty(0))
-    least: float = np.inf
-    greatest: float = -np.inf
-    total: float = 0.0
-    shifted: float = 0.0
-    """Sum of the finite values' distances from `edges.pivot`, and of their squares: of values far from 0, squares
-    about 0 would lose all that tells them apart."""
-    squares: float = 0.0
-    n_outside: int = 0
-    """Finite values outside `bounds`."""
-    bounds: tuple[float, float] = (-np.inf, np.inf)
-    distinct: DistinctValues | None = field(default_factory=DistinctValues)
-    """Of the finite values; None: not counted, as of a segment."""
+    statistics: Statistics = field(default_factory=dict)
+    """What the values are summed up in. What is not in it was not counted."""
     kind: ClassVar[Kind] = "number"
-    _counter: ColumnCounter | None = field(default=None, init=False, repr=False, compare=False)
+    _counter: NumberCounter | None = field(default=None, init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not len(self.counts):
-            self.counts = np.zeros(len(self.edges.both) + 1, np.int64)
-            self.sums = np.zeros(len(self.edges.both) + 1)
+    @classmethod
+    def empty(
+        cls,
+        edges: Edges,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+        *,
+        is_segment: bool = False,
+    ) -> Self:
+        """The profile of no values.
+
+        Args:
+            edges: Edges of the bins.
+            bounds: Finite values beyond them are counted as outside.
+            is_segment: Leave out the statistics that are not counted for segments.
+        """
+        spec = CountSpec(edges.both, edges.pivot, (float(bounds[0]), float(bounds[1])))
+        statistics: Statistics = {
+            name: statistic.empty(spec)
+            for name, statistic in all_statistics().items()
+            if statistic.COUNTS_SEGMENTS or not is_segment
+        }
+        return cls(edges, bounds, statistics=statistics)
+
+    @property
+    def tallies(self) -> Tallies:
+        """Values that are in no bin, or outside the bounds."""
+        return cast(Tallies, self.statistics["tallies"])
+
+    @property
+    def binned(self) -> BinnedValues:
+        """Finite values in the bins between `edges.both`."""
+        return cast(BinnedValues, self.statistics["binned"])
+
+    @property
+    def moments(self) -> Moments:
+        """Sums and range of the finite values."""
+        return cast(Moments, self.statistics["moments"])
+
+    @property
+    def distinct(self) -> DistinctValues | None:
+        """Distinct finite values; None: not counted, as of a segment."""
+        return cast(DistinctValues | None, self.statistics.get("distinct"))
+
+    @property
+    def counts(self) -> Counts:
+        """Finite values in each bin between `edges.both`."""
+        return self.binned.counts
+
+    @property
+    def sums(self) -> Floats:
+        """Sums of the finite values in each bin between `edges.both`."""
+        return self.binned.sums
 
     @property
     def fine(self) -> Counts:
+        """Finite values in each bin between `edges.fine`."""
         return self.edges.fold(self.counts, self.edges.fine)
 
     @property
     def fine_sums(self) -> Floats:
+        """Sums of the finite values in each bin between `edges.fine`."""
         return self.edges.fold(self.sums, self.edges.fine)
 
     @property
     def deciles(self) -> Counts:
+        """Finite values in each bin between `edges.deciles`."""
         return self.edges.fold(self.counts, self.edges.deciles)
 
     @property
     def n_finite(self) -> int:
+        """Finite values."""
         return int(self.counts.sum())
 
     @property
-    def range(self) -> tuple[float, float]:
-        """Least and greatest finite value; all numbers without one."""
-        return (self.least, self.greatest) if self.n_finite else (-np.inf, np.inf)
+    def n_nan(self) -> int:
+        """Values that are NaN."""
+        return self.tallies.n_nan
 
     @property
-    def std(self) -> float:
-        """Of the finite values, ddof 0."""
-        n = self.n_finite
-        if not n:
-            return float("nan")
-        mean = self.shifted / n
-        variance = self.squares / n - mean * mean
-        return math.sqrt(max(0.0, variance)) if math.isfinite(variance) else float("nan")
+    def n_high(self) -> int:
+        """Positive infinities."""
+        return self.tallies.n_high
+
+    @property
+    def n_low(self) -> int:
+        """Negative infinities."""
+        return self.tallies.n_low
 
     @property
     def n_odd(self) -> int:
@@ -143,35 +139,56 @@ class NumberProfile:
         return self.n_nan + self.n_high + self.n_low
 
     @property
+    def n_outside(self) -> int:
+        """Finite values outside `bounds`."""
+        return self.tallies.n_outside
+
+    @property
+    def least(self) -> float:
+        """Least finite value; infinite without one."""
+        return self.moments.least
+
+    @property
+    def greatest(self) -> float:
+        """Greatest finite value; negative infinity without one."""
+        return self.moments.greatest
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Least and greatest finite value; all numbers without one."""
+        return (self.least, self.greatest) if self.n_finite else (-np.inf, np.inf)
+
+    @property
+    def total(self) -> float:
+        """Sum of the finite values."""
+        return self.moments.total
+
+    @property
     def mean(self) -> float:
-        """Of the finite values; nan without any."""
-        return self.total / self.n_finite if self.n_finite else float("nan")
+        """Mean of the finite values; nan without any."""
+        return self.total / self.n_finite if self.n_finite else math.nan
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the finite values, ddof 0; nan without any."""
+        return self.moments.std(self.n_finite)
 
     @property
     def n_distinct(self) -> float:
         """Distinct finite values, estimated above a hundred; nan where they are not counted."""
-        return self.distinct.estimate if self.distinct is not None else float("nan")
+        return math.nan if self.distinct is None else self.distinct.estimate
 
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values: by machine code in a process that has loaded it for its model."""
-        low, high = self.bounds
-        by, kernels = (
-            Measure(self.edges.both, self.edges.pivot, (float(low), float(high))),
-            loaded_kernels(),
-        )
+        kernels = loaded_kernels()
         if kernels is None:
-            self._take(count_by_sorting(column, by, self.distinct))
+            self._add(count_by_sorting(column, self._spec, self._known_hashes))
             return
-        if self._counter is None:
-            self._counter = ColumnCounter(by, kernels)
-        for found in self._counter.count(column, self.distinct):
-            self._take(found)
 
-    def _take(self, found: "Counted | NumberProfile") -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            for name in ADDED:
-                setattr(self, name, getattr(self, name) + getattr(found, name))
-        self.least, self.greatest = min(self.least, found.least), max(self.greatest, found.greatest)
+        if self._counter is None:
+            self._counter = NumberCounter(self._spec, kernels)
+        for chunk in column.chunks:
+            self._add(self._counter.count(chunk, self._known_hashes))
 
     def merge(self, other: "NumberProfile") -> None:
         """Add another part's counts.
@@ -181,11 +198,39 @@ class NumberProfile:
         """
         if not self.edges.equals(other.edges):
             raise ValueError("profiles over different bins cannot be added")
-        self._take(other)
-        if self.distinct is not None and other.distinct is not None:
-            self.distinct.merge(other.distinct)
-        else:
-            self.distinct = None
+
+        self.n_rows += other.n_rows
+        self.n_null += other.n_null
+        # What one part did not count is not known of the sum.
+        self.statistics = {
+            name: statistic
+            for name, statistic in self.statistics.items()
+            if name in other.statistics
+        }
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, statistic in self.statistics.items():
+                statistic.merge(other.statistics[name])
+
+    def copy(self) -> "NumberProfile":
+        """The same, to be added to."""
+        statistics = {name: copy.copy(one) for name, one in self.statistics.items()}
+        return replace(self, statistics=statistics)
+
+    @property
+    def _spec(self) -> CountSpec:
+        low, high = self.bounds
+        return CountSpec(self.edges.both, self.edges.pivot, (float(low), float(high)))
+
+    @property
+    def _known_hashes(self) -> Any:
+        return None if self.distinct is None else self.distinct.hashes
+
+    def _add(self, counts: NumberCounts) -> None:
+        self.n_rows += counts.n_rows
+        self.n_null += counts.n_null
+        with np.errstate(over="ignore", invalid="ignore"):
+            for statistic in self.statistics.values():
+                statistic.add(counts)
 
 
 @dataclass(slots=True)
@@ -228,6 +273,10 @@ class CategoryProfile:
         self.counts.update(other.counts)
         self.is_cut = self.is_cut or other.is_cut
         self._cut()
+
+    def copy(self) -> "CategoryProfile":
+        """The same, to be added to."""
+        return replace(self, counts=Counter(self.counts))
 
     def _cut(self) -> None:
         if self.is_cut or (self.limit is not None and len(self.counts) > self.limit):

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_numpy, from_texts, to_places
-from nightscore.profiles.distinct import DistinctValues
+from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import as_numbers, finite_values
-from nightscore.profiles.profile import CategoryProfile, Edges, Kind, NumberProfile, kind_of
+from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, kind_of
 from nightscore.profiles.table import ColumnProfile, Key, Role, Scores
 
 MAX_CATEGORIES = 100_000
@@ -105,7 +105,7 @@ def cut_column(role: Role, name: str, values: Iterable[pa.ChunkedArray]) -> Watc
     """A column of numbers over bins that are cut at these values."""
     finite = finite_values(values)
     bounds = (float(finite.min()), float(finite.max())) if len(finite) else (-np.inf, np.inf)
-    return WatchedColumn(role, name, Edges.of(finite), bounds)
+    return WatchedColumn(role, name, Edges.from_values(finite), bounds)
 
 
 def watch_segments(name: str, like: Mapping[Key, ColumnProfile]) -> SegmentColumn | None:
@@ -320,8 +320,7 @@ def _empty(column: WatchedColumn, *, with_scores: bool, segment: str = "") -> Co
     if column.edges is None:
         profile: CategoryProfile | NumberProfile = CategoryProfile(limit=MAX_CATEGORIES)
     else:
-        distinct = None if segment else DistinctValues()
-        profile = NumberProfile(column.edges, bounds=column.bounds, distinct=distinct)
+        profile = NumberProfile.empty(column.edges, column.bounds, is_segment=bool(segment))
     return ColumnProfile(column.role, column.name, profile, segment, scores, column.type)
 
 

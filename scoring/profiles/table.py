@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,9 @@ import pyarrow as pa
 from nightscore.arrow.arrays import list_ends, to_lists, to_table, to_texts
 from nightscore.arrow.parsing.files import read_table as parse_table
 from nightscore.errors import CorruptFileError
-from nightscore.profiles.distinct import DistinctValues
-from nightscore.profiles.profile import CategoryProfile, Edges, Kind, NumberProfile, Profile
+from nightscore.profiles.edges import Edges
+from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, Profile
+from nightscore.profiles.sufficient_statistics import all_statistics
 
 Role = Literal["feature", "prediction", "pass_through"]
 Habit = Mapping[str, Mapping[str, float]]
@@ -23,48 +25,23 @@ Habit = Mapping[str, Mapping[str, float]]
 Key = tuple[Role, str, str]
 """Role, name and segment."""
 
-SCHEMA = pa.schema(
-    [
-        ("role", pa.string()),
-        ("column", pa.string()),
-        ("segment", pa.string()),
-        ("kind", pa.string()),
-        ("type", pa.string()),
-        ("n_rows", pa.int64()),
-        ("n_null", pa.int64()),
-        ("n_nan", pa.int64()),
-        ("n_high", pa.int64()),
-        ("n_low", pa.int64()),
-        ("least", pa.float64()),
-        ("greatest", pa.float64()),
-        ("total", pa.float64()),
-        ("shifted", pa.float64()),
-        ("squares", pa.float64()),
-        ("n_outside", pa.int64()),
-        ("bounds", pa.list_(pa.float64())),
-        ("fine_edges", pa.list_(pa.float64())),
-        ("decile_edges", pa.list_(pa.float64())),
-        ("counts", pa.list_(pa.int64())),
-        ("sums", pa.list_(pa.float64())),
-        ("hashes", pa.list_(pa.uint64())),
-        ("categories", pa.list_(pa.string())),
-        ("is_cut", pa.bool_()),
-        ("recent", pa.map_(pa.string(), pa.map_(pa.string(), pa.float64()))),
-        ("score_keys", pa.list_(pa.string())),
-        ("score_rows", pa.list_(pa.int64())),
-        ("score_sums", pa.list_(pa.float64())),
-    ]
-)
-NUMBERS = (
-    "n_nan",
-    "n_high",
-    "n_low",
-    "least",
-    "greatest",
-    "total",
-    "shifted",
-    "squares",
-    "n_outside",
+COLUMN_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("role", pa.string()),
+    pa.field("column", pa.string()),
+    pa.field("segment", pa.string()),
+    pa.field("kind", pa.string()),
+    pa.field("type", pa.string()),
+    pa.field("n_rows", pa.int64()),
+    pa.field("n_null", pa.int64()),
+    pa.field("bounds", pa.list_(pa.float64())),
+    pa.field("fine_edges", pa.list_(pa.float64())),
+    pa.field("decile_edges", pa.list_(pa.float64())),
+    pa.field("categories", pa.list_(pa.string())),
+    pa.field("is_cut", pa.bool_()),
+    pa.field("recent", pa.map_(pa.string(), pa.map_(pa.string(), pa.float64()))),
+    pa.field("score_keys", pa.list_(pa.string())),
+    pa.field("score_rows", pa.list_(pa.int64())),
+    pa.field("score_sums", pa.list_(pa.float64())),
 )
 
 
@@ -93,6 +70,10 @@ class Scores:
         for key, n_rows in other.rows.items():
             self.add(key, n_rows, other.sums[key])
 
+    def copy(self) -> "Scores":
+        """The same, to be added to."""
+        return Scores(Counter(self.rows), dict(self.sums))
+
 
 @dataclass(slots=True)
 class ColumnProfile:
@@ -120,19 +101,8 @@ class ColumnProfile:
 
     def copy(self) -> Self:
         """The same, to be added to."""
-        scores = (
-            None
-            if self.scores is None
-            else Scores(Counter(self.scores.rows), dict(self.scores.sums))
-        )
-        if isinstance(self.profile, CategoryProfile):
-            profile: Profile = replace(self.profile, counts=Counter(self.profile.counts))
-        else:
-            distinct = self.profile.distinct
-            profile = replace(
-                self.profile, distinct=None if distinct is None else replace(distinct)
-            )
-        return replace(self, profile=profile, scores=scores)
+        scores = None if self.scores is None else self.scores.copy()
+        return replace(self, profile=self.profile.copy(), scores=scores)
 
     def merge(self, other: "ColumnProfile") -> None:
         """Add another part's counts.
@@ -176,7 +146,7 @@ def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     """As a Parquet file."""
     import pyarrow.parquet as pq  # what a driver that writes nothing need not import
 
-    table = to_table([_row(column) for column in columns], SCHEMA)
+    table = to_table([_row(column) for column in columns], schema())
     sink = io.BytesIO()
     # Hardly a value stands twice: dictionaries would cost half of the time, and space.
     pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
@@ -193,7 +163,9 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
         table = read_whole(content)
     except CorruptFileError as error:
         raise ValueError(f"no Parquet: {error.found}") from error
-    if missing := sorted(set(SCHEMA.names) - set(table.schema.names)):
+
+    missing = sorted(_required_names() - set(table.schema.names))
+    if missing:
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
     try:
         return [_column(row) for row in _rows(table)]
@@ -210,9 +182,24 @@ def read_whole(content: bytes) -> pa.Table:
     return parse_table(content, "a stored table")
 
 
-def is_profile(schema: pa.Schema) -> bool:
+def is_profile(table_schema: pa.Schema) -> bool:
     """Whether a Parquet file holds profiles, from its schema."""
-    return set(SCHEMA.names) <= set(schema.names)
+    return _required_names() <= set(table_schema.names)
+
+
+def schema() -> pa.Schema:
+    """The columns of a table of profiles: those of every column, and those of each statistic."""
+    statistics = all_statistics().values()
+    return pa.schema([*COLUMN_FIELDS, *itertools.chain(*(one.FIELDS for one in statistics))])
+
+
+def _required_names() -> set[str]:
+    """Columns that every version has written."""
+    required = {field.name for field in COLUMN_FIELDS}
+    for statistic in all_statistics().values():
+        if statistic.IS_REQUIRED:
+            required |= {field.name for field in statistic.FIELDS}
+    return required
 
 
 def _row(column: ColumnProfile) -> dict[str, Any]:
@@ -228,90 +215,122 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         "recent": column.recent,
     }
     if isinstance(profile, NumberProfile):
-        row |= {name: getattr(profile, name) for name in NUMBERS}
-        row |= {
-            "bounds": list(profile.bounds),
-            "fine_edges": profile.edges.fine,
-            "decile_edges": profile.edges.deciles,
-            "counts": profile.counts,
-            "sums": profile.sums,
-            "hashes": None if profile.distinct is None else profile.distinct.hashes,
-        }
+        row |= _number_row(profile)
     else:
-        names = sorted(profile.counts, key=lambda name: (-profile.counts[name], name))
-        counts = [profile.counts[name] for name in names]
-        row |= {"categories": names, "counts": counts, "is_cut": profile.is_cut}
+        row |= _category_row(profile)
     if column.scores is not None:
-        keys = sorted(column.scores.rows, key=lambda key: (key is None, key or ""))
-        row |= {
-            "score_keys": keys,
-            "score_rows": [column.scores.rows[key] for key in keys],
-            "score_sums": [column.scores.sums[key] for key in keys],
-        }
+        row |= _score_row(column.scores)
     return row
 
 
+def _number_row(profile: NumberProfile) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "bounds": list(profile.bounds),
+        "fine_edges": profile.edges.fine,
+        "decile_edges": profile.edges.deciles,
+    }
+    for statistic in profile.statistics.values():
+        row |= statistic.to_row()
+    return row
+
+
+def _category_row(profile: CategoryProfile) -> dict[str, Any]:
+    """The categories, the most frequent one first. Their counts share a column with those of bins."""
+    names = sorted(profile.counts, key=lambda name: (-profile.counts[name], name))
+    counts = [profile.counts[name] for name in names]
+    return {"categories": names, "counts": counts, "is_cut": profile.is_cut}
+
+
+def _score_row(scores: Scores) -> dict[str, Any]:
+    keys = sorted(scores.rows, key=lambda key: (key is None, key or ""))
+    return {
+        "score_keys": keys,
+        "score_rows": [scores.rows[key] for key in keys],
+        "score_sums": [scores.sums[key] for key in keys],
+    }
+
+
 def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
-    """As `_row` gives them, lists of numbers as arrays."""
-    table = table.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
+    """As `_row` gives them, lists of numbers as arrays. Columns that the file lacks are null."""
     columns: dict[str, Sequence[Any]] = {}
-    for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True):
-        (column,) = table.column(name).chunks or [pa.nulls(0, kind)]
-        if name == "recent":
-            columns[name] = _habits(column)
-        elif pa.types.is_list(kind) and not pa.types.is_string(kind.value_type):
-            columns[name] = to_lists(column)
-        else:
-            columns[name] = column.to_pylist()
-    return (
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    )
+    for one in schema():
+        columns[one.name] = _values(table, one.name, one.type)
+    rows = zip(*columns.values(), strict=True)
+    return (dict(zip(columns, values, strict=True)) for values in rows)
 
 
-def _habits(column: pa.MapArray) -> list[dict[str, dict[str, float]]]:
-    """What is null is empty."""
+def _values(table: pa.Table, name: str, arrow_type: pa.DataType) -> Sequence[Any]:
+    if name not in table.column_names:
+        return [None] * table.num_rows
+
+    chunks = table.column(name).cast(arrow_type).chunks or [pa.nulls(0, arrow_type)]
+    column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    if name == "recent":
+        return _recent(column)
+    if pa.types.is_list(arrow_type) and not pa.types.is_string(arrow_type.value_type):
+        lists: Sequence[Any] = to_lists(column)
+        return lists
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _recent(column: pa.MapArray) -> list[dict[str, dict[str, float]]]:
+    """The differences of each column by partition. What is null is empty."""
     inner = column.items
     names, numbers = to_texts(inner.keys), inner.items.to_pylist()
-    ends = list_ends(inner)
-    found = [dict(zip(names[a:b], numbers[a:b], strict=True)) for a, b in pairwise(ends)]
-    partitions, ends = to_texts(column.keys), list_ends(column)
-    return [dict(zip(partitions[a:b], found[a:b], strict=True)) for a, b in pairwise(ends)]  # type: ignore[arg-type]
+    signals = []
+    for start, end in pairwise(list_ends(inner)):
+        signals.append(dict(zip(names[start:end], numbers[start:end], strict=True)))
+
+    partitions = to_texts(column.keys)
+    recent = []
+    for start, end in pairwise(list_ends(column)):
+        recent.append(dict(zip(partitions[start:end], signals[start:end], strict=True)))
+    return recent  # type: ignore[return-value]
 
 
 def _column(row: Mapping[str, Any]) -> ColumnProfile:
-    if row["kind"] == "number":
-        least, greatest = row["bounds"].tolist()
-        profile: Profile = NumberProfile(
-            _edges(row["fine_edges"].tobytes(), row["decile_edges"].tobytes()),
-            n_rows=row["n_rows"],
-            n_null=row["n_null"],
-            counts=_there(row["counts"]),
-            sums=_there(row["sums"]),
-            bounds=(least, greatest),
-            distinct=None if row["hashes"] is None else DistinctValues(row["hashes"]),
-            **{name: row[name] for name in NUMBERS},
-        )
-    else:
-        counts = Counter(dict(zip(row["categories"], row["counts"].tolist(), strict=True)))
-        profile = CategoryProfile(row["n_rows"], row["n_null"], counts, is_cut=bool(row["is_cut"]))
-    scores = None
-    if row["score_keys"] is not None:
-        scores = Scores(
-            Counter(dict(zip(row["score_keys"], row["score_rows"].tolist(), strict=True))),
-            dict(zip(row["score_keys"], row["score_sums"].tolist(), strict=True)),
-        )
     return ColumnProfile(
-        row["role"], row["column"], profile, row["segment"], scores, row["type"], row["recent"]
+        role=row["role"],
+        name=row["column"],
+        profile=_number_profile(row) if row["kind"] == "number" else _category_profile(row),
+        segment=row["segment"],
+        scores=None if row["score_keys"] is None else _scores(row),
+        type=row["type"],
+        recent=row["recent"],
     )
 
 
-def _there(values: Any) -> Any:
-    if values is None:
-        raise TypeError("a list is missing")
-    return values
+def _number_profile(row: Mapping[str, Any]) -> NumberProfile:
+    least, greatest = row["bounds"].tolist()
+    statistics = {}
+    for name, kind in all_statistics().items():
+        statistic = kind.from_row(row)
+        if statistic is not None:
+            statistics[name] = statistic
+
+    return NumberProfile(
+        edges=_edges(row["fine_edges"].tobytes(), row["decile_edges"].tobytes()),
+        bounds=(least, greatest),
+        n_rows=row["n_rows"],
+        n_null=row["n_null"],
+        statistics=statistics,
+    )
+
+
+def _category_profile(row: Mapping[str, Any]) -> CategoryProfile:
+    counts = dict(zip(row["categories"], row["counts"].tolist(), strict=True))
+    is_cut = bool(row["is_cut"])
+    return CategoryProfile(row["n_rows"], row["n_null"], Counter(counts), is_cut=is_cut)
+
+
+def _scores(row: Mapping[str, Any]) -> Scores:
+    rows = dict(zip(row["score_keys"], row["score_rows"].tolist(), strict=True))
+    sums = dict(zip(row["score_keys"], row["score_sums"].tolist(), strict=True))
+    return Scores(Counter(rows), sums)
 
 
 @functools.lru_cache(maxsize=4096)
 def _edges(fine: bytes, deciles: bytes) -> Edges:
-    """Days are counted over the same bins: these are kept, and compared, once."""
+    """The edges of days that are counted over the same bins are kept, and compared, once."""
     return Edges(np.frombuffer(fine, np.float64), np.frombuffer(deciles, np.float64))

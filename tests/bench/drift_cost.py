@@ -33,8 +33,9 @@ from nightscore.flows.demo.sample import JOB_NAME, Sample
 from nightscore.inputs.jobfile import load_job, parse_job
 from nightscore.models.cache import ModelCache
 from nightscore.operations.baseline import record_baseline
+from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import finite_values
-from nightscore.profiles.profile import Edges, NumberProfile
+from nightscore.profiles.profile import NumberProfile
 from nightscore.profiles.table import ColumnProfile, to_bytes
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
@@ -333,7 +334,7 @@ def _sides(folder: Path, n_rows: int) -> list[str]:
     for name, values in zip(
         (table := pq.read_table(paths[0])).column_names, table.columns, strict=True
     ):
-        profile = NumberProfile(Edges.of(finite_values([values])))
+        profile = NumberProfile.empty(Edges.from_values(finite_values([values])))
         profile.add(values)
         columns.append(ColumnProfile("feature", name, profile))
     stored = folder / "profile.parquet"

@@ -18,15 +18,17 @@ from nightscore.native.search_trees import edge_tree
 from nightscore.profiles import profile as profiles
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.counting import (
-    ColumnCounter,
-    Counted,
-    Measure,
+    CountSpec,
+    NumberCounter,
+    NumberCounts,
     count_by_sorting,
     count_categories,
 )
-from nightscore.profiles.distinct import KEPT_HASHES, DistinctValues
+from nightscore.profiles.edges import Edges
+from nightscore.profiles.hashes import MAX_HASHES
 from nightscore.profiles.numbers import as_numbers
-from nightscore.profiles.profile import Edges, NumberProfile
+from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
 
 EXACT = ("n_rows", "n_null", "n_nan", "n_high", "n_low", "n_outside", "least", "greatest")
 ODD = [
@@ -123,7 +125,19 @@ def columns(draw: st.DrawFn) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, kind)
 
 
-def merged(parts: list[Counted], n_bins: int) -> dict[str, Any]:
+def count(
+    counter: NumberCounter, column: pa.ChunkedArray, distinct: DistinctValues | None
+) -> list[NumberCounts]:
+    """The counts of each chunk; their distinct values are added."""
+    parts = []
+    for chunk in column.chunks:
+        parts.append(counter.count(chunk, None if distinct is None else distinct.hashes))
+        if distinct is not None:
+            distinct.add(parts[-1])
+    return parts
+
+
+def merged(parts: list[NumberCounts], n_bins: int) -> dict[str, Any]:
     """Of the chunks of a column."""
     found: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in EXACT[:6]}
     found["least"] = min([math.inf, *(part.least for part in parts)])
@@ -132,13 +146,14 @@ def merged(parts: list[Counted], n_bins: int) -> dict[str, Any]:
     return found
 
 
-def check(kernels: Kernels, column: pa.ChunkedArray, by: Measure, batches: int = 1) -> None:
+def check(kernels: Kernels, column: pa.ChunkedArray, by: CountSpec, batches: int = 1) -> None:
     """Both ways, and the sums against exactly rounded ones."""
     slow, fast = DistinctValues(), DistinctValues()
-    counter = ColumnCounter(by, kernels)
+    counter = NumberCounter(by, kernels)
     for _ in range(batches):
-        one = count_by_sorting(column, by, slow)
-        parts = list(counter.count(column, fast))
+        one = count_by_sorting(column, by, slow.hashes)
+        slow.add(one)
+        parts = count(counter, column, fast)
         assert fast.hashes.tolist() == slow.hashes.tolist()
         n_bins = len(by.edges) + 1
         assert merged(parts, n_bins) == merged([one], n_bins)
@@ -184,7 +199,7 @@ def test_any_column_is_counted_as_by_sorting(
     check(
         kernels,
         column,
-        Measure(np.unique(edges), pivot, (min(low, high), max(low, high))),
+        CountSpec(np.unique(edges), pivot, (min(low, high), max(low, high))),
         batches=2,
     )
 
@@ -209,31 +224,31 @@ def test_long_columns_are_counted_as_by_sorting(
     start = int(rng.integers(0, 70))
     edges = neighbours(rng.permutation(values)[:20])
     for part in (column, column.slice(start), column.slice(start, max(0, size - start - 5))):
-        check(kernels, part, Measure(edges, 0.25, (-1.0, 1.0)))
+        check(kernels, part, CountSpec(edges, 0.25, (-1.0, 1.0)))
 
 
 @pytest.mark.parametrize("n_edges", [0, 1, 7, 8, 9, 79, 80, 81, 225, 728, 729])
 def test_bins_of_any_number_of_edges(kernels: Kernels, n_edges: int) -> None:
     edges = np.unique(np.random.default_rng(n_edges).normal(size=n_edges))
     values = np.concatenate([neighbours(edges), [-np.inf, np.inf, np.nan]])
-    check(kernels, pa.chunked_array([pa.array(values)]), Measure(edges, 0.0, (-1.0, 1.0)))
+    check(kernels, pa.chunked_array([pa.array(values)]), CountSpec(edges, 0.0, (-1.0, 1.0)))
     tree, n_levels = edge_tree(edges)
     assert np.isfinite(tree).sum() == n_edges
     assert 9 ** (n_levels - 1) <= max(n_edges, 1) < 9**n_levels
 
 
 @pytest.mark.parametrize(
-    "n_distinct", [1, 100, KEPT_HASHES - 1, KEPT_HASHES, 511, 512, 513, 5_000, 200_000]
+    "n_distinct", [1, 100, MAX_HASHES - 1, MAX_HASHES, 511, 512, 513, 5_000, 200_000]
 )
 def test_distinct_values_are_those_that_sorting_finds(kernels: Kernels, n_distinct: int) -> None:
     rng = np.random.default_rng(n_distinct)
     known = np.append(rng.normal(size=n_distinct - 1), NO_HASH_LEFT)
     slow, fast = DistinctValues(), DistinctValues()
-    counter = ColumnCounter(Measure(np.empty(0), 0.0, (-1.0, 1.0)), kernels)
+    counter = NumberCounter(CountSpec(np.empty(0), 0.0, (-1.0, 1.0)), kernels)
     for size in (1, 700, 70_000, 200_000):
         batch = rng.choice(known, size)
-        slow.add(np.sort(batch))
-        list(counter.count(pa.chunked_array([pa.array(batch)]), fast))
+        slow.add_sorted(np.sort(batch))
+        count(counter, pa.chunked_array([pa.array(batch)]), fast)
         assert fast.hashes.tolist() == slow.hashes.tolist()
     assert (fast.hashes[0] == 0) == (NO_HASH_LEFT in batch)
 
@@ -243,20 +258,19 @@ def test_values_made_to_have_great_hashes_are_counted(kernels: Kernels) -> None:
     values = _unhash(hashes)
     values = values[np.isfinite(values)]
     fast = DistinctValues()
-    counter = ColumnCounter(Measure(np.empty(0), 0.0, (-1.0, 1.0)), kernels)
-    list(counter.count(pa.chunked_array([pa.array(values)]), fast))
+    counter = NumberCounter(CountSpec(np.empty(0), 0.0, (-1.0, 1.0)), kernels)
+    count(counter, pa.chunked_array([pa.array(values)]), fast)
     slow = DistinctValues()
-    slow.add(np.sort(values))
+    slow.add_sorted(np.sort(values))
     assert fast.hashes.tolist() == slow.hashes.tolist()
-    assert len(fast.hashes) == KEPT_HASHES
+    assert len(fast.hashes) == MAX_HASHES
 
 
 def test_spikes_far_from_zero_are_summed_as_exactly_as_rounding_allows(kernels: Kernels) -> None:
     values = np.full(100_000, 0.1)
     values[::3] = 1e16
-    (found,) = ColumnCounter(Measure(np.array([1.0]), 1e16, (-1.0, 1.0)), kernels).count(
-        pa.chunked_array([pa.array(values)]), None
-    )
+    counter = NumberCounter(CountSpec(np.array([1.0]), 1e16, (-1.0, 1.0)), kernels)
+    found = counter.count(pa.array(values), None)
     assert found.sums.tolist() == pytest.approx(
         [math.fsum(values[values < 1]), 1e16 * (values > 1).sum()], rel=1e-15
     )
@@ -268,12 +282,12 @@ def test_spikes_far_from_zero_are_summed_as_exactly_as_rounding_allows(kernels: 
 def test_a_profile_is_the_same_with_machine_code(
     kernels: Kernels, column: pa.ChunkedArray, cut: int
 ) -> None:
-    edges = Edges.of(np.arange(100.0))
+    edges = Edges.from_values(np.arange(100.0))
     found = {}
     for name, code in (("machine code", kernels), ("sorting", None)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(profiles, "loaded_kernels", lambda code=code: code)
-            found[name] = NumberProfile(edges, bounds=(1.0, 2.0))
+            found[name] = NumberProfile.empty(edges, (1.0, 2.0))
             for part in (column.slice(0, cut), column.slice(cut)):
                 found[name].add(part)
     one, other = found["machine code"], found["sorting"]
@@ -282,7 +296,7 @@ def test_a_profile_is_the_same_with_machine_code(
     assert one.n_distinct == other.n_distinct
     # The variance is the difference of two numbers of this size, each rounded; of the pivot's distance where all
     # values are one.
-    size = one.squares / max(one.n_finite, 1)
+    size = one.moments.squares / max(one.n_finite, 1)
     allowed = 1e-13 * size if math.isfinite(size) else 0.0
     assert one.std**2 == pytest.approx(other.std**2, rel=1e-9, abs=allowed, nan_ok=True)
 
@@ -291,12 +305,9 @@ def test_a_profile_is_the_same_with_machine_code(
 def test_all_columns_are_counted_by_what_was_compiled_at_first(
     kernels: Kernels, column: pa.ChunkedArray
 ) -> None:
-    list(
-        ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(
-            column, DistinctValues()
-        )
-    )
-    list(ColumnCounter(Measure(np.arange(3.0), 0.0, (0.0, 1.0)), kernels).count(column, None))
+    counter = NumberCounter(CountSpec(np.arange(3.0), 0.0, (0.0, 1.0)), kernels)
+    count(counter, column, DistinctValues())
+    count(counter, column, None)
     assert len(kernels.count_numbers._functions) == 1
 
 

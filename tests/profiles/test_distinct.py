@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.native.machine_code import load_kernels
-from nightscore.profiles.counting import ColumnCounter, Measure
-from nightscore.profiles.distinct import KEPT_HASHES, DistinctValues
+from nightscore.profiles.counting import CountSpec, NumberCounter
+from nightscore.profiles.hashes import MAX_HASHES
+from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
 
 
 def counted(*parts: list[float]) -> DistinctValues:
     found = DistinctValues()
     for part in parts:
-        found.add(np.sort(np.array(part, np.float64)))
+        found.add_sorted(np.sort(np.array(part, np.float64)))
     return found
 
 
@@ -32,7 +33,7 @@ def test_few_are_exact_whatever_the_split(values: list[float], cuts: list[int]) 
     for part in parts:
         merged.merge(counted(part))
     assert whole.hashes.tolist() == split.hashes.tolist() == merged.hashes.tolist()
-    if len(set(values)) < KEPT_HASHES:
+    if len(set(values)) < MAX_HASHES:
         assert whole.estimate == len(set(values))
 
 
@@ -58,16 +59,16 @@ def test_a_batch_of_many_equal_values_keeps_the_least_hashes() -> None:
 
 
 def test_machine_code_and_numpy_give_the_same_hashes(tmp_path: Path) -> None:
-    counter = ColumnCounter(
-        Measure(np.empty(0), 0.0, (0.0, 1.0)), load_kernels(tmp_path / "machine-code")
+    counter = NumberCounter(
+        CountSpec(np.empty(0), 0.0, (0.0, 1.0)), load_kernels(tmp_path / "machine-code")
     )
     values = np.sort(
         np.concatenate([np.random.default_rng(0).normal(size=20_000), [-0.0, 0.0, 5e-324, 1e308]])
     )
-    for limit in (KEPT_HASHES - 1, 2**60, 2**64 - 1):
-        before = np.array([limit * i // (KEPT_HASHES - 1) for i in range(KEPT_HASHES)], np.uint64)
+    for limit in (MAX_HASHES - 1, 2**60, 2**64 - 1):
+        before = np.array([limit * i // (MAX_HASHES - 1) for i in range(MAX_HASHES)], np.uint64)
         by_code, by_numpy = DistinctValues(before), DistinctValues(before)
-        list(counter.count(pa.chunked_array([pa.array(values)]), by_code))
-        by_numpy.add(values)
+        by_code.add(counter.count(pa.array(values), by_code.hashes))
+        by_numpy.add_sorted(values)
         assert by_code.hashes.tolist() == by_numpy.hashes.tolist()
-        assert (by_numpy.hashes.tolist() == before.tolist()) == (limit < KEPT_HASHES)
+        assert (by_numpy.hashes.tolist() == before.tolist()) == (limit < MAX_HASHES)

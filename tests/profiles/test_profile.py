@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from nightscore.drift.findings import Comparison, impact, judge
 from nightscore.engine.columns import feature_records
 from nightscore.profiles.bins import count_bins
+from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import as_numbers
-from nightscore.profiles.profile import CategoryProfile, Edges, NumberProfile
+from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.profiler import Profiler, Watch, WatchedColumn, cut_column
 from nightscore.profiles.table import (
     ColumnProfile,
@@ -74,12 +75,12 @@ def test_any_split_gives_the_same_counts(
 ) -> None:
     column = cut_column("feature", "x", [chunked(reference, pa.float64())])
     assert column.edges is not None
-    whole = NumberProfile(column.edges, bounds=column.bounds)
+    whole = NumberProfile.empty(column.edges, column.bounds)
     whole.add(chunked(values, pa.float64()))
-    merged = NumberProfile(column.edges, bounds=column.bounds)
+    merged = NumberProfile.empty(column.edges, column.bounds)
     places = [0, *sorted(cuts), len(values)]
     for start, end in itertools.pairwise(places):
-        part = NumberProfile(column.edges, bounds=column.bounds)
+        part = NumberProfile.empty(column.edges, column.bounds)
         part.add(chunked(values[start:end], pa.float64()))
         merged.merge(part)
     assert exact(merged) == exact(whole)
@@ -171,7 +172,7 @@ def test_a_table_comes_back_as_it_was() -> None:
 
 def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:
     watched = [
-        WatchedColumn("feature", "x", Edges.of(np.arange(3.0))),
+        WatchedColumn("feature", "x", Edges.from_values(np.arange(3.0))),
         WatchedColumn("feature", "c", None),
     ]
     profiler = Profiler(Watch(tuple(watched)))
@@ -189,7 +190,7 @@ def test_missing_values_of_a_batch_are_told_where_all_rows_were_counted() -> Non
             "free": [1.0, None, 2.0],
         }
     )
-    bins = Edges.of(np.arange(3.0))
+    bins = Edges.from_values(np.arange(3.0))
     profiler = Profiler(
         Watch(tuple(WatchedColumn("feature", name, bins) for name in ("x", "n", "odd")))
     )
@@ -209,7 +210,7 @@ def test_other_bins_are_not_added_up() -> None:
     parts = []
     for column in columns:
         assert column.edges is not None
-        parts.append([ColumnProfile("feature", "x", NumberProfile(column.edges))])
+        parts.append([ColumnProfile("feature", "x", NumberProfile.empty(column.edges))])
     merged, failed = merge_profiles(parts)
     assert not merged
     assert "different bins" in failed["x"]
@@ -338,4 +339,4 @@ def test_a_sum_leaves_its_parts_as_they_are() -> None:
     number = parts[0][0].profile
     assert isinstance(number, NumberProfile)
     with pytest.raises(ValueError, match="read-only"):
-        number.counts += 1
+        number.counts[0] += 1
