@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nightscore.models.registry import registry_uri
+from nightscore.models.registries.uris import registry_uri
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import show_value
 

@@ -13,7 +13,7 @@ from nightscore.errors import (
 from nightscore.models import versions
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.models.registry import shared_uri
+from nightscore.models.registries.uris import shared_uri
 from nightscore.schemas.model import ModelFacts
 
 FACTS = "facts-7"

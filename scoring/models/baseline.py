@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nightscore.errors import ModelDigestError, StorageUnavailableError
 from nightscore.models.cache import ModelCache, digest_bytes
-from nightscore.models.registry import BASELINE_TAG, ModelVersion, local_folder, registry_uri
+from nightscore.models.registries.protocol import BASELINE_TAG, ModelVersion
+from nightscore.models.registries.uris import local_folder, registry_uri
 from nightscore.storage.documents import read_json
 
 EXPERIMENT = "nightscore-baselines"

@@ -18,7 +18,7 @@ from nightscore.ledger.layout import state_store
 from nightscore.models.baseline import log_baseline
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.models.registry import ModelVersion
+from nightscore.models.registries.protocol import ModelVersion
 from nightscore.operations.compare import READ_ROWS, Dataset
 from nightscore.planning.plan import plan_partition
 from nightscore.profiles.profile import kind_of

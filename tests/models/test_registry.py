@@ -18,7 +18,8 @@ import pytest
 
 from nightscore.errors import ModelDigestError, ModelLoadError, ModelNotFoundError
 from nightscore.models.cache import ModelCache, digest_tree
-from nightscore.models.registry import DIGEST_TAG, fetch, pin, resolve
+from nightscore.models.registries.protocol import DIGEST_TAG
+from nightscore.models.registry import fetch, pin, resolve
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, copy_registry, make_frame, register
 from tests.support.seaweedfs import _free_ports

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from nightscore.errors import StorageUnavailableError
-from nightscore.models import rest
+from nightscore.models.registries import rest
 from nightscore.models.registry import resolve
 
 
@@ -96,7 +96,7 @@ def test_a_redirect_within_the_server_is_followed() -> None:
         (b"{}", "a field is missing"),
         (b'{"model_version": null}', "a field is missing or of another type"),
         (b'{"model_version": {"tags": [{"key": "a"}], "source": "x"}}', "a field is missing"),
-        (b'{"model_version": {"source": 7}, "artifact_uri": 7}', "no text"),
+        (b'{"model_version": {"source": 7}, "artifact_uri": 7}', "not a text"),
     ],
 )
 def test_json_of_another_shape_is_named(body: bytes, reason: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nightscore.models.cache import digest_tree
-from nightscore.models.registry import DIGEST_TAG
+from nightscore.models.registries.protocol import DIGEST_TAG
 
 NUMBERS = ["a", "b", "c", "d", "e"]
 STRINGS = ["color", "size"]

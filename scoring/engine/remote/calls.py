@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nightscore.models.registry import ModelVersion
+from nightscore.models.registries.protocol import ModelVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ A flavor of another distribution is an entry point of the group `nightscore.flav
 processes find it too. `register_flavor` adds one to this process only.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import pkgutil
+from collections.abc import Iterator
 
 from nightscore.errors import ModelLoadError
 from nightscore.models.flavor import Flavor
@@ -32,9 +34,14 @@ def register_flavor(flavor: Flavor) -> None:
     _registered[flavor.name] = flavor
 
 
-def unregister_flavor(name: str) -> None:
-    """Remove a flavor that `register_flavor` has added."""
-    del _registered[name]
+@contextlib.contextmanager
+def registered(flavor: Flavor) -> Iterator[None]:
+    """Register a flavor until the block ends."""
+    register_flavor(flavor)
+    try:
+        yield
+    finally:
+        del _registered[flavor.name]
 
 
 def flavor_of(mlmodel: MlModel) -> Flavor:

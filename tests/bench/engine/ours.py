@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from nightscore.models.cache import digest_tree
-from nightscore.models.registry import DIGEST_TAG
+from nightscore.models.registries.protocol import DIGEST_TAG
 from tests.bench.engine.process_tree import Ran
 from tests.bench.engine.workloads import KEY, Workload
 

@@ -36,7 +36,7 @@ from nightscore.ledger.manifests import list_manifests
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import digest_tree
 from nightscore.models.pinned import PinnedModel
-from nightscore.models.registry import DIGEST_TAG
+from nightscore.models.registries.protocol import DIGEST_TAG
 from nightscore.planning.plan import plan_partition
 from nightscore.schemas.job import Workers
 from tests.engine.clusters.conftest import (

@@ -1,0 +1,108 @@
+"""A registry behind an MLflow tracking server, asked over REST without MLflow."""
+
+import base64
+import contextlib
+import os
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nightscore.models.registries.protocol import (
+    BASELINE_TAG,
+    DIGEST_TAG,
+    ModelVersion,
+    RegisteredModel,
+)
+from nightscore.models.registries.rest import get_json, unexpected_answer
+from nightscore.models.registries.uris import redacted
+
+SCHEMES = ("http://", "https://")
+_SPECIAL_ACCESS = (
+    "MLFLOW_TRACKING_AUTH",
+    "MLFLOW_TRACKING_AWS_SIGV4",
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+)
+"""With one of these set, MLflow's own client opens the connection."""
+
+
+def can_ask(uri: str) -> bool:
+    """Whether the URI is a server that this module can talk to."""
+    needs_client = any(name in os.environ for name in _SPECIAL_ACCESS)
+    return uri.startswith(SCHEMES) and not needs_client
+
+
+class ServerRegistry:
+    """Asks a tracking server over its documented REST interface."""
+
+    def __init__(self, uri: str) -> None:
+        self._shown = redacted(uri)
+        self._base = f"{self._shown.rstrip('/')}/api/2.0/mlflow/"
+        self._user = urllib.parse.urlsplit(uri)
+
+    def version_of_alias(self, name: str, alias: str) -> str | None:
+        """See `Registry`."""
+        answer = self._get("registered-models/alias", name=name, alias=alias)
+        if answer is None:
+            return None
+        with self._documented():
+            return str(int(answer["model_version"]["version"]))
+
+    def version(self, name: str, version: str) -> ModelVersion | None:
+        """See `Registry`."""
+        answer = self._get("model-versions/get", name=name, version=version)
+        if answer is None:
+            return None
+        place = self._get("model-versions/get-download-uri", name=name, version=version)
+
+        with self._documented():
+            stated = answer["model_version"]
+            tags = {str(tag["key"]): str(tag["value"]) for tag in stated.get("tags", [])}
+            location = place["artifact_uri"] if place else stated["source"]
+            if not isinstance(location, str):
+                raise TypeError("the place of the artifacts is not a text")
+        return ModelVersion(name, version, location, tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
+
+    def model(self, name: str) -> RegisteredModel | None:
+        """See `Registry`."""
+        model = self._get("registered-models/get", name=name)
+        if model is None:
+            return None
+        quoted = name.replace("'", "''")
+        search = self._get("model-versions/search", filter=f"name='{quoted}'", max_results="1000")
+
+        with self._documented():
+            entries = (search or {}).get("model_versions", [])
+            versions = sorted(int(entry["version"]) for entry in entries)
+            aliases = model["registered_model"].get("aliases", [])
+            by_alias = {str(entry["alias"]): str(entry["version"]) for entry in aliases}
+        return RegisteredModel([str(version) for version in versions], by_alias)
+
+    def _get(self, path: str, **query: str) -> dict[str, Any] | None:
+        url = f"{self._base}{path}?{urllib.parse.urlencode(query)}"
+        return get_json(url, _authorization(os.environ, self._user), self._shown)
+
+    @contextlib.contextmanager
+    def _documented(self) -> Iterator[None]:
+        """Whoever answers in the server's place may leave fields out, or fill them with anything."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            text = f"a field is missing or of another type ({type(error).__name__}: {error})"
+            raise unexpected_answer(text, self._shown) from error
+
+
+def _authorization(environment: Mapping[str, str], uri: urllib.parse.SplitResult) -> dict[str, str]:
+    if token := environment.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+
+    user = environment.get("MLFLOW_TRACKING_USERNAME")
+    password = environment.get("MLFLOW_TRACKING_PASSWORD", "")
+    if uri.username:
+        user = urllib.parse.unquote(uri.username)
+        password = urllib.parse.unquote(uri.password or "")
+    if not user:
+        return {}
+    pair = f"{user}:{password}"
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}

@@ -1,0 +1,100 @@
+"""A registry in a SQLite file, read without MLflow."""
+
+import contextlib
+import sqlite3
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+from nightscore.errors import ModelNotFoundError, StorageUnavailableError
+from nightscore.models.registries.protocol import (
+    BASELINE_TAG,
+    DIGEST_TAG,
+    ModelVersion,
+    RegisteredModel,
+)
+
+SCHEME = "sqlite:///"
+
+
+@contextlib.contextmanager
+def open_sqlite(uri: str) -> Iterator["SqliteRegistry"]:
+    """Open the file read-only: a lookup must never create or migrate a registry.
+
+    Raises:
+        ModelNotFoundError: There is no such file, or it is no registry of MLflow.
+        StorageUnavailableError: It cannot be read now.
+    """
+    path = Path(uri.removeprefix(SCHEME).split("?")[0])
+    if not path.is_file():
+        raise ModelNotFoundError(
+            "There is no model registry.",
+            uri,
+            expected=f"the SQLite file {path.absolute()}",
+            next_step="set `registry` in the job file or MLFLOW_TRACKING_URI",
+        )
+
+    address = f"file:{urllib.parse.quote(str(path))}?mode=ro"
+    with contextlib.closing(sqlite3.connect(address, uri=True)) as db:
+        try:
+            yield SqliteRegistry(db)
+        except sqlite3.OperationalError as error:
+            raise StorageUnavailableError(
+                "The model registry cannot be read.",
+                uri,
+                found=str(error),
+                next_step="if tables are missing, run `mlflow db upgrade` on it; else check its disk "
+                "and which process locks it",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise ModelNotFoundError(
+                "The SQLite file is not an MLflow registry, or has an unknown version.",
+                uri,
+                found=str(error),
+                next_step="run `mlflow db upgrade` on it, or name another registry",
+            ) from error
+
+
+class SqliteRegistry:
+    """Reads the registry's tables, whose names and columns MLflow has kept since 2.0."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def version_of_alias(self, name: str, alias: str) -> str | None:
+        """See `Registry`."""
+        query = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+        row = self._db.execute(query, (name, alias)).fetchone()
+        return str(row[0]) if row else None
+
+    def version(self, name: str, version: str) -> ModelVersion | None:
+        """See `Registry`."""
+        query = (
+            "SELECT coalesce(storage_location, source) FROM model_versions "
+            "WHERE name = ? AND version = ? AND current_stage != 'Deleted_Internal'"
+        )
+        row = self._db.execute(query, (name, int(version))).fetchone()
+        if row is None:
+            return None
+
+        query = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
+        tags = dict(self._db.execute(query, (name, int(version))).fetchall())
+        return ModelVersion(
+            name, version, str(row[0]), tags.get(DIGEST_TAG), tags.get(BASELINE_TAG)
+        )
+
+    def model(self, name: str) -> RegisteredModel | None:
+        """See `Registry`."""
+        query = "SELECT 1 FROM registered_models WHERE name = ?"
+        if self._db.execute(query, (name,)).fetchone() is None:
+            return None
+
+        query = (
+            "SELECT version FROM model_versions "
+            "WHERE name = ? AND current_stage != 'Deleted_Internal' ORDER BY version"
+        )
+        versions = [str(row[0]) for row in self._db.execute(query, (name,))]
+
+        query = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
+        rows = self._db.execute(query, (name,)).fetchall()
+        return RegisteredModel(versions, {alias: str(version) for alias, version in rows})

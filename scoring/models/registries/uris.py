@@ -1,0 +1,34 @@
+"""URIs of registries and artifacts."""
+
+import os
+import urllib.parse
+from pathlib import Path
+
+DEFAULT_REGISTRY = "sqlite:///mlflow.db"
+"""MLflow's own default."""
+
+
+def registry_uri(configured: str | None) -> str:
+    """The registry that a job's `registry` key means."""
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_REGISTRY
+
+
+def shared_uri(configured: str | None) -> str:
+    """The registry as other hosts may see it: without credentials from this host's environment."""
+    return configured or redacted(registry_uri(None))
+
+
+def redacted(uri: str) -> str:
+    """The URI without user and password."""
+    parts = urllib.parse.urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
+
+
+def local_folder(location: str) -> Path | None:
+    """The folder that a location means on this host, or None if it is elsewhere."""
+    parts = urllib.parse.urlsplit(location)
+    if parts.scheme == "file":
+        return Path(urllib.parse.unquote(parts.path))
+    return None if parts.scheme else Path(location)
