@@ -4,23 +4,24 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-MODEL_VERSION = pa.dictionary(pa.int32(), pa.string())
+REPEATED_TEXT = pa.dictionary(pa.int32(), pa.string())
+"""Texts that many rows share, such as the model version."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputColumn:
-    """A column that a batch has after validation."""
+    """A column of a validated batch."""
 
     name: str
     type: pa.DataType
     wanted: str = ""
     """For a feature, the type that the model states."""
     has_nulls: bool = False
-    """Of a feature of truth values: some are null somewhere in the partition, and pandas' type is then another."""
+    """For a boolean feature: some value in the partition is null. Pandas then uses another type."""
 
     @property
     def is_whole(self) -> bool:
-        """Integers or truth values: pandas has no nulls among them."""
+        """Whether values are integers or booleans, for which pandas has no nulls."""
         return bool(pa.types.is_integer(self.type) or pa.types.is_boolean(self.type))
 
 
@@ -33,50 +34,52 @@ class OutputColumn:
     kind: str
     """`prediction`, `probability`, `decision` or `raw`."""
     index: int = 0
-    """Column of the model's answer."""
+    """Position among the columns that the model returns."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """What the files must have for the model, checked and agreed before a row is read."""
+    """What the files must have for the model. It is settled before a row is read."""
 
     features: tuple[InputColumn, ...]
-    """In the order the model wants them."""
+    """The model's columns, in its order."""
     kept: tuple[InputColumn, ...]
     """Keys, then pass-through columns."""
     predictions: tuple[OutputColumn, ...]
+    """Prediction columns, in the order of the output."""
     has_position: bool
     """The job names no keys: source file and row number travel with each prediction."""
     extra: tuple[str, ...] = ()
+    """Columns of the files that the run does not read."""
     types: tuple[tuple[str, str], ...] = ()
-    """Needed columns and their Arrow types in the files, encodings apart: before any cast."""
+    """Columns to read, and their Arrow types in the files before any cast, encodings aside."""
     dictionaries: frozenset[str] = frozenset()
-    """Features of texts that batches have as dictionaries, since the files do: no text is decoded a row at a time."""
+    """Text features that the files store as dictionaries. Batches keep them so, and no text is
+    decoded row by row."""
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Columns to read, each once."""
-        return tuple(dict.fromkeys(column.name for column in (*self.features, *self.kept)))
+        names = [column.name for column in (*self.features, *self.kept)]
+        return tuple(dict.fromkeys(names))
 
     @property
     def nullable_flags(self) -> list[str]:
-        """Features of truth values that have nulls in some batch."""
-        return [c.name for c in self.features if c.has_nulls and pa.types.is_boolean(c.type)]
+        """Boolean features that have a null in some batch."""
+        with_nulls = [column for column in self.features if column.has_nulls]
+        return [column.name for column in with_nulls if pa.types.is_boolean(column.type)]
 
     def feature_types(self) -> dict[str, pa.DataType]:
-        """Of each feature as the model's own library is given it."""
+        """Type of each feature as the model's library is given it, by name."""
         return {column.name: column.type for column in self.features}
 
     def output_schema(self) -> pa.Schema:
         """The columns of the predictions, in their order on the store."""
-        position = (
-            [("source_file", MODEL_VERSION), ("source_row", pa.int64())]
-            if self.has_position
-            else []
-        )
-        return pa.schema(
-            position
-            + [(column.name, column.type) for column in self.kept]
-            + [(column.name, column.type) for column in self.predictions]
-            + [("model_version", MODEL_VERSION), ("run_id", MODEL_VERSION)]
-        )
+        fields: list[tuple[str, pa.DataType]] = []
+        if self.has_position:
+            fields += [("source_file", REPEATED_TEXT), ("source_row", pa.int64())]
+
+        fields += [(column.name, column.type) for column in self.kept]
+        fields += [(column.name, column.type) for column in self.predictions]
+        fields += [("model_version", REPEATED_TEXT), ("run_id", REPEATED_TEXT)]
+        return pa.schema(fields)

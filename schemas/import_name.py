@@ -12,5 +12,6 @@ def refuse_folder_name(imported_as: str, import_name: str) -> NoReturn:
         ImportError: Always; names the right import name.
     """
     raise ImportError(
-        f"the package's import name is {import_name}, not {imported_as}: write `import {import_name}`"
+        f"the package's import name is {import_name}, not {imported_as}: "
+        f"write `import {import_name}`"
     )

@@ -1,4 +1,4 @@
-"""The record of a run, written so that it can be read years later."""
+"""The manifest: the record of a run, which stays readable for years."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,37 +10,40 @@ from nightscore.schemas.job import Policy
 from nightscore.schemas.record import Record
 
 SCHEMA_VERSION = 1
-"""Raised when a field changes its meaning or goes; a new optional field does not raise it."""
+"""Raised when a field changes its meaning or is removed. A new optional field does not raise it."""
 
 Status = Literal["running", "prepared", "published", "unchanged", "held", "rejected", "failed"]
-"""`prepared`: all is written and reconciled, the commit is under way. `held`: complete, but a gate wants a person to
-look; `rejected`: one did. `unchanged` is an answer, never stored."""
+"""`prepared`: everything is written and reconciled, the commit is under way. `held`: complete, but
+a gate waits for a person. `rejected`: a person dropped the held run. `unchanged` is returned, never
+stored."""
 
 
 class Stored(Record):
-    """A part of the manifest: a field that a later version of nightscore added is skipped, not an error."""
+    """A part of the manifest. Fields that a later version of nightscore added are skipped."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class ModelRecord(Stored):
-    """The exact model."""
+    """The exact model version."""
 
     uri: str
-    """As the job names it."""
+    """The URI in the job."""
     name: str
     version: str
     digest: str = ""
-    """`sha256:` and the digest over the artifact tree; empty until it was fetched."""
+    """`sha256:` and the digest of the artifact tree. Empty until it was fetched."""
     is_pinned: bool = False
-    """The model version carries a digest tag, and the artifacts were equal to it."""
+    """The model version has a digest tag, and the artifacts match it."""
     flavor: str = ""
     estimator: str = ""
+    """Class of the final estimator."""
     trained_with: dict[str, str] = {}
+    """Library versions that the model version records."""
 
 
 class InputRecord(Stored):
-    """One input file as it was planned against."""
+    """One input file, as it was when the run was planned."""
 
     path: str
     size_bytes: int
@@ -53,6 +56,7 @@ class InputsRecord(Stored):
     uri: str
     files: tuple[InputRecord, ...] = ()
     extra_columns: tuple[str, ...] = ()
+    """Columns of the files that the run did not read."""
     files_left_out: int = 0
     """Files of the partition whose names the job's `input.files` does not match."""
 
@@ -61,14 +65,14 @@ class FileRecord(Stored):
     """One file that the run wrote."""
 
     path: str
-    """Relative to the output's URI, or for quarantine to the state folder's."""
+    """Path below the output's URI, or for quarantine below the state folder."""
     size_bytes: int
     rows: int
     sha256: str
 
 
 class Counts(Stored):
-    """Rows; published only if rows_in = rows_scored + rows_quarantined."""
+    """Numbers of rows. A run is published only if rows_in = rows_scored + rows_quarantined."""
 
     rows_in: int = 0
     rows_scored: int = 0
@@ -76,11 +80,11 @@ class Counts(Stored):
 
 
 class QuarantineExample(Stored):
-    """Where one of the first quarantined rows stands."""
+    """One of the first quarantined rows."""
 
     source_file: str
     source_row: int
-    """Counted from 0."""
+    """Position in the file, from 0."""
     reason: str
     column: str | None = None
     message: str
@@ -97,55 +101,58 @@ class QuarantineRecord(Stored):
 
 
 class ColumnRecord(Stored):
-    """A feature or a prediction column of the run, in few numbers."""
+    """A feature or prediction column of the run, in a few numbers."""
 
     name: str
     role: Literal["feature", "prediction"]
     rows: int = 0
-    """Of a feature all rows that were read, of a prediction the scored ones."""
+    """Rows read for a feature, rows scored for a prediction."""
     missing: int = 0
-    """null or NaN."""
+    """Values that are null or NaN."""
     nulled: int = 0
-    """Of a feature: values that do not cast and are missing to the model, since the job's policy lets them pass."""
+    """Feature values that could not be cast. The job's policy passes them to the model as
+    missing."""
     infinite: int = 0
-    """Of a prediction."""
+    """Infinite predictions."""
     finite: int = 0
-    """Of a prediction that is a number: rows behind the following."""
+    """Finite predictions; the following fields are computed from them."""
     low: float = 0.0
     high: float = 0.0
     mean: float | None = 0.0
-    """None where a sum of the values exceeds float64, as with `squares`."""
+    """None if a sum of the values exceeds float64, as with `squares`."""
     squares: float | None = 0.0
     """Sum of squared distances from the mean."""
 
 
 class PredictorRecord(Stored):
-    """What computed the predictions, and how it compares with the library's own."""
+    """What computed the predictions, and how it compares with the model's library."""
 
     engine: Literal["library", "compiled"] = "library"
     why: str = ""
-    """Why the library's own: the job says so, there is no compiled form, or it gave something else."""
+    """Why the library was used: the job says so, there is no compiled form, or they differed."""
     has_differed: bool = False
-    """A compiled predictor was tried and gave something else than the library's own."""
+    """A compiled predictor was tried, and its predictions differed from the library's."""
     checked_rows: int = 0
-    """First rows of shards, predicted by both."""
+    """First rows of shards that both predicted."""
     checked_earlier: bool = False
-    """In an earlier run of this host, with the same model and versions of the libraries."""
+    """Checked in an earlier run of this host, with the same model and library versions."""
     difference: float = 0.0
-    """The greatest among them, relative; 0: equal to the bit."""
+    """Greatest relative difference among the checked rows. 0: equal to the bit."""
     library_s: float = 0.0
-    """CPU seconds of the checked rows."""
+    """CPU seconds that the library took for the checked rows."""
     compiled_s: float = 0.0
+    """CPU seconds that the compiled predictor took for them."""
     speed_up: float | None = None
-    """How many times less CPU the compiled predictor took for the checked rows."""
+    """`library_s` divided by `compiled_s`."""
     rows_by_library: int = 0
-    """Rows of batches that were left to the library's own, having values that it refuses."""
+    """Rows of batches that only the library predicted, since the compiled predictor does not take
+    their values."""
     trouble: str = ""
-    """An error of the compiled predictor on a batch that the library's own then took."""
+    """Error of the compiled predictor on a batch that the library then predicted."""
 
 
 class GateRecord(Stored):
-    """What a gate saw."""
+    """The result of one gate."""
 
     gate: str
     action: Literal["fail", "hold", "warn"]
@@ -155,81 +162,88 @@ class GateRecord(Stored):
 
 
 class DriverRecord(Stored):
-    """A segment's part in what a column's distribution moved."""
+    """How much a segment contributes to the drift of a column."""
 
     segment: str
     """`column=value`."""
     kind: Literal["mix", "within"]
-    """`mix`: the segment has another share of the rows; `within`: its rows have other values."""
+    """`mix`: the segment's share of the rows changed. `within`: the values of its rows changed."""
     share: float
-    """Of the whole difference, 1 being all of it; negative: it works against the others."""
+    """Share of the whole difference; 1 is all of it. Negative: it works against the others."""
 
 
 class FindingRecord(Stored):
-    """A column that differs from what it looked like before."""
+    """A column that differs from its reference."""
 
     column: str
     role: str
-    """`feature`, `prediction` or `pass_through`; `schema`: a type that changed, a column that came or went; `rows`:
-    how many there are."""
+    """`feature`, `prediction` or `pass_through`. `schema`: a column appeared, disappeared or
+    changed its type. `rows`: the number of rows."""
     reference: str
-    """`baseline`, `weekdays` or `previous`: which comparison says so."""
+    """The comparison that found it: with the `baseline`, the same `weekdays` or the `previous`
+    day."""
     severity: Severity
     reasons: tuple[str, ...] = ()
     is_seasonal: bool = False
-    """It differs from the baseline, but not from the same weekdays of the weeks before: it counts as information."""
+    """It differs from the baseline, but not from the same weekdays before. It counts as `info`."""
     impact: float | None = None
-    """What the column's other distribution adds to the mean score, all else equal; null without a baseline."""
+    """How much the column's new distribution moves the mean score, all else equal. Null without a
+    baseline."""
     status: Literal["new", "ongoing"] = "new"
     since: str | None = None
-    """The partition in which it was seen first."""
+    """The partition in which the finding began."""
     was: Severity | None = None
-    """What it counted as in the previous partition; null: it had no finding there."""
+    """Its severity in the previous partition. Null: it had no finding there."""
     drivers: tuple[DriverRecord, ...] = ()
-    """Of the job's `drift.segments`, those with the greatest part, the greatest first."""
+    """The segments of the job's `drift.segments` that contribute most, the greatest first."""
 
 
 class DriftRecord(Stored):
-    """The partition's columns against what they looked like before."""
+    """How the partition's columns differ from their references."""
 
     verdict: Severity
     references: dict[str, str] = {}
-    """What was compared with: the baseline's sha256, ids of earlier runs. None: there is nothing yet."""
+    """What the columns were compared with: the baseline's sha256, ids of earlier runs. Empty: there
+    was nothing to compare with."""
     days: dict[str, tuple[str, ...]] = {}
-    """The partitions that `weekdays` and `previous` stand for, by reference; empty in records of older versions."""
+    """The partitions that `weekdays` and `previous` stand for. Empty in records of older
+    versions."""
     habit_runs: dict[str, str] = {}
-    """Partition to the run whose distances from the baseline say what is usual for a column."""
+    """Partition to run. These runs' distances from the baseline show what is usual for a column."""
     neighbours: str = ""
-    """sha256 over all that was compared with: a comparison is made again once this would be another."""
+    """sha256 of everything that was compared with. Once it changes, the comparison is made
+    again."""
     made_at: datetime | None = None
-    """When the comparison was made again, in UTC; null: by the run itself."""
+    """When the comparison was made again, in UTC. Null: the run made it itself."""
     findings: tuple[FindingRecord, ...] = ()
-    """Of any severity above `ok`, the most severe first and within those what moves the score most."""
+    """Findings above `ok`: the most severe first, then those that move the score most."""
     resolved: tuple[str, ...] = ()
-    """Columns that counted as a warning or worse in the previous partition, and do no longer."""
+    """Columns that were a warning or worse in the previous partition and no longer are."""
     score: str = ""
     """The prediction column whose mean is the score."""
     score_movement: float | None = None
-    """Its mean now minus the baseline's."""
+    """Current mean of the score minus the baseline's."""
     n_columns: int = 0
+    """Columns that were compared."""
     cpu_share: float = 0.0
-    """CPU time of the counting, as a share of that of the workers."""
+    """CPU time of profiling, as a share of the workers' CPU time."""
     unprofiled_rows: int = 0
-    """Rows that were not counted, since that took more than `drift.max_share`: rates are of the others."""
+    """Rows that were not profiled, to stay within `drift.max_share`. Rates are of the others."""
     expected_rate: float | None = None
-    """Mean label that the scores let expect, by the baseline's mean label in each bin of the score."""
+    """Expected mean label, from the scores and the baseline's mean label in each bin of the
+    score."""
     baseline_rate: float | None = None
-    """Mean label of the baseline; both null where it was made without labels."""
+    """Mean label of the baseline. Both rates are null if the baseline has no labels."""
     errors: dict[str, str] = {}
-    """Columns that could not be profiled or compared."""
+    """Columns that could not be profiled or compared, and why."""
     profile: str = ""
-    """Path below the state folder."""
+    """Path of the profile below the state folder."""
     table: str = ""
-    """All statistics, as rows; path below the state folder."""
+    """Path of the table of all statistics below the state folder."""
 
 
 class ComparisonRecord(Stored):
-    """A run's columns compared again, since the partitions around it have other results than when it ran."""
+    """A run's columns, compared again because the partitions around it have new results."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -237,12 +251,12 @@ class ComparisonRecord(Stored):
     partition_key: str
     partition: str | None
     engine: str
-    """Version of nightscore that compared."""
+    """Version of nightscore that made the comparison."""
     drift: DriftRecord
 
 
 class DecisionRecord(Stored):
-    """What a person made of a run that was held."""
+    """What a person decided about a held run."""
 
     verdict: Literal["approved", "rejected"]
     at: datetime
@@ -261,29 +275,29 @@ class OutputRecord(Stored):
 
 
 class Measures(Stored):
-    """What the run cost. Seconds are wall seconds unless named CPU."""
+    """What the run cost. Seconds are wall-clock seconds unless they are named CPU."""
 
     stages_s: dict[str, float] = {}
     total_s: float = 0.0
     cpu_s: float = 0.0
-    """Driver and workers."""
+    """CPU seconds of driver and workers."""
     peak_worker_bytes: tuple[int, ...] = ()
     """Peak resident memory of each worker."""
     peak_driver_bytes: int = 0
     rows_per_s: float = 0.0
-    """Rows read by this attempt over the seconds of its scoring stage."""
+    """Rows read by this attempt, divided by the seconds of its scoring stage."""
     bytes_in: int = 0
-    """Compressed bytes of the columns that were read."""
+    """Compressed bytes of the columns that the run read."""
     bytes_out: int = 0
     n_shards: int = 0
     n_shards_resumed: int = 0
-    """Of them, scored by an earlier attempt that died."""
+    """Shards that an earlier attempt had scored before it died."""
     n_workers: int = 0
     slowest_shard_s: float = 0.0
 
 
 class ErrorRecord(Stored):
-    """Why a run failed, in the words that its user saw."""
+    """Why a run failed, with the message that its user saw."""
 
     type: str
     message: str
@@ -295,7 +309,7 @@ class Manifest(Stored):
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
-    """UUIDv7: sorts by start."""
+    """A UUIDv7, so that runs sort by their start."""
     status: Status
     job: str
     partition_key: str
@@ -303,13 +317,14 @@ class Manifest(Stored):
     fingerprint: str = ""
     forced: bool = False
     restores: str | None = None
-    """The run whose results a rollback has put back; their rows and files carry that run's id."""
+    """The run whose results a rollback restored. Their rows and files carry that run's id."""
     replays: str | None = None
-    """The run whose quarantined rows were scored again; the other rows are its own."""
+    """The run whose quarantined rows were scored again. The other rows are that run's own."""
     in_order: bool = True
-    """Published rows stand as in the input. A replay without the input puts its rows at the end."""
+    """Published rows have the order of the input. A replay without the input appends its rows."""
     attempts: int = 1
-    """Times that the run was begun: one that died goes on under its own id, with the shards that it had."""
+    """How often the run was started. A run that died is resumed under the same id, with its
+    shards."""
     started_at: datetime
     finished_at: datetime | None = None
     host: str
@@ -326,7 +341,7 @@ class Manifest(Stored):
     columns: tuple[ColumnRecord, ...] = ()
     predictor: PredictorRecord | None = None
     policy: Policy | None = None
-    """Of the job."""
+    """The job's policy."""
     gates: tuple[GateRecord, ...] = ()
     replaces: str | None = None
     """The run whose results readers saw when this one was planned."""
@@ -335,11 +350,11 @@ class Manifest(Stored):
     warnings: tuple[str, ...] = ()
     error: ErrorRecord | None = None
     location: str = Field(default="")
-    """URI of this record."""
+    """URI of this manifest."""
 
     @property
     def result_id(self) -> str:
-        """The run whose files readers see after this one."""
+        """The run whose files readers see after this run."""
         return self.restores or self.run_id
 
 
@@ -347,25 +362,26 @@ def read_comparison(text: str | bytes) -> ComparisonRecord:
     """The comparison in a JSON document.
 
     Raises:
-        ValueError: It was written under a later schema version, or is no comparison.
+        ValueError: It has a later schema version, or is not a comparison.
     """
-    found = ComparisonRecord.model_validate_json(text)
-    if found.schema_version > SCHEMA_VERSION:
-        raise ValueError(
-            f"the comparison has schema version {found.schema_version}, this nightscore knows {SCHEMA_VERSION}"
-        )
-    return found
+    comparison = ComparisonRecord.model_validate_json(text)
+    _check_version("comparison", comparison.schema_version)
+    return comparison
 
 
 def read_manifest(text: str | bytes) -> Manifest:
     """The manifest in a JSON document.
 
     Raises:
-        ValueError: It was written under a later schema version, or is no manifest.
+        ValueError: It has a later schema version, or is not a manifest.
     """
-    found = Manifest.model_validate_json(text)
-    if found.schema_version > SCHEMA_VERSION:
+    manifest = Manifest.model_validate_json(text)
+    _check_version("manifest", manifest.schema_version)
+    return manifest
+
+
+def _check_version(kind: str, version: int) -> None:
+    if version > SCHEMA_VERSION:
         raise ValueError(
-            f"the manifest has schema version {found.schema_version}, this nightscore knows {SCHEMA_VERSION}"
+            f"the {kind} has schema version {version}, this nightscore knows {SCHEMA_VERSION}"
         )
-    return found

@@ -1,4 +1,4 @@
-"""A partition, its files and the shards that it is cut into: small records that cross processes."""
+"""A partition, its files and its shards: small records that cross processes."""
 
 import functools
 import re
@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 NULL_VALUE = "__HIVE_DEFAULT_PARTITION__"
-"""Hive's folder for the rows without a value."""
+"""Hive's folder for rows without a partition value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +16,23 @@ class InputFile:
     """One Parquet file, as it was when it was listed."""
 
     path: str
-    """Relative to the input's URI, `/` between the parts, as it stands on the store (percent-encoded)."""
+    """Path below the input's URI as the store has it (percent-encoded), with `/` between the
+    parts."""
     size_bytes: int
     version: str
-    """ETag where the store has one, else the time of modification in ns: a change of content changes it."""
+    """ETag, or the time of modification in ns if the store has none. New content changes it."""
     hive: tuple[tuple[str, str | None], ...] = ()
-    """Decoded `key=value` folders from the partition's own downwards; None for `__HIVE_DEFAULT_PARTITION__`."""
+    """Decoded `key=value` folders, from the partition's own downwards. The value is None for
+    `__HIVE_DEFAULT_PARTITION__`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One value of the partition key with the files below it, in the order of their paths."""
+    """One value of the partition key, with its files in the order of their paths."""
 
     key: str
     value: str | None
-    """Decoded; None is Hive's default partition, the rows without a value."""
+    """Decoded value. None is Hive's default partition, the rows without a value."""
     folder: str
     """The folder's name on the store, such as `ds=2013-07-04`."""
     files: tuple[InputFile, ...] = ()
@@ -38,12 +40,12 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of row groups of one file."""
+    """Consecutive row groups of one file."""
 
     file: InputFile
     row_groups: tuple[int, ...]
     first_row: int
-    """Position in the file of the first row, counted from 0."""
+    """Position of the first row in the file, from 0."""
     n_rows: int
     skip_rows: int = 0
     """Rows of the first row group that belong to another piece."""
@@ -51,7 +53,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The unit of parallel work and of retry: pieces of one or, where they are small, several files."""
+    """The unit of parallel work and of retry: pieces of one file, or of several small ones."""
 
     index: int
     pieces: tuple[Piece, ...]
@@ -59,12 +61,12 @@ class Shard:
     n_bytes: int
     """Compressed bytes of the needed columns."""
     is_last: bool = False
-    """It holds the partition's last rows."""
+    """Whether it holds the partition's last rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """What a run will hold in memory at most, in bytes; the sum is checked against the job's limit."""
+    """The most memory that a run holds, in bytes. The sum is checked against the job's limit."""
 
     n_workers: int
     batch_rows: int
@@ -76,30 +78,30 @@ class MemoryPlan:
     stream_bytes: int
     """Batches, pages and buffers in flight, per worker."""
     prefetch_bytes: int = 0
-    """Of a remote file, fetched before they are decoded, per worker; part of the stream."""
+    """Bytes of a remote file, fetched ahead of decoding, per worker. Part of the stream."""
     in_threads: bool = False
-    """All workers are threads of one process, and share the model; else each is a process."""
+    """The workers are threads of one process that share the model. Otherwise each is a process."""
 
     @property
     def n_processes(self) -> int:
-        """Besides the driver."""
+        """Worker processes, without the driver."""
         return 1 if self.in_threads else self.n_workers
 
     @property
     def total_bytes(self) -> int:
-        """Driver and all workers."""
+        """Memory of the driver and all workers."""
         processes = self.n_processes * (self.worker_bytes + self.model_bytes)
         return self.driver_bytes + processes + self.n_workers * self.stream_bytes
 
     @property
     def bytes_per_worker(self) -> int:
-        """Of one worker that is a process of its own."""
+        """Memory of one worker that is a process of its own."""
         return self.worker_bytes + self.model_bytes + self.stream_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do, known before a row is read."""
+    """What a run will do. It is known before a row is read."""
 
     partition: Partition
     fingerprint: str
@@ -111,29 +113,28 @@ class Plan:
     """Number of workers that the shards were cut for."""
     memory: MemoryPlan
     library_because: str = ""
-    """Why the model's own library predicts; empty: a compiled predictor does."""
+    """Why the model's own library predicts. Empty: a compiled predictor does."""
     is_unchecked: bool = False
-    """Nobody on this host has compared the compiled predictor with the library's own: each shard does."""
+    """This host has not compared the compiled predictor with the library yet: each shard does."""
     extra_columns: tuple[str, ...] = field(default=())
-    """Columns that the files have and nobody asked for."""
+    """Columns of the files that the run does not read."""
 
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def parse_time(value: str | None, pattern: str) -> datetime | None:
-    """The time that a value stands for under a job's partition format; None: it is none."""
+    """The time that a value stands for under a job's partition format, or None."""
+    pattern = pattern.replace("%-", "%")  # `%-d` writes days without a zero; strptime lacks it
     try:
-        return datetime.strptime(
-            value or "", pattern.replace("%-", "%")
-        )  # `%-d` writes days without a zero
+        return datetime.strptime(value or "", pattern)
     except ValueError:
         return None
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def order_of(value: str | None, pattern: str) -> tuple[int, Any, str]:
-    """What partition values are sorted by: dates of the format by time, then numbers by size, then other texts.
+    """The sort key of a partition value: dates by time, then numbers by size, then other texts.
 
     Hive's default partition comes last.
     """
@@ -152,13 +153,16 @@ def show_value(value: str | None) -> str:
 
 
 def encode_folder(key: str, value: str | None) -> str:
-    """The folder's name that we write: `key=value`, percent-encoded."""
-    return f"{quote(key, safe='')}={NULL_VALUE if value is None else quote(value, safe='')}"
+    """The folder that nightscore writes: `key=value`, percent-encoded."""
+    encoded_value = NULL_VALUE if value is None else quote(value, safe="")
+    return f"{quote(key, safe='')}={encoded_value}"
 
 
 def hive_of(path: str) -> tuple[tuple[str, str | None], ...]:
     """The decoded `key=value` folders of a file's path."""
-    return tuple(pair for pair in map(decode_folder, path.split("/")[:-1]) if pair)
+    folders = path.split("/")[:-1]
+    pairs = [decode_folder(folder) for folder in folders]
+    return tuple(pair for pair in pairs if pair)
 
 
 def decode_folder(name: str) -> tuple[str, str | None] | None:
@@ -170,7 +174,10 @@ def decode_folder(name: str) -> tuple[str, str | None] | None:
 
 
 def _decoded(text: str) -> str:
-    """What percent-encoding stands for; as it is where that is no UTF-8: two such names would become the same."""
+    """The text without percent-encoding.
+
+    It stays as it is if it does not decode to UTF-8: two such names would become the same.
+    """
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

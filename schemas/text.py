@@ -1,4 +1,4 @@
-"""Text from outside, as it may be shown: file names, column names and messages can hold anything."""
+"""Makes text from outside safe to show: names and messages can hold any character."""
 
 import re
 
@@ -6,10 +6,10 @@ _HIDDEN = re.compile(r"[^\x20-\x7e]")
 
 
 def printable(text: str) -> str:
-    """The text on one line, with every character that cannot be seen written as an escape.
+    """The text on one line, with every invisible character written as an escape.
 
-    A newline forges lines of a log, an escape character drives a terminal, and a mark of direction turns a name
-    around. Letters, digits and signs of all languages stay as they are.
+    A newline forges lines of a log, an escape character controls a terminal, and a direction mark
+    reverses a name. Letters, digits and signs of all languages stay as they are.
     """
     return _HIDDEN.sub(_escape, text)
 
@@ -22,10 +22,10 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def json_printable(text: str) -> str:
-    """A JSON document whose strings hold no character that drives a terminal; it says the same.
+    """The same JSON document, without characters that control a terminal.
 
     Args:
-        text: Valid JSON. Its line breaks stay: inside of strings they are escaped already.
+        text: Valid JSON. Its line breaks stay; inside of strings they are already escaped.
     """
     return _HIDDEN.sub(_escape_json, text)
 

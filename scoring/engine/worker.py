@@ -41,7 +41,7 @@ from nightscore.profiles.profiler import (
     cut_segments,
 )
 from nightscore.profiles.table import Role, to_bytes
-from nightscore.schemas.contract import MODEL_VERSION, Contract
+from nightscore.schemas.contract import REPEATED_TEXT, Contract
 from nightscore.schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
 from nightscore.schemas.model import ModelFacts
 from nightscore.storage.store import Store
@@ -411,7 +411,7 @@ def _position(
     )
     rows = np.concatenate([places for _, places in read])
     names = pa.DictionaryArray.from_arrays(from_numpy(codes[kept]), from_texts(paths))
-    return names.cast(MODEL_VERSION), from_numpy(rows[kept])
+    return names.cast(REPEATED_TEXT), from_numpy(rows[kept])
 
 
 class _Clock:

@@ -115,13 +115,15 @@ def check_contract(
     firsts = (members[0].schema for _, members in schemas if members)
     extra = dict.fromkeys(name for schema in firsts for name in schema.names if name not in used)
     return Contract(
-        tuple(columns[f.name] for f in features if f.name in columns),
-        tuple(_typed(kept[name]) for name in kept_names if name in kept),
-        tuple(predictions),
-        not job.keys.columns,
-        tuple(extra),
-        _types(schemas, used),
-        _dictionaries(footers, [columns[f.name] for f in features if f.name in columns]),
+        features=tuple(columns[f.name] for f in features if f.name in columns),
+        kept=tuple(_typed(kept[name]) for name in kept_names if name in kept),
+        predictions=tuple(predictions),
+        has_position=not job.keys.columns,
+        extra=tuple(extra),
+        types=_types(schemas, used),
+        dictionaries=_dictionaries(
+            footers, [columns[f.name] for f in features if f.name in columns]
+        ),
     )
 
 

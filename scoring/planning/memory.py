@@ -64,14 +64,16 @@ def plan_memory(
     while True:
         for batch_rows, prefetch_bytes in _choices(is_local):
             plan = MemoryPlan(
-                n_workers,
-                batch_rows,
-                DRIVER_BYTES + delta_bytes + remote_bytes,
-                WORKER_BYTES + remote_bytes,
-                engine.model_bytes,
-                stream_bytes(contract, row_bytes, batch_rows, prefetch_bytes, is_local),
-                prefetch_bytes,
-                engine.in_threads(n_workers),
+                n_workers=n_workers,
+                batch_rows=batch_rows,
+                driver_bytes=DRIVER_BYTES + delta_bytes + remote_bytes,
+                worker_bytes=WORKER_BYTES + remote_bytes,
+                model_bytes=engine.model_bytes,
+                stream_bytes=stream_bytes(
+                    contract, row_bytes, batch_rows, prefetch_bytes, is_local
+                ),
+                prefetch_bytes=prefetch_bytes,
+                in_threads=engine.in_threads(n_workers),
             )
             bytes_here = plan.bytes_per_worker if is_cluster else plan.total_bytes
             if limit is None or bytes_here <= limit:

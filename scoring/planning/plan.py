@@ -81,16 +81,16 @@ def plan_partition(
     engine = choose_engine(job, model.cached.path, facts)
     memory = plan_memory(job, engine, contract, footers, store.is_local, capacity)
     plan = Plan(
-        partition,
-        model.fingerprint(job, partition),
-        sum(footer.n_rows for footer in footers),
-        sum(needed_bytes(footer, contract.needed) for footer in footers),
-        plan_shards(footers, contract.needed, cut_for or memory.n_workers),
-        cut_for or memory.n_workers,
-        memory,
-        engine.library_because,
-        engine.is_unchecked,
-        contract.extra,
+        partition=partition,
+        fingerprint=model.fingerprint(job, partition),
+        n_rows=sum(footer.n_rows for footer in footers),
+        n_bytes=sum(needed_bytes(footer, contract.needed) for footer in footers),
+        shards=plan_shards(footers, contract.needed, cut_for or memory.n_workers),
+        cut_for=cut_for or memory.n_workers,
+        memory=memory,
+        library_because=engine.library_because,
+        is_unchecked=engine.is_unchecked,
+        extra_columns=contract.extra,
     )
     return plan, contract
 

@@ -7,7 +7,8 @@ from itertools import islice
 
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifests import earlier_publications
-from nightscore.schemas.job import LEAST_HISTORY, Range, ScoringJob
+from nightscore.schemas.gates import LEAST_HISTORY, Range
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ColumnRecord, GateRecord, Manifest
 
 

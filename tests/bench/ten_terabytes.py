@@ -235,7 +235,15 @@ def _plan(
         shards = plan_shards(footers, contract.needed, N_WORKERS)
     n_rows = sum(footer.n_rows for footer in footers)
     n_bytes = sum(needed_bytes(footer, contract.needed) for footer in footers)
-    plan = Plan(partition, digest, n_rows, n_bytes, shards, N_WORKERS, memory)
+    plan = Plan(
+        partition=partition,
+        fingerprint=digest,
+        n_rows=n_rows,
+        n_bytes=n_bytes,
+        shards=shards,
+        cut_for=N_WORKERS,
+        memory=memory,
+    )
     bench.note("rows", n_rows / 1e9, "billions")
     bench.note("shards", len(shards))
     bench.note("bytes of a shard, at most", max(s.n_bytes for s in shards) / MB, "MB")

@@ -28,7 +28,8 @@ from nightscore.operations.review import approve, find_held, reject
 from nightscore.outputs.handle import mapped as told_by_delta
 from nightscore.outputs.promises import missing_promises, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
-from nightscore.schemas.job import ScoringJob, check_uri
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.uri import check_uri
 from nightscore.storage.backends.s3 import is_retried
 from nightscore.storage.errors import code_of, translate_error
 from nightscore.storage.protocol import FULL, TABLES_ONLY

@@ -1,0 +1,135 @@
+"""The gates of a job: checks between scoring and publishing."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from nightscore.schemas.record import Record
+
+ColumnName = Annotated[str, Field(min_length=1)]
+GateAction = Literal["fail", "hold", "warn"]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+LEAST_HISTORY = 3
+"""With fewer earlier partitions, nothing can be said about what is usual."""
+
+
+class Range(Record):
+    """Bounds, both included."""
+
+    min: FiniteNumber | None = None
+    max: FiniteNumber | None = None
+    action: GateAction = "fail"
+
+    @model_validator(mode="after")
+    def _has_bounds(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("needs `min` or `max`")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is greater than max {self.max}: no run can pass")
+        return self
+
+
+class NullRate(Record):
+    """Share of missing values (null or NaN) in each feature and each prediction column."""
+
+    max: Share
+    columns: dict[ColumnName, Share] = {}
+    """Columns with a bound of their own."""
+    action: GateAction = "hold"
+
+    @model_validator(mode="after")
+    def _can_fail(self) -> Self:
+        if min((self.max, *self.columns.values())) >= 1.0:
+            raise ValueError(
+                "max 1 never stops a run: no column can miss more than all values; lower it"
+            )
+        return self
+
+
+class History(Record):
+    """A comparison with the published partitions before this one."""
+
+    runs: Annotated[int, Field(ge=1, le=365)] = 14
+    """Earlier partitions to compare with, at least three. With fewer than three the gate passes
+    and says so."""
+    action: GateAction = "hold"
+
+    @field_validator("runs")
+    @classmethod
+    def _are_enough(cls, runs: int) -> int:
+        if runs < LEAST_HISTORY:
+            raise ValueError(
+                f"{runs} never stops a run: at least {LEAST_HISTORY} partitions are needed"
+            )
+        return runs
+
+
+class ScoreShift(History):
+    """How far the mean prediction is from the median of the earlier means.
+
+    The distance is in standard deviations of the predictions of one partition.
+    """
+
+    max: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Rows(History):
+    """The number of rows, divided by the median of the earlier numbers."""
+
+    min_ratio: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    max_ratio: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _has_bounds(self) -> Self:
+        low, high = self.min_ratio, self.max_ratio
+
+        if low is None and high is None:
+            raise ValueError("needs `min_ratio` or `max_ratio`")
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f"min_ratio {low:g} is greater than max_ratio {high:g}: no run can pass"
+            )
+        if low == 0.0 and high is None:
+            raise ValueError("min_ratio 0 never stops a run; raise it, or give `max_ratio`")
+        return self
+
+
+class Gates(Record):
+    """Checks before publishing, each with an action.
+
+    `fail`: the run fails and nothing is published. `hold`: the run is complete but not published;
+    `nightscore approve` publishes it, `nightscore reject` drops it. `warn`: published, with a
+    warning. Lost rows are always checked, and always fail.
+    """
+
+    unique_keys: GateAction = "fail"
+    """No two published rows have the same keys. Needs `keys.unique`."""
+    finite_predictions: GateAction | Literal["off"] = "warn"
+    """No prediction is missing, NaN or infinite."""
+    prediction_range: Range | None = None
+    """Bounds of the column `prediction`, or of all numeric `prediction_*` columns."""
+    probability_range: Range | None = None
+    """Bounds of each probability, such as how close to 0 and 1 your model is known to come."""
+    null_rate: NullRate | None = None
+    """Bounds of the share of missing values in each column."""
+    score_shift: ScoreShift | None = None
+    """Bound of the change of the mean prediction."""
+    rows: Rows | None = None
+    """Bounds of the number of rows, relative to earlier partitions."""
+
+    @field_validator("probability_range")
+    @classmethod
+    def _is_a_probability(cls, bounds: Range | None) -> Range | None:
+        if bounds is None:
+            return None
+        if bounds.min is not None and bounds.min > 1.0:
+            raise ValueError(
+                f"min {bounds.min:g} is above 1, the greatest probability: no run can pass"
+            )
+        if bounds.max is not None and bounds.max < 0.0:
+            raise ValueError(
+                f"max {bounds.max:g} is below 0, the least probability: no run can pass"
+            )
+        return bounds
