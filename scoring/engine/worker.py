@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy, from_texts, repeated
 from nightscore.engine.checkpoints import write_checkpoint
-from nightscore.engine.columns import feature_records, merge_records, prediction_records
 from nightscore.engine.isolate import Cause, Isolator
 from nightscore.engine.policy import find_rejected, nulled
 from nightscore.engine.predictions import prediction_array
@@ -33,6 +32,7 @@ from nightscore.models.protocol import Answer, Predictor
 from nightscore.outputs.quarantine import quarantine_path, read_origin_here, write_quarantine
 from nightscore.outputs.writer import PartWriter
 from nightscore.process import available_bytes, limited_address_space, peak_resident_bytes
+from nightscore.profiles.column_records import feature_records, merge_records, prediction_records
 from nightscore.profiles.profiler import (
     Profiler,
     SegmentColumn,

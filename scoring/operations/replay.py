@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from nightscore.arrow.parsing.files import read_facts
 from nightscore.drift.recompare import compare_later
-from nightscore.engine.columns import merge_records
 from nightscore.engine.events import Listener
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.policy import let_pass
@@ -39,6 +38,7 @@ from nightscore.outputs.sealed import RUN_KEY
 from nightscore.outputs.writer import WrittenPart
 from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
 from nightscore.planning.plan import plan_partition
+from nightscore.profiles.column_records import merge_records
 from nightscore.runs.attempt import Attempt
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Input, ScoringJob

@@ -10,7 +10,6 @@ from nightscore.arrow.parsing import client
 from nightscore.drift.assess import Drift, assess, drift_gate, keep, watch, with_types
 from nightscore.drift.references import References
 from nightscore.engine.checkpoints import forget
-from nightscore.engine.columns import merge_records
 from nightscore.engine.events import (
     Listener,
     RunEnded,
@@ -54,6 +53,7 @@ from nightscore.outputs.publisher import Live, Publication, Publisher
 from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.process import available_bytes
+from nightscore.profiles.column_records import merge_records
 from nightscore.profiles.profiler import NOTHING
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.contract import Contract

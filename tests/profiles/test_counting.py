@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nightscore.engine.columns import feature_records
 from nightscore.native.constants import BIN_COPIES, STRIP_VALUES
 from nightscore.native.machine_code import Kernels, load_kernels
 from nightscore.native.search_trees import edge_tree
 from nightscore.profiles import profile as profiles
 from nightscore.profiles.bins import Floats
+from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.counting import (
     CountSpec,
     NumberCounter,

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nightscore.drift.findings import Comparison, impact, judge
-from nightscore.engine.columns import feature_records
 from nightscore.profiles.bins import count_bins
+from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import CategoryProfile, NumberProfile

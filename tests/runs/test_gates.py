@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightscore.engine.columns import merge_records, prediction_records
 from nightscore.errors import (
     ConflictError,
     InvalidJobError,
@@ -29,6 +28,7 @@ from nightscore.operations.status import clean, partition_statuses
 from nightscore.operations.verify import verify
 from nightscore.outputs import duplicates
 from nightscore.outputs.duplicates import find_duplicates
+from nightscore.profiles.column_records import merge_records, prediction_records
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
