@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from nightscore.arrow.numeric import numeric_values, stored_values
 from nightscore.inputs.casts import plain_type
+from nightscore.profiles.numbers import finite_values
 from nightscore.schemas.manifest import ColumnRecord
 
 COUNTS = ("rows", "missing", "nulled", "infinite", "finite")
@@ -82,18 +83,18 @@ def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
     kind = plain_type(column.type)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return ColumnRecord.model_validate(fields)
-    values = (
-        np.concatenate([numeric_values(chunk) for chunk in column.chunks])
-        if column.num_chunks
-        else np.empty(0)
-    )
-    good = values[np.isfinite(values)].astype(np.float64, copy=False)
-    numbers: dict[str, object] = {"infinite": rows - missing - len(good), "finite": len(good)}
-    if len(good):
+
+    finite = finite_values([column])
+    numbers: dict[str, object] = {
+        "infinite": rows - missing - len(finite),
+        "finite": len(finite),
+    }
+    if len(finite):
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = float(good.mean())
-            squares = float(np.square(good - mean).sum())
-        numbers |= {"low": float(good.min()), "high": float(good.max()), **_finite(mean, squares)}
+            mean = float(finite.mean())
+            squares = float(np.square(finite - mean).sum())
+        numbers |= {"low": float(finite.min()), "high": float(finite.max())}
+        numbers |= _finite(mean, squares)
     return ColumnRecord.model_validate({**fields, **numbers})
 
 
