@@ -1,7 +1,7 @@
 """The manifest: the record of a run, which stays readable for years."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -358,30 +358,19 @@ class Manifest(Stored):
         return self.restores or self.run_id
 
 
-def read_comparison(text: str | bytes) -> ComparisonRecord:
-    """The comparison in a JSON document.
+StoredRecord = TypeVar("StoredRecord", Manifest, ComparisonRecord)
+
+
+def read_record(text: str | bytes, kind: type[StoredRecord]) -> StoredRecord:
+    """The record in a JSON document.
 
     Raises:
-        ValueError: It has a later schema version, or is not a comparison.
+        ValueError: A later version of nightscore wrote it, or it is not such a record.
     """
-    comparison = ComparisonRecord.model_validate_json(text)
-    _check_version("comparison", comparison.schema_version)
-    return comparison
-
-
-def read_manifest(text: str | bytes) -> Manifest:
-    """The manifest in a JSON document.
-
-    Raises:
-        ValueError: It has a later schema version, or is not a manifest.
-    """
-    manifest = Manifest.model_validate_json(text)
-    _check_version("manifest", manifest.schema_version)
-    return manifest
-
-
-def _check_version(kind: str, version: int) -> None:
-    if version > SCHEMA_VERSION:
+    record = kind.model_validate_json(text)
+    if record.schema_version > SCHEMA_VERSION:
         raise ValueError(
-            f"the {kind} has schema version {version}, this nightscore knows {SCHEMA_VERSION}"
+            f"the {kind.__name__} has schema version {record.schema_version}; "
+            f"this nightscore reads up to version {SCHEMA_VERSION}"
         )
+    return record

@@ -13,8 +13,8 @@ from nightscore.errors import ModelDigestError
 from nightscore.inputs.partitions import check_unchanged, find_partition
 from nightscore.inputs.tables import check_root
 from nightscore.inputs.values import check_value
-from nightscore.ledger.manifests import complete_record, list_manifests
-from nightscore.ledger.record import TURN
+from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.record import WAIT_FOR_TURN
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
@@ -23,7 +23,7 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
 from nightscore.planning.plan import plan_partition
 from nightscore.runs.attempt import Attempt, inputs_record
-from nightscore.runs.held import blocking_run
+from nightscore.runs.held import is_blocking
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.run_cache import RunCache
@@ -96,16 +96,13 @@ def _score(
         promises += unnoticed_changes(job, [file.version for file in partition.files])
         live = publisher.live(attempt.value)
         fingerprint = model.fingerprint(job, partition)
-        state, run_cache = workspace.state, workspace.run_cache
-        standing = (
-            complete_record(state, attempt.folder, live.run_id, live.paths, run_cache)
-            if live
-            else None
-        )
+        history = PartitionHistory(workspace, attempt.value)
+        standing = history.complete(live)
         if not force and standing is not None and standing.fingerprint == fingerprint:
             return standing.model_copy(update={"status": "unchanged"})
-        if not force and (waiting := _waiting(attempt, fingerprint)) is not None:
-            return waiting
+        undecided = None if force else history.undecided(fingerprint)
+        if undecided is not None and is_blocking(workspace, undecided):
+            return undecided
         record.update(
             fingerprint=fingerprint,
             libraries=library_versions(),
@@ -113,9 +110,9 @@ def _score(
             replaces=live.run_id if live else None,
         )
         if dead := take_over(
-            workspace, attempt.folder, fingerprint, live.run_id if live else None, attempt.lease
+            workspace, history, fingerprint, live.run_id if live else None, attempt.lease
         ):
-            record.go_on(dead.manifest)
+            record.resume_from(dead.manifest)
         record.save("running")
         attempt.lease.check()  # nobody has removed meanwhile what this goes on with; from now on the record says so
         attempt.lease.release()
@@ -147,7 +144,7 @@ def _score(
     attempt.summarize(plan)
     attempt.reconcile(plan)
     if turn is not None:
-        with record.stage(TURN):
+        with record.stage(WAIT_FOR_TURN):
             turn()
     with record.stage("publish"):
         check_unchanged(job, partition)
@@ -169,8 +166,3 @@ def _find_references(attempt: Attempt, model: PinnedModel) -> None:
         raise
     except Exception as error:  # noqa: BLE001 (whatever is stored there: it costs the comparison)
         attempt.give_up_drift(error)
-
-
-def _waiting(attempt: Attempt, fingerprint: str) -> Manifest | None:
-    manifests, _ = list_manifests(attempt.workspace.state, attempt.folder)
-    return blocking_run(attempt.job, manifests, fingerprint)

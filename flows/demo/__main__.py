@@ -61,7 +61,7 @@ def _tell(flow_run: Any) -> None:
 def _summarize() -> None:
     from nightscore.cli.show import print_manifest
     from nightscore.inputs.jobfile import load_job
-    from nightscore.operations.status import run_history
+    from nightscore.operations.history import run_history
 
     shown = {str(day) for day in (DAY, *FORTNIGHT)}
     manifests = [

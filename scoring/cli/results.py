@@ -32,13 +32,14 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value, has_key
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.backfill import DEFAULT_MAX_PARTITIONS, values_between
+from nightscore.operations.clean import clean
+from nightscore.operations.history import run_history
 from nightscore.operations.replay import replay
 from nightscore.operations.report import column_series
 from nightscore.operations.review import approve as publish_held
 from nightscore.operations.review import find_held
 from nightscore.operations.review import reject as drop_held
 from nightscore.operations.rollback import plan_rollback, publications, roll_back
-from nightscore.operations.status import clean, run_history
 from nightscore.operations.verify import verify
 from nightscore.outputs.promises import check_claims
 from nightscore.outputs.publish import open_publisher

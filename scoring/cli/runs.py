@@ -46,8 +46,9 @@ from nightscore.operations.backfill import (
     values_between,
 )
 from nightscore.operations.backfill_runner import score_items
+from nightscore.operations.history import run_history
 from nightscore.operations.plan import PlannedRun, plan_runs
-from nightscore.operations.status import PartitionStatus, partition_statuses, run_history
+from nightscore.operations.status import PartitionStatus, partition_statuses
 from nightscore.outputs.promises import missing_promises
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob

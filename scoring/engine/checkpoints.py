@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 import nightscore.errors
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import LeaseError, ScoringError
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import checkpoints_folder, claim_path, state_store
 from nightscore.ledger.lease import Lease
-from nightscore.ledger.manifests import newest_manifest, with_fates
+from nightscore.ledger.liveness import mark_dead_runs
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -66,7 +67,7 @@ def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
 
 def take_over(
     workspace: Workspace,
-    folder: str,
+    history: PartitionHistory,
     fingerprint: str,
     live_run_id: str | None,
     lease: Lease | None = None,
@@ -75,7 +76,7 @@ def take_over(
 
     Args:
         workspace: Of the job.
-        folder: Of the partition.
+        history: Of the partition.
         fingerprint: Of the work: the same inputs, model and settings.
         live_run_id: The run whose files readers see: it died after its commit, and nothing of it is touched.
         lease: Of the partition. It is held from then on, if there is such a run, until the caller has written that it
@@ -84,13 +85,13 @@ def take_over(
     state = workspace.state
     if not state.capabilities.can_create:
         return None  # `missing_promises` says so
-    newest = newest_manifest(state, folder, workspace.run_cache)
+    newest = history.newest()
     if (
         newest is None
         or newest.run_id == live_run_id
         or newest.replays
         or newest.fingerprint != fingerprint
-        or not _is_resumable(*with_fates(state, [newest]))
+        or not _is_resumable(*mark_dead_runs(state, [newest]))
     ):
         return None
     try:

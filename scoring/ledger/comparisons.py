@@ -1,29 +1,28 @@
-"""Comparisons that were made again after a run: one record beside the run's manifest, which stays as it is."""
+"""Later comparisons of a run: one record beside the run's manifest, which stays as it is."""
 
 import importlib.metadata
 from collections.abc import Iterable
 
 from nightscore.errors import LocationNotFoundError
 from nightscore.ledger.layout import comparison_path, comparison_table_path
-from nightscore.schemas.manifest import ComparisonRecord, DriftRecord, Manifest, read_comparison
+from nightscore.schemas.manifest import ComparisonRecord, DriftRecord, Manifest, read_record
 from nightscore.schemas.partition import encode_folder
 from nightscore.storage.store import Store
 
 
 def newest_comparison(store: Store, manifest: Manifest) -> DriftRecord | None:
-    """A run's columns as they were compared last: by the run, or again since. None: they never were.
+    """The newest comparison of a run's columns: the run's own, or a later one. None: there is none.
 
     A record that cannot be read counts as none: it can be made again.
     """
     if manifest.drift is None:
         return None
+
+    path = comparison_path(_folder(manifest), manifest.run_id)
     try:
-        record = read_comparison(
-            store.read_bytes(comparison_path(_folder(manifest), manifest.run_id))
-        )
+        return read_record(store.read_bytes(path), ComparisonRecord).drift
     except (LocationNotFoundError, ValueError):
         return manifest.drift
-    return record.drift
 
 
 def with_newest_comparison(store: Store, manifest: Manifest) -> Manifest:
@@ -32,20 +31,24 @@ def with_newest_comparison(store: Store, manifest: Manifest) -> Manifest:
 
 
 def with_newest_comparisons(store: Store, manifests: Iterable[Manifest]) -> list[Manifest]:
-    """The same of several: the store is asked once which of them were compared again."""
-    again = {entry.path for entry in store.list_files("comparisons")}
-    return [
-        with_newest_comparison(store, manifest)
-        if comparison_path(_folder(manifest), manifest.run_id) in again
-        else manifest
-        for manifest in manifests
-    ]
+    """The same for several manifests. One listing tells which of them have a later comparison."""
+    listed = {entry.path for entry in store.list_files("comparisons")}
+
+    newest = []
+    for manifest in manifests:
+        if comparison_path(_folder(manifest), manifest.run_id) in listed:
+            manifest = with_newest_comparison(store, manifest)
+        newest.append(manifest)
+    return newest
 
 
 def write_comparison(
     store: Store, manifest: Manifest, drift: DriftRecord, table: bytes
 ) -> DriftRecord:
-    """Write a comparison and its statistics beside the run's record, in place of an earlier one; the record.
+    """Write a comparison and its statistics beside the run's record, in place of an earlier one.
+
+    Returns:
+        The comparison with the path of its table.
 
     Raises:
         ScoringError: The store cannot be written to.
@@ -60,10 +63,10 @@ def write_comparison(
         engine=importlib.metadata.version("nightscore"),
         drift=located,
     )
+
     store.write_bytes(located.table, table)
-    store.write_bytes(
-        comparison_path(folder, manifest.run_id), record.model_dump_json(indent=2).encode()
-    )
+    content = record.model_dump_json(indent=2).encode()
+    store.write_bytes(comparison_path(folder, manifest.run_id), content)
     return located
 
 

@@ -40,6 +40,11 @@ def parts_store(job: ScoringJob) -> Store:
     return predictions_store(job) if job.output.format == "delta" else state_store(job)
 
 
+def manifest_path(folder: str, run_id: str) -> str:
+    """The record of a run."""
+    return f"runs/{folder}/{run_id}.json"
+
+
 def part_path(folder: str, run_id: str, shard: int, attempt: int) -> str:
     """A part's path; a second attempt at a shard never writes over the first."""
     return f"{folder}/{run_id}-{shard:05d}-{attempt}.parquet"

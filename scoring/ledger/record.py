@@ -11,20 +11,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightscore.errors import ConflictError, ScoringError
-from nightscore.ledger.layout import claim_path, predictions_store, state_store
+from nightscore.ledger import liveness
+from nightscore.ledger.layout import claim_path
 from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.process import peak_resident_bytes
-from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import (
     ErrorRecord,
     InputsRecord,
     Manifest,
-    Measures,
     ModelRecord,
     OutputRecord,
     Status,
 )
 from nightscore.schemas.masking import masked
+
+WAIT_FOR_TURN = "wait_for_turn"
+"""Stage in which a run waits for others, which are published before it."""
+OLD_WAIT_FOR_TURN = "turn"
+"""Its name in manifests of older versions."""
 
 
 def new_run_id(now: datetime) -> str:
@@ -37,26 +42,31 @@ def new_run_id(now: datetime) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-BEAT_S = 20.0
-"""Seconds between signs of life of a running run: its manifest is written again."""
-
-
-TURN = "turn"
-"""Stage in which a run waits for others, which are published before it."""
+def waited_for_turn_s(manifest: Manifest) -> float:
+    """Seconds that a run waited for others before it published."""
+    stages = manifest.measures.stages_s
+    return stages.get(WAIT_FOR_TURN, stages.get(OLD_WAIT_FOR_TURN, 0.0))
 
 
 class RunRecord:
     """The manifest so far; `save` writes it where the next reader looks."""
 
-    def __init__(
-        self, job: ScoringJob, value: str | None, folder: str, now: datetime, engine: str
-    ) -> None:
-        self._store, self._folder = state_store(job), folder
+    def __init__(self, workspace: Workspace, value: str | None, now: datetime, engine: str) -> None:
+        """Begin a record. Nothing is written yet.
+
+        Args:
+            workspace: Of the job.
+            value: Of the partition.
+            now: The start, in UTC.
+            engine: Version of nightscore.
+        """
+        job = workspace.job
+        self._store, self._folder = workspace.state, workspace.folder(value)
         self._started = time.perf_counter()
+        self._cpu_before_s = time.process_time()
         self._lock = threading.Lock()
-        self._spoke = 0.0
+        self._last_heartbeat = 0.0
         self._is_superseded = False
-        self._cpu = time.process_time()
         self.manifest = Manifest(
             run_id=new_run_id(now),
             status="running",
@@ -69,21 +79,17 @@ class RunRecord:
             engine=engine,
             model=ModelRecord(uri=job.model, name="", version=""),
             inputs=InputsRecord(uri=job.input.uri),
-            output=OutputRecord(uri=predictions_store(job).url, format=job.output.format),
+            output=OutputRecord(uri=workspace.predictions.url, format=job.output.format),
         )
 
     @property
     def run_id(self) -> str:
+        """Of the run; it changes once, when the run resumes another one."""
         return self.manifest.run_id
 
-    def go_on(self, dead: Manifest) -> None:
+    def resume_from(self, dead: Manifest) -> None:
         """Become the next attempt of a run that died."""
-        fields = {
-            "run_id": dead.run_id,
-            "started_at": dead.started_at,
-            "attempts": dead.attempts + 1,
-        }
-        self.update(**fields)
+        self.update(run_id=dead.run_id, started_at=dead.started_at, attempts=dead.attempts + 1)
 
     def update(self, **fields: Any) -> None:
         """Replace fields."""
@@ -99,106 +105,110 @@ class RunRecord:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the wall seconds of a stage."""
+        """Record the wall seconds of a stage."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            spent = self.manifest.measures.stages_s | {
-                name: round(time.perf_counter() - started, 4)
-            }
-            self.measure(stages_s=spent)
+            spent_s = round(time.perf_counter() - started, 4)
+            self.measure(stages_s=self.manifest.measures.stages_s | {name: spent_s})
 
     def save(self, status: Status) -> None:
         """Write the manifest with a status.
 
         Raises:
-            ConflictError: This process was silent for so long that another one has taken the run over.
+            ConflictError: Another process has taken the run over.
         """
         with self._lock:
-            self._check_mine()
+            self._check_owner()
             self.update(status=status)
             self.manifest = write_manifest(self._store, self._folder, self.manifest)
 
-    def is_mine(self) -> bool:
-        """Whether no other process goes on with this run, as far as the store can tell: else hands off its files."""
+    def is_owner(self) -> bool:
+        """Whether this process still owns the run, as far as the store can tell. If not, leave its files alone."""
         try:
-            self.check_mine()
+            self.check_owner()
         except ScoringError:
             return False
         return True
 
-    def check_mine(self) -> None:
-        """Ask before what another attempt may have written is written over.
+    def check_owner(self) -> None:
+        """Ask the store before you overwrite what another attempt may have written.
 
         Raises:
-            ConflictError: Another process goes on with this run.
+            ConflictError: Another process has taken the run over.
         """
         with self._lock:
-            self._check_mine()
+            self._check_owner()
 
     @contextlib.contextmanager
-    def beating(self) -> Iterator[None]:
-        """Give a sign of life again and again, so that other hosts know that this run is alive."""
+    def heartbeats(self) -> Iterator[None]:
+        """Write the manifest again and again, so that other hosts see that this run is alive."""
         done = threading.Event()
-
-        def beat() -> None:
-            while not done.wait(BEAT_S):
-                with self._lock, contextlib.suppress(ScoringError):
-                    if self.manifest.status in ("running", "prepared") and self._spoke:
-                        self._check_mine()
-                        write_manifest(self._store, self._folder, self.manifest)
-
-        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread = threading.Thread(
+            target=self._send_heartbeats, args=(done,), name="heartbeat", daemon=True
+        )
         thread.start()
         try:
             yield
         finally:
             done.set()
 
-    def _check_mine(self) -> None:
-        """A process that slept (a suspended machine, a stopped container) asks before it writes.
+    def _send_heartbeats(self, done: threading.Event) -> None:
+        while not done.wait(liveness.HEARTBEAT_S):
+            # A heartbeat that fails is made up for by the next one.
+            with self._lock, contextlib.suppress(ScoringError):
+                is_under_way = self.manifest.status in ("running", "prepared")
+                if is_under_way and self._last_heartbeat:
+                    self._check_owner()
+                    write_manifest(self._store, self._folder, self.manifest)
 
-        Who takes a run over claims its next attempt first, and forgets the claim once its manifest says the end.
-        """
-        now, attempts = time.time(), self.manifest.attempts
-        silent_s = now - self._spoke
-        if self._spoke and not self._is_superseded:
-            is_claimed = self._store.exists(claim_path(self.run_id, attempts + 1))
-            stored = None if is_claimed else find_manifest(self._store, self._folder, self.run_id)
-            has_ended = stored is not None and stored.status not in (
-                "running",
-                "prepared",
-            )  # `clean` took it for dead
-            self._is_superseded = (
-                is_claimed or has_ended or (stored is not None and stored.attempts > attempts)
-            )
+    def _check_owner(self) -> None:
+        """A process that slept (a suspended machine, a stopped container) asks before it writes."""
+        now = time.time()
+        silent_s = now - self._last_heartbeat
+        if self._last_heartbeat and not self._is_superseded:
+            self._is_superseded = self._has_successor()
+
         if self._is_superseded:
             raise ConflictError(
                 "Another process has taken over this run, because this one stopped updating it; it stops.",
                 self._folder,
-                expected=f"an update every {BEAT_S:.0f} s",
+                expected=f"an update every {liveness.HEARTBEAT_S:.0f} s",
                 found=f"none for {silent_s:.0f} s",
                 next_step="nothing: the other process continues the run",
             )
-        self._spoke = now
+        self._last_heartbeat = now
+
+    def _has_successor(self) -> bool:
+        """Whether another process goes on with this run, or took it for dead.
+
+        A successor claims the next attempt first. It removes its claim once the manifest says how the run ended.
+        """
+        attempts = self.manifest.attempts
+        if self._store.exists(claim_path(self.run_id, attempts + 1)):
+            return True
+
+        stored = find_manifest(self._store, self._folder, self.run_id)
+        if stored is None:
+            return False
+        has_ended = stored.status not in ("running", "prepared")  # `clean` took it for dead
+        return has_ended or stored.attempts > attempts
 
     def end(self, status: Status, worker_cpu_s: float = 0.0) -> Manifest:
         """Write the manifest for the last time."""
-        total = time.perf_counter() - self._started
-        measures: Measures = self.manifest.measures.model_copy(
-            update={
-                "total_s": round(total, 4),
-                "cpu_s": round(time.process_time() - self._cpu + worker_cpu_s, 4),
-                "peak_driver_bytes": peak_resident_bytes(),
-            }
+        cpu_s = time.process_time() - self._cpu_before_s + worker_cpu_s
+        self.measure(
+            total_s=round(time.perf_counter() - self._started, 4),
+            cpu_s=round(cpu_s, 4),
+            peak_driver_bytes=peak_resident_bytes(),
         )
-        self.update(measures=measures, finished_at=datetime.now(UTC))
+        self.update(finished_at=datetime.now(UTC))
         self.save(status)
         return self.manifest
 
     def end_published(self, worker_cpu_s: float = 0.0) -> Manifest:
-        """Record a publication; readers see it, so that a record which cannot be written is a warning."""
+        """Record a publication. Readers see it already, so a record that cannot be written is a warning."""
         try:
             return self.end("published", worker_cpu_s)
         except ScoringError as error:
@@ -207,15 +217,15 @@ class RunRecord:
             return self.manifest
 
     def fail(self, error: BaseException, worker_cpu_s: float = 0.0) -> Manifest:
-        """Record a failure; where even that cannot be written, the manifest says so itself."""
+        """Record a failure. Where even that cannot be written, the returned manifest says so."""
         message = masked(str(error)) or type(error).__name__
         retryable = isinstance(error, ScoringError) and error.retryable
-        self.update(
-            error=ErrorRecord(type=type(error).__name__, message=message, retryable=retryable)
-        )
+        recorded = ErrorRecord(type=type(error).__name__, message=message, retryable=retryable)
+        self.update(error=recorded)
         if self._is_superseded:
             self.update(status="failed")
             return self.manifest
+
         try:
             return self.end("failed", worker_cpu_s)
         except ScoringError as second:

@@ -22,8 +22,8 @@ from nightscore.operations import baseline as baselines
 from nightscore.operations.backfill import DEFAULT_MAX_PARTITIONS, BackfillPlan, Mode, Order
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import Baseline
+from nightscore.operations.history import run_history
 from nightscore.operations.plan import PlannedRun, plan_runs
-from nightscore.operations.status import run_history
 from nightscore.outputs import predictions
 from nightscore.run import run as run_partition
 from nightscore.schemas.job import ScoringJob

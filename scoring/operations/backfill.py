@@ -10,10 +10,11 @@ from typing import Literal, get_args
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.partitions import find_partitions, parse_value, partition_date
-from nightscore.ledger.record import TURN
+from nightscore.ledger.record import waited_for_turn_s
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.operations.status import PartitionStatus, partition_statuses, run_history
+from nightscore.operations.history import run_history
+from nightscore.operations.status import PartitionStatus, partition_statuses
 from nightscore.schemas.job import MODEL_URI, ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.store import Store
@@ -309,7 +310,7 @@ def _pace(history: Sequence[Manifest]) -> tuple[float, float] | None:
     if not runs:
         return None
     scoring = [run.measures.stages_s.get("score", 0.0) for run in runs]
-    own = [run.measures.total_s - run.measures.stages_s.get(TURN, 0.0) for run in runs]
+    own = [run.measures.total_s - waited_for_turn_s(run) for run in runs]
     per_row = statistics.median(
         s / run.counts.rows_in for s, run in zip(scoring, runs, strict=True)
     )

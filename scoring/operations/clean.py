@@ -9,17 +9,16 @@ from datetime import UTC, datetime, timedelta
 from nightscore.errors import LeaseError, StorageError
 from nightscore.ledger.layout import parts_store, predictions_store, run_id_of, state_store
 from nightscore.ledger.lease import Lease
+from nightscore.ledger.live import Live
+from nightscore.ledger.liveness import DIED, has_died, mark_dead_runs, reconcile_with_live
 from nightscore.ledger.manifests import (
-    DIED,
-    as_seen,
     find_manifest,
     list_manifests,
-    with_fates,
     write_manifest,
 )
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Live, Publisher
+from nightscore.outputs.publisher import Publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder, encode_folder
@@ -71,7 +70,7 @@ class Rules:
             unreadable: Paths of records that cannot be read, which may be a published run's.
             live: What readers see of these partitions.
         """
-        fates = with_fates(state_store(self.job), manifests)
+        fates = mark_dead_runs(state_store(self.job), manifests)
         living = {m.run_id for m in fates if m.status in ("running", "prepared", "held")}
         kept_runs = {*living, *(run_id for path in unreadable if (run_id := run_id_of(path)))}
         known = {m.run_id for m in manifests if m.status in ("published", "rejected")}
@@ -204,7 +203,7 @@ def _folder(manifest: Manifest) -> str:
 def _dead(state: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
     """Runs that have died without a word, and nobody has written so."""
     open_ended = [manifest for manifest in manifests if manifest.status in ("running", "prepared")]
-    return [manifest for manifest in with_fates(state, open_ended) if manifest.error == DIED]
+    return [manifest for manifest in mark_dead_runs(state, open_ended) if has_died(manifest)]
 
 
 def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
@@ -253,7 +252,7 @@ def _bury(job: ScoringJob, dead: Manifest, live: Live | None) -> None:
     if now is None or now.status not in ("running", "prepared"):
         return  # it has spoken since
     ended = now.model_copy(update={"status": "failed", "error": DIED})
-    seen = as_seen(store, ended, live.run_id, live.paths) if live else ended
+    seen = reconcile_with_live(store, ended, live)
     write_manifest(
         store,
         folder,

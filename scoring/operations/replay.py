@@ -25,14 +25,15 @@ from nightscore.errors import (
 from nightscore.inputs.casts import plain_type
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import part_path, parts_store, sealed_history_path
-from nightscore.ledger.manifests import complete_record, find_manifest
+from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.merge import Merge, merge_rows
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Live, Publisher
+from nightscore.outputs.publisher import Publisher
 from nightscore.outputs.quarantine import REASON_NAMES, read_origin
 from nightscore.outputs.sealed import RUN_KEY
 from nightscore.outputs.writer import WrittenPart
@@ -86,10 +87,9 @@ def replay(
     workspace = Workspace(job)
     attempt = Attempt(workspace, value, pool, cache, now, listeners, command="replay")
     live = open_publisher(workspace).live(value)
-    state = workspace.state
-    if live is not None:
-        complete_record(state, attempt.folder, live.run_id, live.paths)
-    base = find_manifest(state, attempt.folder, live.run_id) if live and live.run_id else None
+    history = PartitionHistory(workspace, value)
+    history.complete(live)
+    base = history.find(live.run_id) if live and live.run_id else None
     if live is None or base is None:
         raise PartitionNotFoundError(
             "Nothing is published for this partition whose quarantine could be replayed.",

@@ -15,10 +15,10 @@ from nightscore.drift.series import NOW, Past, series_of
 from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringError
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import report_path, state_store
-from nightscore.ledger.manifests import earlier_publications, latest_publications
+from nightscore.ledger.timeline import earlier_values, latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.operations.status import run_history
+from nightscore.operations.history import run_history
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.reports.page import render, run_page, worst_columns
 from nightscore.reports.plots import contact_sheet_png, sparkline
@@ -150,11 +150,12 @@ class ColumnDay:
 
 def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[ColumnDay] | None:
     """How a column has differed in the latest partitions, in order; None: none of them has it."""
-    state, pattern = state_store(job), job.input.partition_format
-    latest = latest_publications(state, job.input.partition_key, pattern, or_held=True)
-    manifests = [m for m in islice(latest, n_partitions) if m.drift is not None]
+    workspace = Workspace(job)
+    partitions = reversed(recorded_values(workspace))
+    latest = islice(latest_publications(workspace, partitions, or_held=True), n_partitions)
+    manifests = [manifest for manifest in latest if manifest.drift is not None]
     found = []
-    for manifest in reversed(with_newest_comparisons(state, manifests)):
+    for manifest in reversed(with_newest_comparisons(workspace.state, manifests)):
         rows = [
             r
             for r in read_statistics(job, manifest)
@@ -178,11 +179,10 @@ def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[Colum
 
 def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) -> list[Past]:
     """The partitions before a run, and the run itself, in order."""
-    state, pattern = state_store(job), job.input.partition_format
-    before = earlier_publications(
-        state, manifest.partition_key, manifest.partition, pattern, or_held=True
-    )
-    earlier = with_newest_comparisons(state, islice(before, n_partitions - 1))
+    workspace = Workspace(job)
+    values = earlier_values(workspace, manifest.partition)
+    before = islice(latest_publications(workspace, values, or_held=True), n_partitions - 1)
+    earlier = with_newest_comparisons(workspace.state, before)
     return past_of_runs(job, [*reversed(earlier), manifest])
 
 
@@ -255,14 +255,15 @@ def _reference(
     job: ScoringJob, manifest: Manifest, name: str, cache: ModelCache
 ) -> list[ColumnProfile]:
     assert manifest.drift is not None  # noqa: S101
+    workspace = Workspace(job)
     if name == "baseline":
-        return stored_baseline(Workspace(job), manifest, cache)
-    known = manifest.drift.references[name]
-    ids, state = {*known.split(", ")}, state_store(job)
+        return stored_baseline(workspace, manifest, cache)
+
+    ids = set(manifest.drift.references[name].split(", "))
+    state = workspace.state
+    values = earlier_values(workspace, manifest.partition)
     parts = []
-    pattern = job.input.partition_format
-    earlier = earlier_publications(state, manifest.partition_key, manifest.partition, pattern)
-    for other in islice(earlier, 2 * MAX_DATES):
+    for other in islice(latest_publications(workspace, values), 2 * MAX_DATES):
         if other.run_id in ids and other.drift and other.drift.profile:
             parts.append(from_bytes(state.read_bytes(other.drift.profile)))
             ids.discard(other.run_id)

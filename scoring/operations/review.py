@@ -12,14 +12,10 @@ from nightscore.errors import (
     LocationNotFoundError,
     PartitionNotFoundError,
 )
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import decision_path, state_store
 from nightscore.ledger.lease import Lease
-from nightscore.ledger.manifests import (
-    complete_record,
-    find_manifest,
-    list_manifests,
-    write_manifest,
-)
+from nightscore.ledger.manifests import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.promises import check_claims
 from nightscore.outputs.publish import open_publisher, republication
@@ -37,8 +33,8 @@ def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> 
         PartitionNotFoundError: None waits.
         InvalidJobError: The run that is named does not.
     """
-    folder = encode_folder(job.input.partition_key, value)
-    manifests, _ = list_manifests(state_store(job), folder)
+    history = PartitionHistory(Workspace(job), value)
+    folder, manifests = history.folder, history.runs()
     held = [manifest for manifest in manifests if manifest.status == "held"]
     if run_id is not None:
         found = next((manifest for manifest in held if manifest.run_id == run_id), None)
@@ -111,7 +107,7 @@ def _publish(
             next_step="reject the run that is held, or score the partition again with --force",
         )
     if live is not None and live.run_id != held.run_id:
-        complete_record(workspace.state, folder, live.run_id, live.paths)
+        PartitionHistory(workspace, held.partition).complete(live)
     return publisher.publish(republication(workspace, publisher, held, lease), live)
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 from nightscore.drift.recompare import compare_later
 from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.lease import Lease
-from nightscore.ledger.manifests import as_seen, complete_record, list_manifests, with_fates
 from nightscore.ledger.record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -115,14 +115,11 @@ def plan_rollback(
         )
     workspace = Workspace(job)
     publisher = open_publisher(workspace)
-    live, state = publisher.all_live(), workspace.state
+    live = publisher.all_live()
     items = []
     for value in values:
-        found = with_fates(state, list_manifests(state, workspace.folder(value))[0])
         now = live.get(value)
-        history = publications(
-            [as_seen(state, m, now.run_id, now.paths) if now else m for m in found]
-        )
+        history = publications(PartitionHistory(workspace, value).reconciled(now))
         action, reason, target = choose_target(history, now.run_id if now else None, run_id, before)
         if target is not None and action == "roll back":
             try:
@@ -170,7 +167,7 @@ def roll_back(
     """
     workspace = Workspace(job)
     folder = workspace.folder(value)
-    record = RunRecord(job, value, folder, now, importlib.metadata.version("nightscore"))
+    record = RunRecord(workspace, value, now, importlib.metadata.version("nightscore"))
     record.update(
         restores=target.run_id,
         model=target.model,
@@ -209,8 +206,7 @@ def _put_back(
             next_step="plan the rollback again",
         )
     record.update(replaces=live_run_id)
-    if live is not None:
-        complete_record(workspace.state, folder, live.run_id, live.paths)
+    PartitionHistory(workspace, value).complete(live)
     parts, version = publisher.publish(republication(workspace, publisher, target, lease), live)
     files = tuple(part.file for part in parts)
     record.update(

@@ -18,8 +18,8 @@ from nightscore.errors import PartitionNotFoundError, ScoringError
 from nightscore.inputs.jobfile import list_jobs, load_job
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.comparisons import with_newest_comparisons
-from nightscore.ledger.layout import state_store
-from nightscore.ledger.manifests import latest_publications
+from nightscore.ledger.timeline import latest_publications, recorded_values
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.job import ScoringJob
@@ -63,10 +63,11 @@ def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
 
     def partitions(request: Request) -> HTMLResponse:
         job, name = find(request), request.path_params["job"]
-        state = state_store(job)
+        workspace = Workspace(job)
+        values = reversed(recorded_values(workspace))
+        latest = islice(latest_publications(workspace, values), MAX_LISTED)
         items = []
-        latest = latest_publications(state, job.input.partition_key, job.input.partition_format)
-        for manifest in with_newest_comparisons(state, islice(latest, MAX_LISTED)):
+        for manifest in with_newest_comparisons(workspace.state, latest):
             if manifest.drift is not None:
                 shown = show_value(manifest.partition)
                 text = f"{html.escape(shown)}: {html.escape(verdict_text(manifest.drift))}"

@@ -5,20 +5,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nightscore.inputs.partitions import find_partitions
-from nightscore.ledger.layout import state_store
-from nightscore.ledger.manifests import DIED, as_seen, list_manifests, undecided, with_fates
+from nightscore.ledger.history import find_undecided, list_histories
+from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
-from nightscore.operations.clean import clean
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Live
-from nightscore.runs.held import still_holding
+from nightscore.runs.held import is_blocking, still_holding
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
-from nightscore.schemas.partition import Partition, encode_folder, order_of, show_value
-from nightscore.storage.store import Store
-
-__all__ = ["PartitionStatus", "State", "clean", "partition_statuses", "run_history"]
+from nightscore.schemas.partition import Partition, order_of, show_value
 
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
 
@@ -49,42 +44,30 @@ def partition_statuses(
     """The state of all partitions, of the input and of the output, or of the named ones, in order."""
     wanted = None if values is None else set(values)
     inputs = find_partitions(job, wanted)
-    live = open_publisher(Workspace(job)).all_live()
-    manifests = with_fates(state_store(job), list_manifests(state_store(job))[0])
-    history: dict[str | None, list[Manifest]] = {}
-    for manifest in manifests:
-        history.setdefault(manifest.partition, []).append(manifest)
+    workspace = Workspace(job)
+    live = open_publisher(workspace).all_live()
+    histories = list_histories(workspace)
+
     known = set(inputs) | set(live) if wanted is None else wanted
-    ordered = sorted(known, key=lambda value: order_of(value, job.input.partition_format))
-    return [_status(job, model, v, inputs.get(v), live.get(v), history.get(v, [])) for v in ordered]
-
-
-def run_history(
-    job: ScoringJob, value: str | None = None, *, everything: bool = True
-) -> list[Manifest]:
-    """The records of a job's runs, newest first; a run whose process is gone is shown as failed, or as published
-    where it came to its commit."""
-    folder = None if everything else encode_folder(job.input.partition_key, value)
-    state = state_store(job)
-    manifests = with_fates(state, list_manifests(state, folder)[0])
-    if all(manifest.error != DIED and manifest.status != "held" for manifest in manifests):
-        return manifests
-    live = open_publisher(Workspace(job)).all_live()
-    return [_as_seen(state, manifest, live.get(manifest.partition)) for manifest in manifests]
+    statuses = []
+    for value in sorted(known, key=lambda value: order_of(value, job.input.partition_format)):
+        history = histories.get(value)
+        runs = history.reconciled(live.get(value)) if history else []
+        statuses.append(_status(workspace, model, value, inputs.get(value), live.get(value), runs))
+    return statuses
 
 
 def _status(
-    job: ScoringJob,
+    workspace: Workspace,
     model: PinnedModel,
     value: str | None,
     partition: Partition | None,
     live: Live | None,
     history: Sequence[Manifest],
 ) -> PartitionStatus:
-    history = [_as_seen(state_store(job), manifest, live) for manifest in history]
     standing = next((m for m in history if live is not None and _stands_behind(m, live)), None)
     newest = history[0] if history else None
-    state, reasons = _judge(job, model, partition, live, standing, history)
+    state, reasons = _judge(workspace, model, partition, live, standing, history)
     error = newest.error.message if newest and newest.status == "failed" and newest.error else None
     files = partition.files if partition else ()
     return PartitionStatus(
@@ -108,13 +91,14 @@ def _stands_behind(manifest: Manifest, live: Live) -> bool:
 
 
 def _judge(
-    job: ScoringJob,
+    workspace: Workspace,
     model: PinnedModel,
     partition: Partition | None,
     live: Live | None,
     standing: Manifest | None,
     history: Sequence[Manifest],
 ) -> tuple[State, list[str]]:
+    job = workspace.job
     newest = history[0] if history else None
     if partition is None:
         return (
@@ -127,9 +111,9 @@ def _judge(
         )
     fingerprint = model.fingerprint(job, partition)
     is_same = standing is not None and standing.fingerprint == fingerprint
-    waiting = None if is_same else undecided(history, fingerprint)
-    if waiting is not None and (waiting.status != "held" or still_holding(job, waiting)):
-        return _show_undecided(job, waiting)
+    waiting = None if is_same else find_undecided(history, fingerprint)
+    if waiting is not None and is_blocking(workspace, waiting):
+        return _show_undecided(workspace, waiting)
     waits = [] if waiting is None else [_show_released(waiting)]
     if live is None:
         if newest is not None and newest.status == "failed":
@@ -157,9 +141,9 @@ def _judge(
     return "stale", reasons
 
 
-def _show_undecided(job: ScoringJob, manifest: Manifest) -> tuple[State, list[str]]:
+def _show_undecided(workspace: Workspace, manifest: Manifest) -> tuple[State, list[str]]:
     if manifest.status == "held":
-        closed = [f"{gate.gate}: {gate.found}" for gate in still_holding(job, manifest)]
+        closed = [f"{gate.gate}: {gate.found}" for gate in still_holding(workspace, manifest)]
         return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]
     closed = [f"{gate.gate}: {gate.found}" for gate in _held_by(manifest)]
     by = f" by {manifest.decision.by}" if manifest.decision else ""
@@ -205,10 +189,6 @@ def _differences(
     return found or [
         "settings: the job's keys, columns, predict or format changed, or the engine did"
     ]
-
-
-def _as_seen(state: Store, manifest: Manifest, live: Live | None) -> Manifest:
-    return as_seen(state, manifest, live.run_id, live.paths) if live else manifest
 
 
 def _first_line(manifest: Manifest) -> str:

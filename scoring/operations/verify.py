@@ -26,12 +26,13 @@ from nightscore.errors import (
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
-from nightscore.ledger.manifests import as_seen, find_manifest, with_fates
+from nightscore.ledger.live import Live
+from nightscore.ledger.liveness import mark_dead_runs, reconcile_with_live
+from nightscore.ledger.manifests import find_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Live
 from nightscore.outputs.quarantine import read_origin
 from nightscore.planning.environment import library_versions
 from nightscore.planning.plan import plan_partition
@@ -118,7 +119,8 @@ def verify(
         )
         missing = Finding("no record", f"{job.output.uri}/{folder}", "a manifest", found)
         return Verification(show_value(value), live.run_id or "", 0, 0, (missing,))
-    manifest = as_seen(state, with_fates(state, [manifest])[0], live.run_id, live.paths)
+    (manifest,) = mark_dead_runs(state, [manifest])
+    manifest = reconcile_with_live(state, manifest, live)
     files = manifest.output.files
     damaged = [*_check_paths(live, files), *_check_files(predictions_store(job), files)]
     damaged += _check_files(state, manifest.quarantine.files)

@@ -19,10 +19,11 @@ from nightscore.errors import (
     StorageUnavailableError,
 )
 from nightscore.ledger.layout import run_id_of, sealed_path
+from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.foreign import check_no_other_table
 from nightscore.outputs.handle import TableHandle, mapped, n_attempts
-from nightscore.outputs.publisher import Live, Publication
+from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart, find_parts
 from nightscore.outputs.writer_features import (
     feature_problems,

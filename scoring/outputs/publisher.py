@@ -6,21 +6,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from nightscore.ledger.live import Live
 from nightscore.outputs.writer import WrittenPart
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.protocol import Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What readers see of a partition; the next publication replaces exactly this."""
-
-    run_id: str | None
-    """None if nightscore did not write it, or not all of it."""
-    paths: tuple[str, ...]
-    """Files of the partition, below the output's URI."""
-    version: str
-    """Table version or ETag when it was seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from nightscore.ledger.layout import (
     staging_folder,
     state_store,
 )
+from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.foreign import check_no_other_table, check_own_files
 from nightscore.outputs.merge import read_tables
-from nightscore.outputs.publisher import Live, Publication
+from nightscore.outputs.publisher import Publication
 from nightscore.outputs.splice import splice
 from nightscore.outputs.writer import PartWriter, WrittenPart, find_parts
 from nightscore.schemas.job import ScoringJob

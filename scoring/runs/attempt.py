@@ -40,7 +40,8 @@ from nightscore.ledger.layout import (
     sealed_history_path,
     staging_folder,
 )
-from nightscore.ledger.lease import PATIENT_S, Lease
+from nightscore.ledger.lease import LONG_WAIT_S, Lease
+from nightscore.ledger.live import Live
 from nightscore.ledger.record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -49,7 +50,7 @@ from nightscore.native.machine_code import has_machine_code
 from nightscore.outputs.duplicates import Duplicates, find_duplicates
 from nightscore.outputs.promises import missing_promises
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Live, Publication, Publisher
+from nightscore.outputs.publisher import Publication, Publisher
 from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.process import available_bytes
@@ -116,7 +117,7 @@ class Attempt:
         self._is_replay = False
         self._n_rows: int | None = None
         """Of the partition, where the plan has some of its rows only."""
-        self.record = RunRecord(job, value, self.folder, now, ENGINE)
+        self.record = RunRecord(workspace, value, now, ENGINE)
         self.lease = Lease(job, self.folder, command)
         """Held while a dead run is taken over, and while readers get new results; scoring changes nothing."""
         self.results: list[ShardResult] = []
@@ -142,7 +143,7 @@ class Attempt:
             RunInterrupted: Ctrl-C or SIGTERM; recorded as failed, nothing was published.
         """
         try:
-            with self.record.beating():
+            with self.record.heartbeats():
                 manifest = score()
         except ScoringError as error:
             manifest = self.fail(error)
@@ -244,7 +245,7 @@ class Attempt:
             is_open = is_open or (
                 is_commit and not isinstance(error, (ConflictError, ContractError))
             )
-        if not is_open and not getattr(error, "resumable", False) and self.record.is_mine():
+        if not is_open and not getattr(error, "resumable", False) and self.record.is_owner():
             self._sweep()
         return self.record.fail(error, self.worker_cpu_s)
 
@@ -488,7 +489,7 @@ class Attempt:
             parts = [self._empty_part(publisher, contract)]
         if not publisher.writes_in_place:
             schema = contract.output_schema()
-            self.record.check_mine()
+            self.record.check_owner()
             parts = [self.pool.call(seal, self.job, self.folder, self.record.run_id, parts, schema)]
         output = self.record.manifest.output
         self.record.update(output=output.model_copy(update={"files": tuple(p.file for p in parts)}))
@@ -506,7 +507,7 @@ class Attempt:
             twice = self.pool.call(
                 find_duplicates, self.workspace.parts, [part.file.path for part in parts], keys
             )
-        gates = check_gates(self.job, self.record.manifest, twice.n_rows, twice.examples)
+        gates = check_gates(self.workspace, self.record.manifest, twice.n_rows, twice.examples)
         if self.drift is not None and self.job.drift.gate != "off":
             gates.append(drift_gate(self.job, self.drift.record))
         elif self.drift_trouble and self.job.drift.gate == "hold":
@@ -565,7 +566,7 @@ class Attempt:
             self.lease.check,
         )
         self.keep_drift()
-        self.lease.acquire(PATIENT_S)
+        self.lease.acquire(LONG_WAIT_S)
         record.save("prepared")
         self._committing = publisher
         placed, version = publisher.publish(publication, live)

@@ -5,24 +5,25 @@ import statistics
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from nightscore.ledger.layout import state_store
-from nightscore.ledger.manifests import earlier_publications
+from nightscore.ledger.timeline import earlier_values, latest_publications
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.gates import LEAST_HISTORY, Range
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ColumnRecord, GateRecord, Manifest
 
 
 def check_gates(
-    job: ScoringJob, manifest: Manifest, n_twice: int, twice: Sequence[str]
+    workspace: Workspace, manifest: Manifest, n_twice: int, twice: Sequence[str]
 ) -> list[GateRecord]:
     """What each gate of the job says of a run that is complete.
 
     Args:
-        job: The job.
+        workspace: Of the job.
         manifest: Of the run, with its counts and columns.
         n_twice: Rows whose keys another row has too.
         twice: Some of these keys, as text.
     """
+    job = workspace.job
     gates = job.gates
     predictions = [column for column in manifest.columns if column.role == "prediction"]
     found: list[GateRecord] = []
@@ -58,12 +59,10 @@ def check_gates(
     wanted = max(
         (gate.runs for gate in (gates.rows, gates.score_shift) if gate is not None), default=0
     )
-    state, value = state_store(job), manifest.partition
-    pattern = job.input.partition_format
-    publications = (
-        earlier_publications(state, manifest.partition_key, value, pattern) if wanted else ()
-    )
-    earlier = list(islice(publications, wanted))
+    earlier: list[Manifest] = []
+    if wanted:
+        values = earlier_values(workspace, manifest.partition)
+        earlier = list(islice(latest_publications(workspace, values), wanted))
     if gates.rows is not None:
         found.append(_rows(job, manifest.counts.rows_in, earlier))
     if gates.score_shift is not None:

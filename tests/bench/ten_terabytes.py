@@ -41,8 +41,8 @@ from nightscore.inputs.partitions import (
 )
 from nightscore.inputs.reader import read_batches
 from nightscore.inputs.validate import check_contract
-from nightscore.ledger.layout import part_path, parts_store, state_store
-from nightscore.ledger.manifests import find_manifest, list_manifests, manifest_path, write_manifest
+from nightscore.ledger.layout import manifest_path, part_path, parts_store, state_store
+from nightscore.ledger.manifests import find_manifest, list_manifests, write_manifest
 from nightscore.ledger.record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
@@ -259,7 +259,7 @@ def _task(
 ) -> ShardTask:
     return ShardTask(
         job,
-        RunRecord(job, DAY, f"ds={DAY}", datetime(2024, 3, 1, tzinfo=UTC), "1").run_id,
+        RunRecord(Workspace(job), DAY, datetime(2024, 3, 1, tzinfo=UTC), "1").run_id,
         f"ds={DAY}",
         Path("/var/cache/nightscore/models") / ("0" * 64),
         "1",
@@ -365,7 +365,7 @@ def _stats(n_rows: int) -> str:
 
 def _records(job: ScoringJob, partition: Partition, plan: Plan, bench: Bench) -> None:
     """The manifest, written as often as a run gives signs of life, and read by everyone who asks for the state."""
-    record = RunRecord(job, DAY, f"ds={DAY}", datetime(2024, 3, 1, tzinfo=UTC), "1")
+    record = RunRecord(Workspace(job), DAY, datetime(2024, 3, 1, tzinfo=UTC), "1")
     record.update(inputs=inputs_record(job, partition))
     state = state_store(job)
     files = tuple(_file(_stub(job, record.run_id, s), s.index) for s in plan.shards)
@@ -381,7 +381,7 @@ def _records(job: ScoringJob, partition: Partition, plan: Plan, bench: Bench) ->
     with bench.timed("manifest, read"):
         assert find_manifest(state, f"ds={DAY}", record.run_id)
     for i in range(9):
-        other = RunRecord(job, DAY, f"ds={DAY}", datetime(2024, 3, 2 + i, tzinfo=UTC), "1")
+        other = RunRecord(Workspace(job), DAY, datetime(2024, 3, 2 + i, tzinfo=UTC), "1")
         write_manifest(state, f"ds={DAY}", done.model_copy(update={"run_id": other.run_id}))
     with bench.timed("the records of ten such runs, read"):
         assert len(list_manifests(state)[0]) == 10
@@ -400,7 +400,7 @@ def _commit(job: ScoringJob, plan: Plan, schema: pa.Schema, bench: Bench) -> Non
     publisher = open_publisher(Workspace(job))
     live = None
     for attempt, name in enumerate(("commit, first", "commit, replacing as many parts")):
-        record = RunRecord(job, DAY, f"ds={DAY}", datetime(2024, 3, 1 + attempt, tzinfo=UTC), "1")
+        record = RunRecord(Workspace(job), DAY, datetime(2024, 3, 1 + attempt, tzinfo=UTC), "1")
         parts = tuple(
             WrittenPart(_file(_stub(job, record.run_id, s), s.index), _stats(s.n_rows))
             for s in plan.shards

@@ -18,8 +18,8 @@ from nightscore.models.baseline import fetch_baseline
 from nightscore.models.registries.protocol import BASELINE_TAG
 from nightscore.models.registry import resolve
 from nightscore.operations.baseline import record_baseline
+from nightscore.operations.clean import clean
 from nightscore.operations.review import approve, find_held
-from nightscore.operations.status import clean
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import Key, from_bytes
 from nightscore.schemas.job import ScoringJob

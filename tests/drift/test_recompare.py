@@ -13,13 +13,13 @@ from nightscore.drift import recompare
 from nightscore.drift.assess import read_statistics
 from nightscore.drift.recompare import compare_later
 from nightscore.ledger.comparisons import newest_comparison, with_newest_comparison
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import comparison_path, state_store
 from nightscore.ledger.manifests import (
-    earlier_values,
-    latest_results,
     list_manifests,
     write_manifest,
 )
+from nightscore.ledger.timeline import earlier_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
@@ -66,7 +66,7 @@ def into(lake: Lake, name: str, **changes: Any) -> ScoringJob:
 
 def results(job: ScoringJob, days: Sequence[str] = DAYS) -> list[Manifest]:
     """The run that stands of each day, with its own comparison."""
-    found = [latest_results(state_store(job), "ds", day)[0] for day in days]
+    found = [PartitionHistory(Workspace(job), day).latest()[0] for day in days]
     return [manifest for manifest in found if manifest is not None]
 
 
@@ -355,4 +355,4 @@ def test_partitions_are_in_the_order_of_dates_and_numbers(
     job = lake.job(input={"uri": lake.features.uri, "partition_format": pattern})
     for value in shuffled:
         state_store(job).write_bytes(f"runs/ds={value}/x.json", b"{}")
-    assert earlier_values(state_store(job), values[-1], pattern) == values[-2::-1]
+    assert earlier_values(Workspace(job), values[-1]) == values[-2::-1]

@@ -8,15 +8,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from nightscore.ledger import manifests
+from nightscore.ledger import liveness
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import predictions_store, state_store
-from nightscore.ledger.manifests import standing_manifest
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.status import run_history
+from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.partition import encode_folder
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS
 
@@ -54,7 +53,7 @@ def check_partitions(
             continue
         rows = everything[everything["ds"].astype(str) == day].sort_values("id", ignore_index=True)
         run_id = live[day].run_id
-        standing = standing_manifest(state_store(job), encode_folder("ds", day), run_id or "")
+        standing = PartitionHistory(Workspace(job), day).standing(live[day])
         demand(standing is not None, f"{day}: run {run_id} left no record")
         assert standing
         found[day] = next(
@@ -98,7 +97,9 @@ def check_records(job: ScoringJob) -> None:
     """Every run that ended says how; what is published is complete and undamaged; nothing is left running."""
     live = {seen.run_id for seen in open_publisher(Workspace(job)).all_live().values()}
     with pytest.MonkeyPatch.context() as later:
-        later.setattr(manifests, "LAPSE_S", -60.0)  # as two minutes from now, all being quiet
+        later.setattr(
+            liveness, "LEASE_TIMEOUT_S", -60.0
+        )  # as two minutes from now, all being quiet
         history = run_history(job)
     for manifest in history:
         counts = manifest.counts

@@ -20,7 +20,7 @@ import psutil
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
-from nightscore.operations.status import clean
+from nightscore.operations.clean import clean
 from tests.faults.conftest import IMPATIENT
 from tests.faults.invariants import check_partitions, check_records, check_secrets
 from tests.faults.test_kills import is_worker, job_file, start, wait_until_gone

@@ -7,10 +7,13 @@ import pytest
 
 from nightscore.engine.events import Event, ShardScored
 from nightscore.errors import ConflictError, InputError
-from nightscore.ledger import manifests, record
+from nightscore.ledger import liveness
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import claim_path, parts_store, predictions_store, state_store
-from nightscore.ledger.manifests import find_manifest, newest_manifest, with_fates, write_manifest
+from nightscore.ledger.liveness import mark_dead_runs
+from nightscore.ledger.manifests import find_manifest, write_manifest
 from nightscore.ledger.record import RunRecord
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import Manifest
 from tests.faults.test_resume import DAY, interrupt, write_partition
 from tests.support.lake import Lake
@@ -41,7 +44,7 @@ def test_a_run_elsewhere_that_fell_silent_is_gone_on_with(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = leave_running_elsewhere(any_lake)
-    monkeypatch.setattr(manifests, "LAPSE_S", -60.0)
+    monkeypatch.setattr(liveness, "LEASE_TIMEOUT_S", -60.0)
     manifest = any_lake.run(any_lake.job())
     assert (manifest.status, manifest.run_id, manifest.attempts) == ("published", run_id, 2)
     assert manifest.measures.n_shards_resumed >= 2
@@ -51,21 +54,22 @@ def test_the_store_s_clock_decides_and_not_the_host_s(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_running_elsewhere(any_lake)
-    state = state_store(any_lake.job())
-    newest = newest_manifest(state, FOLDER)
+    job = any_lake.job()
+    state = state_store(job)
+    newest = PartitionHistory(Workspace(job), DAY).newest()
     assert newest
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 4e9)
-        assert with_fates(state, [newest])[0].status == "running"
+        assert mark_dead_runs(state, [newest])[0].status == "running"
     assert not [entry for entry in state.list_files() if "probe" in entry.path]
 
 
 def test_a_run_gives_signs_of_life(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "BEAT_S", 0.01)
+    monkeypatch.setattr(liveness, "HEARTBEAT_S", 0.01)
     job = lake.job()
-    beating = RunRecord(job, DAY, FOLDER, datetime.now(UTC), "1")
+    beating = RunRecord(Workspace(job), DAY, datetime.now(UTC), "1")
     path = f"runs/{FOLDER}/{beating.run_id}.json"
-    with beating.beating():
+    with beating.heartbeats():
         beating.save("running")
         first = state_store(job).describe(path).version
         deadline = time.monotonic() + 30
@@ -84,7 +88,7 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake)
 
     def take_over_meanwhile(event: Event) -> None:
         if isinstance(event, ShardScored) and not seen:
-            found = newest_manifest(state, FOLDER)
+            found = PartitionHistory(Workspace(job), DAY).newest()
             assert found
             seen.append(
                 write_manifest(
@@ -117,7 +121,7 @@ def test_a_process_that_was_taken_over_sweeps_nothing(any_lake: Lake, ending: st
 
     def fail_after_a_take_over(event: Event) -> None:
         if isinstance(event, ShardScored):
-            found = newest_manifest(state, FOLDER)
+            found = PartitionHistory(Workspace(job), DAY).newest()
             assert found
             if ending == "claimed":
                 state.create(claim_path(found.run_id, 2), b"")
@@ -138,12 +142,12 @@ def test_a_process_that_was_taken_over_sweeps_nothing(any_lake: Lake, ending: st
 
 def test_a_silent_process_asks_before_it_writes(lake: Lake) -> None:
     job = lake.job()
-    silent = RunRecord(job, DAY, FOLDER, datetime.now(UTC), "1")
+    silent = RunRecord(Workspace(job), DAY, datetime.now(UTC), "1")
     silent.save("running")
     silent.save("prepared")
     silent.save("running")  # nobody took it over
     write_manifest(state_store(job), FOLDER, silent.manifest.model_copy(update={"attempts": 2}))
-    silent._spoke -= 1_000
+    silent._last_heartbeat -= 1_000
     with pytest.raises(ConflictError, match="stopped updating it"):
         silent.save("prepared")
-    assert not silent.is_mine()
+    assert not silent.is_owner()

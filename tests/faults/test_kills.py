@@ -17,7 +17,8 @@ import yaml
 
 from nightscore.ledger.layout import predictions_store, run_id_of, state_store
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.status import clean, run_history
+from nightscore.operations.clean import clean
+from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
 from tests.support.lake import Lake

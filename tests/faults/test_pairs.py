@@ -19,15 +19,15 @@ from nightscore.engine.events import Event, ShardScored
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import score_shard
 from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
-from nightscore.ledger import manifests
+from nightscore.ledger import liveness
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.clean import clean
+from nightscore.operations.history import run_history
 from nightscore.operations.replay import replay
 from nightscore.operations.review import approve, find_held, reject
 from nightscore.operations.rollback import plan_rollback, roll_back
-from nightscore.operations.status import run_history
 from nightscore.outputs.delta import DeltaPublisher
 from nightscore.outputs.handle import TableHandle
 from nightscore.outputs.publish import open_publisher
@@ -266,8 +266,8 @@ def with_another_between(
                 return
             with pytest.MonkeyPatch.context() as asleep:
                 if is_asleep:
-                    asleep.setattr(manifests, "LAPSE_S", -60.0)
-                    asleep.setattr(Lease, "_is_over", lambda lease, holder: True)
+                    asleep.setattr(liveness, "LEASE_TIMEOUT_S", -60.0)
+                    asleep.setattr(Lease, "_has_timed_out", lambda lease, holder: True)
                 ends.append(end_of(other, made))
             if is_asleep:
                 patch.setattr(time, "time", lambda: now() + 1_000.0)

@@ -36,10 +36,10 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import record_baseline
+from nightscore.operations.clean import clean
 from nightscore.operations.compare import Dataset, open_side
 from nightscore.operations.report import read_report, reported_run
 from nightscore.operations.rollback import plan_rollback
-from nightscore.operations.status import clean
 from nightscore.operations.verify import verify
 from nightscore.outputs import handle
 from nightscore.outputs.publish import open_publisher

@@ -12,10 +12,10 @@ import pytest
 
 from nightscore.engine.checkpoints import take_over
 from nightscore.engine.events import Event, RunPlanned, ShardScored
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import run_id_of, state_store
-from nightscore.ledger.manifests import newest_manifest
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.status import run_history
+from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.attempt import RunInterrupted
 from nightscore.schemas.job import Limits, ScoringJob
@@ -123,14 +123,16 @@ def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
     write_partition(any_lake)
     job = any_lake.job()
     run_id = interrupt(any_lake, job, 1)
-    store = state_store(job)
-    newest = newest_manifest(store, f"ds={DAY}")
+    newest = PartitionHistory(Workspace(job), DAY).newest()
     assert newest is not None
     workspace = Workspace(job)
     with ThreadPoolExecutor(8) as threads:
         found = list(
             threads.map(
-                lambda _: take_over(workspace, f"ds={DAY}", newest.fingerprint, None), range(8)
+                lambda _: take_over(
+                    workspace, PartitionHistory(workspace, DAY), newest.fingerprint, None
+                ),
+                range(8),
             )
         )
     (taken,) = filter(None, found)

@@ -24,7 +24,7 @@ from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.supervisor import end, remove
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.status import run_history
+from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
 from tests.support.lake import Lake
 from tests.support.models import make_frame

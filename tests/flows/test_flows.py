@@ -25,7 +25,7 @@ from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.status import run_history
+from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.run import run
 from tests.models.test_odd_models import add_model
@@ -582,10 +582,10 @@ def test_what_to_run_again(modes: list[str], model: str, options: str, extra: li
 
 def test_pages_stay_small(lake: Lake) -> None:
     from nightscore.operations.backfill import BackfillItem, BackfillPlan
-    from nightscore.schemas.manifest import read_manifest
+    from nightscore.schemas.manifest import Manifest, read_record
 
     golden = Path(__file__).parent.parent / "golden" / "manifest-1.json"
-    assert len(run_markdown(read_manifest(golden.read_text()))) < 20_000
+    assert len(run_markdown(read_record(golden.read_text(), Manifest))) < 20_000
     days = [f"2024-{m:02d}-{d:02d}" for m in range(1, 13) for d in range(1, 29)]
     items = tuple(BackfillItem(day, "score", "why") for day in days)
     page = outcome_markdown(

@@ -7,7 +7,7 @@ import pytest
 
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
-from nightscore.operations.status import run_history
+from nightscore.operations.history import run_history
 from tests.cli.test_commands import nightscore, save
 from tests.support.lake import Lake
 from tests.support.models import make_frame

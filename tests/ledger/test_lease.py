@@ -11,8 +11,7 @@ from dataclasses import replace
 import pytest
 
 from nightscore.errors import ConflictError, LeaseError
-from nightscore.ledger import lease as module
-from nightscore.ledger import manifests
+from nightscore.ledger import liveness
 from nightscore.ledger.layout import lease_path, state_store
 from nightscore.ledger.lease import Holder, Lease
 from nightscore.process import is_running, machine, process_start
@@ -51,7 +50,7 @@ def test_one_holds_it_and_the_other_is_told_who_does(any_lake: Lake) -> None:
             f"`nightscore clean` on host {os.uname().nodename} (process {os.getpid()}), since 20"
             in str(caught.value)
         )
-        assert "give the command again once that one has ended" in str(caught.value)
+        assert "run the command again once that one has ended" in str(caught.value)
         second.release()  # what it does not hold
         first.check()
         Lease(job, "ds=2024-03-01", "rollback").acquire(0.0)
@@ -67,7 +66,7 @@ def test_whoever_waits_gets_it_once_it_is_free(any_lake: Lake) -> None:
     def second() -> None:
         waits.set()
         with Lease(job, FOLDER, "rollback"):
-            assert first._mine is None
+            assert first._holder is None
 
     with ThreadPoolExecutor(1) as threads:
         first.acquire()
@@ -131,17 +130,17 @@ def test_a_silent_holder_elsewhere_is_taken_over_by_the_store_s_clock(
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 4e9)  # this host's clock
         with pytest.raises(
-            LeaseError, match="on host elsewhere" if is_readable else "has left no word"
+            LeaseError, match="on host elsewhere" if is_readable else "an unknown command"
         ):
             Lease(job, FOLDER, "run").acquire(0.0)
-    monkeypatch.setattr(manifests, "LAPSE_S", -60.0)
+    monkeypatch.setattr(liveness, "LEASE_TIMEOUT_S", -60.0)
     with ThreadPoolExecutor(4) as threads:
         leases = [Lease(job, FOLDER, "run") for _ in range(4)]
         monkeypatch.setattr(
-            Lease, "_is_over", lambda self, holder: holder is None or holder.token == "other"
+            Lease, "_has_timed_out", lambda self, holder: holder is None or holder.token == "other"
         )
         list(threads.map(try_it, leases))
-    assert sum(lease._mine is not None for lease in leases) == 1
+    assert sum(lease._holder is not None for lease in leases) == 1
 
 
 def try_it(lease: Lease) -> None:
@@ -155,11 +154,11 @@ def test_who_slept_and_lost_it_notices_and_removes_nothing(any_lake: Lake) -> No
     job = any_lake.job()
     sleeper = Lease(job, FOLDER, "rollback")
     sleeper.acquire()
-    sleeper._spoke -= 1_000
+    sleeper._last_heartbeat -= 1_000
     sleeper.check()  # nobody has taken it
     state_store(job).delete([PATH])
     other = left_behind(job)
-    sleeper._spoke -= 1_000
+    sleeper._last_heartbeat -= 1_000
     with pytest.raises(LeaseError, match=r"held by `nightscore clean` on host elsewhere"):
         sleeper.check()
     with pytest.raises(LeaseError):
@@ -176,7 +175,7 @@ def test_a_holder_gives_signs_of_life(any_lake: Lake, monkeypatch: pytest.Monkey
         swap(self, path, expected, data)
         seen.set()
 
-    monkeypatch.setattr(module, "BEAT_S", 0.01)
+    monkeypatch.setattr(liveness, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(Store, "swap", swapped)
     with Lease(job, FOLDER, "clean") as lease:
         first = state_store(job).read_bytes(PATH)

@@ -17,8 +17,8 @@ from nightscore.ledger.manifests import find_manifest, list_manifests, write_man
 from nightscore.ledger.record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.clean import clean, replaced_at
+from nightscore.operations.history import run_history
 from nightscore.operations.rollback import plan_rollback, roll_back
-from nightscore.operations.status import run_history
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs import attempt
 from nightscore.runs.attempt import RunInterrupted
@@ -162,7 +162,7 @@ def test_what_was_put_back_since_it_looked_stays(
 
 def test_a_run_that_was_taken_for_dead_stops_when_it_awakes(lake: Lake) -> None:
     job = lake.job()
-    sleeper = RunRecord(job, DAY, FOLDER, datetime.now(UTC), "1")
+    sleeper = RunRecord(Workspace(job), DAY, datetime.now(UTC), "1")
     sleeper.save("running")
     lost = sleeper.manifest.model_copy(update={"pid": 2**22 + 1})
     write_manifest(state_store(job), FOLDER, lost)
@@ -172,7 +172,7 @@ def test_a_run_that_was_taken_for_dead_stops_when_it_awakes(lake: Lake) -> None:
     assert stored.status == "failed"
     with pytest.raises(ConflictError, match="stopped updating it"):
         sleeper.save("prepared")
-    assert not sleeper.is_mine()
+    assert not sleeper.is_owner()
 
 
 def test_what_a_dead_run_has_finished_is_gone_on_with_or_removed(any_lake: Lake) -> None:
@@ -192,7 +192,7 @@ def test_what_a_dead_run_has_finished_is_gone_on_with_or_removed(any_lake: Lake)
 def test_a_run_that_has_waited_in_vain_keeps_what_it_has_scored(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "PATIENT_S", 0.0)
+    monkeypatch.setattr(attempt, "LONG_WAIT_S", 0.0)
     any_lake.write(DAY, make_frame(30))
     job = any_lake.job()
     held_elsewhere(job, FOLDER)
@@ -214,8 +214,8 @@ def test_leases_that_dead_commands_left_are_removed(lake: Lake) -> None:
     job, _, _ = two_results(lake)
     state = state_store(job)
     with Lease(job, FOLDER, "run") as lease:
-        assert lease._mine
-        gone = lease._mine.content.replace(str(lease._mine.pid).encode(), b"4194305")
+        assert lease._holder
+        gone = lease._holder.content.replace(str(lease._holder.pid).encode(), b"4194305")
     state.create(lease_path(FOLDER), gone)
     clean(job, datetime.now(UTC) + timedelta(seconds=5), NOTHING, delete=True)
     assert not state.list_files("leases")

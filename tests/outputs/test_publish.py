@@ -19,10 +19,11 @@ from nightscore.ledger.layout import (
     staging_folder,
     state_store,
 )
+from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.delta import CHECKPOINT_EVERY
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Live, Publication, Publisher
+from nightscore.outputs.publisher import Publication, Publisher
 from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter
 from nightscore.schemas.job import ScoringJob

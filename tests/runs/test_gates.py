@@ -22,9 +22,11 @@ from nightscore.errors import (
 )
 from nightscore.ledger.layout import parts_store, predictions_store, state_store
 from nightscore.ledger.manifests import write_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations.clean import clean
 from nightscore.operations.review import approve, find_held, reject
-from nightscore.operations.status import clean, partition_statuses
+from nightscore.operations.status import partition_statuses
 from nightscore.operations.verify import verify
 from nightscore.outputs import duplicates
 from nightscore.outputs.duplicates import find_duplicates
@@ -157,7 +159,7 @@ def test_an_infinite_prediction_is_in_no_range(lake: Lake) -> None:
     columns = prediction_records(pa.table({"prediction": [0.5, math.inf]}))
     lake.write(DAY, make_frame(10))
     manifest = lake.run(lake.job()).model_copy(update={"columns": tuple(columns)})
-    (found,) = check_gates(lake.job(gates=gates), manifest, 0, [])
+    (found,) = check_gates(Workspace(lake.job(gates=gates)), manifest, 0, [])
     assert not found.passed
     assert found.found == "prediction infinite in 1 rows"
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nightscore.ledger.record import new_run_id
 from nightscore.schemas.job import ScoringJob, json_schema
-from nightscore.schemas.manifest import SCHEMA_VERSION, Manifest, read_manifest
+from nightscore.schemas.manifest import SCHEMA_VERSION, Manifest, read_record
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = sorted((ROOT / "tests" / "golden").glob("manifest-*.json"))
@@ -46,7 +46,7 @@ def test_a_job_is_frozen_and_shows_no_options() -> None:
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda path: path.stem)
 def test_a_manifest_written_once_is_read_for_ever(golden: Path) -> None:
     raw = json.loads(golden.read_text())
-    manifest = read_manifest(golden.read_text())
+    manifest = read_record(golden.read_text(), Manifest)
     assert SCHEMA_VERSION == manifest.schema_version == 1
     assert manifest.status == "published"
     assert (
@@ -72,9 +72,9 @@ def _without_new(written: Any, raw: Any) -> Any:
 def test_fields_of_later_versions_are_skipped_and_later_schemas_refused() -> None:
     raw = json.loads(GOLDEN.read_text())
     raw["counts"]["rows_dreamt_of"] = 7
-    assert read_manifest(json.dumps(raw)) == read_manifest(GOLDEN.read_text())
-    with pytest.raises(ValueError, match="schema version 2, this nightscore knows 1"):
-        read_manifest(json.dumps(raw | {"schema_version": 2}))
+    assert read_record(json.dumps(raw), Manifest) == read_record(GOLDEN.read_text(), Manifest)
+    with pytest.raises(ValueError, match="schema version 2; this nightscore reads up to version 1"):
+        read_record(json.dumps(raw | {"schema_version": 2}), Manifest)
 
 
 def test_a_manifest_has_the_keys_that_others_rely_on() -> None:

@@ -6,8 +6,9 @@ import pytest
 from deltalake import DeltaTable
 
 from nightscore.errors import LocationNotFoundError
-from nightscore.ledger.layout import state_store
-from nightscore.ledger.manifests import latest_results, manifest_path, write_manifest
+from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.layout import manifest_path, state_store
+from nightscore.ledger.manifests import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.outputs.publish import open_publisher
@@ -68,7 +69,7 @@ def test_a_record_is_kept_once_it_says_the_end_and_read_again_if_it_changed(lake
     done = lake.run(job, DAYS[0])
 
     def seen() -> tuple[Manifest | None, Manifest | None]:
-        return latest_results(state, "ds", DAYS[0], run_cache)
+        return PartitionHistory(Workspace(job, run_cache), DAYS[0]).latest()
 
     assert seen()[0] == done
     assert run_cache.n_bytes

@@ -23,6 +23,7 @@ from nightscore.errors import (
     StorageUnavailableError,
 )
 from nightscore.inputs.jobfile import parse_job
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.review import approve, find_held, reject
 from nightscore.outputs.handle import mapped as told_by_delta
@@ -200,7 +201,7 @@ def test_decisions_that_could_both_win_are_refused(weak: Lake) -> None:
 
 def test_no_run_is_taken_over_without_a_claim(weak: Lake) -> None:
     job = weak.job()
-    assert take_over(Workspace(job), f"ds={DAY}", "any", None) is None
+    assert take_over(Workspace(job), PartitionHistory(Workspace(job), DAY), "any", None) is None
 
 
 def test_full_stores_promise_everything(lake: Lake) -> None:

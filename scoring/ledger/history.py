@@ -1,0 +1,179 @@
+"""The history of a partition: the records of its runs, listed once for each question."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from nightscore.ledger.layout import run_id_of
+from nightscore.ledger.live import Live
+from nightscore.ledger.liveness import has_died, mark_dead_runs, reconcile_with_live
+from nightscore.ledger.manifests import map_records, read_listed, write_manifest
+from nightscore.ledger.workspace import Workspace
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import decode_folder
+from nightscore.storage.protocol import Entry
+
+
+class LatestResults(NamedTuple):
+    """The latest results of a partition, by its records."""
+
+    published: Manifest | None
+    """The run whose results were published last. After a rollback, the run that it restored."""
+    with_held: Manifest | None
+    """The same, unless a newer run is held: then that one."""
+
+
+class PartitionHistory:
+    """The runs of one partition, newest first, as the store lists them when this is made.
+
+    One history answers one question. A decision that must see later runs makes a new one. A record is read when it is
+    first needed, and only once.
+    """
+
+    def __init__(
+        self, workspace: Workspace, value: str | None, entries: Sequence[Entry] | None = None
+    ) -> None:
+        """List the records.
+
+        Args:
+            workspace: Of the job.
+            value: Of the partition.
+            entries: The records, if they are listed already.
+        """
+        self.folder = workspace.folder(value)
+        self._workspace = workspace
+        if entries is None:
+            entries = workspace.state.list_files(f"runs/{self.folder}")
+
+        by_run = {run_id_of(entry.path) or "": entry for entry in entries}
+        run_ids = sorted((run_id for run_id in by_run if run_id), reverse=True)
+        self._entries = {run_id: by_run[run_id] for run_id in run_ids}
+        self._records: dict[str, Manifest | None] = {}
+
+    def runs(self) -> list[Manifest]:
+        """All records that can be read, newest run first."""
+        _read_all(self._workspace, [self])
+        records = (self._records[run_id] for run_id in self._entries)
+        return [record for record in records if record is not None]
+
+    def find(self, run_id: str) -> Manifest | None:
+        """The record of one run. None if there is none that can be read."""
+        entry = self._entries.get(run_id)
+        if entry is None:
+            return None
+        if run_id not in self._records:
+            workspace = self._workspace
+            self._records[run_id] = read_listed(workspace.state, entry, workspace.run_cache)
+        return self._records[run_id]
+
+    def newest(self) -> Manifest | None:
+        """The record of the newest run. None if there are no runs, or it cannot be read."""
+        run_id = next(iter(self._entries), None)
+        return None if run_id is None else self.find(run_id)
+
+    def latest(self) -> LatestResults:
+        """The latest results: without runs that are held, and with them."""
+        held: Manifest | None = None
+        for manifest in self._newest_first():
+            if manifest.status == "published":
+                restored = manifest.restores
+                published = manifest if restored is None else self.find(restored)
+                return LatestResults(published, held or published)
+            if manifest.status == "held" and held is None:
+                held = manifest
+        return LatestResults(None, held)
+
+    def standing(self, live: Live | None) -> Manifest | None:
+        """The record behind what readers see: of the rollback that restored it, else of the run that wrote it.
+
+        None if readers see nothing, or there is no record that can be read.
+        """
+        if live is None or live.run_id is None:
+            return None
+
+        later = self._newest_first(after=live.run_id)
+        restoring = [manifest for manifest in later if manifest.restores == live.run_id]
+        for manifest in mark_dead_runs(self._workspace.state, restoring):
+            # What a rollback restored is live, so it came to its commit even if it died.
+            if manifest.status in ("published", "prepared", "running") or has_died(manifest):
+                return manifest
+        return self.find(live.run_id)
+
+    def complete(self, live: Live | None) -> Manifest | None:
+        """The standing record, completed in the store if its run died after the commit.
+
+        Call it before another run replaces the results: the history is told by records.
+        """
+        standing = self.standing(live)
+        if standing is None or standing.status == "published":
+            return standing
+
+        state = self._workspace.state
+        (marked,) = mark_dead_runs(state, [standing])
+        reconciled = reconcile_with_live(state, marked, live)
+        if reconciled.status == "published":
+            reconciled = write_manifest(state, self.folder, reconciled)
+        self._records[reconciled.run_id] = reconciled
+        return reconciled
+
+    def undecided(self, fingerprint: str) -> Manifest | None:
+        """See `find_undecided`."""
+        return find_undecided(self.runs(), fingerprint)
+
+    def reconciled(self, live: Live | None) -> list[Manifest]:
+        """All runs as they ended: dead ones as failed, or as published where readers see their results."""
+        state = self._workspace.state
+        marked = mark_dead_runs(state, self.runs())
+        return [reconcile_with_live(state, manifest, live) for manifest in marked]
+
+    def _newest_first(self, after: str = "") -> Iterator[Manifest]:
+        """Records that can be read, each when it is asked for, of runs that began after a run."""
+        for run_id in self._entries:
+            if run_id <= after:
+                return
+            manifest = self.find(run_id)
+            if manifest is not None:
+                yield manifest
+
+
+def list_histories(workspace: Workspace) -> dict[str | None, PartitionHistory]:
+    """The history of each partition that has runs, from one listing, with all records read."""
+    entries: dict[str | None, list[Entry]] = {}
+    for entry in workspace.state.list_files("runs"):
+        decoded = decode_folder(entry.path.split("/")[1])
+        if decoded is not None:
+            entries.setdefault(decoded[1], []).append(entry)
+
+    histories = {
+        value: PartitionHistory(workspace, value, listed) for value, listed in entries.items()
+    }
+    _read_all(workspace, histories.values())
+    return histories
+
+
+def find_undecided(manifests: Iterable[Manifest], fingerprint: str) -> Manifest | None:
+    """The run over the same work that a gate held or a reviewer rejected, unless a later one was published.
+
+    Args:
+        manifests: Runs of the partition, newest first.
+        fingerprint: Of the work.
+    """
+    for manifest in manifests:
+        is_run = not manifest.replays and not manifest.restores
+        if not is_run or manifest.fingerprint != fingerprint:
+            continue
+        if manifest.status == "published":
+            return None
+        if manifest.status in ("held", "rejected"):
+            return manifest
+    return None
+
+
+def _read_all(workspace: Workspace, histories: Iterable[PartitionHistory]) -> None:
+    """Read the records of several histories that were not needed yet, in one go."""
+    unread = [
+        (history, run_id)
+        for history in histories
+        for run_id in history._entries
+        if run_id not in history._records
+    ]
+    map_records(workspace.state, lambda pair: pair[0].find(pair[1]), unread)

@@ -1,0 +1,38 @@
+"""Lists the runs of a job as they ended."""
+
+from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.liveness import has_died, mark_dead_runs, reconcile_with_live
+from nightscore.ledger.manifests import list_manifests
+from nightscore.ledger.workspace import Workspace
+from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+
+
+def run_history(
+    job: ScoringJob, value: str | None = None, *, everything: bool = True
+) -> list[Manifest]:
+    """The records of a job's runs, newest first.
+
+    A run that died is shown as failed, or as published where readers see its results.
+
+    Args:
+        job: The job.
+        value: Of the partition, unless `everything` is asked for.
+        everything: The runs of all partitions.
+    """
+    workspace = Workspace(job)
+    state = workspace.state
+    if everything:
+        stored, _ = list_manifests(state)
+    else:
+        stored = PartitionHistory(workspace, value).runs()
+
+    manifests = mark_dead_runs(state, stored)
+    if not any(has_died(manifest) or manifest.status == "held" for manifest in manifests):
+        return manifests
+
+    live = open_publisher(workspace).all_live()
+    return [
+        reconcile_with_live(state, manifest, live.get(manifest.partition)) for manifest in manifests
+    ]
