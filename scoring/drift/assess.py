@@ -27,12 +27,12 @@ from nightscore.engine.shard import ShardResult
 from nightscore.errors import ScoringError
 from nightscore.ledger.layout import drift_path, profile_path, state_store
 from nightscore.profiles.profile import kind_of
-from nightscore.profiles.profiler import (
-    Watch,
-    WatchedColumn,
+from nightscore.profiles.profile_spec import (
+    ProfiledColumn,
+    ProfileSpec,
+    match_column,
+    match_segments,
     score_column,
-    watch_column,
-    watch_segments,
 )
 from nightscore.profiles.table import ColumnProfile, Key, Role, from_bytes, merge_profiles, to_bytes
 from nightscore.schemas.contract import Contract
@@ -68,7 +68,7 @@ def watch(
     contract: Contract,
     references: References,
     resumed: Sequence[ShardResult],
-) -> tuple[Watch, Unknown]:
+) -> tuple[ProfileSpec, Unknown]:
     """What is profiled.
 
     Args:
@@ -88,9 +88,9 @@ def watch(
     references.unwatched = {
         name: f"{kind} is not profiled" for _, name, kind in columns if kind_of(kind) is None
     }
-    found = {(role, name): watch_column(role, name, like, kind) for role, name, kind in wanted}
-    segments = {name: watch_segments(name, like) for name in job.drift.segments}
-    known = Watch(
+    found = {(role, name): match_column(role, name, like, kind) for role, name, kind in wanted}
+    segments = {name: match_segments(name, like) for name in job.drift.segments}
+    known = ProfileSpec(
         tuple(column for column in found.values() if column is not None),
         tuple(segment for segment in segments.values() if segment is not None),
         max_share=job.drift.max_share,
@@ -101,7 +101,7 @@ def watch(
     )
 
 
-def with_types(columns: Sequence[WatchedColumn], contract: Contract) -> tuple[WatchedColumn, ...]:
+def with_types(columns: Sequence[ProfiledColumn], contract: Contract) -> tuple[ProfiledColumn, ...]:
     """The columns, with the types that they have in the files."""
     types = dict(contract.types) | {
         column.name: str(column.type) for column in contract.predictions

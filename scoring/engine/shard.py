@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightscore.outputs.writer import WrittenPart
-from nightscore.profiles.profiler import NOTHING, Watch
+from nightscore.profiles.profile_spec import NO_PROFILE, ProfileSpec
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ColumnRecord, FileRecord, PredictorRecord, QuarantineExample
@@ -33,7 +33,7 @@ class ShardTask:
     """That the shard may take beyond what its worker has: more ends in MemoryError, not in the kernel's killer."""
     cut_for: int
     """Number of workers that the partition was cut into shards for."""
-    watch: Watch = NOTHING
+    profile_spec: ProfileSpec = NO_PROFILE
     """Columns to profile."""
     prefetch_bytes: int = 0
     """Of a remote file, that may be held before they are decoded."""

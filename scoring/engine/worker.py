@@ -33,13 +33,8 @@ from nightscore.outputs.quarantine import quarantine_path, read_origin_here, wri
 from nightscore.outputs.writer import PartWriter
 from nightscore.process import available_bytes, limited_address_space, peak_resident_bytes
 from nightscore.profiles.column_records import feature_records, merge_records, prediction_records
-from nightscore.profiles.profiler import (
-    Profiler,
-    SegmentColumn,
-    WatchedColumn,
-    cut_column,
-    cut_segments,
-)
+from nightscore.profiles.profile_spec import ProfiledColumn, SegmentColumn, cut_column, cut_segments
+from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import Role, to_bytes
 from nightscore.schemas.contract import REPEATED_TEXT, Contract
 from nightscore.schemas.manifest import ColumnRecord, FileRecord, QuarantineExample
@@ -119,7 +114,7 @@ def score_shard(task: ShardTask) -> ShardResult:
         ) from None
 
 
-Bins = tuple[tuple[WatchedColumn, ...], tuple[SegmentColumn, ...]]
+Bins = tuple[tuple[ProfiledColumn, ...], tuple[SegmentColumn, ...]]
 
 
 def sample_bins(
@@ -190,7 +185,7 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
     rows_in, gave_up = 0, ""
     columns: tuple[ColumnRecord, ...] = ()
     names = [column.name for column in task.contract.predictions]
-    profiler = Profiler(task.watch)
+    profiler = Profiler(task.profile_spec)
     with PartWriter(parts_store(task.job), path, schema, keep_types=not is_delta) as writer:
         batches = read_batches(
             store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes

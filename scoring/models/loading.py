@@ -18,7 +18,7 @@ from nightscore.schemas.model import ModelFacts
 
 if TYPE_CHECKING:
     from nightscore.models.compiled.flat import CompiledForm
-    from nightscore.models.compiled.kept import KeptForm
+    from nightscore.models.compiled.form_cache import CachedForm
 
 
 class LoadedModel:
@@ -73,14 +73,14 @@ class LoadedModel:
 
     def note(self, record: PredictorRecord) -> None:
         """Keep, for the processes to come, how the compiled form has compared."""
-        from nightscore.models.compiled.kept import KeptForm
+        from nightscore.models.compiled.form_cache import CachedForm
 
-        KeptForm.of(self._folder, self._facts).note(record)
+        CachedForm.for_model(self._folder, self._facts).note(record)
 
     def _open_form(self, *, is_fresh: bool) -> None:
-        from nightscore.models.compiled.kept import KeptForm
+        from nightscore.models.compiled.form_cache import CachedForm
 
-        kept = KeptForm.of(self._folder, self._facts)
+        kept = CachedForm.for_model(self._folder, self._facts)
         self.why = kept.differs
         if self.why:
             return
@@ -108,7 +108,7 @@ def compile_model(model: Any, facts: ModelFacts) -> "CompiledForm":
 
 
 def _make_form(
-    model: Any, facts: ModelFacts, kept: "KeptForm | None"
+    model: Any, facts: ModelFacts, kept: "CachedForm | None"
 ) -> "tuple[CompiledForm | None, str]":
     """Compile what a library has loaded and keep the form, if it is to be kept; None, and why: there is none."""
     from nightscore.models.compiled.unsupported import UnsupportedError
@@ -180,7 +180,7 @@ def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
     Raises:
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
-    from nightscore.models.compiled.kept import KeptForm
+    from nightscore.models.compiled.form_cache import CachedForm
 
     mlmodel = replace(read_mlmodel(folder), is_vouched=is_vouched)
     unlisted = tuple(unlisted_types(folder)) if is_vouched else ()
@@ -192,6 +192,6 @@ def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
         update={"model_bytes": model_bytes, "unlisted_types": unlisted}
     )
     if not facts.library_because:
-        _, why = _make_form(model, facts, KeptForm.of(folder, facts))
+        _, why = _make_form(model, facts, CachedForm.for_model(folder, facts))
         facts = facts.model_copy(update={"library_because": why})
     return facts

@@ -22,9 +22,9 @@ from nightscore.models.registries.protocol import ModelVersion
 from nightscore.operations.compare import READ_ROWS, Dataset
 from nightscore.planning.plan import plan_partition
 from nightscore.profiles.profile import kind_of
-from nightscore.profiles.profiler import (
-    Watch,
-    WatchedColumn,
+from nightscore.profiles.profile_spec import (
+    ProfiledColumn,
+    ProfileSpec,
     cut_column,
     cut_segments,
     score_column,
@@ -118,7 +118,9 @@ def _profile(
         first = _score(pool, tasks, plan)
         watch = _watch(apart, data, contract, first, label)
         tell(f"profiling {len(watch.columns)} columns")
-        second = _score(pool, [replace(task, watch=watch, attempt=1) for task in tasks], plan)
+        second = _score(
+            pool, [replace(task, profile_spec=watch, attempt=1) for task in tasks], plan
+        )
     found, _ = merge_profiles(profile_of(result) for result in second)
     return list(found.values())
 
@@ -136,7 +138,7 @@ def _watched_beside(job: ScoringJob) -> list[str]:
 
 def _watch(
     job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult], label: str
-) -> Watch:
+) -> ProfileSpec:
     found = [_cut("feature", column.name, column.type, data) for column in contract.features]
     found += [
         _cut("pass_through", c.name, c.type, data)
@@ -148,11 +150,11 @@ def _watch(
             values = _predictions(state_store(job), results, output.name)
             found.append(cut_column("prediction", output.name, values))
         elif kind_of(output.type) == "category":
-            found.append(WatchedColumn("prediction", output.name, None))
+            found.append(ProfiledColumn("prediction", output.name, None))
     score = score_column({column.name: kind_of(column.type) for column in contract.predictions})
     if label:
         _check_label(contract, label, score)
-    return Watch(
+    return ProfileSpec(
         with_types([column for column in found if column is not None], contract),
         tuple(cut_segments(name, data.read(name)) for name in job.drift.segments),
         score,
@@ -160,9 +162,9 @@ def _watch(
     )
 
 
-def _cut(role: Role, name: str, kind: pa.DataType, data: Dataset) -> WatchedColumn | None:
+def _cut(role: Role, name: str, kind: pa.DataType, data: Dataset) -> ProfiledColumn | None:
     if kind_of(kind) == "category":
-        return WatchedColumn(role, name, None)
+        return ProfiledColumn(role, name, None)
     if kind_of(kind) is None:
         return None
     batches = data.read(name) if name in data.schema else iter(())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.models.compiled.kept import KeptForm
+from nightscore.models.compiled.form_cache import CachedForm
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 
@@ -52,7 +52,7 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
         folder: Of the model in the cache.
         facts: What it is.
     """
-    kept = KeptForm.of(folder, facts)
+    kept = CachedForm.for_model(folder, facts)
     because = (
         "the job says `engine: library`"
         if job.engine == "library"

@@ -3,7 +3,7 @@
 import platform
 
 from nightscore.models import versions
-from nightscore.models.compiled.kept import KeptForm
+from nightscore.models.compiled.form_cache import CachedForm
 from nightscore.models.pinned import PinnedModel
 from nightscore.schemas.model import ModelFacts
 
@@ -35,7 +35,7 @@ def version_warnings(facts: ModelFacts) -> list[str]:
 
 def cache_warnings(model: PinnedModel, facts: ModelFacts) -> list[str]:
     """What of this host's cache is not used, since others can write to it."""
-    kept = KeptForm.of(model.cached.path, facts)
+    kept = CachedForm.for_model(model.cached.path, facts)
     if facts.library_because or not kept.is_shared:
         return []
     folder = kept.stem.parent

@@ -1,144 +1,34 @@
-"""Which columns of a partition are profiled, over which bins; and the counting, batch by batch, in a worker."""
+"""Counting the columns of a shard, batch by batch, in a worker."""
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from nightscore.arrow.arrays import from_numpy, from_texts, to_places
-from nightscore.profiles.edges import Edges
-from nightscore.profiles.numbers import as_numbers, finite_values
-from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, kind_of
+from nightscore.arrow.arrays import from_numpy
+from nightscore.profiles.numbers import as_numbers
+from nightscore.profiles.profile import CategoryProfile, NumberProfile
+from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, SegmentColumn
 from nightscore.profiles.table import ColumnProfile, Key, Role, Scores
 
 MAX_CATEGORIES = 100_000
 """More distinct values than that are an identifier's: about 20 MB a column and worker."""
-MAX_SEGMENTS = 50
-"""Values of a segment column that are profiled each by itself, all others together."""
-OTHER = "(other)"
-MISSING = "(missing)"
 LEAST_JUDGED_S = 0.25
 """CPU seconds of profiling before its share is looked at: less is not worth counting less."""
 STRIDE_STEP = 4
 MAX_STRIDE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedColumn:
-    """One column to profile."""
-
-    role: Role
-    name: str
-    edges: Edges | None
-    """Of a column of numbers; None: categories."""
-    bounds: tuple[float, float] = (-np.inf, np.inf)
-    """Least and greatest value of the reference that cut the bins."""
-    type: str = ""
-    """Arrow type in the files."""
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentColumn:
-    """A column whose values split the rows into segments."""
-
-    name: str
-    values: tuple[str, ...]
-    """Each a segment of its own; all others are one."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Of the segments, by their code."""
-        return tuple(f"{self.name}={value}" for value in (*self.values, OTHER, MISSING))
-
-    def codes(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-        """The segment of each row, shape (n,), as a position in `labels`."""
-        other, missing = len(self.values), len(self.values) + 1
-        found = [np.empty(0, np.int64)]
-        for chunk in column.chunks:
-            coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-            texts = coded.dictionary.cast(pa.string())
-            codes = to_places(pc.index_in(texts, value_set=from_texts(self.values)), other)
-            codes[to_places(pc.cast(texts.is_null(), pa.int8()), 0) == 1] = missing
-            found.append(
-                np.append(codes, missing)[to_places(coded.indices, len(codes))].astype(np.int64)
-            )
-        return np.concatenate(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What a worker profiles."""
-
-    columns: tuple[WatchedColumn, ...] = ()
-    segments: tuple[SegmentColumn, ...] = ()
-    score: str = ""
-    """Prediction column whose mean is wanted by bin of each feature; empty: none."""
-    label: str = ""
-    """Kept column with what came true, whose mean is wanted by bin of the score; empty: none."""
-    max_share: float = 1.0
-    """Of the worker's CPU time: beyond it, only every n-th row is counted."""
-
-
-NOTHING = Watch()
-
-
-def watch_column(
-    role: Role, name: str, like: Mapping[Key, ColumnProfile], kind: pa.DataType
-) -> WatchedColumn | None:
-    """A column over the bins of the same column before; None where that has none that fit."""
-    if kind_of(kind) == "category":
-        return WatchedColumn(role, name, None)
-    found = like.get((role, name, ""))
-    if found is None or not isinstance(found.profile, NumberProfile):
-        return None
-    then = found.profile
-    return WatchedColumn(
-        role, name, then.edges, then.bounds if np.isfinite(then.bounds[0]) else then.range
-    )
-
-
-def cut_column(role: Role, name: str, values: Iterable[pa.ChunkedArray]) -> WatchedColumn:
-    """A column of numbers over bins that are cut at these values."""
-    finite = finite_values(values)
-    bounds = (float(finite.min()), float(finite.max())) if len(finite) else (-np.inf, np.inf)
-    return WatchedColumn(role, name, Edges.from_values(finite), bounds)
-
-
-def watch_segments(name: str, like: Mapping[Key, ColumnProfile]) -> SegmentColumn | None:
-    """The segments that were profiled before, so that they can be compared; None where there were none."""
-    prefix = f"{name}="
-    values = {segment.removeprefix(prefix) for _, _, segment in like if segment.startswith(prefix)}
-    return SegmentColumn(name, tuple(sorted(values - {OTHER, MISSING}))) if values else None
-
-
-def cut_segments(name: str, values: Iterable[pa.ChunkedArray]) -> SegmentColumn:
-    """The most frequent of these values, ties by name."""
-    counts = CategoryProfile()
-    for column in values:
-        counts.add(as_text(column))
-    frequent = sorted(counts.counts, key=lambda value: (-counts.counts[value], value))[
-        :MAX_SEGMENTS
-    ]
-    return SegmentColumn(name, tuple(sorted(frequent)))
-
-
-def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values as they stand in the name of a segment."""
-    return column.cast(pa.string())
-
-
 class Profiler:
     """Counts the watched columns of a shard's batches. A column that cannot be counted is named, the others are."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, spec: ProfileSpec) -> None:
+        self._spec = spec
         self.errors: dict[str, str] = {}
         self._found = {
-            (c.role, c.name): _empty(c, with_scores=_has_scores(c, watch)) for c in watch.columns
+            (c.role, c.name): _empty(c, with_scores=_has_scores(c, spec)) for c in spec.columns
         }
         self._segments: dict[Key, ColumnProfile] = {}
         self.stride = 1
@@ -178,14 +68,14 @@ class Profiler:
             "prediction": predictions,
             "pass_through": kept,
         }
-        for column in self._watch.columns:
+        for column in self._spec.columns:
             values, before = tables[column.role].column(column.name), self._n_missing(column)
             self._count(column, values, kept, is_scored, predictions)
             if is_whole and column.role == "feature" and pa.types.is_floating(values.type):
                 self.missing[column.name] = self._n_missing(column) - before
         for name in self.errors:
             self.missing.pop(name, None)
-        for segment in self._watch.segments:
+        for segment in self._spec.segments:
             self._split(segment, tables, is_scored)
         self.cpu_s += time.thread_time() - started
         self._judge()
@@ -200,19 +90,19 @@ class Profiler:
             if column.name not in self.errors and not self._is_cut(column)
         ]
 
-    def _n_missing(self, column: WatchedColumn) -> int:
+    def _n_missing(self, column: ProfiledColumn) -> int:
         found = self._found[column.role, column.name].profile
         return found.n_null + found.n_nan if isinstance(found, NumberProfile) else 0
 
-    def _is_cut(self, column: ColumnProfile | WatchedColumn) -> bool:
+    def _is_cut(self, column: ColumnProfile | ProfiledColumn) -> bool:
         """Whether a segment's column is an identifier by all rows: then its segments' values are none that count."""
         whole = self._found[column.role, column.name].profile
-        is_part = isinstance(column, WatchedColumn) or bool(column.segment)
+        is_part = isinstance(column, ProfiledColumn) or bool(column.segment)
         return is_part and isinstance(whole, CategoryProfile) and whole.is_cut
 
     def _count(
         self,
-        column: WatchedColumn,
+        column: ProfiledColumn,
         values: pa.ChunkedArray,
         kept: pa.Table,
         is_scored: npt.NDArray[np.bool_],
@@ -228,9 +118,9 @@ class Profiler:
                     None  # of an identifier, which are as many as rows, and may be people's
                 )
             if found.scores is not None and column.role == "feature":
-                _add_scores(found, values.filter(rows), predictions.column(self._watch.score))
+                _add_scores(found, values.filter(rows), predictions.column(self._spec.score))
             elif found.scores is not None:
-                _add_scores(found, values, kept.column(self._watch.label).filter(rows))
+                _add_scores(found, values, kept.column(self._spec.label).filter(rows))
         except (pa.ArrowException, TypeError, ValueError) as error:
             self._fail(column.name, error)
 
@@ -259,7 +149,7 @@ class Profiler:
             here = codes[is_scored] if role == "prediction" else codes
             order = np.argsort(here, kind="stable")
             ends = np.searchsorted(here[order], np.arange(len(labels) + 1))
-            columns = [column for column in self._watch.columns if column.role == role]
+            columns = [column for column in self._spec.columns if column.role == role]
             places = from_numpy(order)
             for column in columns:
                 if column.name in self.errors or self._is_cut(column):
@@ -272,7 +162,7 @@ class Profiler:
                 except (pa.ArrowException, TypeError, ValueError) as error:
                     self._fail(column.name, error)
 
-    def _segment(self, column: WatchedColumn, label: str) -> ColumnProfile:
+    def _segment(self, column: ProfiledColumn, label: str) -> ColumnProfile:
         key = (column.role, column.name, label)
         if key not in self._segments:
             self._segments[key] = _empty(column, with_scores=False, segment=label)
@@ -305,17 +195,17 @@ class Profiler:
         if spent < LEAST_JUDGED_S:
             return
         self._judged = (self.cpu_s, time.thread_time())
-        if spent > self._watch.max_share * elapsed:
+        if spent > self._spec.max_share * elapsed:
             self.stride = min(self.stride * STRIDE_STEP, MAX_STRIDE)
 
 
-def _has_scores(column: WatchedColumn, watch: Watch) -> bool:
+def _has_scores(column: ProfiledColumn, spec: ProfileSpec) -> bool:
     if column.role == "feature":
-        return bool(watch.score)
-    return bool(watch.label) and (column.role, column.name) == ("prediction", watch.score)
+        return bool(spec.score)
+    return bool(spec.label) and (column.role, column.name) == ("prediction", spec.score)
 
 
-def _empty(column: WatchedColumn, *, with_scores: bool, segment: str = "") -> ColumnProfile:
+def _empty(column: ProfiledColumn, *, with_scores: bool, segment: str = "") -> ColumnProfile:
     scores = Scores() if with_scores else None
     if column.edges is None:
         profile: CategoryProfile | NumberProfile = CategoryProfile(limit=MAX_CATEGORIES)
@@ -345,15 +235,3 @@ def _add_scores(found: ColumnProfile, column: pa.ChunkedArray, scores: pa.Chunke
         key = row["key"]
         name = None if key is None else str(key).lower() if isinstance(key, bool) else str(key)
         found.scores.add(name, row["score_count"], row["score_sum"])
-
-
-def score_column(kinds: Mapping[str, Kind | None]) -> str:
-    """Of the prediction columns and their kinds the one that says what the model says: rather than a class a
-    probability. Empty where there is no number: several classes have no mean.
-    """
-    if any(name.startswith("probability_") for name in kinds):
-        return ""
-    numbers = [name for name, kind in kinds.items() if kind == "number"]
-    return next(
-        (name for name in ("probability", "decision", "raw", "prediction") if name in numbers), ""
-    )

@@ -55,7 +55,7 @@ from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.process import available_bytes
 from nightscore.profiles.column_records import merge_records
-from nightscore.profiles.profiler import NOTHING
+from nightscore.profiles.profile_spec import NO_PROFILE
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Limits, ScoringJob
@@ -214,11 +214,11 @@ class Attempt:
             self.workspace.parts.delete([result.part.file.path for result in doubted.values()])
         self.resumed = [result for result in self.resumed if result.index not in doubted]
         self.results = [result for result in self.results if result.index not in doubted]
-        watch = tasks[0].watch if tasks else NOTHING
+        watch = tasks[0].profile_spec if tasks else NO_PROFILE
         again = [
             replace(
                 task,
-                watch=watch,
+                profile_spec=watch,
                 in_threads=False,
                 library_because="the compiled predictor differed in another shard",
             )
@@ -316,7 +316,7 @@ class Attempt:
             except Exception as error:  # noqa: BLE001 (the shards themselves have more attempts)
                 self.record.warn(f"not profiled: {', '.join(unknown.names)}: {_in_short(error)}")
         known = replace(known, columns=with_types(known.columns, contract))
-        return [replace(task, watch=known) for task in tasks]
+        return [replace(task, profile_spec=known) for task in tasks]
 
     def assess_drift(self) -> None:
         """Compare the columns with what they were before. What goes wrong costs the comparison, not the predictions:

@@ -51,7 +51,8 @@ from nightscore.outputs.writer import WrittenPart
 from nightscore.planning.engine_choice import EngineChoice
 from nightscore.planning.memory import plan_memory
 from nightscore.planning.shards import needed_bytes, plan_shards
-from nightscore.profiles.profiler import Profiler, Watch, cut_column
+from nightscore.profiles.profile_spec import ProfileSpec, cut_column
+from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import merge_profiles, to_bytes
 from nightscore.runs.attempt import inputs_record
 from nightscore.schemas.job import ScoringJob
@@ -255,7 +256,7 @@ def _plan(
 
 
 def _task(
-    job: ScoringJob, facts: ModelFacts, contract: Any, shard: Shard, plan: Plan, watch: Watch
+    job: ScoringJob, facts: ModelFacts, contract: Any, shard: Shard, plan: Plan, watch: ProfileSpec
 ) -> ShardTask:
     return ShardTask(
         job,
@@ -282,7 +283,7 @@ def _transport(tasks: Sequence[ShardTask], bench: Bench) -> str:
     bench.note("a task, mean", float(np.mean(sizes)) / KB, "KB")
     bench.note("a task, at most", max(sizes) / KB, "KB")
     bench.note("all tasks", sum(sizes) / MB, "MB")
-    profile = _profile(tasks[0].watch)
+    profile = _profile(tasks[0].profile_spec)
     result = _result(tasks[0], 0, profile)
     bench.note("a result", len(pickle.dumps(result)) / KB, "KB")
     bench.note(
@@ -293,7 +294,7 @@ def _transport(tasks: Sequence[ShardTask], bench: Bench) -> str:
     return profile
 
 
-def _watch() -> Watch:
+def _watch() -> ProfileSpec:
     """All features and predictions."""
     features, predictions = _batch()
     columns = [("feature", features), ("prediction", predictions)]
@@ -302,10 +303,10 @@ def _watch() -> Watch:
         for role, table in columns
         for name in table.column_names
     ]  # type: ignore[arg-type]
-    return Watch(tuple(found), score="probability")
+    return ProfileSpec(tuple(found), score="probability")
 
 
-def _profile(watch: Watch) -> str:
+def _profile(watch: ProfileSpec) -> str:
     """What counting them gives, as a result has it."""
     features, predictions = _batch()
     profiler = Profiler(watch)

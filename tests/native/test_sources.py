@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nightscore.models.compiled import kept
-from nightscore.models.compiled.kept import KeptForm
+from nightscore.models.compiled import form_cache
+from nightscore.models.compiled.form_cache import CachedForm
 from nightscore.native import machine_code
 from nightscore.native.machine_code import has_machine_code, load_kernels
 from nightscore.native.sources import source_digest
@@ -30,19 +30,19 @@ def sources(folder: Path) -> list[Path]:
 
 
 def test_a_copy_of_the_sources_has_the_same_digests(package: Path) -> None:
-    assert kept._engine(package) == kept._engine()
+    assert form_cache._engine(package) == form_cache._engine()
     assert machine_code._build(package / "native") == machine_code._build()
 
 
 def test_any_changed_source_changes_the_digest_of_forms(package: Path) -> None:
-    digests = {kept._engine()}
+    digests = {form_cache._engine()}
     files = sources(package)
     for path in files:
         path.write_bytes(path.read_bytes() + b"\n")
-        kept._engine.cache_clear()
-        digests.add(kept._engine(package))
+        form_cache._engine.cache_clear()
+        digests.add(form_cache._engine(package))
 
-    kept._engine.cache_clear()
+    form_cache._engine.cache_clear()
     names = {path.relative_to(package).as_posix() for path in files}
     assert {"native/kernels.py", "native/constants.py", "models/compiled/layout.py"} <= names
     assert len(digests) == len(files) + 1
@@ -86,9 +86,9 @@ def test_what_another_version_of_the_code_has_cached_is_made_again(
     folder.mkdir(parents=True, mode=0o700)
     facts = ModelFacts(flavor="sklearn", estimator="Ridge", n_features=1)
     with monkeypatch.context() as patch:
-        patch.setattr(kept, "_engine", lambda: "of another version")
+        patch.setattr(form_cache, "_engine", lambda: "of another version")
         patch.setattr(machine_code, "_build", lambda: "another")
-        before = KeptForm.of(folder, facts)
+        before = CachedForm.for_model(folder, facts)
         before.stem.parent.mkdir(mode=0o700)
         before.stem.with_name(before.stem.name + ".flat").write_bytes(b"no form of today")
         (cache / machine_code.CODE_FOLDER / "another").mkdir(parents=True, mode=0o700)
@@ -96,7 +96,7 @@ def test_what_another_version_of_the_code_has_cached_is_made_again(
         assert before.n_bytes > 0
         assert has_machine_code(cache)
 
-    form = KeptForm.of(folder, facts)
+    form = CachedForm.for_model(folder, facts)
 
     assert (form.n_bytes, form.read(), form.checked, form.differs) == (0, None, None, "")
     assert not has_machine_code(cache)

@@ -10,7 +10,8 @@ import pytest
 
 from nightscore.errors import InvalidJobError
 from nightscore.operations.compare import Dataset, compare_datasets, open_side
-from nightscore.profiles.profiler import Profiler, Watch, WatchedColumn, cut_column, watch_column
+from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column, match_column
+from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import from_bytes, to_bytes
 from nightscore.schemas.drift import DriftReport
 from tests.profiles.test_profile import add
@@ -33,14 +34,14 @@ def store(source: Path, target: Path, like: Path | None = None) -> Path:
     if like is None:
         watched = [
             cut_column("feature", "x", [table.column("x")]),
-            WatchedColumn("feature", "c", None),
+            ProfiledColumn("feature", "c", None),
         ]
     else:
         known = {column.key: column for column in from_bytes(like.read_bytes())}
         watched = [
-            c for name, kind in KINDS.items() if (c := watch_column("feature", name, known, kind))
+            c for name, kind in KINDS.items() if (c := match_column("feature", name, known, kind))
         ]
-    profiler = Profiler(Watch(tuple(watched)))
+    profiler = Profiler(ProfileSpec(tuple(watched)))
     for start in range(0, table.num_rows, 700):
         add(profiler, table.slice(start, 700))
     target.parent.mkdir(exist_ok=True)

@@ -18,7 +18,8 @@ from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
-from nightscore.profiles.profiler import Profiler, Watch, WatchedColumn, cut_column
+from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column
+from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import (
     ColumnProfile,
     Key,
@@ -148,7 +149,7 @@ def test_each_type_is_a_number_in_its_unit(column: pa.ChunkedArray, expected: li
 def test_a_table_comes_back_as_it_was() -> None:
     number = cut_column("feature", "x", [chunked([1.0, 1.0, 5.0])])
     profiler = Profiler(
-        Watch((number, WatchedColumn("feature", "c", None, type="string")), score="p")
+        ProfileSpec((number, ProfiledColumn("feature", "c", None, type="string")), score="p")
     )
     table = pa.table({"x": [1.0, None, 9.0, np.inf], "c": ["a", "b", None, "a"]})
     add(profiler, table, pa.table({"p": [0.1, 0.2, 0.3, 0.4]}))
@@ -172,10 +173,10 @@ def test_a_table_comes_back_as_it_was() -> None:
 
 def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:
     watched = [
-        WatchedColumn("feature", "x", Edges.from_values(np.arange(3.0))),
-        WatchedColumn("feature", "c", None),
+        ProfiledColumn("feature", "x", Edges.from_values(np.arange(3.0))),
+        ProfiledColumn("feature", "c", None),
     ]
-    profiler = Profiler(Watch(tuple(watched)))
+    profiler = Profiler(ProfileSpec(tuple(watched)))
     add(profiler, pa.table({"x": ["text"], "c": ["a"]}))
     assert [column.name for column in profiler.columns] == ["c"]
     assert list(profiler.errors) == ["x"]
@@ -192,7 +193,7 @@ def test_missing_values_of_a_batch_are_told_where_all_rows_were_counted() -> Non
     )
     bins = Edges.from_values(np.arange(3.0))
     profiler = Profiler(
-        Watch(tuple(WatchedColumn("feature", name, bins) for name in ("x", "n", "odd")))
+        ProfileSpec(tuple(ProfiledColumn("feature", name, bins) for name in ("x", "n", "odd")))
     )
     for _ in range(2):
         add(profiler, features)
@@ -324,11 +325,11 @@ def test_counting_sorted_is_counting(values: list[float], edges: list[float]) ->
 def test_a_sum_leaves_its_parts_as_they_are() -> None:
     watched = (
         cut_column("feature", "x", [chunked([1.0, 2.0, 5.0])]),
-        WatchedColumn("feature", "c", None),
+        ProfiledColumn("feature", "c", None),
     )
     parts = []
     for values in ([1.0, 2.0], [3.0, 9.0]):
-        profiler = Profiler(Watch(watched))
+        profiler = Profiler(ProfileSpec(watched))
         add(profiler, pa.table({"x": values, "c": [str(value) for value in values]}))
         parts.append(from_bytes(to_bytes(profiler.columns)))
     before = [to_bytes(part) for part in parts]

@@ -8,17 +8,18 @@ import pytest
 
 from nightscore.drift import statistics
 from nightscore.drift.drivers import find_drivers
-from nightscore.profiles import profiler as watch
+from nightscore.profiles import profile_spec
+from nightscore.profiles import profiler as profiler_module
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
-from nightscore.profiles.profiler import (
-    Profiler,
+from nightscore.profiles.profile_spec import (
+    ProfiledColumn,
+    ProfileSpec,
     SegmentColumn,
-    Watch,
-    WatchedColumn,
     cut_column,
     cut_segments,
-    watch_segments,
+    match_segments,
 )
+from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import ColumnProfile, Key, from_bytes, merge_profiles, to_bytes
 
 
@@ -33,13 +34,13 @@ def frame(n: int, seed: int, share: float = 0.5, shift: float = 0.0) -> pa.Table
 REFERENCE = frame(20_000, 0)
 X = cut_column("feature", "x", [REFERENCE.column("x")])
 CARRIERS = SegmentColumn("c", ("A", "B"))
-WATCH = Watch((X, WatchedColumn("feature", "c", None)), (CARRIERS,))
+SPEC = ProfileSpec((X, ProfiledColumn("feature", "c", None)), (CARRIERS,))
 
 
 def profiled(
-    table: pa.Table, watch: Watch = WATCH, batch: int = 7_000, **kept: Any
+    table: pa.Table, spec: ProfileSpec = SPEC, batch: int = 7_000, **kept: Any
 ) -> dict[Key, ColumnProfile]:
-    profiler = Profiler(watch)
+    profiler = Profiler(spec)
     for start in range(0, table.num_rows, batch):
         rows = table.slice(start, batch)
         scored = np.ones(rows.num_rows, np.bool_)
@@ -60,7 +61,7 @@ def test_segments_add_up_to_the_whole(batch: int) -> None:
     stored, failed = merge_profiles([from_bytes(to_bytes(found.values()))])
     assert not failed
     assert stored.keys() == found.keys()
-    assert watch_segments("c", stored) == CARRIERS
+    assert match_segments("c", stored) == CARRIERS
 
 
 def test_values_beyond_the_known_ones_and_missing_ones_are_segments_too() -> None:
@@ -76,7 +77,7 @@ def test_values_beyond_the_known_ones_and_missing_ones_are_segments_too() -> Non
 
 def test_rows_that_were_not_scored_are_no_segment_of_the_predictions() -> None:
     table = pa.table({"x": [1.0, 2.0, 3.0], "c": ["A", "B", "B"]})
-    profiler = Profiler(Watch((X, WatchedColumn("prediction", "p", None)), (CARRIERS,)))
+    profiler = Profiler(ProfileSpec((X, ProfiledColumn("prediction", "p", None)), (CARRIERS,)))
     is_scored = np.array([True, False, True])
     profiler.add(table, table.select([]), is_scored, pa.table({"p": ["yes", "no"]}))
     found = {column.key: column.profile for column in profiler.columns}
@@ -86,9 +87,11 @@ def test_rows_that_were_not_scored_are_no_segment_of_the_predictions() -> None:
 
 
 def test_segments_are_cut_at_the_most_frequent_values() -> None:
-    values = [value for i in range(watch.MAX_SEGMENTS + 5) for value in [f"v{i:02d}"] * (100 - i)]
+    values = [
+        value for i in range(profile_spec.MAX_SEGMENTS + 5) for value in [f"v{i:02d}"] * (100 - i)
+    ]
     segments = cut_segments("c", [pa.chunked_array([pa.array(values)])])
-    assert segments.values == tuple(f"v{i:02d}" for i in range(watch.MAX_SEGMENTS))
+    assert segments.values == tuple(f"v{i:02d}" for i in range(profile_spec.MAX_SEGMENTS))
     by_number = cut_segments("month", [pa.chunked_array([pa.array([7, 6, 7, None])])])
     assert by_number.values == ("6", "7")
     assert by_number.codes(pa.chunked_array([pa.array([6, None, 9])])).tolist() == [0, 3, 2]
@@ -131,31 +134,31 @@ def test_all_parts_are_the_total_variation_distance(monkeypatch: pytest.MonkeyPa
 
 
 def test_counting_less_where_it_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LEAST_JUDGED_S", 0.0)
+    monkeypatch.setattr(profiler_module, "LEAST_JUDGED_S", 0.0)
     table = frame(50_000, 3)
-    profiler = Profiler(Watch(WATCH.columns, max_share=1e-9))
+    profiler = Profiler(ProfileSpec(SPEC.columns, max_share=1e-9))
     for start in range(0, 50_000, 1_001):
         rows = table.slice(start, 1_001)
         scored = np.ones(rows.num_rows, np.bool_)
         scored[::2] = False
         profiler.add(rows, rows, scored, pa.table({"p": rows.column("x")}).filter(pa.array(scored)))
     (x,) = (column.profile for column in profiler.columns if column.name == "x")
-    assert profiler.stride == watch.MAX_STRIDE
+    assert profiler.stride == profiler_module.MAX_STRIDE
     assert 0 < x.n_rows < 10_000
     assert x.n_rows + profiler.n_skipped == 50_000
     assert not profiler.errors
-    patient = Profiler(Watch(WATCH.columns, max_share=1.0))
+    patient = Profiler(ProfileSpec(SPEC.columns, max_share=1.0))
     patient.add(table, table, np.ones(50_000, np.bool_), pa.table({"p": table.column("x")}))
     assert (patient.stride, patient.n_skipped) == (1, 0)
 
 
 def test_identifiers_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by segment nor by the mean score of each: they are as many as rows, and may be people's."""
-    monkeypatch.setattr(watch, "MAX_CATEGORIES", 100)
+    monkeypatch.setattr(profiler_module, "MAX_CATEGORIES", 100)
     n = 400
     table = pa.table({"c": ["A", "B"] * (n // 2), "id": [f"id{i}" for i in range(n)]})
-    columns = (WatchedColumn("feature", "c", None), WatchedColumn("feature", "id", None))
-    profiler = Profiler(Watch(columns, (CARRIERS,), score="p"))
+    columns = (ProfiledColumn("feature", "c", None), ProfiledColumn("feature", "id", None))
+    profiler = Profiler(ProfileSpec(columns, (CARRIERS,), score="p"))
     for start in range(0, n, 50):
         rows = table.slice(start, 50)
         profiler.add(rows, rows, np.ones(50, np.bool_), pa.table({"p": np.full(50, 0.5)}))
@@ -168,7 +171,7 @@ def test_identifiers_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_labels_by_bin_of_the_score() -> None:
     score = cut_column("prediction", "p", [pa.chunked_array([np.linspace(0, 1, 1_001)])])
-    profiler = Profiler(Watch((score,), score="p", label="y"))
+    profiler = Profiler(ProfileSpec((score,), score="p", label="y"))
     p = np.linspace(0, 1, 1_001)
     kept = pa.table({"y": p > 0.5})
     profiler.add(pa.table({"x": p}), kept, np.ones(1_001, np.bool_), pa.table({"p": p}))

@@ -20,8 +20,8 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.compiled.flat import FlatFileError, read_form, write_form
 from nightscore.models.compiled.forest import Forest, SplitTrees, Tree, WalkedTrees
 from nightscore.models.compiled.forest_structure import CODES
+from nightscore.models.compiled.form_cache import CachedForm
 from nightscore.models.compiled.form_structure import form_problems
-from nightscore.models.compiled.kept import KeptForm
 from nightscore.models.compiled.layout import lay_out
 from nightscore.models.loading import LoadedModel, compile_model, inspect_model
 from nightscore.operations.verify import verify
@@ -328,14 +328,14 @@ def test_the_layout_walks_no_tree_that_is_none() -> None:
 @pytest.fixture
 def kept(
     registry_root: Path, models: dict[str, KnownModel], tmp_path: Path
-) -> tuple[KeptForm, Any]:
+) -> tuple[CachedForm, Any]:
     """The form of a model of the registry, in a cache of its own; and the model's folder and facts."""
     import shutil
 
     folder = tmp_path / "cache" / "model"
     shutil.copytree(registry_root / "models" / "hgb_binary", folder)
     facts = inspect_model(folder)
-    found = KeptForm.of(folder, facts)
+    found = CachedForm.for_model(folder, facts)
     found.note(PredictorRecord(engine="compiled", checked_rows=7))
     assert found.read() is not None
     assert found.checked is not None
@@ -344,7 +344,7 @@ def kept(
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 def test_a_form_in_a_folder_that_others_can_write_to_is_not_used(
-    kept: tuple[KeptForm, Any], mode: int
+    kept: tuple[CachedForm, Any], mode: int
 ) -> None:
     form, (folder, facts) = kept
     form.note(PredictorRecord(engine="library", has_differed=True, why="somebody says so"))
@@ -362,7 +362,7 @@ def test_a_form_in_a_folder_that_others_can_write_to_is_not_used(
     assert sorted(form.stem.parent.iterdir()) == before
 
 
-def test_a_file_that_others_can_write_to_is_made_again(kept: tuple[KeptForm, Any]) -> None:
+def test_a_file_that_others_can_write_to_is_made_again(kept: tuple[CachedForm, Any]) -> None:
     form, (folder, facts) = kept
     path = form.stem.with_name(form.stem.name + ".flat")
     path.chmod(0o666)

@@ -31,7 +31,7 @@ SOURCES = ("models", "native")
 
 
 @dataclass(frozen=True, slots=True)
-class KeptForm:
+class CachedForm:
     """Where the compiled form of one model is, and what was found of it. Safe with several processes."""
 
     stem: Path
@@ -39,7 +39,7 @@ class KeptForm:
     """Of the tables that the model is given; 0: it does not say."""
 
     @classmethod
-    def of(cls, folder: Path, facts: ModelFacts) -> "KeptForm":
+    def for_model(cls, folder: Path, facts: ModelFacts) -> "CachedForm":
         """Of a model in the cache.
 
         Args:
