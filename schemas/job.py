@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
@@ -82,13 +82,18 @@ class Input(Record):
         return pattern
 
 
+OutputFormatName = Literal["delta", "parquet"]
+OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormatName)
+"""Each is a module of `nightscore.outputs.formats`."""
+
+
 class Output(Record):
     """Where the predictions go."""
 
     uri: str
     """The Delta table, or the root of the Parquet partitions. Run records are stored beside it, in
     `<uri>.nightscore`."""
-    format: Literal["delta", "parquet"] = "delta"
+    format: OutputFormatName = "delta"
     """`delta`: a table with history that every Delta reader opens. `parquet`: one object per
     partition, for readers that only glob. Delta is the default: its readers never see a partition
     in between."""

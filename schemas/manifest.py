@@ -268,7 +268,8 @@ class OutputRecord(Stored):
     """What was written."""
 
     uri: str
-    format: Literal["delta", "parquet"]
+    format: str
+    """Of the job: `delta` or `parquet`."""
     files: tuple[FileRecord, ...] = ()
     table_version: int | None = None
     """Version of the Delta table that holds this run."""

@@ -22,7 +22,8 @@ from nightscore.engine.predictions import prediction_array
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import ModelAnswerError, ScoringError, ShardError
 from nightscore.inputs.reader import Batch, read_batches, read_rows
-from nightscore.ledger.layout import part_path, parts_store, staging_folder, state_store
+from nightscore.ledger.formats import format_of
+from nightscore.ledger.layout import part_path, parts_folder, parts_store, state_store
 from nightscore.models.compiled.checked import CheckedPredictor
 from nightscore.models.features import mark_nullable
 from nightscore.models.flavors import flavor_of
@@ -177,8 +178,7 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
     isolator = Isolator(predict, task.max_quarantined, task.facts.categories)
     store = Store(task.job.input.uri, task.job.input.storage_options)
     schema = task.contract.output_schema()
-    is_delta = task.job.output.format == "delta"
-    folder = task.folder if is_delta else staging_folder(task.run_id)
+    folder = parts_folder(task.job, task.folder, task.run_id)
     path = part_path(folder, task.run_id, task.shard.index, task.part_attempt)
     origins = _Origins(task, store)
     rejects = _Rejects(task, store, origins)
@@ -186,7 +186,8 @@ def _score_rows(task: ShardTask, predictor: CheckedPredictor, clock: "_Clock") -
     columns: tuple[ColumnRecord, ...] = ()
     names = [column.name for column in task.contract.predictions]
     profiler = Profiler(task.profile_spec)
-    with PartWriter(parts_store(task.job), path, schema, keep_types=not is_delta) as writer:
+    keep_types = format_of(task.job).stores_arrow_schema
+    with PartWriter(parts_store(task.job), path, schema, keep_types=keep_types) as writer:
         batches = read_batches(
             store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes
         )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.inputs.decimals import to_float64
+from nightscore.ledger.formats import OutputFormat, known_formats
 from nightscore.schemas.model import FeatureType
 
 EXACT_FLOAT64 = 2**53
@@ -91,37 +92,22 @@ def agreed_cast(found: pa.DataType, cast: Cast, agreed: pa.DataType) -> Cast:
     return Cast(agreed, cast.check)
 
 
-def kept_cast(found: pa.DataType, table_format: str) -> Cast | str:
+def kept_cast(found: pa.DataType, output_format: OutputFormat) -> Cast | str:
     """The cast of a key or pass-through column to what the output format can hold without loss, or why not."""
     plain = plain_type(found)
     if pa.types.is_null(plain):
         return Cast(plain)
-    if table_format == "parquet":
-        return Cast(plain)
-    if pa.types.is_unsigned_integer(plain):
-        wider = {8: pa.int16(), 16: pa.int32(), 32: pa.int64(), 64: pa.decimal128(20, 0)}
-        return Cast(wider[plain.bit_width])
-    if pa.types.is_timestamp(plain):
-        exact = plain.unit in ("s", "ms", "us")
-        return Cast(pa.timestamp("us", "UTC" if plain.tz else None), "none" if exact else "exact")
-    if pa.types.is_date64(plain):
-        return Cast(pa.date32())
-    if pa.types.is_float16(plain):
-        return Cast(pa.float32())
-    if pa.types.is_decimal32(plain) or pa.types.is_decimal64(plain):
-        return Cast(pa.decimal128(plain.precision, plain.scale))
-    simple = (
-        pa.types.is_signed_integer,
-        pa.types.is_floating,
-        pa.types.is_boolean,
-        pa.types.is_string,
-        pa.types.is_binary,
-        pa.types.is_date32,
-        pa.types.is_decimal128,
-    )
-    if any(is_one(plain) for is_one in simple):
-        return Cast(plain)
-    return f"has the type {found}, which a Delta table cannot hold; use output.format: parquet or drop the column"
+
+    stored = output_format.storage_type(plain)
+    if stored is None:
+        others = [other.name for other in known_formats() if other.storage_type(plain) is not None]
+        return (
+            f"has the type {found}, which {output_format.title} cannot hold; "
+            f"use output.format: {' or '.join(others)} or drop the column"
+        )
+
+    is_cut = pa.types.is_timestamp(plain) and plain.unit == "ns" and stored.unit != "ns"
+    return Cast(stored, "exact" if is_cut else "none")
 
 
 def cast_column(

@@ -10,6 +10,7 @@ from nightscore.errors import ContractError
 from nightscore.inputs.applicable import inapplicable_gates
 from nightscore.inputs.casts import WANTED, exceeds_float64, feature_cast, kept_cast, plain_type
 from nightscore.inputs.footers import Footer
+from nightscore.ledger.formats import format_of
 from nightscore.schemas.contract import Contract, InputColumn, OutputColumn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import Feature, FeatureType, ModelFacts
@@ -159,7 +160,7 @@ def _types(
 
 def _look_alikes(job: ScoringJob, names: Sequence[str]) -> list[str]:
     """Names that a table cannot hold side by side: Delta compares them without case."""
-    fold = str.lower if job.output.format == "delta" else str
+    fold = str.lower if format_of(job).ignores_case else str
     everything = dict.fromkeys([*names, job.input.partition_key, "model_version", "run_id"])
     groups: dict[str, list[str]] = {}
     for name in everything:
@@ -375,7 +376,7 @@ def _keep(
                 _missing(name, "a key" if name in job.keys.columns else "passed through", schema)
             )
             continue
-        cast = kept_cast(schema.field(index).type, job.output.format)
+        cast = kept_cast(schema.field(index).type, format_of(job))
         if isinstance(cast, str):
             problems.append(f"{name}: {cast}")
             continue

@@ -19,6 +19,7 @@ The second folder stands beside the table, since readers' `**` globs enter folde
 
 import re
 
+from nightscore.ledger.formats import format_of
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 
@@ -37,7 +38,12 @@ def state_store(job: ScoringJob) -> Store:
 
 def parts_store(job: ScoringJob) -> Store:
     """Where a run's files stand until they are published: where they will stay, or where no reader looks."""
-    return predictions_store(job) if job.output.format == "delta" else state_store(job)
+    return predictions_store(job) if format_of(job).writes_in_place else state_store(job)
+
+
+def parts_folder(job: ScoringJob, folder: str, run_id: str) -> str:
+    """Where a run's parts of a partition are written, below `parts_store`."""
+    return folder if format_of(job).writes_in_place else staging_folder(run_id)
 
 
 def manifest_path(folder: str, run_id: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from nightscore.errors import LeaseError, StorageError
+from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import parts_store, predictions_store, run_id_of, state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.live import Live
@@ -137,7 +138,7 @@ def clean(
     manifests, unreadable = list_manifests(state)
     found = rules.unneeded(files, manifests, unreadable, publisher.all_live().values())
     if not delete:
-        return _show(job, publisher, found) + _clean_spools(job, oldest_s, delete=False)
+        return _show(job, found) + _clean_spools(job, oldest_s, delete=False)
 
     by_folder = _by_folder(found, manifests)
     for folder in [_folder(m) for m in _dead(state, manifests)] + [
@@ -147,7 +148,7 @@ def clean(
     shown = []
     for folder, some in sorted(by_folder.items()):
         try:
-            shown += _show(job, publisher, _clean_partition(rules, folder, some))
+            shown += _show(job, _clean_partition(rules, folder, some))
         except LeaseError as error:
             tell(f"{folder} was left alone: {error.found}")
     return shown + _clean_spools(job, oldest_s, delete=True)
@@ -270,8 +271,8 @@ def _clean_spools(job: ScoringJob, oldest_s: float, *, delete: bool) -> list[str
     return shown
 
 
-def _show(job: ScoringJob, publisher: Publisher, files: Files) -> list[str]:
-    root = f"{job.output.uri}/" if publisher.writes_in_place else ""
+def _show(job: ScoringJob, files: Files) -> list[str]:
+    root = f"{job.output.uri}/" if format_of(job).writes_in_place else ""
     written = [f"{root}{entry.path}" for entry in files.written]
     return written + [entry.path for entry in (*files.checkpoints, *files.monitoring)]
 

@@ -25,6 +25,7 @@ from nightscore.errors import (
 from nightscore.inputs.casts import plain_type
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.formats import format_of
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import part_path, parts_store, sealed_history_path
 from nightscore.ledger.live import Live
@@ -33,7 +34,6 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.merge import Merge, merge_rows
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Publisher
 from nightscore.outputs.quarantine import REASON_NAMES, read_origin
 from nightscore.outputs.sealed import RUN_KEY
 from nightscore.outputs.writer import WrittenPart
@@ -170,7 +170,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
         )  # of all before, without the quarantined
         if starts is None:
             before = np.full(len(scored), base.counts.rows_scored)
-        merged = _merge(attempt, publisher, old, contract, scored, before)
+        merged = _merge(attempt, old, contract, scored, before)
         _sum_up(attempt, base, merged)
         if attempt.check_gates([merged]):
             return attempt.hold()
@@ -325,14 +325,14 @@ def _places(
 
 def _merge(
     attempt: Attempt,
-    publisher: Publisher,
     old: Sequence[WrittenPart],
     contract: Contract,
     places: Places,
     before: Places,
 ) -> WrittenPart:
     job, run_id = attempt.job, attempt.record.run_id
-    in_place = publisher.writes_in_place
+    output_format = format_of(job)
+    in_place = output_format.writes_in_place
     path = (
         part_path(attempt.folder, run_id, MERGED_SHARD, 0)
         if in_place
@@ -348,7 +348,7 @@ def _merge(
         before,
         path,
         contract.output_schema(),
-        keep_types=not in_place,
+        keep_types=output_format.stores_arrow_schema,
         metadata={} if in_place else {RUN_KEY: run_id},
     )
     merged = attempt.pool.call(merge_rows, merge)

@@ -50,8 +50,6 @@ RETRY_PAUSE_S = 0.05
 class DeltaPublisher:
     """See `Publisher`."""
 
-    writes_in_place = True
-
     def __init__(self, workspace: Workspace) -> None:
         self._job = workspace.job
         self._store = workspace.predictions

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from nightscore.errors import StorageError
+from nightscore.ledger.formats import format_of, known_formats
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.protocol import NO_VERSION
@@ -15,26 +16,22 @@ def check_format(job: ScoringJob) -> None:
     Raises:
         StorageError: They cannot, in the job's format.
     """
-    store = predictions_store(job)
-    able = store.capabilities
-    if job.output.format == "delta" and not able.can_commit:
-        raise StorageError(
-            f"Delta tables cannot be written on {store.scheme}://.",
-            store.url,
-            expected=describe_places(lambda store_can: store_can.can_commit),
-            found=f"{store.scheme}://",
-            next_step="write to another output.uri",
-        )
-    if job.output.format == "parquet" and not able.can_replace:
-        raise StorageError(
-            f"One object a partition needs conditional copies, which nightscore does not have on {store.scheme}://.",
-            store.url,
-            expected=describe_places(lambda store_can: store_can.can_replace),
-            found=f"{store.scheme}://",
-            next_step="use output.format: delta"
-            if able.can_commit
-            else "write to another output.uri",
-        )
+    store, output_format = predictions_store(job), format_of(job)
+    if output_format.is_supported(store.capabilities):
+        return
+
+    others = [
+        f"output.format: {other.name}"
+        for other in known_formats()
+        if other.is_supported(store.capabilities)
+    ]
+    raise StorageError(
+        f"{output_format.requirement}, which nightscore does not have on {store.scheme}://.",
+        store.url,
+        expected=describe_places(output_format.is_supported),
+        found=f"{store.scheme}://",
+        next_step=f"use {' or '.join(others)}" if others else "write to another output.uri",
+    )
 
 
 def check_claims(job: ScoringJob, what: str) -> None:

@@ -1,6 +1,7 @@
 """Opens the publisher of a job's output format."""
 
 from nightscore.arrow.parsing.files import read_facts
+from nightscore.ledger.formats import format_of
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.promises import check_format
@@ -45,10 +46,5 @@ def open_publisher(workspace: Workspace) -> Publisher:
         StorageError: The output's store cannot have this format.
     """
     check_format(workspace.job)
-    if workspace.job.output.format == "delta":
-        from nightscore.outputs.delta import DeltaPublisher
-
-        return DeltaPublisher(workspace)
-    from nightscore.outputs.sealed import SealedPublisher
-
-    return SealedPublisher(workspace)
+    publisher: Publisher = format_of(workspace.job).open_publisher(workspace)
+    return publisher

@@ -31,9 +31,6 @@ class Publication:
 class Publisher(Protocol):
     """One output format on one store."""
 
-    writes_in_place: bool
-    """Workers write parts where they stay; else they write them below the state folder, to be sealed."""
-
     def check(self) -> None:
         """Raise StorageError if this store cannot keep the promise of atomic publication."""
         ...

@@ -37,8 +37,6 @@ RUN_KEY = "nightscore.run_id"
 class SealedPublisher:
     """See `Publisher`. The object's own footer says which run wrote it."""
 
-    writes_in_place = False
-
     def __init__(self, workspace: Workspace) -> None:
         self._job = workspace.job
         self._store = workspace.predictions

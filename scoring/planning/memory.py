@@ -6,6 +6,7 @@ from nightscore.errors import MemoryLimitError
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.prefetch import BLOCK_BYTES
 from nightscore.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
+from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import predictions_store
 from nightscore.outputs.writer import ROW_GROUP_ROWS
 from nightscore.planning.engine_choice import EngineChoice
@@ -16,8 +17,6 @@ from nightscore.schemas.partition import MemoryPlan
 DRIVER_BYTES = 115 << 20
 """Interpreter, Arrow and loky's helpers; measured 105 to 111 MiB, a page that several processes share counted
 once."""
-DELTA_BYTES = 45 << 20
-"""What the library of a Delta table adds to the driver; measured 40 MiB."""
 WORKER_BYTES = 60 << 20
 """Interpreter and Arrow before a model is loaded; measured 45 to 56 MiB."""
 REMOTE_BYTES = 30 << 20
@@ -60,13 +59,12 @@ def plan_memory(
     n_workers = capacity if is_cluster else job.workers.count or capacity
     row_bytes = decoded_row_bytes(contract, footers)
     remote_bytes = 0 if is_local and predictions_store(job).is_local else REMOTE_BYTES
-    delta_bytes = DELTA_BYTES if job.output.format == "delta" else 0
     while True:
         for batch_rows, prefetch_bytes in _choices(is_local):
             plan = MemoryPlan(
                 n_workers=n_workers,
                 batch_rows=batch_rows,
-                driver_bytes=DRIVER_BYTES + delta_bytes + remote_bytes,
+                driver_bytes=DRIVER_BYTES + format_of(job).driver_bytes + remote_bytes,
                 worker_bytes=WORKER_BYTES + remote_bytes,
                 model_bytes=engine.model_bytes,
                 stream_bytes=stream_bytes(

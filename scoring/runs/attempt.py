@@ -35,8 +35,10 @@ from nightscore.errors import (
     ReconciliationError,
     ScoringError,
 )
+from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import (
     part_path,
+    parts_folder,
     sealed_history_path,
     staging_folder,
 )
@@ -51,7 +53,6 @@ from nightscore.outputs.duplicates import Duplicates, find_duplicates
 from nightscore.outputs.promises import missing_promises
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication, Publisher
-from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.process import available_bytes
 from nightscore.profiles.column_records import merge_records
@@ -254,7 +255,7 @@ class Attempt:
         self.forget_parts()
         with contextlib.suppress(ScoringError, OSError):
             self.workspace.parts.delete(self.written)
-            if self.job.output.format != "delta":
+            if not format_of(self.job).writes_in_place:
                 self.workspace.state.delete_tree(staging_folder(self.record.run_id))
                 self.workspace.state.delete([sealed_history_path(self.folder, self.record.run_id)])
 
@@ -486,8 +487,8 @@ class Attempt:
         if not contract.kept and not contract.features and not parts:
             return ()
         if not parts:
-            parts = [self._empty_part(publisher, contract)]
-        if not publisher.writes_in_place:
+            parts = [self._empty_part(contract)]
+        if (seal := format_of(self.job).seal) is not None:
             schema = contract.output_schema()
             self.record.check_owner()
             parts = [self.pool.call(seal, self.job, self.folder, self.record.run_id, parts, schema)]
@@ -577,14 +578,12 @@ class Attempt:
             )
         )
 
-    def _empty_part(self, publisher: Publisher, contract: Contract) -> WrittenPart:
+    def _empty_part(self, contract: Contract) -> WrittenPart:
         """A partition without rows is published as such: readers' old rows must go."""
-        in_place = publisher.writes_in_place
-        folder = self.folder if in_place else staging_folder(self.record.run_id)
+        folder = parts_folder(self.job, self.folder, self.record.run_id)
         path = part_path(folder, self.record.run_id, 0, 0)
-        with PartWriter(
-            self.workspace.parts, path, contract.output_schema(), keep_types=not in_place
-        ) as writer:
+        schema, keep_types = contract.output_schema(), format_of(self.job).stores_arrow_schema
+        with PartWriter(self.workspace.parts, path, schema, keep_types=keep_types) as writer:
             return writer.close()
 
     def _tell_plan(self, plan: Plan) -> None:

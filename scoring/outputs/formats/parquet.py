@@ -1,0 +1,47 @@
+"""`output.format: parquet`: one object a partition, for consumers that only glob."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from nightscore.ledger.formats import OutputFormat
+from nightscore.ledger.workspace import Workspace
+from nightscore.outputs.publisher import Publisher
+from nightscore.outputs.writer import WrittenPart
+from nightscore.schemas.job import ScoringJob
+
+
+def storage_type(arrow_type: pa.DataType) -> pa.DataType:
+    """See `OutputFormat`. Each object has a schema of its own, with any type of Arrow."""
+    return arrow_type
+
+
+def open_publisher(workspace: Workspace) -> Publisher:
+    """The publisher of a job's objects."""
+    from nightscore.outputs.sealed import SealedPublisher
+
+    return SealedPublisher(workspace)
+
+
+def seal(
+    job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema
+) -> WrittenPart:
+    """See `OutputFormat`."""
+    from nightscore.outputs.sealed import seal
+
+    return seal(job, folder, run_id, parts, schema)
+
+
+FORMAT = OutputFormat(
+    name="parquet",
+    title="one object a partition",
+    requirement="One object a partition needs conditional copies",
+    is_supported=lambda able: able.can_replace,
+    writes_in_place=False,
+    stores_arrow_schema=True,
+    ignores_case=False,
+    driver_bytes=0,
+    storage_type=storage_type,
+    open_publisher=open_publisher,
+    seal=seal,
+)
