@@ -1,9 +1,6 @@
 """A reader sees the old or the new partition, never a mix; of two publishers one wins."""
 
 import importlib
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -11,12 +8,11 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from nightscore.errors import ConflictError, ContractError, StorageUnavailableError
+from nightscore.errors import ContractError, StorageUnavailableError
 from nightscore.ledger.layout import (
     part_path,
     predictions_store,
     sealed_history_path,
-    staging_folder,
     state_store,
 )
 from nightscore.ledger.live import Live
@@ -24,21 +20,12 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.delta import CHECKPOINT_EVERY
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication, Publisher
-from nightscore.outputs.sealed import seal
 from nightscore.outputs.writer import PartWriter
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.run_cache import RunCache
 from tests.support.lake import Lake
 from tests.support.models import make_frame
-
-SCHEMA = pa.schema(
-    [
-        ("id", pa.int64()),
-        ("prediction", pa.float64()),
-        ("run_id", pa.dictionary(pa.int32(), pa.string())),
-    ]
-)
-PER_PART = 50
+from tests.support.publications import PER_PART, SCHEMA, publication, run_id
 
 
 def test_what_readers_see_is_not_written_into(lake: Lake) -> None:
@@ -54,166 +41,9 @@ def test_what_readers_see_is_not_written_into(lake: Lake) -> None:
         assert len(lake.read(lake.job())) == 50
 
 
-def run_id(n: int) -> str:
-    return f"01a2095c-1262-7217-9c92-{n:012d}"
-
-
-def publication(
-    job: ScoringJob, n: int, value: str = "x", n_parts: int = 3, schema: pa.Schema = SCHEMA
-) -> Publication:
-    """A run's parts, written as workers write them; its number is in every row."""
-    is_delta = job.output.format == "delta"
-    store = predictions_store(job) if is_delta else state_store(job)
-    folder = f"ds={value}" if is_delta else staging_folder(run_id(n))
-    parts = []
-    for i in range(n_parts):
-        with PartWriter(
-            store, part_path(folder, run_id(n), i, 0), schema, keep_types=not is_delta
-        ) as writer:
-            columns = {
-                "id": pa.array(range(PER_PART), pa.int64()),
-                "prediction": pa.array([float(n)] * PER_PART),
-                "run_id": pa.array([run_id(n)] * PER_PART).dictionary_encode(),
-            }
-            writer.write(
-                pa.table(
-                    [columns[name].cast(schema.field(name).type) for name in schema.names],
-                    schema=schema,
-                )
-            )
-            parts.append(writer.close())
-    if not is_delta:
-        parts = [seal(job, f"ds={value}", run_id(n), parts, schema)]
-    return Publication(run_id(n), f"sha256:{n}", "ds", value, f"ds={value}", tuple(parts), schema)
-
-
 def published(lake: Lake, job: ScoringJob, value: str = "x") -> set[float]:
     found = lake.read(job)
     return set(found[found["ds"] == value]["prediction"])
-
-
-def test_publishing_again_replaces(any_lake: Lake) -> None:
-    job = any_lake.job()
-    publisher = open_publisher(Workspace(job))
-    publisher.check()
-    assert publisher.live("x") is None
-    publisher.publish(publication(job, 1), None)
-    first = publisher.live("x")
-    assert first is not None
-    assert first.run_id == run_id(1)
-    publisher.publish(publication(job, 2), first)
-    publisher.publish(publication(job, 3, value="y"), None)
-    assert published(any_lake, job) == {2.0}
-    assert published(any_lake, job, "y") == {3.0}
-    assert {value: live.run_id for value, live in publisher.all_live().items()} == {
-        "x": run_id(2),
-        "y": run_id(3),
-    }
-
-
-def test_a_plan_that_is_out_of_date_conflicts(any_lake: Lake) -> None:
-    job = any_lake.job()
-    publisher = open_publisher(Workspace(job))
-    publisher.publish(publication(job, 1), None)
-    old = publisher.live("x")
-    with pytest.raises(ConflictError, match=run_id(1)):
-        publisher.publish(publication(job, 2), None)
-    publisher.publish(publication(job, 3), old)
-    with pytest.raises(ConflictError, match=run_id(3)):
-        publisher.publish(publication(job, 4), old)
-    assert published(any_lake, job) == {3.0}
-
-
-@pytest.mark.parametrize("round_", range(3))
-@pytest.mark.parametrize("is_first", [True, False])
-def test_of_simultaneous_publishers_one_wins(any_lake: Lake, round_: int, is_first: bool) -> None:
-    job = any_lake.job()
-    open_publisher(Workspace(job)).publish(
-        publication(job, 100, value="other" if is_first else "x"), None
-    )
-    planned = open_publisher(Workspace(job)).live("x")
-    assert (planned is None) is is_first
-    ready = [publication(job, n) for n in range(4)]
-    barrier = threading.Barrier(4)
-
-    def attempt(candidate: Publication) -> bool:
-        publisher = open_publisher(Workspace(job))
-        barrier.wait()
-        try:
-            publisher.publish(candidate, planned)
-        except ConflictError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(4) as threads:
-        won = list(threads.map(attempt, ready))
-    assert won.count(True) == 1
-    assert published(any_lake, job) == {float(won.index(True))}
-
-
-def test_publishers_of_different_partitions_all_succeed(any_lake: Lake) -> None:
-    job = any_lake.job()
-    open_publisher(Workspace(job)).publish(publication(job, 100, value="first"), None)
-    ready = [publication(job, n, value=f"p{n}") for n in range(8)]
-    barrier = threading.Barrier(8)
-
-    def attempt(candidate: Publication) -> None:
-        publisher = open_publisher(Workspace(job))
-        barrier.wait()
-        publisher.publish(candidate, None)
-
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(attempt, ready))
-    for n in range(8):
-        assert published(any_lake, job, f"p{n}") == {float(n)}
-
-
-def test_the_first_publishers_may_race_to_create_the_table(any_lake: Lake) -> None:
-    job = any_lake.job()
-    ready = [publication(job, n, value=f"p{n}") for n in range(4)]
-    barrier = threading.Barrier(4)
-
-    def attempt(candidate: Publication) -> None:
-        barrier.wait()
-        open_publisher(Workspace(job)).publish(candidate, None)
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(attempt, ready))
-    assert set(open_publisher(Workspace(job)).all_live()) == {"p0", "p1", "p2", "p3"}
-
-
-def test_a_polling_reader_never_sees_a_mix(any_lake: Lake) -> None:
-    job = any_lake.job()
-    publisher = open_publisher(Workspace(job))
-    publisher.publish(publication(job, 0), None)
-    stop = threading.Event()
-    seen: list[tuple[int, frozenset[float]]] = []
-    torn: list[str] = []
-
-    def poll() -> None:
-        while not stop.is_set():
-            try:
-                found = any_lake.read(job)
-            except (OSError, pa.ArrowException) as error:
-                # An object that is replaced under a running read is a loud error for readers that glob.
-                torn.append(str(error))
-                continue
-            seen.append((len(found), frozenset(found["prediction"])))
-
-    reader = threading.Thread(target=poll)
-    reader.start()
-    for n in range(1, 13):
-        publisher.publish(publication(job, n), publisher.live("x"))
-    deadline = time.monotonic() + 30
-    while not any(values == {12.0} for _, values in seen[-1:]) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    stop.set()
-    reader.join()
-    assert len(seen) > 3
-    assert {n for n, _ in seen} == {3 * PER_PART}
-    assert all(len(values) == 1 for _, values in seen)
-    if job.output.format == "delta":
-        assert not torn
 
 
 def test_a_commit_whose_answer_is_lost_is_a_publication(

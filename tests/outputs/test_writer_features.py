@@ -22,9 +22,10 @@ from nightscore.outputs.writer_features import HONOURED
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 from tests.cli.test_commands import answer, save
-from tests.outputs.test_publish import SCHEMA, publication, published
+from tests.outputs.test_publish import published
 from tests.support.lake import Lake
 from tests.support.models import make_frame
+from tests.support.publications import SCHEMA, publication
 
 NULLABLE: dict[str, Any] = {"nullable": True, "metadata": {}}
 COLUMNS: list[dict[str, Any]] = [
