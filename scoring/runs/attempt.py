@@ -9,6 +9,7 @@ from datetime import datetime
 from nightscore.arrow.parsing import client
 from nightscore.drift.assess import Drift, assess, drift_gate, keep, watch, with_types
 from nightscore.drift.references import References
+from nightscore.engine.bin_sampling import sample_bins
 from nightscore.engine.checkpoints import forget
 from nightscore.engine.events import (
     Listener,
@@ -22,9 +23,10 @@ from nightscore.engine.events import (
 from nightscore.engine.policy import FIELDS, forbidden
 from nightscore.engine.pool import Pool
 from nightscore.engine.predictors import merge_predictors, predictor_warnings
+from nightscore.engine.rejected_rows import MAX_EXAMPLES
 from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import MAX_EXAMPLES, make_machine_code, sample_bins
+from nightscore.engine.worker_model import make_machine_code
 from nightscore.errors import (
     ConflictError,
     ContractError,

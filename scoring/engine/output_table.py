@@ -1,0 +1,54 @@
+"""The scored rows of a batch as they are written."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nightscore.arrow.arrays import from_numpy, from_texts, repeated
+from nightscore.engine.isolate import Outcome
+from nightscore.engine.predictions import prediction_array
+from nightscore.engine.row_origins import RowOrigins
+from nightscore.engine.shard import ShardTask
+from nightscore.inputs.reader import Batch
+from nightscore.schemas.contract import REPEATED_TEXT
+
+
+def output_table(
+    task: ShardTask, batch: Batch, outcome: Outcome, schema: pa.Schema, origins: RowOrigins
+) -> pa.Table:
+    """Position, keys, passed-through columns and predictions of the rows that were scored."""
+    is_scored = outcome.kept
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    if task.contract.has_position:
+        columns["source_file"], columns["source_row"] = _position(batch, is_scored, origins)
+
+    carried = batch.kept if is_scored.all() else batch.kept.filter(from_numpy(is_scored))
+    for column in task.contract.kept:
+        columns[column.name] = carried.column(column.name)
+
+    for output in task.contract.predictions:
+        columns[output.name] = prediction_array(output, outcome.answer)
+
+    n_rows = int(is_scored.sum())
+    columns["model_version"] = repeated(task.model_version, n_rows)
+    columns["run_id"] = repeated(task.run_id, n_rows)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _position(
+    batch: Batch, is_scored: npt.NDArray[np.bool_], origins: RowOrigins
+) -> tuple[pa.Array, pa.Array]:
+    """Input file and row number of each scored row."""
+    located = []
+    for stretch in batch.stretches:
+        positions = np.arange(stretch.first_row, stretch.first_row + stretch.n_rows)
+        located.append(origins.locate(stretch.path, positions))
+
+    paths = list(dict.fromkeys(path for path, _ in located))
+    codes = np.concatenate(
+        [np.full(len(rows), paths.index(path), np.int32) for path, rows in located]
+    )
+    source_rows = np.concatenate([rows for _, rows in located])
+
+    names = pa.DictionaryArray.from_arrays(from_numpy(codes[is_scored]), from_texts(paths))
+    return names.cast(REPEATED_TEXT), from_numpy(source_rows[is_scored])

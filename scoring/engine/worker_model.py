@@ -1,0 +1,44 @@
+"""The model that stays loaded in a worker process."""
+
+import threading
+from pathlib import Path
+
+from nightscore.engine.shard import ShardTask
+from nightscore.models.compiled.checked import CheckedPredictor
+from nightscore.models.loading import LoadedModel
+from nightscore.schemas.model import ModelFacts
+
+
+class _WorkerModel:
+    """The one model of this process; the folder's name is the digest of its content."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: tuple[Path, ModelFacts, str, bool] | None = None
+        self._model: LoadedModel | None = None
+
+    def load(self, task: ShardTask) -> LoadedModel:
+        key = (task.model_folder, task.facts, task.library_because, task.is_fresh)
+        with self._lock:
+            if self._model is None or self._key != key:
+                self._model = None  # two models at once may be more than the memory holds
+                self._model, self._key = LoadedModel(*key), key
+            return self._model
+
+
+_worker_model = _WorkerModel()
+
+
+def predictor_of(task: ShardTask) -> CheckedPredictor:
+    """The predictor of a task's model, which is loaded if another one was."""
+    model = _worker_model.load(task)
+    types = task.contract.feature_types()
+    return CheckedPredictor(model, types, is_unchecked=task.is_unchecked)
+
+
+def make_machine_code(task: ShardTask) -> None:
+    """Compile the model's code, once a host.
+
+    Else each worker would, at the same time and beside what it is meant to take of memory.
+    """
+    predictor_of(task)
