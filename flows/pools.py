@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-import contextvars
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nightscore.engine.backends import open_pool
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.pool import Pool
+from nightscore.process import start_daemon
 from nightscore.schemas.job import Workers
 from nightscore.storage.run_cache import RunCache
 
@@ -109,23 +109,22 @@ async def run_within(seconds: float, pool: Pool, function: Callable[[], T]) -> T
 
 
 def _start(function: Callable[[], T]) -> "asyncio.Future[T]":
-    # A daemon thread: unlike an executor's, one that hangs does not keep the process from ending.
-    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    """The outcome of a function in a daemon thread, for the event loop of this one."""
+    loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
 
-    def settle(set_outcome: Callable[[Any], None], outcome: Any) -> None:
-        if not ended.done():
-            set_outcome(outcome)
+    def settle(outcome: Future[T]) -> None:
+        if ended.done():
+            return
+        error = outcome.exception()
+        if error is None:
+            ended.set_result(outcome.result())
+        else:
+            ended.set_exception(error)
 
-    def work() -> None:
-        set_outcome: Callable[[Any], None]
-        outcome: Any
-        try:
-            set_outcome, outcome = ended.set_result, context.run(function)
-        except BaseException as error:  # noqa: BLE001 (handed over to who waits)
-            set_outcome, outcome = ended.set_exception, error
+    def hand_over(outcome: Future[T]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, set_outcome, outcome)
+            loop.call_soon_threadsafe(settle, outcome)
 
-    threading.Thread(target=work, name="scoring-run", daemon=True).start()
+    start_daemon("scoring-run", function).add_done_callback(hand_over)
     return ended

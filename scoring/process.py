@@ -1,6 +1,7 @@
-"""What this process has used, and what it may use."""
+"""What this process has used, what it may use, and threads that do not keep it alive."""
 
 import contextlib
+import contextvars
 import ctypes
 import functools
 import os
@@ -8,8 +9,12 @@ import resource
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def peak_resident_bytes() -> int:
@@ -125,6 +130,27 @@ def available_bytes() -> int:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_daemon(name: str, function: Callable[[], T]) -> Future[T]:
+    """The outcome of a function that runs in a thread of its own, with the caller's context.
+
+    A daemon thread: unlike an executor's, one that hangs does not keep the process from ending.
+    """
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()  # nobody can take it back
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            result = context.run(function)
+        except BaseException as error:  # noqa: BLE001 (handed over to who waits)
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return outcome
 
 
 @functools.cache

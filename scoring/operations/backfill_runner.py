@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from datetime import UTC, datetime
 
 from nightscore.drift.recompare import compare_later
@@ -14,7 +15,7 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.operations.backfill import BackfillItem
-from nightscore.process import available_cores
+from nightscore.process import available_cores, start_daemon
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -91,19 +92,22 @@ def score_items(
                 if before is not None:
                     # The first is alone: on a new host it compiles what all others load.
                     is_early = index > 1 and may_overlap(job, items[index - 1], item)
-                    (before.planned if is_early else before.ended).wait()
+                    if is_early:
+                        before.wait_for_plan()
+                    else:
+                        before.wait()
                 if index >= AT_ONCE:
                     runs[index - AT_ONCE].result()  # its pool is free
-                if before is not None and before.ended.is_set():
+                if before is not None and before.has_ended:
                     before.result()  # what it has raised stops all
-                turn = None if before is None else before.ended.wait
+                turn = None if before is None else before.wait
                 runs.append(_Run(score, item, pools[index % AT_ONCE], turn))
             return compare_all([one.result() for one in runs])
         except BaseException:
             for pool in pools:
                 pool.stop()
             for one in runs[-AT_ONCE:]:
-                one.ended.wait(STOP_S)
+                one.wait(STOP_S)
             raise
 
 
@@ -124,7 +128,7 @@ def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> b
 
 
 class _Run:
-    """One run in a thread of its own: a daemon, so that one which hangs in a store does not keep the process."""
+    """One run in a daemon thread: one that hangs in a store does not keep the process."""
 
     def __init__(
         self,
@@ -133,12 +137,23 @@ class _Run:
         pool: Pool,
         turn: Turn | None,
     ) -> None:
-        """Begun."""
-        self.planned, self.ended = threading.Event(), threading.Event()
-        self._manifest: Manifest | None = None
-        self._error: BaseException | None = None
-        self._score, self._item, self._pool, self._turn = score, item, pool, turn
-        threading.Thread(target=self._work, name="scoring-run", daemon=True).start()
+        """Start the run."""
+        self._planned = threading.Event()
+        self._outcome = start_daemon("scoring-run", lambda: score(item, pool, turn, [self._hear]))
+        self._outcome.add_done_callback(lambda _: self._planned.set())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is a manifest, or an error."""
+        return self._outcome.done()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the run has ended."""
+        wait([self._outcome], timeout_s)
+
+    def wait_for_plan(self) -> None:
+        """Wait until the run has its plan, or has ended."""
+        self._planned.wait()
 
     def result(self) -> Manifest:
         """The manifest, once there is one.
@@ -146,21 +161,8 @@ class _Run:
         Raises:
             BaseException: What the run has raised.
         """
-        self.ended.wait()
-        if self._error is not None:
-            raise self._error
-        assert self._manifest is not None  # noqa: S101
-        return self._manifest
-
-    def _work(self) -> None:
-        try:
-            self._manifest = self._score(self._item, self._pool, self._turn, [self._hear])
-        except BaseException as error:  # noqa: BLE001 (handed over to who waits)
-            self._error = error
-        finally:
-            self.planned.set()
-            self.ended.set()
+        return self._outcome.result()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, RunPlanned):
-            self.planned.set()
+            self._planned.set()

@@ -6,14 +6,15 @@ and a redirect to another server is refused: it would be sent the credentials of
 
 import http.client
 import json
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from typing import Any, TypeVar
 
 from nightscore.errors import StorageUnavailableError
+from nightscore.process import start_daemon
 
 T = TypeVar("T")
 
@@ -144,23 +145,11 @@ def _redirected(error: urllib.error.HTTPError, shown: str) -> StorageUnavailable
 
 
 def _within(seconds: float, action: Callable[[], T]) -> T:
-    """The result of an action that may hang: a socket's time-out bounds each wait, not their number."""
-    results: list[T] = []
-    errors: list[BaseException] = []
+    """The result of an action that may hang.
 
-    def work() -> None:
-        try:
-            results.append(action())
-        except BaseException as error:  # noqa: BLE001 (handed over to who waits)
-            errors.append(error)
-
-    # A daemon thread: one that hangs does not keep the process from ending.
-    thread = threading.Thread(target=work, name="ask-registry", daemon=True)
-    thread.start()
-    thread.join(seconds)
-
-    if errors:
-        raise errors[0]
-    if not results:
+    A socket's time-out bounds each wait, not their number.
+    """
+    outcome = start_daemon("ask-registry", action)
+    if not wait([outcome], seconds).done:
         raise TimeoutError(f"still unfinished after {seconds:.0f} s")
-    return results[0]
+    return outcome.result()

@@ -23,7 +23,7 @@ from nightscore.models.cache import ModelCache
 from tests.support.lake import Lake
 from tests.support.seaweedfs import BUCKET, S3_KEY, S3_SECRET, S3Server
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHILD = "nightscore.engine.remote.child"
 SECRETS = {"CLUSTER_KEY": S3_KEY, "CLUSTER_SECRET": S3_SECRET}
 RAY_ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

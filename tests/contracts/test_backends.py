@@ -1,0 +1,218 @@
+"""What every worker backend does: this machine's processes, Dask, Ray, and one that the test brings."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, get_args
+
+import pandas as pd
+import pytest
+
+from nightscore.engine.backends import BACKENDS, open_pool
+from nightscore.engine.events import Event, RunPlanned, ShardScored
+from nightscore.engine.pool import Pool
+from nightscore.engine.remote.calls import ModelSource
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.engine.worker import score_shard
+from nightscore.errors import InputError, InterruptedRunError
+from nightscore.run import run
+from nightscore.schemas.job import Workers
+from tests.engine.clusters.conftest import RunningCluster, dask, ray  # noqa: F401 (fixtures)
+from tests.support.lake import Lake
+from tests.support.models import make_frame
+
+T = TypeVar("T")
+DAY = "2024-02-29"
+N_FILES, N_ROWS = 3, 2_000
+
+
+class InProcessPool:
+    """The smallest backend that there can be: one shard after another, in this process."""
+
+    is_local = True
+
+    def __init__(self) -> None:
+        self.cpu_s_by_pid: dict[int, float] = {}
+        self._stop_reason: str | None = None
+
+    @property
+    def capacity(self) -> int:
+        return 1
+
+    def add_model(self, source: ModelSource, folder: Path) -> None:
+        pass
+
+    def prepare(self, n_processes: int) -> None:
+        pass
+
+    def call(
+        self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
+    ) -> T:
+        self._check_stopped()
+        return function(*arguments)
+
+    def score(
+        self,
+        tasks: Sequence[ShardTask],
+        n_workers: int,
+        timeout_s: float,
+        on_lost: Callable[[ShardTask], None],
+    ) -> Iterator[ShardResult]:
+        for task in tasks:
+            self._check_stopped()
+            result = score_shard(task)
+            self.cpu_s_by_pid[result.pid] = result.process_cpu_s
+            yield result
+
+    def kill(self) -> None:
+        pass
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop_reason is not None
+
+    def stop(self, reason: str = "was interrupted") -> None:
+        self._stop_reason = reason
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def _check_stopped(self) -> None:
+        if self._stop_reason is not None:
+            raise InterruptedRunError(f"The run {self._stop_reason}.")
+
+
+@pytest.fixture(
+    params=[
+        "in-process",
+        "loky",
+        pytest.param("dask", marks=[pytest.mark.s3, pytest.mark.slow]),
+        pytest.param("ray", marks=[pytest.mark.s3, pytest.mark.slow]),
+    ]
+)
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    """The `workers` of a job for each backend."""
+    name: str = request.param
+    if name == "in-process":
+        monkeypatch.setitem(BACKENDS, name, lambda _: InProcessPool())
+        return Workers.model_construct(backend=name, count=None, address=None)
+    if name == "loky":
+        return Workers()
+    cluster: RunningCluster = request.getfixturevalue(name)
+    return Workers(**cluster.spec())
+
+
+@pytest.fixture
+def opened(workers: Workers) -> Iterator[Pool]:
+    with open_pool(workers) as pool:
+        yield pool
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nightscore.planning.shards.MIN_SHARD_ROWS", 1_000)
+
+
+def write_day(lake: Lake) -> pd.DataFrame:
+    frames = [make_frame(N_ROWS, seed) for seed in range(N_FILES)]
+    for index, frame in enumerate(frames):
+        lake.write(DAY, frame, f"part-{index}", row_group_size=1_000)
+    return pd.concat(frames, ignore_index=True)
+
+
+def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
+    return predictions.drop(columns="run_id").sort_values("id", ignore_index=True)
+
+
+def refuse(what: str) -> None:
+    raise InputError(f"There is no {what}.")
+
+
+def test_each_backend_of_the_schema_can_be_opened_and_no_other() -> None:
+    assert set(BACKENDS) == set(get_args(Workers.model_fields["backend"].annotation))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_run_scores_each_row_once_and_as_local_processes_do(lake: Lake, opened: Pool) -> None:
+    frame = write_day(lake)
+    job = lake.job()
+    events: list[Event] = []
+    manifest = run(
+        job,
+        DAY,
+        pool=opened,
+        cache=lake.cache,
+        now=datetime.now(UTC),
+        listeners=[events.append],
+    )
+    assert manifest.error is None, manifest.error
+    assert manifest.counts.rows_scored == len(frame)
+
+    (planned,) = [event for event in events if isinstance(event, RunPlanned)]
+    scored = [event for event in events if isinstance(event, ShardScored)]
+    assert sorted(event.index for event in scored) == list(range(planned.n_shards))
+    assert sum(event.n_rows for event in scored) == len(frame)
+    assert opened.cpu_s_by_pid
+
+    local = replace(lake, root=f"{lake.root}-local")
+    write_day(local)
+    local_job = local.job()
+    assert local.run(local_job, DAY).error is None
+    pd.testing.assert_frame_equal(
+        in_order(lake.read(job)), in_order(local.read(local_job)), check_exact=True
+    )
+
+
+def test_a_call_gives_what_the_function_gives(opened: Pool) -> None:
+    opened.prepare(1)
+    assert opened.call(divmod, 17, 5) == (3, 2)
+    assert opened.call(divmod, 17, 5, timeout_s=60.0) == (3, 2)
+
+
+def test_an_error_of_ours_comes_back_as_it_was_raised(opened: Pool) -> None:
+    with pytest.raises(InputError, match="There is no footer"):
+        opened.call(refuse, "footer")
+
+
+def test_no_shards_have_no_results(opened: Pool) -> None:
+    assert not list(opened.score([], 2, 60.0, lambda task: None))
+
+
+def test_there_is_room_for_a_shard(opened: Pool) -> None:
+    assert opened.capacity >= 1
+
+
+def test_a_pool_that_is_stopped_stays_stopped_and_says_why(opened: Pool) -> None:
+    assert not opened.is_stopped
+    opened.stop("was cancelled")
+    assert opened.is_stopped
+    with pytest.raises(InterruptedRunError, match="was cancelled"):
+        opened.call(divmod, 17, 5)
+
+
+def test_what_is_killed_can_be_used_again(opened: Pool) -> None:
+    assert opened.call(divmod, 17, 5) == (3, 2)
+    opened.kill()
+    assert opened.call(divmod, 17, 5) == (3, 2)
+
+
+def test_nothing_is_started_before_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr("nightscore.engine.backends.local.open_executor", started.append)
+    monkeypatch.setattr("nightscore.engine.backends.dask.DaskCluster", started.append)
+    monkeypatch.setattr("nightscore.engine.backends.ray.RayCluster", started.append)
+    for name in ("loky", "dask", "ray"):
+        address = None if name == "loky" else "tcp://127.0.0.1:1"
+        with open_pool(Workers(backend=name, address=address)) as pool:
+            assert not pool.is_stopped
+    assert not started
