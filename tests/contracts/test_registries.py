@@ -1,0 +1,122 @@
+"""The contract of model registries. Each runs this suite; see `nightscore.models.registries.protocol`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from nightscore.errors import ModelDigestError, ModelNotFoundError
+from nightscore.models.cache import ModelCache, digest_tree
+from nightscore.models.registries import open_registry, registered
+from nightscore.models.registries.client import ClientRegistry
+from nightscore.models.registries.protocol import Registry
+from nightscore.models.registry import fetch, recall, remember, resolve
+from tests.fakes import tiny_flavor
+from tests.fakes.registry import URI, stub_registry
+from tests.support.models import register
+
+Open = Callable[[], AbstractContextManager[Registry]]
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("artifacts")
+    tiny_flavor.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sqlite_uri(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> str:
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.db"
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    register(client, "mine", artifacts)
+    register(client, "mine", artifacts, is_pinned=False)
+    client.set_registered_model_alias("mine", "champion", "2")
+    return uri
+
+
+@pytest.fixture(params=["stub", "sqlite", "client"])
+def uri(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[str]:
+    """Each registry has two versions of `mine`: the first is pinned, the second is the champion."""
+    if request.param == "stub":
+        with stub_registry() as registry:
+            registry.add("mine", artifacts)
+            registry.add("mine", artifacts, is_pinned=False)
+            registry.aliases["mine"] = {"champion": "2"}
+            yield URI
+        return
+
+    sqlite_uri: str = request.getfixturevalue("sqlite_uri")
+    if request.param == "sqlite":
+        yield sqlite_uri
+        return
+    with registered("client", lambda uri: ClientRegistry(sqlite_uri)):
+        yield "client://registry"
+
+
+def test_a_version_has_its_place_and_its_pin(uri: str, artifacts: Path) -> None:
+    with open_registry(uri) as registry:
+        version = registry.version("mine", "1")
+        unpinned = registry.version("mine", "2")
+    assert version is not None
+    assert unpinned is not None
+    assert (version.name, version.version) == ("mine", "1")
+    assert version.location.removeprefix("file://") == str(artifacts)
+    assert version.digest_tag == digest_tree(artifacts)
+    assert (unpinned.version, unpinned.digest_tag) == ("2", None)
+
+
+def test_an_alias_is_a_version(uri: str) -> None:
+    with open_registry(uri) as registry:
+        assert registry.version_of_alias("mine", "champion") == "2"
+        assert registry.version_of_alias("mine", "retired") is None
+        assert registry.version_of_alias("yours", "champion") is None
+
+
+def test_what_is_not_there_is_none(uri: str) -> None:
+    with open_registry(uri) as registry:
+        assert registry.version("mine", "3") is None
+        assert registry.version("yours", "1") is None
+        assert registry.model("yours") is None
+
+
+def test_a_model_lists_versions_and_aliases(uri: str) -> None:
+    with open_registry(uri) as registry:
+        model = registry.model("mine")
+    assert model is not None
+    assert (model.versions, model.aliases) == (["1", "2"], {"champion": "2"})
+
+
+def test_an_unknown_version_is_refused_with_those_that_there_are(uri: str) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        resolve("models:/mine/7", uri)
+    assert "versions 1, 2; aliases champion (2)" in str(caught.value)
+
+
+def test_pinned_artifacts_are_fetched_and_remembered(
+    uri: str, artifacts: Path, tmp_path: Path
+) -> None:
+    cache = ModelCache(tmp_path / "cache")
+    version = resolve("models:/mine/1", uri)
+    cached = fetch(version, uri, cache)
+    assert cached.is_pinned
+    assert cached.digest == digest_tree(artifacts)
+
+    remember(version, uri, cache)
+    recalled = recall("models:/mine/1", uri, cache)
+    assert recalled is not None
+    assert recalled[0].digest_tag == version.digest_tag
+    assert recall("models:/mine@champion", uri, cache) is None
+
+
+def test_changed_artifacts_are_refused(tmp_path: Path) -> None:
+    tiny_flavor.save(tmp_path / "model")
+    with stub_registry() as registry:
+        registry.add("mine", tmp_path / "model")
+        (tmp_path / "model" / "weights.json").write_text('{"a": 3.0, "b": 1.0}')
+        version = resolve("models:/mine/1", URI)
+        with pytest.raises(ModelDigestError):
+            fetch(version, URI, ModelCache(tmp_path / "cache"))

@@ -1,0 +1,51 @@
+"""A model registry in memory, for tests in which the registry is not the point."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nightscore.models.cache import digest_tree
+from nightscore.models.registries import registered
+from nightscore.models.registries.protocol import ModelVersion, RegisteredModel
+
+SCHEME = "stub"
+URI = f"{SCHEME}://registry"
+
+
+@dataclass
+class StubRegistry:
+    """A registry whose models are folders of this machine."""
+
+    versions: dict[str, dict[str, ModelVersion]] = field(default_factory=dict)
+    aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, name: str, folder: Path, *, is_pinned: bool = True) -> ModelVersion:
+        """Register a folder as the next version of a model."""
+        by_number = self.versions.setdefault(name, {})
+        number = str(len(by_number) + 1)
+        digest = digest_tree(folder) if is_pinned else None
+        by_number[number] = ModelVersion(name, number, str(folder), digest)
+        return by_number[number]
+
+    def version_of_alias(self, name: str, alias: str) -> str | None:
+        """See `Registry`."""
+        return self.aliases.get(name, {}).get(alias)
+
+    def version(self, name: str, version: str) -> ModelVersion | None:
+        """See `Registry`."""
+        return self.versions.get(name, {}).get(version)
+
+    def model(self, name: str) -> RegisteredModel | None:
+        """See `Registry`."""
+        if name not in self.versions:
+            return None
+        return RegisteredModel([*self.versions[name]], dict(self.aliases.get(name, {})))
+
+
+@contextlib.contextmanager
+def stub_registry() -> Iterator[StubRegistry]:
+    """A registry at `URI`, as long as the block runs, for code of this process."""
+    registry = StubRegistry()
+    with registered(SCHEME, lambda uri: registry):
+        yield registry
