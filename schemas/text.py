@@ -36,3 +36,8 @@ def _escape_json(match: re.Match[str]) -> str:
         return character
     units = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether the name of a file is UTF-8: Python keeps other bytes as halves of surrogate pairs."""
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)

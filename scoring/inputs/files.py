@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nightscore.errors import InputError
 from nightscore.inputs.listing import Listing
 from nightscore.schemas.partition import InputFile, hive_of
+from nightscore.schemas.text import is_utf8
 from nightscore.storage.store import Store
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
@@ -132,11 +133,6 @@ def content_problem(store: Store, file: InputFile) -> str:
 def shown(path: str) -> str:
     """A path with the bytes that are no UTF-8 escaped."""
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def is_utf8(path: str) -> bool:
-    """Whether a path of the file system is text: other bytes stand in it as surrogates."""
-    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def named_parquet_first(files: Sequence[InputFile]) -> list[InputFile]:

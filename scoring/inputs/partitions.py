@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from nightscore.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
-from nightscore.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet, is_utf8
+from nightscore.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet
 from nightscore.inputs.layouts import is_other_layout, no_partitions
 from nightscore.inputs.listing import list_all
 from nightscore.inputs.tables import check_links, check_listing, check_root
@@ -25,6 +25,7 @@ from nightscore.schemas.partition import (
     parse_time,
     show_value,
 )
+from nightscore.schemas.text import is_utf8
 from nightscore.storage.store import Store
 
 LISTING_THREADS = 16

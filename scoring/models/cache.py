@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.errors import InvalidJobError, ModelDigestError, ModelLoadError, StorageError
+from nightscore.schemas.text import is_utf8
 
 WRITTEN_BY_LOADING = "registered_model_meta"
 """`mlflow.<flavor>.load_model` writes this file beside the artifacts where they are in a local folder. It is no part
@@ -223,11 +224,11 @@ def check_tree(folder: Path) -> list[Path]:
         odd += [
             Path(parent, name)
             for name in folders
-            if Path(parent, name).is_symlink() or not _is_text(name)
+            if Path(parent, name).is_symlink() or not is_utf8(name)
         ]
         for name in names:
             path = Path(parent, name)
-            is_plain = path.is_file() and not path.is_symlink() and _is_text(name)
+            is_plain = path.is_file() and not path.is_symlink() and is_utf8(name)
             (found if is_plain else odd).append(path)
     if odd:
         raise ModelLoadError(
@@ -241,11 +242,6 @@ def check_tree(folder: Path) -> list[Path]:
             next_step="do not use this model; ask who registered it, and log it again without links",
         )
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8: Python keeps other bytes as halves of surrogate pairs."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _stamp(folder: Path) -> str:
