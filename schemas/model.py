@@ -63,7 +63,7 @@ class ModelFacts(Record):
     methods: tuple[str, ...] = ()
     """Prediction methods that the model has."""
     n_outputs: int = 1
-    library_because: str = ""
+    fallback_reason: str = ""
     """Why there is no compiled form of the model. Empty: there is one."""
     unlisted_types: tuple[str, ...] = ()
     """Types and functions in the skops file that load only if the version is pinned."""

@@ -112,7 +112,7 @@ class Plan:
     cut_for: int
     """Number of workers that the shards were cut for."""
     memory: MemoryPlan
-    library_because: str = ""
+    fallback_reason: str = ""
     """Why the model's own library predicts. Empty: a compiled predictor does."""
     is_unchecked: bool = False
     """This host has not compared the compiled predictor with the library yet: each shard does."""

@@ -86,7 +86,7 @@ def _score(
     """The sentence that the whole package is about."""
     record, job, workspace = attempt.record, attempt.job, attempt.workspace
     with record.stage("model"):
-        model = model or PinnedModel.of(job, attempt.cache)
+        model = model or PinnedModel.resolve(job, attempt.cache)
         record.update(model=model.record(job), policy=job.policy, forced=force)
     with record.stage("plan"):
         check_root(workspace)

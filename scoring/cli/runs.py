@@ -251,7 +251,7 @@ def explain(
     spec, cache = load(job), model_cache(cache_dir)
     value = parse_value(partition)
     check_value(spec, value, "explain")
-    model = PinnedModel.of(spec, cache)
+    model = PinnedModel.resolve(spec, cache)
     (status,) = partition_statuses(spec, model, [value])
     would = status.state in ("missing", "stale", "failed") and status.has_input
     if as_json:
@@ -274,7 +274,7 @@ def partitions(
 ) -> None:
     """Show which partitions are published, missing, stale or failed."""
     spec, cache = load(job), model_cache(cache_dir)
-    model = PinnedModel.of(spec, cache)
+    model = PinnedModel.resolve(spec, cache)
     pattern = spec.input.partition_format
     found = [
         status

@@ -49,7 +49,7 @@ def scratch_tasks(
             1,
             prefetch_bytes=plan.memory.prefetch_bytes,
             in_threads=plan.memory.in_threads,
-            library_because=plan.library_because,
+            fallback_reason=plan.fallback_reason,
             is_unchecked=plan.is_unchecked or is_fresh,
             is_fresh=is_fresh,
         )

@@ -39,7 +39,7 @@ class ShardTask:
     """Of a remote file, that may be held before they are decoded."""
     in_threads: bool = False
     """Beside other shards in the same process."""
-    library_because: str = ""
+    fallback_reason: str = ""
     """Why the library's own predicts; empty: a compiled predictor does, where there is one."""
     is_unchecked: bool = False
     """The compiled predictor is compared with the library's own, whatever this process has seen."""

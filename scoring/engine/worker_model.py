@@ -18,7 +18,7 @@ class _WorkerModel:
         self._model: LoadedModel | None = None
 
     def load(self, task: ShardTask) -> LoadedModel:
-        key = (task.model_folder, task.facts, task.library_because, task.is_fresh)
+        key = (task.model_folder, task.facts, task.fallback_reason, task.is_fresh)
         with self._lock:
             if self._model is None or self._key != key:
                 self._model = None  # two models at once may be more than the memory holds

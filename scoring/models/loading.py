@@ -29,14 +29,14 @@ class LoadedModel:
     """
 
     def __init__(
-        self, folder: Path, facts: ModelFacts, library_because: str = "", is_fresh: bool = False
+        self, folder: Path, facts: ModelFacts, fallback_reason: str = "", is_fresh: bool = False
     ) -> None:
         """Load what will predict. Executes the model's code where that is its library: call it in a worker only.
 
         Args:
             folder: Of verified artifacts, in the cache of models.
             facts: What the model is.
-            library_because: Why no compiled form is wanted; empty: it is.
+            fallback_reason: Why no compiled form is wanted; empty: it is.
             is_fresh: Make the compiled form from the model, whatever the cache has; it is not kept.
         """
         self._folder, self._facts = folder, facts
@@ -45,7 +45,7 @@ class LoadedModel:
         self.form: CompiledForm | None = None
         self.checked: PredictorRecord | None = None
         """How the compiled form has compared with the library's own; None: nobody has looked yet."""
-        self.why = library_because or facts.library_because
+        self.why = fallback_reason or facts.fallback_reason
         """Why the library's own predicts; empty: the compiled form does."""
         if not self.why:
             self._open_form(is_fresh=is_fresh)
@@ -191,7 +191,7 @@ def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
     facts = describe(flavor, mlmodel, model).model_copy(
         update={"model_bytes": model_bytes, "unlisted_types": unlisted}
     )
-    if not facts.library_because:
+    if not facts.fallback_reason:
         _, why = _make_form(model, facts, CachedForm.for_model(folder, facts))
-        facts = facts.model_copy(update={"library_because": why})
+        facts = facts.model_copy(update={"fallback_reason": why})
     return facts

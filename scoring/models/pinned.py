@@ -34,7 +34,7 @@ class PinnedModel:
     """Seconds that loading it may take."""
 
     @classmethod
-    def of(cls, job: ScoringJob, cache: ModelCache) -> Self:
+    def resolve(cls, job: ScoringJob, cache: ModelCache) -> Self:
         """The job's model, resolved once, fetched, and verified; what loading it would run is allowed.
 
         A registry that does not answer does not stop a pinned version that this host has used before.

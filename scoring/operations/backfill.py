@@ -253,7 +253,7 @@ def plan_backfill(
     statuses: dict[str, PartitionStatus] = {}
     versions: dict[str, str] = {}
     for uri in dict.fromkeys(uris.values()):
-        pinned = PinnedModel.of(job.model_copy(update={"model": uri}), cache)
+        pinned = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
         versions[uri] = f"models:/{pinned.version.name}/{pinned.version.version}"
         mine = [value for value in values if uris[value] == uri]
         found = partition_statuses(job, pinned, [parse_value(value) for value in mine])

@@ -75,7 +75,7 @@ def record_baseline(
         InputError: The data have no rows.
         ContractError: They lack columns.
     """
-    model = PinnedModel.of(job, cache)
+    model = PinnedModel.resolve(job, cache)
     columns = _profile(job, model, uri, pool, cache, tell, label)
     digest = log_baseline(model.version, job.registry, to_bytes(columns))
     return Baseline(model.version, digest, sum(not column.segment for column in columns))

@@ -82,7 +82,7 @@ def plan_runs(
         check_value(job, value, "plan")
 
     workspace = Workspace(job)
-    model = PinnedModel.of(job, cache)
+    model = PinnedModel.resolve(job, cache)
     publisher = open_publisher(workspace)
     facts = learn_facts(model, cache, pool)
     general_warnings = [*version_warnings(facts), *missing_promises(job)]

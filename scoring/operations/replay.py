@@ -112,7 +112,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
     record, job, workspace = attempt.record, attempt.job, attempt.workspace
     state = workspace.state
     with record.stage("model"):
-        model = PinnedModel.of(job, attempt.cache)
+        model = PinnedModel.resolve(job, attempt.cache)
         _check_model(base, model, allowed=allow_new_model)
         record.update(
             model=model.record(job), policy=job.policy, replays=base.run_id, replaces=base.run_id

@@ -220,6 +220,6 @@ def _fingerprint_now(workspace: Workspace, value: str | None, cache: ModelCache)
     try:
         job = workspace.job
         partition, _ = find_partition(workspace, value)
-        return PinnedModel.of(job, cache).fingerprint(job, partition)
+        return PinnedModel.resolve(job, cache).fingerprint(job, partition)
     except ScoringError:
         return ""

@@ -186,7 +186,7 @@ def _check_model(
 ) -> tuple[PinnedModel | None, list[Finding]]:
     uri = f"models:/{manifest.model.name}/{manifest.model.version}"
     try:
-        model = PinnedModel.of(job.model_copy(update={"model": uri}), cache)
+        model = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
     except ScoringError as error:
         return None, [
             Finding(

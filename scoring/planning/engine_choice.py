@@ -27,7 +27,7 @@ MODEL_BYTES = 150 << 20
 class EngineChoice:
     """What predicts, and where."""
 
-    library_because: str
+    fallback_reason: str
     """Why the model's own library; empty: a compiled predictor."""
     most_threads: int
     """Workers that may be threads of one process; more of them are processes."""
@@ -56,7 +56,7 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
     because = (
         "the job says `engine: library`"
         if job.engine == "library"
-        else facts.library_because or kept.differs
+        else facts.fallback_reason or kept.differs
     )
     library_bytes = facts.model_bytes or MODEL_BYTES
     may_share = not job.workers.is_cluster  # which places shards by itself

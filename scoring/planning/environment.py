@@ -36,7 +36,7 @@ def version_warnings(facts: ModelFacts) -> list[str]:
 def cache_warnings(model: PinnedModel, facts: ModelFacts) -> list[str]:
     """What of this host's cache is not used, since others can write to it."""
     kept = CachedForm.for_model(model.cached.path, facts)
-    if facts.library_because or not kept.is_shared:
+    if facts.fallback_reason or not kept.is_shared:
         return []
     folder = kept.stem.parent
     return [

@@ -88,7 +88,7 @@ def plan_partition(
         shards=plan_shards(footers, contract.needed, cut_for or memory.n_workers),
         cut_for=cut_for or memory.n_workers,
         memory=memory,
-        library_because=engine.library_because,
+        fallback_reason=engine.fallback_reason,
         is_unchecked=engine.is_unchecked,
         extra_columns=contract.extra,
     )

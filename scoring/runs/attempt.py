@@ -189,7 +189,7 @@ class Attempt:
         if tasks:
             self.pool.prepare(min(plan.memory.n_processes, len(tasks)))
         tasks = self._watch(tasks, contract)
-        is_compiled = bool(tasks) and not plan.library_because
+        is_compiled = bool(tasks) and not plan.fallback_reason
         if is_compiled and self.pool.is_local and not has_machine_code(model.cached.path.parent):
             self.pool.call(make_machine_code, tasks[0], timeout_s=model_seconds(self.job))
         timeout_s = 60.0 * self.job.limits.shard_minutes
@@ -223,7 +223,7 @@ class Attempt:
                 task,
                 profile_spec=watch,
                 in_threads=False,
-                library_because="the compiled predictor differed in another shard",
+                fallback_reason="the compiled predictor differed in another shard",
             )
             for task in self._tasks(plan, contract, model, facts)
             if task.shard.index in doubted
@@ -373,7 +373,7 @@ class Attempt:
                 plan.cut_for,
                 prefetch_bytes=plan.memory.prefetch_bytes,
                 in_threads=plan.memory.in_threads,
-                library_because=plan.library_because,
+                fallback_reason=plan.fallback_reason,
                 is_unchecked=plan.is_unchecked,
                 is_replay=self._is_replay,
                 first_attempt=MAX_ATTEMPTS * (self.record.manifest.attempts - 1),

@@ -213,7 +213,7 @@ def test_facts_say_what_the_flavor_declares(saved: Saved) -> None:
     assert facts.takes_frames == flavor.takes_frames
     assert facts.enforces_signature == flavor.enforces_signature
     assert "predict" in facts.methods
-    assert facts.library_because or flavor.compile is not None
+    assert facts.fallback_reason or flavor.compile is not None
 
 
 def test_facts_survive_the_cache_and_the_way_to_a_worker(saved: Saved) -> None:
@@ -252,7 +252,7 @@ def test_two_threads_have_buffers_of_their_own(saved: Saved) -> None:
 
 def test_a_compiled_form_gives_the_librarys_predictions(saved: Saved) -> None:
     facts = saved.facts()
-    if facts.library_because:
+    if facts.fallback_reason:
         assert saved.flavor.compile is None
         return
     model = LoadedModel(saved.folder, facts)

@@ -71,7 +71,7 @@ def test_a_model_that_does_not_load_in_time_is_named(
         signal.pause()
 
     job, cache = lake.job(limits={"shard_minutes": 0.01}), ModelCache(tmp_path / "cache")
-    model = PinnedModel.of(job, cache)  # nobody has looked at it yet in this cache
+    model = PinnedModel.resolve(job, cache)  # nobody has looked at it yet in this cache
     assert model.load_s == model_seconds(job) == pinned.MODEL_S
     assert model_seconds(lake.job(limits={"shard_minutes": 90})) == 90 * 60
     monkeypatch.setattr(model_facts, "inspect", never)

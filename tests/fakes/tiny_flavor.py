@@ -73,7 +73,7 @@ def _inspect(mlmodel: MlModel, model: Any) -> ModelFacts:
         is_named=True,
         outputs=(("prediction", "double"),),
         methods=("predict",),
-        library_because="there is no compiled form of tiny models",
+        fallback_reason="there is no compiled form of tiny models",
     )
 
 

@@ -66,7 +66,7 @@ def test_a_run_that_was_published_meanwhile_stays(
     job = any_lake.job(**STRICT)
     any_lake.run(job)
     newer: list[Manifest] = []
-    of = PinnedModel.of
+    of = PinnedModel.resolve
 
     def publish_first(*arguments: Any) -> PinnedModel:
         if not newer:
@@ -74,7 +74,7 @@ def test_a_run_that_was_published_meanwhile_stays(
             newer[0] = any_lake.run(job, force=True)
         return of(*arguments)
 
-    monkeypatch.setattr(PinnedModel, "of", publish_first)
+    monkeypatch.setattr(PinnedModel, "resolve", publish_first)
     manifest = again(any_lake, any_lake.job(**MISSING_PASSES))
     assert newer[0].status == "published"
     assert manifest.error

@@ -307,7 +307,7 @@ def test_a_run_fails_and_names_the_file(lake: Lake, deadly: bytes) -> None:
 def test_a_plan_names_the_file(lake: Lake, deadly: bytes) -> None:
     spoil(lake, deadly)
     job = lake.job()
-    model = PinnedModel.of(job, lake.cache)
+    model = PinnedModel.resolve(job, lake.cache)
     facts = learn_facts(model, lake.cache, lake.pool)
     partition, _ = find_partition(Workspace(job), DAYS[1])
     with pytest.raises(CorruptFileError) as raised:

@@ -44,7 +44,7 @@ def days(job: ScoringJob, cache: ModelCache) -> Iterator[dict[date, DriftRecord]
     """What the nights have found, each with what the nights before it had left."""
     found = {}
     with WorkerPool() as pool:
-        model = PinnedModel.of(job, cache)
+        model = PinnedModel.resolve(job, cache)
         for day in (*JUNE, *DECEMBER):
             manifest = run(
                 job, str(day), pool=pool, cache=cache, now=datetime.now(UTC), model=model

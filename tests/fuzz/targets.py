@@ -84,7 +84,7 @@ def _model(folder: Path) -> str:
 
     model, facts, flavor = load(folder)
     form = None
-    if not facts.library_because:
+    if not facts.fallback_reason:
         try:
             form = compile_model(model, facts)
         except UnsupportedError:

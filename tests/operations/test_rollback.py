@@ -60,7 +60,7 @@ def test_the_results_before_come_back_and_stay(any_lake: Lake) -> None:
     assert predictions(any_lake, job).equals(old)
     # The same job finds it published, though its model is the other: somebody decided so.
     assert any_lake.run(job).status == "unchanged"
-    (status,) = partition_statuses(job, PinnedModel.of(job, any_lake.cache), [DAY])
+    (status,) = partition_statuses(job, PinnedModel.resolve(job, any_lake.cache), [DAY])
     assert status.state == "published"
     assert status.reasons == (f"rolled back to run {first.run_id}; nothing has changed since",)
     # New input is another matter.

@@ -281,7 +281,7 @@ def test_what_is_rejected_is_gone_and_scored_again_only_by_force(any_lake: Lake)
         manifest.model_copy(update={"run_id": LATER, "status": "failed"}),
     )
     assert any_lake.run(job).status == "rejected", "a later failure hides the rejection"
-    (status,) = partition_statuses(job, PinnedModel.of(job, any_lake.cache), [DAY])
+    (status,) = partition_statuses(job, PinnedModel.resolve(job, any_lake.cache), [DAY])
     assert status.state == "rejected"
     assert any_lake.run(job, force=True).status == "held"
     any_lake.write(DAY, make_frame(50))
@@ -294,7 +294,7 @@ def test_a_held_replay_is_no_run_that_waits(lake: Lake) -> None:
     approve(job, manifest, datetime.now(UTC))
     write_manifest(state_store(job), f"ds={DAY}", replay)
     assert lake.run(job).status == "unchanged"
-    (status,) = partition_statuses(job, PinnedModel.of(job, lake.cache), [DAY])
+    (status,) = partition_statuses(job, PinnedModel.resolve(job, lake.cache), [DAY])
     assert status.state == "published"
     assert any(f"replay {LATER} is held" in reason for reason in status.reasons), (
         "somebody has to decide"
@@ -477,7 +477,7 @@ def test_a_held_run_is_judged_by_the_gates_of_today(
     held_run = lake.run(lake.job("hgb_regressor", **then))
     assert held_run.status == "held"
     job = lake.job("hgb_regressor", **then | changes)
-    (status,) = partition_statuses(job, PinnedModel.of(job, lake.cache), [DAY])
+    (status,) = partition_statuses(job, PinnedModel.resolve(job, lake.cache), [DAY])
     assert (status.state == "held") is blocks
     if not blocks:
         assert status.state == "missing"

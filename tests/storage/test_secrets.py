@@ -86,7 +86,7 @@ def test_what_crosses_to_the_workers_names_variables_only(env_lake: Lake) -> Non
     env_lake.write(DAY, make_frame(10))
     job = env_lake.job()
     with env_lake.pool as pool:
-        model = PinnedModel.of(job, env_lake.cache)
+        model = PinnedModel.resolve(job, env_lake.cache)
         facts = learn_facts(model, env_lake.cache, pool)
         partition, _ = find_partition(Workspace(job), DAY)
         plan, contract = plan_partition(job, model, facts, partition, pool.capacity)

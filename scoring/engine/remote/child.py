@@ -98,7 +98,7 @@ class _Node:
                 available_bytes() if task.is_alone else available_bytes() // (os.cpu_count() or 1)
             )
             task = replace(task, memory_bytes=max(task.memory_bytes, share))
-        if not task.library_because and not has_machine_code(self._cache.root):
+        if not task.fallback_reason and not has_machine_code(self._cache.root):
             with self._locked(
                 "machine-code"
             ):  # once a node, not once a process of it at the same time

@@ -281,7 +281,7 @@ def inspect_onnx(mlmodel: MlModel, model: Any) -> ModelFacts:
         outputs=tuple(outputs),
         methods=("predict", "predict_proba") if model.probability else ("predict",),
         n_outputs=model.width,
-        library_because="there is no compiled form of ONNX models",
+        fallback_reason="there is no compiled form of ONNX models",
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),
     )

@@ -93,7 +93,7 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
         output_names=mlmodel.output_names,
         methods=("predict",),
         n_outputs=max(1, len(mlmodel.output_types)),
-        library_because="there is no compiled form of pyfunc models",
+        fallback_reason="there is no compiled form of pyfunc models",
         trained_with=mlmodel.trained_with,
         loaded_with={
             name: importlib.metadata.version(name) for name in ("mlflow", "numpy", "pandas")

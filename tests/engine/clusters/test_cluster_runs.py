@@ -96,7 +96,7 @@ def test_shards_of_a_worker_that_is_killed_are_scored_elsewhere(
     with open_pool(
         job.workers
     ) as pool:  # what the model is stands in the cache then: there are no calls but shards
-        learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, pool)
+        learn_facts(PinnedModel.resolve(job, cluster_lake.cache), cluster_lake.cache, pool)
     events: list[Event] = []
     frozen: list[psutil.Process] = []
     killed: list[psutil.Process] = []

@@ -139,7 +139,7 @@ def test_a_node_fetches_a_model_once(
         "hgb_regressor", workers=dask.spec(), registry=mlflow_server.uri, drift={"profile": False}
     )
     # What the model is, is known: all workers want it first for their first shards, at the same time.
-    learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, cluster_lake.pool)
+    learn_facts(PinnedModel.resolve(job, cluster_lake.cache), cluster_lake.cache, cluster_lake.pool)
     for idle in dask.children():
         idle.kill()
     with (
@@ -283,7 +283,7 @@ def test_memory_is_planned_for_each_process_of_a_cluster(lake: Lake) -> None:
     for backend, address in (("loky", None), ("dask", "tcp://nowhere:1")):
         workers = {"backend": backend, "address": address}
         job = lake.job(workers=workers, limits={"memory_bytes": 900 << 20}, engine="library")
-        model = PinnedModel.of(job, lake.cache)
+        model = PinnedModel.resolve(job, lake.cache)
         facts = learn_facts(model, lake.cache, lake.pool)
         partition, _ = find_partition(Workspace(job), DAY)
         plans[backend] = plan_partition(job, model, facts, partition, 64)[0].memory
@@ -354,7 +354,7 @@ def test_a_driver_that_ends_leaves_nothing_running(
     for idle in silent.children():
         idle.kill()
     with open_pool(job.workers) as pool:
-        learn_facts(PinnedModel.of(job, cluster_lake.cache), cluster_lake.cache, pool)
+        learn_facts(PinnedModel.resolve(job, cluster_lake.cache), cluster_lake.cache, pool)
     command = [sys.executable, "-m", "nightscore.cli", "run", str(path), DAY, "--json"]
     env = os.environ | {"NIGHTSCORE_CACHE": str(cluster_lake.cache.root)}
     with subprocess.Popen(
