@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support.lake import Lake
-from tests.support.models import NUMBERS, STRINGS, KnownModel, fit_models, make_frame, with_nulls
+from tests.support.models import MODELS, NUMBERS, STRINGS, KnownModel, make_frame, with_nulls
 
 DAY = "2024-02-29"
 N = 3_001
@@ -35,7 +35,7 @@ def take_nulls(name: str) -> bool:
 
 
 @pytest.mark.parametrize("engine", ["library", "auto"])
-@pytest.mark.parametrize("name", sorted(fit_models()))
+@pytest.mark.parametrize("name", MODELS)
 def test_predictions_are_the_models_own(
     lake: Lake, models: dict[str, KnownModel], name: str, engine: str
 ) -> None:

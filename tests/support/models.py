@@ -16,6 +16,28 @@ from nightscore.models.registries.protocol import DIGEST_TAG
 NUMBERS = ["a", "b", "c", "d", "e"]
 STRINGS = ["color", "size"]
 N_TRAINING = 600
+MODELS = (
+    "extra_multi_output",
+    "forest_numpy",
+    "hgb_binary",
+    "hgb_categories",
+    "hgb_ints",
+    "hgb_multi",
+    "hgb_poisson",
+    "hgb_regressor",
+    "isolation",
+    "kmeans",
+    "linear_numpy",
+    "logistic",
+    "logistic_multi",
+    "logistic_numpy",
+    "pipeline_onehot",
+    "pipeline_ordinal",
+    "pipeline_strict",
+    "ridge_multi_output",
+    "svc",
+)
+"""Names of all models of `fit_models`: to collect tests, no model is trained."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +222,7 @@ def register_models(root: Path) -> dict[str, KnownModel]:
             )
         register(client, name, folder)
         found[name] = KnownModel(name, estimator, columns, is_named)
+    assert sorted(found) == sorted(MODELS)
     client.set_registered_model_alias("hgb_binary", "champion", "1")
     return found
 
