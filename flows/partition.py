@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from nightscore.drift.assess import read_statistics
+from nightscore.drift.statistics_table import read_statistics
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.flows.outcome import Outcome, is_backfill, tells_reason
 from nightscore.flows.parameters import (

@@ -8,12 +8,19 @@ Severity = Literal["ok", "info", "warning", "critical", "insufficient data"]
 """`info`: a small difference that is not chance. `insufficient data`: too few rows to tell."""
 ORDER: tuple[Severity, ...] = ("ok", "insufficient data", "info", "warning", "critical")
 """From harmless to severe."""
+REFERENCES = ("baseline", "weekdays", "previous")
+"""What a partition is compared with. The first that there is sets the severity."""
 
 Signal = Literal["distribution", "nulls", "not finite", "range", "distinct", "unseen"]
 """What differs: the distribution of the values; how many are missing; how many are NaN or infinite;
 how many are outside of the reference's range; how many are distinct; or new categories."""
 
 ColumnType = Literal["number", "category"]
+
+
+def is_at_least(severity: Severity, bound: Severity) -> bool:
+    """Whether a severity is this one or worse."""
+    return ORDER.index(severity) >= ORDER.index(bound)
 
 
 class ColumnDrift(Record):

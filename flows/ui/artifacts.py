@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
-from nightscore.drift.findings import verdict_text
+from nightscore.drift.wording import verdict_text
 from nightscore.flows.outcome import Outcome
 from nightscore.flows.tracking import TrackedRun
 from nightscore.flows.ui.drift import MAX_TABLE_ROWS, drift_lines

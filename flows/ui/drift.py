@@ -3,14 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nightscore.drift.findings import (
-    counted,
-    no_longer,
-    show_drivers,
-    show_rates,
-    verdict_text,
-)
-from nightscore.drift.series import NOW
+from nightscore.drift.findings import counted
+from nightscore.drift.statistics import registry
+from nightscore.drift.statistics_table import NO_REFERENCE
+from nightscore.drift.wording import no_longer, show_drivers, show_rates, verdict_text
 from nightscore.flows.ui.markdown import code, escaped
 from nightscore.operations.report import Drawn
 from nightscore.reports.cards import SIGNS
@@ -19,7 +15,6 @@ from nightscore.schemas.drift import ORDER
 from nightscore.schemas.manifest import DriftRecord, FindingRecord
 
 MAX_FINDINGS = 12
-SHOWN_STATISTICS = ("psi_adjusted", "ks", "linf", "null_rate_difference", "impact")
 MAX_TABLE_ROWS = 400
 """List calls return every artifact whole: each stays well under 100 KB."""
 
@@ -38,15 +33,15 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
         lines += [f"**[Open the whole report]({report_url})**", ""]
     if drift.score_movement is not None:
         lines += [
-            f"The mean of {code(drift.score or '')} moved by {drift.score_movement:+.4f} since the baseline.",
+            f"Mean {code(drift.score or '')}: {drift.score_movement:+.4f} against the baseline.",
             "",
         ]
     if rates := show_rates(drift):
-        lines += [f"Mean label: {escaped(rates)}.", ""]
+        lines += [f"{escaped(rates)}.", ""]
     graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
     if graded:
         lines += [
-            "| column | severity | moves the score by | of late | why |",
+            "| column | severity | moves the score by | last 14 runs | why |",
             "| --- | --- | ---: | --- | --- |",
             *(_row(finding, drawn) for finding in graded[:MAX_FINDINGS]),
         ]
@@ -56,20 +51,20 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     usual = [f.column for f in drift.findings if f.is_seasonal]
     if usual:
         lines += [
-            f"As on the same weekdays, or as is usual of late: {escaped(', '.join(usual))}.",
+            f"Seasonal or usual: {escaped(', '.join(usual))}.",
             "",
         ]
     if over := no_longer(drift):
-        lines += [f"No longer: {escaped(', '.join(over))}.", ""]
+        lines += [f"Resolved: {escaped(', '.join(over))}.", ""]
     if drawn.sheet:
-        words = "The columns that moved most: bars are the reference, the line is now"
+        words = "The columns that moved most: the reference as bars, the current values as a line"
         lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
     lines += [f"{drift.n_columns} columns, compared with: {escaped(against)}.", ""]
     if days := [f"{name} is {', '.join(values)}" for name, values in drift.days.items()]:
-        lines += [f"Of these, {escaped('; '.join(days))}.", ""]
+        lines += [f"{escaped('; '.join(days))}.", ""]
     if drift.unprofiled_rows:
         lines += [
-            f"{drift.unprofiled_rows:,} rows were not counted: the profile took more than its share.",
+            f"{drift.unprofiled_rows:,} rows were not profiled: profiling took more than its share.",
             "",
         ]
     if drift.errors:
@@ -104,8 +99,10 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
     """
     found: dict[tuple[str, str, str], dict[str, object]] = {}
     order = {}
+    figures = {figure.name: figure for figure in registry.shown_in("prefect")}
+    empty = {figure.label: "" for figure in figures.values()}
     for row in statistics:
-        if row["segment"] or row["reference"] == NOW:
+        if row["segment"] or row["reference"] == NO_REFERENCE:
             continue
         key = (row["role"], row["column"], row["reference"])
         order[key] = ORDER.index(row["severity"])
@@ -116,12 +113,13 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
                 "severity": row["severity"],
                 "status": row["status"],
                 "against": row["reference"],
-                **dict.fromkeys(SHOWN_STATISTICS, ""),
+                **empty,
                 "role": row["role"],
             },
         )
-        if row["statistic"] in SHOWN_STATISTICS and row["value"] is not None:
-            shown[row["statistic"]] = f"{round(row['value'], 6):.4g}"
+        figure = figures.get(row["statistic"])
+        if figure is not None:
+            shown[figure.label] = figure.show(row["value"])
     return [
         found[key] for key in sorted(found, key=lambda key: (-order[key], key))[:MAX_TABLE_ROWS]
     ]

@@ -26,7 +26,9 @@ from nightscore.cli.app import (
     model_cache,
 )
 from nightscore.cli.show import err, out, print_json, print_table
-from nightscore.drift.findings import (
+from nightscore.drift.statistics import registry
+from nightscore.drift.statistics.statistic import Figure
+from nightscore.drift.wording import (
     no_longer,
     show_drivers,
     show_made_at,
@@ -37,7 +39,7 @@ from nightscore.drift.findings import (
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.inputs.partitions import parse_value
 from nightscore.operations.report import ColumnDay, newest_report, read_report, reported_run
-from nightscore.reports.plots import sparkline
+from nightscore.reports.series import sparkline
 from nightscore.schemas.drift import ORDER
 from nightscore.schemas.job import ScoringJob
 
@@ -48,9 +50,7 @@ class Format(StrEnum):
     HTML = "html"
 
 
-OF_A_DAY = ("psi_adjusted", "ks", "linf", "null_rate", "mean", "distinct", "impact", "rows")
 AGAIN = "compared again (UTC)"
-SHOWN = ("psi_adjusted", "js_distance", "ks", "wasserstein_over_std")
 
 
 @app.command()
@@ -80,26 +80,27 @@ def drift(
     wanted = [name for text in columns or () for name in text.split(",")]
     found, profiles = compare_sides(open_side(reference), open_side(current), wanted)
     if output == Format.HTML:
-        from nightscore.reports.page import comparison_page, render
+        from nightscore.reports.dataset_page import dataset_page
+        from nightscore.reports.page import render
 
-        sys.stdout.write(render(comparison_page(f"{current} against {reference}", found, profiles)))
+        sys.stdout.write(render(dataset_page(f"{current} against {reference}", found, profiles)))
         return
     if as_json or output == Format.JSON:
         print_json(json.loads(found.model_dump_json()))
         return
+    figures = registry.shown_in("drift")
     rows = [
         {
             "column": column.name,
             "severity": column.severity,
-            **{name: _shown(column.statistics.get(name)) for name in SHOWN},
-            "nulls": _shown(column.null_rate_difference, "{:+.1%}"),
+            **{figure.label: figure.show(column.statistics.get(figure.name)) for figure in figures},
             "why": "; ".join(column.reasons),
         }
         for column in sorted(found.columns, key=lambda column: -ORDER.index(column.severity))
     ]
-    print_table(
-        f"{current} against {reference}", ("column", "severity", *SHOWN, "nulls", "why"), rows
-    )
+    labels = [figure.label for figure in figures]
+    print_table(f"{current} against {reference}", ("column", "severity", *labels, "why"), rows)
+    _explain(figures)
     for what, names in (("missing", found.missing_columns), ("new", found.new_columns)):
         if names:
             out.print(f"{what} columns: {', '.join(names)}")
@@ -184,10 +185,10 @@ def report(
     if again := show_made_at(found):
         out.print(again)
     if found.score_movement is not None:
-        moved = f"the mean of {found.score} moved by {found.score_movement:+.4f} since the baseline"
+        moved = f"mean {found.score}: {found.score_movement:+.4f} against the baseline"
         out.print(moved)
     if rates := show_rates(found):
-        out.print(f"labels: {rates}")
+        out.print(rates)
     rows = [
         {
             "column": finding.column if finding.role != "schema" else f"{finding.column} (schema)",
@@ -202,7 +203,7 @@ def report(
     if rows:
         print_table("Findings, and what each adds to the mean score", tuple(rows[0]), rows)
     if over := no_longer(found):
-        out.print(f"no longer: {', '.join(over)}")
+        out.print(f"resolved: {', '.join(over)}")
     for name, reason in found.errors.items():
         out.print(f"not compared: {name}: {reason}")
     if not (open_page or output):
@@ -237,20 +238,35 @@ def print_series(
         print_json([dataclasses.asdict(day) for day in series])
         return
     is_again = any(day.compared_at is not None for day in series)
-    names = [name for name in OF_A_DAY if any(day.values.get(name) is not None for day in series)]
+    figures = [
+        figure
+        for figure in registry.shown_in("history")
+        if any(day.values.get(figure.name) is not None for day in series)
+    ]
     rows = [
         {
             "partition": day.partition,
             "severity": f"{day.severity}{f' ({day.status})' if day.status else ''}",
-            **{name: _shown(day.values.get(name), "{:.4g}") for name in names},
+            **{figure.label: figure.show(day.values.get(figure.name)) for figure in figures},
             AGAIN: "" if day.compared_at is None else f"{day.compared_at:%Y-%m-%d %H:%M:%S}",
         }
         for day in series
     ]
-    columns = ("partition", "severity", *names, *([AGAIN] if is_again else []))
+    labels = [figure.label for figure in figures]
+    columns = ("partition", "severity", *labels, *([AGAIN] if is_again else []))
     print_table(f"{column} of {job.name}", columns, rows)
-    for name in names:
-        out.print(f"{name:<22}{sparkline([day.values.get(name) for day in series])}")
+    for figure in figures:
+        out.print(f"{figure.label:<22}{sparkline([day.values.get(figure.name) for day in series])}")
+    _explain(figures)
+
+
+def _explain(figures: Sequence[Figure]) -> None:
+    """Say what the columns of a table mean."""
+    for figure in figures:
+        if figure.title == figure.label:
+            continue
+        thresholds = f" ({figure.thresholds})" if figure.thresholds else ""
+        out.print(f"{figure.label}: {figure.title}{thresholds}")
 
 
 def _shown(value: float | None, pattern: str = "{:.3f}") -> str:

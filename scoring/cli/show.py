@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 import nightscore.errors
-from nightscore.drift.findings import verdict_text
+from nightscore.drift.wording import verdict_text
 from nightscore.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from nightscore.errors import ScoringError
 from nightscore.schemas.manifest import Manifest

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from nightscore.drift.assess import assess_again
-from nightscore.drift.findings import HABIT_DAYS
 from nightscore.drift.references import (
     Neighbours,
     find_neighbours,
@@ -19,6 +18,7 @@ from nightscore.drift.references import (
     stored_baseline,
     stored_profile,
 )
+from nightscore.drift.seasonal import HABIT_DAYS
 from nightscore.errors import LocationNotFoundError, ScoringError
 from nightscore.ledger.comparisons import write_comparison
 from nightscore.ledger.timeline import Timeline

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nightscore.drift.findings import HABIT_DAYS
+from nightscore.drift.seasonal import HABIT_DAYS
 from nightscore.errors import ModelDigestError, ScoringError
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace

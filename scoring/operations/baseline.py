@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
-from nightscore.drift.assess import profile_of, with_types
+from nightscore.drift.profiling import profile_of, with_types
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
 from nightscore.engine.scratch import scratch_job, scratch_tasks

@@ -8,8 +8,9 @@ import pyarrow as pa
 from nightscore.arrow.parsing.client import stream
 from nightscore.arrow.parsing.files import checked, corrupt, stream_bytes
 from nightscore.arrow.texts import as_text, broken_texts, without
-from nightscore.drift.distances import compare_columns, pair_up, worst
-from nightscore.drift.measure import Pair
+from nightscore.drift.grade import compare_columns, worst
+from nightscore.drift.measure import pair_up
+from nightscore.drift.statistics.columns import ColumnPair
 from nightscore.errors import InputError, InvalidJobError, LocationNotFoundError
 from nightscore.inputs.casts import is_text_of_bytes
 from nightscore.inputs.files import choose_files, is_named_parquet
@@ -202,7 +203,7 @@ def compare_sides(
             next_step="correct the names",
         )
     wanted = [name for name in (columns or then) if name in then and name in now]
-    pairs: dict[str, Pair] = {}
+    pairs: dict[str, ColumnPair] = {}
     errors = {**getattr(reference, "errors", {}), **getattr(current, "errors", {})}
     for name in wanted:
         try:
@@ -240,15 +241,15 @@ def compare_sides(
     ]
     profiles = {
         name: (
-            ColumnProfile("feature", name, pair[0], type=sides[0][name]),
-            ColumnProfile("feature", name, pair[1], type=sides[1][name]),
+            ColumnProfile("feature", name, pair.reference, type=sides[0][name]),
+            ColumnProfile("feature", name, pair.current, type=sides[1][name]),
         )
         for name, pair in pairs.items()
     }
     return report, profiles
 
 
-def _profiles(reference: Side, current: Side, name: str) -> Pair:
+def _profiles(reference: Side, current: Side, name: str) -> ColumnPair:
     types = [reference.schema[name], current.schema[name]]
     if pa.types.is_null(types[0]) != pa.types.is_null(
         types[1]
@@ -267,7 +268,8 @@ def _profiles(reference: Side, current: Side, name: str) -> Pair:
         if isinstance(current, StoredProfile)
         else _profile(current, name, types[1], then)
     )
-    return pair_up(then, now)
+    stored = isinstance(reference, StoredProfile) or isinstance(current, StoredProfile)
+    return pair_up(then, now, "" if stored else str(types[1]))
 
 
 def _profile(data: Dataset, name: str, kind: pa.DataType, like: Profile | None = None) -> Profile:

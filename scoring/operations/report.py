@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from urllib.parse import quote
 
-from nightscore.drift.assess import read_statistics
-from nightscore.drift.findings import REFERENCES
 from nightscore.drift.recompare import compared_now
 from nightscore.drift.references import stored_baseline
-from nightscore.drift.series import NOW, Past, series_of
+from nightscore.drift.statistics import registry
+from nightscore.drift.statistics_table import NO_REFERENCE, read_statistics
 from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringError
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import report_path, state_store
@@ -20,9 +19,12 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.operations.history import run_history
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
-from nightscore.reports.page import render, run_page, worst_columns
-from nightscore.reports.plots import contact_sheet_png, sparkline
+from nightscore.reports.page import render
+from nightscore.reports.plots import contact_sheet_png
+from nightscore.reports.run_page import run_page, worst_columns
+from nightscore.reports.series import Past, series_of, sparkline
 from nightscore.reports.trends import MAX_DATES
+from nightscore.schemas.drift import REFERENCES
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder, show_value
@@ -102,7 +104,9 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
         next((n for n in REFERENCES if n in drift.references), ""),
     )
     lines = {
-        (f.role, f.column): sparkline(series_of(past, f.role, f.column, "psi_adjusted", first))
+        (f.role, f.column): sparkline(
+            series_of(past, f.role, f.column, registry.PRIMARY.name, first)
+        )
         for f in drift.findings[:SPARK_FINDINGS]
         if f.role not in ("rows", "schema")
     }
@@ -167,7 +171,9 @@ def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[Colum
         first = next((name for name in REFERENCES if any(r["reference"] == name for r in rows)), "")
         graded = next((row for row in rows if row["reference"] == first), rows[0])
         values = {
-            row["statistic"]: row["value"] for row in rows if row["reference"] in (first, NOW)
+            row["statistic"]: row["value"]
+            for row in rows
+            if row["reference"] in (first, NO_REFERENCE)
         }
         day = show_value(manifest.partition)
         made_at = manifest.drift.made_at if manifest.drift else None

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from nightscore.drift.findings import verdict_text
+from nightscore.drift.wording import verdict_text
 from nightscore.errors import PartitionNotFoundError, ScoringError
 from nightscore.inputs.jobfile import list_jobs, load_job
 from nightscore.inputs.partitions import parse_value

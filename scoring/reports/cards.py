@@ -1,30 +1,22 @@
-"""One column on the page of a report: its plot, its figures, in numbers and in words."""
+"""One column on a report's page: its plot, its figures, in numbers and in words."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nightscore.drift.series import THRESHOLDS
+from nightscore.drift.labels import show_number, show_value
+from nightscore.drift.statistics import registry
+from nightscore.drift.statistics.statistic import Figure, Statistic
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import ColumnProfile
-from nightscore.reports.plots import Bars, bars_of, histogram_svg, show_number
+from nightscore.reports.bars import Bars, bars_of
+from nightscore.reports.plots import histogram_svg
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.manifest import FindingRecord
 
 SHOWN_CATEGORIES = 12
-SHOWN_STATISTICS = (
-    "psi_adjusted",
-    "psi",
-    "ks",
-    "linf",
-    "js_distance",
-    "wasserstein_over_std",
-    "chi2_qvalue",
-    "out_of_range_rate",
-    "unseen_category_rate",
-    "distinct_ratio",
-    "null_rate_difference",
-    "impact",
-)
+SHOWN_CHANGES = 3
+"""Bins in the words for a plot."""
 SIGNS: dict[Severity, str] = {
     "critical": "■",
     "warning": "▲",
@@ -38,6 +30,39 @@ Statistics = Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True, slots=True)
+class FactRow:
+    """One figure of a column, on both sides."""
+
+    name: str
+    reference: str
+    current: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticRow:
+    """One statistic of a column."""
+
+    title: str
+    meaning: str
+    values: list[str]
+    """By reference."""
+    thresholds: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSides:
+    """A column as it is now and as it was, and what is known of the difference."""
+
+    current: ColumnProfile
+    reference: ColumnProfile | None
+    severity: Severity
+    finding: FindingRecord | None
+    statistics: Statistics
+    references: Sequence[str]
+    """In the order of the page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """One column on the page."""
 
@@ -48,84 +73,77 @@ class Card:
     svg: str
     alternative: str
     """What the plot shows, in words."""
-    facts: list[tuple[str, str, str]]
-    """Name, then, now."""
-    categories: list[tuple[str, str, str]]
-    statistics: list[tuple[str, list[str], str]]
-    """Name, value by reference, threshold."""
-    error: str = ""
+    facts: list[FactRow]
+    categories: list[FactRow]
+    statistics: list[StatisticRow]
 
     @property
     def sign(self) -> str:
+        """A symbol for the severity: colours alone do not tell everybody."""
         return SIGNS[self.severity]
 
     @property
     def anchor(self) -> str:
+        """Target of links to the card."""
         return f"{self.role}-{self.name}"
 
 
-def make_card(
-    now: ColumnProfile,
-    then: ColumnProfile | None,
-    severity: Severity,
-    finding: FindingRecord | None,
-    statistics: Statistics,
-    references: Sequence[str],
-    *,
-    is_drawn: bool,
-) -> Card:
-    """A column as it is and as it was; drawn only if `is_drawn`, where there is something to compare it with."""
-    bars = bars_of(then, now) if then is not None and is_drawn else None
+def make_card(sides: ColumnSides, *, is_drawn: bool) -> Card:
+    """The card of a column; drawn only if `is_drawn`, where there is something to compare with."""
+    current, reference = sides.current, sides.reference
+    bars = bars_of(reference, current) if reference is not None and is_drawn else None
     return Card(
-        name=now.name,
-        role=now.role.replace("_", " "),
-        severity=severity,
-        finding=finding,
-        svg=histogram_svg(bars, f"{now.role} {now.name}") if bars else "",
+        name=current.name,
+        role=current.role.replace("_", " "),
+        severity=sides.severity,
+        finding=sides.finding,
+        svg=histogram_svg(bars, f"{current.role} {current.name}") if bars else "",
         alternative=_in_words(bars) if bars else "",
-        facts=_column_facts(then, now),
-        categories=_category_rows(then, now),
-        statistics=[
-            (name, values, in_figures(THRESHOLDS.get(name)))
-            for name in SHOWN_STATISTICS
-            if any(
-                values := [
-                    in_figures(statistics.get(reference, {}).get(name)) for reference in references
-                ]
-            )
-        ],
+        facts=_column_facts(reference, current),
+        categories=_category_rows(reference, current),
+        statistics=_statistic_rows(sides),
     )
 
 
 def _in_words(bars: Bars) -> str:
     """The greatest changes: what a reader of the plot sees first."""
-    change = bars.now - bars.then
-    places = sorted(range(len(change)), key=lambda place: -abs(change[place]))[:3]
-    edges = bars.edges
+    places = sorted(range(len(bars.change)), key=lambda place: -abs(bars.change[place]))
     texts = []
-    for place in places:
-        if edges is None:
-            where = bars.labels[place]
-        else:
-            ends = [
-                show_number(float(edges[place + side]), is_time=bars.is_time) for side in (0, 1)
-            ]
-            where = f"{ends[0]} to {ends[1]}"
-            if place in (0, len(change) - 1):
-                where = f"below {ends[1]}" if place == 0 else f"above {ends[0]}"
-        texts.append(f"{where}: {bars.then[place]:.1%} then, {bars.now[place]:.1%} now")
+    for place in places[:SHOWN_CHANGES]:
+        shares = f"{bars.reference[place]:.1%} in the reference, {bars.current[place]:.1%} now"
+        texts.append(f"{bars.bin_label(place)}: {shares}")
     return "Share of rows. " + "; ".join(texts)
 
 
-def _column_facts(then: ColumnProfile | None, now: ColumnProfile) -> list[tuple[str, str, str]]:
-    sides = [_side_facts(column) for column in (then, now)]
-    names = dict.fromkeys([*sides[1], *sides[0]])
-    return [(name, sides[0].get(name, ""), sides[1].get(name, "")) for name in names]
+def _statistic_rows(sides: ColumnSides) -> list[StatisticRow]:
+    rows = []
+    for figure in registry.shown_in("page"):
+        known = [sides.statistics.get(name, {}).get(figure.name) for name in sides.references]
+        values = [figure.show(value) for value in known]
+        if any(values):
+            rows.append(
+                StatisticRow(
+                    figure.title, figure.meaning, values, _thresholds(figure, sides.current)
+                )
+            )
+    return rows
 
 
-def _side_facts(column: ColumnProfile | None) -> dict[str, str]:
-    if column is None:
-        return {}
+def _thresholds(figure: Figure, column: ColumnProfile) -> str:
+    """In words; empty where the statistic grades no column of this type."""
+    if isinstance(figure, Statistic) and column.kind not in figure.graded_types:
+        return ""
+    return figure.thresholds
+
+
+def _column_facts(reference: ColumnProfile | None, current: ColumnProfile) -> list[FactRow]:
+    before = {} if reference is None else _side_facts(reference)
+    now = _side_facts(current)
+    names = dict.fromkeys([*now, *before])
+    return [FactRow(name, before.get(name, ""), now.get(name, "")) for name in names]
+
+
+def _side_facts(column: ColumnProfile) -> dict[str, str]:
     profile = column.profile
     n_rows = max(profile.n_rows, 1)
     facts = {
@@ -133,39 +151,42 @@ def _side_facts(column: ColumnProfile | None) -> dict[str, str]:
         "rows": f"{profile.n_rows:,}",
         "null": f"{profile.n_null / n_rows:.2%}",
     }
-    is_time = column.type.startswith(("date", "timestamp"))
-    scale = 86_400.0 if column.type.startswith("date") else 1.0
     if isinstance(profile, NumberProfile):
-        odd = profile.n_nan + profile.n_high + profile.n_low
-        facts |= {"NaN or infinite": f"{odd / n_rows:.2%}"} if odd else {}
-        if profile.n_finite:
-            places = {"least": profile.least, "mean": profile.mean, "greatest": profile.greatest}
-            facts |= {
-                name: show_number(value * scale, is_time=is_time) for name, value in places.items()
-            }
-            facts["standard deviation"] = f"{profile.std:.4g}"
+        facts |= _number_facts(profile, column.type, n_rows)
+    # Only nan differs from itself: the number is not known.
     if profile.n_distinct == profile.n_distinct:
         facts["distinct"] = f"{profile.n_distinct:,.0f}"
     return {name: text for name, text in facts.items() if text}
 
 
-def _category_rows(then: ColumnProfile | None, now: ColumnProfile) -> list[tuple[str, str, str]]:
-    after = now.profile
-    before = then.profile if then is not None else None
-    if not isinstance(after, CategoryProfile):
+def _number_facts(profile: NumberProfile, arrow_type: str, n_rows: int) -> dict[str, str]:
+    facts = {}
+    if profile.n_odd:
+        facts["NaN or infinite"] = f"{profile.n_odd / n_rows:.2%}"
+    if profile.n_finite:
+        facts["least"] = show_value(profile.least, arrow_type)
+        facts["mean"] = show_value(profile.mean, arrow_type)
+        facts["greatest"] = show_value(profile.greatest, arrow_type)
+        facts["standard deviation"] = show_number(profile.std, 4)
+    return facts
+
+
+def _category_rows(reference: ColumnProfile | None, current: ColumnProfile) -> list[FactRow]:
+    """Shares of the categories that changed most."""
+    now = _shares(current)
+    before = {} if reference is None else _shares(reference)
+    if not isinstance(current.profile, CategoryProfile):
         return []
-    other = before.counts if isinstance(before, CategoryProfile) else after.counts.__class__()
-    n, m = max(other.total(), 1), max(after.counts.total(), 1)
-    names = sorted(
-        {*after.counts, *other},
-        key=lambda name: (-abs(after.counts[name] / m - other[name] / n), name),
-    )
+    changes = {name: abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in {**now, **before}}
+    names = sorted(changes, key=lambda name: (-changes[name], name))
     return [
-        (name, f"{other[name] / n:.2%}", f"{after.counts[name] / m:.2%}")
+        FactRow(name, f"{before.get(name, 0.0):.2%}", f"{now.get(name, 0.0):.2%}")
         for name in names[:SHOWN_CATEGORIES]
     ]
 
 
-def in_figures(value: float | None) -> str:
-    """Four digits; nothing for what is not known."""
-    return "" if value is None else f"{value:.4g}"
+def _shares(column: ColumnProfile) -> dict[str, float]:
+    profile = column.profile
+    counts = profile.counts if isinstance(profile, CategoryProfile) else Counter[str]()
+    total = max(counts.total(), 1)
+    return {name: count / total for name, count in counts.items()}

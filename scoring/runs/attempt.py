@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from nightscore.arrow.parsing import client
-from nightscore.drift.assess import Drift, assess, drift_gate, keep, watch, with_types
+from nightscore.drift.assess import Drift, assess, drift_gate, keep
+from nightscore.drift.profiling import watch, with_types
 from nightscore.drift.references import References
 from nightscore.engine.bin_sampling import sample_bins
 from nightscore.engine.checkpoints import forget

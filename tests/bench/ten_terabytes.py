@@ -28,7 +28,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.drift.assess import profile_of
+from nightscore.drift.profiling import profile_of
 from nightscore.engine import checkpoints
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.inputs.footers import Footer, read_footers

@@ -347,9 +347,9 @@ def test_changes_of_schema_and_of_rows_are_findings(own: Lake) -> None:
     manifest = own.run(job, "2024-03-01")
     assert manifest.drift
     found = {(f.role, f.column): f for f in manifest.drift.findings if f.role in ("schema", "rows")}
-    assert found["schema", "a"].reasons == ("was double, is float",)
+    assert found["schema", "a"].reasons == ("type changed from double to float",)
     assert found["schema", "a"].severity == "info", "numbers both"
-    assert found["schema", "news"].reasons == ("is new in the input, and nothing uses it",)
+    assert found["schema", "news"].reasons == ("is new in the input, and unused",)
     rows = found["rows", "rows"]
     assert (rows.severity, rows.reference) == ("warning", "previous")
     assert rows.reasons == ("900 rows, 4,000 in the partition before",)
@@ -473,7 +473,7 @@ def test_by_command(own: Lake, tmp_path: Path) -> None:
         "published",
     )
     shown = nightscore(own, "report", job, DAY)
-    assert "the mean of probability moved by" in shown.stdout
+    assert "mean probability: " in shown.stdout
     assert f"{DAY} (new)" in shown.stdout
     empty = tmp_path / "empty.parquet"
     pq.write_table(pa.Table.from_pandas(make_frame(1), preserve_index=False).slice(0, 0), empty)

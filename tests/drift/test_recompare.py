@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from nightscore.drift import recompare
-from nightscore.drift.assess import read_statistics
 from nightscore.drift.recompare import compare_later
+from nightscore.drift.statistics_table import read_statistics
 from nightscore.ledger.comparisons import newest_comparison, with_newest_comparison
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import comparison_path, state_store

@@ -10,7 +10,17 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from nightscore.drift import statistics
+from nightscore.drift.statistics.chi_squared import benjamini_hochberg, chi2, chi2_tail
+from nightscore.drift.statistics.hellinger import hellinger
+from nightscore.drift.statistics.jensen_shannon import js_distance
+from nightscore.drift.statistics.kolmogorov_smirnov import (
+    kolmogorov_smirnov,
+    kolmogorov_smirnov_upper,
+)
+from nightscore.drift.statistics.largest_difference import largest_difference
+from nightscore.drift.statistics.psi import psi, psi_laplace, psi_noise_floor
+from nightscore.drift.statistics.total_variation import total_variation
+from nightscore.drift.statistics.wasserstein import wasserstein
 from nightscore.profiles.bins import (
     DECILE_BINS,
     FINE_BINS,
@@ -39,33 +49,29 @@ def test_distances_are_those_of_their_definitions(pair: tuple[np.ndarray, np.nda
     p, q = n / n.sum(), m / m.sum()
     floored = np.maximum(p, 1e-4), np.maximum(q, 1e-4)
     expected = sum((b - a) * math.log(b / a) for a, b in zip(*floored, strict=True))
-    assert statistics.psi(n, m) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert statistics.js_distance(n, m) == pytest.approx(
-        jensenshannon(p, q, base=2), rel=1e-6, abs=1e-7
-    )
-    assert statistics.hellinger(n, m) == pytest.approx(
+    assert psi(n, m) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert js_distance(n, m) == pytest.approx(jensenshannon(p, q, base=2), rel=1e-6, abs=1e-7)
+    assert hellinger(n, m) == pytest.approx(
         math.sqrt(max(0, 1 - np.sqrt(p * q).sum())), rel=1e-6, abs=1e-7
     )
-    assert statistics.total_variation(n, m) == pytest.approx(np.abs(p - q).sum() / 2)
-    assert statistics.largest_difference(n, m) == pytest.approx(max(abs(p - q)))
+    assert total_variation(n, m) == pytest.approx(np.abs(p - q).sum() / 2)
+    assert largest_difference(n, m) == pytest.approx(max(abs(p - q)))
     k = len(n)
     a, b = (n + 0.5) / (n.sum() + k / 2), (m + 0.5) / (m.sum() + k / 2)
-    assert statistics.psi_laplace(n, m) == pytest.approx(
-        ((b - a) * np.log(b / a)).sum(), rel=1e-9, abs=1e-12
-    )
-    assert statistics.psi_noise_floor(n, m) == pytest.approx((k - 1) * (1 / n.sum() + 1 / m.sum()))
+    assert psi_laplace(n, m) == pytest.approx(((b - a) * np.log(b / a)).sum(), rel=1e-9, abs=1e-12)
+    assert psi_noise_floor(n, m) == pytest.approx((k - 1) * (1 / n.sum() + 1 / m.sum()))
 
 
 @given(counts)
 def test_all_are_symmetric_and_zero_for_the_same(pair: tuple[np.ndarray, np.ndarray]) -> None:
     n, m = both(pair)
     for distance in (
-        statistics.psi,
-        statistics.psi_laplace,
-        statistics.js_distance,
-        statistics.hellinger,
-        statistics.total_variation,
-        statistics.largest_difference,
+        psi,
+        psi_laplace,
+        js_distance,
+        hellinger,
+        total_variation,
+        largest_difference,
     ):
         assert distance(n, m) == pytest.approx(distance(m, n), abs=1e-12)
         assert distance(n, n) == pytest.approx(0, abs=1e-7)
@@ -77,7 +83,7 @@ def test_chi2_is_scipy_s(pair: tuple[np.ndarray, np.ndarray]) -> None:
     table = np.array([n, m])[:, n + m > 0]
     assume(table.shape[1] > 1)
     expected = stats.chi2_contingency(table, correction=False)
-    found, p_value = statistics.chi2(n, m)
+    found, p_value = chi2(n, m)
     assert found == pytest.approx(expected.statistic)
     assert p_value == pytest.approx(expected.pvalue)
 
@@ -85,13 +91,13 @@ def test_chi2_is_scipy_s(pair: tuple[np.ndarray, np.ndarray]) -> None:
 def test_nothing_to_compare_is_no_distance() -> None:
     none, some = np.zeros(3, np.int64), np.array([1, 2, 3])
     for pair in ((none, some), (some, none), (none, none)):
-        assert math.isnan(statistics.psi(*pair))
-        assert math.isnan(statistics.psi_laplace(*pair))
-        assert math.isnan(statistics.js_distance(*pair))
-        assert math.isnan(statistics.hellinger(*pair))
-        assert math.isnan(statistics.chi2(*pair)[1])
-        assert math.isnan(statistics.kolmogorov_smirnov(*pair)[0])
-    assert statistics.chi2(np.array([5, 0]), np.array([7, 0])) == (0.0, 1.0)
+        assert math.isnan(psi(*pair))
+        assert math.isnan(psi_laplace(*pair))
+        assert math.isnan(js_distance(*pair))
+        assert math.isnan(hellinger(*pair))
+        assert math.isnan(chi2(*pair)[1])
+        assert math.isnan(kolmogorov_smirnov(*pair))
+    assert chi2(np.array([5, 0]), np.array([7, 0])) == (0.0, 1.0)
 
 
 @given(st.one_of(values, few), st.one_of(values, few))
@@ -100,7 +106,7 @@ def test_kolmogorov_smirnov_is_bounded_on_both_sides(
 ) -> None:
     edges = quantile_edges(np.sort(reference), FINE_BINS)
     n, m = (count_bins(found, edges)[0] for found in (reference, current))
-    least, most = statistics.kolmogorov_smirnov(n, m)
+    least, most = kolmogorov_smirnov(n, m), kolmogorov_smirnov_upper(n, m)
     points = np.concatenate([reference, current])
     ranks = (
         np.searchsorted(np.sort(found), points, "right") / len(found)
@@ -118,9 +124,7 @@ def test_wasserstein_is_exact_where_each_value_has_its_bin(
     edges = np.unique(np.concatenate([edges, np.nextafter(edges, -np.inf)]))
     (n, n_sums), (m, m_sums) = (count_bins(found, edges) for found in (reference, current))
     expected = stats.wasserstein_distance(reference, current)
-    assert statistics.wasserstein(edges, n, m, n_sums, m_sums) == pytest.approx(
-        expected, rel=1e-6, abs=1e-3
-    )
+    assert wasserstein(edges, n, m, n_sums, m_sums) == pytest.approx(expected, rel=1e-6, abs=1e-3)
 
 
 def test_wasserstein_of_a_shift_is_the_shift() -> None:
@@ -132,13 +136,13 @@ def test_wasserstein_of_a_shift_is_the_shift() -> None:
             count_bins(found, edges * scale)
             for found in (reference * scale, (reference + 0.5) * scale)
         )
-        assert statistics.wasserstein(edges * scale, n, m, n_sums, m_sums) == pytest.approx(
+        assert wasserstein(edges * scale, n, m, n_sums, m_sums) == pytest.approx(
             0.5 * scale, rel=1e-6
         )
 
 
 def test_false_discoveries_are_controlled_and_what_is_unknown_stays_so() -> None:
-    found = statistics.benjamini_hochberg(np.array([0.01, np.nan, 0.04, 0.03]))
+    found = benjamini_hochberg(np.array([0.01, np.nan, 0.04, 0.03]))
     assert found[[0, 2, 3]] == pytest.approx([0.03, 0.04, 0.04])
     assert np.isnan(found[1])
 
@@ -185,15 +189,16 @@ def test_counts_are_the_same_under_any_split(found: np.ndarray, cut: int) -> Non
 def test_many_columns_at_once_are_each_by_itself(sides: np.ndarray) -> None:
     """Those without rows among them."""
     for distance in (
-        statistics.psi,
-        statistics.psi_laplace,
-        statistics.psi_noise_floor,
-        statistics.js_distance,
-        statistics.hellinger,
-        statistics.total_variation,
-        statistics.largest_difference,
-        lambda n, m: statistics.chi2(n, m)[1],
-        lambda n, m: statistics.kolmogorov_smirnov(n, m)[1],
+        psi,
+        psi_laplace,
+        psi_noise_floor,
+        js_distance,
+        hellinger,
+        total_variation,
+        largest_difference,
+        lambda n, m: chi2(n, m)[1],
+        kolmogorov_smirnov,
+        kolmogorov_smirnov_upper,
     ):
         alone = [float(distance(n, m)) for n, m in zip(*sides, strict=True)]
         assert np.array_equal(np.asarray(distance(*sides)), alone, equal_nan=True)
@@ -201,6 +206,6 @@ def test_many_columns_at_once_are_each_by_itself(sides: np.ndarray) -> None:
 
 @given(st.integers(1, 400), st.floats(0, 2_000))
 def test_the_tail_of_chi_squared_is_scipy_s(freedom: int, statistic: float) -> None:
-    assert statistics.chi2_tail(statistic, freedom) == pytest.approx(
+    assert chi2_tail(statistic, freedom) == pytest.approx(
         stats.chi2.sf(statistic, freedom), rel=1e-9, abs=1e-300
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nightscore.drift.findings import Comparison, judge
+from nightscore.drift.comparison import Comparison
+from nightscore.drift.findings import Context, judge
 from nightscore.schemas.drift import ColumnDrift, Severity
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, GateRecord, Manifest
 
@@ -280,7 +281,7 @@ def _judged(
 
     comparisons = {"baseline": drift(now)} | ({"weekdays": drift(calm)} if calm else {})
     previous = DriftRecord(verdict="ok", findings=(then,)) if then else None
-    _, findings, resolved = judge(comparisons, previous, "2024-03-02")
+    _, findings, resolved = judge(comparisons, Context(partition="2024-03-02", previous=previous))
     return findings, resolved
 
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nightscore.drift.findings import Comparison, impact, judge
+from nightscore.drift.comparison import Comparison
+from nightscore.drift.findings import Context, judge
+from nightscore.drift.impact import impact
 from nightscore.profiles.bins import count_bins
 from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.edges import Edges
@@ -264,7 +266,8 @@ def test_what_was_never_so_is_not_usual_however_wild_a_column_is(
 ) -> None:
     key: Key = ("feature", "x", "")
     _, (finding,), _ = judge(
-        {"baseline": Comparison({key: NULLS})}, None, "2024-02-01", habits={key: habit}
+        {"baseline": Comparison({key: NULLS})},
+        Context(partition="2024-02-01", habits={key: habit}),
     )
     assert finding.is_seasonal == is_usual
 
@@ -274,16 +277,19 @@ def test_one_weekday_explains_nothing(n_weekdays: int, is_seasonal: bool) -> Non
     key: Key = ("feature", "x", "")
     calm = NULLS.model_copy(update={"severity": "ok", "signals": {}})
     comparisons = {"baseline": Comparison({key: NULLS}), "weekdays": Comparison({key: calm})}
-    _, (finding,), _ = judge(comparisons, None, "2024-02-01", n_weekdays=n_weekdays)
+    _, (finding,), _ = judge(comparisons, Context(partition="2024-02-01", n_weekdays=n_weekdays))
     assert finding.is_seasonal == is_seasonal
 
 
 def test_a_column_that_the_baseline_lacks_is_compared_with_the_day_before() -> None:
     key: Key = ("pass_through", "x", "")
     comparisons = {"baseline": Comparison({}), "previous": Comparison({key: NULLS})}
-    verdict, (finding,), _ = judge(comparisons, None, "2024-02-01")
+    verdict, (finding,), _ = judge(comparisons, Context(partition="2024-02-01"))
     assert (verdict, finding.reference) == ("critical", "previous")
-    assert judge({"baseline": Comparison({})}, None, "2024-02-01")[0] == "insufficient data"
+    assert (
+        judge({"baseline": Comparison({})}, Context(partition="2024-02-01"))[0]
+        == "insufficient data"
+    )
 
 
 def test_what_was_not_compared_is_not_resolved() -> None:
@@ -303,9 +309,10 @@ def test_what_was_not_compared_is_not_resolved() -> None:
     ]
     previous = DriftRecord(verdict="critical", findings=tuple(before))
     comparison = Comparison(columns={("feature", "x", ""): drift}, errors={"y": "other bins"})
-    verdict, findings, resolved = judge({"baseline": comparison}, previous, "2024-02-29")
+    context = Context(partition="2024-02-29", previous=previous)
+    verdict, findings, resolved = judge({"baseline": comparison}, context)
     assert (verdict, findings, resolved) == ("ok", (), ("x",))
-    assert judge({}, previous, "2024-02-29") == ("insufficient data", (), ())
+    assert judge({}, context) == ("insufficient data", (), ())
 
 
 @given(

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nightscore.drift import statistics
 from nightscore.drift.drivers import find_drivers
+from nightscore.drift.statistics.total_variation import total_variation
 from nightscore.profiles import profile_spec
 from nightscore.profiles import profiler as profiler_module
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
@@ -130,7 +130,7 @@ def test_all_parts_are_the_total_variation_distance(monkeypatch: pytest.MonkeyPa
         "a segment that went is no change within it"
     )
     assert find_drivers(then, then, "feature", "x") == ()
-    assert statistics.total_variation(np.array([1, 1]), np.array([2, 0])) == 0.5
+    assert total_variation(np.array([1, 1]), np.array([2, 0])) == 0.5
 
 
 def test_counting_less_where_it_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

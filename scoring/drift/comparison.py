@@ -1,0 +1,101 @@
+"""Compares a partition's columns with each of its references."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nightscore.drift.grade import compare_groups
+from nightscore.drift.impact import impact
+from nightscore.drift.measure import pair_up
+from nightscore.drift.statistics.columns import ColumnPair
+from nightscore.profiles.table import ColumnProfile, Key
+from nightscore.schemas.drift import REFERENCES, ColumnDrift
+
+Profiles = dict[Key, ColumnProfile]
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A partition against one reference."""
+
+    columns: dict[Key, ColumnDrift] = field(default_factory=dict)
+    impacts: dict[Key, float] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    """Columns that could not be compared, and why."""
+
+
+def compare_profiles(
+    current: Sequence[ColumnProfile], references: Mapping[str, Sequence[ColumnProfile]]
+) -> dict[str, Comparison]:
+    """Each column against each reference that has it over the same bins.
+
+    Segments, which are many, are compared with the first reference that has any.
+    """
+    whole = {column.key: column for column in current if not column.segment}
+    everything = {column.key: column for column in current}
+    with_segments = _first_with_segments(references)
+
+    comparisons: dict[str, Comparison] = {}
+    sets: list[_ColumnSet] = []
+    for name, columns in references.items():
+        reference = {column.key: column for column in columns}
+        comparisons[name] = Comparison()
+        wanted = everything if name == with_segments else whole
+        pairs = _pair_up(reference, wanted, comparisons[name])
+        # Significance is corrected for segments apart: they are many, and depend on the whole.
+        for is_segment in (False, True):
+            keys = [key for key in pairs if bool(key[2]) == is_segment]
+            sets.append(_ColumnSet(comparisons[name], reference, keys, pairs))
+
+    compared = compare_groups([columns.by_place() for columns in sets])
+    for columns_of_set, drifts in zip(sets, compared, strict=True):
+        _add(columns_of_set, drifts, everything)
+    return comparisons
+
+
+@dataclass(frozen=True, slots=True)
+class _ColumnSet:
+    """Columns of one reference that are compared together."""
+
+    comparison: Comparison
+    reference: Profiles
+    keys: list[Key]
+    pairs: Mapping[Key, ColumnPair]
+
+    def by_place(self) -> dict[str, ColumnPair]:
+        """The pairs by their place: names occur several times, with other roles and segments."""
+        return {str(place): self.pairs[key] for place, key in enumerate(self.keys)}
+
+
+def _add(columns: _ColumnSet, drifts: Sequence[ColumnDrift], current: Profiles) -> None:
+    """Hand the results to the comparison."""
+    comparison = columns.comparison
+    for key, drift in zip(columns.keys, drifts, strict=True):
+        comparison.columns[key] = drift.model_copy(update={"name": key[1]})
+        scores = columns.reference[key].scores
+        if scores is not None and key[0] == "feature":
+            comparison.impacts[key] = impact(scores, current[key])
+
+
+def _first_with_segments(references: Mapping[str, Sequence[ColumnProfile]]) -> str | None:
+    for name in REFERENCES:
+        if any(column.segment for column in references.get(name, ())):
+            return name
+    return None
+
+
+def _pair_up(
+    reference: Profiles, current: Profiles, comparison: Comparison
+) -> dict[Key, ColumnPair]:
+    """The columns that can be compared; the comparison learns why others cannot."""
+    pairs: dict[Key, ColumnPair] = {}
+    for key, column in current.items():
+        if key not in reference:
+            continue
+        try:
+            pairs[key] = pair_up(reference[key].profile, column.profile, column.type)
+        except ValueError as error:
+            comparison.errors[column.name] = str(error)
+
+    unknown = {name for _, name, segment in current.keys() - reference.keys() if not segment}
+    comparison.errors |= dict.fromkeys(sorted(unknown), "the reference does not have it")
+    return pairs

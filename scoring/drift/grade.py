@@ -1,0 +1,125 @@
+"""Grades the difference of a column: effect sizes decide how severe it is.
+
+Significance only says whether it may be an accident.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from nightscore.drift.measure import Values, measure_across, measure_pairs
+from nightscore.drift.statistics import registry
+from nightscore.drift.statistics.columns import ColumnPair
+from nightscore.drift.statistics.significance import FEW_ROWS, FEW_ROWS_P, is_significant
+from nightscore.drift.statistics.statistic import Evidence, Grade
+from nightscore.schemas.drift import ORDER, ColumnDrift, Severity, Signal
+
+SIGNALS: tuple[Signal, ...] = (
+    "nulls",
+    "not finite",
+    "distribution",
+    "distinct",
+    "range",
+    "unseen",
+)
+"""In the order in which reasons are given: what is missing explains much of the rest."""
+SEEN_IN_FEW_ROWS: tuple[Signal, ...] = ("nulls", "not finite", "range")
+"""Their tests hold for few rows as well."""
+
+
+def compare_columns(pairs: Mapping[str, ColumnPair]) -> list[ColumnDrift]:
+    """Each column's statistics and severity; significance is corrected across all of them."""
+    return compare_groups([pairs])[0]
+
+
+def compare_groups(groups: Sequence[Mapping[str, ColumnPair]]) -> list[list[ColumnDrift]]:
+    """The same for several sets of columns, measured at once.
+
+    Significance is corrected within each set.
+    """
+    pairs = {
+        (place, name): pair for place, group in enumerate(groups) for name, pair in group.items()
+    }
+    measured = measure_pairs(pairs)
+
+    compared = []
+    for place, group in enumerate(groups):
+        values = {name: measured[place, name] for name in group}
+        measure_across(list(values.values()))
+        compared.append([grade_column(name, group[name], values[name]) for name in group])
+    return compared
+
+
+def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
+    """The severity of a column, its reasons and its statistics."""
+    grades = _grade(Evidence(pair, values))
+    is_few = min(pair.n_rows) < FEW_ROWS
+    if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:
+        grades = [grade for grade in grades if grade.signal in SEEN_IN_FEW_ROWS]
+
+    severity = worst([grade.severity for grade in grades])
+    reasons = [grade.reason for grade in grades if grade.severity == severity]
+    n_reference, n_current = pair.n_rows
+    if is_few and not grades:
+        severity = "insufficient data"
+        reasons = [f"too few rows to tell: {n_reference:,} in the reference, {n_current:,} now"]
+
+    statistics = {
+        statistic.name: _defined(values[statistic.name])
+        for statistic in registry.statistics_for(pair.type)
+    }
+    return ColumnDrift(
+        name=name,
+        type=pair.type,
+        n_reference=n_reference,
+        n_current=n_current,
+        null_rate_difference=statistics["null_rate_difference"],
+        statistics=statistics,
+        severity=severity,
+        reasons=tuple(reasons),
+        signals=_signals(grades),
+    )
+
+
+def worst(severities: Sequence[Severity]) -> Severity:
+    """The most severe; `ok` without any."""
+    return max(severities, key=ORDER.index, default="ok")
+
+
+def _grade(evidence: Evidence) -> list[Grade]:
+    """All that is no accident, in the order of `SIGNALS`."""
+    grades = [*_grade_distribution(evidence)]
+    for statistic in registry.statistics_for(evidence.pair.type):
+        if statistic.grade is not None:
+            grades += statistic.grade(evidence)
+    return sorted(grades, key=lambda grade: SIGNALS.index(grade.signal))
+
+
+def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
+    """What the thresholds of the statistics say of the distribution."""
+    if not is_significant(evidence):
+        return
+    column_type = evidence.pair.type
+    grades = [
+        statistic.grade_value(evidence.values[statistic.name])
+        for statistic in registry.statistics_for(column_type)
+        if column_type in statistic.graded_types
+    ]
+    severe = [grade for grade in grades if grade is not None]
+    if severe:
+        yield from severe
+        return
+    q = evidence.values["chi2_qvalue"]
+    words = f"a small difference that is no accident (false discovery rate {q:.1e})"
+    yield Grade("distribution", "info", words)
+
+
+def _signals(grades: Sequence[Grade]) -> dict[Signal, Severity]:
+    signals: dict[Signal, Severity] = {}
+    for grade in grades:
+        severities = [signals.get(grade.signal, "ok"), grade.severity]
+        signals[grade.signal] = worst(severities)
+    return signals
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None

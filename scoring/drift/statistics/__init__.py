@@ -1,0 +1,1 @@
+"""Drift statistics, one file each. `registry.py` lists them; nothing else does."""

@@ -1,0 +1,205 @@
+"""A run's statistics as one long table, a row a statistic. Many runs give the series of a column."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightscore.arrow.arrays import from_columns
+from nightscore.drift.comparison import Comparison
+from nightscore.drift.statistics import registry
+from nightscore.errors import CorruptFileError, ScoringError
+from nightscore.ledger.layout import state_store
+from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.table import ColumnProfile, read_whole
+from nightscore.schemas.drift import ColumnDrift
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
+
+NO_REFERENCE = "none"
+"""Reference of a column's own figures: its mean, its missing values."""
+SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("partition", pa.string()),
+        ("model_version", pa.string()),
+        ("column", pa.string()),
+        ("role", pa.string()),
+        ("segment", pa.string()),
+        ("reference", pa.string()),
+        ("statistic", pa.string()),
+        ("value", pa.float64()),
+        ("noise_floor", pa.float64()),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+        ("threshold", pa.float64()),
+        ("severity", pa.string()),
+        ("status", pa.string()),
+    ]
+)
+_TEXTS = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
+"""They repeat; numbers do not."""
+
+Values = Mapping[str, float | None]
+"""Statistic to value; None where it is not known."""
+
+
+def statistics_table(
+    manifest: Manifest,
+    profiles: Sequence[ColumnProfile],
+    comparisons: Mapping[str, Comparison],
+    record: DriftRecord,
+) -> bytes:
+    """One run's rows, as a Parquet file."""
+    import pyarrow.parquet as pq  # what a driver that writes nothing need not import
+
+    rows = _Rows(manifest)
+    for column in profiles:
+        if not column.segment and column.profile.n_rows:
+            rows.add(column.key, NO_REFERENCE, _own_figures(column))
+    for reference, comparison in comparisons.items():
+        _add_comparison(rows, reference, comparison, record)
+    for finding in record.findings:
+        if finding.role in ("rows", "schema"):
+            key = (finding.role, finding.column, "")
+            rows.add(key, finding.reference, {"changed": 1.0}, finding.severity)
+    rows.add(("rows", "rows", ""), NO_REFERENCE, {"rows": float(manifest.counts.rows_in)})
+
+    sink = io.BytesIO()
+    table = from_columns(rows.columns, SCHEMA)
+    pq.write_table(table, sink, compression="zstd", use_dictionary=_TEXTS)
+    return sink.getvalue()
+
+
+def read_table(content: bytes) -> list[dict[str, Any]]:
+    """The rows of one run, but for those of segments.
+
+    Raises:
+        ValueError: It is no such table.
+    """
+    try:
+        table = read_whole(content)
+        return list(table.filter(pc.equal(table.column("segment"), "")).to_pylist())
+    except CorruptFileError as error:
+        raise ValueError(f"not a table of statistics: {error.found}") from error
+    except (pa.ArrowException, KeyError) as error:
+        raise ValueError(f"not a table of statistics: {error}") from error
+
+
+def read_statistics(job: ScoringJob, manifest: Manifest) -> list[dict[str, Any]]:
+    """The rows of a run's table of statistics; none if it has no table that can be read."""
+    if manifest.drift is None or not manifest.drift.table:
+        return []
+    try:
+        return read_table(state_store(job).read_bytes(manifest.drift.table))
+    except (ScoringError, ValueError):
+        return []
+
+
+class _Rows:
+    """The table under construction, by columns."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        self._run = {
+            "run_id": manifest.run_id,
+            "partition": manifest.partition,
+            "model_version": manifest.model.version,
+        }
+
+    def add(
+        self,
+        key: tuple[str, str, str],
+        reference: str,
+        values: Values,
+        severity: str = "",
+        status: str = "",
+        tests: Mapping[str, Values] | None = None,
+    ) -> None:
+        """A row for each statistic of a column.
+
+        Args:
+            key: Role, name and segment of the column.
+            reference: What it is compared with.
+            values: The statistics.
+            severity: Of the column.
+            status: Of its finding.
+            tests: `noise_floor`, `p` and `q` by statistic, as far as they are known.
+        """
+        role, name, segment = key
+        common = self._run | {"column": name, "role": role, "segment": segment}
+        common |= {"reference": reference, "severity": severity, "status": status}
+        for column, value in common.items():
+            self.columns[column] += [value] * len(values)
+
+        self.columns["statistic"] += values
+        self.columns["value"] += values.values()
+        self.columns["threshold"] += [_threshold(statistic) for statistic in values]
+        for column in ("noise_floor", "p", "q"):
+            known = (tests or {}).get(column, {})
+            self.columns[column] += [known.get(statistic) for statistic in values]
+
+
+def _threshold(name: str) -> float | None:
+    statistic = registry.find(name)
+    return None if statistic is None else statistic.warning
+
+
+def _own_figures(column: ColumnProfile) -> dict[str, float | None]:
+    """What a column is by itself."""
+    profile = column.profile
+    values = {"null_rate": profile.n_null / profile.n_rows, "distinct": profile.n_distinct}
+    if isinstance(profile, NumberProfile):
+        values["mean"] = profile.mean
+        values["std"] = profile.std
+        values["nan_rate"] = profile.n_nan / profile.n_rows
+    # Only nan differs from itself.
+    return {statistic: value if value == value else None for statistic, value in values.items()}
+
+
+def _add_comparison(
+    rows: _Rows, reference: str, comparison: Comparison, record: DriftRecord
+) -> None:
+    findings: dict[tuple[str, str, str], FindingRecord] = {
+        (finding.reference, finding.role, finding.column): finding for finding in record.findings
+    }
+    of_segments = {*registry.names_in("segments")}
+    # Noise floors stand in a column of their own.
+    of_columns = {statistic.name for statistic in registry.STATISTICS} | {"impact"}
+    of_columns -= {statistic.noise_floor for statistic in registry.STATISTICS}
+    for key, drift in comparison.columns.items():
+        role, name, segment = key
+        finding = None if segment else findings.get((reference, role, name))
+        values = drift.statistics | {"impact": comparison.impacts.get(key)}
+        stored = of_segments if segment else of_columns
+        rows.add(
+            key,
+            reference,
+            {name: value for name, value in values.items() if name in stored},
+            drift.severity,
+            _status(finding),
+            _tests(drift),
+        )
+
+
+def _tests(drift: ColumnDrift) -> dict[str, dict[str, float | None]]:
+    """Noise floor, p and q of the statistics that have them."""
+    tests: dict[str, dict[str, float | None]] = {"noise_floor": {}, "p": {}, "q": {}}
+    for statistic in registry.STATISTICS:
+        sources = (
+            ("noise_floor", statistic.noise_floor),
+            ("p", statistic.p_value),
+            ("q", statistic.q_value),
+        )
+        for column, source in sources:
+            if source:
+                tests[column][statistic.name] = drift.statistics.get(source)
+    return tests
+
+
+def _status(finding: FindingRecord | None) -> str:
+    if finding is None:
+        return ""
+    return "seasonal" if finding.is_seasonal else finding.status

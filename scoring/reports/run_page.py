@@ -1,0 +1,232 @@
+"""The page of a run: what moved, since when, and what it does to the score."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nightscore.drift.findings import counted, worse
+from nightscore.drift.wording import (
+    label_rates,
+    no_longer,
+    show_drivers,
+    show_made_at,
+    show_references,
+)
+from nightscore.profiles.table import ColumnProfile, Key
+from nightscore.reports.bars import Bars, bars_of
+from nightscore.reports.cards import SIGNS, Card, ColumnSides, make_card
+from nightscore.reports.page import MAX_PLOTS, Page
+from nightscore.reports.series import Past
+from nightscore.reports.trends import draw_trends, heat_map
+from nightscore.schemas.drift import REFERENCES, Severity
+from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
+from nightscore.schemas.partition import show_value
+
+SHOWN_STEPS = 3
+RoleAndName = tuple[str, str]
+StatisticsByColumn = dict[RoleAndName, dict[str, dict[str, float | None]]]
+
+
+def run_page(
+    manifest: Manifest,
+    columns: Sequence[ColumnProfile],
+    references: Mapping[str, Sequence[ColumnProfile]],
+    past: Sequence[Past],
+) -> Page:
+    """The page of a run.
+
+    Args:
+        manifest: With its drift.
+        columns: The run's profile.
+        references: Profiles of what it was compared with.
+        past: Partitions before it and itself, in order.
+    """
+    drift = manifest.drift
+    assert drift is not None  # noqa: S101
+    whole = [column for column in columns if not column.segment]
+    return Page(
+        title=f"{manifest.job}, {show_value(manifest.partition)}",
+        verdict=drift.verdict,
+        headline=_headline(manifest, drift),
+        steps=_steps(manifest, drift),
+        facts=_facts(manifest, drift),
+        references=_in_order(references),
+        columns=_cards(drift, whole, references, past),
+        findings=list(drift.findings),
+        heat=heat_map(past),
+        trends=draw_trends(past, drift),
+        notes=_notes(drift),
+        unplotted=max(0, len(whole) - MAX_PLOTS),
+    )
+
+
+def worst_columns(
+    manifest: Manifest,
+    columns: Sequence[ColumnProfile],
+    reference: Sequence[ColumnProfile],
+    n_columns: int,
+) -> list[tuple[str, Bars]]:
+    """Title and bars of the columns with the most severe findings."""
+    before = {column.key: column for column in reference}
+    now = {column.key: column for column in columns}
+    drawn: list[tuple[str, Bars]] = []
+    for finding in manifest.drift.findings if manifest.drift else ():
+        key: Key = (finding.role, finding.column, "")  # type: ignore[assignment]
+        if key not in before or key not in now:
+            continue
+        bars = bars_of(before[key], now[key])
+        if bars is not None:
+            drawn.append((f"{SIGNS[counted(finding)]} {finding.column}", bars))
+    return drawn[:n_columns]
+
+
+def _cards(
+    drift: DriftRecord,
+    columns: Sequence[ColumnProfile],
+    references: Mapping[str, Sequence[ColumnProfile]],
+    past: Sequence[Past],
+) -> list[Card]:
+    """One card a column: first those with findings, then predictions."""
+    names = _in_order(references)
+    before = {column.key: column for column in references[names[0]]} if names else {}
+    rows = past[-1].rows if past else ()
+    statistics = _by_column(rows)
+    severities = _severities(drift, rows, names)
+    findings = {(finding.role, finding.column): finding for finding in drift.findings}
+    places = {key: place for place, key in enumerate(findings)}
+
+    def rank(column: ColumnProfile) -> tuple[int, bool, str]:
+        place = places.get((column.role, column.name), len(places))
+        return place, column.role != "prediction", column.name
+
+    cards = []
+    for place, column in enumerate(sorted(columns, key=rank)):
+        key = (column.role, column.name)
+        sides = ColumnSides(
+            current=column,
+            reference=before.get(column.key),
+            severity=severities.get(key, "insufficient data"),
+            finding=findings.get(key),
+            statistics=statistics.get(key, {}),
+            references=names,
+        )
+        cards.append(make_card(sides, is_drawn=place < MAX_PLOTS))
+    return cards
+
+
+def _in_order(references: Mapping[str, Sequence[ColumnProfile]]) -> list[str]:
+    return [name for name in REFERENCES if name in references]
+
+
+def _severities(
+    drift: DriftRecord, rows: Iterable[Mapping[str, Any]], references: Sequence[str]
+) -> dict[RoleAndName, Severity]:
+    """Of each column: that of its finding, else that of the table."""
+    severities: dict[RoleAndName, Severity] = {}
+    for row in rows:
+        if row["reference"] in references[:1] and not row["segment"] and row["severity"]:
+            severities[row["role"], row["column"]] = row["severity"]
+    for finding in drift.findings:
+        severities[finding.role, finding.column] = counted(finding)
+    return severities
+
+
+def _by_column(rows: Iterable[Mapping[str, Any]]) -> StatisticsByColumn:
+    """Role and name to reference to statistic to value."""
+    statistics: StatisticsByColumn = {}
+    for row in rows:
+        if not row["segment"]:
+            by_reference = statistics.setdefault((row["role"], row["column"]), {})
+            by_reference.setdefault(row["reference"], {})[row["statistic"]] = row["value"]
+    return statistics
+
+
+def _headline(manifest: Manifest, drift: DriftRecord) -> str:
+    holding = [gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+    if manifest.status != "held" or not holding:
+        return _columns_headline(drift)
+    gates = "gate" if len(holding) == 1 else "gates"
+    return f"Held by the {gates} {', '.join(holding)}. {_columns_headline(drift)}"
+
+
+def _columns_headline(drift: DriftRecord) -> str:
+    if not drift.references:
+        return "Nothing to compare with yet: this is the first partition with a profile"
+    moved = worse(drift.findings, "warning")
+    if not moved and drift.verdict == "insufficient data":
+        return "Too little data to tell: too few rows, or no column that could be compared"
+    if not moved:
+        return "No column moved beyond its usual variation"
+
+    advice = (
+        "Check before you use the predictions" if drift.verdict == "critical" else "Have a look"
+    )
+    return f"{advice}: {len(moved)} of {drift.n_columns} columns moved, above all {moved[0].column}"
+
+
+def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
+    """What moved most, and the commands that help."""
+    steps = [
+        _finding_step(finding, drift) for finding in worse(drift.findings, "warning")[:SHOWN_STEPS]
+    ]
+    job, day = manifest.job, show_value(manifest.partition)
+    if manifest.status == "held":
+        steps.append(
+            f"The run is held. Publish it with `nightscore approve {job} {day}`, "
+            f"or drop it with `nightscore reject {job} {day}`"
+        )
+    elif drift.verdict == "critical":
+        steps.append(
+            "If the input is wrong, have it written again: the next run scores it. Until then, "
+            "give readers the previous results back with "
+            f"`nightscore rollback {job} --from {day} --to {day}`"
+        )
+    return steps
+
+
+def _finding_step(finding: FindingRecord, drift: DriftRecord) -> str:
+    parts = [f"{finding.column}: {'; '.join(finding.reasons)}"]
+    if finding.impact is not None:
+        parts.append(f"it moves the mean {drift.score or 'score'} by {finding.impact:+.4f}")
+    if finding.drivers:
+        parts.append(f"driven by {' and '.join(show_drivers(finding))}")
+    if finding.status == "ongoing" and finding.since:
+        parts.append(f"since {finding.since}")
+    return "; ".join(parts)
+
+
+def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
+    counts, model = manifest.counts, manifest.model
+    rows = (
+        f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, "
+        f"{counts.rows_quarantined:,} quarantined"
+    )
+    facts = [
+        ("Status", manifest.status),
+        ("Rows", rows),
+        ("Model", f"{model.name} version {model.version}, {model.digest[:19]}…"),
+        ("Compared with", show_references(drift)),
+    ]
+
+    if drift.score_movement is not None:
+        facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))
+    if rates := label_rates(drift):
+        facts.append(rates)
+    facts.append(("Run", manifest.run_id))
+    if manifest.finished_at:
+        facts.append(("Finished", f"{manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"))
+    if made_at := show_made_at(drift):
+        facts.append(("Comparison", made_at))
+    facts.append(("Cost of profiling", f"{drift.cpu_share:.1%} of the workers' CPU time"))
+    return facts
+
+
+def _notes(drift: DriftRecord) -> list[str]:
+    notes = [f"{name} could not be compared: {reason}" for name, reason in drift.errors.items()]
+    if drift.unprofiled_rows:
+        notes.append(
+            f"{drift.unprofiled_rows:,} rows were not profiled, because profiling took more than "
+            "its share of CPU time. Rates are those of the other rows"
+        )
+    if resolved := no_longer(drift):
+        notes.append(f"Resolved: {', '.join(resolved)}")
+    return notes
