@@ -8,7 +8,7 @@ from nightscore.cli.app import AsJson, CacheDir, app, model_cache
 from nightscore.cli.show import out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.model_facts import not_loaded
-from nightscore.engine.model_inspection import list_types
+from nightscore.engine.worker.model_inspection import list_types
 from nightscore.errors import MemoryLimitError, ModelError, WorkerHungError
 from nightscore.models.cache import check_tree
 from nightscore.models.mlmodel import read_mlmodel

@@ -143,7 +143,7 @@ def _name_semaphores() -> None:
 def _import_engine() -> None:
     import pyarrow.parquet  # noqa: F401
 
-    from nightscore.engine import worker  # noqa: F401
+    from nightscore.engine.worker import shard_scoring  # noqa: F401
 
 
 def _start_worker(parent: int) -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nightscore.engine.model_inspection import inspect
 from nightscore.engine.pool import Pool
 from nightscore.engine.remote.calls import ModelSource
+from nightscore.engine.worker.model_inspection import inspect
 from nightscore.errors import (
     MemoryLimitError,
     ModelLoadError,

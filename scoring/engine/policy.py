@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_texts
 from nightscore.arrow.texts import may_hold_text
-from nightscore.engine.isolate import KINDS, Cause, Kind, kind_mask
+from nightscore.engine.value_kinds import KINDS, Cause, Kind, kind_mask
 from nightscore.inputs.casts import plain_type, to_mask
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Policy

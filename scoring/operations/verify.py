@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.engine.model_facts import learn_facts
-from nightscore.engine.padding import PAD_ROWS
 from nightscore.engine.pool import Pool
 from nightscore.engine.scratch import scratch_job, scratch_tasks
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker.padding import PAD_ROWS
+from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.errors import (
     InputError,
     LocationNotFoundError,

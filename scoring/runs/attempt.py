@@ -10,7 +10,6 @@ from nightscore.arrow.parsing import client
 from nightscore.drift.assess import Drift, assess, drift_gate, keep
 from nightscore.drift.profiling import watch, with_types
 from nightscore.drift.references import References
-from nightscore.engine.bin_sampling import sample_bins
 from nightscore.engine.checkpoints import forget
 from nightscore.engine.events import (
     Listener,
@@ -23,11 +22,12 @@ from nightscore.engine.events import (
 )
 from nightscore.engine.policy import FIELDS, forbidden
 from nightscore.engine.pool import Pool
-from nightscore.engine.predictors import merge_predictors, predictor_warnings
-from nightscore.engine.rejected_rows import MAX_EXAMPLES
+from nightscore.engine.predictor_records import merge_predictors, predictor_warnings
 from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker_model import make_machine_code
+from nightscore.engine.worker.bin_sampling import sample_bins
+from nightscore.engine.worker.rejected_rows import MAX_EXAMPLES
+from nightscore.engine.worker.worker_model import make_machine_code
 from nightscore.errors import (
     ConflictError,
     ContractError,

@@ -15,7 +15,7 @@ from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.engine.pool import Pool
 from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.errors import InputError, InterruptedRunError
 from nightscore.run import run
 from nightscore.schemas.job import Workers

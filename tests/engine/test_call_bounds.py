@@ -87,7 +87,7 @@ def list_types_within(n_bytes: int) -> Callable[[Path], list[str]]:
     def list_types(folder: Path) -> list[str]:
         import skops.io  # noqa: F401 (libraries are not counted)
 
-        from nightscore.engine import model_inspection
+        from nightscore.engine.worker import model_inspection
 
         model_inspection._model_bytes = lambda: n_bytes
         return model_inspection.list_types(folder)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker.shard_scoring import score_shard
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker.shard_scoring import score_shard
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, ShardScored
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
 from nightscore.ledger import liveness
 from nightscore.ledger.layout import state_store

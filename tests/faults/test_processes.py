@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nightscore.engine import worker
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, RunPlanned
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker import shard_scoring
+from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.models.cache import ModelCache
 from nightscore.run import run
 from nightscore.schemas.manifest import Manifest
@@ -219,14 +219,14 @@ def test_a_batch_that_does_not_fit_is_halved(lake: Lake, monkeypatch: pytest.Mon
             raise MemoryError("no room")
         return "scored"
 
-    monkeypatch.setattr(worker, "_score_shard", short_of_memory)
+    monkeypatch.setattr(shard_scoring, "_score_shard", short_of_memory)
     task = ShardTask(*([None] * 8), 16_384, *([None] * 4))  # type: ignore[arg-type]
     room = 3_000
-    assert worker.score_shard(task) == "scored"  # type: ignore[comparison-overlap]
+    assert shard_scoring.score_shard(task) == "scored"  # type: ignore[comparison-overlap]
     assert tried == [16_384, 8_192, 4_096, 2_048]
     room = 0
     with pytest.raises(MemoryError, match="no room, with 1,024 rows at once"):
-        worker.score_shard(task)
+        shard_scoring.score_shard(task)
 
 
 @ONE_FORMAT

@@ -22,8 +22,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputRegressor, RegressorChain
 from sklearn.neural_network import MLPClassifier
 
-from nightscore.engine.model_inspection import inspect
-from nightscore.engine.predictions import prediction_array
+from nightscore.engine.worker.model_inspection import inspect
+from nightscore.engine.worker.prediction_column import prediction_array
 from nightscore.errors import ModelAnswerError, ModelLoadError
 from nightscore.models.answers import labelled_columns
 from nightscore.models.loading import LoadedModel

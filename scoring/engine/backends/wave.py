@@ -9,8 +9,8 @@ from loky.process_executor import BrokenProcessPool
 
 from nightscore.engine.retry import LostShard
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.shard_threads import exchange
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker.shard_scoring import score_shard
+from nightscore.engine.worker.shard_threads import exchange
 
 
 class Wave:

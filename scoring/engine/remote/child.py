@@ -86,7 +86,7 @@ class _Node:
     def _here(self, argument: Any) -> Any:
         """A shard's task as this node is to run it."""
         from nightscore.engine.shard import ShardTask
-        from nightscore.engine.worker_model import make_machine_code
+        from nightscore.engine.worker.worker_model import make_machine_code
         from nightscore.native.machine_code import has_machine_code
 
         if not isinstance(argument, ShardTask):

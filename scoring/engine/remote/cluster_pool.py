@@ -25,7 +25,7 @@ from nightscore.engine.remote.node_checks import check_nodes, requirements_of
 from nightscore.engine.remote.requirements import NodeRequirements, process_versions
 from nightscore.engine.retry import CALL_ATTEMPTS, Advice, LostShard, next_attempt, retry_alone
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import score_shard
+from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.errors import ClusterError, WorkerError
 from nightscore.ledger.layout import state_store
 from nightscore.schemas.job import ScoringJob

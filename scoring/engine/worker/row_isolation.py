@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,22 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_numpy
+from nightscore.engine.value_kinds import FLOAT32_MAX, KINDS, Cause, Kind, kind_mask
 from nightscore.errors import ScoringError
 from nightscore.inputs.casts import plain_type, to_mask
 from nightscore.models.protocol import Answer
 
-Kind = Literal["null", "nan", "infinite", "overflow"]
-KINDS: tuple[Kind, ...] = ("null", "nan", "infinite", "overflow")
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 GOOD_ROW_TRIES = 64
 """Clean rows that are tried, one by one, in the search of one that the model takes."""
 MAX_PROBED_STRINGS = 256
 """Distinct strings of a column that are tried one by one; each costs the call of a model on one row."""
 BISECTION_SLACK = 1_000
 """Rows found one by one beyond what the job allows before the search is given up."""
-
-Cause = tuple[str, str | None, str]
-"""Reason code, column, message."""
 
 
 @dataclass(slots=True)
@@ -274,23 +269,6 @@ class Isolator:
                 if (name, kind) not in self._taken and kind_mask(cell, kind) is not None:
                     return kind, name, message
         return "model_error", None, message
-
-
-def kind_mask(column: pa.ChunkedArray, kind: Kind) -> npt.NDArray[np.bool_] | None:
-    """Where a column has values of a kind; None: nowhere."""
-    if kind == "null":
-        return to_mask(pc.is_null(column)) if column.null_count else None
-    if not pa.types.is_floating(column.type):
-        return None
-    if kind == "nan":
-        bad = pc.is_nan(column)
-    elif kind == "infinite":
-        bad = pc.is_inf(column)
-    elif column.type == pa.float64():
-        bad = pc.and_(pc.greater(pc.abs(column), FLOAT32_MAX), pc.is_finite(column))
-    else:
-        return None
-    return to_mask(pc.fill_null(bad, False))
 
 
 def _first_line(error: Exception) -> str:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nightscore.engine.isolate import Cause
-from nightscore.engine.row_origins import RowOrigins
 from nightscore.engine.shard import ShardTask
+from nightscore.engine.value_kinds import Cause
+from nightscore.engine.worker.row_origins import RowOrigins
 from nightscore.inputs.reader import Batch, read_rows
 from nightscore.ledger.layout import state_store
 from nightscore.outputs.quarantine import quarantine_path, write_quarantine

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from nightscore.engine.batch_scorer import BatchScorer
 from nightscore.engine.checkpoints import write_checkpoint
-from nightscore.engine.output_table import output_table
 from nightscore.engine.policy import nulled
-from nightscore.engine.rejected_rows import RejectedRows
-from nightscore.engine.row_origins import RowOrigins
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.stage_clock import StageClock
-from nightscore.engine.worker_model import predictor_of
+from nightscore.engine.worker.batch_scorer import BatchScorer
+from nightscore.engine.worker.output_table import output_table
+from nightscore.engine.worker.rejected_rows import RejectedRows
+from nightscore.engine.worker.row_origins import RowOrigins
+from nightscore.engine.worker.stage_clock import StageClock
+from nightscore.engine.worker.worker_model import predictor_of
 from nightscore.errors import ScoringError, ShardError
 from nightscore.inputs.reader import Batch, read_batches
 from nightscore.ledger.formats import format_of

@@ -2,10 +2,11 @@
 
 import functools
 
-from nightscore.engine.isolate import Cause, Isolator, Outcome
-from nightscore.engine.padding import PAD_ROWS, predict_padded
 from nightscore.engine.policy import find_rejected
 from nightscore.engine.shard import ShardTask
+from nightscore.engine.value_kinds import Cause
+from nightscore.engine.worker.padding import PAD_ROWS, predict_padded
+from nightscore.engine.worker.row_isolation import Isolator, Outcome
 from nightscore.inputs.reader import Batch
 from nightscore.models.protocol import Predictor
 

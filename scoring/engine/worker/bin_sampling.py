@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from nightscore.engine.batch_scorer import BatchScorer
-from nightscore.engine.output_table import output_table
-from nightscore.engine.row_origins import RowOrigins
 from nightscore.engine.shard import ShardTask
-from nightscore.engine.worker_model import predictor_of
+from nightscore.engine.worker.batch_scorer import BatchScorer
+from nightscore.engine.worker.output_table import output_table
+from nightscore.engine.worker.row_origins import RowOrigins
+from nightscore.engine.worker.worker_model import predictor_of
 from nightscore.inputs.reader import read_batches
 from nightscore.process import limited_address_space
 from nightscore.profiles.profile_spec import ProfiledColumn, SegmentColumn, cut_column, cut_segments

@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy, from_texts, repeated
-from nightscore.engine.isolate import Outcome
-from nightscore.engine.predictions import prediction_array
-from nightscore.engine.row_origins import RowOrigins
 from nightscore.engine.shard import ShardTask
+from nightscore.engine.worker.prediction_column import prediction_array
+from nightscore.engine.worker.row_isolation import Outcome
+from nightscore.engine.worker.row_origins import RowOrigins
 from nightscore.inputs.reader import Batch
 from nightscore.schemas.contract import REPEATED_TEXT
 

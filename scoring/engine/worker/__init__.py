@@ -1,0 +1,1 @@
+"""What runs in a worker process: a shard on its way from input files to a part."""
