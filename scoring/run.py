@@ -18,7 +18,7 @@ from nightscore.ledger.record import WAIT_FOR_TURN
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.outputs.promises import unnoticed_changes
+from nightscore.outputs.guarantees import unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
 from nightscore.planning.plan import plan_partition

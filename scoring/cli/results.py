@@ -41,7 +41,7 @@ from nightscore.operations.review import find_held
 from nightscore.operations.review import reject as drop_held
 from nightscore.operations.rollback import plan_rollback, publications, roll_back
 from nightscore.operations.verify import verify
-from nightscore.outputs.promises import check_claims
+from nightscore.outputs.guarantees import check_claims
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest

@@ -49,7 +49,7 @@ from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.history import run_history
 from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.operations.status import PartitionStatus, partition_statuses
-from nightscore.outputs.promises import missing_promises
+from nightscore.outputs.guarantees import missing_guarantees
 from nightscore.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -310,7 +310,7 @@ def _print_backfill(spec: ScoringJob, planned: BackfillPlan) -> None:
     print_table(
         f"Backfill of {spec.name}", ("partition", "action", "rows", "bytes", "model", "why"), rows
     )
-    for note in missing_promises(spec):
+    for note in missing_guarantees(spec):
         out.print(note)
     seconds = planned.estimated_s()
     takes = (

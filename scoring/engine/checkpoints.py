@@ -84,7 +84,7 @@ def take_over(
     """
     state = workspace.state
     if not state.capabilities.can_create:
-        return None  # `missing_promises` says so
+        return None  # `missing_guarantees` says so
     newest = history.newest()
     if (
         newest is None

@@ -12,7 +12,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.status import partition_statuses
-from nightscore.outputs.promises import missing_promises, unnoticed_changes
+from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.planning.environment import version_warnings
 from nightscore.planning.plan import plan_partition
@@ -85,7 +85,7 @@ def plan_runs(
     model = PinnedModel.resolve(job, cache)
     publisher = open_publisher(workspace)
     facts = learn_facts(model, cache, pool)
-    general_warnings = [*version_warnings(facts), *missing_promises(job)]
+    general_warnings = [*version_warnings(facts), *missing_guarantees(job)]
     statuses = partition_statuses(job, model, values)
     status_by_value = {status.value: status for status in statuses}
 

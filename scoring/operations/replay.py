@@ -341,13 +341,13 @@ def _merge(
     attempt.written.append(path)
     new = sorted(attempt.results, key=lambda result: result.index)
     merge = Merge(
-        parts_store(job),
-        tuple(part.file.path for part in old),
-        tuple(result.part.file.path for result in new),
-        places,
-        before,
-        path,
-        contract.output_schema(),
+        store=parts_store(job),
+        old=tuple(part.file.path for part in old),
+        new=tuple(result.part.file.path for result in new),
+        places=places,
+        before=before,
+        path=path,
+        schema=contract.output_schema(),
         keep_types=output_format.stores_arrow_schema,
         metadata={} if in_place else {RUN_KEY: run_id},
     )

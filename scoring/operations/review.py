@@ -17,7 +17,7 @@ from nightscore.ledger.layout import decision_path, state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.manifests import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
-from nightscore.outputs.promises import check_claims
+from nightscore.outputs.guarantees import check_claims
 from nightscore.outputs.publish import open_publisher, republication
 from nightscore.outputs.publisher import Publisher
 from nightscore.outputs.writer import WrittenPart

@@ -1,4 +1,4 @@
-"""Finds keys that stand twice among the rows that a run has written, in bounded memory."""
+"""Finds keys that occur more than once among the rows that a run has written, in bounded memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,16 @@ from nightscore.storage.errors import translated_errors
 from nightscore.storage.store import Store
 
 HASHES_AT_ONCE = 8_000_000
-"""64 MB of hashes; more rows are looked at in several passes, each with its share of the hash values."""
+"""64 MB of hashes. More rows take several passes, each with its share of the hash values."""
+
 READ_ROWS = 131_072
+"""Rows decoded at a time."""
+
 MAX_EXAMPLES = 5
+
 MAX_COMPARED_ROWS = 200_000
-"""Rows with a hash that stands twice are compared themselves, so that a collision is no duplicate; beyond so many
-nobody needs the exact number."""
+"""Rows whose hash occurs twice are compared themselves, so that a collision is no duplicate. Beyond
+this many, nobody needs the exact number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,59 +33,75 @@ class Duplicates:
 
 
 def find_duplicates(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Duplicates:
-    """Keys that stand twice; a missing value is equal to itself. Exact up to 200,000 rows that look alike.
+    """Keys that occur more than once. A missing value equals another one.
 
-    Runs in a worker.
+    Exact up to 200,000 rows that look alike. Runs in a worker.
 
     Args:
         store: Where the files are.
         paths: Parquet files.
         keys: Columns.
     """
-    n_rows = sum(_count(store, path) for path in paths)
+    n_rows = sum(_count_rows(store, path) for path in paths)
     n_passes = max(1, -(-n_rows // HASHES_AT_ONCE))
-    suspects = np.concatenate([_twice(store, paths, keys, i, n_passes) for i in range(n_passes)])
+
+    repeated = [
+        _find_repeated_hashes(store, paths, keys, remainder, n_passes)
+        for remainder in range(n_passes)
+    ]
+    suspects = np.concatenate(repeated)
     if not len(suspects):
         return Duplicates(0, ())
-    return _compare(store, paths, keys, suspects)
+    return _compare_rows(store, paths, keys, suspects)
 
 
-def _twice(
-    store: Store, paths: Sequence[str], keys: Sequence[str], i: int, n_passes: int
+def _find_repeated_hashes(
+    store: Store, paths: Sequence[str], keys: Sequence[str], remainder: int, n_passes: int
 ) -> npt.NDArray[np.uint64]:
-    """Hashes that stand twice, of those whose rest is `i`."""
+    """Hashes that occur more than once, of those with this remainder."""
     parts = []
-    for frame in _frames(store, paths, keys):
+    for frame in _read_frames(store, paths, keys):
         hashes = frame.hash_rows(seed=0).to_numpy()
-        parts.append(hashes[hashes % np.uint64(n_passes) == i] if n_passes > 1 else hashes)
-    found = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
-    return np.unique(found[1:][found[1:] == found[:-1]])
+        if n_passes > 1:
+            hashes = hashes[hashes % np.uint64(n_passes) == remainder]
+        parts.append(hashes)
+    if not parts:
+        return np.empty(0, np.uint64)
+
+    ordered = np.sort(np.concatenate(parts))
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
-def _compare(
+def _compare_rows(
     store: Store, paths: Sequence[str], keys: Sequence[str], suspects: npt.NDArray[np.uint64]
 ) -> Duplicates:
     import polars as pl
 
     alike, n_alike = [], 0
-    for frame in _frames(store, paths, keys):
-        rows = frame.filter(pl.Series(np.isin(frame.hash_rows(seed=0).to_numpy(), suspects)))
+    for frame in _read_frames(store, paths, keys):
+        is_suspect = np.isin(frame.hash_rows(seed=0).to_numpy(), suspects)
+        rows = frame.filter(pl.Series(is_suspect))
         n_alike += rows.height
         if n_alike <= MAX_COMPARED_ROWS:
             alike.append(rows)
+
     counts = pl.concat(alike).group_by(list(keys)).len(name="__rows").filter(pl.col("__rows") > 1)
-    n_rows = n_alike if n_alike > MAX_COMPARED_ROWS else int(counts["__rows"].sum())
-    first = counts.sort(["__rows", *keys], descending=[True, *([False] * len(keys))]).head(
-        MAX_EXAMPLES
-    )
-    examples = tuple(
-        ", ".join(f"{name}={row[name]}" for name in keys) + f" ({row['__rows']} times)"
-        for row in first.iter_rows(named=True)
-    )
+    n_rows = n_alike
+    if n_alike <= MAX_COMPARED_ROWS:
+        n_rows = int(counts["__rows"].sum())
+
+    descending = [True, *([False] * len(keys))]
+    most_frequent = counts.sort(["__rows", *keys], descending=descending).head(MAX_EXAMPLES)
+    examples = tuple(_describe_key(row, keys) for row in most_frequent.iter_rows(named=True))
     return Duplicates(n_rows, examples)
 
 
-def _frames(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Iterator[Any]:
+def _describe_key(row: dict[str, Any], keys: Sequence[str]) -> str:
+    values = ", ".join(f"{name}={row[name]}" for name in keys)
+    return f"{values} ({row['__rows']} times)"
+
+
+def _read_frames(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Iterator[Any]:
     import polars as pl
     import pyarrow.parquet as pq
 
@@ -92,26 +112,29 @@ def _frames(store: Store, paths: Sequence[str], keys: Sequence[str]) -> Iterator
         ):
             for batch in parquet.iter_batches(READ_ROWS, columns=list(keys), use_threads=False):
                 table = pa.Table.from_batches([batch])
-                yield pl.DataFrame({name: _plain(table.column(name)) for name in keys})
+                yield pl.DataFrame({name: _to_series(table.column(name)) for name in keys})
 
 
-def _plain(column: pa.ChunkedArray) -> Any:
-    """Without dictionary: codes differ from file to file. In types that Polars knows, equal where the values are."""
+def _to_series(column: pa.ChunkedArray) -> Any:
+    """The column in a type that Polars knows, equal where the values are.
+
+    Without dictionaries: their codes differ from file to file.
+    """
     import polars as pl
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    kind = column.type
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        column = column.cast(
-            pa.timestamp(kind.unit, "UTC")
-        )  # the same moments: of offsets Polars knows none
-    elif pa.types.is_decimal256(kind):
+
+    arrow_type = column.type
+    if pa.types.is_timestamp(arrow_type) and arrow_type.tz is not None:
+        # The same moments: Polars knows no time zones that are offsets.
+        column = column.cast(pa.timestamp(arrow_type.unit, "UTC"))
+    elif pa.types.is_decimal256(arrow_type):
         column = column.cast(pa.string())
     return pl.Series(values=column)
 
 
-def _count(store: Store, path: str) -> int:
+def _count_rows(store: Store, path: str) -> int:
     import pyarrow.parquet as pq
 
     with (

@@ -1,4 +1,4 @@
-"""Recognises what somebody else keeps at the output's place: readers would see it mixed with predictions."""
+"""Finds what others keep at the output's place. Readers would see it mixed with predictions."""
 
 from collections.abc import Collection
 
@@ -16,41 +16,49 @@ def check_no_other_table(store: Store, folders: Collection[str]) -> None:
     Raises:
         StorageError: There is one.
     """
-    found = "a Hudi table (.hoodie)" if ".hoodie" in folders else ""
-    if "metadata" in folders and any(
-        e.path.endswith(".metadata.json") for e in store.list_files("metadata")
-    ):
-        found = "an Iceberg table (metadata/*.metadata.json)"
-    if found:
-        raise StorageError(
-            "The output is a table of another format; predictions in its folder would be mixed with its files.",
-            store.url,
-            expected="an empty folder, or what nightscore has written",
-            found=found,
-            next_step="write to another output.uri",
-        )
+    table = _find_table(store, folders)
+    if table is None:
+        return
+    raise StorageError(
+        "The output is a table of another format; predictions in its folder would be mixed with "
+        "its files.",
+        store.url,
+        expected="an empty folder, or what nightscore has written",
+        found=table,
+        next_step="write to another output.uri",
+    )
 
 
-def check_own_files(store: Store, folder: str, own: str) -> None:
+def check_own_files(store: Store, folder: str, own_path: str) -> None:
     """Look for other files beside a partition's one object.
 
     Args:
         store: The output.
-        folder: Of the partition.
-        own: The object's path.
+        folder: The partition's.
+        own_path: The object's path.
 
     Raises:
-        StorageError: There are some; readers that glob would take their rows for predictions.
+        StorageError: There are some. Readers that glob would take their rows for predictions.
     """
-    others = [e.path for e in store.list_files(folder) if e.path != own and _is_data(e.path)]
-    if others:
-        raise StorageError(
-            "The partition's folder has files that nightscore did not write; nothing was published.",
-            store.locate_url(folder),
-            expected=f"{own} and nothing else",
-            found=f"{len(others):,} others: {', '.join(others[:5])}",
-            next_step="move them away, or write to another output.uri",
-        )
+    paths = [entry.path for entry in store.list_files(folder)]
+    others = [path for path in paths if path != own_path and _is_data(path)]
+    if not others:
+        return
+    raise StorageError(
+        "The partition's folder has files that nightscore did not write; nothing was published.",
+        store.locate_url(folder),
+        expected=f"{own_path} and nothing else",
+        found=f"{len(others):,} others: {', '.join(others[:5])}",
+        next_step="move them away, or write to another output.uri",
+    )
+
+
+def _find_table(store: Store, folders: Collection[str]) -> str | None:
+    if "metadata" in folders:
+        paths = [entry.path for entry in store.list_files("metadata")]
+        if any(path.endswith(".metadata.json") for path in paths):
+            return "an Iceberg table (metadata/*.metadata.json)"
+    return "a Hudi table (.hoodie)" if ".hoodie" in folders else None
 
 
 def _is_data(path: str) -> bool:

@@ -1,10 +1,11 @@
-"""A Delta table that is opened once and then brought up to date: its log is not read from the beginning each time."""
+"""A Delta table that is opened once and then updated, instead of reading its log from the start."""
 
 import contextlib
 import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -20,95 +21,120 @@ from nightscore.storage.run_cache import RunCache
 from nightscore.storage.store import Store
 
 STORE_ATTEMPTS = 3
-"""Times that the store may fail: each is several requests already."""
+"""Times that the store may fail. Each is several requests already."""
+
+BODY_ATTEMPTS = 12
+"""Times that an answer may end early. Each fails at once."""
+
 PANIC = "PanicException"
-"""Of pyo3; its module cannot be imported."""
+"""pyo3's exception. Its module cannot be imported."""
+
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 """Codes for terminals, which delta-rs puts into its errors."""
-NO_ROOM = "No space left on device"
-BODY_ATTEMPTS = 12
-"""Times that an answer may end early: each fails at once."""
+
+NO_SPACE = "No space left on device"
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedTable:
+    """A table as it was loaded last."""
+
+    table: DeltaTable
+    commit_version: str | None
+    """Version of the object that holds the table's last commit. None: unknown."""
 
 
 class TableHandle:
-    """The tables of one place that this process has open: each is one caller's at a time, and as new as its last."""
+    """The open tables of one place in this process.
 
-    def __init__(self, store: Store, run_cache: RunCache | None = None) -> None:
-        """Nothing is opened yet.
+    Each is used by one caller at a time, and is as new as its last use.
+    """
+
+    def __init__(self, store: Store, run_cache: RunCache) -> None:
+        """Open nothing yet.
 
         Args:
-            store: Of the table.
-            run_cache: Has the tables that earlier runs of this process have opened. None: this caller has its own.
+            store: The table's.
+            run_cache: Holds the tables that earlier runs of this process have opened.
         """
-        self._store, self._run_cache = store, run_cache or RunCache()
+        self._store, self._run_cache = store, run_cache
         self._key = ("table", store.url, json.dumps(dict(store.options), sort_keys=True))
 
     @contextlib.contextmanager
     def loaded(self) -> Iterator[DeltaTable | None]:
-        """The table as it is now; None: there is none. Not to be used outside of the block.
+        """The table as it is now. None: there is none. Do not use it after the block.
 
         Raises:
             StorageError: It cannot be read.
         """
-        with _explained_panic(self._store.url):
-            seen = self._load()
-            yield None if seen is None else seen.table
-        if seen is not None:  # after an error nobody knows what its state is
-            self._run_cache.hand_back(self._key, seen)
+        with _translated_panic(self._store.url):
+            loaded = self._load()
+            yield None if loaded is None else loaded.table
 
-    def _load(self) -> "_Seen | None":
-        known = self._run_cache.borrow(self._key, _Seen)
-        for attempt in itertools.count(1):
-            before, known = known, None
-            try:
-                if before is not None and (updated := self._update(before)) is not None:
+        # After an error nobody knows what state the table is in.
+        if loaded is not None:
+            self._run_cache.hand_back(self._key, loaded)
+
+    def _load(self) -> _LoadedTable | None:
+        cached = self._run_cache.borrow(self._key, _LoadedTable)
+        if cached is not None:
+            # Whatever goes wrong: a table that is opened anew also has new credentials.
+            with contextlib.suppress(DeltaError, OSError):
+                if (updated := self._update(cached)) is not None:
                     return updated
-                table = DeltaTable(
-                    self._store.table_url, storage_options=self._store.table_options()
-                )
+
+        for attempt in itertools.count(1):
+            try:
+                table = self._open()
             except TableNotFoundError:
-                if before is None:
-                    return None
+                return None
             except (DeltaError, OSError) as error:
-                if before is not None:
-                    continue  # whatever it was: a table that is opened anew has new credentials, too
-                failure = mapped(error, self._store.url)
-                if not isinstance(failure, StorageUnavailableError) or attempt >= n_attempts(error):
+                failure = translate_table_error(error, self._store.url)
+                can_retry = isinstance(failure, StorageUnavailableError)
+                if not can_retry or attempt >= n_attempts(error):
                     raise failure from error
             else:
-                return _Seen(table, self._stamp(table.version()))
+                return _LoadedTable(table, self._find_commit_or_none(table.version()))
         raise AssertionError
 
-    def _update(self, known: "_Seen") -> "_Seen | None":
-        """The same table with all commits until now; None: there may be another in its place.
+    def _open(self) -> DeltaTable:
+        options = self._store.table_options()
+        return DeltaTable(self._store.table_url, storage_options=options)
 
-        Versions have no gaps: where the next one is not there, nobody has committed since.
+    def _update(self, cached: _LoadedTable) -> _LoadedTable | None:
+        """The same table with all commits until now. None: another may be in its place.
+
+        Versions have no gaps: if the next one does not exist, nobody has committed since.
         """
-        version = known.table.version()
-        if known.stamp is None or self._stamp(version) != known.stamp:
+        version = cached.table.version()
+        if cached.commit_version is None:
             return None
-        if not self._has(version + 1):
-            return known
-        known.table.update_incremental()
-        return _Seen(known.table, self._stamp(known.table.version()))
+        if self._find_commit_or_none(version) != cached.commit_version:
+            return None
+        if not self._may_have_commit(version + 1):
+            return cached
 
-    def _stamp(self, version: int) -> str | None:
-        """Which object the log has as this version's commit; None: none, or nobody can say."""
+        cached.table.update_incremental()
+        new_version = cached.table.version()
+        return _LoadedTable(cached.table, self._find_commit_or_none(new_version))
+
+    def _find_commit_or_none(self, version: int) -> str | None:
+        """Version of a commit's object. None: there is no such commit, or nobody can say."""
         try:
-            return self._look(version)
+            return self._find_commit(version)
         except ScoringError:
             return None
 
-    def _has(self, version: int) -> bool:
+    def _may_have_commit(self, version: int) -> bool:
         """Whether there is such a commit, or nobody can say."""
         try:
-            return self._look(version) is not None
+            return self._find_commit(version) is not None
         except ScoringError:
             return True
 
-    def _look(self, version: int) -> str | None:
-        """ETag or time of change of a commit's object, in one request where the store can be asked so."""
-        path = _commit_path(version)
+    def _find_commit(self, version: int) -> str | None:
+        """ETag or modification time of a commit's object, in one request where possible."""
+        path = f"_delta_log/{version:020d}.json"
         if self._store.is_conditional:
             head = self._store.head(path)
             return None if head is None else head[0]
@@ -118,50 +144,25 @@ class TableHandle:
             return None
 
 
-@contextlib.contextmanager
-def _explained_panic(where: str) -> Iterator[None]:
-    """delta-rs panics over some damage in a log: in Python that is no Exception, which nobody would catch."""
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != PANIC:
-            raise
-        raise StorageError(
-            "The Delta table's log cannot be read: its library panicked.",
-            where,
-            expected="a log and checkpoints as they were written",
-            found=" ".join(str(error).split())[:400],
-            next_step="restore `_delta_log`: without a damaged checkpoint and `_last_checkpoint` the table is read "
-            "from its commits, where these are all there",
-        ) from error
-
-
-def _commit_path(version: int) -> str:
-    return f"_delta_log/{version:020d}.json"
-
-
-class _Seen:
-    """A table as it was loaded last."""
-
-    def __init__(self, table: DeltaTable, stamp: str | None) -> None:
-        self.table, self.stamp = table, stamp
-
-
 def n_attempts(error: Exception) -> int:
-    """How often a request may fail like this: delta-rs repeats one itself, but for an answer that ended early."""
+    """How often a request may fail like this.
+
+    delta-rs retries requests itself, except for an answer that ended early.
+    """
     return BODY_ATTEMPTS if "response body error" in str(error) else STORE_ATTEMPTS
 
 
-def mapped(error: Exception, where: str) -> StorageError:
-    """delta-rs says in words what the store answered."""
+def translate_table_error(error: Exception, where: str) -> StorageError:
+    """An error of delta-rs, which says in words what the store answered, as one of ours."""
     found = " ".join(COLORS.sub("", str(error)).split())[:400]
-    if refused := credentials_error_in(found, where):
-        return refused
+    if refusal := credentials_error_in(found, where):
+        return refusal
+
     if "NoSuchBucket" in found or "bucket does not exist" in found:
         return LocationNotFoundError(
             "No such bucket.", where, found=found, next_step="check output.uri"
         )
-    if NO_ROOM in found:
+    if NO_SPACE in found:
         return StorageError(
             "The disk is full; nothing was published.",
             where,
@@ -181,3 +182,24 @@ def mapped(error: Exception, where: str) -> StorageError:
         found=found,
         next_step="check that the folder is a Delta table and was written by nothing else",
     )
+
+
+@contextlib.contextmanager
+def _translated_panic(where: str) -> Iterator[None]:
+    """Turn a panic of delta-rs into a StorageError.
+
+    It panics over some damage in a log. In Python that is no Exception, so nobody would catch it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        raise StorageError(
+            "The Delta table's log cannot be read: its library panicked.",
+            where,
+            expected="a log and checkpoints as they were written",
+            found=" ".join(str(error).split())[:400],
+            next_step="restore `_delta_log`: without a damaged checkpoint and `_last_checkpoint` "
+            "the table is read from its commits, where these are all there",
+        ) from error

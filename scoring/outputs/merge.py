@@ -13,21 +13,22 @@ from nightscore.storage.errors import translated_errors
 from nightscore.storage.store import Store
 
 READ_ROWS = 65_536
+"""Rows decoded at a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
-    """Files to be put together into one."""
+    """Files to be merged into one."""
 
     store: Store
     old: tuple[str, ...]
     """Files of the rows that stay as they are, in order."""
     new: tuple[str, ...]
-    """Files of the rows to be put among them, in order; few enough to be held in memory."""
+    """Files of the rows to be put among them, in order. They are few enough to be held in memory."""
     places: npt.NDArray[np.int64]
-    """What the new rows are sorted by."""
+    """What the new rows are sorted by. Shape (n_new,)."""
     before: npt.NDArray[np.int64]
-    """Of each new row, how many old ones stand before it."""
+    """How many old rows stand before each new one. Shape (n_new,)."""
     path: str
     schema: pa.Schema
     keep_types: bool
@@ -37,30 +38,29 @@ class Merge:
 def merge_rows(merge: Merge) -> WrittenPart:
     """Write one file with all rows. Runs in a worker."""
     order = np.argsort(merge.places, kind="stable")
-    batches = list(read_tables(merge.store, merge.new, merge.schema))
-    new = pa.concat_tables([merge.schema.empty_table(), *batches]).take(pa.array(order))
-    before, start, done = merge.before[order], 0, 0
+    new_rows = _read_new(merge).take(pa.array(order))
+    n_before = merge.before[order]
+
+    n_old_read, n_new_written = 0, 0
     with PartWriter(
         merge.store, merge.path, merge.schema, keep_types=merge.keep_types, metadata=merge.metadata
     ) as writer:
-        for table in read_tables(merge.store, merge.old, merge.schema):
-            end = int(np.searchsorted(before, start + table.num_rows, side="left"))
-            here = new.slice(done, end - done)
-            if here.num_rows:
-                places = np.insert(
-                    np.arange(table.num_rows),
-                    before[done:end] - start,
-                    table.num_rows + np.arange(here.num_rows),
-                )
-                table = pa.concat_tables([table, here]).take(pa.array(places))
-            writer.write(table)
-            start, done = start + len(table) - here.num_rows, end
-        writer.write(new.slice(done))
+        for old_rows in read_tables(merge.store, merge.old, merge.schema):
+            n_old = old_rows.num_rows
+            end = int(np.searchsorted(n_before, n_old_read + n_old, side="left"))
+            inserted = new_rows.slice(n_new_written, end - n_new_written)
+            positions = n_before[n_new_written:end] - n_old_read
+
+            writer.write(_insert(old_rows, inserted, positions))
+            n_old_read += n_old
+            n_new_written = end
+
+        writer.write(new_rows.slice(n_new_written))
         return writer.close()
 
 
 def read_tables(store: Store, paths: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows of parts in order, a bounded number at a time, with the columns and types of the output."""
+    """The rows of parts in order, `READ_ROWS` at a time, with the output's columns and types."""
     import pyarrow.parquet as pq
 
     for path in paths:
@@ -68,16 +68,28 @@ def read_tables(store: Store, paths: Sequence[str], schema: pa.Schema) -> Iterat
             file = store.open_input(path)
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
                 for batch in parquet.iter_batches(READ_ROWS, use_threads=False):
-                    yield pa.table(
-                        [_as(batch.column(field.name), field.type) for field in schema],
-                        schema=schema,
-                    )
+                    columns = [_as_type(batch.column(field.name), field.type) for field in schema]
+                    yield pa.table(columns, schema=schema)
 
 
-def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A table's files hold dictionaries as what they stand for."""
-    if column.type == kind:
+def _read_new(merge: Merge) -> pa.Table:
+    batches = list(read_tables(merge.store, merge.new, merge.schema))
+    return pa.concat_tables([merge.schema.empty_table(), *batches])
+
+
+def _insert(rows: pa.Table, inserted: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
+    """The rows with others inserted, each before the row at its position."""
+    if not inserted.num_rows:
+        return rows
+    inserted_numbers = rows.num_rows + np.arange(inserted.num_rows)
+    order = np.insert(np.arange(rows.num_rows), positions, inserted_numbers)
+    return pa.concat_tables([rows, inserted]).take(pa.array(order))
+
+
+def _as_type(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    """The column in the output's type. A table's files hold the values of dictionaries."""
+    if column.type == arrow_type:
         return column
-    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
+    if pa.types.is_dictionary(arrow_type) and not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(column)
-    return column.cast(kind)
+    return column.cast(arrow_type)

@@ -4,39 +4,10 @@ from nightscore.arrow.parsing.files import read_facts
 from nightscore.ledger.formats import format_of
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.workspace import Workspace
-from nightscore.outputs.promises import check_format
+from nightscore.outputs.guarantees import check_format
 from nightscore.outputs.publisher import Publication, Publisher
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder
-
-
-def republication(
-    workspace: Workspace, publisher: Publisher, manifest: Manifest, lease: Lease
-) -> Publication:
-    """A finished run's files as they can be published (again).
-
-    Args:
-        workspace: Of the job.
-        publisher: Of its outputs.
-        manifest: Of the run.
-        lease: Of the partition, held.
-
-    Raises:
-        LocationNotFoundError: Some are gone; all of them are named.
-    """
-    parts = publisher.find_results(manifest)
-    schema = read_facts(workspace.parts, parts[0].file.path).schema
-    folder = encode_folder(manifest.partition_key, manifest.partition)
-    return Publication(
-        manifest.run_id,
-        manifest.fingerprint,
-        manifest.partition_key,
-        manifest.partition,
-        folder,
-        parts,
-        schema,
-        lease.check,
-    )
 
 
 def open_publisher(workspace: Workspace) -> Publisher:
@@ -48,3 +19,32 @@ def open_publisher(workspace: Workspace) -> Publisher:
     check_format(workspace.job)
     publisher: Publisher = format_of(workspace.job).open_publisher(workspace)
     return publisher
+
+
+def republication(
+    workspace: Workspace, publisher: Publisher, manifest: Manifest, lease: Lease
+) -> Publication:
+    """A finished run's files, to be published again.
+
+    Args:
+        workspace: The job's.
+        publisher: The job's.
+        manifest: The record of the run.
+        lease: The partition's. It must be held.
+
+    Raises:
+        LocationNotFoundError: Some files are gone. All of them are named.
+    """
+    parts = publisher.find_results(manifest)
+    schema = read_facts(workspace.parts, parts[0].file.path).schema
+
+    return Publication(
+        run_id=manifest.run_id,
+        fingerprint=manifest.fingerprint,
+        key=manifest.partition_key,
+        value=manifest.partition,
+        folder=encode_folder(manifest.partition_key, manifest.partition),
+        parts=parts,
+        schema=schema,
+        check=lease.check,
+    )

@@ -1,4 +1,7 @@
-"""What an output format does: it makes a partition's predictions visible, the old or the new ones, never a mix."""
+"""What an output format does: it makes a partition's predictions visible.
+
+Readers see the old predictions or the new ones, never a mix.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,35 +15,41 @@ from nightscore.schemas.manifest import Manifest
 from nightscore.storage.protocol import Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """A finished run's parts and their place; `republication` makes one of a record."""
+    """A finished run's parts and their place. `republication` makes one from a record."""
 
     run_id: str
     fingerprint: str
     key: str
+    """The partition column."""
     value: str | None
+    """The partition."""
     folder: str
     parts: tuple[WrittenPart, ...]
     """At least one, though it may have no rows."""
     schema: pa.Schema
     check: Callable[[], None] = lambda: None
-    """Called right before readers see it; raises if another command may be changing the partition."""
+    """Called right before readers see the parts. It raises if another command may be changing the
+    partition."""
 
 
 class Publisher(Protocol):
     """One output format on one store."""
 
     def check(self) -> None:
-        """Raise StorageError if this store cannot keep the promise of atomic publication."""
+        """Raise StorageError if this store cannot publish atomically."""
         ...
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
-        """Raise ContractError or StorageError if predictions of a partition with these columns cannot join what is
-        published.
+        """Check that a partition with these columns can join what is published.
 
         Returns:
-            What is allowed, and yet to be said aloud.
+            Warnings about what is allowed.
+
+        Raises:
+            ContractError: The columns do not fit.
+            StorageError: Something else is in the place of the output.
         """
         ...
 
@@ -56,7 +65,7 @@ class Publisher(Protocol):
         """The files of a published run, as `publish` takes them to put them back.
 
         Raises:
-            LocationNotFoundError: Some are gone; all of them are named.
+            LocationNotFoundError: Some are gone. All of them are named.
         """
         ...
 
@@ -67,7 +76,14 @@ class Publisher(Protocol):
     def publish(
         self, publication: Publication, planned: Live | None
     ) -> tuple[tuple[WrittenPart, ...], int | None]:
-        """Replace the partition in one step; returns the files that readers see now, and the table's version.
+        """Replace the partition in one step.
+
+        Args:
+            publication: What readers see from now on.
+            planned: What was live when the run was planned.
+
+        Returns:
+            The files that readers see now, and the table's version if there is a table.
 
         Raises:
             ConflictError: The partition is no longer the one that was planned against.
@@ -75,7 +91,10 @@ class Publisher(Protocol):
         ...
 
     def list_written(self) -> list[Entry]:
-        """All files that runs have written, below the store of their parts: live, replaced or never seen."""
+        """All files that runs have written, below the store of their parts.
+
+        They are live, replaced, or were never seen by readers.
+        """
         ...
 
     def unneeded(
@@ -85,12 +104,17 @@ class Publisher(Protocol):
         published: Mapping[str, Collection[str]],
         kept_runs: Collection[str],
     ) -> list[Entry]:
-        """Those files that nobody needs.
+        """Those written files that nobody needs.
 
         Args:
             written: As they were listed.
             live: What readers see.
-            published: The files of results that others have replaced and that stay, by the runs that wrote them.
+            published: Files of replaced results that are kept, by the runs that wrote them.
             kept_runs: Runs that may be under way, or whose record cannot be read.
         """
         ...
+
+
+def describe_run(live: Live | None, otherwise: str) -> str:
+    """The run whose files are live, for messages; `otherwise` if nothing is."""
+    return f"run {live.run_id}" if live else otherwise

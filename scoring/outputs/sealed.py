@@ -23,7 +23,7 @@ from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.foreign import check_no_other_table, check_own_files
 from nightscore.outputs.merge import read_tables
-from nightscore.outputs.publisher import Publication
+from nightscore.outputs.publisher import Publication, describe_run
 from nightscore.outputs.splice import splice
 from nightscore.outputs.writer import PartWriter, WrittenPart, find_parts
 from nightscore.schemas.job import ScoringJob
@@ -32,13 +32,15 @@ from nightscore.schemas.partition import decode_folder, encode_folder
 from nightscore.storage.protocol import Entry
 
 RUN_KEY = "nightscore.run_id"
+"""In the footer of each object: the run that wrote it."""
 
 
 class SealedPublisher:
     """See `Publisher`. The object's own footer says which run wrote it."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._job = workspace.job
+        """Open nothing yet."""
+        self._key = workspace.job.input.partition_key
         self._store = workspace.predictions
         self._state = workspace.state
 
@@ -47,41 +49,46 @@ class SealedPublisher:
         self._state.check_conditional()
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
-        """See `Publisher`. Each object has a schema of its own."""
+        """See `Publisher`. Each object has a schema of its own, so all columns fit."""
         folders = self._store.list_folders()
         check_no_other_table(self._store, folders)
         if "_delta_log" in folders:
             raise StorageError(
-                "The output is a Delta table; one object a partition beside its files would be read twice.",
+                "The output is a Delta table; one object a partition beside its files would be "
+                "read twice.",
                 self._store.url,
                 expected="a folder without _delta_log",
                 next_step="use output.format: delta, or another output.uri",
             )
-        folder = encode_folder(self._job.input.partition_key, value)
+
+        folder = encode_folder(self._key, value)
         check_own_files(self._store, folder, sealed_path(folder))
         return ()
 
     def live(self, value: str | None) -> Live | None:
         """See `Publisher`."""
-        return self._live_at(sealed_path(encode_folder(self._job.input.partition_key, value)))
+        return self._live_at(sealed_path(encode_folder(self._key, value)))
 
     def all_live(self) -> dict[str | None, Live]:
         """See `Publisher`."""
-        found: dict[str | None, Live] = {}
+        live_by_value: dict[str | None, Live] = {}
         for folder in self._store.list_folders():
             decoded = decode_folder(folder)
-            live = self._live_at(sealed_path(folder)) if decoded else None
-            if decoded and live:
-                found[decoded[1]] = live
-        return found
+            if decoded is None:
+                continue
+            live = self._live_at(sealed_path(folder))
+            if live is not None:
+                live_by_value[decoded[1]] = live
+        return live_by_value
 
     def publish(
         self, publication: Publication, planned: Live | None
     ) -> tuple[tuple[WrittenPart, ...], int | None]:
-        """See `Publisher`. Its one part is the sealed object that `seal` wrote."""
+        """See `Publisher`. The one part is the sealed object that `seal` wrote."""
         path = sealed_path(publication.folder)
         (part,) = publication.parts
         publication.check()
+
         try:
             self._store.replace(
                 self._state.locate(part.file.path),
@@ -90,33 +97,11 @@ class SealedPublisher:
                 {"nightscore-run-id": publication.run_id},
             )
         except (ConflictError, StorageUnavailableError) as error:
-            current = self._live_at(path)
-            # The request may have been applied and its answer lost; a repeated one then meets its own result.
-            if current is None or current.run_id != publication.run_id:
-                if not isinstance(error, ConflictError):
-                    raise
-                if current == planned:
-                    raise StorageUnavailableError(
-                        "The store refused to replace the partition's object, though nobody else has done so.",
-                        self._store.locate_url(path),
-                        expected="a replacement, since the object has the version that it had",
-                        found=current.version
-                        if current
-                        else "no object, as when this run was planned",
-                        next_step="run again: nothing was published",
-                    ) from error
-                raise ConflictError(
-                    "Another run published this partition meanwhile; this run published nothing.",
-                    self._store.locate_url(path),
-                    expected=f"run {planned.run_id}"
-                    if planned
-                    else "no object, as when this run was planned",
-                    found=f"run {current.run_id}" if current else "no object",
-                    next_step="look at that run; run again with --force only if its predictions should be replaced",
-                ) from error
+            self._check_published(publication, planned, error)
+
         self._state.delete_tree(staging_folder(publication.run_id))
-        placed = part.file.model_copy(update={"path": path})
-        return (WrittenPart(placed, part.stats),), None
+        published = part.file.model_copy(update={"path": path})
+        return (WrittenPart(published, part.stats),), None
 
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         """See `Publisher`."""
@@ -141,27 +126,66 @@ class SealedPublisher:
         published: Mapping[str, Collection[str]],
         kept_runs: Collection[str],
     ) -> list[Entry]:
-        """See `Publisher`. A published run needs its staging folder no more, its sealed object it does."""
-        seen = {one.run_id for one in live}
-        return [
-            entry
-            for entry in written
-            if (run_id := run_id_of(entry.path)) not in kept_runs
-            and (entry.path.startswith("staging/") or run_id not in {*published, *seen})
-        ]
+        """See `Publisher`. A published run needs its sealed object, but not its staging folder."""
+        needed_runs = {*published, *(one.run_id for one in live)}
+        unneeded = []
+        for entry in written:
+            run_id = run_id_of(entry.path)
+            is_staged = entry.path.startswith("staging/")
+            if run_id not in kept_runs and (is_staged or run_id not in needed_runs):
+                unneeded.append(entry)
+        return unneeded
 
     def _live_at(self, path: str) -> Live | None:
         head = self._store.head(path)
         if head is None:
             return None
+
         try:
-            stored = read_facts(self._store, path).metadata
+            metadata = read_facts(self._store, path).metadata
         except LocationNotFoundError:
             return None
         except CorruptFileError:
-            stored = {}  # no Parquet: somebody else's
-        run = stored.get(RUN_KEY.encode())
-        return Live(run.decode() if run else None, (path,), head[0])
+            metadata = {}  # not Parquet: somebody else's
+
+        run_id = metadata.get(RUN_KEY.encode())
+        return Live(run_id.decode() if run_id else None, (path,), head[0])
+
+    def _check_published(
+        self,
+        publication: Publication,
+        planned: Live | None,
+        error: ConflictError | StorageUnavailableError,
+    ) -> None:
+        """Raise unless a replacement that seemed to fail has succeeded.
+
+        It may have been applied and its answer lost. A repeated request then meets its own result.
+        """
+        path = sealed_path(publication.folder)
+        current = self._live_at(path)
+        if current is not None and current.run_id == publication.run_id:
+            return
+
+        if not isinstance(error, ConflictError):
+            raise error
+        absent = "no object, as when this run was planned"
+        if current == planned:
+            raise StorageUnavailableError(
+                "The store refused to replace the partition's object, though nobody else has "
+                "done so.",
+                self._store.locate_url(path),
+                expected="a replacement, since the object has the version that it had",
+                found=current.version if current else absent,
+                next_step="run again: nothing was published",
+            ) from error
+        raise ConflictError(
+            "Another run published this partition meanwhile; this run published nothing.",
+            self._store.locate_url(path),
+            expected=describe_run(planned, absent),
+            found=describe_run(current, "no object"),
+            next_step="look at that run; run again with --force only if its predictions should be "
+            "replaced",
+        ) from error
 
 
 def seal(
@@ -170,10 +194,13 @@ def seal(
     """One file with the rows of all staged parts in order, not visible yet. Runs in a worker."""
     state = state_store(job)
     path = sealed_history_path(folder, run_id)
+    metadata = {RUN_KEY: run_id}
     parts = sorted(parts, key=lambda part: part.file.path)
-    if (spliced := splice(state, parts, path, {RUN_KEY: run_id})) is not None:
+
+    if (spliced := splice(state, parts, path, metadata)) is not None:
         return spliced
-    with PartWriter(state, path, schema, keep_types=True, metadata={RUN_KEY: run_id}) as writer:
+
+    with PartWriter(state, path, schema, keep_types=True, metadata=metadata) as writer:
         for table in read_tables(state, [part.file.path for part in parts], schema):
             writer.write(table)
         return writer.close()

@@ -53,7 +53,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.native.machine_code import has_machine_code
 from nightscore.outputs.duplicates import Duplicates, find_duplicates
-from nightscore.outputs.promises import missing_promises
+from nightscore.outputs.guarantees import missing_guarantees
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication, Publisher
 from nightscore.outputs.writer import PartWriter, WrittenPart
@@ -174,7 +174,7 @@ class Attempt:
 
     def tell_promises(self) -> list[str]:
         """Say, before anything is read, what the output's store cannot keep; returned for the record."""
-        missing = missing_promises(self.job)
+        missing = missing_guarantees(self.job)
         for note in missing:
             logger.warning("run_id=%s partition=%s %s", self.record.run_id, self._shown, note)
         return missing
@@ -560,14 +560,14 @@ class Attempt:
         """
         record, job = self.record, self.job
         publication = Publication(
-            record.run_id,
-            fingerprint,
-            job.input.partition_key,
-            self.value,
-            self.folder,
-            parts,
-            contract.output_schema(),
-            self.lease.check,
+            run_id=record.run_id,
+            fingerprint=fingerprint,
+            key=job.input.partition_key,
+            value=self.value,
+            folder=self.folder,
+            parts=parts,
+            schema=contract.output_schema(),
+            check=self.lease.check,
         )
         self.keep_drift()
         self.lease.acquire(LONG_WAIT_S)

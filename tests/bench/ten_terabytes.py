@@ -407,7 +407,13 @@ def _commit(job: ScoringJob, plan: Plan, schema: pa.Schema, bench: Bench) -> Non
             for s in plan.shards
         )
         publication = Publication(
-            record.run_id, plan.fingerprint, "ds", DAY, f"ds={DAY}", parts, schema
+            run_id=record.run_id,
+            fingerprint=plan.fingerprint,
+            key="ds",
+            value=DAY,
+            folder=f"ds={DAY}",
+            parts=parts,
+            schema=schema,
         )
         with bench.timed(name):
             publisher.publish(publication, live)

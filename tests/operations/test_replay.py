@@ -249,7 +249,15 @@ def test_merging_keeps_any_order(tmp_path: Path, seed: int) -> None:
     store = Store(str(tmp_path))
     ranks, before = places[is_new][order], before[order]
     merge = Merge(
-        store, ("old.parquet",), ("new.parquet",), ranks, before, "all.parquet", schema, True, {}
+        store=store,
+        old=("old.parquet",),
+        new=("new.parquet",),
+        places=ranks,
+        before=before,
+        path="all.parquet",
+        schema=schema,
+        keep_types=True,
+        metadata={},
     )
 
     part = merge_rows(merge)

@@ -17,7 +17,7 @@ from nightscore.ledger.layout import (
 )
 from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
-from nightscore.outputs.delta import CHECKPOINT_EVERY
+from nightscore.outputs.delta_table import CHECKPOINT_EVERY
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication, Publisher
 from nightscore.outputs.writer import PartWriter
@@ -184,7 +184,13 @@ def test_readers_find_rows_by_any_column(lake: Lake, boundless: str | None) -> N
         writer.write(rows)
         part = writer.close()
     published = Publication(
-        run_id(1), "sha256:0", "ds", "x", "ds=x", (part,), rows.schema, lambda: None
+        run_id=run_id(1),
+        fingerprint="sha256:0",
+        key="ds",
+        value="x",
+        folder="ds=x",
+        parts=(part,),
+        schema=rows.schema,
     )
     open_publisher(Workspace(job)).publish(published, None)
 

@@ -26,8 +26,8 @@ from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.review import approve, find_held, reject
-from nightscore.outputs.handle import mapped as told_by_delta
-from nightscore.outputs.promises import missing_promises, unnoticed_changes
+from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
+from nightscore.outputs.handle import translate_table_error
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.uri import check_uri
@@ -171,7 +171,7 @@ def weak(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 def test_a_run_says_what_is_not_kept(weak: Lake, caplog: pytest.LogCaptureFixture) -> None:
     job = weak.job()
-    missing = missing_promises(job)
+    missing = missing_guarantees(job)
     assert len(missing) == 3
     manifest = weak.run(job)
     assert manifest.status == "published"
@@ -185,7 +185,7 @@ def test_a_plan_says_so_too(weak: Lake, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(weak.cache.root))
     told = CliRunner().invoke(app, ["plan", str(save(weak.job(), tmp_path)), DAY, "--json"])
     assert told.exit_code == 0, told.output
-    assert missing_promises(weak.job())[0] in told.stdout
+    assert missing_guarantees(weak.job())[0] in told.stdout
 
 
 def test_decisions_that_could_both_win_are_refused(weak: Lake) -> None:
@@ -205,7 +205,7 @@ def test_no_run_is_taken_over_without_a_claim(weak: Lake) -> None:
 
 
 def test_full_stores_promise_everything(lake: Lake) -> None:
-    assert missing_promises(lake.job()) == []
+    assert missing_guarantees(lake.job()) == []
 
 
 def test_input_whose_changes_cannot_be_noticed(lake: Lake) -> None:
@@ -337,7 +337,7 @@ def test_answers_of_s3(code: str, status: int, expected: type[ScoringError], wor
 )
 def test_the_table_library_tells_the_same(code: str) -> None:
     text = f"Generic S3 error \x1b[31m↳\x1b[0m 400 Bad Request: <Error><Code>{code}</Code></Error>"
-    told = told_by_delta(OSError(text), "s3://lake/x")
+    told = translate_table_error(OSError(text), "s3://lake/x")
     direct = translate_error(s3_error(code, 400), "s3://lake/x")
     assert type(told) is CredentialsError
     assert direct
@@ -348,7 +348,7 @@ def test_the_table_library_tells_the_same(code: str) -> None:
 def test_the_table_library_tells_of_a_full_disk() -> None:
     text = "Generic LocalFileSystem error ↳ Unable to copy data to file ↳ No space left on device (os error 28)"
     told, direct = (
-        told_by_delta(OSError(text), "/lake"),
+        translate_table_error(OSError(text), "/lake"),
         translate_error(OSError(errno.ENOSPC, "No space"), "/lake"),
     )
     assert direct

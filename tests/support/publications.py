@@ -38,7 +38,15 @@ def publication(
     parts: Sequence[WrittenPart] = [_write_part(job, n, folder, i, rows) for i in range(n_parts)]
     if (seal := format_of(job).seal) is not None:
         parts = [seal(job, folder, run_id(n), parts, schema)]
-    return Publication(run_id(n), f"sha256:{n}", "ds", value, folder, tuple(parts), schema)
+    return Publication(
+        run_id=run_id(n),
+        fingerprint=f"sha256:{n}",
+        key="ds",
+        value=value,
+        folder=folder,
+        parts=tuple(parts),
+        schema=schema,
+    )
 
 
 def _rows(n: int, schema: pa.Schema) -> pa.Table:

@@ -7,7 +7,7 @@ from nightscore.engine.value_kinds import Cause
 from nightscore.engine.worker.row_origins import RowOrigins
 from nightscore.inputs.reader import Batch, read_rows
 from nightscore.ledger.layout import state_store
-from nightscore.outputs.quarantine import quarantine_path, write_quarantine
+from nightscore.outputs.quarantine import RowSource, quarantine_path, write_quarantine
 from nightscore.schemas.manifest import FileRecord, QuarantineExample
 from nightscore.storage.store import Store
 
@@ -68,15 +68,18 @@ class RejectedRows:
             positions = np.array(sorted(causes), np.int64)
             n_at_once = min(self._task.batch_rows, MAX_READ_ROWS)
             tables = read_rows(self._store, files[path], positions, n_at_once)
+            source = RowSource(
+                source_file=self._origins.locate(path, positions)[0],
+                model_version=self._task.model_version,
+                run_id=self._task.run_id,
+                is_replay=self._task.is_replay,
+            )
             self.files += write_quarantine(
                 state_store(self._task.job),
                 self._next_path(),
                 ((table, self._origins.locate(path, there)[1]) for table, there in tables),
                 [causes[position] for position in positions.tolist()],
-                self._origins.locate(path, positions)[0],
-                self._task.model_version,
-                self._task.run_id,
-                is_replay=self._task.is_replay,
+                source,
             )
         self._waiting, self._n_waiting = {}, 0
 

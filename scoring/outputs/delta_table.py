@@ -1,0 +1,136 @@
+"""What nightscore does with a Delta table: create it, list its live files, commit a partition."""
+
+import json
+import time
+from collections.abc import Collection, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
+from deltalake.transaction import AddAction
+
+from nightscore.ledger.layout import run_id_of
+from nightscore.ledger.live import Live
+from nightscore.outputs.publisher import Publication
+from nightscore.outputs.writer import WrittenPart
+from nightscore.storage.store import Store
+
+CHECKPOINT_EVERY = 20
+"""Commits between checkpoints of a table that is created here.
+
+Whoever opens, updates or commits to a table reads all commits since the last checkpoint, 0.1 ms
+each. A checkpoint of 365 files takes 2 ms. delta-rs' own default is 100, Spark's 10."""
+
+CLEANED_EVERY = 100
+"""Commits after which expired entries of the log are removed."""
+
+
+def create_table(store: Store, publication: Publication, name: str) -> None:
+    """Create the table for a publication, unless somebody else was first."""
+    DeltaTable.create(
+        store.table_url,
+        to_delta_schema(publication.schema, publication.key),
+        mode="ignore",
+        partition_by=[publication.key],
+        name=name,
+        configuration={"delta.checkpointInterval": str(CHECKPOINT_EVERY)},
+        storage_options=store.table_options(),
+    )
+
+
+def to_delta_schema(schema: pa.Schema, key: str) -> Schema:
+    """The table's schema: columns of the parts, then the partition column, always a string.
+
+    Dictionaries become the type of their values.
+    """
+    fields = []
+    for field in schema:
+        is_encoded = pa.types.is_dictionary(field.type)
+        arrow_type = field.type.value_type if is_encoded else field.type
+        fields.append(pa.field(field.name, arrow_type))
+    return Schema.from_arrow(pa.schema([*fields, pa.field(key, pa.string())]))
+
+
+def missing_fields(table: DeltaTable, wanted: Schema) -> list[Field]:
+    """Columns that the table does not have yet."""
+    existing = {field.name for field in table.schema().fields}
+    return [field for field in wanted.fields if field.name not in existing]
+
+
+def list_files(table: DeltaTable, key: str) -> list[tuple[str | None, str]]:
+    """Partition value and path of each live file. Paths are encoded as in the log."""
+    actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+    values = actions.column(f"partition.{key}").to_pylist()
+    paths = actions.column("path").to_pylist()
+    return list(zip(values, paths, strict=True))
+
+
+def live_of(encoded_paths: Iterable[str], version: str) -> Live:
+    """The record of a partition's live files.
+
+    Its run is the one that wrote all files. There is none if another writer has added some,
+    whatever else is there.
+    """
+    paths = tuple(sorted(unquote(path) for path in encoded_paths))
+    run_ids = {run_id_of(path) for path in paths}
+    run_id = run_ids.pop() if len(run_ids) == 1 else None
+    return Live(run_id, paths, version)
+
+
+def commit(table: DeltaTable, publication: Publication) -> None:
+    """Replace the partition's files in the table's next version.
+
+    Raises:
+        CommitFailedError: Somebody else took that version.
+    """
+    value = publication.value
+    # delta-rs writes the partition without value as the empty string in a filter.
+    filtered = "" if value is None else value
+    # Looking for expired entries lists the whole log.
+    is_cleaning = table.version() % CLEANED_EVERY == 0
+
+    table.create_write_transaction(
+        [_add(part, publication) for part in publication.parts],
+        mode="overwrite",
+        schema=table.schema(),
+        partition_by=[publication.key],
+        partition_filters=[(publication.key, "=", filtered)],
+        post_commithook_properties=PostCommitHookProperties(
+            cleanup_expired_logs=None if is_cleaning else False
+        ),
+        commit_properties=CommitProperties(
+            # No rebase: delta-rs sees no conflict between two first publications of a partition,
+            # and would commit both. The publisher compares and tries again by itself.
+            max_commit_retries=0,
+            custom_metadata=_metadata(publication),
+        ),
+    )
+
+
+def _add(part: WrittenPart, publication: Publication) -> AddAction:
+    return AddAction(
+        path=part.file.path,
+        size=part.file.size_bytes,
+        partition_values={publication.key: publication.value},
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=part.stats,
+    )
+
+
+def _metadata(publication: Publication) -> dict[str, Any]:
+    return {
+        "nightscore.run_id": publication.run_id,
+        "nightscore.fingerprint": publication.fingerprint,
+        "nightscore.partition": json.dumps(publication.value),
+    }
+
+
+def are_same(current: Live | None, planned: Live | None) -> bool:
+    """Whether readers see the files that were planned against."""
+    return _paths(current) == _paths(planned)
+
+
+def _paths(live: Live | None) -> Collection[str]:
+    return set(live.paths) if live else set()
