@@ -1,11 +1,9 @@
 """What every worker backend does: this machine's processes, Dask, Ray, and one that the test brings."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import pandas as pd
 import pytest
@@ -13,83 +11,17 @@ import pytest
 from nightscore.engine.backends import BACKENDS, open_pool
 from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.engine.pool import Pool
-from nightscore.engine.remote.calls import ModelSource
-from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.errors import InputError, InterruptedRunError
 from nightscore.run import run
 from nightscore.schemas.job import Workers
 from tests.engine.clusters.conftest import RunningCluster, dask, ray  # noqa: F401 (fixtures)
+from tests.fakes.pool import InProcessPool
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 
 T = TypeVar("T")
 DAY = "2024-02-29"
 N_FILES, N_ROWS = 3, 2_000
-
-
-class InProcessPool:
-    """The smallest backend that there can be: one shard after another, in this process."""
-
-    is_local = True
-
-    def __init__(self) -> None:
-        self.cpu_s_by_pid: dict[int, float] = {}
-        self._stop_reason: str | None = None
-
-    @property
-    def capacity(self) -> int:
-        return 1
-
-    def add_model(self, source: ModelSource, folder: Path) -> None:
-        pass
-
-    def prepare(self, n_processes: int) -> None:
-        pass
-
-    def call(
-        self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
-    ) -> T:
-        self._check_stopped()
-        return function(*arguments)
-
-    def score(
-        self,
-        tasks: Sequence[ShardTask],
-        n_workers: int,
-        timeout_s: float,
-        on_lost: Callable[[ShardTask], None],
-    ) -> Iterator[ShardResult]:
-        for task in tasks:
-            self._check_stopped()
-            result = score_shard(task)
-            self.cpu_s_by_pid[result.pid] = result.process_cpu_s
-            yield result
-
-    def kill(self) -> None:
-        pass
-
-    @property
-    def is_stopped(self) -> bool:
-        return self._stop_reason is not None
-
-    def stop(self, reason: str = "was interrupted") -> None:
-        self._stop_reason = reason
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-    def _check_stopped(self) -> None:
-        if self._stop_reason is not None:
-            raise InterruptedRunError(f"The run {self._stop_reason}.")
 
 
 @pytest.fixture(

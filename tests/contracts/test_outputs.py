@@ -37,9 +37,9 @@ from nightscore.run import run
 from nightscore.schemas.job import OUTPUT_FORMATS, ScoringJob
 from nightscore.schemas.manifest import Manifest, OutputRecord
 from nightscore.storage.registry import registered
-from tests.fakes.inline_pool import InlinePool
 from tests.fakes.memory_store import MemoryBackend
 from tests.fakes.pointer_format import FORMAT as POINTER
+from tests.fakes.pool import InProcessPool
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 from tests.support.publications import PER_PART, SCHEMA, publication, run_id
@@ -435,7 +435,9 @@ def test_a_registered_format_is_run_with(lake: Lake) -> None:
 
         def score(**options: Any) -> Manifest:
             now = datetime.now(UTC)
-            return run(job, "2024-02-29", pool=InlinePool(), cache=lake.cache, now=now, **options)
+            return run(
+                job, "2024-02-29", pool=InProcessPool(), cache=lake.cache, now=now, **options
+            )
 
         first = score()
         assert (first.status, first.output.format) == ("published", "pointer")

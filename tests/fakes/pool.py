@@ -1,4 +1,8 @@
-"""A pool without workers, for tests in which processes are not the point: it scores in the test's own thread."""
+"""A pool without workers, for tests in which processes are not the point.
+
+It scores one shard after another in the test's own process, which knows what the test has registered.
+It is also the smallest backend that there can be: `tests/contracts/test_backends.py` runs it.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +12,7 @@ from typing import Self, TypeVar
 from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.shard_scoring import score_shard
+from nightscore.errors import InterruptedRunError
 
 T = TypeVar("T")
 
@@ -16,22 +21,25 @@ class InProcessPool:
     """See `Pool`. Nothing is killed and nothing times out."""
 
     is_local = True
-    capacity = 1
-    is_stopped = False
 
     def __init__(self) -> None:
         self.cpu_s_by_pid: dict[int, float] = {}
+        self._stop_reason: str | None = None
+
+    @property
+    def capacity(self) -> int:
+        return 1
 
     def add_model(self, source: ModelSource, folder: Path) -> None:
-        """The models are in this host's cache."""
+        pass
 
     def prepare(self, n_processes: int) -> None:
-        """There are none."""
+        pass
 
     def call(
         self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
     ) -> T:
-        """Call it here."""
+        self._check_stopped()
         return function(*arguments)
 
     def score(
@@ -41,15 +49,21 @@ class InProcessPool:
         timeout_s: float,
         on_lost: Callable[[ShardTask], None],
     ) -> Iterator[ShardResult]:
-        """Score one shard after another."""
         for task in tasks:
-            yield score_shard(task)
+            self._check_stopped()
+            result = score_shard(task)
+            self.cpu_s_by_pid[result.pid] = result.process_cpu_s
+            yield result
 
     def kill(self) -> None:
-        """Nothing is under way in another thread."""
+        pass
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop_reason is not None
 
     def stop(self, reason: str = "was interrupted") -> None:
-        """See `kill`."""
+        self._stop_reason = reason
 
     def __enter__(self) -> Self:
         return self
@@ -60,4 +74,8 @@ class InProcessPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return None
+        pass
+
+    def _check_stopped(self) -> None:
+        if self._stop_reason is not None:
+            raise InterruptedRunError(f"The run {self._stop_reason}.")
