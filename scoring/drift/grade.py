@@ -108,8 +108,9 @@ def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
     if severe:
         yield from severe
         return
-    q = evidence.values["chi2_qvalue"]
-    words = f"a small difference that is no accident (false discovery rate {q:.1e})"
+    q = registry.Q_VALUE
+    rate = q.show(evidence.values[q.name])
+    words = f"a small difference that is no accident ({q.title} {rate})"
     yield Grade("distribution", "info", words)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 DAY_S = 86_400.0
 LEAST_DIGITS = 3
 MOST_DIGITS = 15
+UNIT_DIGITS = 5
+"""With more, 1,000,000.02 is easier to read than 1.00000002M."""
 _LEAST_NORMAL = float(np.finfo(np.float64).tiny)
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 
@@ -41,12 +43,12 @@ def show_number(value: float, digits: int = 3) -> str:
     if abs(value) < _LEAST_NORMAL:
         return "0"
 
+    if abs(value) >= 9.995e14 or abs(value) < 1e-4:
+        return _power_of_ten(value, digits)
     rounded = float(f"{value:.{digits}g}")
     size = abs(rounded)
-    if size >= 1e15 or size < 1e-4:
-        return _power_of_ten(rounded, digits)
     for unit, letter in _UNITS:
-        if size >= unit:
+        if size >= unit and digits <= UNIT_DIGITS:
             return f"{_plain(rounded / unit, digits)}{letter}"
     return _plain(value, digits)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nightscore.drift.labels import show_number
 from nightscore.profiles.bins import Floats
 from nightscore.reports.bars import Bars
 from nightscore.reports.svg import make_lean
@@ -26,6 +27,8 @@ LABEL_LENGTH = 10
 SHORT_LABEL_LENGTH = 6
 """Characters of a category, in a histogram and on the contact sheet."""
 MAX_DATES = 6
+LEAST_CHANGE = 0.05
+"""Percentage points: an axis of smaller changes would show what rounding leaves of equal shares."""
 PNG_COLOURS = {TEXT: "#333333", REFERENCE: "#b8bec8", CURRENT: "#c2410c", AXIS: "#cccccc"}
 
 
@@ -52,6 +55,8 @@ def histogram_svg(bars: Bars, name: str) -> str:
             below.bar(range(len(bars.labels)), points, width=0.8, color=CURRENT)
         below.axhline(0, color=AXIS, linewidth=0.8)
         below.set_ylabel("change", fontsize=7.5, color=TEXT)
+        if np.abs(points).max() < LEAST_CHANGE:
+            below.set_ylim(-1, 1)
 
         _label_axis(below, bars, LABEL_LENGTH)
         below.locator_params(axis="y", nbins=3)
@@ -189,6 +194,19 @@ def _style(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(AXIS)
     axes.tick_params(labelsize=7.5, colors=TEXT, color=AXIS, length=2)
+    _label_values(axes)
+
+
+def _label_values(axes: Any) -> None:
+    """Write the values of the vertical axis out: no offset, no common power of ten."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.yaxis.set_major_formatter(FuncFormatter(_value_label))
+
+
+def _value_label(value: float, place: int | None) -> str:
+    """A round value, which needs few digits; `place` is Matplotlib's count of the ticks."""
+    return show_number(value, 6)
 
 
 def _recolour(artist: Any) -> None:

@@ -107,7 +107,8 @@ CHI2_Q = Statistic(
     of_equal=1.0,
     is_symmetric=True,
     views=frozenset({"page"}),
-    pattern="{:.1e}",
+    pattern="{:.2g}",
+    least=1e-4,
 )
 CHI2 = Statistic(
     name="chi2",
@@ -129,5 +130,6 @@ CHI2_P = Statistic(
     measure=lambda group: chi2_p_value(*group.coarse_bins, _chi2(group)),
     of_equal=1.0,
     is_symmetric=True,
-    pattern="{:.1e}",
+    pattern="{:.2g}",
+    least=1e-4,
 )

@@ -53,12 +53,17 @@ def grade_range(evidence: Evidence) -> Iterator[Grade]:
         severity = "warning"
     else:
         return
-    least, greatest = (
-        show_value(value, evidence.pair.arrow_type)
-        for value in (reference.least, reference.greatest)
-    )
-    words = f"{rate:.1%} of the values are outside the reference's range, {least} to {greatest}"
+    words = f"{rate:.1%} of the values are outside {_show_range(evidence.pair, reference)}"
     yield Grade("range", severity, words)
+
+
+def _show_range(pair: ColumnPair, reference: NumberProfile) -> str:
+    least, greatest = (
+        show_value(value, pair.arrow_type) for value in (reference.least, reference.greatest)
+    )
+    if reference.least == reference.greatest:
+        return f"the reference, whose only value is {least}"
+    return f"the reference's range, {least} to {greatest}"
 
 
 def _rate(pair: ColumnPair) -> float:

@@ -10,7 +10,10 @@ from nightscore.schemas.drift import Severity, Signal
 WARNING_CHANGE = 0.05
 CRITICAL_CHANGE = 0.10
 """Of the rate itself: 0.10 is ten percentage points."""
-RULE = f"warning above a change of {WARNING_CHANGE:.0%}, critical above {CRITICAL_CHANGE:.0%}"
+RULE = (
+    f"warning above a change of {100 * WARNING_CHANGE:.0f} percentage points, "
+    f"critical above {100 * CRITICAL_CHANGE:.0f}"
+)
 
 
 def grade_rate_change(

@@ -96,6 +96,8 @@ OF_A_COLUMN: tuple[Figure, ...] = (
 
 PRIMARY = PSI_ADJUSTED
 """The statistic that trends and sparklines show."""
+Q_VALUE = CHI2_Q
+"""The statistic that says whether a difference may be an accident."""
 
 
 def statistics_for(column_type: ColumnType) -> list[Statistic]:

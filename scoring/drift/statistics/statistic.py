@@ -51,10 +51,14 @@ class Figure:
     views: frozenset[View] = frozenset()
     pattern: str = "{:.2f}"
     """How a value is written in a text."""
+    least: float = 0.0
+    """Smaller positive values are written as "< least"."""
 
     def show(self, value: float | None) -> str:
         """The value for a text; empty if it is not known."""
-        return "" if value is None or math.isnan(value) else self.pattern.format(value)
+        if value is None or math.isnan(value):
+            return ""
+        return f"< {self.least:g}" if 0 <= value < self.least else self.pattern.format(value)
 
     @property
     def thresholds(self) -> str:
