@@ -21,7 +21,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.guarantees import unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.runs.attempt import Attempt, inputs_record
 from nightscore.runs.held import is_blocking
 from nightscore.schemas.job import ScoringJob
@@ -125,15 +125,9 @@ def _score(
             *promises,
         )
         record.update(model=model.record(job, facts), warnings=notes)
-        plan, contract = plan_partition(
-            job,
-            model,
-            facts,
-            partition,
-            attempt.pool.capacity,
-            dead.cut_for if dead else None,
-            attempt.pool,
-        )
+        cut_for = dead.cut_for if dead else None
+        workers = PlannedWorkers(attempt.pool.capacity, attempt.pool, cut_for)
+        plan, contract = plan_partition(job, model, facts, partition, workers)
         attempt.resumed = dead.fitting(plan.shards) if dead else []
         record.warn(*publisher.check_fits(contract.output_schema(), attempt.value))
         record.update(inputs=inputs_record(job, partition, len(left_out), plan.extra_columns))

@@ -20,7 +20,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.operations.compare import READ_ROWS, Dataset
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,
@@ -112,7 +112,9 @@ def _profile(
         changes = {"input": place, "limits": limits, "keys": keys, "pass_through": kept}
         apart = scratch_job(job, scratch).model_copy(update=changes)
         partition = Partition(job.input.partition_key, None, BASELINE_RUN, data.files)
-        plan, contract = plan_partition(apart, model, facts, partition, pool.capacity, pool=pool)
+        plan, contract = plan_partition(
+            apart, model, facts, partition, PlannedWorkers(pool.capacity, pool)
+        )
         tasks = scratch_tasks(apart, BASELINE_RUN, model, facts, plan, contract, plan.shards)
         tell(f"scoring {plan.n_rows:,} rows to cut the predictions' bins")
         first = _score(pool, tasks, plan)

@@ -15,7 +15,7 @@ from nightscore.operations.status import partition_statuses
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.planning.environment import version_warnings
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 
@@ -93,7 +93,9 @@ def plan_runs(
     for value in values:
         status = status_by_value[show_value(value)]
         partition, ignored_files = find_partition(workspace, value)
-        plan, contract = plan_partition(job, model, facts, partition, pool.capacity, pool=pool)
+        plan, contract = plan_partition(
+            job, model, facts, partition, PlannedWorkers(pool.capacity, pool)
+        )
 
         is_skipped = status.state == "published" and not force
         warnings = general_warnings + unnoticed_changes(

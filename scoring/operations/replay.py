@@ -38,7 +38,7 @@ from nightscore.outputs.quarantine import REASON_NAMES, read_origin
 from nightscore.outputs.sealed import RUN_KEY
 from nightscore.outputs.writer import WrittenPart
 from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.profiles.column_records import merge_records
 from nightscore.runs.attempt import Attempt
 from nightscore.schemas.contract import Contract
@@ -150,8 +150,7 @@ def _score(attempt: Attempt, base: Manifest, *, allow_new_model: bool) -> Manife
             model,
             facts,
             partition,
-            attempt.pool.capacity,
-            pool=attempt.pool,
+            PlannedWorkers(attempt.pool.capacity, attempt.pool),
             nullable=_with_missing(base),
         )
         _check_columns(job, old, contract)

@@ -36,7 +36,7 @@ from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.quarantine import read_origin
 from nightscore.planning.environment import library_versions
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import FileRecord, Manifest
@@ -219,7 +219,9 @@ def _score_again(
 ) -> tuple[int, list[Finding]]:
     facts = learn_facts(model, cache, pool)
     here = job.model_copy(update={"workers": Workers()})
-    plan, contract = plan_partition(here, model, facts, partition, pool.capacity, pool=pool)
+    plan, contract = plan_partition(
+        here, model, facts, partition, PlannedWorkers(pool.capacity, pool)
+    )
     if not plan.n_rows:
         return 0, []
     footers = read_footers(Store(job.input.uri, job.input.storage_options), partition.files)

@@ -8,15 +8,15 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 
 LARGE_BYTES = 256 << 20
-"""From this size on, libraries included (up to 150 MiB), one copy of a model for all workers is worth more than
-workers that never wait for each other."""
+"""From this size on, one copy of a model for all workers is worth more than workers that never wait
+for each other. Libraries count, up to 150 MiB."""
 COMPILED_THREADS = 4
-"""What is done in Python between the kernels is a tenth to a fifth of a thread's time: more would wait for its lock.
-Processes map one copy of the form as well."""
+"""What is done in Python between the kernels is a tenth to a fifth of a thread's time: more threads
+would wait for its lock. Processes map one copy of the form as well."""
 ANY_NUMBER = 1 << 30
 COMPILED_BYTES = 40 << 20
-"""LLVM, machine code and buffers; measured 27 to 35 MiB. Apart from the model, whose measure depends on what was
-loaded before it."""
+"""LLVM, machine code and buffers; measured 27 to 35 MiB. Apart from the model, whose measure
+depends on what was loaded before it."""
 COMPILER_BYTES = 100 << 20
 """Numba and what it compiles with, in a host's first run of a model; measured 94 MiB."""
 MODEL_BYTES = 150 << 20
@@ -28,11 +28,11 @@ class EngineChoice:
     """What predicts, and where."""
 
     fallback_reason: str
-    """Why the model's own library; empty: a compiled predictor."""
+    """Why the model's own library predicts; empty: a compiled predictor does."""
     most_threads: int
     """Workers that may be threads of one process; more of them are processes."""
     model_bytes: int
-    """Of one copy of the model with its libraries."""
+    """Size of one copy of the model with its libraries."""
     is_unchecked: bool = False
     """Nobody on this host has compared the compiled predictor with the library's own."""
 
@@ -44,29 +44,34 @@ class EngineChoice:
 def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineChoice:
     """The compiled predictor in threads where there is one, else the model's own library.
 
-    The library's predictors hold Python's lock for part of their work, and so get processes, unless copies of the
-    model would take much memory and it does release the lock.
+    The library's predictors hold Python's lock for part of their work, and so get processes. They
+    get threads where copies of the model would take much memory and the library releases the lock.
 
     Args:
-        job: What it says of the engine.
-        folder: Of the model in the cache.
-        facts: What it is.
+        job: Says which engine it wants, and whether its workers are a cluster's.
+        folder: The model's folder in the cache.
+        facts: What the model is.
     """
-    kept = CachedForm.for_model(folder, facts)
-    because = (
-        "the job says `engine: library`"
-        if job.engine == "library"
-        else facts.fallback_reason or kept.differs
-    )
+    form = CachedForm.for_model(folder, facts)
+    may_share = not job.workers.is_cluster  # a cluster places shards by itself
     library_bytes = facts.model_bytes or MODEL_BYTES
-    may_share = not job.workers.is_cluster  # which places shards by itself
-    if because:
-        is_shared = may_share and facts.releases_gil and library_bytes > LARGE_BYTES
-        return EngineChoice(because, ANY_NUMBER if is_shared else 0, library_bytes)
-    # Until the compiled form was compared with it, the library is there too, and what compiles.
-    first_bytes = 0 if kept.checked else library_bytes + COMPILER_BYTES
-    model_bytes = COMPILED_BYTES + kept.n_bytes + first_bytes
-    is_unchecked = (
-        not job.workers.is_cluster and not kept.checked
-    )  # a cluster's nodes keep that for themselves
-    return EngineChoice("", COMPILED_THREADS if may_share else 0, model_bytes, is_unchecked)
+
+    fallback_reason = facts.fallback_reason or form.differs
+    if job.engine == "library":
+        fallback_reason = "the job says `engine: library`"
+
+    if fallback_reason:
+        shares_model = may_share and facts.releases_gil and library_bytes > LARGE_BYTES
+        most_threads = ANY_NUMBER if shares_model else 0
+        return EngineChoice(fallback_reason, most_threads, library_bytes)
+
+    model_bytes = COMPILED_BYTES + form.n_bytes
+    if not form.checked:  # the library is there too, until it was compared, and what compiles
+        model_bytes += library_bytes + COMPILER_BYTES
+
+    return EngineChoice(
+        fallback_reason="",
+        most_threads=COMPILED_THREADS if may_share else 0,
+        model_bytes=model_bytes,
+        is_unchecked=may_share and not form.checked,  # a cluster's nodes keep that for themselves
+    )

@@ -16,39 +16,54 @@ COMPARED_LIBRARIES = (
     "xgboost",
     "onnxruntime",
 )
+"""A model is compared with the versions of these that it was trained with."""
+RECORDED_LIBRARIES = (
+    "pyarrow",
+    "numpy",
+    "scikit-learn",
+    "pandas",
+    "numba",
+    "lightgbm",
+    "xgboost",
+    "onnxruntime",
+    "deltalake",
+    "joblib",
+    "mlflow",
+    "s3fs",
+)
+"""Their versions stand in the manifest."""
 
 
 def version_warnings(facts: ModelFacts) -> list[str]:
-    """Libraries that are not those the model was trained with."""
-    found = []
+    """A warning for each library whose version is not the one the model was trained with."""
+    warnings: list[str] = []
     for name in COMPARED_LIBRARIES:
-        trained, here = facts.trained_with.get(name), versions.library_version(name)
-        if trained and here and trained != here:
-            found.append(f"the model was trained with {name} {trained}, this run uses {here}")
-    trained = facts.trained_with.get("python")
-    if trained and trained.split(".")[:2] != platform.python_version().split(".")[:2]:
-        found.append(
-            f"the model was trained with Python {trained}, this run uses {platform.python_version()}"
-        )
-    return found
+        trained, current = facts.trained_with.get(name), versions.library_version(name)
+        if trained and current and trained != current:
+            warnings.append(f"the model was trained with {name} {trained}, this run uses {current}")
+
+    trained, current = facts.trained_with.get("python"), platform.python_version()
+    if trained and trained.split(".")[:2] != current.split(".")[:2]:
+        warnings.append(f"the model was trained with Python {trained}, this run uses {current}")
+    return warnings
 
 
 def cache_warnings(model: PinnedModel, facts: ModelFacts) -> list[str]:
-    """What of this host's cache is not used, since others can write to it."""
-    kept = CachedForm.for_model(model.cached.path, facts)
-    if facts.fallback_reason or not kept.is_shared:
+    """A warning if this host's cache of compiled models is not used.
+
+    It is not used if others can write to it.
+    """
+    form = CachedForm.for_model(model.cached.path, facts)
+    if facts.fallback_reason or not form.is_shared:
         return []
-    folder = kept.stem.parent
+
+    folder = form.stem.parent
     return [
-        f"others can write to {folder}: the compiled model there is not used, and each worker makes its own, which "
-        f"takes longer; `chmod -R go-w {folder}` as its owner, or remove it"
+        f"others can write to {folder}, so the compiled model there is not used: each worker makes "
+        f"its own, which takes longer; `chmod -R go-w {folder}` as its owner, or remove it"
     ]
 
 
 def library_versions() -> dict[str, str]:
-    """What this process runs with."""
-    names = (
-        "pyarrow", "numpy", "scikit-learn", "pandas", "numba", "lightgbm", "xgboost", "onnxruntime", "deltalake",
-        "joblib", "mlflow", "s3fs",
-    )  # fmt: skip
-    return {"python": platform.python_version()} | versions.library_versions(*names)
+    """The versions of Python and the libraries that this process runs with."""
+    return {"python": platform.python_version()} | versions.library_versions(*RECORDED_LIBRARIES)

@@ -15,8 +15,8 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import MemoryPlan
 
 DRIVER_BYTES = 115 << 20
-"""Interpreter, Arrow and loky's helpers; measured 105 to 111 MiB, a page that several processes share counted
-once."""
+"""Interpreter, Arrow and loky's helpers; measured 105 to 111 MiB. A page that several processes
+share is counted once."""
 WORKER_BYTES = 60 << 20
 """Interpreter and Arrow before a model is loaded; measured 45 to 56 MiB."""
 REMOTE_BYTES = 30 << 20
@@ -25,12 +25,15 @@ PAGE_BYTES = 2 << 20
 """A decoded data page and its dictionary: writers' default is 1 MiB each."""
 ROW_COPIES = 4
 """Decoded batch, its cast, the features and what the model makes of them."""
+WRITTEN_CELL_BYTES = 16
+"""A value of an output column, until its row group is full."""
 MAX_BATCH_ROWS = 65_536
-"""Until here scikit-learn's forests and boosters gain, linear models, and the profile of compiled ones' runs."""
+"""Larger batches gain nothing: neither forests, boosters and linear models, nor profiles."""
 LEAST_USUAL_ROWS = 8_192
 MIN_BATCH_ROWS = 1_024
 PREFETCH_BYTES = (128 << 20, 64 << 20)
-"""Two row groups of 64 MiB, or of 32; larger ones are fetched a block of a column at a time, with more requests."""
+"""Two row groups of 64 MiB, or of 32. Larger ones are fetched a block of a column at a time, with
+more requests."""
 
 
 def plan_memory(
@@ -41,15 +44,17 @@ def plan_memory(
     is_local: bool,
     capacity: int,
 ) -> MemoryPlan:
-    """Workers and rows a batch that keep the run, or on a cluster each of its workers, within `limits.memory_bytes`.
+    """Workers and batch sizes that keep a run within `limits.memory_bytes`.
+
+    On a cluster the limit holds for each of its workers, else for the run.
 
     Args:
         job: The job.
         engine: What predicts, and where.
         contract: The columns.
-        footers: Of the partition's files.
-        is_local: They are on a disk.
-        capacity: Workers that there may be at once, unless the job says how many; on a cluster its bound too.
+        footers: Footers of the partition's files.
+        is_local: The files are on a disk.
+        capacity: Workers at once, unless the job says how many; on a cluster always.
 
     Raises:
         MemoryLimitError: One worker with the smallest batch would need more.
@@ -58,9 +63,11 @@ def plan_memory(
     is_cluster = job.workers.is_cluster
     n_workers = capacity if is_cluster else job.workers.count or capacity
     row_bytes = decoded_row_bytes(contract, footers)
-    remote_bytes = 0 if is_local and predictions_store(job).is_local else REMOTE_BYTES
+    all_local = is_local and predictions_store(job).is_local
+    remote_bytes = 0 if all_local else REMOTE_BYTES
+
     while True:
-        for batch_rows, prefetch_bytes in _choices(is_local):
+        for batch_rows, prefetch_bytes in _batch_sizes(is_local):
             plan = MemoryPlan(
                 n_workers=n_workers,
                 batch_rows=batch_rows,
@@ -73,51 +80,81 @@ def plan_memory(
                 prefetch_bytes=prefetch_bytes,
                 in_threads=engine.in_threads(n_workers),
             )
-            bytes_here = plan.bytes_per_worker if is_cluster else plan.total_bytes
-            if limit is None or bytes_here <= limit:
+            if limit is None or _bounded_bytes(plan, is_cluster) <= limit:
                 return plan
+
         if n_workers == 1 or is_cluster:
-            raise MemoryLimitError(
-                "The job does not fit its memory limit; nothing was read.",
-                job.name,
-                expected=f"at most {limit:,} bytes (limits.memory_bytes)",
-                found=f"{bytes_here:,} bytes with one worker and {MIN_BATCH_ROWS:,} rows a batch: "
-                f"{'' if is_cluster else f'driver {plan.driver_bytes:,}, '}worker {plan.worker_bytes:,}, "
-                f"model {plan.model_bytes:,}, stream {plan.stream_bytes:,}",
-                next_step=f"set limits.memory_bytes to {bytes_here:,} or more",
-            )
+            raise _too_small(job, plan)
+
         n_workers -= 1
 
 
 def decoded_row_bytes(contract: Contract, footers: Sequence[Footer]) -> float:
-    """Of a row of the needed columns, once: eight more bytes a feature for what a cast makes of it."""
+    """Decoded size of one row of the needed columns.
+
+    Each feature has eight more bytes, for what a cast makes of it.
+    """
     n_rows = sum(footer.n_rows for footer in footers)
-    raw = sum(sum(footer.row_groups.uncompressed_bytes(contract.needed)) for footer in footers)
-    return (raw / n_rows if n_rows else 0.0) + 8 * len(contract.features)
+    n_bytes = sum(sum(footer.row_groups.uncompressed_bytes(contract.needed)) for footer in footers)
+    return n_bytes / max(n_rows, 1) + 8 * len(contract.features)
 
 
 def stream_bytes(
     contract: Contract, row_bytes: float, batch_rows: int, prefetch_bytes: int, is_local: bool
 ) -> int:
-    """What one worker holds of the data at once."""
+    """Size of the data that one worker holds at once."""
     n_columns = len(contract.needed)
-    written = sum(16 for _ in contract.output_schema())
-    buffers = n_columns * (PAGE_BYTES + (LOCAL_BUFFER_BYTES if is_local else REMOTE_BUFFER_BYTES))
+    buffer_bytes = LOCAL_BUFFER_BYTES if is_local else REMOTE_BUFFER_BYTES
+    read_bytes = n_columns * (PAGE_BYTES + buffer_bytes)
     if prefetch_bytes:  # or two blocks of each column, where row groups are too large to be held
-        buffers += max(prefetch_bytes, 2 * n_columns * BLOCK_BYTES)
-    return int(batch_rows * row_bytes * ROW_COPIES) + ROW_GROUP_ROWS * written + buffers
+        read_bytes += max(prefetch_bytes, 2 * n_columns * BLOCK_BYTES)
+
+    batch_bytes = int(batch_rows * row_bytes * ROW_COPIES)
+    written_bytes = ROW_GROUP_ROWS * WRITTEN_CELL_BYTES * len(contract.output_schema())
+    return batch_bytes + written_bytes + read_bytes
 
 
-def _choices(is_local: bool) -> Iterator[tuple[int, int]]:
-    """Rows a batch and bytes to prefetch, the best first: latency costs more than smaller batches."""
-    for n_bytes in () if is_local else PREFETCH_BYTES:
-        yield from ((rows, n_bytes) for rows in _halvings(MAX_BATCH_ROWS, LEAST_USUAL_ROWS))
-    yield from ((rows, 0) for rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS))
+def _bounded_bytes(plan: MemoryPlan, is_cluster: bool) -> int:
+    """What the job's limit bounds."""
+    return plan.bytes_per_worker if is_cluster else plan.total_bytes
 
 
-def _halvings(start: int, end: int) -> list[int]:
-    found = []
+def _too_small(job: ScoringJob, plan: MemoryPlan) -> MemoryLimitError:
+    """The error for a limit that one worker with the smallest batch exceeds."""
+    n_bytes = _bounded_bytes(plan, job.workers.is_cluster)
+    parts = [
+        f"worker {plan.worker_bytes:,}",
+        f"model {plan.model_bytes:,}",
+        f"stream {plan.stream_bytes:,}",
+    ]
+    if not job.workers.is_cluster:
+        parts.insert(0, f"driver {plan.driver_bytes:,}")
+
+    return MemoryLimitError(
+        "The job does not fit its memory limit; nothing was read.",
+        job.name,
+        expected=f"at most {job.limits.memory_bytes:,} bytes (limits.memory_bytes)",
+        found=f"{n_bytes:,} bytes with one worker and {MIN_BATCH_ROWS:,} rows a batch: "
+        f"{', '.join(parts)}",
+        next_step=f"set limits.memory_bytes to {n_bytes:,} or more",
+    )
+
+
+def _batch_sizes(is_local: bool) -> Iterator[tuple[int, int]]:
+    """Rows a batch and bytes to prefetch, the best first.
+
+    Latency costs more than smaller batches: prefetching is given up last.
+    """
+    if not is_local:
+        for n_bytes in PREFETCH_BYTES:
+            for rows in _halvings(MAX_BATCH_ROWS, LEAST_USUAL_ROWS):
+                yield rows, n_bytes
+    for rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS):
+        yield rows, 0
+
+
+def _halvings(start: int, end: int) -> Iterator[int]:
+    """The start, its half, and so on, as long as they are not below the end."""
     while start >= end:
-        found.append(start)
+        yield start
         start //= 2
-    return found

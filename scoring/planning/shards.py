@@ -2,21 +2,23 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from typing import NamedTuple
 
 from nightscore.inputs.footers import Footer
 from nightscore.schemas.partition import Piece, Shard
 
 SHARDS_PER_WORKER = 4
-"""Enough that the last ones to finish even out, few enough that each writes files of a useful size."""
+"""Enough that the last ones to finish even out; few enough that files have a useful size."""
 MIN_SHARD_ROWS = 65_536
 """Below this, sharing the work costs more than it saves."""
 MAX_SHARD_BYTES = 256 << 20
 """What a retry repeats at most, as long as the shards are not too many."""
 MAX_SHARDS = 4_096
-"""A shard is a part, a line of the commit, a checkpoint, a result in the driver. 10 TB make shards of 2.5 GB."""
+"""A shard is a part, a line of the commit, a checkpoint and a result in the driver. 10 TB make
+shards of 2.5 GB."""
 ROW_ALIGNMENT = 64
-"""Row groups are cut at multiples of this, so that batches keep the shape that vector kernels like."""
+"""Row groups are cut at multiples of this: batches keep the shape that vector kernels like."""
 
 
 def plan_shards(
@@ -25,7 +27,7 @@ def plan_shards(
     """The shards in the order of the files' paths and rows; none for a partition without rows.
 
     Args:
-        footers: Of the partition's files, in the order of their paths.
+        footers: Footers of the partition's files, in the order of their paths.
         needed: Columns that will be read.
         n_workers: Workers that will share the work.
     """
@@ -33,17 +35,20 @@ def plan_shards(
     n_bytes = sum(needed_bytes(footer, needed) for footer in footers)
     if n_rows == 0:
         return ()
+
     n_shards = min(SHARDS_PER_WORKER * n_workers, math.ceil(n_rows / MIN_SHARD_ROWS))
     n_shards = max(1, n_shards, math.ceil(n_bytes / MAX_SHARD_BYTES))
     n_shards = min(n_shards, MAX_SHARDS)
     target_rows = math.ceil(n_rows / n_shards)
-    # A model costs by rows, a store by bytes: both count, each with its share of the partition.
-    weights = (
-        (piece, piece.n_rows / n_rows + piece_bytes / max(n_bytes, 1), piece_bytes)
-        for footer in footers
-        for piece, piece_bytes in _pieces(footer, needed, target_rows, n_workers)
-    )
-    return tuple(_fill(weights, 2.0 / n_shards, n_rows))
+
+    def weighted_pieces() -> Iterator[_WeightedPiece]:
+        for footer in footers:
+            for piece, piece_bytes in _pieces(footer, needed, target_rows, n_workers):
+                # A model costs by rows, a store by bytes: both count, each with its share.
+                weight = piece.n_rows / n_rows + piece_bytes / max(n_bytes, 1)
+                yield _WeightedPiece(piece, weight, piece_bytes)
+
+    return tuple(_fill(weighted_pieces(), 2.0 / n_shards, n_rows))
 
 
 def needed_bytes(footer: Footer, needed: Sequence[str]) -> int:
@@ -51,61 +56,72 @@ def needed_bytes(footer: Footer, needed: Sequence[str]) -> int:
     return sum(footer.row_groups.compressed_bytes(needed))
 
 
+class _WeightedPiece(NamedTuple):
+    piece: Piece
+    weight: float
+    """Its share of the partition's rows, plus its share of the bytes."""
+    n_bytes: int
+
+
 def _pieces(
     footer: Footer, needed: Sequence[str], target_rows: int, n_workers: int
 ) -> Iterator[tuple[Piece, int]]:
-    first = 0
-    for i, (group_rows, size) in enumerate(
-        zip(footer.row_groups.rows, footer.row_groups.compressed_bytes(needed), strict=True)
-    ):
+    """Pieces of one file, each within a row group, with their bytes."""
+    first_row = 0
+    groups = zip(footer.row_groups.rows, footer.row_groups.compressed_bytes(needed), strict=True)
+
+    for index, (group_rows, group_bytes) in enumerate(groups):
         # Rows within a row group are found by decoding what stands before them, so it is cut only
         # as often as there are workers to share it.
         n_cuts = min(n_workers, max(1, group_rows // max(target_rows, MIN_SHARD_ROWS)))
         step = math.ceil(group_rows / n_cuts / ROW_ALIGNMENT) * ROW_ALIGNMENT
-        for low, high in pairwise([*range(0, group_rows, step), group_rows] if group_rows else []):
-            share = size * (high - low) // group_rows
-            yield Piece(footer.file, (i,), first + low, high - low, low), share
-        first += group_rows
+
+        for start in range(0, group_rows, step or 1):
+            n_rows = min(step, group_rows - start)
+            piece = Piece(footer.file, (index,), first_row + start, n_rows, start)
+            yield piece, group_bytes * n_rows // group_rows
+
+        first_row += group_rows
 
 
-def _fill(
-    weights: Iterable[tuple[Piece, float, int]], target: float, n_left: int
-) -> Iterator[Shard]:
-    pieces: list[Piece] = []
+def _fill(pieces: Iterable[_WeightedPiece], target: float, n_left: int) -> Iterator[Shard]:
+    """Shards of the target's weight each, filled in order."""
+    shard_pieces: list[Piece] = []
     weight, n_bytes, index = 0.0, 0, 0
-    for piece, piece_weight, piece_bytes in weights:
-        pieces.append(piece)
-        weight += piece_weight
-        n_bytes += piece_bytes
-        n_left -= piece.n_rows
+
+    for weighted in pieces:
+        shard_pieces.append(weighted.piece)
+        weight += weighted.weight
+        n_bytes += weighted.n_bytes
+        n_left -= weighted.piece.n_rows
+
         is_last = n_left == 0
         if is_last or weight >= target:
-            yield Shard(
-                index, tuple(_merge(pieces)), sum(p.n_rows for p in pieces), n_bytes, is_last
-            )
+            n_rows = sum(piece.n_rows for piece in shard_pieces)
+            yield Shard(index, tuple(_merge(shard_pieces)), n_rows, n_bytes, is_last)
             # What a shard has too much, the next ones get less: the sum stays even.
-            pieces, weight, n_bytes, index = [], weight - target, 0, index + 1
+            shard_pieces, weight, n_bytes, index = [], weight - target, 0, index + 1
 
 
 def _merge(pieces: Sequence[Piece]) -> Iterator[Piece]:
     """Neighbouring row groups of one file as one piece, so that a file is opened once."""
     current: Piece | None = None
+
     for piece in pieces:
-        follows = current is not None and (
-            current.file == piece.file and current.first_row + current.n_rows == piece.first_row
-        )
-        if current is not None and follows:
-            groups = tuple(dict.fromkeys((*current.row_groups, *piece.row_groups)))
-            current = Piece(
-                current.file,
-                groups,
-                current.first_row,
-                current.n_rows + piece.n_rows,
-                current.skip_rows,
-            )
-            continue
-        if current is not None:
+        if current is None:
+            current = piece
+        elif _follows(current, piece):
+            row_groups = tuple(dict.fromkeys((*current.row_groups, *piece.row_groups)))
+            n_rows = current.n_rows + piece.n_rows
+            current = replace(current, row_groups=row_groups, n_rows=n_rows)
+        else:
             yield current
-        current = piece
+            current = piece
+
     if current is not None:
         yield current
+
+
+def _follows(piece: Piece, other: Piece) -> bool:
+    """Whether the other piece begins where this one ends."""
+    return piece.file == other.file and piece.first_row + piece.n_rows == other.first_row

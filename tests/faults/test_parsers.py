@@ -43,7 +43,7 @@ from nightscore.operations.rollback import plan_rollback
 from nightscore.operations.verify import verify
 from nightscore.outputs import handle
 from nightscore.outputs.publish import open_publisher
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.profiles.table import from_bytes
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import InputFile
@@ -311,7 +311,7 @@ def test_a_plan_names_the_file(lake: Lake, deadly: bytes) -> None:
     facts = learn_facts(model, lake.cache, lake.pool)
     partition, _ = find_partition(Workspace(job), DAYS[1])
     with pytest.raises(CorruptFileError) as raised:
-        plan_partition(job, model, facts, partition, 1)
+        plan_partition(job, model, facts, partition, PlannedWorkers(1))
     assert names_it(raised.value)
 
 

@@ -20,7 +20,7 @@ from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 from tests.support.lake import Lake
@@ -89,7 +89,7 @@ def test_what_crosses_to_the_workers_names_variables_only(env_lake: Lake) -> Non
         model = PinnedModel.resolve(job, env_lake.cache)
         facts = learn_facts(model, env_lake.cache, pool)
         partition, _ = find_partition(Workspace(job), DAY)
-        plan, contract = plan_partition(job, model, facts, partition, pool.capacity)
+        plan, contract = plan_partition(job, model, facts, partition, PlannedWorkers(pool.capacity))
         task = ShardTask(
             job,
             "run",

@@ -37,7 +37,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import digest_tree
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import DIGEST_TAG
-from nightscore.planning.plan import plan_partition
+from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.job import Workers
 from tests.engine.clusters.conftest import (
     RunningCluster,
@@ -286,7 +286,7 @@ def test_memory_is_planned_for_each_process_of_a_cluster(lake: Lake) -> None:
         model = PinnedModel.resolve(job, lake.cache)
         facts = learn_facts(model, lake.cache, lake.pool)
         partition, _ = find_partition(Workspace(job), DAY)
-        plans[backend] = plan_partition(job, model, facts, partition, 64)[0].memory
+        plans[backend] = plan_partition(job, model, facts, partition, PlannedWorkers(64))[0].memory
     assert plans["loky"].n_workers < 5
     assert plans["loky"].total_bytes <= 900 << 20
     assert plans["dask"].n_workers == 64
