@@ -1,4 +1,4 @@
-"""Machine code: kernels over columns of numbers, and how they are compiled, kept and loaded.
+"""Machine code: kernels over columns of numbers, and how they are compiled, cached and loaded.
 
-It knows nothing of models: what a kernel works on are arrays and numbers.
+It knows nothing of models: kernels work on arrays and numbers.
 """

@@ -1,7 +1,7 @@
-"""The machine code of profiles: one pass over a column of numbers. See `kernels` for how it is compiled and kept.
+"""The machine code of profiles: one pass over a column of numbers.
 
-All memory is the caller's: arrays of fixed sizes, see `count_numbers`. A strip of values stays in the first cache
-while it is cleared of nulls, added up, hashed and put into bins.
+The caller hands over all memory, see `count_buffers`. A strip of values stays in the first cache
+while nulls are removed and values are added up, hashed and put into bins.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def count_numbers(
     pivot: float,
     low: float,
     high: float,
-    n_kept: int,
+    n_known: int,
     hashes: Any,
     strip: Any,
     bits: Any,
@@ -44,41 +44,44 @@ def count_numbers(
     tallies: Any,
     moments: Any,
 ) -> int:
-    """Count a column's values; see `monitoring.counting` for what becomes of it.
+    """Count a column's values.
 
     Args:
         values: float64, of any content where they are null.
         validity: Bytes of Arrow's bitmap.
-        first_bit: Of the first value in the bitmap; negative: there are no nulls.
+        first_bit: The first value's bit in the bitmap; negative: there are no nulls.
         tree: Edges of the bins, see `search_trees.edge_tree`.
-        n_levels: Of that tree.
+        n_levels: Levels of that tree.
         pivot: Subtracted before squares are taken.
-        low: Values below it are outside, and
-        high: those above it.
-        n_kept: Hashes that there are already.
-        hashes: uint64, (`HASH_SLOTS` + 1 + `LEAST_HASHES`): a table, 0 where it is free; whether the hash 0 is among
-            them; those that there are already, ascending. No entries: they are not wanted.
-        strip: float64, (`STRIP_VALUES`), of any content.
+        low: Values below it are outside.
+        high: Values above it are outside.
+        n_known: Hashes that are known already.
+        hashes: uint64, (`HASH_SLOTS` + 1 + `LEAST_HASHES`): a table, 0 where it is free; whether
+            the hash 0 is among them; the known hashes, ascending. Empty: hashes are not wanted.
+        strip: Scratch, float64, (`STRIP_VALUES`).
         bits: The same memory as uint64.
-        mixed: uint64, (`STRIP_VALUES`), of any content: for hashes, then for numbers of bins.
+        mixed: Scratch, uint64, (`STRIP_VALUES`): for hashes, then for numbers of bins.
         rows: int64, (`BIN_COPIES` x bins): finite values in each bin are added.
-        sums: float64, of that shape: their sums are added, and
-        rests: what was lost of these by rounding.
+        sums: float64, of that shape: the sums of these values are added.
+        rests: float64, of that shape: what the sums lost by rounding.
         tallies: int64: NaN, positive and negative infinities, and finite values outside, are added.
-        moments: float64, (6 + 2 x `MOMENT_LANES`): two sums of a strip and the extremes of each lane, see
-            `add_moments`; the sum of the finite values' distances from the pivot with its rest, and of their squares.
+        moments: float64, (6 + 2 x `MOMENT_LANES`): two sums of a strip and the extremes of each
+            lane, see `add_moments`; the sum of the finite values' distances from the pivot, and of
+            the squares of these distances, each with its rest.
 
     Returns:
-        Hashes that were put into the table.
+        How many new hashes were put into the table.
     """
     n_bins = np.uint64(rows.size // BIN_COPIES)
     most = np.uint64(0xFFFFFFFFFFFFFFFF)
     n_hashes = 0
+
     if hashes.size:
-        if n_kept == LEAST_HASHES:
+        if n_known == LEAST_HASHES:
             most = hashes[HASH_SLOTS + LEAST_HASHES]
-        for i in range(n_kept):
+        for i in range(n_known):
             n_hashes += keep_hash(hashes, hashes[np.uintp(HASH_SLOTS + 1 + i)])
+
     n_new = 0
     for first in range(0, values.size, STRIP_VALUES):
         n_rows = min(STRIP_VALUES, values.size - first)
@@ -87,16 +90,19 @@ def count_numbers(
         else:
             for i in range(n_rows):
                 strip[i] = values[np.uintp(first + i)] + 0.0  # both zeros are one value
+
         n_odd = 0
         for i in range(n_rows):
             n_odd += not abs(strip[i]) < np.inf
         if n_odd:
             n_rows = take_finite(strip, n_rows, tallies)
+
         n_outside = 0
         for i in range(n_rows):
             n_outside += (strip[i] < low) | (strip[i] > high)
         tallies[3] += n_outside
         sum_moments(strip, n_rows, pivot, moments)
+
         if hashes.size:
             for i in range(hash_values(bits, n_rows, most, mixed)):
                 if mixed[i] <= most and keep_hash(hashes, mixed[i]):
@@ -105,6 +111,7 @@ def count_numbers(
                     if n_hashes == MOST_HASHES:
                         most = keep_least(hashes)
                         n_hashes = LEAST_HASHES
+
         find_bins(strip, n_rows, tree, n_levels, mixed)
         fill_bins(strip, n_rows, mixed, n_bins, rows, sums, rests)
     return n_new
@@ -112,19 +119,24 @@ def count_numbers(
 
 @kernel
 def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, strip: Any) -> int:
-    """Copy those of some rows that are not null; how many they are.
+    """Copy the values of some rows that are not null.
 
     Args:
         values: float64.
         first: Row to start at.
-        n_rows: A multiple of `WORD_ROWS`, but for the last.
+        n_rows: A multiple of `WORD_ROWS`, except at the end.
         validity: Bytes of Arrow's bitmap.
-        bit: Of the first row in it.
-        strip: Written.
+        bit: The first row's bit in the bitmap.
+        strip: Receives the values.
+
+    Returns:
+        How many values were copied.
     """
-    kept = 0
+    n_valid = 0
     for start in range(0, n_rows, WORD_ROWS):
         size = min(WORD_ROWS, n_rows - start)
+
+        # The bits of these rows, the first row's lowest.
         byte, shift = (bit + start) >> 3, np.uint64((bit + start) & 7)
         word = np.uint64(0)
         if byte + 9 <= validity.size:
@@ -137,56 +149,68 @@ def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, st
         else:
             for j in range(size):
                 place = bit + start + j
-                word |= np.uint64((validity[np.uintp(place >> 3)] >> (place & 7)) & 1) << np.uint64(
-                    j
-                )
-        from_here = np.uintp(first + start)
+                is_set = np.uint64((validity[np.uintp(place >> 3)] >> (place & 7)) & 1)
+                word |= is_set << np.uint64(j)
+
+        row = np.uintp(first + start)
         if word == np.uint64(0xFFFFFFFFFFFFFFFF) and size == WORD_ROWS:
             for j in range(WORD_ROWS):
-                strip[np.uintp(kept + j)] = values[from_here + np.uintp(j)] + 0.0
-            kept += WORD_ROWS
+                strip[np.uintp(n_valid + j)] = values[row + np.uintp(j)] + 0.0
+            n_valid += WORD_ROWS
             continue
+
+        # Each value is written, and the next one over it if it is null: no branch to mispredict.
         for j in range(size):
-            strip[np.uintp(kept)] = values[from_here + np.uintp(j)] + 0.0
-            kept += (word & np.uint64(1)) != np.uint64(0)
+            strip[np.uintp(n_valid)] = values[row + np.uintp(j)] + 0.0
+            n_valid += (word & np.uint64(1)) != np.uint64(0)
             word >>= np.uint64(1)
-    return kept
+    return n_valid
 
 
 @kernel
 def take_finite(strip: Any, n_rows: int, tallies: Any) -> int:
-    """Move the finite values of a strip to its front, and count the others by kind; how many stay."""
-    kept = 0
+    """Move the finite values of a strip to its front, and count the others by kind.
+
+    Returns:
+        How many values are finite.
+    """
+    n_finite = 0
     n_nan = 0
     n_high = 0
     for i in range(n_rows):
         value = strip[i]
-        strip[np.uintp(kept)] = value
-        kept += abs(value) < np.inf
+        strip[np.uintp(n_finite)] = value
+        n_finite += abs(value) < np.inf
         n_nan += value != value
         n_high += value == np.inf
+
     tallies[0] += n_nan
     tallies[1] += n_high
-    tallies[2] += n_rows - kept - n_nan - n_high
-    return kept
+    tallies[2] += n_rows - n_finite - n_nan - n_high
+    return n_finite
 
 
 @kernel
 def sum_moments(strip: Any, n_rows: int, pivot: float, moments: Any) -> None:
     """Add up distances from the pivot and their squares, and note the extremes.
 
-    Sums of `MOMENT_STRIP` values are added with what rounding loses, as in A. Neumaier, "Rundungsfehleranalyse
-    einiger Verfahren zur Summation endlicher Summen" (1974): so no value goes through more than 21 roundings, where a
-    pairwise sum of a batch of 65,536 has 28.
+    Sums of `MOMENT_STRIP` values are added with what rounding loses. No value then goes through
+    more than 21 roundings, where a pairwise sum of a batch of 65,536 has 28.
+
+    Source: A. Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen"
+    (1974).
     """
     place = 2 + 2 * MOMENT_LANES
     for start in range(0, n_rows, MOMENT_STRIP):
         size = min(MOMENT_STRIP, n_rows - start)
         n_vectors = size // MOMENT_LANES
         address = strip.ctypes.data + 8 * start
+
         add_moments(address, n_vectors, pivot, moments.ctypes.data)
         for k in range(2):
             add_rest(moments, place + 2 * k, moments[k])
+
+        # What does not fill a vector.
         shifted = 0.0
         squares = 0.0
         for i in range(start + n_vectors * MOMENT_LANES, start + size):
@@ -196,26 +220,37 @@ def sum_moments(strip: Any, n_rows: int, pivot: float, moments: Any) -> None:
             squares += distance * distance
             moments[2] = min(moments[2], value)
             moments[2 + MOMENT_LANES] = max(moments[2 + MOMENT_LANES], value)
+
         add_rest(moments, place, shifted)
         add_rest(moments, place + 2, squares)
 
 
 @kernel
-def add_rest(found: Any, place: int, more: float) -> None:
-    """Add a number to a sum, and what that loses by rounding to the sum's rest, which stands after it.
+def add_rest(totals: Any, place: int, more: float) -> None:
+    """Add a number to a sum, and what the sum loses by rounding to its rest, the next number.
 
     Source: D. Knuth, "The Art of Computer Programming" volume 2 (1969), section 4.2.2, theorem B.
     """
-    before = found[place]
+    before = totals[place]
     after = before + more
     share = after - before
-    found[place] = after
-    found[place + 1] += (before - (after - share)) + (more - share)
+    totals[place] = after
+    totals[place + 1] += (before - (after - share)) + (more - share)
 
 
 @kernel
 def hash_values(bits: Any, n_rows: int, most: Any, mixed: Any) -> int:
-    """Hash float64 values, see `monitoring.distinct`; how many hashes are not above a number: these come first."""
+    """Hash float64 values, see `profiles.hashes`.
+
+    Args:
+        bits: The values' bits.
+        n_rows: How many there are.
+        most: Hashes above it are not wanted.
+        mixed: Receives the hashes, the wanted ones first.
+
+    Returns:
+        How many hashes are wanted.
+    """
     n_below = 0
     for i in range(n_rows):
         value = bits[i] + np.uint64(0x9E3779B97F4A7C15)
@@ -224,26 +259,32 @@ def hash_values(bits: Any, n_rows: int, most: Any, mixed: Any) -> int:
         value ^= value >> np.uint64(31)
         mixed[i] = value
         n_below += value <= most
+
     if 0 < n_below < n_rows:
-        kept = 0
+        place = 0
         for i in range(n_rows):
             value = mixed[i]
-            mixed[np.uintp(kept)] = value
-            kept += value <= most
+            mixed[np.uintp(place)] = value
+            place += value <= most
     return n_below
 
 
 @kernel
-def keep_hash(hashes: Any, found: Any) -> int:
-    """Put a hash into the table; 0 if it is there already, else 1."""
-    if found == np.uint64(0):
+def keep_hash(hashes: Any, value: Any) -> int:
+    """Put a hash into the table.
+
+    Returns:
+        1 if it is new, else 0.
+    """
+    if value == np.uint64(0):
         is_new = hashes[HASH_SLOTS] == np.uint64(0)
         hashes[HASH_SLOTS] = np.uint64(1)
         return 1 if is_new else 0
-    slot = found & np.uint64(HASH_SLOTS - 1)
-    while hashes[slot] != found:
+
+    slot = value & np.uint64(HASH_SLOTS - 1)
+    while hashes[slot] != value:
         if hashes[slot] == np.uint64(0):
-            hashes[slot] = found
+            hashes[slot] = value
             return 1
         slot = (slot + np.uint64(1)) & np.uint64(HASH_SLOTS - 1)
     return 0
@@ -251,7 +292,11 @@ def keep_hash(hashes: Any, found: Any) -> int:
 
 @kernel
 def keep_least(hashes: Any) -> Any:
-    """Leave the `LEAST_HASHES` least in the table; the greatest of them, which bisection finds."""
+    """Leave the `LEAST_HASHES` least hashes in the table.
+
+    Returns:
+        The greatest of them, which bisection finds.
+    """
     low = np.uint64(0)
     high = np.uint64(0xFFFFFFFFFFFFFFFF)
     while low < high:
@@ -263,12 +308,14 @@ def keep_least(hashes: Any) -> Any:
             high = middle
         else:
             low = middle + np.uint64(1)
+
     n_left = 0
     for i in range(HASH_SLOTS):
         if hashes[i] != np.uint64(0) and hashes[i] <= high:
             hashes[np.uintp(HASH_SLOTS + 1 + n_left)] = hashes[i]
             n_left += 1
         hashes[i] = np.uint64(0)
+
     for i in range(n_left):
         keep_hash(hashes, hashes[np.uintp(HASH_SLOTS + 1 + i)])
     return high
@@ -280,15 +327,16 @@ def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> N
     root = tree.ctypes.data
     node_bytes = 8 * BIN_FANOUT
     n_children = BIN_FANOUT + 1
-    if (
-        n_levels == 2
-    ):  # as most have it, or 3: without a loop over levels it takes a third less time
+
+    # Most columns have two levels or three. Without a loop over levels they take a third less time.
+    if n_levels == 2:
         for i in range(n_rows):
             value = strip[i]
             node = count_edges_below(root, value)
             below = count_edges_below(root + node_bytes * (1 + node), value)
             bins[i] = np.uint64(node * n_children + below)
         return
+
     if n_levels == 3:
         third = root + node_bytes * (1 + n_children)
         for i in range(n_rows):
@@ -298,6 +346,7 @@ def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> N
             below = count_edges_below(third + node_bytes * node, value)
             bins[i] = np.uint64(node * n_children + below)
         return
+
     for i in range(n_rows):
         value = strip[i]
         node = count_edges_below(root, value)
@@ -316,8 +365,10 @@ def fill_bins(
 ) -> None:
     """Count the values of each bin and add them up.
 
-    What rounding loses is added up by itself, as in W. Kahan, "Further remarks on reducing truncation errors" (1965).
-    A bin has `BIN_COPIES` of each sum, taken in turns: else equal values would wait for one another.
+    What rounding loses is added up by itself. A bin has `BIN_COPIES` copies of each sum, used in
+    turns: without them equal values would wait for one another.
+
+    Source: W. Kahan, "Further remarks on reducing truncation errors" (1965).
     """
     for i in range(n_rows):
         value = strip[i]

@@ -9,8 +9,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def kernel(function: Function) -> Function:
-    """Compiled for the types that `machine_code` asks for: to be called from there, or from another kernel."""
-    # No counting of references, which nothing here holds; to allocate is an error of compilation then.
+    """Compile a function for the types that `machine_code` asks for.
+
+    Only `machine_code` and other kernels call it.
+    """
+    # Nothing here holds references, so none are counted. Allocating memory is then a compile error.
     return njit(  # type: ignore[no-any-return]
         nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
     )(function)

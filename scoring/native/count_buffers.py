@@ -18,15 +18,22 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-LEAST, GREATEST = slice(2, 2 + MOMENT_LANES), slice(2 + MOMENT_LANES, 2 + 2 * MOMENT_LANES)
+LEAST = slice(2, 2 + MOMENT_LANES)
+"""Places of the least value of each lane among the moments."""
+GREATEST = slice(2 + MOMENT_LANES, 2 + 2 * MOMENT_LANES)
+"""Places of the greatest value of each lane."""
 SHIFTED = 2 + 2 * MOMENT_LANES
+"""Place of the sum of distances from the pivot. Its rest follows."""
 SQUARES = SHIFTED + 2
-"""Each followed by its rest."""
+"""Place of the sum of the squares of these distances. Its rest follows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CountBuffers:
-    """Of one call: 24 KiB, which it takes less time to make than to keep apart by threads."""
+    """The memory of one call: 24 KiB.
+
+    Making it takes less time than keeping one for each thread.
+    """
 
     n_known: int
     hashes: Hashes
@@ -40,20 +47,27 @@ class CountBuffers:
 
     @classmethod
     def for_bins(cls, n_bins: int, known_hashes: Hashes | None) -> Self:
-        """Before the call.
+        """The buffers before a call.
 
         Args:
             n_bins: One more than there are edges.
-            known_hashes: Hashes so far, ascending, without duplicates, at most `LEAST_HASHES`; None: none are wanted.
+            known_hashes: The least hashes so far, ascending, without duplicates, at most
+                `LEAST_HASHES`. None: hashes are not wanted.
         """
+        n_known = 0
         hashes = np.empty(0, np.uint64)
         if known_hashes is not None:
-            hashes = np.zeros(HASH_SLOTS + 1 + LEAST_HASHES, np.uint64)
-            hashes[HASH_SLOTS + 1 : HASH_SLOTS + 1 + len(known_hashes)] = known_hashes
+            n_known = len(known_hashes)
+            first = HASH_SLOTS + 1
+            hashes = np.zeros(first + LEAST_HASHES, np.uint64)
+            hashes[first : first + n_known] = known_hashes
+
         moments = np.zeros(SQUARES + 2)
-        moments[LEAST], moments[GREATEST] = np.inf, -np.inf
+        moments[LEAST] = np.inf
+        moments[GREATEST] = -np.inf
+
         return cls(
-            n_known=0 if known_hashes is None else len(known_hashes),
+            n_known=n_known,
             hashes=hashes,
             strip=np.empty(STRIP_VALUES),
             mixed=np.empty(STRIP_VALUES, np.uint64),
@@ -66,7 +80,7 @@ class CountBuffers:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """Of the kernel, the last ones."""
+        """The kernel's last arguments."""
         return (
             self.n_known,
             self.hashes,
@@ -87,11 +101,10 @@ class CountBuffers:
 
     @property
     def bin_sums(self) -> Floats:
-        """Of the finite values in each bin."""
+        """The sum of the finite values in each bin."""
         with np.errstate(over="ignore", invalid="ignore"):
-            sums, rests = (
-                found.reshape(BIN_COPIES, -1).sum(axis=0) for found in (self.sums, self.rests)
-            )
+            sums = self.sums.reshape(BIN_COPIES, -1).sum(axis=0)
+            rests = self.rests.reshape(BIN_COPIES, -1).sum(axis=0)
             return np.asarray(np.where(np.isfinite(sums), sums + rests, sums))
 
     @property
@@ -101,19 +114,20 @@ class CountBuffers:
 
     @property
     def shifted(self) -> float:
-        """Sum of the finite values' distances from the pivot."""
+        """The sum of the finite values' distances from the pivot."""
         return self._total(SHIFTED)
 
     @property
     def squares(self) -> float:
-        """Sum of their squares."""
+        """The sum of the squares of these distances."""
         return self._total(SQUARES)
 
     @property
     def candidate_hashes(self) -> Hashes:
-        """All hashes that may be among the least, in no order."""
+        """All hashes that may be among the least, in any order."""
         table = self.hashes[:HASH_SLOTS]
-        return np.append(table[table > 0], np.zeros(int(self.hashes[HASH_SLOTS]), np.uint64))
+        has_zero = int(self.hashes[HASH_SLOTS])
+        return np.append(table[table > 0], np.zeros(has_zero, np.uint64))
 
     def _total(self, place: int) -> float:
         total, rest = self.moments[place : place + 2].tolist()

@@ -1,9 +1,11 @@
 """All kernels, by name.
 
-Called through `machine_code` only, which keeps what is compiled. Each function is compiled for the types that it is
-first called with, once per host; `sums.ForestSum` calls what it will need when a model is loaded, so that nothing is
-compiled while a shard is scored under its limit of address space. None allocates (its scratch is handed over), raises
-or returns anything but a whole number: so its machine code needs nothing of Python.
+Only `machine_code` calls them, and caches what is compiled. A kernel is compiled for the types of
+its first call, once per host. Loading a model calls the kernels that it will need: nothing is
+compiled while a shard is scored under its limit of address space.
+
+Machine code needs nothing of Python, because a kernel does not allocate memory (its scratch buffers
+are arguments), does not raise, and returns nothing but an integer.
 """
 
 from nightscore.native.column_kernels import count_numbers as count_numbers

@@ -11,21 +11,23 @@ from nightscore.native.intrinsics import fill_block
 
 @kernel
 def fill_nulls(values: Any, validity: Any, first_byte: int, filled: Any) -> None:
-    """Copy floats, NaN where Arrow's bitmap says null.
+    """Copy floats, with NaN where Arrow's bitmap says null.
 
     Args:
         values: float32 or float64.
         validity: Bytes of the bitmap.
-        first_byte: Where the first value's bit is the lowest.
+        first_byte: The byte whose lowest bit is that of the first value.
         filled: At least as long as the values.
     """
     n_whole = values.size // BLOCK_ROWS
     source, bits, target = values.ctypes.data, validity.ctypes.data + first_byte, filled.ctypes.data
     step = BLOCK_ROWS * values.itemsize
+
     for block in range(n_whole):
         fill_block(
             filled.dtype.type(0), source + block * step, bits + block * 8, target + block * step
         )
+
     for i in range(n_whole * BLOCK_ROWS, values.size):
         is_valid = (validity[first_byte + i // 8] >> (i % 8)) & 1
         filled[i] = values[i] if is_valid else np.nan
@@ -43,9 +45,17 @@ def change_numbers(
     numbers: Any,
     out: Any,
 ) -> None:
-    """Impute and scale a column in front of trees; see `add_numbers` for the arguments.
+    """Impute and scale a column in front of trees.
 
     Args:
+        values: float64.
+        validity: Bytes of Arrow's bitmap.
+        first_byte: See `fill_nulls`; negative: there are no nulls.
+        fill: Takes the place of NaN.
+        center: Subtracted first.
+        scale: Divided by after that.
+        steps: Further operations on each value, see `constants.SUBTRACT` and those after it.
+        numbers: The second operand of each operation.
         out: float64, as long as the values.
     """
     if first_byte >= 0:
@@ -53,10 +63,12 @@ def change_numbers(
     else:
         for i in range(out.size):
             out[i] = values[i]
+
     for i in range(out.size):
         value = out[i]
         value = fill if value != value else value
         value = (value - center) / scale
+
         for step in range(steps.size):
             number, kind = numbers[step], steps[step]
             if kind == SUBTRACT:
@@ -85,33 +97,37 @@ def add_numbers(
     out: Any,
     start: int,
 ) -> bool:
-    """Add a column's share of a linear model to `out`, from row `start` on; whether all values were finite.
+    """Add a column's share of a linear model to `out`, from row `start` on.
 
     Args:
         values: float64.
         validity: Bytes of Arrow's bitmap.
-        first_byte: Of the bitmap, see `fill_nulls`; negative: there are no nulls.
+        first_byte: See `fill_nulls`; negative: there are no nulls.
         fill: Takes the place of NaN.
         center: Subtracted first.
-        scale: Divided by then.
-        steps: What else is done to each value, see `constants.SUBTRACT` and those after it.
-        numbers: The second operand of each step.
+        scale: Divided by after that.
+        steps: Further operations on each value, see `constants.SUBTRACT` and those after it.
+        numbers: The second operand of each operation.
         weights: The column's coefficient for each output.
         strip: Scratch, float64, a multiple of 64.
         out: (outputs, rows).
         start: First row.
+
+    Returns:
+        Whether all values were finite.
     """
     odd = 0
     for first in range(0, values.size, strip.size):
         n_rows = min(strip.size, values.size - first)
+
         if first_byte >= 0:
             fill_nulls(values[first : first + n_rows], validity, first_byte + first // 8, strip)
         else:
-            part = values[
-                first : first + n_rows
-            ]  # an index that is a sum is looked at for its sign, each time
+            # The sign of an index that is a sum would be checked in each round of the loop.
+            part = values[first : first + n_rows]
             for i in range(n_rows):
                 strip[i] = part[i]
+
         if scale != 1.0:
             for i in range(n_rows):
                 value = strip[i]
@@ -120,6 +136,7 @@ def add_numbers(
             for i in range(n_rows):
                 value = strip[i]
                 strip[i] = (fill if value != value else value) - center
+
         for step in range(steps.size):
             number, kind = numbers[step], steps[step]
             if kind == SUBTRACT:
@@ -134,10 +151,11 @@ def add_numbers(
             else:
                 for i in range(n_rows):
                     strip[i] += number
+
+        # NaN and infinity, which no operation turns back into numbers.
         for i in range(n_rows):
-            odd |= int(
-                strip[i] - strip[i] != 0.0
-            )  # NaN and infinity, which nothing turns back into numbers
+            odd |= int(strip[i] - strip[i] != 0.0)
+
         for k in range(weights.size):
             weight, row = weights[k], out[k, start + first : start + first + n_rows]
             for i in range(n_rows):
@@ -147,7 +165,14 @@ def add_numbers(
 
 @kernel
 def add_known(indices: Any, shares: Any, out: Any, start: int) -> None:
-    """Add a dictionary's shares of a linear model, (values, outputs), for each row that points at them."""
+    """Add a dictionary's shares of a linear model for each row.
+
+    Args:
+        indices: int32, the place of each row's value in the dictionary.
+        shares: (values, outputs).
+        out: (outputs, rows).
+        start: First row.
+    """
     for k in range(shares.shape[1]):
         row = out[k, start : start + indices.size]
         for i in range(indices.size):

@@ -10,14 +10,14 @@ from nightscore.native.compilation import kernel
 
 @kernel
 def expit(values: Any, out: Any) -> None:
-    """The logistic function, as SciPy's `expit` computes it."""
+    """Write the logistic function of each value, as SciPy's `expit` computes it."""
     for i in range(values.size):
         out[i] = 1.0 / (1.0 + math.exp(-values[i]))
 
 
 @kernel
 def sigmoid32(values: Any, out: Any) -> None:
-    """XGBoost's logistic function, of float32."""
+    """Write XGBoost's logistic function of each float32 value."""
     one = np.float32(1.0)
     for i in range(values.size):
         x = min(-values[i], np.float32(88.7))
@@ -26,29 +26,38 @@ def sigmoid32(values: Any, out: Any) -> None:
 
 @kernel
 def exp(values: Any, out: Any) -> None:
-    """By C's own `exp` or `expf`."""
+    """Write C's `exp` or `expf` of each value."""
     for i in range(values.size):
         out[i] = math.exp(values[i])
 
 
 @kernel
 def log1p_exp(values: Any, out: Any) -> None:
-    """log(1 + exp(x)), by C's own functions."""
+    """Write log(1 + exp(x)) of each value, by C's own functions."""
     for i in range(values.size):
         out[i] = math.log1p(math.exp(values[i]))
 
 
 @kernel
 def softmax(values: Any, out: Any) -> None:
-    """Of each row, (rows, classes): the sum in float64, from the first class on, as LightGBM and XGBoost have it."""
+    """Write the softmax of each row.
+
+    The sum is float64 and starts at the first class, as in LightGBM and XGBoost.
+
+    Args:
+        values: (rows, classes).
+        out: The same shape.
+    """
     for i in range(values.shape[0]):
         greatest = values[i, 0]
         for k in range(1, values.shape[1]):
             greatest = max(greatest, values[i, k])
+
         total = 0.0
         for k in range(values.shape[1]):
             out[i, k] = math.exp(values[i, k] - greatest)
             total += np.float64(out[i, k])
+
         divisor = out.dtype.type(total)
         for k in range(values.shape[1]):
             out[i, k] = out[i, k] / divisor

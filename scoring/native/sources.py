@@ -1,14 +1,14 @@
-"""What a cache of things that code has made is valid for: the content of that code."""
+"""Digests of code: a cache of what code has made is valid for the content of that code."""
 
 import hashlib
 from pathlib import Path
 
 
 def source_digest(*packages: Path) -> str:
-    """A digest of all Python files in some packages and below them: their names and their content.
+    """A digest of the names and contents of all Python files in packages and below them.
 
     Args:
-        packages: Folders. Where they lie changes nothing, nor does what else is in them.
+        packages: Folders. Neither their own location nor their other files change the digest.
     """
     total = hashlib.sha256()
     for package in packages:

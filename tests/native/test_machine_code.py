@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nightscore.native import machine_code
+from nightscore.native import machine_code, object_files
 from nightscore.native.machine_code import Kernels, has_machine_code, load_kernels
 
 SUM_UP = """
@@ -69,7 +69,7 @@ def test_each_kind_of_argument_has_code_of_its_own(tmp_path: Path) -> None:
 def test_a_kernel_that_would_need_python_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_code, "FROM_OUTSIDE", frozenset())
+    monkeypatch.setattr(object_files, "ALLOWED_CALLS", frozenset())
     with pytest.raises(RuntimeError, match="log1p"):
         Kernels(tmp_path).log1p_exp(np.zeros(1), np.zeros(1))
     assert not list(tmp_path.glob("*.o"))
@@ -87,8 +87,8 @@ def test_threads_that_call_a_kernel_for_the_first_time_load_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Path] = []
-    read = machine_code._read
-    monkeypatch.setattr(machine_code, "_read", lambda path: reads.append(path) or read(path))
+    read = machine_code.read_object
+    monkeypatch.setattr(machine_code, "read_object", lambda path: reads.append(path) or read(path))
     kernels, barrier = Kernels(tmp_path), threading.Barrier(4)
 
     def call(_: int) -> list[float]:

@@ -24,7 +24,7 @@ from nightscore.models.compiled.linear import LinearForm
 from nightscore.models.compiled.links import Link
 from nightscore.models.compiled.trees import TreesForm
 from nightscore.models.compiled.values import ValueTable
-from nightscore.native.machine_code import is_owned
+from nightscore.native.private_files import is_owned
 
 CompiledForm = LinearForm | TreesForm
 KINDS: dict[str, type] = {

@@ -14,7 +14,7 @@ from nightscore.models.structure.tree_nodes import (
     tree_problems,
 )
 from nightscore.native.constants import BLOCK_ROWS
-from nightscore.native.ordered_keys import greatest
+from nightscore.native.ordered_keys import greatest_key
 from nightscore.native.search_trees import key_tree
 
 Ints = npt.NDArray[np.int64]
@@ -249,7 +249,7 @@ def _walked_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
     place = np.arange(n_nodes)
     is_leaf = child == place
     end = np.repeat(ends[1:], np.diff(ends))
-    if (is_leaf & ((cut != greatest(trees.key)) | (shift != 0))).any():
+    if (is_leaf & ((cut != greatest_key(trees.key)) | (shift != 0))).any():
         problems.append("nodes: expected leaves that lead to themselves")
     if (~is_leaf & ((child <= place) | (child >= end - 1))).any():
         problems.append("nodes: expected two children after their parent, in its tree")

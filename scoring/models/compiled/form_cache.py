@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nightscore.models.compiled.flat import CompiledForm, FlatFileError, read_form, write_form
-from nightscore.native.machine_code import is_private
+from nightscore.native.private_files import is_private
 from nightscore.native.sources import source_digest
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts

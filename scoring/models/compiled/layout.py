@@ -10,7 +10,7 @@ from nightscore.models.compiled.forest import FlatForest, Forest, SplitTrees, Tr
 from nightscore.models.compiled.forest_structure import forest_problems
 from nightscore.models.structure.tree_nodes import refuse
 from nightscore.native.constants import BLOCK_ROWS
-from nightscore.native.ordered_keys import greatest, ordered_key, rounded_down
+from nightscore.native.ordered_keys import greatest_key, ordered_key, rounded_down
 from nightscore.native.search_trees import key_tree
 
 MAX_LEAVES = 65_536
@@ -139,7 +139,7 @@ def _walk(forest: Forest, levels: Sequence[int]) -> WalkedTrees:
             (
                 np.column_stack(
                     [
-                        np.where(leaf, greatest(key), cut + shift).astype(key),
+                        np.where(leaf, greatest_key(key), cut + shift).astype(key),
                         np.where(leaf, 0, tree.feature[order] * BLOCK_ROWS).astype(key),
                         (
                             start + np.where(leaf, np.arange(len(order)), place[tree.left[order]])
