@@ -241,8 +241,8 @@ def compare_sides(
     ]
     profiles = {
         name: (
-            ColumnProfile("feature", name, pair.reference, type=sides[0][name]),
-            ColumnProfile("feature", name, pair.current, type=sides[1][name]),
+            ColumnProfile(role="feature", name=name, profile=pair.reference, type=sides[0][name]),
+            ColumnProfile(role="feature", name=name, profile=pair.current, type=sides[1][name]),
         )
         for name, pair in pairs.items()
     }

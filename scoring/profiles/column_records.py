@@ -1,6 +1,8 @@
-"""Few numbers of each column of a run, merged by addition: what gates look at."""
+"""Few numbers of each column of a run, for gates. They are merged by addition.
 
-import functools
+They count all rows, even if profiles count only every n-th.
+"""
+
 import math
 from collections.abc import Iterable, Mapping
 
@@ -19,39 +21,50 @@ COUNTS = ("rows", "missing", "nulled", "infinite", "finite")
 def feature_records(
     features: pa.Table, nulled: Mapping[str, npt.NDArray[np.bool_]], missing: Mapping[str, int]
 ) -> list[ColumnRecord]:
-    """Missing values of each feature of a batch, before any row is set apart.
+    """The missing values of each feature of a batch, before rows are rejected.
 
     Args:
         features: The model's columns.
-        nulled: Column to the rows whose value did not cast and passes as missing.
-        missing: Nulls and NaN of columns that were counted already: reading a batch again takes as long as counting.
+        nulled: For each column, the rows whose value did not cast and passes as missing.
+        missing: Nulls and NaN of columns that were counted already. Reading a batch once more takes
+            as long as counting it.
     """
-    return [
-        ColumnRecord(
+    records = []
+    for name, column in zip(features.column_names, features.columns, strict=True):
+        n_missing = missing.get(name)
+        if n_missing is None:
+            n_missing = _missing(column)
+
+        n_nulled = 0
+        if name in nulled:
+            n_nulled = int(nulled[name].sum())
+
+        record = ColumnRecord(
             name=name,
             role="feature",
             rows=features.num_rows,
-            missing=missing[name] if name in missing else _missing(column),
-            nulled=int(nulled[name].sum()) if name in nulled else 0,
+            missing=n_missing,
+            nulled=n_nulled,
         )
-        for name, column in zip(features.column_names, features.columns, strict=True)
-    ]
+        records.append(record)
+    return records
 
 
 def prediction_records(predictions: pa.Table) -> list[ColumnRecord]:
-    """Each prediction column of a batch."""
-    return [
-        _prediction_record(name, column)
-        for name, column in zip(predictions.column_names, predictions.columns, strict=True)
-    ]
+    """The records of the prediction columns of a batch."""
+    columns = zip(predictions.column_names, predictions.columns, strict=True)
+    return [_prediction_record(name, column) for name, column in columns]
 
 
 def merge_records(records: Iterable[ColumnRecord]) -> tuple[ColumnRecord, ...]:
-    """One record a column, in the order of their first appearance."""
-    found: dict[tuple[str, str], list[ColumnRecord]] = {}
+    """One record per column, in the order in which columns first appear."""
+    merged: dict[tuple[str, str], ColumnRecord] = {}
     for record in records:
-        found.setdefault((record.role, record.name), []).append(record)
-    return tuple(functools.reduce(_merge, group) for group in found.values())
+        key = (record.role, record.name)
+        if key in merged:
+            record = _merge(merged[key], record)
+        merged[key] = record
+    return tuple(merged.values())
 
 
 def _missing(column: pa.ChunkedArray) -> int:
@@ -63,8 +76,8 @@ def _missing(column: pa.ChunkedArray) -> int:
 def _missing_floats(chunk: pa.Array) -> int:
     """Nulls and NaN.
 
-    Arrow's `is_nan` and `sum` take five times as long. Nulls are made NaN only where there is a NaN already, be it in
-    the place of a null: that takes another six times as long.
+    Arrow's `is_nan` and `sum` take five times as long. Turning nulls into NaN takes six times as
+    long again, so it is done only if there is a NaN, which may be the content of a null.
     """
     n_odd = int(np.count_nonzero(np.isnan(stored_values(chunk))))
     if n_odd and chunk.null_count:
@@ -80,8 +93,8 @@ def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
         "rows": rows,
         "missing": missing,
     }
-    kind = plain_type(column.type)
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    arrow_type = plain_type(column.type)
+    if not (pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)):
         return ColumnRecord.model_validate(fields)
 
     finite = finite_values([column])
@@ -89,38 +102,47 @@ def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
         "infinite": rows - missing - len(finite),
         "finite": len(finite),
     }
+
     if len(finite):
         with np.errstate(over="ignore", invalid="ignore"):
             mean = float(finite.mean())
             squares = float(np.square(finite - mean).sum())
+
         numbers |= {"low": float(finite.min()), "high": float(finite.max())}
         numbers |= _finite(mean, squares)
+
     return ColumnRecord.model_validate({**fields, **numbers})
 
 
 def _merge(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
-    """Of two parts.
+    """The record of two parts of a column.
 
-    Source: Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+    Source: Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances" (1979).
     """
     counts = {name: getattr(one, name) + getattr(other, name) for name in COUNTS}
     if not one.finite or not other.finite:
-        there = one if one.finite else other
-        return there.model_copy(update=counts)
-    mean = squares = math.inf
-    if (
-        one.mean is not None
-        and other.mean is not None
-        and one.squares is not None
-        and other.squares is not None
-    ):
-        distance, share = other.mean - one.mean, other.finite / counts["finite"]
-        mean = one.mean + distance * share
-        squares = one.squares + other.squares + distance * distance * one.finite * share
+        with_numbers = one if one.finite else other
+        return with_numbers.model_copy(update=counts)
+
+    mean, squares = _merge_moments(one, other)
     bounds = {"low": min(one.low, other.low), "high": max(one.high, other.high)}
     return one.model_copy(update={**counts, **bounds, **_finite(mean, squares)})
 
 
+def _merge_moments(one: ColumnRecord, other: ColumnRecord) -> tuple[float, float]:
+    """The mean, and the sum of squares about it; infinite where either part's is beyond float64."""
+    if one.mean is None or other.mean is None or one.squares is None or other.squares is None:
+        return math.inf, math.inf
+
+    distance = other.mean - one.mean
+    share = other.finite / (one.finite + other.finite)
+    mean = one.mean + distance * share
+    squares = one.squares + other.squares + distance * distance * one.finite * share
+    return mean, squares
+
+
 def _finite(mean: float, squares: float) -> dict[str, float | None]:
-    is_there = math.isfinite(mean) and math.isfinite(squares)
-    return {"mean": mean if is_there else None, "squares": squares if is_there else None}
+    if math.isfinite(mean) and math.isfinite(squares):
+        return {"mean": mean, "squares": squares}
+    return {"mean": None, "squares": None}

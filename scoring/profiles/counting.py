@@ -1,4 +1,7 @@
-"""What a chunk of a column adds to its profile: counted in one pass by machine code, or by sorting without it."""
+"""What a chunk of a column adds to its profile.
+
+Machine code counts it in one pass. Without machine code the values are sorted.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,14 +60,15 @@ class NumberCounts:
     """Sum of the squares of these distances."""
     n_outside: int
     hashes: Hashes | None
-    """Hashes of values, in any order, with all that belong to the least and were not known; None: not wanted."""
+    """Hashes of values, in any order, with all that belong to the least and were not known; None:
+    not wanted."""
 
     @property
     def finite(self) -> Floats:
         """The finite values, read once more: for statistics that machine code does not count."""
-        is_chunked = isinstance(self.values, pa.ChunkedArray)
-        column = self.values if is_chunked else pa.chunked_array([self.values])
-        return finite_values([column])
+        if isinstance(self.values, pa.ChunkedArray):
+            return finite_values([self.values])
+        return finite_values([pa.chunked_array([self.values])])
 
 
 def count_by_sorting(
@@ -83,8 +87,14 @@ def count_by_sorting(
     n_low, first_high, first_nan = places.tolist()
     finite = values[n_low:first_high]
 
-    hashes = None if known_hashes is None else add_sorted(known_hashes, finite)
+    hashes: Hashes | None = None
+    if known_hashes is not None:
+        hashes = add_sorted(known_hashes, finite)
+
     counts, sums = count_sorted(finite, spec.edges)
+    least, greatest = np.inf, -np.inf
+    if len(finite):
+        least, greatest = float(finite[0]), float(finite[-1])
     n_not_above = np.searchsorted(finite, spec.bounds[1], "right")
     n_below = np.searchsorted(finite, spec.bounds[0], "left")
 
@@ -104,8 +114,8 @@ def count_by_sorting(
         n_low=n_low,
         counts=counts,
         sums=sums,
-        least=float(finite[0]) if len(finite) else np.inf,
-        greatest=float(finite[-1]) if len(finite) else -np.inf,
+        least=least,
+        greatest=greatest,
         total=total,
         shifted=shifted,
         squares=squares,
@@ -147,9 +157,10 @@ class NumberCounter:
         sums = buffers.bin_sums
         with np.errstate(over="ignore", invalid="ignore"):
             total = float(sums.sum())
-        hashes = None if known_hashes is None else no_hashes()
-        if hashes is not None and n_new:
-            hashes = buffers.candidate_hashes
+
+        hashes: Hashes | None = None
+        if known_hashes is not None:
+            hashes = buffers.candidate_hashes if n_new else no_hashes()
 
         return NumberCounts(
             values=chunk,
@@ -171,26 +182,31 @@ class NumberCounter:
 
 
 def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
-    """Values of a batch and how often each stands there, in any order, some more than once; nulls left out.
+    """The values of a batch and their counts, without nulls.
 
-    A dictionary's places are counted: that takes a third of Arrow's time for them, and a fifth of that for texts.
+    They come in any order, and a value may come more than once. The places of a dictionary's values
+    are counted: that takes a third of Arrow's time for them, and a fifth of its time for texts.
 
     Args:
-        column: Texts or truth values; a dictionary of them has no null among its values.
+        column: Texts or truth values. A dictionary of them has no null among its values.
     """
     if pa.types.is_large_string(column.type) or column.type == pa.string_view():
         column = column.cast(pa.string())
+
     for chunk in column.chunks:
         if pa.types.is_dictionary(chunk.type) and len(chunk.dictionary) <= len(chunk):
-            n_values = len(chunk.dictionary)
-            counts = np.bincount(to_places(chunk.indices, n_values), minlength=n_values)[:n_values]
-            there = np.flatnonzero(counts)
-            yield from zip(
-                chunk.dictionary.take(from_numpy(there)).to_pylist(),
-                counts[there].tolist(),
-                strict=True,
-            )
-            continue
-        pairs = pc.value_counts(pc.drop_null(chunk))
-        values, numbers = pairs.field("values"), pairs.field("counts")
-        yield from zip(values.to_pylist(), numbers.to_pylist(), strict=True)
+            values, counts = _count_places(chunk)
+        else:
+            pairs = pc.value_counts(pc.drop_null(chunk))
+            values, counts = pairs.field("values"), pairs.field("counts").to_pylist()
+
+        yield from zip(values.to_pylist(), counts, strict=True)
+
+
+def _count_places(chunk: pa.DictionaryArray) -> tuple[pa.Array, list[int]]:
+    """The values of a dictionary that occur in a chunk, and how often each does."""
+    n_values = len(chunk.dictionary)
+    places = to_places(chunk.indices, n_values)
+    counts = np.bincount(places, minlength=n_values)[:n_values]
+    present = np.flatnonzero(counts)
+    return chunk.dictionary.take(from_numpy(present)), counts[present].tolist()

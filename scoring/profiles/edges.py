@@ -16,9 +16,11 @@ class Edges:
     fine: Floats
     deciles: Floats
     both: Floats = field(init=False)
-    """The union of both. Values are counted in the bins between these edges; wider bins are their sums."""
+    """The union of both. Values are counted in the bins between these edges; wider bins are their
+    sums."""
 
     def __post_init__(self) -> None:
+        """Unite the edges."""
         object.__setattr__(self, "both", np.union1d(self.fine, self.deciles))
 
     @classmethod
@@ -30,7 +32,9 @@ class Edges:
     @property
     def pivot(self) -> float:
         """A value in the middle of the reference."""
-        return float(self.both[len(self.both) // 2]) if len(self.both) else 0.0
+        if not len(self.both):
+            return 0.0
+        return float(self.both[len(self.both) // 2])
 
     def equals(self, other: "Edges") -> bool:
         """Whether both cut the same bins."""

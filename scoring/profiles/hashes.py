@@ -12,9 +12,11 @@ Hashes = npt.NDArray[np.uint64]
 """Ascending, without duplicates, at most `MAX_HASHES` of them."""
 
 MAX_HASHES = LEAST_HASHES
-"""1 KiB a column on the store. The estimate's standard error is a tenth, and drift grades a fall to a fifth."""
+"""1 KiB a column on the store. The estimate's standard error is a tenth, and drift grades a fall to
+a fifth."""
 BLOCK_VALUES = 8_192
-"""Values hashed at once: intermediate results stay in the processor's cache, and need no fresh pages."""
+"""Values hashed at once: intermediate results stay in the processor's cache, and need no fresh
+pages."""
 
 
 def no_hashes() -> Hashes:
@@ -47,12 +49,15 @@ def add_sorted(hashes: Hashes, ordered: Floats) -> Hashes:
             block = block[block < hashes[-1]]
         if len(block) > 8 * MAX_HASHES:
             block = _candidates(block)
+
         hashes = merge_hashes(hashes, block)
+
     return hashes
 
 
 def _candidates(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The least of many hashes, and some more: equal values have equal hashes, so each counts once."""
+    """The least of many hashes, and some more."""
+    # Equal values have equal hashes, so each counts once.
     limit = 4 * MAX_HASHES
     distinct: Any = np.unique(np.partition(hashes, limit)[:limit])
     return np.asarray(distinct) if len(distinct) >= MAX_HASHES else np.unique(hashes)

@@ -13,60 +13,68 @@ from nightscore.inputs.casts import plain_type
 from nightscore.profiles.bins import Floats
 
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+"""Tests for types whose values count by their lengths."""
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+"""Seconds of each unit of time."""
 DAYS = 1 / 86_400_000
-"""In a millisecond."""
+"""Days of a millisecond."""
 
 _NO_BITS = np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class RawNumbers:
-    """A chunk of a column, shape (n,)."""
+    """The numbers of a chunk, shape (n,)."""
 
     values: Floats
-    """Of any content where they are null."""
+    """Their content is undefined where they are null."""
     n_null: int = 0
     validity: npt.NDArray[np.uint8] = field(default_factory=lambda: _NO_BITS)
     """Bytes of Arrow's bitmap."""
     first_bit: int = -1
-    """Of the first value in it; negative: no value is null."""
+    """The first value's bit in the bitmap; negative: no value is null."""
 
 
 def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
-    """The values that are not null as float64, and how many are.
+    """The values that are not null as float64, and the number of nulls.
 
-    Dates are days since 1970, timestamps, times and durations seconds, decimals floats, lists their lengths.
+    Dates are days since 1970, timestamps, times and durations are seconds, decimals are floats, and
+    lists are their lengths.
     """
     n_null = int(column.null_count)
     column = pc.drop_null(column.cast(plain_type(column.type)))
-    kind = column.type
-    stored, scale = _stored(kind)
-    if any(test(kind) for test in LISTS):
+
+    arrow_type = column.type
+    stored, scale = _stored(arrow_type)
+    if any(is_list(arrow_type) for is_list in LISTS):
         column = pc.list_value_length(column)
-    elif pa.types.is_decimal(kind):
+    elif pa.types.is_decimal(arrow_type):
         column = column.cast(pa.float64())
-    elif stored != kind:
+    elif stored != arrow_type:
         column = column.cast(stored)
-    chunks: list[Floats] = [
-        numeric_values(chunk).astype(np.float64, copy=False) for chunk in column.chunks
-    ]
+
+    chunks: list[Floats] = []
+    for chunk in column.chunks:
+        chunks.append(numeric_values(chunk).astype(np.float64, copy=False))
+
     values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
     return values if scale == 1.0 else values * scale, n_null
 
 
 def raw_numbers(chunk: pa.Array) -> RawNumbers:
-    """The same of a chunk, nulls left in their places where the values can be read where they are."""
+    """The same of a chunk. Nulls stay in their places if the values can be read where they are."""
     stored, scale = _stored(chunk.type)
     is_readable = pa.types.is_integer(stored) or stored in (pa.float32(), pa.float64())
     if not len(chunk) or not is_readable:
         values, n_null = as_numbers(pa.chunked_array([chunk], chunk.type))
         return RawNumbers(values, n_null)
 
-    # What stands in the place of null may be a signalling NaN.
+    # A null's value may be a signalling NaN.
     with np.errstate(invalid="ignore"):
         values = stored_values(chunk.view(stored)).astype(np.float64, copy=False)
-        values = values if scale == 1.0 else values * scale
+        if scale != 1.0:
+            values = values * scale
+
     if not chunk.null_count:
         return RawNumbers(values)
 
@@ -80,14 +88,15 @@ def finite_values(columns: Iterable[pa.ChunkedArray]) -> Floats:
     return numbers[np.isfinite(numbers)]
 
 
-def _stored(kind: pa.DataType) -> tuple[pa.DataType, float]:
-    """The type of the numbers that a column's buffer holds, and what each counts for."""
-    if pa.types.is_date32(kind):
+def _stored(arrow_type: pa.DataType) -> tuple[pa.DataType, float]:
+    """The type of the numbers in a column's buffer, and the factor that makes their unit ours."""
+    if pa.types.is_date32(arrow_type):
         return pa.int32(), 1.0
-    if pa.types.is_date64(kind):
+    if pa.types.is_date64(arrow_type):
         return pa.int64(), DAYS
-    if pa.types.is_time32(kind):
-        return pa.int32(), SECONDS[kind.unit]
-    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
-        return pa.int64(), SECONDS[kind.unit]
-    return kind, 1.0
+    if pa.types.is_time32(arrow_type):
+        return pa.int32(), SECONDS[arrow_type.unit]
+    in_64_bits = (pa.types.is_timestamp, pa.types.is_duration, pa.types.is_time64)
+    if any(is_one(arrow_type) for is_one in in_64_bits):
+        return pa.int64(), SECONDS[arrow_type.unit]
+    return arrow_type, 1.0

@@ -1,4 +1,7 @@
-"""Counts of a column's values: of numbers in bins, of categories by name. Merged by addition, whatever the split."""
+"""Counts of a column's values: of numbers in bins, of categories by name.
+
+They are merged by addition, and are the same under any split.
+"""
 
 import copy
 import math
@@ -28,11 +31,22 @@ from nightscore.profiles.sufficient_statistics.moments import Moments
 from nightscore.profiles.sufficient_statistics.tallies import Tallies
 
 Kind = Literal["number", "category"]
+NUMBERS = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+    pa.types.is_duration,
+    pa.types.is_time,
+    *LISTS,
+)
+"""Tests for types that are compared as numbers."""
 Statistics = dict[str, SufficientStatistic]
 """Statistics by the names of their modules."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class NumberProfile:
     """A column of numbers. Nulls, NaN and infinities are counted apart and enter no bin."""
 
@@ -66,7 +80,7 @@ class NumberProfile:
             for name, statistic in all_statistics().items()
             if statistic.COUNTS_SEGMENTS or not is_segment
         }
-        return cls(edges, bounds, statistics=statistics)
+        return cls(edges=edges, bounds=bounds, statistics=statistics)
 
     @property
     def tallies(self) -> Tallies:
@@ -156,7 +170,9 @@ class NumberProfile:
     @property
     def range(self) -> tuple[float, float]:
         """Least and greatest finite value; all numbers without one."""
-        return (self.least, self.greatest) if self.n_finite else (-np.inf, np.inf)
+        if not self.n_finite:
+            return -np.inf, np.inf
+        return self.least, self.greatest
 
     @property
     def total(self) -> float:
@@ -202,11 +218,9 @@ class NumberProfile:
         self.n_rows += other.n_rows
         self.n_null += other.n_null
         # What one part did not count is not known of the sum.
-        self.statistics = {
-            name: statistic
-            for name, statistic in self.statistics.items()
-            if name in other.statistics
-        }
+        for name in self.statistics.keys() - other.statistics.keys():
+            del self.statistics[name]
+
         with np.errstate(over="ignore", invalid="ignore"):
             for name, statistic in self.statistics.items():
                 statistic.merge(other.statistics[name])
@@ -248,22 +262,20 @@ class CategoryProfile:
     @property
     def n_distinct(self) -> float:
         """Distinct values; nan of an identifier."""
-        return float("nan") if self.is_cut else float(len(self.counts))
+        return math.nan if self.is_cut else float(len(self.counts))
 
     def add(self, column: pa.ChunkedArray) -> None:
         """Count a batch's values."""
-        if pa.types.is_dictionary(column.type) and any(
-            chunk.dictionary.null_count for chunk in column.chunks
-        ):
-            column = column.cast(
-                column.type.value_type
-            )  # a null may stand among the values as well
+        if _has_null_category(column):
+            column = column.cast(column.type.value_type)
+
         self.n_rows += len(column)
         self.n_null += column.null_count
         if self.is_cut:
             return
+
         for value, count in count_categories(column):
-            self.counts[str(value).lower() if isinstance(value, bool) else str(value)] += count
+            self.counts[category_name(value)] += count
         self._cut()
 
     def merge(self, other: "CategoryProfile") -> None:
@@ -279,7 +291,8 @@ class CategoryProfile:
         return replace(self, counts=Counter(self.counts))
 
     def _cut(self) -> None:
-        if self.is_cut or (self.limit is not None and len(self.counts) > self.limit):
+        is_beyond = self.limit is not None and len(self.counts) > self.limit
+        if self.is_cut or is_beyond:
             self.is_cut = True
             self.counts.clear()
 
@@ -287,19 +300,23 @@ class CategoryProfile:
 Profile = NumberProfile | CategoryProfile
 
 
-def kind_of(kind: pa.DataType) -> Kind | None:
+def _has_null_category(column: pa.ChunkedArray) -> bool:
+    """Whether a null is among the values of a dictionary."""
+    if not pa.types.is_dictionary(column.type):
+        return False
+    return any(chunk.dictionary.null_count for chunk in column.chunks)
+
+
+def category_name(value: Any) -> str:
+    """The name of a category that is a text or a truth value."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def kind_of(arrow_type: pa.DataType) -> Kind | None:
     """How a column is compared; None: not at all."""
-    plain = plain_type(kind)
+    plain = plain_type(arrow_type)
     if pa.types.is_boolean(plain) or pa.types.is_string(plain):
         return "category"
-    numbers = (
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_decimal,
-        pa.types.is_date,
-        pa.types.is_timestamp,
-        pa.types.is_duration,
-        pa.types.is_time,
-        *LISTS,
-    )
-    return "number" if any(test(plain) for test in numbers) else None
+    if any(is_one(plain) for is_one in NUMBERS):
+        return "number"
+    return None

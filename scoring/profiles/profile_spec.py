@@ -15,9 +15,13 @@ from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, ki
 from nightscore.profiles.table import ColumnProfile, Key, Role
 
 MAX_SEGMENTS = 50
-"""Values of a segment column that are profiled each by itself, all others together."""
+"""Values of a segment column with a profile of their own. All others share one."""
 OTHER = "(other)"
+"""Label of all values without a segment of their own."""
 MISSING = "(missing)"
+"""Label of the rows without a value."""
+SCORE_COLUMNS = ("probability", "decision", "raw", "prediction")
+"""Prediction columns that say most about what the model says, the best one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class ProfiledColumn:
     role: Role
     name: str
     edges: Edges | None
-    """Of a column of numbers; None: categories."""
+    """Edges of the bins of a column of numbers; None: the column has categories."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     """Least and greatest value of the reference that cut the bins."""
     type: str = ""
@@ -40,26 +44,34 @@ class SegmentColumn:
 
     name: str
     values: tuple[str, ...]
-    """Each a segment of its own; all others are one."""
+    """Values with a segment of their own. All others share one."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Of the segments, by their code."""
+        """The labels of the segments, by their code."""
         return tuple(f"{self.name}={value}" for value in (*self.values, OTHER, MISSING))
 
     def codes(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """The segment of each row, shape (n,), as a position in `labels`."""
-        other, missing = len(self.values), len(self.values) + 1
-        found = [np.empty(0, np.int64)]
+        codes = [np.empty(0, np.int64)]
         for chunk in column.chunks:
-            coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-            texts = coded.dictionary.cast(pa.string())
-            codes = to_places(pc.index_in(texts, value_set=from_texts(self.values)), other)
-            codes[to_places(pc.cast(texts.is_null(), pa.int8()), 0) == 1] = missing
-            found.append(
-                np.append(codes, missing)[to_places(coded.indices, len(codes))].astype(np.int64)
-            )
-        return np.concatenate(found)
+            if not pa.types.is_dictionary(chunk.type):
+                chunk = chunk.dictionary_encode()
+            codes.append(self._chunk_codes(chunk))
+        return np.concatenate(codes)
+
+    def _chunk_codes(self, chunk: pa.DictionaryArray) -> npt.NDArray[np.int64]:
+        other, missing = len(self.values), len(self.values) + 1
+        texts = chunk.dictionary.cast(pa.string())
+
+        # The segment of each value of the dictionary, then of null.
+        codes = to_places(pc.index_in(texts, value_set=from_texts(self.values)), other)
+        is_null = to_places(pc.cast(texts.is_null(), pa.int8()), 0) == 1
+        codes[is_null] = missing
+        codes = np.append(codes, missing)
+
+        places = to_places(chunk.indices, len(codes) - 1)
+        return codes[places].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,68 +81,84 @@ class ProfileSpec:
     columns: tuple[ProfiledColumn, ...] = ()
     segments: tuple[SegmentColumn, ...] = ()
     score: str = ""
-    """Prediction column whose mean is wanted by bin of each feature; empty: none."""
+    """Prediction column whose mean is taken for each bin of a feature; empty: none."""
     label: str = ""
-    """Kept column with what came true, whose mean is wanted by bin of the score; empty: none."""
+    """Passthrough column with the true outcome, whose mean is taken for each bin of the score.
+
+    Empty: none.
+    """
     max_share: float = 1.0
-    """Of the worker's CPU time: beyond it, only every n-th row is counted."""
+    """Share of the worker's CPU time. Beyond it, only every n-th row is counted."""
 
 
 NO_PROFILE = ProfileSpec()
 
 
 def match_column(
-    role: Role, name: str, like: Mapping[Key, ColumnProfile], kind: pa.DataType
+    role: Role, name: str, reference: Mapping[Key, ColumnProfile], arrow_type: pa.DataType
 ) -> ProfiledColumn | None:
-    """A column over the bins of the same column before; None where that has none that fit."""
-    if kind_of(kind) == "category":
+    """A column over the bins that its reference has; None: the reference has none that fit."""
+    if kind_of(arrow_type) == "category":
         return ProfiledColumn(role, name, None)
-    found = like.get((role, name, ""))
-    if found is None or not isinstance(found.profile, NumberProfile):
+
+    column = reference.get((role, name, ""))
+    if column is None or not isinstance(column.profile, NumberProfile):
         return None
-    then = found.profile
-    return ProfiledColumn(
-        role, name, then.edges, then.bounds if np.isfinite(then.bounds[0]) else then.range
-    )
+
+    profile = column.profile
+    bounds = profile.bounds
+    if not np.isfinite(bounds[0]):
+        bounds = profile.range
+
+    return ProfiledColumn(role, name, profile.edges, bounds)
 
 
 def cut_column(role: Role, name: str, values: Iterable[pa.ChunkedArray]) -> ProfiledColumn:
     """A column of numbers over bins that are cut at these values."""
     finite = finite_values(values)
-    bounds = (float(finite.min()), float(finite.max())) if len(finite) else (-np.inf, np.inf)
+    bounds = (-np.inf, np.inf)
+    if len(finite):
+        bounds = (float(finite.min()), float(finite.max()))
     return ProfiledColumn(role, name, Edges.from_values(finite), bounds)
 
 
-def match_segments(name: str, like: Mapping[Key, ColumnProfile]) -> SegmentColumn | None:
-    """The segments that were profiled before, so that they can be compared; None where there were none."""
+def match_segments(name: str, reference: Mapping[Key, ColumnProfile]) -> SegmentColumn | None:
+    """The segments that a reference has, so that they can be compared; None: it has none."""
     prefix = f"{name}="
-    values = {segment.removeprefix(prefix) for _, _, segment in like if segment.startswith(prefix)}
-    return SegmentColumn(name, tuple(sorted(values - {OTHER, MISSING}))) if values else None
+    labels = [segment for _, _, segment in reference if segment.startswith(prefix)]
+    if not labels:
+        return None
+
+    values = {label.removeprefix(prefix) for label in labels}
+    return SegmentColumn(name, tuple(sorted(values - {OTHER, MISSING})))
 
 
 def cut_segments(name: str, values: Iterable[pa.ChunkedArray]) -> SegmentColumn:
-    """The most frequent of these values, ties by name."""
-    counts = CategoryProfile()
+    """Segments of the most frequent of these values, ties by name."""
+    profile = CategoryProfile()
     for column in values:
-        counts.add(as_text(column))
-    frequent = sorted(counts.counts, key=lambda value: (-counts.counts[value], value))[
-        :MAX_SEGMENTS
-    ]
-    return SegmentColumn(name, tuple(sorted(frequent)))
+        profile.add(as_text(column))
+
+    counts = profile.counts
+    by_frequency = sorted(counts, key=lambda value: (-counts[value], value))
+    return SegmentColumn(name, tuple(sorted(by_frequency[:MAX_SEGMENTS])))
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values as they stand in the name of a segment."""
+    """Values as they appear in the label of a segment."""
     return column.cast(pa.string())
 
 
 def score_column(kinds: Mapping[str, Kind | None]) -> str:
-    """Of the prediction columns and their kinds the one that says what the model says: rather than a class a
-    probability. Empty where there is no number: several classes have no mean.
+    """The prediction column that says most about what the model says: a probability before a class.
+
+    Empty: there is no number, or there are several classes, which have no mean.
+
+    Args:
+        kinds: The kind of each prediction column.
     """
     if any(name.startswith("probability_") for name in kinds):
         return ""
+
     numbers = [name for name, kind in kinds.items() if kind == "number"]
-    return next(
-        (name for name in ("probability", "decision", "raw", "prediction") if name in numbers), ""
-    )
+    return next((name for name in SCORE_COLUMNS if name in numbers), "")

@@ -1,7 +1,7 @@
 """Counting the columns of a shard, batch by batch, in a worker."""
 
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,42 +9,87 @@ import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
 from nightscore.profiles.numbers import as_numbers
-from nightscore.profiles.profile import CategoryProfile, NumberProfile
+from nightscore.profiles.profile import CategoryProfile, NumberProfile, category_name
 from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, SegmentColumn
 from nightscore.profiles.table import ColumnProfile, Key, Role, Scores
 
 MAX_CATEGORIES = 100_000
-"""More distinct values than that are an identifier's: about 20 MB a column and worker."""
+"""More distinct values are those of an identifier. They take about 20 MB per column and worker."""
 LEAST_JUDGED_S = 0.25
-"""CPU seconds of profiling before its share is looked at: less is not worth counting less."""
+"""CPU seconds of profiling before its share is checked. Less is not worth counting fewer rows."""
 STRIDE_STEP = 4
+"""Factor by which fewer rows are counted."""
 MAX_STRIDE = 64
+
+COUNT_ERRORS = (pa.ArrowException, TypeError, ValueError)
+"""What a column raises that cannot be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The tables of a batch."""
+
+    features: pa.Table
+    passthrough: pa.Table
+    is_scored: npt.NDArray[np.bool_]
+    predictions: pa.Table
+
+    def table(self, role: Role) -> pa.Table:
+        tables: dict[Role, pa.Table] = {
+            "feature": self.features,
+            "prediction": self.predictions,
+            "pass_through": self.passthrough,
+        }
+        return tables[role]
+
+    def thin(self, wanted: npt.NDArray[np.int64]) -> "_Batch":
+        """The batch with some of its rows."""
+        is_wanted = np.zeros(len(self.is_scored), np.bool_)
+        is_wanted[wanted] = True
+
+        rows = from_numpy(wanted)
+        return _Batch(
+            features=self.features.take(rows),
+            passthrough=self.passthrough.take(rows),
+            is_scored=self.is_scored[wanted],
+            predictions=self.predictions.filter(from_numpy(is_wanted[self.is_scored])),
+        )
 
 
 class Profiler:
-    """Counts the watched columns of a shard's batches. A column that cannot be counted is named, the others are."""
+    """Counts columns of a shard's batches.
+
+    A column that cannot be counted is reported, and the others are counted.
+    """
 
     def __init__(self, spec: ProfileSpec) -> None:
+        """Begin to count what the spec says."""
         self._spec = spec
-        self.errors: dict[str, str] = {}
-        self._found = {
-            (c.role, c.name): _empty(c, with_scores=_has_scores(c, spec)) for c in spec.columns
-        }
+        self._columns: dict[tuple[Role, str], ColumnProfile] = {}
+        for column in spec.columns:
+            profile = _empty(column, with_scores=_has_scores(column, spec))
+            self._columns[column.role, column.name] = profile
         self._segments: dict[Key, ColumnProfile] = {}
+
+        self.errors: dict[str, str] = {}
+        """Why columns cannot be counted, by name."""
+        self.missing: dict[str, int] = {}
+        """Nulls and NaN of the last batch, by feature: of floats, and only if all rows were
+        counted."""
+
         self.stride = 1
         """Every n-th row is counted."""
-        self._phase = 0
         self.n_skipped = 0
-        """Rows that were not."""
-        self.missing: dict[str, int] = {}
-        """Nulls and NaN of the last batch, by feature; only of floats, and only if all its rows were counted."""
+        """Rows that were not counted."""
+        self._phase = 0
+
         self.cpu_s = 0.0
-        self._judged = (0.0, time.thread_time())
+        self._last_judged = (0.0, time.thread_time())
 
     def add(
         self,
         features: pa.Table,
-        kept: pa.Table,
+        passthrough: pa.Table,
         is_scored: npt.NDArray[np.bool_],
         predictions: pa.Table,
     ) -> None:
@@ -52,115 +97,111 @@ class Profiler:
 
         Args:
             features: All rows.
-            kept: Keys and pass-through columns of all rows.
-            is_scored: Which of them have a prediction, shape (n,).
-            predictions: Of those.
+            passthrough: Keys and passthrough columns of all rows.
+            is_scored: Which rows have a prediction, shape (n,).
+            predictions: The predictions of these rows.
         """
         started = time.thread_time()
-        self.missing.clear()
+        batch = _Batch(features, passthrough, is_scored, predictions)
         is_whole = self.stride == 1
         if not is_whole:
-            features, kept, is_scored, predictions = self._thin(
-                features, kept, is_scored, predictions
-            )
-        tables: dict[Role, pa.Table] = {
-            "feature": features,
-            "prediction": predictions,
-            "pass_through": kept,
-        }
+            batch = self._thin(batch)
+
+        self.missing.clear()
         for column in self._spec.columns:
-            values, before = tables[column.role].column(column.name), self._n_missing(column)
-            self._count(column, values, kept, is_scored, predictions)
-            if is_whole and column.role == "feature" and pa.types.is_floating(values.type):
-                self.missing[column.name] = self._n_missing(column) - before
+            self._count_column(column, batch, is_whole=is_whole)
         for name in self.errors:
             self.missing.pop(name, None)
+
         for segment in self._spec.segments:
-            self._split(segment, tables, is_scored)
+            self._count_segments(segment, batch)
+
         self.cpu_s += time.thread_time() - started
         self._judge()
 
     @property
     def columns(self) -> list[ColumnProfile]:
         """What was counted so far."""
-        everything = [*self._found.values(), *self._segments.values()]
-        return [
-            column
-            for column in everything
-            if column.name not in self.errors and not self._is_cut(column)
-        ]
+        columns = []
+        for column in (*self._columns.values(), *self._segments.values()):
+            if column.name not in self.errors and not self._is_cut_segment(column):
+                columns.append(column)
+        return columns
 
-    def _n_missing(self, column: ProfiledColumn) -> int:
-        found = self._found[column.role, column.name].profile
-        return found.n_null + found.n_nan if isinstance(found, NumberProfile) else 0
+    def _count_column(self, column: ProfiledColumn, batch: _Batch, *, is_whole: bool) -> None:
+        values = batch.table(column.role).column(column.name)
+        n_missing = self._n_missing(column)
+        if column.name not in self.errors:
+            try:
+                self._add(column, values, batch)
+            except COUNT_ERRORS as error:
+                self._fail(column.name, error)
 
-    def _is_cut(self, column: ColumnProfile | ProfiledColumn) -> bool:
-        """Whether a segment's column is an identifier by all rows: then its segments' values are none that count."""
-        whole = self._found[column.role, column.name].profile
-        is_part = isinstance(column, ProfiledColumn) or bool(column.segment)
-        return is_part and isinstance(whole, CategoryProfile) and whole.is_cut
+        if is_whole and column.role == "feature" and pa.types.is_floating(values.type):
+            self.missing[column.name] = self._n_missing(column) - n_missing
 
-    def _count(
-        self,
-        column: ProfiledColumn,
-        values: pa.ChunkedArray,
-        kept: pa.Table,
-        is_scored: npt.NDArray[np.bool_],
-        predictions: pa.Table,
-    ) -> None:
-        if column.name in self.errors:
+    def _add(self, column: ProfiledColumn, values: pa.ChunkedArray, batch: _Batch) -> None:
+        counted = self._columns[column.role, column.name]
+        counted.profile.add(values)
+
+        # The values of an identifier are as many as rows, and may be people's.
+        if isinstance(counted.profile, CategoryProfile) and counted.profile.is_cut:
+            counted.scores = None
+
+        if counted.scores is None:
             return
-        found, rows = self._found[column.role, column.name], from_numpy(is_scored)
-        try:
-            found.profile.add(values)
-            if isinstance(found.profile, CategoryProfile) and found.profile.is_cut:
-                found.scores = (
-                    None  # of an identifier, which are as many as rows, and may be people's
-                )
-            if found.scores is not None and column.role == "feature":
-                _add_scores(found, values.filter(rows), predictions.column(self._spec.score))
-            elif found.scores is not None:
-                _add_scores(found, values, kept.column(self._spec.label).filter(rows))
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            self._fail(column.name, error)
 
-    def _split(
-        self,
-        segment: SegmentColumn,
-        tables: Mapping[Role, pa.Table],
-        is_scored: npt.NDArray[np.bool_],
-    ) -> None:
-        """Count each segment's rows: they are put side by side once, and each column is cut at the same places."""
+        rows = from_numpy(batch.is_scored)
+        if column.role == "feature":
+            scores = batch.predictions.column(self._spec.score)
+            _add_scores(counted, counted.scores, values.filter(rows), scores)
+        else:
+            labels = batch.passthrough.column(self._spec.label).filter(rows)
+            _add_scores(counted, counted.scores, values, labels)
+
+    def _count_segments(self, segment: SegmentColumn, batch: _Batch) -> None:
         name = f"segments of {segment.name}"
         if name in self.errors:
             return
+
+        source = batch.features
+        if segment.name not in source.column_names:
+            source = batch.passthrough
+
         try:
-            source = (
-                tables["feature"]
-                if segment.name in tables["feature"].column_names
-                else tables["pass_through"]
-            )
             codes = segment.codes(source.column(segment.name))
         except pa.ArrowException as error:
             self._fail(name, error)
             return
+
+        self._count_parts("feature", segment, batch.features, codes)
+        self._count_parts("prediction", segment, batch.predictions, codes[batch.is_scored])
+        self._count_parts("pass_through", segment, batch.passthrough, codes)
+
+    def _count_parts(
+        self, role: Role, segment: SegmentColumn, table: pa.Table, codes: npt.NDArray[np.int64]
+    ) -> None:
+        """Count the rows of each segment.
+
+        The rows of a segment are put side by side once. Then each column is cut at the same places.
+        """
+        order = np.argsort(codes, kind="stable")
         labels = segment.labels
-        for role, table in tables.items():
-            here = codes[is_scored] if role == "prediction" else codes
-            order = np.argsort(here, kind="stable")
-            ends = np.searchsorted(here[order], np.arange(len(labels) + 1))
-            columns = [column for column in self._spec.columns if column.role == role]
-            places = from_numpy(order)
-            for column in columns:
-                if column.name in self.errors or self._is_cut(column):
-                    continue
-                try:
-                    values = table.column(column.name).take(places)
-                    for code in np.flatnonzero(np.diff(ends)).tolist():
-                        part = values.slice(ends[code], ends[code + 1] - ends[code])
-                        self._segment(column, labels[code]).profile.add(part)
-                except (pa.ArrowException, TypeError, ValueError) as error:
-                    self._fail(column.name, error)
+        ends = np.searchsorted(codes[order], np.arange(len(labels) + 1))
+        present = np.flatnonzero(np.diff(ends)).tolist()
+        places = from_numpy(order)
+
+        for column in self._spec.columns:
+            if column.role != role or column.name in self.errors or self._is_identifier(column):
+                continue
+
+            try:
+                values = table.column(column.name).take(places)
+                for code in present:
+                    part = values.slice(ends[code], ends[code + 1] - ends[code])
+                    self._segment(column, labels[code]).profile.add(part)
+            except COUNT_ERRORS as error:
+                self._fail(column.name, error)
 
     def _segment(self, column: ProfiledColumn, label: str) -> ColumnProfile:
         key = (column.role, column.name, label)
@@ -168,34 +209,41 @@ class Profiler:
             self._segments[key] = _empty(column, with_scores=False, segment=label)
         return self._segments[key]
 
+    def _n_missing(self, column: ProfiledColumn) -> int:
+        profile = self._columns[column.role, column.name].profile
+        if not isinstance(profile, NumberProfile):
+            return 0
+        return profile.n_null + profile.n_nan
+
+    def _is_cut_segment(self, column: ColumnProfile) -> bool:
+        """Whether all rows show that a segment's column is an identifier: it is not reported."""
+        return bool(column.segment) and self._is_identifier(column)
+
+    def _is_identifier(self, column: ColumnProfile | ProfiledColumn) -> bool:
+        whole = self._columns[column.role, column.name].profile
+        return isinstance(whole, CategoryProfile) and whole.is_cut
+
     def _fail(self, name: str, error: Exception) -> None:
         self.errors[name] = f"{type(error).__name__}: {str(error)[:200]}"
 
-    def _thin(
-        self,
-        features: pa.Table,
-        kept: pa.Table,
-        is_scored: npt.NDArray[np.bool_],
-        predictions: pa.Table,
-    ) -> tuple[pa.Table, pa.Table, npt.NDArray[np.bool_], pa.Table]:
-        n_rows = len(is_scored)
+    def _thin(self, batch: _Batch) -> _Batch:
+        """Every n-th row, across batches."""
+        n_rows = len(batch.is_scored)
         wanted = np.arange(self._phase, n_rows, self.stride)
         self._phase = (self._phase - n_rows) % self.stride
         self.n_skipped += n_rows - len(wanted)
-        counted = np.zeros(n_rows, np.bool_)
-        counted[wanted] = True
-        rows = from_numpy(wanted)
-        answered = predictions.filter(from_numpy(counted[is_scored]))
-        return features.take(rows), kept.take(rows), is_scored[wanted], answered
+        return batch.thin(wanted)
 
     def _judge(self) -> None:
-        """Count fewer rows where the profile takes more than its share of what the worker does."""
-        before_s, before = self._judged
-        spent, elapsed = self.cpu_s - before_s, time.thread_time() - before
-        if spent < LEAST_JUDGED_S:
+        """Count fewer rows if profiling takes more than its share of the worker's time."""
+        cpu_s_before, time_before = self._last_judged
+        spent_s = self.cpu_s - cpu_s_before
+        elapsed_s = time.thread_time() - time_before
+        if spent_s < LEAST_JUDGED_S:
             return
-        self._judged = (self.cpu_s, time.thread_time())
-        if spent > self._spec.max_share * elapsed:
+
+        self._last_judged = (self.cpu_s, time.thread_time())
+        if spent_s > self._spec.max_share * elapsed_s:
             self.stride = min(self.stride * STRIDE_STEP, MAX_STRIDE)
 
 
@@ -206,32 +254,68 @@ def _has_scores(column: ProfiledColumn, spec: ProfileSpec) -> bool:
 
 
 def _empty(column: ProfiledColumn, *, with_scores: bool, segment: str = "") -> ColumnProfile:
-    scores = Scores() if with_scores else None
     if column.edges is None:
         profile: CategoryProfile | NumberProfile = CategoryProfile(limit=MAX_CATEGORIES)
     else:
         profile = NumberProfile.empty(column.edges, column.bounds, is_segment=bool(segment))
-    return ColumnProfile(column.role, column.name, profile, segment, scores, column.type)
+    return ColumnProfile(
+        role=column.role,
+        name=column.name,
+        profile=profile,
+        segment=segment,
+        scores=Scores() if with_scores else None,
+        type=column.type,
+    )
 
 
-def _add_scores(found: ColumnProfile, column: pa.ChunkedArray, scores: pa.ChunkedArray) -> None:
-    assert found.scores is not None  # noqa: S101
-    score, _ = as_numbers(scores.cast(pa.float64()).fill_null(np.nan))
-    if isinstance(found.profile, NumberProfile):
-        kept = column.is_valid().to_numpy()
-        values = np.full(len(column), np.nan)
-        values[kept] = as_numbers(column)[0]
-        finite = np.isfinite(values) & np.isfinite(score)
-        n_bins = len(found.profile.counts)
-        codes = np.searchsorted(found.profile.edges.both, values[finite], side="left")
-        rows, sums = np.bincount(codes, minlength=n_bins), np.bincount(codes, score[finite], n_bins)
-        for index in np.flatnonzero(rows).tolist():
-            found.scores.add(str(index), int(rows[index]), float(sums[index]))
-        missing = ~np.isfinite(values) & np.isfinite(score)
-        found.scores.add(None, int(missing.sum()), float(score[missing].sum()))
-        return
-    table = pa.table({"key": column, "score": score}).filter(pa.array(np.isfinite(score)))
-    for row in table.group_by("key").aggregate([("score", "sum"), ("score", "count")]).to_pylist():
+def _add_scores(
+    column: ColumnProfile, scores: Scores, values: pa.ChunkedArray, other: pa.ChunkedArray
+) -> None:
+    """Add the mean of another column by bin or category of this one.
+
+    Args:
+        column: Its bins.
+        scores: Added to.
+        values: The column's values.
+        other: The other column's values, in the same rows.
+    """
+    numbers, _ = as_numbers(other.cast(pa.float64()).fill_null(np.nan))
+    if isinstance(column.profile, NumberProfile):
+        _add_scores_of_bins(column.profile, scores, values, numbers)
+    else:
+        _add_scores_of_categories(scores, values, numbers)
+
+
+def _add_scores_of_bins(
+    profile: NumberProfile,
+    scores: Scores,
+    column: pa.ChunkedArray,
+    numbers: npt.NDArray[np.float64],
+) -> None:
+    values = np.full(len(column), np.nan)
+    values[column.is_valid().to_numpy()] = as_numbers(column)[0]
+    is_counted = np.isfinite(numbers)
+    is_finite = np.isfinite(values) & is_counted
+
+    n_bins = len(profile.counts)
+    bins = np.searchsorted(profile.edges.both, values[is_finite], side="left")
+    rows = np.bincount(bins, minlength=n_bins)
+    sums = np.bincount(bins, numbers[is_finite], n_bins)
+
+    for index in np.flatnonzero(rows).tolist():
+        scores.add(str(index), int(rows[index]), float(sums[index]))
+
+    is_missing = ~np.isfinite(values) & is_counted
+    scores.add(None, int(is_missing.sum()), float(numbers[is_missing].sum()))
+
+
+def _add_scores_of_categories(
+    scores: Scores, column: pa.ChunkedArray, numbers: npt.NDArray[np.float64]
+) -> None:
+    table = pa.table({"key": column, "score": numbers})
+    table = table.filter(pa.array(np.isfinite(numbers)))
+    groups = table.group_by("key").aggregate([("score", "sum"), ("score", "count")])
+    for row in groups.to_pylist():
         key = row["key"]
-        name = None if key is None else str(key).lower() if isinstance(key, bool) else str(key)
-        found.scores.add(name, row["score_count"], row["score_sum"])
+        name = None if key is None else category_name(key)
+        scores.add(name, row["score_count"], row["score_sum"])

@@ -1,8 +1,12 @@
-"""The profile of a partition as a table, one row a column and segment: on the store, and between processes."""
+"""The profile of a partition as a table with one row per column and segment.
+
+It has this form on the store and between processes.
+"""
 
 import functools
 import io
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +25,7 @@ from nightscore.profiles.sufficient_statistics import all_statistics
 
 Role = Literal["feature", "prediction", "pass_through"]
 Habit = Mapping[str, Mapping[str, float]]
-"""Partition to how far the column was from the baseline then, by what differs (`Signal`)."""
+"""How far a column was from the baseline, by partition and by what differs (`Signal`)."""
 Key = tuple[Role, str, str]
 """Role, name and segment."""
 
@@ -47,10 +51,13 @@ COLUMN_FIELDS: tuple[pa.Field, ...] = (
 
 @dataclass(slots=True)
 class Scores:
-    """The mean of another column by bin of this one: rows and sum, by the bin's number or the category's name."""
+    """The mean of another column by bin of this one.
+
+    Rows and sums are kept by the bin's number or the category's name.
+    """
 
     rows: Counter[str | None] = field(default_factory=Counter)
-    """None: rows whose value is missing or not finite."""
+    """Rows of each bin. Those of the key None have no value, or one that is not finite."""
     sums: dict[str | None, float] = field(default_factory=dict)
 
     def add(self, key: str | None, n_rows: int, total: float) -> None:
@@ -61,9 +68,9 @@ class Scores:
 
     @property
     def mean(self) -> float:
-        """Of all bins; nan without rows."""
+        """The mean over all bins; nan without rows."""
         n_rows = self.rows.total()
-        return sum(self.sums.values()) / n_rows if n_rows else float("nan")
+        return sum(self.sums.values()) / n_rows if n_rows else math.nan
 
     def merge(self, other: "Scores") -> None:
         """Add another part's."""
@@ -75,7 +82,7 @@ class Scores:
         return Scores(Counter(self.rows), dict(self.sums))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ColumnProfile:
     """One column of a partition, or of a segment of it."""
 
@@ -85,33 +92,41 @@ class ColumnProfile:
     segment: str = ""
     """`column=value`; empty: all rows."""
     scores: Scores | None = None
-    """Of a baseline's feature: what the model said of each bin's rows; of its score: what came true of them."""
+    """For a feature, the model's score by bin. For the score, the true outcome by bin.
+
+    Only a baseline has them.
+    """
     type: str = ""
     """Arrow type in the files; empty: not known."""
     recent: Habit = field(default_factory=dict)
-    """Of the partitions before, and of this one; no part of a sum."""
+    """Distances of earlier partitions and of this one. They are no part of a sum."""
 
     @property
     def key(self) -> Key:
+        """What identifies it within a partition."""
         return self.role, self.name, self.segment
 
     @property
     def kind(self) -> Kind:
+        """How it is compared."""
         return self.profile.kind
 
     def copy(self) -> Self:
         """The same, to be added to."""
-        scores = None if self.scores is None else self.scores.copy()
-        return replace(self, profile=self.profile.copy(), scores=scores)
+        twin = replace(self, profile=self.profile.copy())
+        if self.scores is not None:
+            twin.scores = self.scores.copy()
+        return twin
 
     def merge(self, other: "ColumnProfile") -> None:
         """Add another part's counts.
 
         Raises:
-            ValueError: It is of another kind or has other bins.
+            ValueError: The other part has another kind or other bins.
         """
         if type(self.profile) is not type(other.profile):
             raise ValueError("profiles of numbers and of categories cannot be added")
+
         self.profile.merge(other.profile)  # type: ignore[arg-type]
         is_cut = isinstance(self.profile, CategoryProfile) and self.profile.is_cut
         if self.scores is not None and other.scores is not None and not is_cut:
@@ -123,32 +138,42 @@ class ColumnProfile:
 def merge_profiles(
     parts: Iterable[Iterable[ColumnProfile]],
 ) -> tuple[dict[Key, ColumnProfile], dict[str, str]]:
-    """The sum of all parts, and the columns that cannot be added up with the reason. The parts stay as they are."""
-    found: dict[Key, ColumnProfile] = {}
-    sums: set[Key] = set()
+    """Add up profiles of parts, or of partitions. The parts stay as they are.
+
+    Returns:
+        The sum of each column, and for each column that cannot be added up the reason.
+    """
+    merged: dict[Key, ColumnProfile] = {}
+    copied: set[Key] = set()
     failed: dict[str, str] = {}
-    for column in (column for part in parts for column in part):
+
+    for column in itertools.chain.from_iterable(parts):
         key = column.key
+        if key not in merged:
+            merged[key] = column
+            continue
+
+        # A column that is in one part only need not be copied.
+        if key not in copied:
+            merged[key] = merged[key].copy()
+            copied.add(key)
         try:
-            if key not in found:
-                found[key] = column
-                continue
-            if key not in sums:
-                found[key] = found[key].copy()
-                sums.add(key)
-            found[key].merge(column)
+            merged[key].merge(column)
         except ValueError as error:
             failed[column.name] = str(error)
-    return {key: column for key, column in found.items() if column.name not in failed}, failed
+
+    sums = {key: column for key, column in merged.items() if column.name not in failed}
+    return sums, failed
 
 
 def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     """As a Parquet file."""
-    import pyarrow.parquet as pq  # what a driver that writes nothing need not import
+    # A driver that writes nothing need not import it.
+    import pyarrow.parquet as pq
 
     table = to_table([_row(column) for column in columns], schema())
     sink = io.BytesIO()
-    # Hardly a value stands twice: dictionaries would cost half of the time, and space.
+    # Values hardly repeat: dictionaries would take half of the time, and space.
     pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
     return sink.getvalue()
 
@@ -167,6 +192,7 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
     missing = sorted(_required_names() - set(table.schema.names))
     if missing:
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")
+
     try:
         return [_column(row) for row in _rows(table)]
     except (pa.ArrowException, TypeError, ValueError, IndexError, KeyError) as error:
@@ -214,12 +240,15 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         "n_null": profile.n_null,
         "recent": column.recent,
     }
+
     if isinstance(profile, NumberProfile):
         row |= _number_row(profile)
     else:
         row |= _category_row(profile)
+
     if column.scores is not None:
         row |= _score_row(column.scores)
+
     return row
 
 
@@ -235,7 +264,7 @@ def _number_row(profile: NumberProfile) -> dict[str, Any]:
 
 
 def _category_row(profile: CategoryProfile) -> dict[str, Any]:
-    """The categories, the most frequent one first. Their counts share a column with those of bins."""
+    """The categories, most frequent first. Their counts share a column with those of bins."""
     names = sorted(profile.counts, key=lambda name: (-profile.counts[name], name))
     counts = [profile.counts[name] for name in names]
     return {"categories": names, "counts": counts, "is_cut": profile.is_cut}
@@ -263,8 +292,7 @@ def _values(table: pa.Table, name: str, arrow_type: pa.DataType) -> Sequence[Any
     if name not in table.column_names:
         return [None] * table.num_rows
 
-    chunks = table.column(name).cast(arrow_type).chunks or [pa.nulls(0, arrow_type)]
-    column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    column = _one_chunk(table.column(name).cast(arrow_type))
     if name == "recent":
         return _recent(column)
     if pa.types.is_list(arrow_type) and not pa.types.is_string(arrow_type.value_type):
@@ -272,6 +300,12 @@ def _values(table: pa.Table, name: str, arrow_type: pa.DataType) -> Sequence[Any
         return lists
     values: list[Any] = column.to_pylist()
     return values
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks or [pa.nulls(0, column.type)])
 
 
 def _recent(column: pa.MapArray) -> list[dict[str, dict[str, float]]]:
@@ -303,6 +337,7 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
 
 def _number_profile(row: Mapping[str, Any]) -> NumberProfile:
     least, greatest = row["bounds"].tolist()
+
     statistics = {}
     for name, kind in all_statistics().items():
         statistic = kind.from_row(row)

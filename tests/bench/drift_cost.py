@@ -336,7 +336,7 @@ def _sides(folder: Path, n_rows: int) -> list[str]:
     ):
         profile = NumberProfile.empty(Edges.from_values(finite_values([values])))
         profile.add(values)
-        columns.append(ColumnProfile("feature", name, profile))
+        columns.append(ColumnProfile(role="feature", name=name, profile=profile))
     stored = folder / "profile.parquet"
     stored.write_bytes(to_bytes(columns))
     return [str(path) for path in (*paths, stored)]

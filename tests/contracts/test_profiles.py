@@ -159,7 +159,7 @@ def test_its_columns_are_its_own(statistic: type[SufficientStatistic]) -> None:
 def profile(values: list[float | None]) -> ColumnProfile:
     numbers = NumberProfile.empty(EDGES, SPEC.bounds)
     numbers.add(pa.chunked_array([pa.array(values, pa.float64())]))
-    return ColumnProfile("feature", "x", numbers)
+    return ColumnProfile(role="feature", name="x", profile=numbers)
 
 
 def numbers_of(columns: list[ColumnProfile]) -> NumberProfile:

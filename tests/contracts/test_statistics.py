@@ -310,7 +310,7 @@ REASON = r"relative distance of the means 0\.\d\d \(warning above 0\.05\)"
 
 def test_a_new_one_is_found_in_the_findings(registered: Statistic) -> None:
     before, now = (
-        ColumnProfile("feature", "x", side)
+        ColumnProfile(role="feature", name="x", profile=side)
         for side in (PAIRS["numbers"].reference, PAIRS["numbers"].current)
     )
     comparisons = compare_profiles([now], {"baseline": [before]})

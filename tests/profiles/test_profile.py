@@ -213,7 +213,9 @@ def test_other_bins_are_not_added_up() -> None:
     parts = []
     for column in columns:
         assert column.edges is not None
-        parts.append([ColumnProfile("feature", "x", NumberProfile.empty(column.edges))])
+        parts.append(
+            [ColumnProfile(role="feature", name="x", profile=NumberProfile.empty(column.edges))]
+        )
     merged, failed = merge_profiles(parts)
     assert not merged
     assert "different bins" in failed["x"]
@@ -226,12 +228,14 @@ def test_the_impact_is_what_a_shift_of_shares_does_to_the_mean() -> None:
     scores.add(None, 10, 9.0)  # mean 0.9
     now = CategoryProfile()
     now.add(chunked(["a"] * 30 + ["b"] * 60 + [None] * 10))
-    assert impact(scores, ColumnProfile("feature", "c", now)) == pytest.approx(
+    assert impact(scores, ColumnProfile(role="feature", name="c", profile=now)) == pytest.approx(
         -0.3 * 0.1 + 0.3 * 0.5
     )
     same = CategoryProfile()
     same.add(chunked(["a"] * 6 + ["b"] * 3 + [None]))
-    assert impact(scores, ColumnProfile("feature", "c", same)) == pytest.approx(0.0)
+    assert impact(scores, ColumnProfile(role="feature", name="c", profile=same)) == pytest.approx(
+        0.0
+    )
 
 
 def test_a_null_among_a_dictionary_s_values_is_no_category() -> None:

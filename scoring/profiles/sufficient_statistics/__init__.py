@@ -16,15 +16,17 @@ from nightscore.profiles.counting import CountSpec, NumberCounts
 
 
 class SufficientStatistic(Protocol):
-    """A statistic that can be added up. Merging is associative and commutative, and empty is its identity.
+    """A statistic that can be added up.
 
-    It never writes into an array that it holds: copies share their arrays.
+    Merging is associative and commutative, and empty is its identity. It never writes into an array
+    that it holds: copies share their arrays.
     """
 
     FIELDS: ClassVar[tuple[pa.Field, ...]]
     """Its columns in a table of profiles. Names are unique among all statistics."""
     IS_REQUIRED: ClassVar[bool]
-    """Whether every table of profiles has these columns: not so of what an older version did not count."""
+    """Whether every table of profiles has these columns: not so of what an older version did not
+    count."""
     COUNTS_SEGMENTS: ClassVar[bool]
     """Whether it is counted for each segment too, or for all rows together only."""
 

@@ -15,8 +15,9 @@ from nightscore.profiles.hashes import MAX_HASHES, Hashes, add_sorted, merge_has
 class DistinctValues:
     """The least hashes of a column of numbers.
 
-    Source: Z. Bar-Yossef et al., "Counting distinct elements in a data stream" (2002), algorithm 1. Of n distinct
-    values with uniform hashes in (0, 1], the k-th least hash is about k / n. Exact below `MAX_HASHES` values.
+    Source: Z. Bar-Yossef et al., "Counting distinct elements in a data stream" (2002), algorithm 1.
+    Of n distinct values with uniform hashes in (0, 1], the k-th least hash is about k / n. Exact
+    below `MAX_HASHES` values.
     """
 
     hashes: Hashes = field(default_factory=no_hashes)

@@ -22,7 +22,8 @@ class Moments:
     shifted: float = 0.0
     """Sum of the values' distances from the pivot."""
     squares: float = 0.0
-    """Sum of the squares of these distances. Squares of values far from 0 would lose all that tells them apart."""
+    """Sum of the squares of these distances. Squares of values far from 0 would lose all that tells
+    them apart."""
 
     FIELDS: ClassVar[tuple[pa.Field, ...]] = (
         pa.field("least", pa.float64()),
