@@ -41,7 +41,7 @@ class OutputFormat:
     open_publisher: Callable[..., Any]
     """From a `Workspace` to its `Publisher`."""
     seal: Callable[..., Any] | None = None
-    """Makes the published object of staged parts, in a worker. None: parts are published as they are.
+    """Makes one object of staged parts, in a worker. None: parts are published as they are.
 
     It takes the job, the partition's folder, the run id, the parts and the Arrow schema, and
     returns a `WrittenPart`.

@@ -183,7 +183,8 @@ class DeltaPublisher:
         """The version of the commit, or of an earlier attempt's. None: the table was just created.
 
         Raises:
-            ConflictError, StorageError: The partition is no longer the one that was planned against.
+            ConflictError: The partition is no longer the one that was planned against.
+            StorageError: The partition has only some of this run's files.
             CommitFailedError: Somebody else took the version.
         """
         if table is None:

@@ -24,7 +24,7 @@ class Merge:
     old: tuple[str, ...]
     """Files of the rows that stay as they are, in order."""
     new: tuple[str, ...]
-    """Files of the rows to be put among them, in order. They are few enough to be held in memory."""
+    """Files of the rows to be put among them, in order. They fit in memory."""
     places: npt.NDArray[np.int64]
     """What the new rows are sorted by. Shape (n_new,)."""
     before: npt.NDArray[np.int64]

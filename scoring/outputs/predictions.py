@@ -28,7 +28,8 @@ def read_predictions(
     Raises:
         PartitionNotFoundError: Nothing is published for the partition.
         ContractError: The predictions lack one of the columns.
-        StorageError: The store failed, or a newer publication replaced the files while they were read.
+        StorageError: The store failed, or a newer publication replaced the files while they were
+            read.
     """
     workspace = Workspace(job)
     live = open_publisher(workspace).live(value)

@@ -17,10 +17,10 @@ from nightscore.storage.hashing import HashingFile
 from nightscore.storage.store import Store
 
 ROW_GROUP_ROWS = 131_072
-"""Small batches would make tiny row groups, which readers pay for."""
+"""Small batches would make tiny row groups, which are slow to read."""
 
 ROW_GROUP_BYTES = 64 << 20
-"""Wide rows are encoded earlier: what waits is memory."""
+"""Wide rows are encoded earlier: buffered rows take memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class WrittenPart:
 
 
 class PartWriter:
-    """One Parquet file: a context manager; without `close` nothing appears on an object store."""
+    """One Parquet file, as a context manager. Without `close` an object store gets nothing."""
 
     def __init__(
         self,
@@ -47,49 +47,55 @@ class PartWriter:
         """Open the file.
 
         Args:
-            store: Where to.
-            path: Of the new file, below the store.
-            schema: Of the batches.
-            keep_types: Store the Arrow schema, so that dictionaries come back as such; a Delta table has its own.
-            metadata: Kept in the footer.
+            store: Where to write.
+            path: The new file, below the store.
+            schema: Schema of the batches.
+            keep_types: Store the Arrow schema, so that dictionaries are read as such. A Delta table
+                has its own schema.
+            metadata: Stored in the footer.
         """
         import pyarrow.parquet as pq
 
         self._store, self._path, self._where = store, path, store.locate_url(path)
         self._file = HashingFile(store.open_output(path))
         self._metadata: list[Any] = []
-        repeated = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+
+        encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
             compression="zstd",
-            use_dictionary=repeated or False,
+            use_dictionary=encoded or False,
             write_page_checksum=True,
             store_schema=keep_types,
             metadata_collector=self._metadata,
         )
         if metadata:
             self._writer.add_key_value_metadata(dict(metadata))
-        self._waiting: list[pa.Table] = []
-        self._n_waiting = 0
-        self._n_waiting_bytes = 0
+
+        self._buffered: list[pa.Table] = []
+        self._n_buffered_rows = 0
+        self._n_buffered_bytes = 0
         self.n_rows = 0
 
     def write(self, table: pa.Table) -> None:
-        """Append rows; they are encoded once a row group is full."""
-        self._waiting.append(table)
-        self._n_waiting += table.num_rows
+        """Append rows. They are encoded once a row group is full."""
+        self._buffered.append(table)
+        self._n_buffered_rows += table.num_rows
+        self._n_buffered_bytes += table.nbytes
         self.n_rows += table.num_rows
-        self._n_waiting_bytes += table.nbytes
-        if self._n_waiting >= ROW_GROUP_ROWS or self._n_waiting_bytes >= ROW_GROUP_BYTES:
+
+        has_rows = self._n_buffered_rows >= ROW_GROUP_ROWS
+        if has_rows or self._n_buffered_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self) -> WrittenPart:
-        """Make the file whole and durable."""
+        """Complete the file, and make it durable."""
         with translated_errors(self._where):
             self._flush()
             self._writer.close()
             self._file.close()
+
         record = FileRecord(
             path=self._path,
             size_bytes=self._file.size_bytes,
@@ -99,13 +105,15 @@ class PartWriter:
         return WrittenPart(record, part_stats(self._metadata[0]))
 
     def _flush(self) -> None:
-        if self._waiting:
-            with translated_errors(self._where):
-                table = pa.concat_tables(self._waiting).unify_dictionaries()
-                self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-            self._waiting, self._n_waiting, self._n_waiting_bytes = [], 0, 0
+        if not self._buffered:
+            return
+        with translated_errors(self._where):
+            table = pa.concat_tables(self._buffered).unify_dictionaries()
+            self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        self._buffered, self._n_buffered_rows, self._n_buffered_bytes = [], 0, 0
 
     def __enter__(self) -> Self:
+        """The writer itself."""
         return self
 
     def __exit__(
@@ -114,12 +122,20 @@ class PartWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            self._file.abort()
-            with contextlib.suppress(ScoringError, OSError):
-                self._store.delete(
-                    [self._path]
-                )  # on a disk; an object store has nothing before the file is whole
+        """Discard the file after an error."""
+        if kind is None:
+            return
+        self._file.abort()
+        discard(self._store, self._path)
+
+
+def discard(store: Store, path: str) -> None:
+    """Remove a file that was not completed.
+
+    On a disk it is visible already. An object store has nothing before the file is complete.
+    """
+    with contextlib.suppress(ScoringError, OSError):
+        store.delete([path])
 
 
 def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPart, ...]:
@@ -127,29 +143,35 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
 
     Args:
         store: Where they are.
-        files: Their records by their paths now.
+        files: Their records, by their current paths.
 
     Raises:
-        LocationNotFoundError: Some are gone, have another size or cannot be read; all of them are named.
+        LocationNotFoundError: Some are gone, have another size or cannot be read. All of them are
+            named.
     """
-    found, problems = [], []
+    parts: list[WrittenPart] = []
+    problems: list[str] = []
     for path, record in files.items():
         try:
-            size = store.describe(path).size_bytes
-            if size != record.size_bytes:
-                problems.append(f"{path}: {size:,} bytes, {record.size_bytes:,} were written")
+            size_bytes = store.describe(path).size_bytes
+            if size_bytes != record.size_bytes:
+                written = f"{record.size_bytes:,} were written"
+                problems.append(f"{path}: {size_bytes:,} bytes, {written}")
                 continue
-            placed = record.model_copy(update={"path": path})
-            found.append(WrittenPart(placed, read_facts(store, path, size).stats))
+            stats = read_facts(store, path, size_bytes).stats
         except LocationNotFoundError:
             problems.append(f"{path}: is gone")
         except CorruptFileError as error:
             problems.append(f"{path}: {error.found}")
+        else:
+            parts.append(WrittenPart(record.model_copy(update={"path": path}), stats))
+
     if problems:
         raise LocationNotFoundError(
-            "The results are not there any more in full; nothing was changed.",
+            "Some files of the results are missing or damaged; nothing was changed.",
             store.url,
             problems=problems,
-            next_step="`nightscore clean --superseded-days` may have removed them; score the partition again instead",
+            next_step="`nightscore clean --superseded-days` may have removed them; score the "
+            "partition again instead",
         )
-    return tuple(found)
+    return tuple(parts)

@@ -1,8 +1,8 @@
 """YAML and JSON that others wrote: read as plain data, within bounds of size, depth and expansion.
 
-A short YAML file can stand for more values than memory holds, since an alias repeats what its anchor names. Whatever
-walks the data afterwards, to look at it, copy it or print it, takes as long as what the file stands for: that is what
-is bounded here, before anything is built.
+A short YAML file can stand for more values than memory holds, since an alias repeats what its
+anchor names. Whatever later walks the data, to check, copy or print it, takes as long as what the
+file stands for. That is bounded here, before anything is built.
 """
 
 import json
@@ -14,27 +14,34 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 16 << 20
-"""The MLmodel file of a model of 100,000 columns has 10 MB."""
+"""The MLmodel file of a model with 100,000 columns has 10 MB."""
+
 MAX_DEPTH = 64
+
 MAX_VALUES = 200_000
-"""Keys and values of a YAML file, those that aliases repeat included."""
+"""Keys and values of a YAML file, including those that aliases repeat."""
+
 MAX_TEXT = 64 << 20
 """Characters of all of them."""
+
 MAX_NUMBER = 100
 """Characters of a number, a date or another value that is not a text."""
+
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser takes a tenth of the time, where it was built in."""
+"""libyaml's parser takes a tenth of the time, if it was built in."""
+
 _TEXT_TAG = "tag:yaml.org,2002:str"
-_MISFITS = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+_CONVERSION_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What PyYAML's own conversions raise for a value that does not fit its tag."""
 
 
 class DocumentError(ValueError):
-    """What is wrong with a document, and where. It quotes nothing of the values, which may be secrets."""
+    """What is wrong with a document, and where. It quotes no values, which may be secrets."""
 
 
 class DocumentBoundsError(DocumentError):
-    """A document that may be well formed, and is larger, deeper or stands for more than is read."""
+    """A document that may be well formed, but is too large, too deep or expands too far."""
 
 
 class _BoundsError(yaml.MarkedYAMLError):
@@ -42,58 +49,52 @@ class _BoundsError(yaml.MarkedYAMLError):
 
 
 class _Loader(_FAST):  # type: ignore[misc]
-    """YAML without surprises: a key given twice is an error, since the first one would be lost."""
+    """YAML without surprises: a repeated key is an error, since the first one would be lost."""
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
         if not isinstance(node, yaml.MappingNode):
-            raise _refused("the value is no mapping", node.start_mark)
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        twice = sorted(key for key, times in keys.items() if times > 1)
-        if twice:
-            raise _refused(f"the key {', '.join(twice[:10])} is given twice", node.start_mark)
-        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return found
+            raise _invalid("the value is no mapping", node.start_mark)
+
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        repeated = sorted(key for key, n_times in counts.items() if n_times > 1)
+        if repeated:
+            names = ", ".join(repeated[:10])
+            raise _invalid(f"the key {names} is given twice", node.start_mark)
+
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        if (
-            isinstance(node, yaml.ScalarNode)
-            and node.tag != _TEXT_TAG
-            and len(node.value) > MAX_NUMBER
-        ):
-            raise _refused(
+        is_value = isinstance(node, yaml.ScalarNode) and node.tag != _TEXT_TAG
+        if is_value and len(node.value) > MAX_NUMBER:
+            raise _invalid(
                 f"expected at most {MAX_NUMBER} characters unless it is a text", node.start_mark
             )
+
         try:
             return super().construct_object(node, deep)
         except yaml.YAMLError:
             raise
-        except _MISFITS as error:
+        except _CONVERSION_ERRORS as error:
             kind = node.tag.rpartition(":")[2]
-            raise _refused(f"the value is no {kind}", node.start_mark) from error
+            raise _invalid(f"the value is no {kind}", node.start_mark) from error
 
 
 def read_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> Any:
     """The data of a YAML document.
 
     Raises:
-        DocumentError: It is no YAML, or goes beyond the bounds; names line and column.
+        DocumentError: It is not YAML, or exceeds the bounds. Names line and column.
     """
-    text = _decoded(content, max_bytes)
+    text = _decode(content, max_bytes)
     try:
-        _check_size(text)
+        _check_expansion(text)
         return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = ", ".join(part for part in (error.context, error.problem) if part)
-        # To YAML, `password: *secret` is an alias, and the message would repeat it.
-        if re.search("alias|anchor|tag", problem) and "stands for" not in problem:
-            problem = re.sub("'.*'", "'...'", problem)
-        kind = DocumentBoundsError if isinstance(error, _BoundsError) else DocumentError
-        raise kind(f"{place}{' '.join(problem.split())[:300]}") from None
+        raise _describe(error) from None
     except yaml.reader.ReaderError as error:
         raise DocumentError(f"character {error.position + 1:,}: {error.reason}") from None
-    except (yaml.YAMLError, *_MISFITS) as error:
+    except (yaml.YAMLError, *_CONVERSION_ERRORS) as error:
         raise DocumentError(f"a value does not fit its type ({type(error).__name__})") from None
 
 
@@ -101,14 +102,14 @@ def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     """The data of a JSON document.
 
     Raises:
-        DocumentError: It is no JSON, or goes beyond the bounds.
+        DocumentError: It is not JSON, or exceeds the bounds.
     """
-    text = _decoded(content, max_bytes)
+    text = _decode(content, max_bytes)
     try:
-        found = json.loads(text)
+        data = json.loads(text)
         if "\\ud" in text.lower():
-            json.dumps(found, ensure_ascii=False).encode()
-        return found
+            json.dumps(data, ensure_ascii=False).encode()
+        return data
     except UnicodeEncodeError:
         raise DocumentError("a text has half a surrogate pair") from None
     except json.JSONDecodeError as error:
@@ -119,7 +120,7 @@ def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
         raise DocumentError("a number has too many digits") from None
 
 
-def _decoded(content: bytes | str, max_bytes: int) -> str:
+def _decode(content: bytes | str, max_bytes: int) -> str:
     if len(content) > max_bytes:
         raise DocumentBoundsError(f"expected at most {max_bytes:,} bytes, found {len(content):,}")
     if isinstance(content, str):
@@ -130,52 +131,86 @@ def _decoded(content: bytes | str, max_bytes: int) -> str:
         raise DocumentError(f"byte {error.start:,}: no UTF-8 text") from None
 
 
-class _Size:
-    """Of a value that is being read: what it stands for, aliases included."""
+class _Expansion:
+    """Size of a value that is being read, with aliases written out."""
 
-    def __init__(self, anchor: str | None) -> None:
-        self.anchor, self.n_values, self.n_characters = anchor, 1, 0
+    def __init__(self, anchor: str | None, n_characters: int = 0) -> None:
+        self.anchor, self.n_values, self.n_characters = anchor, 1, n_characters
 
-    def add(self, other: "_Size") -> None:
+    def add(self, other: "_Expansion") -> None:
         self.n_values += other.n_values
         self.n_characters += other.n_characters
 
 
-def _check_size(text: str) -> None:
-    """Refuse what stands for too much, before anything is built of it."""
-    open_values = [_Size(None)]
-    sizes: dict[str, _Size] = {}
-    for event in yaml.parse(text, _FAST):
+class _ExpansionCounter:
+    """Counts what a document stands for, event by event."""
+
+    def __init__(self) -> None:
+        self._open_values = [_Expansion(None)]
+        self._by_anchor: dict[str, _Expansion] = {}
+
+    def read(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
-            if len(open_values) > MAX_DEPTH:
-                raise _too_much(f"values are nested more than {MAX_DEPTH} times", event.start_mark)
-            open_values.append(_Size(event.anchor))
-            continue
-        if isinstance(event, yaml.CollectionEndEvent):
-            size = open_values.pop()
+            self._open(event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._close(self._open_values.pop(), event)
         elif isinstance(event, yaml.ScalarEvent):
-            size = _Size(event.anchor)
-            size.n_characters = len(event.value)
+            self._close(_Expansion(event.anchor, len(event.value)), event)
         elif isinstance(event, yaml.AliasEvent):
-            if any(outer.anchor == event.anchor for outer in open_values):
-                raise _too_much(
-                    f"the alias {event.anchor} stands for a value that holds it", event.start_mark
-                )
-            size = sizes.get(event.anchor or "", _Size(None))
-        else:
-            continue
-        if not isinstance(event, yaml.AliasEvent) and size.anchor:
-            sizes[size.anchor] = size
-        whole = open_values[-1]
-        whole.add(size)
-        if whole.n_values > MAX_VALUES or whole.n_characters > MAX_TEXT:
-            expected = f"expected at most {MAX_VALUES:,} values of {MAX_TEXT:,} characters, aliases written out"
-            raise _too_much(expected, event.start_mark)
+            self._add(self._resolve(event), event)
+
+    def _open(self, event: yaml.CollectionStartEvent) -> None:
+        if len(self._open_values) > MAX_DEPTH:
+            raise _out_of_bounds(f"values are nested more than {MAX_DEPTH} times", event.start_mark)
+        self._open_values.append(_Expansion(event.anchor))
+
+    def _close(self, size: _Expansion, event: yaml.Event) -> None:
+        if size.anchor:
+            self._by_anchor[size.anchor] = size
+        self._add(size, event)
+
+    def _resolve(self, event: yaml.AliasEvent) -> _Expansion:
+        if any(outer.anchor == event.anchor for outer in self._open_values):
+            raise _out_of_bounds(
+                f"the alias {event.anchor} stands for a value that holds it", event.start_mark
+            )
+        return self._by_anchor.get(event.anchor or "", _Expansion(None))
+
+    def _add(self, size: _Expansion, event: yaml.Event) -> None:
+        """Add a complete value to the one around it."""
+        outer = self._open_values[-1]
+        outer.add(size)
+        if outer.n_values > MAX_VALUES or outer.n_characters > MAX_TEXT:
+            raise _out_of_bounds(
+                f"expected at most {MAX_VALUES:,} values of {MAX_TEXT:,} characters, aliases "
+                "written out",
+                event.start_mark,
+            )
 
 
-def _refused(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+def _check_expansion(text: str) -> None:
+    """Refuse a document that stands for too much, before anything is built from it."""
+    counter = _ExpansionCounter()
+    for event in yaml.parse(text, _FAST):
+        counter.read(event)
+
+
+def _describe(error: yaml.MarkedYAMLError) -> DocumentError:
+    mark = error.problem_mark or error.context_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    problem = ", ".join(part for part in (error.context, error.problem) if part)
+
+    # To YAML, `password: *secret` is an alias, and the message would repeat it.
+    if re.search("alias|anchor|tag", problem) and "stands for" not in problem:
+        problem = re.sub("'.*'", "'...'", problem)
+
+    kind = DocumentBoundsError if isinstance(error, _BoundsError) else DocumentError
+    return kind(f"{place}{' '.join(problem.split())[:300]}")
+
+
+def _invalid(problem: str, mark: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
-def _too_much(problem: str, mark: Any) -> _BoundsError:
+def _out_of_bounds(problem: str, mark: Any) -> _BoundsError:
     return _BoundsError(problem=problem, problem_mark=mark)

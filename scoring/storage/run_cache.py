@@ -1,4 +1,7 @@
-"""A cache in bounded memory that the runs of one process share: it holds what never changes once written."""
+"""A cache in bounded memory, shared by the runs of one process.
+
+It holds only what never changes once it was written.
+"""
 
 import threading
 from collections import OrderedDict
@@ -8,73 +11,77 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MAX_BYTES = 64 << 20
-"""As who puts a thing estimates it. A day's profile of 22 columns is 80 KB on the store and .3 MB parsed; a run reads
-those of four weeks."""
+"""As the callers of `put` estimate it. A day's profile of 22 columns is 80 KB on the store and
+0.3 MB parsed. A run reads those of four weeks."""
+
 MAX_SPARE = 16
-"""Things at hand for one run at a time: as many as partitions that are under way at once."""
+"""Values per key for one run at a time: as many as partitions in progress at once."""
 
 
 class RunCache:
     """Shared by the runs of one backfill, which may be in several threads.
 
-    It never holds what another process may change: the files of a partition, what is live, records of runs that have
-    not ended. A key names content that the store has under it for ever, or not at all. The folders below an input are
-    the exception: a backfill lists them once, and each run lists them again before it publishes.
+    It never holds what another process may change: the files of a partition, what is live, records
+    of runs that have not ended. A key names content that the store has under it for ever, or not at
+    all. The folders below an input are the exception: a backfill lists them once, and each run
+    lists them again before it publishes.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        """Holds nothing yet."""
+        """Create an empty cache."""
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._found: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
         self._n_bytes = 0
         self._spare: dict[Hashable, list[object]] = {}
 
     @property
     def n_bytes(self) -> int:
-        """Of what is kept now."""
+        """Estimated bytes of the cached values."""
         return self._n_bytes
 
     def get(self, key: Hashable, kind: type[T]) -> T | None:
-        """What was put under the key; None: nothing any more. Not to be changed: others have it as well."""
+        """The cached value of a key. None: not cached. Do not change it: it is shared."""
         with self._lock:
-            if key not in self._found:
+            if key not in self._values:
                 return None
-            self._found.move_to_end(key)
-            found = self._found[key][0]
-        return found if isinstance(found, kind) else None
+            self._values.move_to_end(key)
+            value, _ = self._values[key]
+        return value if isinstance(value, kind) else None
 
-    def put(self, key: Hashable, thing: object, n_bytes: int) -> None:
-        """Keep a thing that stays as it is; what nobody has asked for the longest is let go of."""
+    def put(self, key: Hashable, value: object, n_bytes: int) -> None:
+        """Cache a value that never changes. The least recently used ones are evicted."""
         with self._lock:
-            if n_bytes > self._max_bytes or key in self._found:
+            if n_bytes > self._max_bytes or key in self._values:
                 return
-            self._found[key] = (thing, n_bytes)
+            self._values[key] = (value, n_bytes)
             self._n_bytes += n_bytes
+
             while self._n_bytes > self._max_bytes:
-                self._n_bytes -= self._found.popitem(last=False)[1][1]
+                _, (_, evicted_bytes) = self._values.popitem(last=False)
+                self._n_bytes -= evicted_bytes
 
     def borrow(self, key: Hashable, kind: type[T]) -> T | None:
-        """A thing for one run at a time, to be handed back; None: none is at hand."""
+        """A value for one run at a time, to be handed back. None: none is spare."""
         with self._lock:
             spare = self._spare.get(key)
-            found = spare.pop() if spare else None
-        return found if isinstance(found, kind) else None
+            value = spare.pop() if spare else None
+        return value if isinstance(value, kind) else None
 
-    def hand_back(self, key: Hashable, thing: object) -> None:
-        """Have it for the next run."""
+    def hand_back(self, key: Hashable, value: object) -> None:
+        """Make a value available to the next run."""
         with self._lock:
             spare = self._spare.setdefault(key, [])
             if len(spare) < MAX_SPARE:
-                spare.append(thing)
+                spare.append(value)
 
     def read_once(self, key: Hashable, kind: type[T], read: Callable[[], tuple[T, int]]) -> T:
         """The cached value of a key; read and cached if it is not there.
 
         Args:
-            key: Names the content. Where the content of a place may change, the place alone is no key.
+            key: Names the content. If the content of a place may change, the place alone is no key.
             kind: Type of the value.
-            read: Asks the store. Returns the value and its bytes; what it raises passes through.
+            read: Asks the store. Returns the value and its bytes. Its errors are not caught.
         """
         value = self.get(key, kind)
         if value is None:
