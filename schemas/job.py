@@ -128,6 +128,11 @@ class Limits(Record):
     """Time limit for one shard. A worker that takes longer hangs, say on a store that neither
     answers nor fails. It is stopped, and its shard is scored again."""
 
+    @property
+    def shard_s(self) -> float:
+        """The time limit for one shard, in seconds."""
+        return 60.0 * self.shard_minutes
+
 
 class Keys(Record):
     """Columns that identify a row and travel with every prediction.

@@ -10,7 +10,7 @@ from nightscore.cli.show import err, exit_code, print_record, progress
 from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
-from nightscore.runs.attempt import RunInterrupted
+from nightscore.runs.execution import RunInterrupted
 from nightscore.schemas.job import Workers
 from nightscore.schemas.manifest import Manifest
 

@@ -45,7 +45,7 @@ class ShardTask:
     """The compiled predictor is compared with the library's own, whatever this process has seen."""
     is_fresh: bool = False
     """The compiled form is made anew from the model: who checks a run does not take the one that the run has used."""
-    is_replay: bool = False
+    from_quarantine: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
     is_alone: bool = False
     """No other shard is scored at the same time."""

@@ -84,4 +84,4 @@ class PinnedModel:
 
 def model_seconds(job: ScoringJob) -> float:
     """How long loading or compiling the job's model may take: as long as a shard, and time enough in any case."""
-    return max(60.0 * job.limits.shard_minutes, MODEL_S)
+    return max(job.limits.shard_s, MODEL_S)

@@ -70,7 +70,7 @@ def score_items(
             force=item.is_forced,
             listeners=[*listeners, *more],
             run_cache=workspace.run_cache,
-            turn=turn,
+            wait_for_turn=turn,
             compares_later=False,
         )
 

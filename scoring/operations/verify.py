@@ -243,9 +243,7 @@ def _score_again(
         (task,) = scratch_tasks(
             apart, VERIFY_RUN, model, facts, plan, contract, [shard], is_fresh=True
         )
-        result = pool.call(
-            score_shard, task, timeout_s=model_seconds(job) + 60.0 * job.limits.shard_minutes
-        )
+        result = pool.call(score_shard, task, timeout_s=model_seconds(job) + job.limits.shard_s)
         store = state_store(apart)
         names = [*(column.name for column in contract.predictions), RUN_ID]
         again = _in_one(

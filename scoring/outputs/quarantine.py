@@ -45,7 +45,7 @@ class RowSource:
     model_version: str
     """The version that refused the rows."""
     run_id: str
-    is_replay: bool = False
+    from_quarantine: bool = False
     """The rows come from a quarantine: its columns are replaced by the new ones."""
 
 
@@ -116,7 +116,7 @@ def write_quarantine(
             reasons = _reasons(causes[start : start + rows.num_rows], positions, source)
             start += rows.num_rows
 
-            own_rows = rows.drop_columns(list(REASON_NAMES)) if source.is_replay else rows
+            own_rows = rows.drop_columns(list(REASON_NAMES)) if source.from_quarantine else rows
             own_rows, is_broken = _find_broken_rows(own_rows)
             write(path, _join(reasons, own_rows, ~is_broken))
             if is_broken.any():

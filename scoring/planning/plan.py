@@ -120,7 +120,7 @@ def _agree_on_columns(
     if caller is None:
         nulls = find_nulls(job.input, uncounted)
     else:
-        limit_s = 60.0 * job.limits.shard_minutes
+        limit_s = job.limits.shard_s
         nulls = caller.call(find_nulls, job.input, uncounted, timeout_s=limit_s)
 
     return check_contract(job, facts, with_found(stated, nulls), borrowed, nullable)

@@ -54,7 +54,7 @@ from nightscore.planning.shards import needed_bytes, plan_shards
 from nightscore.profiles.profile_spec import ProfileSpec, cut_column
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import merge_profiles, to_bytes
-from nightscore.runs.attempt import inputs_record
+from nightscore.runs.run_plan import inputs_record
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import FileRecord, OutputRecord
 from nightscore.schemas.model import Feature, ModelFacts

@@ -113,7 +113,7 @@ def test_a_decompression_bomb(
 ) -> None:
     """A column of equal values: kilobytes that decode to gigabytes, in pages of as much as a writer can be told."""
     if limit is None:  # the machine's memory is the limit; a small machine is as full, and sooner
-        monkeypatch.setattr("nightscore.runs.attempt.available_bytes", lambda: 256 << 20)
+        monkeypatch.setattr("nightscore.runs.dispatch.available_bytes", lambda: 256 << 20)
     lab.begin()
     changes = {"limits": {"memory_bytes": limit}} if limit else {}
     n_rows = 100_000 // megabytes

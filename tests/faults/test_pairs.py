@@ -31,7 +31,7 @@ from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.outputs.delta import DeltaPublisher
 from nightscore.outputs.handle import TableHandle
 from nightscore.outputs.publish import open_publisher
-from nightscore.runs.attempt import RunInterrupted
+from nightscore.runs.execution import RunInterrupted
 from nightscore.storage.store import Store
 from tests.faults.conftest import DAY, Lab
 from tests.support.models import NUMBERS, make_frame

@@ -17,7 +17,7 @@ from nightscore.ledger.layout import run_id_of, state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
-from nightscore.runs.attempt import RunInterrupted
+from nightscore.runs.execution import RunInterrupted
 from nightscore.schemas.job import Limits, ScoringJob
 from tests.faults.test_kills import DAY, is_worker, job_file, start, wait_until_gone
 from tests.support.lake import Lake

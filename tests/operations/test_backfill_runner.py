@@ -76,7 +76,7 @@ class Runs:
         *,
         pool: WorkerPool,
         listeners: Any,
-        turn: Any,
+        wait_for_turn: Any,
         **options: Any,
     ) -> Manifest:
         self.tell("begins", value, 1)
@@ -86,8 +86,8 @@ class Runs:
             listener(RunPlanned("id", value, 1, 1, 1, 1, 0))
         time.sleep(0.001 if value in DAYS[::2] else 0.02)
         self._act(value)
-        if turn is not None:
-            turn()
+        if wait_for_turn is not None:
+            wait_for_turn()
         self.tell("publishes", value)
         time.sleep(0.01)
         self.tell("ends", value, -1)

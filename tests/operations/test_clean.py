@@ -20,8 +20,8 @@ from nightscore.operations.clean import clean, replaced_at
 from nightscore.operations.history import run_history
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.outputs.publish import open_publisher
-from nightscore.runs import attempt
-from nightscore.runs.attempt import RunInterrupted
+from nightscore.runs import publishing
+from nightscore.runs.execution import RunInterrupted
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from tests.faults.test_pairs import interrupt
@@ -192,7 +192,7 @@ def test_what_a_dead_run_has_finished_is_gone_on_with_or_removed(any_lake: Lake)
 def test_a_run_that_has_waited_in_vain_keeps_what_it_has_scored(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "LONG_WAIT_S", 0.0)
+    monkeypatch.setattr(publishing, "LONG_WAIT_S", 0.0)
     any_lake.write(DAY, make_frame(30))
     job = any_lake.job()
     held_elsewhere(job, FOLDER)

@@ -19,7 +19,7 @@ from nightscore.operations.history import run_history
 from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
 from nightscore.operations.status import partition_statuses
 from nightscore.outputs.publish import open_publisher
-from nightscore.runs.attempt import RunInterrupted
+from nightscore.runs.execution import RunInterrupted
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from tests.support.lake import Lake

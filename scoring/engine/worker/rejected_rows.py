@@ -72,7 +72,7 @@ class RejectedRows:
                 source_file=self._origins.locate(path, positions)[0],
                 model_version=self._task.model_version,
                 run_id=self._task.run_id,
-                is_replay=self._task.is_replay,
+                from_quarantine=self._task.from_quarantine,
             )
             self.files += write_quarantine(
                 state_store(self._task.job),

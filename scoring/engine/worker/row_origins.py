@@ -17,7 +17,7 @@ class RowOrigins:
 
     def __init__(self, task: ShardTask, store: Store) -> None:
         """Read the quarantine's columns, if the task is a replay's."""
-        paths = {piece.file.path for piece in task.shard.pieces} if task.is_replay else set()
+        paths = {piece.file.path for piece in task.shard.pieces} if task.from_quarantine else set()
         self._by_path = {path: read_origin_here(store, path) for path in paths}
 
     def locate(

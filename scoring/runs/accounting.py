@@ -1,0 +1,187 @@
+"""Adds up what the workers did, and checks that no row is missing."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from nightscore.engine.policy import FIELDS, forbidden
+from nightscore.engine.predictor_records import merge_predictors, predictor_warnings
+from nightscore.engine.shard import ShardResult
+from nightscore.engine.worker.rejected_rows import MAX_EXAMPLES
+from nightscore.errors import QuarantineLimitError, ReconciliationError
+from nightscore.profiles.column_records import merge_records
+from nightscore.runs.execution import Execution
+from nightscore.runs.run_plan import RunPlan
+from nightscore.schemas.job import Limits
+from nightscore.schemas.manifest import ColumnRecord, Counts, Manifest, QuarantineRecord
+from nightscore.schemas.partition import show_value
+
+
+def allowed_rows(limits: Limits, n_rows: int) -> int:
+    """How many of `n_rows` may be quarantined. If both limits are set, the stricter one counts."""
+    by_share = int(limits.max_quarantined_share * n_rows)
+    if limits.max_quarantined_rows and limits.max_quarantined_share:
+        return min(limits.max_quarantined_rows, by_share)
+    return limits.max_quarantined_rows or by_share
+
+
+def summarize(execution: Execution, plan: RunPlan) -> None:
+    """Add up counts, columns, quarantine and measures of all shards in the record."""
+    results = execution.results.in_order()
+    record = execution.record
+    columns = merge_records(column for result in results for column in result.columns)
+    predictor = merge_predictors(result.predictor for result in results)
+
+    record.warn(*_cast_warnings(columns), *predictor_warnings(predictor))
+    record.update(
+        counts=Counts(
+            rows_in=sum(result.rows_in for result in results),
+            rows_scored=sum(result.part.file.rows for result in results),
+            rows_quarantined=sum(result.rows_quarantined for result in results),
+        ),
+        columns=columns,
+        predictor=predictor,
+        quarantine=_quarantine_record(results),
+    )
+    _measure(execution, plan, results)
+
+
+def reconcile(execution: Execution, plan: RunPlan) -> None:
+    """Check that every row is scored or quarantined, and that the job allows so many in quarantine.
+
+    Raises:
+        ReconciliationError: The rows do not add up.
+        QuarantineLimitError: More rows are in quarantine than the job allows.
+    """
+    manifest = execution.record.manifest
+    counts = manifest.counts
+    allowed = allowed_rows(execution.job.limits, plan.source.n_rows)
+
+    reasons = [result.gave_up for result in execution.results.scored if result.gave_up]
+    if reasons:
+        raise _too_many(manifest, allowed, give_up_reason=reasons[0])
+
+    n_accounted_for = counts.rows_scored + counts.rows_quarantined
+    if not plan.shards.n_rows == counts.rows_in == n_accounted_for:
+        raise ReconciliationError(
+            "The rows do not add up; nothing was published.",
+            execution.folder,
+            expected=f"{plan.shards.n_rows:,} rows by the footers = read = scored + quarantined",
+            found=f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, "
+            f"{counts.rows_quarantined:,} quarantined",
+            next_step="report this as a defect of nightscore, with the manifest",
+        )
+
+    if refused := forbidden(execution.job.policy, manifest.quarantine.by_reason):
+        raise _refused_by_policy(manifest, refused)
+    if counts.rows_quarantined > allowed:
+        raise _too_many(manifest, allowed)
+
+
+def _quarantine_record(results: Sequence[ShardResult]) -> QuarantineRecord:
+    examples = [example for result in results for example in result.examples]
+    files = [file for result in results for file in result.quarantine_files]
+    return QuarantineRecord(
+        by_reason=_total(result.by_reason for result in results),
+        by_column=_total(result.by_column for result in results),
+        examples=tuple(examples[:MAX_EXAMPLES]),
+        files=tuple(files),
+    )
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in counts:
+        total.update(part)
+    return dict(total)
+
+
+def _measure(execution: Execution, plan: RunPlan, results: Sequence[ShardResult]) -> None:
+    """Record what the run took. Shards of an earlier attempt count for rows, not for time and memory."""
+    record, scored = execution.record, execution.results.scored
+    stages = dict(record.manifest.measures.stages_s)
+    for result in scored:
+        for name, seconds in result.stages_s.items():
+            key = f"workers_{name}"
+            stages[key] = round(stages.get(key, 0.0) + seconds, 4)
+
+    peak_bytes_by_pid: dict[int, int] = {}
+    for result in scored:
+        peak = max(peak_bytes_by_pid.get(result.pid, 0), result.peak_bytes)
+        peak_bytes_by_pid[result.pid] = peak
+
+    n_rows_scored = sum(result.rows_in for result in scored)
+    record.measure(
+        stages_s=stages,
+        peak_worker_bytes=tuple(sorted(peak_bytes_by_pid.values(), reverse=True)),
+        rows_per_s=round(n_rows_scored / max(stages["score"], 1e-9), 1),
+        bytes_in=plan.shards.n_bytes,
+        bytes_out=sum(result.part.file.size_bytes for result in results),
+        n_shards=len(plan.shards.shards),
+        n_shards_resumed=len(execution.results.resumed),
+        n_workers=min(plan.shards.memory.n_workers, len(scored)),
+        slowest_shard_s=round(max((result.wall_s for result in scored), default=0.0), 4),
+    )
+
+
+def _cast_warnings(columns: Sequence[ColumnRecord]) -> list[str]:
+    """The job allows these casts, but the model saw something else than the file has."""
+    return [
+        f"policy.cast is pass: the model was given a missing value in place of {column.nulled:,} "
+        f"value{'s'[: column.nulled != 1]} of {column.name}"
+        for column in columns
+        if column.nulled
+    ]
+
+
+def _too_many(manifest: Manifest, allowed: int, give_up_reason: str = "") -> QuarantineLimitError:
+    return _limit_error(
+        manifest,
+        expected=f"at most {allowed:,} rows (limits.max_quarantined_rows, limits.max_quarantined_share)",
+        remedy="raise the limits",
+        give_up_reason=give_up_reason,
+    )
+
+
+def _refused_by_policy(manifest: Manifest, refused: Iterable[str]) -> QuarantineLimitError:
+    fields = ", ".join(sorted({FIELDS[reason] for reason in refused}))
+    return _limit_error(
+        manifest, expected=f"no row: policy says error for {fields}", remedy="change the policy"
+    )
+
+
+def _limit_error(
+    manifest: Manifest, *, expected: str, remedy: str, give_up_reason: str = ""
+) -> QuarantineLimitError:
+    """The error about rows in quarantine, with the columns and some of the rows.
+
+    Args:
+        manifest: With the counts.
+        expected: How many rows are allowed.
+        remedy: What to change in the job file.
+        give_up_reason: Why counting stopped early; empty: it did not.
+    """
+    counts, quarantine = manifest.counts, manifest.quarantine
+    reasons = [f"{name} {count:,}" for name, count in sorted(quarantine.by_reason.items())]
+    columns = sorted(quarantine.by_column.items(), key=lambda item: -item[1])
+
+    problems = [f"{name} in {count:,} rows" for name, count in columns[:20]]
+    if give_up_reason:
+        problems.append(f"counting stopped early: {give_up_reason}")
+    for example in quarantine.examples:
+        column = f" in {example.column}" if example.column else ""
+        place = f"{example.source_file} row {example.source_row}"
+        problems.append(f"{place}: {example.reason}{column}: {example.message}")
+
+    state_url = f"{manifest.output.uri}.nightscore"
+    places = ", ".join(f"{state_url}/{file.path}" for file in quarantine.files[:3])
+    at_least = "At least " if give_up_reason else ""
+    return QuarantineLimitError(
+        f"{at_least}{counts.rows_quarantined:,} of {counts.rows_in:,} rows cannot be scored; "
+        "nothing was published.",
+        f"{manifest.partition_key}={show_value(manifest.partition)}",
+        expected=expected,
+        found=", ".join(reasons),
+        problems=problems,
+        next_step=f"look at the quarantined rows ({places}); "
+        f"correct the input, or {remedy} in the job file",
+    )

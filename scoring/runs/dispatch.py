@@ -1,0 +1,161 @@
+"""Hands the shards of a run to the workers, and collects what they did."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from nightscore.arrow.parsing import client
+from nightscore.engine.events import RunPlanned, ShardLost, ShardScored
+from nightscore.engine.retry import MAX_ATTEMPTS
+from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.engine.worker.worker_model import make_machine_code
+from nightscore.errors import ScoringError
+from nightscore.models.pinned import model_seconds
+from nightscore.native.machine_code import has_machine_code
+from nightscore.process import available_bytes
+from nightscore.profiles.profile_spec import NO_PROFILE
+from nightscore.runs.accounting import allowed_rows
+from nightscore.runs.execution import Execution
+from nightscore.runs.run_plan import RunPlan
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import MemoryPlan
+
+RESERVED_BYTES = 512 << 20
+"""Address space for libraries that are loaded and arenas that are reserved while a shard is scored."""
+
+
+def score_shards(execution: Execution, plan: RunPlan) -> None:
+    """Have the workers score the shards that no earlier attempt has finished."""
+    with execution.record.stage("score"):
+        tasks = make_tasks(execution, plan)
+        execution.emit(_planned(execution, plan))
+        if execution.job.limits.memory_bytes is not None:
+            # The plan leaves no memory for the process that parses files. Who needs it later starts it again.
+            client.end_all()
+
+        if tasks:
+            execution.pool.prepare(min(plan.shards.memory.n_processes, len(tasks)))
+        tasks = plan.drift_check.watch(tasks, plan.contract)
+        _compile_once(execution, plan, tasks)
+
+        for result in _score(execution, plan, tasks):
+            execution.results.scored.append(result)
+            execution.emit(_scored(execution, result))
+        _rescore_by_library(execution, plan, tasks)
+
+
+def make_tasks(execution: Execution, plan: RunPlan) -> list[ShardTask]:
+    """A task for each shard that is not finished yet."""
+    shards, source = plan.shards, plan.source
+    resumed = {result.index for result in execution.results.resumed}
+    n_earlier_attempts = execution.record.manifest.attempts - 1
+    unfinished = [shard for shard in shards.shards if shard.index not in resumed]
+    return [
+        ShardTask(
+            source.job,
+            execution.run_id,
+            execution.folder,
+            plan.model.cached.path,
+            plan.model.version.version,
+            plan.facts,
+            plan.contract,
+            shard,
+            shards.memory.batch_rows,
+            allowed_rows(execution.job.limits, source.n_rows),
+            shards.n_rows,
+            _allowance(execution.job, shards.memory),
+            shards.cut_for,
+            prefetch_bytes=shards.memory.prefetch_bytes,
+            in_threads=shards.memory.in_threads,
+            fallback_reason=shards.fallback_reason,
+            is_unchecked=shards.is_unchecked,
+            from_quarantine=source.from_quarantine,
+            first_attempt=MAX_ATTEMPTS * n_earlier_attempts,
+        )
+        for shard in unfinished
+    ]
+
+
+def _compile_once(execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]) -> None:
+    """Compile the model in one worker of this machine, before all of them would."""
+    is_compiled = bool(tasks) and not plan.shards.fallback_reason
+    if not is_compiled or not execution.pool.is_local:
+        return
+    if not has_machine_code(plan.model.cached.path.parent):
+        timeout_s = model_seconds(execution.job)
+        execution.pool.call(make_machine_code, tasks[0], timeout_s=timeout_s)
+
+
+def _score(
+    execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]
+) -> Iterable[ShardResult]:
+    def emit_lost(task: ShardTask) -> None:
+        lost = ShardLost(execution.run_id, execution.shown_value, task.shard.index, task.attempt)
+        execution.emit(lost)
+
+    timeout_s = execution.job.limits.shard_s
+    return execution.pool.score(tasks, plan.shards.memory.n_workers, timeout_s, emit_lost)
+
+
+def _rescore_by_library(execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]) -> None:
+    """Score again what a compiled predictor has scored, if it differed from the library in any shard."""
+    results = execution.results.in_order()
+    if not any(result.predictor.has_differed for result in results):
+        return
+
+    doubted = [result for result in results if result.predictor.engine == "compiled"]
+    # What cannot be removed now is left to `clean`.
+    with contextlib.suppress(ScoringError, OSError):
+        execution.workspace.parts.delete([result.part.file.path for result in doubted])
+    execution.results.discard(doubted)
+
+    doubted_shards = {result.index for result in doubted}
+    profile_spec = tasks[0].profile_spec if tasks else NO_PROFILE
+    again = [
+        replace(
+            task,
+            profile_spec=profile_spec,
+            in_threads=False,
+            fallback_reason="the compiled predictor differed in another shard",
+        )
+        for task in make_tasks(execution, plan)
+        if task.shard.index in doubted_shards
+    ]
+    execution.results.scored += _score(execution, plan, again)
+
+
+def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:
+    """Address space that one shard may take. A file that decodes to far more than it says is stopped there.
+
+    It is more than the plan's memory, since libraries reserve addresses that they never use. A cluster's node without
+    a limit takes a share of its own memory instead, which nobody knows here.
+    """
+    limit = job.limits.memory_bytes
+    if job.workers.is_cluster:
+        share = limit or 0
+    else:
+        share = (limit or available_bytes()) // memory.n_workers
+    return max(share, 2 * memory.stream_bytes) + RESERVED_BYTES
+
+
+def _planned(execution: Execution, plan: RunPlan) -> RunPlanned:
+    return RunPlanned(
+        execution.run_id,
+        execution.shown_value,
+        plan.shards.n_rows,
+        plan.shards.n_bytes,
+        len(plan.shards.shards),
+        plan.shards.memory.n_workers,
+        sum(result.rows_in for result in execution.results.resumed),
+    )
+
+
+def _scored(execution: Execution, result: ShardResult) -> ShardScored:
+    return ShardScored(
+        execution.run_id,
+        execution.shown_value,
+        result.index,
+        result.rows_in,
+        result.rows_quarantined,
+        result.wall_s,
+    )

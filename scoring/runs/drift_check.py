@@ -1,0 +1,154 @@
+"""Compares a run's columns with earlier partitions.
+
+What goes wrong here costs the comparison, never the predictions. A job that holds on drift then waits for a review.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nightscore.drift.assess import Drift, assess, drift_gate, keep
+from nightscore.drift.profiling import Unknown, watch, with_types
+from nightscore.drift.references import References, find_references
+from nightscore.engine.shard import ShardTask
+from nightscore.engine.worker.bin_sampling import sample_bins
+from nightscore.errors import ModelDigestError, ScoringError
+from nightscore.models.pinned import PinnedModel, model_seconds
+from nightscore.profiles.profile_spec import ProfileSpec
+from nightscore.runs.execution import Execution
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.manifest import GateRecord
+
+
+class DriftCheck:
+    """The comparison of one run's columns. Without references it does nothing."""
+
+    def __init__(self, execution: Execution) -> None:
+        """Begin without references.
+
+        Args:
+            execution: Of the run.
+        """
+        self._execution, self._job = execution, execution.job
+        self._record = execution.record
+        self._references: References | None = None
+        """What the columns are compared with. None: they are not profiled."""
+        self._drift: Drift | None = None
+        self._failure = ""
+        """Why the columns were not compared, though the job asks for it."""
+
+    def find_references(self, model: PinnedModel) -> None:
+        """Find what the columns will be compared with.
+
+        Raises:
+            ModelDigestError: The baseline is not what the model's version says.
+        """
+        execution = self._execution
+        try:
+            self._references = find_references(
+                execution.workspace, execution.value, model, execution.cache
+            )
+        except ModelDigestError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever is stored there costs the comparison only)
+            self._give_up(error)
+
+    def watch(self, tasks: list[ShardTask], contract: Contract) -> list[ShardTask]:
+        """The tasks, with the columns that the workers profile."""
+        if self._references is None:
+            return tasks
+
+        self._references.features = frozenset(column.name for column in contract.features)
+        resumed = self._execution.results.resumed
+        try:
+            watched, without_bins = watch(self._job, contract, self._references, resumed)
+        except ValueError as error:
+            # A shard of an earlier attempt left a profile that cannot be read.
+            self._give_up(error)
+            return tasks
+
+        if without_bins.names and tasks:
+            watched = self._with_new_bins(tasks[0], watched, without_bins)
+        watched = replace(watched, columns=with_types(watched.columns, contract))
+        return [replace(task, profile_spec=watched) for task in tasks]
+
+    def _with_new_bins(
+        self, task: ShardTask, watched: ProfileSpec, without_bins: Unknown
+    ) -> ProfileSpec:
+        """Cut bins for columns that no reference has, from a sample of one shard."""
+        timeout_s = model_seconds(self._job) + self._job.limits.shard_s
+        try:
+            columns, segments = self._execution.pool.call(
+                sample_bins,
+                task,
+                without_bins.columns,
+                without_bins.segments,
+                timeout_s=timeout_s,
+            )
+        except Exception as error:  # noqa: BLE001 (the shards themselves have more attempts)
+            names = ", ".join(without_bins.names)
+            self._record.warn(f"not profiled: {names}: {_shorten(error)}")
+            return watched
+
+        return replace(
+            watched, columns=watched.columns + columns, segments=watched.segments + segments
+        )
+
+    def assess(self) -> None:
+        """Compare the columns, once all shards are finished."""
+        if self._references is None:
+            return
+
+        execution = self._execution
+        try:
+            drift = assess(
+                self._job, self._record.manifest, execution.results.in_order(), self._references
+            )
+        except Exception as error:  # noqa: BLE001 (the predictions are right without it)
+            self._give_up(error)
+            return
+
+        self._record.update(drift=drift.record)
+        self._record.warn(*drift.warnings)
+        self._drift = drift
+
+    def gates(self) -> Sequence[GateRecord]:
+        """The gate of the job on drift, if it has one."""
+        if self._drift is not None and self._job.drift.gate != "off":
+            return [drift_gate(self._job, self._drift.record)]
+        if self._failure and self._job.drift.gate == "hold":
+            gate = GateRecord(
+                gate="drift",
+                action="hold",
+                passed=False,
+                expected="columns that can be compared",
+                found=self._failure,
+            )
+            return [gate]
+        return []
+
+    def store(self) -> None:
+        """Write the profile of the columns and their comparison. Without these a run is still a run."""
+        if self._drift is None:
+            return
+
+        execution = self._execution
+        try:
+            stored = keep(self._job, execution.folder, execution.run_id, self._drift)
+        except ScoringError as error:
+            self._record.warn(f"the profile could not be written: {error.what}")
+            return
+        self._record.update(drift=stored)
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on without a comparison."""
+        self._failure = (
+            f"the columns could not be compared with earlier partitions: {_shorten(error)}"
+        )
+        self._record.warn(self._failure)
+        self._references = None
+
+
+def _shorten(error: Exception) -> str:
+    if isinstance(error, ScoringError):
+        return error.what
+    return f"{type(error).__name__}: {str(error)[:200]}"

@@ -1,0 +1,214 @@
+"""Plans a run: which model scores which rows, and in which shards. Nothing is scored yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nightscore.engine.checkpoints import Resumption, take_over
+from nightscore.engine.events import logger
+from nightscore.engine.model_facts import learn_facts
+from nightscore.inputs.partitions import find_partition
+from nightscore.inputs.tables import check_root
+from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.live import Live
+from nightscore.models.pinned import PinnedModel
+from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Publisher
+from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
+from nightscore.planning.plan import PlannedWorkers, plan_partition
+from nightscore.runs.drift_check import DriftCheck
+from nightscore.runs.execution import Execution
+from nightscore.runs.held import is_blocking
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import InputRecord, InputsRecord, Manifest
+from nightscore.schemas.model import ModelFacts
+from nightscore.schemas.partition import Partition, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRows:
+    """Where the rows of a run come from."""
+
+    job: ScoringJob
+    """Whose input is read: the job's own, or its quarantine."""
+    n_rows: int
+    """Of the whole partition: the limits are shares of these."""
+    from_quarantine: bool = False
+    """The rows say themselves where they stand in the input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionState:
+    """What there is of a partition when its run begins."""
+
+    publisher: Publisher
+    partition: Partition
+    n_left_out: int
+    """Files that `input.files` leaves out."""
+    fingerprint: str
+    """Of the work."""
+    live: Live | None
+    history: PartitionHistory
+    standing: Manifest | None
+    """The record behind what readers see."""
+    notes: tuple[str, ...]
+    """What the stores cannot guarantee."""
+
+    @property
+    def live_run_id(self) -> str | None:
+        """The run whose files readers see."""
+        return self.live.run_id if self.live else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What a run will do."""
+
+    model: PinnedModel
+    facts: ModelFacts
+    source: SourceRows
+    shards: Plan
+    """The partition in shards, and the memory for them."""
+    contract: Contract
+    fingerprint: str
+    """Of the work. Empty: a later run does this work again."""
+    publisher: Publisher
+    live: Live | None
+    """What readers saw when this was planned. The publication replaces exactly this."""
+    drift_check: DriftCheck
+
+
+def resolve_model(execution: Execution, model: PinnedModel | None) -> PinnedModel:
+    """The exact version of the job's model, on this host."""
+    with execution.record.stage("model"):
+        model = model or PinnedModel.resolve(execution.job, execution.cache)
+        execution.record.update(model=model.record(execution.job), policy=execution.job.policy)
+    return model
+
+
+def look_up_partition(execution: Execution, model: PinnedModel) -> PartitionState:
+    """List the input, what readers see, and the history of the partition."""
+    workspace = execution.workspace
+    with execution.record.stage("plan"):
+        check_root(workspace)
+        publisher = open_publisher(workspace)
+        notes = log_missing_guarantees(execution)
+        partition, left_out = find_partition(workspace, execution.value)
+        notes += unnoticed_changes(execution.job, [file.version for file in partition.files])
+
+        live = publisher.live(execution.value)
+        history = PartitionHistory(workspace, execution.value)
+        return PartitionState(
+            publisher=publisher,
+            partition=partition,
+            n_left_out=len(left_out),
+            fingerprint=model.fingerprint(execution.job, partition),
+            live=live,
+            history=history,
+            standing=history.complete(live),
+            notes=tuple(notes),
+        )
+
+
+def find_earlier_answer(execution: Execution, state: PartitionState) -> Manifest | None:
+    """The run that makes this one unnecessary: it published the same, or it waits for a review of the same."""
+    standing = state.standing
+    if standing is not None and standing.fingerprint == state.fingerprint:
+        return standing.model_copy(update={"status": "unchanged"})
+
+    undecided = state.history.undecided(state.fingerprint)
+    if undecided is not None and is_blocking(execution.workspace, undecided):
+        return undecided
+    return None
+
+
+def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) -> RunPlan:
+    """Cut the partition into shards, and resume from those that an earlier attempt has finished."""
+    record, job = execution.record, execution.job
+    with record.stage("plan"):
+        record.update(
+            fingerprint=state.fingerprint,
+            libraries=library_versions(),
+            inputs=inputs_record(job, state.partition, state.n_left_out),
+            replaces=state.live_run_id,
+        )
+        resumption = _begin(execution, state)
+
+        state.publisher.check()
+        facts = learn_model(execution, model, state.notes)
+        cut_for = resumption.cut_for if resumption else None
+        workers = PlannedWorkers(execution.pool.capacity, execution.pool, cut_for)
+        shards, contract = plan_partition(job, model, facts, state.partition, workers)
+        if resumption is not None:
+            execution.results.resumed = resumption.fitting(shards.shards)
+
+        record.warn(*state.publisher.check_fits(contract.output_schema(), execution.value))
+        record.update(
+            inputs=inputs_record(job, state.partition, state.n_left_out, shards.extra_columns)
+        )
+        drift_check = DriftCheck(execution)
+        if job.drift.profile:
+            drift_check.find_references(model)
+
+    return RunPlan(
+        model=model,
+        facts=facts,
+        source=SourceRows(job=job, n_rows=shards.n_rows),
+        shards=shards,
+        contract=contract,
+        fingerprint=state.fingerprint,
+        publisher=state.publisher,
+        live=state.live,
+        drift_check=drift_check,
+    )
+
+
+def _begin(execution: Execution, state: PartitionState) -> Resumption | None:
+    """Write the first record, as the next attempt of a run that died on the same work if there is one."""
+    record, lease = execution.record, execution.lease
+    resumption = take_over(
+        execution.workspace, state.history, state.fingerprint, state.live_run_id, lease
+    )
+    if resumption is not None:
+        record.resume_from(resumption.manifest)
+    record.save("running")
+
+    # Nobody has removed what this run resumes from. From now on the record protects it.
+    lease.check()
+    lease.release()
+    return resumption
+
+
+def learn_model(execution: Execution, model: PinnedModel, notes: Sequence[str]) -> ModelFacts:
+    """What loading the model shows. Its warnings and the notes go into the record."""
+    facts = learn_facts(model, execution.cache, execution.pool)
+    warnings = (
+        *model.warnings,
+        *version_warnings(facts),
+        *cache_warnings(model, facts),
+        *notes,
+    )
+    execution.record.update(model=model.record(execution.job, facts), warnings=warnings)
+    return facts
+
+
+def log_missing_guarantees(execution: Execution) -> list[str]:
+    """Log what the output's store cannot guarantee, before anything is read. Returned for the record."""
+    missing = missing_guarantees(execution.job)
+    for note in missing:
+        logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.shown_value, note)
+    return missing
+
+
+def inputs_record(
+    job: ScoringJob, partition: Partition, n_left_out: int, extra_columns: tuple[str, ...] = ()
+) -> InputsRecord:
+    """The files of a partition, as the manifest has them."""
+    files = tuple(
+        InputRecord(path=file.path, size_bytes=file.size_bytes, version=file.version)
+        for file in partition.files
+    )
+    return InputsRecord(
+        uri=job.input.uri, files=files, extra_columns=extra_columns, files_left_out=n_left_out
+    )

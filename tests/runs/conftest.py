@@ -1,0 +1,150 @@
+"""A run whose steps are taken one by one, without a model and without workers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightscore.engine.events import Event
+from nightscore.engine.shard import ShardResult
+from nightscore.inputs.jobfile import parse_job
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.cache import ModelCache
+from nightscore.outputs.writer import WrittenPart
+from nightscore.runs.execution import Execution
+from nightscore.runs.run_plan import RunPlan, SourceRows
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.manifest import FileRecord, GateRecord
+from nightscore.schemas.partition import MemoryPlan, Partition, Plan, Shard
+from tests.fakes.pool import InProcessPool
+
+DAY = "2024-02-29"
+
+
+class StubDriftCheck:
+    """Compares nothing, and answers with the gates that the test wants."""
+
+    def __init__(self) -> None:
+        self.answers: list[GateRecord] = []
+        self.n_stored = 0
+
+    def watch(self, tasks: list[Any], contract: Contract) -> list[Any]:
+        return tasks
+
+    def gates(self) -> list[GateRecord]:
+        return self.answers
+
+    def store(self) -> None:
+        self.n_stored += 1
+
+
+class StubPublisher:
+    """Knows what is live, and publishes whatever it is given."""
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        self.failure: Exception | None = None
+        self.published: list[Any] = []
+
+    def live(self, value: str | None) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        return self.answer
+
+    def publish(self, publication: Any, planned: Any) -> tuple[tuple[WrittenPart, ...], int]:
+        publication.check()
+        self.published.append((publication, planned))
+        return publication.parts, 7
+
+
+@pytest.fixture
+def make_execution(tmp_path: Path) -> Callable[..., Execution]:
+    """A new run of one partition; options are those of the job."""
+
+    def make(events: list[Event] | None = None, **options: Any) -> Execution:
+        raw = {
+            "name": "test",
+            "model": "models:/m/1",
+            "input": {"uri": str(tmp_path / "features")},
+            "output": {"uri": str(tmp_path / "predictions"), "format": "delta"},
+            "keys": ["id"],
+        }
+        return Execution(
+            Workspace(parse_job(raw | options)),
+            DAY,
+            pool=InProcessPool(),
+            cache=ModelCache(tmp_path / "cache"),
+            now=datetime(2024, 3, 1, tzinfo=UTC),
+            listeners=[] if events is None else [events.append],
+        )
+
+    return make
+
+
+@pytest.fixture
+def execution(make_execution: Callable[..., Execution]) -> Execution:
+    return make_execution()
+
+
+def part(path: str, rows: int) -> WrittenPart:
+    return WrittenPart(FileRecord(path=path, rows=rows, size_bytes=100, sha256="x"), "{}")
+
+
+def result(index: int, rows_in: int = 10, n_quarantined: int = 0, **fields: Any) -> ShardResult:
+    """What a worker says of a shard."""
+    known: dict[str, Any] = {
+        "index": index,
+        "part": part(f"ds={DAY}/{index}.parquet", rows_in - n_quarantined),
+        "rows_in": rows_in,
+        "rows_quarantined": n_quarantined,
+        "by_reason": {"null": n_quarantined} if n_quarantined else {},
+        "by_column": {"a: null": n_quarantined} if n_quarantined else {},
+        "columns": (),
+        "examples": (),
+        "quarantine_files": (),
+        "profile": "",
+        "profile_errors": {},
+        "profile_cpu_s": 0.0,
+        "n_unprofiled": 0,
+        "gave_up": "",
+        "pid": 1,
+        "peak_bytes": 50,
+        "stages_s": {"read": 0.5},
+    }
+    return ShardResult(**(known | fields))
+
+
+def run_plan(execution: Execution, n_shards: int = 2, **fields: Any) -> RunPlan:
+    """A plan of shards with ten rows each."""
+    n_rows = 10 * n_shards
+    shards = Plan(
+        partition=Partition("ds", DAY, execution.folder, ()),
+        fingerprint="sha256:1",
+        n_rows=n_rows,
+        n_bytes=1_000,
+        shards=tuple(Shard(index, (), 10, 500) for index in range(n_shards)),
+        cut_for=2,
+        memory=MemoryPlan(
+            n_workers=2,
+            batch_rows=5,
+            driver_bytes=1,
+            worker_bytes=1,
+            model_bytes=1,
+            stream_bytes=1,
+        ),
+        fallback_reason="a test",
+    )
+    known: dict[str, Any] = {
+        "model": None,
+        "facts": None,
+        "source": SourceRows(job=execution.job, n_rows=n_rows),
+        "shards": shards,
+        "contract": Contract(features=(), kept=(), predictions=(), has_position=True),
+        "fingerprint": "sha256:1",
+        "publisher": StubPublisher(),
+        "live": None,
+        "drift_check": StubDriftCheck(),
+    }
+    return RunPlan(**(known | fields))
