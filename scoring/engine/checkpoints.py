@@ -1,11 +1,13 @@
-"""What a run that died has finished, so that the next one goes on from there.
+"""Finished shards of a run that died, so that the next run resumes from there.
 
-    <output.uri>.nightscore/checkpoints/<run_id>/<shard>.json   written by the worker once its part is durable
-    <output.uri>.nightscore/checkpoints/<run_id>/claim-<n>      who creates it makes the n-th attempt
+    <output.uri>.nightscore/checkpoints/<run_id>/<shard>.json   written once the part is durable
+    <output.uri>.nightscore/checkpoints/<run_id>/claim-<n>      who creates it makes attempt n
 
-The run goes on under its own id, which is in the rows and in the names of the parts that it has written.
+The run resumes under its own id, which is in the rows and in the names of the parts that it has
+written.
 """
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ class Resumption:
 
     manifest: Manifest
     cut_for: int | None
-    """None: nothing was finished."""
+    """Number of workers that the partition was cut for; None: nothing was finished."""
     results: tuple[ShardResult, ...]
 
     def fitting(self, shards: Sequence[Shard]) -> list[ShardResult]:
@@ -55,12 +57,15 @@ _codec = TypeAdapter(Checkpoint)
 
 
 def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
-    """Note a finished shard, unless its count of refused rows was given up or not all of them were kept."""
-    if (
-        result.gave_up
-        or sum(file.rows for file in result.quarantine_files) != result.rows_quarantined
-    ):
+    """Write the checkpoint of a finished shard.
+
+    None is written where the search of refused rows was given up, or where not all of them are in
+    the quarantine.
+    """
+    n_written = sum(file.rows for file in result.quarantine_files)
+    if result.gave_up or n_written != result.rows_quarantined:
         return
+
     path = f"{checkpoints_folder(task.run_id)}/{task.shard.index:05d}.json"
     state_store(task.job).write_bytes(path, _codec.dump_json(Checkpoint(task.cut_for, result)))
 
@@ -72,41 +77,47 @@ def take_over(
     live_run_id: str | None,
     lease: Lease | None = None,
 ) -> Resumption | None:
-    """The partition's newest run, if it died on the same work and nobody else goes on with it.
+    """The partition's newest run, if it died on the same work and nobody else resumes it.
 
     Args:
-        workspace: Of the job.
-        history: Of the partition.
-        fingerprint: Of the work: the same inputs, model and settings.
-        live_run_id: The run whose files readers see: it died after its commit, and nothing of it is touched.
-        lease: Of the partition. It is held from then on, if there is such a run, until the caller has written that it
-            goes on with it: nobody removes what the run has finished.
+        workspace: The job's workspace.
+        history: The partition's history.
+        fingerprint: Identifies the work: the same inputs, model and settings.
+        live_run_id: The run whose files readers see. If it died after its commit, nothing of it is
+            touched.
+        lease: The partition's lease. If there is such a run, the lease is held from then on, so
+            that nobody removes what the run has finished. The caller releases it once it has
+            written that it resumes the run.
     """
     state = workspace.state
     if not state.capabilities.can_create:
         return None  # `missing_guarantees` says so
+
     newest = history.newest()
-    if (
-        newest is None
-        or newest.run_id == live_run_id
-        or newest.replays
-        or newest.fingerprint != fingerprint
-        or not _is_resumable(*mark_dead_runs(state, [newest]))
-    ):
+    if newest is None or newest.run_id == live_run_id or newest.replays:
         return None
+    if newest.fingerprint != fingerprint:
+        return None
+    if not _is_resumable(*mark_dead_runs(state, [newest])):
+        return None
+
     try:
         if lease is not None:
             lease.acquire()
     except LeaseError:
         return None  # its files may be about to go
-    found = _read(workspace, newest.run_id)
-    if not found:
+
+    checkpoints = _read(workspace, newest.run_id)
+    if not checkpoints:
         return None
+
     try:
         state.create(claim_path(newest.run_id, newest.attempts + 1), b"")
     except ScoringError:
         return None  # somebody else was first: the work is done again
-    return Resumption(newest, found[0].cut_for, tuple(checkpoint.result for checkpoint in found))
+
+    results = tuple(checkpoint.result for checkpoint in checkpoints)
+    return Resumption(newest, checkpoints[0].cut_for, results)
 
 
 def forget(job: ScoringJob, run_id: str) -> None:
@@ -115,36 +126,34 @@ def forget(job: ScoringJob, run_id: str) -> None:
 
 
 def _is_resumable(manifest: Manifest) -> bool:
-    kind = (
-        getattr(nightscore.errors, manifest.error.type, ScoringError)
-        if manifest.error
-        else ScoringError
-    )
-    return manifest.status == "failed" and bool(kind.resumable)
+    """Whether a run has failed with an error after which another attempt may succeed."""
+    error_type = manifest.error.type if manifest.error else "ScoringError"
+    error_class = getattr(nightscore.errors, error_type, ScoringError)
+    return manifest.status == "failed" and bool(error_class.resumable)
 
 
 def _read(workspace: Workspace, run_id: str) -> list[Checkpoint]:
     """The checkpoints of one cut whose files are still there, whole."""
-    parts, state = workspace.parts, workspace.state
-
-    def attempt(path: str) -> Checkpoint | None:
-        try:
-            checkpoint = _codec.validate_json(state.read_bytes(path))
-            files = [
-                (parts, checkpoint.result.part.file),
-                *((state, f) for f in checkpoint.result.quarantine_files),
-            ]
-            if all(
-                store.describe(file.path).size_bytes == file.size_bytes for store, file in files
-            ):
-                return checkpoint
-        except (ScoringError, ValidationError):
-            pass  # that shard is scored again
-        return None
-
-    paths = [
-        e.path for e in state.list_files(checkpoints_folder(run_id)) if e.path.endswith(".json")
-    ]
+    state, folder = workspace.state, checkpoints_folder(run_id)
+    paths = [entry.path for entry in state.list_files(folder) if entry.path.endswith(".json")]
     with ThreadPoolExecutor(READ_THREADS) as threads:
-        found = [checkpoint for checkpoint in threads.map(attempt, paths) if checkpoint]
-    return [checkpoint for checkpoint in found if checkpoint.cut_for == found[0].cut_for]
+        read = list(threads.map(functools.partial(_read_one, workspace), paths))
+
+    checkpoints = [checkpoint for checkpoint in read if checkpoint]
+    return [one for one in checkpoints if one.cut_for == checkpoints[0].cut_for]
+
+
+def _read_one(workspace: Workspace, path: str) -> Checkpoint | None:
+    """A checkpoint; None if it, or one of its files, is damaged: that shard is scored again."""
+    try:
+        checkpoint = _codec.validate_json(workspace.state.read_bytes(path))
+        result = checkpoint.result
+        files = [(workspace.parts, result.part.file)]
+        files += [(workspace.state, file) for file in result.quarantine_files]
+
+        is_whole = all(
+            store.describe(file.path).size_bytes == file.size_bytes for store, file in files
+        )
+        return checkpoint if is_whole else None
+    except (ScoringError, ValidationError):
+        return None

@@ -28,43 +28,55 @@ def not_loaded(error: MemoryLimitError | WorkerHungError, folder: Path) -> Model
             str(folder),
             expected=error.expected,
             found="no end",
-            next_step="log the model again from the training job; or, where it needs longer, raise "
-            "limits.shard_minutes",
+            next_step="log the model again from the training job; or raise limits.shard_minutes, "
+            "if it needs longer",
         )
     return ModelLoadError(
         "The model takes more memory than this machine has to load.",
         str(folder),
         found=error.found,
-        next_step="look at its files: few bytes can decode to very many; or give the machine more memory",
+        next_step="look at its files: few bytes can decode to very many; "
+        "or give the machine more memory",
     )
 
 
 def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts:
-    """What the model is, from the cache or by loading it once in a worker; the pool then knows where it is.
+    """What the model is, from the cache or by loading it once in a worker.
+
+    The pool then knows where its workers get the model.
 
     Raises:
         ModelRefusedError: It holds more than data, and nobody vouches for it.
         ModelLoadError: It cannot be loaded, or says too little about itself.
     """
-    digest = model.cached.digest
-    pool.add_model(
-        ModelSource(model.version, shared_uri(model.registry), digest), model.cached.path
-    )
-    try:
-        facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
-        if all(
-            versions.library_version(name) == version for name, version in facts.loaded_with.items()
-        ):
-            if facts.unlisted_types and not model.is_vouched:
-                from nightscore.models.structure.skops_types import refused_model
+    digest, folder = model.cached.digest, model.cached.path
+    pool.add_model(ModelSource(model.version, shared_uri(model.registry), digest), folder)
 
-                raise refused_model(facts.unlisted_types, str(model.cached.path))
-            return facts
-    except (FileNotFoundError, ValueError):
-        pass
+    facts = _read_facts(cache, digest)
+    if facts is not None:
+        if facts.unlisted_types and not model.is_vouched:
+            from nightscore.models.structure.skops_types import refused_model
+
+            raise refused_model(facts.unlisted_types, str(folder))
+        return facts
+
     try:
-        facts = pool.call(inspect, model.cached.path, model.is_vouched, timeout_s=model.load_s)
+        facts = pool.call(inspect, folder, model.is_vouched, timeout_s=model.load_s)
     except (MemoryLimitError, WorkerHungError) as error:
-        raise not_loaded(error, model.cached.path) from error
+        raise not_loaded(error, folder) from error
+
     cache.write_note(digest, FACTS, facts.model_dump_json())
     return facts
+
+
+def _read_facts(cache: ModelCache, digest: str) -> ModelFacts | None:
+    """The facts in the cache; None if there are none that hold for the installed libraries."""
+    try:
+        facts = ModelFacts.model_validate_json(cache.note(digest, FACTS).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+    is_current = all(
+        versions.library_version(name) == version for name, version in facts.loaded_with.items()
+    )
+    return facts if is_current else None

@@ -13,11 +13,13 @@ Kind = Literal["null", "nan", "infinite", "overflow"]
 KINDS: tuple[Kind, ...] = ("null", "nan", "infinite", "overflow")
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
+Mask = npt.NDArray[np.bool_]
+"""One truth value for each row."""
 Cause = tuple[str, str | None, str]
 """Reason code, column, message."""
 
 
-def kind_mask(column: pa.ChunkedArray, kind: Kind) -> npt.NDArray[np.bool_] | None:
+def kind_mask(column: pa.ChunkedArray, kind: Kind) -> Mask | None:
     """Where a column has values of a kind; None: nowhere."""
     if kind == "null":
         return to_mask(pc.is_null(column)) if column.null_count else None

@@ -30,4 +30,4 @@ class BatchScorer:
     def score(self, batch: Batch, rejected: dict[int, Cause]) -> Outcome:
         """Predictions of all other rows but those that the model refuses."""
         remainder = self._task.n_rows % PAD_ROWS if batch.is_last else 0
-        return self._isolator.score(batch.features, rejected, rest=remainder)
+        return self._isolator.score(batch.features, rejected, remainder=remainder)

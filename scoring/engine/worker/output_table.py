@@ -17,7 +17,7 @@ def output_table(
     task: ShardTask, batch: Batch, outcome: Outcome, schema: pa.Schema, origins: RowOrigins
 ) -> pa.Table:
     """Position, keys, passed-through columns and predictions of the rows that were scored."""
-    is_scored = outcome.kept
+    is_scored = outcome.scored_mask
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     if task.contract.has_position:
         columns["source_file"], columns["source_row"] = _position(batch, is_scored, origins)

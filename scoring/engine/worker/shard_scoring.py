@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from nightscore.engine.checkpoints import write_checkpoint
-from nightscore.engine.policy import nulled
+from nightscore.engine.policy import nulled_masks
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.batch_scorer import BatchScorer
 from nightscore.engine.worker.output_table import output_table
@@ -102,7 +102,7 @@ class _ShardScoring:
         self._profiler = Profiler(task.profile_spec)
         self._columns: tuple[ColumnRecord, ...] = ()
         self._rows_in = 0
-        self._gave_up = ""
+        self._give_up_reason = ""
 
     def run(self) -> ShardResult:
         """Score all batches; the part and the quarantine are written at the end."""
@@ -111,7 +111,7 @@ class _ShardScoring:
             self._store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes
         )
         with self._open_part() as writer:
-            while not self._gave_up and self._score_next(batches, writer):
+            while not self._give_up_reason and self._score_next(batches, writer):
                 pass
             with clock("write"):
                 part = writer.close()
@@ -142,13 +142,13 @@ class _ShardScoring:
             outcome = self._scorer.score(batch, rejected)
         self._rows_in += batch.n_rows
         self._rejects.add(batch, outcome.rejected)
-        if outcome.gave_up:
-            self._gave_up = outcome.gave_up
+        if outcome.give_up_reason:
+            self._give_up_reason = outcome.give_up_reason
             return True
 
         output = output_table(self._task, batch, outcome, self._schema, self._origins)
         with clock("profile"):
-            self._profiler.add(batch.features, batch.kept, outcome.kept, output)
+            self._profiler.add(batch.features, batch.kept, outcome.scored_mask, output)
             self._count_columns(batch, output)
         with clock("write"):
             writer.write(output)
@@ -156,8 +156,8 @@ class _ShardScoring:
 
     def _count_columns(self, batch: Batch, output: pa.Table) -> None:
         contract = self._task.contract
-        passing = nulled(batch.changed, self._task.job.policy, contract)
-        features = feature_records(batch.features, passing, self._profiler.missing)
+        nulled = nulled_masks(batch.changed, self._task.job.policy, contract)
+        features = feature_records(batch.features, nulled, self._profiler.missing)
         predictions = output.select([column.name for column in contract.predictions])
         records = [*self._columns, *features, *prediction_records(predictions)]
         self._columns = merge_records(records)
@@ -178,7 +178,7 @@ class _ShardScoring:
             profiler.errors,
             profiler.cpu_s,
             profiler.n_skipped,
-            self._gave_up,
+            self._give_up_reason,
             pid=os.getpid(),
             predictor=self._predictor.record,
         )
