@@ -24,15 +24,15 @@ Order = Literal["newest", "oldest"]
 Action = Literal["score", "skip", "no input"]
 
 DEFAULT_MODES: tuple[Mode, ...] = ("missing", "failed")
-"""What nobody has seen yet; to replace predictions that readers rely on is asked for by name."""
+"""What readers have not seen yet. To replace published predictions, name `stale` or `all`."""
 DEFAULT_MAX_PARTITIONS = 400
-"""A year and a month: more than that in one go is a slip more often than a wish."""
+"""A year and a month. More than that at once is usually a typing mistake."""
 DAY = timedelta(days=1)
 STEPS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1))
-"""Apart from a day: what the partitions of a format may be apart."""
+"""Besides a day: how far apart the partitions of a format may be."""
 PLAN_THREADS = 8
 HISTORY_RUNS = 20
-"""Newest published runs that an estimate of time is made of."""
+"""An estimate of time uses this many of the newest published runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,68 +46,78 @@ class BackfillItem:
     model: str = ""
     """Exact model URI, resolved once for the whole backfill."""
     is_forced: bool = False
-    """Scored although the same is published."""
+    """Scored again although the same is published."""
     n_rows: int | None = None
-    """From the footers; None where they were not read or cannot be."""
+    """From the footers; None if they were not read or cannot be read."""
     n_bytes: int = 0
     estimated_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """What a backfill will do, in the order in which it will."""
+    """What a backfill will do, in order."""
 
     items: tuple[BackfillItem, ...]
 
     @property
     def to_score(self) -> tuple[BackfillItem, ...]:
+        """The items that will be scored."""
         return tuple(item for item in self.items if item.action == "score")
 
     @property
     def n_rows(self) -> int:
+        """Rows to score, as far as they are known."""
         return sum(item.n_rows or 0 for item in self.to_score)
 
     @property
     def n_bytes(self) -> int:
+        """Bytes of the files to score."""
         return sum(item.n_bytes for item in self.to_score)
 
     def estimated_s(self, max_parallel: int = 1) -> float | None:
-        """Wall seconds, or None where the job has no history to tell from."""
+        """Wall seconds, or None if the job has no history to estimate from."""
         known = [item.estimated_s for item in self.to_score if item.estimated_s is not None]
-        return sum(known) / max_parallel if known or not self.to_score else None
+        if self.to_score and not known:
+            return None
+
+        return sum(known) / max_parallel
 
 
 def parse_modes(texts: Iterable[str]) -> tuple[Mode, ...]:
-    """Modes as a user names them.
+    """Modes as a user names them, each once.
 
     Raises:
-        InvalidJobError: A name is not known.
+        InvalidJobError: A name is unknown.
     """
-    found = tuple(dict.fromkeys(texts))
-    unknown = sorted(set(found) - set(get_args(Mode)))
+    modes = tuple(dict.fromkeys(texts))
+    known = get_args(Mode)
+    unknown = sorted(set(modes) - set(known))
+
     if unknown:
         raise InvalidJobError(
-            "This is no mode.",
-            expected=", ".join(get_args(Mode)),
+            "Unknown mode.",
+            expected=", ".join(known),
             found=", ".join(unknown),
             next_step="choose one of these",
         )
-    return found  # type: ignore[return-value]
+
+    return modes  # type: ignore[return-value]
 
 
 def parse_order(text: str) -> Order:
     """The order as a user names it.
 
     Raises:
-        InvalidJobError: The name is not known.
+        InvalidJobError: The name is unknown.
     """
     if text not in get_args(Order):
         raise InvalidJobError(
-            "This is no order.",
+            "Unknown order.",
             expected=", ".join(get_args(Order)),
             found=text,
             next_step="choose one of these",
         )
+
     return text  # type: ignore[return-value]
 
 
@@ -122,48 +132,57 @@ def dates_between(start: date, end: date) -> list[date]:
             "The range of dates ends before it starts.",
             expected="a first date that is not after the last",
             found=f"{start} to {end}",
-            next_step="exchange --from and --to",
+            next_step="swap --from and --to",
         )
+
     return [start + timedelta(days=i) for i in range((end - start).days + 1)]
 
 
 def values_between(
     job: ScoringJob, start: date, end: date, max_partitions: int = DEFAULT_MAX_PARTITIONS
 ) -> list[str]:
-    """The partition values of the dates, each once, oldest first; all of a day's where there are several a day.
+    """The partition values of the dates, each once, oldest first; all of a day if it has several.
 
     Raises:
         InvalidJobError: The end is before the start, or there are more than `max_partitions`.
     """
-    pattern, days = job.input.partition_format, dates_between(start, end)
+    pattern = job.input.partition_format
+    days = dates_between(start, end)
     step = _step_of(pattern)
-    n_a_day = DAY // step
-    times = (datetime.combine(day, time.min) + i * step for day in days for i in range(n_a_day))
-    if n_a_day > 1 and len(days) * n_a_day > max_partitions:
-        last = datetime.combine(end, time.max).strftime(pattern)
-        raise _too_many(
-            job, len(days) * n_a_day, next(times).strftime(pattern), last, max_partitions
-        )
+    n_per_day = DAY // step
 
+    # Checked before the values are made: a range of seconds can be millions of them.
+    n_times = len(days) * n_per_day
+    if n_per_day > 1 and n_times > max_partitions:
+        first = datetime.combine(start, time.min).strftime(pattern)
+        last = datetime.combine(end, time.max).strftime(pattern)
+        raise _too_many(job, n_times, first, last, max_partitions)
+
+    times = (datetime.combine(day, time.min) + i * step for day in days for i in range(n_per_day))
     values = list(dict.fromkeys(moment.strftime(pattern) for moment in times))
     if len(values) > max_partitions:
         raise _too_many(job, len(values), values[0], values[-1], max_partitions)
+
     return values
 
 
 def _step_of(pattern: str) -> timedelta:
     """How far apart the partitions of a format are, a day at most."""
     midnight = datetime(2024, 1, 1)
-    return next(
-        (s for s in STEPS if (midnight + s).strftime(pattern) != midnight.strftime(pattern)), DAY
-    )
+    first_value = midnight.strftime(pattern)
+
+    for step in STEPS:
+        if (midnight + step).strftime(pattern) != first_value:
+            return step
+
+    return DAY
 
 
 def _too_many(
     job: ScoringJob, n_values: int, first: str, last: str, max_partitions: int
 ) -> InvalidJobError:
     return InvalidJobError(
-        "The backfill covers more partitions than it may without being told so.",
+        "The backfill covers more partitions than allowed without confirmation.",
         job.name,
         expected=f"at most {max_partitions}",
         found=f"{n_values}, {first} to {last}",
@@ -177,66 +196,93 @@ def choose(
     modes: Iterable[Mode],
     order: Order,
 ) -> BackfillPlan:
-    """What to do with each value; a pure function of the states.
+    """Say what to do with each value; a pure function of the states.
 
     Args:
         values: Partition values, oldest first.
-        statuses: State of each value; one without is not in the input.
-        modes: What to score.
+        statuses: State of each value; a value without one is not in the input.
+        modes: States to score.
         order: Which end to begin with.
     """
     wanted = set(modes)
-    items = [_decide(value, statuses.get(value), wanted) for value in values]
-    return BackfillPlan(tuple(items if order == "oldest" else reversed(items)))
+    items = [_plan_item(value, statuses.get(value), wanted) for value in values]
+    if order == "newest":
+        items.reverse()
+
+    return BackfillPlan(tuple(items))
 
 
 def choose_models(
     job: ScoringJob, values: Sequence[str], model: str, history: Sequence[Manifest]
 ) -> dict[str, str]:
-    """The model URI of each value.
+    """The model URI for each value.
 
     Args:
         job: Names the model.
         values: Partition values.
-        model: `current`: what the job means now; a version number; or `as-of`: the version that the job's own runs
+        model: `current`: what the job means now. A version number. Or `as-of`: the version that the job's own runs
             used on the date that a value stands for.
         history: The job's runs, newest first.
 
     Raises:
-        InvalidJobError: No version is known for some dates; all of them are named.
+        InvalidJobError: No version is known for some dates; the error lists all of them.
     """
     match = MODEL_URI.fullmatch(job.model)
     name = match["name"] if match else job.model
+
     if model == "current":
         return dict.fromkeys(values, job.model)
     if model.isdigit():
         return dict.fromkeys(values, f"models:/{name}/{model}")
-    if model != "as-of":
-        raise InvalidJobError(
-            "This is no model of a backfill.",
-            expected="current, as-of, or a version number",
-            found=model,
-            next_step="give a model URI such as models:/name/3, or leave it out",
-        )
+    if model == "as-of":
+        return _models_as_of(job, name, values, history)
+
+    raise InvalidJobError(
+        "Unknown model for a backfill.",
+        expected="current, as-of, or a version number",
+        found=model,
+        next_step="give a version number, or leave it out for the current one",
+    )
+
+
+def _models_as_of(
+    job: ScoringJob, name: str, values: Sequence[str], history: Sequence[Manifest]
+) -> dict[str, str]:
+    """The version that the newest run on or before each date used."""
     versions = [(run.started_at.date(), run.model.version) for run in history if run.model.version]
-    found: dict[str, str] = {}
-    unknown = []
+    uris: dict[str, str] = {}
+    unknown: list[str] = []
+
     for value in values:
         day = partition_date(job, value)
-        version = next((v for started, v in versions if day is not None and started <= day), None)
+        version = _version_on(day, versions)
         if version is None:
             unknown.append(value)
         else:
-            found[value] = f"models:/{name}/{version}"
+            uris[value] = f"models:/{name}/{version}"
+
     if unknown:
         raise InvalidJobError(
             "The job's runs do not say which model version was current on some dates.",
             job.name,
             expected="a run on or before each date",
             problems=unknown,
-            next_step="name a version with --model, or take the current one",
+            next_step="name a version with --model, or use the current one",
         )
-    return found
+
+    return uris
+
+
+def _version_on(day: date | None, versions: Sequence[tuple[date, str]]) -> str | None:
+    """The first of `versions`, which are newest first, that had started by `day`."""
+    if day is None:
+        return None
+
+    for started, version in versions:
+        if started <= day:
+            return version
+
+    return None
 
 
 def plan_backfill(
@@ -247,72 +293,101 @@ def plan_backfill(
     order: Order = "newest",
     model: str = "current",
 ) -> BackfillPlan:
-    """Decide for each value, with rows from the footers and time from the job's own history."""
+    """Plan each value, with rows from the footers and times from the job's own history."""
     history = run_history(job)
     uris = choose_models(job, values, model, history)
+
+    # Each model is resolved once, so that an alias that moves meanwhile changes nothing.
     statuses: dict[str, PartitionStatus] = {}
-    versions: dict[str, str] = {}
+    exact_uris: dict[str, str] = {}
     for uri in dict.fromkeys(uris.values()):
         pinned = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
-        versions[uri] = f"models:/{pinned.version.name}/{pinned.version.version}"
-        mine = [value for value in values if uris[value] == uri]
-        found = partition_statuses(job, pinned, [parse_value(value) for value in mine])
-        statuses |= {status.value: status for status in found}
+        exact_uris[uri] = f"models:/{pinned.version.name}/{pinned.version.version}"
+
+        own_values = [parse_value(value) for value in values if uris[value] == uri]
+        for status in partition_statuses(job, pinned, own_values):
+            statuses[status.value] = status
+
     plan = choose(values, statuses, modes, order)
-    rows = _count_rows(job, [item.value for item in plan.to_score])
+    n_rows = _count_rows(job, [item.value for item in plan.to_score])
     pace = _pace(history)
-    items = []
-    for item in plan.items:
-        n_rows = rows.get(item.value)
-        estimated_s = None if n_rows is None or pace is None else pace[0] + pace[1] * n_rows
-        uri = versions[uris[item.value]]
-        items.append(replace(item, model=uri, n_rows=n_rows, estimated_s=estimated_s))
+
+    items = [
+        replace(
+            item,
+            model=exact_uris[uris[item.value]],
+            n_rows=n_rows.get(item.value),
+            estimated_s=_estimate_s(n_rows.get(item.value), pace),
+        )
+        for item in plan.items
+    ]
     return BackfillPlan(tuple(items))
 
 
-def _decide(value: str, status: PartitionStatus | None, modes: set[Mode]) -> BackfillItem:
-    if (
-        status is None
-        or status.state == "input gone"
-        or (status.state == "missing" and not status.has_input)
-    ):
+def _plan_item(value: str, status: PartitionStatus | None, modes: set[Mode]) -> BackfillItem:
+    if status is None or _has_no_input(status):
         return BackfillItem(value, "no input", "the input has no such partition")
+
     reason = "; ".join(status.reasons)
     if "all" in modes:
-        return BackfillItem(
-            value, "score", reason, is_forced=status.state == "published", n_bytes=status.n_bytes
-        )
-    if status.state in modes:
-        return BackfillItem(value, "score", reason, n_bytes=status.n_bytes)
-    return BackfillItem(value, "skip", reason, n_bytes=status.n_bytes)
+        is_forced = status.state == "published"
+        return BackfillItem(value, "score", reason, is_forced=is_forced, n_bytes=status.n_bytes)
+
+    action: Action = "score" if status.state in modes else "skip"
+    return BackfillItem(value, action, reason, n_bytes=status.n_bytes)
+
+
+def _has_no_input(status: PartitionStatus) -> bool:
+    return status.state == "input gone" or (status.state == "missing" and not status.has_input)
 
 
 def _count_rows(job: ScoringJob, values: Sequence[str]) -> dict[str, int | None]:
     store = Store(job.input.uri, job.input.storage_options)
-    found = find_partitions(job, values)
+    partitions = find_partitions(job, values)
 
     def count(value: str) -> int | None:
-        partition = found.get(value)
+        partition = partitions.get(value)
         if partition is None:
             return None
+
         try:
-            return sum(footer.n_rows for footer in read_footers(store, partition.files))
+            footers = read_footers(store, partition.files)
         except ScoringError:
             return None  # its run will say what is wrong
+
+        return sum(footer.n_rows for footer in footers)
 
     with ThreadPoolExecutor(PLAN_THREADS) as threads:
         return dict(zip(values, threads.map(count, values), strict=True))
 
 
-def _pace(history: Sequence[Manifest]) -> tuple[float, float] | None:
-    """(seconds a run, seconds a row) of the newest runs, or None without any."""
-    runs = [m for m in history if m.status == "published" and m.counts.rows_in][:HISTORY_RUNS]
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How long the job's runs take: medians of the newest ones."""
+
+    fixed_s: float
+    s_per_row: float
+
+
+def _estimate_s(n_rows: int | None, pace: _Pace | None) -> float | None:
+    if n_rows is None or pace is None:
+        return None
+
+    return pace.fixed_s + pace.s_per_row * n_rows
+
+
+def _pace(history: Sequence[Manifest]) -> _Pace | None:
+    """The pace of the newest published runs, or None if there are none."""
+    published = [run for run in history if run.status == "published" and run.counts.rows_in]
+    runs = published[:HISTORY_RUNS]
     if not runs:
         return None
-    scoring = [run.measures.stages_s.get("score", 0.0) for run in runs]
-    own = [run.measures.total_s - waited_for_turn_s(run) for run in runs]
-    per_row = statistics.median(
-        s / run.counts.rows_in for s, run in zip(scoring, runs, strict=True)
-    )
-    fixed = statistics.median(total - s for s, total in zip(scoring, own, strict=True))
-    return max(fixed, 0.0), per_row
+
+    s_per_row: list[float] = []
+    fixed_s: list[float] = []
+    for run in runs:
+        scoring_s = run.measures.stages_s.get("score", 0.0)
+        s_per_row.append(scoring_s / run.counts.rows_in)
+        fixed_s.append(run.measures.total_s - waited_for_turn_s(run) - scoring_s)
+
+    return _Pace(max(statistics.median(fixed_s), 0.0), statistics.median(s_per_row))

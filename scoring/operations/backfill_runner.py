@@ -1,4 +1,4 @@
-"""Scores what a backfill has planned, in its order: a small partition is scored while the one before is published."""
+"""Scores the items of a backfill plan in order: a small partition is scored while the previous one is published."""
 
 import contextlib
 import itertools
@@ -25,11 +25,11 @@ Turn = Callable[[], object]
 """Returns when a run may publish."""
 
 AT_ONCE = 2
-"""One is scored while another is published. Publications take turns: more would wait for these."""
+"""One is scored while another is published. Publications take turns, so more would only wait for these."""
 SMALL_ROWS = 100_000
-"""Of a partition: its scoring takes less time than what is around it, and one worker."""
+"""Scoring so few rows takes one worker, and less time than the steps around it."""
 STOP_S = 20.0
-"""What runs that are told to stop get to write their last word."""
+"""How long runs that are told to stop may take to record their end."""
 
 
 def score_items(
@@ -38,71 +38,64 @@ def score_items(
     cache: ModelCache,
     listeners: Sequence[Listener] = (),
 ) -> list[Manifest]:
-    """Score the items of a plan; one's failure does not stop the others.
+    """Score the items of a plan; a run that fails does not stop the others.
 
-    All are begun, compared with what was there before, and published in the order of the items, as if they were
-    scored one after another.
+    Items begin, are compared with earlier partitions, and are published in order, as if they were scored one after
+    another.
 
     Args:
         job: The job; each item has its own model.
         items: To score.
         cache: Models of this host.
-        listeners: Told what happens, by several threads.
+        listeners: Receive the runs' events, from several threads.
 
     Returns:
-        A manifest each, in the order of the items.
+        One manifest per item, in the same order.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM. What was under way is recorded as failed, or published; the rest is not
-            begun.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. Active runs are recorded as failed, or published. The rest is not begun.
     """
-    workspace = Workspace(job)
+    backfill = _Backfill(job, cache, listeners)
 
-    def score(
-        item: BackfillItem, pool: Pool, turn: Turn | None, more: Sequence[Listener]
-    ) -> Manifest:
-        return run(
-            job.model_copy(update={"model": item.model}),
-            parse_value(item.value),
-            pool=pool,
-            cache=cache,
-            now=datetime.now(UTC),
-            force=item.is_forced,
-            listeners=[*listeners, *more],
-            run_cache=workspace.run_cache,
-            wait_for_turn=turn,
-            compares_later=False,
-        )
+    if any(may_overlap(job, *pair) for pair in itertools.pairwise(items)):
+        return _score_overlapping(backfill, items)
 
-    def compare_all(manifests: list[Manifest]) -> list[Manifest]:
-        """Once for all: a partition may be the neighbour of any that were scored before it."""
-        values = [one.partition for one in manifests if one.status in ("published", "held")]
-        compare_later(workspace, values, cache, datetime.now(UTC))
+    with open_pool(job.workers) as pool:
+        manifests = [backfill.score(item, pool) for item in items]
+        backfill.compare_later(manifests)
         return manifests
 
-    if not any(may_overlap(job, *pair) for pair in itertools.pairwise(items)):
-        with open_pool(job.workers) as pool:
-            return compare_all([score(item, pool, None, ()) for item in items])
+
+def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> list[Manifest]:
+    """Score items in threads, `AT_ONCE` at a time, each with a pool of its own."""
+    job = backfill.job
+
     with contextlib.ExitStack() as stack:
         pools = [stack.enter_context(open_pool(job.workers)) for _ in range(AT_ONCE)]
         runs: list[_Run] = []
+
         try:
             for index, item in enumerate(items):
-                before = runs[-1] if runs else None
-                if before is not None:
-                    # The first is alone: on a new host it compiles what all others load.
-                    is_early = index > 1 and may_overlap(job, items[index - 1], item)
-                    if is_early:
-                        before.wait_for_plan()
+                previous = runs[-1] if runs else None
+
+                if previous is not None:
+                    # The first run is alone: on a new host it compiles what all others load.
+                    if index > 1 and may_overlap(job, items[index - 1], item):
+                        previous.wait_for_plan()
                     else:
-                        before.wait()
+                        previous.wait()
+
                 if index >= AT_ONCE:
                     runs[index - AT_ONCE].result()  # its pool is free
-                if before is not None and before.has_ended:
-                    before.result()  # what it has raised stops all
-                turn = None if before is None else before.wait
-                runs.append(_Run(score, item, pools[index % AT_ONCE], turn))
-            return compare_all([one.result() for one in runs])
+                if previous is not None and previous.has_ended:
+                    previous.result()  # an error that it raised stops the backfill
+
+                wait_for_turn = None if previous is None else previous.wait
+                runs.append(_Run(backfill, item, pools[index % AT_ONCE], wait_for_turn))
+
+            manifests = [one.result() for one in runs]
+            backfill.compare_later(manifests)
+            return manifests
         except BaseException:
             for pool in pools:
                 pool.stop()
@@ -111,35 +104,72 @@ def score_items(
             raise
 
 
-def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> bool:
-    """Whether a partition may be scored while the one before in the plan is not published yet.
+class _Backfill:
+    """What the runs of one backfill share."""
 
-    Not where it would be compared with that one, where both together could take more memory or workers than the job
-    allows one, nor where one alone fills the machine.
+    def __init__(self, job: ScoringJob, cache: ModelCache, listeners: Sequence[Listener]) -> None:
+        self.job = job
+        self._cache = cache
+        self._listeners = listeners
+        self._workspace = Workspace(job)
+
+    def score(
+        self,
+        item: BackfillItem,
+        pool: Pool,
+        wait_for_turn: Turn | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> Manifest:
+        """Run one item; later partitions are compared again at the end of the backfill."""
+        return run(
+            self.job.model_copy(update={"model": item.model}),
+            parse_value(item.value),
+            pool=pool,
+            cache=self._cache,
+            now=datetime.now(UTC),
+            force=item.is_forced,
+            listeners=[*self._listeners, *listeners],
+            run_cache=self._workspace.run_cache,
+            wait_for_turn=wait_for_turn,
+            compares_later=False,
+        )
+
+    def compare_later(self, manifests: Sequence[Manifest]) -> None:
+        """Compare neighbours again, once for all: a partition may be the neighbour of any scored before it."""
+        values = [one.partition for one in manifests if one.status in ("published", "held")]
+        compare_later(self._workspace, values, self._cache, datetime.now(UTC))
+
+
+def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> bool:
+    """Whether a partition may be scored while the previous one of the plan is not published yet.
+
+    No if it would be compared with that one, if both together could take more memory or workers than the job allows a
+    single run, or if one alone fills the machine.
     """
-    is_small = all(
-        item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in (before, after)
-    )
+    pair = (before, after)
+    are_small = all(item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in pair)
     is_bounded = job.workers.is_cluster or job.limits.memory_bytes is not None
     n_workers = min(available_cores(), job.workers.count or AT_ONCE)
-    values = (parse_value(item.value) for item in (after, before))
-    first, second = (order_of(value, job.input.partition_format) for value in values)
-    return is_small and not is_bounded and first < second and n_workers >= AT_ONCE
+
+    pattern = job.input.partition_format
+    is_newest_first = order_of(parse_value(after.value), pattern) < order_of(
+        parse_value(before.value), pattern
+    )
+    return are_small and not is_bounded and is_newest_first and n_workers >= AT_ONCE
 
 
 class _Run:
-    """One run in a daemon thread: one that hangs in a store does not keep the process."""
+    """One run in a daemon thread: if it hangs in a store, it does not keep the process alive."""
 
     def __init__(
-        self,
-        score: Callable[[BackfillItem, Pool, Turn | None, Sequence[Listener]], Manifest],
-        item: BackfillItem,
-        pool: Pool,
-        turn: Turn | None,
+        self, backfill: _Backfill, item: BackfillItem, pool: Pool, wait_for_turn: Turn | None
     ) -> None:
         """Start the run."""
         self._planned = threading.Event()
-        self._outcome = start_daemon("scoring-run", lambda: score(item, pool, turn, [self._hear]))
+        self._outcome = start_daemon(
+            "scoring-run",
+            lambda: backfill.score(item, pool, wait_for_turn, [self._note_plan]),
+        )
         self._outcome.add_done_callback(lambda _: self._planned.set())
 
     @property
@@ -159,10 +189,10 @@ class _Run:
         """The manifest, once there is one.
 
         Raises:
-            BaseException: What the run has raised.
+            BaseException: The error that the run raised.
         """
         return self._outcome.result()
 
-    def _hear(self, event: Event) -> None:
+    def _note_plan(self, event: Event) -> None:
         if isinstance(event, RunPlanned):
             self._planned.set()

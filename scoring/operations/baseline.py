@@ -14,12 +14,12 @@ from nightscore.engine.pool import Pool
 from nightscore.engine.scratch import scratch_job, scratch_tasks
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import InputError
+from nightscore.inputs.dataset import READ_ROWS, Dataset
 from nightscore.ledger.layout import state_store
 from nightscore.models.baseline import log_baseline
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import ModelVersion
-from nightscore.operations.compare import READ_ROWS, Dataset
 from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (

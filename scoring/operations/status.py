@@ -1,4 +1,4 @@
-"""What is published, what is missing, and why: the questions of the morning after."""
+"""The state of each partition: what is published, what is missing, and why."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,15 @@ from nightscore.schemas.partition import Partition, order_of, show_value
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStatus:
-    """One row of the matrix."""
+    """One row of the list of partitions."""
 
     value: str
+    """Partition value as people read it."""
     state: State
     reasons: tuple[str, ...]
-    """Why it would be scored again, or why it would not."""
+    """Why it would be scored again, or why not."""
     has_input: bool
     n_files: int
     n_bytes: int
@@ -41,7 +42,13 @@ class PartitionStatus:
 def partition_statuses(
     job: ScoringJob, model: PinnedModel, values: Iterable[str | None] | None = None
 ) -> list[PartitionStatus]:
-    """The state of all partitions, of the input and of the output, or of the named ones, in order."""
+    """The states of partitions, in order.
+
+    Args:
+        job: Whose partitions.
+        model: The job's model, resolved.
+        values: Partition values; None: all partitions of the input and the output.
+    """
     wanted = None if values is None else set(values)
     inputs = find_partitions(job, wanted)
     workspace = Workspace(job)
@@ -49,115 +56,153 @@ def partition_statuses(
     histories = list_histories(workspace)
 
     known = set(inputs) | set(live) if wanted is None else wanted
-    statuses = []
+    statuses: list[PartitionStatus] = []
     for value in sorted(known, key=lambda value: order_of(value, job.input.partition_format)):
         history = histories.get(value)
-        runs = history.reconciled(live.get(value)) if history else []
-        statuses.append(_status(workspace, model, value, inputs.get(value), live.get(value), runs))
+        view = _View(
+            workspace=workspace,
+            model=model,
+            partition=inputs.get(value),
+            live=live.get(value),
+            history=history.reconciled(live.get(value)) if history else [],
+        )
+        statuses.append(_status(value, view))
+
     return statuses
 
 
-def _status(
-    workspace: Workspace,
-    model: PinnedModel,
-    value: str | None,
-    partition: Partition | None,
-    live: Live | None,
-    history: Sequence[Manifest],
-) -> PartitionStatus:
-    standing = next((m for m in history if live is not None and _stands_behind(m, live)), None)
-    newest = history[0] if history else None
-    state, reasons = _judge(workspace, model, partition, live, standing, history)
-    error = newest.error.message if newest and newest.status == "failed" and newest.error else None
-    files = partition.files if partition else ()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """What is known of one partition."""
+
+    workspace: Workspace
+    model: PinnedModel
+    partition: Partition | None
+    """None: it is not in the input."""
+    live: Live | None
+    """None: readers see nothing."""
+    history: Sequence[Manifest]
+    """Its runs, newest first."""
+
+    @property
+    def newest(self) -> Manifest | None:
+        """The newest run."""
+        return self.history[0] if self.history else None
+
+    @property
+    def newest_failed(self) -> Manifest | None:
+        """The newest run, if it failed."""
+        newest = self.newest
+        return newest if newest is not None and newest.status == "failed" else None
+
+    @property
+    def standing(self) -> Manifest | None:
+        """The record behind what readers see: of the run itself, or of a rollback to it."""
+        for manifest in self.history:
+            if self.live is not None and _stands_behind(manifest, self.live):
+                return manifest
+
+        return None
+
+
+def _status(value: str | None, view: _View) -> PartitionStatus:
+    state, reasons = _judge(view)
+    standing, failed = view.standing, view.newest_failed
+    files = view.partition.files if view.partition else ()
+
     return PartitionStatus(
-        show_value(value),
-        state,
-        tuple(reasons),
-        partition is not None,
-        len(files),
-        sum(file.size_bytes for file in files),
-        live.run_id if live else None,
-        standing.counts.rows_scored if standing else None,
-        standing.model.version if standing else None,
-        error,
+        value=show_value(value),
+        state=state,
+        reasons=tuple(reasons),
+        has_input=view.partition is not None,
+        n_files=len(files),
+        n_bytes=sum(file.size_bytes for file in files),
+        run_id=view.live.run_id if view.live else None,
+        rows=standing.counts.rows_scored if standing else None,
+        model_version=standing.model.version if standing else None,
+        last_error=failed.error.message if failed and failed.error else None,
     )
 
 
 def _stands_behind(manifest: Manifest, live: Live) -> bool:
-    return manifest.run_id == live.run_id or (
-        manifest.restores == live.run_id and manifest.status == "published"
-    )
+    is_own_run = manifest.run_id == live.run_id
+    is_rollback = manifest.restores == live.run_id and manifest.status == "published"
+    return is_own_run or is_rollback
 
 
-def _judge(
-    workspace: Workspace,
-    model: PinnedModel,
-    partition: Partition | None,
-    live: Live | None,
-    standing: Manifest | None,
-    history: Sequence[Manifest],
-) -> tuple[State, list[str]]:
-    job = workspace.job
-    newest = history[0] if history else None
-    if partition is None:
-        return (
-            ("input gone", ["the input has no such partition any more"])
-            if live
-            else (
-                "missing",
-                ["the input has no such partition"],
-            )
-        )
-    fingerprint = model.fingerprint(job, partition)
-    is_same = standing is not None and standing.fingerprint == fingerprint
-    waiting = None if is_same else find_undecided(history, fingerprint)
-    if waiting is not None and is_blocking(workspace, waiting):
-        return _show_undecided(workspace, waiting)
-    waits = [] if waiting is None else [_show_released(waiting)]
-    if live is None:
-        if newest is not None and newest.status == "failed":
-            return "failed", [
-                f"never published; the last run failed: {_first_line(newest)}",
-                *waits,
-            ]
-        return "missing", ["never published", *waits]
+def _judge(view: _View) -> tuple[State, list[str]]:
+    """The state of a partition, and the reasons for it."""
+    if view.partition is None:
+        if view.live:
+            return "input gone", ["the input has no such partition any more"]
+        return "missing", ["the input has no such partition"]
+
+    standing = view.standing
+    fingerprint = view.model.fingerprint(view.workspace.job, view.partition)
+    is_unchanged = standing is not None and standing.fingerprint == fingerprint
+
+    # A run that waits for a person says more than what is published.
+    notes: list[str] = []
+    undecided = None if is_unchanged else find_undecided(view.history, fingerprint)
+    if undecided is not None:
+        if is_blocking(view.workspace, undecided):
+            return _show_undecided(view.workspace, undecided)
+        notes.append(_show_released(undecided))
+
+    if view.live is None:
+        return _judge_unpublished(view, notes)
     if standing is None:
-        return "stale", ["published by a run that left no record", *waits]
-    if newest is not None and newest.status == "held" and newest.replays == standing.run_id:
-        waits.append(
-            f"replay {newest.run_id} is held: `nightscore approve` publishes it, `nightscore reject` drops it"
+        return "stale", ["published by a run that left no record", *notes]
+
+    if view.newest is not None and _is_held_replay(view.newest, standing):
+        notes.append(
+            f"replay {view.newest.run_id} is held: `nightscore approve` publishes it, "
+            "`nightscore reject` drops it"
         )
-    if is_same:
-        if standing.restores:
-            return "published", [
-                f"rolled back to run {standing.restores}; nothing has changed since",
-                *waits,
-            ]
-        return "published", ["the published run has the same fingerprint", *waits]
-    reasons = [*_differences(job, model, partition, standing), *waits]
-    if newest is not None and newest.status == "failed":
-        return "failed", [*reasons, f"the last run failed: {_first_line(newest)}"]
+
+    if is_unchanged:
+        return "published", [_show_unchanged(standing), *notes]
+
+    reasons = [*_differences(view.model, view.partition, standing), *notes]
+    if view.newest_failed is not None:
+        return "failed", [*reasons, f"the last run failed: {_first_line(view.newest_failed)}"]
     return "stale", reasons
+
+
+def _judge_unpublished(view: _View, notes: list[str]) -> tuple[State, list[str]]:
+    failed = view.newest_failed
+    if failed is None:
+        return "missing", ["never published", *notes]
+
+    return "failed", [f"never published; the last run failed: {_first_line(failed)}", *notes]
+
+
+def _is_held_replay(newest: Manifest, standing: Manifest) -> bool:
+    return newest.status == "held" and newest.replays == standing.run_id
+
+
+def _show_unchanged(standing: Manifest) -> str:
+    if standing.restores:
+        return f"rolled back to run {standing.restores}; nothing has changed since"
+    return "the published run has the same fingerprint"
 
 
 def _show_undecided(workspace: Workspace, manifest: Manifest) -> tuple[State, list[str]]:
     if manifest.status == "held":
         closed = [f"{gate.gate}: {gate.found}" for gate in still_holding(workspace, manifest)]
         return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]
+
     closed = [f"{gate.gate}: {gate.found}" for gate in _held_by(manifest)]
     by = f" by {manifest.decision.by}" if manifest.decision else ""
-    return "rejected", [
-        f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again",
-        *closed,
-    ]
+    decision = f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again"
+    return "rejected", [decision, *closed]
 
 
 def _show_released(manifest: Manifest) -> str:
     names = ", ".join(gate.gate for gate in _held_by(manifest)) or "a gate"
     return (
-        f"run {manifest.run_id} was held by {names}, and no gate that the job has today holds it: a run scores the "
-        "partition again; `nightscore approve` still publishes what was held, `nightscore reject` drops it"
+        f"run {manifest.run_id} was held by {names}, and no gate of the current job holds it: the next run scores the "
+        "partition again; `nightscore approve` still publishes the held run, `nightscore reject` drops it"
     )
 
 
@@ -165,31 +210,49 @@ def _held_by(manifest: Manifest) -> list[GateRecord]:
     return [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
 
 
-def _differences(
-    job: ScoringJob, model: PinnedModel, partition: Partition, standing: Manifest
-) -> list[str]:
-    found = []
-    if standing.model.version != model.version.version or standing.model.name != model.version.name:
-        found.append(
-            f"model: {standing.model.name} version {standing.model.version} then, "
-            f"{model.version.name} version {model.version.version} now"
-        )
-    elif standing.model.digest != model.cached.digest:
-        found.append(f"model: the artifacts of version {model.version.version} changed")
-    then = {f.path: (f.size_bytes, f.version) for f in standing.inputs.files}
-    now = {f.path: (f.size_bytes, f.version) for f in partition.files}
-    for what, paths in (
-        ("new", now.keys() - then.keys()),
-        ("gone", then.keys() - now.keys()),
-        ("changed", {path for path in now.keys() & then.keys() if now[path] != then[path]}),
-    ):
+def _differences(model: PinnedModel, partition: Partition, standing: Manifest) -> list[str]:
+    """What has changed since the published run, in words."""
+    differences = [*_model_differences(model, standing), *_file_differences(partition, standing)]
+    if differences:
+        return differences
+
+    return ["settings: the job's keys, columns, predict or format changed, or the engine did"]
+
+
+def _model_differences(model: PinnedModel, standing: Manifest) -> list[str]:
+    published, current = standing.model, model.version
+
+    if (published.name, published.version) != (current.name, current.version):
+        return [
+            f"model: published with {published.name} version {published.version}, "
+            f"now {current.name} version {current.version}"
+        ]
+    if published.digest != model.cached.digest:
+        return [f"model: the artifacts of version {current.version} changed"]
+    return []
+
+
+def _file_differences(partition: Partition, standing: Manifest) -> list[str]:
+    published = {file.path: (file.size_bytes, file.version) for file in standing.inputs.files}
+    current = {file.path: (file.size_bytes, file.version) for file in partition.files}
+    in_both = current.keys() & published.keys()
+    kinds = {
+        "new": current.keys() - published.keys(),
+        "gone": published.keys() - current.keys(),
+        "changed": {path for path in in_both if current[path] != published[path]},
+    }
+
+    differences: list[str] = []
+    for kind, paths in kinds.items():
         if paths:
-            first = sorted(paths)[0]
-            found.append(f"input: {len(paths)} {what} file{'s'[: len(paths) != 1]}, first {first}")
-    return found or [
-        "settings: the job's keys, columns, predict or format changed, or the engine did"
-    ]
+            files = "file" if len(paths) == 1 else "files"
+            differences.append(f"input: {len(paths)} {kind} {files}, first {min(paths)}")
+
+    return differences
 
 
 def _first_line(manifest: Manifest) -> str:
-    return manifest.error.message.splitlines()[0] if manifest.error else "no error was recorded"
+    if manifest.error is None:
+        return "no error was recorded"
+
+    return manifest.error.message.splitlines()[0]

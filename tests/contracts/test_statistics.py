@@ -25,7 +25,8 @@ from nightscore.drift.statistics import registry
 from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
 from nightscore.drift.statistics.statistic import Statistic
 from nightscore.flows.ui.drift import drift_rows
-from nightscore.operations.compare import Dataset, compare_sides
+from nightscore.inputs.dataset import Dataset
+from nightscore.operations.compare import compare_sides
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import CategoryProfile, NumberProfile, Profile

@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from nightscore.operations.compare import Dataset, compare_datasets
+from nightscore.inputs.dataset import Dataset
+from nightscore.operations.compare import compare_datasets
 from nightscore.schemas.drift import ColumnDrift
 
 RNG = np.random.default_rng(11)

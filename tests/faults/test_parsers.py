@@ -28,6 +28,7 @@ from nightscore.errors import (
     StorageError,
     WorkerError,
 )
+from nightscore.inputs.dataset import Dataset
 from nightscore.inputs.footers import BATCH_FILES, read_footers
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
@@ -37,7 +38,7 @@ from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import record_baseline
 from nightscore.operations.clean import clean
-from nightscore.operations.compare import Dataset, open_side
+from nightscore.operations.compare import open_side
 from nightscore.operations.report import read_report, reported_run
 from nightscore.operations.rollback import plan_rollback
 from nightscore.operations.verify import verify

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from nightscore.errors import CorruptFileError, InputError, PartitionNotFoundError
+from nightscore.inputs.dataset import Dataset
 from nightscore.inputs.files import choose_files, is_hidden
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.listing import list_all
@@ -23,7 +24,6 @@ from nightscore.inputs.partitions import (
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.backfill import DEFAULT_MODES, plan_backfill
-from nightscore.operations.compare import Dataset
 from nightscore.operations.verify import verify
 from nightscore.storage.store import Store
 from tests.support.lake import Lake

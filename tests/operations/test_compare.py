@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.errors import InvalidJobError, LocationNotFoundError
-from nightscore.operations.compare import Dataset, compare_datasets
+from nightscore.inputs.dataset import Dataset
+from nightscore.operations.compare import compare_datasets
 from nightscore.schemas.drift import ColumnDrift, DriftReport
 
 Values = Any

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.errors import InvalidJobError
-from nightscore.operations.compare import Dataset, compare_datasets, open_side
+from nightscore.inputs.dataset import Dataset
+from nightscore.operations.compare import compare_datasets, open_side
 from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column, match_column
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import from_bytes, to_bytes
