@@ -28,7 +28,17 @@ MODES = ["missing", "failed", "stale", "all"]
 
 
 def status(value: str, state: str, has_input: bool = True) -> PartitionStatus:
-    return PartitionStatus(value, state, ("because",), has_input, 1, 10, None, None, None)  # type: ignore[arg-type]
+    return PartitionStatus(
+        value=value,
+        state=state,  # type: ignore[arg-type]
+        reasons=("because",),
+        has_input=has_input,
+        n_files=1,
+        n_bytes=10,
+        run_id=None,
+        rows=None,
+        model_version=None,
+    )
 
 
 @given(
@@ -105,11 +115,11 @@ def test_nonsense_is_refused_with_the_reason(lake: Lake) -> None:
         InvalidJobError, match=r"confirm with max_partitions = 731 \(--max-partitions\)"
     ):
         values_between(lake.job(), date(2023, 1, 1), date(2024, 12, 31))
-    with pytest.raises(InvalidJobError, match="no mode"):
+    with pytest.raises(InvalidJobError, match="Unknown mode"):
         parse_modes(["mising"])
-    with pytest.raises(InvalidJobError, match="no order"):
+    with pytest.raises(InvalidJobError, match="Unknown order"):
         parse_order("random")
-    with pytest.raises(InvalidJobError, match="no model of a backfill"):
+    with pytest.raises(InvalidJobError, match="Unknown model for a backfill"):
         choose_models(lake.job(), ["2024-01-01"], "yesterday", [])
 
 
