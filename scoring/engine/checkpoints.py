@@ -63,7 +63,7 @@ def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
     the quarantine.
     """
     n_written = sum(file.rows for file in result.quarantine_files)
-    if result.gave_up or n_written != result.rows_quarantined:
+    if result.give_up_reason or n_written != result.rows_quarantined:
         return
 
     path = f"{checkpoints_folder(task.run_id)}/{task.shard.index:05d}.json"

@@ -1,6 +1,7 @@
 """Tasks of shards that are scored apart from any run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nightscore.engine.shard import ShardTask
 from nightscore.models.pinned import PinnedModel
@@ -17,41 +18,48 @@ def scratch_job(job: ScoringJob, folder: str) -> ScoringJob:
     return job.model_copy(update={"output": output, "workers": Workers()})
 
 
-def scratch_tasks(
-    job: ScoringJob,
-    run_id: str,
-    model: PinnedModel,
-    facts: ModelFacts,
-    plan: Plan,
-    contract: Contract,
-    shards: Sequence[Shard],
-    *,
-    is_fresh: bool = False,
-) -> list[ShardTask]:
-    """Tasks of shards that are scored apart from any run, however many of their rows the model refuses.
+@dataclass(frozen=True, slots=True)
+class ScratchRun:
+    """Shards that are scored apart from any run, however many of their rows the model refuses."""
 
-    `is_fresh`: by a compiled form that is made anew from the model, not by the one in the cache.
-    """
-    return [
-        ShardTask(
-            job,
-            run_id,
-            plan.partition.folder,
-            model.cached.path,
-            model.version.version,
-            facts,
-            contract,
-            shard,
-            plan.memory.batch_rows,
-            shard.n_rows,
-            plan.n_rows,
-            available_bytes(),
-            1,
-            prefetch_bytes=plan.memory.prefetch_bytes,
-            in_threads=plan.memory.in_threads,
-            fallback_reason=plan.fallback_reason,
-            is_unchecked=plan.is_unchecked or is_fresh,
-            is_fresh=is_fresh,
-        )
-        for shard in shards
-    ]
+    job: ScoringJob
+    """See `scratch_job`."""
+    run_id: str
+    model: PinnedModel
+    facts: ModelFacts
+
+    def tasks(
+        self, plan: Plan, contract: Contract, shards: Sequence[Shard], *, is_fresh: bool = False
+    ) -> list[ShardTask]:
+        """A task for each shard.
+
+        Args:
+            plan: The plan of the partition.
+            contract: Its columns.
+            shards: Those to score.
+            is_fresh: Use a compiled form that is made anew from the model, not the one in the
+                cache.
+        """
+        return [
+            ShardTask(
+                job=self.job,
+                run_id=self.run_id,
+                folder=plan.partition.folder,
+                model_folder=self.model.cached.path,
+                model_version=self.model.version.version,
+                facts=self.facts,
+                contract=contract,
+                shard=shard,
+                batch_rows=plan.memory.batch_rows,
+                max_quarantined=shard.n_rows,
+                n_rows=plan.n_rows,
+                memory_bytes=available_bytes(),
+                cut_for=1,
+                prefetch_bytes=plan.memory.prefetch_bytes,
+                in_threads=plan.memory.in_threads,
+                fallback_reason=plan.fallback_reason,
+                is_unchecked=plan.is_unchecked or is_fresh,
+                is_fresh=is_fresh,
+            )
+            for shard in shards
+        ]

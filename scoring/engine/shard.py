@@ -12,14 +12,14 @@ from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.partition import Shard
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask:
-    """Everything that a worker needs."""
+    """Everything that a worker needs to score one shard."""
 
     job: ScoringJob
     run_id: str
     folder: str
-    """Of the partition, on the output."""
+    """The partition's folder, on the output."""
     model_folder: Path
     model_version: str
     facts: ModelFacts
@@ -28,23 +28,25 @@ class ShardTask:
     batch_rows: int
     max_quarantined: int
     n_rows: int
-    """Of the whole partition."""
+    """Rows of the whole partition."""
     memory_bytes: int
-    """That the shard may take beyond what its worker has: more ends in MemoryError, not in the kernel's killer."""
+    """What the shard may take beyond what its worker has. More ends in a MemoryError, instead of in
+    the kernel's killer."""
     cut_for: int
     """Number of workers that the partition was cut into shards for."""
     profile_spec: ProfileSpec = NO_PROFILE
     """Columns to profile."""
     prefetch_bytes: int = 0
-    """Of a remote file, that may be held before they are decoded."""
+    """Bytes of a remote file that may be held before they are decoded."""
     in_threads: bool = False
-    """Beside other shards in the same process."""
+    """The shard is scored beside others in the same process."""
     fallback_reason: str = ""
-    """Why the library's own predicts; empty: a compiled predictor does, where there is one."""
+    """Why the library's own predictor is used; empty: a compiled one is, where there is one."""
     is_unchecked: bool = False
     """The compiled predictor is compared with the library's own, whatever this process has seen."""
     is_fresh: bool = False
-    """The compiled form is made anew from the model: who checks a run does not take the one that the run has used."""
+    """The compiled form is made anew from the model. Who checks a run does not take the form that
+    the run has used."""
     from_quarantine: bool = False
     """The rows come from a quarantine, whose columns say where they stand in the input."""
     is_alone: bool = False
@@ -53,11 +55,11 @@ class ShardTask:
     n_hung: int = 0
     """Attempts that did not end in time."""
     first_attempt: int = 0
-    """The run's earlier attempts count on: none writes over another's part."""
+    """Number of the run's first attempt at any shard: none writes over an earlier one's part."""
 
     @property
     def where(self) -> str:
-        """For errors."""
+        """The shard's rows, as errors name them."""
         first = self.shard.pieces[0]
         return f"{first.file.path}, {self.shard.n_rows:,} rows from row {first.first_row:,}"
 
@@ -67,9 +69,9 @@ class ShardTask:
         return self.first_attempt + self.attempt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardResult:
-    """What a worker did."""
+    """What a worker did with one shard. Checkpoints have it as JSON: new fields need defaults."""
 
     index: int
     part: WrittenPart
@@ -81,22 +83,23 @@ class ShardResult:
     examples: tuple[QuarantineExample, ...]
     quarantine_files: tuple[FileRecord, ...]
     profile: str
-    """Of the watched columns: a Parquet file in base64."""
+    """Profile of the columns: a Parquet file in base64."""
     profile_errors: dict[str, str]
     profile_cpu_s: float
-    """That the counting took, of the shard's."""
+    """What the counting took of the shard's CPU seconds."""
     n_unprofiled: int
     """Rows that were not counted, since that took more than its share."""
-    gave_up: str
-    """Why the count of refused rows was given up; empty: it was not."""
+    give_up_reason: str = ""
+    """Why the search of refused rows was given up; empty: it was not. Checkpoints of earlier
+    versions call it `gave_up`, and it is empty there."""
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    """Of the shard."""
+    """CPU seconds of the shard."""
     process_cpu_s: float = 0.0
-    """Of the worker's process since it was started, its imports included."""
+    """CPU seconds of the worker's process since it was started, its imports included."""
     stages_s: dict[str, float] = field(default_factory=dict)
     pid: int = 0
     peak_bytes: int = 0
-    """Of the worker's process."""
+    """Peak memory of the worker's process."""
     predictor: PredictorRecord = field(default_factory=PredictorRecord)
     """What has predicted; a checkpoint of an earlier version does not say."""

@@ -11,7 +11,7 @@ from nightscore.arrow.parsing.files import read_tables
 from nightscore.drift.profiling import profile_of, with_types
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
-from nightscore.engine.scratch import scratch_job, scratch_tasks
+from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.errors import InputError
 from nightscore.inputs.dataset import READ_ROWS, Dataset
@@ -115,7 +115,8 @@ def _profile(
         plan, contract = plan_partition(
             apart, model, facts, partition, PlannedWorkers(pool.capacity, pool)
         )
-        tasks = scratch_tasks(apart, BASELINE_RUN, model, facts, plan, contract, plan.shards)
+        scratch_run = ScratchRun(apart, BASELINE_RUN, model, facts)
+        tasks = scratch_run.tasks(plan, contract, plan.shards)
         tell(f"scoring {plan.n_rows:,} rows to cut the predictions' bins")
         first = _score(pool, tasks, plan)
         watch = _watch(apart, data, contract, first, label)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
-from nightscore.engine.scratch import scratch_job, scratch_tasks
+from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.worker.padding import PAD_ROWS
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.errors import (
@@ -240,9 +240,8 @@ def _score_again(
             update={"engine": "auto" if is_compiled else "library"}
         )
         # Not by the cache's own compiled form: it would agree with itself, whoever has written it.
-        (task,) = scratch_tasks(
-            apart, VERIFY_RUN, model, facts, plan, contract, [shard], is_fresh=True
-        )
+        scratch_run = ScratchRun(apart, VERIFY_RUN, model, facts)
+        (task,) = scratch_run.tasks(plan, contract, [shard], is_fresh=True)
         result = pool.call(score_shard, task, timeout_s=model_seconds(job) + job.limits.shard_s)
         store = state_store(apart)
         names = [*(column.name for column in contract.predictions), RUN_ID]

@@ -56,7 +56,9 @@ def reconcile(execution: Execution, plan: RunPlan) -> None:
     counts = manifest.counts
     allowed = allowed_rows(execution.job.limits, plan.source.n_rows)
 
-    reasons = [result.gave_up for result in execution.results.scored if result.gave_up]
+    reasons = [
+        result.give_up_reason for result in execution.results.scored if result.give_up_reason
+    ]
     if reasons:
         raise _too_many(manifest, allowed, give_up_reason=reasons[0])
 

@@ -259,20 +259,20 @@ def _task(
     job: ScoringJob, facts: ModelFacts, contract: Any, shard: Shard, plan: Plan, watch: ProfileSpec
 ) -> ShardTask:
     return ShardTask(
-        job,
-        RunRecord(Workspace(job), DAY, datetime(2024, 3, 1, tzinfo=UTC), "1").run_id,
-        f"ds={DAY}",
-        Path("/var/cache/nightscore/models") / ("0" * 64),
-        "1",
-        facts,
-        contract,
-        shard,
-        plan.memory.batch_rows,
-        0,
-        plan.n_rows,
-        1 << 30,
-        plan.cut_for,
-        watch,
+        job=job,
+        run_id=RunRecord(Workspace(job), DAY, datetime(2024, 3, 1, tzinfo=UTC), "1").run_id,
+        folder=f"ds={DAY}",
+        model_folder=Path("/var/cache/nightscore/models") / ("0" * 64),
+        model_version="1",
+        facts=facts,
+        contract=contract,
+        shard=shard,
+        batch_rows=plan.memory.batch_rows,
+        max_quarantined=0,
+        n_rows=plan.n_rows,
+        memory_bytes=1 << 30,
+        cut_for=plan.cut_for,
+        profile_spec=watch,
     )
 
 
@@ -326,26 +326,26 @@ def _result(task: ShardTask, index: int, profile: str) -> ShardResult:
     """With a real profile; the rest is made up."""
     part = WrittenPart(_file(task, index), _stats(task.shard.n_rows))
     return ShardResult(
-        index,
-        part,
-        task.shard.n_rows,
-        0,
-        {},
-        {},
-        (),
-        (),
-        (),
-        profile,
-        {},
-        1.0,
-        0,
-        "",
-        60.0,
-        60.0,
-        60.0,
-        {},
-        1,
-        1,
+        index=index,
+        part=part,
+        rows_in=task.shard.n_rows,
+        rows_quarantined=0,
+        by_reason={},
+        by_column={},
+        columns=(),
+        examples=(),
+        quarantine_files=(),
+        profile=profile,
+        profile_errors={},
+        profile_cpu_s=1.0,
+        n_unprofiled=0,
+        give_up_reason="",
+        wall_s=60.0,
+        cpu_s=60.0,
+        process_cpu_s=60.0,
+        stages_s={},
+        pid=1,
+        peak_bytes=1,
     )
 
 
@@ -394,7 +394,21 @@ def _records(job: ScoringJob, partition: Partition, plan: Plan, bench: Bench) ->
 
 def _stub(job: ScoringJob, run_id: str, shard: Shard) -> ShardTask:
     nothing: Any = None
-    return ShardTask(job, run_id, f"ds={DAY}", nothing, "1", nothing, nothing, shard, 0, 0, 0, 0, 1)
+    return ShardTask(
+        job=job,
+        run_id=run_id,
+        folder=f"ds={DAY}",
+        model_folder=nothing,
+        model_version="1",
+        facts=nothing,
+        contract=nothing,
+        shard=shard,
+        batch_rows=0,
+        max_quarantined=0,
+        n_rows=0,
+        memory_bytes=0,
+        cut_for=1,
+    )
 
 
 def _commit(job: ScoringJob, plan: Plan, schema: pa.Schema, bench: Bench) -> None:

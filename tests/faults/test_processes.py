@@ -1,5 +1,6 @@
 """Faults of processes and machines: workers and drivers that die, hang or find no room."""
 
+import dataclasses
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -220,7 +222,8 @@ def test_a_batch_that_does_not_fit_is_halved(lake: Lake, monkeypatch: pytest.Mon
         return "scored"
 
     monkeypatch.setattr(shard_scoring, "_score_shard", short_of_memory)
-    task = ShardTask(*([None] * 8), 16_384, *([None] * 4))  # type: ignore[arg-type]
+    fields: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(ShardTask))
+    task = ShardTask(**(fields | {"batch_rows": 16_384}))
     room = 3_000
     assert shard_scoring.score_shard(task) == "scored"  # type: ignore[comparison-overlap]
     assert tried == [16_384, 8_192, 4_096, 2_048]

@@ -108,7 +108,7 @@ def result(index: int, rows_in: int = 10, n_quarantined: int = 0, **fields: Any)
         "profile_errors": {},
         "profile_cpu_s": 0.0,
         "n_unprofiled": 0,
-        "gave_up": "",
+        "give_up_reason": "",
         "pid": 1,
         "peak_bytes": 50,
         "stages_s": {"read": 0.5},

@@ -93,7 +93,7 @@ def test_too_many_rows_in_quarantine_are_named(execution: Execution) -> None:
 
 def test_a_count_that_stopped_early_says_at_least(execution: Execution) -> None:
     with pytest.raises(QuarantineLimitError, match="At least 2 of 20 rows") as caught:
-        finish(execution, result(0, n_quarantined=2, gave_up="too many"), result(1))
+        finish(execution, result(0, n_quarantined=2, give_up_reason="too many"), result(1))
     assert "counting stopped early: too many" in caught.value.problems
 
 

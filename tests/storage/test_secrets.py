@@ -91,19 +91,19 @@ def test_what_crosses_to_the_workers_names_variables_only(env_lake: Lake) -> Non
         partition, _ = find_partition(Workspace(job), DAY)
         plan, contract = plan_partition(job, model, facts, partition, PlannedWorkers(pool.capacity))
         task = ShardTask(
-            job,
-            "run",
-            "ds=x",
-            model.cached.path,
-            "1",
-            facts,
-            contract,
-            plan.shards[0],
-            10,
-            0,
-            10,
-            1 << 30,
-            plan.cut_for,
+            job=job,
+            run_id="run",
+            folder="ds=x",
+            model_folder=model.cached.path,
+            model_version="1",
+            facts=facts,
+            contract=contract,
+            shard=plan.shards[0],
+            batch_rows=10,
+            max_quarantined=0,
+            n_rows=10,
+            memory_bytes=1 << 30,
+            cut_for=plan.cut_for,
         )
         assert_hidden(pickle.dumps(task), "a task", S3_SECRET, S3_KEY)
 
