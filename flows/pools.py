@@ -17,7 +17,8 @@ from nightscore.storage.run_cache import RunCache
 T = TypeVar("T")
 
 STOP_S = 20.0
-"""What a run that is told to stop gets to write its last word; Prefect kills the process after 30."""
+"""Time that a run has to record its end once it is told to stop. Prefect kills the process after
+30 seconds."""
 
 _shared: ContextVar["asyncio.Queue[Pool] | None"] = ContextVar("pools", default=None)
 _run_cache: ContextVar[RunCache | None] = ContextVar("run_cache", default=None)
@@ -29,11 +30,15 @@ class RunStuckError(RuntimeError):
 
 @contextlib.contextmanager
 def shared_pools(n_pools: int, workers: Workers) -> Iterator[None]:
-    """Pools of a job's workers for the flows that are called inside, and a cache that their runs share; nothing
-    is left at the end, however that comes."""
+    """Share pools of a job's workers, and a cache of runs, with the flows that are called inside.
+
+    Nothing is left at the end, however that comes.
+    """
     queue: asyncio.Queue[Pool] = asyncio.Queue()
+
     for _ in range(n_pools):
         queue.put_nowait(open_pool(workers))
+
     token, cache_token = _shared.set(queue), _run_cache.set(RunCache())
     try:
         yield
@@ -51,9 +56,13 @@ def shared_run_cache() -> RunCache | None:
 
 @contextlib.asynccontextmanager
 async def borrowed_pool(workers: Workers) -> AsyncIterator[Pool]:
-    """A shared pool once one is free, or one of one's own; stopped if the block does not end well."""
+    """A shared pool once one is free, or a new one.
+
+    It is stopped if the block ends with an error.
+    """
     queue = _shared.get()
     pool = open_pool(workers) if queue is None else await queue.get()
+
     try:
         yield pool
     except BaseException:
@@ -68,10 +77,10 @@ async def borrowed_pool(workers: Workers) -> AsyncIterator[Pool]:
 
 @contextlib.asynccontextmanager
 async def local_pool(workers: Workers) -> AsyncIterator[Pool]:
-    """A borrowed pool if it works on this machine, else one of one's own that does."""
+    """A borrowed pool if it works on this machine, else a new one that does."""
     if workers.is_cluster:
-        with WorkerPool() as own:
-            yield own
+        with WorkerPool() as pool:
+            yield pool
     else:
         async with borrowed_pool(workers) as pool:
             yield pool
@@ -80,17 +89,19 @@ async def local_pool(workers: Workers) -> AsyncIterator[Pool]:
 async def run_within(seconds: float, pool: Pool, function: Callable[[], T]) -> T:
     """The result of a function that works with a pool, in a thread of its own.
 
-    The pool is stopped when the time is up or the caller is cancelled: the function then ends by itself, soon.
+    The pool is stopped when the time is up or the caller is cancelled. The function then ends by
+    itself, soon.
 
     Args:
-        seconds: Until the pool is stopped.
-        pool: That the function works with.
+        seconds: Time until the pool is stopped.
+        pool: The pool that the function works with.
         function: Runs with the caller's context variables.
 
     Raises:
         RunStuckError: It did not end though its pool was stopped.
     """
     ended = _start(function)
+
     try:
         done, _ = await asyncio.wait([ended], timeout=seconds)
         if not done:
@@ -100,11 +111,14 @@ async def run_within(seconds: float, pool: Pool, function: Callable[[], T]) -> T
         pool.stop("was cancelled")
         await asyncio.wait([ended], timeout=STOP_S)
         raise
+
     if not done:
         raise RunStuckError(
-            f"The run was told to stop after {seconds / 60:,.0f} minutes and did not: its driver waits for a store "
-            "or the registry. It ends with this process; look at the store, then run again."
+            f"The run was told to stop after {seconds / 60:,.0f} minutes and did not: its driver "
+            "waits for a store or the registry. It ends with this process; check the store, then "
+            "run again."
         )
+
     return ended.result()
 
 
@@ -127,4 +141,5 @@ def _start(function: Callable[[], T]) -> "asyncio.Future[T]":
             loop.call_soon_threadsafe(settle, outcome)
 
     start_daemon("scoring-run", function).add_done_callback(hand_over)
+
     return ended

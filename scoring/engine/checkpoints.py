@@ -94,18 +94,13 @@ def take_over(
         return None  # `missing_guarantees` says so
 
     newest = history.newest()
-    if newest is None or newest.run_id == live_run_id or newest.replays:
+    if newest is None or newest.run_id == live_run_id or newest.fingerprint != fingerprint:
         return None
-    if newest.fingerprint != fingerprint:
-        return None
-    if not _is_resumable(*mark_dead_runs(state, [newest])):
+    if newest.replays or not _is_resumable(*mark_dead_runs(state, [newest])):
         return None
 
-    try:
-        if lease is not None:
-            lease.acquire()
-    except LeaseError:
-        return None  # its files may be about to go
+    if lease is not None and not _acquired(lease):
+        return None  # the run's files may be about to go
 
     checkpoints = _read(workspace, newest.run_id)
     if not checkpoints:
@@ -117,12 +112,21 @@ def take_over(
         return None  # somebody else was first: the work is done again
 
     results = tuple(checkpoint.result for checkpoint in checkpoints)
+
     return Resumption(newest, checkpoints[0].cut_for, results)
 
 
 def forget(job: ScoringJob, run_id: str) -> None:
     """Remove the checkpoints of a run."""
     state_store(job).delete_tree(checkpoints_folder(run_id))
+
+
+def _acquired(lease: Lease) -> bool:
+    try:
+        lease.acquire()
+    except LeaseError:
+        return False
+    return True
 
 
 def _is_resumable(manifest: Manifest) -> bool:

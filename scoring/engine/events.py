@@ -1,4 +1,4 @@
-"""What happens during a run, for those who watch: a progress bar, the log, a flow."""
+"""Events of a run, for its listeners: a progress bar, the log, a flow."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ logger = logging.getLogger("nightscore")
 
 @dataclass(frozen=True, slots=True)
 class RunPlanned:
-    """The plan stands; nothing was read yet."""
+    """The run has a plan; nothing was read yet."""
 
     run_id: str
     partition: str
@@ -18,7 +18,7 @@ class RunPlanned:
     n_shards: int
     n_workers: int
     n_rows_resumed: int = 0
-    """Scored by an earlier attempt."""
+    """Rows that an earlier attempt has scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +60,28 @@ Listener = Callable[[Event], None]
 
 
 def log_event(event: Event) -> None:
-    """One plain line an event."""
-    head = f"run_id={event.run_id} partition={event.partition}"
+    """Log one plain line for each event."""
+    level = logging.WARNING if isinstance(event, ShardLost) else logging.INFO
+    logger.log(level, "run_id=%s partition=%s %s", event.run_id, event.partition, _in_words(event))
+
+
+def _in_words(event: Event) -> str:
+    """What an event's line says beside the run and the partition."""
     match event:
         case RunPlanned():
-            logger.info(
-                "%s planned rows=%d bytes=%d shards=%d workers=%d resumed_rows=%d",
-                head, event.n_rows, event.n_bytes, event.n_shards, event.n_workers, event.n_rows_resumed,
-            )  # fmt: skip
-        case ShardScored():
-            logger.info(
-                "%s shard=%d rows=%d quarantined=%d seconds=%.2f",
-                head, event.index, event.n_rows, event.n_quarantined, event.wall_s,
-            )  # fmt: skip
-        case ShardLost():
-            logger.warning(
-                "%s shard=%d lost with its worker, attempt %d", head, event.index, event.attempt
+            return (
+                f"planned rows={event.n_rows} bytes={event.n_bytes} shards={event.n_shards} "
+                f"workers={event.n_workers} resumed_rows={event.n_rows_resumed}"
             )
+        case ShardScored():
+            return (
+                f"shard={event.index} rows={event.n_rows} quarantined={event.n_quarantined} "
+                f"seconds={event.wall_s:.2f}"
+            )
+        case ShardLost():
+            return f"shard={event.index} lost with its worker, attempt {event.attempt}"
         case RunEnded():
-            logger.info(
-                "%s %s rows=%d quarantined=%d seconds=%.2f",
-                head, event.status, event.n_rows, event.n_quarantined, event.total_s,
-            )  # fmt: skip
+            return (
+                f"{event.status} rows={event.n_rows} quarantined={event.n_quarantined} "
+                f"seconds={event.total_s:.2f}"
+            )

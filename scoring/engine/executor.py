@@ -1,7 +1,7 @@
 """Worker processes of this machine, one of which may be started before it is known what for.
 
-Driver and worker each import for half a second: a command that is going to score has the first worker do so beside
-its own imports. For that this module imports hardly more than loky.
+Driver and worker each import for half a second. So a command that is going to score starts the
+first worker before its own imports. For that this module imports hardly more than loky.
 """
 
 import contextlib
@@ -30,67 +30,80 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-"""One worker a core: library threads on top spin at each other's barriers (1.7 to 3 times the CPU was measured)."""
+"""There is one worker a core. Library threads on top spin at each other's barriers: 1.7 to 3 times
+the CPU was measured."""
 ENVIRONMENT = ONE_THREAD | {"MALLOC_ARENA_MAX": "1"}
-"""Of workers. An arena for each thread keeps what it was given."""
+"""Environment variables of workers. An arena for each thread would keep what it was given."""
 if sys.platform == "linux":
-    # Batches of several threads leave holes in a heap: glibc's grows by a fifth over ten million rows. jemalloc's
-    # stays as it is, with one arena that gives back what was free for half a second (3 % more CPU).
+    # Batches of several threads leave holes in a heap: glibc's grows by a fifth over ten million
+    # rows. jemalloc's stays as it is, with one arena that gives back what was free for half a
+    # second (3 % more CPU).
     ENVIRONMENT |= {
         "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
         "JE_ARROW_MALLOC_CONF": "narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0",
     }
 
 
-class _Early:
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps named semaphores)
+
+
+class _EarlyWorker:
     """A process that nobody has asked for yet."""
 
     def __init__(self) -> None:
         self.executor: Any = None
 
+    def take(self) -> Any:
+        """Its executor; None if there is none, or if somebody has taken it."""
+        executor, self.executor = self.executor, None
+        return executor
 
-_early = _Early()
+
+_early = _EarlyWorker()
 
 
 def start_early() -> None:
-    """Start one worker, which imports the engine meanwhile: the first executor of one process takes it."""
-    with contextlib.suppress(
-        WorkerError
-    ):  # who needs a worker asks again, and then learns why there is none
+    """Start one worker, which imports the engine meanwhile.
+
+    The first executor of one process takes it.
+    """
+    # Who needs a worker asks again, and then learns why there is none.
+    with contextlib.suppress(WorkerError):
         _early.executor = _start(1)
         _early.executor.submit(_import_engine)
 
 
 def end_early() -> None:
-    """End it, if nobody took it."""
-    executor, _early.executor = _early.executor, None
+    """End the early worker, if nobody took it."""
+    executor = _early.take()
     if executor is not None:
         end_executor(executor)
 
 
 def open_executor(n_processes: int) -> Any:
-    """loky's executor with so many processes, in which only what is submitted runs.
+    """An executor of loky's with so many processes, in which only what is submitted runs.
 
     Raises:
         WorkerError: The system gives no semaphores or no processes.
     """
     if n_processes == 1 and _early.executor is not None:
-        executor, _early.executor = _early.executor, None
-        return executor
+        return _early.take()
+
     end_early()
     return _start(n_processes)
 
 
 def end_executor(executor: Any) -> None:
-    """End its processes at once; none is left.
+    """End an executor's processes at once; none is left.
 
     An orderly end takes a tenth of a second, and an idle process has nothing to put in order.
     """
-    # loky's own kill_workers ends in a KeyError of its manager thread while shards are queued (3.6.0):
-    # a pool that is broken from outside is cleared up without one.
+    # loky's own kill_workers ends in a KeyError of its manager thread while shards are queued
+    # (3.6.0). A pool that is broken from outside is cleared up without one.
     for process in list(executor._processes.values()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
+
     executor.shutdown(wait=True)
 
 
@@ -109,23 +122,23 @@ def _start(n_processes: int) -> Any:
             "No worker process can be started on this machine; nothing was scored.",
             expected="semaphores in a writable /dev/shm, and room for more processes",
             found=str(error),
-            next_step="mount /dev/shm (Docker: --shm-size=64m), look at `ulimit -u` and the container's limit of "
-            "processes and memory, then run again",
+            next_step="mount /dev/shm (Docker: --shm-size=64m); check `ulimit -u` and the "
+            "container's limits of processes and memory; then run again",
         ) from error
+
     return executor
-
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps named semaphores)
 
 
 def _name_semaphores() -> None:
     """Name loky's semaphores after this process, and remove those of processes that are gone.
 
-    loky removes its own, also after a SIGKILL of the driver; but not where the kill struck all of the
-    driver's process group. On other systems, which do not show semaphores as files, nothing changes.
+    loky removes its own, also after a SIGKILL of the driver; but not where the kill struck all of
+    the driver's process group. Other systems do not show semaphores as files: nothing changes
+    there.
     """
     if not SHARED_MEMORY.is_dir():
         return
+
     # A process id means something within its namespace: containers may share /dev/shm.
     namespace = Path("/proc/self/ns/pid").stat().st_ino
     prefix = f"nightscore-{namespace}-"
@@ -134,13 +147,13 @@ def _name_semaphores() -> None:
     for path in SHARED_MEMORY.glob(f"sem.{prefix}*"):
         owner = path.name.removeprefix(f"sem.{prefix}").partition("-")[0]
         if owner.isdecimal() and not is_running(int(owner)):
-            with contextlib.suppress(
-                OSError
-            ):  # another process removes it too, or it is another user's
+            # Another process removes it too, or it is another user's.
+            with contextlib.suppress(OSError):
                 path.unlink()
 
 
 def _import_engine() -> None:
+    """Import what a worker needs, so that its first shard does not wait for it."""
     import pyarrow.parquet  # noqa: F401
 
     from nightscore.engine.worker import shard_scoring  # noqa: F401
@@ -152,8 +165,8 @@ def _start_worker(parent: int) -> None:
     Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is planned, and a model
-    # with its libraries is more than that.
+    # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is
+    # planned, and a model with its libraries is more than that.
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
     def watch() -> None:

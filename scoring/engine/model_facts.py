@@ -31,6 +31,7 @@ def not_loaded(error: MemoryLimitError | WorkerHungError, folder: Path) -> Model
             next_step="log the model again from the training job; or raise limits.shard_minutes, "
             "if it needs longer",
         )
+
     return ModelLoadError(
         "The model takes more memory than this machine has to load.",
         str(folder),
@@ -58,6 +59,7 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
             from nightscore.models.structure.skops_types import refused_model
 
             raise refused_model(facts.unlisted_types, str(folder))
+
         return facts
 
     try:
@@ -66,6 +68,7 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
         raise not_loaded(error, folder) from error
 
     cache.write_note(digest, FACTS, facts.model_dump_json())
+
     return facts
 
 

@@ -55,18 +55,21 @@ def find_rejected(
     """
     causes: dict[int, Cause] = {}
     nulled = nulled_masks(changed, policy, contract)
+
     for name, rows in changed.items():
         if name not in nulled:
             _add(causes, rows, _cast_cause(name, contract))
 
     rejected_kinds = [kind for kind in KINDS if getattr(policy, FIELDS[kind]) in REJECTING]
     rejects_unseen = policy.unseen_category in REJECTING
+
     for name, column in zip(features.column_names, features.columns, strict=True):
         for kind in rejected_kinds:
             bad = kind_mask(column, kind)
             if bad is not None and kind == "null" and name in changed:
                 # A value that could not be cast is missing here, and has a policy of its own.
                 bad = bad & ~changed[name]
+
             message = MESSAGES[kind].format(getattr(policy, FIELDS[kind]))
             _add(causes, bad, (kind, name, message))
 
@@ -74,6 +77,7 @@ def find_rejected(
             message = MESSAGES["unseen_category"].format(policy.unseen_category)
             unseen_rows = unseen(column, facts.categories[name])
             _add(causes, unseen_rows, ("unseen_category", name, message))
+
     return causes
 
 
@@ -105,6 +109,7 @@ def unseen(
     column = column.cast(compared_type)
     is_known = pc.is_in(column, _known_values(categories, compared_type))
     is_missing = pc.is_null(column, nan_is_null=True)
+
     return to_mask(pc.and_not(pc.invert(is_known), is_missing))
 
 

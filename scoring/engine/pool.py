@@ -12,12 +12,15 @@ T = TypeVar("T")
 
 
 class Pool(Protocol):
-    """Worker processes, here or on a cluster. A context manager: at its end nothing of a run is left running."""
+    """Worker processes, here or on a cluster.
+
+    A context manager: at its end nothing of a run is left running.
+    """
 
     is_local: bool
-    """They see this machine's files."""
+    """Whether the workers see this machine's files."""
     cpu_s_by_pid: dict[int, float]
-    """CPU seconds of each worker process so far, as it last said."""
+    """CPU seconds of each worker process, as of its last result."""
 
     @property
     def capacity(self) -> int:
@@ -29,15 +32,18 @@ class Pool(Protocol):
         ...
 
     def prepare(self, n_processes: int) -> None:
-        """Have so many processes, for calls that come before the shards."""
+        """Start so many processes, for calls that come before the shards."""
         ...
 
     def call(
         self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
     ) -> T:
-        """Run one function in a worker; once more where that dies, so it must not mind being called twice.
+        """The result of a function that runs in a worker; it is run again if the worker dies.
 
-        Where it has not ended after `timeout_s`, its worker is ended; None: it may take as long as it likes.
+        Args:
+            function: May be called twice.
+            arguments: Its arguments.
+            timeout_s: Seconds after which its worker is ended; None: there is no limit.
         """
         ...
 
@@ -48,7 +54,14 @@ class Pool(Protocol):
         timeout_s: float,
         on_lost: Callable[[ShardTask], None],
     ) -> Iterator[ShardResult]:
-        """The results as they finish, in any order; shards whose worker died or hung are scored again."""
+        """The results as they finish, in any order.
+
+        Args:
+            tasks: The shards to score.
+            n_workers: Shards under way at once.
+            timeout_s: Seconds that each shard has; then its worker is ended.
+            on_lost: Called with the next attempt of a shard whose worker died or hung.
+        """
         ...
 
     def kill(self) -> None:
@@ -56,17 +69,23 @@ class Pool(Protocol):
         ...
 
     @property
-    def is_stopped(self) -> bool: ...
-
-    def stop(self, reason: str = "was interrupted") -> None:
-        """End everything for good: a run that another thread has under way ends as interrupted."""
+    def is_stopped(self) -> bool:
+        """Whether the pool was stopped for good."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def stop(self, reason: str = "was interrupted") -> None:
+        """End everything for good; a run in another thread then ends as interrupted."""
+        ...
+
+    def __enter__(self) -> Self:
+        """The pool."""
+        ...
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        """End what is under way."""
+        ...

@@ -10,7 +10,7 @@ MAX_ATTEMPTS = 4
 MAX_HUNG = 2
 """Attempts at a shard that does not finish in time. Each costs `limits.shard_minutes`."""
 ALONE_FROM_ATTEMPT = 2
-"""From here on a shard is scored apart from others, where the death of a worker costs all of them."""
+"""From here on a shard is scored apart from others, if a worker's death costs all of them."""
 CALL_ATTEMPTS = 2
 """Attempts at any other call whose worker dies."""
 
@@ -70,6 +70,7 @@ def next_attempt(lost: LostShard, timeout_s: float, advice: Advice) -> ShardTask
             next_step="check the store, which neither answers nor fails; or raise "
             "limits.shard_minutes",
         )
+
     if task.attempt + 1 >= MAX_ATTEMPTS:
         raise WorkerError(
             f"The worker of shard {task.shard.index} died {MAX_ATTEMPTS} times; "
@@ -78,6 +79,7 @@ def next_attempt(lost: LostShard, timeout_s: float, advice: Advice) -> ShardTask
             found=lost.cause,
             next_step=advice.shard_died,
         )
+
     return replace(task, attempt=task.attempt + 1, n_hung=n_hung)
 
 
@@ -105,6 +107,7 @@ def retry_alone(
             found=str(error),
             next_step=advice.shard_starved,
         ) from error
+
     return replace(task, is_alone=True, memory_bytes=memory_bytes)
 
 

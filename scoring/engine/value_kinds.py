@@ -25,6 +25,7 @@ def kind_mask(column: pa.ChunkedArray, kind: Kind) -> Mask | None:
         return to_mask(pc.is_null(column)) if column.null_count else None
     if not pa.types.is_floating(column.type):
         return None
+
     if kind == "nan":
         bad = pc.is_nan(column)
     elif kind == "infinite":
@@ -33,4 +34,5 @@ def kind_mask(column: pa.ChunkedArray, kind: Kind) -> Mask | None:
         bad = pc.and_(pc.greater(pc.abs(column), FLOAT32_MAX), pc.is_finite(column))
     else:
         return None
+
     return to_mask(pc.fill_null(bad, False))

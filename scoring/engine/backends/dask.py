@@ -45,29 +45,26 @@ class DaskCluster:
                 found=str(error),
                 next_step="pip install 'nightscore[dask]', here and on the cluster's workers",
             ) from error
+
         self.address = address
+        self._futures: dict[str, Any] = {}
+
         try:
+            # Of versions: we compare them ourselves, and refuse those that matter.
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # of versions: they are compared by us, and refused where they matter
+                warnings.simplefilter("ignore")
                 self._client: Any = distributed.Client(
                     address, timeout=CONNECT_S, set_as_default=False, name="nightscore"
                 )
+        except (OSError, TimeoutError, ValueError) as error:
+            raise _no_cluster("The Dask scheduler does not answer.", address, error) from error
+
+        try:
             self._client.wait_for_workers(1, timeout=FIRST_WORKER_S)
         except (OSError, TimeoutError, ValueError) as error:
-            if hasattr(self, "_client"):
-                self._client.close()
-                what = f"The Dask cluster has no workers after {FIRST_WORKER_S} seconds."
-            else:
-                what = "The Dask scheduler does not answer."
-            raise WorkerError(
-                what,
-                address,
-                found=f"{type(error).__name__}: {str(error)[:200]}",
-                next_step="check workers.address in the job file, and that the cluster runs, then run again",
-            ) from error
-        self._futures: dict[str, Any] = {}
+            self._client.close()
+            what = f"The Dask cluster has no workers after {FIRST_WORKER_S} seconds."
+            raise _no_cluster(what, address, error) from error
 
     def n_slots(self) -> int:
         """Threads of all workers."""
@@ -88,33 +85,36 @@ class DaskCluster:
 
     def submit(self, call: Call) -> Future[Reply]:
         """Have a call run once."""
-        settled: Future[Reply] = Future()
+        reply: Future[Reply] = Future()
+
         try:
             future = self._client.submit(
                 run_on_worker, pickle.dumps(call), key=call.key, pure=False, retries=0
             )
         except Exception as error:  # noqa: BLE001 (the connection is gone)
-            settled.set_result(Reply("died", cause=f"{type(error).__name__}: {error}"))
-            return settled
+            reply.set_result(Reply("died", cause=f"{type(error).__name__}: {error}"))
+            return reply
+
         self._futures[call.key] = future
 
         def settle(done: Any) -> None:
-            settled.set_result(_reply(done))
+            reply.set_result(_reply(done))
             if self._futures.pop(call.key, None) is not None:
-                with contextlib.suppress(Exception):  # the client is closed, and has let go of all
+                # The client may be closed; then it has let go of all.
+                with contextlib.suppress(Exception):
                     self._client.loop.add_callback(self._lower_flag, call.key)
                     done.release()
 
         future.add_done_callback(settle)
-        return settled
+
+        return reply
 
     def cancel(self, keys: Sequence[str]) -> None:
         """Drop calls; one that runs sees in its worker's state that it is not wanted any more."""
-        futures = [future for key in keys if (future := self._futures.get(key)) is not None]
+        futures = [self._futures[key] for key in keys if key in self._futures]
         if futures:
-            with contextlib.suppress(
-                Exception
-            ):  # without a connection the scheduler drops them by itself
+            # Without a connection the scheduler drops them by itself.
+            with contextlib.suppress(Exception):
                 self._client.cancel(futures, force=True)
 
     def close(self) -> None:
@@ -122,30 +122,33 @@ class DaskCluster:
         self._client.close(timeout=CLOSE_S)
 
     async def _lower_flag(self, key: str) -> None:
-        with contextlib.suppress(
-            Exception
-        ):  # a flag that stays costs some bytes of the scheduler's
+        # A flag that stays costs some bytes of the scheduler's.
+        with contextlib.suppress(Exception):
             await self._client.scheduler.event_clear(name=key)
 
 
 def run_on_worker(content: bytes) -> Reply:
-    """Run a call in a child of this worker's process; refuse one that the scheduler has moved here from a worker that
-    died: it must have another attempt's number first."""
+    """Run a call in a child of this worker's process.
+
+    A call that the scheduler has moved here from a worker that died is refused: it must have
+    another attempt's number first.
+    """
     from distributed import get_worker
     from distributed.utils import sync
 
     call: Call = pickle.loads(content)  # noqa: S301 (sent by the driver)
     worker: Any = get_worker()
-    name = (
-        f"{worker.name} at {worker.address}"
-        if worker.name != worker.address
-        else str(worker.address)
-    )
-    # Dask repeats the tasks of a dead worker up to `allowed-failures` times, a setting of the whole cluster.
+    name = str(worker.address)
+    if worker.name != worker.address:
+        name = f"{worker.name} at {worker.address}"
+
+    # Dask repeats the tasks of a dead worker up to `allowed-failures` times, a setting of the
+    # whole cluster. A flag at the scheduler says that a call has been started.
     if sync(worker.loop, worker.scheduler.event_is_set, name=call.key):
         return Reply(
             "repeated", cause="its worker died, or its result was lost with it", worker=name
         )
+
     sync(worker.loop, worker.scheduler.event_set, name=call.key)
 
     def is_wanted() -> bool:
@@ -158,21 +161,36 @@ def run_on_worker(content: bytes) -> Reply:
         return Reply("died", cause="cancelled", worker=name)
 
 
+def _no_cluster(what: str, address: str, error: Exception) -> WorkerError:
+    return WorkerError(
+        what,
+        address,
+        found=f"{type(error).__name__}: {str(error)[:200]}",
+        next_step="check workers.address in the job file, and that the cluster runs, "
+        "then run again",
+    )
+
+
 def _reply(done: Any) -> Reply:
+    """The reply that a Dask future stands for."""
     if done.status == "finished":
         try:
             reply: Reply = done.result()
             return reply
         except Exception as error:  # noqa: BLE001 (the result was lost on its way)
             return Reply("died", cause=f"{type(error).__name__}: {error}")
+
     if done.status == "cancelled":
         return Reply("died", cause="cancelled, or the connection to the scheduler is lost")
+
     failure = done.exception()
     if type(failure).__name__ == "KilledWorker":
         return Reply("died", cause=str(failure))
+
     failed = ClusterError(
         "A worker of the Dask cluster could not run a call; nothing was published.",
         found=f"{type(failure).__name__}: {str(failure)[:500]}",
         next_step="check that nightscore is installed there, and look at that worker's log",
     )
+
     return Reply("raised", pickle.dumps(failed))

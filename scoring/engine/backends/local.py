@@ -1,4 +1,7 @@
-"""Worker processes of this machine, which stay warm between partitions and survive each other's loss."""
+"""Worker processes of this machine.
+
+They stay warm between partitions, and survive each other's loss.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -83,6 +86,7 @@ class WorkerPool:
             MemoryLimitError: It has no memory.
         """
         n_left = CALL_ATTEMPTS
+
         while True:
             n_left -= 1
             try:
@@ -112,6 +116,7 @@ class WorkerPool:
             MemoryLimitError: A shard does not fit, even alone.
         """
         waves = [list(tasks)] if tasks else []
+
         while waves:
             wave_tasks = waves.pop(0)
             wave = Wave(wave_tasks, min(n_workers, len(wave_tasks)), timeout_s)
@@ -121,6 +126,7 @@ class WorkerPool:
                 self._check_stopped()
                 self.kill()
                 waves += _retry_waves(wave.lost, timeout_s, on_lost)
+
             if wave.starved:
                 self.kill()
                 waves += [[_with_all_memory(*pair, n_workers)] for pair in wave.starved]
@@ -166,6 +172,7 @@ class WorkerPool:
             if not wait([future], timeout_s).done:
                 self.kill()
                 raise call_hung(function, timeout_s or 0.0)
+
             return future.result()
         except MemoryError as error:
             # loky would end the swollen worker by itself, in the middle of the next call.

@@ -16,7 +16,7 @@ from nightscore.engine.remote.requirements import NodeReport, NodeRequirements, 
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 from nightscore.schemas.job import Workers
 
-DESCRIBE_S = 60
+REPORT_S = 60
 """For a worker process to start on each node."""
 
 
@@ -46,6 +46,7 @@ class RayCluster:
                 found=str(error),
                 next_step="pip install 'nightscore[ray]', here and on the cluster's nodes",
             ) from error
+
         self._ray: Any = ray
         self.address = address
         _connection.join(ray, address)
@@ -61,38 +62,43 @@ class RayCluster:
         """The report of a worker process on each node; a text where it could give none."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        waiting = {}
+        references = {}
         for node in self._ray.nodes():
             if node["Alive"] and node["Resources"].get("CPU"):
-                here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                report = self._report.options(scheduling_strategy=on_node)
                 name = f"node {node['NodeID'][:8]} at {node['NodeManagerAddress']}"
-                waiting[name] = self._report.options(scheduling_strategy=here).remote(requirements)
+                references[name] = report.remote(requirements)
+
         reports: dict[str, NodeReport | str] = {}
-        for name, reference in waiting.items():
+        for name, reference in references.items():
             try:
-                reports[name] = self._ray.get(reference, timeout=DESCRIBE_S)
+                reports[name] = self._ray.get(reference, timeout=REPORT_S)
             except Exception as error:  # noqa: BLE001 (what it is stands in the answer)
-                reports[name] = (
-                    f"cannot run nightscore: {type(error).__name__}: {_last_line(error)}"
-                )
+                cause = f"{type(error).__name__}: {_last_line(error)}"
+                reports[name] = f"cannot run nightscore: {cause}"
+
         return reports
 
     def submit(self, call: Call) -> Future[Reply]:
         """Have a call run once."""
-        settled: Future[Reply] = Future()
+        reply: Future[Reply] = Future()
+
         try:
             reference = self._run.options(name=call.key).remote(pickle.dumps(call))
         except Exception as error:  # noqa: BLE001 (the connection is gone)
-            settled.set_result(Reply("died", cause=f"{type(error).__name__}: {error}"))
-            return settled
+            reply.set_result(Reply("died", cause=f"{type(error).__name__}: {error}"))
+            return reply
+
         self._references[call.key] = reference
 
         def settle(done: Future[Reply]) -> None:
             self._references.pop(call.key, None)
-            settled.set_result(_reply(done))
+            reply.set_result(_reply(done))
 
         reference.future().add_done_callback(settle)
-        return settled
+
+        return reply
 
     def cancel(self, keys: Sequence[str]) -> None:
         """Drop calls; Ray ends the worker process of one that runs, and its child sees that."""
@@ -108,15 +114,16 @@ class RayCluster:
 
 
 class _Connection:
-    """One a process, shared by pools."""
+    """This process's connection to Ray, shared by its pools."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_sharing = 0
-        self._is_own = False
+        self._is_ours = False
         self._address = ""
 
     def join(self, ray: Any, address: str) -> None:
+        """Connect, or share the connection that there is."""
         with self._lock:
             if self._n_sharing and address != self._address:
                 raise InvalidJobError(
@@ -125,17 +132,21 @@ class _Connection:
                     found=address,
                     next_step="run the jobs of the two clusters in processes of their own",
                 )
+
             if not self._n_sharing:
-                self._is_own = not ray.is_initialized()  # else whoever calls us has connected
-                if self._is_own:
+                self._is_ours = not ray.is_initialized()  # else whoever calls us has connected
+                if self._is_ours:
                     _connect(ray, address)
+
                 self._address = address
+
             self._n_sharing += 1
 
     def leave(self, ray: Any) -> None:
+        """Disconnect, if nobody shares the connection any more."""
         with self._lock:
             self._n_sharing -= 1
-            if not self._n_sharing and self._is_own:
+            if not self._n_sharing and self._is_ours:
                 ray.shutdown()
 
 
@@ -144,7 +155,7 @@ _connection = _Connection()
 
 def _connect(ray: Any, address: str) -> None:
     try:
-        with _own_signals(), warnings.catch_warnings():
+        with _restored_signal_handlers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(
                 address=address, log_to_driver=False, logging_level="ERROR", namespace="nightscore"
@@ -167,11 +178,15 @@ def _connect(ray: Any, address: str) -> None:
 
 
 @contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, which is how a run is told to record its end."""
+def _restored_signal_handlers() -> Iterator[None]:
+    """Put the signal handlers back that Ray replaces.
+
+    It takes SIGTERM for itself, which is how a run is told to record its end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
@@ -191,6 +206,7 @@ def run_on_worker(content: bytes) -> Reply:
 
 
 def _reply(done: Future[Reply]) -> Reply:
+    """The reply that a Ray future stands for."""
     from ray.exceptions import RayTaskError
 
     error = done.exception()
@@ -198,11 +214,13 @@ def _reply(done: Future[Reply]) -> Reply:
         return done.result()
     if not isinstance(error, RayTaskError):
         return Reply("died", cause=f"{type(error).__name__}: {_last_line(error)}")
+
     failed = ClusterError(
         "A worker of the Ray cluster could not run a call; nothing was published.",
         found=_last_line(error),
         next_step="check that nightscore is installed there, and look at that node's log",
     )
+
     return Reply("raised", pickle.dumps(failed))
 
 

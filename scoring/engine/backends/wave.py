@@ -85,6 +85,7 @@ class Wave:
 def score_in_processes(executor: Any, wave: Wave) -> Iterator[ShardResult]:
     """The results of a wave as they finish, each shard in one of the executor's processes."""
     indices: dict[Future[ShardResult], int] = {}
+
     try:
         while wave.is_unfinished:
             for task in wave.start_next():
@@ -101,6 +102,7 @@ def score_in_processes(executor: Any, wave: Wave) -> Iterator[ShardResult]:
                 except MemoryError as error:
                     wave.starve(index, error)
                     continue
+
                 wave.finish(index)
                 yield result
     except BrokenProcessPool:  # also where a worker died while it was idle

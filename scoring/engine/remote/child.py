@@ -1,6 +1,7 @@
-"""The process on a cluster's node that runs calls: `python -m nightscore.engine.remote.child`, started by `node`.
+"""The process on a cluster's node that runs calls: `python -m nightscore.engine.remote.child`.
 
-Started light: versions are compared before any library that they could concern is imported.
+`node` starts it. It imports little at first: versions are compared before any library that they
+could concern is imported.
 """
 
 import contextlib
@@ -27,15 +28,14 @@ from nightscore.models.registry import fetch
 from nightscore.process import available_bytes
 
 LOCKS = "locks"
-"""Beside the cached models."""
+"""Folder of the locks, beside the cached models."""
 
 
 def main() -> None:
     """Answer calls until there is none for a while, or the parent is gone."""
     connection, idle_s = Connection(int(sys.argv[1])), float(sys.argv[2])
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in the cluster's terminal is the cluster's to handle
+    # Ctrl-C in the cluster's terminal is the cluster's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls: queue.Queue[bytes] = queue.Queue()
 
     def listen() -> None:
@@ -44,20 +44,23 @@ def main() -> None:
                 calls.put(connection.recv_bytes())
         os._exit(1)  # the parent is gone, and with it whoever wants the result
 
-    process_versions()
+    process_versions()  # those of the start, whatever is installed later
     threading.Thread(target=listen, name="listen", daemon=True).start()
+
     node = _Node(default_cache())
+
     while True:
         try:
             content = calls.get(timeout=idle_s)
         except queue.Empty:
             os._exit(RETIRED)
+
         call, worker = pickle.loads(content)  # noqa: S301 (from the parent)
         connection.send_bytes(pickle.dumps(node.answer(call, worker)))
 
 
 class _Node:
-    """What this process knows of its node."""
+    """The models of this process's node, and the calls that it answers."""
 
     def __init__(self, cache: ModelCache) -> None:
         self._cache = cache
@@ -69,6 +72,7 @@ class _Node:
         refused, _ = version_mismatches(call.versions, process_versions())
         if refused:
             return Reply("mismatched", cause=", ".join(refused), worker=worker, pid=os.getpid())
+
         self._fetch_s = 0.0
         try:
             content = pickle.dumps(self._run(call))
@@ -78,61 +82,79 @@ class _Node:
 
     def _run(self, call: Call) -> Any:
         function, arguments = unpack(call.payload, self._locate)
-        result = function(*map(self._here, arguments))
+        result = function(*map(self._adapt, arguments))
         if self._fetch_s and hasattr(result, "stages_s"):
             result = replace(result, stages_s={"fetch": self._fetch_s, **result.stages_s})
         return result
 
-    def _here(self, argument: Any) -> Any:
-        """A shard's task as this node is to run it."""
+    def _adapt(self, argument: Any) -> Any:
+        """An argument as this node is to have it: a shard's task gets the node's memory."""
         from nightscore.engine.shard import ShardTask
-        from nightscore.engine.worker.worker_model import make_machine_code
-        from nightscore.native.machine_code import has_machine_code
 
         if not isinstance(argument, ShardTask):
             return argument
+
         task = argument
         if task.job.limits.memory_bytes is None:
             # The driver knows its own machine's memory only.
-            share = (
-                available_bytes() if task.is_alone else available_bytes() // (os.cpu_count() or 1)
-            )
+            n_sharing = 1 if task.is_alone else os.cpu_count() or 1
+            share = available_bytes() // n_sharing
             task = replace(task, memory_bytes=max(task.memory_bytes, share))
-        if not task.fallback_reason and not has_machine_code(self._cache.root):
-            with self._locked(
-                "machine-code"
-            ):  # once a node, not once a process of it at the same time
-                if not has_machine_code(self._cache.root):
-                    make_machine_code(task)
+
+        if not task.fallback_reason:
+            self._compile(task)
+
         return task
 
+    def _compile(self, task: Any) -> None:
+        """Make the machine code once a node, not once in each process of it at the same time."""
+        from nightscore.engine.worker.worker_model import make_machine_code
+        from nightscore.native.machine_code import has_machine_code
+
+        if has_machine_code(self._cache.root):
+            return
+        with self._locked("machine-code"):
+            if not has_machine_code(self._cache.root):
+                make_machine_code(task)
+
     def _locate(self, source: ModelSource) -> Path:
-        """The model in this node's cache, fetched by the first process that wants it, verified by each."""
+        """The model in this node's cache.
+
+        The first process that wants it fetches it; each process verifies it.
+        """
         if source.digest not in self._verified:
             with self._locked(source.digest.removeprefix("sha256:")):
-                known = self._cache.pinned(source.digest)
-                self._verified[source.digest] = known.path if known else self._fetch(source)
+                cached = self._cache.pinned(source.digest)
+                self._verified[source.digest] = cached.path if cached else self._fetch(source)
         return self._verified[source.digest]
 
     def _fetch(self, source: ModelSource) -> Path:
         started = time.perf_counter()
         version = replace(source.version, digest_tag=source.digest)
+
         try:
             cached = fetch(version, source.registry, self._cache)
         except ModelNotFoundError as error:
             raise ModelNotFoundError(
-                "This node of the cluster cannot get the model: it does not see the artifacts' folder.",
+                "This node of the cluster cannot get the model: "
+                "it does not see the artifacts' folder.",
                 error.where,
                 expected="artifacts on a store that all nodes reach, or on a disk that they share",
                 found="no such folder",
-                next_step="log the model to an MLflow server or an object store, and register it from there",
+                next_step="log the model to an MLflow server or an object store, "
+                "and register it from there",
             ) from error
+
         self._fetch_s = time.perf_counter() - started
+
         return cached.path
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """One process of this node at a time; the system lets go of the lock of one that dies."""
+        """Let one process of this node in at a time.
+
+        The system releases the lock of a process that dies.
+        """
         folder = self._cache.root / LOCKS
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (folder / name).open("w") as file:
@@ -144,20 +166,23 @@ def _pickled(error: Exception, worker: str) -> bytes:
     """An exception that the driver can read, and that says where it was raised."""
     if isinstance(error, ScoringError):
         where = f"{error.where} (on {worker})" if error.where else f"on {worker}"
-        error = type(error)(
+        located = type(error)(
             error.what, where, error.expected, error.found, error.next_step, error.problems
         )
-        return pickle.dumps(error)
+        return pickle.dumps(located)
+
     if isinstance(error, MemoryError):
         return pickle.dumps(MemoryError(f"{error or 'no memory'} (on {worker})"))
-    return pickle.dumps(
-        ShardError(
-            "A call failed on the cluster; nothing was published.",
-            f"on {worker}",
-            found=f"{type(error).__name__}: {str(error)[:500]}",
-            next_step="look at that worker's log; if it stays, report it as a defect of nightscore",
-        )
+
+    failed = ShardError(
+        "A call failed on the cluster; nothing was published.",
+        f"on {worker}",
+        found=f"{type(error).__name__}: {str(error)[:500]}",
+        next_step="look at that worker's log; if the error persists, report it as a defect of "
+        "nightscore",
     )
+
+    return pickle.dumps(failed)
 
 
 if __name__ == "__main__":

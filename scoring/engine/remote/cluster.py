@@ -1,4 +1,4 @@
-"""What is particular to one kind of cluster: how calls are placed there, and what its workers have."""
+"""What a kind of cluster must do: place calls, and say what its workers have."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future

@@ -102,6 +102,7 @@ class ClusterPool:
                 found=cause,
                 next_step="start workers, then run again",
             )
+
         return n_slots
 
     def prepare(self, n_processes: int) -> None:
@@ -127,6 +128,7 @@ class ClusterPool:
             MemoryLimitError: It has no memory.
         """
         reply = Reply("died")
+
         for _ in range(CALL_ATTEMPTS):
             sent = self._send(pack(function, arguments, self._models), timeout_s)
             self._wait({sent.future})
@@ -135,13 +137,17 @@ class ClusterPool:
             if reply.outcome == "done":
                 result: T = pickle.loads(reply.content)  # noqa: S301 (of our own process on the node)
                 return result
+
             if reply.outcome == "raised":
                 error = pickle.loads(reply.content)  # noqa: S301
                 if isinstance(error, MemoryError):
                     raise call_starved(function, error, ADVICE) from error
+
                 raise error
+
             if reply.outcome == "hung":
                 raise call_hung(function, timeout_s or 0.0, reply.worker)
+
         raise call_died(function, reply.cause, ADVICE, reply.worker)
 
     def score(
@@ -165,6 +171,7 @@ class ClusterPool:
         """
         if tasks:
             self._check_nodes(tasks[0].job)
+
         try:
             yield from self._score(list(tasks), n_workers, timeout_s, on_lost)
         except BaseException:
@@ -215,6 +222,7 @@ class ClusterPool:
         while waiting or running or starved:
             if not waiting and not running:
                 waiting.append(starved.pop(0))
+
             n_places = 1 if waiting and waiting[0].is_alone else n_workers
             while waiting and len(running) < n_places:
                 task = waiting.pop(0)
@@ -255,6 +263,7 @@ class ClusterPool:
             except BaseException:
                 cluster.close()
                 raise
+
             return cluster
 
     def _check_stopped(self) -> None:
@@ -301,6 +310,7 @@ class ClusterPool:
             WorkerError: The cluster has had no workers for a while.
         """
         last_seen = last_look = time.monotonic()
+
         while not wait(futures, POLL_S, return_when=FIRST_COMPLETED).done:
             cluster = self._open()
             if time.monotonic() - last_look < LOOK_S:

@@ -1,13 +1,14 @@
-"""Runs calls on a node of a cluster: each in a process of its own, started by the cluster's.
+"""Runs calls on a node of a cluster, each in a child of the cluster's process there.
 
-A cluster's worker runs tasks in threads that nobody can end, in a process that others use too. Hence a child: it can
-be killed when its shard is cancelled or hangs, its address space can be bounded, its libraries have one thread, and a
-crash costs one shard. Children stay warm for the next shard, and end by themselves when there is none, or when the
-cluster's process is gone.
+A cluster's worker runs tasks in threads that nobody can end, in a process that others use too. So
+each call has a child: it can be killed when its shard is cancelled or hangs, its address space can
+be bounded, its libraries have one thread, and a crash costs one shard. Children stay warm for the
+next shard. They end by themselves when there is none, or when the cluster's process is gone.
 """
 
 import atexit
 import contextlib
+import math
 import os
 import pickle
 import subprocess
@@ -22,9 +23,10 @@ from nightscore.engine.remote.calls import Call, Reply
 POLL_S = 0.25
 """A call that is cancelled ends its process so soon."""
 IDLE_S = 60.0
-"""Longer than what lies between two partitions of a backfill; a shared cluster then has its memory back."""
+"""A child that has no call for so long ends, so that a shared cluster has its memory back. The time
+between two partitions of a backfill is shorter."""
 RETIRED = 75
-"""Exit code of a child that ended for want of work."""
+"""Exit code of a child that has ended because it had no call."""
 
 
 class UnwantedError(Exception):
@@ -49,13 +51,16 @@ def run_call(call: Call, worker: str, is_wanted: Callable[[], bool] = lambda: Tr
         except BaseException:
             child.end()
             raise
+
         if reply is None:
             continue  # it retired at this very moment
+
         if reply.outcome in ("done", "raised"):
             with _lock:
                 _idle.append(child)
         else:
             child.end()
+
         return reply
 
 
@@ -65,6 +70,7 @@ class _Child:
     def __init__(self, call: Call) -> None:
         self._connection, theirs = Pipe()
         path = os.pathsep.join(path for path in sys.path if path)
+
         with theirs:
             # -P: the node's current folder is not where modules come from.
             self._process = subprocess.Popen(
@@ -87,22 +93,29 @@ class _Child:
 
     def ask(self, call: Call, worker: str, is_wanted: Callable[[], bool]) -> Reply | None:
         """The reply; None: the process had retired before."""
-        ends = None if call.deadline_s is None else time.monotonic() + call.deadline_s
+        deadline_s = math.inf if call.deadline_s is None else call.deadline_s
+        deadline = time.monotonic() + deadline_s
         pid = self._process.pid
+
         try:
             self._connection.send_bytes(pickle.dumps((call, worker)))
             while not self._connection.poll(POLL_S):
                 if not is_wanted():
                     raise UnwantedError(call.key)
-                if ends is not None and time.monotonic() > ends:
+                if time.monotonic() > deadline:
                     return Reply("hung", worker=worker, pid=pid)
-            reply: Reply = pickle.loads(self._connection.recv_bytes())  # noqa: S301 (from a process of our own)
+
+            content = self._connection.recv_bytes()
+            reply: Reply = pickle.loads(content)  # noqa: S301 (from a process of our own)
         except (EOFError, OSError):
             code = self._process.wait()
             if code == RETIRED:
                 return None
+
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
+
             return Reply("died", cause=f"its process ended by {how}", worker=worker, pid=pid)
+
         return reply
 
     def end(self) -> None:

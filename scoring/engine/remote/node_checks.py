@@ -37,6 +37,7 @@ def requirements_of(job: ScoringJob, stores: Sequence[Store]) -> NodeRequirement
 
     variables = {name for store in stores for name in env_names(store.options)}
     folders = [store.root for store in stores if store.is_local]
+
     return NodeRequirements(tuple(sorted(variables)), tuple(sorted(folders)))
 
 
@@ -48,6 +49,7 @@ def check_nodes(cluster: Cluster, requirements: NodeRequirements) -> None:
     """
     reports = cluster.report_nodes(requirements)
     problems: list[str] = []
+
     for worker, report in sorted(reports.items()):
         if isinstance(report, str):
             problems.append(f"{worker}: {report}")
@@ -65,6 +67,7 @@ def check_nodes(cluster: Cluster, requirements: NodeRequirements) -> None:
             next_step="install the same versions on all nodes and set the variables there; "
             "put inputs and outputs on an object store, or on a disk that all nodes share",
         )
+
     logger.info("%s cluster %s: %d workers", cluster.name, cluster.address, len(reports))
 
 

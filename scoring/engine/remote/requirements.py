@@ -81,6 +81,7 @@ def installed_versions() -> dict[str, str]:
     Two checkouts of one version of nightscore may differ.
     """
     versions = {"python": platform.python_version()}
+
     for name in (*REQUIRED, *MODEL_LIBRARIES, *TRANSPORT):
         try:
             versions[name] = importlib.metadata.version(name)
@@ -90,9 +91,12 @@ def installed_versions() -> dict[str, str]:
     digest = hashlib.sha256()
     # No import statement: the package names the public API, which stands above this module.
     root = Path(str(sys.modules["nightscore"].__file__)).parent
+
     for name, path in sorted(_code_files(root)):
         digest.update(f"{name}\0".encode() + path.read_bytes())
+
     versions[OWN_CODE] = digest.hexdigest()[:12]
+
     return versions
 
 

@@ -47,8 +47,10 @@ def _sample_bins(
     bins = [cut_column(role, name, [tables[role].column(name)]) for role, name in columns]
 
     cut = []
+
     for name in segments:
         is_feature = name in batch.features.column_names
         source = batch.features if is_feature else batch.kept
         cut.append(cut_segments(name, [source.column(name)]))
+
     return tuple(bins), tuple(cut)

@@ -1,4 +1,4 @@
-"""What a model is, found out in a worker by loading it: the driver never unpickles anything itself."""
+"""Loads a model in a worker to say what it is: the driver never unpickles anything itself."""
 
 from pathlib import Path
 

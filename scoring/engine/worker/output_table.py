@@ -32,6 +32,7 @@ def output_table(
     n_rows = int(is_scored.sum())
     columns["model_version"] = repeated(task.model_version, n_rows)
     columns["run_id"] = repeated(task.run_id, n_rows)
+
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
@@ -40,6 +41,7 @@ def _position(
 ) -> tuple[pa.Array, pa.Array]:
     """Input file and row number of each scored row."""
     located = []
+
     for stretch in batch.stretches:
         positions = np.arange(stretch.first_row, stretch.first_row + stretch.n_rows)
         located.append(origins.locate(stretch.path, positions))
@@ -51,4 +53,5 @@ def _position(
     source_rows = np.concatenate([rows for _, rows in located])
 
     names = pa.DictionaryArray.from_arrays(from_numpy(codes[is_scored]), from_texts(paths))
+
     return names.cast(REPEATED_TEXT), from_numpy(source_rows[is_scored])

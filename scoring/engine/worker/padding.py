@@ -44,6 +44,7 @@ def predict_padded(
         # Before the padding is cut off: a model that drops rows would shift all that come after.
         expected = n_rows + n_padding, _n_columns(kind, contract, facts)
         _check_shape(kind, (len(answer[kind]), answer[kind].shape[1]), expected)
+
     return {kind: answer[kind][:n_rows] for kind in kinds}
 
 

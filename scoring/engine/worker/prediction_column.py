@@ -1,7 +1,7 @@
-"""A model's answer as a column of the predictions, in the type that was agreed on before a row was read.
+"""A model's answer as a column of the predictions, in the type that was agreed on before.
 
-The type is never what a batch happens to hold: a batch without missing values and the next one with some
-have the same. What would change a value on its way is an error.
+The type is never what a batch happens to hold: a batch without missing values and the next one with
+some have the same. What would change a value on its way is an error.
 """
 
 import numbers
@@ -34,14 +34,16 @@ _PYTHON_TYPES: tuple[tuple[Callable[[pa.DataType], bool], type | tuple[type, ...
 def prediction_array(output: OutputColumn, answer: Answer | None) -> pa.Array:
     """One column of an answer; no rows where there was none.
 
-    Missing values are null: None, pandas' NA and NaT, and NaN where the column holds no floating numbers.
+    Missing values are null: None, pandas' NA and NaT, and NaN where the column holds no floating
+    numbers.
 
     Raises:
-        ModelAnswerError: The model predicts another type than it was described with, or a value that the
-            type cannot hold.
+        ModelAnswerError: The model predicts another type than it was described with, or a value
+            that the type cannot hold.
     """
     if answer is None:
         return pa.nulls(0, output.type)
+
     # A copy: an estimator may answer with a view of the buffer that the next batch overwrites.
     values = np.array(answer[output.kind][:, output.index], copy=True)
 
@@ -55,6 +57,7 @@ def prediction_array(output: OutputColumn, answer: Answer | None) -> pa.Array:
     array = from_numpy(values)
     if not _fits(array.type, output.type):
         raise _other_type(output, str(array.type))
+
     try:
         return array.cast(output.type)
     except pa.ArrowInvalid as error:
@@ -119,6 +122,7 @@ def _from_objects(values: list[Any], output: OutputColumn) -> pa.Array:
         raise _other_type(output, f"times with the zone {zoned[0].tzinfo}")
     if (changed := _changed_value(values, output.type)) is not None:
         raise _unfit_value(output, changed)
+
     try:
         return pa.array(values, output.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -132,14 +136,17 @@ def _changed_value(values: list[Any], arrow_type: pa.DataType) -> Any:
             (value for value in values if isinstance(value, numbers.Real) and value != value // 1),
             None,
         )
+
     if pa.types.is_timestamp(arrow_type):
         return next((value for value in values if getattr(value, "nanosecond", 0)), None)
+
     if pa.types.is_float32(arrow_type):
         floats = (value for value in values if isinstance(value, float))
         return next(
             (value for value in floats if value == value and float(np.float32(value)) != value),
             None,
         )
+
     return None
 
 

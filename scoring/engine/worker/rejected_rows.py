@@ -1,4 +1,4 @@
-"""Rows of a shard that cannot be scored: counted, and written to the quarantine before they are many."""
+"""Rows of a shard that cannot be scored, counted and written to the quarantine."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from nightscore.storage.store import Store
 
 MAX_EXAMPLES = 5
 QUARANTINE_SLACK_ROWS = 10_000
-"""Rows written beyond what the job allows, to be looked at: a run that fails need not copy its whole
-input."""
+"""Rows written beyond what the job allows, to be looked at. A run that fails need not copy its
+whole input."""
 QUARANTINE_FLUSH_ROWS = 100_000
 """Places and causes held at once: about 20 MB."""
 MAX_READ_ROWS = 8_192
@@ -45,6 +45,7 @@ class RejectedRows:
     def add(self, batch: Batch, causes: dict[int, Cause]) -> None:
         """Count a batch's rejected rows, and hold them by their place in the files."""
         starts = np.cumsum([0, *(stretch.n_rows for stretch in batch.stretches)])
+
         for row, cause in sorted(causes.items()):
             index = int(np.searchsorted(starts, row, side="right")) - 1
             stretch = batch.stretches[index]
@@ -53,6 +54,7 @@ class RejectedRows:
             self._count(cause)
             if len(self.examples) < MAX_EXAMPLES:
                 self._add_example(stretch.path, position, cause)
+
             if self._n_left > 0:
                 self._n_left -= 1
                 self._waiting.setdefault(stretch.path, {})[position] = cause
@@ -64,6 +66,7 @@ class RejectedRows:
     def flush(self) -> None:
         """Write what is waiting."""
         files = {piece.file.path: piece.file for piece in self._task.shard.pieces}
+
         for path, causes in self._waiting.items():
             positions = np.array(sorted(causes), np.int64)
             n_at_once = min(self._task.batch_rows, MAX_READ_ROWS)
@@ -81,6 +84,7 @@ class RejectedRows:
                 [causes[position] for position in positions.tolist()],
                 source,
             )
+
         self._waiting, self._n_waiting = {}, 0
 
     def _next_path(self) -> str:

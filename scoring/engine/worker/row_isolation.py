@@ -107,6 +107,7 @@ class Isolator:
             answer, error = self._attempt(features, scored, remainder)
             if error is not None:
                 raise error
+
         return Outcome(answer, scored, causes)
 
     def _attempt(
@@ -127,6 +128,7 @@ class Isolator:
         if self._good is None:
             # A copy: a slice would keep the batch alive.
             self._good = rows.take(from_numpy(np.zeros(1, np.int64)))
+
         return answer, None
 
     def _reject_known(self, features: pa.Table, scored: Mask, causes: dict[int, Cause]) -> None:
@@ -136,6 +138,7 @@ class Isolator:
             if bad is not None:
                 for row in np.flatnonzero(bad & scored).tolist():
                     causes[row] = (kind, name, message)
+
                 scored &= ~bad
 
         for name, messages in self._refused_strings.items():
@@ -145,6 +148,7 @@ class Isolator:
             if bad is not None:
                 for row in np.flatnonzero(bad & scored).tolist():
                     causes[row] = self._string_cause(name, column[row].as_py(), messages)
+
                 scored &= ~bad
 
     def _string_cause(self, name: str, value: str, messages: Mapping[str, str]) -> Cause:
@@ -156,14 +160,11 @@ class Isolator:
         """Learn which kinds of values and which strings the model refuses, column by column."""
         suspects = self._suspects(features, scored)
         clean = scored.copy()
+
         for bad in suspects.values():
             clean &= ~bad
 
-        if self._good is None:
-            self._good = self._find_good(features, np.flatnonzero(clean))
-        if self._good is None:
-            self._good = self._make_good(features)
-        if self._good is None:
+        if not self._has_good(features, np.flatnonzero(clean)):
             return
 
         for (name, kind), bad in suspects.items():
@@ -219,6 +220,14 @@ class Isolator:
         except Exception as error:  # noqa: BLE001 (a model may raise anything)
             return _first_line(error)
         return None
+
+    def _has_good(self, features: pa.Table, clean: npt.NDArray[np.intp]) -> bool:
+        """Whether a row is known that the model takes; it is looked for if need be."""
+        if self._good is None:
+            self._good = self._find_good(features, clean)
+        if self._good is None:
+            self._good = self._make_good(features)
+        return self._good is not None
 
     def _find_good(self, features: pa.Table, rows: npt.NDArray[np.intp]) -> pa.Table | None:
         """One of the rows that the model takes."""

@@ -72,8 +72,10 @@ def _score_halving(task: ShardTask) -> ShardResult:
 def _score_shard(task: ShardTask) -> ShardResult:
     started, cpu_started = time.perf_counter(), time.thread_time()
     clock = StageClock()
+
     with clock("load"):
         predictor = predictor_of(task)
+
     with limited_address_space(task.memory_bytes):
         result = _ShardScoring(task, predictor, clock).run()
 
@@ -86,6 +88,7 @@ def _score_shard(task: ShardTask) -> ShardResult:
         peak_bytes=peak_resident_bytes(),
     )
     write_checkpoint(task, result)
+
     return result
 
 
@@ -110,14 +113,17 @@ class _ShardScoring:
         batches = read_batches(
             self._store, task.shard, task.contract, task.batch_rows, task.prefetch_bytes
         )
+
         with self._open_part() as writer:
             while not self._give_up_reason and self._score_next(batches, writer):
                 pass
+
             with clock("write"):
                 part = writer.close()
 
         with clock("quarantine"):
             self._rejects.flush()
+
         return self._result(part)
 
     def _open_part(self) -> PartWriter:
@@ -140,6 +146,7 @@ class _ShardScoring:
         rejected = self._scorer.find_rejected(batch)
         with clock("predict"):
             outcome = self._scorer.score(batch, rejected)
+
         self._rows_in += batch.n_rows
         self._rejects.add(batch, outcome.rejected)
         if outcome.give_up_reason:
@@ -150,8 +157,10 @@ class _ShardScoring:
         with clock("profile"):
             self._profiler.add(batch.features, batch.kept, outcome.scored_mask, output)
             self._count_columns(batch, output)
+
         with clock("write"):
             writer.write(output)
+
         return True
 
     def _count_columns(self, batch: Batch, output: pa.Table) -> None:

@@ -41,6 +41,7 @@ def exchange(
         _threads.start(score, task)
 
     done, _ = wait(_threads.running, return_when=FIRST_COMPLETED)
+
     return [(_threads.running.pop(future), _outcome(future)) for future in done]
 
 
