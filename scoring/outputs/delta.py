@@ -123,6 +123,7 @@ class DeltaPublisher:
                     previous = tried_version
                     tried_version = None if table is None else table.version()
                     version = self._try(table, publication, planned)
+
                 if version is not None:
                     return publication.parts, version
                 continue
@@ -134,6 +135,7 @@ class DeltaPublisher:
                 n_failed += is_own
                 if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
                     raise failure from error
+
             _pause(attempt)
 
         raise StorageUnavailableError(
@@ -169,8 +171,10 @@ class DeltaPublisher:
     ) -> list[Entry]:
         """See `Publisher`. Includes files of a published run that were scored twice."""
         needed = {path for one in live for path in one.paths}
+
         for paths in published.values():
             needed.update(paths)
+
         return [
             entry
             for entry in written
@@ -197,6 +201,7 @@ class DeltaPublisher:
         current = self._live_in(table, publication.value)
         if current is not None and set(current.paths) == own_paths:
             return table.version()  # the answer to our commit was lost, not the commit
+
         if not are_same(current, planned):
             self._check_unmixed(publication, current)
             raise self._conflict(publication, planned, current)
@@ -204,8 +209,10 @@ class DeltaPublisher:
         self._check_table(table, publication.schema, publication.value, publication.parts)
         if new_fields := missing_fields(table, to_delta_schema(publication.schema, self._key)):
             table.alter.add_columns(new_fields)
+
         publication.check()
         self._commit(table, publication)
+
         return table.version() + 1  # `table` itself still has the version from before
 
     def _commit(self, table: DeltaTable, publication: Publication) -> None:
@@ -240,6 +247,7 @@ class DeltaPublisher:
             *feature_problems(table),
             *null_problems(table, parts, self._key),
         ]
+
         if problems:
             raise self._misfit(problems)
 
@@ -250,6 +258,7 @@ class DeltaPublisher:
 
         partitions = [folder for folder in folders if folder.startswith(f"{self._key}=")]
         sealed = [folder for folder in partitions if self._store.exists(sealed_path(folder))]
+
         if sealed:
             raise StorageError(
                 "The output holds one object a partition; a Delta table beside them would be read "
@@ -308,6 +317,7 @@ def _pause(attempt: int) -> None:
 def _rejected(error: CommitFailedError, where: str) -> StorageError:
     """The error of a commit whose version nobody else has taken."""
     text = str(error)
+
     if "Failed to commit transaction" in text:  # the store said that there is such a version
         return StorageUnavailableError(
             "The store refuses the table's next version as taken, and shows no commit that has "
@@ -317,6 +327,7 @@ def _rejected(error: CommitFailedError, where: str) -> StorageError:
             next_step="run again: readers still see the old predictions; look for another writer "
             "that hangs",
         )
+
     return StorageError(
         "The table does not accept the commit; nothing was published.",
         where,

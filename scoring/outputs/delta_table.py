@@ -85,8 +85,10 @@ def commit(table: DeltaTable, publication: Publication) -> None:
         CommitFailedError: Somebody else took that version.
     """
     value = publication.value
+
     # delta-rs writes the partition without value as the empty string in a filter.
     filtered = "" if value is None else value
+
     # Looking for expired entries lists the whole log.
     is_cleaning = table.version() % CLEANED_EVERY == 0
 

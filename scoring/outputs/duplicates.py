@@ -49,9 +49,11 @@ def find_duplicates(store: Store, paths: Sequence[str], keys: Sequence[str]) -> 
         _find_repeated_hashes(store, paths, keys, remainder, n_passes)
         for remainder in range(n_passes)
     ]
+
     suspects = np.concatenate(repeated)
     if not len(suspects):
         return Duplicates(0, ())
+
     return _compare_rows(store, paths, keys, suspects)
 
 
@@ -60,15 +62,18 @@ def _find_repeated_hashes(
 ) -> npt.NDArray[np.uint64]:
     """Hashes that occur more than once, of those with this remainder."""
     parts = []
+
     for frame in _read_frames(store, paths, keys):
         hashes = frame.hash_rows(seed=0).to_numpy()
         if n_passes > 1:
             hashes = hashes[hashes % np.uint64(n_passes) == remainder]
         parts.append(hashes)
+
     if not parts:
         return np.empty(0, np.uint64)
 
     ordered = np.sort(np.concatenate(parts))
+
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
@@ -78,6 +83,7 @@ def _compare_rows(
     import polars as pl
 
     alike, n_alike = [], 0
+
     for frame in _read_frames(store, paths, keys):
         is_suspect = np.isin(frame.hash_rows(seed=0).to_numpy(), suspects)
         rows = frame.filter(pl.Series(is_suspect))
@@ -93,6 +99,7 @@ def _compare_rows(
     descending = [True, *([False] * len(keys))]
     most_frequent = counts.sort(["__rows", *keys], descending=descending).head(MAX_EXAMPLES)
     examples = tuple(_describe_key(row, keys) for row in most_frequent.iter_rows(named=True))
+
     return Duplicates(n_rows, examples)
 
 
@@ -126,11 +133,13 @@ def _to_series(column: pa.ChunkedArray) -> Any:
         column = column.cast(column.type.value_type)
 
     arrow_type = column.type
+
     if pa.types.is_timestamp(arrow_type) and arrow_type.tz is not None:
         # The same moments: Polars knows no time zones that are offsets.
         column = column.cast(pa.timestamp(arrow_type.unit, "UTC"))
     elif pa.types.is_decimal256(arrow_type):
         column = column.cast(pa.string())
+
     return pl.Series(values=column)
 
 

@@ -17,8 +17,10 @@ def check_no_other_table(store: Store, folders: Collection[str]) -> None:
         StorageError: There is one.
     """
     table = _find_table(store, folders)
+
     if table is None:
         return
+
     raise StorageError(
         "The output is a table of another format; predictions in its folder would be mixed with "
         "its files.",
@@ -42,8 +44,10 @@ def check_own_files(store: Store, folder: str, own_path: str) -> None:
     """
     paths = [entry.path for entry in store.list_files(folder)]
     others = [path for path in paths if path != own_path and _is_data(path)]
+
     if not others:
         return
+
     raise StorageError(
         "The partition's folder has files that nightscore did not write; nothing was published.",
         store.locate_url(folder),

@@ -25,6 +25,7 @@ def check_format(job: ScoringJob) -> None:
         for other in known_formats()
         if other.is_supported(store.capabilities)
     ]
+
     raise StorageError(
         f"{output_format.requirement}, which nightscore does not have on {store.scheme}://.",
         store.url,
@@ -47,6 +48,7 @@ def check_claims(job: ScoringJob, command: str) -> None:
     state = state_store(job)
     if state.capabilities.can_create:
         return
+
     raise StorageError(
         f"`nightscore {command}` needs a store on which only one of several writers can create a "
         "file; nothing was changed.",
@@ -70,6 +72,7 @@ def unnoticed_changes(job: ScoringJob, versions: Iterable[str]) -> list[str]:
         return []
 
     scheme = job.input.uri.partition("://")[0]
+
     return [
         f"{scheme}:// reports neither versions nor times of {n_files:,} input files: if one is "
         "replaced by another of the same size, nightscore does not notice"

@@ -77,6 +77,7 @@ class TableHandle:
 
     def _load(self) -> _LoadedTable | None:
         cached = self._run_cache.borrow(self._key, _LoadedTable)
+
         if cached is not None:
             # Whatever goes wrong: a table that is opened anew also has new credentials.
             with contextlib.suppress(DeltaError, OSError):
@@ -95,6 +96,7 @@ class TableHandle:
                     raise failure from error
             else:
                 return _LoadedTable(table, self._find_commit_or_none(table.version()))
+
         raise AssertionError
 
     def _open(self) -> DeltaTable:
@@ -107,6 +109,7 @@ class TableHandle:
         Versions have no gaps: if the next one does not exist, nobody has committed since.
         """
         version = cached.table.version()
+
         if cached.commit_version is None:
             return None
         if self._find_commit_or_none(version) != cached.commit_version:
@@ -116,6 +119,7 @@ class TableHandle:
 
         cached.table.update_incremental()
         new_version = cached.table.version()
+
         return _LoadedTable(cached.table, self._find_commit_or_none(new_version))
 
     def _find_commit_or_none(self, version: int) -> str | None:
@@ -162,6 +166,7 @@ def translate_table_error(error: Exception, where: str) -> StorageError:
         return LocationNotFoundError(
             "No such bucket.", where, found=found, next_step="check output.uri"
         )
+
     if NO_SPACE in found:
         return StorageError(
             "The disk is full; nothing was published.",
@@ -169,6 +174,7 @@ def translate_table_error(error: Exception, where: str) -> StorageError:
             found=found,
             next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
+
     if isinstance(error, OSError):
         return StorageUnavailableError(
             "The store did not answer as it should.",
@@ -176,6 +182,7 @@ def translate_table_error(error: Exception, where: str) -> StorageError:
             found=found,
             next_step="check the endpoint, the network and the disk, then run again",
         )
+
     return StorageError(
         "The Delta table cannot be read or written.",
         where,

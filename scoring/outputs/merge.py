@@ -42,6 +42,7 @@ def merge_rows(merge: Merge) -> WrittenPart:
     n_before = merge.before[order]
 
     n_old_read, n_new_written = 0, 0
+
     with PartWriter(
         merge.store, merge.path, merge.schema, keep_types=merge.keep_types, metadata=merge.metadata
     ) as writer:

@@ -33,6 +33,7 @@ def read_predictions(
     """
     workspace = Workspace(job)
     live = open_publisher(workspace).live(value)
+
     if live is None:
         raise PartitionNotFoundError(
             "No predictions are published for this partition.",
@@ -46,6 +47,7 @@ def read_predictions(
     key = job.input.partition_key
     names = [*schema.names, key] if columns is None else list(columns)
     unknown = [name for name in names if name != key and name not in schema.names]
+
     if unknown:
         raise ContractError(
             "The predictions have no such columns.",
@@ -61,4 +63,5 @@ def read_predictions(
     ]
     stored = pa.concat_tables(tables)
     partition_column = pa.array([value] * stored.num_rows, pa.string())
+
     return stored.append_column(key, partition_column).select(names)

@@ -37,13 +37,14 @@ def republication(
     """
     parts = publisher.find_results(manifest)
     schema = read_facts(workspace.parts, parts[0].file.path).schema
+    folder = encode_folder(manifest.partition_key, manifest.partition)
 
     return Publication(
         run_id=manifest.run_id,
         fingerprint=manifest.fingerprint,
         key=manifest.partition_key,
         value=manifest.partition,
-        folder=encode_folder(manifest.partition_key, manifest.partition),
+        folder=folder,
         parts=parts,
         schema=schema,
         check=lease.check,

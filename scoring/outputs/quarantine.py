@@ -111,6 +111,7 @@ def write_quarantine(
         writers[target].write(table)
 
     start = 0
+
     try:
         for rows, positions in tables:
             reasons = _reasons(causes[start : start + rows.num_rows], positions, source)
@@ -150,6 +151,7 @@ def _reasons(
 ) -> pa.Table:
     """The reason columns of each row."""
     n_rows = len(causes)
+
     values = {
         "_source_file": [source.source_file] * n_rows,
         "_source_row": positions.tolist(),
@@ -159,7 +161,9 @@ def _reasons(
         "_model_version": [source.model_version] * n_rows,
         "_run_id": [source.run_id] * n_rows,
     }
+
     arrays = [pa.array(values[name], arrow_type) for name, arrow_type in REASON_COLUMNS]
+
     return pa.table(arrays, names=list(values))
 
 
@@ -169,14 +173,17 @@ def _find_broken_rows(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
     No dictionary keeps such a text to which no row refers.
     """
     is_broken = np.zeros(rows.num_rows, np.bool_)
+
     for index, column in enumerate(rows.columns):
         is_broken_here = broken_texts(column)
         if is_broken_here is None:
             continue
         is_broken |= is_broken_here
+
         if not is_broken_here.any():
             clean = without(column, is_broken_here)
             rows = rows.set_column(index, rows.schema.field(index), clean)
+
     return rows, is_broken
 
 

@@ -52,6 +52,7 @@ class SealedPublisher:
         """See `Publisher`. Each object has a schema of its own, so all columns fit."""
         folders = self._store.list_folders()
         check_no_other_table(self._store, folders)
+
         if "_delta_log" in folders:
             raise StorageError(
                 "The output is a Delta table; one object a partition beside its files would be "
@@ -63,6 +64,7 @@ class SealedPublisher:
 
         folder = encode_folder(self._key, value)
         check_own_files(self._store, folder, sealed_path(folder))
+
         return ()
 
     def live(self, value: str | None) -> Live | None:
@@ -101,6 +103,7 @@ class SealedPublisher:
 
         self._state.delete_tree(staging_folder(publication.run_id))
         published = part.file.model_copy(update={"path": path})
+
         return (WrittenPart(published, part.stats),), None
 
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
@@ -128,12 +131,15 @@ class SealedPublisher:
     ) -> list[Entry]:
         """See `Publisher`. A published run needs its sealed object, but not its staging folder."""
         needed_runs = {*published, *(one.run_id for one in live)}
+
         unneeded = []
+
         for entry in written:
             run_id = run_id_of(entry.path)
             is_staged = entry.path.startswith("staging/")
             if run_id not in kept_runs and (is_staged or run_id not in needed_runs):
                 unneeded.append(entry)
+
         return unneeded
 
     def _live_at(self, path: str) -> Live | None:
@@ -168,7 +174,9 @@ class SealedPublisher:
 
         if not isinstance(error, ConflictError):
             raise error
+
         absent = "no object, as when this run was planned"
+
         if current == planned:
             raise StorageUnavailableError(
                 "The store refused to replace the partition's object, though nobody else has "
@@ -178,6 +186,7 @@ class SealedPublisher:
                 found=current.version if current else absent,
                 next_step="run again: nothing was published",
             ) from error
+
         raise ConflictError(
             "Another run published this partition meanwhile; this run published nothing.",
             self._store.locate_url(path),

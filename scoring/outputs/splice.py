@@ -90,6 +90,7 @@ def splice(
 
     file = _write(store, path, pieces, end)
     record = FileRecord(path=path, size_bytes=file.size_bytes, rows=n_rows, sha256=file.sha256)
+
     return WrittenPart(record, part_stats(parsed))
 
 
@@ -122,6 +123,7 @@ def _read_piece(store: Store, record: FileRecord) -> _Piece | None:
         footer = read_struct(tail[-8 - n_footer_bytes : -8])
     except ThriftError:
         return None
+
     return _Piece(record.path, start - len(MAGIC), footer)
 
 
@@ -133,6 +135,7 @@ def _join_footers(pieces: Sequence[_Piece], metadata: Mapping[str, str]) -> Stru
     first = pieces[0].footer
     groups: list[Any] = []
     n_rows = shift = 0
+
     for piece in pieces:
         if not _is_alike(piece.footer, first):
             return None
@@ -145,11 +148,13 @@ def _join_footers(pieces: Sequence[_Piece], metadata: Mapping[str, str]) -> Stru
     added: list[Any] = [
         {1: (BINARY, key.encode()), 2: (BINARY, value.encode())} for key, value in metadata.items()
     ]
+
     joined: Struct = first | {
         NUM_ROWS: (first[NUM_ROWS][0], n_rows),
         ROW_GROUPS: (LIST, Items(STRUCT, groups)),
         KEY_VALUES: (LIST, Items(STRUCT, [*known, *added])),
     }
+
     return dict(sorted(joined.items()))
 
 
@@ -207,15 +212,18 @@ def _write(store: Store, path: str, pieces: Sequence[_Piece], end: bytes) -> Has
         file = HashingFile(store.open_output(path))
         try:
             file.write(MAGIC)
+
             for piece in pieces:
                 for block in _read_body(store, piece):
                     file.write(block)
+
             file.write(end)
             file.close()
         except BaseException:
             file.abort()
             discard(store, path)
             raise
+
     return file
 
 

@@ -61,6 +61,7 @@ class PartWriter:
         self._metadata: list[Any] = []
 
         encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
@@ -70,6 +71,7 @@ class PartWriter:
             store_schema=keep_types,
             metadata_collector=self._metadata,
         )
+
         if metadata:
             self._writer.add_key_value_metadata(dict(metadata))
 
@@ -151,6 +153,7 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
     """
     parts: list[WrittenPart] = []
     problems: list[str] = []
+
     for path, record in files.items():
         try:
             size_bytes = store.describe(path).size_bytes
@@ -158,6 +161,7 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
                 written = f"{record.size_bytes:,} were written"
                 problems.append(f"{path}: {size_bytes:,} bytes, {written}")
                 continue
+
             stats = read_facts(store, path, size_bytes).stats
         except LocationNotFoundError:
             problems.append(f"{path}: is gone")
@@ -174,4 +178,5 @@ def find_parts(store: Store, files: Mapping[str, FileRecord]) -> tuple[WrittenPa
             next_step="`nightscore clean --superseded-days` may have removed them; score the "
             "partition again instead",
         )
+
     return tuple(parts)

@@ -51,6 +51,7 @@ def feature_problems(table: DeltaTable) -> list[str]:
     """What the table requires of its writers and a publication does not do."""
     configuration = table.metadata().configuration
     problems = []
+
     if _is_on(configuration, "delta.appendOnly"):
         problems.append(
             "the table is append-only (delta.appendOnly): a partition could not be published again"
@@ -62,11 +63,13 @@ def feature_problems(table: DeltaTable) -> list[str]:
             problems.append(f"the table has the CHECK constraint {name}: {configuration[key]}")
 
     mapping = configuration.get("delta.columnMapping.mode", "none")
+
     if mapping != "none":
         problems.append(
             "the table maps its columns to other names in its files "
             f"(delta.columnMapping.mode: {mapping})"
         )
+
     return problems + _computed_columns(table) + _protocol_problems(table)
 
 
@@ -80,14 +83,17 @@ def schema_problems(table: DeltaTable, wanted: Schema, key: str, value: str | No
         value: The partition.
     """
     written = {field.name: field for field in wanted.fields}
+
     problems = [
         *partition_problems(table, key),
         *_type_problems(table, wanted),
         *_required_problems(table, written, key, value),
     ]
+
     if _is_on(table.metadata().configuration, "delta.enableChangeDataFeed"):
         taken = [name for name in CHANGE_COLUMNS if name in written]
         problems += [f"{name}: a name of the table's change data feed" for name in taken]
+
     return problems
 
 
@@ -120,6 +126,7 @@ def null_problems(table: DeltaTable, parts: Sequence[WrittenPart], key: str) -> 
         field.name for field in table.schema().fields if not field.nullable and field.name != key
     ]
     problems = []
+
     for part in parts:
         stats = json.loads(part.stats)
         for name in required:
@@ -129,11 +136,13 @@ def null_problems(table: DeltaTable, parts: Sequence[WrittenPart], key: str) -> 
                     f"{part.file.path}: {name} is NOT NULL in the table, and its nulls were not "
                     "counted"
                 )
+
             if n_nulls:
                 problems.append(
                     f"{part.file.path}: {n_nulls:,} missing values in {name}, which the table "
                     "forbids"
                 )
+
     return problems
 
 
@@ -166,6 +175,7 @@ def _type_problems(table: DeltaTable, wanted: Schema) -> list[str]:
     existing = {field.name: field for field in table.schema().fields}
     spelling = {name.lower(): name for name in existing}
     problems = []
+
     for field in wanted.fields:
         known = existing.get(field.name)
         if known is None and field.name.lower() in spelling:
@@ -174,9 +184,11 @@ def _type_problems(table: DeltaTable, wanted: Schema) -> list[str]:
                 f"{field.name}: the table has {other}, and readers do not tell upper from lower "
                 "case"
             )
+
         if known is not None and known.type != field.type:
             in_table, in_run = _type_name(known.type), _type_name(field.type)
             problems.append(f"{field.name}: {in_table} in the table, {in_run} in this run")
+
     return problems
 
 
@@ -185,6 +197,7 @@ def _required_problems(
 ) -> list[str]:
     """NOT NULL columns of the table that this run does not write, or that cannot be checked."""
     problems = []
+
     for field in table.schema().fields:
         name = field.name
         if field.nullable:
@@ -197,6 +210,7 @@ def _required_problems(
             problems.append(
                 f"{name}: NOT NULL in the table, which cannot be checked for a column of this kind"
             )
+
     return problems
 
 

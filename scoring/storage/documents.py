@@ -87,6 +87,7 @@ def read_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> Any:
         DocumentError: It is not YAML, or exceeds the bounds. Names line and column.
     """
     text = _decode(content, max_bytes)
+
     try:
         _check_expansion(text)
         return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
@@ -105,6 +106,7 @@ def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
         DocumentError: It is not JSON, or exceeds the bounds.
     """
     text = _decode(content, max_bytes)
+
     try:
         data = json.loads(text)
         if "\\ud" in text.lower():

@@ -70,6 +70,7 @@ def translate_error(error: BaseException, where: str) -> ScoringError | None:
 
     if code in _codes("precondition"):
         return ConflictError("The object was replaced meanwhile.", where)
+
     if code in _codes("busy"):
         return StorageUnavailableError(
             "The store is busy with another change of the same object.",
@@ -77,6 +78,7 @@ def translate_error(error: BaseException, where: str) -> ScoringError | None:
             found=f"{code}, again and again",
             next_step="run again; look for another run of the same partition",
         )
+
     return (
         _translate_missing_bucket(error, code, where, found)
         or _translate_refusal(error, source, where, found)
@@ -95,6 +97,7 @@ def credentials_error(code: str, where: str, found: str) -> CredentialsError | N
             found=found,
             next_step="get new credentials, then run again",
         )
+
     if code in _codes("clock"):
         return CredentialsError(
             "The store refuses requests of this time: the clock of this host is wrong.",
@@ -103,6 +106,7 @@ def credentials_error(code: str, where: str, found: str) -> CredentialsError | N
             found=found,
             next_step="set the clock of this host (NTP), then run again",
         )
+
     if code in _codes("unexplained"):
         return CredentialsError(
             "The store refused a request and did not say why: an expired token or a wrong region, "
@@ -112,6 +116,7 @@ def credentials_error(code: str, where: str, found: str) -> CredentialsError | N
             found=found,
             next_step="get new credentials, and set `region` in storage_options, then run again",
         )
+
     return _denied(where, found) if code in _codes("denied") else None
 
 
@@ -173,6 +178,7 @@ def is_beyond_end(error: BaseException) -> bool:
 def code_of(error: BaseException) -> str:
     """The store's name for the error, else the HTTP status as text. Empty: it did not answer."""
     status = ""
+
     for cause in _chain(error):
         response = getattr(cause, "response", None)
         if isinstance(response, dict):  # botocore
@@ -184,6 +190,7 @@ def code_of(error: BaseException) -> str:
         if name:
             return str(getattr(name, "value", name))
         status = status or _status_of(cause)
+
     return status
 
 
@@ -246,6 +253,7 @@ def _translate_failure(
             found=found,
             next_step="check the endpoint and the network, then run again: nothing was published",
         )
+
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
             "The disk is full; nothing was published.",
@@ -253,6 +261,7 @@ def _translate_failure(
             found=found,
             next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
+
     return StorageError(
         "Reading or writing failed.", where, found=found, next_step="check disk space and rights"
     )

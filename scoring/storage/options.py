@@ -41,10 +41,12 @@ def rename_options(
     """
     renamed: dict[str, Any] = {}
     unknown = []
+
     for given, value in options:
         name = given.lower()
         prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
         name = name.removeprefix(prefix)
+
         if name in names:
             renamed[names[name]] = value
         elif name in unchanged:
@@ -59,6 +61,7 @@ def rename_options(
             expected=", ".join([*dict.fromkeys(names.values()), *unchanged]),
             next_step="correct storage_options in the job file",
         )
+
     return renamed
 
 

@@ -32,6 +32,7 @@ def resolve_env(options: Mapping[str, Any]) -> dict[str, Any]:
         )
 
     remember(resolved)
+
     return resolved
 
 

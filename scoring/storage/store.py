@@ -298,6 +298,7 @@ class Store:
         probe, copy = _probe_name(), f"{_probe_name()}-copy"
         self.write_bytes(probe, b"1")
         self.write_bytes(copy, b"2")
+
         try:
             head = self.head(copy)
             if head is not None and head[0].startswith(WITHOUT_ETAG):
@@ -323,7 +324,9 @@ class Store:
             StorageError: It overwrites, so two commits could take the same version of a table.
         """
         probe = _probe_name()
+
         self.write_bytes(probe, b"1")
+
         try:
             self.create(probe, b"2")
         except ConflictError:

@@ -1,7 +1,8 @@
-"""Runs a function in a process apart, so that a parser which aborts costs that process and names the file.
+"""Runs a function in a separate process, so that a parser that aborts ends only that process.
 
-A flipped bit in a Parquet footer ends the process that parses it, from inside Arrow. The driver of a backfill, a flow
-and the server of pages therefore hand such bytes to a child, which is started at the first request and kept.
+A flipped bit in a Parquet footer ends the process that parses it, from inside Arrow. The driver of
+a backfill, a flow and the report server therefore hand such bytes to a child process. It is started
+at the first request and reused. If it dies, the error names the file.
 """
 
 import atexit
@@ -25,14 +26,20 @@ from nightscore.errors import CorruptFileError, ScoringError, WorkerError
 T = TypeVar("T")
 
 CALL_S = 60.0
-"""A call parses some MB at most, which takes milliseconds."""
+"""Timeout of a call. It parses a few MB at most, which takes milliseconds."""
+
 ITEM_S = 600.0
-"""Of a stream, which may read from a store: one that stalls for good is given up after 200 s."""
+"""Timeout of an item of a stream. It may read from a store, which is given up after 200 s if it
+stalls."""
+
 CALL_BYTES = 1 << 30
-"""Address space that a call may add: a footer of some KB that decodes to more is a bomb."""
+"""Address space that a call may add: a footer of a few KB that decodes to more is a bomb."""
+
 PIPE_BYTES = 1 << 20
+
 ATTEMPTS = 2
 """A process may also die for another reason, such as the kernel's out-of-memory killer."""
+
 START = """
 import sys
 
@@ -42,26 +49,29 @@ from nightscore.arrow.parsing import server
 server.load_arrow()
 server.main()
 """
+
 ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
-"""One heap that counts what it takes: the others reserve address space that they never use."""
+"""One heap, which counts what it takes. Others reserve address space that they never use."""
+
 NEXT_STEP = "write this file again, or move it away; a name that starts with _ or . is skipped"
 
 
 def call(function: Callable[..., T], *arguments: object, where: str, attempts: int = ATTEMPTS) -> T:
-    """What a function makes of its arguments, in a child process.
+    """The result of a function, called in a child process.
 
     Args:
-        function: Of a module that imports neither NumPy nor pandas.
+        function: From a module that imports neither NumPy nor pandas.
         arguments: Pickled.
         where: The file whose bytes these are, for the error.
-        attempts: Processes that may die of it before the file is blamed.
+        attempts: Processes that may die before the file is blamed.
 
     Raises:
-        CorruptFileError: The process died of it each time, or gave no answer in time.
+        CorruptFileError: The process died each time, or did not answer in time.
         WorkerError: The process cannot be started.
         Exception: What the function has raised.
     """
-    died: _DiedError | None = None
+    death: _DiedError | None = None
+
     with _turn:
         for _ in range(attempts):
             child = _borrow()
@@ -70,15 +80,18 @@ def call(function: Callable[..., T], *arguments: object, where: str, attempts: i
                 _, answer = child.answer(CALL_S)
             except _DiedError as error:
                 child.end()
-                died = error
+                death = error
                 continue
             except BaseException as error:
-                _put_back(child, error)
+                _hand_back_after(child, error)
                 raise
+
             _idle.append(child)
             return answer  # type: ignore[no-any-return]
-    assert died is not None  # noqa: S101
-    raise _explained(where, died) from died
+
+    assert death is not None  # noqa: S101
+
+    raise _explain_death(where, death) from death
 
 
 def stream(
@@ -87,14 +100,15 @@ def stream(
     where: str,
     memory_bytes: int = CALL_BYTES,
 ) -> Iterator[T]:
-    """What a generator yields, in a child process of its own meanwhile.
+    """The items of a generator, which runs in a child process of its own.
 
     Raises:
-        CorruptFileError: The process died, or gave no answer in time.
+        CorruptFileError: The process died, or did not answer in time.
         WorkerError: The process cannot be started.
         Exception: What the generator has raised.
     """
     child = _borrow()
+
     try:
         child.ask(STREAM, (function, arguments, memory_bytes, ITEM_S))
         while True:
@@ -102,17 +116,18 @@ def stream(
             if kind != ITEM:
                 break
             yield item
-    except _DiedError as died:
+    except _DiedError as death:
         child.end()
-        raise _explained(where, died) from died
+        raise _explain_death(where, death) from death
     except BaseException as error:
-        _put_back(child, error)
+        _hand_back_after(child, error)
         raise
+
     _idle.append(child)
 
 
 def start_early() -> None:
-    """Start a child that the first request will want, beside the imports of this process."""
+    """Start a child for the first request, while this process is still importing."""
     with contextlib.suppress(WorkerError):
         _idle.append(_Child())
 
@@ -125,15 +140,15 @@ def end_all() -> None:
 
 
 class _DiedError(Exception):
-    """The child has ended, or was ended since it gave no answer; says how."""
+    """The child has ended, or was ended because it did not answer. Says how."""
 
 
 class _NotStartedError(_DiedError):
-    """It has ended by itself, with an exit code: no parser's abort does."""
+    """The child has ended with an exit code. No parser's abort does that."""
 
 
 class _RaisedError(Exception):
-    """Raised by the function; the child is as it was."""
+    """The function has raised an error. The child is unharmed."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
@@ -146,21 +161,25 @@ class _Child:
     def __init__(self) -> None:
         self.parent = os.getpid()
         path = [*sys.path, str(Path(__file__).parents[3])]
+
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-W", "ignore", "-c", START.format(path=path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # Arrow's last words: "terminate called after throwing ..."
+                # Arrow's last words: "terminate called after throwing ..."
+                stderr=subprocess.DEVNULL,
                 env=os.environ | ENVIRONMENT,
                 bufsize=0,
-                start_new_session=True,  # Ctrl-C reaches the whole group, also before this process can ignore it
+                # Ctrl-C reaches the whole group, even before the child can ignore it.
+                start_new_session=True,
             )
         except OSError as error:
             raise WorkerError(
                 "The process that parses Parquet cannot be started.",
                 found=f"{type(error).__name__}: {error}",
-                next_step="look at the limits of this user (`ulimit -a`) and at the memory of this machine",
+                next_step="look at the limits of this user (`ulimit -a`) and at the memory of this "
+                "machine",
             ) from error
 
     @property
@@ -178,18 +197,23 @@ class _Child:
             raise self._death() from None
 
     def answer(self, timeout_s: float) -> tuple[bytes, Any]:
-        """The kind of the next answer, and what it holds."""
+        """Kind and content of the next answer."""
         deadline = time.monotonic() + timeout_s
         kind, n_bytes = HEADER.unpack(self._read(HEADER.size, deadline))
         content = self._read(n_bytes, deadline)
+
         try:
             value = _Unpickler(io.BytesIO(content)).load()
         except Exception as error:
             raise _DiedError(
                 f"gave an answer that cannot be read ({type(error).__name__})"
             ) from error
+
         if kind == ERROR:
-            raise _RaisedError(value if isinstance(value, BaseException) else _foreign(*value))
+            if isinstance(value, BaseException):
+                raise _RaisedError(value)
+            raise _RaisedError(_foreign_error(*value))
+
         return kind, value
 
     def end(self) -> None:
@@ -205,24 +229,28 @@ class _Child:
 
     def _write(self, content: bytes) -> None:
         assert self._process.stdin is not None  # noqa: S101
-        left = memoryview(content)
-        while left:
-            left = left[self._process.stdin.write(left) or 0 :]
+        remaining = memoryview(content)
+        while remaining:
+            n_written = self._process.stdin.write(remaining) or 0
+            remaining = remaining[n_written:]
 
     def _read(self, n_bytes: int, deadline: float) -> bytearray:
         assert self._process.stdout is not None  # noqa: S101
         descriptor = self._process.stdout.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
+
         content = bytearray()
+
         while len(content) < n_bytes:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not poll.poll(left_s * 1000):
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0 or not poll.poll(remaining_s * 1000):
                 raise _DiedError("gave no answer in time, and was ended")
             block = os.read(descriptor, min(n_bytes - len(content), PIPE_BYTES))
             if not block:
                 raise self._death()
             content += block
+
         return content
 
     def _death(self) -> _DiedError:
@@ -235,11 +263,12 @@ class _Child:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what an answer is made of, and nothing else: the process that made it has seen untrusted bytes."""
+    """Accepts only what answers consist of: their process has seen untrusted bytes."""
 
     def find_class(self, module: str, name: str) -> Any:
         value = super().find_class(module, name)
         package = module.split(".")[0]
+
         if module == "pyarrow.lib" or (module, name) in PLAIN:
             return value
         if isinstance(value, type) and (package == "nightscore" or issubclass(value, Exception)):
@@ -257,8 +286,10 @@ PLAIN = {
 }
 
 _idle: list[_Child] = []
+
 _turn = threading.Lock()
 """Calls take turns: one child serves all threads of a process."""
+
 atexit.register(end_all)
 
 
@@ -274,8 +305,11 @@ def _borrow() -> _Child:
     return _Child()
 
 
-def _put_back(child: _Child, error: BaseException) -> None:
-    """After what the function has raised; where it was this process that stopped half way, the child is ended."""
+def _hand_back_after(child: _Child, error: BaseException) -> None:
+    """Return a child whose function has raised an error, and raise that.
+
+    If it was this process that stopped half way, the child is ended.
+    """
     if not isinstance(error, _RaisedError):
         child.end()
         return
@@ -283,25 +317,27 @@ def _put_back(child: _Child, error: BaseException) -> None:
     raise error.error from None
 
 
-def _foreign(name: str, text: str) -> ScoringError:
+def _foreign_error(name: str, text: str) -> ScoringError:
     return WorkerError(
         "The process that parses Parquet failed.",
         found=f"{name}: {text}",
-        next_step="run again; if it stays, report it as a defect of nightscore",
+        next_step="run again; if the error persists, report it as a defect of nightscore",
     )
 
 
-def _explained(where: str, died: _DiedError) -> ScoringError:
-    if isinstance(died, _NotStartedError):
+def _explain_death(where: str, death: _DiedError) -> ScoringError:
+    if isinstance(death, _NotStartedError):
         return WorkerError(
             "The process that parses Parquet cannot be started.",
-            found=f"it {died}",
+            found=f"it {death}",
             next_step="look at what else runs on this machine, then run again",
         )
+
     return CorruptFileError(
         "A file cannot be read as Parquet.",
         where,
         expected="a complete Parquet file",
-        found=f"the process that parses it {died}: the file is damaged, or uses a feature that Arrow cannot read",
+        found=f"the process that parses it {death}: the file is damaged, or uses a feature that "
+        "Arrow cannot read",
         next_step=NEXT_STEP,
     )

@@ -1,11 +1,12 @@
-"""Decodes Parquet. Runs in the process apart: it imports Arrow and nothing of NumPy.
+"""Decodes Parquet. Runs in the separate process: it imports Arrow, but not NumPy.
 
-The process that asks imports this module too, so that what only the other one needs is imported in the functions.
+The process that asks imports this module too. What only the other one needs is imported inside the
+functions.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from nightscore.storage.store import Store
 
 DAMAGE = (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError)
-"""What reading a damaged file may raise: Arrow's own errors, and those of its layer in Python."""
+"""What reading a damaged file may raise: errors of Arrow, and of its Python layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file's footer says of it as a whole."""
+    """What a footer says about its file as a whole."""
 
     schema: pa.Schema
     """Without metadata."""
@@ -33,7 +34,7 @@ class FileFacts:
 
 
 def open_footer(tail: bytes) -> tuple[Any, pa.Schema]:
-    """pyarrow's metadata and the schema, of the last bytes of a file."""
+    """The metadata of pyarrow, and the schema, from the last bytes of a file."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(pa.BufferReader(tail), pre_buffer=False) as parquet:
@@ -41,13 +42,13 @@ def open_footer(tail: bytes) -> tuple[Any, pa.Schema]:
 
 
 def facts_of(tail: bytes) -> FileFacts:
-    """Of the last bytes of a file."""
+    """What the last bytes of a file say about it."""
     metadata, schema = open_footer(tail)
     return FileFacts(schema, dict(metadata.metadata or {}), metadata.num_rows, part_stats(metadata))
 
 
 def table_of(content: bytes) -> pa.Table:
-    """All of a small file, in this thread."""
+    """All rows of a small file, read in this thread."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(pa.BufferReader(content)) as parquet:
@@ -57,7 +58,7 @@ def table_of(content: bytes) -> pa.Table:
 def tables_of(
     store: "Store", path: str, columns: Sequence[str], batch_rows: int
 ) -> Iterator[pa.Table]:
-    """The columns of a file on a store, so many rows at a time."""
+    """Columns of a file on a store, up to `batch_rows` rows at a time."""
     import pyarrow.parquet as pq
 
     from nightscore.storage.errors import translated_errors  # what footers need not import
@@ -71,64 +72,78 @@ def tables_of(
 
 
 def part_stats(metadata: Any) -> str:
-    """numRecords, nullCount, minValues and maxValues by Delta's protocol.
+    """Statistics of a file by Delta's protocol: numRecords, nullCount, minValues and maxValues.
 
-    Bounds are those of all columns or of none: delta-rs' own readers compare each column with its bounds in a
-    file, and take a file without them to have no such row. Columns of bytes have none, and need none; one that is
-    null throughout has no value to miss.
+    Bounds are those of all columns or of none: delta-rs' own readers compare each column with its
+    bounds in a file, and assume that a file without them has no such row. Columns of bytes have
+    none, and need none. A column that is null throughout has no value to miss.
 
     Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md, "Per-file Statistics".
     """
-    nulls: dict[str, int] = {}
-    bounds: dict[str, tuple[Any, Any]] = {}
-    is_complete = True
-    repeated = _repeated_names(metadata)
-    for i in range(metadata.num_row_groups):
-        group = metadata.row_group(i)
-        for j in range(group.num_columns):
-            column = group.column(j)
-            name, stats = column.path_in_schema, column.statistics
-            if stats is None or "." in name or name in repeated:
-                is_complete = False
-                continue
-            if stats.has_null_count:
-                nulls[name] = nulls.get(name, 0) + stats.null_count
-            if is_bytes(stats) or (stats.has_null_count and stats.null_count == group.num_rows):
-                continue
-            found = bounds_of(stats)
-            if found is None:
-                is_complete = False
-                continue
-            low, high = bounds.get(name, found)
-            bounds[name] = min(low, found[0]), max(high, found[1])
+    statistics = _PartStatistics(_repeated_names(metadata))
 
-    low_texts = {name: low_text(low) for name, (low, _) in bounds.items()} if is_complete else {}
-    high_texts = (
-        {name: high_text(high) for name, (_, high) in bounds.items()} if is_complete else {}
-    )
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        for number in range(group.num_columns):
+            statistics.add(group.column(number), group.num_rows)
+
     members = {"numRecords": str(metadata.num_rows)}
-    if low_texts:
-        members |= {"minValues": _object(low_texts), "maxValues": _object(high_texts)}
-    return _object(members | {"nullCount": json.dumps(nulls, ensure_ascii=False)})
+
+    if statistics.is_complete and statistics.bounds:
+        bounds = statistics.bounds
+        members["minValues"] = _object({name: low_text(low) for name, (low, _) in bounds.items()})
+        members["maxValues"] = _object(
+            {name: high_text(high) for name, (_, high) in bounds.items()}
+        )
+
+    members["nullCount"] = json.dumps(statistics.nulls, ensure_ascii=False)
+
+    return _object(members)
+
+
+class _PartStatistics:
+    """Nulls and bounds of a file's columns, collected over its row groups."""
+
+    def __init__(self, repeated_names: Collection[str]) -> None:
+        self._repeated_names = repeated_names
+        self.nulls: dict[str, int] = {}
+        self.bounds: dict[str, tuple[Any, Any]] = {}
+        self.is_complete = True
+
+    def add(self, column: Any, n_rows: int) -> None:
+        """Add a column chunk of pyarrow's metadata."""
+        name, stats = column.path_in_schema, column.statistics
+
+        if stats is None or "." in name or name in self._repeated_names:
+            self.is_complete = False
+            return
+
+        n_nulls = stats.null_count if stats.has_null_count else None
+        if n_nulls is not None:
+            self.nulls[name] = self.nulls.get(name, 0) + n_nulls
+        if n_nulls == n_rows or is_bytes(stats):
+            return
+
+        bounds = bounds_of(stats)
+
+        if bounds is None:
+            self.is_complete = False
+            return
+
+        low, high = self.bounds.get(name, bounds)
+        self.bounds[name] = min(low, bounds[0]), max(high, bounds[1])
 
 
 def _repeated_names(metadata: Any) -> set[str]:
-    """Columns whose name another one has too, as in quarantine: their statistics cannot be told apart."""
-    first = metadata.row_group(0) if metadata.num_row_groups else None
-    names = (
-        Counter(first.column(j).path_in_schema for j in range(first.num_columns))
-        if first
-        else Counter()
-    )
-    return {name for name, n_columns in names.items() if n_columns > 1}
+    """Names that several columns have, as in quarantine: their statistics cannot be told apart."""
+    if not metadata.num_row_groups:
+        return set()
+    first = metadata.row_group(0)
+    names = [first.column(number).path_in_schema for number in range(first.num_columns)]
+    return {name for name, n_columns in Counter(names).items() if n_columns > 1}
 
 
 def _object(members: Mapping[str, str]) -> str:
     """A JSON object of members that are JSON already."""
-    return (
-        "{"
-        + ", ".join(
-            f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in members.items()
-        )
-        + "}"
-    )
+    pairs = [f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in members.items()]
+    return "{" + ", ".join(pairs) + "}"

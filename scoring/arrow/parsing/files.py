@@ -1,4 +1,4 @@
-"""Reads Parquet files of our own, and others', without a native parser in this process."""
+"""Reads Parquet files, our own and others', without a native parser in this process."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,70 +13,82 @@ from nightscore.storage.store import Store
 
 
 def read_facts(store: Store, path: str, size_bytes: int | None = None) -> decode.FileFacts:
-    """What a file's footer says of it as a whole.
+    """What a footer says about its file as a whole.
 
     Args:
-        store: Where it is.
+        store: Where the file is.
         path: Below the store.
-        size_bytes: Of the file, where that is known.
+        size_bytes: Size of the file, if known.
 
     Raises:
-        CorruptFileError: It is no Parquet that can be read.
+        CorruptFileError: It is not Parquet, or damaged.
         StorageError: It is gone, or the store failed.
     """
     where = store.locate_url(path)
+    if size_bytes is None:
+        size_bytes = store.describe(path).size_bytes
+
     try:
-        size = store.describe(path).size_bytes if size_bytes is None else size_bytes
-        tail = read_tail(store, path, size)
+        tail = read_tail(store, path, size_bytes)
     except NoParquetError as error:
         raise corrupt(where, str(error)) from error
+
     try:
         return call(decode.facts_of, tail, where=where)
     except CorruptFileError as error:
-        raise (corrupt(where, ENCRYPTED) if is_encrypted(tail) else error) from error
+        if is_encrypted(tail):
+            raise corrupt(where, ENCRYPTED) from error
+        raise
     except (*decode.DAMAGE, MemoryError) as error:
-        raise corrupt(where, ENCRYPTED if is_encrypted(tail) else _in_short(error)) from error
+        reason = ENCRYPTED if is_encrypted(tail) else _summarize(error)
+        raise corrupt(where, reason) from error
 
 
 def read_table(content: bytes, where: str) -> pa.Table:
-    """All of a small file.
+    """All rows of a small file.
+
+    Args:
+        content: The file's bytes.
+        where: The file, for the error.
 
     Raises:
-        CorruptFileError: It is no Parquet that can be read.
+        CorruptFileError: It is not Parquet, or damaged.
     """
     try:
         table = call(decode.table_of, content, where=where)
         table.validate(full=True)
     except (*decode.DAMAGE, MemoryError) as error:
-        raise corrupt(where, _in_short(error)) from error
+        raise corrupt(where, _summarize(error)) from error
+
     return table
 
 
 def read_tables(
     store: Store, path: str, columns: Sequence[str], batch_rows: int
 ) -> Iterator[pa.Table]:
-    """Columns of a file, so many rows at a time.
+    """Columns of a file, up to `batch_rows` rows at a time.
 
     Raises:
         CorruptFileError: It cannot be decoded.
         StorageError: It is gone, or the store failed.
     """
-    yield from checked(
-        stream(
-            decode.tables_of,
-            store,
-            path,
-            columns,
-            batch_rows,
-            where=store.locate_url(path),
-            memory_bytes=stream_bytes(),
-        ),
-        store.locate_url(path),
+    where = store.locate_url(path)
+
+    tables = stream(
+        decode.tables_of,
+        store,
+        path,
+        columns,
+        batch_rows,
+        where=where,
+        memory_bytes=stream_bytes(),
     )
+
+    yield from checked(tables, where)
 
 
 def checked(tables: Iterator[pa.Table], where: str) -> Iterator[pa.Table]:
-    """The tables, each validated; what Arrow says against them names the file.
+    """The tables, each validated. Errors of Arrow name the file.
 
     Raises:
         CorruptFileError: They cannot be decoded.
@@ -86,7 +98,7 @@ def checked(tables: Iterator[pa.Table], where: str) -> Iterator[pa.Table]:
             table.validate(full=True)
             yield table
     except (*decode.DAMAGE, MemoryError) as error:
-        raise corrupt(where, _in_short(error)) from error
+        raise corrupt(where, _summarize(error)) from error
 
 
 def stream_bytes() -> int:
@@ -105,6 +117,6 @@ def corrupt(where: str, found: str) -> CorruptFileError:
     )
 
 
-def _in_short(error: BaseException) -> str:
+def _summarize(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

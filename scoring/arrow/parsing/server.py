@@ -1,7 +1,8 @@
-"""The process in which untrusted bytes are parsed: answers one request after another until its parent is gone.
+"""The process in which untrusted bytes are parsed.
 
-Started by `nightscore.arrow.parsing.client`. Started light, since importing NumPy and cloudpickle takes
-longer than parsing all footers of a usual partition.
+It answers one request after another until its parent is gone. `nightscore.arrow.parsing.client`
+starts it without NumPy and cloudpickle: importing them takes longer than parsing all footers of a
+usual partition.
 """
 
 import contextlib
@@ -18,25 +19,32 @@ from typing import Any, BinaryIO
 
 HEADER = struct.Struct("<cQ")
 """Before each message: its kind, and its length in bytes."""
+
 RESULT, ITEM, ERROR = b"r", b"i", b"e"
-"""An answer, one of several before the last, or what the function has raised."""
+"""Kinds of answers: the last, one of several before it, or what the function has raised."""
+
 CALL, STREAM = b"c", b"s"
-NO_MORE = object()
+"""Kinds of requests: a function with one result, or a generator."""
+
 GRACE_S = 5
-"""Seconds after which a process ends by itself that its parent should have ended."""
+"""Seconds after its timeout at which the process ends itself, if its parent has not ended it."""
+
 LEFT_OUT = ("numpy", "cloudpickle", "pandas")
+"""Modules that the process does without."""
+
+_NO_MORE = object()
 
 
 def main() -> None:
-    """Serve standard input and output. What libraries print goes nowhere."""
-    for stop in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # the parent's to handle: this process ends with it
+    """Serve standard input and output. What libraries print is discarded."""
+    # The parent handles signals. This process ends with it.
+    for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
     with contextlib.suppress(BrokenPipeError):
         while (message := receive(requests)) is not None:
             for kind, content in _answers(*message):
@@ -51,7 +59,7 @@ def send(file: BinaryIO, kind: bytes, content: bytes) -> None:
 
 
 def receive(file: BinaryIO) -> tuple[bytes, bytes] | None:
-    """The next message; None: there will be none."""
+    """Kind and content of the next message. None: there will be none."""
     header = file.read(HEADER.size)
     if len(header) < HEADER.size:
         return None
@@ -60,30 +68,41 @@ def receive(file: BinaryIO) -> tuple[bytes, bytes] | None:
 
 
 def _answers(kind: bytes, content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each answer to a request."""
     try:
-        function, arguments, memory_bytes, seconds = pickle.loads(content)  # noqa: S301 (from the parent)
-        _limit(memory_bytes)
+        # The request comes from the parent, so its pickle is trusted.
+        function, arguments, memory_bytes, timeout_s = pickle.loads(content)  # noqa: S301
+        _limit_memory(memory_bytes)
+
         if kind == CALL:
-            with _limited_time(seconds):
-                answer = _packed(function(*arguments))
+            with _limited_time(timeout_s):
+                answer = _pack(function(*arguments))
             yield RESULT, answer
             return
-        items = function(*arguments)
-        while True:
-            with _limited_time(seconds):
-                item = next(items, NO_MORE)
-                answer = b"" if item is NO_MORE else _packed(item)
-            if item is NO_MORE:
-                break
-            yield ITEM, answer
-        yield RESULT, _packed(None)
+
+        yield from _stream(function(*arguments), timeout_s)
+        yield RESULT, _pack(None)
     except Exception as error:  # noqa: BLE001 (handed over to the parent)
-        yield ERROR, _packed_error(error)
+        yield ERROR, _pack_error(error)
+
+
+def _stream(items: Iterator[Any], timeout_s: float) -> Iterator[tuple[bytes, bytes]]:
+    """An answer for each item. The time of each is limited."""
+    while True:
+        with _limited_time(timeout_s):
+            item = next(items, _NO_MORE)
+            if item is _NO_MORE:
+                return
+            answer = _pack(item)
+        yield ITEM, answer
 
 
 @contextlib.contextmanager
 def _limited_time(seconds: float) -> Iterator[None]:
-    """The kernel ends this process after so long, also where a native parser loops and its parent is gone."""
+    """The kernel ends this process after this time.
+
+    That works even if a native parser loops and the parent is gone.
+    """
     signal.alarm(math.ceil(seconds) + GRACE_S)
     try:
         yield
@@ -91,32 +110,36 @@ def _limited_time(seconds: float) -> Iterator[None]:
         signal.alarm(0)
 
 
-def _packed(value: Any) -> bytes:
+def _pack(value: Any) -> bytes:
     return pickle.dumps(value, protocol=5)
 
 
-def _packed_error(error: Exception) -> bytes:
-    """The error itself if the parent knows its class, else its name and its words."""
+def _pack_error(error: Exception) -> bytes:
+    """The error itself if the parent knows its class, else its name and its message."""
     if type(error).__module__.split(".")[0] in ("builtins", "pyarrow", "nightscore"):
         with contextlib.suppress(Exception):
-            return _packed(error)
-    return _packed((type(error).__name__, str(error)[:2000]))
+            return _pack(error)
+    return _pack((type(error).__name__, str(error)[:2000]))
 
 
-def _limit(n_bytes: int) -> None:
-    """Let this process take so much more address space than it has now; allocations beyond fail."""
+def _limit_memory(n_bytes: int) -> None:
+    """Limit the address space that this process may add to what it has now.
+
+    Allocations beyond the limit fail.
+    """
     if sys.platform != "linux":
         return
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = taken + n_bytes
-    resource.setrlimit(
-        resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-    )
+    n_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = n_pages * resource.getpagesize() + n_bytes
+
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+    if hard_limit != resource.RLIM_INFINITY:
+        limit = min(limit, hard_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard_limit))
 
 
 def load_arrow() -> None:
-    """Import Arrow without what it can do without."""
+    """Import Arrow, without the modules that it can do without."""
     for name in LEFT_OUT:
         sys.modules[name] = None  # type: ignore[assignment]  # importing it raises ImportError
     import pyarrow.parquet  # noqa: F401

@@ -1,4 +1,4 @@
-"""Reads and writes Thrift's compact protocol without a schema, so that what is not understood is kept.
+"""Reads and writes Thrift's compact protocol without a schema, so that unknown fields are kept.
 
 Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -9,8 +9,11 @@ from typing import TypeAlias
 STOP, TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, _MAP, STRUCT = range(13)
 LONG_LIST = 15
 """A list's size that does not fit beside its type."""
+FIXED_BYTES = {DOUBLE: 8, BYTE: 1, TRUE: 1, FALSE: 1}
+"""Lengths of values that are kept as bytes. A truth value in a list is a byte."""
+
 LONGEST_SHIFT = 63
-"""A number's tenth byte is its last."""
+"""The tenth byte of a number is its last."""
 
 Value: TypeAlias = "bool | int | bytes | Items | Struct"
 Struct: TypeAlias = dict[int, tuple[int, Value]]
@@ -22,12 +25,12 @@ class Items:
     """A list or a set."""
 
     kind: int
-    """Of its values."""
+    """Type of the values."""
     values: list[Value]
 
 
 class ThriftError(ValueError):
-    """Bytes are no struct of the compact protocol, or hold what no Parquet footer does."""
+    """The bytes are no struct of the compact protocol, or no Parquet footer has such content."""
 
 
 def read_struct(content: bytes) -> Struct:
@@ -37,10 +40,10 @@ def read_struct(content: bytes) -> Struct:
         ThriftError: They do not.
     """
     try:
-        found, _ = _read_struct(content, 0)
+        struct, _ = _read_struct(content, 0)
     except IndexError:
         raise ThriftError("a struct ends in its middle") from None
-    return found
+    return struct
 
 
 def write_struct(struct: Struct) -> bytes:
@@ -51,55 +54,76 @@ def write_struct(struct: Struct) -> bytes:
 
 
 def _read_struct(content: bytes, at: int) -> tuple[Struct, int]:
-    found: Struct = {}
+    """The struct at a position, and the position after it. So do all readers below."""
+    struct: Struct = {}
     number = 0
+
     while (head := content[at]) != STOP:
         at += 1
         kind, step = head & 15, head >> 4
+
         if step:
             number += step
         else:
             zigzag, at = _read_varint(content, at)
-            number = _signed(zigzag)
+            number = _from_zigzag(zigzag)
+
         if kind in (TRUE, FALSE):
-            found[number] = kind, kind == TRUE
+            struct[number] = kind, kind == TRUE
         else:
             value, at = _read_value(content, at, kind)
-            found[number] = kind, value
-    return found, at + 1
+            struct[number] = kind, value
+
+    return struct, at + 1
 
 
 def _read_value(content: bytes, at: int, kind: int) -> tuple[Value, int]:
     if kind in (I16, I32, I64):
         zigzag, at = _read_varint(content, at)
-        return _signed(zigzag), at
-    if kind in (BINARY, DOUBLE, BYTE, TRUE, FALSE):  # a truth value in a list is a byte
-        size, at = _read_varint(content, at) if kind == BINARY else (8 if kind == DOUBLE else 1, at)
-        if at + size > len(content):
-            raise IndexError
-        return content[at : at + size], at + size
+        return _from_zigzag(zigzag), at
+    if kind == BINARY:
+        n_bytes, at = _read_varint(content, at)
+        return _read_bytes(content, at, n_bytes)
+    if kind in FIXED_BYTES:
+        return _read_bytes(content, at, FIXED_BYTES[kind])
     if kind in (LIST, SET):
-        head = content[at]
-        size, at = (head >> 4, at + 1) if head >> 4 != LONG_LIST else _read_varint(content, at + 1)
-        items = Items(head & 15, [])
-        for _ in range(size):
-            value, at = _read_value(content, at, items.kind)
-            items.values.append(value)
-        return items, at
+        return _read_items(content, at)
     if kind == STRUCT:
         return _read_struct(content, at)
     raise ThriftError(f"a field of type {kind}")
 
 
+def _read_bytes(content: bytes, at: int, n_bytes: int) -> tuple[bytes, int]:
+    end = at + n_bytes
+    if end > len(content):
+        raise IndexError
+    return content[at:end], end
+
+
+def _read_items(content: bytes, at: int) -> tuple[Items, int]:
+    head = content[at]
+    n_values, at = head >> 4, at + 1
+    if n_values == LONG_LIST:
+        n_values, at = _read_varint(content, at)
+
+    items = Items(head & 15, [])
+    for _ in range(n_values):
+        value, at = _read_value(content, at, items.kind)
+        items.values.append(value)
+    return items, at
+
+
 def _write_struct(out: bytearray, struct: Struct) -> None:
-    last = 0
+    previous = 0
     for number, (kind, value) in struct.items():
-        if 0 < number - last <= 15:
-            out.append((number - last) << 4 | kind)
+        step = number - previous
+        if 0 < step <= 15:
+            out.append(step << 4 | kind)
         else:
             out.append(kind)
-            _write_varint(out, _zigzag(number))
-        last = number
+            _write_varint(out, _to_zigzag(number))
+
+        previous = number
         if kind not in (TRUE, FALSE):
             _write_value(out, kind, value)
     out.append(STOP)
@@ -107,12 +131,7 @@ def _write_struct(out: bytearray, struct: Struct) -> None:
 
 def _write_value(out: bytearray, kind: int, value: Value) -> None:
     if isinstance(value, Items):
-        size = len(value.values)
-        out.append(min(size, LONG_LIST) << 4 | value.kind)
-        if size >= LONG_LIST:
-            _write_varint(out, size)
-        for item in value.values:
-            _write_value(out, value.kind, item)
+        _write_items(out, value)
     elif isinstance(value, dict):
         _write_struct(out, value)
     elif isinstance(value, bytes):
@@ -120,17 +139,27 @@ def _write_value(out: bytearray, kind: int, value: Value) -> None:
             _write_varint(out, len(value))
         out += value
     else:
-        _write_varint(out, _zigzag(value))
+        _write_varint(out, _to_zigzag(value))
+
+
+def _write_items(out: bytearray, items: Items) -> None:
+    n_values = len(items.values)
+    out.append(min(n_values, LONG_LIST) << 4 | items.kind)
+    if n_values >= LONG_LIST:
+        _write_varint(out, n_values)
+    for value in items.values:
+        _write_value(out, items.kind, value)
 
 
 def _read_varint(content: bytes, at: int) -> tuple[int, int]:
-    found = shift = 0
+    value = shift = 0
     while True:
         byte = content[at]
         at += 1
-        found |= (byte & 127) << shift
+        value |= (byte & 127) << shift
         if byte < 128:
-            return found, at
+            return value, at
+
         shift += 7
         if shift > LONGEST_SHIFT:
             raise ThriftError("a number of more than 64 bits")
@@ -143,9 +172,9 @@ def _write_varint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
-def _signed(zigzag: int) -> int:
+def _from_zigzag(zigzag: int) -> int:
     return zigzag >> 1 ^ -(zigzag & 1)
 
 
-def _zigzag(value: int) -> int:
+def _to_zigzag(value: int) -> int:
     return value << 1 if value >= 0 else (-value << 1) - 1

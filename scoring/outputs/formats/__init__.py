@@ -1,1 +1,1 @@
-"""One module for each value of `output.format`. Each defines `FORMAT` and imports libraries late."""
+"""One module for each value of `output.format`. Each defines `FORMAT`."""

@@ -35,6 +35,7 @@ def storage_type(arrow_type: pa.DataType) -> pa.DataType | None:
         return pa.decimal128(arrow_type.precision, arrow_type.scale)
 
     is_same = any(is_stored(arrow_type) for is_stored in _SAME)
+
     return arrow_type if is_same else None
 
 

@@ -113,9 +113,11 @@ class AzureBackend(FsspecBackend):
             names = _parse_connection_string(str(connection)) | names
 
         found = delta_patience()
+
         for name in _CREDENTIALS:
             if names.get(name):
                 found[f"azure_storage_{name}"] = str(names[name])
+
         for name in _DELTA_ONLY:
             if name in names:
                 found[name] = str(names[name])
@@ -124,6 +126,7 @@ class AzureBackend(FsspecBackend):
             found |= delta_endpoint("azure_storage_endpoint", endpoint)
         if names.get("anon"):
             found["azure_skip_signature"] = "true"
+
         return found
 
 

@@ -107,8 +107,10 @@ def _parse_key(text: object) -> dict[str, Any]:
         key = json.loads(text) if isinstance(text, str) else text
     except ValueError:
         key = None
+
     if isinstance(key, Mapping):
         return dict(key)
+
     raise InvalidJobError(
         "service_account_key in the job's storage_options is no key.",
         expected="the JSON document that Google gives for a service account",

@@ -239,6 +239,7 @@ def _open(backend: type[FsspecBackend], scheme: str, account: str, options: str,
 
     resolved = backend.fsspec_options(account, resolve_env(json.loads(options)))
     what = f"No file system for {scheme}:// can be opened."
+
     try:
         fs = fsspec.filesystem(
             scheme, skip_instance_cache=True, use_listings_cache=False, **resolved
@@ -257,6 +258,7 @@ def _open(backend: type[FsspecBackend], scheme: str, account: str, options: str,
         ) from error
 
     backend.prepare_library()
+
     return fs
 
 

@@ -157,6 +157,7 @@ class LocalBackend:
         """See `Backend`. The new file is a hard link to the source where that is possible."""
         target = self._path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+
         with _locked(target.parent) as folder:
             current = self.head(path)
             version = current[0] if current else None
@@ -168,6 +169,7 @@ class LocalBackend:
                     os.link(source, spool)
                 except OSError:  # a file system without hard links
                     shutil.copyfile(source, spool)
+
                 spool.replace(target)
                 # rename(2) leaves the spool where both names already are the same file.
                 spool.unlink(missing_ok=True)

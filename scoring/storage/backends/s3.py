@@ -113,8 +113,10 @@ class S3Backend(FsspecBackend):
         for name, delta_name in _DELTA_CREDENTIALS.items():
             if names.get(name):
                 found[delta_name] = str(names[name])
+
         if "access_key_id" not in found:
             found |= _configured_credentials(names.get("profile"))
+
         return found
 
     @classmethod
@@ -161,6 +163,7 @@ class S3Backend(FsspecBackend):
             condition = {"IfMatch": self._etag(expected, path)}
 
         bucket, _, key = source.partition("/")
+
         self._call(
             "copy_object",
             path,
@@ -242,9 +245,11 @@ def _check_kinds(options: Mapping[str, Any]) -> None:
     Their content may be secret, so it is not quoted.
     """
     problems = []
+
     for name, value in options.items():
         is_mapping = isinstance(value, Mapping)
         kind = type(value).__name__
+
         if name.endswith("_kwargs"):
             if not is_mapping and value is not None:
                 problems.append(f"{name}: expected a mapping, found {kind}")
