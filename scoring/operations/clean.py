@@ -73,13 +73,15 @@ class Rules:
         """
         fates = mark_dead_runs(state_store(self.job), manifests)
         living = {m.run_id for m in fates if m.status in ("running", "prepared", "held")}
-        kept_runs = {*living, *(run_id for path in unreadable if (run_id := run_id_of(path)))}
+        protected_runs = {*living, *(run_id for path in unreadable if (run_id := run_id_of(path)))}
         known = {m.run_id for m in manifests if m.status in ("published", "rejected")}
-        known |= {*kept_runs, *(one.run_id or "" for one in live)}
+        known |= {*protected_runs, *(one.run_id or "" for one in live)}
         published = self._kept_results(manifests)
         return Files(
-            tuple(self.publisher.unneeded(files.written, live, published, kept_runs)),
-            tuple(entry for entry in files.checkpoints if run_id_of(entry.path) not in kept_runs),
+            tuple(self.publisher.unneeded(files.written, live, published, protected_runs)),
+            tuple(
+                entry for entry in files.checkpoints if run_id_of(entry.path) not in protected_runs
+            ),
             tuple(entry for entry in files.monitoring if run_id_of(entry.path) not in known),
         )
 

@@ -167,7 +167,7 @@ class DeltaPublisher:
         written: Sequence[Entry],
         live: Collection[Live],
         published: Mapping[str, Collection[str]],
-        kept_runs: Collection[str],
+        protected_runs: Collection[str],
     ) -> list[Entry]:
         """See `Publisher`. Includes files of a published run that were scored twice."""
         needed = {path for one in live for path in one.paths}
@@ -178,7 +178,7 @@ class DeltaPublisher:
         return [
             entry
             for entry in written
-            if entry.path not in needed and run_id_of(entry.path) not in kept_runs
+            if entry.path not in needed and run_id_of(entry.path) not in protected_runs
         ]
 
     def _try(

@@ -158,35 +158,35 @@ def n_attempts(error: Exception) -> int:
 
 def translate_table_error(error: Exception, where: str) -> StorageError:
     """An error of delta-rs, which says in words what the store answered, as one of ours."""
-    found = " ".join(COLORS.sub("", str(error)).split())[:400]
-    if refusal := credentials_error_in(found, where):
+    message = " ".join(COLORS.sub("", str(error)).split())[:400]
+    if refusal := credentials_error_in(message, where):
         return refusal
 
-    if "NoSuchBucket" in found or "bucket does not exist" in found:
+    if "NoSuchBucket" in message or "bucket does not exist" in message:
         return LocationNotFoundError(
-            "No such bucket.", where, found=found, next_step="check output.uri"
+            "No such bucket.", where, found=message, next_step="check output.uri"
         )
 
-    if NO_SPACE in found:
+    if NO_SPACE in message:
         return StorageError(
             "The disk is full; nothing was published.",
             where,
-            found=found,
+            found=message,
             next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
 
     if isinstance(error, OSError):
         return StorageUnavailableError(
-            "The store did not answer as it should.",
+            "The store did not answer, or its response was unexpected.",
             where,
-            found=found,
+            found=message,
             next_step="check the endpoint, the network and the disk, then run again",
         )
 
     return StorageError(
         "The Delta table cannot be read or written.",
         where,
-        found=found,
+        found=message,
         next_step="check that the folder is a Delta table and was written by nothing else",
     )
 

@@ -102,7 +102,7 @@ class Publisher(Protocol):
         written: Sequence[Entry],
         live: Collection[Live],
         published: Mapping[str, Collection[str]],
-        kept_runs: Collection[str],
+        protected_runs: Collection[str],
     ) -> list[Entry]:
         """Those written files that nobody needs.
 
@@ -110,7 +110,7 @@ class Publisher(Protocol):
             written: As they were listed.
             live: What readers see.
             published: Files of replaced results that are kept, by the runs that wrote them.
-            kept_runs: Runs that may be under way, or whose record cannot be read.
+            protected_runs: Runs that may be under way, or whose record cannot be read.
         """
         ...
 

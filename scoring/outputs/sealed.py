@@ -127,7 +127,7 @@ class SealedPublisher:
         written: Sequence[Entry],
         live: Collection[Live],
         published: Mapping[str, Collection[str]],
-        kept_runs: Collection[str],
+        protected_runs: Collection[str],
     ) -> list[Entry]:
         """See `Publisher`. A published run needs its sealed object, but not its staging folder."""
         needed_runs = {*published, *(one.run_id for one in live)}
@@ -137,7 +137,7 @@ class SealedPublisher:
         for entry in written:
             run_id = run_id_of(entry.path)
             is_staged = entry.path.startswith("staging/")
-            if run_id not in kept_runs and (is_staged or run_id not in needed_runs):
+            if run_id not in protected_runs and (is_staged or run_id not in needed_runs):
                 unneeded.append(entry)
 
         return unneeded

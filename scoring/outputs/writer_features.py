@@ -102,8 +102,8 @@ def partition_problems(table: DeltaTable, key: str) -> list[str]:
     columns = table.metadata().partition_columns
     if columns == [key]:
         return []
-    found = f"partitioned by {', '.join(columns)}" if columns else "not partitioned"
-    return [f"the table is {found}; the job's input.partition_key is {key}"]
+    layout = f"partitioned by {', '.join(columns)}" if columns else "not partitioned"
+    return [f"the table is {layout}; the job's input.partition_key is {key}"]
 
 
 def ownership_problems(table: DeltaTable) -> list[str]:

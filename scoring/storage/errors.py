@@ -66,7 +66,7 @@ def translate_error(error: BaseException, where: str) -> ScoringError | None:
 
     code = code_of(error)
     first_line = str(error).splitlines()[0] if str(error) else code
-    found = f"{type(error).__name__}: {first_line}"
+    detail = f"{type(error).__name__}: {first_line}"
 
     if code in _codes("precondition"):
         return ConflictError("The object was replaced meanwhile.", where)
@@ -80,21 +80,21 @@ def translate_error(error: BaseException, where: str) -> ScoringError | None:
         )
 
     return (
-        _translate_missing_bucket(error, code, where, found)
-        or _translate_refusal(error, source, where, found)
-        or _translate_absence(error, code, where, found)
-        or _translate_failure(error, source, code, where, found)
+        _translate_missing_bucket(error, code, where, detail)
+        or _translate_refusal(error, source, where, detail)
+        or _translate_absence(error, code, where, detail)
+        or _translate_failure(error, source, code, where, detail)
     )
 
 
-def credentials_error(code: str, where: str, found: str) -> CredentialsError | None:
+def credentials_error(code: str, where: str, detail: str) -> CredentialsError | None:
     """What the code of an answer says about the credentials. None: nothing."""
     if code in _codes("expired"):
         return CredentialsError(
             "The credentials have expired, or their token is not valid here.",
             where,
             expected="a token that is valid until the run has ended",
-            found=found,
+            found=detail,
             next_step="get new credentials, then run again",
         )
 
@@ -103,7 +103,7 @@ def credentials_error(code: str, where: str, found: str) -> CredentialsError | N
             "The store refuses requests of this time: the clock of this host is wrong.",
             where,
             expected="a clock within 15 minutes of the store's",
-            found=found,
+            found=detail,
             next_step="set the clock of this host (NTP), then run again",
         )
 
@@ -113,11 +113,11 @@ def credentials_error(code: str, where: str, found: str) -> CredentialsError | N
             "most likely.",
             where,
             expected="credentials that are valid now, and the bucket's own region",
-            found=found,
+            found=detail,
             next_step="get new credentials, and set `region` in storage_options, then run again",
         )
 
-    return _denied(where, found) if code in _codes("denied") else None
+    return _denied(where, detail) if code in _codes("denied") else None
 
 
 def credentials_error_in(text: str, where: str) -> CredentialsError | None:
@@ -205,52 +205,52 @@ def _status_of(error: BaseException) -> str:
 
 
 def _translate_missing_bucket(
-    error: BaseException, code: str, where: str, found: str
+    error: BaseException, code: str, where: str, detail: str
 ) -> ScoringError | None:
     if code != "NoSuchBucket" and "bucket does not exist" not in str(error):
         return None
     return LocationNotFoundError(
-        "No such bucket.", where, found=found, next_step="check the URI, or create the bucket"
+        "No such bucket.", where, found=detail, next_step="check the URI, or create the bucket"
     )
 
 
 def _translate_refusal(
-    error: BaseException, source: BaseException | None, where: str, found: str
+    error: BaseException, source: BaseException | None, where: str, detail: str
 ) -> ScoringError | None:
     if source is None and isinstance(error, PermissionError) and error.filename is not None:
         return CredentialsError(
             "The file system refuses access.",
             where,
             expected="a user who may read the input, and write the output and the folder beside it",
-            found=found,
+            found=detail,
             next_step="give this user the rights, or run as another user",
         )
-    if refusal := credentials_error(code_of(error), where, found):
+    if refusal := credentials_error(code_of(error), where, detail):
         return refusal
-    return _denied(where, found) if _is_denied(error, source) else None
+    return _denied(where, detail) if _is_denied(error, source) else None
 
 
 def _translate_absence(
-    error: BaseException, code: str, where: str, found: str
+    error: BaseException, code: str, where: str, detail: str
 ) -> ScoringError | None:
     if not isinstance(error, FileNotFoundError) and code not in _codes("absent"):
         return None
     return LocationNotFoundError(
         "No such file or folder.",
         where,
-        found=found,
+        found=detail,
         next_step="check the path; a file that was there may have been moved or removed meanwhile",
     )
 
 
 def _translate_failure(
-    error: BaseException, source: BaseException | None, code: str, where: str, found: str
+    error: BaseException, source: BaseException | None, code: str, where: str, detail: str
 ) -> StorageError:
     if isinstance(error, (ConnectionError, TimeoutError)) or source is not None or code:
         return StorageUnavailableError(
-            "The store did not answer as it should.",
+            "The store did not answer, or its response was unexpected.",
             where,
-            found=found,
+            found=detail,
             next_step="check the endpoint and the network, then run again: nothing was published",
         )
 
@@ -258,12 +258,12 @@ def _translate_failure(
         return StorageError(
             "The disk is full; nothing was published.",
             where,
-            found=found,
+            found=detail,
             next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
 
     return StorageError(
-        "Reading or writing failed.", where, found=found, next_step="check disk space and rights"
+        "Reading or writing failed.", where, found=detail, next_step="check disk space and rights"
     )
 
 
@@ -278,12 +278,12 @@ def _is_denied(error: BaseException, source: BaseException | None) -> bool:
     return type(error) is OSError and str(error).startswith(prefixes)
 
 
-def _denied(where: str, found: str) -> CredentialsError:
+def _denied(where: str, detail: str) -> CredentialsError:
     return CredentialsError(
         "The store refused the credentials, or there are none.",
         where,
         expected="credentials that may list, read and write here",
-        found=found,
+        found=detail,
         next_step="set storage_options (key, secret as ${ENV_NAME}) or the store's own environment "
         "variables",
     )

@@ -118,7 +118,7 @@ class Backend(Protocol):
 
     @property
     def table_url(self) -> str:
-        """The same place in the Delta library's spelling."""
+        """The place in the Delta library's spelling."""
         ...
 
     def parents(self) -> list[str]:

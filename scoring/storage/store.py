@@ -48,7 +48,7 @@ class Store:
 
     @property
     def scheme(self) -> str:
-        """Of the URI; `file` for a path."""
+        """Scheme of the URI; `file` for a path."""
         return urlsplit(self.uri).scheme if "://" in self.uri else "file"
 
     @property

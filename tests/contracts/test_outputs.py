@@ -376,8 +376,10 @@ def test_what_nobody_needs_is_what_is_neither_live_nor_kept(place: Place) -> Non
 
     written, live = publisher.list_written(), list(publisher.all_live().values())
 
-    def unneeded(published: dict[str, Any], kept_runs: set[str]) -> set[str]:
-        return {entry.path for entry in publisher.unneeded(written, live, published, kept_runs)}
+    def unneeded(published: dict[str, Any], protected_runs: set[str]) -> set[str]:
+        return {
+            entry.path for entry in publisher.unneeded(written, live, published, protected_runs)
+        }
 
     superseded = {run_id(2): sorted(paths[2])}
     assert unneeded({}, set()) == paths[1] | paths[2] | paths[4]

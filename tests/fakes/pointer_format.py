@@ -83,14 +83,14 @@ class PointerPublisher:
         written: Sequence[Entry],
         live: Collection[Live],
         published: Mapping[str, Collection[str]],
-        kept_runs: Collection[str],
+        protected_runs: Collection[str],
     ) -> list[Entry]:
         needed = {path for one in live for path in one.paths}
         needed |= {path for paths in published.values() for path in paths}
         return [
             entry
             for entry in written
-            if entry.path not in needed and run_id_of(entry.path) not in kept_runs
+            if entry.path not in needed and run_id_of(entry.path) not in protected_runs
         ]
 
     def _read(self, folder: str) -> Live | None:

@@ -112,22 +112,22 @@ class AzureBackend(FsspecBackend):
         if connection := names.get("connection_string"):
             names = _parse_connection_string(str(connection)) | names
 
-        found = delta_patience()
+        mapped = delta_patience()
 
         for name in _CREDENTIALS:
             if names.get(name):
-                found[f"azure_storage_{name}"] = str(names[name])
+                mapped[f"azure_storage_{name}"] = str(names[name])
 
         for name in _DELTA_ONLY:
             if name in names:
-                found[name] = str(names[name])
+                mapped[name] = str(names[name])
 
         if endpoint := names.get("endpoint") or _endpoint_of_host(names.get("account_host")):
-            found |= delta_endpoint("azure_storage_endpoint", endpoint)
+            mapped |= delta_endpoint("azure_storage_endpoint", endpoint)
         if names.get("anon"):
-            found["azure_skip_signature"] = "true"
+            mapped["azure_skip_signature"] = "true"
 
-        return found
+        return mapped
 
 
 def _rename(account: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,10 +71,10 @@ class GoogleBackend(FsspecBackend):
     def delta_options(cls, account: str, options: Mapping[str, Any]) -> dict[str, str]:
         """See `FsspecBackend`."""
         names = _rename(options)
-        found = delta_patience() | _delta_credentials(names)
+        mapped = delta_patience() | _delta_credentials(names)
         if endpoint := names.get("endpoint_url"):
-            found |= delta_endpoint("google_base_url", endpoint)
-        return found
+            mapped |= delta_endpoint("google_base_url", endpoint)
+        return mapped
 
 
 def _rename(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,23 +101,23 @@ class S3Backend(FsspecBackend):
         """See `FsspecBackend`. Includes credentials that fsspec would find by itself."""
         names, nested = _rename(options)
         patience = PATIENCE | dict(nested.get("config_kwargs") or {})
-        found = delta_patience(patience)
-        found["conditional_put"] = "etag"
-        found["region"] = names.get("region") or _configured_region() or "us-east-1"
+        mapped = delta_patience(patience)
+        mapped["conditional_put"] = "etag"
+        mapped["region"] = names.get("region") or _configured_region() or "us-east-1"
 
         if endpoint := names.get("endpoint_url") or _configured_endpoint():
-            found |= delta_endpoint("endpoint_url", endpoint)
+            mapped |= delta_endpoint("endpoint_url", endpoint)
         if names.get("anon"):
-            return found | {"skip_signature": "true"}
+            return mapped | {"skip_signature": "true"}
 
         for name, delta_name in _DELTA_CREDENTIALS.items():
             if names.get(name):
-                found[delta_name] = str(names[name])
+                mapped[delta_name] = str(names[name])
 
-        if "access_key_id" not in found:
-            found |= _configured_credentials(names.get("profile"))
+        if "access_key_id" not in mapped:
+            mapped |= _configured_credentials(names.get("profile"))
 
-        return found
+        return mapped
 
     @classmethod
     def prepare_library(cls) -> None:
@@ -284,10 +284,10 @@ def _configured_credentials(profile: str | None) -> dict[str, str]:
         return {}
 
     frozen = credentials.get_frozen_credentials()
-    found = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key}
+    options = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key}
     if frozen.token:
-        found["session_token"] = frozen.token
-    return found
+        options["session_token"] = frozen.token
+    return options
 
 
 BACKEND = S3Backend
