@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 from nightscore.errors import (
     ConflictError,
@@ -306,12 +307,12 @@ def _is_from_library(error: BaseException) -> bool:
 
 def _codes(field: str) -> tuple[str, ...]:
     """What all backends declare under a field of `ErrorCodes`."""
-    return _collect(field, tuple(backend.error_codes for backend in known_backends()))
+    return _collect(field, *known_backends())
 
 
 @functools.lru_cache(maxsize=64)
-def _collect(field: str, backends: tuple[ErrorCodes, ...]) -> tuple[str, ...]:
+def _collect(field: str, *backends: Any) -> tuple[str, ...]:
     values: list[str] = []
-    for codes in (_COMMON, *backends):
+    for codes in (_COMMON, *(backend.error_codes for backend in backends)):
         values += getattr(codes, field)
     return tuple(dict.fromkeys(values))

@@ -32,11 +32,10 @@ def find_backend(scheme: str) -> type[Backend]:
     return _load(_MODULES.get(scheme, _FALLBACK))
 
 
-def known_backends() -> list[type[Backend]]:
+def known_backends() -> tuple[type[Backend], ...]:
     """All backends, each once."""
-    modules = [*dict.fromkeys(_MODULES.values()), _FALLBACK]
-    backends = [_load(module) for module in modules]
-    return list(dict.fromkeys([*backends, *_registered.values()]))
+    further = dict.fromkeys(_registered.values())
+    return (*_built_in(), *further)
 
 
 def describe_places(is_able: Callable[[Capabilities], bool]) -> str:
@@ -71,3 +70,9 @@ def _load(module: str) -> type[Backend]:
         f"nightscore.storage.backends.{module}"
     ).BACKEND
     return backend
+
+
+@functools.cache
+def _built_in() -> tuple[type[Backend], ...]:
+    backends = [_load(module) for module in (*_MODULES.values(), _FALLBACK)]
+    return tuple(dict.fromkeys(backends))
