@@ -1,4 +1,4 @@
-"""Removes files that nobody needs: each partition's while nothing else changes it, and by what is seen then."""
+"""Removes files that nobody needs, partition by partition, while no other command changes the partition."""
 
 import logging
 import posixpath
@@ -27,21 +27,21 @@ from nightscore.storage.protocol import Entry
 from nightscore.storage.store import Store
 
 LEAST_SUPERSEDED = timedelta(days=1)
-"""Readers may have results open that were replaced: these stay for so long, whatever is asked for."""
+"""Readers may still have replaced results open, so these stay at least this long."""
 WAIT_S = 1.0
-"""For another command that changes a partition: what is left over there is left to the next time."""
+"""How long to wait for another command that changes a partition. After that the partition is skipped."""
 AT_ONCE = 500
-"""Files that are removed before it is asked again whether this command still holds the partition."""
+"""Files to remove before checking again that this command still holds the lease."""
 
 log = logging.getLogger("nightscore")
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What was listed: of one partition, or of all."""
+    """Listed files of one partition, or of all."""
 
     written: tuple[Entry, ...]
-    """By runs, for readers; below the store of their parts."""
+    """Written by runs for readers, in the store of their parts."""
     checkpoints: tuple[Entry, ...]
     monitoring: tuple[Entry, ...]
     """Profiles, comparisons and reports."""
@@ -49,12 +49,12 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may go, of files that nobody has touched for long enough."""
+    """Which of the files that nobody has touched for long enough may go."""
 
     job: ScoringJob
     publisher: Publisher
     replaced_before: datetime | None
-    """Results that others have replaced by then; None: they all stay."""
+    """Results replaced before this time may go; None: they all stay."""
 
     def unneeded(
         self,
@@ -63,39 +63,47 @@ class Rules:
         unreadable: Sequence[str],
         live: Collection[Live],
     ) -> Files:
-        """Those of the files that nobody needs.
+        """The files that nobody needs.
 
         Args:
-            files: As they were listed, before the records were read: a run has its record before it has files.
-            manifests: Of the partitions of the files.
-            unreadable: Paths of records that cannot be read, which may be a published run's.
+            files: Listed before the records were read: a run has its record before it has files.
+            manifests: Records of the partitions of the files.
+            unreadable: Paths of records that cannot be read, perhaps of a published run.
             live: What readers see of these partitions.
         """
-        fates = mark_dead_runs(state_store(self.job), manifests)
-        living = {m.run_id for m in fates if m.status in ("running", "prepared", "held")}
-        protected_runs = {*living, *(run_id for path in unreadable if (run_id := run_id_of(path)))}
-        known = {m.run_id for m in manifests if m.status in ("published", "rejected")}
-        known |= {*protected_runs, *(one.run_id or "" for one in live)}
-        published = self._kept_results(manifests)
+        active = ("running", "prepared", "held")
+        marked = mark_dead_runs(state_store(self.job), manifests)
+        protected = {manifest.run_id for manifest in marked if manifest.status in active}
+        protected |= {run_id for path in unreadable if (run_id := run_id_of(path))}
+
+        ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
+        known = protected | ended | {one.run_id or "" for one in live}
+        results = self._results_to_keep(manifests)
+
         return Files(
-            tuple(self.publisher.unneeded(files.written, live, published, protected_runs)),
-            tuple(
-                entry for entry in files.checkpoints if run_id_of(entry.path) not in protected_runs
-            ),
+            tuple(self.publisher.unneeded(files.written, live, results, protected)),
+            tuple(entry for entry in files.checkpoints if run_id_of(entry.path) not in protected),
             tuple(entry for entry in files.monitoring if run_id_of(entry.path) not in known),
         )
 
-    def _kept_results(self, manifests: Sequence[Manifest]) -> dict[str, set[str]]:
-        """The files of results that were published and stay, by the runs that wrote them."""
-        since = replaced_at(manifests)
-        kept: dict[str, set[str]] = {}
+    def _results_to_keep(self, manifests: Sequence[Manifest]) -> dict[str, set[str]]:
+        """The files of published results that stay, by the run that wrote them."""
+        replaced = replaced_at(manifests)
+        results: dict[str, set[str]] = {}
+
         for manifest in manifests:
-            at, before = since.get(manifest.result_id), self.replaced_before
-            if manifest.status == "published" and (before is None or at is None or at > before):
-                kept.setdefault(manifest.result_id, set()).update(
-                    file.path for file in manifest.output.files
-                )
-        return kept
+            if manifest.status == "published" and self._stays(replaced.get(manifest.result_id)):
+                paths = results.setdefault(manifest.result_id, set())
+                paths.update(file.path for file in manifest.output.files)
+
+        return results
+
+    def _stays(self, replaced: datetime | None) -> bool:
+        """Whether a result stays that was replaced at a time; None: that was not replaced."""
+        if self.replaced_before is None or replaced is None:
+            return True
+
+        return replaced > self.replaced_before
 
 
 def clean(
@@ -107,19 +115,19 @@ def clean(
     delete: bool,
     tell: Callable[[str], object] = log.warning,
 ) -> list[str]:
-    """Files that nobody needs, last touched before `now - older_than`; removed if `delete`.
+    """List files that nobody needs, last touched before `now - older_than`; remove them if `delete`.
 
-    A run that is listed as running is left alone while it may live, and a partition while another command changes it;
-    what readers see is never touched.
+    It skips runs that may still be alive, and partitions that another command is changing. It never touches what
+    readers see.
 
     Args:
         job: Whose outputs.
         now: In UTC.
-        older_than: Age guard.
-        superseded_after: Also results that others replaced longer ago than this: a rollback cannot
-            put them back then. Less than a day is taken as a day. None: they stay.
-        delete: Else files are only listed.
-        tell: Called with a sentence for each partition that was left alone.
+        older_than: Minimum age of a file.
+        superseded_after: Also remove results that were replaced longer ago than this; a rollback cannot restore them
+            afterwards. Less than a day counts as a day. None: they stay.
+        delete: Remove the files; otherwise only list them.
+        tell: Called with a sentence for each partition that was skipped.
 
     Raises:
         StorageError: Replaced results cannot be removed safely from this kind of store.
@@ -127,76 +135,101 @@ def clean(
     state = state_store(job)
     if delete and superseded_after is not None and not state.is_conditional:
         raise _unsafe(state)
+
     publisher = open_publisher(Workspace(job))
-    replaced_before = (
-        None if superseded_after is None else now - max(superseded_after, LEAST_SUPERSEDED)
-    )
-    rules = Rules(job, publisher, replaced_before)
+    rules = Rules(job, publisher, _replaced_before(now, superseded_after))
     oldest_s = (now - older_than).timestamp()
 
     # In this order: whoever has begun meanwhile has a record, and whoever has published is seen.
     files = _list(job, publisher, oldest_s)
     leases = [entry for entry in state.list_files("leases") if entry.modified_s < oldest_s]
     manifests, unreadable = list_manifests(state)
-    found = rules.unneeded(files, manifests, unreadable, publisher.all_live().values())
+    unneeded = rules.unneeded(files, manifests, unreadable, publisher.all_live().values())
     if not delete:
-        return _show(job, found) + _clean_spools(job, oldest_s, delete=False)
+        return _show(job, unneeded) + _clean_spools(job, oldest_s, delete=False)
 
-    by_folder = _by_folder(found, manifests)
-    for folder in [_folder(m) for m in _dead(state, manifests)] + [
-        posixpath.basename(entry.path) for entry in leases
-    ]:
+    # Partitions without files may still have dead runs to record, or leases that nobody holds.
+    by_folder = _by_folder(unneeded, manifests)
+    folders = [_folder(manifest) for manifest in _dead(state, manifests)]
+    folders += [posixpath.basename(entry.path) for entry in leases]
+    for folder in folders:
         by_folder.setdefault(folder, Files((), (), ()))
-    shown = []
+
+    removed: list[str] = []
     for folder, some in sorted(by_folder.items()):
         try:
-            shown += _show(job, _clean_partition(rules, folder, some))
+            removed += _show(job, _clean_partition(rules, folder, some))
         except LeaseError as error:
             tell(f"{folder} was left alone: {error.found}")
-    return shown + _clean_spools(job, oldest_s, delete=True)
+
+    return removed + _clean_spools(job, oldest_s, delete=True)
+
+
+def _replaced_before(now: datetime, superseded_after: timedelta | None) -> datetime | None:
+    if superseded_after is None:
+        return None
+
+    return now - max(superseded_after, LEAST_SUPERSEDED)
 
 
 def replaced_at(manifests: Sequence[Manifest]) -> dict[str, datetime | None]:
-    """When results that were published were replaced, for the last time, by the runs that wrote them.
+    """When published results were last replaced, by the run that wrote them.
 
-    None: by the records nothing has replaced them, or not since they were put back.
+    None: no record says that they were replaced, or they were restored since.
     """
     ended = [m for m in manifests if m.status == "published" and m.finished_at is not None]
-    found: dict[str, datetime | None] = {}
+    ended.sort(key=lambda m: (m.finished_at or m.started_at, m.run_id))
+    replaced: dict[str, datetime | None] = {}
     latest: dict[str | None, str] = {}
-    for manifest in sorted(ended, key=lambda m: (m.finished_at or m.started_at, m.run_id)):
-        before = latest.get(manifest.partition)
-        # By time, and by what the run says itself: hosts' clocks differ.
-        for replaced in {before, manifest.replaces} - {None, manifest.result_id}:
-            found[str(replaced)] = manifest.finished_at
-        found[manifest.result_id] = None
+
+    for manifest in ended:
+        # By time, and by what the run itself says: hosts' clocks differ.
+        for run_id in (latest.get(manifest.partition), manifest.replaces):
+            if run_id is not None and run_id != manifest.result_id:
+                replaced[run_id] = manifest.finished_at
+
+        replaced[manifest.result_id] = None
         latest[manifest.partition] = manifest.result_id
-    return found
+
+    return replaced
 
 
 def _list(job: ScoringJob, publisher: Publisher, oldest_s: float) -> Files:
     state = state_store(job)
-    monitoring = [
-        entry
-        for kind in ("profiles", "drift", "comparisons", "reports")
-        for entry in state.list_files(kind)
-    ]
-    listed = (publisher.list_written(), state.list_files("checkpoints"), monitoring)
+    monitoring: list[Entry] = []
+    for kind in ("profiles", "drift", "comparisons", "reports"):
+        monitoring += state.list_files(kind)
+
+    def old_ones(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        return tuple(entry for entry in entries if entry.modified_s < oldest_s)
+
     return Files(
-        *(tuple(entry for entry in entries if entry.modified_s < oldest_s) for entries in listed)
+        old_ones(publisher.list_written()),
+        old_ones(state.list_files("checkpoints")),
+        old_ones(monitoring),
     )
 
 
 def _by_folder(files: Files, manifests: Sequence[Manifest]) -> dict[str, Files]:
-    """The files of each partition; those of runs that have no record, and no folder in their path, under ''."""
+    """The files of each partition. Files without a partition in their path or a run's record are under ''."""
     folders = {manifest.run_id: _folder(manifest) for manifest in manifests}
     grouped: dict[str, tuple[list[Entry], list[Entry], list[Entry]]] = {}
+
     for i, entries in enumerate((files.written, files.checkpoints, files.monitoring)):
         for entry in entries:
-            named = next((name for name in entry.path.split("/")[:-1] if decode_folder(name)), "")
-            folder = named or folders.get(run_id_of(entry.path) or "", "")
+            folder = _folder_in(entry.path) or folders.get(run_id_of(entry.path) or "", "")
             grouped.setdefault(folder, ([], [], []))[i].append(entry)
+
     return {folder: Files(*map(tuple, lists)) for folder, lists in grouped.items()}
+
+
+def _folder_in(path: str) -> str:
+    """The partition's folder that a path names; empty if it names none."""
+    for name in path.split("/")[:-1]:
+        if decode_folder(name):
+            return name
+
+    return ""
 
 
 def _folder(manifest: Manifest) -> str:
@@ -204,39 +237,41 @@ def _folder(manifest: Manifest) -> str:
 
 
 def _dead(state: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
-    """Runs that have died without a word, and nobody has written so."""
+    """Runs that exited without recording a result, and are not recorded as dead yet."""
     open_ended = [manifest for manifest in manifests if manifest.status in ("running", "prepared")]
     return [manifest for manifest in mark_dead_runs(state, open_ended) if has_died(manifest)]
 
 
 def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
-    """Remove what is still not needed once nobody else changes the partition.
+    """Remove what is still not needed while this command holds the partition's lease.
 
     Raises:
-        LeaseError: Another command does.
+        LeaseError: Another command holds it.
     """
-    job, state = rules.job, state_store(rules.job)
+    job = rules.job
+    state = state_store(job)
     decoded = decode_folder(folder)
-    if decoded is None:  # of no run that has a record, and nothing that readers see
+
+    if decoded is None:  # files of no recorded run, and nothing that readers see
         _delete(parts_store(job), files.written, None)
         _delete(state, files.checkpoints, None)
         return files
+
     lease = Lease(job, folder, "clean")
     lease.acquire(WAIT_S)
     try:
         manifests, unreadable = list_manifests(state, folder)
         live = rules.publisher.live(decoded[1])
-        found = rules.unneeded(files, manifests, unreadable, [live] if live else [])
+        unneeded = rules.unneeded(files, manifests, unreadable, [live] if live else [])
+
         for manifest in _dead(state, manifests):
             lease.check()
-            _bury(job, manifest, live)
-        # Last the checkpoints, and of these the claims: without them nobody goes on with what is gone.
-        for store, entries in (
-            (parts_store(job), found.written),
-            (state, found.monitoring + found.checkpoints),
-        ):
-            _delete(store, entries, lease)
-        return found
+            _mark_failed(job, manifest, live)
+
+        # Checkpoints go last, and of these the claims: without them no run resumes what is gone.
+        _delete(parts_store(job), unneeded.written, lease)
+        _delete(state, unneeded.monitoring + unneeded.checkpoints, lease)
+        return unneeded
     finally:
         lease.release()
 
@@ -248,28 +283,28 @@ def _delete(store: Store, entries: Sequence[Entry], lease: Lease | None) -> None
         store.delete([entry.path for entry in entries[start : start + AT_ONCE]])
 
 
-def _bury(job: ScoringJob, dead: Manifest, live: Live | None) -> None:
-    """Write that a run has died, so that one which has slept only stops when it awakes."""
+def _mark_failed(job: ScoringJob, dead: Manifest, live: Live | None) -> None:
+    """Record that a run has died, so that it stops when it wakes up, if it was only asleep."""
     store, folder = state_store(job), _folder(dead)
-    now = find_manifest(store, folder, dead.run_id)
-    if now is None or now.status not in ("running", "prepared"):
-        return  # it has spoken since
-    ended = now.model_copy(update={"status": "failed", "error": DIED})
-    seen = reconcile_with_live(store, ended, live)
-    write_manifest(
-        store,
-        folder,
-        seen.model_copy(update={"finished_at": seen.finished_at or datetime.now(UTC)}),
-    )
+    current = find_manifest(store, folder, dead.run_id)
+    if current is None or current.status not in ("running", "prepared"):
+        return  # it has recorded its end since
+
+    failed = current.model_copy(update={"status": "failed", "error": DIED})
+    reconciled = reconcile_with_live(store, failed, live)
+    finished_at = reconciled.finished_at or datetime.now(UTC)
+    write_manifest(store, folder, reconciled.model_copy(update={"finished_at": finished_at}))
 
 
 def _clean_spools(job: ScoringJob, oldest_s: float, *, delete: bool) -> list[str]:
-    shown = []
+    """Files that writers began and never finished, in the stores' temporary folders."""
+    shown: list[str] = []
     for store in (predictions_store(job), state_store(job)):
         spools = [entry.path for entry in store.list_spools() if entry.modified_s < oldest_s]
+        shown += [store.locate_url(path) for path in spools]
         if delete:
             store.delete(spools)
-        shown += [store.locate_url(path) for path in spools]
+
     return shown
 
 
@@ -281,9 +316,9 @@ def _show(job: ScoringJob, files: Files) -> list[str]:
 
 def _unsafe(state: Store) -> StorageError:
     return StorageError(
-        "Replaced results cannot be removed from this kind of store while other commands may put them back.",
+        "Replaced results cannot be removed safely from this kind of store: another command may be restoring them.",
         state.url,
-        expected="a disk, or S3: a store that refuses to create what exists",
+        expected="a disk or S3, which refuse to create a file that exists",
         found=f"{state.scheme}://",
-        next_step="leave --superseded-days out: what dead runs left is removed all the same",
+        next_step="leave --superseded-days out; files of dead runs are removed anyway",
     )

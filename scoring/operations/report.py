@@ -1,10 +1,11 @@
-"""A run's report: its page, drawn from what runs have stored, and the series of a column. No data are read again."""
+"""A run's report page and the series of a column, from what runs have stored. No data are read again."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 from urllib.parse import quote
 
 from nightscore.drift.recompare import compared_now
@@ -30,37 +31,43 @@ from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder, show_value
 
 SHEET_COLUMNS = 9
+"""Columns on the contact sheet: three rows of three."""
 SPARK_DAYS = 14
 SPARK_FINDINGS = 40
 _drawing = threading.Lock()
-"""Matplotlib's settings are one for all threads."""
+"""Matplotlib has one set of settings for all threads."""
 
 
 def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) -> Manifest:
-    """The partition's newest run that has compared its columns, or the one that is named.
+    """The partition's newest run that compared its columns, or the run that is named.
 
     Raises:
         PartitionNotFoundError: There is none.
     """
     history = run_history(job, value, everything=False)
     newest = next((m for m in history if m.status in ("published", "held")), None)
-    wanted = run_id or (newest.restores if newest else None)  # after a rollback, what readers see
+    restored = newest.restores if newest else None  # after a rollback, what readers see
+    wanted = run_id or restored
+
     for manifest in history:
         if manifest.drift is not None and wanted in (None, manifest.run_id):
             return manifest
+
+    expected = "a run that was published or held, with drift.profile left on"
     raise PartitionNotFoundError(
         "No run of this partition has compared its columns.",
         f"{job.output.uri}.nightscore/runs/{encode_folder(job.input.partition_key, value)}",
-        expected=f"the run {run_id}"
-        if run_id
-        else "a run that was published or held, with drift.profile left on",
-        found=f"{len(history)} runs without",
-        next_step="run it; or look at two datasets with `nightscore drift`",
+        expected=f"the run {run_id}" if run_id else expected,
+        found=f"{len(history)} runs without a comparison",
+        next_step="run the partition, or compare two datasets with `nightscore drift`",
     )
 
 
 def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
-    """Draw a run's page and keep it beside the run's record; its URL. Drawn once: a second call finds it.
+    """Draw a run's page and store it beside the run's record. A page that exists is not drawn again.
+
+    Returns:
+        The page's URL.
 
     Raises:
         ScoringError: The store cannot be read or written.
@@ -75,112 +82,127 @@ def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
 class _Stored:
     """What a report is drawn from."""
 
-    now: list[ColumnProfile]
+    current: list[ColumnProfile]
     references: dict[str, list[ColumnProfile]]
     past: list[Past]
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What another page shows of a report."""
+    """What other pages show of a report."""
 
     sheet: bytes = b""
-    """The columns with the gravest findings, as a PNG; empty where there is nothing to draw."""
+    """The columns with the worst findings, as a PNG; empty if there is nothing to draw."""
     sparklines: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Role and column of each finding to its distance from the reference in the last fortnight, today at the end."""
+    """By role and column of a finding: its distances from the reference in the last fortnight, today last."""
 
 
 NOTHING_DRAWN = Drawn()
 
 
 def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn:
-    """For a worker: the page is written, what another page shows of it is returned."""
+    """Write a run's page, and return what other pages show of it; called in a worker."""
     drift = manifest.drift
     assert drift is not None  # noqa: S101
     stored = _read_stored(job, manifest, cache)
     _write(job, manifest, stored)
-    past, first = (
-        stored.past[-SPARK_DAYS:],
-        next((n for n in REFERENCES if n in drift.references), ""),
-    )
-    lines = {
-        (f.role, f.column): sparkline(
-            series_of(past, f.role, f.column, registry.PRIMARY.name, first)
-        )
-        for f in drift.findings[:SPARK_FINDINGS]
-        if f.role not in ("rows", "schema")
-    }
-    return Drawn(_contact_sheet(manifest, stored), lines)
+
+    past = stored.past[-SPARK_DAYS:]
+    reference = _first_of(drift.references)
+    sparklines: dict[tuple[str, str], str] = {}
+    for finding in drift.findings[:SPARK_FINDINGS]:
+        role, column = finding.role, finding.column
+        if role not in ("rows", "schema"):
+            series = series_of(past, role, column, registry.PRIMARY.name, reference)
+            sparklines[role, column] = sparkline(series)
+
+    return Drawn(_contact_sheet(manifest, stored), sparklines)
+
+
+def _first_of(references: Container[str]) -> str:
+    """The first reference that a run was compared with; empty if there is none."""
+    return next((name for name in REFERENCES if name in references), "")
 
 
 def report_link(base: str, job: str, manifest: Manifest) -> str:
-    """Where `nightscore pages` has a run's page.
+    """The address of a run's page on the server that `nightscore pages` starts.
 
     Args:
         base: URL of that server.
         job: Name of the job's file there.
-        manifest: Of the run.
+        manifest: The run's record.
     """
-    return f"{base.rstrip('/')}/{quote(job)}/{quote(show_value(manifest.partition), safe='')}/{manifest.run_id}"
+    partition = quote(show_value(manifest.partition), safe="")
+    return f"{base.rstrip('/')}/{quote(job)}/{partition}/{manifest.run_id}"
 
 
 def read_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
-    """The page of a run, drawn now if it was not before."""
+    """The page of a run, drawn now if it does not exist yet."""
     write_report(job, manifest, cache)
     return state_store(job).read_bytes(_path(manifest)).decode()
 
 
 def _contact_sheet(manifest: Manifest, stored: _Stored) -> bytes:
-    """The columns with the gravest findings as one PNG; empty where there is nothing to draw."""
-    first = next((stored.references[name] for name in REFERENCES if name in stored.references), [])
-    columns = worst_columns(manifest, stored.now, first, SHEET_COLUMNS)
+    """The columns with the worst findings as one PNG; empty if there is nothing to draw."""
+    reference = stored.references.get(_first_of(stored.references), [])
+    columns = worst_columns(manifest, stored.current, reference, SHEET_COLUMNS)
+    if not columns:
+        return b""
+
     with _drawing:
-        return contact_sheet_png(columns) if columns else b""
+        return contact_sheet_png(columns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnDay:
-    """A column in one partition; None for what is not known or not defined."""
+    """A column in one partition; None for unknown or undefined values."""
 
     partition: str
     run_id: str
     severity: str
     status: str
     values: dict[str, float | None]
-    """Statistic to value: those against the first reference, and of the column itself."""
+    """By statistic: values against the first reference, and values of the column itself."""
     compared_at: datetime | None = None
     """When it was compared again, in UTC; None: by the run itself."""
 
 
 def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[ColumnDay] | None:
-    """How a column has differed in the latest partitions, in order; None: none of them has it."""
+    """How a column differed in the latest partitions, in order; None if none of them has it."""
     workspace = Workspace(job)
     partitions = reversed(recorded_values(workspace))
     latest = islice(latest_publications(workspace, partitions, or_held=True), n_partitions)
     manifests = [manifest for manifest in latest if manifest.drift is not None]
-    found = []
+
+    days: list[ColumnDay] = []
     for manifest in reversed(with_newest_comparisons(workspace.state, manifests)):
-        rows = [
-            r
-            for r in read_statistics(job, manifest)
-            if r["column"] == column and r["role"] != "schema"
-        ]
-        if not rows:
-            continue
-        rows = [row for row in rows if row["role"] == rows[0]["role"]]
-        first = next((name for name in REFERENCES if any(r["reference"] == name for r in rows)), "")
-        graded = next((row for row in rows if row["reference"] == first), rows[0])
-        values = {
-            row["statistic"]: row["value"]
-            for row in rows
-            if row["reference"] in (first, NO_REFERENCE)
-        }
-        day = show_value(manifest.partition)
-        made_at = manifest.drift.made_at if manifest.drift else None
-        found.append(
-            ColumnDay(day, manifest.run_id, graded["severity"], graded["status"], values, made_at)
-        )
-    return found or None
+        rows = read_statistics(job, manifest)
+        rows = [row for row in rows if row["column"] == column and row["role"] != "schema"]
+        if rows:
+            days.append(_column_day(manifest, rows))
+
+    return days or None
+
+
+def _column_day(manifest: Manifest, rows: list[dict[str, Any]]) -> ColumnDay:
+    """One day of a column, from the rows of the table of statistics that are about it."""
+    rows = [row for row in rows if row["role"] == rows[0]["role"]]
+    reference = _first_of({row["reference"] for row in rows})
+    graded = next((row for row in rows if row["reference"] == reference), rows[0])
+
+    values: dict[str, float | None] = {}
+    for row in rows:
+        if row["reference"] in (reference, NO_REFERENCE):
+            values[row["statistic"]] = row["value"]
+
+    return ColumnDay(
+        partition=show_value(manifest.partition),
+        run_id=manifest.run_id,
+        severity=graded["severity"],
+        status=graded["status"],
+        values=values,
+        compared_at=manifest.drift.made_at if manifest.drift else None,
+    )
 
 
 def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) -> list[Past]:
@@ -193,51 +215,60 @@ def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) 
 
 
 def past_of_runs(job: ScoringJob, manifests: Iterable[Manifest]) -> list[Past]:
-    """What the tables of statistics of some runs say; those without one are left out."""
-    found = [
-        Past(show_value(m.partition), read_statistics(job, m))
-        for m in manifests
-        if m.drift is not None
-    ]
-    return [past for past in found if past.rows]
+    """The tables of statistics of some runs; runs without one are left out."""
+    past: list[Past] = []
+    for manifest in manifests:
+        if manifest.drift is not None and (rows := read_statistics(job, manifest)):
+            past.append(Past(show_value(manifest.partition), rows))
+
+    return past
 
 
 def newest_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Manifest:
-    """The run with its newest comparison, which is made now if its neighbours have other results by now."""
+    """The run with its newest comparison, computed now if its neighbours have other results since."""
     return compared_now(job, manifest, cache, datetime.now(UTC))
 
 
 def _path(manifest: Manifest) -> str:
     drift = manifest.drift
-    compared = drift.neighbours[:12] if drift is not None and drift.made_at is not None else ""
+    is_recomputed = drift is not None and drift.made_at is not None
+    compared = drift.neighbours[:12] if drift is not None and is_recomputed else ""
+
     folder = encode_folder(manifest.partition_key, manifest.partition)
     return report_path(folder, manifest.run_id, manifest.status, compared)
 
 
 def _read_stored(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> _Stored:
-    now, references = _profiles(job, manifest, cache)
-    return _Stored(now, references, past_of(job, manifest))
+    return _Stored(
+        current=_current_profile(job, manifest),
+        references=_reference_profiles(job, manifest, cache),
+        past=past_of(job, manifest),
+    )
 
 
 def _write(job: ScoringJob, manifest: Manifest, stored: _Stored) -> None:
     state, path = state_store(job), _path(manifest)
-    if not state.exists(path):
-        with _drawing:
-            page = render(run_page(manifest, stored.now, stored.references, stored.past))
-        state.write_bytes(path, page.encode())
+    if state.exists(path):
+        return
+
+    with _drawing:
+        page = render(run_page(manifest, stored.current, stored.references, stored.past))
+    state.write_bytes(path, page.encode())
 
 
-def _profiles(
-    job: ScoringJob, manifest: Manifest, cache: ModelCache
-) -> tuple[list[ColumnProfile], dict[str, list[ColumnProfile]]]:
-    """Of the run, and of the first reference that it was compared with and that is still there.
+def _current_profile(job: ScoringJob, manifest: Manifest) -> list[ColumnProfile]:
+    """The run's own profile; empty if it stored none.
 
-    The other references have no profiles here: their statistics are in the table.
+    Raises:
+        CorruptFileError: It cannot be read.
     """
     drift, state = manifest.drift, state_store(job)
     assert drift is not None  # noqa: S101
+    if not drift.profile:
+        return []
+
     try:
-        now = from_bytes(state.read_bytes(drift.profile)) if drift.profile else []
+        return from_bytes(state.read_bytes(drift.profile))
     except ValueError as error:
         raise CorruptFileError(
             "The run's profile cannot be read.",
@@ -245,34 +276,50 @@ def _profiles(
             found=str(error)[:200],
             next_step="score the partition again with `nightscore run --force`",
         ) from error
-    found: dict[str, list[ColumnProfile]] = {
+
+
+def _reference_profiles(
+    job: ScoringJob, manifest: Manifest, cache: ModelCache
+) -> dict[str, list[ColumnProfile]]:
+    """The profiles of the first reference that still exists; the others are empty.
+
+    The page takes the statistics of all references from the table, and draws only one.
+    """
+    drift = manifest.drift
+    assert drift is not None  # noqa: S101
+    profiles: dict[str, list[ColumnProfile]] = {
         name: [] for name in REFERENCES if name in drift.references
     }
-    for name in found:
+
+    for name in profiles:
         try:
-            found[name] = _reference(job, manifest, name, cache)
+            profiles[name] = _reference(job, manifest, name, cache)
         except (ScoringError, ValueError):
-            continue
+            continue  # the next reference may still be there
         break
-    return now, found
+
+    return profiles
 
 
 def _reference(
     job: ScoringJob, manifest: Manifest, name: str, cache: ModelCache
 ) -> list[ColumnProfile]:
+    """The profile of one reference: the baseline, or the sum of the runs it was made of."""
     assert manifest.drift is not None  # noqa: S101
     workspace = Workspace(job)
     if name == "baseline":
         return stored_baseline(workspace, manifest, cache)
 
-    ids = set(manifest.drift.references[name].split(", "))
-    state = workspace.state
+    run_ids = set(manifest.drift.references[name].split(", "))
     values = earlier_values(workspace, manifest.partition)
-    parts = []
+    parts: list[list[ColumnProfile]] = []
+
     for other in islice(latest_publications(workspace, values), 2 * MAX_DATES):
-        if other.run_id in ids and other.drift and other.drift.profile:
-            parts.append(from_bytes(state.read_bytes(other.drift.profile)))
-            ids.discard(other.run_id)
-        if not ids:
+        if other.run_id in run_ids and other.drift and other.drift.profile:
+            parts.append(from_bytes(workspace.state.read_bytes(other.drift.profile)))
+            run_ids.discard(other.run_id)
+        if not run_ids:
             break
-    return list(merge_profiles(parts)[0].values())
+
+    merged, _ = merge_profiles(parts)
+    return list(merged.values())

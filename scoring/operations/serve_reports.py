@@ -1,4 +1,4 @@
-"""Serves reports over HTTP, from whatever store they are on, so that a link in another page opens them."""
+"""Serves reports over HTTP, from any store, so that links in other pages open them."""
 
 import html
 import logging
@@ -42,66 +42,85 @@ SHELL = (
 
 
 def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
-    """The application. It reads and draws, and writes nothing but pages and comparisons that it makes again.
+    """The web application. It writes nothing except pages and comparisons that it computes again.
 
     Args:
-        jobs: Folder of job files; no other job is reached.
-        cache: Of models and baselines on this host.
+        jobs: Folder of job files; other jobs are not served.
+        cache: Models and baselines of this host.
     """
+    pages = _Pages(jobs, cache)
+    return Starlette(
+        routes=[
+            Route("/", _explained(pages.index)),
+            Route("/{job}", _explained(pages.partitions)),
+            Route("/{job}/{rest:path}", _explained(pages.report)),
+        ]
+    )
 
-    def find(request: Request) -> ScoringJob:
+
+class _Pages:
+    """The pages: all jobs, the partitions of one, and one report."""
+
+    def __init__(self, jobs: Path, cache: ModelCache) -> None:
+        self._jobs = jobs
+        self._cache = cache
+
+    def index(self, _: Request) -> HTMLResponse:
+        """All jobs."""
+        items = [_item(quote(name), html.escape(name)) for name in list_jobs(self._jobs)]
+        return _page("Jobs", _list(items, f"There are no job files in {self._jobs}."))
+
+    def partitions(self, request: Request) -> HTMLResponse:
+        """The newest partitions of a job that have a report."""
         name = request.path_params["job"]
-        if name not in list_jobs(jobs):
-            raise HTTPException(
-                404, f"There is no job {name}; there are: {', '.join(list_jobs(jobs)) or 'none'}"
-            )
-        return load_job(name, jobs)
-
-    def index(_: Request) -> HTMLResponse:
-        items = [_item(quote(name), html.escape(name)) for name in list_jobs(jobs)]
-        return _page("Jobs", _list(items, f"There are no job files in {jobs}."))
-
-    def partitions(request: Request) -> HTMLResponse:
-        job, name = find(request), request.path_params["job"]
-        workspace = Workspace(job)
+        workspace = Workspace(self._find_job(request))
         values = reversed(recorded_values(workspace))
         latest = islice(latest_publications(workspace, values), MAX_LISTED)
-        items = []
+
+        items: list[str] = []
         for manifest in with_newest_comparisons(workspace.state, latest):
             if manifest.drift is not None:
                 shown = show_value(manifest.partition)
                 text = f"{html.escape(shown)}: {html.escape(verdict_text(manifest.drift))}"
                 items.append(_item(f"{quote(name)}/{quote(shown, safe='')}", text))
+
         return _page(f"Reports of {name}", _list(items, "No partition has a report yet."))
 
-    def report(request: Request) -> HTMLResponse:
-        job = find(request)
-        # By the path as it was sent: a partition's value may have slashes of its own.
-        _, _, *parts = request.scope["raw_path"].decode("ascii", "replace").split("?")[0].split("/")
+    def report(self, request: Request) -> HTMLResponse:
+        """The report of a partition's newest run, or of one run."""
+        job = self._find_job(request)
+
+        # The raw path: a partition's value may contain slashes of its own.
+        raw_path = request.scope["raw_path"].decode("ascii", "replace").split("?")[0]
+        _, _, *parts = raw_path.split("/")
         if len(parts) > 2:
             raise HTTPException(404, "Expected /JOB/PARTITION or /JOB/PARTITION/RUN")
-        value = parse_value(unquote(parts[0]))
-        manifest = reported_run(job, value, unquote(parts[1]) if len(parts) == 2 else None)
-        manifest = newest_report(job, manifest, cache)
-        return HTMLResponse(read_report(job, manifest, cache), headers=HEADERS)
 
-    return Starlette(
-        routes=[
-            Route("/", _explained(index)),
-            Route("/{job}", _explained(partitions)),
-            Route("/{job}/{rest:path}", _explained(report)),
-        ]
-    )
+        value = parse_value(unquote(parts[0]))
+        run_id = unquote(parts[1]) if len(parts) == 2 else None
+        manifest = newest_report(job, reported_run(job, value, run_id), self._cache)
+        return HTMLResponse(read_report(job, manifest, self._cache), headers=HEADERS)
+
+    def _find_job(self, request: Request) -> ScoringJob:
+        name = request.path_params["job"]
+        known = list_jobs(self._jobs)
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise HTTPException(404, f"There is no job {name}. Known jobs: {names}")
+
+        return load_job(name, self._jobs)
 
 
 def serve(jobs: Path, cache: ModelCache, host: str, port: int) -> None:
-    """Serve until interrupted."""
+    """Serve until the process is interrupted."""
     import uvicorn
 
     uvicorn.run(report_pages(jobs, cache), host=host, port=port, log_level="warning")
 
 
 def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], HTMLResponse]:
+    """A page that explains its errors instead of failing."""
+
     def answer(request: Request) -> HTMLResponse:
         try:
             return show(request)
@@ -113,9 +132,8 @@ def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], H
             return _page("The report cannot be shown", f"<pre>{html.escape(str(error))}</pre>", 503)
         except Exception as error:
             logger.exception("a report could not be shown")
-            return _page(
-                "The report cannot be shown", f"<pre>{html.escape(type(error).__name__)}</pre>", 503
-            )
+            body = f"<pre>{html.escape(type(error).__name__)}</pre>"
+            return _page("The report cannot be shown", body, 503)
 
     return answer
 

@@ -371,7 +371,7 @@ def test_labels_say_what_rate_to_expect(own: Lake) -> None:
     assert drift.baseline_rate == pytest.approx(frame["came_true"].mean())
     assert drift.expected_rate
     assert drift.expected_rate > drift.baseline_rate + 0.05
-    with pytest.raises(InputError, match="label cannot be set against the score"):
+    with pytest.raises(InputError, match="label cannot be compared with the score"):
         frame.assign(came_true="yes").to_parquet(path)
         record_baseline(job, str(path), own.pool, own.cache, label="came_true")
 

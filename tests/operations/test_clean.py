@@ -238,7 +238,7 @@ def test_files_of_runs_without_any_record_are_removed(any_lake: Lake) -> None:
 
 def test_a_store_that_cannot_tell_who_was_first_keeps_replaced_results(lake: Lake) -> None:
     job = lake.job(output={"uri": "gs://lake/predictions", "format": "delta"})
-    with pytest.raises(StorageError, match="while other commands may put them back"):
+    with pytest.raises(StorageError, match="another command may be restoring them"):
         clean(job, datetime.now(UTC), NOTHING, A_DAY, delete=True)
 
 

@@ -27,7 +27,9 @@ def bars(reference: pa.Array, current: pa.Array | None = None) -> Bars:
     for side in sides:
         profile = NumberProfile.empty(edges)
         profile.add(pa.chunked_array([side]))
-        columns.append(ColumnProfile("feature", "x", profile, type=str(side.type)))
+        columns.append(
+            ColumnProfile(role="feature", name="x", profile=profile, type=str(side.type))
+        )
     drawn = bars_of(*columns)
     assert drawn is not None
     return drawn
@@ -102,7 +104,7 @@ def test_categories_keep_their_names() -> None:
     for values in (["a"] * 3 + ["b"], ["a"] + ["b"] * 3 + [f"c{i}" for i in range(20)]):
         profile = CategoryProfile()
         profile.add(pa.chunked_array([pa.array(values)]))
-        columns.append(ColumnProfile("feature", "x", profile))
+        columns.append(ColumnProfile(role="feature", name="x", profile=profile))
     drawn = bars_of(*columns)
     assert drawn is not None
     assert drawn.bin_label(0) in ("a", "b")
