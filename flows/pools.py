@@ -35,7 +35,6 @@ def shared_pools(n_pools: int, workers: Workers) -> Iterator[None]:
     Nothing is left at the end, however that comes.
     """
     queue: asyncio.Queue[Pool] = asyncio.Queue()
-
     for _ in range(n_pools):
         queue.put_nowait(open_pool(workers))
 
@@ -45,6 +44,7 @@ def shared_pools(n_pools: int, workers: Workers) -> Iterator[None]:
     finally:
         _shared.reset(token)
         _run_cache.reset(cache_token)
+
         while not queue.empty():
             queue.get_nowait().stop()
 

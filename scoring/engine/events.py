@@ -74,14 +74,12 @@ def _in_words(event: Event) -> str:
                 f"workers={event.n_workers} resumed_rows={event.n_rows_resumed}"
             )
         case ShardScored():
-            return (
-                f"shard={event.index} rows={event.n_rows} quarantined={event.n_quarantined} "
-                f"seconds={event.wall_s:.2f}"
-            )
+            return f"shard={event.index} {_counts(event, event.wall_s)}"
         case ShardLost():
             return f"shard={event.index} lost with its worker, attempt {event.attempt}"
         case RunEnded():
-            return (
-                f"{event.status} rows={event.n_rows} quarantined={event.n_quarantined} "
-                f"seconds={event.total_s:.2f}"
-            )
+            return f"{event.status} {_counts(event, event.total_s)}"
+
+
+def _counts(event: ShardScored | RunEnded, seconds: float) -> str:
+    return f"rows={event.n_rows} quarantined={event.n_quarantined} seconds={seconds:.2f}"

@@ -109,6 +109,7 @@ def end_executor(executor: Any) -> None:
 
 def _start(n_processes: int) -> Any:
     _name_semaphores()
+
     try:
         executor = ProcessPoolExecutor(
             max_workers=n_processes,
@@ -165,6 +166,7 @@ def _start_worker(parent: int) -> None:
     Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is
     # planned, and a model with its libraries is more than that.
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize

@@ -107,6 +107,7 @@ def unseen(
         return None
 
     column = column.cast(compared_type)
+
     is_known = pc.is_in(column, _known_values(categories, compared_type))
     is_missing = pc.is_null(column, nan_is_null=True)
 

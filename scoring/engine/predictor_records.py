@@ -15,6 +15,7 @@ def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | No
         return None
 
     by_library = [record for record in all_records if record.engine == "library"]
+
     was_checked_earlier = all(record.checked_earlier for record in all_records)
     # An earlier comparison is the same one in each record.
     checked = all_records[:1] if was_checked_earlier else all_records

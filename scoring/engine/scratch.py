@@ -40,23 +40,26 @@ class ScratchRun:
             is_fresh: Use a compiled form that is made anew from the model, not the one in the
                 cache.
         """
+        memory, version = plan.memory, self.model.version.version
+        memory_bytes = available_bytes()
+
         return [
             ShardTask(
                 job=self.job,
                 run_id=self.run_id,
                 folder=plan.partition.folder,
                 model_folder=self.model.cached.path,
-                model_version=self.model.version.version,
+                model_version=version,
                 facts=self.facts,
                 contract=contract,
                 shard=shard,
-                batch_rows=plan.memory.batch_rows,
+                batch_rows=memory.batch_rows,
                 max_quarantined=shard.n_rows,
                 n_rows=plan.n_rows,
-                memory_bytes=available_bytes(),
+                memory_bytes=memory_bytes,
                 cut_for=1,
-                prefetch_bytes=plan.memory.prefetch_bytes,
-                in_threads=plan.memory.in_threads,
+                prefetch_bytes=memory.prefetch_bytes,
+                in_threads=memory.in_threads,
                 fallback_reason=plan.fallback_reason,
                 is_unchecked=plan.is_unchecked or is_fresh,
                 is_fresh=is_fresh,

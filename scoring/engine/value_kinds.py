@@ -23,6 +23,7 @@ def kind_mask(column: pa.ChunkedArray, kind: Kind) -> Mask | None:
     """Where a column has values of a kind; None: nowhere."""
     if kind == "null":
         return to_mask(pc.is_null(column)) if column.null_count else None
+
     if not pa.types.is_floating(column.type):
         return None
 

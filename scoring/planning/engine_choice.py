@@ -61,9 +61,9 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
         fallback_reason = "the job says `engine: library`"
 
     if fallback_reason:
-        shares_model = may_share and facts.releases_gil and library_bytes > LARGE_BYTES
-        most_threads = ANY_NUMBER if shares_model else 0
-        return EngineChoice(fallback_reason, most_threads, library_bytes)
+        if may_share and facts.releases_gil and library_bytes > LARGE_BYTES:
+            return EngineChoice(fallback_reason, ANY_NUMBER, library_bytes)
+        return EngineChoice(fallback_reason, 0, library_bytes)
 
     model_bytes = COMPILED_BYTES + form.n_bytes
     if not form.checked:  # the library is there too, until it was compared, and what compiles

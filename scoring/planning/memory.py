@@ -61,7 +61,10 @@ def plan_memory(
     """
     limit = job.limits.memory_bytes
     is_cluster = job.workers.is_cluster
-    n_workers = capacity if is_cluster else job.workers.count or capacity
+    n_workers = capacity
+    if job.workers.count and not is_cluster:
+        n_workers = job.workers.count
+
     row_bytes = decoded_row_bytes(contract, footers)
     all_local = is_local and predictions_store(job).is_local
     remote_bytes = 0 if all_local else REMOTE_BYTES
@@ -122,6 +125,7 @@ def _bounded_bytes(plan: MemoryPlan, is_cluster: bool) -> int:
 def _too_small(job: ScoringJob, plan: MemoryPlan) -> MemoryLimitError:
     """The error for a limit that one worker with the smallest batch exceeds."""
     n_bytes = _bounded_bytes(plan, job.workers.is_cluster)
+
     parts = [
         f"worker {plan.worker_bytes:,}",
         f"model {plan.model_bytes:,}",

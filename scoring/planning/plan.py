@@ -76,6 +76,7 @@ def plan_partition(
     """
     store = Store(job.input.uri, job.input.storage_options)
     footers = read_footers(store, partition.files)
+
     contract = _agree_on_columns(job, facts, partition, footers, workers.caller, nullable)
 
     engine = choose_engine(job, model.cached.path, facts)

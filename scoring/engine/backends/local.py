@@ -85,17 +85,15 @@ class WorkerPool:
             WorkerError: Its workers died `CALL_ATTEMPTS` times.
             MemoryLimitError: It has no memory.
         """
-        n_left = CALL_ATTEMPTS
-
-        while True:
-            n_left -= 1
+        for _ in range(CALL_ATTEMPTS - 1):
             try:
                 return self._call(function, arguments, timeout_s)
             except WorkerHungError:
                 raise
             except WorkerError:
-                if not n_left:
-                    raise
+                continue
+
+        return self._call(function, arguments, timeout_s)
 
     def score(
         self,
@@ -167,6 +165,7 @@ class WorkerPool:
         self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None
     ) -> T:
         self._start(max(self._n_processes, 1))
+
         try:
             future: Future[T] = self._executor.submit(function, *arguments)
             if not wait([future], timeout_s).done:

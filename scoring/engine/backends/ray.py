@@ -50,6 +50,8 @@ class RayCluster:
         self._ray: Any = ray
         self.address = address
         _connection.join(ray, address)
+
+        # Neither repeats a call by itself: it must have another attempt's number first.
         self._run = ray.remote(num_cpus=1, max_retries=0)(run_on_worker)
         self._report = ray.remote(num_cpus=0, max_retries=0)(report_node)
         self._references: dict[str, Any] = {}
@@ -154,6 +156,12 @@ _connection = _Connection()
 
 
 def _connect(ray: Any, address: str) -> None:
+    """Connect this process.
+
+    Raises:
+        WorkerError: There is no cluster.
+        ClusterError: It runs another version of Ray or Python.
+    """
     try:
         with _restored_signal_handlers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -188,6 +196,7 @@ def _restored_signal_handlers() -> Iterator[None]:
         return
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
     try:
         yield
     finally:

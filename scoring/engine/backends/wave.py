@@ -28,11 +28,13 @@ class Wave:
                 have more processes, from an earlier partition.
             timeout_s: Seconds that each shard has.
         """
-        self._waiting = list(tasks)
         self.n_at_once = n_at_once
         self._timeout_s = timeout_s
+
+        self._waiting = list(tasks)
         self._running: dict[int, ShardTask] = {}
         self._deadlines: dict[int, float] = {}
+
         self.lost: list[LostShard] = []
         self.starved: list[tuple[ShardTask, MemoryError]] = []
 
@@ -117,6 +119,7 @@ def score_in_threads(executor: Any, wave: Wave) -> Iterator[ShardResult]:
     try:
         while wave.is_unfinished:
             future = executor.submit(exchange, score_shard, wave.start_next())
+
             while not wait([future], wave.seconds_left).done:
                 if wave.give_up_hung():
                     return

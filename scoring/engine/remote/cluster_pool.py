@@ -73,13 +73,16 @@ class ClusterPool:
         """
         self.cpu_s_by_pid: dict[int, float] = {}
         """CPU seconds of each process, as of its last result."""
+
         self._connect, self._count = connect, count
         self._cluster: Cluster | None = None
+        self._checked: set[NodeRequirements] = set()
+
         self._models: dict[Path, ModelSource] = {}
         self._sent: dict[str, _SentCall] = {}
-        self._checked: set[NodeRequirements] = set()
         self._numbers: dict[tuple[str, int], int] = {}
         self._stop_reason: str | None = None
+
         # Two locks: who stops the pool must not wait for a connection.
         self._lock, self._connecting = threading.RLock(), threading.RLock()
 
@@ -91,6 +94,7 @@ class ClusterPool:
             WorkerError: There is no worker.
         """
         cluster = self._open()
+
         if self._count is not None:
             return self._count
 
@@ -255,6 +259,7 @@ class ClusterPool:
                 return self._cluster
 
             cluster = self._connect()
+
             try:
                 check_nodes(cluster, NodeRequirements())
                 with self._lock:
@@ -313,6 +318,7 @@ class ClusterPool:
 
         while not wait(futures, POLL_S, return_when=FIRST_COMPLETED).done:
             cluster = self._open()
+
             if time.monotonic() - last_look < LOOK_S:
                 continue
 

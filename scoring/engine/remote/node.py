@@ -69,7 +69,9 @@ class _Child:
 
     def __init__(self, call: Call) -> None:
         self._connection, theirs = Pipe()
+
         path = os.pathsep.join(path for path in sys.path if path)
+        environment = os.environ | {"PYTHONPATH": path} | dict(call.environment)
 
         with theirs:
             # -P: the node's current folder is not where modules come from.
@@ -82,7 +84,7 @@ class _Child:
                     str(theirs.fileno()),
                     str(IDLE_S),
                 ],
-                env=os.environ | {"PYTHONPATH": path} | dict(call.environment),
+                env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )

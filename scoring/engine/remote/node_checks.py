@@ -36,6 +36,7 @@ def requirements_of(job: ScoringJob, stores: Sequence[Store]) -> NodeRequirement
         )
 
     variables = {name for store in stores for name in env_names(store.options)}
+
     folders = [store.root for store in stores if store.is_local]
 
     return NodeRequirements(tuple(sorted(variables)), tuple(sorted(folders)))

@@ -110,6 +110,7 @@ def _from_whole_floats(values: npt.NDArray[Any], output: OutputColumn) -> pa.Arr
 
 def _from_objects(values: list[Any], output: OutputColumn) -> pa.Array:
     values = [None if _is_missing(value, output.type) else value for value in values]
+
     wanted = next(python_type for is_one, python_type in _PYTHON_TYPES if is_one(output.type))
     others = [value for value in values if not (value is None or isinstance(value, wanted))]
     if others:

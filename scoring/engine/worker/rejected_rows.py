@@ -37,7 +37,9 @@ class RejectedRows:
         self.by_column: dict[str, int] = {}
         self.examples: list[QuarantineExample] = []
         self.files: list[FileRecord] = []
+
         self._task, self._store, self._origins = task, store, origins
+
         self._n_left = task.max_quarantined + QUARANTINE_SLACK_ROWS
         self._waiting: dict[str, dict[int, Cause]] = {}
         self._n_waiting = 0

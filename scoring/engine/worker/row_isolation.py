@@ -67,11 +67,13 @@ class Isolator:
         """
         self._predict = predict
         self._categories = categories
+
         self._refused: dict[tuple[str, Kind], str] = {}
         self._accepted: set[tuple[str, Kind]] = set()
         self._refused_strings: dict[str, dict[str, str]] = {}
         self._accepted_strings: dict[str, set[str]] = {}
         self._good: pa.Table | None = None
+
         self._budget = max_rejected + BISECTION_SLACK
         self._n_single = 0
 
@@ -194,16 +196,19 @@ class Isolator:
     def _learn_strings(self, name: str, column: pa.ChunkedArray) -> None:
         accepted = self._accepted_strings.setdefault(name, set())
         refused = self._refused_strings.setdefault(name, {})
+
         unknown = [
             value
             for value in pc.unique(column).to_pylist()
             if value is not None and value not in accepted and value not in refused
         ]
+
         if len(unknown) > MAX_PROBED_STRINGS:
             return  # free text: bisection finds what there is to find
 
         for value in unknown:
-            message = self._refusal(name, pa.chunked_array([pa.array([value]).cast(column.type)]))
+            cell = pa.chunked_array([pa.array([value]).cast(column.type)])
+            message = self._refusal(name, cell)
             if message is None:
                 accepted.add(value)
             else:
@@ -268,6 +273,7 @@ class Isolator:
             return
 
         half = len(rows) // 2
+
         for part in (rows[:half], rows[half:]):
             try:
                 self._predict(features.take(pa.array(part)), 0)

@@ -173,6 +173,8 @@ class _ShardScoring:
 
     def _result(self, part: WrittenPart) -> ShardResult:
         rejects, profiler = self._rejects, self._profiler
+        profile = base64.b64encode(to_bytes(profiler.columns)).decode()
+
         return ShardResult(
             index=self._task.shard.index,
             part=part,
@@ -183,7 +185,7 @@ class _ShardScoring:
             columns=self._columns,
             examples=tuple(rejects.examples),
             quarantine_files=tuple(rejects.files),
-            profile=base64.b64encode(to_bytes(profiler.columns)).decode(),
+            profile=profile,
             profile_errors=profiler.errors,
             profile_cpu_s=profiler.cpu_s,
             n_unprofiled=profiler.n_skipped,
