@@ -4,11 +4,15 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
+from nightscore.storage.registry import registered
+from nightscore.storage.store import Store
+from tests.fakes.memory_store import MemoryBackend, memory_store
 from tests.support.boosters import KnownBooster, register_boosters
 from tests.support.lake import Lake
 from tests.support.models import KnownModel, register_models
@@ -57,6 +61,13 @@ def machine_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pool() -> Iterator[WorkerPool]:
     with WorkerPool() as pool:
         yield pool
+
+
+@pytest.fixture
+def memory() -> Iterator[Store]:
+    """An empty store in this process's memory, for tests in which the store is not the point."""
+    with registered(MemoryBackend):
+        yield memory_store(f"bucket/{uuid4().hex}")
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,15 @@ class HashingFile:
         self._hash = hashlib.sha256()
         self.size_bytes = 0
         self.closed = False
+        self._is_aborted = False
 
     def write(self, data: Any) -> int:
         """Write bytes, or any object with their buffer."""
         view = memoryview(data)
+        if self._is_aborted:
+            # Arrow's writer ends the file when it is garbage collected, whatever became of it.
+            return view.nbytes
+
         self._hash.update(view)
         self.size_bytes += view.nbytes
         self._file.write(view)
@@ -57,10 +62,10 @@ class HashingFile:
         self._file.close()
 
     def abort(self) -> None:
-        """Close without completing an upload."""
+        """Close without completing an upload. Later writes are discarded."""
         if self.closed:
             return
-        self.closed = True
+        self.closed = self._is_aborted = True
 
         close = getattr(self._file, "discard", self._file.close)
         with contextlib.suppress(Exception):
