@@ -15,7 +15,8 @@ from nightscore.models.mlmodel import read_mlmodel
 from nightscore.models.pinned import MODEL_S
 from nightscore.models.registry import fetch, resolve
 from nightscore.models.registry import pin as pin_version
-from nightscore.models.trust import check_trust, loading_steps, pickled_names
+from nightscore.models.structure.pickle_imports import pickled_names
+from nightscore.models.trust import check_trust, loading_steps
 
 ModelUri = Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")]
 Registry = Annotated[

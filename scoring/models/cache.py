@@ -1,4 +1,7 @@
-"""Models on this host, by the digest of their content. Safe with several processes: a folder appears whole."""
+"""Models on this host, by the digest of their content.
+
+Several processes may use a cache at once: a folder appears whole, by a rename.
+"""
 
 import contextlib
 import hashlib
@@ -15,8 +18,10 @@ from nightscore.errors import InvalidJobError, ModelDigestError, ModelLoadError,
 from nightscore.schemas.text import is_utf8
 
 WRITTEN_BY_LOADING = "registered_model_meta"
-"""`mlflow.<flavor>.load_model` writes this file beside the artifacts where they are in a local folder. It is no part
-of the model; a digest counts it only where a pin was made with it."""
+"""A file that `mlflow.<flavor>.load_model` writes beside local artifacts.
+
+It is no part of the model. A digest counts it only if the pin was made with it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,51 +36,60 @@ class CachedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelCache:
-    """`<root>/<digest>/` holds artifacts, `<root>/index/` what each model version was found to be, and
-    `<root>/versions/` what the registry said of pinned ones."""
+    """The cache of models below one folder.
+
+    <root>/<digest>/      artifacts
+    <root>/index/         the digest of each model version
+    <root>/versions/      what the registry said of pinned versions
+    <root>/facts/         what loading a model has shown
+    <root>/baselines/     baselines of model versions
+    """
 
     root: Path
 
     def get(
         self, key: str, source: Path | None, download: Callable[[Path], None], pinned: str | None
     ) -> CachedModel:
-        """The artifacts of `key`, taken from the cache, the local folder `source`, or by `download`.
+        """The artifacts of `key`: from the cache, the local folder `source`, or by `download`.
 
-        A local source that was touched since is copied again, so that a change of pinned artifacts is noticed.
+        A local source that was changed since is copied again, so that changed artifacts are
+        noticed.
 
         Raises:
             ModelDigestError: The artifacts are not those of the pin.
         """
         stamp = _stamp(source) if source is not None else ""
         with _using(self.root):
-            found = self._indexed(key, stamp)
-            if found is None or pinned not in (None, found):
-                found = self._add(source, download, pinned)
-                self._index(key, stamp, found)
-        if pinned is not None and pinned != found:
+            digest = self._indexed(key, stamp)
+            if digest is None or pinned not in (None, digest):
+                digest = self._add(source, download, pinned)
+                self._index(key, stamp, digest)
+
+        if pinned is not None and pinned != digest:
             raise ModelDigestError(
                 "The model's artifacts are not those that were pinned; nothing was loaded.",
                 str(source or ""),
                 expected=pinned,
-                found=found,
-                next_step="find out who changed them; register a new version rather than changing an old one",
+                found=digest,
+                next_step="find out who changed them; register a new version instead of changing "
+                "an old one",
             )
-        return CachedModel(self._folder(found), found, pinned is not None)
+        return CachedModel(self._folder(digest), digest, pinned is not None)
 
     def pinned(self, digest: str) -> CachedModel | None:
-        """Artifacts that are here already, if they are still what the digest says."""
+        """Artifacts of this digest, if the cache has them and they are intact."""
         folder = self._folder(digest)
         with _using(self.root):
-            is_there = folder.is_dir() and digest_tree(folder) == digest
-        return CachedModel(folder, digest, True) if is_there else None
+            is_intact = folder.is_dir() and digest_tree(folder) == digest
+        return CachedModel(folder, digest, True) if is_intact else None
 
     def remember(self, key: str, text: str) -> None:
-        """Keep what the registry said of a model version."""
+        """Store what the registry said of a model version."""
         if self.recall(key) != text:
             _write(self._version(key), text)
 
     def recall(self, key: str) -> str | None:
-        """What the registry said last; None: nothing was kept."""
+        """What the registry last said of a model version, or None."""
         with _using(self.root):
             try:
                 return self._version(key).read_text()
@@ -83,7 +97,7 @@ class ModelCache:
                 return None
 
     def baseline(self, digest: str) -> bytes | None:
-        """A baseline that is here already, if it is still what its sha256 says."""
+        """The baseline of this sha256, if the cache has it and it is intact."""
         with _using(self.root):
             try:
                 content = self._baseline(digest).read_bytes()
@@ -91,9 +105,17 @@ class ModelCache:
                 return None
         return content if digest_bytes(content) == digest else None
 
-    def keep_baseline(self, digest: str, content: bytes) -> None:
-        """Keep a baseline for the next run of this host."""
+    def write_baseline(self, digest: str, content: bytes) -> None:
+        """Store a baseline for the next run of this host."""
         _write(self._baseline(digest), content)
+
+    def note(self, digest: str, name: str) -> Path:
+        """Where a fact about a cached model is stored."""
+        return self.root / "facts" / f"{digest.removeprefix('sha256:')}-{name}.json"
+
+    def write_note(self, digest: str, name: str, text: str) -> None:
+        """Store a fact about a cached model."""
+        _write(self.note(digest, name), text)
 
     def _baseline(self, digest: str) -> Path:
         return self.root / "baselines" / f"{digest.removeprefix('sha256:')}.parquet"
@@ -101,39 +123,37 @@ class ModelCache:
     def _version(self, key: str) -> Path:
         return self.root / "versions" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
-    def note(self, digest: str, name: str) -> Path:
-        """Where a fact about a cached model is kept."""
-        return self.root / "facts" / f"{digest.removeprefix('sha256:')}-{name}.json"
-
-    def write_note(self, digest: str, name: str, text: str) -> None:
-        """Keep a fact about a cached model."""
-        _write(self.note(digest, name), text)
-
     def _folder(self, digest: str) -> Path:
         return self.root / digest.removeprefix("sha256:")
-
-    def _indexed(self, key: str, stamp: str) -> str | None:
-        try:
-            entry = json.loads(self._entry(key).read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        if entry["stamp"] != stamp or not self._folder(entry["digest"]).is_dir():
-            return None
-        # The cache is a folder like any other: what is loaded from it is hashed first.
-        if digest_tree(self._folder(entry["digest"])) != entry["digest"]:
-            shutil.rmtree(self._folder(entry["digest"]), ignore_errors=True)
-            return None
-        return str(entry["digest"])
-
-    def _index(self, key: str, stamp: str, digest: str) -> None:
-        _write(self._entry(key), json.dumps({"key": key, "stamp": stamp, "digest": digest}))
 
     def _entry(self, key: str) -> Path:
         return self.root / "index" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
+    def _indexed(self, key: str, stamp: str) -> str | None:
+        """The digest of a key, if its source is unchanged and its folder is intact."""
+        try:
+            entry = json.loads(self._entry(key).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+        digest = str(entry["digest"])
+        folder = self._folder(digest)
+        if entry["stamp"] != stamp or not folder.is_dir():
+            return None
+
+        # The cache is a folder like any other: what is loaded from it is hashed first.
+        if digest_tree(folder) != digest:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        return digest
+
+    def _index(self, key: str, stamp: str, digest: str) -> None:
+        _write(self._entry(key), json.dumps({"key": key, "stamp": stamp, "digest": digest}))
+
     def _add(
         self, source: Path | None, download: Callable[[Path], None], pinned: str | None
     ) -> str:
+        """Copy or download artifacts into the cache; their digest."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".fetch-") as spool:
             folder = Path(spool, "model")
@@ -143,10 +163,12 @@ class ModelCache:
             else:
                 folder.mkdir()
                 download(folder)
+
             digest = digest_tree(folder)
             if digest != pinned and (folder / WRITTEN_BY_LOADING).is_file():
                 (folder / WRITTEN_BY_LOADING).unlink()
                 digest = digest_tree(folder)
+
             target = self._folder(digest)
             if target.is_dir() and digest_tree(target) != digest:
                 shutil.rmtree(target)
@@ -162,10 +184,11 @@ def default_cache() -> ModelCache:
     Raises:
         InvalidJobError: The environment names no folder, and the user has no home.
     """
-    folder = os.environ.get("NIGHTSCORE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    if folder or base:
-        return ModelCache(Path(folder or Path(base or "", "nightscore")).absolute())
+    if folder := os.environ.get("NIGHTSCORE_CACHE"):
+        return ModelCache(Path(folder).absolute())
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return ModelCache(Path(base, "nightscore").absolute())
+
     try:
         return ModelCache(Path.home() / ".cache" / "nightscore")
     except RuntimeError as error:  # a container's user without a name
@@ -177,7 +200,7 @@ def default_cache() -> ModelCache:
 
 @contextlib.contextmanager
 def _using(root: Path) -> Iterator[None]:
-    """Errors of the cache's own folder, as something that its owner can mend."""
+    """Turn errors of the cache's folder into one that says how to mend it."""
     try:
         yield
     except OSError as error:
@@ -205,9 +228,8 @@ def digest_tree(folder: Path) -> str:
     for path in check_tree(folder):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(
-            f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0{content}\n".encode()
-        )
+        name = path.relative_to(folder).as_posix()
+        total.update(f"{name}\0{path.stat().st_size}\0{content}\n".encode())
     return f"sha256:{total.hexdigest()}"
 
 
@@ -215,44 +237,50 @@ def check_tree(folder: Path) -> list[Path]:
     """All files, sorted by relative path.
 
     Raises:
-        ModelLoadError: The tree holds something that is neither folder nor file, such as a symbolic link, or a name
-            that is not UTF-8.
+        ModelLoadError: The tree holds something other than folders and files, such as a symbolic
+            link, or a name that is not UTF-8.
     """
-    found: list[Path] = []
-    odd: list[Path] = []
+    files: list[Path] = []
+    refused: list[Path] = []
     for parent, folders, names in os.walk(folder):
-        odd += [
-            Path(parent, name)
-            for name in folders
-            if Path(parent, name).is_symlink() or not is_utf8(name)
-        ]
+        for name in folders:
+            path = Path(parent, name)
+            if path.is_symlink() or not is_utf8(name):
+                refused.append(path)
         for name in names:
             path = Path(parent, name)
             is_plain = path.is_file() and not path.is_symlink() and is_utf8(name)
-            (found if is_plain else odd).append(path)
-    if odd:
+            (files if is_plain else refused).append(path)
+
+    if refused:
         raise ModelLoadError(
-            "The model's artifacts hold links, special files, or names that are not UTF-8; nothing was loaded.",
+            "The model's artifacts hold links, special files, or names that are not UTF-8; nothing "
+            "was loaded.",
             str(folder),
             expected="plain files and folders",
-            problems=[
-                os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
-                for path in odd
-            ],
-            next_step="do not use this model; ask who registered it, and log it again without links",
+            problems=[_shown(path.relative_to(folder)) for path in refused],
+            next_step="do not use this model; ask who registered it, and log it again without "
+            "links",
         )
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _stamp(folder: Path) -> str:
+    """Changes when a file of the folder does, as far as sizes and times say."""
     lines = []
     for path in check_tree(folder):
         stat = path.stat()
-        lines.append(f"{path.relative_to(folder).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}")
+        name = path.relative_to(folder).as_posix()
+        lines.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _write(path: Path, content: str | bytes) -> None:
+    """Write a whole file, or nothing."""
     with _using(path.parent.parent):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

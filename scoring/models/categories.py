@@ -1,4 +1,4 @@
-"""A column's categories as the numbers that a booster was trained with: exactly as from a pandas Categorical."""
+"""Categories as the numbers that a booster was trained with, exactly as from pandas."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,10 @@ UNKNOWN = -1.0
 def look_up(
     chunk: pa.Array, categories: Sequence[Any]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """For each row its place among codes, and the codes: NaN is missing, `UNKNOWN` none of the categories.
+    """Where each row's code is in an array of codes, and that array.
+
+    The codes end with `UNKNOWN`, for values that are none of the categories, and NaN, for missing
+    ones.
 
     Args:
         chunk: Strings, numbers or booleans, or a dictionary of such.
@@ -33,67 +36,75 @@ def look_up(
         places, codes = look_up(chunk.dictionary, categories)
         known = np.append(codes[places], np.nan)
         return to_places(chunk.indices, len(known) - 1), known
+
     values, known_values = _comparable(chunk, categories)
     n = len(categories)
-    found = to_places(pc.index_in(values, value_set=known_values), n)
-    missing = pc.cast(pc.is_null(values, nan_is_null=True), pa.uint8())
-    found[numeric_values(missing) == 1] = n + 1
-    return found, np.append(np.arange(n, dtype=np.float64), [UNKNOWN, np.nan])
+    places = to_places(pc.index_in(values, value_set=known_values), n)
+    is_missing = pc.cast(pc.is_null(values, nan_is_null=True), pa.uint8())
+    places[numeric_values(is_missing) == 1] = n + 1
+    return places, np.append(np.arange(n, dtype=np.float64), [UNKNOWN, np.nan])
 
 
 def _comparable(chunk: pa.Array, categories: Sequence[Any]) -> tuple[pa.Array, pa.Array]:
-    """Values and categories as one Arrow type; numbers are compared as numbers, as pandas does it."""
+    """Values and categories as one Arrow type. Numbers are compared as numbers, as in pandas."""
+    arrow_type = chunk.type
+    if pa.types.is_null(arrow_type):
+        names = [str(value) for value in categories]
+        return pa.nulls(len(chunk), pa.string()), pa.array(names, pa.string())
+
     are_text = all(isinstance(value, str) for value in categories)
-    kind = chunk.type
-    if pa.types.is_null(kind):
-        return pa.nulls(len(chunk), pa.string()), pa.array(
-            [str(value) for value in categories], pa.string()
-        )
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if is_text != are_text or not (is_text or is_numeric(kind)):
+    is_text = pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type)
+    if is_text != are_text or not (is_text or is_numeric(arrow_type)):
         raise ValueError(
-            f"a column of {kind} where the model was trained with categories such as {categories[0]!r}"
+            f"a column of {arrow_type} where the model was trained with categories such as "
+            f"{categories[0]!r}"
         )
     if is_text:
-        return chunk, pa.array(categories, kind)
-    if pa.types.is_integer(kind) and all(isinstance(value, int) for value in categories):
-        return pc.cast(chunk, pa.int64()), pa.array(
-            [int(value) for value in categories], pa.int64()
-        )
-    if pa.types.is_boolean(kind) or pa.types.is_float16(kind):
+        return chunk, pa.array(categories, arrow_type)
+
+    if pa.types.is_integer(arrow_type) and all(isinstance(value, int) for value in categories):
+        whole = [int(value) for value in categories]
+        return pc.cast(chunk, pa.int64()), pa.array(whole, pa.int64())
+
+    if pa.types.is_boolean(arrow_type) or pa.types.is_float16(arrow_type):
         chunk = pc.cast(chunk, pa.float32())
-    return pc.cast(chunk, pa.float64()), pa.array(
-        [float(value) for value in categories], pa.float64()
-    )
+    numbers = [float(value) for value in categories]
+    return pc.cast(chunk, pa.float64()), pa.array(numbers, pa.float64())
 
 
 class CodedMatrix:
     """A model's features as one matrix of numbers, categories as their codes."""
 
     def __init__(self, facts: ModelFacts, dtype: npt.DTypeLike, *, refuses_unknown: bool) -> None:
-        """An unknown category is an error where it is refused, else missing."""
-        self._categories, self._dtype, self._refuses = (
-            facts.categories,
-            np.dtype(dtype),
-            refuses_unknown,
-        )
+        """Make a builder for one thread.
+
+        Args:
+            facts: Has the categories.
+            dtype: Type of the matrix.
+            refuses_unknown: Whether an unknown category is an error. If not, it is missing.
+        """
+        self._categories = facts.categories
+        self._dtype = np.dtype(dtype)
+        self._refuses = refuses_unknown
         self._scratch = Scratch()
 
     def build(self, table: pa.Table) -> npt.NDArray[Any]:
-        """(n_rows, n_features), Fortran-ordered, missing as NaN; overwritten by the next call.
+        """A matrix of shape (n_rows, n_features), Fortran-ordered; the next call overwrites it.
+
+        Missing values are NaN.
 
         Raises:
-            UnknownCategoryError: See `__init__`.
-            ValueError: A column is of a type that is no number, and the model knows no categories of it.
+            UnknownCategoryError: A category is unknown, and such are refused.
+            ValueError: A column is not numeric, and the model knows no categories of it.
         """
         n_rows, n_columns = table.num_rows, table.num_columns
         matrix = self._scratch.take(n_rows * n_columns, self._dtype).reshape(n_columns, n_rows).T
+
         for j, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
             start = 0
             for chunk in column.chunks:
-                with np.errstate(
-                    over="ignore"
-                ):  # float64 beyond float32 is infinite there, as in the library
+                # As in the library, float64 beyond float32 becomes infinite.
+                with np.errstate(over="ignore"):
                     matrix[start : start + len(chunk), j] = self._values(name, chunk)
                 start += len(chunk)
         return matrix
@@ -104,6 +115,7 @@ class CodedMatrix:
             if not is_numeric(chunk.type):
                 raise ValueError(f"{name} is {chunk.type}, and the model knows no categories of it")
             return numeric_values(chunk)
+
         indices, known = look_up(chunk, categories)
         return coded(name, chunk, indices, known, refuses_unknown=self._refuses)[indices]
 
@@ -116,10 +128,10 @@ def coded(
     *,
     refuses_unknown: bool,
 ) -> npt.NDArray[np.float64]:
-    """The codes that `look_up` gave, with NaN for unknown ones.
+    """The codes that `look_up` gave, with NaN for unknown values.
 
     Raises:
-        UnknownCategoryError: There are some, and they are refused.
+        UnknownCategoryError: There are unknown values, and they are refused.
     """
     is_unknown = known == UNKNOWN
     if refuses_unknown and is_unknown.any() and (rows := is_unknown[indices]).any():

@@ -23,7 +23,9 @@ def _no_types(mlmodel: MlModel) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flavor:
-    """One kind of models. A module of `models/flavors/` declares it as `FLAVOR`; nothing else knows it by name.
+    """One kind of models.
+
+    A module of `models/flavors/` declares it as `FLAVOR`. Nothing else knows it by name.
 
     The driver imports that module to learn what loading a model would run. Libraries, and what
     checks a model's structure, are therefore imported by the functions that need them.
@@ -39,7 +41,7 @@ class Flavor:
     """Everything that loading a model would run, found without running any of it."""
 
     load: Callable[[MlModel], Any]
-    """Loads a model from verified artifacts. It raises `ModelLoadError` or `ModelStructureError`."""
+    """Loads a model from verified artifacts. It raises a `ModelError` for those that are broken."""
     inspect: Callable[[MlModel, Any], ModelFacts]
     """Describes a loaded model."""
     predictor: Callable[[Any, ModelFacts], Predictor]
@@ -47,12 +49,12 @@ class Flavor:
     compile: Callable[[Any, ModelFacts], "CompiledForm"] | None = None
     """Makes the compiled form of a loaded model. It raises `UnsupportedError` if there is none."""
     unlisted_types: Callable[[MlModel], list[str]] = _no_types
-    """Types in the model's file that load only if somebody vouches for the version, with their holders."""
+    """Types in a model's file that load only if somebody vouches for it, with their holders."""
 
     pads_batches: bool = False
     """The last rows of a batch may be computed in another order, so batches are filled up."""
     releases_gil: Callable[[ModelFacts], bool] = _never
-    """Whether the library predicts without holding Python's lock, so that threads may share a model."""
+    """Whether the library predicts without Python's lock, so that threads may share a model."""
     takes_frames: bool = False
     """The model gets pandas frames, in which a column of integers with nulls has another type."""
     enforces_signature: bool = False

@@ -16,10 +16,10 @@ from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.partition import Partition
 
 MODEL_S = 1_200.0
-"""That a model may take to load or to be compiled, however short its shards may be."""
+"""Least time that a model may take to load or to be compiled, however short its shards are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedModel:
     """One exact model version on this host."""
 
@@ -30,14 +30,18 @@ class PinnedModel:
     """As the job names it."""
     is_vouched: bool = False
     """Somebody has pinned the version, or the job allows pickles."""
-    load_s: float = field(default=MODEL_S, kw_only=True)
+    load_s: float = MODEL_S
     """Seconds that loading it may take."""
 
     @classmethod
     def resolve(cls, job: ScoringJob, cache: ModelCache) -> Self:
-        """The job's model, resolved once, fetched, and verified; what loading it would run is allowed.
+        """The job's model: resolved once, fetched, verified, and allowed to load.
 
-        A registry that does not answer does not stop a pinned version that this host has used before.
+        If the registry does not answer, a pinned version that this host has used before still does.
+
+        Raises:
+            ModelNotFoundError, ModelDigestError, ModelRefusedError: It must not be loaded.
+            StorageUnavailableError: The registry does not answer, and this host has no pinned copy.
         """
         warnings: tuple[str, ...] = ()
         try:
@@ -45,13 +49,13 @@ class PinnedModel:
             cached = fetch(version, job.registry, cache)
             remember(version, job.registry, cache)
         except StorageUnavailableError as error:
-            known = recall(job.model, job.registry, cache)
-            if known is None:
+            recalled = recall(job.model, job.registry, cache)
+            if recalled is None:
                 raise
-            version, cached = known
-            warnings = (
-                f"{error.what} ({error.found}); version {version.version} came from this host's cache",
-            )
+            version, cached = recalled
+            source = f"version {version.version} came from this host's cache"
+            warnings = (f"{error.what} ({error.found}); {source}",)
+
         check_trust(
             read_mlmodel(cached.path),
             f"{version.name} version {version.version}",
@@ -59,17 +63,22 @@ class PinnedModel:
             allow_pickle=job.allow_pickle,
             allow_code=job.allow_code,
         )
-        is_vouched = cached.is_pinned or job.allow_pickle
-        return cls(version, cached, warnings, job.registry, is_vouched, load_s=model_seconds(job))
-
-    def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
-        """Of this model on a partition."""
-        return fingerprint(
-            job, partition, self.version.name, self.version.version, self.cached.digest
+        return cls(
+            version=version,
+            cached=cached,
+            warnings=warnings,
+            registry=job.registry,
+            is_vouched=cached.is_pinned or job.allow_pickle,
+            load_s=model_seconds(job),
         )
 
+    def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
+        """The fingerprint of scoring a partition with this model."""
+        name, version = self.version.name, self.version.version
+        return fingerprint(job, partition, name, version, self.cached.digest)
+
     def record(self, job: ScoringJob, facts: ModelFacts | None = None) -> ModelRecord:
-        """As the manifest has it."""
+        """The manifest's record of this model."""
         return ModelRecord(
             uri=job.model,
             name=self.version.name,
@@ -83,5 +92,5 @@ class PinnedModel:
 
 
 def model_seconds(job: ScoringJob) -> float:
-    """How long loading or compiling the job's model may take: as long as a shard, and time enough in any case."""
+    """How long the job's model may take to load or compile: as a shard, but at least `MODEL_S`."""
     return max(job.limits.shard_s, MODEL_S)

@@ -7,17 +7,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Answer = Mapping[str, npt.NDArray[Any]]
-"""Kind of output (`prediction`, `probability`, `decision`, `raw`) to an array of shape (n_rows, n_columns)."""
+"""An array of shape (n_rows, n_columns) for each kind of output.
+
+Kinds are `prediction`, `probability`, `decision` and `raw`.
+"""
 
 
 class Predictor(Protocol):
-    """Takes Arrow columns, gives what the model gives. One thread uses it at a time."""
+    """Takes Arrow columns and returns what the model predicts. One thread uses it at a time."""
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """The outputs of `kinds` for each row, in order.
 
         Args:
-            features: The contract's features in the model's order; no rows give empty arrays of the right types.
+            features: The contract's features in the model's order. A table without rows gives empty
+                arrays of the right types.
             kinds: What is wanted besides `prediction`.
 
         Raises:
@@ -27,11 +31,11 @@ class Predictor(Protocol):
 
 
 class CompiledPredictor(Predictor, Protocol):
-    """Gives the library's own predictions, faster."""
+    """Gives the library's predictions, faster."""
 
     tolerance: float
-    """How far from the library's own it may be, relative; 0: equal to the bit."""
+    """How far it may be from the library's predictions, relative; 0: equal to the bit."""
     rows_by_library: int
-    """Rows of batches that it has left to the library's own so far."""
+    """Rows of batches that it has left to the library so far."""
     trouble: str
-    """Its last error on a batch that the library's own then took; empty: none."""
+    """Its last error on a batch that the library then predicted; empty: none."""

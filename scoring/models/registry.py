@@ -111,7 +111,7 @@ def recall(
 
 
 def pin(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[ModelVersion, str]:
-    """Tag a version with the digest of its artifacts. To pin it again with the same digest changes nothing.
+    """Tag a version with the digest of its artifacts. The same digest again changes nothing.
 
     Raises:
         ModelDigestError: It is pinned to another digest already.

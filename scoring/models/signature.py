@@ -1,4 +1,4 @@
-"""Whether a model's signature fits what the model was trained on, and what it adds to that."""
+"""Whether a model's signature fits what the model was trained on, and what training adds to it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,12 @@ from typing import Any
 from nightscore.errors import ModelLoadError
 from nightscore.models.mlmodel import MlModel
 from nightscore.schemas.model import Feature, FeatureType
+
+NUMBER_TYPES = ("double", "float", "long", "integer", "boolean")
+SHOWN_NAMES = 40
+LOG_AGAIN = (
+    "log it again with signature=mlflow.models.infer_signature(X, ...) of the training frame"
+)
 
 
 def label_type(labels: Sequence[Any]) -> str:
@@ -17,69 +23,83 @@ def label_type(labels: Sequence[Any]) -> str:
 def with_categories(
     mlmodel: MlModel, features: tuple[Feature, ...], known: Mapping[int, tuple[Any, ...]]
 ) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
-    """The features with the types that their categories have, and these by the feature's name.
+    """The features with the types of their categories, and the categories by feature name.
 
     Args:
-        mlmodel: Says what the signature is.
+        mlmodel: Has the signature.
         features: In the model's order.
-        known: Place of a feature to its categories.
+        known: The categories of training, by the feature's position.
 
     Raises:
-        ModelLoadError: The signature says another type.
+        ModelLoadError: The signature states another type.
     """
-    typed = tuple(
-        _category_feature(mlmodel, feature, known[i]) if i in known else feature
-        for i, feature in enumerate(features)
-    )
-    return typed, {typed[i].name: found for i, found in known.items() if i < len(typed)}
+    typed = list(features)
+    for position, categories in known.items():
+        if position < len(typed):
+            typed[position] = _category_feature(mlmodel, typed[position], categories)
+
+    by_name = {
+        typed[position].name: categories
+        for position, categories in known.items()
+        if position < len(typed)
+    }
+    return tuple(typed), by_name
 
 
 def _category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any, ...]) -> Feature:
-    """The feature with the type that its categories have, where the signature does not say it.
+    """The feature with the type of its categories, unless the signature states a type.
 
     Raises:
-        ModelLoadError: The signature says another.
+        ModelLoadError: The signature states a type that does not fit.
     """
-    kinds = {type(value) for value in categories}
-    kind: FeatureType = "string"
-    if kinds <= {bool}:
-        kind = "boolean"
-    elif kinds <= {int}:
-        kind = "long"
-    elif kinds <= {int, float}:
-        kind = "double"
+    category_type = _category_type(categories)
     stated = feature.type
-    is_number = stated in ("double", "float", "long", "integer", "boolean")
-    if stated != "any" and mlmodel.inputs and (kind == "string") == is_number:
+    is_stated = bool(mlmodel.inputs) and stated != "any"
+    if not is_stated:
+        return feature.model_copy(update={"type": category_type})
+
+    if (category_type == "string") == (stated in NUMBER_TYPES):
         raise ModelLoadError(
             "The model's signature does not fit the categories that it was trained with.",
             str(mlmodel.folder),
-            expected=f"{feature.name}: {kind}, such as {categories[0]!r}",
+            expected=f"{feature.name}: {category_type}, such as {categories[0]!r}",
             found=f"{feature.name}: {stated}",
-            next_step="log it with signature=mlflow.models.infer_signature(X, ...) of the training frame",
+            next_step=LOG_AGAIN,
         )
-    return (
-        feature if mlmodel.inputs and stated != "any" else feature.model_copy(update={"type": kind})
-    )
+    return feature
+
+
+def _category_type(categories: tuple[Any, ...]) -> FeatureType:
+    types = {type(value) for value in categories}
+    if types <= {bool}:
+        return "boolean"
+    if types <= {int}:
+        return "long"
+    if types <= {int, float}:
+        return "double"
+    return "string"
 
 
 def check_names(
     mlmodel: MlModel, stated: list[str], names: tuple[str, ...], n_features: int
 ) -> None:
-    """Refuse a signature whose columns are not those that the model was trained on: it takes them by position.
+    """Refuse a signature whose columns are not those of training: the model takes them by position.
 
     Raises:
         ModelLoadError: Their number or order differs.
     """
-    if not stated or (
-        len(stated) == n_features and (not names or {*stated} != {*names} or stated == [*names])
-    ):
+    if not stated:
         return
-    is_order = len(stated) == n_features
+    is_same_number = len(stated) == n_features
+    is_reordered = bool(names) and {*stated} == {*names} and stated != [*names]
+    if is_same_number and not is_reordered:
+        return
+
+    difference = "order" if is_same_number else "number"
     raise ModelLoadError(
-        f"The model's signature has its columns in another {'order' if is_order else 'number'} than the model.",
+        f"The columns of the model's signature have another {difference} than those of the model.",
         str(mlmodel.folder),
-        expected=f"{n_features} columns: {', '.join(names[:40]) or 'without names'}",
-        found=f"{len(stated)} columns: {', '.join(stated[:40])}",
-        next_step="log it again with signature=mlflow.models.infer_signature(X, ...) of the training frame",
+        expected=f"{n_features} columns: {', '.join(names[:SHOWN_NAMES]) or 'without names'}",
+        found=f"{len(stated)} columns: {', '.join(stated[:SHOWN_NAMES])}",
+        next_step=LOG_AGAIN,
     )

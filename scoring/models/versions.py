@@ -1,4 +1,4 @@
-"""Versions of installed libraries, whichever of their distributions it is."""
+"""Versions of installed libraries, whichever distribution provides them."""
 
 import functools
 import importlib.metadata
@@ -14,7 +14,10 @@ DISTRIBUTIONS = {
 
 @functools.cache
 def library_version(name: str) -> str | None:
-    """Of the library; None: it is not installed. Looked up once a process, which keeps what it has imported."""
+    """The version of a library, or None if it is not installed.
+
+    It is looked up once per process, because a process keeps what it has imported.
+    """
     for distribution in DISTRIBUTIONS.get(name, (name,)):
         try:
             return importlib.metadata.version(distribution)
@@ -24,12 +27,12 @@ def library_version(name: str) -> str | None:
 
 
 def library_versions(*names: str) -> dict[str, str]:
-    """Of those that are installed."""
+    """The versions of those libraries that are installed."""
     return {name: version for name in names if (version := library_version(name))}
 
 
 def missing_library(name: str, extra: str, folder: Path) -> ModelLoadError:
-    """The error where a flavor's library is not installed."""
+    """The error for a model whose library is not installed."""
     return ModelLoadError(
         f"The model needs {name}, which is not installed.",
         str(folder),

@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from nightscore.models.compiled.checked import difference
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
-from nightscore.models.flavors.sklearn import SklearnPredictor, takes_matrix
+from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.flavors.xgboost import XgboostPredictor
+from nightscore.models.libraries.sklearn_facts import takes_matrix
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.models.versions import library_version

@@ -185,7 +185,7 @@ def test_a_signature_in_another_order_than_the_model_is_refused(
         known = boosters[name]
         signature = infer_signature(known.sample[NUMBERS[::-1]])
         folder = save(known.flavor, known.model, tmp_path / name, signature=signature)
-        with pytest.raises(ModelLoadError, match="another order than the model"):
+        with pytest.raises(ModelLoadError, match="another order than those of the model"):
             inspect_model(folder)
 
 

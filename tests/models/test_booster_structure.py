@@ -17,8 +17,9 @@ from nightscore.errors import ModelStructureError
 from nightscore.models.compiled.from_xgboost import xgboost_model
 from nightscore.models.compiled.layout import lay_out
 from nightscore.models.compiled.unsupported import UnsupportedError
+from nightscore.models.structure.guards import guard_lightgbm
 from nightscore.models.structure.lightgbm_trees import check_lightgbm
-from nightscore.models.structure.sklearn_estimators import check_estimator, guard_lightgbm
+from nightscore.models.structure.sklearn_estimators import check_estimator
 from nightscore.models.structure.xgboost_file import read_xgboost
 from nightscore.models.structure.xgboost_trees import check_xgboost
 

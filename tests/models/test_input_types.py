@@ -22,7 +22,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from nightscore.models.category_columns import category_columns
+from nightscore.models.libraries.category_columns import category_columns
 from nightscore.schemas.model import Feature
 from tests.models.test_odd_models import add_model
 from tests.support.lake import Lake

@@ -120,7 +120,7 @@ def test_an_odd_mlmodel_file_is_refused_with_the_place(name: str, tmp_path: Path
 )
 def test_what_stands_for_too_much_is_called_that(name: str, tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(REFUSED[name][0](GOOD))
-    with pytest.raises(ModelLoadError, match="stands for more, than any model needs") as caught:
+    with pytest.raises(ModelLoadError, match="expands to more, than any model needs") as caught:
         read_mlmodel(tmp_path)
     assert "YAML" not in str(caught.value)
 

@@ -54,7 +54,7 @@ def test_a_cut_off_file_of_xgboost_is_an_error(
     content = bytes(boosters["xgb_multi"].model.save_raw(kind))
     for length in (0, 1, 2, *range(3, len(content), 97), len(content) - 1):
         with pytest.raises(
-            ValueError, match=r"UBJSON|no model file|Expecting|delimiter|Unterminated|char"
+            ValueError, match=r"UBJSON|not a model file|Expecting|delimiter|Unterminated|char"
         ):
             read_xgboost(content[:length])
 
@@ -75,7 +75,7 @@ def test_flipped_bits_of_a_file_of_xgboost_are_an_error_or_another_value(
 
 def test_other_files_are_not_lightgbms(boosters: dict[str, KnownBooster]) -> None:
     text = boosters["lgb_multi"].model.model_to_string()
-    with pytest.raises(ValueError, match="no model file of LightGBM"):
+    with pytest.raises(ValueError, match="not a model file of LightGBM"):
         read_lightgbm("{}")
     with pytest.raises(ValueError, match="found v9"):
         read_lightgbm(text.replace("version=v4", "version=v9"))

@@ -127,7 +127,7 @@ def test_every_output_of_an_unnamed_model_is_kept(lake: Lake, tmp_path: Path) ->
 
 
 def test_jobs_within_a_search_run_on_one_thread(lake: Lake, tmp_path: Path) -> None:
-    from nightscore.models.flavors.sklearn import _use_one_thread
+    from nightscore.models.libraries.pickles import _use_one_thread
 
     frame = make_frame(60)
     search = GridSearchCV(RandomForestClassifier(3, n_jobs=-1), {"max_depth": [2]}, cv=2, n_jobs=-1)

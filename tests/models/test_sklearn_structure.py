@@ -29,9 +29,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor
 
 from nightscore.errors import ModelStructureError
-from nightscore.models.structure.sklearn_estimators import check_estimator, tree_size_problems
+from nightscore.models.structure.guards import tree_size_problems
+from nightscore.models.structure.sklearn_estimators import check_estimator
+from nightscore.models.structure.sklearn_trees import sklearn_problems
 from nightscore.models.structure.skops_types import load_skops
-from nightscore.models.structure.tree_nodes import TreeNodes, sklearn_problems, tree_problems
+from nightscore.models.structure.tree_nodes import TreeNodes, tree_problems
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 4))

@@ -15,7 +15,8 @@ import yaml
 
 from nightscore.errors import ModelRefusedError
 from nightscore.models.mlmodel import read_mlmodel
-from nightscore.models.trust import check_trust, loading_steps, pickled_names
+from nightscore.models.structure.pickle_imports import pickled_names
+from nightscore.models.trust import check_trust, loading_steps
 from tests.cli.test_commands import answer
 from tests.support.boosters import KnownBooster
 from tests.support.lake import Lake

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from nightscore.models.compiled.from_sklearn import tree_model
 from nightscore.models.compiled.predictor import open_form
-from nightscore.models.flavors.sklearn import SklearnPredictor, takes_matrix
+from nightscore.models.flavors.sklearn import SklearnPredictor
+from nightscore.models.libraries.sklearn_facts import takes_matrix
 from nightscore.models.loading import compile_model
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline

@@ -1,4 +1,4 @@
-"""LightGBM's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
+"""LightGBM's boosters and scikit-learn wrappers, loaded and called without MLflow and pandas."""
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -15,22 +15,14 @@ from nightscore.models.categories import CodedMatrix
 from nightscore.models.flavor import Flavor
 from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import MlModel
-from nightscore.models.pickles import load_pickled
 from nightscore.models.protocol import Answer
-from nightscore.models.signature import check_names, label_type, with_categories
-from nightscore.models.structure.lightgbm_file import (
-    LightgbmFile,
-    categorical_places,
-    model_text,
-    read_lightgbm,
-    text_places,
-)
-from nightscore.models.structure.lightgbm_trees import check_lightgbm
+from nightscore.models.signature import LOG_AGAIN, check_names, label_type, with_categories
 from nightscore.models.versions import library_versions, missing_library
 from nightscore.schemas.model import Feature, ModelFacts
 
 if TYPE_CHECKING:
     from nightscore.models.compiled.flat import CompiledForm
+    from nightscore.models.structure.lightgbm_file import LightgbmFile
 
 LIGHTGBM_BOOSTER = "lightgbm.basic.Booster"
 """Class of a model whose MLmodel file names none."""
@@ -43,61 +35,73 @@ LIBRARIES = ("lightgbm", "numpy", "scipy", "numba")
 class LightgbmPredictor:
     """Calls the model's own methods with one matrix, categories as the codes of training.
 
-    LightGBM takes float64, copies each row, and is as fast with columns as with rows. A value that is none of the
-    categories is missing, as it is where pandas sets the categories of training.
+    LightGBM takes float64, copies each row, and is as fast with columns as with rows. A value that
+    is none of the categories is missing, as it is if pandas sets the categories of training.
     """
 
     def __init__(self, model: Any, facts: ModelFacts) -> None:
+        """Take what `load_lightgbm` gave."""
         self._model, self._facts = model, facts
         self._matrix = CodedMatrix(facts, np.float64, refuses_unknown=False)
-        self._is_booster = facts.classes is None and not hasattr(model, "booster_")
+        is_booster = facts.classes is None and not hasattr(model, "booster_")
+        self._options: dict[str, Any] = {"num_threads": 1} if is_booster else {}
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
-        """See `Predictor`. A booster's prediction is what its objective makes of the raw score, as in MLflow."""
+        """See `Predictor`. A booster predicts the objective of its raw score, as in MLflow."""
         if not features.num_rows:
             return empty_answer(self._facts, kinds)
+
         x = self._matrix.build(features)
-        model = self._model
+        answer: dict[str, npt.NDArray[Any]] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            options: dict[str, Any] = {"num_threads": 1} if self._is_booster else {}
-            answer: dict[str, npt.NDArray[Any]] = {}
+
             if {"raw", "decision"} & {*kinds}:
-                raw = column_array(model.predict(x, raw_score=True, **options))
+                raw = column_array(self._model.predict(x, raw_score=True, **self._options))
                 answer |= {kind: raw for kind in ("raw", "decision") if kind in kinds}
+
             if self._facts.classes is None:
-                answer["prediction"] = column_array(model.predict(x, **options))
+                answer["prediction"] = column_array(self._model.predict(x, **self._options))
                 return answer
-            # `predict` of the wrapper is the class of the greatest probability, and computes these again.
-            probability = column_array(model.predict_proba(x))
+
+            # The wrapper's `predict` would compute the probabilities again.
+            probability = column_array(self._model.predict_proba(x))
             if "probability" in kinds:
                 answer["probability"] = probability
-            answer["prediction"] = column_array(
-                np.asarray(model.classes_)[probability.argmax(axis=1)]
-            )
+            labels = np.asarray(self._model.classes_)[probability.argmax(axis=1)]
+            answer["prediction"] = column_array(labels)
             return answer
 
 
 def load_lightgbm(mlmodel: MlModel) -> Any:
-    """The Booster, or a wrapper for scikit-learn, of an artifact tree that was verified.
+    """The booster, or a wrapper for scikit-learn, of verified artifacts.
 
     Raises:
         ModelLoadError: It cannot be read, or LightGBM is not installed.
-        ModelStructureError: Its trees point outside, or in circles; LightGBM was not given them.
+        ModelStructureError: Its trees point outside, or in circles; LightGBM did not get them.
         ModelRefusedError: A skops file holds types that are not on the list.
     """
     lightgbm = _library(mlmodel.folder)
     flavor = mlmodel.flavors["lightgbm"]
     path = mlmodel.file(str(flavor.get("data")))
-    if _is_wrapper(flavor):
-        model = load_pickled(mlmodel, "lightgbm", "data")
-        model.n_jobs = 1  # None means all cores; the pool has one worker for each
-        return model
+    if not _is_wrapper(flavor):
+        return _load_booster(lightgbm, path)
+
+    from nightscore.models.libraries.pickles import load_pickled
+
+    model = load_pickled(mlmodel, "lightgbm", "data")
+    model.n_jobs = 1  # None means all cores, and the pool has one worker for each
+    return model
+
+
+def _load_booster(lightgbm: Any, path: Path) -> Any:
+    from nightscore.models.structure.lightgbm_trees import check_lightgbm
+
     try:
         text = path.read_text(encoding="utf-8")
         check_lightgbm(text, str(path))
         booster = lightgbm.Booster(model_str=text)
-        # Once more as LightGBM has understood it, in case it reads a file otherwise.
+        # Check once more what LightGBM has understood, in case it reads a file differently.
         check_lightgbm(booster.model_to_string(num_iteration=-1), str(path))
         return booster
     except ModelStructureError:
@@ -116,19 +120,23 @@ def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
     """What the model file and the signature say.
 
     Raises:
-        ModelLoadError: It does not fit its signature.
+        ModelLoadError: They do not fit each other.
     """
+    from nightscore.models.structure.lightgbm_file import model_text, read_lightgbm
+
     file = read_lightgbm(model_text(model))
+    features, categories = _features(mlmodel, file)
+
     classes = None
+    output_type, n_outputs = "double", file.n_outputs
+    methods: tuple[str, ...] = ("predict", "raw")
     # With an objective of the user's own, a classifier gives raw scores only.
     if hasattr(model, "classes_") and not callable(model.objective_):
         classes = tuple(np.asarray(model.classes_).tolist())
-    features, categories = _features(mlmodel, file)
-    n_outputs = 1 if classes else file.n_outputs
-    kind = label_type(classes) if classes else "double"
-    methods = (
-        ("predict", "predict_proba", "decision_function", "raw") if classes else ("predict", "raw")
-    )
+    if classes:
+        output_type, n_outputs = label_type(classes), 1
+        methods = ("predict", "predict_proba", "decision_function", "raw")
+
     return ModelFacts(
         flavor="lightgbm",
         estimator=type(model).__name__,
@@ -137,7 +145,7 @@ def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
         is_named=bool(features),
         classes=classes,
         categories=categories,
-        outputs=tuple(("prediction", kind) for _ in range(n_outputs)),
+        outputs=(("prediction", output_type),) * n_outputs,
         methods=methods,
         n_outputs=n_outputs,
         trained_with=mlmodel.trained_with,
@@ -154,31 +162,41 @@ def _library(folder: Path) -> Any:
 
 
 def _features(
-    mlmodel: MlModel, file: LightgbmFile
+    mlmodel: MlModel, file: "LightgbmFile"
 ) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
+    """The model's features, and the categories of training by feature name."""
+    from nightscore.models.structure.lightgbm_file import categorical_places
+
     names = file.feature_names
     if names == tuple(f"Column_{i}" for i in range(file.n_features)):
-        names = ()
-    categories = file.pandas_categorical
+        names = ()  # LightGBM's own names for a matrix without any
     inputs = mlmodel.inputs
-    check_names(
-        mlmodel, [feature.name.replace(" ", "_") for feature in inputs], names, file.n_features
-    )
-    if not categories:
-        return inputs or tuple(Feature(name=name, type="double") for name in names), {}
+    stated = [feature.name.replace(" ", "_") for feature in inputs]
+    check_names(mlmodel, stated, names, file.n_features)
+
+    features = inputs or tuple(Feature(name=name, type="double") for name in names)
+    if not file.pandas_categorical:
+        return features, {}
     places = categorical_places(file, inputs)
     if places is None:
-        raise ModelLoadError(
-            "The model does not say which of its columns the categories of training belong to.",
-            str(mlmodel.folder),
-            expected=f"{len(categories)} columns of strings in the signature, or as many categorical features",
-            found=f"{len(file.categorical_features)} categorical features, {len(text_places(inputs))} columns of "
-            "strings",
-            next_step="log it with signature=mlflow.models.infer_signature(X, ...) of the training frame",
-        )
-    shown = inputs or tuple(Feature(name=name, type="double") for name in names)
-    by_place = dict(zip(places, categories, strict=True))
-    return with_categories(mlmodel, shown, by_place)
+        raise _unplaced(mlmodel, file)
+    by_place = dict(zip(places, file.pandas_categorical, strict=True))
+    return with_categories(mlmodel, features, by_place)
+
+
+def _unplaced(mlmodel: MlModel, file: "LightgbmFile") -> ModelLoadError:
+    """The error for categories of training whose columns the file does not name."""
+    from nightscore.models.structure.lightgbm_file import text_places
+
+    n_categorical, n_texts = len(file.categorical_features), len(text_places(mlmodel.inputs))
+    return ModelLoadError(
+        "The model does not say which of its columns the categories of training belong to.",
+        str(mlmodel.folder),
+        expected=f"{len(file.pandas_categorical)} columns of strings in the signature, or as many "
+        "categorical features",
+        found=f"{n_categorical} categorical features, {n_texts} columns of strings",
+        next_step=LOG_AGAIN,
+    )
 
 
 def claims_lightgbm(mlmodel: MlModel) -> bool:
@@ -190,7 +208,7 @@ def claims_lightgbm(mlmodel: MlModel) -> bool:
 
 
 def lightgbm_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
-    """Everything that loading a LightGBM model would run: a booster is text, a wrapper is pickled."""
+    """Everything that loading would run: a booster is text, a wrapper is pickled."""
     flavor = mlmodel.flavors["lightgbm"]
     data = str(flavor.get("data"))
 

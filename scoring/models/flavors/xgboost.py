@@ -1,10 +1,10 @@
-"""XGBoost's boosters and its wrappers for scikit-learn, loaded and called without MLflow and pandas."""
+"""XGBoost's boosters and scikit-learn wrappers, loaded and called without MLflow and pandas."""
 
 import contextlib
 import json
 import threading
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,12 @@ from nightscore.models.loading_steps import LoadingStep, bundled_code
 from nightscore.models.mlmodel import MlModel
 from nightscore.models.protocol import Answer
 from nightscore.models.signature import check_names, with_categories
-from nightscore.models.structure.xgboost_file import XgboostFile, read_xgboost
-from nightscore.models.structure.xgboost_trees import check_xgboost
 from nightscore.models.versions import library_versions, missing_library
 from nightscore.schemas.model import Feature, ModelFacts
 
 if TYPE_CHECKING:
     from nightscore.models.compiled.flat import CompiledForm
+    from nightscore.models.structure.xgboost_file import XgboostFile
 
 XGBOOST_BOOSTER = "xgboost.core.Booster"
 """Class of a model whose MLmodel file names none."""
@@ -36,95 +35,106 @@ XGBOOST_WRAPPERS = tuple(
 )
 LIBRARIES = ("xgboost", "numpy", "scipy", "numba")
 _LINEAR_LOCK = threading.Lock()
-"""XGBoost predicts with trees from several threads at once, with linear models it does not."""
+"""XGBoost predicts with trees from several threads at once, but not with linear models."""
 LABELLED = ("binary:logistic", "multi:softprob")
-"""Objectives of which a wrapper's `predict` is decided by its `predict_proba`."""
+"""Objectives for which `predict_proba` decides what a wrapper's `predict` gives."""
+SHOWN_COLUMNS = 40
 
 
 class XgboostPredictor:
-    """Calls the model's own methods with one matrix of float32, which is what XGBoost computes with.
+    """Calls the model's own methods with one matrix of float32, XGBoost's own type.
 
-    Categories are the codes of training; as in XGBoost, a value that is none of them is refused.
+    Categories are the codes of training. As in XGBoost, any other value is refused.
     """
 
     def __init__(self, model: Any, facts: ModelFacts) -> None:
+        """Take what `load_xgboost` gave."""
         self._model, self._facts = model, facts
         self._matrix = CodedMatrix(facts, np.float32, refuses_unknown=True)
         self._is_booster = not hasattr(model, "get_booster")
+
         booster = model if self._is_booster else model.get_booster()
         kind = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
         self._is_gbtree, self._is_linear = kind == "gbtree", kind == "gblinear"
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
-        """See `Predictor`. A booster's prediction is what its objective makes of the margin, as in MLflow."""
+        """See `Predictor`. As in MLflow, a booster's prediction is the objective of its margin."""
         if not features.num_rows:
             return empty_answer(self._facts, kinds)
+
         x = self._matrix.build(features)
+        predict = self._predict_booster if self._is_booster else self._predict_wrapper
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _LINEAR_LOCK if self._is_linear else contextlib.nullcontext():
-                return self._booster(x, kinds) if self._is_booster else self._wrapper(x, kinds)
+                return predict(x, kinds)
 
-    def _booster(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
+    def _predict_booster(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
         if np.isinf(x).any():
             raise ValueError(
-                "Input data contains `inf` or a value too large, while `missing` is not set to `inf`"
+                "Input data contains `inf` or a value too large, "
+                "while `missing` is not set to `inf`"
             )
+
+        model = self._model
         answer: dict[str, npt.NDArray[Any]] = {}
-        if self._is_gbtree:  # the same bits as of a DMatrix, without making one
+        if self._is_gbtree:  # the same bits as with a DMatrix, without making one
             if "raw" in kinds:
-                answer["raw"] = column_array(
-                    self._model.inplace_predict(x, predict_type="margin", validate_features=False)
-                )
-            answer["prediction"] = column_array(
-                self._model.inplace_predict(x, validate_features=False)
-            )
+                margin = model.inplace_predict(x, predict_type="margin", validate_features=False)
+                answer["raw"] = column_array(margin)
+            prediction = model.inplace_predict(x, validate_features=False)
+            answer["prediction"] = column_array(prediction)
             return answer
+
         import xgboost
 
         matrix = xgboost.DMatrix(x, nthread=1)
         if "raw" in kinds:
-            answer["raw"] = column_array(
-                self._model.predict(matrix, output_margin=True, validate_features=False)
-            )
-        answer["prediction"] = column_array(self._model.predict(matrix, validate_features=False))
+            margin = model.predict(matrix, output_margin=True, validate_features=False)
+            answer["raw"] = column_array(margin)
+        answer["prediction"] = column_array(model.predict(matrix, validate_features=False))
         return answer
 
-    def _wrapper(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
+    def _predict_wrapper(self, x: npt.NDArray[np.float32], kinds: Collection[str]) -> Answer:
         model = self._model
         answer: dict[str, npt.NDArray[Any]] = {}
         if "raw" in kinds:
-            answer["raw"] = column_array(
-                model.predict(x, output_margin=True, validate_features=False)
-            )
+            margin = model.predict(x, output_margin=True, validate_features=False)
+            answer["raw"] = column_array(margin)
+
         classes = self._facts.classes
         if classes is None:
             answer["prediction"] = column_array(model.predict(x, validate_features=False))
             return answer
-        if "probability" not in kinds or model.objective not in LABELLED:
-            answer["prediction"] = column_array(model.predict(x, validate_features=False)).astype(
-                np.int64
-            )
+
         if "probability" in kinds:
             probability = column_array(model.predict_proba(x, validate_features=False))
             answer["probability"] = probability
-            if "prediction" not in answer:
-                found = probability[:, 1] > 0.5 if len(classes) == 2 else probability.argmax(axis=1)
-                answer["prediction"] = found.astype(np.int64).reshape(-1, 1)
+            if model.objective in LABELLED:
+                is_binary = len(classes) == 2
+                labels = probability[:, 1] > 0.5 if is_binary else probability.argmax(axis=1)
+                answer["prediction"] = labels.astype(np.int64).reshape(-1, 1)
+                return answer
+
+        labels = column_array(model.predict(x, validate_features=False))
+        answer["prediction"] = labels.astype(np.int64)
         return answer
 
 
 def load_xgboost(mlmodel: MlModel) -> Any:
-    """The Booster, or a wrapper for scikit-learn, of an artifact tree that was verified.
+    """The booster, or a wrapper for scikit-learn, of verified artifacts.
 
     Raises:
         ModelLoadError: It cannot be read, or XGBoost is not installed.
-        ModelStructureError: Its trees point outside, or in circles; XGBoost was not given them.
+        ModelStructureError: Its trees point outside, or in circles; XGBoost did not get them.
     """
+    from nightscore.models.structure.xgboost_trees import check_xgboost
+
     xgboost = _library(mlmodel.folder)
     flavor = mlmodel.flavors["xgboost"]
     path = mlmodel.file(str(flavor.get("data")))
     name = str(flavor.get("model_class", XGBOOST_BOOSTER))
+
     check_xgboost(path.read_bytes(), str(path))
     try:
         if name == XGBOOST_BOOSTER:
@@ -135,7 +145,8 @@ def load_xgboost(mlmodel: MlModel) -> Any:
             model.n_jobs = 1
             booster = model.get_booster()
         booster.set_param({"nthread": 1, "verbosity": 0})
-        understood = bytes(booster.save_raw("ubj"))  # only now does XGBoost look at most parameters
+        # Only now does XGBoost look at most parameters.
+        understood = bytes(booster.save_raw("ubj"))
     except Exception as error:
         raise ModelLoadError(
             "The model cannot be loaded.",
@@ -144,7 +155,8 @@ def load_xgboost(mlmodel: MlModel) -> Any:
             found=f"{type(error).__name__}: {str(error).split('Stack trace')[0].strip()[:500]}",
             next_step="log it again with the version of XGBoost that is installed here",
         ) from error
-    # Once more as XGBoost has understood it, in case it reads a file otherwise.
+
+    # Check once more what XGBoost has understood, in case it reads a file differently.
     check_xgboost(understood, str(path))
     return model
 
@@ -153,22 +165,30 @@ def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
     """What the model file and the signature say.
 
     Raises:
-        ModelLoadError: It does not fit its signature.
+        ModelLoadError: They do not fit each other.
     """
+    from nightscore.models.structure.xgboost_file import read_xgboost
+
     is_booster = not hasattr(model, "get_booster")
     booster = model if is_booster else model.get_booster()
     file = read_xgboost(bytes(booster.save_raw("json")))
-    # What a wrapper makes of the labels 0 or 1 of several targets is no class.
-    is_classifier = hasattr(model, "classes_") and int(file.parameters.get("num_target", "1")) == 1
-    classes = tuple(np.asarray(model.classes_).tolist()) if is_classifier else None
     features, categories = _features(mlmodel, file)
+
+    # The labels 0 or 1 of several targets are no classes.
+    has_classes = hasattr(model, "classes_")
+    is_classifier = has_classes and int(file.parameters.get("num_target", "1")) == 1
+    classes = tuple(np.asarray(model.classes_).tolist()) if is_classifier else None
     n_outputs = 1 if classes or file.objective == "multi:softmax" else file.n_groups
-    kind = "long" if classes else "float"
-    if hasattr(model, "classes_") and not classes:
-        kind = "double"  # as XGBoost answers with the labels of several targets
-    methods = ("predict", "predict_proba", "raw") if classes else ("predict", "raw")
-    outputs = [("prediction", kind)] * n_outputs
-    outputs += [(other, "float") for other in ("probability", "raw")]
+
+    output_type = "float"
+    methods: tuple[str, ...] = ("predict", "raw")
+    if classes:
+        output_type, methods = "long", ("predict", "predict_proba", "raw")
+    elif has_classes:
+        output_type = "double"  # XGBoost's answer with the labels of several targets
+    outputs = [("prediction", output_type)] * n_outputs
+    outputs += [("probability", "float"), ("raw", "float")]
+
     return ModelFacts(
         flavor="xgboost",
         estimator=type(model).__name__,
@@ -194,8 +214,9 @@ def _library(folder: Path) -> Any:
 
 
 def _features(
-    mlmodel: MlModel, file: XgboostFile
+    mlmodel: MlModel, file: "XgboostFile"
 ) -> tuple[tuple[Feature, ...], dict[str, tuple[Any, ...]]]:
+    """The model's features, and the categories of training by feature name."""
     names, inputs = file.feature_names, mlmodel.inputs
     check_names(mlmodel, [feature.name for feature in inputs], names, file.n_features)
     try:
@@ -205,23 +226,32 @@ def _features(
             "The model's categories cannot be read.",
             str(mlmodel.folder),
             found=str(error),
-            next_step="train it again with categories that XGBoost keeps whole",
+            next_step="train it again with categories that XGBoost stores whole",
         ) from error
-    shown = inputs or tuple(Feature(name=name, type="double") for name in names)
+
+    features = inputs or tuple(Feature(name=name, type="double") for name in names)
+    _check_strings(mlmodel, features, known)
+    return with_categories(mlmodel, features, known)
+
+
+def _check_strings(
+    mlmodel: MlModel, features: tuple[Feature, ...], known: Mapping[int, tuple[Any, ...]]
+) -> None:
+    """Refuse columns of strings whose categories the file does not hold."""
     lost = [
         feature.name
-        for i, feature in enumerate(shown)
+        for i, feature in enumerate(features)
         if feature.type == "string" and i not in known
     ]
-    if lost:
-        raise ModelLoadError(
-            "The model does not say which categories it was trained with.",
-            str(mlmodel.folder),
-            expected="a model file that holds them (XGBoost 3.1 or later, trained on a data frame)",
-            found=f"columns of strings without categories: {', '.join(lost[:40])}",
-            next_step="train and log it again with XGBoost 3.1 or later",
-        )
-    return with_categories(mlmodel, shown, known)
+    if not lost:
+        return
+    raise ModelLoadError(
+        "The model does not say which categories it was trained with.",
+        str(mlmodel.folder),
+        expected="a model file that holds them (XGBoost 3.1 or later, trained on a data frame)",
+        found=f"columns of strings without categories: {', '.join(lost[:SHOWN_COLUMNS])}",
+        next_step="train and log it again with XGBoost 3.1 or later",
+    )
 
 
 def claims_xgboost(mlmodel: MlModel) -> bool:
@@ -233,7 +263,7 @@ def claims_xgboost(mlmodel: MlModel) -> bool:
 
 
 def xgboost_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
-    """Everything that loading an XGBoost model would run: it is JSON or UBJSON, and read as data."""
+    """Everything that loading would run: the file is JSON or UBJSON, and read as data."""
     flavor = mlmodel.flavors["xgboost"]
     yield from bundled_code(mlmodel, flavor)
     yield LoadingStep("data", f"reads {flavor.get('data')} with xgboost")

@@ -1,7 +1,8 @@
 """Model registries, by the scheme of their URI.
 
-MLflow costs 1.8 s of CPU to import, and resolving a version needs three rows of a registry. A SQLite
-file and a tracking server are therefore asked directly; every other store goes through MLflow.
+MLflow costs 1.8 s of CPU to import, and resolving a version needs three rows of a registry. A
+SQLite file and a tracking server are therefore asked directly; every other store goes through
+MLflow.
 """
 
 import contextlib

@@ -18,6 +18,12 @@ class ClientRegistry:
     """Asks MLflow's client, which knows every kind of store. It costs 1.8 s of CPU to import."""
 
     def __init__(self, uri: str) -> None:
+        """Open a client.
+
+        Raises:
+            InvalidJobError: A package for this kind of store is missing.
+            StorageUnavailableError: The store does not answer.
+        """
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
@@ -37,8 +43,8 @@ class ClientRegistry:
                 "The model registry did not answer.",
                 redacted(uri),
                 found=type(error).__name__,
-                next_step="check `registry` in the job file, the database and the network, then run "
-                "again",
+                next_step="check `registry` in the job file, the database and the network, then "
+                "run again",
             ) from error
         self._error = MlflowException
 

@@ -1,6 +1,7 @@
 """Asks a tracking server for JSON, with a bound on how long and how large its answer may be.
 
-A server may be slow, broken, or not the one you think it is. So an answer is read within a time and a size,
+A server may be slow, broken, or not the one you think it is. So an answer is read within a time and
+    a size,
 and a redirect to another server is refused: it would be sent the credentials of the first one.
 """
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 30
 """For each wait on the connection."""
 ANSWER_TIMEOUT_S = 45.0
-"""For the whole answer. MLflow's own takes milliseconds; one that drips a byte at a time is cut off."""
+"""For the whole answer. MLflow takes milliseconds; a byte at a time is cut off."""
 MAX_ANSWER_BYTES = 32 << 20
 """A thousand versions, each with a description of 5,000 characters and as many tags, are 20 MB."""
 MAX_SHOWN_CHARACTERS = 200
@@ -40,7 +41,8 @@ def get_json(url: str, headers: Mapping[str, str], shown: str) -> dict[str, Any]
         shown: How errors name the server: without credentials.
 
     Raises:
-        StorageUnavailableError: It refused, redirected elsewhere, did not answer in time, or answered with
+        StorageUnavailableError: It refused, redirected elsewhere, did not answer in time, or
+            answered with
             something other than a JSON object.
     """
     try:
@@ -85,7 +87,7 @@ def unexpected_answer(found: str, shown: str) -> StorageUnavailableError:
 
 
 class _SameServer(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect within one server only: urllib repeats the Authorization header wherever it leads."""
+    """Follows redirects within one server only: urllib sends the Authorization header anywhere."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str

@@ -37,6 +37,7 @@ class ServerRegistry:
     """Asks a tracking server over its documented REST interface."""
 
     def __init__(self, uri: str) -> None:
+        """Take the server's URI, which may hold credentials. Nothing is asked yet."""
         self._shown = redacted(uri)
         self._base = f"{self._shown.rstrip('/')}/api/2.0/mlflow/"
         self._user = urllib.parse.urlsplit(uri)
@@ -85,7 +86,7 @@ class ServerRegistry:
 
     @contextlib.contextmanager
     def _documented(self) -> Iterator[None]:
-        """Whoever answers in the server's place may leave fields out, or fill them with anything."""
+        """Report fields that are missing or odd: anything may answer in the server's place."""
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError) as error:

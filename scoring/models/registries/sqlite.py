@@ -43,8 +43,8 @@ def open_sqlite(uri: str) -> Iterator["SqliteRegistry"]:
                 "The model registry cannot be read.",
                 uri,
                 found=str(error),
-                next_step="if tables are missing, run `mlflow db upgrade` on it; else check its disk "
-                "and which process locks it",
+                next_step="if tables are missing, run `mlflow db upgrade` on it; else check its "
+                "disk and which process locks it",
             ) from error
         except sqlite3.DatabaseError as error:
             raise ModelNotFoundError(
@@ -59,6 +59,7 @@ class SqliteRegistry:
     """Reads the registry's tables, whose names and columns MLflow has kept since 2.0."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
+        """Take a connection, which the caller closes."""
         self._db = db
 
     def version_of_alias(self, name: str, alias: str) -> str | None:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from nightscore.errors import ModelLoadError, ModelRefusedError
-from nightscore.models.structure.sklearn_estimators import file_readers, guard_lightgbm, guard_trees
+from nightscore.models.structure.guards import guard_lightgbm, guard_trees
+from nightscore.models.structure.sklearn_estimators import file_readers
 
 MAX_SCHEMA_BYTES = 256 << 20
 """Of the description of a file's objects; a forest of a thousand trees has 2 MB."""

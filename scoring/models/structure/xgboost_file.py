@@ -18,6 +18,7 @@ _SCALARS: dict[bytes, np.dtype[Any]] = {
     b"d": np.dtype(">f4"),
     b"D": np.dtype(">f8"),
 }
+"""NumPy's types by UBJSON's markers; all are big-endian."""
 MAX_DEPTH = 64
 
 
@@ -29,81 +30,91 @@ class XgboostFile:
 
     @property
     def parameters(self) -> Mapping[str, str]:
-        found: Mapping[str, str] = self.learner["learner_model_param"]
-        return found
+        """Such as `num_feature`."""
+        parameters: Mapping[str, str] = self.learner["learner_model_param"]
+        return parameters
 
     @property
     def objective(self) -> str:
+        """Its name, such as `binary:logistic`."""
         return str(self.learner["objective"]["name"])
 
     @property
     def booster(self) -> Mapping[str, Any]:
         """`gbtree`, `dart` (which holds a `gbtree`) or `gblinear`."""
-        found: Mapping[str, Any] = self.learner["gradient_booster"]
-        return found
+        booster: Mapping[str, Any] = self.learner["gradient_booster"]
+        return booster
 
     @property
     def attributes(self) -> Mapping[str, str]:
         """Such as `best_iteration`."""
-        found: Mapping[str, str] = self.learner["attributes"]
-        return found
+        attributes: Mapping[str, str] = self.learner["attributes"]
+        return attributes
 
     @property
     def n_features(self) -> int:
+        """Columns of X."""
         return int(self.parameters["num_feature"])
 
     @property
     def n_groups(self) -> int:
         """Columns of the margin."""
-        return max(
-            int(self.parameters["num_class"]), int(self.parameters.get("num_target", "1")), 1
-        )
+        n_classes = int(self.parameters["num_class"])
+        n_targets = int(self.parameters.get("num_target", "1"))
+        return max(n_classes, n_targets, 1)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
+        """Names of the training frame; empty if there were none."""
         return tuple(str(name) for name in self.learner["feature_names"])
 
     @property
     def feature_types(self) -> tuple[str, ...]:
-        """`c` is a categorical one."""
-        return tuple(str(kind) for kind in self.learner["feature_types"])
+        """`c` means categorical."""
+        return tuple(str(feature_type) for feature_type in self.learner["feature_types"])
 
     @property
     def categories(self) -> dict[int, tuple[Any, ...]]:
-        """Of each feature that was a categorical column in training; XGBoost keeps them from version 3.1 on.
+        """Categories of each categorical feature of training, which XGBoost stores from 3.1 on.
 
         Raises:
             ValueError: They are not what they were in training.
         """
         model = self.booster.get("model") or self.booster.get("gbtree", {}).get("model", {})
-        found: dict[int, tuple[Any, ...]] = {}
+        categories: dict[int, tuple[Any, ...]] = {}
         for feature, stored in enumerate(model.get("cats", {}).get("enc", ())):
-            if len(stored["values"]) and "offsets" in stored:
-                text = bytes(int(value) & 0xFF for value in stored["values"])
-                if not text.isascii():
-                    raise ValueError(
-                        f"feature {feature} has categories beyond ASCII, which XGBoost stores cut off: it counts "
-                        "their characters and keeps as many bytes"
-                    )
-                ends = [int(offset) for offset in stored["offsets"]]
-                found[feature] = tuple(text[a:b].decode() for a, b in itertools.pairwise(ends))
-            elif len(stored["values"]):
-                found[feature] = tuple(int(value) for value in stored["values"])
-        return found
+            if not len(stored["values"]):
+                continue
+            if "offsets" in stored:
+                categories[feature] = _text_categories(feature, stored)
+            else:
+                categories[feature] = tuple(int(value) for value in stored["values"])
+        return categories
+
+
+def _text_categories(feature: int, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    text = bytes(int(value) & 0xFF for value in stored["values"])
+    if not text.isascii():
+        raise ValueError(
+            f"feature {feature} has categories beyond ASCII, which XGBoost stores cut off: it "
+            "counts their characters and stores as many bytes"
+        )
+    ends = [int(offset) for offset in stored["offsets"]]
+    return tuple(text[start:end].decode() for start, end in itertools.pairwise(ends))
 
 
 def read_xgboost(content: bytes) -> XgboostFile:
     """The content of a model file.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a model file.
     """
     # UBJSON's second byte is a marker or a length, JSON's a quotation mark or white space.
     is_json = content[:2].split() in ([b'{"'], [b"{"])
     document = _json(content) if is_json else _Ubjson(content).document()
     if not isinstance(document, dict) or not isinstance(document.get("learner"), dict):
         raise ValueError(
-            "expected an object with the key learner: this is no model file of XGBoost"
+            "expected an object with the key learner: this is not a model file of XGBoost"
         )
     return XgboostFile(document["learner"])
 
@@ -116,7 +127,7 @@ def _json(content: bytes) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; which of two values of one name counts, readers do not agree on."""
+    """An object. Readers disagree on which of two values of one name counts, so one is allowed."""
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError("expected each name of an object once")
@@ -124,12 +135,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Ubjson:
-    """UBJSON (Draft 12) as XGBoost writes it: lengths before strings, typed arrays; all numbers big-endian."""
+    """UBJSON (Draft 12) as XGBoost writes it: lengths before strings, and typed arrays."""
 
     def __init__(self, content: bytes) -> None:
         self._content, self._place = content, 0
 
     def document(self) -> Any:
+        """The whole document."""
         try:
             return self._value(self._marker(), 0)
         except (IndexError, struct.error, UnicodeDecodeError, KeyError) as error:
@@ -138,41 +150,39 @@ class _Ubjson:
             ) from error
 
     def _marker(self) -> bytes:
-        found = self._content[self._place : self._place + 1]
-        if not found:
-            raise IndexError("the end of the file")
-        self._place += 1
-        return found
+        return self._take(1)
 
     def _take(self, n_bytes: int) -> bytes:
-        found = self._content[self._place : self._place + n_bytes]
-        if n_bytes < 0 or len(found) < n_bytes:
+        taken = self._content[self._place : self._place + n_bytes]
+        if n_bytes < 0 or len(taken) < n_bytes:
             raise IndexError("the end of the file")
         self._place += n_bytes
-        return found
+        return taken
 
     def _value(self, marker: bytes, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise ValueError(f"objects are nested more than {MAX_DEPTH} times")
-        if marker == b"{":
-            return self._object(depth)
-        if marker == b"[":
-            return self._array(depth)
-        if marker in (b"S", b"H"):
-            return self._text()
-        if marker in (b"T", b"F"):
-            return marker == b"T"
-        if marker == b"Z":
-            return None
-        if marker == b"C":
-            return self._take(1).decode()
+
+        match marker:
+            case b"{":
+                return self._object(depth)
+            case b"[":
+                return self._array(depth)
+            case b"S" | b"H":
+                return self._text()
+            case b"T" | b"F":
+                return marker == b"T"
+            case b"Z":
+                return None
+            case b"C":
+                return self._take(1).decode()
         dtype = _SCALARS[marker]
         return np.frombuffer(self._take(dtype.itemsize), dtype)[0].item()
 
     def _length(self) -> int:
         marker = self._marker()
         if marker not in (b"i", b"U", b"I", b"l", b"L"):
-            raise ValueError(f"broken UBJSON near byte {self._place:,}: a length is no integer")
+            raise ValueError(f"broken UBJSON near byte {self._place:,}: a length is not an integer")
         return int(self._value(marker, 0))
 
     def _text(self) -> str:
@@ -180,32 +190,36 @@ class _Ubjson:
 
     def _array(self, depth: int) -> Any:
         marker = self._marker()
-        kind = None
+        element_type = None
         if marker == b"$":
-            kind = self._marker()
+            element_type = self._marker()
             marker = self._marker()
         if marker == b"#":
-            n = self._length()
-            if not 0 <= n <= len(self._content) - self._place:  # no element takes less than a byte
-                raise IndexError("the end of the file")
-            if kind is not None:
-                dtype = _SCALARS[kind]
-                return np.frombuffer(self._take(n * dtype.itemsize), dtype).astype(
-                    dtype.newbyteorder("=")
-                )
-            return [self._value(self._marker(), depth + 1) for _ in range(n)]
-        found = []
+            return self._counted_array(element_type, depth)
+
+        elements = []
         while marker != b"]":
-            found.append(self._value(marker, depth + 1))
+            elements.append(self._value(marker, depth + 1))
             marker = self._marker()
-        return found
+        return elements
+
+    def _counted_array(self, element_type: bytes | None, depth: int) -> Any:
+        n = self._length()
+        if not 0 <= n <= len(self._content) - self._place:  # no element takes less than a byte
+            raise IndexError("the end of the file")
+        if element_type is None:
+            return [self._value(self._marker(), depth + 1) for _ in range(n)]
+
+        dtype = _SCALARS[element_type]
+        values = np.frombuffer(self._take(n * dtype.itemsize), dtype)
+        return values.astype(dtype.newbyteorder("="))
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found = {}
+        fields: dict[str, Any] = {}
         while self._content[self._place : self._place + 1] != b"}":
             name = self._text()
-            if name in found:
+            if name in fields:
                 raise ValueError(f"expected each name of an object once, found {name[:80]!r} twice")
-            found[name] = self._value(self._marker(), depth + 1)
+            fields[name] = self._value(self._marker(), depth + 1)
         self._place += 1
-        return found
+        return fields
