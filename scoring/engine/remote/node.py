@@ -68,12 +68,12 @@ class _Child:
     """A process that answers one call at a time."""
 
     def __init__(self, call: Call) -> None:
-        self._connection, theirs = Pipe()
+        self._connection, child_end = Pipe()
 
         path = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"PYTHONPATH": path} | dict(call.environment)
 
-        with theirs:
+        with child_end:
             # -P: the node's current folder is not where modules come from.
             self._process = subprocess.Popen(
                 [
@@ -81,11 +81,11 @@ class _Child:
                     "-P",
                     "-m",
                     "nightscore.engine.remote.child",
-                    str(theirs.fileno()),
+                    str(child_end.fileno()),
                     str(IDLE_S),
                 ],
                 env=environment,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
             )
 

@@ -112,8 +112,10 @@ def version_mismatches(
     warned: list[str] = []
 
     if driver["python"] != worker["python"]:
-        is_minor = driver["python"].split(".")[:2] == worker["python"].split(".")[:2]
-        (warned if is_minor else refused).append("python")
+        if driver["python"].split(".")[:2] == worker["python"].split(".")[:2]:
+            warned.append("python")
+        else:
+            refused.append("python")
 
     in_both = driver.keys() & worker.keys()
     must_match = (*REQUIRED, OWN_CODE, *(name for name in MODEL_LIBRARIES if name in in_both))
@@ -121,8 +123,9 @@ def version_mismatches(
     warned += [name for name in TRANSPORT if driver.get(name) != worker.get(name)]
 
     def in_words(name: str) -> str:
-        ours, theirs = (found.get(name, "not installed") for found in (driver, worker))
-        return f"{name} {theirs} (driver: {ours})"
+        at_driver = driver.get(name, "not installed")
+        at_worker = worker.get(name, "not installed")
+        return f"{name} {at_worker} (driver: {at_driver})"
 
     return list(map(in_words, refused)), list(map(in_words, warned))
 
