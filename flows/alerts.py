@@ -1,4 +1,4 @@
-"""`make alerts`: the blocks of the channels whose address is set, and the automations of deploy/automations."""
+"""`make alerts`: registers the channels whose address is set, and the automations in deploy/."""
 
 import asyncio
 import os
@@ -26,36 +26,47 @@ AUTOMATIONS = Path(__file__).resolve().parent.parent / "deploy" / "automations"
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One way to be told."""
+    """One way to receive alerts."""
 
     variable: str
-    """Of the environment: the address, which is a secret and stays in the block."""
+    """Environment variable with the address. The address is a secret, and stays in the block."""
     block: str
-    """Name of the block; an automation's `block_document_id` names it so."""
+    """Name of the block, as an automation's `block_document_id` gives it."""
 
     def make(self, address: str) -> Block:
         """The block of an address.
 
         Raises:
-            ValueError: It is none; the message does not repeat it.
+            ValueError: The address is not valid. The message does not repeat it.
         """
         if self.block == "nightscore-webhook":
-            if not address.startswith(("http://", "https://")):
-                raise ValueError(f"{self.variable} is no URL; it begins with http:// or https://")
-            return Webhook(
-                url=SecretStr(address), headers=SecretDict({"Content-Type": "application/json"})
-            )
+            return self._webhook(address)
         if self.block == "nightscore-email":
-            # Apprise would send HTML, and the lines of a text would run together.
-            address += (
-                "" if "format=" in address else ("&" if "?" in address else "?") + "format=text"
-            )
+            address = _as_text(address)
+
         if not Apprise().add(address):
             raise ValueError(
-                f"{self.variable} is no address that Apprise knows: https://appriseit.com/services/"
+                f"{self.variable} is not an address that Apprise knows: "
+                "https://appriseit.com/services/"
             )
-        # Prefect's server has no block for SMTP, but hands what is no Slack address to Apprise as it stands.
+        # Prefect has no block for SMTP, but passes any address that is not Slack's to Apprise.
         return SlackWebhook(url=SecretStr(address))
+
+    def _webhook(self, address: str) -> Block:
+        if not address.startswith(("http://", "https://")):
+            raise ValueError(
+                f"{self.variable} is not a URL; it must begin with http:// or https://"
+            )
+        headers = SecretDict({"Content-Type": "application/json"})
+        return Webhook(url=SecretStr(address), headers=headers)
+
+
+def _as_text(address: str) -> str:
+    """The address, asking for plain text: in HTML the lines of a message would run together."""
+    if "format=" in address:
+        return address
+    separator = "&" if "?" in address else "?"
+    return f"{address}{separator}format=text"
 
 
 CHANNELS = (
@@ -66,75 +77,89 @@ CHANNELS = (
 
 
 async def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -> dict[str, str]:
-    """Create or update the blocks and automations; doing it again changes nothing.
+    """Create or update the blocks and automations. Running it again changes nothing.
 
-    An automation whose block has no address is left as it is, or out.
+    An automation is skipped if a channel of it has no address; if it exists, it stays as it is.
 
     Args:
-        environment: Has the addresses.
-        folder: With the automations.
+        environment: Environment variables with the addresses.
+        folder: Folder of the automations.
 
     Returns:
-        What became of each automation, by its file's name.
+        What happened to each automation, by file name.
     """
-    done = {}
+    results = {}
     async with get_client() as client:
-        blocks = {
-            c.block: await _save(c, environment[c.variable])
-            for c in CHANNELS
-            if environment.get(c.variable)
-        }
+        blocks = await _save_blocks(environment)
+
         for path in sorted(folder.glob("*.yaml")):
             raw = yaml.safe_load(path.read_text())
-            missing = [
-                c.variable for c in CHANNELS if c.block in _named(raw) and c.block not in blocks
-            ]
-            done[path.name] = (
-                f"left out, {missing[0]} is not set" if missing else await _put(client, raw, blocks)
-            )
-    return done
+            missing = _missing_variables(raw, blocks)
+            if missing:
+                results[path.name] = f"skipped, {missing[0]} is not set"
+            else:
+                results[path.name] = await _save_automation(client, raw, blocks)
+    return results
 
 
-async def _save(channel: Channel, address: str) -> str:
-    return str(await channel.make(address).asave(channel.block, overwrite=True))
+async def _save_blocks(environment: Mapping[str, str]) -> dict[str, str]:
+    """Block name to document id, of the channels that have an address."""
+    ids = {}
+    for channel in CHANNELS:
+        address = environment.get(channel.variable)
+        if address:
+            block = channel.make(address)
+            ids[channel.block] = str(await block.asave(channel.block, overwrite=True))
+    return ids
 
 
-def _named(raw: dict[str, Any]) -> list[str]:
+def _missing_variables(raw: dict[str, Any], blocks: Mapping[str, str]) -> list[str]:
+    """Variables of the channels that an automation needs and that have no address."""
+    needed = {action.get("block_document_id") for action in raw["actions"]}
     return [
-        action["block_document_id"] for action in raw["actions"] if "block_document_id" in action
+        channel.variable
+        for channel in CHANNELS
+        if channel.block in needed and channel.block not in blocks
     ]
 
 
-async def _put(client: PrefectClient, raw: dict[str, Any], blocks: Mapping[str, str]) -> str:
+async def _save_automation(
+    client: PrefectClient, raw: dict[str, Any], blocks: Mapping[str, str]
+) -> str:
     for action in raw["actions"]:
-        if (name := action.get("block_document_id")) in blocks:
+        name = action.get("block_document_id")
+        if name in blocks:
             action["block_document_id"] = blocks[name]
     automation = AutomationCore.model_validate(raw)
-    standing = await client.read_automations_by_name(automation.name)
-    if not standing:
+
+    existing = await client.read_automations_by_name(automation.name)
+    if not existing:
         await client.create_automation(automation)
         return "created"
-    await client.update_automation(standing[0].id, automation)
-    for double in standing[1:]:
-        await client.delete_automation(double.id)
+
+    await client.update_automation(existing[0].id, automation)
+    for duplicate in existing[1:]:
+        await client.delete_automation(duplicate.id)
     return "updated"
 
 
 def main() -> None:
-    """Register, and say what was done."""
+    """Register the alerts, and print what was done."""
     url = PREFECT_API_URL.value()
     if not url:
-        sys.exit("PREFECT_API_URL is not set: which Prefect server shall send the alerts?")
+        sys.exit("PREFECT_API_URL is not set. Set it to the Prefect server that sends the alerts.")
     if not AUTOMATIONS.is_dir():
-        sys.exit(f"{AUTOMATIONS} is not there: run this from a checkout of nightscore")
+        sys.exit(f"{AUTOMATIONS} does not exist. Run this from a checkout of nightscore.")
+
     try:
-        done = asyncio.run(register(os.environ))
+        results = asyncio.run(register(os.environ))
     except ValueError as error:
         sys.exit(str(error))
     except (PrefectException, HTTPError, OSError) as error:
         sys.exit(f"{url}: {type(error).__name__}: {error}")
-    for name, what in done.items():
-        print(f"{name:<22} {what}")
+
+    for name, result in results.items():
+        print(f"{name:<22} {result}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The backfill flow: plan a range of dates, then one visible child run a partition."""
+"""The backfill flow: plans a range of dates, then scores each partition in a child run."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from nightscore.drift.recompare import compare_later
 from nightscore.flows.hooks import end_children
-from nightscore.flows.outcome import Outcome, as_backfill, outcomes_of, tells_reason
+from nightscore.flows.outcome import Outcome, as_backfill, fail_with_reason, outcomes_of
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
     JobName,
@@ -27,16 +28,16 @@ from nightscore.flows.parameters import (
 )
 from nightscore.flows.partition import score_partition, score_partitions
 from nightscore.flows.pools import shared_pools, shared_run_cache
-from nightscore.flows.ui.artifacts import (
-    artifact_key,
-    outcome_markdown,
+from nightscore.flows.ui.artifacts import artifact_key
+from nightscore.flows.ui.backfill_page import (
+    backfill_markdown,
     plan_lines,
     plan_rows,
     plan_summary,
-    run_again,
+    resume_command,
 )
 from nightscore.flows.ui.log import forward_engine_log
-from nightscore.flows.ui.progress import BackfillProgress, shown
+from nightscore.flows.ui.progress import BackfillProgress, progress_artifact
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import default_cache
@@ -49,6 +50,20 @@ from nightscore.operations.backfill import (
     plan_backfill,
     values_between,
 )
+
+MAX_NAMED = 5
+"""Failed partitions that the state's message names; the artifact has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What all child runs of one backfill share."""
+
+    job: str
+    """Name, path or URL of the job, as it was given."""
+    name: str
+    """The job's name."""
+    timeout_minutes: int
 
 
 def _run_name() -> str:
@@ -63,7 +78,7 @@ def _run_name() -> str:
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
-@tells_reason
+@fail_with_reason
 async def backfill(
     job: JobName,
     start: date,
@@ -77,20 +92,22 @@ async def backfill(
     partitions_per_run: Annotated[int, Field(ge=1, le=100)] = 1,
     timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
 ) -> State[Any]:
-    """Score the partitions of a range of dates. What it plans first is what it runs.
+    """Score the partitions of a range of dates. It plans first, and runs exactly that plan.
 
     Args:
-        job: One of the jobs; from Python also the path or URL of a job file.
+        job: One of the jobs. From Python also the path or URL of a job file.
         start: First date.
         end: Last date, included.
-        mode: What to score: partitions that are missing, failed, stale (their input or model changed), or all.
+        mode: What to score: partitions that are missing, failed, stale (their input or model has
+            changed), or all.
         order: Newest or oldest first.
-        model: current, a version number, or as-of: the version that the job's runs used on each date.
+        model: current, a version number, or as-of (the version that the job used on each date).
         dry_run: Only plan.
-        max_parallel: Partitions under way at once; above 4 the Prefect server wants Postgres.
-        max_partitions: A larger range is refused: raise it to confirm.
-        partitions_per_run: Dates in one child run; more than one is faster where partitions are tiny.
-        timeout_minutes: A partition's run is stopped after that; what it has scored stays for the next run.
+        max_parallel: Partitions scored at once. Above 4 the Prefect server needs Postgres.
+        max_partitions: Refuse a larger range. Raise it to confirm one.
+        partitions_per_run: Dates in one child run. More than one is faster for tiny partitions.
+        timeout_minutes: Stop the run of a partition after this time. The next run resumes from the
+            finished shards.
     """
     forward_engine_log()
     spec = read_job(job)
@@ -99,83 +116,119 @@ async def backfill(
     plan = await asyncio.to_thread(
         plan_backfill, spec, default_cache(), values, modes, parse_order(order.value), model
     )
+
     summary = plan_summary(plan, max_parallel)
+    await _show_plan(spec.name, plan, summary, max_parallel)
+    if dry_run or not plan.to_score:
+        return Completed(message=f"{'planned only' if dry_run else 'nothing to do'}: {summary}")
+
+    outcomes: dict[str, Outcome] = {}
+    request = _Request(job, spec.name, timeout_minutes)
+    batches = list(_batches(plan, partitions_per_run))
+    try:
+        with shared_pools(max_parallel, spec.workers), as_backfill():
+            await _score_batches(request, plan, batches, max_parallel, outcomes)
+
+            # Once for all: a partition may be a neighbour of any that were scored before it.
+            scored = [parse_value(value) for value in outcomes]
+            workspace = Workspace(spec, shared_run_cache())
+            now = datetime.now(UTC)
+            await asyncio.to_thread(compare_later, workspace, scored, default_cache(), now)
+    finally:
+        # A backfill that is cancelled or fails also says what is left.
+        failed = sorted(value for value, outcome in outcomes.items() if not outcome.is_done)
+        not_run = [item.value for item in plan.to_score if item.value not in outcomes]
+        verdict = (
+            f"{len(outcomes) - len(failed)} done, {len(failed)} failed, {len(not_run)} not run"
+        )
+        mode_names = [m.value for m in mode]
+        resume = resume_command(job, start, end, mode_names, model, [*failed, *not_run])
+        await acreate_markdown_artifact(
+            key=artifact_key(spec.name, "backfill"),
+            markdown=backfill_markdown(spec, plan, outcomes, resume),
+            description=verdict,
+        )
+
+    if failed:
+        return Failed(message=_failure_message(spec.name, verdict, failed))
+    return Completed(message=verdict)
+
+
+async def _show_plan(name: str, plan: BackfillPlan, summary: str, max_parallel: int) -> None:
     get_run_logger().info("%s\n%s", summary, "\n".join(plan_lines(plan)))
     await acreate_table_artifact(
-        key=artifact_key(spec.name, "backfill-plan"),
+        key=artifact_key(name, "backfill-plan"),
         table=plan_rows(plan, max_parallel),
         description=summary,
     )
-    if dry_run or not plan.to_score:
-        return Completed(message=f"{'planned only' if dry_run else 'nothing to do'}: {summary}")
-    outcomes: dict[str, Outcome] = {}
+
+
+async def _score_batches(
+    request: _Request,
+    plan: BackfillPlan,
+    batches: Sequence[Sequence[BackfillItem]],
+    max_parallel: int,
+    outcomes: dict[str, Outcome],
+) -> None:
+    """Score all batches, some of them at once. `outcomes` is filled as they end."""
     progress = BackfillProgress(len(plan.to_score), plan.n_rows)
     slots = asyncio.Semaphore(max_parallel)
 
     async def score(items: Sequence[BackfillItem]) -> None:
         async with slots:
-            try:
-                found = await _score_items(job, spec.name, items, timeout_minutes)
-            except Exception as error:  # noqa: BLE001 (the server refused a child run: the other dates go on)
-                message = f"{type(error).__name__}: {error}"
-                get_run_logger().error("%s: %s", ", ".join(item.value for item in items), message)
-                found = [Outcome(item.value, False, message) for item in items]
-        outcomes.update({outcome.partition: outcome for outcome in found})
-        n_failed = sum(not outcome.is_done for outcome in found)
-        progress.add(len(found), sum(outcome.n_rows for outcome in found), n_failed)
+            batch_outcomes = await _score_or_fail(request, items)
 
+        outcomes.update({outcome.partition: outcome for outcome in batch_outcomes})
+        n_rows = sum(outcome.n_rows for outcome in batch_outcomes)
+        n_failed = sum(not outcome.is_done for outcome in batch_outcomes)
+        progress.add(len(batch_outcomes), n_rows, n_failed)
+
+    async with progress_artifact(progress, artifact_key(request.name, "backfill-progress")):
+        await asyncio.gather(*map(score, batches))
+
+
+async def _score_or_fail(request: _Request, items: Sequence[BackfillItem]) -> list[Outcome]:
+    """The outcomes of a batch. If the server refuses its run, the other dates still run."""
     try:
-        with shared_pools(max_parallel, spec.workers), as_backfill():
-            async with shown(progress, artifact_key(spec.name, "backfill-progress")):
-                await asyncio.gather(*map(score, _batches(plan, partitions_per_run)))
-            workspace = Workspace(spec, shared_run_cache())
-            scored = [parse_value(value) for value in outcomes]
-            await asyncio.to_thread(
-                compare_later, workspace, scored, default_cache(), datetime.now(UTC)
-            )
-    finally:
-        failed = sorted(value for value, outcome in outcomes.items() if not outcome.is_done)
-        left = len(plan.to_score) - len(outcomes)
-        verdict = f"{len(outcomes) - len(failed)} done, {len(failed)} failed, {left} not run"
-        unfinished = [
-            *failed,
-            *(item.value for item in plan.to_score if item.value not in outcomes),
-        ]
-        again = run_again(job, start, end, [m.value for m in mode], model, unfinished)
-        await acreate_markdown_artifact(
-            key=artifact_key(spec.name, "backfill"),
-            markdown=outcome_markdown(spec, plan, outcomes, again),
-            description=verdict,
-        )
-    if failed:
-        named = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-        verdict += f"; failed: {named}; causes and what to run again: artifact {artifact_key(spec.name, 'backfill')}"
-    return (Failed if failed else Completed)(message=verdict)
+        return await _score_items(request, items)
+    except Exception as error:  # noqa: BLE001 (whatever the server answers, it costs this batch only)
+        message = f"{type(error).__name__}: {error}"
+        get_run_logger().error("%s: %s", ", ".join(item.value for item in items), message)
+        return [Outcome(item.value, False, message) for item in items]
+
+
+async def _score_items(request: _Request, items: Sequence[BackfillItem]) -> list[Outcome]:
+    values = [item.value for item in items]
+    options: Mapping[str, Any] = {
+        "model": items[0].model,
+        "force": items[0].is_forced,
+        "timeout_minutes": request.timeout_minutes,
+        "return_state": True,
+    }
+
+    if len(values) == 1:
+        with tags(request.name, "backfill", values[0]):
+            state = await score_partition(request.job, values[0], **options, report=False)
+    else:
+        with tags(request.name, "backfill"):
+            state = await score_partitions(request.job, values, **options)
+    return await outcomes_of(state, values)
 
 
 def _batches(plan: BackfillPlan, size: int) -> Iterator[Sequence[BackfillItem]]:
-    """Items in the plan's order; those of one batch are scored alike."""
-    kinds: dict[tuple[str, bool], list[BackfillItem]] = {}
+    """Items in the plan's order. Those of one batch have the same model, and are forced or not."""
+    groups: dict[tuple[str, bool], list[BackfillItem]] = {}
     for item in plan.to_score:
-        kinds.setdefault((item.model, item.is_forced), []).append(item)
-    for items in kinds.values():
+        groups.setdefault((item.model, item.is_forced), []).append(item)
+
+    for items in groups.values():
         yield from (items[i : i + size] for i in range(0, len(items), size))
 
 
-async def _score_items(
-    job: str, name: str, items: Sequence[BackfillItem], timeout_minutes: int
-) -> list[Outcome]:
-    first, values = items[0], [item.value for item in items]
-    options: dict[str, Any] = {
-        "model": first.model,
-        "force": first.is_forced,
-        "timeout_minutes": timeout_minutes,
-    }
-    with tags(name, "backfill", *(values if len(values) == 1 else ())):
-        if len(values) == 1:
-            state = await score_partition(
-                job, first.value, **options, report=False, return_state=True
-            )
-        else:
-            state = await score_partitions(job, values, **options, return_state=True)
-    return await outcomes_of(state, values)
+def _failure_message(name: str, verdict: str, failed: Sequence[str]) -> str:
+    named = ", ".join(failed[:MAX_NAMED])
+    if len(failed) > MAX_NAMED:
+        named += f" and {len(failed) - MAX_NAMED} more"
+
+    artifact = artifact_key(name, "backfill")
+    return f"{verdict}; failed: {named}; causes and what to run again: artifact {artifact}"

@@ -15,16 +15,18 @@ from prefect.states import Cancelled, Crashed
 
 
 async def end_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Give the children of a run that has ended a final state: their process is gone, nobody else will."""
+    """Set the unfinished children of an ended run to a final state.
+
+    Their process is gone, so nobody else would do it.
+    """
     is_cancelled = state.type in (StateType.CANCELLED, StateType.CANCELLING)
+    final_state = Cancelled if is_cancelled else Crashed
+    message = f"{flow_run.name} {'was cancelled' if is_cancelled else 'crashed'}"
+
+    unfinished = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES))),
+    )
     async with get_client() as client:
-        going_on = FlowRunFilter(
-            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES))),
-        )
-        for child in await client.read_flow_runs(flow_run_filter=going_on):
-            message = f"{flow_run.name} {'was cancelled' if is_cancelled else 'crashed'}"
-            end: State[Any] = (
-                Cancelled(message=message) if is_cancelled else Crashed(message=message)
-            )
-            await client.set_flow_run_state(child.id, end, force=True)
+        for child in await client.read_flow_runs(flow_run_filter=unfinished):
+            await client.set_flow_run_state(child.id, final_state(message=message), force=True)

@@ -1,4 +1,4 @@
-"""The nightly flow: the partition of the scheduled date, and late data of the days before."""
+"""The nightly flow: scores the partition of the scheduled date, and late data before it."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from nightscore.flows.hooks import end_children
-from nightscore.flows.outcome import tells_reason
+from nightscore.flows.outcome import fail_with_reason
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
     JobName,
@@ -31,9 +31,9 @@ from nightscore.schemas.job import ScoringJob
 
 
 def logical_date(scheduled: datetime, timezone: str, lag_days: int) -> date:
-    """The date that a scheduled time stands for: its date on the wall in the time zone, minus the lag.
+    """The date that a scheduled time stands for: its local date in the time zone, minus the lag.
 
-    Never the clock of a late start: a run of last night that starts at noon still scores last night's partition.
+    A late start does not change it: last night's run scores last night's partition even at noon.
     """
     return scheduled.astimezone(ZoneInfo(timezone)).date() - timedelta(days=lag_days)
 
@@ -41,9 +41,12 @@ def logical_date(scheduled: datetime, timezone: str, lag_days: int) -> date:
 def _run_name() -> str:
     parameters = flow_run.parameters
     day = parameters.get("date")
-    with contextlib.suppress(KeyError, ValueError):  # no such time zone: the run itself will say so
+
+    # An unknown time zone is an error of the run itself, not of its name.
+    with contextlib.suppress(KeyError, ValueError):
         timezone, lag_days = parameters.get("timezone", "UTC"), parameters.get("lag_days", 1)
         day = day or logical_date(flow_run.scheduled_start_time, timezone, lag_days)
+
     return f"{job_name(parameters['job'])} · nightly {day or ''}"
 
 
@@ -54,7 +57,7 @@ def _run_name() -> str:
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
-@tells_reason
+@fail_with_reason
 async def nightly(
     job: JobName,
     date: date | None = None,
@@ -64,27 +67,32 @@ async def nightly(
     force: bool = False,
     timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
 ) -> State[Any]:
-    """Score the partition of a date, and those of the days before it whose input has changed since.
+    """Score the partition of a date, and earlier ones that are missing, failed or changed.
 
     Args:
-        job: One of the jobs; from Python also the path or URL of a job file.
-        date: The date to score; empty: the date of the scheduled time minus the lag.
-        timezone: Of the schedule, such as America/New_York.
-        lag_days: How many days before the scheduled date the partition is; 1: last night's run scores yesterday.
-        look_back_days: Days before the date whose partitions are scored if they are missing, failed or changed.
-        force: Score the date's partition again though the same is published.
-        timeout_minutes: A partition's run is stopped after that; what it has scored stays for the next run.
+        job: One of the jobs. From Python also the path or URL of a job file.
+        date: The date to score. Empty: the date of the scheduled time, minus the lag.
+        timezone: Time zone of the schedule, such as America/New_York.
+        lag_days: Days between the scheduled date and the partition. 1: tonight's run scores
+            yesterday.
+        look_back_days: Also score partitions of this many earlier days, if they are missing, failed
+            or changed.
+        force: Score the date's partition again even if it is already published.
+        timeout_minutes: Stop the run of a partition after this time. The next run resumes from the
+            finished shards.
     """
     forward_engine_log()
     day = date or logical_date(flow_run.scheduled_start_time, timezone, lag_days)
     spec = read_job(job)
     value = day.strftime(spec.input.partition_format)
+
     with shared_pools(1, spec.workers):
         states = [await _score(job, spec, value, force, timeout_minutes)]
         late = await asyncio.to_thread(_late_values, spec, day, look_back_days)
         if late:
             get_run_logger().info("late data: %s", ", ".join(late))
         states += [await _score(job, spec, other, False, timeout_minutes) for other in late]
+
     failed = [state for state in states if not state.is_completed()]
     message = states[0].message or str(states[0].name)
     if late:
@@ -92,7 +100,9 @@ async def nightly(
         message += (
             f"; late data: {len(late)} more partitions, {n_failed} failed ({', '.join(late)})"
         )
-    return (Failed if failed else Completed)(message=message)
+
+    final_state = Failed if failed else Completed
+    return final_state(message=message)
 
 
 async def _score(
@@ -105,9 +115,11 @@ async def _score(
 
 
 def _late_values(spec: ScoringJob, day: date, look_back_days: int) -> list[str]:
+    """Earlier partitions that are missing, failed or stale, oldest first."""
     if not look_back_days:
         return []
+
     days = [day - timedelta(days=i) for i in range(look_back_days, 0, -1)]
-    values = list(dict.fromkeys(d.strftime(spec.input.partition_format) for d in days))
+    values = list(dict.fromkeys(day.strftime(spec.input.partition_format) for day in days))
     plan = plan_backfill(spec, default_cache(), values, ("missing", "failed", "stale"), "oldest")
     return [item.value for item in plan.to_score]

@@ -1,4 +1,4 @@
-"""How the scoring of a partition ended, as a child run tells its parent."""
+"""How the scoring of a partition ended, as a child run reports it to its parent."""
 
 import contextlib
 import functools
@@ -21,9 +21,10 @@ _is_backfill: ContextVar[bool] = ContextVar("is_backfill", default=False)
 
 @contextlib.contextmanager
 def as_backfill() -> Iterator[None]:
-    """Flows that are called inside are a backfill's: it tells people, and compares at its end.
+    """Mark the flows that are called inside as part of a backfill.
 
-    Not told by tags: a job or a partition may be named `backfill`.
+    The backfill itself informs people, and compares later partitions once at its end. Tags cannot
+    mark its flows, because a job or a partition may be named `backfill`.
     """
     token = _is_backfill.set(True)
     try:
@@ -33,47 +34,50 @@ def as_backfill() -> Iterator[None]:
 
 
 def is_backfill() -> bool:
-    """Whether this flow was called by a backfill."""
+    """Whether a backfill called this flow."""
     return _is_backfill.get()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one partition."""
+    """The outcome of one partition."""
 
     partition: str
     is_done: bool
     message: str
     n_rows: int = 0
-    """Scored; 0 if it failed."""
+    """Rows scored; 0 if it failed."""
 
 
 async def outcomes_of(state: State[Any], partitions: Sequence[str]) -> list[Outcome]:
-    """What a child run says of its partitions; all of them ended as it did if it cannot say.
+    """The outcome of each partition of a child run.
 
-    It cannot where the server was asked for its state, which keeps no results: after an answer that was lost.
+    If the run's result is missing, each partition has the outcome of the whole run. That happens
+    after a lost answer: the server is then asked for the state, and the server stores no results.
     """
     with contextlib.suppress(MissingResult):
-        found = await state.aresult(raise_on_failure=False)
-        if isinstance(found, list) and all(isinstance(outcome, Outcome) for outcome in found):
-            return found
-    return [
-        Outcome(partition, state.is_completed(), state.message or str(state.name))
-        for partition in partitions
-    ]
+        outcomes = await state.aresult(raise_on_failure=False)
+        if isinstance(outcomes, list) and all(isinstance(item, Outcome) for item in outcomes):
+            return outcomes
+
+    message = state.message or str(state.name)
+    return [Outcome(partition, state.is_completed(), message) for partition in partitions]
 
 
-def tells_reason(
+def fail_with_reason(
     function: Callable[P, Coroutine[Any, Any, State[Any]]],
 ) -> Callable[P, Coroutine[Any, Any, State[Any]]]:
-    """A flow's function whose refusal is its state's message: the UI shows the first words of it."""
+    """Turn a `ScoringError` of a flow into a failed state whose message is the error.
+
+    The Prefect UI shows the first words of a state's message.
+    """
 
     @functools.wraps(function)
-    async def told(*args: P.args, **kwargs: P.kwargs) -> State[Any]:
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> State[Any]:
         try:
             return await function(*args, **kwargs)
         except ScoringError as error:
             get_run_logger().error("%s", error)
             return Failed(message=str(error))
 
-    return told
+    return wrapped

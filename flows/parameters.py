@@ -1,4 +1,4 @@
-"""The types of the flows' parameters: what the Prefect UI makes its forms of."""
+"""The types of the flows' parameters, from which the Prefect UI makes its forms."""
 
 import os
 from enum import StrEnum
@@ -15,7 +15,7 @@ from nightscore.schemas.manifest import Manifest
 
 
 class Mode(StrEnum):
-    """What to score."""
+    """Which partitions to score."""
 
     MISSING = "missing"
     FAILED = "failed"
@@ -24,34 +24,35 @@ class Mode(StrEnum):
 
 
 class Order(StrEnum):
-    """Which end to begin with."""
+    """Which end of the range to begin with."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
 
 
 def jobs_folder() -> Path:
-    """Where jobs are looked up by their name."""
+    """The folder where jobs are found by name."""
     return Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS))
 
 
 JobName = Annotated[str, Field(json_schema_extra={"enum": list_jobs(jobs_folder())})]
-"""The form lists the jobs that there were when it was deployed; a caller in Python may also give a path or URL."""
+"""The form lists the jobs that existed at deployment. From Python, a path or URL works too."""
 
 Minutes = Annotated[int, Field(ge=1, le=10_080)]
 DEFAULT_TIMEOUT_MINUTES = 360
-"""A night. Without a bound, a run that hangs would keep all following nights waiting."""
+"""One night. Without a limit, a run that hangs would block all following nights."""
 
 
 def read_job(job: str) -> ScoringJob:
-    """The job of a name, path or URL."""
+    """The job with this name, path or URL."""
     return load_job(job, jobs_folder())
 
 
 def link_to_report(job: str, manifest: Manifest) -> str:
-    """Where `nightscore pages` has the run's report; empty where `NIGHTSCORE_PAGES_URL` names no such server.
+    """The URL of the run's report on the server of `nightscore pages`.
 
-    The server finds jobs by the name of their file, as forms and deployments do.
+    Empty if `NIGHTSCORE_PAGES_URL` is not set, or if the job was given as a path or URL: the server
+    finds jobs by the names of their files only.
     """
     base = os.environ.get("NIGHTSCORE_PAGES_URL", "")
     is_named = job in list_jobs(jobs_folder())
@@ -59,7 +60,10 @@ def link_to_report(job: str, manifest: Manifest) -> str:
 
 
 def job_name(job: str) -> str:
-    """The job's name for a run's name; of a file that cannot be read, what was given: the run itself will say why."""
+    """The job's name, for the name of its run.
+
+    If the job file cannot be read, what was given: the run itself then says what is wrong.
+    """
     try:
         return read_job(job).name
     except InvalidJobError:

@@ -1,7 +1,8 @@
-"""The flows of one partition and of a few: what nightly and backfill are made of."""
+"""The flows that score one partition, or a few: nightly and backfill are made of them."""
 
 import asyncio
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from prefect.tasks import Task
 
 from nightscore.drift.statistics_table import read_statistics
 from nightscore.errors import InvalidJobError, ScoringError
-from nightscore.flows.outcome import Outcome, is_backfill, tells_reason
+from nightscore.flows.outcome import Outcome, fail_with_reason, is_backfill
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
     JobName,
@@ -35,17 +36,13 @@ from nightscore.flows.pools import (
     shared_run_cache,
 )
 from nightscore.flows.tracking import TrackedRun, track
-from nightscore.flows.ui.artifacts import (
-    artifact_key,
-    headline,
-    outcome_rows,
-    run_markdown,
-    state_message,
-)
+from nightscore.flows.ui.artifacts import artifact_key, headline, state_message
+from nightscore.flows.ui.backfill_page import outcome_rows
 from nightscore.flows.ui.drift import drift_rows
-from nightscore.flows.ui.events import tell
+from nightscore.flows.ui.events import emit_run_events
 from nightscore.flows.ui.log import forward_engine_log
-from nightscore.flows.ui.progress import RunProgress, shown
+from nightscore.flows.ui.progress import RunProgress, progress_artifact
+from nightscore.flows.ui.run_page import run_markdown
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
 from nightscore.models.cache import default_cache
@@ -55,26 +52,44 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
 RETRY_DELAYS_S = [5.0, 30.0]
-"""For errors that may pass by themselves: a store that does not answer, an input that is being written."""
+"""For transient errors: a store that does not answer, an input that is being written."""
 
 
 class RetryableRunError(RuntimeError):
-    """A run failed with an error that may pass."""
+    """A run failed with a transient error."""
 
     def __init__(self, manifest: Manifest) -> None:
+        """Keep the manifest of the failed run."""
         super().__init__(state_message(manifest))
         self.manifest = manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """An outcome with what its page shows."""
+class PartitionResult:
+    """The outcome of a partition, with what its page shows."""
 
     outcome: Outcome
     page: str
+    """Markdown."""
     headline: str
     columns: tuple[dict[str, object], ...] = ()
-    """What the table of all columns shows."""
+    """Rows of the table of all columns."""
+
+
+class _Request:
+    """What to score, and how. A plain class: Prefect walks through the fields of records."""
+
+    def __init__(
+        self, spec: ScoringJob, job: str, partition: str, *, force: bool, timeout_minutes: int
+    ) -> None:
+        self.spec = spec
+        self.job = job
+        """Name, path or URL of the job, as it was given."""
+        self.partition = partition
+        self.value = parse_value(partition)
+        self.force = force
+        self.timeout_s = 60.0 * timeout_minutes
+        self.progress = RunProgress(partition)
 
 
 def _run_name() -> str:
@@ -83,7 +98,7 @@ def _run_name() -> str:
 
 
 @flow(name="score-partition", flow_run_name=_run_name, persist_result=False)
-@tells_reason
+@fail_with_reason
 async def score_partition(
     job: JobName,
     partition: str,
@@ -95,37 +110,41 @@ async def score_partition(
     """Score one partition and publish it.
 
     Args:
-        job: One of the jobs; from Python also the path or URL of a job file.
+        job: One of the jobs. From Python also the path or URL of a job file.
         partition: Partition value, such as 2013-07-04.
-        model: Exact model URI in place of the job's own, such as models:/flight_delay/3.
-        force: Score again what is published already.
-        timeout_minutes: The run is stopped after that; what it has scored stays for the next run.
-        report: Draw the report at once; else when it is first opened.
+        model: Model URI to use instead of the job's, such as models:/flight_delay/3.
+        force: Score the partition again even if it is already published.
+        timeout_minutes: Stop the run after this time. The next run resumes from the finished
+            shards.
+        report: Draw the report at once. Otherwise it is drawn when it is first opened.
     """
     forward_engine_log()
-    spec = read_job(job)
-    settled = await _settle(spec, job, partition, model, force, timeout_minutes, report=report)
-    await acreate_markdown_artifact(
-        key=artifact_key(spec.name, "run"), markdown=settled.page, description=settled.headline
-    )
-    if settled.columns:
+    spec = _with_model(read_job(job), model)
+    request = _Request(spec, job, partition, force=force, timeout_minutes=timeout_minutes)
+    result = await score_and_record(request, draws_report=report)
+
+    await _show_page(spec.name, result)
+    if result.columns:
         await acreate_table_artifact(
             key=artifact_key(spec.name, "drift"),
-            table=list(settled.columns),
-            description=settled.headline,
+            table=list(result.columns),
+            description=result.headline,
         )
-    ended = Completed if settled.outcome.is_done else Failed
-    return ended(message=settled.outcome.message, data=[settled.outcome])
+
+    final_state = Completed if result.outcome.is_done else Failed
+    return final_state(message=result.outcome.message, data=[result.outcome])
 
 
 def _batch_name() -> str:
     parameters = flow_run.parameters
-    first, last = min(parameters["partitions"]), max(parameters["partitions"])
-    return f"{job_name(parameters['job'])} · {first} … {last} ({len(parameters['partitions'])})"
+    partitions = parameters["partitions"]
+    return (
+        f"{job_name(parameters['job'])} · {min(partitions)} … {max(partitions)} ({len(partitions)})"
+    )
 
 
 @flow(name="score-partitions", flow_run_name=_batch_name, persist_result=False)
-@tells_reason
+@fail_with_reason
 async def score_partitions(
     job: JobName,
     partitions: list[str],
@@ -133,121 +152,127 @@ async def score_partitions(
     force: bool = False,
     timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
 ) -> State[Any]:
-    """Score a few small partitions one after another in one run; one's failure does not stop the others.
+    """Score a few small partitions one after another. One that fails does not stop the others.
 
     Args:
-        job: One of the jobs; from Python also the path or URL of a job file.
+        job: One of the jobs. From Python also the path or URL of a job file.
         partitions: Partition values.
-        model: Exact model URI in place of the job's own.
-        force: Score again what is published already.
-        timeout_minutes: Of each partition.
+        model: Model URI to use instead of the job's.
+        force: Score partitions again even if they are already published.
+        timeout_minutes: Stop the run of a partition after this time.
     """
     forward_engine_log()
-    spec = read_job(job)
+    spec = _with_model(read_job(job), model)
+
     outcomes = []
     for partition in partitions:
         try:
-            settled = await _settle(
-                spec, job, partition, model, force, timeout_minutes, report=False
-            )
+            request = _Request(spec, job, partition, force=force, timeout_minutes=timeout_minutes)
+            result = await score_and_record(request, draws_report=False)
         except InvalidJobError as error:
-            settled = Settled(
-                Outcome(partition, False, str(error)),
-                f"## refused\n\n```\n{error}\n```\n",
-                "refused",
-            )
-        outcomes.append(settled.outcome)
-        if not settled.outcome.is_done:
-            await acreate_markdown_artifact(
-                key=artifact_key(spec.name, "run"),
-                markdown=settled.page,
-                description=settled.headline,
-            )
+            page = f"## refused\n\n```\n{error}\n```\n"
+            result = PartitionResult(Outcome(partition, False, str(error)), page, "refused")
+        outcomes.append(result.outcome)
+        if not result.outcome.is_done:
+            await _show_page(spec.name, result)
+
+    return await _batch_state(spec.name, outcomes)
+
+
+async def _batch_state(name: str, outcomes: Sequence[Outcome]) -> State[Any]:
     failed = [outcome.partition for outcome in outcomes if not outcome.is_done]
-    message = f"{len(outcomes) - len(failed)} done, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}"
+    message = f"{len(outcomes) - len(failed)} done, {len(failed)} failed"
+    if failed:
+        message += f": {', '.join(failed)}"
+
     await acreate_table_artifact(
-        key=artifact_key(spec.name, "runs"), table=outcome_rows(outcomes), description=message
+        key=artifact_key(name, "runs"), table=outcome_rows(outcomes), description=message
     )
-    return (Failed if failed else Completed)(
-        message=f"{message}{': ' if failed else ''}{', '.join(failed)}", data=outcomes
-    )
+    final_state = Failed if failed else Completed
+    return final_state(message=message, data=list(outcomes))
 
 
-async def _settle(
-    spec: ScoringJob,
-    job: str,
-    partition: str,
-    model: str | None,
-    force: bool,
-    timeout_minutes: int,
-    *,
-    report: bool,
-) -> Settled:
-    if model:
-        spec = spec.model_copy(update={"model": model})
-    progress = RunProgress(partition)
-    value = parse_value(partition)
-    await asyncio.to_thread(check_value, spec, value)
-    request = _Request(spec, value, force, 60.0 * timeout_minutes, progress)
+async def score_and_record(request: _Request, *, draws_report: bool) -> PartitionResult:
+    """Score a partition, record the run in MLflow, emit its events and draw its report."""
+    await asyncio.to_thread(check_value, request.spec, request.value)
     started_at = datetime.now(UTC)
     try:
-        # A task with tags asks the server for places under concurrency limits: one more write, and SQLite stalls.
-        with TagsContext(current_tags=set()):
-            async with shown(progress, artifact_key(spec.name, "progress")):
-                manifest = await _score.with_options(task_run_name=f"score {partition}")(request)
-    except RetryableRunError as error:
-        manifest = error.manifest
+        manifest = await _score_with_progress(request)
     except RunStuckError as error:
-        return Settled(
-            Outcome(partition, False, f"{partition}: {error}"), f"## stuck\n\n{error}\n", "stuck"
-        )
-    tracked = await _track(manifest, spec.registry)
-    is_told_before = manifest.finished_at is not None and manifest.finished_at < started_at
-    if not is_told_before:  # a run that still waits for a decision has said so
-        tell(manifest, link_to_report(job, manifest))
-    drawn = await _draw(spec, manifest) if report else NOTHING_DRAWN
+        outcome = Outcome(request.partition, False, f"{request.partition}: {error}")
+        return PartitionResult(outcome, f"## stuck\n\n{error}\n", "stuck")
+
+    tracked = await _track(manifest, request.spec.registry)
+    report_url = link_to_report(request.job, manifest)
+    # A run that is still held has emitted its events when it was first held.
+    is_old = manifest.finished_at is not None and manifest.finished_at < started_at
+    if not is_old:
+        emit_run_events(manifest, report_url)
+
+    drawn = await _draw(request.spec, manifest) if draws_report else NOTHING_DRAWN
+    statistics = await asyncio.to_thread(read_statistics, request.spec, manifest)
+
     message = state_message(manifest)
     is_done = manifest.status in ("published", "unchanged")
-    return Settled(
-        Outcome(partition, is_done, message, manifest.counts.rows_scored if is_done else 0),
-        run_markdown(manifest, tracked, link_to_report(job, manifest), drawn),
+    n_rows = manifest.counts.rows_scored if is_done else 0
+    return PartitionResult(
+        Outcome(request.partition, is_done, message, n_rows),
+        run_markdown(manifest, tracked, report_url, drawn),
         headline(manifest, message),
-        tuple(drift_rows(await asyncio.to_thread(read_statistics, spec, manifest))),
+        tuple(drift_rows(statistics)),
     )
+
+
+async def _score_with_progress(request: _Request) -> Manifest:
+    name = f"score {request.partition}"
+    key = artifact_key(request.spec.name, "progress")
+    try:
+        # For a task with tags the server checks concurrency limits: one more write, and SQLite
+        # stalls.
+        with TagsContext(current_tags=set()):
+            async with progress_artifact(request.progress, key):
+                return await _score.with_options(task_run_name=name)(request)
+    except RetryableRunError as error:
+        return error.manifest
 
 
 async def _draw(spec: ScoringJob, manifest: Manifest) -> Drawn:
-    """The report's page, kept beside the run's record, and the plots for the artifact, drawn in a worker.
+    """Draw the report in a worker: its page beside the manifest, and plots for the artifact.
 
-    The predictions are published by then: a report that cannot be drawn costs a line in the log.
+    The predictions are already published. If drawing fails, that is a warning in the log.
     """
     if manifest.drift is None or manifest.status not in ("published", "held"):
         return NOTHING_DRAWN
     try:
         async with local_pool(spec.workers) as pool:
             return await asyncio.to_thread(pool.call, draw_report, spec, manifest, default_cache())
-    except Exception as error:  # noqa: BLE001 (whatever it is, the predictions are there)
-        what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
-        get_run_logger().warning("the report could not be drawn: %s", what)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the predictions are published)
+        cause = (
+            error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
+        )
+        get_run_logger().warning("the report could not be drawn: %s", cause)
         return NOTHING_DRAWN
 
 
-class _Request:
-    """A plain class: Prefect walks through the fields of records and hashes them."""
-
-    def __init__(
-        self,
-        spec: ScoringJob,
-        value: str | None,
-        force: bool,
-        timeout_s: float,
-        progress: RunProgress,
-    ) -> None:
-        self.spec, self.value, self.force = spec, value, force
-        self.timeout_s, self.progress = timeout_s, progress
+async def _track(manifest: Manifest, registry: str | None) -> TrackedRun | None:
+    if manifest.status in ("unchanged", "rejected"):
+        return None  # nothing was scored
+    return await asyncio.to_thread(
+        track, manifest, registry, str(flow_run.id or ""), flow_run.ui_url or ""
+    )
 
 
-def _may_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
+async def _show_page(name: str, result: PartitionResult) -> None:
+    await acreate_markdown_artifact(
+        key=artifact_key(name, "run"), markdown=result.page, description=result.headline
+    )
+
+
+def _with_model(spec: ScoringJob, model: str | None) -> ScoringJob:
+    return spec.model_copy(update={"model": model}) if model else spec
+
+
+def _is_transient(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.data, RetryableRunError) or "RetryableRunError" in str(state.message)
 
 
@@ -255,7 +280,7 @@ def _may_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> boo
     name="score",
     retries=len(RETRY_DELAYS_S),
     retry_delay_seconds=RETRY_DELAYS_S,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -274,14 +299,7 @@ async def _score(request: _Request) -> Manifest:
             compares_later=not is_backfill(),
         )
         manifest = await run_within(request.timeout_s, pool, score)
+
     if manifest.error and manifest.error.retryable:
         raise RetryableRunError(manifest)
     return manifest
-
-
-async def _track(manifest: Manifest, registry: str | None) -> TrackedRun | None:
-    if manifest.status in ("unchanged", "rejected"):
-        return None  # nothing was scored
-    return await asyncio.to_thread(
-        track, manifest, registry, str(flow_run.id or ""), flow_run.ui_url or ""
-    )

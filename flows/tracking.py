@@ -1,4 +1,4 @@
-"""The MLflow run of a scoring run: its parameters, metrics and model, with the way back to Prefect."""
+"""Records a scoring run in MLflow: parameters, metrics and model, with a link to Prefect."""
 
 import functools
 import logging
@@ -15,43 +15,49 @@ from nightscore.schemas.partition import show_value
 logger = logging.getLogger("nightscore")
 
 LOGGED_MODEL = "models:/m-"
-"""How MLflow names the location of a model that was logged as such; what follows is the model's id."""
+"""Prefix of the location of a logged model in MLflow. The model's id follows."""
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
-"""MLflow's own seven retries may take minutes; a run does not wait that long for its record in a second place."""
+"""MLflow's default of seven retries may take minutes: too long to wait for a second record."""
+
+MAX_PARAM = 6_000
+"""Characters of a parameter's value."""
+MAX_TAG = 5_000
+"""Characters of a tag's value."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
-    """Where a scoring run stands in MLflow."""
+    """Where a scoring run is recorded in MLflow."""
 
     experiment: str
     run_id: str
     url: str | None
-    """None: the registry is a database, which has no page."""
+    """Page of the run. None: the registry is a database, which has no pages."""
 
 
 def track(
     manifest: Manifest, registry: str | None, flow_run_id: str, flow_run_url: str
 ) -> TrackedRun | None:
-    """Record a finished scoring run in MLflow; None if that was not possible, with a warning in the log.
+    """Record a finished scoring run in MLflow. If that fails, log a warning and return None.
 
-    The predictions are published by then: MLflow's being away costs the record there, nothing else.
+    The predictions are already published: without MLflow, only this record is missing.
 
     Args:
-        manifest: Of the run.
-        registry: As the job names it.
-        flow_run_id: Of the Prefect run; empty outside of one.
-        flow_run_url: Its page.
+        manifest: The run's record.
+        registry: The registry as the job names it.
+        flow_run_id: Id of the Prefect run; empty outside of one.
+        flow_run_url: Page of the Prefect run.
     """
     try:
         return _track(manifest, registry_uri(registry), flow_run_id, flow_run_url)
     except Exception as error:  # noqa: BLE001 (whatever store is behind it)
+        first_line = str(error).partition("\n")[0]
         logger.warning(
             "run_id=%s partition=%s is not recorded in MLflow: %s: %s",
             manifest.run_id,
             show_value(manifest.partition),
             type(error).__name__,
-            str(error).splitlines()[0] if str(error) else "",
+            first_line,
         )
         return None
 
@@ -62,7 +68,34 @@ def _track(manifest: Manifest, uri: str, flow_run_id: str, flow_run_url: str) ->
     client = _client(uri)
     experiment = f"scoring/{manifest.job}"
     experiment_id = _experiment_id(uri, experiment)
-    started, finished = _milliseconds(manifest.started_at), _milliseconds(manifest.finished_at)
+    finished = _milliseconds(manifest.finished_at)
+
+    run = client.create_run(
+        experiment_id,
+        _milliseconds(manifest.started_at),
+        _tags(manifest, flow_run_id, flow_run_url),
+        f"{manifest.job} · {show_value(manifest.partition)}",
+    )
+    run_id: str = run.info.run_id
+
+    params = [Param(key, text[:MAX_PARAM]) for key, text in _parameters(manifest).items()]
+    metrics = [Metric(key, value, finished, 0) for key, value in _metrics(manifest).items()]
+    client.log_batch(run_id, metrics=metrics, params=params)
+
+    model_id = _model_id(uri, manifest.model.name, manifest.model.version)
+    if model_id:
+        client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
+    client.set_terminated(run_id, "FAILED" if manifest.error else "FINISHED", finished)
+    return TrackedRun(experiment, run_id, _page_url(uri, experiment_id, run_id))
+
+
+def _page_url(uri: str, experiment_id: str, run_id: str) -> str | None:
+    if not uri.startswith(("http://", "https://")):
+        return None
+    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def _tags(manifest: Manifest, flow_run_id: str, flow_run_url: str) -> dict[str, str]:
     tags = {
         "nightscore.run_id": manifest.run_id,
         "nightscore.status": manifest.status,
@@ -74,21 +107,8 @@ def _track(manifest: Manifest, uri: str, flow_run_id: str, flow_run_url: str) ->
         "mlflow.source.type": "JOB",
     }
     if manifest.error:
-        tags["nightscore.error"] = f"{manifest.error.type}: {manifest.error.message}"[:5_000]
-    name = f"{manifest.job} · {show_value(manifest.partition)}"
-    run = client.create_run(
-        experiment_id, started, {key: text for key, text in tags.items() if text}, name
-    )
-    run_id: str = run.info.run_id
-    params = [Param(key, text[:6_000]) for key, text in _parameters(manifest).items()]
-    metrics = [Metric(key, value, finished, 0) for key, value in _metrics(manifest).items()]
-    client.log_batch(run_id, metrics=metrics, params=params)
-    if model_id := _model_id(uri, manifest.model.name, manifest.model.version):
-        client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
-    client.set_terminated(run_id, "FAILED" if manifest.error else "FINISHED", finished)
-    is_server = uri.startswith(("http://", "https://"))
-    url = f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if is_server else None
-    return TrackedRun(experiment, run_id, url)
+        tags["nightscore.error"] = f"{manifest.error.type}: {manifest.error.message}"[:MAX_TAG]
+    return {key: text for key, text in tags.items() if text}
 
 
 def _parameters(manifest: Manifest) -> Mapping[str, str]:
@@ -120,7 +140,8 @@ def _metrics(manifest: Manifest) -> Mapping[str, float]:
 
 
 def _milliseconds(moment: Any) -> int:
-    return int((moment.timestamp() if moment else time.time()) * 1000)
+    seconds = moment.timestamp() if moment else time.time()
+    return int(seconds * 1000)
 
 
 @functools.cache
@@ -137,17 +158,20 @@ def _experiment_id(uri: str, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     client = _client(uri)
-    found = client.get_experiment_by_name(name)
+    experiment = client.get_experiment_by_name(name)
+    if experiment:
+        return str(experiment.experiment_id)
+
     try:
-        return str(found.experiment_id if found else client.create_experiment(name))
-    except MlflowException:  # another run was first
+        return str(client.create_experiment(name))
+    except MlflowException:  # another run has just created it
         return str(client.get_experiment_by_name(name).experiment_id)
 
 
 @functools.cache
 def _model_id(uri: str, name: str, version: str) -> str | None:
-    """The id of the logged model behind a version; None for one that was registered from elsewhere."""
+    """The id of the logged model behind a version; None if the version was not made from one."""
     source = str(_client(uri).get_model_version(name, version).source)
-    return (
-        source.removeprefix("models:/").split("/")[0] if source.startswith(LOGGED_MODEL) else None
-    )
+    if not source.startswith(LOGGED_MODEL):
+        return None
+    return source.removeprefix("models:/").split("/")[0]

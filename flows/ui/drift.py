@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a run's columns: Markdown and a table, as pure functions of the records."""
+"""A run's drift in the Prefect UI: Markdown and a table, as pure functions of the records."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,87 +8,136 @@ from nightscore.drift.statistics import registry
 from nightscore.drift.statistics_table import NO_REFERENCE
 from nightscore.drift.wording import no_longer, show_drivers, show_rates, verdict_text
 from nightscore.flows.ui.markdown import code, escaped
-from nightscore.operations.report import Drawn
+from nightscore.operations.report import SPARK_DAYS, Drawn
 from nightscore.reports.cards import SIGNS
 from nightscore.reports.plots import data_uri
 from nightscore.schemas.drift import ORDER
 from nightscore.schemas.manifest import DriftRecord, FindingRecord
 
 MAX_FINDINGS = 12
+MAX_ERRORS = 20
 MAX_TABLE_ROWS = 400
-"""List calls return every artifact whole: each stays well under 100 KB."""
+"""The server lists artifacts with their data: each must stay well under 100 KB."""
+PLOTS_CAPTION = "The columns that moved most: the reference as bars, the current values as a line"
 
 
 def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
-    """The verdict, what moved and since when, and what it does to the score; the plots of what moved most.
+    """The verdict, the columns that moved and since when, their effect on the score, and plots.
 
     Args:
-        drift: Of the run.
-        report_url: Of the whole report; empty: no server has it.
-        drawn: What there is of plots and sparklines.
+        drift: The run's drift.
+        report_url: URL of the whole report; empty if no server has it.
+        drawn: Plots and sparklines, as far as they are drawn.
     """
-    against = ", ".join(drift.references) or "nothing yet"
     lines = [f"**Columns: {escaped(verdict_text(drift))}**", ""]
     if report_url:
         lines += [f"**[Open the whole report]({report_url})**", ""]
-    if drift.score_movement is not None:
-        lines += [
-            f"Mean {code(drift.score or '')}: {drift.score_movement:+.4f} against the baseline.",
-            "",
-        ]
-    if rates := show_rates(drift):
-        lines += [f"{escaped(rates)}.", ""]
-    graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
-    if graded:
-        lines += [
-            "| column | severity | moves the score by | last 14 runs | why |",
-            "| --- | --- | ---: | --- | --- |",
-            *(_row(finding, drawn) for finding in graded[:MAX_FINDINGS]),
-        ]
-        if len(graded) > MAX_FINDINGS:
-            lines.append(f"\nand {len(graded) - MAX_FINDINGS} more, in the table of all columns")
-        lines.append("")
-    usual = [f.column for f in drift.findings if f.is_seasonal]
-    if usual:
-        lines += [
-            f"Seasonal or usual: {escaped(', '.join(usual))}.",
-            "",
-        ]
-    if over := no_longer(drift):
-        lines += [f"Resolved: {escaped(', '.join(over))}.", ""]
+
+    lines += _score_lines(drift)
+    lines += _finding_table(drift, drawn)
+    lines += _quiet_columns(drift)
     if drawn.sheet:
-        words = "The columns that moved most: the reference as bars, the current values as a line"
-        lines += [f"{words}.", "", f"![{words}]({data_uri(drawn.sheet)})", ""]
-    lines += [f"{drift.n_columns} columns, compared with: {escaped(against)}.", ""]
-    if days := [f"{name} is {', '.join(values)}" for name, values in drift.days.items()]:
-        lines += [f"{escaped('; '.join(days))}.", ""]
-    if drift.unprofiled_rows:
-        lines += [
-            f"{drift.unprofiled_rows:,} rows were not profiled: profiling took more than its share.",
-            "",
-        ]
-    if drift.errors:
-        failed = [escaped(f"{name}: {why}") for name, why in list(drift.errors.items())[:20]]
-        lines += ["Not compared:", "", *(f"- {text}" for text in failed), ""]
+        lines += [f"{PLOTS_CAPTION}.", "", f"![{PLOTS_CAPTION}]({data_uri(drawn.sheet)})", ""]
+
+    lines += _reference_lines(drift)
+    lines += _gaps(drift)
     return [*lines, f"All statistics: {code(drift.table)} below the state folder.", ""]
 
 
-def _row(finding: FindingRecord, drawn: Drawn) -> str:
-    why = finding.reasons[0] if finding.reasons else ""
-    why += f"; {len(finding.reasons) - 1} more" if len(finding.reasons) > 1 else ""
-    why += f"; since {finding.since}" if finding.status == "ongoing" and finding.since else "; new"
-    driven = ", ".join(show_drivers(finding))
-    why += f"; driven by {driven}" if driven else ""
-    name = finding.column if finding.role != "schema" else f"{finding.column} (schema)"
-    severity = counted(finding)
+def _score_lines(drift: DriftRecord) -> list[str]:
+    lines = []
+    if drift.score_movement is not None:
+        score, movement = code(drift.score or ""), drift.score_movement
+        lines += [f"Mean {score}: {movement:+.4f} against the baseline.", ""]
+
+    rates = show_rates(drift)
+    if rates:
+        lines += [f"{escaped(rates)}.", ""]
+    return lines
+
+
+def _finding_table(drift: DriftRecord, drawn: Drawn) -> list[str]:
+    """Findings that count as a warning or worse."""
+    graded = [f for f in drift.findings if counted(f) in ("warning", "critical")]
+    if not graded:
+        return []
+
+    rows = [_finding_row(finding, drawn) for finding in graded[:MAX_FINDINGS]]
+    lines = [
+        f"| column | severity | moves the score by | last {SPARK_DAYS} runs | why |",
+        "| --- | --- | ---: | --- | --- |",
+        *rows,
+    ]
+    if len(graded) > MAX_FINDINGS:
+        lines.append(f"\nand {len(graded) - MAX_FINDINGS} more, in the table of all columns")
+    return [*lines, ""]
+
+
+def _finding_row(finding: FindingRecord, drawn: Drawn) -> str:
+    name, severity = finding.column, counted(finding)
+    if finding.role == "schema":
+        name = f"{name} (schema)"
+
     cells = (
         escaped(name),
         f"{SIGNS[severity]} {severity}",
         "" if finding.impact is None else f"{finding.impact:+.4f}",
         drawn.sparklines.get((finding.role, finding.column), ""),
-        escaped(why),
+        escaped("; ".join(_reasons(finding))),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _reasons(finding: FindingRecord) -> list[str]:
+    reasons = [finding.reasons[0] if finding.reasons else ""]
+    if len(finding.reasons) > 1:
+        reasons.append(f"{len(finding.reasons) - 1} more")
+
+    is_old = finding.status == "ongoing" and finding.since
+    reasons.append(f"since {finding.since}" if is_old else "new")
+
+    drivers = ", ".join(show_drivers(finding))
+    if drivers:
+        reasons.append(f"driven by {drivers}")
+    return reasons
+
+
+def _quiet_columns(drift: DriftRecord) -> list[str]:
+    """Columns that differ as usual, and columns that no longer differ."""
+    lines = []
+    usual = [finding.column for finding in drift.findings if finding.is_seasonal]
+    if usual:
+        lines += [f"Seasonal or usual: {escaped(', '.join(usual))}.", ""]
+
+    resolved = no_longer(drift)
+    if resolved:
+        lines += [f"Resolved: {escaped(', '.join(resolved))}.", ""]
+    return lines
+
+
+def _reference_lines(drift: DriftRecord) -> list[str]:
+    names = ", ".join(drift.references) or "nothing yet"
+    lines = [f"{drift.n_columns} columns, compared with: {escaped(names)}.", ""]
+
+    days = [f"{name} is {', '.join(values)}" for name, values in drift.days.items()]
+    if days:
+        lines += [f"{escaped('; '.join(days))}.", ""]
+    return lines
+
+
+def _gaps(drift: DriftRecord) -> list[str]:
+    """What was not counted or compared."""
+    lines = []
+    if drift.unprofiled_rows:
+        lines += [
+            f"{drift.unprofiled_rows:,} rows were not profiled, to stay within `drift.max_share`.",
+            "",
+        ]
+    if drift.errors:
+        shown = list(drift.errors.items())[:MAX_ERRORS]
+        errors = [f"- {escaped(f'{name}: {reason}')}" for name, reason in shown]
+        lines += ["Not compared:", "", *errors, ""]
+    return lines
 
 
 def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
@@ -97,29 +146,32 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
     Args:
         statistics: Rows of the run's table of statistics.
     """
-    found: dict[tuple[str, str, str], dict[str, object]] = {}
-    order = {}
     figures = {figure.name: figure for figure in registry.shown_in("prefect")}
-    empty = {figure.label: "" for figure in figures.values()}
+    labels = [figure.label for figure in figures.values()]
+    table: dict[tuple[str, str, str], dict[str, object]] = {}
+    severities: dict[tuple[str, str, str], int] = {}
+
     for row in statistics:
         if row["segment"] or row["reference"] == NO_REFERENCE:
             continue
         key = (row["role"], row["column"], row["reference"])
-        order[key] = ORDER.index(row["severity"])
-        shown = found.setdefault(
-            key,
-            {
-                "column": row["column"],
-                "severity": row["severity"],
-                "status": row["status"],
-                "against": row["reference"],
-                **empty,
-                "role": row["role"],
-            },
-        )
+        severities[key] = ORDER.index(row["severity"])
+        shown = table.setdefault(key, _empty_row(row, labels))
+
         figure = figures.get(row["statistic"])
-        if figure is not None:
-            shown[figure.label] = figure.show(row["value"])
-    return [
-        found[key] for key in sorted(found, key=lambda key: (-order[key], key))[:MAX_TABLE_ROWS]
-    ]
+        if figure is not None and row["value"] is not None:
+            shown[figure.label] = f"{round(row['value'], 6):.4g}"
+
+    most_severe_first = sorted(table, key=lambda key: (-severities[key], key))
+    return [table[key] for key in most_severe_first[:MAX_TABLE_ROWS]]
+
+
+def _empty_row(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, object]:
+    return {
+        "column": row["column"],
+        "severity": row["severity"],
+        "status": row["status"],
+        "against": row["reference"],
+        **dict.fromkeys(labels, ""),
+        "role": row["role"],
+    }

@@ -1,4 +1,4 @@
-"""The engine's log in the log of the Prefect run that it works for."""
+"""Forwards the engine's log to the log of the Prefect run that it works for."""
 
 import logging
 
@@ -9,7 +9,7 @@ from nightscore.schemas.text import printable
 
 
 class _RunLogHandler(logging.Handler):
-    """Hands the engine's records to the logger of the run whose context they come from."""
+    """Passes the engine's records to the logger of the run whose context they come from."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -20,9 +20,11 @@ class _RunLogHandler(logging.Handler):
 
 
 def forward_engine_log() -> None:
-    """From now on, what the engine logs is part of the run's log; calling it again changes nothing."""
+    """Make the engine's log part of the run's log from now on. A second call changes nothing."""
     logger = logging.getLogger("nightscore")
-    if not any(isinstance(handler, _RunLogHandler) for handler in logger.handlers):
-        logger.addHandler(_RunLogHandler())
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    if any(isinstance(handler, _RunLogHandler) for handler in logger.handlers):
+        return
+
+    logger.addHandler(_RunLogHandler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,4 +1,4 @@
-"""Progress that can be looked at while a run goes on: a progress artifact with rows, pace and time left."""
+"""Shows the progress of a run: an artifact with rows, speed and time left."""
 
 import asyncio
 import contextlib
@@ -13,27 +13,29 @@ from prefect.logging import get_run_logger
 from nightscore.engine.events import Event, RunPlanned, ShardScored
 
 PERIOD_S = 2.0
-"""Runs that end sooner get no artifact: it would cost more than it tells."""
+"""Runs that end sooner get no artifact: it would cost more than it is worth."""
 
 
 class Progress(Protocol):
-    """Something that goes on."""
+    """Work under way."""
 
     def show(self) -> tuple[float, str] | None:
-        """(percent, one sentence), or None while there is nothing to tell."""
+        """(percent, one sentence), or None while nothing is known."""
         ...
 
 
 class RunProgress:
-    """Rows of one partition. A listener of the engine; a flow's thread reads what the run's thread writes."""
+    """Rows of one partition. The run's thread reports events, the flow's thread shows them."""
 
     def __init__(self, partition: str) -> None:
+        """Count rows of a partition."""
         self._partition = partition
         self._planned: RunPlanned | None = None
         self._started = 0.0
         self._n_scored = 0
 
     def __call__(self, event: Event) -> None:
+        """Take note of an event of the run."""
         match event:
             case RunPlanned():
                 self._started, self._n_scored, self._planned = time.monotonic(), 0, event
@@ -47,11 +49,13 @@ class RunProgress:
         planned = self._planned
         if planned is None or not planned.n_rows:
             return None
+
         n_done = planned.n_rows_resumed + self._n_scored
-        pace = self._n_scored / max(time.monotonic() - self._started, 1e-3)
+        rows_per_s = self._n_scored / max(time.monotonic() - self._started, 1e-3)
         text = f"{self._partition}: {n_done:,} of {planned.n_rows:,} rows"
-        if pace:
-            text += f" · {pace:,.0f} rows/s · {show_seconds((planned.n_rows - n_done) / pace)} left"
+        if rows_per_s:
+            left = show_seconds((planned.n_rows - n_done) / rows_per_s)
+            text += f" · {rows_per_s:,.0f} rows/s · {left} left"
         return 100 * n_done / planned.n_rows, text
 
 
@@ -59,6 +63,7 @@ class BackfillProgress:
     """Partitions of a backfill."""
 
     def __init__(self, n_partitions: int, n_rows: int) -> None:
+        """Count from zero to these totals."""
         self._n_partitions, self._n_rows = n_partitions, n_rows
         self._n_done = self._n_rows_done = self.n_failed = 0
         self._started = time.monotonic()
@@ -74,27 +79,30 @@ class BackfillProgress:
         share = self._n_done / max(self._n_partitions, 1)
         text = f"{self._n_done} of {self._n_partitions} partitions, {self.n_failed} failed"
         text += f" · {self._n_rows_done:,} of {self._n_rows:,} rows"
+
         if self._n_done:
-            text += f" · {show_seconds((time.monotonic() - self._started) * (1 / share - 1))} left"
+            elapsed_s = time.monotonic() - self._started
+            text += f" · {show_seconds(elapsed_s * (1 / share - 1))} left"
         return 100 * share, text
 
 
 @contextlib.asynccontextmanager
-async def shown(progress: Progress, key: str) -> AsyncIterator[None]:
-    """Keep an artifact up to date for as long as the block runs."""
-    ticker = _Ticker(progress, key)
-    task = asyncio.create_task(ticker.run())
+async def progress_artifact(progress: Progress, key: str) -> AsyncIterator[None]:
+    """Keep a progress artifact up to date while the block runs."""
+    updater = _Updater(progress, key)
+    task = asyncio.create_task(updater.run())
     try:
         yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    if ticker.artifact is not None:
-        await ticker.update()
+
+    if updater.artifact is not None:
+        await updater.update()
 
 
-class _Ticker:
+class _Updater:
     def __init__(self, progress: Progress, key: str) -> None:
         self._progress, self._key = progress, key
         self.artifact: UUID | None = None
@@ -104,15 +112,16 @@ class _Ticker:
             await asyncio.sleep(PERIOD_S)
             try:
                 await self.update()
-            except Exception as error:  # noqa: BLE001 (a run does not fail because nobody can watch it)
+            except Exception as error:  # noqa: BLE001 (a run does not fail because of its progress bar)
                 get_run_logger().warning("the progress could not be shown: %s", error)
                 return
 
     async def update(self) -> None:
-        found = self._progress.show()
-        if found is None:
+        shown = self._progress.show()
+        if shown is None:
             return
-        percent, text = found
+
+        percent, text = shown
         if self.artifact is None:
             self.artifact = await acreate_progress_artifact(
                 progress=percent, key=self._key, description=text
@@ -122,9 +131,10 @@ class _Ticker:
 
 
 def show_seconds(seconds: float) -> str:
-    """A duration as people say it: 2.5 s, 45 s, 3 min 20 s, 2 h 5 min."""
+    """A duration for people: 2.5 s, 45 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
+
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -266,7 +266,7 @@ def test_registering_again_changes_nothing(told: Told) -> None:
 def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
     bare = {k: v for k, v in told.environment.items() if not k.startswith("NIGHTSCORE_ALERT")}
     assert (
-        "drift-email.yaml       left out, NIGHTSCORE_ALERT_EMAIL is not set"
+        "drift-email.yaml       skipped, NIGHTSCORE_ALERT_EMAIL is not set"
         in make_alerts(bare).stdout
     )
     assert len(told.api("/automations/filter")) == 4
@@ -279,9 +279,9 @@ def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
         ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "http://127.0.0.1:9/api: "),
         (
             {"NIGHTSCORE_ALERT_EMAIL": "oncall secret"},
-            "NIGHTSCORE_ALERT_EMAIL is no address that Apprise knows",
+            "NIGHTSCORE_ALERT_EMAIL is not an address that Apprise knows",
         ),
-        ({"NIGHTSCORE_ALERT_WEBHOOK": "a secret"}, "NIGHTSCORE_ALERT_WEBHOOK is no URL"),
+        ({"NIGHTSCORE_ALERT_WEBHOOK": "a secret"}, "NIGHTSCORE_ALERT_WEBHOOK is not a URL"),
     ],
 )
 def test_what_cannot_be_registered_is_said_in_a_line(

@@ -16,7 +16,8 @@ from nightscore.schemas.manifest import DriftRecord, FindingRecord, GateRecord, 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from nightscore.flows.ui import events
-    from nightscore.flows.ui.events import drift_event, held_event, run_events, tell
+    from nightscore.flows.ui.events import drift_event, emit_run_events, held_event, run_events
+    from nightscore.flows.ui.messages import Links
 
 URL = "http://prefect/runs/flow-run/1"
 
@@ -114,7 +115,7 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         a_finding("d", "warning", "warning"),
         resolved=("e",),
     )
-    found = drift_event(manifest, URL, "http://pages/delay")
+    found = drift_event(manifest, Links(URL, "http://pages/delay"))
     assert found
     assert found.resource == {
         "prefect.resource.id": "nightscore.job.delay",
@@ -163,7 +164,7 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         "",
         "No longer a warning or worse: e",
         "",
-        "The mean of probability is +0.2000 away from the baseline's.",
+        "The mean of probability moved by +0.2000 since the baseline.",
         "",
         "The predictions are published. Look:",
         "    nightscore report delay 2024-03-02",
@@ -194,7 +195,7 @@ def test_a_held_run_sends_one_message_that_says_both() -> None:
     assert (held.name, held.resource["nightscore.notify"]) == ("nightscore.run.held", "true")
     assert held.payload["subject"] == "delay 2024-03-02: held by drift; drift critical: a"
     assert held.payload["text"].startswith(
-        "The run is complete, and held by:\n• drift: expected no critical finding, found what is below\n\nNew"
+        "The run is complete, and held by:\n• drift: expected no critical finding, found the findings below\n\nNew"
     )
     assert held.payload["message"].endswith(
         "nightscore report delay 2024-03-02; nightscore approve delay 2024-03-02, "
@@ -212,7 +213,7 @@ def test_what_has_become_usual_is_not_called_resolved() -> None:
     found = drift_event(a_manifest(usual, resolved=("a",)))
     assert found
     assert found.payload["subject"] == "delay 2024-03-02: drift is usual by now: a"
-    assert "As before, but usual by now or only the season: a\n" in found.payload["text"]
+    assert "As before, but now seasonal or usual: a\n" in found.payload["text"]
     assert "No longer" not in found.payload["text"]
     both = drift_event(a_manifest(usual, resolved=("a", "b")))
     assert both
@@ -250,12 +251,12 @@ def test_what_goes_wrong_costs_the_event_only(
     monkeypatch.setattr(events, "emit_event", fail)
     monkeypatch.setattr(logging.getLogger("nightscore"), "propagate", True)
     monkeypatch.setattr(events.PREFECT_API_URL.__class__, "value", lambda self: None)
-    tell(a_manifest(a_finding("a", "critical")))
+    emit_run_events(a_manifest(a_finding("a", "critical")))
     assert not caplog.records, "without a server there is nobody to tell"
     monkeypatch.setattr(
         events.PREFECT_API_URL.__class__, "value", lambda self: "http://127.0.0.1:9/api"
     )
-    tell(a_manifest(a_finding("a", "critical")))
+    emit_run_events(a_manifest(a_finding("a", "critical")))
     assert (
         "run_id=01a2 partition=2024-03-02 its events could not be emitted: RuntimeError: no thread"
         in caplog.text
@@ -321,7 +322,7 @@ def test_a_gate_s_findings_are_named_unless_all_of_them_stand_below() -> None:
     held = held_event(a_manifest(*findings, status="held", gates=(gate,)))
     assert held
     assert "• drift: expected no critical finding, found a critical: x\n" in held.payload["text"]
-    assert "what is below" not in held.payload["text"], "below is a warning only"
+    assert "the findings below" not in held.payload["text"], "below is a warning only"
 
 
 def test_a_held_run_has_the_severity_of_its_record() -> None:
@@ -364,10 +365,10 @@ def test_gates_are_told_with_what_they_do_and_what_readers_have() -> None:
     assert first
     assert [gate["action"] for gate in first.payload["gates"]] == ["warn", "hold"]
     assert "rows" not in first.payload["text"]
-    assert "Readers have nothing of this partition until somebody decides" in first.payload["text"]
+    assert "Readers see nothing of this partition until you decide" in first.payload["text"]
     again = held_event(a_manifest(drift=None, status="held", gates=gates, replaces="01a1"))
     assert again
-    assert "Readers keep what they had until somebody decides" in again.payload["text"]
+    assert "Readers see the previous predictions until you decide" in again.payload["text"]
 
 
 def test_a_run_that_was_decided_on_is_told_once() -> None:

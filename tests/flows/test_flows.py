@@ -53,13 +53,10 @@ with warnings.catch_warnings():
     from nightscore.flows.parameters import Mode, Order
     from nightscore.flows.partition import score_partition, score_partitions
     from nightscore.flows.pools import run_within
-    from nightscore.flows.ui.artifacts import (
-        artifact_key,
-        outcome_markdown,
-        run_again,
-        run_markdown,
-    )
-    from nightscore.flows.ui.progress import BackfillProgress, RunProgress, shown
+    from nightscore.flows.ui.artifacts import artifact_key
+    from nightscore.flows.ui.backfill_page import backfill_markdown, resume_command
+    from nightscore.flows.ui.progress import BackfillProgress, RunProgress, progress_artifact
+    from nightscore.flows.ui.run_page import run_markdown
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.filterwarnings("ignore")]
 
@@ -219,7 +216,7 @@ def test_nightly_scores_the_date_and_late_data(lake: Lake, job_file: str) -> Non
     assert set(live) == {"2024-02-27", "2024-02-28", "2024-02-29"}
     assert len(lake.read(lake.job())) == 100 + 150 + 102
     again = finish(nightly(job_file, date=date(2024, 2, 29), look_back_days=3, return_state=True))
-    told = "rows were published before by hgb_binary v1, 0 quarantined; drift insufficient data"
+    told = "rows were already published by hgb_binary v1, 0 quarantined; drift insufficient data"
     assert again.message == f"2024-02-29: 102 {told}"
 
 
@@ -528,7 +525,7 @@ def test_progress_is_an_artifact_that_moves(monkeypatch: pytest.MonkeyPatch) -> 
 
     @flow(name="watched")
     async def watched() -> None:
-        async with shown(progress, "watched-progress"):
+        async with progress_artifact(progress, "watched-progress"):
             progress(RunPlanned("run", "2024-02-29", 100, 10, 2, 1))
             progress(ShardScored("run", "2024-02-29", 0, 40, 0, 0.1))
             while not (found := await artifacts("watched-progress")):
@@ -565,7 +562,7 @@ def test_jobs_are_found_by_name(lake: Lake, job_file: str, monkeypatch: pytest.M
     ],
 )
 def test_what_to_run_again(modes: list[str], model: str, options: str, extra: list[str]) -> None:
-    command, parameters = run_again(
+    command, parameters = resume_command(
         "my job.yaml",
         date(2024, 3, 1),
         date(2024, 3, 31),
@@ -588,7 +585,7 @@ def test_pages_stay_small(lake: Lake) -> None:
     assert len(run_markdown(read_record(golden.read_text(), Manifest))) < 20_000
     days = [f"2024-{m:02d}-{d:02d}" for m in range(1, 13) for d in range(1, 29)]
     items = tuple(BackfillItem(day, "score", "why") for day in days)
-    page = outcome_markdown(
+    page = backfill_markdown(
         lake.job(),
         BackfillPlan(items),
         {value: Outcome(value, False, "x" * 2_000) for value in days},

@@ -1,0 +1,194 @@
+"""The messages of a run's events, short enough for a phone at night."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nightscore.drift.findings import counted, worse
+from nightscore.flows.ui.artifacts import holding_gates
+from nightscore.flows.ui.transition import Transition
+from nightscore.schemas.drift import ORDER, Severity
+from nightscore.schemas.manifest import FindingRecord, GateRecord, Manifest
+from nightscore.schemas.partition import show_value
+
+MAX_SHOWN = 8
+"""Findings in a message."""
+MAX_NAMES = 3
+"""Column names in a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Pages about a run; empty where there is none."""
+
+    flow_run: str = ""
+    report: str = ""
+
+
+NO_LINKS = Links()
+
+
+def subject(manifest: Manifest, changes: Transition) -> str:
+    """Where, how severe, and which columns: enough for readers who read no further."""
+    parts = []
+    if manifest.status == "held":
+        gates = ", ".join(gate.gate for gate in holding_gates(manifest))
+        parts.append(f"held by {gates or 'a gate'}")
+    parts += _drift_subject(manifest, changes)
+    return f"{manifest.job} {show_value(manifest.partition)}: {'; '.join(parts)}"
+
+
+def _drift_subject(manifest: Manifest, changes: Transition) -> list[str]:
+    if changes.severity:
+        names = [finding.column for finding in _most_severe_first(changes)]
+        return [f"drift {changes.severity}: {_names(names)}"]
+    if not changes.resolved:
+        return []
+
+    all_explained = len(changes.explained) == len(changes.resolved)
+    verb = "is usual by now" if all_explained else "resolved"
+    parts = [f"drift {verb}: {_names(changes.resolved)}"]
+
+    ongoing = _ongoing(manifest)
+    if ongoing and manifest.drift:
+        parts.append(f"still {manifest.drift.verdict}: {_names(ongoing)}")
+    return parts
+
+
+def message(manifest: Manifest, changes: Transition) -> str:
+    """Everything in one line."""
+    state, *commands = _next_steps(manifest)
+    return f"{subject(manifest, changes)}. {state} {'; '.join(commands)}"
+
+
+def text_lines(manifest: Manifest, changes: Transition, links: Links) -> list[str]:
+    """The lines of a message."""
+    lines = []
+    if manifest.status == "held":
+        gates = [_gate_line(gate, manifest, changes) for gate in holding_gates(manifest)]
+        lines += ["The run is complete, and held by:", *gates, ""]
+
+    lines += _finding_lines("New", changes.new, manifest)
+    lines += _finding_lines("Worse", changes.worse, manifest)
+    lines += _resolved_lines(manifest, changes)
+    if manifest.drift and manifest.drift.score_movement is not None:
+        score, movement = manifest.drift.score, manifest.drift.score_movement
+        lines += [f"The mean of {score} moved by {movement:+.4f} since the baseline.", ""]
+
+    state, *commands = _next_steps(manifest)
+    lines += [state, *(f"    {command}" for command in commands), ""]
+
+    lines.append(f"Model: {manifest.model.name} version {manifest.model.version}")
+    for title, url in (("Report", links.report), ("Run", links.flow_run)):
+        if url:
+            lines.append(f"{title}: {url}")
+    return lines
+
+
+def report_command(manifest: Manifest) -> str:
+    """The command that shows the run's report."""
+    return _command("report", manifest)
+
+
+def _finding_lines(title: str, findings: Sequence[FindingRecord], manifest: Manifest) -> list[str]:
+    if not findings:
+        return []
+
+    lines = [f"{title}, against {_references(findings, manifest)}:"]
+    lines += [_finding_line(finding) for finding in findings[:MAX_SHOWN]]
+    if len(findings) > MAX_SHOWN:
+        lines.append(f"• and {len(findings) - MAX_SHOWN} more")
+    return [*lines, ""]
+
+
+def _finding_line(finding: FindingRecord) -> str:
+    state = f"• {finding.column}: {counted(finding)}"
+    if finding.was is not None and finding.was != "ok":
+        state += f" (was {finding.was})"
+    if finding.status == "ongoing" and finding.since:
+        state += f", since {finding.since}"
+    if finding.impact is not None:
+        state += f", moves the mean score by {finding.impact:+.4f}"
+
+    reasons = list(finding.reasons)
+    line = f"{state}. {'; '.join(reasons)}"
+    if finding.drivers:
+        driver = finding.drivers[0]
+        line += f"; most of it in {driver.segment} ({driver.share:.0%})"
+    return line
+
+
+def _resolved_lines(manifest: Manifest, changes: Transition) -> list[str]:
+    lines = []
+    resolved = [name for name in changes.resolved if name not in changes.explained]
+    if resolved:
+        lines += [f"No longer a warning or worse: {_names(resolved, MAX_SHOWN)}", ""]
+    if changes.explained:
+        names = _names(changes.explained, MAX_SHOWN)
+        lines += [f"As before, but now seasonal or usual: {names}", ""]
+
+    ongoing = _ongoing(manifest)
+    if not changes.severity and changes.resolved and ongoing:
+        lines += [f"Still a warning or worse: {_names(ongoing, MAX_SHOWN)}", ""]
+    return lines
+
+
+def _gate_line(gate: GateRecord, manifest: Manifest, changes: Transition) -> str:
+    """The result of a gate. Findings of the drift gate are not repeated if all are shown below."""
+    shown = [*changes.new[:MAX_SHOWN], *changes.worse[:MAX_SHOWN]]
+    severity: Severity = "warning" if "warning" in gate.expected else "critical"
+    findings = worse(manifest.drift.findings, severity) if manifest.drift else []
+
+    is_shown = bool(findings) and all(finding in shown for finding in findings)
+    found = "the findings below" if gate.gate == "drift" and is_shown else gate.found
+    return f"• {gate.gate}: expected {gate.expected}, found {found}"
+
+
+def _next_steps(manifest: Manifest) -> list[str]:
+    """What readers see now, then the commands to run."""
+    look = [report_command(manifest)] if manifest.drift else []
+    if manifest.status != "held":
+        return ["The predictions are published. Look:", *look]
+
+    before = "the previous predictions" if manifest.replaces else "nothing of this partition"
+    approve, reject = _command("approve", manifest), _command("reject", manifest)
+    return [f"Readers see {before} until you decide:", *look, f"{approve}, or {reject}"]
+
+
+def _ongoing(manifest: Manifest) -> list[str]:
+    """Columns that are a warning or worse."""
+    if manifest.drift is None:
+        return []
+    return [finding.column for finding in worse(manifest.drift.findings, "warning")]
+
+
+def _references(findings: Sequence[FindingRecord], manifest: Manifest) -> str:
+    """What the findings are against. The partition before is named: it need not be yesterday's."""
+    days = manifest.drift.days if manifest.drift else {}
+    previous = "the partition before"
+    if days.get("previous"):
+        previous += f" ({days['previous'][0]})"
+
+    words = {
+        "baseline": "the model's baseline",
+        "weekdays": "the same weekdays",
+        "previous": previous,
+    }
+    names = [words.get(finding.reference, finding.reference) for finding in findings]
+    return " and ".join(dict.fromkeys(names))
+
+
+def _most_severe_first(changes: Transition) -> list[FindingRecord]:
+    """As in the record: the most severe first, then those that move the score most."""
+    findings = [*changes.new, *changes.worse]
+    return sorted(findings, key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0)))
+
+
+def _names(names: Sequence[str], most: int = MAX_NAMES) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def _command(verb: str, manifest: Manifest) -> str:
+    job, partition = shlex.quote(manifest.job), shlex.quote(show_value(manifest.partition))
+    return f"nightscore {verb} {job} {partition}"

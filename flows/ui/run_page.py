@@ -1,0 +1,133 @@
+"""The page of a run in the Prefect UI: Markdown, as a pure function of the records."""
+
+from nightscore.flows.tracking import TrackedRun
+from nightscore.flows.ui.drift import drift_lines
+from nightscore.flows.ui.markdown import code, escaped, fenced
+from nightscore.flows.ui.progress import show_seconds
+from nightscore.operations.report import NOTHING_DRAWN, Drawn
+from nightscore.reports.cards import SIGNS
+from nightscore.schemas.manifest import GateRecord, Manifest, QuarantineRecord
+from nightscore.schemas.partition import show_value
+
+MAX_QUARANTINE_FILES = 3
+
+
+def run_markdown(
+    manifest: Manifest,
+    tracked: TrackedRun | None = None,
+    report_url: str = "",
+    drawn: Drawn = NOTHING_DRAWN,
+) -> str:
+    """What an on-call person needs to act: drift, the error, numbers, places, gates, quarantine.
+
+    Args:
+        manifest: The run's record.
+        tracked: The run in MLflow.
+        report_url: URL of the whole report; empty if no server has it.
+        drawn: Plots and sparklines, as far as they are drawn.
+    """
+    lines = [_title(manifest), ""]
+    if manifest.drift:
+        lines += [*drift_lines(manifest.drift, report_url, drawn), "### The run", ""]
+    if manifest.error:
+        lines += [f"**{manifest.error.type}**", "", *fenced(manifest.error.message), ""]
+
+    lines += _facts(manifest, tracked)
+    lines += [
+        f"Predictions: {code(manifest.output.uri)}",
+        "",
+        f"Manifest: {code(manifest.location or 'could not be written')}",
+        "",
+    ]
+
+    lines += _gates(manifest)
+    lines += _quarantine(manifest.quarantine)
+    if manifest.warnings:
+        warnings = [f"- {escaped(warning)}" for warning in manifest.warnings]
+        lines += ["### Warnings", "", *warnings, ""]
+
+    stages = [f"{name} {seconds:.2f} s" for name, seconds in manifest.measures.stages_s.items()]
+    if stages:
+        lines.append(f"Stages: {', '.join(stages)}")
+    return "\n".join(lines).strip() + "\n"
+
+
+def _title(manifest: Manifest) -> str:
+    drift = manifest.drift
+    verdict = f"{SIGNS[drift.verdict]} {drift.verdict} · " if drift and drift.references else ""
+    partition = f"{manifest.partition_key}={show_value(manifest.partition)}"
+    return f"## {verdict}{manifest.status} · {escaped(manifest.job)} · {escaped(partition)}"
+
+
+def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
+    counts, measures, model = manifest.counts, manifest.measures, manifest.model
+    peak_mib = max(measures.peak_worker_bytes, default=0) >> 20
+    pinned = " pinned" if model.is_pinned else ""
+    attempt = f", attempt {manifest.attempts}" if manifest.attempts > 1 else ""
+
+    return [
+        f"| rows | {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
+        f"{counts.rows_quarantined:,} quarantined |",
+        "| --- | --- |",
+        f"| model | {escaped(model.name)} version {escaped(model.version)} "
+        f"({escaped(model.estimator or 'not loaded')}) |",
+        f"| digest | `{model.digest or 'not fetched'}`{pinned} |",
+        f"| time | {show_seconds(measures.total_s)}, {measures.rows_per_s:,.0f} rows/s; "
+        f"{_shards(manifest)}, the slowest {measures.slowest_shard_s:.1f} s |",
+        f"| cost | {measures.cpu_s:.1f} CPU s, peak {peak_mib:,} MiB per worker |",
+        f"| MLflow run | {_link(tracked)} |",
+        f"| run | `{manifest.run_id}`{attempt} |",
+        "",
+    ]
+
+
+def _shards(manifest: Manifest) -> str:
+    measures = manifest.measures
+    shards = f"{measures.n_shards} shard{'s'[: measures.n_shards != 1]}"
+    if measures.n_shards_resumed:
+        shards += f", {measures.n_shards_resumed} of them scored by an earlier attempt"
+    return shards
+
+
+def _link(tracked: TrackedRun | None) -> str:
+    if tracked is None:
+        return "none"
+    name = f"{tracked.experiment}, {tracked.run_id}"
+    return f"[{escaped(name)}]({tracked.url})" if tracked.url else code(name)
+
+
+def _gates(manifest: Manifest) -> list[str]:
+    if not manifest.gates:
+        return []
+    rows = [_gate_row(gate) for gate in manifest.gates]
+    return [
+        "### Gates",
+        "",
+        "| gate | | expected | found |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
+
+
+def _gate_row(gate: GateRecord) -> str:
+    result = "passed" if gate.passed else f"**{gate.action}**"
+    return f"| {escaped(gate.gate)} | {result} | {escaped(gate.expected)} | {escaped(gate.found)} |"
+
+
+def _quarantine(quarantine: QuarantineRecord) -> list[str]:
+    if not quarantine.by_reason:
+        return []
+    counts = [
+        f"| {escaped(reason)} | {count:,} |"
+        for reason, count in sorted(quarantine.by_reason.items())
+    ]
+    examples = [
+        f"- {code(example.source_file)} row {example.source_row}: {escaped(example.reason)} "
+        f"{escaped(example.column or '')}"
+        for example in quarantine.examples
+    ]
+    files = [code(file.path) for file in quarantine.files[:MAX_QUARANTINE_FILES]]
+
+    lines = ["### Quarantine", "", "| reason | rows |", "| --- | ---: |", *counts]
+    return [*lines, "", "The first rows:", "", *examples, "", *files, ""]

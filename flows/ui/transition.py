@@ -1,0 +1,54 @@
+"""What changed since the partition before: nobody is informed twice of what merely continues."""
+
+from dataclasses import dataclass
+
+from nightscore.drift.findings import counted, worse
+from nightscore.schemas.drift import ORDER, Severity
+from nightscore.schemas.manifest import FindingRecord, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Columns whose state changed since the partition before."""
+
+    new: tuple[FindingRecord, ...] = ()
+    worse: tuple[FindingRecord, ...] = ()
+    resolved: tuple[str, ...] = ()
+    explained: tuple[str, ...] = ()
+    """Resolved columns that still differ, but now as the season or their habit explains."""
+
+    @property
+    def severity(self) -> Severity | None:
+        """The greatest severity of what is new or became worse; None if nothing did."""
+        severities = [counted(finding) for finding in (*self.new, *self.worse)]
+        return max(severities, key=ORDER.index, default=None)
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.new or self.worse or self.resolved)
+
+
+def find_transition(manifest: Manifest) -> Transition:
+    """What changed with a run that is published or held. Other runs change nothing."""
+    drift = manifest.drift
+    if drift is None or manifest.status not in ("published", "held"):
+        return Transition()
+
+    moved = worse(drift.findings, "warning")
+    seasonal = {finding.column for finding in drift.findings if finding.is_seasonal}
+    return Transition(
+        new=tuple(finding for finding in moved if finding.status == "new"),
+        worse=tuple(finding for finding in moved if _became_worse(finding)),
+        resolved=drift.resolved,
+        explained=tuple(name for name in drift.resolved if name in seasonal),
+    )
+
+
+def _became_worse(finding: FindingRecord) -> bool:
+    """Whether an ongoing finding is worse than in the partition before.
+
+    A record that does not say what it was does not count as a change.
+    """
+    if finding.status != "ongoing" or finding.was is None:
+        return False
+    return ORDER.index(counted(finding)) > ORDER.index(finding.was)
