@@ -32,22 +32,22 @@ POSTGRES_PORT ?= 5433
 PAGES_PORT ?= 4280
 FOREGROUND ?=
 
-up: $(VENV)/.ready ## Start Prefect, MLflow and a worker here (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
+up: $(VENV)/.ready ## Start Prefect, MLflow and a worker on this machine (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
 	@$(BIN)/python -m nightscore.flows.stack up --store $(STORE) --db $(DB) --prefect-port $(PREFECT_PORT) \
 	  --mlflow-port $(MLFLOW_PORT) --s3-port $(S3_PORT) --postgres-port $(POSTGRES_PORT) \
 	  --pages-port $(PAGES_PORT) $(if $(FOREGROUND),--foreground)
 
-down: $(VENV)/.ready ## Stop what `make up` has started
+down: $(VENV)/.ready ## Stop everything that `make up` started
 	@$(BIN)/python -m nightscore.flows.stack down
 
-status: $(VENV)/.ready ## Say what of it is running
+status: $(VENV)/.ready ## Show what is running
 	@$(BIN)/python -m nightscore.flows.stack status
 
-alerts: $(VENV)/.ready ## Have Prefect send alerts (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
+alerts: $(VENV)/.ready ## Register the alerts in Prefect (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
 	@$(BIN)/python -m nightscore.flows.alerts
 
 # In two processes, a file in either; then, one after another, what starts servers, kills or times processes.
-test: $(VENV)/.ready ## Run all tests, the S3 and kill tests included
+test: $(VENV)/.ready ## Run all tests, including those with S3 and kills
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone'; first=$$?; \
 	  $(BIN)/python -m pytest -m alone && exit $$first
 
@@ -60,17 +60,17 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-faults: $(VENV)/.ready ## Inject each fault of the table, and print what was seen (about 8 minutes)
+faults: $(VENV)/.ready ## Inject each fault of the table and print what happened (about 8 minutes)
 	$(BIN)/python -m pytest -q tests/faults --ignore tests/faults/test_soak.py
 
 SEED ?= 1
 FORMAT ?= delta
-soak: $(VENV)/.ready ## 200 faults and 500 kills over a backfill, from SEED (FORMAT=parquet; about 20 minutes)
+soak: $(VENV)/.ready ## Run a backfill through 200 faults and 500 kills (SEED=1, FORMAT=parquet; about 20 minutes)
 	$(BIN)/python -m tests.faults --seed $(SEED) --format $(FORMAT)
 
 COUNT ?= 10000
 TARGET ?=
-fuzz: $(VENV)/.ready ## Change models, MLmodel files, forms and footers, from SEED (COUNT=10000 each, TARGET=onnx; about 40 minutes)
+fuzz: $(VENV)/.ready ## Fuzz models, MLmodel files, compiled forms and footers (SEED=1, COUNT=10000 each, TARGET=onnx; about 40 minutes)
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT) $(if $(TARGET),--target $(TARGET))
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
@@ -80,14 +80,14 @@ SIZE ?= medium
 WORKLOAD ?=
 PEER ?=
 REPEATS ?=
-bench: $(VENV)/.ready ## Measure Prefect, drift, a plan of 10 TB, the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray)
+bench: $(VENV)/.ready ## Measure Prefect, drift, a 10 TB plan, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray)
 	$(BIN)/python -m tests.bench $(BENCH) --size $(SIZE) $(if $(WORKLOAD),--workload $(WORKLOAD)) \
 	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS))
 
-bench-kernels: $(VENV)/.ready ## Measure: compiled predictors against the libraries' own, one core (about 3 minutes)
+bench-kernels: $(VENV)/.ready ## Compare compiled predictors with the libraries, on one core (about 3 minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels
 
-schema: $(VENV)/.ready ## Write the job file's JSON Schema again after a change of schemas/job.py
+schema: $(VENV)/.ready ## Regenerate the JSON Schema of the job file after a change in schemas/
 	$(BIN)/python -m nightscore.schemas.job > schemas/job.schema.json
 
 clean: ## Remove the environment and everything that the demo wrote

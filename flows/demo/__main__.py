@@ -1,14 +1,17 @@
-"""`make demo`: from public data to published predictions, through Prefect, on this machine alone."""
+"""`make demo`: from public data to published predictions, through Prefect, on this machine."""
 
 import asyncio
 import os
 import sys
 import time
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nightscore.flows.demo.sample import DEFAULT_ROOT, Sample
 from nightscore.flows.stack.prefect_server import prefect_server
+
+if TYPE_CHECKING:
+    from nightscore.schemas.manifest import Manifest
 
 SAMPLE = Sample(DEFAULT_ROOT)
 JOB_FILE = DEFAULT_ROOT / "flight_delay.yaml"
@@ -17,7 +20,7 @@ FORTNIGHT = [DAY + timedelta(days=1 + i) for i in range(14)]
 
 
 def main() -> None:
-    """Run the demo; a second time it finds everything done and says so."""
+    """Run the demo. The second time it finds everything done, and says so."""
     started = time.perf_counter()
     os.environ["NIGHTSCORE_CACHE"] = str(SAMPLE.cache)
     with prefect_server(DEFAULT_ROOT / "prefect") as server:
@@ -28,31 +31,34 @@ def main() -> None:
         server.wait()
         _score_day()
         _score_fortnight()
+
     _summarize()
-    _say(
-        f"Done in {time.perf_counter() - started:.0f} s; the Prefect server is stopped, nothing is left running."
-    )
+    _show_next_steps()
+    seconds = time.perf_counter() - started
+    _say(f"Done in {seconds:.0f} s. The Prefect server is stopped; nothing is left running.")
 
 
 def _score_day() -> None:
     from nightscore.flows.nightly import nightly
 
     _say(f"Scoring {DAY} through the Prefect flow `nightly`")
-    _tell(nightly(str(JOB_FILE), date=DAY, return_state=True))
+    _wait_for(nightly(str(JOB_FILE), date=DAY, return_state=True))
 
 
 def _score_fortnight() -> None:
     from nightscore.flows.backfill import backfill
 
     _say(f"Scoring {FORTNIGHT[0]} to {FORTNIGHT[-1]} through the Prefect flow `backfill`")
-    _tell(backfill(str(JOB_FILE), FORTNIGHT[0], FORTNIGHT[-1], return_state=True))
+    _wait_for(backfill(str(JOB_FILE), FORTNIGHT[0], FORTNIGHT[-1], return_state=True))
 
 
-def _tell(flow_run: Any) -> None:
-    async def ended() -> Any:
+def _wait_for(flow_run: Any) -> None:
+    """Run a flow and print its state; exit if it failed."""
+
+    async def final_state() -> Any:
         return await flow_run
 
-    state = asyncio.run(ended())
+    state = asyncio.run(final_state())
     print(f"  {state.name}: {state.message}")
     if not state.is_completed():
         sys.exit(1)
@@ -60,43 +66,51 @@ def _tell(flow_run: Any) -> None:
 
 def _summarize() -> None:
     from nightscore.cli.show import print_manifest
+
+    manifests = _published()
+    n_read = sum(manifest.counts.rows_in for manifest in manifests)
+    n_scored = sum(manifest.counts.rows_scored for manifest in manifests)
+    n_quarantined = sum(manifest.counts.rows_quarantined for manifest in manifests)
+    _say(
+        f"{len(manifests)} partitions: {n_read:,} rows read, {n_scored:,} scored, "
+        f"{n_quarantined:,} quarantined. The first:"
+    )
+    print_manifest(manifests[-1])
+
+    fastest = max(manifests, key=lambda manifest: manifest.measures.rows_per_s)
+    rows_per_s = fastest.measures.rows_per_s
+    print(f"  fastest:     {fastest.partition}, {rows_per_s:,.0f} rows/s with warm workers")
+
+
+def _published() -> "list[Manifest]":
+    """The published runs of the demo's days, newest first."""
     from nightscore.inputs.jobfile import load_job
     from nightscore.operations.history import run_history
 
-    shown = {str(day) for day in (DAY, *FORTNIGHT)}
-    manifests = [
-        m
-        for m in run_history(load_job(str(JOB_FILE)))
-        if m.status == "published" and m.partition in shown
-    ]
-    read, scored, quarantined = (
-        sum(getattr(manifest.counts, name) for manifest in manifests)
-        for name in ("rows_in", "rows_scored", "rows_quarantined")
-    )
-    _say(
-        f"{len(manifests)} partitions: {read:,} rows read, {scored:,} scored, {quarantined:,} quarantined. The first:"
-    )
-    print_manifest(manifests[-1])
-    fastest = max(manifests, key=lambda m: m.measures.rows_per_s)
-    print(
-        f"  fastest:     {fastest.partition}, {fastest.measures.rows_per_s:,.0f} rows/s with warm workers"
-    )
-    _say("Read the predictions back, with Polars, DuckDB or pandas:")
+    days = {str(day) for day in (DAY, *FORTNIGHT)}
+    history = run_history(load_job(str(JOB_FILE)))
+    return [m for m in history if m.status == "published" and m.partition in days]
+
+
+def _show_next_steps() -> None:
     python, table = os.path.relpath(sys.executable), SAMPLE.predictions
+    nightscore = python.replace("python", "nightscore")
+    # fmt: off
+    _say("Read the predictions with Polars, DuckDB or pandas:")
     print(f"""  {python} -c 'import polars as pl; print(pl.read_delta("{table}").tail())'""")
     print(
         f"""  {python} -c 'import duckdb, deltalake; flights = deltalake.DeltaTable("{table}")"""
-        """.to_pyarrow_dataset(); duckdb.sql("select ds, count(*) flights, avg(probability) late """
-        """from flights group by ds order by ds").show()'"""
+        """.to_pyarrow_dataset(); duckdb.sql("select ds, count(*) flights, """
+        """avg(probability) late from flights group by ds order by ds").show()'"""
     )
     print(
-        f"""  {python} -c 'import deltalake; print(deltalake.DeltaTable("{table}").to_pandas().describe())'"""
+        f"""  {python} -c 'import deltalake; """
+        f"""print(deltalake.DeltaTable("{table}").to_pandas().describe())'"""
     )
+    # fmt: on
     _say("Ask what happened, or score another day:")
-    print(
-        f"  {python.replace('python', 'nightscore')} partitions {JOB_FILE} --from 2013-07-01 --to 2013-07-20"
-    )
-    print(f"  {python.replace('python', 'nightscore')} run {JOB_FILE} 2013-12-24")
+    print(f"  {nightscore} partitions {JOB_FILE} --from 2013-07-01 --to 2013-07-20")
+    print(f"  {nightscore} run {JOB_FILE} 2013-12-24")
 
 
 def _say(text: str) -> None:

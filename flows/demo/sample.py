@@ -1,10 +1,11 @@
-"""The demo's lake, registry and job below one folder, made once."""
+"""The demo's data, model and job, created once below one folder."""
 
 import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,75 +15,80 @@ JOB_NAME = "flight_delay"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Where everything stands."""
+    """The places of the demo, below one folder."""
 
     root: Path
 
     @property
     def features(self) -> Path:
+        """Folder of the input."""
         return self.root / "lake" / "features" / "flights"
 
     @property
     def predictions(self) -> Path:
+        """Folder of the output."""
         return self.root / "lake" / "predictions" / "flight_delay"
 
     @property
     def training(self) -> Path:
+        """File with the training data."""
         return self.root / "lake" / "training" / "flights.parquet"
 
     @property
     def registry(self) -> str:
+        """URI of the MLflow registry."""
         return f"sqlite:///{self.root}/mlflow.db"
 
     @property
     def artifacts(self) -> Path:
+        """Folder of the models' artifacts."""
         return self.root / "artifacts"
 
     @property
     def cache(self) -> Path:
+        """Folder of the model cache."""
         return (self.root / "cache").absolute()
 
-    def prepare(self, say: Callable[[str], None], tell: Callable[[str], None]) -> None:
-        """Write the data, train and register the model, pin it; what is there already is left as it is.
+    def prepare(self, on_step: Callable[[str], None], on_result: Callable[[str], None]) -> None:
+        """Write the data, train, register and pin the model. What exists is left as it is.
 
         Args:
-            say: Called with what begins.
-            tell: Called with what came of it.
+            on_step: Called with each step that begins.
+            on_result: Called with the result of each step.
         """
         from nightscore.flows.demo import flights
 
         _quiet()
         self.root.mkdir(parents=True, exist_ok=True)
-        missing = not (self.root / "data.done").exists()
-        untrained = not (self.root / "model.done").exists()
-        if missing or untrained:
-            frame = flights.load_flights()
-        if missing:
-            say(
-                "Writing New York's flights of 2013, joined with planes and weather, as daily partitions"
+        if self._is_done("baseline") and self._is_done("model") and self._is_done("data"):
+            return
+
+        frame = flights.load_flights()
+        if not self._is_done("data"):
+            on_step(
+                "Writing New York's flights of 2013, with planes and weather, as daily partitions"
             )
-            days = flights.write_partitions(frame, self.features)
-            (self.root / "data.done").touch()
-            tell(f"{len(frame):,} flights in {days} partitions under {self.features}")
-        if untrained:
-            say(
-                f"Training on January to March: arrives more than {flights.LATE_MINUTES} minutes late?"
-            )
-            model, signature = flights.train(frame)
-            version = flights.register(model, signature, self.registry, self.artifacts)
-            name, digest = self._pin(version)
-            tell(
-                f"registered as {name} version {version}, alias champion, pinned to {digest[:19]}…"
-            )
-            (self.root / "model.done").touch()
-        if not (self.root / "baseline.done").exists():
-            say("Profiling the training data: what later days are compared with")
-            flights.write_training(
-                frame if missing or untrained else flights.load_flights(), self.training
-            )
-            n_columns, digest = self._log_baseline()
-            tell(f"{n_columns} columns, logged with the model version as {digest[:19]}…")
-            (self.root / "baseline.done").touch()
+            n_days = flights.write_partitions(frame, self.features)
+            on_result(f"{len(frame):,} flights in {n_days} partitions under {self.features}")
+            self._set_done("data")
+
+        if not self._is_done("model"):
+            minutes = flights.LATE_MINUTES
+            on_step(f"Training on January to March: arrives more than {minutes} minutes late?")
+            on_result(self._register_model(frame))
+            self._set_done("model")
+
+        if not self._is_done("baseline"):
+            on_step("Profiling the training data, which later days are compared with")
+            flights.write_training(frame, self.training)
+            on_result(self._log_baseline())
+            self._set_done("baseline")
+
+    def _is_done(self, step: str) -> bool:
+        return (self.root / f"{step}.done").exists()
+
+    def _set_done(self, step: str) -> None:
+        (self.root / f"{step}.done").touch()
 
     def write_job(
         self,
@@ -106,7 +112,23 @@ class Sample:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(job, sort_keys=False))
 
-    def _log_baseline(self) -> tuple[int, str]:
+    def _register_model(self, frame: Any) -> str:
+        """Train, register and pin the model; returns a sentence about it."""
+        from nightscore.flows.demo import flights
+        from nightscore.models.cache import ModelCache
+        from nightscore.models.registry import pin
+
+        model, signature = flights.train(frame)
+        version = flights.register(model, signature, self.registry, self.artifacts)
+        uri = f"models:/{JOB_NAME}/{version}"
+        pinned, digest = pin(uri, self.registry, ModelCache(self.cache))
+        return (
+            f"registered as {pinned.name} version {version}, alias champion, "
+            f"pinned to {_short(digest)}"
+        )
+
+    def _log_baseline(self) -> str:
+        """Profile the training data; returns a sentence about the baseline."""
         from nightscore.engine.backends.local import WorkerPool
         from nightscore.flows.demo.flights import LABEL
         from nightscore.inputs.jobfile import load_job
@@ -117,22 +139,23 @@ class Sample:
         self.write_job(path, self.registry, str(self.training), str(self.predictions))
         job = load_job(str(path))
         path.unlink()
+
         with WorkerPool() as pool:
-            found = record_baseline(
+            baseline = record_baseline(
                 job, str(self.training), pool, ModelCache(self.cache), label=LABEL
             )
-        return found.n_columns, found.sha256
+        return (
+            f"{baseline.n_columns} columns, logged with the model version as "
+            f"{_short(baseline.sha256)}"
+        )
 
-    def _pin(self, version: str) -> tuple[str, str]:
-        from nightscore.models.cache import ModelCache
-        from nightscore.models.registry import pin
 
-        pinned, digest = pin(f"models:/{JOB_NAME}/{version}", self.registry, ModelCache(self.cache))
-        return pinned.name, digest
+def _short(digest: str) -> str:
+    return f"{digest[:19]}…"
 
 
 def _quiet() -> None:
-    """The demo tells its own story; what libraries log at INFO is not part of it."""
+    """The demo prints its own steps; what libraries log at INFO would hide them."""
     os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
     for name in ("mlflow", "alembic", "prefect", "httpx", "nightscore"):
         logging.getLogger(name).setLevel(logging.WARNING)

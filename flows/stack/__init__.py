@@ -1,1 +1,1 @@
-"""A whole nightscore on this machine, for trying out and developing: `make up`, `make down`."""
+"""All services of nightscore on this machine, to try it out and to develop: `make up`."""

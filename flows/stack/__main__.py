@@ -19,17 +19,17 @@ POLL_S = 0.2
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command that the command line names."""
     options = _parse()
     settings = Settings(
-        str(Path(options.root).absolute()),
-        options.store,
-        options.db,
-        options.prefect_port,
-        options.mlflow_port,
-        options.s3_port,
-        options.postgres_port,
-        options.pages_port,
+        root=str(Path(options.root).absolute()),
+        store=options.store,
+        db=options.db,
+        prefect_port=options.prefect_port,
+        mlflow_port=options.mlflow_port,
+        s3_port=options.s3_port,
+        postgres_port=options.postgres_port,
+        pages_port=options.pages_port,
     )
     try:
         if options.command == "supervise":
@@ -46,7 +46,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="make up", description="A whole nightscore on this machine."
+        prog="make up", description="All services of nightscore on this machine."
     )
     parser.add_argument("command", choices=("up", "down", "status", "supervise"))
     parser.add_argument("--root", default=str(DEFAULT_ROOT))
@@ -57,19 +57,23 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--s3-port", type=int, default=8333)
     parser.add_argument("--postgres-port", type=int, default=5433)
     parser.add_argument("--pages-port", type=int, default=4280)
-    parser.add_argument("--foreground", action="store_true", help="stay until Ctrl-C")
+    parser.add_argument(
+        "--foreground", action="store_true", help="run in the foreground until you press Ctrl-C"
+    )
     return parser.parse_args()
 
 
 def _up(settings: Settings, *, foreground: bool) -> None:
-    standing = State.read(settings.folder)
-    if standing is not None and standing.is_alive and standing.status != "failed":
-        _already_up(settings, standing)
+    """Start the stack, unless it is running already."""
+    state = State.read(settings.folder)
+    if state is not None and state.is_alive and state.status != "failed":
+        _show_running(settings, state)
         return
-    if standing is not None:
-        if standing.status == "failed":
-            print(f"The last one failed: {standing.message}\n")
-        _clear(standing)
+    if state is not None:
+        if state.status == "failed":
+            print(f"The last stack failed: {state.message}\n")
+        _clear(state)
+
     settings.check_ports()
     settings.sample.prepare(
         lambda text: print(f"{text} …", flush=True), lambda text: print(f"  {text}", flush=True)
@@ -81,15 +85,16 @@ def _up(settings: Settings, *, foreground: bool) -> None:
         settings.predictions,
         settings.storage_options,
     )
+
     supervisor = _start_supervisor(settings)
     try:
         _follow(settings, supervisor)
         _show(settings)
         if foreground:
-            print("Ctrl-C stops all.", flush=True)
+            print("Press Ctrl-C to stop everything.", flush=True)
             while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(POLL_S)
-            _explain_end(settings)
+            _raise_failure(settings)
     except KeyboardInterrupt:
         print()
         _down(settings)
@@ -97,12 +102,10 @@ def _up(settings: Settings, *, foreground: bool) -> None:
 
 def _start_supervisor(settings: Settings) -> psutil.Popen:
     settings.folder.mkdir(parents=True, exist_ok=True)
-    named = settings.as_dict()
-    arguments = [
-        part
-        for name, value in named.items()
-        for part in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    arguments = []
+    for name, value in settings.as_dict().items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+
     with (settings.folder / "supervisor.log").open("w") as log:
         return psutil.Popen(
             [sys.executable, "-m", "nightscore.flows.stack", "supervise", *arguments],
@@ -116,50 +119,54 @@ def _start_supervisor(settings: Settings) -> psutil.Popen:
 
 
 def _follow(settings: Settings, supervisor: psutil.Popen) -> None:
-    """Say what it says until all is up."""
-    said = ""
+    """Print the supervisor's messages until the stack is up."""
+    printed = ""
     while True:
-        ended = supervisor.poll() is not None
+        has_exited = supervisor.poll() is not None
         state = State.read(settings.folder)
-        if state is not None and state.process("supervisor") is None and not ended:
-            state = None  # of the one before
+        if state is not None and state.process("supervisor") is None and not has_exited:
+            state = None  # left by an earlier stack
+
         if state is not None and state.status == "up":
             return
-        if ended:
-            _explain_end(settings)
-        if state is not None and state.message not in ("", said):
-            said = state.message
-            print(f"  {said}", flush=True)
+        if has_exited:
+            _raise_failure(settings)
+        if state is not None and state.message not in ("", printed):
+            printed = state.message
+            print(f"  {printed}", flush=True)
         time.sleep(POLL_S)
 
 
-def _explain_end(settings: Settings) -> None:
+def _raise_failure(settings: Settings) -> None:
+    """Raise the error that ended the supervisor; return if it was stopped on purpose."""
     state = State.read(settings.folder)
     if state is None:
-        return  # it was told to stop
-    log = settings.folder / "supervisor.log"
-    message = (
-        state.message
-        if state.status == "failed"
-        else f"the supervisor ended; see {log}\n{log.read_text()}"
-    )
+        return
+
+    message = state.message
+    if state.status != "failed":
+        log = settings.folder / "supervisor.log"
+        message = f"The supervisor exited. Its log is {log}\n{log.read_text()}"
     _clear(state)
     raise StackError(message)
 
 
-def _already_up(settings: Settings, standing: State) -> None:
-    if standing.status == "starting":
-        raise StackError("It is being started already; wait, or stop it with: make down")
-    running = standing.settings
+def _show_running(settings: Settings, state: State) -> None:
+    if state.status == "starting":
+        raise StackError("The stack is already starting. Wait, or stop it with: make down")
+
+    running = state.settings
     if (running.store, running.db) != (settings.store, settings.db):
         raise StackError(
-            f"It is up already, with STORE={running.store} DB={running.db}; for another, first: make down"
+            f"The stack is already running with STORE={running.store} DB={running.db}. "
+            "To change them, stop it first: make down"
         )
-    print("It is up already.")
+    print("The stack is already running.")
     _show(running)
 
 
 def _show(settings: Settings) -> None:
+    """Print the addresses, and what to do next."""
     lines = [
         f"Prefect   {settings.prefect_url}",
         f"MLflow    {settings.mlflow_url}",
@@ -169,18 +176,19 @@ def _show(settings: Settings) -> None:
         lines.append(f"S3        {settings.s3_url}")
     if settings.db == "postgres":
         lines.append(f"Postgres  127.0.0.1:{settings.postgres_port}")
-    lines.append(f"logs      {_short(settings.folder)}/*.log")
+    lines.append(f"Logs      {_short(settings.folder)}/*.log")
+
     exports = " ".join(
         f"{name}={_short(value)}" for name, value in settings.client_environment.items()
     )
     python = Path(os.path.relpath(sys.executable))
     lines += [
         "",
-        f"In the browser: Deployments, {JOB_NAME}-backfill, Run, Custom run. Or here:",
+        f"In the browser: Deployments, {JOB_NAME}-backfill, Run, Custom run. Or in a shell:",
         f"  export {exports}",
         f"  {python.with_name('nightscore')} backfill {JOB_NAME} --from 2013-07-01 --to 2013-07-10",
         "",
-        "Stop it with: make down",
+        "To stop it: make down",
     ]
     print("\n".join(lines), flush=True)
 
@@ -193,21 +201,23 @@ def _short(path: object) -> str:
 def _down(settings: Settings) -> None:
     state = State.read(settings.folder)
     if state is None:
-        print("Nothing is up.")
+        print("Nothing is running.")
         return
     _clear(state)
-    print("Everything is stopped; data and logs stay.")
+    print("Everything is stopped. Data and logs are kept.")
 
 
 def _clear(state: State) -> None:
-    """End what is left of a stack, and what it has left."""
+    """Stop the processes of a stack, and remove its temporary files."""
     if supervisor := state.process("supervisor"):
-        below = supervisor.children(recursive=True)
+        children = supervisor.children(recursive=True)
         supervisor.send_signal(signal.SIGTERM)
-        psutil.wait_procs([supervisor, *below], timeout=STOP_S * len(state.processes))
+        psutil.wait_procs([supervisor, *children], timeout=STOP_S * len(state.processes))
+
     for name in reversed(state.processes):
         if process := state.process(name):
             end(process, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+
     for path in state.temporary:
         remove(Path(path))
     state.remove()
@@ -216,13 +226,14 @@ def _clear(state: State) -> None:
 def _status(settings: Settings) -> None:
     state = State.read(settings.folder)
     if state is None:
-        print("Nothing is up.")
+        print("Nothing is running.")
         return
+
     for name in state.processes:
-        print(f"{name:<12}{'running' if state.process(name) else 'gone'}")
-    print(
-        f"{state.status if state.is_alive else 'stopped'}{': ' if state.message else ''}{state.message}"
-    )
+        print(f"{name:<12}{'running' if state.process(name) else 'not running'}")
+
+    status = state.status if state.is_alive else "stopped"
+    print(f"{status}: {state.message}" if state.message else status)
 
 
 if __name__ == "__main__":

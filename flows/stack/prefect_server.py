@@ -1,4 +1,4 @@
-"""A Prefect server of one's own on a free port, for as long as a block runs."""
+"""A private Prefect server on a free port, for as long as a block runs."""
 
 import contextlib
 import os
@@ -15,18 +15,18 @@ START_TIMEOUT_S = 120
 
 
 class PrefectServer:
-    """Starts at once, so that other work can go on meanwhile; `wait` until it answers.
+    """A server that starts in the background; `wait` returns once it answers.
 
-    Prefect's ephemeral mode, which starts a server inside the client, loses task runs and ends in tracebacks: it is
-    not used anywhere.
+    Prefect's ephemeral mode, which starts a server inside the client, is not used: it loses task
+    runs and ends in tracebacks.
     """
 
     def __init__(self, home: Path, database_url: str | None = None) -> None:
         """Start the server.
 
         Args:
-            home: Folder of its settings, and of its database where that is SQLite.
-            database_url: Of another database.
+            home: Folder of its settings, and of its SQLite database.
+            database_url: Another database to use.
         """
         home.mkdir(parents=True, exist_ok=True)
         port = free_port()
@@ -46,20 +46,19 @@ class PrefectServer:
         """Return once it answers.
 
         Raises:
-            RuntimeError: It ended, or did not answer in time; names its log.
+            RuntimeError: It ended, or did not answer in time. The message names its log.
         """
+        url = f"{self.api_url}/health"
         deadline = time.monotonic() + START_TIMEOUT_S
+
         while time.monotonic() < deadline and self._process.poll() is None:
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"{self.api_url}/health", timeout=5),
-            ):
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
                 return
             time.sleep(0.2)
         raise RuntimeError(f"the Prefect server did not start; see {self._log_path}")
 
     def stop(self) -> None:
-        """End it and everything that it started."""
+        """Stop it, and everything that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         try:
@@ -71,7 +70,7 @@ class PrefectServer:
 
 
 def prefect_environment(home: Path, port: int) -> dict[str, str]:
-    """What the server on a port and its clients are started with; nothing of the user's own Prefect is touched."""
+    """Variables of the server on a port and of its clients, apart from the user's own Prefect."""
     return {
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_HOME": str(home.absolute()),
@@ -83,28 +82,19 @@ def prefect_environment(home: Path, port: int) -> dict[str, str]:
 
 
 def database_environment(url: str | None) -> dict[str, str]:
-    """What makes a server use a database; None: SQLite in its home."""
+    """Variables that make a server use a database. None: SQLite in its home."""
     return {} if url is None else {"PREFECT_API_DATABASE_CONNECTION_URL": url}
 
 
 def server_command(port: int) -> list[str]:
-    """Starts a server in the foreground."""
-    return [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    """The command that runs a server in the foreground."""
+    prefect = [sys.executable, "-m", "prefect"]
+    return [*prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
 
 
 @contextlib.contextmanager
 def prefect_server(home: Path, database_url: str | None = None) -> Iterator[PrefectServer]:
-    """A server that is stopped at the end, however that comes."""
+    """A server that is stopped at the end, also after an error."""
     server = PrefectServer(home, database_url)
     try:
         yield server
@@ -113,7 +103,7 @@ def prefect_server(home: Path, database_url: str | None = None) -> Iterator[Pref
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on now."""
+    """A TCP port of this machine that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

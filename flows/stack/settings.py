@@ -1,4 +1,4 @@
-"""What a stack is made of: its folder, ports, storage and database."""
+"""The settings of a stack: its folder, ports, storage and database."""
 
 import socket
 from collections.abc import Mapping
@@ -10,20 +10,21 @@ from nightscore.flows.demo.sample import Sample
 from nightscore.flows.stack.prefect_server import prefect_environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-"""Of the repository: deployments are made from here, and flows run here."""
+"""The repository: deployments are created from here, and flows run here."""
 S3_KEY, S3_SECRET, BUCKET = "nightscore", "nightscore-secret", "lake"
-"""For the server on this machine only, which listens on its loopback address."""
+"""Of the S3 server, which listens on the loopback address of this machine only."""
 
 
 class StackError(Exception):
-    """The stack cannot be started or stopped; the message says what to do."""
+    """The stack cannot be started or stopped. The message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Chosen once, when it is started."""
+    """Settings of a stack, chosen when it is started."""
 
     root: str
+    """Folder of the demo's data, and of the stack's state and logs."""
     store: str = "local"
     """`local` or `s3`."""
     db: str = "sqlite"
@@ -35,15 +36,17 @@ class Settings:
     pages_port: int = 4280
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> "Settings":
-        """As `as_dict` gave it."""
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Settings":
+        """The settings that `as_dict` returned."""
         return cls(**raw)
 
     def as_dict(self) -> dict[str, Any]:
+        """The settings by name, as they are stored."""
         return asdict(self)
 
     @property
     def sample(self) -> Sample:
+        """The demo's data, model and registry."""
         return Sample(Path(self.root))
 
     @property
@@ -53,52 +56,58 @@ class Settings:
 
     @property
     def jobs(self) -> Path:
+        """Folder of the job files."""
         return Path(self.root) / "jobs"
 
     @property
     def prefect_url(self) -> str:
+        """URL of the Prefect UI."""
         return f"http://127.0.0.1:{self.prefect_port}"
 
     @property
     def api_url(self) -> str:
+        """URL of Prefect's API."""
         return f"{self.prefect_url}/api"
 
     @property
     def database_url(self) -> str | None:
-        """Of Prefect's database; None for SQLite."""
-        address = f"nightscore@127.0.0.1:{self.postgres_port}/postgres"
-        return f"postgresql+asyncpg://{address}" if self.db == "postgres" else None
+        """URL of Prefect's database; None for SQLite."""
+        if self.db != "postgres":
+            return None
+        return f"postgresql+asyncpg://nightscore@127.0.0.1:{self.postgres_port}/postgres"
 
     @property
     def mlflow_url(self) -> str:
+        """URL of the MLflow server."""
         return f"http://127.0.0.1:{self.mlflow_port}"
 
     @property
     def pages_url(self) -> str:
-        """Of the reports."""
+        """URL of the report server."""
         return f"http://127.0.0.1:{self.pages_port}"
 
     @property
     def s3_url(self) -> str:
+        """URL of the S3 server."""
         return f"http://127.0.0.1:{self.s3_port}"
 
     @property
     def features(self) -> str:
-        return (
-            f"s3://{BUCKET}/features/flights" if self.store == "s3" else str(self.sample.features)
-        )
+        """URI of the input."""
+        if self.store == "s3":
+            return f"s3://{BUCKET}/features/flights"
+        return str(self.sample.features)
 
     @property
     def predictions(self) -> str:
-        return (
-            f"s3://{BUCKET}/predictions/flight_delay"
-            if self.store == "s3"
-            else str(self.sample.predictions)
-        )
+        """URI of the output."""
+        if self.store == "s3":
+            return f"s3://{BUCKET}/predictions/flight_delay"
+        return str(self.sample.predictions)
 
     @property
     def storage_options(self) -> dict[str, str]:
-        """As the job file has them: names of variables, no secrets."""
+        """The job file's storage options: names of variables, no secrets."""
         if self.store != "s3":
             return {}
         return {
@@ -109,20 +118,24 @@ class Settings:
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What a user exports to work with this stack."""
-        found = {
+        """Variables to export in order to work with this stack."""
+        environment = {
             "PREFECT_API_URL": self.api_url,
             "NIGHTSCORE_JOBS": str(self.jobs),
             "NIGHTSCORE_CACHE": str(self.sample.cache),
             "NIGHTSCORE_PAGES_URL": self.pages_url,
         }
         if self.store == "s3":
-            found |= {"LAKE_KEY": S3_KEY, "LAKE_SECRET": S3_SECRET, "LAKE_ENDPOINT": self.s3_url}
-        return found
+            environment |= {
+                "LAKE_KEY": S3_KEY,
+                "LAKE_SECRET": S3_SECRET,
+                "LAKE_ENDPOINT": self.s3_url,
+            }
+        return environment
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of every service and command of the stack, beside what the user has."""
+        """Variables of every service and command of the stack, added to the user's own."""
         return {
             **prefect_environment(self.folder / "prefect", self.prefect_port),
             **self.client_environment,
@@ -132,27 +145,32 @@ class Settings:
         }
 
     def check_ports(self) -> None:
-        """Raise StackError if a port is taken; names all of them, each with the variable that sets it."""
-        wanted = {
+        """Check that all ports are free.
+
+        Raises:
+            StackError: Some are in use. All are named, each with the variable that sets it.
+        """
+        ports = {
             "PREFECT_PORT": self.prefect_port,
             "MLFLOW_PORT": self.mlflow_port,
             "PAGES_PORT": self.pages_port,
         }
         if self.store == "s3":
-            wanted["S3_PORT"] = self.s3_port
+            ports["S3_PORT"] = self.s3_port
         if self.db == "postgres":
-            wanted["POSTGRES_PORT"] = self.postgres_port
-        taken = [
-            f"port {port} is taken: make up {name}=<another>"
-            for name, port in wanted.items()
-            if _is_taken(port)
+            ports["POSTGRES_PORT"] = self.postgres_port
+
+        problems = [
+            f"Port {port} is in use. Choose another: make up {name}=<port>"
+            for name, port in ports.items()
+            if _is_in_use(port)
         ]
-        if taken:
-            raise StackError("\n".join(taken))
+        if problems:
+            raise StackError("\n".join(problems))
 
 
 def free_ports(n: int) -> list[int]:
-    """TCP ports of this machine that nobody listens on now."""
+    """TCP ports of this machine that are free now."""
     probes = [socket.socket() for _ in range(n)]
     try:
         for probe in probes:
@@ -163,7 +181,7 @@ def free_ports(n: int) -> list[int]:
             probe.close()
 
 
-def _is_taken(port: int) -> bool:
+def _is_in_use(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

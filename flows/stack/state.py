@@ -1,4 +1,4 @@
-"""What is known of a running stack, in one file that its supervisor keeps."""
+"""The state of a running stack, in a file that its supervisor writes."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,19 +12,21 @@ from nightscore.flows.stack.settings import Settings
 
 @dataclass(slots=True)
 class State:
-    """Of one stack; `is_alive` tells whether its supervisor still is."""
+    """The state of one stack."""
 
     settings: Settings
     status: str
     """`starting`, `up` or `failed`."""
     message: str = ""
     processes: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """Process id and time of creation by service, `supervisor` among them: an id alone may be another's by now."""
+    """Process id and creation time by service, the supervisor included. An id alone may belong to
+    another process by now."""
     temporary: list[str] = field(default_factory=list)
+    """Paths to remove when the stack has stopped."""
 
     @classmethod
     def read(cls, folder: Path) -> "State | None":
-        """The state of the stack in a folder; None if none was started, or all was stopped."""
+        """The state of the stack in a folder; None if none was started there, or it was stopped."""
         try:
             raw: dict[str, Any] = json.loads(_path(folder).read_text())
         except (FileNotFoundError, ValueError):
@@ -32,12 +34,11 @@ class State:
         processes = {
             name: (int(pid), float(created)) for name, (pid, created) in raw["processes"].items()
         }
-        return cls(
-            Settings.of(raw["settings"]), raw["status"], raw["message"], processes, raw["temporary"]
-        )
+        settings = Settings.from_dict(raw["settings"])
+        return cls(settings, raw["status"], raw["message"], processes, raw["temporary"])
 
     def write(self) -> None:
-        """Replace the file at once."""
+        """Replace the file in one step."""
         raw = {
             "settings": self.settings.as_dict(),
             "status": self.status,
@@ -52,30 +53,31 @@ class State:
         spool.replace(path)
 
     def remove(self) -> None:
-        """Nothing is running any more."""
+        """Remove the file: nothing is running any more."""
         _path(self.settings.folder).unlink(missing_ok=True)
 
     def add(self, name: str, process: psutil.Process) -> None:
-        """Note a process."""
+        """Record a process."""
         self.processes[name] = (process.pid, process.create_time())
         self.write()
 
     def process(self, name: str) -> psutil.Process | None:
-        """The process of a service, if it lives."""
+        """The process of a service, if it is running."""
         if name not in self.processes:
             return None
+
         pid, created = self.processes[name]
         try:
-            found = psutil.Process(pid)
-            is_same = (
-                abs(found.create_time() - created) < 1 and found.status() != psutil.STATUS_ZOMBIE
-            )
+            process = psutil.Process(pid)
+            is_same = abs(process.create_time() - created) < 1
+            is_running = process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
-        return found if is_same else None
+        return process if is_same and is_running else None
 
     @property
     def is_alive(self) -> bool:
+        """Whether the supervisor is running."""
         return self.process("supervisor") is not None
 
 

@@ -1,4 +1,4 @@
-"""Owns the processes of a stack: starts them in order, ends with the first that fails, stops all."""
+"""Owns the processes of a stack: starts them in order, and stops all once one of them fails."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,9 @@ from typing import Any
 
 import psutil
 
-from nightscore.flows.stack.services import Service, all_services, request
+from nightscore.flows.stack.http_calls import request
+from nightscore.flows.stack.service import Service
+from nightscore.flows.stack.services import all_services
 from nightscore.flows.stack.settings import BUCKET, ROOT, Settings, StackError
 from nightscore.flows.stack.state import State
 
@@ -24,20 +26,22 @@ POLL_S = 0.2
 STOP_S = 20.0
 LOG_LINES = 15
 POOL_RUNS = 8
+"""Runs at once in the pool."""
 BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
-"""Runs of the pool at once, and of the queue `backfill`: the nightly run always finds a place, and Prefect's server,
-which on SQLite may stand still for a minute while two backfills write, does not. Limits of the server: a worker with
-a `--limit` of its own dies when a run is retried whose process is still ending (Prefect 3.8)."""
+"""Runs at once in the queue `backfill`, by database. The nightly run always finds a place. On
+SQLite the server may stall for a minute while two backfills write. These are limits of the server:
+a worker with a `--limit` of its own dies if a run is retried while its process is still ending
+(Prefect 3.8)."""
 UPLOADED = ".uploaded"
 UPLOAD_THREADS = 16
 
 
 class _Stopped(BaseException):
-    """Told to stop."""
+    """The supervisor received a signal to stop."""
 
 
 def supervise(settings: Settings) -> None:
-    """Start everything, stay until told to stop or until a service ends, then stop everything."""
+    """Start all services, wait for a signal or for a service that ends, then stop all."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     state = State(settings, "starting")
@@ -65,15 +69,19 @@ class _Supervisor:
         settings.check_ports()
         services = all_services(settings)
         worker = services.pop()
+
         for service in services:
             self._start(service)
         for service in services:
             self._wait(service)
+
         if settings.store == "s3":
-            self._tell("putting the lake into the bucket")
+            self._report("uploading the lake to the bucket")
             _upload(settings)
-        self._tell("making the deployments")
+        self._report("creating the deployments")
         _deploy(settings, self._environment())
+
+        # The worker needs the pool, which comes with the deployments.
         self._start(worker)
         self._wait(worker)
         self._state.status, self._state.message = "up", ""
@@ -83,11 +91,11 @@ class _Supervisor:
         while True:
             for service, process in self._running:
                 if process.poll() is not None:
-                    raise StackError(_ended(service, process, self._log(service)))
+                    raise StackError(_exit_message(service, process, self._log(service)))
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """End all services in reverse order, with everything that they have started."""
+        """Stop all services in reverse order, with everything that they have started."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         for service, process in reversed(self._running):
@@ -102,12 +110,12 @@ class _Supervisor:
     def _log(self, service: Service) -> Path:
         return self._settings.folder / f"{service.name}.log"
 
-    def _tell(self, message: str) -> None:
+    def _report(self, message: str) -> None:
         self._state.message = message
         self._state.write()
 
     def _start(self, service: Service) -> None:
-        self._tell(f"starting {service.name}")
+        self._report(f"starting {service.name}")
         with self._log(service).open("w") as log:
             process = psutil.Popen(
                 service.command,
@@ -125,28 +133,31 @@ class _Supervisor:
         self._state.add(service.name, process)
 
     def _wait(self, service: Service) -> None:
-        self._tell(f"waiting for {service.name}")
+        """Return once a service is healthy."""
+        self._report(f"waiting for {service.name}")
         (process,) = (process for other, process in self._running if other is service)
         deadline = time.monotonic() + HEALTHY_S
+
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise StackError(_ended(service, process, self._log(service)))
+                raise StackError(_exit_message(service, process, self._log(service)))
             with contextlib.suppress(OSError):
                 if service.is_healthy():
                     return
             time.sleep(POLL_S)
-        raise StackError(
-            f"{service.name} is not healthy after {HEALTHY_S:.0f} s\n{_tail(self._log(service))}"
-        )
+
+        log = self._log(service)
+        raise StackError(f"{service.name} is not healthy after {HEALTHY_S:.0f} s.\n{_tail(log)}")
 
 
 def end(process: psutil.Process, number: signal.Signals) -> None:
-    """End a process and everything below it: first asked, then killed."""
+    """Stop a process and its children: by a signal first, then by killing them."""
     family = [process]
     with contextlib.suppress(psutil.NoSuchProcess):
         family += process.children(recursive=True)
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
+
     _, alive = psutil.wait_procs([process], timeout=STOP_S)
     for other in {*alive, *family}:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -155,7 +166,7 @@ def end(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -163,6 +174,8 @@ def remove(path: Path) -> None:
 
 
 def _deploy(settings: Settings, environment: dict[str, str]) -> None:
+    """Create the work pool, its limits, the deployments and the automations."""
+
     def call(*arguments: str) -> None:
         command = [sys.executable, *arguments]
         done = subprocess.run(
@@ -171,8 +184,9 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
         if done.returncode:
             raise StackError(f"`python {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
 
-    with contextlib.suppress(urllib.error.HTTPError):  # it is there from the last time
+    with contextlib.suppress(urllib.error.HTTPError):  # it exists since the last start
         request(settings.api_url, "POST", "/work_pools/", {"name": "local", "type": "process"})
+
     call("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
     request(settings.api_url, "PATCH", "/work_pools/local", {"concurrency_limit": POOL_RUNS})
     request(
@@ -185,29 +199,29 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
 
 
 def _upload(settings: Settings) -> None:
+    """Copy the demo's features to the bucket, once."""
     from concurrent.futures import ThreadPoolExecutor
 
     from nightscore.storage.store import Store
 
+    environment = settings.client_environment
     options = {
-        key.lower().removeprefix("lake_"): value
-        for key, value in settings.client_environment.items()
-    }
-    options = {
-        "key": options["key"],
-        "secret": options["secret"],
-        "endpoint_url": options["endpoint"],
+        "key": environment["LAKE_KEY"],
+        "secret": environment["LAKE_SECRET"],
+        "endpoint_url": environment["LAKE_ENDPOINT"],
     }
     bucket, features = Store(f"s3://{BUCKET}/", options), Store(settings.features, options)
     if bucket.head(UPLOADED) is not None:
         return
+
     source = Store(str(settings.sample.features))
 
     def copy(path: str) -> None:
         features.write_bytes(path, source.read_bytes(path))
 
+    paths = [entry.path for entry in source.list_files()]
     with ThreadPoolExecutor(UPLOAD_THREADS) as threads:
-        list(threads.map(copy, [entry.path for entry in source.list_files()]))
+        list(threads.map(copy, paths))
     bucket.write_bytes(UPLOADED, b"")
 
 
@@ -216,7 +230,10 @@ def _stop(signum: int, frame: Any) -> None:
 
 
 def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """What a child calls before it starts, so that the kernel ends it when the supervisor is gone (Linux only)."""
+    """A function for a child to call before it starts. The kernel then ends it with the supervisor.
+
+    Linux only; None elsewhere.
+    """
     if not sys.platform.startswith("linux"):
         return None
     prctl, set_death_signal = ctypes.CDLL(None, use_errno=True).prctl, 1
@@ -227,8 +244,8 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     return ask
 
 
-def _ended(service: Service, process: psutil.Popen, log: Path) -> str:
-    return f"{service.name} ended with code {process.returncode}; its log is {log}\n{_tail(log)}"
+def _exit_message(service: Service, process: psutil.Popen, log: Path) -> str:
+    return f"{service.name} exited with code {process.returncode}. Its log is {log}\n{_tail(log)}"
 
 
 def _tail(log: Path) -> str:

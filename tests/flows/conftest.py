@@ -64,7 +64,9 @@ def assert_nothing_is_left(stack: Stack, processes: list[psutil.Process]) -> Non
 
 
 def a_stack(root: Path, store: str = "local", db: str = "sqlite") -> Stack:
-    return Stack(Settings(str(root), store, db, *free_ports(5)))
+    names = ("prefect_port", "mlflow_port", "s3_port", "postgres_port", "pages_port")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    return Stack(Settings(root=str(root), store=store, db=db, **ports))
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,10 @@ import psutil
 import pytest
 import yaml
 
+from nightscore.flows.stack.http_calls import request
+from nightscore.flows.stack.postgres import postgres
 from nightscore.flows.stack.prefect_server import PrefectServer, prefect_server
-from nightscore.flows.stack.services import Service, postgres, request
+from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.supervisor import end, remove
 from nightscore.ledger.layout import state_store
@@ -146,7 +148,7 @@ def has_pool(processes: list[psutil.Process]) -> bool:
 def prefect(tmp_path_factory: pytest.TempPathFactory, cache: Any) -> Iterator[Prefect]:
     home = tmp_path_factory.mktemp("prefect")
     (home / "jobs").mkdir()
-    settings = Settings(str(home), db="postgres", postgres_port=free_ports(1)[0])
+    settings = Settings(root=str(home), db="postgres", postgres_port=free_ports(1)[0])
     for name in JOBS:
         (home / "jobs" / f"{name}.yaml").touch()
     # On SQLite the server may stand still for a minute while two backfills write.

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from nightscore.flows.demo.sample import Sample
-from nightscore.flows.stack.services import request
+from nightscore.flows.stack.http_calls import request
 from nightscore.flows.stack.settings import Settings
 from tests.flows.conftest import Stack, a_stack, assert_nothing_is_left, copy_of
 
@@ -61,24 +61,24 @@ def test_up_again_says_so(stack: Stack) -> None:
     before = stack.processes()
     again = stack.call("up")
     assert again.returncode == 0
-    assert again.stdout.startswith("It is up already.")
+    assert again.stdout.startswith("The stack is already running.")
     assert stack.settings.prefect_url in again.stdout
-    other = Stack(Settings.of(stack.settings.as_dict() | {"store": "s3"})).call("up")
+    other = Stack(Settings.from_dict(stack.settings.as_dict() | {"store": "s3"})).call("up")
     assert other.returncode == 1
-    assert "STORE=local DB=sqlite; for another, first: make down" in other.stderr
+    assert "STORE=local DB=sqlite. To change them, stop it first: make down" in other.stderr
     assert {p.pid for p in before} == {p.pid for p in stack.processes()}
 
 
 def test_a_port_that_is_taken_is_named_before_anything_starts(stack: Stack, tmp_path: Path) -> None:
-    elsewhere = Stack(Settings.of(stack.settings.as_dict() | {"root": str(tmp_path)}))
+    elsewhere = Stack(Settings.from_dict(stack.settings.as_dict() | {"root": str(tmp_path)}))
     refused = elsewhere.call("up")
     assert refused.returncode == 1
     assert (
-        f"port {stack.settings.prefect_port} is taken: make up PREFECT_PORT=<another>"
+        f"Port {stack.settings.prefect_port} is in use. Choose another: make up PREFECT_PORT=<port>"
         in refused.stderr
     )
     assert (
-        f"port {stack.settings.mlflow_port} is taken: make up MLFLOW_PORT=<another>"
+        f"Port {stack.settings.mlflow_port} is in use. Choose another: make up MLFLOW_PORT=<port>"
         in refused.stderr
     )
     assert elsewhere.state is None
@@ -92,14 +92,14 @@ def test_the_command_finds_the_job_by_its_name(stack: Stack) -> None:
 
 
 def test_down_when_nothing_is_up(tmp_path: Path) -> None:
-    assert a_stack(tmp_path).call("down").stdout == "Nothing is up.\n"
+    assert a_stack(tmp_path).call("down").stdout == "Nothing is running.\n"
 
 
 def test_s3_and_postgres_and_a_supervisor_that_is_killed(sample: Sample, tmp_path: Path) -> None:
     stack = a_stack(copy_of(sample, tmp_path / "root"), "s3", "postgres")
     first = stack.call("up")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "putting the lake into the bucket" in first.stdout
+    assert "uploading the lake to the bucket" in first.stdout
     ran = nightscore(stack, "run", "flight_delay", "2013-02-01")
     assert "s3://lake/predictions/flight_delay" in ran
     assert asyncio.run(_flows_in_postgres(stack)) == {"nightly", "backfill", "score-partition"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nightscore.flows.stack.services import request
+from nightscore.flows.stack.http_calls import request
 from tests.flows.conftest import Stack
 from tests.support.browser import needs_browser, open_browser
 

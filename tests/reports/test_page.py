@@ -21,7 +21,7 @@ import pytest
 import uvicorn
 import yaml
 
-from nightscore.flows.stack.services import answers
+from nightscore.flows.stack.http_calls import answers
 from nightscore.flows.stack.settings import free_ports
 from nightscore.flows.ui.markdown import escaped
 from nightscore.ledger.layout import state_store
