@@ -159,8 +159,8 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
         shown = table.setdefault(key, _empty_row(row, labels))
 
         figure = figures.get(row["statistic"])
-        if figure is not None and row["value"] is not None:
-            shown[figure.label] = f"{round(row['value'], 6):.4g}"
+        if figure is not None:
+            shown[figure.label] = figure.show(row["value"])
 
     most_severe_first = sorted(table, key=lambda key: (-severities[key], key))
     return [table[key] for key in most_severe_first[:MAX_TABLE_ROWS]]
