@@ -65,7 +65,7 @@ def _wait_for(flow_run: Any) -> None:
 
 
 def _summarize() -> None:
-    from nightscore.cli.show import print_manifest
+    from nightscore.cli.summary import print_manifest
 
     manifests = _published()
     n_read = sum(manifest.counts.rows_in for manifest in manifests)

@@ -1,13 +1,13 @@
-"""The command `nightscore`. With --json, standard output carries one JSON document and nothing else."""
+"""The command `nightscore`. With --json, standard output has one JSON document, nothing else."""
 
 import os
 import sys
 
 SCORING_COMMANDS = ("run", "backfill", "replay")
 READING_COMMANDS = (*SCORING_COMMANDS, "plan")
-"""They read footers first of all."""
+"""Commands that read footers first of all."""
 CHANGING_COMMANDS = (*SCORING_COMMANDS, "rollback", "approve", "reject", "clean", "baseline", "pin")
-"""Their exit codes say what they have done, whether or not that could be printed."""
+"""Commands whose exit code says what they have done, whether or not that could be printed."""
 
 
 def main() -> None:
@@ -24,12 +24,13 @@ def main() -> None:
 
 
 def _run() -> int:
-    """The libraries take most of a second to import: an interruption then is one as well."""
+    """Run the command. Importing the libraries takes most of a second, and can be interrupted."""
     try:
         os.getcwd()  # noqa: PTH109 (a path object would not ask)
     except OSError:
         sys.stderr.write(
-            "The working folder is gone.\n  next:     change to a folder that exists, and give the command again\n"
+            "The working folder no longer exists.\n"
+            "  next:     change to another folder, and run the command again\n"
         )
         return 2
 
@@ -38,10 +39,12 @@ def _run() -> int:
 
     command = "" if {"-h", "--help"} & set(sys.argv) else "".join(sys.argv[1:2])
     try:
+        # Child processes start now, while this process imports the libraries.
         if command in READING_COMMANDS:
             client.start_early()
         if command in SCORING_COMMANDS and "--dry-run" not in sys.argv:
             start_early()
+
         from nightscore.cli.commands import run_command_line
         from nightscore.process import bound_arenas
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,9 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.masking import masked
 from nightscore.schemas.text import printable
 
+USAGE_CODE = 2
+INTERRUPTED_CODE = 130
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -31,11 +35,16 @@ Job = Annotated[str, typer.Argument(help="Name, path or URL of a job file.", met
 PartitionValue = Annotated[
     str, typer.Argument(help="Partition value, such as 2013-07-04.", metavar="PARTITION")
 ]
+StartDate = Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")]
+EndDate = Annotated[
+    datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")
+]
+MaxPartitions = Annotated[int, typer.Option(help="Refuse a larger range. Raise it to confirm one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 CacheDir = Annotated[
     Path | None,
     typer.Option(
-        "--cache-dir", envvar="NIGHTSCORE_CACHE", help="Where models are kept on this host."
+        "--cache-dir", envvar="NIGHTSCORE_CACHE", help="Folder for cached models on this host."
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step to standard error.")]
@@ -51,47 +60,61 @@ def options(
 
 
 def run_command_line() -> None:
-    """Turns errors into messages and exit codes."""
+    """Run the command, and turn its error into a message and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    as_json = "--json" in sys.argv[1:]
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
     except typer.Abort:
-        sys.exit(130)
+        code = INTERRUPTED_CODE
     except KeyboardInterrupt:
-        report_error("InterruptedRunError", "Interrupted; nothing was published.", as_json=as_json)
-        sys.exit(130)
+        _report("InterruptedRunError", "Interrupted; nothing was published.")
+        code = INTERRUPTED_CODE
     except ScoringError as error:
-        report_error(type(error).__name__, str(error), as_json=as_json)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if "--debug" in sys.argv[1:]:
-            raise
-        what = f"The operating system refused: {error}"
-        advice = "check the disk, the permissions and the limits of this machine"
-        next_step = f"  next:     {advice}, then run the command again"
-        report_error(type(error).__name__, f"{what}\n{next_step}", as_json=as_json)
-        sys.exit(1)
+        _report(type(error).__name__, str(error))
+        code = error.exit_code
     except Exception as error:
-        if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
-            report_error("UsageError", error.format_message(), as_json=as_json)
-            sys.exit(2)
-        if "--debug" in sys.argv[1:]:
+        if "--debug" in sys.argv[1:] and not _is_usage_error(error):
             raise
+        code = _report_unexpected(error)
+    sys.exit(code)
+
+
+def _report_unexpected(error: Exception) -> int:
+    """Report an error that is not nightscore's own; returns the exit code."""
+    if _is_usage_error(error):
+        _report("UsageError", error.format_message())  # type: ignore[attr-defined]
+        return USAGE_CODE
+
+    if isinstance(error, OSError):
+        what = f"The operating system refused: {error}"
+        next_step = (
+            "check the disk, the permissions and the limits of this machine, "
+            "then run the command again"
+        )
+    else:
         what = f"A defect of nightscore: {type(error).__name__}: {error}"
-        next_step = "  next:     report it with the stack trace that `nightscore --debug ...` shows"
-        report_error(type(error).__name__, f"{what}\n{next_step}", as_json=as_json)
-        sys.exit(1)
+        next_step = "report it with the stack trace that `nightscore --debug ...` shows"
+    _report(type(error).__name__, f"{what}\n  next:     {next_step}")
+    return 1
+
+
+def _is_usage_error(error: Exception) -> bool:
+    """Whether typer raised it: an unknown option, a missing argument."""
+    return hasattr(error, "format_message")
+
+
+def _report(kind: str, message: str) -> None:
+    report_error(kind, message, as_json="--json" in sys.argv[1:])
 
 
 def load(job: str) -> ScoringJob:
-    """The job of a name, path or URL."""
+    """The job with this name, path or URL."""
     return load_job(job, jobs_folder())
 
 
 @contextlib.contextmanager
 def known_partition(spec: ScoringJob, value: str | None, command: str) -> Iterator[None]:
-    """Where nothing is known of a partition whose value must be a slip, the error is that, with the right command."""
+    """If nothing is known of a partition whose value cannot be right, name the right command."""
     try:
         yield
     except PartitionNotFoundError:
@@ -100,7 +123,7 @@ def known_partition(spec: ScoringJob, value: str | None, command: str) -> Iterat
 
 
 def jobs_folder() -> Path:
-    """Where jobs are looked up by their name."""
+    """The folder where jobs are found by name."""
     return Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS))
 
 
@@ -113,6 +136,7 @@ def log_to(verbose: bool) -> None:
     """Log to standard error: each step, or warnings only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+
     logger = logging.getLogger("nightscore")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -120,7 +144,7 @@ def log_to(verbose: bool) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """An event is a line, whatever the names in it hold."""
+    """Formats each event as one line, whatever the names in it hold."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
         record.message = printable(masked(record.message))

@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -19,20 +20,18 @@ from rich.table import Table
 from rich.text import Text
 
 import nightscore.errors
-from nightscore.drift.wording import verdict_text
 from nightscore.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from nightscore.errors import ScoringError
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.masking import masked
-from nightscore.schemas.partition import show_value
-from nightscore.schemas.text import json_printable, printable
+from nightscore.schemas.text import printable
 
 WIDE = 200
-"""Columns where the output is no terminal: nobody wants folded tables in a file."""
+"""Columns if the output is not a terminal: folded tables are of no use in a file."""
 
 
 class _Terminal(Console):
-    """Shows text as it is: no name in it drives the terminal, forges a line, or is taken for markup."""
+    """Prints text as it is: no name in it controls the terminal, forges a line or is markup."""
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(
@@ -43,7 +42,7 @@ class _Terminal(Console):
         return super().render_str(printable(text), **options)
 
     def print_lines(self, text: str) -> None:
-        """A message of several lines."""
+        """Print a message of several lines."""
         for line in text.split("\n"):
             self.print(line)
 
@@ -52,64 +51,13 @@ out = _Terminal(width=None if sys.stdout.isatty() else WIDE)
 err = _Terminal(stderr=True)
 
 
-def print_manifest(manifest: Manifest) -> None:
-    """What a person wants to know of a run."""
-    counts, measures = manifest.counts, manifest.measures
-    where = f"{manifest.partition_key}={show_value(manifest.partition)}"
-    if manifest.status == "failed" and manifest.error:
-        err.print(Text.assemble(("failed", "bold red"), printable(f" {manifest.job} {where}")))
-        err.print_lines(manifest.error.message)
-        if manifest.location:
-            err.print(f"  record:   {manifest.location}")
-        return
-    if manifest.status == "held":
-        err.print(f"held {manifest.job} {where}: complete, not published")
-        for gate in manifest.gates:
-            if not gate.passed:
-                warns = " (a warning)" if gate.action == "warn" else ""
-                err.print(f"  {gate.gate}{warns}: expected {gate.expected}, found {gate.found}")
-        named = f"{manifest.job} {show_value(manifest.partition)}"
-        err.print(f"  next:     nightscore approve {named}, or nightscore reject {named}")
-        err.print(f"  record:   {manifest.location}")
-        return
-    note = (
-        " (the same was published before; --force scores it again)"
-        if manifest.status == "unchanged"
-        else ""
-    )
-    peak = max(measures.peak_worker_bytes, default=0)
-    lines = [
-        f"{manifest.status} {manifest.job} {where}{note}",
-        f"  rows:        {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
-        f"{counts.rows_quarantined:,} quarantined",
-        f"  model:       {manifest.model.name} version {manifest.model.version} ({manifest.model.estimator}), "
-        f"{manifest.model.digest}{' pinned' if manifest.model.is_pinned else ''}",
-        f"  speed:       {measures.rows_per_s:,.0f} rows/s in {measures.total_s:.1f} s, "
-        f"{measures.n_workers} workers, peak {show_size(peak)} a worker",
-        f"  predictions: {manifest.output.uri}",
-        f"  manifest:    {manifest.location}",
-    ]
-    if manifest.drift is not None:
-        lines.append(f"  drift:       {verdict_text(manifest.drift)}")
-    for line in lines:
-        out.print(line)
-    for warning in manifest.warnings:
-        err.print(f"  warning:     {warning}")
-
-
-def print_record(manifest: Manifest, *, as_json: bool) -> None:
-    """For a program or for a person."""
-    if as_json:
-        sys.stdout.write(json_printable(manifest.model_dump_json(indent=2)) + "\n")
-    else:
-        print_manifest(manifest)
-
-
 def print_json(document: object) -> None:
+    """Print one JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table of these columns of the rows."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -119,6 +67,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any
 
 
 def report_error(kind: str, message: str, *, as_json: bool) -> None:
+    """Print an error on standard error, and with --json as a document on standard output."""
     message = masked(message)
     if as_json:
         print_json({"status": "failed", "error": {"type": kind, "message": message}})
@@ -126,16 +75,20 @@ def report_error(kind: str, message: str, *, as_json: bool) -> None:
 
 
 def show_size(n_bytes: int) -> str:
-    size = float(n_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+    """A size for people, such as 3.2 MiB."""
+    if n_bytes < 1024:
+        return f"{n_bytes:,} B"
+
+    size = n_bytes / 1024
+    for unit in ("KiB", "MiB"):
+        if size < 1024:
+            return f"{size:,.1f} {unit}"
         size /= 1024
-    raise AssertionError
+    return f"{size:,.1f} GiB"
 
 
 def exit_code(manifest: Manifest) -> int:
-    """What a run's manifest means for a shell."""
+    """The exit code for a run with this manifest."""
     if manifest.status == "held":
         return 3
     if manifest.error is None:
@@ -146,10 +99,11 @@ def exit_code(manifest: Manifest) -> int:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """A progress bar on a terminal; elsewhere the log tells."""
+    """A listener that shows a progress bar on a terminal. Elsewhere the log shows the progress."""
     if quiet or not err.is_terminal:
         yield lambda event: None
         return
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -160,22 +114,19 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
     )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("planning", total=None, speed="")
+        yield lambda event: _advance(bar, task, event)
 
-        def listen(event: Event) -> None:
-            match event:
-                case RunPlanned():
-                    bar.reset(
-                        task,
-                        description=printable(f"scoring {event.partition}"),
-                        total=event.n_rows,
-                    )
-                    bar.advance(task, event.n_rows_resumed)
-                case ShardScored():
-                    bar.advance(task, event.n_rows)
-                    bar.update(task, speed=f"{bar.tasks[0].speed or 0:,.0f} rows/s")
-                case RunEnded():
-                    bar.update(task, description=event.status)
-                case _:
-                    pass
 
-        yield listen
+def _advance(bar: Progress, task: TaskID, event: Event) -> None:
+    match event:
+        case RunPlanned():
+            description = printable(f"scoring {event.partition}")
+            bar.reset(task, description=description, total=event.n_rows)
+            bar.advance(task, event.n_rows_resumed)
+        case ShardScored():
+            bar.advance(task, event.n_rows)
+            bar.update(task, speed=f"{bar.tasks[0].speed or 0:,.0f} rows/s")
+        case RunEnded():
+            bar.update(task, description=event.status)
+        case _:
+            pass

@@ -1,7 +1,7 @@
-"""Standard input, output and error, whatever the caller has made of them.
+"""Makes standard input, output and error safe, whatever the caller has made of them.
 
-They may be closed, a full disk, a pipe that nobody reads any more, or unable to show a character. None of
-that may hide what a command has done: a partition that is published is published.
+They may be closed, on a full disk, a pipe that nobody reads any more, or unable to show a
+character. None of that may hide what a command has done: a published partition is published.
 """
 
 import contextlib
@@ -13,31 +13,35 @@ OUTPUT_ERROR_CODE = 1
 
 
 class GuardedStream:
-    """A text stream that remembers the first error of writing to it, and then writes nothing more."""
+    """A text stream that keeps the first error of writing to it, and then writes nothing more."""
 
     def __init__(self, stream: TextIO) -> None:
+        """Guard a stream."""
         self._stream = stream
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        with self._remembered():
+        """Write the text; an error is kept, not raised."""
+        with self._errors_kept():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._remembered():
+        """Flush the stream; an error is kept, not raised."""
+        with self._errors_kept():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
+        """Any other attribute of the stream."""
         return getattr(self._stream, name)
 
     @contextlib.contextmanager
-    def _remembered(self) -> Any:
+    def _errors_kept(self) -> Any:
         try:
             yield
         except OSError as error:
             self.error = self.error or error
-            # What is still in the stream's buffer goes nowhere, so that the interpreter's last flush succeeds.
+            # The stream's buffer is discarded, so that the interpreter's last flush succeeds.
             with contextlib.suppress(OSError):
                 sink = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(sink, self._stream.fileno())
@@ -53,16 +57,17 @@ def guard_streams() -> None:
 
 
 def settle_exit_code(code: int, *, changes_data: bool) -> int:
-    """The exit code of a command after its output was written, as far as that could be.
+    """The exit code of a command, once its output is written as far as possible.
 
     Args:
-        code: Of the command itself.
-        changes_data: Its exit code then says what it has done, not whether that could be printed.
+        code: The command's own exit code.
+        changes_data: The command changes data. Its exit code then says what it has done, not
+            whether that could be printed.
     """
     sys.stdout.flush()
     error = getattr(sys.stdout, "error", None)
     if error is None or isinstance(error, BrokenPipeError):
-        return code  # whoever closed the pipe, as `head` does, has read enough
+        return code  # whoever closes a pipe, as `head` does, has read enough
 
     consequence = (
         "The command itself was completed." if changes_data else "What was printed is incomplete."
@@ -76,13 +81,13 @@ def _guarded(stream: TextIO | None) -> Any:
     if stream is None:
         stream = open(os.devnull, "w")  # noqa: SIM115, PTH123 (open as long as the process)
     if hasattr(stream, "reconfigure"):
-        # A name that the terminal's encoding lacks is shown escaped, and costs no run.
+        # A name that the terminal's encoding lacks is shown escaped; it must not fail a run.
         stream.reconfigure(errors="backslashreplace")
     return stream if isinstance(stream, GuardedStream) else GuardedStream(stream)
 
 
 def _open_closed_descriptors() -> None:
-    """Occupy 0, 1 and 2: a file that was opened as one of them would be written into by every message."""
+    """Occupy 0, 1 and 2: every message would be written into a file that is opened as one."""
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:
         os.set_inheritable(descriptor, True)  # worker processes need all three as well

@@ -1,4 +1,4 @@
-"""Calls that need workers: with a pool and a progress bar around them, and an exit code after them."""
+"""Runs a scoring call with a pool and a progress bar, and ends the command with its exit code."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -6,7 +6,8 @@ from typing import NoReturn
 import typer
 
 from nightscore.cli.app import log_to
-from nightscore.cli.show import err, exit_code, print_record, progress
+from nightscore.cli.show import err, exit_code, progress
+from nightscore.cli.summary import print_record
 from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
@@ -18,7 +19,7 @@ from nightscore.schemas.manifest import Manifest
 def with_workers(
     workers: Workers, score: Callable[[Pool, Listener], Manifest], *, as_json: bool, verbose: bool
 ) -> Manifest:
-    """The record of what was scored, also if it was interrupted."""
+    """The manifest of the scored run, also if it was interrupted."""
     log_to(verbose or not err.is_terminal)
     try:
         with open_pool(workers) as pool, progress(quiet=as_json or verbose) as listener:
@@ -28,6 +29,6 @@ def with_workers(
 
 
 def print_and_exit(manifest: Manifest, *, as_json: bool) -> NoReturn:
-    """The last words of a command about one run."""
+    """Print the manifest, and exit with its code."""
     print_record(manifest, as_json=as_json)
     raise typer.Exit(exit_code(manifest))

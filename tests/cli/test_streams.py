@@ -92,7 +92,7 @@ def test_a_working_folder_that_is_gone_is_said(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "The working folder is gone." in done.stderr
+    assert "The working folder no longer exists." in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from typer.testing import CliRunner
 
-import nightscore.cli.drift  # noqa: F401 (it registers its commands)
+import nightscore.cli.commands  # noqa: F401 (it registers its commands)
 from nightscore.cli.app import app
 from nightscore.drift.comparison import compare_profiles
 from nightscore.drift.findings import Context, judge

@@ -1,0 +1,131 @@
+"""`nightscore backfill`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from nightscore.cli.app import (
+    AsJson,
+    CacheDir,
+    EndDate,
+    Job,
+    MaxPartitions,
+    StartDate,
+    Verbose,
+    app,
+    load,
+    log_to,
+    model_cache,
+)
+from nightscore.cli.show import err, exit_code, out, print_json, print_table, progress, show_size
+from nightscore.cli.summary import print_failures, print_manifest
+from nightscore.operations.backfill import (
+    DEFAULT_MAX_PARTITIONS,
+    DEFAULT_MODES,
+    BackfillItem,
+    BackfillPlan,
+    parse_modes,
+    parse_order,
+    plan_backfill,
+    values_between,
+)
+from nightscore.operations.backfill_runner import score_items
+from nightscore.outputs.guarantees import missing_guarantees
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+
+Mode = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="missing, failed, stale or all. Repeat it for several. Default: missing and failed."
+    ),
+]
+
+
+@app.command()
+def backfill(
+    job: Job,
+    start: StartDate,
+    end: EndDate,
+    mode: Mode = None,
+    order: Annotated[str, typer.Option(help="newest or oldest first.")] = "newest",
+    model: Annotated[
+        str, typer.Option(help="current, a version number, or as-of (the version on each date).")
+    ] = "current",
+    max_partitions: MaxPartitions = DEFAULT_MAX_PARTITIONS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Plan a range of dates, then score that plan. Failed partitions do not stop the others."""
+    log_to(verbose or not err.is_terminal)
+    spec, cache = load(job), model_cache(cache_dir)
+    modes = parse_modes(mode or DEFAULT_MODES)
+    values = values_between(spec, start.date(), end.date(), max_partitions)
+    plan = plan_backfill(spec, cache, values, modes, parse_order(order), model)
+    if not as_json:
+        _print_plan(spec, plan)
+
+    manifests: list[Manifest] = []
+    if not dry_run:
+        with progress(quiet=as_json or verbose) as listener:
+            manifests = score_items(spec, plan.to_score, cache, [listener])
+
+    if as_json:
+        items = [dataclasses.asdict(item) for item in plan.items]
+        runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
+        print_json({"plan": items, "runs": runs})
+    elif not dry_run:
+        _print_outcome(job, start, end, manifests)
+    raise typer.Exit(max(map(exit_code, manifests), default=0))
+
+
+def _print_plan(spec: ScoringJob, plan: BackfillPlan) -> None:
+    rows = [_row(item) for item in plan.items]
+    columns = ("partition", "action", "rows", "bytes", "model", "why")
+    print_table(f"Backfill of {spec.name}", columns, rows)
+    for warning in missing_guarantees(spec):
+        out.print(warning)
+
+    seconds = plan.estimated_s()
+    duration = "time unknown (no earlier run to estimate from)"
+    if seconds is not None:
+        duration = f"about {seconds:,.0f} s"
+    out.print(
+        f"{len(plan.to_score)} of {len(plan.items)} partitions to score: {plan.n_rows:,} rows, "
+        f"{show_size(plan.n_bytes)}, {duration}"
+    )
+
+
+def _row(item: BackfillItem) -> dict[str, str]:
+    return {
+        "partition": item.value,
+        "action": item.action,
+        "rows": "" if item.n_rows is None else f"{item.n_rows:,}",
+        "bytes": show_size(item.n_bytes),
+        "model": item.model.removeprefix("models:/"),
+        "why": item.reason,
+    }
+
+
+def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence[Manifest]) -> None:
+    failed = [manifest for manifest in manifests if manifest.error]
+    held = [manifest for manifest in manifests if manifest.status == "held"]
+    done = [manifest for manifest in manifests if manifest.status in ("published", "unchanged")]
+    n_rows = sum(manifest.counts.rows_scored for manifest in done)
+    out.print(
+        f"{len(done)} partitions done, {n_rows:,} rows scored; "
+        f"{len(failed)} failed, {len(held)} held"
+    )
+
+    for manifest in held:
+        print_manifest(manifest)
+    print_failures(failed)
+    if failed:
+        command = f"nightscore backfill {job} --from {start:%Y-%m-%d} --to {end:%Y-%m-%d}"
+        err.print(f"To score what is left, run: {command}")

@@ -1,0 +1,81 @@
+"""`nightscore drift`."""
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from nightscore.cli.app import app
+from nightscore.cli.figures import explain_figures
+from nightscore.cli.show import out, print_json, print_table
+from nightscore.drift.statistics import registry
+from nightscore.schemas.drift import ORDER, DriftReport
+
+
+class Format(StrEnum):
+    """How the comparison is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
+@app.command()
+def drift(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="Parquet file, folder or URL; or a stored profile.", metavar="REFERENCE"
+        ),
+    ],
+    current: Annotated[str, typer.Argument(help="The data to compare with it.", metavar="CURRENT")],
+    columns: Annotated[
+        list[str] | None, typer.Option(help="Only this column. Repeat it for several.")
+    ] = None,
+    output: Annotated[
+        Format, typer.Option("--format", help="A table, a JSON document, or a page with plots.")
+    ] = Format.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Compare two Parquet datasets or stored profiles, column by column. No job is needed."""
+    # Other commands need not import this.
+    from nightscore.operations.compare import compare_sides, open_side
+
+    names = [name for text in columns or () for name in text.split(",")]
+    report, profiles = compare_sides(open_side(reference), open_side(current), names)
+    title = f"{current} against {reference}"
+
+    if output == Format.HTML:
+        from nightscore.reports.dataset_page import dataset_page
+        from nightscore.reports.page import render
+
+        sys.stdout.write(render(dataset_page(title, report, profiles)))
+    elif as_json or output == Format.JSON:
+        print_json(json.loads(report.model_dump_json()))
+    else:
+        _print_report(title, report)
+
+
+def _print_report(title: str, report: DriftReport) -> None:
+    figures = registry.shown_in("drift")
+    most_severe_first = sorted(report.columns, key=lambda column: -ORDER.index(column.severity))
+
+    rows = []
+    for column in most_severe_first:
+        values = {
+            figure.label: figure.show(column.statistics.get(figure.name)) for figure in figures
+        }
+        why = "; ".join(column.reasons)
+        rows.append({"column": column.name, "severity": column.severity, **values, "why": why})
+    labels = [figure.label for figure in figures]
+    print_table(title, ("column", "severity", *labels, "why"), rows)
+    explain_figures(figures)
+
+    for kind, names in (("missing", report.missing_columns), ("new", report.new_columns)):
+        if names:
+            out.print(f"{kind} columns: {', '.join(names)}")
+    for name, reason in {**report.changed_types, **report.errors}.items():
+        out.print(f"{name}: {reason}")
+    out.print(f"verdict: {report.verdict}")

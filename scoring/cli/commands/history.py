@@ -1,0 +1,175 @@
+"""`nightscore runs` and `nightscore history`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from nightscore.cli.app import AsJson, Job, app, load
+from nightscore.cli.figures import explain_figures
+from nightscore.cli.show import out, print_json, print_table
+from nightscore.drift.statistics import registry
+from nightscore.drift.statistics.statistic import Figure
+from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
+from nightscore.inputs.partitions import parse_value
+from nightscore.inputs.values import check_value, has_key
+from nightscore.ledger.workspace import Workspace
+from nightscore.operations.history import run_history
+from nightscore.operations.report import ColumnDay, column_series
+from nightscore.operations.rollback import publications
+from nightscore.outputs.publish import open_publisher
+from nightscore.reports.series import sparkline
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import show_value
+
+COMPARED_AGAIN = "compared again (UTC)"
+
+
+@app.command()
+def runs(
+    job: Job,
+    partition: Annotated[str | None, typer.Argument(help="Only runs of this partition.")] = None,
+    limit: Annotated[int, typer.Option(help="Number of runs to show, newest first; 0: all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of a job, newest first, including failed runs."""
+    spec = load(job)
+    value = parse_value(partition) if partition else None
+    manifests = run_history(spec, value, everything=partition is None)
+    if partition and not manifests:
+        check_value(spec, value, "runs")
+
+    if limit:
+        manifests = manifests[:limit]
+    if as_json:
+        print_json([json.loads(manifest.model_dump_json()) for manifest in manifests])
+        return
+
+    rows = [_run_row(manifest) for manifest in manifests]
+    print_table(f"Runs of {spec.name}", tuple(rows[0]) if rows else ("run",), rows)
+
+
+def _run_row(manifest: Manifest) -> dict[str, str]:
+    error = manifest.error.message.splitlines()[0] if manifest.error else ""
+    return {
+        "run": manifest.run_id,
+        "partition": show_value(manifest.partition),
+        "status": manifest.status,
+        "started (UTC)": manifest.started_at.strftime("%Y-%m-%d %H:%M:%S"),
+        "model": f"{manifest.model.name} {manifest.model.version}",
+        "rows": f"{manifest.counts.rows_scored:,}",
+        "quarantined": f"{manifest.counts.rows_quarantined:,}",
+        "seconds": f"{manifest.measures.total_s:.1f}",
+        "error": error,
+    }
+
+
+@app.command()
+def history(
+    job: Job,
+    subject: Annotated[
+        str,
+        typer.Argument(help="Partition value, or name of a column.", metavar="PARTITION|COLUMN"),
+    ],
+    last: Annotated[
+        int, typer.Option(min=1, help="For a column: number of partitions to show.")
+    ] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """List the results of a partition, newest first; or how a column drifted, by partition.
+
+    For a partition: what readers see now, and what a rollback can restore.
+    """
+    spec = load(job)
+    series = column_series(spec, subject, last)
+    if series is not None:
+        _print_series(spec, subject, series, as_json=as_json)
+    else:
+        _print_results(spec, subject, as_json=as_json)
+
+
+def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
+    rows = _result_rows(spec, parse_value(partition))
+    if not rows:
+        raise _unknown(spec, partition)
+
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(f"Results of {spec.name}, {partition}", tuple(rows[0]), rows)
+
+
+def _result_rows(spec: ScoringJob, value: str | None) -> list[dict[str, str]]:
+    publisher = open_publisher(Workspace(spec))
+    live = publisher.live(value)
+
+    rows = []
+    for manifest in publications(run_history(spec, value, everything=False)):
+        is_live = live is not None and live.run_id == manifest.result_id
+        state = "seen now" if is_live else "can be put back"
+        try:
+            publisher.find_results(manifest)
+        except LocationNotFoundError:
+            state = "removed"
+        rows.append(
+            {
+                "run": manifest.run_id,
+                "published (UTC)": f"{manifest.finished_at:%Y-%m-%d %H:%M:%S}",
+                "model": f"{manifest.model.name} {manifest.model.version}",
+                "rows": f"{manifest.counts.rows_scored:,}",
+                "results": state,
+                "rollback to": manifest.restores or "",
+            }
+        )
+    return rows
+
+
+def _unknown(spec: ScoringJob, partition: str) -> PartitionNotFoundError:
+    if has_key(spec, partition):
+        check_value(spec, parse_value(partition), "history")
+    example = f"{datetime.now(UTC):{spec.input.partition_format}}"
+    return PartitionNotFoundError(
+        "There are no results of this partition, and no profiled column of this name.",
+        f"{spec.output.uri}.nightscore/runs",
+        expected=f"a partition such as {example}, or a column that recent runs have profiled",
+        found=partition,
+        next_step="`nightscore partitions JOB` lists partitions, "
+        "`nightscore report JOB PARTITION` columns",
+    )
+
+
+def _print_series(
+    spec: ScoringJob, column: str, series: Sequence[ColumnDay], *, as_json: bool
+) -> None:
+    if as_json:
+        print_json([dataclasses.asdict(day) for day in series])
+        return
+
+    figures = [
+        figure
+        for figure in registry.shown_in("history")
+        if any(day.values.get(figure.name) is not None for day in series)
+    ]
+    columns = ["partition", "severity", *(figure.label for figure in figures)]
+    if any(day.compared_at is not None for day in series):
+        columns.append(COMPARED_AGAIN)
+    print_table(f"{column} of {spec.name}", columns, [_day_row(day, figures) for day in series])
+
+    for figure in figures:
+        line = sparkline([day.values.get(figure.name) for day in series])
+        out.print(f"{figure.label:<22}{line}")
+    explain_figures(figures)
+
+
+def _day_row(day: ColumnDay, figures: Sequence[Figure]) -> dict[str, str]:
+    compared_at = "" if day.compared_at is None else f"{day.compared_at:%Y-%m-%d %H:%M:%S}"
+    return {
+        "partition": day.partition,
+        "severity": f"{day.severity} ({day.status})" if day.status else str(day.severity),
+        **{figure.label: figure.show(day.values.get(figure.name)) for figure in figures},
+        COMPARED_AGAIN: compared_at,
+    }

@@ -1,0 +1,115 @@
+"""`nightscore model inspect` and `nightscore pin`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from nightscore.cli.app import AsJson, CacheDir, app, model_cache
+from nightscore.cli.show import out, print_json, show_size
+from nightscore.engine.backends.local import WorkerPool
+from nightscore.engine.model_facts import not_loaded
+from nightscore.engine.worker.model_inspection import list_types
+from nightscore.errors import MemoryLimitError, ModelError, WorkerHungError
+from nightscore.models.cache import CachedModel, check_tree
+from nightscore.models.loading_steps import LoadingStep
+from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.pinned import MODEL_S
+from nightscore.models.registry import fetch, resolve
+from nightscore.models.registry import pin as pin_version
+from nightscore.models.structure.pickle_imports import pickled_names
+from nightscore.models.trust import check_trust, loading_steps
+
+ModelUri = Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")]
+Registry = Annotated[
+    str | None, typer.Option(help="MLflow tracking URI. The default is that of a job file.")
+]
+
+model = typer.Typer(help="Inspect a model version.", no_args_is_help=True)
+app.add_typer(model, name="model")
+
+
+@app.command()
+def pin(
+    model_uri: ModelUri,
+    registry: Registry = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Tag a model version with the digest of its artifacts. From then on, only these are loaded."""
+    version, digest = pin_version(model_uri, registry, model_cache(cache_dir))
+    if as_json:
+        print_json({"name": version.name, "version": version.version, "digest": digest})
+    else:
+        out.print(f"{version.name} version {version.version} is pinned to {digest}")
+
+
+@model.command()
+def inspect(
+    model_uri: ModelUri,
+    registry: Registry = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Show what loading a model version would execute, and whether a job may. Executes nothing."""
+    version = resolve(model_uri, registry)
+    cached = fetch(version, registry, model_cache(cache_dir))
+    steps, refusal = _examine(cached, version.name)
+    names = {step.what: _imported_names(step) for step in steps}
+    files = {
+        path.relative_to(cached.path).as_posix(): path.stat().st_size
+        for path in check_tree(cached.path)
+    }
+
+    if as_json:
+        print_json(
+            {
+                "name": version.name,
+                "version": version.version,
+                "digest": cached.digest,
+                "is_pinned": cached.is_pinned,
+                "files": files,
+                "steps": [_document(step, names[step.what]) for step in steps],
+                "would_load": not refusal,
+                "refusal": refusal,
+            }
+        )
+        return
+
+    pinned = "pinned to" if cached.is_pinned else "not pinned:"
+    out.print(f"{version.name} version {version.version}, {pinned}")
+    out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}")
+    out.print("Steps of loading it:")
+    for step in steps:
+        out.print(f"  {step.kind + ':':<8} {step.what}")
+        if step.pickle and names[step.what]:
+            out.print(f"           whose pickle imports {', '.join(names[step.what])}")
+    out.print(f"A job would refuse it: {refusal}" if refusal else "A job would load it.")
+
+
+def _examine(cached: CachedModel, name: str) -> tuple[list[LoadingStep], str]:
+    """The steps of loading a model, and why a job would refuse it; empty if it would not."""
+    steps: list[LoadingStep] = []
+    try:
+        mlmodel = read_mlmodel(cached.path)
+        steps = loading_steps(mlmodel)
+        check_trust(mlmodel, name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
+        with WorkerPool() as pool:
+            types = pool.call(list_types, cached.path, timeout_s=MODEL_S)
+    except (MemoryLimitError, WorkerHungError) as error:
+        raise not_loaded(error, cached.path) from error
+    except ModelError as error:
+        return steps, "; ".join(error.problems) or f"{error.what} {error.found}".strip()
+
+    if types and not cached.is_pinned:
+        return steps, f"it holds types or functions that are not on the list: {', '.join(types)}"
+    return steps, ""
+
+
+def _imported_names(step: LoadingStep) -> Sequence[str]:
+    """What a step imports: the names in its pickle, or those that it states."""
+    return pickled_names(step.pickle) if step.pickle else step.names
+
+
+def _document(step: LoadingStep, names: Sequence[str]) -> dict[str, Any]:
+    return {"kind": step.kind, "what": step.what, "names": names}

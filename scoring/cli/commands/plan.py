@@ -1,0 +1,86 @@
+"""`nightscore plan`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, app, load, log_to, model_cache
+from nightscore.cli.show import out, print_json, print_table, show_size
+from nightscore.engine.backends import open_pool
+from nightscore.inputs.partitions import parse_value
+from nightscore.operations.plan import PlannedRun, plan_runs
+from nightscore.schemas.job import ScoringJob
+
+
+@app.command()
+def plan(
+    job: Job,
+    partitions: Annotated[
+        list[str], typer.Argument(help="Partition values.", metavar="PARTITION...")
+    ],
+    force: Annotated[bool, typer.Option(help="Plan as `run --force` would.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show what a run would do, and why: rows, bytes, shards, memory. Writes nothing.
+
+    Reads the footers of the input files, and integers of files that do not count their nulls.
+    """
+    log_to(verbose)
+    spec, cache = load(job), model_cache(cache_dir)
+    values = [parse_value(text) for text in partitions]
+    with open_pool(spec.workers) as pool:
+        planned_runs = plan_runs(spec, values, pool=pool, cache=cache, force=force)
+
+    if as_json:
+        print_json([_document(planned) for planned in planned_runs])
+    else:
+        _print_plan(spec, planned_runs)
+
+
+def _document(planned: PlannedRun) -> dict[str, Any]:
+    return {
+        "partition": planned.partition,
+        "action": planned.action,
+        "reasons": planned.reasons,
+        "rows": planned.n_rows,
+        "bytes": planned.n_bytes,
+        "files": planned.n_files,
+        "shards": planned.n_shards,
+        "workers": planned.n_workers,
+        "batch_rows": planned.batch_rows,
+        "memory_bytes": planned.memory_bytes,
+        "model": f"{planned.model_name} {planned.model_version}",
+        "digest": planned.digest,
+        "fingerprint": planned.fingerprint,
+        "features": planned.features,
+        "output_columns": planned.output_columns,
+        "extra_columns": planned.extra_columns,
+        "ignored_files": planned.ignored_files,
+        "warnings": planned.warnings,
+    }
+
+
+def _print_plan(spec: ScoringJob, planned_runs: Sequence[PlannedRun]) -> None:
+    rows = [
+        {
+            "partition": planned.partition,
+            "action": planned.action,
+            "rows": planned.n_rows,
+            "bytes": show_size(planned.n_bytes),
+            "files": planned.n_files,
+            "shards": planned.n_shards,
+            "workers": planned.n_workers,
+            "memory": show_size(planned.memory_bytes),
+        }
+        for planned in planned_runs
+    ]
+    model = f"{planned_runs[0].model_name} version {planned_runs[0].model_version}"
+    print_table(f"{spec.name}: {model}", tuple(rows[0]), rows)
+
+    for planned in planned_runs:
+        out.print(f"{planned.partition}: {planned.action}: {'; '.join(planned.reasons)}")
+        for warning in planned.warnings:
+            out.print(f"{planned.partition}: {warning}")

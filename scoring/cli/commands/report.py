@@ -1,0 +1,112 @@
+"""`nightscore report`."""
+
+import json
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightscore.cli.app import (
+    AsJson,
+    CacheDir,
+    Job,
+    PartitionValue,
+    app,
+    known_partition,
+    load,
+    model_cache,
+)
+from nightscore.cli.show import err, out, print_json, print_table
+from nightscore.drift.wording import (
+    no_longer,
+    show_drivers,
+    show_made_at,
+    show_rates,
+    show_references,
+    verdict_text,
+)
+from nightscore.inputs.partitions import parse_value
+from nightscore.operations.report import newest_report, read_report, reported_run
+from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
+
+
+@app.command()
+def report(
+    job: Job,
+    partition: PartitionValue,
+    run_id: Annotated[
+        str | None, typer.Option(help="Run to show. Default: the newest that has a comparison.")
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Draw the page with plots and open it in a browser.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw the page into this file.")
+    ] = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Show which columns of a partition moved, since when, and how that changes the score."""
+    spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
+    with known_partition(spec, value, "report"):
+        manifest = reported_run(spec, value, run_id)
+    manifest = newest_report(spec, manifest, cache)
+
+    if open_page or output:
+        path = output or Path(tempfile.gettempdir(), f"{spec.name}-{manifest.run_id}.html")
+        path.write_text(read_report(spec, manifest, cache), encoding="utf-8")
+        err.print(f"The page is in {path}")
+        if open_page:
+            webbrowser.open(path.absolute().as_uri())
+
+    drift = manifest.drift
+    assert drift is not None  # noqa: S101 (runs without a comparison have no report)
+    if as_json:
+        run = {"run_id": manifest.run_id, "status": manifest.status}
+        print_json(run | json.loads(drift.model_dump_json()))
+        return
+
+    _print_summary(manifest, drift, partition)
+    _print_findings(drift)
+    if not (open_page or output):
+        err.print("For the page with plots, add --open or -o FILE.")
+
+
+def _print_summary(manifest: Manifest, drift: DriftRecord, partition: str) -> None:
+    out.print(f"{manifest.status} {manifest.job} {partition}: drift {verdict_text(drift)}")
+    out.print(f"{drift.n_columns} columns, compared with: {show_references(drift)}")
+
+    made_at = show_made_at(drift)
+    if made_at:
+        out.print(made_at)
+    if drift.score_movement is not None:
+        out.print(f"mean {drift.score}: {drift.score_movement:+.4f} against the baseline")
+    rates = show_rates(drift)
+    if rates:
+        out.print(rates)
+
+
+def _print_findings(drift: DriftRecord) -> None:
+    rows = [_row(finding) for finding in drift.findings]
+    if rows:
+        print_table("Findings, and how each moves the mean score", tuple(rows[0]), rows)
+
+    resolved = no_longer(drift)
+    if resolved:
+        out.print(f"resolved: {', '.join(resolved)}")
+    for name, reason in drift.errors.items():
+        out.print(f"not compared: {name}: {reason}")
+
+
+def _row(finding: FindingRecord) -> dict[str, str]:
+    is_schema = finding.role == "schema"
+    return {
+        "column": f"{finding.column} (schema)" if is_schema else finding.column,
+        "severity": f"{finding.severity}{', seasonal' if finding.is_seasonal else ''}",
+        "since": f"{finding.since or ''} ({finding.status})",
+        "score": "" if finding.impact is None else f"{finding.impact:+.4f}",
+        "why": "; ".join(finding.reasons),
+        "driven by": ", ".join(show_drivers(finding)),
+    }

@@ -1,0 +1,121 @@
+"""`nightscore rollback`."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from nightscore.cli.app import (
+    AsJson,
+    CacheDir,
+    EndDate,
+    Job,
+    MaxPartitions,
+    StartDate,
+    app,
+    load,
+    log_to,
+    model_cache,
+)
+from nightscore.cli.show import exit_code, out, print_json, print_table
+from nightscore.cli.summary import print_failures
+from nightscore.drift.recompare import compare_later
+from nightscore.inputs.partitions import parse_value
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.cache import ModelCache
+from nightscore.operations.backfill import DEFAULT_MAX_PARTITIONS, values_between
+from nightscore.operations.rollback import RollbackItem, plan_rollback, roll_back
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+
+TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+
+
+@app.command()
+def rollback(
+    job: Job,
+    start: StartDate,
+    end: EndDate,
+    run_id: Annotated[str | None, typer.Option(help="Restore the results of this run.")] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(formats=TIME_FORMATS, help="Restore what readers saw at this time, in UTC."),
+    ] = None,
+    max_partitions: MaxPartitions = DEFAULT_MAX_PARTITIONS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Restore earlier results without scoring: the previous ones, or those of a run or a time.
+
+    Each partition is one commit and a run of its own. Later runs leave it alone until the
+    partition's input or the job's model changes.
+    """
+    log_to(False)
+    spec, cache = load(job), model_cache(cache_dir)
+    texts = values_between(spec, start.date(), end.date(), max_partitions)
+    values = [parse_value(text) for text in texts]
+    before_utc = before.replace(tzinfo=UTC) if before else None
+    items = plan_rollback(spec, values, run_id, before_utc)
+    manifests = [] if dry_run else _roll_back_all(spec, items, cache)
+
+    if as_json:
+        runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
+        print_json({"plan": [_document(item) for item in items], "runs": runs})
+    else:
+        _print_outcome(spec, items, manifests)
+
+    is_refused = any(item.action == "refuse" for item in items)
+    codes = [exit_code(manifest) for manifest in manifests if manifest.error]
+    raise typer.Exit(max([*codes, int(is_refused)]))
+
+
+def _roll_back_all(
+    spec: ScoringJob, items: Sequence[RollbackItem], cache: ModelCache
+) -> list[Manifest]:
+    manifests = []
+    for item in items:
+        if item.action == "roll back" and item.target is not None:
+            value, now = parse_value(item.value), datetime.now(UTC)
+            manifests.append(
+                roll_back(
+                    spec, value, item.target, item.live_run_id, now, cache, compares_later=False
+                )
+            )
+
+    # Once for all: a partition may be a neighbour of any that were rolled back before it.
+    restored = [manifest.partition for manifest in manifests if not manifest.error]
+    compare_later(Workspace(spec), restored, cache, datetime.now(UTC))
+    return manifests
+
+
+def _document(item: RollbackItem) -> dict[str, Any]:
+    return {
+        "partition": item.value,
+        "action": item.action,
+        "reason": item.reason,
+        "run_id": item.target.run_id if item.target else None,
+    }
+
+
+def _print_outcome(
+    spec: ScoringJob, items: Sequence[RollbackItem], manifests: Sequence[Manifest]
+) -> None:
+    rows = [
+        {
+            "partition": item.value,
+            "action": item.action,
+            "to run": item.target.run_id if item.target else "",
+            "why": item.reason,
+        }
+        for item in items
+    ]
+    print_table(f"Rollback of {spec.name}", ("partition", "action", "to run", "why"), rows)
+
+    failed = [manifest for manifest in manifests if manifest.error]
+    n_done = len(manifests) - len(failed)
+    n_refused = sum(item.action == "refuse" for item in items)
+    out.print(f"{n_done} partitions rolled back, {len(failed)} failed, {n_refused} refused")
+    print_failures(failed)

@@ -1,0 +1,15 @@
+"""Says what the statistics in a table mean."""
+
+from collections.abc import Sequence
+
+from nightscore.cli.show import out
+from nightscore.drift.statistics.statistic import Figure
+
+
+def explain_figures(figures: Sequence[Figure]) -> None:
+    """Print the meaning and the thresholds of each statistic whose label does not say it."""
+    for figure in figures:
+        if figure.title == figure.label:
+            continue
+        thresholds = f" ({figure.thresholds})" if figure.thresholds else ""
+        out.print(f"{figure.label}: {figure.title}{thresholds}")

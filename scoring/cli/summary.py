@@ -1,0 +1,93 @@
+"""Prints manifests: what a person wants to know of a run."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from nightscore.cli.show import err, out, show_size
+from nightscore.drift.wording import verdict_text
+from nightscore.schemas.manifest import GateRecord, Manifest
+from nightscore.schemas.partition import show_value
+from nightscore.schemas.text import json_printable, printable
+
+
+def print_record(manifest: Manifest, *, as_json: bool) -> None:
+    """Print a manifest for a program or for a person."""
+    if as_json:
+        sys.stdout.write(json_printable(manifest.model_dump_json(indent=2)) + "\n")
+    else:
+        print_manifest(manifest)
+
+
+def print_manifest(manifest: Manifest) -> None:
+    """Print the summary of a run."""
+    if manifest.status == "failed" and manifest.error:
+        _print_failed(manifest, manifest.error.message)
+    elif manifest.status == "held":
+        _print_held(manifest)
+    else:
+        _print_done(manifest)
+
+
+def print_failures(manifests: Sequence[Manifest]) -> None:
+    """Print the error of each failed run."""
+    for manifest in manifests:
+        message = manifest.error.message if manifest.error else ""
+        err.print_lines(f"{show_value(manifest.partition)}: {message}")
+
+
+def _print_failed(manifest: Manifest, message: str) -> None:
+    where = printable(f" {manifest.job} {_partition(manifest)}")
+    err.print(Text.assemble(("failed", "bold red"), where))
+    err.print_lines(message)
+    if manifest.location:
+        err.print(f"  record:   {manifest.location}")
+
+
+def _print_held(manifest: Manifest) -> None:
+    err.print(f"held {manifest.job} {_partition(manifest)}: complete, not published")
+    for gate in manifest.gates:
+        if not gate.passed:
+            err.print(f"  {_gate(gate)}")
+
+    run = f"{manifest.job} {show_value(manifest.partition)}"
+    err.print(f"  next:     nightscore approve {run}, or nightscore reject {run}")
+    err.print(f"  record:   {manifest.location}")
+
+
+def _gate(gate: GateRecord) -> str:
+    name = f"{gate.gate} (a warning)" if gate.action == "warn" else gate.gate
+    return f"{name}: expected {gate.expected}, found {gate.found}"
+
+
+def _print_done(manifest: Manifest) -> None:
+    counts, measures, model = manifest.counts, manifest.measures, manifest.model
+    note = " (already published; --force scores it again)"
+    pinned = " pinned" if model.is_pinned else ""
+    workers = "1 worker" if measures.n_workers == 1 else f"{measures.n_workers} workers"
+    peak = show_size(max(measures.peak_worker_bytes, default=0))
+
+    lines = [
+        f"{manifest.status} {manifest.job} {_partition(manifest)}"
+        f"{note if manifest.status == 'unchanged' else ''}",
+        f"  rows:        {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
+        f"{counts.rows_quarantined:,} quarantined",
+        f"  model:       {model.name} version {model.version} ({model.estimator}), "
+        f"{model.digest}{pinned}",
+        f"  speed:       {measures.rows_per_s:,.0f} rows/s in {measures.total_s:.1f} s, "
+        f"{workers}, peak {peak} per worker",
+        f"  predictions: {manifest.output.uri}",
+        f"  manifest:    {manifest.location}",
+    ]
+    if manifest.drift is not None:
+        lines.append(f"  drift:       {verdict_text(manifest.drift)}")
+
+    for line in lines:
+        out.print(line)
+    for warning in manifest.warnings:
+        err.print(f"  warning:     {warning}")
+
+
+def _partition(manifest: Manifest) -> str:
+    return f"{manifest.partition_key}={show_value(manifest.partition)}"
