@@ -19,9 +19,9 @@ async def end_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any
 
     Their process is gone, so nobody else would do it.
     """
-    is_cancelled = state.type in (StateType.CANCELLED, StateType.CANCELLING)
-    final_state = Cancelled if is_cancelled else Crashed
-    message = f"{flow_run.name} {'was cancelled' if is_cancelled else 'crashed'}"
+    final_state, message = Crashed, f"{flow_run.name} crashed"
+    if state.type in (StateType.CANCELLED, StateType.CANCELLING):
+        final_state, message = Cancelled, f"{flow_run.name} was cancelled"
 
     unfinished = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),

@@ -140,8 +140,9 @@ def _metrics(manifest: Manifest) -> Mapping[str, float]:
 
 
 def _milliseconds(moment: Any) -> int:
-    seconds = moment.timestamp() if moment else time.time()
-    return int(seconds * 1000)
+    if moment is None:
+        return int(time.time() * 1000)
+    return int(moment.timestamp() * 1000)
 
 
 @functools.cache

@@ -28,19 +28,26 @@ def state_message(manifest: Manifest) -> str:
         return f"{partition}: {verdict}: {reasons}"
 
     counts, model = manifest.counts, manifest.model
-    verb = "were already published" if manifest.status == "unchanged" else "scored"
-    drift = f"; drift {verdict_text(manifest.drift)}" if manifest.drift else ""
-    return (
+    verb = "scored"
+    if manifest.status == "unchanged":
+        verb = "were already published"
+
+    message = (
         f"{partition}: {counts.rows_scored:,} rows {verb} by {model.name} v{model.version}, "
-        f"{counts.rows_quarantined:,} quarantined{drift}"
+        f"{counts.rows_quarantined:,} quarantined"
     )
+    if manifest.drift:
+        message += f"; drift {verdict_text(manifest.drift)}"
+    return message
 
 
 def headline(manifest: Manifest, message: str) -> str:
     """The description of a run's artifact: the verdict first, as lists cut it at 40 characters."""
+    text = f"{manifest.status}: {message.splitlines()[0]}"
     drift = manifest.drift
-    verdict = f"{SIGNS[drift.verdict]} {drift.verdict}, " if drift and drift.references else ""
-    return f"{verdict}{manifest.status}: {message.splitlines()[0]}"[:HEADLINE_CHARACTERS]
+    if drift and drift.references:
+        text = f"{SIGNS[drift.verdict]} {drift.verdict}, {text}"
+    return text[:HEADLINE_CHARACTERS]
 
 
 def holding_gates(manifest: Manifest) -> list[GateRecord]:

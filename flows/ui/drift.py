@@ -74,14 +74,16 @@ def _finding_table(drift: DriftRecord, drawn: Drawn) -> list[str]:
 
 
 def _finding_row(finding: FindingRecord, drawn: Drawn) -> str:
-    name, severity = finding.column, counted(finding)
+    name, severity, impact = finding.column, counted(finding), ""
     if finding.role == "schema":
-        name = f"{name} (schema)"
+        name += " (schema)"
+    if finding.impact is not None:
+        impact = f"{finding.impact:+.4f}"
 
     cells = (
         escaped(name),
         f"{SIGNS[severity]} {severity}",
-        "" if finding.impact is None else f"{finding.impact:+.4f}",
+        impact,
         drawn.sparklines.get((finding.role, finding.column), ""),
         escaped("; ".join(_reasons(finding))),
     )
@@ -89,12 +91,14 @@ def _finding_row(finding: FindingRecord, drawn: Drawn) -> str:
 
 
 def _reasons(finding: FindingRecord) -> list[str]:
-    reasons = [finding.reasons[0] if finding.reasons else ""]
+    reasons = list(finding.reasons[:1]) or [""]
     if len(finding.reasons) > 1:
         reasons.append(f"{len(finding.reasons) - 1} more")
 
-    is_old = finding.status == "ongoing" and finding.since
-    reasons.append(f"since {finding.since}" if is_old else "new")
+    if finding.status == "ongoing" and finding.since:
+        reasons.append(f"since {finding.since}")
+    else:
+        reasons.append("new")
 
     drivers = ", ".join(show_drivers(finding))
     if drivers:

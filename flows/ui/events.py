@@ -97,9 +97,8 @@ def held_event(manifest: Manifest, links: Links = NO_LINKS) -> RunEvent | None:
 
 def _held_severity(manifest: Manifest, changes: Transition) -> str:
     """The severity of all columns, not of new findings only: a decision needs the whole state."""
-    verdict = manifest.drift.verdict if manifest.drift else "ok"
-    if verdict in ("warning", "critical"):
-        return verdict
+    if manifest.drift and manifest.drift.verdict in ("warning", "critical"):
+        return manifest.drift.verdict
     return "resolved" if changes.resolved else "ok"
 
 

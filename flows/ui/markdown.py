@@ -4,19 +4,21 @@ import re
 
 from nightscore.schemas.text import printable
 
-_SPECIAL_CHARACTERS = "&|<>`*[]\\~"
+_ENTITIES = {ord(character): f"&#{ord(character)};" for character in "&|<>`*[]\\~"}
 
 
 def escaped(text: str) -> str:
     """The text for a sentence, a heading or a table cell."""
     text = printable(" ".join(text.split()))
-    return "".join(f"&#{ord(c)};" if c in _SPECIAL_CHARACTERS else c for c in text)
+    return text.translate(_ENTITIES)
 
 
 def code(text: str) -> str:
     """The text as inline code; as escaped text if it would end the code or a table cell."""
     text = printable(text)
-    return escaped(text) if "`" in text or "|" in text else f"`{text}`"
+    if "`" in text or "|" in text:
+        return escaped(text)
+    return f"`{text}`"
 
 
 def fenced(text: str) -> list[str]:

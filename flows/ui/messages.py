@@ -45,8 +45,9 @@ def _drift_subject(manifest: Manifest, changes: Transition) -> list[str]:
     if not changes.resolved:
         return []
 
-    all_explained = len(changes.explained) == len(changes.resolved)
-    verb = "is usual by now" if all_explained else "resolved"
+    verb = "resolved"
+    if len(changes.explained) == len(changes.resolved):
+        verb = "is usual by now"
     parts = [f"drift {verb}: {_names(changes.resolved)}"]
 
     ongoing = _ongoing(manifest)
@@ -137,10 +138,12 @@ def _gate_line(gate: GateRecord, manifest: Manifest, changes: Transition) -> str
     """The result of a gate. Findings of the drift gate are not repeated if all are shown below."""
     shown = [*changes.new[:MAX_SHOWN], *changes.worse[:MAX_SHOWN]]
     severity: Severity = "warning" if "warning" in gate.expected else "critical"
-    findings = worse(manifest.drift.findings, severity) if manifest.drift else []
+    found = gate.found
 
-    is_shown = bool(findings) and all(finding in shown for finding in findings)
-    found = "the findings below" if gate.gate == "drift" and is_shown else gate.found
+    if gate.gate == "drift" and manifest.drift:
+        findings = worse(manifest.drift.findings, severity)
+        if findings and all(finding in shown for finding in findings):
+            found = "the findings below"
     return f"• {gate.gate}: expected {gate.expected}, found {found}"
 
 
@@ -150,7 +153,9 @@ def _next_steps(manifest: Manifest) -> list[str]:
     if manifest.status != "held":
         return ["The predictions are published. Look:", *look]
 
-    before = "the previous predictions" if manifest.replaces else "nothing of this partition"
+    before = "nothing of this partition"
+    if manifest.replaces:
+        before = "the previous predictions"
     approve, reject = _command("approve", manifest), _command("reject", manifest)
     return [f"Readers see {before} until you decide:", *look, f"{approve}, or {reject}"]
 
@@ -164,10 +169,9 @@ def _ongoing(manifest: Manifest) -> list[str]:
 
 def _references(findings: Sequence[FindingRecord], manifest: Manifest) -> str:
     """What the findings are against. The partition before is named: it need not be yesterday's."""
-    days = manifest.drift.days if manifest.drift else {}
     previous = "the partition before"
-    if days.get("previous"):
-        previous += f" ({days['previous'][0]})"
+    if manifest.drift and manifest.drift.days.get("previous"):
+        previous += f" ({manifest.drift.days['previous'][0]})"
 
     words = {
         "baseline": "the model's baseline",
@@ -185,8 +189,10 @@ def _most_severe_first(changes: Transition) -> list[FindingRecord]:
 
 
 def _names(names: Sequence[str], most: int = MAX_NAMES) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
+    text = ", ".join(names[:most])
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return text
 
 
 def _command(verb: str, manifest: Manifest) -> str:

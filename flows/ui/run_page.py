@@ -53,17 +53,23 @@ def run_markdown(
 
 
 def _title(manifest: Manifest) -> str:
-    drift = manifest.drift
-    verdict = f"{SIGNS[drift.verdict]} {drift.verdict} · " if drift and drift.references else ""
     partition = f"{manifest.partition_key}={show_value(manifest.partition)}"
-    return f"## {verdict}{manifest.status} · {escaped(manifest.job)} · {escaped(partition)}"
+    title = f"{manifest.status} · {escaped(manifest.job)} · {escaped(partition)}"
+
+    drift = manifest.drift
+    if drift and drift.references:
+        title = f"{SIGNS[drift.verdict]} {drift.verdict} · {title}"
+    return f"## {title}"
 
 
 def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
     peak_mib = max(measures.peak_worker_bytes, default=0) >> 20
-    pinned = " pinned" if model.is_pinned else ""
-    attempt = f", attempt {manifest.attempts}" if manifest.attempts > 1 else ""
+    digest, run = f"`{model.digest or 'not fetched'}`", f"`{manifest.run_id}`"
+    if model.is_pinned:
+        digest += " pinned"
+    if manifest.attempts > 1:
+        run += f", attempt {manifest.attempts}"
 
     return [
         f"| rows | {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
@@ -71,12 +77,12 @@ def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
         "| --- | --- |",
         f"| model | {escaped(model.name)} version {escaped(model.version)} "
         f"({escaped(model.estimator or 'not loaded')}) |",
-        f"| digest | `{model.digest or 'not fetched'}`{pinned} |",
+        f"| digest | {digest} |",
         f"| time | {show_seconds(measures.total_s)}, {measures.rows_per_s:,.0f} rows/s; "
         f"{_shards(manifest)}, the slowest {measures.slowest_shard_s:.1f} s |",
         f"| cost | {measures.cpu_s:.1f} CPU s, peak {peak_mib:,} MiB per worker |",
         f"| MLflow run | {_link(tracked)} |",
-        f"| run | `{manifest.run_id}`{attempt} |",
+        f"| run | {run} |",
         "",
     ]
 
@@ -92,8 +98,11 @@ def _shards(manifest: Manifest) -> str:
 def _link(tracked: TrackedRun | None) -> str:
     if tracked is None:
         return "none"
+
     name = f"{tracked.experiment}, {tracked.run_id}"
-    return f"[{escaped(name)}]({tracked.url})" if tracked.url else code(name)
+    if tracked.url:
+        return f"[{escaped(name)}]({tracked.url})"
+    return code(name)
 
 
 def _gates(manifest: Manifest) -> list[str]:

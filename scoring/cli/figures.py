@@ -11,5 +11,8 @@ def explain_figures(figures: Sequence[Figure]) -> None:
     for figure in figures:
         if figure.title == figure.label:
             continue
-        thresholds = f" ({figure.thresholds})" if figure.thresholds else ""
-        out.print(f"{figure.label}: {figure.title}{thresholds}")
+
+        line = f"{figure.label}: {figure.title}"
+        if figure.thresholds:
+            line += f" ({figure.thresholds})"
+        out.print(line)

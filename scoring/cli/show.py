@@ -87,6 +87,13 @@ def show_size(n_bytes: int) -> str:
     return f"{size:,.1f} GiB"
 
 
+def show_count(n_rows: int | None) -> str:
+    """A number of rows for people; empty if it is not known."""
+    if n_rows is None:
+        return ""
+    return f"{n_rows:,}"
+
+
 def exit_code(manifest: Manifest) -> int:
     """The exit code for a run with this manifest."""
     if manifest.status == "held":

@@ -69,9 +69,9 @@ def settle_exit_code(code: int, *, changes_data: bool) -> int:
     if error is None or isinstance(error, BrokenPipeError):
         return code  # whoever closes a pipe, as `head` does, has read enough
 
-    consequence = (
-        "The command itself was completed." if changes_data else "What was printed is incomplete."
-    )
+    consequence = "What was printed is incomplete."
+    if changes_data:
+        consequence = "The command itself was completed."
     sys.stderr.write(f"Standard output could not be written: {error.strerror}. {consequence}\n")
     sys.stderr.flush()
     return code if changes_data or code else OUTPUT_ERROR_CODE

@@ -33,8 +33,8 @@ def print_manifest(manifest: Manifest) -> None:
 def print_failures(manifests: Sequence[Manifest]) -> None:
     """Print the error of each failed run."""
     for manifest in manifests:
-        message = manifest.error.message if manifest.error else ""
-        err.print_lines(f"{show_value(manifest.partition)}: {message}")
+        if manifest.error:
+            err.print_lines(f"{show_value(manifest.partition)}: {manifest.error.message}")
 
 
 def _print_failed(manifest: Manifest, message: str) -> None:
@@ -57,24 +57,29 @@ def _print_held(manifest: Manifest) -> None:
 
 
 def _gate(gate: GateRecord) -> str:
-    name = f"{gate.gate} (a warning)" if gate.action == "warn" else gate.gate
+    name = gate.gate
+    if gate.action == "warn":
+        name += " (a warning)"
     return f"{name}: expected {gate.expected}, found {gate.found}"
 
 
 def _print_done(manifest: Manifest) -> None:
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
-    note = " (already published; --force scores it again)"
-    pinned = " pinned" if model.is_pinned else ""
-    workers = "1 worker" if measures.n_workers == 1 else f"{measures.n_workers} workers"
+    title = f"{manifest.status} {manifest.job} {_partition(manifest)}"
+    if manifest.status == "unchanged":
+        title += " (already published; --force scores it again)"
+
+    digest = model.digest
+    if model.is_pinned:
+        digest += " pinned"
+    workers = f"{measures.n_workers} worker{'s'[: measures.n_workers != 1]}"
     peak = show_size(max(measures.peak_worker_bytes, default=0))
 
     lines = [
-        f"{manifest.status} {manifest.job} {_partition(manifest)}"
-        f"{note if manifest.status == 'unchanged' else ''}",
+        title,
         f"  rows:        {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined",
-        f"  model:       {model.name} version {model.version} ({model.estimator}), "
-        f"{model.digest}{pinned}",
+        f"  model:       {model.name} version {model.version} ({model.estimator}), {digest}",
         f"  speed:       {measures.rows_per_s:,.0f} rows/s in {measures.total_s:.1f} s, "
         f"{workers}, peak {peak} per worker",
         f"  predictions: {manifest.output.uri}",

@@ -21,7 +21,16 @@ from nightscore.cli.app import (
     log_to,
     model_cache,
 )
-from nightscore.cli.show import err, exit_code, out, print_json, print_table, progress, show_size
+from nightscore.cli.show import (
+    err,
+    exit_code,
+    out,
+    print_json,
+    print_table,
+    progress,
+    show_count,
+    show_size,
+)
 from nightscore.cli.summary import print_failures, print_manifest
 from nightscore.operations.backfill import (
     DEFAULT_MAX_PARTITIONS,
@@ -106,7 +115,7 @@ def _row(item: BackfillItem) -> dict[str, str]:
     return {
         "partition": item.value,
         "action": item.action,
-        "rows": "" if item.n_rows is None else f"{item.n_rows:,}",
+        "rows": show_count(item.n_rows),
         "bytes": show_size(item.n_bytes),
         "model": item.model.removeprefix("models:/"),
         "why": item.reason,

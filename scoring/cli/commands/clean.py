@@ -42,21 +42,24 @@ def clean_command(
     Partitions that another command is changing are skipped and named.
     """
     spec = load(job)
-    superseded = None if superseded_days is None else timedelta(days=superseded_days)
-    guard = timedelta(hours=older_than_hours)
+    guard, superseded = timedelta(hours=older_than_hours), None
+    if superseded_days is not None:
+        superseded = timedelta(days=superseded_days)
+
     skipped: list[str] = []
     paths = clean(
         spec, datetime.now(UTC), guard, superseded, delete=not dry_run, tell=skipped.append
     )
 
     if as_json:
-        removed, would_remove = ([], paths) if dry_run else (paths, [])
-        print_json({"removed": removed, "would_remove": would_remove, "skipped": skipped})
+        document: dict[str, list[str]] = {"removed": [], "would_remove": [], "skipped": skipped}
+        document["would_remove" if dry_run else "removed"] = paths
+        print_json(document)
         return
 
     for path in paths:
         out.print(path)
     for sentence in skipped:
         err.print(sentence, markup=False)
-    files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+    files = f"{len(paths)} file{'s'[: len(paths) != 1]}"
     out.print(f"{files} would be removed" if dry_run else f"{files} removed")

@@ -26,6 +26,17 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import show_value
 
+RUN_COLUMNS = (
+    "run",
+    "partition",
+    "status",
+    "started (UTC)",
+    "model",
+    "rows",
+    "quarantined",
+    "seconds",
+    "error",
+)
 COMPARED_AGAIN = "compared again (UTC)"
 
 
@@ -38,10 +49,13 @@ def runs(
 ) -> None:
     """List the runs of a job, newest first, including failed runs."""
     spec = load(job)
-    value = parse_value(partition) if partition else None
-    manifests = run_history(spec, value, everything=partition is None)
-    if partition and not manifests:
-        check_value(spec, value, "runs")
+    if partition:
+        value = parse_value(partition)
+        manifests = run_history(spec, value, everything=False)
+        if not manifests:
+            check_value(spec, value, "runs")
+    else:
+        manifests = run_history(spec)
 
     if limit:
         manifests = manifests[:limit]
@@ -50,11 +64,14 @@ def runs(
         return
 
     rows = [_run_row(manifest) for manifest in manifests]
-    print_table(f"Runs of {spec.name}", tuple(rows[0]) if rows else ("run",), rows)
+    print_table(f"Runs of {spec.name}", RUN_COLUMNS, rows)
 
 
 def _run_row(manifest: Manifest) -> dict[str, str]:
-    error = manifest.error.message.splitlines()[0] if manifest.error else ""
+    error = ""
+    if manifest.error:
+        error = manifest.error.message.splitlines()[0]
+
     return {
         "run": manifest.run_id,
         "partition": show_value(manifest.partition),
@@ -109,12 +126,14 @@ def _result_rows(spec: ScoringJob, value: str | None) -> list[dict[str, str]]:
 
     rows = []
     for manifest in publications(run_history(spec, value, everything=False)):
-        is_live = live is not None and live.run_id == manifest.result_id
-        state = "seen now" if is_live else "can be put back"
+        state = "can be put back"
+        if live is not None and live.run_id == manifest.result_id:
+            state = "seen now"
         try:
             publisher.find_results(manifest)
         except LocationNotFoundError:
             state = "removed"
+
         rows.append(
             {
                 "run": manifest.run_id,
@@ -166,10 +185,15 @@ def _print_series(
 
 
 def _day_row(day: ColumnDay, figures: Sequence[Figure]) -> dict[str, str]:
-    compared_at = "" if day.compared_at is None else f"{day.compared_at:%Y-%m-%d %H:%M:%S}"
+    severity, compared_at = str(day.severity), ""
+    if day.status:
+        severity += f" ({day.status})"
+    if day.compared_at is not None:
+        compared_at = f"{day.compared_at:%Y-%m-%d %H:%M:%S}"
+
     return {
         "partition": day.partition,
-        "severity": f"{day.severity} ({day.status})" if day.status else str(day.severity),
+        "severity": severity,
         **{figure.label: figure.show(day.values.get(figure.name)) for figure in figures},
         COMPARED_AGAIN: compared_at,
     }

@@ -1,6 +1,6 @@
 """`nightscore model inspect` and `nightscore pin`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -76,7 +76,23 @@ def inspect(
         )
         return
 
-    pinned = "pinned to" if cached.is_pinned else "not pinned:"
+    _print_steps(version, cached, files, steps, names)
+    if refusal:
+        out.print(f"A job would refuse it: {refusal}")
+    else:
+        out.print("A job would load it.")
+
+
+def _print_steps(
+    version: ModelVersion,
+    cached: CachedModel,
+    files: Mapping[str, int],
+    steps: Sequence[LoadingStep],
+    names: Mapping[str, Sequence[str]],
+) -> None:
+    pinned = "not pinned:"
+    if cached.is_pinned:
+        pinned = "pinned to"
     out.print(f"{version.name} version {version.version}, {pinned}")
     out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}")
     out.print("Steps of loading it:")
@@ -84,7 +100,6 @@ def inspect(
         out.print(f"  {step.kind + ':':<8} {step.what}")
         if step.pickle and names[step.what]:
             out.print(f"           whose pickle imports {', '.join(names[step.what])}")
-    out.print(f"A job would refuse it: {refusal}" if refusal else "A job would load it.")
 
 
 def _examine(cached: CachedModel, name: str) -> tuple[list[LoadingStep], str]:
@@ -108,7 +123,9 @@ def _examine(cached: CachedModel, name: str) -> tuple[list[LoadingStep], str]:
 
 def _imported_names(step: LoadingStep) -> Sequence[str]:
     """What a step imports: the names in its pickle, or those that it states."""
-    return pickled_names(step.pickle) if step.pickle else step.names
+    if step.pickle:
+        return pickled_names(step.pickle)
+    return step.names
 
 
 def _document(step: LoadingStep, names: Sequence[str]) -> dict[str, Any]:

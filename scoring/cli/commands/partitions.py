@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nightscore.cli.app import AsJson, CacheDir, Job, PartitionValue, app, load, model_cache
-from nightscore.cli.show import out, print_json, print_table, show_size
+from nightscore.cli.show import out, print_json, print_table, show_count, show_size
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
 from nightscore.models.pinned import PinnedModel
@@ -49,7 +49,7 @@ def _row(status: PartitionStatus) -> dict[str, Any]:
     return {
         "partition": status.value,
         "state": status.state,
-        "rows": "" if status.rows is None else f"{status.rows:,}",
+        "rows": show_count(status.rows),
         "model": status.model_version or "",
         "files": status.n_files,
         "bytes": show_size(status.n_bytes),
@@ -73,7 +73,10 @@ def explain(
         print_json(dataclasses.asdict(status) | {"would_score": would_score})
         return
 
-    verdict = "would score it" if would_score else "would not score it"
+    verdict = "would score it"
+    if not would_score:
+        verdict = "would not score it"
     out.print(f"{status.value}: {status.state}; a run {verdict}")
+
     for reason in status.reasons:
         out.print(f"  - {reason}")

@@ -101,12 +101,19 @@ def _print_findings(drift: DriftRecord) -> None:
 
 
 def _row(finding: FindingRecord) -> dict[str, str]:
-    is_schema = finding.role == "schema"
+    column, severity, score = finding.column, str(finding.severity), ""
+    if finding.role == "schema":
+        column += " (schema)"
+    if finding.is_seasonal:
+        severity += ", seasonal"
+    if finding.impact is not None:
+        score = f"{finding.impact:+.4f}"
+
     return {
-        "column": f"{finding.column} (schema)" if is_schema else finding.column,
-        "severity": f"{finding.severity}{', seasonal' if finding.is_seasonal else ''}",
+        "column": column,
+        "severity": severity,
         "since": f"{finding.since or ''} ({finding.status})",
-        "score": "" if finding.impact is None else f"{finding.impact:+.4f}",
+        "score": score,
         "why": "; ".join(finding.reasons),
         "driven by": ", ".join(show_drivers(finding)),
     }

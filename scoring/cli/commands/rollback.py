@@ -57,9 +57,13 @@ def rollback(
     spec, cache = load(job), model_cache(cache_dir)
     texts = values_between(spec, start.date(), end.date(), max_partitions)
     values = [parse_value(text) for text in texts]
-    before_utc = before.replace(tzinfo=UTC) if before else None
-    items = plan_rollback(spec, values, run_id, before_utc)
-    manifests = [] if dry_run else _roll_back_all(spec, items, cache)
+    if before:
+        before = before.replace(tzinfo=UTC)
+    items = plan_rollback(spec, values, run_id, before)
+
+    manifests: list[Manifest] = []
+    if not dry_run:
+        manifests = _roll_back_all(spec, items, cache)
 
     if as_json:
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
@@ -96,8 +100,12 @@ def _document(item: RollbackItem) -> dict[str, Any]:
         "partition": item.value,
         "action": item.action,
         "reason": item.reason,
-        "run_id": item.target.run_id if item.target else None,
+        "run_id": _target_id(item),
     }
+
+
+def _target_id(item: RollbackItem) -> str | None:
+    return item.target.run_id if item.target else None
 
 
 def _print_outcome(
@@ -107,7 +115,7 @@ def _print_outcome(
         {
             "partition": item.value,
             "action": item.action,
-            "to run": item.target.run_id if item.target else "",
+            "to run": _target_id(item) or "",
             "why": item.reason,
         }
         for item in items

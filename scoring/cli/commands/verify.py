@@ -46,11 +46,13 @@ def verify_command(
         print_json({"is_sound": result.is_sound, **dataclasses.asdict(result)})
     else:
         _print_result(result)
-    raise typer.Exit(0 if result.is_sound else 1)
+    raise typer.Exit(int(not result.is_sound))
 
 
 def _print_result(result: Verification) -> None:
-    verdict = "sound" if result.is_sound else "not as recorded"
+    verdict = "sound"
+    if not result.is_sound:
+        verdict = "not as recorded"
     out.print(f"{result.partition}: {verdict}: run {result.run_id}")
     out.print(
         f"  checksums compared: {result.n_files:,}; "
