@@ -49,6 +49,7 @@ class Channel:
                 f"{self.variable} is not an address that Apprise knows: "
                 "https://appriseit.com/services/"
             )
+
         # Prefect has no block for SMTP, but passes any address that is not Slack's to Apprise.
         return SlackWebhook(url=SecretStr(address))
 
@@ -95,10 +96,12 @@ async def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -
         for path in sorted(folder.glob("*.yaml")):
             raw = yaml.safe_load(path.read_text())
             missing = _missing_variables(raw, blocks)
+
             if missing:
                 results[path.name] = f"skipped, {missing[0]} is not set"
             else:
                 results[path.name] = await _save_automation(client, raw, blocks)
+
     return results
 
 
@@ -130,6 +133,7 @@ async def _save_automation(
         name = action.get("block_document_id")
         if name in blocks:
             action["block_document_id"] = blocks[name]
+
     automation = AutomationCore.model_validate(raw)
 
     existing = await client.read_automations_by_name(automation.name)
@@ -140,6 +144,7 @@ async def _save_automation(
     await client.update_automation(existing[0].id, automation)
     for duplicate in existing[1:]:
         await client.delete_automation(duplicate.id)
+
     return "updated"
 
 
@@ -148,6 +153,7 @@ def main() -> None:
     url = PREFECT_API_URL.value()
     if not url:
         sys.exit("PREFECT_API_URL is not set. Set it to the Prefect server that sends the alerts.")
+
     if not AUTOMATIONS.is_dir():
         sys.exit(f"{AUTOMATIONS} does not exist. Run this from a checkout of nightscore.")
 

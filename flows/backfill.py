@@ -119,12 +119,14 @@ async def backfill(
 
     summary = plan_summary(plan, max_parallel)
     await _show_plan(spec.name, plan, summary, max_parallel)
+
     if dry_run or not plan.to_score:
         return Completed(message=f"{'planned only' if dry_run else 'nothing to do'}: {summary}")
 
     outcomes: dict[str, Outcome] = {}
     request = _Request(job, spec.name, timeout_minutes)
     batches = list(_batches(plan, partitions_per_run))
+
     try:
         with shared_pools(max_parallel, spec.workers), as_backfill():
             await _score_batches(request, plan, batches, max_parallel, outcomes)
@@ -151,6 +153,7 @@ async def backfill(
 
     if failed:
         return Failed(message=_failure_message(spec.name, verdict, failed))
+
     return Completed(message=verdict)
 
 
@@ -212,6 +215,7 @@ async def _score_items(request: _Request, items: Sequence[BackfillItem]) -> list
     else:
         with tags(request.name, "backfill"):
             state = await score_partitions(request.job, values, **options)
+
     return await outcomes_of(state, values)
 
 

@@ -89,12 +89,15 @@ async def nightly(
     with shared_pools(1, spec.workers):
         states = [await _score(job, spec, value, force, timeout_minutes)]
         late = await asyncio.to_thread(_late_values, spec, day, look_back_days)
+
         if late:
             get_run_logger().info("late data: %s", ", ".join(late))
+
         states += [await _score(job, spec, other, False, timeout_minutes) for other in late]
 
     failed = [state for state in states if not state.is_completed()]
     message = states[0].message or str(states[0].name)
+
     if late:
         n_failed = sum(not state.is_completed() for state in states[1:])
         message += (

@@ -172,6 +172,7 @@ async def score_partitions(
         except InvalidJobError as error:
             page = f"## refused\n\n```\n{error}\n```\n"
             result = PartitionResult(Outcome(partition, False, str(error)), page, "refused")
+
         outcomes.append(result.outcome)
         if not result.outcome.is_done:
             await _show_page(spec.name, result)
@@ -196,6 +197,7 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
     """Score a partition, record the run in MLflow, emit its events and draw its report."""
     await asyncio.to_thread(check_value, request.spec, request.value)
     started_at = datetime.now(UTC)
+
     try:
         manifest = await _score_with_progress(request)
     except RunStuckError as error:
@@ -206,6 +208,7 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
     report_url = link_to_report(request.job, manifest)
     # A run that is still held has emitted its events when it was first held.
     is_old = manifest.finished_at is not None and manifest.finished_at < started_at
+
     if not is_old:
         emit_run_events(manifest, report_url)
 
@@ -215,6 +218,7 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
     message = state_message(manifest)
     is_done = manifest.status in ("published", "unchanged")
     n_rows = manifest.counts.rows_scored if is_done else 0
+
     return PartitionResult(
         Outcome(request.partition, is_done, message, n_rows),
         run_markdown(manifest, tracked, report_url, drawn),
@@ -243,6 +247,7 @@ async def _draw(spec: ScoringJob, manifest: Manifest) -> Drawn:
     """
     if manifest.drift is None or manifest.status not in ("published", "held"):
         return NOTHING_DRAWN
+
     try:
         async with local_pool(spec.workers) as pool:
             return await asyncio.to_thread(pool.call, draw_report, spec, manifest, default_cache())
@@ -302,4 +307,5 @@ async def _score(request: _Request) -> Manifest:
 
     if manifest.error and manifest.error.retryable:
         raise RetryableRunError(manifest)
+
     return manifest

@@ -85,6 +85,7 @@ def _track(manifest: Manifest, uri: str, flow_run_id: str, flow_run_url: str) ->
     model_id = _model_id(uri, manifest.model.name, manifest.model.version)
     if model_id:
         client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
+
     client.set_terminated(run_id, "FAILED" if manifest.error else "FINISHED", finished)
     return TrackedRun(experiment, run_id, _page_url(uri, experiment_id, run_id))
 

@@ -23,6 +23,7 @@ def main() -> None:
     """Run the demo. The second time it finds everything done, and says so."""
     started = time.perf_counter()
     os.environ["NIGHTSCORE_CACHE"] = str(SAMPLE.cache)
+
     with prefect_server(DEFAULT_ROOT / "prefect") as server:
         os.environ.update(server.environment | {"PREFECT_LOGGING_LEVEL": "WARNING"})
         SAMPLE.prepare(_say, lambda text: print(f"  {text}"))

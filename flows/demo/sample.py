@@ -60,6 +60,7 @@ class Sample:
 
         _quiet()
         self.root.mkdir(parents=True, exist_ok=True)
+
         if self._is_done("baseline") and self._is_done("model") and self._is_done("data"):
             return
 
@@ -144,6 +145,7 @@ class Sample:
             baseline = record_baseline(
                 job, str(self.training), pool, ModelCache(self.cache), label=LABEL
             )
+
         return (
             f"{baseline.n_columns} columns, logged with the model version as "
             f"{_short(baseline.sha256)}"

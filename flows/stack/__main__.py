@@ -31,6 +31,7 @@ def main() -> None:
         postgres_port=options.postgres_port,
         pages_port=options.pages_port,
     )
+
     try:
         if options.command == "supervise":
             supervise(settings)
@@ -60,6 +61,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--foreground", action="store_true", help="run in the foreground until you press Ctrl-C"
     )
+
     return parser.parse_args()
 
 
@@ -69,9 +71,11 @@ def _up(settings: Settings, *, foreground: bool) -> None:
     if state is not None and state.is_alive and state.status != "failed":
         _show_running(settings, state)
         return
+
     if state is not None:
         if state.status == "failed":
             print(f"The last stack failed: {state.message}\n")
+
         _clear(state)
 
     settings.check_ports()
@@ -90,10 +94,12 @@ def _up(settings: Settings, *, foreground: bool) -> None:
     try:
         _follow(settings, supervisor)
         _show(settings)
+
         if foreground:
             print("Press Ctrl-C to stop everything.", flush=True)
             while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(POLL_S)
+
             _raise_failure(settings)
     except KeyboardInterrupt:
         print()
@@ -103,6 +109,7 @@ def _up(settings: Settings, *, foreground: bool) -> None:
 def _start_supervisor(settings: Settings) -> psutil.Popen:
     settings.folder.mkdir(parents=True, exist_ok=True)
     arguments = []
+
     for name, value in settings.as_dict().items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
 
@@ -123,6 +130,7 @@ def _follow(settings: Settings, supervisor: psutil.Popen) -> None:
     printed = ""
     while True:
         has_exited = supervisor.poll() is not None
+
         state = State.read(settings.folder)
         if state is not None and state.process("supervisor") is None and not has_exited:
             state = None  # left by an earlier stack
@@ -131,9 +139,11 @@ def _follow(settings: Settings, supervisor: psutil.Popen) -> None:
             return
         if has_exited:
             _raise_failure(settings)
+
         if state is not None and state.message not in ("", printed):
             printed = state.message
             print(f"  {printed}", flush=True)
+
         time.sleep(POLL_S)
 
 
@@ -174,8 +184,10 @@ def _show(settings: Settings) -> None:
     ]
     if settings.store == "s3":
         lines.append(f"S3        {settings.s3_url}")
+
     if settings.db == "postgres":
         lines.append(f"Postgres  127.0.0.1:{settings.postgres_port}")
+
     lines.append(f"Logs      {_short(settings.folder)}/*.log")
 
     exports = " ".join(

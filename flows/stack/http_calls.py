@@ -33,12 +33,14 @@ def request(api_url: str, method: str, path: str, body: Any = None) -> Any:
         except urllib.error.HTTPError as refused:
             if refused.code != HTTPStatus.SERVICE_UNAVAILABLE or is_last:
                 raise
+
             refused.close()
             time.sleep(BUSY_PAUSE_S)
         except TimeoutError:
             # A call that changes something may have been carried out all the same.
             if method != "GET" or is_last:
                 raise
+
     raise AssertionError
 
 

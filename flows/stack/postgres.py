@@ -21,6 +21,7 @@ def postgres(settings: Settings) -> Service:
     binaries = _find_binaries()
     user = None if os.geteuid() else next(name for name in SERVICE_USERS if _exists(name))
     data, temporary = _data_folder(settings, user)
+
     if not (data / "PG_VERSION").exists():
         _create_database(binaries, data, user)
 
@@ -66,6 +67,7 @@ def _create_database(binaries: Path, data: Path, user: str | None) -> None:
         text=True,
         check=False,
     )
+
     if done.returncode:
         raise StackError(f"Postgres could not create its database:\n{done.stderr.strip()}")
 
@@ -81,6 +83,7 @@ def _find_binaries() -> Path:
     for folder in folders:
         if all((folder / name).exists() for name in PROGRAMS):
             return folder
+
     raise StackError(
         "This machine has no Postgres. Install it (apt-get install postgresql, "
         "brew install postgresql), or use DB=sqlite."

@@ -33,6 +33,7 @@ class PrefectServer:
         self.environment = prefect_environment(home, port)
         self.api_url = self.environment["PREFECT_API_URL"]
         self._log_path = home / "server.log"
+
         with self._log_path.open("w") as log:
             self._process = subprocess.Popen(
                 server_command(port),

@@ -100,6 +100,7 @@ def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
     weed = _find_weed()
     folder.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{port}"
+
     return Service(
         name="seaweedfs",
         url=url,

@@ -131,6 +131,7 @@ class Settings:
                 "LAKE_SECRET": S3_SECRET,
                 "LAKE_ENDPOINT": self.s3_url,
             }
+
         return environment
 
     @property
@@ -157,6 +158,7 @@ class Settings:
         }
         if self.store == "s3":
             ports["S3_PORT"] = self.s3_port
+
         if self.db == "postgres":
             ports["POSTGRES_PORT"] = self.postgres_port
 

@@ -47,6 +47,7 @@ def supervise(settings: Settings) -> None:
     state = State(settings, "starting")
     state.add("supervisor", psutil.Process())
     supervisor = _Supervisor(state)
+
     try:
         supervisor.start()
         supervisor.watch()
@@ -72,12 +73,14 @@ class _Supervisor:
 
         for service in services:
             self._start(service)
+
         for service in services:
             self._wait(service)
 
         if settings.store == "s3":
             self._report("uploading the lake to the bucket")
             _upload(settings)
+
         self._report("creating the deployments")
         _deploy(settings, self._environment())
 
@@ -128,6 +131,7 @@ class _Supervisor:
                 start_new_session=True,
                 preexec_fn=_die_with_parent(service.stop_signal),
             )
+
         self._running.append((service, process))
         self._state.temporary += [str(path) for path in service.temporary]
         self._state.add(service.name, process)
@@ -141,9 +145,11 @@ class _Supervisor:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise StackError(_exit_message(service, process, self._log(service)))
+
             with contextlib.suppress(OSError):
                 if service.is_healthy():
                     return
+
             time.sleep(POLL_S)
 
         log = self._log(service)
@@ -181,6 +187,7 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
+
         if done.returncode:
             raise StackError(f"`python {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
 
@@ -211,6 +218,7 @@ def _upload(settings: Settings) -> None:
         "endpoint_url": environment["LAKE_ENDPOINT"],
     }
     bucket, features = Store(f"s3://{BUCKET}/", options), Store(settings.features, options)
+
     if bucket.head(UPLOADED) is not None:
         return
 
@@ -222,6 +230,7 @@ def _upload(settings: Settings) -> None:
     paths = [entry.path for entry in source.list_files()]
     with ThreadPoolExecutor(UPLOAD_THREADS) as threads:
         list(threads.map(copy, paths))
+
     bucket.write_bytes(UPLOADED, b"")
 
 

@@ -22,12 +22,15 @@ def state_message(manifest: Manifest) -> str:
     partition = show_value(manifest.partition)
     if manifest.status in ("held", "rejected"):
         reasons = "; ".join(f"{gate.gate}: {gate.found}" for gate in holding_gates(manifest))
+
         verdict = "was rejected"
         if manifest.status == "held":
             verdict = "held, waits for `nightscore approve` or `reject`"
+
         return f"{partition}: {verdict}: {reasons}"
 
     counts, model = manifest.counts, manifest.model
+
     verb = "scored"
     if manifest.status == "unchanged":
         verb = "were already published"
@@ -38,6 +41,7 @@ def state_message(manifest: Manifest) -> str:
     )
     if manifest.drift:
         message += f"; drift {verdict_text(manifest.drift)}"
+
     return message
 
 

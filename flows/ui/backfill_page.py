@@ -109,13 +109,17 @@ def resume_command(
 
     command = ["nightscore", "backfill", job, "--from", first, "--to", last]
     parameters: dict[str, object] = {"job": job, "start": first, "end": last}
+
     if tuple(modes) != DEFAULT_MODES:
         for mode in modes:
             command += ["--mode", mode]
+
         parameters["mode"] = list(modes)
+
     if model != "current":
         command += ["--model", model]
         parameters["model"] = model
+
     return shlex.join(command), json.dumps(parameters)
 
 
@@ -146,11 +150,13 @@ def backfill_markdown(
     ]
     if failures:
         lines += ["### Failures", "", *_failures(failures)]
+
     if failures or n_left:
         command, parameters = resume
         lines += ["", "### Run again what is left", "", *fenced(command), ""]
         lines += ["or here: *Deployments*, *Custom run*, with the parameters", ""]
         lines += fenced(parameters)
+
     return "\n".join(lines) + "\n"
 
 

@@ -36,6 +36,7 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     lines += _score_lines(drift)
     lines += _finding_table(drift, drawn)
     lines += _quiet_columns(drift)
+
     if drawn.sheet:
         lines += [f"{PLOTS_CAPTION}.", "", f"![{PLOTS_CAPTION}]({data_uri(drawn.sheet)})", ""]
 
@@ -68,8 +69,10 @@ def _finding_table(drift: DriftRecord, drawn: Drawn) -> list[str]:
         "| --- | --- | ---: | --- | --- |",
         *rows,
     ]
+
     if len(graded) > MAX_FINDINGS:
         lines.append(f"\nand {len(graded) - MAX_FINDINGS} more, in the table of all columns")
+
     return [*lines, ""]
 
 
@@ -77,6 +80,7 @@ def _finding_row(finding: FindingRecord, drawn: Drawn) -> str:
     name, severity, impact = finding.column, counted(finding), ""
     if finding.role == "schema":
         name += " (schema)"
+
     if finding.impact is not None:
         impact = f"{finding.impact:+.4f}"
 
@@ -158,6 +162,7 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
     for row in statistics:
         if row["segment"] or row["reference"] == NO_REFERENCE:
             continue
+
         key = (row["role"], row["column"], row["reference"])
         severities[key] = ORDER.index(row["severity"])
         shown = table.setdefault(key, _empty_row(row, labels))

@@ -63,6 +63,7 @@ def run_events(
         # One message per run. The event of a held run says what moved, and asks for a decision.
         sends_message = event is events[-1] and not is_backfill
         event.resource["nightscore.notify"] = "true" if sends_message else "false"
+
     return events
 
 

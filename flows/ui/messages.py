@@ -42,17 +42,20 @@ def _drift_subject(manifest: Manifest, changes: Transition) -> list[str]:
     if changes.severity:
         names = [finding.column for finding in _most_severe_first(changes)]
         return [f"drift {changes.severity}: {_names(names)}"]
+
     if not changes.resolved:
         return []
 
     verb = "resolved"
     if len(changes.explained) == len(changes.resolved):
         verb = "is usual by now"
+
     parts = [f"drift {verb}: {_names(changes.resolved)}"]
 
     ongoing = _ongoing(manifest)
     if ongoing and manifest.drift:
         parts.append(f"still {manifest.drift.verdict}: {_names(ongoing)}")
+
     return parts
 
 
@@ -72,6 +75,7 @@ def text_lines(manifest: Manifest, changes: Transition, links: Links) -> list[st
     lines += _finding_lines("New", changes.new, manifest)
     lines += _finding_lines("Worse", changes.worse, manifest)
     lines += _resolved_lines(manifest, changes)
+
     if manifest.drift and manifest.drift.score_movement is not None:
         score, movement = manifest.drift.score, manifest.drift.score_movement
         lines += [f"The mean of {score} moved by {movement:+.4f} since the baseline.", ""]
@@ -83,6 +87,7 @@ def text_lines(manifest: Manifest, changes: Transition, links: Links) -> list[st
     for title, url in (("Report", links.report), ("Run", links.flow_run)):
         if url:
             lines.append(f"{title}: {url}")
+
     return lines
 
 
@@ -106,6 +111,7 @@ def _finding_line(finding: FindingRecord) -> str:
     state = f"• {finding.column}: {counted(finding)}"
     if finding.was is not None and finding.was != "ok":
         state += f" (was {finding.was})"
+
     if finding.status == "ongoing" and finding.since:
         state += f", since {finding.since}"
     if finding.impact is not None:
@@ -113,9 +119,11 @@ def _finding_line(finding: FindingRecord) -> str:
 
     reasons = list(finding.reasons)
     line = f"{state}. {'; '.join(reasons)}"
+
     if finding.drivers:
         driver = finding.drivers[0]
         line += f"; most of it in {driver.segment} ({driver.share:.0%})"
+
     return line
 
 

@@ -29,6 +29,7 @@ def run_markdown(
     lines = [_title(manifest), ""]
     if manifest.drift:
         lines += [*drift_lines(manifest.drift, report_url, drawn), "### The run", ""]
+
     if manifest.error:
         lines += [f"**{manifest.error.type}**", "", *fenced(manifest.error.message), ""]
 
@@ -42,6 +43,7 @@ def run_markdown(
 
     lines += _gates(manifest)
     lines += _quarantine(manifest.quarantine)
+
     if manifest.warnings:
         warnings = [f"- {escaped(warning)}" for warning in manifest.warnings]
         lines += ["### Warnings", "", *warnings, ""]
@@ -49,6 +51,7 @@ def run_markdown(
     stages = [f"{name} {seconds:.2f} s" for name, seconds in manifest.measures.stages_s.items()]
     if stages:
         lines.append(f"Stages: {', '.join(stages)}")
+
     return "\n".join(lines).strip() + "\n"
 
 
@@ -65,6 +68,7 @@ def _title(manifest: Manifest) -> str:
 def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
     peak_mib = max(measures.peak_worker_bytes, default=0) >> 20
+
     digest, run = f"`{model.digest or 'not fetched'}`", f"`{manifest.run_id}`"
     if model.is_pinned:
         digest += " pinned"
@@ -127,6 +131,7 @@ def _gate_row(gate: GateRecord) -> str:
 def _quarantine(quarantine: QuarantineRecord) -> list[str]:
     if not quarantine.by_reason:
         return []
+
     counts = [
         f"| {escaped(reason)} | {count:,} |"
         for reason, count in sorted(quarantine.by_reason.items())

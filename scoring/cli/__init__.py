@@ -55,4 +55,5 @@ def _run() -> int:
         return 130
     finally:
         end_early()
+
     return 0

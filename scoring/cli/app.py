@@ -75,7 +75,9 @@ def run_command_line() -> None:
     except Exception as error:
         if "--debug" in sys.argv[1:] and not _is_usage_error(error):
             raise
+
         code = _report_unexpected(error)
+
     sys.exit(code)
 
 
@@ -94,6 +96,7 @@ def _report_unexpected(error: Exception) -> int:
     else:
         what = f"A defect of nightscore: {type(error).__name__}: {error}"
         next_step = "report it with the stack trace that `nightscore --debug ...` shows"
+
     _report(type(error).__name__, f"{what}\n  next:     {next_step}")
     return 1
 

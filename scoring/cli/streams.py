@@ -66,12 +66,14 @@ def settle_exit_code(code: int, *, changes_data: bool) -> int:
     """
     sys.stdout.flush()
     error = getattr(sys.stdout, "error", None)
+
     if error is None or isinstance(error, BrokenPipeError):
         return code  # whoever closes a pipe, as `head` does, has read enough
 
     consequence = "What was printed is incomplete."
     if changes_data:
         consequence = "The command itself was completed."
+
     sys.stderr.write(f"Standard output could not be written: {error.strerror}. {consequence}\n")
     sys.stderr.flush()
     return code if changes_data or code else OUTPUT_ERROR_CODE

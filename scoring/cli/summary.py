@@ -65,6 +65,7 @@ def _gate(gate: GateRecord) -> str:
 
 def _print_done(manifest: Manifest) -> None:
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
+
     title = f"{manifest.status} {manifest.job} {_partition(manifest)}"
     if manifest.status == "unchanged":
         title += " (already published; --force scores it again)"
@@ -72,6 +73,7 @@ def _print_done(manifest: Manifest) -> None:
     digest = model.digest
     if model.is_pinned:
         digest += " pinned"
+
     workers = f"{measures.n_workers} worker{'s'[: measures.n_workers != 1]}"
     peak = show_size(max(measures.peak_worker_bytes, default=0))
 
@@ -90,6 +92,7 @@ def _print_done(manifest: Manifest) -> None:
 
     for line in lines:
         out.print(line)
+
     for warning in manifest.warnings:
         err.print(f"  warning:     {warning}")
 

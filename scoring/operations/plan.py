@@ -98,6 +98,7 @@ def plan_runs(
         )
 
         is_skipped = status.state == "published" and not force
+
         warnings = general_warnings + unnoticed_changes(
             job, [file.version for file in partition.files]
         )
@@ -127,4 +128,5 @@ def plan_runs(
                 warnings=tuple(warnings),
             )
         )
+
     return planned_runs

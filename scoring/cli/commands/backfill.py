@@ -77,6 +77,7 @@ def backfill(
     modes = parse_modes(mode or DEFAULT_MODES)
     values = values_between(spec, start.date(), end.date(), max_partitions)
     plan = plan_backfill(spec, cache, values, modes, parse_order(order), model)
+
     if not as_json:
         _print_plan(spec, plan)
 
@@ -91,6 +92,7 @@ def backfill(
         print_json({"plan": items, "runs": runs})
     elif not dry_run:
         _print_outcome(job, start, end, manifests)
+
     raise typer.Exit(max(map(exit_code, manifests), default=0))
 
 
@@ -98,13 +100,16 @@ def _print_plan(spec: ScoringJob, plan: BackfillPlan) -> None:
     rows = [_row(item) for item in plan.items]
     columns = ("partition", "action", "rows", "bytes", "model", "why")
     print_table(f"Backfill of {spec.name}", columns, rows)
+
     for warning in missing_guarantees(spec):
         out.print(warning)
 
     seconds = plan.estimated_s()
+
     duration = "time unknown (no earlier run to estimate from)"
     if seconds is not None:
         duration = f"about {seconds:,.0f} s"
+
     out.print(
         f"{len(plan.to_score)} of {len(plan.items)} partitions to score: {plan.n_rows:,} rows, "
         f"{show_size(plan.n_bytes)}, {duration}"
@@ -134,6 +139,7 @@ def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence
 
     for manifest in held:
         print_manifest(manifest)
+
     print_failures(failed)
     if failed:
         command = f"nightscore backfill {job} --from {start:%Y-%m-%d} --to {end:%Y-%m-%d}"

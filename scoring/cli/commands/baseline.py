@@ -35,6 +35,7 @@ def baseline(
 
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
+
     with WorkerPool() as pool:
         recorded = record_baseline(
             spec, uri, pool, cache, lambda text: err.print(text), label=label

@@ -42,6 +42,7 @@ def clean_command(
     Partitions that another command is changing are skipped and named.
     """
     spec = load(job)
+
     guard, superseded = timedelta(hours=older_than_hours), None
     if superseded_days is not None:
         superseded = timedelta(days=superseded_days)
@@ -55,11 +56,14 @@ def clean_command(
         document: dict[str, list[str]] = {"removed": [], "would_remove": [], "skipped": skipped}
         document["would_remove" if dry_run else "removed"] = paths
         print_json(document)
+
         return
 
     for path in paths:
         out.print(path)
+
     for sentence in skipped:
         err.print(sentence, markup=False)
+
     files = f"{len(paths)} file{'s'[: len(paths) != 1]}"
     out.print(f"{files} would be removed" if dry_run else f"{files} removed")

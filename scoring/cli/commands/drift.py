@@ -69,6 +69,7 @@ def _print_report(title: str, report: DriftReport) -> None:
         }
         why = "; ".join(column.reasons)
         rows.append({"column": column.name, "severity": column.severity, **values, "why": why})
+
     labels = [figure.label for figure in figures]
     print_table(title, ("column", "severity", *labels, "why"), rows)
     explain_figures(figures)
@@ -76,6 +77,8 @@ def _print_report(title: str, report: DriftReport) -> None:
     for kind, names in (("missing", report.missing_columns), ("new", report.new_columns)):
         if names:
             out.print(f"{kind} columns: {', '.join(names)}")
+
     for name, reason in {**report.changed_types, **report.errors}.items():
         out.print(f"{name}: {reason}")
+
     out.print(f"verdict: {report.verdict}")

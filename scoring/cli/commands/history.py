@@ -52,6 +52,7 @@ def runs(
     if partition:
         value = parse_value(partition)
         manifests = run_history(spec, value, everything=False)
+
         if not manifests:
             check_value(spec, value, "runs")
     else:
@@ -59,6 +60,7 @@ def runs(
 
     if limit:
         manifests = manifests[:limit]
+
     if as_json:
         print_json([json.loads(manifest.model_dump_json()) for manifest in manifests])
         return
@@ -103,6 +105,7 @@ def history(
     """
     spec = load(job)
     series = column_series(spec, subject, last)
+
     if series is not None:
         _print_series(spec, subject, series, as_json=as_json)
     else:
@@ -129,6 +132,7 @@ def _result_rows(spec: ScoringJob, value: str | None) -> list[dict[str, str]]:
         state = "can be put back"
         if live is not None and live.run_id == manifest.result_id:
             state = "seen now"
+
         try:
             publisher.find_results(manifest)
         except LocationNotFoundError:
@@ -144,6 +148,7 @@ def _result_rows(spec: ScoringJob, value: str | None) -> list[dict[str, str]]:
                 "rollback to": manifest.restores or "",
             }
         )
+
     return rows
 
 
@@ -174,13 +179,16 @@ def _print_series(
         if any(day.values.get(figure.name) is not None for day in series)
     ]
     columns = ["partition", "severity", *(figure.label for figure in figures)]
+
     if any(day.compared_at is not None for day in series):
         columns.append(COMPARED_AGAIN)
+
     print_table(f"{column} of {spec.name}", columns, [_day_row(day, figures) for day in series])
 
     for figure in figures:
         line = sparkline([day.values.get(figure.name) for day in series])
         out.print(f"{figure.label:<22}{line}")
+
     explain_figures(figures)
 
 

@@ -15,6 +15,7 @@ from nightscore.models.cache import CachedModel, check_tree
 from nightscore.models.loading_steps import LoadingStep
 from nightscore.models.mlmodel import read_mlmodel
 from nightscore.models.pinned import MODEL_S
+from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.registry import fetch, resolve
 from nightscore.models.registry import pin as pin_version
 from nightscore.models.structure.pickle_imports import pickled_names
@@ -93,9 +94,11 @@ def _print_steps(
     pinned = "not pinned:"
     if cached.is_pinned:
         pinned = "pinned to"
+
     out.print(f"{version.name} version {version.version}, {pinned}")
     out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}")
     out.print("Steps of loading it:")
+
     for step in steps:
         out.print(f"  {step.kind + ':':<8} {step.what}")
         if step.pickle and names[step.what]:
@@ -109,6 +112,7 @@ def _examine(cached: CachedModel, name: str) -> tuple[list[LoadingStep], str]:
         mlmodel = read_mlmodel(cached.path)
         steps = loading_steps(mlmodel)
         check_trust(mlmodel, name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
+
         with WorkerPool() as pool:
             types = pool.call(list_types, cached.path, timeout_s=MODEL_S)
     except (MemoryLimitError, WorkerHungError) as error:
@@ -118,6 +122,7 @@ def _examine(cached: CachedModel, name: str) -> tuple[list[LoadingStep], str]:
 
     if types and not cached.is_pinned:
         return steps, f"it holds types or functions that are not on the list: {', '.join(types)}"
+
     return steps, ""
 
 

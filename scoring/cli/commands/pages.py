@@ -32,5 +32,6 @@ def pages(
     if as_json:
         print_json({"url": url, "jobs": str(jobs_folder())})
         sys.stdout.flush()
+
     err.print(f"Serving the reports of the jobs in {jobs_folder()} at {url}")
     serve(jobs_folder(), model_cache(cache_dir), host, port)

@@ -76,6 +76,7 @@ def explain(
     verdict = "would score it"
     if not would_score:
         verdict = "would not score it"
+
     out.print(f"{status.value}: {status.state}; a run {verdict}")
 
     for reason in status.reasons:

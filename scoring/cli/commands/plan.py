@@ -31,6 +31,7 @@ def plan(
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     values = [parse_value(text) for text in partitions]
+
     with open_pool(spec.workers) as pool:
         planned_runs = plan_runs(spec, values, pool=pool, cache=cache, force=force)
 

@@ -62,4 +62,5 @@ def replay_command(
     if not as_json and manifest.status == "unchanged":
         out.print(f"{partition}: no rows are in quarantine")
         return
+
     print_and_exit(manifest, as_json=as_json)

@@ -52,17 +52,20 @@ def report(
     spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
     with known_partition(spec, value, "report"):
         manifest = reported_run(spec, value, run_id)
+
     manifest = newest_report(spec, manifest, cache)
 
     if open_page or output:
         path = output or Path(tempfile.gettempdir(), f"{spec.name}-{manifest.run_id}.html")
         path.write_text(read_report(spec, manifest, cache), encoding="utf-8")
         err.print(f"The page is in {path}")
+
         if open_page:
             webbrowser.open(path.absolute().as_uri())
 
     drift = manifest.drift
     assert drift is not None  # noqa: S101 (runs without a comparison have no report)
+
     if as_json:
         run = {"run_id": manifest.run_id, "status": manifest.status}
         print_json(run | json.loads(drift.model_dump_json()))
@@ -70,6 +73,7 @@ def report(
 
     _print_summary(manifest, drift, partition)
     _print_findings(drift)
+
     if not (open_page or output):
         err.print("For the page with plots, add --open or -o FILE.")
 
@@ -104,6 +108,7 @@ def _row(finding: FindingRecord) -> dict[str, str]:
     column, severity, score = finding.column, str(finding.severity), ""
     if finding.role == "schema":
         column += " (schema)"
+
     if finding.is_seasonal:
         severity += ", seasonal"
     if finding.impact is not None:

@@ -68,8 +68,10 @@ def _decide(
     """The record of the decided run."""
     spec, value = load(job), parse_value(partition)
     check_claims(spec, verb)
+
     with known_partition(spec, value, verb):
         held = find_held(spec, value, run_id)
+
     decided = decide(spec, held, datetime.now(UTC), note)
 
     # Later partitions are compared with what is published now.

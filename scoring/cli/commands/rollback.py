@@ -57,8 +57,10 @@ def rollback(
     spec, cache = load(job), model_cache(cache_dir)
     texts = values_between(spec, start.date(), end.date(), max_partitions)
     values = [parse_value(text) for text in texts]
+
     if before:
         before = before.replace(tzinfo=UTC)
+
     items = plan_rollback(spec, values, run_id, before)
 
     manifests: list[Manifest] = []

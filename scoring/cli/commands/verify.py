@@ -39,6 +39,7 @@ def verify_command(
     """
     log_to(False)
     spec, value = load(job), parse_value(partition)
+
     with WorkerPool() as pool, known_partition(spec, value, "verify"):
         result = verify(spec, value, pool, model_cache(cache_dir), sample, seed)
 
@@ -46,6 +47,7 @@ def verify_command(
         print_json({"is_sound": result.is_sound, **dataclasses.asdict(result)})
     else:
         _print_result(result)
+
     raise typer.Exit(int(not result.is_sound))
 
 
