@@ -39,5 +39,5 @@ def _escape_json(match: re.Match[str]) -> str:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether the name of a file is UTF-8: Python keeps other bytes as halves of surrogate pairs."""
+    """Whether the name of a file is UTF-8. Python keeps other bytes as surrogate halves."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)

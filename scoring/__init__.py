@@ -1,4 +1,4 @@
-"""Offline batch scoring with pinned MLflow models: Parquet in, atomically published predictions out.
+"""Offline batch scoring with pinned MLflow models: Parquet in, predictions out.
 
     import nightscore
 
@@ -91,7 +91,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `nightscore.run` the public function: importing the module `nightscore.run` would replace it."""
+    """Keeps `nightscore.run` the function: importing the module of that name would replace it."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):

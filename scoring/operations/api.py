@@ -1,4 +1,4 @@
-"""The public functions of `nightscore`: operations with defaults for workers, model cache and clock.
+"""The public functions of `nightscore`: operations with defaults for workers, cache and clock.
 
 `import nightscore` offers them without importing this module: see the package itself.
 """
@@ -31,9 +31,9 @@ from nightscore.schemas.manifest import Manifest
 
 
 def open_pool(job: ScoringJob) -> Pool:
-    """Worker processes of the job's backend, for several calls; use it in a `with` block.
+    """Worker processes of the job's backend, for several calls. Use it in a `with` block.
 
-    Nothing is started before the first use. Calls without a pool open one of their own and close it.
+    Nothing is started before the first use. Calls without a pool open and close one themselves.
     """
     return backends.open_pool(job.workers)
 
@@ -84,7 +84,8 @@ def run(
         listeners: Called with each event of the run.
 
     Returns:
-        The manifest. Its status is `published`, `unchanged`, `held` or `rejected` (by a gate), or `failed`.
+        The manifest. Its status is `published` or `unchanged`; `held` by a gate, or `rejected`
+        after that; or `failed`.
 
     Raises:
         InvalidJobError: No partition can have this value; nothing was recorded.
@@ -113,7 +114,7 @@ def plan_backfill(
     max_partitions: int = DEFAULT_MAX_PARTITIONS,
     cache_dir: str | Path | None = None,
 ) -> BackfillPlan:
-    """Decide for each partition of a range of dates whether to score it, and estimate the cost. Writes nothing.
+    """Decide which partitions of a range of dates to score, and estimate the time. Writes nothing.
 
     Args:
         job: What would be scored.
@@ -158,7 +159,8 @@ def backfill(
         A manifest for each partition that the plan scores, in the order of the plan.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM. Runs under way are recorded as failed; the rest does not start.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. Runs under way are recorded as failed; the others do
+            not start.
     """
     return score_items(job, plan.to_score, _cache(cache_dir), listeners)
 
@@ -166,7 +168,9 @@ def backfill(
 def read_predictions(
     job: ScoringJob, partition: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The published predictions of one partition as an Arrow table, with the partition key as last column.
+    """The published predictions of one partition as an Arrow table.
+
+    The partition key is the last column.
 
     Args:
         job: Names the output.
@@ -199,9 +203,10 @@ def record_baseline(
     label: str = "",
     cache_dir: str | Path | None = None,
 ) -> Baseline:
-    """Profile training or hold-out data under the job's model, and log the profile with the model version.
+    """Profile training or hold-out data, and log the profile with the job's model version.
 
-    Later runs are compared with it. The work is done on this machine, whatever the job's backend.
+    Later runs are compared with this baseline. The work is done on this machine, whatever the job's
+    backend.
 
     Args:
         job: Names the model and its columns.

@@ -64,7 +64,9 @@ def plan_runs(
     cache: ModelCache,
     force: bool = False,
 ) -> list[PlannedRun]:
-    """Plan a run of each partition. Reads footers, and integers of files that do not count their nulls.
+    """Plan a run of each partition.
+
+    Reads footers, and integers of files that do not count their nulls.
 
     Args:
         job: What would be scored.
