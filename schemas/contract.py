@@ -43,7 +43,7 @@ class Contract:
 
     features: tuple[InputColumn, ...]
     """The model's columns, in its order."""
-    kept: tuple[InputColumn, ...]
+    passthrough: tuple[InputColumn, ...]
     """Keys, then pass-through columns."""
     predictions: tuple[OutputColumn, ...]
     """Prediction columns, in the order of the output."""
@@ -60,7 +60,7 @@ class Contract:
     @property
     def needed(self) -> tuple[str, ...]:
         """Columns to read, each once."""
-        names = [column.name for column in (*self.features, *self.kept)]
+        names = [column.name for column in (*self.features, *self.passthrough)]
         return tuple(dict.fromkeys(names))
 
     @property
@@ -79,7 +79,7 @@ class Contract:
         if self.has_position:
             fields += [("source_file", REPEATED_TEXT), ("source_row", pa.int64())]
 
-        fields += [(column.name, column.type) for column in self.kept]
+        fields += [(column.name, column.type) for column in self.passthrough]
         fields += [(column.name, column.type) for column in self.predictions]
         fields += [("model_version", REPEATED_TEXT), ("run_id", REPEATED_TEXT)]
         return pa.schema(fields)

@@ -87,7 +87,7 @@ def watch(
 def _candidates(job: ScoringJob, contract: Contract) -> list[_Candidate]:
     """Features, predictions, and those columns passed through that the job names."""
     named = {*job.drift.columns, *job.drift.segments}
-    passed_through = [column for column in contract.kept if column.name in named]
+    passed_through = [column for column in contract.passthrough if column.name in named]
     roles: list[tuple[Role, Sequence[pa.Field]]] = [
         ("feature", contract.features),
         ("prediction", contract.predictions),

@@ -90,7 +90,7 @@ def nulled_masks(
     """
     if policy.cast != "pass":
         return {}
-    passthrough = {column.name for column in contract.kept}
+    passthrough = {column.name for column in contract.passthrough}
     return {name: mask for name, mask in changed.items() if name not in passthrough}
 
 
@@ -158,7 +158,7 @@ def _known_values(
 
 def _cast_cause(name: str, contract: Contract) -> Cause:
     """Why values of a column did not cast; for text there is one reason only."""
-    for column in (*contract.features, *contract.kept):
+    for column in (*contract.features, *contract.passthrough):
         if column.name == name and may_hold_text(column.type):
             return "not_utf8", name, "the text is not valid UTF-8; write it in UTF-8"
     return "cast", name, "the value would change in the type that is wanted"

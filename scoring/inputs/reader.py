@@ -237,7 +237,7 @@ def _casts(schema: pa.Schema, contract: Contract) -> _Casts:
         features[column.name] = agreed_cast(found, cast, column.type)
         if column.name in contract.dictionaries:
             features[column.name] = Cast(pa.dictionary(pa.int32(), column.type))
-    for column in contract.kept:
+    for column in contract.passthrough:
         found = _type_of(schema, column.name)
         if found is not None:
             loses = (
@@ -296,7 +296,7 @@ def _validated(
         return (raw, None) if broken is None else (without(raw, broken), broken)
 
     features = columns(contract.features, casts.features)
-    return Batch(features, columns(contract.kept, casts.kept), (stretch,), changed)
+    return Batch(features, columns(contract.passthrough, casts.kept), (stretch,), changed)
 
 
 def _join(batches: Sequence[Batch]) -> Batch:

@@ -117,7 +117,7 @@ def check_contract(
     extra = dict.fromkeys(name for schema in firsts for name in schema.names if name not in used)
     return Contract(
         features=tuple(columns[f.name] for f in features if f.name in columns),
-        kept=tuple(_typed(kept[name]) for name in kept_names if name in kept),
+        passthrough=tuple(_typed(kept[name]) for name in kept_names if name in kept),
         predictions=tuple(predictions),
         has_position=not job.keys.columns,
         extra=tuple(extra),

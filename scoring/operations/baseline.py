@@ -164,7 +164,7 @@ def _profile_spec(
     columns = [_cut("feature", column.name, column.type, data) for column in contract.features]
     columns += [
         _cut("pass_through", column.name, column.type, data)
-        for column in contract.kept
+        for column in contract.passthrough
         if column.name in beside
     ]
 
@@ -200,7 +200,7 @@ def _cut(role: Role, name: str, arrow_type: pa.DataType, data: Dataset) -> Profi
 
 
 def _check_label(contract: Contract, label: str, score: str) -> None:
-    label_type = next(column.type for column in contract.kept if column.name == label)
+    label_type = next(column.type for column in contract.passthrough if column.name == label)
     is_outcome = kind_of(label_type) == "number" or pa.types.is_boolean(label_type)
 
     if not score or not is_outcome:

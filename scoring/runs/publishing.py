@@ -33,7 +33,7 @@ def finish_parts(execution: Execution, plan: RunPlan) -> tuple[WrittenPart, ...]
         )
 
     parts = [result.part for result in execution.results.in_order()]
-    if not contract.kept and not contract.features and not parts:
+    if not contract.passthrough and not contract.features and not parts:
         return ()
     if not parts:
         parts = [_empty_part(execution, plan)]

@@ -141,7 +141,7 @@ def run_plan(execution: Execution, n_shards: int = 2, **fields: Any) -> RunPlan:
         "facts": None,
         "source": SourceRows(job=execution.job, n_rows=n_rows),
         "shards": shards,
-        "contract": Contract(features=(), kept=(), predictions=(), has_position=True),
+        "contract": Contract(features=(), passthrough=(), predictions=(), has_position=True),
         "fingerprint": "sha256:1",
         "publisher": StubPublisher(),
         "live": None,

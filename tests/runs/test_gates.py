@@ -321,7 +321,7 @@ def test_clean_keeps_what_is_held(any_lake: Lake) -> None:
 def test_an_approval_whose_files_are_gone_says_so(lake: Lake) -> None:
     job, manifest, _ = held(lake)
     predictions_store(job).delete([file.path for file in manifest.output.files])
-    with pytest.raises(LocationNotFoundError, match="not there any more"):
+    with pytest.raises(LocationNotFoundError, match="missing or damaged"):
         approve(job, manifest, datetime.now(UTC))
     assert reject(job, find_held(job, DAY), datetime.now(UTC)).status == "rejected", (
         "nobody could decide any more"

@@ -16,7 +16,7 @@ from tests.runs.conftest import part, result, run_plan
 
 def contract_with_key() -> Contract:
     key = InputColumn("id", pa.int64())
-    return Contract(features=(), kept=(key,), predictions=(), has_position=False)
+    return Contract(features=(), passthrough=(key,), predictions=(), has_position=False)
 
 
 def test_parts_are_published_in_the_order_of_the_shards(execution: Execution) -> None:

@@ -23,7 +23,7 @@ def output_table(
         columns["source_file"], columns["source_row"] = _position(batch, is_scored, origins)
 
     carried = batch.kept if is_scored.all() else batch.kept.filter(from_numpy(is_scored))
-    for column in task.contract.kept:
+    for column in task.contract.passthrough:
         columns[column.name] = carried.column(column.name)
 
     for output in task.contract.predictions:
