@@ -224,7 +224,7 @@ def test_by_command(lake: Lake, tmp_path: Path) -> None:
     save(lake.job(**STRICT | {"policy": {}}), tmp_path)
     assert answer(lake, "replay", path, DAY)["counts"]["rows_quarantined"] == 0
     shown = nightscore(lake, "replay", path, DAY)
-    assert (shown.returncode, shown.stdout) == (0, f"{DAY}: nothing is in quarantine\n")
+    assert (shown.returncode, shown.stdout) == (0, f"{DAY}: no rows are in quarantine\n")
     (live, *_) = answer(lake, "history", path, DAY)
     assert json.dumps(live).count("seen now") == 1
 
