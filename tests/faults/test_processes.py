@@ -157,7 +157,7 @@ def test_a_shard_that_hangs_once_is_scored_alone(
 ) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.1}}
-    monkeypatch.setattr("nightscore.engine.backends.wave.score_shard", hang_once)
+    monkeypatch.setattr("nightscore.engine.wave.score_shard", hang_once)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"worker hangs once ({lab.lake.formats})", "one shard, once", manifest)
@@ -172,7 +172,7 @@ def test_a_worker_that_hangs_is_ended(
 ) -> None:
     lab.begin()
     lab.changes = {"limits": {"shard_minutes": 0.01}}
-    monkeypatch.setattr("nightscore.engine.backends.wave.score_shard", hang)
+    monkeypatch.setattr("nightscore.engine.wave.score_shard", hang)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"worker hangs ({lab.lake.formats})", "for ever, at each attempt", manifest)
