@@ -1,4 +1,4 @@
-"""LightGBM's and XGBoost's models as data for machine code, from what their files say."""
+"""LightGBM's and XGBoost's models as data for machine code, read from their files."""
 
 from typing import Any
 
@@ -16,9 +16,15 @@ from nightscore.models.structure.lightgbm_file import model_text, read_lightgbm
 from nightscore.models.structure.xgboost_file import read_xgboost
 from nightscore.schemas.model import ModelFacts
 
-WORD_NS, NODE_NS, LEVEL_NS = 2.6, 3.3, 170.0
-"""What 64 rows take: a word of a categorical node's set, any other node, and a level of a tree in XGBoost's own walk
-(240 ns; LightGBM's takes longer), with a margin (Zen 5, AVX-512)."""
+WORD_NS = 2.6
+"""Time of 64 rows for a word of a categorical node's set (Zen 5, AVX-512)."""
+NODE_NS = 3.3
+"""Time of 64 rows for any other node."""
+LEVEL_NS = 170.0
+"""Time of 64 rows for a level of a tree in the library's own walk.
+
+XGBoost takes 240 ns, and LightGBM longer. The rest is a margin.
+"""
 
 
 def lightgbm_form(model: Any, facts: ModelFacts) -> TreesForm:
@@ -48,7 +54,7 @@ def xgboost_form(model: Any, facts: ModelFacts) -> TreesForm:
 
 
 def lightgbm_trees(model: Any, facts: ModelFacts) -> tuple[TreeModel, FeatureRules]:
-    """A LightGBM model's trees, and what becomes of values before they see them.
+    """A LightGBM model's trees, and what it makes of values first.
 
     Raises:
         UnsupportedError: See `lightgbm_form`.
@@ -60,7 +66,7 @@ def lightgbm_trees(model: Any, facts: ModelFacts) -> tuple[TreeModel, FeatureRul
 
 
 def xgboost_trees(model: Any, facts: ModelFacts) -> tuple[TreeModel, FeatureRules]:
-    """An XGBoost model's trees, and what becomes of values before they see them.
+    """An XGBoost model's trees, and what it makes of values first.
 
     Raises:
         UnsupportedError: See `xgboost_form`.
@@ -78,10 +84,19 @@ def _classes(facts: ModelFacts) -> npt.NDArray[Any] | None:
 def _booster_form(trees: TreeModel, rules: FeatureRules) -> TreesForm:
     if trees.forest.n_categories and _is_slower(trees.forest):
         raise UnsupportedError("it has so many categories that the library itself is faster")
+
     forest = lay_out(trees.forest)
     if forest is None:
         raise UnsupportedError("its trees have too many leaves, thresholds or categories")
-    return TreesForm(forest, trees.link, trees.refuses_nan, trees.refuses_infinite, None, rules)
+
+    return TreesForm(
+        forest=forest,
+        link=trees.link,
+        refuses_nan=trees.refuses_nan,
+        refuses_infinite=trees.refuses_infinite,
+        branches=None,
+        rules=rules,
+    )
 
 
 def _is_slower(forest: Forest) -> bool:
@@ -89,5 +104,7 @@ def _is_slower(forest: Forest) -> bool:
     n_words = -(-max(forest.n_categories.values()) // 32)
     n_sets = sum(len(tree.categories) for tree in forest.trees)
     n_nodes = sum(int((~tree.is_leaf).sum()) for tree in forest.trees)
+    n_levels = sum(depth(tree) for tree in forest.trees)
+
     split_ns = WORD_NS * n_words * n_sets + NODE_NS * (n_nodes - n_sets)
-    return split_ns > LEVEL_NS * sum(depth(tree) for tree in forest.trees)
+    return split_ns > LEVEL_NS * n_levels

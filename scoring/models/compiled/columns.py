@@ -19,27 +19,35 @@ _NO_BITS = np.empty(0, np.uint8)
 
 
 class ColumnReader:
-    """Reads chunks where they are; those with nulls into one buffer, whose content the next call overwrites."""
+    """Reads chunks where they are.
+
+    Chunks with nulls are read into one buffer, whose content the next call overwrites.
+    """
 
     def __init__(self, kernels: Kernels) -> None:
+        """Call the kernels once: they are compiled before the address space is limited."""
         self._kernels, self._scratch = kernels, Scratch()
-        for kind, dtype in _FLOATS.items():  # compiled before the address space is limited
-            self.read(pa.concat_arrays([from_numpy(np.ones(1, dtype)), pa.nulls(1, kind)]))
+        for arrow_type, dtype in _FLOATS.items():
+            one = from_numpy(np.ones(1, dtype))
+            self.read(pa.concat_arrays([one, pa.nulls(1, arrow_type)]))
 
     def read(self, chunk: pa.Array) -> npt.NDArray[Any]:
-        """As `numeric_values`, in a quarter of its time for floats with nulls."""
+        """The same as `numeric_values`, in a quarter of its time for floats with nulls."""
         values, validity, first_byte = self.read_raw(chunk)
         if first_byte < 0:
             return values
+
         filled = self._scratch.take(len(values), values.dtype)
         self._kernels.fill_nulls(values, validity, first_byte, filled)
         return filled
 
     def read_raw(self, chunk: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], int]:
-        """Values, of any content where the bitmap's bit is not set; the bitmap; and the byte where it starts.
+        """The values, the bitmap of nulls, and the bitmap's first byte.
 
-        That is negative where there are no nulls, or NaN stands in their place.
+        A value is undefined where its bit is not set. The first byte is negative if there are no
+        nulls, or if NaN is in their place.
         """
         if chunk.type not in _FLOATS or not chunk.null_count or chunk.offset % 8:
             return numeric_values(chunk, self._scratch), _NO_BITS, -1
+
         return stored_values(chunk), np.frombuffer(chunk.buffers()[0], np.uint8), chunk.offset // 8

@@ -13,67 +13,72 @@ Number = Literal["float32", "float64"]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """One tree; node 0 is its root."""
+    """One tree. Node 0 is its root."""
 
     feature: Ints
     threshold: npt.NDArray[np.float64]
     """`x <= threshold` goes left."""
     left: Ints
-    """Number of a child; -1 at leaves."""
+    """Number of the left child; -1 for leaves."""
     right: Ints
     missing_left: npt.NDArray[np.bool_]
     """NaN goes left."""
     values: npt.NDArray[np.float64]
     """(nodes, width): what a leaf adds."""
     categories: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    """Of nodes that ask for categories: the codes that go left. A missing or unknown one has the code after all
-    others, and is among these where `missing_left` says so."""
+    """For each node that asks for categories, the codes that go left.
+
+    A missing or unknown category has the code after all others. It is among these if `missing_left`
+    says so.
+    """
 
     @property
     def is_leaf(self) -> npt.NDArray[np.bool_]:
+        """Which nodes are leaves."""
         return self.left < 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forest:
     """Trees in the order in which their values are added."""
 
     trees: tuple[Tree, ...]
     n_features: int
     column: tuple[int, ...]
-    """Of each tree: the first column of the sum that it adds to."""
+    """For each tree, the first column of the sum that it adds to."""
     base: npt.NDArray[np.float64]
     """What each column starts from."""
     number: Number
-    """What the library compares: X is converted to it."""
+    """What the library compares. It converts X to it."""
     n_categories: Mapping[int, int] = field(default_factory=dict)
-    """Features whose values are category codes, and how many codes there are, the one of missing included."""
+    """For each feature of category codes, the number of codes, with the one of missing values."""
     sums: Number = "float64"
     """What the library adds leaves up in."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitTrees:
     """Trees whose nodes split the set of a block's rows, breadth first."""
 
     keys: tuple[npt.NDArray[np.float64], ...]
-    """Of each feature: its thresholds, see `key_tree`."""
+    """The thresholds of each feature, see `search_trees.key_tree`."""
     n_levels: tuple[int, ...]
     code: np.dtype[Any]
     feature: npt.NDArray[np.int32]
-    """Of each inner node, times 64."""
+    """The feature of each inner node, times 64."""
     cut: npt.NDArray[Any]
+    """The greatest code that goes left."""
     shift: npt.NDArray[Any]
-    """Added to a code before it is compared: 1 where NaN, which has the greatest code, goes left."""
+    """Added to a code before it is compared: 1 if NaN, which has the greatest code, goes left."""
     left: npt.NDArray[np.int32]
-    """Inner node, counted from the tree's first; leaves share one place after all."""
+    """Inner node, counted from the tree's first. Leaves share the place after all."""
     right: npt.NDArray[np.int32]
     jump: npt.NDArray[Any]
-    """Leaves of the left subtree: the sum over right turns is the number of the leaf."""
+    """Leaves of the left subtree. Their sum over right turns is the number of the leaf."""
     word: npt.NDArray[np.int32]
-    """First of a categorical node's words; -1: it compares."""
+    """First word of a categorical node; -1: the node compares."""
     words: npt.NDArray[np.uint32]
     """Bits of categories that go left."""
     n_words: int
@@ -85,23 +90,29 @@ class SplitTrees:
     most_nodes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WalkedTrees:
-    """Trees that each row walks down, over keys that are ordered as floats are; leaves lead to themselves."""
+    """Trees that each row walks down, over keys that are ordered as floats.
+
+    Leaves lead to themselves.
+    """
 
     key: np.dtype[Any]
     nodes: npt.NDArray[Any]
-    """(nodes, 4), of the keys' type, so that a step of a walk touches one line of the cache: greatest key that goes
-    left; 64 times the feature; left child (the right one follows it); what is added to a key first (see `shift`)."""
+    """(nodes, 4), of the keys' type, so that a step of a walk touches one line of the cache.
+
+    Greatest key that goes left; 64 times the feature; left child, which the right one follows; what
+    is added to a key first (see `SplitTrees.shift`).
+    """
     root: npt.NDArray[np.int32]
     depth: Ints
     values: npt.NDArray[Any]
     column: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlatForest:
-    """A forest in one of the two forms; see `Forest` for the rest."""
+    """A forest in one of the two forms. `Forest` documents its other fields."""
 
     trees: SplitTrees | WalkedTrees
     n_features: int
@@ -113,7 +124,7 @@ class FlatForest:
 
 @dataclass(frozen=True, slots=True)
 class TreeModel:
-    """A forest and what becomes of its sums."""
+    """A forest, and what follows from its sums."""
 
     forest: Forest
     link: Link

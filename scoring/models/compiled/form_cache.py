@@ -1,10 +1,11 @@
-"""Compiled forms on this host, by the model's digest and by all that they were made with.
+"""The cache of compiled forms on this host, by the model's digest and by all that made them.
 
 <cache>/forms/<digest>-<key>.flat             the model as data
-<cache>/forms/<digest>-<key>.checked.json     its first rows were compared with the library's own
-<cache>/forms/<digest>-<key>.differs.json     and were found to differ: it is not used
+<cache>/forms/<digest>-<key>.checked.json     its first rows agreed with the library
+<cache>/forms/<digest>-<key>.differs.json     its first rows differed: it is not used
 
-Where others can write to the folder nothing there is read, and nothing is written: each process makes its own form.
+If others can write to the folder, nothing there is read or written. Each process then makes its own
+form.
 """
 
 import functools
@@ -32,19 +33,20 @@ SOURCES = ("models", "native")
 
 @dataclass(frozen=True, slots=True)
 class CachedForm:
-    """Where the compiled form of one model is, and what was found of it. Safe with several processes."""
+    """The compiled form of one model in the cache. Several processes may use it at once."""
 
     stem: Path
+    """Path of its files, without their endings."""
     n_columns: int = 0
-    """Of the tables that the model is given; 0: it does not say."""
+    """Columns of the tables that the model gets; 0: not known."""
 
     @classmethod
     def for_model(cls, folder: Path, facts: ModelFacts) -> "CachedForm":
-        """Of a model in the cache.
+        """The form of a cached model, whether or not it exists.
 
         Args:
-            folder: Of its artifacts, whose name is the digest.
-            facts: What it is, and with which versions of the libraries it was loaded.
+            folder: The model's artifacts. Its name is their digest.
+            facts: What the model is, and with which library versions it was loaded.
         """
         made_with = [
             _engine(),
@@ -53,18 +55,20 @@ class CachedForm:
             *sorted(facts.loaded_with.items()),
         ]
         key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:16]
-        return cls(folder.parent / FOLDER / f"{folder.name}-{key}", facts.n_columns)
+
+        stem = folder.parent / FOLDER / f"{folder.name}-{key}"
+        return cls(stem, facts.n_columns)
 
     @property
     def is_shared(self) -> bool:
-        """Whether others can write to the folder: whoever can changes predictions."""
+        """Whether others can write to the folder. Whoever can could change predictions."""
         try:
             return not is_private(self.stem.parent)
         except FileNotFoundError:
             return False
 
     def read(self) -> CompiledForm | None:
-        """None: it is not there, not whole, or others could have written it."""
+        """The form, or None: it does not exist, is damaged, or others could have written it."""
         if self.is_shared:
             return None
         try:
@@ -73,28 +77,30 @@ class CachedForm:
             return None
 
     def write(self, form: CompiledForm) -> None:
-        """Keep it for the processes that come, unless others can write to the folder."""
+        """Write the form for later processes, unless others can write to the folder."""
         if not self.is_shared:
             write_form(form, self._path(".flat"))
 
     @property
     def n_bytes(self) -> int:
-        """Of the form; 0: it is not there, or not used."""
+        """Size of the form; 0: it does not exist, or is not used."""
+        if self.is_shared:
+            return 0
         try:
-            return 0 if self.is_shared else self._path(".flat").stat().st_size
+            return self._path(".flat").stat().st_size
         except FileNotFoundError:
             return 0
 
     @property
     def checked(self) -> PredictorRecord | None:
-        """How its first rows compared with the library's own; None: nobody has looked yet."""
+        """How its first rows compared with the library; None: they were not compared yet."""
         if self.is_shared:
             return None
         try:
-            found = PredictorRecord.model_validate_json(self._path(".checked.json").read_text())
+            record = PredictorRecord.model_validate_json(self._path(".checked.json").read_text())
         except (FileNotFoundError, ValidationError):
             return None
-        return found.model_copy(update={"checked_earlier": True})
+        return record.model_copy(update={"checked_earlier": True})
 
     @property
     def differs(self) -> str:
@@ -109,12 +115,13 @@ class CachedForm:
             return "the note that it differed cannot be read"
 
     def note(self, record: PredictorRecord) -> None:
-        """Keep what a comparison has shown, unless others can write to the folder."""
+        """Store what a comparison has shown, unless others can write to the folder."""
         if self.is_shared:
             return
+
         path = self._path(".differs.json" if record.has_differed else ".checked.json")
-        spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        spool = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         spool.write_text(record.model_dump_json())
         spool.replace(path)
 
@@ -124,7 +131,7 @@ class CachedForm:
 
 @functools.cache
 def _engine(package: Path = PACKAGE) -> str:
-    """Version and content of the code that makes forms and reads them."""
+    """A digest of the version and the content of the code that makes and reads forms."""
     content = source_digest(*(package / name for name in SOURCES))
     version = importlib.metadata.version("nightscore")
     return hashlib.sha256(f"{version} {content}".encode()).hexdigest()

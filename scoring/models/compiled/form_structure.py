@@ -1,7 +1,7 @@
-"""Whether a compiled form fits together: looked at when it is made and whenever it is read from a file.
+"""Whether a compiled form fits together: checked when it is made, and when it is read from a file.
 
-The kernels follow its numbers without looking. A form that passes here makes them read and write within their buffers
-and come to an end, whatever the rows are.
+The kernels follow its numbers without checks. A form without problems makes them read and write
+within their buffers, and come to an end, whatever the rows are.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,8 +30,8 @@ def form_problems(form: Any, n_columns: int = 0) -> list[str]:
     """What is wrong with a compiled form, of any content; empty: it can be used.
 
     Args:
-        form: As it was made, or read.
-        n_columns: Of the tables that it will be given; 0: nobody has said.
+        form: A form that was made, or read.
+        n_columns: Columns of the tables that it will get; 0: not known.
     """
     try:
         return [*_problems(form), *_column_problems(form, n_columns)]
@@ -49,7 +49,7 @@ def _problems(form: Any) -> Iterator[str]:
 
 
 def _column_problems(form: Any, n_columns: int) -> Iterator[str]:
-    """Columns that the tables do not have."""
+    """Problems of columns that the tables do not have."""
     for i, branch in enumerate(form.branches or ()):
         outside = [column for column in branch.columns if n_columns and column >= n_columns]
         if outside:
@@ -60,10 +60,12 @@ def _trees_problems(form: TreesForm) -> Iterator[str]:
     if not isinstance(form.forest, FlatForest):
         yield f"forest: expected trees, found {type(form.forest).__name__}"
         return
+
     problems = flat_problems(form.forest)
     yield from problems
     if problems:
         return
+
     n_features = form.forest.n_features
     yield from _link_problems(form.link, len(form.forest.base))
     if form.branches is not None:
@@ -94,63 +96,91 @@ def _link_problems(link: Any, n_sums: int) -> Iterator[str]:
         yield f"link: expected a known library, found {link.library!r}"
     if not _is_count(link.divisor) or not isinstance(link.scale, int | float):
         yield "link: expected numbers for divisor and scale"
-    if link.classes is None:
-        return
+
+    if link.classes is not None:
+        yield from _class_problems(link, n_sums)
+
+
+def _class_problems(link: Link, n_sums: int) -> Iterator[str]:
+    classes: Any = link.classes
     n_classes = max(n_sums, 2)
-    if not isinstance(link.classes, np.ndarray) or link.classes.ndim != 1:
+    if not isinstance(classes, np.ndarray) or classes.ndim != 1:
         yield "link.classes: expected a list"
-    elif len(link.classes) != n_classes and not (
-        link.function == "mean" and len(link.classes) == n_sums == 1
-    ):
-        yield f"link.classes: {len(link.classes)} classes, expected {n_classes}, of {n_sums} sums"
+        return
+
+    is_constant = link.function == "mean" and len(classes) == n_sums == 1
+    if len(classes) != n_classes and not is_constant:
+        yield f"link.classes: {len(classes)} classes, expected {n_classes}, of {n_sums} sums"
 
 
 def _branch_problems(branches: Any, n_features: int, width: int | None) -> Iterator[str]:
-    """Features that columns become.
+    """Problems of the features that columns become.
 
     Args:
-        branches: Of the form.
-        n_features: Of the model.
-        width: Of what a value becomes, for linear models; None: a number for each feature.
+        branches: The form's branches.
+        n_features: Features of the model.
+        width: Numbers that a value becomes, for linear models; None: one for each feature.
     """
-    covered = np.zeros(n_features, np.int64)
+    n_uses = np.zeros(n_features, np.int64)
     for i, branch in enumerate(branches):
-        if not isinstance(branch, Branch):
-            yield f"branch {i}: expected a branch, found {type(branch).__name__}"
+        problem = _place_problem(branch, n_features)
+        if problem:
+            yield f"branch {i}: {problem}"
             continue
-        widths, n_columns = branch.widths, len(branch.columns)
-        if len(widths) != n_columns or not all(
-            map(_is_count, (*widths, *branch.columns, branch.start))
-        ):
-            yield f"branch {i}: expected a width for each column, and whole numbers"
-            continue
-        if branch.start + sum(widths) > n_features:
-            yield f"branch {i}: features up to {branch.start + sum(widths)}, expected at most {n_features}"
-            continue
-        covered[branch.start : branch.start + sum(widths)] += 1
-        for name, parts in (("tables", branch.tables), ("numbers", branch.numbers)):
-            if len(parts) not in (0, n_columns):
-                yield f"branch {i}: {len(parts)} {name}, expected {n_columns}, one for each column"
-        if not branch.tables and any(one != 1 for one in widths):
-            yield f"branch {i}: expected one feature for each column of numbers"
-        for j, table in enumerate(branch.tables[:n_columns]):
-            yield from _table_problems(f"branch {i}, table {j}", table, width or widths[j])
-        for j, steps in enumerate(branch.numbers):
-            yield from _step_problems(f"branch {i}, numbers {j}", steps)
-    if (covered != 1).any():
-        yield f"branches: expected each of {n_features} features once, found feature {int(np.argmax(covered != 1))} "
-        f"{int(covered[np.argmax(covered != 1)])} times"
+
+        n_uses[branch.start : branch.start + sum(branch.widths)] += 1
+        for problem in _part_problems(branch, width):
+            yield f"branch {i}{problem}"
+
+    if (n_uses != 1).any():
+        feature = int(np.argmax(n_uses != 1))
+        yield (
+            f"branches: expected each of {n_features} features once, found feature {feature} "
+            f"{int(n_uses[feature])} times"
+        )
+
+
+def _place_problem(branch: Any, n_features: int) -> str:
+    """What is wrong with a branch's columns and features; empty: nothing."""
+    if not isinstance(branch, Branch):
+        return f"expected a branch, found {type(branch).__name__}"
+
+    counts = (*branch.widths, *branch.columns, branch.start)
+    if len(branch.widths) != len(branch.columns) or not all(map(_is_count, counts)):
+        return "expected a width for each column, and whole numbers"
+
+    end = branch.start + sum(branch.widths)
+    if end > n_features:
+        return f"features up to {end}, expected at most {n_features}"
+    return ""
+
+
+def _part_problems(branch: Branch, width: int | None) -> Iterator[str]:
+    """Problems of a branch's tables and numbers, each with a colon, or with its place, in front."""
+    n_columns = len(branch.columns)
+    for name, parts in (("tables", branch.tables), ("numbers", branch.numbers)):
+        if len(parts) not in (0, n_columns):
+            yield f": {len(parts)} {name}, expected {n_columns}, one for each column"
+    if not branch.tables and any(one != 1 for one in branch.widths):
+        yield ": expected one feature for each column of numbers"
+
+    for j, table in enumerate(branch.tables[:n_columns]):
+        yield from _table_problems(f", table {j}", table, width or branch.widths[j])
+    for j, steps in enumerate(branch.numbers):
+        yield from _step_problems(f", numbers {j}", steps)
 
 
 def _table_problems(where: str, table: Any, width: int) -> Iterator[str]:
     if not isinstance(table, ValueTable) or not _is_array(table.rows, np.float64, 2):
         yield f"{where}: expected rows of doubles"
         return
+
     n_rows = len(table.rows)
     if table.rows.shape[1] != width:
         yield f"{where}: rows of {table.rows.shape[1]} numbers, expected {width}"
     if len(table.values) > n_rows:
         yield f"{where}: {len(table.values)} values, expected at most {n_rows}, the rows there are"
+
     for name, place in (("missing", table.missing), ("other", table.other)):
         if not isinstance(place, int) or not (place == REFUSED or 0 <= place < n_rows):
             yield f"{where}: {name} {place!r}, expected a row from 0 to {n_rows - 1}, or {REFUSED}"
@@ -160,10 +190,11 @@ def _step_problems(where: str, steps: Any) -> Iterator[str]:
     if not isinstance(steps, NumberSteps):
         yield f"{where}: expected steps, found {type(steps).__name__}"
         return
-    if not all(
-        isinstance(number, int | float) for number in (steps.fill, steps.center, steps.scale)
-    ):
+
+    numbers = (steps.fill, steps.center, steps.scale)
+    if not all(isinstance(number, int | float) for number in numbers):
         yield f"{where}: expected numbers to fill and to scale with"
+
     if not _is_array(steps.steps, np.int64, 1) or not _is_array(steps.numbers, np.float64, 1):
         yield f"{where}: expected arrays of steps and of numbers"
     elif len(steps.steps) != len(steps.numbers) or ((steps.steps < 0) | (steps.steps > ADD)).any():
@@ -174,10 +205,12 @@ def _rule_problems(rules: Any, forest: FlatForest) -> Iterator[str]:
     if not isinstance(rules, FeatureRules) or rules.library not in ("lightgbm", "xgboost"):
         yield "rules: expected those of LightGBM or XGBoost"
         return
+
     n_features = forest.n_features
     for name, features in (("used", rules.used), ("zero_missing", rules.zero_missing)):
         if not all(_is_count(feature) and feature < n_features for feature in features):
             yield f"rules.{name}: expected features from 0 to {n_features - 1}"
+
     if not isinstance(rules.n_codes, Mapping) or dict(rules.n_codes) != dict(forest.n_categories):
         yield "rules.n_codes: expected the codes that the trees know"
 

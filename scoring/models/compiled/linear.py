@@ -1,9 +1,12 @@
-"""Linear models with what is in front of them: a sum over columns, without a matrix and without comparing strings.
+"""Linear models with their preprocessing.
 
-Each number is imputed and scaled as the library does it, then multiplied; each encoded value has its share of the sum
-looked up. The sum goes from the first feature to the last, as SciPy's product of a sparse matrix does: there it is
-equal to the bit. A dense matrix is multiplied by BLAS, whose order depends on the machine: there it is equal within
-1e-12, relative to the greater of the value and the mean of its column.
+They are a sum over columns, without a matrix and without comparing strings.
+
+Each number is imputed and scaled as the library does it, then multiplied. Each encoded value has
+its share of the sum looked up. The sum goes from the first feature to the last, as SciPy's product
+of a sparse matrix: there it is equal to the bit. BLAS multiplies a dense matrix, in an order that
+depends on the machine. There it is equal within 1e-12, relative to the greater of the value and its
+column's mean.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,14 +21,13 @@ from nightscore.arrow.arrays import from_numpy
 from nightscore.arrow.numeric import Scratch
 from nightscore.models.compiled.columns import ColumnReader
 from nightscore.models.compiled.encode import (
+    NO_STEPS,
     Branch,
     check_computed_in_doubles,
-    fused,
-    gives_sparse,
-    make_branches,
     make_lookups,
 )
-from nightscore.models.compiled.links import Link, answer
+from nightscore.models.compiled.links import Function, Link, answer
+from nightscore.models.compiled.transformers import gives_sparse, make_branches
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import Answer, Predictor
 from nightscore.native.constants import BLOCK_ROWS, STRIP_BLOCKS
@@ -33,9 +35,14 @@ from nightscore.native.machine_code import Kernels
 from nightscore.schemas.model import ModelFacts
 
 CLASSIFIERS = (
-    "LogisticRegression", "LogisticRegressionCV", "RidgeClassifier", "RidgeClassifierCV", "LinearSVC",
-    "SGDClassifier", "Perceptron",
-)  # fmt: skip
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "RidgeClassifier",
+    "RidgeClassifierCV",
+    "LinearSVC",
+    "SGDClassifier",
+    "Perceptron",
+)
 REGRESSORS = (
     "LinearRegression",
     "Ridge",
@@ -47,8 +54,10 @@ REGRESSORS = (
 )
 TOLERANCE = 1e-12
 TIE_MARGIN = 1e-9
-"""Scores nearer to each other, in units of their mean size, are decided by the library where bits may differ."""
-NO_STEPS = fused([])
+"""Scores that are nearer to each other are decided by the library, if bits may differ.
+
+Its unit is the mean size of scores.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +68,33 @@ class LinearForm:
     """(outputs, features)."""
     intercept: npt.NDArray[np.float64]
     branches: tuple[Branch, ...]
-    """Encoded values' rows are their shares of the sums, (rows, outputs)."""
+    """Rows of encoded values are their shares of the sums, (rows, outputs)."""
     link: Link
     is_exact: bool
-    """To the bit."""
+    """It equals the library to the bit."""
 
     @property
     def tolerance(self) -> float:
-        """How far its scores may be from the library's, relative."""
+        """Greatest relative difference of its scores from the library's."""
         return 0.0 if self.is_exact else TOLERANCE
 
 
 class CompiledLinear:
     """The scores of a linear model, straight from columns, and what follows from them."""
 
-    def __init__(self, model: LinearForm, own: Predictor, kernels: Kernels) -> None:
-        """Take the library's own predictor too, which decides ties."""
+    def __init__(self, model: LinearForm, library: Predictor, kernels: Kernels) -> None:
+        """Open a form with buffers of its own. The library's own predictor decides ties.
+
+        Kernels are called once: they are compiled before the address space is limited.
+        """
         self.tolerance = model.tolerance
-        self._model, self._own, self._kernels = model, own, kernels
+        self._model, self._library, self._kernels = model, library, kernels
         self._lookups = make_lookups(model.branches)
         self._reader, self._out = ColumnReader(kernels), Scratch()
         self._strip = np.empty(STRIP_BLOCKS * BLOCK_ROWS)
         self._compile()
 
     def _compile(self) -> None:
-        """Call everything once: compiled or read from the cache now, before the address space is limited."""
         values, validity, first_byte = self._reader.read_raw(from_numpy(np.zeros(1)))
         out = np.zeros((1, 1))
         self._kernels.add_numbers(
@@ -97,23 +108,28 @@ class CompiledLinear:
         sums = self._add_up(features)
         if sums is None:
             return None
-        found = answer(self._model.link, sums, kinds, self._kernels)
-        if not self._model.is_exact and self._model.link.classes is not None:
-            tied = np.flatnonzero(_gap(sums) < TIE_MARGIN * self._size(sums))
-            if len(tied):
-                own = self._own.predict(features.take(from_numpy(tied)), [])["prediction"]
-                found["prediction"] = np.array(found["prediction"])
-                found["prediction"][tied] = own
-        return found
+
+        columns = answer(self._model.link, sums, kinds, self._kernels)
+        if self._model.is_exact or self._model.link.classes is None:
+            return columns
+
+        tied = np.flatnonzero(_gap(sums) < TIE_MARGIN * self._size(sums))
+        if len(tied):
+            decided = self._library.predict(features.take(from_numpy(tied)), [])
+            columns["prediction"] = np.array(columns["prediction"])
+            columns["prediction"][tied] = decided["prediction"]
+        return columns
 
     def _size(self, sums: npt.NDArray[np.float64]) -> float:
-        """How large the terms of the sums are: their rounding is relative to that. The intercept is one of them, also
-        where all rows of a batch are near the boundary."""
+        """The size of the sums' terms, to which their rounding is relative.
+
+        The intercept is one of them, even if all rows of a batch are near the boundary.
+        """
         mean = float(np.abs(sums).mean()) if sums.size else 0.0
         return max(mean, float(np.abs(self._model.intercept).max(initial=0.0)))
 
     def _add_up(self, table: pa.Table) -> npt.NDArray[np.float64] | None:
-        """Scores of shape (n_outputs, n_rows), overwritten by the next call.
+        """Scores of shape (n_outputs, n_rows). The next call overwrites them.
 
         None: a value is not finite, which the library refuses.
         """
@@ -121,42 +137,47 @@ class CompiledLinear:
         shape = (len(model.weights), table.num_rows)
         out = self._out.take(shape[0] * shape[1], np.dtype(np.float64)).reshape(shape)
         out[:] = 0.0
+
         for branch in model.branches:
-            for j, column in enumerate(branch.columns):
+            for j, number in enumerate(branch.columns):
+                column = table.column(number)
                 if branch.tables:
-                    self._add_known(branch, j, table.column(column), out)
-                elif not self._add_numbers(branch, j, table.column(column), out):
+                    self._add_known(branch, j, column, out)
+                elif not self._add_numbers(branch, j, column, out):
                     return None
+
         out += model.intercept[:, None]
         return out
 
     def _add_known(
         self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]
     ) -> None:
+        lookup = self._lookups[branch.start, j]
         start = 0
         for chunk in column.chunks:
             if len(chunk):
-                indices, shares = self._lookups[branch.start, j].find(chunk)
+                indices, shares = lookup.find(chunk)
                 self._kernels.add_known(indices, shares, out, start)
                 start += len(indices)
 
     def _add_numbers(
         self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]
     ) -> bool:
+        """Add a column's share to the scores; whether all its values are finite."""
         check_computed_in_doubles(column.type)
         steps = branch.numbers[j] if branch.numbers else NO_STEPS
         weights = self._model.weights[:, branch.first_feature(j)].copy()
-        start, finite = 0, True
+
+        start, is_finite = 0, True
         for chunk in column.chunks:
             values, validity, first_byte = self._reader.read_raw(chunk)
             values = values.astype(np.float64, copy=False)
-            finite &= bool(
-                self._kernels.add_numbers(
-                    values, validity, first_byte, *steps.arguments, weights, self._strip, out, start
-                )
+            result = self._kernels.add_numbers(
+                values, validity, first_byte, *steps.arguments, weights, self._strip, out, start
             )
+            is_finite &= bool(result)
             start += len(values)
-        return finite
+        return is_finite
 
 
 def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearForm:
@@ -168,25 +189,28 @@ def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearFo
         facts: What the model is.
 
     Raises:
-        UnsupportedError: It, or a step, is left to the library.
+        UnsupportedError: The model, or a step, is left to the library.
     """
     name = type(final).__name__
     if not steps:
-        # A matrix product is 0.1 us a row already, and its bits are worth more than half of that.
+        # A matrix product takes 0.1 us a row already. Its bits are worth more than half of that.
         raise UnsupportedError(f"{name} without preprocessing is a product of matrices")
     if facts.n_outputs > 1 and name in CLASSIFIERS:
         raise UnsupportedError("classifiers of several targets predict by themselves")
+
     weights = np.array(np.atleast_2d(np.asarray(final.coef_, np.float64)))
     intercept = np.array(np.broadcast_to(np.asarray(final.intercept_, np.float64), (len(weights),)))
 
     def shares(first: int, out: Any) -> npt.NDArray[np.float64]:
-        """(values, outputs): of each value's one encoded number times its coefficient, no sum is rounded."""
-        found: npt.NDArray[np.float64] = np.array(
-            out @ weights[:, first : first + out.shape[1]].T, np.float64
-        )
-        if not np.isfinite(found).all():
+        """The shares of values, (values, outputs).
+
+        Each value has one encoded number, times its coefficient: no sum is rounded.
+        """
+        coefficients = weights[:, first : first + out.shape[1]]
+        products: npt.NDArray[np.float64] = np.array(out @ coefficients.T, np.float64)
+        if not np.isfinite(products).all():
             raise ValueError("the library refuses a missing value")
-        return found
+        return products
 
     branches = make_branches(facts, steps, weights.shape[1], shares)
     return LinearForm(weights, intercept, branches, _link(final), gives_sparse(steps))
@@ -195,20 +219,29 @@ def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearFo
 def _link(final: Any) -> Link:
     classes = getattr(final, "classes_", None)
     if classes is None:
-        return Link("identity")
-    name, is_binary = type(final).__name__, len(classes) <= 2
+        return Link(function="identity")
+    return Link(function=_function(final, is_binary=len(classes) <= 2), classes=classes)
+
+
+def _function(final: Any, *, is_binary: bool) -> Function:
+    """What a classifier makes of its scores."""
+    name = type(final).__name__
     if name in ("LogisticRegression", "LogisticRegressionCV"):
+        if is_binary:
+            return "expit"
         by_class = getattr(final, "multi_class", "") == "ovr" or final.solver == "liblinear"
-        return Link("expit" if is_binary else "one_vs_rest" if by_class else "softmax", classes)
+        return "one_vs_rest" if by_class else "softmax"
+
     if name == "SGDClassifier" and hasattr(final, "predict_proba"):
         if final.loss != "log_loss":
             raise UnsupportedError(f"probabilities of {final.loss}")
-        return Link("expit" if is_binary else "one_vs_rest", classes)
-    return Link("none", classes)
+        return "expit" if is_binary else "one_vs_rest"
+
+    return "none"
 
 
 def _gap(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Distance of the decision from the next one, of (n_outputs, n_rows)."""
+    """The distance of each row's decision from the next one, of (n_outputs, n_rows)."""
     if len(sums) == 1:
         return np.asarray(np.abs(sums[0]))
     top = np.partition(sums, -2, axis=0)

@@ -1,4 +1,7 @@
-"""From the sums of trees or of a linear model to predictions and probabilities, by numbers and names alone."""
+"""From the sums of trees or of a linear model to predictions and probabilities.
+
+A link says by numbers and names alone what follows from sums.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,26 +22,32 @@ BoosterFunction = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """What becomes of sums; `answer` does it."""
+    """What follows from sums. `answer` applies it."""
 
     function: Function
-    """`exp`: of log links. `expit`: 1 / (1 + exp(-x)), of two classes; `half_expit`: of 2 x (exponential loss).
-    `softmax`: of more classes. `one_vs_rest`: expit of each class, divided by their sum. `mean`: sums are shares of
-    classes, or values, of so many trees as `divisor` says. `none`: there are scores and classes, no probabilities."""
+    """What scikit-learn makes of a sum.
+
+    `exp`: log links. `expit`: 1 / (1 + exp(-x)), of two classes. `half_expit`: of 2 x (exponential
+    loss). `softmax`: of more classes. `one_vs_rest`: expit of each class, divided by their sum.
+    `mean`: sums are shares of classes, or values, of `divisor` trees. `none`: there are scores and
+    classes, but no probabilities.
+    """
     classes: npt.NDArray[Any] | None = None
-    """Of a classifier, in the order of its columns."""
+    """Classes of a classifier, in the order of its columns."""
     zero_is_second: bool = False
-    """Which of two classes a score of exactly 0 means."""
+    """A score of exactly 0 means the second of two classes."""
     divisor: int = 0
-    """0: sums are what they are."""
+    """What sums are divided by; 0: nothing."""
     library: Literal["scikit-learn", "lightgbm", "xgboost"] = "scikit-learn"
     of_booster: BoosterFunction = "none"
-    """Of LightGBM and XGBoost, in place of `function`: what their objective makes of a sum. `square`: with its sign.
-    `argmax`: the number of the greatest."""
+    """What the objective of LightGBM or XGBoost makes of a sum, in place of `function`.
+
+    `square`: with the sum's sign. `argmax`: the number of the greatest.
+    """
     scale: float = 1.0
-    """Scores are multiplied by it in front of a sigmoid."""
+    """Factor of scores in front of a sigmoid."""
 
 
 def answer(
@@ -47,59 +56,70 @@ def answer(
     """The outputs of `kinds`, and the prediction.
 
     Args:
-        link: Of the model.
+        link: The model's link.
         sums: (n_columns, n_rows), float64; of XGBoost float32.
         kinds: What is wanted besides `prediction`: `probability`, `decision`, `raw`.
         kernels: The machine code.
 
     Returns:
-        Kind to an array of shape (n_rows, n_columns). Two classes have one column of scores, two of probabilities.
+        Kind to an array of shape (n_rows, n_columns). Two classes have one column of scores and two
+        of probabilities.
     """
     if link.library != "scikit-learn":
         return booster_answer(link, sums, kinds, kernels)
     if link.function == "mean":
         return _mean(link, np.ascontiguousarray(sums.T), kinds)
+
     raw = np.asfortranarray(sums.T)
-    found: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
+    columns: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
     if link.classes is None:
-        found["prediction"] = _inverse(link, raw, kernels)
-        return found
+        columns["prediction"] = _inverse(link, raw, kernels)
+        return columns
+
     if "probability" in kinds:
-        found["probability"] = _probabilities(link, raw, kernels)
-    if raw.shape[1] == 1:
-        chosen = (raw[:, 0] >= 0 if link.zero_is_second else raw[:, 0] > 0).astype(int)
-    else:
+        columns["probability"] = _probabilities(link, raw, kernels)
+
+    if raw.shape[1] > 1:
         chosen = raw.argmax(axis=1)
-    found["prediction"] = link.classes[chosen].reshape(-1, 1)
-    return found
+    elif link.zero_is_second:
+        chosen = (raw[:, 0] >= 0).astype(int)
+    else:
+        chosen = (raw[:, 0] > 0).astype(int)
+    columns["prediction"] = link.classes[chosen].reshape(-1, 1)
+    return columns
 
 
 def booster_answer(
     link: Link, sums: npt.NDArray[Any], kinds: Collection[str], kernels: Kernels
 ) -> Columns:
-    """As `answer`, by the operations of LightGBM's and XGBoost's objectives, in their order and precision.
+    """The same as `answer`, by the operations of LightGBM's and XGBoost's objectives.
 
-    LightGBM's random forests divide by the number of trees in front of the objective, and not in raw scores.
+    They have the libraries' order and precision. LightGBM's random forests divide by the number of
+    trees in front of the objective, and not in raw scores.
     """
     raw = np.ascontiguousarray(sums.T)
-    found: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
-    made = _transformed(link, raw / link.divisor if link.divisor else raw, kernels)
+    columns: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
+    mean = raw / link.divisor if link.divisor else raw
+    transformed = _transformed(link, mean, kernels)
     if link.classes is None:
-        found["prediction"] = made
-        return found
-    if made.shape[1] == 1:
-        probability = np.concatenate([1 - made, made], axis=1)
-        chosen = (made[:, 0] > 0.5).astype(np.int64)
+        columns["prediction"] = transformed
+        return columns
+
+    if transformed.shape[1] == 1:
+        probability = np.concatenate([1 - transformed, transformed], axis=1)
+        chosen = (transformed[:, 0] > 0.5).astype(np.int64)
     else:
-        probability = made
-        chosen = made.argmax(axis=1)
+        probability = transformed
+        chosen = transformed.argmax(axis=1)
+
     if "probability" in kinds:
-        found["probability"] = probability
-    found["prediction"] = link.classes[chosen].reshape(-1, 1)
-    return found
+        columns["probability"] = probability
+    columns["prediction"] = link.classes[chosen].reshape(-1, 1)
+    return columns
 
 
 def _transformed(link: Link, raw: npt.NDArray[Any], kernels: Kernels) -> npt.NDArray[Any]:
+    """What a booster's objective makes of sums."""
     function = link.of_booster
     if function == "identity":
         return raw
@@ -109,7 +129,13 @@ def _transformed(link: Link, raw: npt.NDArray[Any], kernels: Kernels) -> npt.NDA
         return np.asarray(raw > 0, raw.dtype)
     if function == "argmax":
         return np.asarray(raw.argmax(axis=1), raw.dtype).reshape(-1, 1)
+    return _by_kernel(link, raw, kernels)
+
+
+def _by_kernel(link: Link, raw: npt.NDArray[Any], kernels: Kernels) -> npt.NDArray[Any]:
+    function = link.of_booster
     out = np.empty_like(raw)
+
     if function == "softmax":
         kernels.softmax(raw, out)
     elif function == "exp":
@@ -120,6 +146,7 @@ def _transformed(link: Link, raw: npt.NDArray[Any], kernels: Kernels) -> npt.NDA
         kernels.sigmoid32(raw.reshape(-1), out.reshape(-1))
     else:
         kernels.expit(link.scale * raw.reshape(-1), out.reshape(-1))
+
     return out
 
 
@@ -128,9 +155,12 @@ def _mean(link: Link, mean: npt.NDArray[np.float64], kinds: Collection[str]) -> 
         mean /= link.divisor
     if link.classes is None:
         return {"prediction": mean}
-    found: Columns = {"probability": mean} if "probability" in kinds else {}
-    found["prediction"] = link.classes.take(mean.argmax(axis=1), axis=0).reshape(-1, 1)
-    return found
+
+    columns: Columns = {}
+    if "probability" in kinds:
+        columns["probability"] = mean
+    columns["prediction"] = link.classes.take(mean.argmax(axis=1), axis=0).reshape(-1, 1)
+    return columns
 
 
 def _inverse(link: Link, raw: npt.NDArray[np.float64], kernels: Kernels) -> npt.NDArray[np.float64]:
@@ -144,27 +174,41 @@ def _inverse(link: Link, raw: npt.NDArray[np.float64], kernels: Kernels) -> npt.
 def _probabilities(
     link: Link, raw: npt.NDArray[np.float64], kernels: Kernels
 ) -> npt.NDArray[np.float64]:
-    """(n_rows, n_classes), by the operations of scikit-learn's losses and linear classifiers, in their order."""
+    """Probabilities, (n_rows, n_classes).
+
+    They follow the operations of scikit-learn's losses and linear classifiers, in their order.
+    """
     if link.function == "softmax":
-        found = raw.copy()  # contiguous by rows: so the sum of a row has the library's order
-        found -= found.max(axis=1)[:, None]
-        np.exp(found, out=found)
-        found /= found.sum(axis=1)[:, None]
-        return found
+        return _softmax(raw)
+
     if raw.shape[1] == 1:
-        second = _expit(2 * raw if link.function == "half_expit" else raw, kernels)[:, 0]
+        scores = 2 * raw if link.function == "half_expit" else raw
+        second = _expit(scores, kernels)[:, 0]
         return np.column_stack([1 - second, second])
-    found = _expit(np.ascontiguousarray(raw), kernels)
-    total = found.sum(axis=1)
-    none = total == 0
-    found[none] = 1
-    total[none] = found.shape[1]
-    found /= total[:, None]
-    return found
+
+    shares = _expit(np.ascontiguousarray(raw), kernels)
+    total = shares.sum(axis=1)
+
+    # All classes are equally likely if none is likely at all.
+    is_none = total == 0
+    shares[is_none] = 1
+    total[is_none] = shares.shape[1]
+
+    shares /= total[:, None]
+    return shares
+
+
+def _softmax(raw: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    # A copy that is contiguous by rows: the sum of a row then has the library's order.
+    shares = raw.copy()
+    shares -= shares.max(axis=1)[:, None]
+    np.exp(shares, out=shares)
+    shares /= shares.sum(axis=1)[:, None]
+    return shares
 
 
 def _expit(values: npt.NDArray[np.float64], kernels: Kernels) -> npt.NDArray[np.float64]:
-    """Of each value, in C's own `exp` as SciPy's: NumPy's differs in the last bit."""
+    """The logistic function by C's own `exp`, as in SciPy. NumPy's differs in the last bit."""
     out = np.empty_like(values)
     kernels.expit(np.ravel(values, order="K"), np.ravel(out, order="K"))
     return out

@@ -1,4 +1,4 @@
-"""A compiled predictor: the library's own answers, faster."""
+"""Compiled predictors: the library's own answers, faster."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,29 +17,30 @@ from nightscore.schemas.model import ModelFacts
 
 
 def compiled_form(
-    make: Callable[[Any, ModelFacts], CompiledForm], estimator: Any, facts: ModelFacts
+    make: Callable[[Any, ModelFacts], CompiledForm], model: Any, facts: ModelFacts
 ) -> CompiledForm:
-    """The compiled form of a fitted estimator or pipeline, or of a booster.
+    """The compiled form of a loaded model.
 
     Args:
-        make: Makes it, as the model's flavor says.
-        estimator: As it was loaded.
-        facts: What it is.
+        make: Makes it, as the model's flavor declares.
+        model: What the library has loaded.
+        facts: What the model is.
 
     Raises:
         UnsupportedError: There is none; it says why.
-        ModelStructureError: Its trees are none, or point outside: the library must not have them either.
+        ModelStructureError: Its trees are damaged. The library must not get them either.
     """
     try:
-        form = frozen(make(estimator, facts))
+        form = frozen(make(model, facts))
     except (UnsupportedError, ModelError, MemoryError):
         raise
     except Exception as error:
-        # Fitted attributes differ between the library's versions: then it predicts by itself. That is no way around
-        # the checks of a model: what fails them is a ModelError, and has not been loaded.
+        # Fitted attributes differ between versions of the library: then the library predicts. This
+        # does not bypass the checks of a model, which raise a ModelError.
         raise UnsupportedError(
             f"the model cannot be compiled ({type(error).__name__}: {error})"
         ) from error
+
     problems = form_problems(form, facts.n_columns)
     if problems:
         raise UnsupportedError(f"the model cannot be compiled ({problems[0]})")
@@ -47,17 +48,17 @@ def compiled_form(
 
 
 def open_form(
-    form: CompiledForm, facts: ModelFacts, own: Predictor, cache: Path
+    form: CompiledForm, facts: ModelFacts, library: Predictor, cache: Path
 ) -> CompiledPredictor:
     """A predictor with buffers of its own, for one thread.
 
     Args:
-        form: Of `compiled_form`, or read from its file.
+        form: The result of `compiled_form`, or of reading its file.
         facts: What the model is.
-        own: The library's own predictor, for what the compiled one does not take.
-        cache: Folder of cached models, where the machine code is kept too.
+        library: The library's own predictor, for what the compiled one does not take.
+        cache: Folder of cached models. Machine code is cached there too.
     """
     kernels = load_kernels(cache / CODE_FOLDER)
     if isinstance(form, LinearForm):
-        return WithLibrary(CompiledLinear(form, own, kernels), own)
-    return WithLibrary(CompiledTrees(form, facts, kernels), own)
+        return WithLibrary(CompiledLinear(form, library, kernels), library)
+    return WithLibrary(CompiledTrees(form, facts, kernels), library)

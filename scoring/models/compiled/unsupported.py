@@ -1,11 +1,11 @@
-"""Models that have no compiled form: their library predicts by itself."""
+"""Models that have no compiled form: their library predicts."""
 
 from collections.abc import Mapping
 
 MAX_CODES = 1 << 16
-"""Of one feature: they are numbers of 16 bits."""
+"""Category codes of one feature. They are numbers of 16 bits."""
 MAX_SET_CODES = 1 << 26
-"""Of all sets together; each has a bit for each code."""
+"""Codes of all sets of categories together. Each set has a bit for each code."""
 
 
 class UnsupportedError(Exception):
@@ -13,10 +13,10 @@ class UnsupportedError(Exception):
 
 
 def check_codes(n_codes: Mapping[int, int], n_sets: int) -> None:
-    """Leave categories to the library that take long to lay out: a file names a great one in few bytes.
+    """Refuse categories that take long to lay out: a file states a great one in few bytes.
 
     Args:
-        n_codes: Of each feature that is split by category.
+        n_codes: The number of codes of each feature that is split by category.
         n_sets: Nodes that ask for categories.
 
     Raises:

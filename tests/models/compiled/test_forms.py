@@ -304,13 +304,23 @@ def test_the_layout_walks_no_tree_that_is_none() -> None:
             values=nothing.reshape(-1, 1), **values,
         )  # fmt: skip
 
+    def forest(one: Tree, column: int = 0, n_categories: dict[int, int] | None = None) -> Forest:
+        return Forest(
+            trees=(one,),
+            n_features=1,
+            column=(column,),
+            base=np.zeros(1),
+            number="float64",
+            n_categories=n_categories or {},
+        )
+
     def refused(one: Tree, column: int = 0, n_categories: dict[int, int] | None = None) -> str:
         with pytest.raises(ModelStructureError) as caught:
-            lay_out(Forest((one,), 1, (column,), np.zeros(1), "float64", n_categories or {}))
+            lay_out(forest(one, column, n_categories))
         return str(caught.value)
 
     sound = tree([1, -1, -1], [2, -1, -1])
-    assert lay_out(Forest((sound,), 1, (0,), np.zeros(1), "float64"))
+    assert lay_out(forest(sound))
     assert "adds to sum 1" in refused(sound, 1)
     assert "adds to sum -1" in refused(sound, -1)
     assert "a node leads here" in refused(tree([0, -1, -1], [2, -1, -1]))
