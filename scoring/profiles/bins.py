@@ -29,6 +29,7 @@ def quantile_edges(ordered: Floats, n_bins: int) -> Floats:
 
     with np.errstate(over="ignore", invalid="ignore"):
         quantiles = sorted_quantiles(ordered, np.arange(n_bins + 1) / n_bins)
+
     # There is none between two values whose distance exceeds float64.
     quantiles = quantiles[np.isfinite(quantiles)]
 
@@ -40,6 +41,7 @@ def quantile_edges(ordered: Floats, n_bins: int) -> Floats:
     # There is no value below the least one.
     with np.errstate(over="ignore"):
         below = np.nextafter(spikes, -np.inf)
+
     below = below[np.isfinite(below)]
     return np.unique(np.concatenate([quantiles[1:-1], spikes, below]))
 
@@ -62,6 +64,7 @@ def sorted_quantiles(ordered: Floats, at: Floats) -> Floats:
 
     low, high = ordered[below], ordered[above]
     share, distance = places - below, high - low
+
     return np.where(share >= 0.5, high - distance * (1 - share), low + distance * share)
 
 

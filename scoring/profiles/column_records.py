@@ -47,6 +47,7 @@ def feature_records(
             nulled=n_nulled,
         )
         records.append(record)
+
     return records
 
 
@@ -93,6 +94,7 @@ def _prediction_record(name: str, column: pa.ChunkedArray) -> ColumnRecord:
         "rows": rows,
         "missing": missing,
     }
+
     arrow_type = plain_type(column.type)
     if not (pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)):
         return ColumnRecord.model_validate(fields)

@@ -95,6 +95,7 @@ def count_by_sorting(
     least, greatest = np.inf, -np.inf
     if len(finite):
         least, greatest = float(finite[0]), float(finite[-1])
+
     n_not_above = np.searchsorted(finite, spec.bounds[1], "right")
     n_below = np.searchsorted(finite, spec.bounds[0], "left")
 

@@ -46,6 +46,7 @@ def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
 
     arrow_type = column.type
     stored, scale = _stored(arrow_type)
+
     if any(is_list(arrow_type) for is_list in LISTS):
         column = pc.list_value_length(column)
     elif pa.types.is_decimal(arrow_type):
@@ -58,6 +59,7 @@ def as_numbers(column: pa.ChunkedArray) -> tuple[Floats, int]:
         chunks.append(numeric_values(chunk).astype(np.float64, copy=False))
 
     values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
+
     return values if scale == 1.0 else values * scale, n_null
 
 
@@ -79,6 +81,7 @@ def raw_numbers(chunk: pa.Array) -> RawNumbers:
         return RawNumbers(values)
 
     bitmap = np.frombuffer(chunk.buffers()[0], np.uint8)
+
     return RawNumbers(values, chunk.null_count, bitmap, chunk.offset)
 
 

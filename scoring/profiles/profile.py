@@ -80,6 +80,7 @@ class NumberProfile:
             for name, statistic in all_statistics().items()
             if statistic.COUNTS_SEGMENTS or not is_segment
         }
+
         return cls(edges=edges, bounds=bounds, statistics=statistics)
 
     @property

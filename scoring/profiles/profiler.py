@@ -69,6 +69,7 @@ class Profiler:
         for column in spec.columns:
             profile = _empty(column, with_scores=_has_scores(column, spec))
             self._columns[column.role, column.name] = profile
+
         self._segments: dict[Key, ColumnProfile] = {}
 
         self.errors: dict[str, str] = {}
@@ -110,6 +111,7 @@ class Profiler:
         self.missing.clear()
         for column in self._spec.columns:
             self._count_column(column, batch, is_whole=is_whole)
+
         for name in self.errors:
             self.missing.pop(name, None)
 

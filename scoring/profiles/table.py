@@ -163,6 +163,7 @@ def merge_profiles(
             failed[column.name] = str(error)
 
     sums = {key: column for key, column in merged.items() if column.name not in failed}
+
     return sums, failed
 
 

@@ -84,6 +84,7 @@ class CheckedPredictor:
         self._library = Decoded(LibraryOnDemand(model), types)
         self._active = self._compiled = model.compiled(self._library)
         self._record = PredictorRecord(engine="compiled")
+
         if model.checked is not None and not is_unchecked:
             self._record = model.checked
 
@@ -122,6 +123,7 @@ class CheckedPredictor:
             "library_s": library_s,
             "compiled_s": compiled_s,
         }
+
         if worst > compiled.tolerance:
             self._active = self._library
             why = (
@@ -184,6 +186,7 @@ def difference(
         if not is_exact:
             size = np.maximum(size, np.abs(a).mean(axis=0))
         relative = (np.abs(a - b) / size)[differs]
+
     return float("inf") if np.isnan(relative).any() else float(relative.max())
 
 

@@ -77,6 +77,7 @@ def write_form(form: CompiledForm, path: Path) -> None:
         file.write(total.hexdigest().encode())
         file.flush()
         os.fsync(file.fileno())
+
     spool.replace(path)
 
 
@@ -95,6 +96,7 @@ def read_form(path: Path, n_columns: int = 0) -> CompiledForm:
     content = _map(path)
     with memoryview(content)[DIGEST_BYTES:] as rest:
         digest = hashlib.sha256(rest).hexdigest()
+
     if content[:DIGEST_BYTES].decode(errors="replace") != digest:
         raise FlatFileError(f"{path} is not what was written")
 
@@ -107,6 +109,7 @@ def read_form(path: Path, n_columns: int = 0) -> CompiledForm:
     problems = form_problems(form, n_columns)
     if problems:
         raise FlatFileError(f"{path}: {problems[0]}")
+
     return form  # type: ignore[no-any-return]
 
 
@@ -189,7 +192,9 @@ def _packed(value: Any, arrays: list[Any]) -> Any:
     kind = type(value).__name__
     if not dataclasses.is_dataclass(value) or kind not in KINDS:
         raise TypeError(f"a {kind} in a compiled model")
+
     names = [field.name for field in dataclasses.fields(value)]
+
     return {"kind": kind, "fields": {name: _packed(getattr(value, name), arrays) for name in names}}
 
 
@@ -220,4 +225,5 @@ def _unpacked(value: Any, arrays: list[Any]) -> Any:
         return {_unpacked(key, arrays): _unpacked(item, arrays) for key, item in value["items"]}
 
     kind = KINDS[value["kind"]]
+
     return kind(**{name: _unpacked(item, arrays) for name, item in value["fields"].items()})

@@ -91,6 +91,7 @@ def _column_problems(
     is_outside = (trees.column < 0) | (trees.column > n_sums - width)
     if not 1 <= width <= n_sums or is_outside.any():
         return [f"column: expected trees of {width} values to add to columns 0 to {n_sums - 1}"]
+
     return []
 
 
@@ -113,6 +114,7 @@ def _split_type_problems(trees: SplitTrees, forest: FlatForest) -> list[str]:
         "values": (forest.sums, 2),
         "column": (np.int64, 1),
     }
+
     problems = _type_problems(trees, wanted)
 
     counts = (trees.n_words, trees.most_nodes, *trees.n_levels)
@@ -120,6 +122,7 @@ def _split_type_problems(trees: SplitTrees, forest: FlatForest) -> list[str]:
         problems.append("n_words, most_nodes, n_levels: expected whole numbers")
     if not len(trees.keys) == len(trees.n_levels) == forest.n_features:
         problems.append(f"keys: {len(trees.keys)} features, expected {forest.n_features}")
+
     return problems
 
 
@@ -225,6 +228,7 @@ def _split_link_problems(trees: SplitTrees) -> list[str]:
 
     if n_seen != len(trees.feature) or not _has_one_parent(trees, n_nodes):
         return ["left, right: expected each node once"]
+
     return []
 
 
@@ -258,6 +262,7 @@ def _level_below(
 
     left, right = levels
     tree, node, leaves = (np.concatenate(pair) for pair in zip(left, right, strict=True))
+
     return tree, node, leaves
 
 
@@ -275,6 +280,7 @@ def _has_one_parent(trees: SplitTrees, n_nodes: Ints) -> bool:
 
     roots = trees.first_node[:-1][n_nodes > 0]
     n_parents[roots] += 1
+
     return bool((n_parents == 1).all())
 
 
@@ -290,9 +296,12 @@ def _walked_type_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
         "values": (forest.sums, 2),
         "column": (np.int64, 1),
     }
+
     problems = _type_problems(trees, wanted)
+
     if forest.n_categories:
         problems.append("n_categories: expected none of trees that are walked")
+
     return problems
 
 
@@ -318,8 +327,10 @@ def _walked_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
     first = trees.nodes[inner, 2].astype(np.int64)
     n_parents = np.bincount(np.concatenate([first, first + 1]), minlength=n_nodes)
     n_parents[ends[:-1]] += 1
+
     if (n_parents != 1).any():
         return ["nodes: expected each node once"]
+
     return _depth_problems(trees, ends, is_leaf)
 
 
@@ -380,12 +391,14 @@ def forest_problems(forest: Forest) -> list[str]:
         n_features=forest.n_features,
         removed=np.concatenate([_unreached(tree) for tree in trees]),
     )
+
     problems = tree_problems(nodes)
     if problems:
         return problems
 
     for i, tree in enumerate(trees):
         problems += _set_problems(i, tree, forest.n_categories)
+
     return problems
 
 

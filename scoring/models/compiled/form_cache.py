@@ -54,9 +54,11 @@ class CachedForm:
             platform.machine(),
             *sorted(facts.loaded_with.items()),
         ]
+
         key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:16]
 
         stem = folder.parent / FOLDER / f"{folder.name}-{key}"
+
         return cls(stem, facts.n_columns)
 
     @property

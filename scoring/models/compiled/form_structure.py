@@ -63,6 +63,7 @@ def _trees_problems(form: TreesForm) -> Iterator[str]:
 
     problems = flat_problems(form.forest)
     yield from problems
+
     if problems:
         return
 

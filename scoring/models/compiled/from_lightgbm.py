@@ -65,6 +65,7 @@ def lightgbm_model(
     used: set[int] = set()
     for part in parts:
         used.update(part.feature.tolist())
+
     rules = FeatureRules(
         library="lightgbm",
         n_codes=n_codes,
@@ -179,10 +180,12 @@ def _count_codes(parts: list[_Nodes]) -> dict[int, int]:
     compared: set[int] = set()
     for part in parts:
         compared.update(part.feature[~part.is_categorical].tolist())
+
     if not compared.isdisjoint(n_codes):
         raise UnsupportedError(
             "a feature is a category in some of its splits, and a number in others"
         )
+
     return n_codes
 
 
@@ -205,4 +208,5 @@ def _zero_missing(parts: list[_Nodes]) -> frozenset[int]:
         raise UnsupportedError(
             "zeros of a feature are missing in some of its trees and not in others"
         )
+
     return frozenset(zero_missing)

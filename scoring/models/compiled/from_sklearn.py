@@ -49,7 +49,9 @@ def _hist_boosting(final: Any) -> TreeModel:
         number="float64",
         n_categories=n_categories,
     )
+
     link = _link(final, zero_is_second=False)
+
     return TreeModel(forest, link, refuses_nan=False, refuses_infinite=False)
 
 
@@ -122,7 +124,9 @@ def _boosting(final: Any) -> TreeModel:
         base=start.reshape(-1),
         number="float32",
     )
+
     link = _link(final, zero_is_second=True)
+
     # The library sends NaN to the right, where it gets that far. That is left to the library.
     return TreeModel(forest, link, refuses_nan=True, refuses_infinite=True)
 
@@ -168,8 +172,10 @@ def _averaged(final: Any, estimators: list[Any], divisor: int) -> TreeModel:
         base=np.zeros(trees[0].values.shape[1]),
         number="float32",
     )
+
     link = Link(function="mean", classes=classes, divisor=divisor)
     takes_nan = bool(estimators[0]._support_missing_values(np.empty((0, 0))))
+
     return TreeModel(forest, link, refuses_nan=not takes_nan, refuses_infinite=True)
 
 

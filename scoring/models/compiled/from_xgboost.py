@@ -62,12 +62,14 @@ def xgboost_model(
     is_dart = booster["name"] == "dart"
     model = booster["gbtree"]["model"] if is_dart else booster["model"]
     n_trees = len(model["trees"])
+
     if not is_booster and "best_iteration" in file.attributes:
         n_trees = int(model["iteration_indptr"][int(file.attributes["best_iteration"]) + 1])
 
     weights: list[np.float32 | None] = [None] * n_trees
     if is_dart:
         weights = [np.float32(weight) for weight in booster["weight_drop"]]
+
     parts = [_Nodes(tree) for tree in model["trees"][:n_trees]]
     n_codes = _count_codes(parts)
 
@@ -148,6 +150,7 @@ class _Nodes:
         starts, sizes = tree["categories_segments"], tree["categories_sizes"]
         self.categories: dict[int, tuple[int, list[int]]] = {}
         """For each categorical node, its feature and the categories that go right."""
+
         for node, start, size in zip(nodes, starts, sizes, strict=True):
             node_categories = categories[int(start) : int(start) + int(size)].tolist()
             self.categories[node] = int(self.feature[node]), node_categories
@@ -172,6 +175,7 @@ class _Nodes:
 
         with np.errstate(over="ignore"):
             below = np.nextafter(self.condition, np.float32(-np.inf))
+
         if np.isinf(below[compares]).any():
             raise UnsupportedError("a threshold has no lower neighbour")
 
@@ -179,6 +183,7 @@ class _Nodes:
         leaves = self.condition
         if weight is not None:
             leaves = (np.float32(0) + self.condition) * weight
+
         values = np.where(is_leaf, leaves, np.float32(0))
 
         return Tree(

@@ -93,6 +93,7 @@ def _thresholds(forest: Forest) -> tuple[Floats, ...]:
         if np.isnan(distinct).any():
             raise ValueError("a threshold is NaN")
         thresholds.append(distinct[distinct < np.inf])
+
     return tuple(thresholds)
 
 
@@ -178,6 +179,7 @@ def _split_nodes(
             word=word,
         )
         nodes.append(split_node)
+
     return nodes
 
 
@@ -224,8 +226,10 @@ def _walked_nodes(tree: Tree, order: list[int], key: np.dtype[Any], start: int) 
 
     is_leaf = tree.is_leaf[order]
     threshold: npt.NDArray[Any] = tree.threshold[order]
+
     if key == np.int32:
         threshold = rounded_down(threshold)
+
     cut = ordered_key(threshold).astype(key)
     shift = tree.missing_left[order] & ~is_leaf
     child = np.where(is_leaf, np.arange(n_nodes), place[tree.left[order]])
@@ -236,6 +240,7 @@ def _walked_nodes(tree: Tree, order: list[int], key: np.dtype[Any], start: int) 
         start + child,
         shift,
     ]
+
     return np.column_stack([column.astype(key) for column in columns])
 
 

@@ -118,6 +118,7 @@ class CompiledLinear:
             decided = self._library.predict(features.take(from_numpy(tied)), [])
             columns["prediction"] = np.array(columns["prediction"])
             columns["prediction"][tied] = decided["prediction"]
+
         return columns
 
     def _size(self, sums: npt.NDArray[np.float64]) -> float:
@@ -147,6 +148,7 @@ class CompiledLinear:
                     return None
 
         out += model.intercept[:, None]
+
         return out
 
     def _add_known(
@@ -177,6 +179,7 @@ class CompiledLinear:
             )
             is_finite &= bool(result)
             start += len(values)
+
         return is_finite
 
 
@@ -195,6 +198,7 @@ def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearFo
     if not steps:
         # A matrix product takes 0.1 us a row already. Its bits are worth more than half of that.
         raise UnsupportedError(f"{name} without preprocessing is a product of matrices")
+
     if facts.n_outputs > 1 and name in CLASSIFIERS:
         raise UnsupportedError("classifiers of several targets predict by themselves")
 

@@ -72,6 +72,7 @@ def answer(
 
     raw = np.asfortranarray(sums.T)
     columns: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
+
     if link.classes is None:
         columns["prediction"] = _inverse(link, raw, kernels)
         return columns
@@ -85,6 +86,7 @@ def answer(
         chosen = (raw[:, 0] >= 0).astype(int)
     else:
         chosen = (raw[:, 0] > 0).astype(int)
+
     columns["prediction"] = link.classes[chosen].reshape(-1, 1)
     return columns
 
@@ -101,6 +103,7 @@ def booster_answer(
     columns: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
     mean = raw / link.divisor if link.divisor else raw
     transformed = _transformed(link, mean, kernels)
+
     if link.classes is None:
         columns["prediction"] = transformed
         return columns
@@ -114,7 +117,9 @@ def booster_answer(
 
     if "probability" in kinds:
         columns["probability"] = probability
+
     columns["prediction"] = link.classes[chosen].reshape(-1, 1)
+
     return columns
 
 
@@ -195,6 +200,7 @@ def _probabilities(
     total[is_none] = shares.shape[1]
 
     shares /= total[:, None]
+
     return shares
 
 

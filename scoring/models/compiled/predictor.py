@@ -44,6 +44,7 @@ def compiled_form(
     problems = form_problems(form, facts.n_columns)
     if problems:
         raise UnsupportedError(f"the model cannot be compiled ({problems[0]})")
+
     return form
 
 
@@ -61,4 +62,5 @@ def open_form(
     kernels = load_kernels(cache / CODE_FOLDER)
     if isinstance(form, LinearForm):
         return WithLibrary(CompiledLinear(form, library, kernels), library)
+
     return WithLibrary(CompiledTrees(form, facts, kernels), library)

@@ -101,6 +101,7 @@ class ForestSum:
         out = np.empty((len(self.forest.base), n_blocks * BLOCK_ROWS), self.forest.sums)
         out[:] = self.forest.base[:, None]
         self._sum(codes, out)
+
         return out[:, :n_rows], seen
 
     def _codes(self, n_blocks: int) -> npt.NDArray[Any]:
@@ -141,6 +142,7 @@ class ForestSum:
             known = np.ascontiguousarray(few[:, feature, :]).reshape(-1)[:n_known]
 
         self._kernels.take_codes(chunk.indices, known, codes, feature, start)
+
         return seen
 
     def _number(
@@ -158,6 +160,7 @@ class ForestSum:
         infinity = codes.dtype.type(INFINITY_BITS[number])
         magnitude = codes.dtype.type(MAGNITUDE_BITS[number])
         bits = values.view(codes.dtype)
+
         return self._kernels.order_column(bits, codes, feature, start, infinity, magnitude)
 
     def _sum(self, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:

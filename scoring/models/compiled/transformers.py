@@ -79,6 +79,7 @@ def make_branches(
 
     if sum(sum(branch.widths) for branch in branches) != n_features:
         raise UnsupportedError("the transformers' outputs are not all accounted for")
+
     return tuple(branches)
 
 
@@ -116,6 +117,7 @@ def _chosen_columns(transformer: Any, columns: Any) -> tuple[int, ...]:
         columns = np.array(numbers, bool if is_mask else int)
 
     all_columns = np.arange(transformer.n_features_in_)
+
     return tuple(np.atleast_1d(all_columns[columns]).tolist())
 
 
@@ -159,6 +161,7 @@ def _branch(
         return replace(branch, tables=tuple(_tables(steps, branch, project)))
 
     numbers = tuple(_number_steps(steps, j) for j in range(len(columns)))
+
     return replace(branch, numbers=numbers)
 
 
@@ -247,6 +250,7 @@ def _scaling(scaler: Any, j: int) -> list[Operation]:
     if name == "StandardScaler":
         center = scaler.mean_ if scaler.with_mean else None
         return _center_and_scale(center, scaler.scale_ if scaler.with_std else None, j)
+
     if name == "RobustScaler":
         center = scaler.center_ if scaler.with_centering else None
         return _center_and_scale(center, scaler.scale_ if scaler.with_scaling else None, j)
@@ -255,6 +259,7 @@ def _scaling(scaler: Any, j: int) -> list[Operation]:
         return [(MULTIPLY, float(scaler.scale_[j])), (ADD, float(scaler.min_[j]))]
     if name == "MaxAbsScaler":
         return [(DIVIDE, float(scaler.scale_[j]))]
+
     raise UnsupportedError(f"there is no compiled form of {name} on numbers")
 
 

@@ -57,6 +57,7 @@ class CompiledTrees:
             self._encoder = Encoder(facts, form.branches, kernels)
         else:
             self._encoder = BoosterEncoder(form.rules, facts.categories, kernels)
+
         self._sum = ForestSum(form.forest, kernels)
 
         kernels.expit(np.zeros(1), np.zeros(1))

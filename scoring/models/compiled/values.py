@@ -60,6 +60,7 @@ class ValueLookup:
         # A slice has the dictionary of the whole: it need not have each value.
         if REFUSED in places and (np.array(places)[indices] == REFUSED).any():
             raise UnsupportedError("the library refuses a value")
+
         return indices, self._rows[places]
 
     def _place(self, value: Any) -> int:
