@@ -37,10 +37,10 @@ from nightscore.inputs.partitions import (
     check_unchanged,
     find_partition,
     find_partitions,
-    fingerprint,
 )
 from nightscore.inputs.reader import read_batches
 from nightscore.inputs.validate import check_contract
+from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.layout import manifest_path, part_path, parts_store, state_store
 from nightscore.ledger.manifests import find_manifest, list_manifests, write_manifest
 from nightscore.ledger.record import RunRecord
@@ -367,7 +367,7 @@ def _stats(n_rows: int) -> str:
 def _records(job: ScoringJob, partition: Partition, plan: Plan, bench: Bench) -> None:
     """The manifest, written as often as a run gives signs of life, and read by everyone who asks for the state."""
     record = RunRecord(Workspace(job), DAY, datetime(2024, 3, 1, tzinfo=UTC), "1")
-    record.update(inputs=inputs_record(job, partition))
+    record.update(inputs=inputs_record(job, partition, 0))
     state = state_store(job)
     files = tuple(_file(_stub(job, record.run_id, s), s.index) for s in plan.shards)
     output = OutputRecord(uri=job.output.uri, format="delta", files=files)
@@ -449,7 +449,7 @@ def _checkpoints(job: ScoringJob, tasks: Sequence[ShardTask], profile: str, benc
         for task in sample:
             checkpoints.write_checkpoint(task, _result(task, task.shard.index, profile))
     with bench.timed(f"checkpoints of {len(sample)} shards, read"):
-        found = checkpoints._read(job, state_store(job), tasks[0].run_id)
+        found = checkpoints._read(Workspace(job), tasks[0].run_id)
     assert len(found) == len(sample)
 
 
