@@ -18,11 +18,42 @@ from tests.support.lake import Lake
 from tests.support.models import KnownModel, register_models
 from tests.support.seaweedfs import BUCKET, S3Server, seaweedfs
 
+LONG = ("tests/faults/", "tests/flows/")
+"""Folders whose tests are long."""
+PROCESSES = {"any_lake", "cluster", "pool", "s3_server"}
+"""Fixtures that start workers or servers, or stand for others that do."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, the long ones begin: what is left for one of them at the end is short."""
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--thorough`, which `make faults` and `make stores` give."""
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="all stores, kills, moments and cases, where other runs take a sample",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a thorough run has, mark what is slow, and order what two processes share."""
+    if not config.getoption("--thorough"):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+    for item in items:
+        if PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+    # The long tests begin: what is left for one of two processes at the end is short.
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not item.nodeid.startswith(("tests/faults/", "tests/flows/")))
+        items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether a test takes all of its cases, and no sample."""
+    return bool(pytestconfig.getoption("--thorough"))
 
 
 @pytest.fixture(scope="session")
@@ -95,15 +126,19 @@ def s3_lake(
 
 PLACES = [
     pytest.param(("lake", "delta"), id="local-delta"),
-    pytest.param(("lake", "parquet"), id="local-parquet"),
-    pytest.param(("s3_lake", "delta"), id="s3-delta", marks=pytest.mark.s3),
+    pytest.param(("lake", "parquet"), id="local-parquet", marks=pytest.mark.thorough),
+    pytest.param(("s3_lake", "delta"), id="s3-delta", marks=[pytest.mark.s3, pytest.mark.thorough]),
     pytest.param(("s3_lake", "parquet"), id="s3-parquet", marks=pytest.mark.s3),
 ]
 
 
 @pytest.fixture(params=PLACES)
 def any_lake(request: pytest.FixtureRequest) -> Lake:
-    """Each kind of storage with each output format."""
+    """Each kind of storage, and each output format.
+
+    Each pair of them is what `tests/contracts/test_outputs.py` is about; other tests take all pairs
+    in a thorough run.
+    """
     fixture, formats = request.param
     lake: Lake = request.getfixturevalue(fixture)
     lake.formats = formats
