@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up down status alerts test check lint fast faults soak fuzz bench bench-kernels schema clean
+.PHONY: help setup demo up down status alerts test check lint fast coverage stores faults soak fuzz bench bench-kernels schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,12 +47,27 @@ alerts: $(VENV)/.ready ## Register the alerts in Prefect (PREFECT_API_URL, NIGHT
 	@$(BIN)/python -m nightscore.flows.alerts
 
 # In two processes, a file in either; then, one after another, what starts servers, kills or times processes.
-test: $(VENV)/.ready ## Run all tests, including those with S3 and kills
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone'; first=$$?; \
-	  $(BIN)/python -m pytest -m alone && exit $$first
+IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+ALONE := tests/faults tests/flows
+test: $(VENV)/.ready ## Run all tests, including those with S3 and kills (about 15 minutes)
+	@$(BIN)/python -m pytest $(IN_TWO) -m 'not alone'; first=$$?; \
+	  $(BIN)/python -m pytest $(ALONE) -m alone && exit $$first
 
-fast: $(VENV)/.ready ## Run the fast tests only
-	$(BIN)/python -m pytest -m 'not slow'
+fast: $(VENV)/.ready ## Run the fast tests only, without workers or servers (about a minute)
+	@$(BIN)/python -m pytest $(IN_TWO) -m 'not slow' --ignore tests/faults --ignore tests/fuzz
+
+# The commands, workers and servers that tests start are measured too.
+coverage: $(VENV)/.ready ## Measure line and branch coverage of each package with all tests
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest $(IN_TWO) -m 'not alone'; first=$$?; \
+	  $(BIN)/python -m coverage run -m pytest $(ALONE) -m alone && exit $$first
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage json --quiet
+	@$(BIN)/python -m tests.support.package_coverage
+
+stores: $(VENV)/.ready ## Run the tests of stores on each store with each output format
+	@$(BIN)/python -m pytest $(IN_TWO) --thorough -m 'not alone' tests/contracts tests/inputs tests/ledger \
+	  tests/operations tests/outputs tests/runs tests/storage tests/test_errors.py tests/test_run.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -60,8 +75,8 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-faults: $(VENV)/.ready ## Inject each fault of the table and print what happened (about 8 minutes)
-	$(BIN)/python -m pytest -q tests/faults --ignore tests/faults/test_soak.py
+faults: $(VENV)/.ready ## Inject each fault of the table at each moment, and print what happened
+	$(BIN)/python -m pytest -q --thorough tests/faults
 
 SEED ?= 1
 FORMAT ?= delta

@@ -20,8 +20,8 @@ from tests.support.seaweedfs import BUCKET, S3Server, seaweedfs
 
 LONG = ("tests/faults/", "tests/flows/")
 """Folders whose tests are long."""
-PROCESSES = {"any_lake", "cluster", "pool", "s3_server"}
-"""Fixtures that start workers or servers, or stand for others that do."""
+PROCESSES = {"any_lake", "boosters", "cluster", "models", "pool", "s3_server"}
+"""Fixtures that start workers or servers or train many models, or stand for others that do."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,13 +36,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only a thorough run has, mark what is slow, and order what two processes share."""
+    misplaced = [
+        item.nodeid
+        for item in items
+        if item.get_closest_marker("alone") and not item.nodeid.startswith(LONG)
+    ]
+    if misplaced:
+        raise pytest.UsageError(f"`make test` runs tests that are alone in {LONG}: {misplaced}")
+
     if not config.getoption("--thorough"):
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
     for item in items:
-        if PROCESSES & set(getattr(item, "fixturenames", ())):
+        is_s3 = item.get_closest_marker("s3") is not None
+        if is_s3 or PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
     # The long tests begin: what is left for one of two processes at the end is short.

@@ -28,7 +28,8 @@ from tests.bench.engine.process_tree import run_measured
 from tests.bench.engine.tables import as_markdown
 from tests.bench.engine.workloads import W3
 
-PEERS = ("polars", "pandas", "joblib")
+PEERS, ALL_PEERS = ("polars",), ("polars", "pandas", "joblib")
+"""Beside nightscore, and in a thorough run."""
 DAEMON = """
 import os, time
 if os.fork() == 0:
@@ -44,10 +45,13 @@ os.wait()
 
 
 @pytest.mark.slow
-def test_all_ways_of_a_workload_agree_and_have_their_numbers(tmp_path: Path) -> None:
+def test_all_ways_of_a_workload_agree_and_have_their_numbers(
+    tmp_path: Path, thorough: bool
+) -> None:
+    peers = ALL_PEERS if thorough else PEERS
     small = SIZES["small"]
     size = replace(small, workloads={"W3": W3.sized(2_000, 3)}, other_rows={"W3": 20_000})
-    result = measure(size, tmp_path, peers=PEERS)
+    result = measure(size, tmp_path, peers=peers)
     (workload,) = result["workloads"].values()
     assert set(workload["ways"]) == {
         OURS,
@@ -56,7 +60,7 @@ def test_all_ways_of_a_workload_agree_and_have_their_numbers(tmp_path: Path) -> 
         OTHER_SIZE,
         ONE_WORKER,
         ONE_WORKER_OTHER_SIZE,
-        *PEERS,
+        *peers,
     }
     for name, way in workload["ways"].items():
         assert not way["error"] and not way["notes"], (name, way)

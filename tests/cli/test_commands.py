@@ -51,54 +51,70 @@ def answer(lake: Lake, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_night_by_command(lake: Lake, job_file: Path) -> None:
-    job = str(job_file)
-    (planned,) = answer(lake, "plan", job, DAY)
+def test_a_plan_says_what_a_run_would_do_and_does_nothing(lake: Lake, job_file: Path) -> None:
+    (planned,) = answer(lake, "plan", str(job_file), DAY)
     assert (planned["action"], planned["rows"], planned["shards"]) == ("score", 100, 1)
     assert planned["memory_bytes"] > 0
     assert not (Path(lake.root) / "predictions").exists()
 
-    manifest = answer(lake, "run", job, DAY)
-    assert manifest["status"] == "published"
+    lake.run(lake.job(), DAY)
+    (planned,) = answer(lake, "plan", str(job_file), DAY)
+    assert planned["action"] == "skip"
+
+
+def test_a_run_publishes_and_prints_its_manifest(lake: Lake, job_file: Path) -> None:
+    manifest = answer(lake, "run", str(job_file), DAY)
+    assert (manifest["status"], manifest["error"]) == ("published", None)
     assert manifest["counts"] == {"rows_in": 100, "rows_scored": 100, "rows_quarantined": 0}
-    assert manifest["model"]["name"] == "hgb_binary"
-    assert manifest["model"]["version"] == "1"
     assert manifest["model"]["digest"].startswith("sha256:")
-    assert manifest["model"]["flavor"] == "sklearn"
-    assert manifest["error"] is None
+    named = {key: manifest["model"][key] for key in ("name", "version", "flavor")}
+    assert named == {"name": "hgb_binary", "version": "1", "flavor": "sklearn"}
+    assert lake.read(lake.job())["run_id"].unique().tolist() == [manifest["run_id"]]
 
-    again = answer(lake, "run", job, DAY)
-    assert (again["status"], again["run_id"]) == ("unchanged", manifest["run_id"])
-    forced = answer(lake, "run", job, DAY, "--force")
-    assert (forced["status"], forced["run_id"] > manifest["run_id"]) == ("published", True)
 
-    failed = answer(lake, "run", job, "2030-01-01", code=1)
+def test_a_run_is_repeated_only_if_it_is_forced(lake: Lake, job_file: Path) -> None:
+    first = lake.run(lake.job(), DAY)
+    again = answer(lake, "run", str(job_file), DAY)
+    assert (again["status"], again["run_id"]) == ("unchanged", first.run_id)
+
+    forced = answer(lake, "run", str(job_file), DAY, "--force")
+    assert forced["status"] == "published"
+    assert forced["run_id"] > first.run_id
+
+
+def test_a_run_without_input_fails_with_exit_code_1(lake: Lake, job_file: Path) -> None:
+    failed = answer(lake, "run", str(job_file), "2030-01-01", code=1)
     assert (failed["status"], failed["error"]["type"]) == ("failed", "PartitionNotFoundError")
 
-    lake.write("2024-03-01", make_frame(100, seed=1))
-    answer(lake, "run", job, "2024-03-01")
+
+def test_partitions_and_explain_say_what_has_changed(lake: Lake, job_file: Path) -> None:
+    job = str(job_file)
+    for day in (DAY, "2024-03-01"):
+        lake.run(lake.job(), day)
     lake.write("2024-03-01", make_frame(101, seed=1))
+
     states = {s["value"]: s["state"] for s in answer(lake, "partitions", job)}
     assert states == {DAY: "published", "2024-03-01": "stale", "2024-03-02": "missing"}
-    assert [
-        s["value"]
-        for s in answer(lake, "partitions", job, "--from", "2024-03-01", "--to", "2024-03-01")
-    ]
+    one = answer(lake, "partitions", job, "--from", "2024-03-01", "--to", "2024-03-01")
+    assert [s["value"] for s in one] == ["2024-03-01"]
 
     why = answer(lake, "explain", job, "2024-03-01")
     assert why["would_score"] is True
     assert why["reasons"] == ["input: 1 changed file, first ds=2024-03-01/part-0.parquet"]
     assert answer(lake, "explain", job, DAY)["would_score"] is False
 
-    history = answer(lake, "runs", job)
-    assert [h["status"] for h in history] == ["published", "failed", "published", "published"]
-    assert [h["run_id"] for h in answer(lake, "runs", job, DAY)] == [
-        forced["run_id"],
-        manifest["run_id"],
-    ]
 
-    (skipped,) = answer(lake, "plan", job, DAY)
-    assert skipped["action"] == "skip"
+def test_runs_lists_the_newest_first(lake: Lake, job_file: Path) -> None:
+    job = lake.job()
+    first, forced = lake.run(job, DAY), lake.run(job, DAY, force=True)
+    failed, other = lake.run(job, "2030-01-01"), lake.run(job, "2024-03-01")
+
+    history = answer(lake, "runs", str(job_file))
+    ids = [manifest.run_id for manifest in (other, failed, forced, first)]
+    assert [h["run_id"] for h in history] == ids
+    assert [h["status"] for h in history] == ["published", "failed", "published", "published"]
+    one = answer(lake, "runs", str(job_file), DAY)
+    assert [h["run_id"] for h in one] == [forced.run_id, first.run_id]
 
 
 def test_a_backfill_by_command(lake: Lake, job_file: Path) -> None:

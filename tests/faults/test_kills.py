@@ -30,7 +30,7 @@ KILLS, ALL_KILLS = 3, 10
 SEED = 20240229
 N_ROWS = 140_000
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 def job_file(lake: Lake, job: ScoringJob, folder: Path) -> Path:

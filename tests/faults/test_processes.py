@@ -33,7 +33,7 @@ from tests.support.models import copy_registry, make_frame
 
 Tell = Callable[[str, str, Manifest | str], None]
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 def workers() -> list[psutil.Process]:

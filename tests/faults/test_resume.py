@@ -87,7 +87,6 @@ def test_an_interrupted_run_goes_on_under_its_own_id(
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_killed_run_goes_on_and_may_be_killed_again(
     any_lake: Lake, models: dict[str, KnownModel], tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults.soak import soak
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.s3]
+pytestmark = [pytest.mark.slow, pytest.mark.s3]
 
 
 @pytest.mark.parametrize("formats", ["delta", "parquet"])

@@ -85,7 +85,8 @@ def test_rows_come_back_to_their_places(
     assert list(kept.columns) == list(quarantined(any_lake.job(), then).columns)
     store = predictions_store(job)
     live = [e.path for e in store.list_files() if manifest.run_id in e.path]
-    assert live == [file.path for file in manifest.output.files] or job.output.format == "parquet"
+    is_sealed = job.output.format == "parquet"  # an object that every publication replaces
+    assert live == ([] if is_sealed else [file.path for file in manifest.output.files])
     assert any_lake.run(job).status == "unchanged"
     assert verify(job, DAY, any_lake.pool, any_lake.cache, 3_000, 0).is_sound
     loosest = any_lake.job(keys=keys, pass_through=["count"], **STRICT | {"policy": {}})

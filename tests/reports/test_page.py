@@ -161,6 +161,13 @@ def test_what_the_artifact_shows_of_it(lake: Lake, job: ScoringJob, nights: list
     assert {past.partition for past in past_of(job, nights[-1])} == set(DAYS)
 
 
+def check_drawn(html: str, job: ScoringJob) -> None:
+    """Its title, what moved, and pictures of it."""
+    assert f"<h1>{job.name}, {DAYS[-1]}</h1>" in html
+    assert "columns moved, above all a." in re.sub(r"<[^>]+>", " ", html)
+    assert "<svg" in html
+
+
 def test_without_its_references_a_page_is_still_drawn(
     lake: Lake, job: ScoringJob, nights: list[Manifest]
 ) -> None:
@@ -169,12 +176,12 @@ def test_without_its_references_a_page_is_still_drawn(
         update={"references": {"previous": "01a20b33-0000-7000-8000-000000000000"}}
     )
     html = read_report(job, nights[-1].model_copy(update={"drift": lost}), lake.cache)
-    assert "<h1>" in html
+    check_drawn(html, job)
     for past in nights[:-1]:
         assert past.drift
         state_store(job).delete([past.drift.table, past.drift.profile])
     state_store(job).delete([e.path for e in state_store(job).list_files("reports")])
-    assert "<h1>" in read_report(job, nights[-1], lake.cache)
+    check_drawn(read_report(job, nights[-1], lake.cache), job)
 
 
 def test_the_series_of_a_column(

@@ -190,6 +190,7 @@ print(sum(sum(found.stats.cache_misses.values()) for found in vars(kernels).valu
 """
 
 
+@pytest.mark.slow
 def test_compile_time_is_paid_once_a_host(
     models: dict[str, KnownModel], registry_root: Path, tmp_path: Path
 ) -> None:
