@@ -18,7 +18,9 @@ from tests.support.lake import Lake
 from tests.support.models import KnownModel, register_models
 from tests.support.seaweedfs import BUCKET, S3Server, seaweedfs
 
-LONG = ("tests/faults/", "tests/flows/")
+ALONE = ("tests/faults/", "tests/flows/")
+"""Folders whose tests may be alone."""
+LONG = (*ALONE, "tests/bench/", "tests/engine/clusters/")
 """Folders whose tests are long."""
 PROCESSES = {"any_lake", "boosters", "cluster", "models", "pool", "s3_server"}
 """Fixtures that start workers or servers or train many models, or stand for others that do."""
@@ -39,10 +41,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     misplaced = [
         item.nodeid
         for item in items
-        if item.get_closest_marker("alone") and not item.nodeid.startswith(LONG)
+        if item.get_closest_marker("alone") and not item.nodeid.startswith(ALONE)
     ]
     if misplaced:
-        raise pytest.UsageError(f"`make test` runs tests that are alone in {LONG}: {misplaced}")
+        raise pytest.UsageError(f"`make test` runs tests that are alone in {ALONE}: {misplaced}")
 
     if not config.getoption("--thorough"):
         left_out = [item for item in items if item.get_closest_marker("thorough")]
