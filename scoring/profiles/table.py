@@ -175,7 +175,14 @@ def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     table = to_table([_row(column) for column in columns], schema())
     sink = io.BytesIO()
     # Values hardly repeat: dictionaries would take half of the time, and space.
-    pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
     return sink.getvalue()
 
 

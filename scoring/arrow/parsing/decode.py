@@ -51,7 +51,8 @@ def table_of(content: bytes) -> pa.Table:
     """All rows of a small file, read in this thread."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(pa.BufferReader(content)) as parquet:
+    source = pa.BufferReader(content)
+    with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
         return parquet.read(use_threads=False)
 
 
