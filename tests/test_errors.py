@@ -242,7 +242,7 @@ def test_all_job_problems_at_once() -> None:
         ("- a", "does not describe a job"),
         ("", "an empty file"),
         ("name: %x", "no valid YAML"),
-        ("a: &a {b: *a}", "stands for more than a job needs"),
+        ("a: &a {b: *a}", "expands to more than a job needs"),
         (
             "a: " + "[" * 100 + "]" * 100,
             "without aliases that repeat or hold each other, and without deep nesting",

@@ -1,4 +1,4 @@
-"""Gates of a job that could never apply to its model: said before any row is read."""
+"""Gates of a job that could never apply to its model. They are refused before any row is read."""
 
 import difflib
 from collections.abc import Collection, Iterator, Sequence
@@ -22,25 +22,29 @@ def inapplicable_gates(
     Args:
         job: The job.
         facts: What the model is.
-        features: Names of its columns; none: nobody knows them.
-        predictions: The columns that it answers with.
+        features: Names of its columns; empty: they are not known.
+        predictions: The columns that it returns.
     """
     gates = job.gates
     numbers = [column.name for column in predictions if _is_number(column.type)]
     problems: list[str] = []
+
     for prefix, bounds in (
         ("prediction", gates.prediction_range),
         ("probability", gates.probability_range),
     ):
         if bounds is not None:
             problems += _range_problems(prefix, facts, numbers, predictions)
+
     if gates.score_shift is not None and not numbers:
         problems.append(
             f"gates.score_shift: never applies: {_shown(facts, predictions)} has no mean"
         )
+
     if gates.null_rate is not None and features:
         known = [*features, *(column.name for column in predictions)]
         problems += _unknown_columns(gates.null_rate.columns, known)
+
     return problems
 
 
@@ -49,7 +53,8 @@ def _range_problems(
 ) -> Iterator[str]:
     gate = f"gates.{prefix}_range"
     if not any(name.startswith(prefix) for name in numbers):
-        yield f"{gate}: never applies: {_shown(facts, predictions)}, and no {prefix} that is a number"
+        returned = _shown(facts, predictions)
+        yield f"{gate}: never applies: {returned}, and no {prefix} that is a number"
 
 
 def _unknown_columns(named: Collection[str], known: Sequence[str]) -> Iterator[str]:
@@ -62,7 +67,8 @@ def _unknown_columns(named: Collection[str], known: Sequence[str]) -> Iterator[s
 
 def _shown(facts: ModelFacts, predictions: Sequence[OutputColumn]) -> str:
     columns = ", ".join(f"{column.name} ({column.type})" for column in predictions)
-    return f"{facts.estimator or facts.flavor or 'the model'} gives {columns or 'no column'}"
+    model = facts.estimator or facts.flavor or "the model"
+    return f"{model} returns {columns or 'no column'}"
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -1,7 +1,8 @@
 """Which types a column may have for what is wanted, and which values would not survive.
 
-The rule: a cast that can lose nothing is made; one that may lose something is made value by value, and a value
-that would change is never passed on; one that changes the meaning is refused before anything is read.
+The rule: A cast that can lose nothing is made. A cast that may lose something is made value by
+value, and a value that would change is never passed on. A cast that changes the meaning is refused
+before anything is read.
 """
 
 from dataclasses import dataclass
@@ -31,6 +32,18 @@ WANTED: dict[FeatureType, pa.DataType] = {
     "binary": pa.binary(),
     "datetime": pa.timestamp("ns"),
 }
+USABLE = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_string,
+    pa.types.is_timestamp,
+    pa.types.is_date,
+)
+"""Types of features that a model can use as they are."""
+
+Mask = npt.NDArray[np.bool_]
+"""Rows of a column, shape (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ class Cast:
     type: pa.DataType
     """Of the batch's column afterwards."""
     check: Literal["none", "exact", "integral"] = "none"
-    """`exact`: the values must come back unchanged; `integral`: they must be whole, null or NaN apart."""
+    """`exact`: values must come back unchanged. `integral`: they must be whole, null or NaN."""
 
 
 def plain_type(found: pa.DataType) -> pa.DataType:
@@ -59,13 +72,11 @@ def feature_cast(found: pa.DataType, wanted: FeatureType) -> Cast | str:
     plain = plain_type(found)
     if wanted == "any":
         return _as_it_is(found, plain)
+
     target = WANTED[wanted]
-    if plain == target:
+    if plain == target or pa.types.is_null(plain) or is_text_of_bytes(plain, target):
         return Cast(target)
-    if pa.types.is_null(plain):
-        return Cast(target)
-    if is_text_of_bytes(plain, target):
-        return Cast(target)
+
     if wanted in ("double", "float"):
         return _to_floating(plain, target)
     if wanted in ("long", "integer"):
@@ -74,11 +85,15 @@ def feature_cast(found: pa.DataType, wanted: FeatureType) -> Cast | str:
         # MLflow says datetime of times with a zone as well: the library gets what the file has.
         zone = plain.tz if pa.types.is_timestamp(plain) else None
         return Cast(pa.timestamp("ns", zone), "exact")
+
     return f"has the type {found}, the model wants {wanted}"
 
 
 def is_text_of_bytes(found: pa.DataType, target: pa.DataType) -> bool:
-    """Whether bytes are to be read as text: some writers do not say that theirs are. They must be UTF-8."""
+    """Whether bytes are to be read as text, which must be UTF-8.
+
+    Some writers do not say that their bytes are text.
+    """
     plain, wanted = plain_type(found), plain_type(target)
     return bool(pa.types.is_binary(plain) and pa.types.is_string(wanted))
 
@@ -93,7 +108,10 @@ def agreed_cast(found: pa.DataType, cast: Cast, agreed: pa.DataType) -> Cast:
 
 
 def kept_cast(found: pa.DataType, output_format: OutputFormat) -> Cast | str:
-    """The cast of a key or pass-through column to what the output format can hold without loss, or why not."""
+    """The cast of a key or pass-through column, or why there is none.
+
+    The output format holds the new type without loss.
+    """
     plain = plain_type(found)
     if pa.types.is_null(plain):
         return Cast(plain)
@@ -110,51 +128,59 @@ def kept_cast(found: pa.DataType, output_format: OutputFormat) -> Cast | str:
     return Cast(stored, "exact" if is_cut else "none")
 
 
-def cast_column(
-    column: pa.ChunkedArray, cast: Cast
-) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
-    """The column in its new type, and where its value does not survive (None: nowhere): those rows are not scored."""
-    found = column.type
-    if found == cast.type and cast.check == "none":
+def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, Mask | None]:
+    """The column in its new type.
+
+    Returns:
+        The column, and the rows whose value does not survive (None: there are none). These rows
+        are not scored.
+    """
+    if column.type == cast.type and cast.check == "none":
         return column, None
-    if pa.types.is_dictionary(found):
-        column = pc.cast(column, found.value_type)
+
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
     if pa.types.is_decimal(column.type) and pa.types.is_floating(cast.type):
         return to_float64(column)
     if pa.types.is_dictionary(cast.type):
         return pc.dictionary_encode(pc.cast(column, cast.type.value_type)), None
+
     if cast.check == "none":
         return pc.cast(column, cast.type, safe=False), None
+    return _cast_checked(column, cast)
+
+
+def _cast_checked(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, Mask | None]:
+    """The column in its new type, value by value."""
     if pa.types.is_float16(column.type):
         column = pc.cast(column, pa.float32())  # which Arrow has arithmetic for
-    bad = _not_whole(column, cast.type) if cast.check == "integral" else _changed(column, cast.type)
+    lost = (
+        _not_whole(column, cast.type) if cast.check == "integral" else _changed(column, cast.type)
+    )
     if pa.types.is_integer(cast.type) and pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.nulls(1, column.type)[0], column)
-    if bad is None:
+    if lost is None:
         return pc.cast(column, cast.type, safe=False), None
-    kept = pc.if_else(pa.array(bad), pa.scalar(None, column.type), column.combine_chunks())
-    return pa.chunked_array([pc.cast(kept, cast.type, safe=False)]), bad
+
+    surviving = pc.if_else(pa.array(lost), pa.scalar(None, column.type), column.combine_chunks())
+    return pa.chunked_array([pc.cast(surviving, cast.type, safe=False)]), lost
 
 
 def exceeds_float64(bounds: tuple[int, int]) -> bool:
-    """Whether integers within the bounds may not be exact in float64."""
+    """Whether some integer within the bounds is not exact in float64."""
     return bounds[0] < -EXACT_FLOAT64 or bounds[1] > EXACT_FLOAT64
 
 
 def _as_it_is(found: pa.DataType, plain: pa.DataType) -> Cast | str:
+    """The cast of a feature whose type the model does not state."""
     if pa.types.is_null(plain):
         return Cast(pa.float64())
     if pa.types.is_decimal(plain):
         return Cast(pa.float64(), "exact")
-    usable = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string)
-    if (
-        any(is_one(plain) for is_one in usable)
-        or pa.types.is_timestamp(plain)
-        or pa.types.is_date(plain)
-    ):
-        is_coded = pa.types.is_dictionary(found) and pa.types.is_string(plain)
-        return Cast(pa.dictionary(pa.int32(), plain) if is_coded else plain)
-    return f"has the type {found}, which a model cannot use as it is"
+    if not any(is_usable(plain) for is_usable in USABLE):
+        return f"has the type {found}, which a model cannot use as it is"
+    is_coded = pa.types.is_dictionary(found) and pa.types.is_string(plain)
+    return Cast(pa.dictionary(pa.int32(), plain) if is_coded else plain)
 
 
 def _to_floating(plain: pa.DataType, target: pa.DataType) -> Cast | str:
@@ -165,10 +191,16 @@ def _to_floating(plain: pa.DataType, target: pa.DataType) -> Cast | str:
     if pa.types.is_integer(plain):
         exact_bits = 53 if target == pa.float64() else 24
         return Cast(target, "none" if plain.bit_width < exact_bits else "exact")
+
     if pa.types.is_decimal(plain) and target == pa.float64():
         return Cast(target, "exact")
+
     if pa.types.is_floating(plain):
-        return f"has the type {plain}, the model was trained on {target}; a cast would round, so cast the features"
+        return (
+            f"has the type {plain}, the model was trained on {target}; "
+            "a cast would round, so cast the features"
+        )
+
     return _refused(plain, target)
 
 
@@ -181,7 +213,7 @@ def _to_integer(plain: pa.DataType, target: pa.DataType) -> Cast | str:
         )
         return Cast(target, "none" if fits else "exact")
     if pa.types.is_floating(plain):
-        # What a nullable integer column becomes in pandas; it stays floating, as pandas hands it to the model.
+        # A nullable column of integers in pandas. It stays floating, as pandas hands it to a model.
         return Cast(plain, "integral")
     return _refused(plain, target)
 
@@ -200,42 +232,39 @@ def _refused(plain: pa.DataType, target: pa.DataType) -> str:
     return f"has the type {plain}, the model wants {target}"
 
 
-def _not_whole(column: pa.ChunkedArray, target: pa.DataType) -> npt.NDArray[np.bool_] | None:
-    whole = pc.and_(pc.equal(pc.floor(column), column), pc.is_finite(column))
+def _not_whole(column: pa.ChunkedArray, target: pa.DataType) -> Mask | None:
+    is_whole = pc.and_(pc.equal(pc.floor(column), column), pc.is_finite(column))
     if pa.types.is_integer(target):
         bound = 2.0 ** (target.bit_width - 1)
-        within = pc.and_(
-            pc.greater_equal(column, pa.scalar(-bound, column.type)),
-            pc.less(column, pa.scalar(bound, column.type)),
-        )
-        whole = pc.and_(whole, within)
-    fine = pc.or_kleene(whole, pc.is_nan(column))
-    bad = pc.fill_null(pc.invert(fine), False)
-    return to_mask(bad)
+        is_above = pc.greater_equal(column, pa.scalar(-bound, column.type))
+        is_below = pc.less(column, pa.scalar(bound, column.type))
+        is_whole = pc.and_(is_whole, pc.and_(is_above, is_below))
+
+    survives = pc.or_kleene(is_whole, pc.is_nan(column))
+    return to_mask(pc.fill_null(pc.invert(survives), False))
 
 
-def _changed(column: pa.ChunkedArray, target: pa.DataType) -> npt.NDArray[np.bool_] | None:
+def _changed(column: pa.ChunkedArray, target: pa.DataType) -> Mask | None:
     if pa.types.is_floating(target):
         bound = EXACT_FLOAT64 if target == pa.float64() else EXACT_FLOAT32
         beyond = pc.greater(column, pa.scalar(bound, column.type))
         if not pa.types.is_unsigned_integer(column.type):
             beyond = pc.or_(beyond, pc.less(column, pa.scalar(-bound, column.type)))
         return to_mask(pc.fill_null(beyond, False))
+
     there = pc.cast(column, target, safe=False)
-    same = pc.equal(pc.cast(there, column.type, safe=False), column)
+    is_same = pc.equal(pc.cast(there, column.type, safe=False), column)
     if pa.types.is_integer(target):
-        # uint64 to int64 and back is the identity on the bits: the sign tells.
-        same = pc.and_(
-            same,
-            pc.equal(
-                pc.less(column, pa.scalar(0, column.type)), pc.less(there, pa.scalar(0, target))
-            ),
-        )
-    return to_mask(pc.fill_null(pc.invert(same), False))
+        # uint64 to int64 and back is the identity on the bits: only the sign differs.
+        was_negative = pc.less(column, pa.scalar(0, column.type))
+        is_negative = pc.less(there, pa.scalar(0, target))
+        is_same = pc.and_(is_same, pc.equal(was_negative, is_negative))
+
+    return to_mask(pc.fill_null(pc.invert(is_same), False))
 
 
-def to_mask(flags: pa.ChunkedArray) -> npt.NDArray[np.bool_] | None:
-    """A boolean column without nulls as numpy mask; None if nothing is set."""
+def to_mask(flags: pa.ChunkedArray) -> Mask | None:
+    """A boolean column without nulls as a mask; None if nothing is set."""
     if not pc.any(flags).as_py():
         return None
     ones = pc.cast(flags, pa.uint8()).combine_chunks()

@@ -11,8 +11,9 @@ from nightscore.arrow.texts import as_text, broken_texts, without
 from nightscore.errors import InputError, LocationNotFoundError
 from nightscore.inputs.casts import is_text_of_bytes
 from nightscore.inputs.files import choose_files, is_named_parquet
-from nightscore.inputs.footers import Footer, read_columns, read_footers
+from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.listing import Listing, list_all
+from nightscore.inputs.parquet_files import read_columns
 from nightscore.inputs.tables import check_listing, check_no_table
 from nightscore.schemas.partition import InputFile
 from nightscore.storage.store import Store
@@ -51,6 +52,7 @@ class Dataset:
         self.files = tuple(
             InputFile(file.path, file.size_bytes, file.version) for file in choice.files
         )
+
         if not self.files:
             raise LocationNotFoundError(
                 "There is no Parquet file.",
@@ -89,6 +91,7 @@ class Dataset:
                 where=where,
                 memory_bytes=stream_bytes(),
             )
+
             stated_type = footer.schema.field(column).type
             for table in checked(batches, where):
                 yield _readable(table.column(0), stated_type)

@@ -1,4 +1,4 @@
-"""Decides which files are a partition's input: all that are there, but for what a rule or the job leaves out."""
+"""Decides which files are a partition's input: all but those that a rule or the job leaves out."""
 
 import fnmatch
 import re
@@ -18,13 +18,13 @@ LEAST_BYTES = 12
 """Of a Parquet file: magic, an empty footer's length, magic."""
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 UNREADABLE = "unreadable"
-"""Version of what is listed and cannot be read: another than that of any file, so that a partition with it counts as
+"""Version of what is listed and cannot be read. No file has it, so a partition with it counts as
 changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a listing comes to."""
+    """The files of a listing that count."""
 
     files: tuple[InputFile, ...]
     """In the order of their paths; those with a problem included."""
@@ -35,7 +35,10 @@ class Choice:
 
 
 def is_hidden(name: str) -> bool:
-    """Temporary or private by the convention of Hive and Spark: `.x`, and `_x` unless it is a `_key=value` folder."""
+    """Whether Hive and Spark take a name as temporary or private.
+
+    These are `.x`, and `_x` unless it is a folder `_key=value`.
+    """
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
@@ -45,15 +48,15 @@ def is_named_parquet(path: str) -> bool:
 
 
 def is_marker(path: str, size_bytes: int) -> bool:
-    """Whether a file says something about others, and holds no rows: a checksum, a folder's or an empty marker.
+    """Whether a file holds no rows: a checksum, or the marker of a folder or of success.
 
-    An empty file that is named as Parquet is none: its writer meant to write rows.
+    An empty file that is named as Parquet is no marker: its writer meant to write rows.
     """
     return path.endswith(CHECKSUM_SUFFIX) or (size_bytes == 0 and not is_named_parquet(path))
 
 
 def choose_files(listing: Listing, pattern: str | None = None) -> Choice:
-    """What of a listing is input.
+    """The input in a listing.
 
     Args:
         listing: Of a partition's folders, or of a dataset's.
@@ -71,14 +74,16 @@ def choose_files(listing: Listing, pattern: str | None = None) -> Choice:
         if matches is not None and not matches(parts[-1]):
             left_out.append(entry.path)
             continue
+
         if not is_utf8(entry.path):
-            problems.append(f"{shown(entry.path)}: the name is no UTF-8")
+            problems.append(f"{shown(entry.path)}: the name is not UTF-8")
         files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive_of(entry.path)))
 
     for path, reason in sorted(listing.problems.items()):
         parts = path.split("/")
         if any(is_hidden(part) for part in parts):
             continue
+
         problems.append(f"{shown(path)}: {reason}")
         files.append(InputFile(path, 0, UNREADABLE, hive_of(path)))
 
@@ -90,51 +95,57 @@ def check_choice(choice: Choice, where: str, pattern: str | None) -> None:
     """Refuse a partition that cannot be scored whole.
 
     Raises:
-        InputError: With everything that is in the way, and how to say which files count.
+        InputError: With all obstacles, and how to say which files count.
     """
     if choice.problems:
         n_problems = len(choice.problems)
         raise InputError(
-            f"{n_problems} of the partition's files or folders cannot be read; nothing was published.",
+            f"{n_problems} of the partition's files or folders cannot be read; "
+            "nothing was published.",
             where,
             expected="files that can all be read, so that no row is left out",
             problems=choice.problems,
             next_step="repair them, or move them away; a name that starts with _ or . is skipped",
         )
+
     if choice.left_out and not choice.files:
         raise InputError(
             "The partition has files, but none whose name matches input.files.",
             where,
             expected=f"a name that matches {pattern!r} and starts with neither _ nor .",
             found=", ".join(shown(path) for path in choice.left_out[:5]),
-            next_step="correct input.files in the job file, or move the files away if none is meant to count",
+            next_step="correct input.files in the job file, "
+            "or move the files away if none is meant to count",
         )
 
 
 def content_problem(store: Store, file: InputFile) -> str:
-    """Why a file whose name does not say that it is Parquet is none; empty: it is, or its name says so.
+    """Why a file is not Parquet; empty: it is, or its name says so.
 
-    Who reads the footer learns whether the name is right.
+    Reading the footer shows whether the name is right.
     """
     if is_named_parquet(file.path):
         return ""
+
     named = f"{shown(file.path)} ({file.size_bytes:,} bytes)"
     if file.size_bytes < LEAST_BYTES:
         return f"{named}: is no Parquet file, nor named as one"
+
     first = store.read_range(file.path, 0, len(MAGIC))
     last = store.read_range(file.path, file.size_bytes - len(MAGIC), file.size_bytes)
     if ENCRYPTED_MAGIC in (first, last):
         return f"{named}: is Parquet with an encrypted footer, which nightscore cannot read"
     if first != MAGIC or last != MAGIC:
         return f"{named}: is no Parquet file, nor named as one; it begins with {first!r}"
+
     return ""
 
 
 def shown(path: str) -> str:
-    """A path with the bytes that are no UTF-8 escaped."""
+    """A path with bytes that are not UTF-8 escaped."""
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def named_parquet_first(files: Sequence[InputFile]) -> list[InputFile]:
-    """The files, those that are named as Parquet first."""
+    """The files; those named as Parquet come first."""
     return sorted(files, key=lambda file: not is_named_parquet(file.path))

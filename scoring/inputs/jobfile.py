@@ -14,17 +14,19 @@ from nightscore.storage.documents import DocumentBoundsError, DocumentError, rea
 from nightscore.storage.store import Store
 
 DEFAULT_JOBS = "deploy/jobs"
-"""Where commands and flows look for a job by its name, unless `NIGHTSCORE_JOBS` names another folder."""
+"""Where commands and flows look up a job by name, unless `NIGHTSCORE_JOBS` names another folder."""
 MAX_BYTES = 1 << 20
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def list_jobs(folder: Path) -> list[str]:
-    """Names of the job files in a folder, as `load_job` takes them; none if there is no such folder."""
+    """Names of the job files in a folder, as `load_job` takes them.
+
+    Empty if there is no such folder.
+    """
     files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        {path.stem for path in files if path.suffix in SUFFIXES and not path.name.startswith(".")}
-    )
+    visible = [path for path in files if not path.name.startswith(".")]
+    return sorted({path.stem for path in visible if path.suffix in SUFFIXES})
 
 
 def load_job(source: str, folder: Path | None = None) -> ScoringJob:
@@ -35,7 +37,8 @@ def load_job(source: str, folder: Path | None = None) -> ScoringJob:
         folder: Where job files are looked up by their name.
 
     Raises:
-        InvalidJobError: It cannot be read, is no YAML, or does not describe a job; all problems are named.
+        InvalidJobError: It cannot be read, is no YAML, or does not describe a job. All problems
+            are named.
     """
     return _load_file(source if folder is None else _find_job(source, folder))
 
@@ -43,11 +46,12 @@ def load_job(source: str, folder: Path | None = None) -> ScoringJob:
 def _find_job(source: str, folder: Path) -> str:
     if "/" in source or source.endswith(SUFFIXES) or Path(source).is_file():
         return source
-    found = [
-        path for path in (folder / f"{source}{suffix}" for suffix in SUFFIXES) if path.is_file()
-    ]
-    if found:
-        return str(found[0])
+
+    for suffix in SUFFIXES:
+        path = folder / f"{source}{suffix}"
+        if path.is_file():
+            return str(path)
+
     known = list_jobs(folder)
     near = difflib.get_close_matches(source, known, n=3, cutoff=0.5)
     raise InvalidJobError(
@@ -55,7 +59,8 @@ def _find_job(source: str, folder: Path) -> str:
         str(folder),
         expected=f"one of {', '.join(known)}" if known else "a folder with job files",
         found="no such file" + (f"; near: {', '.join(near)}" if near else ""),
-        next_step="give one of the names, the path of a job file, or another folder in NIGHTSCORE_JOBS",
+        next_step="give one of the names, the path of a job file, "
+        "or another folder in NIGHTSCORE_JOBS",
     )
 
 
@@ -69,24 +74,28 @@ def _load_file(source: str) -> ScoringJob:
             source,
             expected="a YAML file in UTF-8",
             found=error.found or error.what,
-            next_step="check the path and what is there",
+            next_step="check the path and the file",
         ) from error
+
     try:
         raw = read_yaml(content, MAX_BYTES)
     except DocumentBoundsError as error:
         raise InvalidJobError(
-            "The job file stands for more than a job needs; it was not read.",
+            "The job file expands to more than a job needs; it was not read.",
             source,
             found=str(error),
-            next_step="write it without aliases that repeat or hold each other, and without deep nesting",
+            next_step="write it without aliases that repeat or contain each other, "
+            "and without deep nesting",
         ) from error
     except DocumentError as error:
         raise InvalidJobError(
             "The job file is no valid YAML.",
             source,
             found=str(error),
-            next_step="correct the place that is named; quote values that begin with % or hold a colon",
+            next_step="correct the place that is named; "
+            "quote values that begin with % or contain a colon",
         ) from error
+
     return parse_job(raw, source)
 
 
@@ -104,13 +113,15 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
             found="an empty file" if raw is None else type(raw).__name__,
             next_step="write it as in README.md; schemas/job.schema.json lists every key",
         )
+
     try:
         return ScoringJob.model_validate(dict(raw))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         problems = [line for detail in details for line in _problem(detail).splitlines()]
+        n_problems = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise InvalidJobError(
-            f"The job file has {len(problems)} problem{'s'[: len(problems) != 1]}.",
+            f"The job file has {n_problems}.",
             source,
             problems=problems,
             next_step="correct the file; schemas/job.schema.json gives completion in editors",
@@ -127,19 +138,21 @@ def _problem(detail: Mapping[str, Any]) -> str:
         return f"{where}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{where}: is missing"
+
     message = detail["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 
 
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:
+    """The keys of the section at a path; none where it is no section."""
     model: type[BaseModel] = ScoringJob
     for part in path:
         stated = model.model_fields[str(part)].annotation
-        sections = [kind for kind in (stated, *get_args(stated)) if _is_section(kind)]
+        sections = [option for option in (stated, *get_args(stated)) if _is_section(option)]
         if not sections:
             return []
         model = sections[0]

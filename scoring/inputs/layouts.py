@@ -1,4 +1,4 @@
-"""Says what an input without partitions holds instead, and which layout is read."""
+"""Explains an input without partitions: what it contains instead, and which layout is read."""
 
 import posixpath
 import re
@@ -16,7 +16,7 @@ NUMBER = re.compile(r"\d+")
 
 
 def is_other_layout(folders: Sequence[str], files: Sequence[str]) -> bool:
-    """Whether names directly below an input without partitions show that it is laid out in another way."""
+    """Whether the names directly below an input show another layout than that of partitions."""
     visible = [name for name in folders if not is_hidden(name)]
     if any(decode_folder(name) or NUMBER.fullmatch(name) for name in visible):
         return True
@@ -26,23 +26,27 @@ def is_other_layout(folders: Sequence[str], files: Sequence[str]) -> bool:
 def no_partitions(
     job: ScoringJob, folders: Sequence[str], files: Sequence[str]
 ) -> PartitionNotFoundError:
-    """The error for an input that has not one partition.
+    """The error for an input without any partition.
 
     Args:
-        job: Whose input.
-        folders: Names directly below it.
-        files: Likewise.
+        job: The job.
+        folders: Names of folders directly below its input.
+        files: Names of files there.
     """
     key = job.input.partition_key
     visible = [name for name in folders if not is_hidden(name)]
-    example = (
-        _descend(Store(job.input.uri, job.input.storage_options), visible[0]) if visible else []
-    )
+    visible_files = [name for name in files if not is_hidden(name)]
+    example = []
+
+    if visible:
+        example = _descend(Store(job.input.uri, job.input.storage_options), visible[0])
+
+    folder = f"{posixpath.join(job.input.uri, key)}=<value>/"
     return PartitionNotFoundError(
         f"The input has no partition: there is no folder {key}=<value>/ directly below input.uri.",
         job.input.uri,
-        expected=f"{posixpath.join(job.input.uri, key)}=<value>/, with Parquet files in it or in folders below",
-        found=_what(visible, [name for name in files if not is_hidden(name)], example),
+        expected=f"{folder}, with Parquet files in it or in folders below",
+        found=_describe(visible, visible_files, example),
         next_step=_advice(job, example),
     )
 
@@ -58,21 +62,25 @@ def _descend(store: Store, name: str) -> list[str]:
     return parts
 
 
-def _what(folders: Sequence[str], files: Sequence[str], example: Sequence[str]) -> str:
-    found = []
+def _describe(folders: Sequence[str], files: Sequence[str], example: Sequence[str]) -> str:
+    parts = []
     if folders:
         named = ", ".join(f"{shown(name)}/" for name in folders[:MAX_NAMED])
-        found.append(f"{len(folders):,} other folder{'s'[: len(folders) != 1]}: {named}")
+        parts.append(f"{_count(len(folders), 'other folder')}: {named}")
     if len(example) > 1:
-        found.append(f"in them such as {shown('/'.join(example))}/")
+        parts.append(f"in them such as {shown('/'.join(example))}/")
     if files:
         named = ", ".join(shown(name) for name in files[:MAX_NAMED])
-        found.append(f"{len(files):,} file{'s'[: len(files) != 1]}: {named}")
-    return "; ".join(found) or "nothing"
+        parts.append(f"{_count(len(files), 'file')}: {named}")
+    return "; ".join(parts) or "nothing"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _advice(job: ScoringJob, example: Sequence[str]) -> str:
-    """What to do about the folders that there are."""
+    """What to do about the folders that exist."""
     wanted = f"have the files written to {job.input.partition_key}=<value>/"
     decoded = [decode_folder(name) for name in example]
     keys = [pair[0] for pair in decoded if pair is not None]
@@ -82,6 +90,7 @@ def _advice(job: ScoringJob, example: Sequence[str]) -> str:
     first = f"set input.partition_key: {keys[0]} for one partition a {keys[0]}"
     if len(keys) == 1:
         return f"{first}, or {wanted}"
+
     above = posixpath.join(job.input.uri, *example[:-1])
     return (
         f"a partition is one folder, not several nested ones: {wanted}; or {first}; "

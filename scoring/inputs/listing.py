@@ -18,42 +18,51 @@ class Listing:
     entries: list[Entry] = field(default_factory=list)
     """Files, sorted by path."""
     problems: dict[str, str] = field(default_factory=dict)
-    """Path of what is there and cannot be read, to the reason: a link to nothing, a folder without permission."""
+    """Path of what cannot be read to the reason, such as a broken link or a lack of permission."""
     linked: list[str] = field(default_factory=list)
     """Local folders outside the input that links lead to, without links in their paths."""
 
     @property
     def is_empty(self) -> bool:
+        """Whether there is nothing, readable or not."""
         return not self.entries and not self.problems
 
 
 def list_all(store: Store, folders: Iterable[str]) -> Listing:
-    """All below these folders, hidden names included; one listing each. A folder that is not there has nothing."""
-    found = Listing()
+    """All below these folders, hidden names included, by one listing each.
+
+    A folder that does not exist has nothing.
+    """
+    listing = Listing()
     for folder in folders:
         if store.is_local:
-            _Walk(store, found).enter(folder)
+            _Walk(store, listing).enter(folder)
             continue
+
         for entry in store.list_files(folder, placeholders=True):
             if entry.path == folder:
                 continue  # an object that has the folder's name
+
             if not entry.path.endswith("/"):
-                found.entries.append(entry)
+                listing.entries.append(entry)
             elif entry.size_bytes:
-                found.problems[entry.path] = (
-                    f"is an object of {entry.size_bytes:,} bytes whose key ends in /"
-                )
-    found.entries.sort(key=lambda entry: entry.path)
-    return found
+                problem = f"is an object of {entry.size_bytes:,} bytes whose key ends in /"
+                listing.problems[entry.path] = problem
+
+    listing.entries.sort(key=lambda entry: entry.path)
+    return listing
 
 
 class _Walk:
-    """Below one local folder, through links. Each folder knows those above it, so that a link cannot lead round."""
+    """A walk below one local folder, through links.
 
-    def __init__(self, store: Store, found: Listing) -> None:
+    Each folder knows those above it, so that a link cannot lead in a circle.
+    """
+
+    def __init__(self, store: Store, listing: Listing) -> None:
         self._root = store.root
         self._real_root = os.path.realpath(store.root)
-        self._found = found
+        self._listing = listing
 
     def enter(self, folder: str) -> None:
         """Add all below `folder`; nothing if it is a file."""
@@ -64,12 +73,14 @@ class _Walk:
         except OSError as error:
             self._note(folder, error)
             return
+
         if not stat.S_ISDIR(status.st_mode):
             return
 
         waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [
             (folder, ((status.st_dev, status.st_ino),))
         ]
+
         while waiting:
             path, above = waiting.pop()
             if os.path.islink(posixpath.join(self._root, path)):  # noqa: PTH114
@@ -77,12 +88,13 @@ class _Walk:
             for name, identity in self._folders(path):
                 below = posixpath.join(path, name)
                 if identity in above:
-                    self._found.problems[below] = "is a link to a folder above it"
+                    self._listing.problems[below] = "is a link to a folder above it"
                     continue
+
                 waiting.append((below, (*above, identity)))
 
     def _folders(self, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
-        """The folders directly below, each with what tells it from others; files are noted."""
+        """The folders directly below, each with its device and inode; files are noted."""
         full = posixpath.join(self._root, path)
         try:
             names = os.listdir(full)  # noqa: PTH208 (a partition may have 100,000 files)
@@ -98,25 +110,26 @@ class _Walk:
             except OSError as error:
                 self._note(below, error)
                 continue
+
             if stat.S_ISDIR(status.st_mode):
                 yield name, (status.st_dev, status.st_ino)
             elif stat.S_ISREG(status.st_mode):
                 version = str(status.st_mtime_ns)
-                self._found.entries.append(Entry(below, status.st_size, version, status.st_mtime))
+                self._listing.entries.append(Entry(below, status.st_size, version, status.st_mtime))
             else:
-                self._found.problems[below] = "is no regular file (a pipe, a socket or a device)"
+                self._listing.problems[below] = "is no regular file (a pipe, a socket or a device)"
 
     def _note(self, path: str, error: OSError) -> None:
         full = posixpath.join(self._root, path)
         is_link = os.path.islink(full)  # noqa: PTH114
         if isinstance(error, FileNotFoundError) and not is_link:
-            return  # gone meanwhile: the second listing tells
+            return  # gone meanwhile: the second listing shows it
         if is_link:
-            self._found.problems[path] = (
+            self._listing.problems[path] = (
                 f"is a link to {os.readlink(full)!r}, which cannot be reached"  # noqa: PTH115
             )
         elif isinstance(error, PermissionError):
-            self._found.problems[path] = "may not be read by this process"
+            self._listing.problems[path] = "may not be read by this process"
         else:
             with translated_errors(full):
                 raise error
@@ -124,4 +137,4 @@ class _Walk:
     def _follow(self, path: str) -> None:
         real = os.path.realpath(posixpath.join(self._root, path))
         if not f"{real}/".startswith(f"{self._real_root}/"):
-            self._found.linked.append(real)
+            self._listing.linked.append(real)

@@ -29,6 +29,10 @@ from nightscore.schemas.text import is_utf8
 from nightscore.storage.store import Store
 
 LISTING_THREADS = 16
+MAX_VALUE_BYTES = 200
+BYTES_PER_VALUE = 500
+"""In the run cache, about."""
+SHOWN_NAMES = 5
 
 logger = logging.getLogger("nightscore")
 
@@ -39,107 +43,119 @@ def parse_value(text: str) -> str | None:
     Raises:
         InvalidJobError: It could not be a folder's name on every store.
     """
-    if (
-        not text
-        or "\x00" in text
-        or text in (".", "..")
-        or len(quote(text, safe="").encode()) > 200
-    ):
+    n_bytes = len(quote(text, safe="").encode())
+    if not 1 <= n_bytes <= MAX_VALUE_BYTES or "\x00" in text or text in (".", ".."):
         raise InvalidJobError(
-            "This is no partition value.",
-            expected="1 to 200 bytes (percent-encoded), without NUL, not '.' or '..'",
+            "Invalid partition value.",
+            expected=f"1 to {MAX_VALUE_BYTES} bytes (percent-encoded), without NUL, "
+            "not '.' or '..'",
             found=repr(text[:80]),
             next_step="give the value as `nightscore partitions JOB` shows it",
         )
+
     return None if text == NULL_VALUE else text
 
 
 def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
-    """Value to the folders that hold it (several if it was encoded in several ways), in the order of partitions.
+    """The folders of each partition value, in the order of partitions.
+
+    A value has several folders if it was percent-encoded in several ways.
 
     Raises:
-        InputError: The input is a table of a format of its own.
-        PartitionNotFoundError: It is laid out in another way.
+        InputError: The input is a table.
+        PartitionNotFoundError: The input has another layout.
     """
     check_root(Workspace(job))
     store = Store(job.input.uri, job.input.storage_options)
     folders, files = store.list_names()
+
     if not folders and not files:
         store.check_reachable()
 
     known = _by_value(job, store, folders, files)
     if not known and is_other_layout(folders, files):
         raise no_partitions(job, folders, files)
-    _tell_strays(job, folders, files)
-    return dict(
-        sorted(known.items(), key=lambda item: order_of(item[0], job.input.partition_format))
-    )
+
+    _warn_of_strays(job, folders, files)
+    pattern = job.input.partition_format
+    return dict(sorted(known.items(), key=lambda item: order_of(item[0], pattern)))
 
 
-def _tell_strays(job: ScoringJob, folders: Sequence[str], files: Sequence[str]) -> None:
+def _warn_of_strays(job: ScoringJob, folders: Sequence[str], files: Sequence[str]) -> None:
     """Warn of what is directly below the input and belongs to no partition."""
-    beside = [name for name in files if is_named_parquet(name) and not is_hidden(name)]
-    _tell("Files directly below %s belong to no partition and are not read: %s", job, beside)
+    stray = [name for name in files if is_named_parquet(name) and not is_hidden(name)]
+    _warn("Files directly below %s belong to no partition and are not read: %s", job, stray)
     unnamed = [name for name in folders if not is_utf8(name)]
-    _tell("Folders directly below %s whose names are not UTF-8 are no partitions: %s", job, unnamed)
+    _warn("Folders directly below %s whose names are not UTF-8 are no partitions: %s", job, unnamed)
 
 
-def _tell(text: str, job: ScoringJob, names: Sequence[str]) -> None:
-    if names:
-        shown = ", ".join(ascii(name) for name in names[:5])
-        others = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-        logger.warning(text, job.input.uri, shown + others)
+def _warn(text: str, job: ScoringJob, names: Sequence[str]) -> None:
+    if not names:
+        return
+    shown = ", ".join(ascii(name) for name in names[:SHOWN_NAMES])
+    n_others = len(names) - SHOWN_NAMES
+    others = f" and {n_others:,} more" if n_others > 0 else ""
+    logger.warning(text, job.input.uri, shown + others)
 
 
 def _by_value(
     job: ScoringJob, store: Store, folders: Sequence[str], files: Sequence[str]
 ) -> dict[str | None, list[str]]:
-    links = [name for name in files if store.is_local and _leads_nowhere(store.locate(name))]
+    """The folders of each partition value, in no order."""
+    links = []
+    if store.is_local:
+        links = [name for name in files if _is_broken_link(store.locate(name))]
     known: dict[str | None, list[str]] = {}
+
     for name in sorted([*folders, *links]):
         decoded = decode_folder(name)
-        if (
-            decoded
-            and decoded[0] == job.input.partition_key
-            and not is_hidden(name)
-            and is_utf8(name)
-        ):
-            known.setdefault(decoded[1], []).append(name)
+        if decoded is None or is_hidden(name) or not is_utf8(name):
+            continue
+
+        key, value = decoded
+        if key == job.input.partition_key:
+            known.setdefault(value, []).append(name)
+
     return known
 
 
-def _leads_nowhere(path: str) -> bool:
-    """Whether a path is a link to nothing: as a partition it is one that cannot be read."""
+def _is_broken_link(path: str) -> bool:
+    """Whether a path is a link to nothing: such a partition cannot be read."""
     return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
 
 
 def find_partition(workspace: Workspace, value: str | None) -> tuple[Partition, tuple[str, ...]]:
-    """The partition with its files in the order of their paths, and the files that `input.files` leaves out.
+    """The partition with its files in the order of their paths.
 
-    One value may have several folders, since there are several ways to percent-encode it: all of them are its input.
+    One value may have several folders, since there are several ways to percent-encode it. All of
+    them are its input.
 
     Args:
-        workspace: Of the job. Runs that share its run cache list the folders below `input.uri` once.
+        workspace: Of the job. Runs that share its run cache list the folders of the input once.
         value: Of the partition; None is Hive's default partition.
+
+    Returns:
+        The partition, and the files that `input.files` leaves out.
 
     Raises:
         PartitionNotFoundError: With the nearest values that exist.
-        InputError: What is there cannot be read whole, or is a table of a format of its own.
+        InputError: It cannot be read completely, or is a table.
     """
     job = workspace.job
     key = ("folders of partitions", job.input.uri)
     known = workspace.run_cache.read_once(key, dict, lambda: _list_folders(job))
+
     return _find(job, value, known)
 
 
 def _list_folders(job: ScoringJob) -> tuple[dict[str | None, list[str]], int]:
-    """Value to its folders, in no order, and about how many bytes that takes; warns of what belongs to none."""
+    """The folders of each value, in no order, and about how many bytes that takes."""
     store = Store(job.input.uri, job.input.storage_options)
     folders, files = store.list_names()
     known = _by_value(job, store, folders, files)
     if known:
-        _tell_strays(job, folders, files)
-    return known, 500 * len(known)
+        _warn_of_strays(job, folders, files)
+    return known, BYTES_PER_VALUE * len(known)
 
 
 def _find(
@@ -148,12 +164,13 @@ def _find(
     store = Store(job.input.uri, job.input.storage_options)
     folders = known.get(value, [])
     listing = list_all(store, folders)
-    if (
-        listing.is_empty
-    ):  # it may have come, or gone, since the folders were listed; if not, this says what is there
+
+    if listing.is_empty:
+        # It may have come or gone since the folders were listed. If not, this raises.
         now = list_partitions(job)
         if value not in now:
             raise _not_found(job, value, [show_value(v) for v in now])
+
         folders = now[value]
         listing = list_all(store, folders)
 
@@ -162,6 +179,7 @@ def _find(
     check_links(job, listing)
     choice = choose_files(listing, job.input.files)
     check_choice(choice, where, job.input.files)
+
     return Partition(job.input.partition_key, value, folders[0], choice.files), choice.left_out
 
 
@@ -170,7 +188,7 @@ def find_partitions(
 ) -> dict[str | None, Partition]:
     """All partitions of the input, or those of `values` that exist, each listed with its files.
 
-    One that cannot be read whole is listed with what is in the way: its own run says what that is.
+    A partition that cannot be read completely is listed all the same: its own run reports why.
 
     Raises:
         As `list_partitions`.
@@ -179,13 +197,13 @@ def find_partitions(
     wanted = set(known) if values is None else set(values)
     store = Store(job.input.uri, job.input.storage_options)
 
-    def listed(value: str | None) -> Partition:
+    def list_one(value: str | None) -> Partition:
         choice = choose_files(list_all(store, known[value]), job.input.files)
         return Partition(job.input.partition_key, value, known[value][0], choice.files)
 
     values = [value for value in known if value in wanted]
     with ThreadPoolExecutor(LISTING_THREADS) as threads:
-        return dict(zip(values, threads.map(listed, values), strict=True))
+        return dict(zip(values, threads.map(list_one, values), strict=True))
 
 
 def check_unchanged(job: ScoringJob, planned: Partition) -> None:
@@ -196,11 +214,14 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
     """
     store = Store(job.input.uri, job.input.storage_options)
     now, _ = _find(job, planned.value, _by_value(job, store, *store.list_names()))
-    before = {f.path: (f.size_bytes, f.version) for f in planned.files}
-    after = {f.path: (f.size_bytes, f.version) for f in now.files}
+    before = {file.path: (file.size_bytes, file.version) for file in planned.files}
+    after = {file.path: (file.size_bytes, file.version) for file in now.files}
+
     problems = [f"{path}: is gone" for path in before.keys() - after.keys()]
     problems += [f"{path}: is new" for path in after.keys() - before.keys()]
-    problems += [f"{p}: changed" for p in before.keys() & after.keys() if before[p] != after[p]]
+    common = before.keys() & after.keys()
+    problems += [f"{path}: changed" for path in common if before[path] != after[path]]
+
     if problems:
         raise InputChangedError(
             "The input changed while it was read; nothing was published.",
@@ -222,16 +243,17 @@ def _not_found(job: ScoringJob, value: str | None, known: list[str]) -> Partitio
     if not known:
         store = Store(job.input.uri, job.input.storage_options)
         return no_partitions(job, *store.list_names())
-    if len(known) == 1:
-        found = f"1 partition, {known[0]}"
-    else:
-        found = f"{len(known):,} partitions, {known[0]} to {known[-1]}" + (
-            f"; near: {', '.join(near)}" if near else ""
-        )
+
+    found = f"1 partition, {known[0]}"
+    if len(known) > 1:
+        found = f"{len(known):,} partitions, {known[0]} to {known[-1]}"
+        found += f"; near: {', '.join(near)}" if near else ""
+
+    folder = encode_folder(job.input.partition_key, value)
     return PartitionNotFoundError(
         f"There is no partition {wanted}.",
         job.input.uri,
-        expected=f"a folder {posixpath.join(job.input.uri, encode_folder(job.input.partition_key, value))}/",
+        expected=f"a folder {posixpath.join(job.input.uri, folder)}/",
         found=found,
         next_step="check the value and input.partition_key, or wait until the input is written",
     )

@@ -1,7 +1,8 @@
 """A remote Parquet file whose bytes are fetched before they are asked for, within a budget.
 
-A request to a store takes tens of milliseconds, however few bytes it asks for. Row groups that fit are fetched whole,
-the next one while one is decoded; of larger ones each column is read ahead by a block.
+A request to a store takes tens of milliseconds, however few bytes it asks for. Row groups that fit
+are fetched whole, the next one while one is decoded. Of larger ones, each column is read ahead by a
+block.
 """
 
 import bisect
@@ -14,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 BLOCK_BYTES = 1 << 20
-"""Of a column that is read ahead; and the gap between two columns that is fetched rather than left out."""
+"""Bytes of a column that are read ahead. Smaller gaps between two columns are fetched with them."""
 PART_BYTES = 8 << 20
-"""Asked for in one request at most: several at once fill a connection that one does not."""
+"""Bytes of one request at most: several requests fill a connection that one does not."""
 THREADS = 8
 
 
@@ -33,10 +34,11 @@ class GroupRanges:
     """What is needed of a row group."""
 
     columns: tuple[Range, ...]
-    """A column chunk each."""
+    """One column chunk each."""
 
     @property
     def n_bytes(self) -> int:
+        """Bytes of all columns."""
         return sum(part.end - part.start for part in self.columns)
 
     def parts(self) -> list[Range]:
@@ -47,6 +49,7 @@ class GroupRanges:
                 merged[-1] = Range(merged[-1].start, max(merged[-1].end, column.end))
             else:
                 merged.append(column)
+
         return [
             Range(start, min(start + PART_BYTES, part.end))
             for part in merged
@@ -55,7 +58,7 @@ class GroupRanges:
 
 
 def group_ranges(metadata: Any, group: int, names: Sequence[str]) -> GroupRanges:
-    """Of top-level columns.
+    """The bytes of a row group's columns.
 
     Args:
         metadata: pyarrow's, of the file.
@@ -63,26 +66,31 @@ def group_ranges(metadata: Any, group: int, names: Sequence[str]) -> GroupRanges
         names: Top-level columns.
     """
     row_group = metadata.row_group(group)
-    found = []
-    for j in range(row_group.num_columns):
-        column = row_group.column(j)
-        if column.path_in_schema in names or column.path_in_schema.split(".")[0] in names:
-            starts = (column.dictionary_page_offset, column.data_page_offset)
-            start = min(offset for offset in starts if offset)
-            found.append(Range(start, start + column.total_compressed_size))
-    return GroupRanges(tuple(found))
+    chunks = [row_group.column(place) for place in range(row_group.num_columns)]
+    ranges = []
+
+    for chunk in chunks:
+        path = chunk.path_in_schema
+        if path not in names and path.split(".")[0] not in names:
+            continue
+
+        offsets = (chunk.dictionary_page_offset, chunk.data_page_offset)
+        start = min(offset for offset in offsets if offset)
+        ranges.append(Range(start, start + chunk.total_compressed_size))
+
+    return GroupRanges(tuple(ranges))
 
 
 class PrefetchedFile(io.RawIOBase):
-    """What pyarrow reads from, in one thread; what nobody foresaw is fetched when it is asked for."""
+    """What pyarrow reads from, in one thread. Unforeseen bytes are fetched when they are read."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, budget_bytes: int) -> None:
         """Fetch nothing yet.
 
         Args:
-            fetch: The bytes from a position to another.
-            size: Of the file.
-            budget_bytes: That may be held of two row groups.
+            fetch: Gives the bytes from one position to another.
+            size: Bytes of the file.
+            budget_bytes: Bytes that may be held of two row groups.
         """
         self._fetch, self._size, self._budget = fetch, size, budget_bytes
         self._position = 0
@@ -90,6 +98,7 @@ class PrefetchedFile(io.RawIOBase):
         self._begun = -1
         self._held: dict[Range, Future[bytes]] = {}
         self._starts: list[tuple[int, Range]] = []
+
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prefetch")
 
     def expect(self, groups: Sequence[GroupRanges]) -> None:
@@ -97,16 +106,18 @@ class PrefetchedFile(io.RawIOBase):
         self._groups = list(groups)
 
     def begin(self, place: int) -> None:
-        """A row group is read from now on: what is held of those before is let go of, the next is fetched."""
-        keep: set[Range] = set()
+        """Read a row group from now on: release the ones before, and fetch the next."""
+        wanted: set[Range] = set()
         for group in self._groups[place : place + 2]:
             if 2 * group.n_bytes <= self._budget:
-                keep.update(group.parts())
+                wanted.update(group.parts())
+
         self._begun = place
-        self._held = {part: future for part, future in self._held.items() if part in keep}
-        for part in sorted(keep - self._held.keys(), key=lambda part: part.start):
+        self._held = {part: future for part, future in self._held.items() if part in wanted}
+        for part in sorted(wanted - self._held.keys(), key=lambda part: part.start):
             self._start(part)
         self._index()
+
         group = self._groups[place]
         if 2 * group.n_bytes > self._budget:
             for column in group.columns:
@@ -119,7 +130,7 @@ class PrefetchedFile(io.RawIOBase):
         return len(content)
 
     def read(self, size: int = -1) -> Any:
-        """Bytes from here on, in whatever object they are held."""
+        """Bytes from the position on, in whatever object they are held."""
         end = self._size if size is None or size < 0 else min(self._position + size, self._size)
         content = self._bytes(self._position, end)
         self._position = end
@@ -148,7 +159,7 @@ class PrefetchedFile(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        """Fetch nothing more; what is under way is waited for."""
+        """Fetch nothing more, and wait for what is under way."""
         if not self.closed:
             self._threads.shutdown(cancel_futures=True)
             self._held.clear()
@@ -163,11 +174,12 @@ class PrefetchedFile(io.RawIOBase):
                 pieces.append(self._fetched(start, stop))
             else:
                 stop = min(end, part.end)
-                pieces.append(
-                    memoryview(self._held[part].result())[start - part.start : stop - part.start]
-                )
+                view = memoryview(self._held[part].result())
+                pieces.append(view[start - part.start : stop - part.start])
                 self._release(part, stop)
+
             start = stop
+
         if len(pieces) == 1:
             return pa.py_buffer(pieces[0])
         return b"".join(pieces)
@@ -179,7 +191,7 @@ class PrefetchedFile(io.RawIOBase):
         return content
 
     def _release(self, part: Range, stop: int) -> None:
-        """A block of a column that was read to its end is let go of, once the one after it is on its way."""
+        """Release a block that was read to its end, once the next block is on its way."""
         group = self._groups[self._begun] if self._begun >= 0 else None
         if group is None or 2 * group.n_bytes <= self._budget:
             return

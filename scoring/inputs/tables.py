@@ -1,4 +1,7 @@
-"""Recognises folders of table formats, and refuses them: their files count only as far as the table's log says."""
+"""Recognises folders of table formats, and refuses them.
+
+Which of a table's files count is known to the table's log alone.
+"""
 
 import os
 import re
@@ -13,7 +16,7 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 
 PARENTS_TRIED = 8
-"""Folders above the input that are looked into, the nearest first."""
+"""Folders above the input that are checked, the nearest first."""
 LOOK_UP_THREADS = 16
 DELTA, HUDI, ICEBERG, HIVE = (
     "a Delta table",
@@ -32,13 +35,14 @@ MARKS = (
     ("base_", re.compile(r"(?:^|/)base_\d{7,}(?:_v\d+)?/"), HIVE),
     ("delta_", re.compile(r"(?:^|/)(?:delete_)?delta_\d{7,}_\d{7,}(?:_\d+)?(?:_v\d+)?/"), HIVE),
 )
-"""What each path that shows a table contains, which is quick to look for; the pattern; the table."""
+"""A part of each path that shows a table, which is quick to look for; the pattern; the table."""
 
 
 def check_root(workspace: Workspace) -> None:
     """Refuse an `input.uri` that is a table, is part of one, or leads into the job's own output.
 
-    It looks once for all runs that share the run cache: a folder that becomes a table meanwhile goes unnoticed.
+    It is checked once for all runs that share the run cache. A folder that becomes a table
+    meanwhile goes unnoticed.
 
     Raises:
         InputError: It is a table, or part of one.
@@ -57,7 +61,9 @@ def check_root(workspace: Workspace) -> None:
 
 
 def check_no_table(store: Store) -> None:
-    """Refuse a folder that is a table's, or is below one's: a few small requests for each of them, all at once.
+    """Refuse a folder that is a table, or is below one.
+
+    It takes a few small requests for each folder, all at once.
 
     Raises:
         InputError: There is a table.
@@ -101,10 +107,14 @@ def _with_parents(folders: Iterable[str]) -> list[Store]:
 
 
 def _check_apart(job: ScoringJob, local: Iterable[str]) -> None:
-    """Refuse local folders, without links in their paths, that hold the job's output or are in it."""
+    """Refuse local folders that contain the job's output or are in it.
+
+    There are no links in their paths.
+    """
     output = Store(job.output.uri, job.output.storage_options)
     if not output.is_local:
         return
+
     target = os.path.realpath(output.root) + "/"
     for folder in local:
         if target.startswith(f"{folder}/") or f"{folder}/".startswith(target):
@@ -118,7 +128,10 @@ def _check_apart(job: ScoringJob, local: Iterable[str]) -> None:
 
 
 def _check_places(places: Sequence[Store], source: Store | None = None) -> None:
-    """Look for a table in each folder; one that may not be looked into is none, but for the source itself."""
+    """Look for a table in each folder.
+
+    A folder that may not be read counts as none, except for the source itself.
+    """
 
     def look(place: Store) -> tuple[str, str] | None:
         try:
@@ -133,13 +146,14 @@ def _check_places(places: Sequence[Store], source: Store | None = None) -> None:
     else:
         with ThreadPoolExecutor(LOOK_UP_THREADS) as threads:
             tables = list(threads.map(look, places))
+
     for place, table in zip(places, tables, strict=True):
         if table is not None:
             raise _refusal(table[0], place.url, table[1])
 
 
 def _table_in(place: Store) -> tuple[str, str] | None:
-    """The kind of table whose folder this is, and what says so."""
+    """The kind of table whose folder this is, and the name that shows it."""
     for folder, kind in LOG_FOLDERS.items():
         if place.has_files(folder):
             return kind, f"{folder}/"
@@ -151,12 +165,22 @@ def _table_in(place: Store) -> tuple[str, str] | None:
 
 
 def _refusal(kind: str, where: str, mark: str) -> InputError:
-    upstream = "; if a nightscore job writes it, set output.format: parquet and a new output.uri in that job"
+    next_step = (
+        "have the table's current rows written as plain Parquet partitions, "
+        "and name their folder as input.uri"
+    )
+
+    if kind == DELTA:
+        next_step += (
+            "; if a nightscore job writes it, "
+            "set output.format: parquet and a new output.uri in that job"
+        )
+
     return InputError(
-        f"The input is {kind}, or part of one: its folder also has files whose rows were replaced or deleted.",
+        f"The input is {kind}, or part of one: "
+        "its folder also has files whose rows were replaced or deleted.",
         where,
         expected="a folder in which every Parquet file counts",
         found=shown(mark),
-        next_step="have the table's current rows written as plain Parquet partitions, and name their folder as "
-        f"input.uri{upstream if kind == DELTA else ''}",
+        next_step=next_step,
     )

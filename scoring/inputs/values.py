@@ -1,4 +1,4 @@
-"""Partition values that no partition can have: a date that is none, another format, a key in front."""
+"""Refuses values that no partition can have: impossible dates, other formats, a key in front."""
 
 import difflib
 import shlex
@@ -10,18 +10,19 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import NULL_VALUE, decode_folder, parse_time, show_value
 
 OTHER_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%Y_%m_%d", "%Y-%m-%dT%H:%M:%S")
-"""Ways to write a date that are understood for a hint, and never taken for the value."""
+"""Ways to write a date that are understood for a hint, and never taken as the value."""
 
 
 def check_value(job: ScoringJob, value: str | None, command: str = "run") -> None:
-    """Refuse a value that must be a slip, before anything is recorded. A partition that is there is none.
+    """Refuse a value that must be a typing error, before anything is recorded.
 
-    A job's format speaks for its partitions only where some of them are written in it, or none is there yet.
+    A partition that exists is never refused. A job's format speaks for its partitions only if some
+    of them are written in it, or if there are none yet.
 
     Args:
         job: The job.
         value: As it was typed.
-        command: Of nightscore, for the corrected line.
+        command: The nightscore command, for the corrected line.
 
     Raises:
         InvalidJobError: With the corrected command, where the value can be corrected.
@@ -30,21 +31,25 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
         raise _empty(job)
     if value is None or is_written_as_format(job, value):
         return
+
     try:
         known = list_partitions(job)
     except ScoringError:
-        return  # who reads the partition says what is wrong with the input
+        return  # reading the partition shows what is wrong with the input
+
     if value in known:
         return
+
     has_prefix = has_key(job, value)
     dates = [other for other in known if other is not None and is_written_as_format(job, other)]
     if known and not dates and not has_prefix:
-        return  # partitions of this job are no dates: any text may be one
+        return  # partitions of this job are not dates: any text may be one
 
     plain = _without_key(job, value)
     right = plain if plain in known and plain is not None else _corrected(job, value)
     near = difflib.get_close_matches(value, [show_value(other) for other in known], n=1, cutoff=0.6)
     suggestion = right or (near[0] if near else "")
+
     next_step = "give the value as `nightscore partitions JOB` shows it"
     if suggestion:
         next_step = f"nightscore {command} JOB {shlex.quote(suggestion)}"
@@ -58,10 +63,10 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
 
 
 def _empty(job: ScoringJob) -> InvalidJobError:
-    """Tables take an empty value for a missing one: two partitions would be published as one."""
+    """Tables take an empty value as a missing one: two partitions would be published as one."""
     key = job.input.partition_key
     return InvalidJobError(
-        "A partition whose value is empty cannot be told from the one without a value; nothing was done or recorded.",
+        "An empty partition value cannot be told from a missing one; nothing was done or recorded.",
         f"{job.input.uri}/{key}=/",
         expected="a value of at least one character",
         found="an empty one",
@@ -82,7 +87,8 @@ def is_written_as_format(job: ScoringJob, value: str) -> bool:
 
 def _expected(job: ScoringJob) -> str:
     example = datetime(2026, 11, 28).strftime(job.input.partition_format)
-    return f"the value alone, a date such as {example} (input.partition_format {job.input.partition_format})"
+    partition_format = job.input.partition_format
+    return f"the value alone, a date such as {example} (input.partition_format {partition_format})"
 
 
 def _found(job: ScoringJob, value: str, *, has_prefix: bool) -> str:
@@ -99,7 +105,7 @@ def _without_key(job: ScoringJob, value: str) -> str | None:
 
 
 def _corrected(job: ScoringJob, value: str) -> str:
-    """The value that was meant; empty: nobody can tell."""
+    """The value that was meant; empty: it is not clear."""
     meant = _without_key(job, value) or value
     if is_written_as_format(job, meant):
         return meant

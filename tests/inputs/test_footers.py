@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.errors import CorruptFileError
-from nightscore.inputs.footers import TAIL_BYTES, RowGroup, RowGroups, read_footers
+from nightscore.inputs.footers import TAIL_BYTES, read_footers
+from nightscore.inputs.row_group_sizes import RowGroup, RowGroups
 from nightscore.schemas.partition import InputFile
 from nightscore.storage.store import Store
 from tests.support.proxy import faulty
@@ -35,7 +36,7 @@ def test_packed_row_groups_say_what_the_plain_ones_do(
     groups: list[RowGroup], wanted: list[str]
 ) -> None:
     groups = [everywhere(group) for group in groups]
-    packed = RowGroups.of(groups)
+    packed = RowGroups.pack(groups)
     assert list(packed.rows) == [group.n_rows for group in groups]
     for before, after in zip(groups, packed, strict=True):
         for name in "abcdx":

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
-from nightscore.inputs.footers import open_parquet, read_footers
+from nightscore.inputs.footers import read_footers
+from nightscore.inputs.parquet_files import open_parquet
 from nightscore.inputs.partitions import (
     check_unchanged,
     find_partition,

@@ -4,7 +4,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.inputs.footers import Footer, RowGroup, RowGroups
+from nightscore.inputs.footers import Footer
+from nightscore.inputs.row_group_sizes import RowGroup, RowGroups
 from nightscore.planning.shards import MAX_SHARD_BYTES, MAX_SHARDS, MIN_SHARD_ROWS, plan_shards
 from nightscore.schemas.partition import InputFile
 
@@ -14,15 +15,15 @@ GROUPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 200)), max
 def footers_of(files: list[list[tuple[int, int]]]) -> list[Footer]:
     return [
         Footer(
-            InputFile(f"{i:04d}.parquet", 1, "v"),
-            pa.schema([("x", pa.float64())]),
-            RowGroups.of(
+            file=InputFile(f"{i:04d}.parquet", 1, "v"),
+            schema=pa.schema([("x", pa.float64())]),
+            row_groups=RowGroups.pack(
                 [
                     RowGroup(n, {"x": n * width, "other": 10**9}, {"x": n * width})
                     for n, width in groups
                 ]
             ),
-            {},
+            ranges={},
         )
         for i, groups in enumerate(files)
     ]

@@ -7,7 +7,7 @@ from nightscore.engine.shard import ShardTask
 from nightscore.engine.value_kinds import Cause
 from nightscore.engine.worker.padding import PAD_ROWS, predict_padded
 from nightscore.engine.worker.row_isolation import Isolator, Outcome
-from nightscore.inputs.reader import Batch
+from nightscore.inputs.batches import Batch
 from nightscore.models.protocol import Predictor
 
 

@@ -9,7 +9,7 @@ from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker.prediction_column import prediction_array
 from nightscore.engine.worker.row_isolation import Outcome
 from nightscore.engine.worker.row_origins import RowOrigins
-from nightscore.inputs.reader import Batch
+from nightscore.inputs.batches import Batch
 from nightscore.schemas.contract import REPEATED_TEXT
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.value_kinds import Cause
 from nightscore.engine.worker.row_origins import RowOrigins
-from nightscore.inputs.reader import Batch, read_rows
+from nightscore.inputs.batches import Batch
+from nightscore.inputs.reader import read_rows
 from nightscore.ledger.layout import state_store
 from nightscore.outputs.quarantine import RowSource, quarantine_path, write_quarantine
 from nightscore.schemas.manifest import FileRecord, QuarantineExample

@@ -18,7 +18,8 @@ from nightscore.engine.worker.row_origins import RowOrigins
 from nightscore.engine.worker.stage_clock import StageClock
 from nightscore.engine.worker.worker_model import predictor_of
 from nightscore.errors import ScoringError, ShardError
-from nightscore.inputs.reader import Batch, read_batches
+from nightscore.inputs.batches import Batch
+from nightscore.inputs.reader import read_batches
 from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import part_path, parts_folder, parts_store
 from nightscore.models.compiled.checked import CheckedPredictor

@@ -1,0 +1,91 @@
+"""Batches of validated rows: what they hold, and how they are joined and cut."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Where a run of a batch's rows comes from."""
+
+    path: str
+    first_row: int
+    n_rows: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows in the order of their files."""
+
+    features: pa.Table
+    """The model's columns with the contract's types; null where a value would have changed."""
+    kept: pa.Table
+    """Keys and pass-through columns, likewise."""
+    stretches: tuple[Stretch, ...]
+    changed: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """Column to the rows whose value the cast would have changed, or is text that is not UTF-8."""
+    is_last: bool = False
+    """Its last row is the partition's last."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all stretches."""
+        return sum(stretch.n_rows for stretch in self.stretches)
+
+
+def join_batches(batches: Sequence[Batch]) -> Batch:
+    """One batch of all rows."""
+    if len(batches) == 1:
+        return batches[0]
+
+    changed = {}
+    for name in {name for batch in batches for name in batch.changed}:
+        masks = [batch.changed.get(name, np.zeros(batch.n_rows, np.bool_)) for batch in batches]
+        changed[name] = np.concatenate(masks)
+
+    return Batch(
+        pa.concat_tables([batch.features for batch in batches]),
+        pa.concat_tables([batch.kept for batch in batches]),
+        tuple(stretch for batch in batches for stretch in batch.stretches),
+        changed,
+    )
+
+
+def cut_batch(batch: Batch, n_rows: int) -> tuple[Batch, Batch]:
+    """The first rows of a batch, and the others."""
+    head, rest = _cut_stretches(batch.stretches, n_rows)
+    first = Batch(
+        batch.features.slice(0, n_rows),
+        batch.kept.slice(0, n_rows),
+        head,
+        {name: rows[:n_rows] for name, rows in batch.changed.items()},
+    )
+
+    others = Batch(
+        batch.features.slice(n_rows),
+        batch.kept.slice(n_rows),
+        rest,
+        {name: rows[n_rows:] for name, rows in batch.changed.items()},
+    )
+
+    return first, others
+
+
+def _cut_stretches(
+    stretches: Sequence[Stretch], n_rows: int
+) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
+    head, rest = [], []
+    n_left = n_rows
+    for stretch in stretches:
+        n_taken = min(n_left, stretch.n_rows)
+        if n_taken:
+            head.append(Stretch(stretch.path, stretch.first_row, n_taken))
+        if n_taken < stretch.n_rows:
+            first_row = stretch.first_row + n_taken
+            rest.append(Stretch(stretch.path, first_row, stretch.n_rows - n_taken))
+        n_left -= n_taken
+    return tuple(head), tuple(rest)
