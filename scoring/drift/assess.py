@@ -50,6 +50,7 @@ def assess(
     errors = references.unwatched | failed
     for result in results:
         errors |= result.profile_errors
+
     if "baseline" in comparisons:
         errors |= comparisons["baseline"].errors
     record = _compare(manifest, profiles, comparisons, references).model_copy(
@@ -85,6 +86,7 @@ def assess_again(
     record = _compare(manifest, profiles, comparisons, references).model_copy(
         update={name: getattr(own, name) for name in measured}
     )
+
     return record, statistics_table(manifest, columns, comparisons, record)
 
 
@@ -95,6 +97,7 @@ def drift_gate(job: ScoringJob, record: DriftRecord) -> GateRecord:
     for finding in closing[:SHOWN_FINDINGS]:
         reason = finding.reasons[0] if finding.reasons else ""
         shown.append(f"{finding.column} {finding.severity}: {reason}")
+
     if len(closing) > SHOWN_FINDINGS:
         shown.append(f"and {len(closing) - SHOWN_FINDINGS} more")
 
@@ -142,6 +145,7 @@ def _compare(
     now = profiles.get(key)
     baseline = _of_baseline(references, key)
     labels = baseline.scores if baseline is not None else None
+
     return DriftRecord(
         verdict=judgement.verdict,
         references=references.names,

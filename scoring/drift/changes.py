@@ -31,6 +31,7 @@ def find_changes(
         for before in references.profiles[reference]:
             if not before.segment and before.role != "prediction":
                 yield from _type_change(before, profiles.get(before.key), reference, references)
+
     yield from _unused_columns(manifest, references)
     yield from _row_change(manifest, references)
 
@@ -82,6 +83,7 @@ def _row_change(manifest: Manifest, references: References) -> Iterator[Change]:
     usual = statistics.median(other.counts.rows_in for other in others)
     if max(rows, usual) < LEAST_ROWS:
         return
+
     ratio = min(rows, usual) / max(rows, usual, 1)
     for severity, bound in ROW_BOUNDS:
         if ratio < bound:

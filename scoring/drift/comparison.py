@@ -49,6 +49,7 @@ def compare_profiles(
     compared = compare_groups([columns.by_place() for columns in sets])
     for columns_of_set, drifts in zip(sets, compared, strict=True):
         _add(columns_of_set, drifts, everything)
+
     return comparisons
 
 
@@ -91,6 +92,7 @@ def _pair_up(
     for key, column in current.items():
         if key not in reference:
             continue
+
         try:
             pairs[key] = pair_up(reference[key].profile, column.profile, column.type)
         except ValueError as error:

@@ -1,11 +1,11 @@
-"""Which segments drive a column's drift: because there are more of their rows, or because these have other values."""
+"""Which segments drive a column's drift: by having more rows, or by having other values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from nightscore.profiles.bins import Floats
-from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.profile import NumberProfile, Profile
 from nightscore.profiles.table import ColumnProfile, Key, Role
 from nightscore.schemas.manifest import DriverRecord
 
@@ -13,98 +13,141 @@ MAX_DRIVERS = 3
 LEAST_SHARE = 0.1
 """Of the difference; smaller parts explain nothing."""
 LEAST_EXCESS = 1.5
-"""Times its share of the rows, for what is within a segment: a shift of all rows alike is driven by none."""
+"""Times the segment's share of the rows, for what is within it. A shift of all rows alike is driven
+by no segment."""
+
+Profiles = Mapping[Key, ColumnProfile]
+Sides = tuple[Floats, Floats]
+"""Of the reference, and now; shape (segments, bins)."""
 
 
 def find_drivers(
-    then: Mapping[Key, ColumnProfile], now: Mapping[Key, ColumnProfile], role: Role, name: str
+    reference: Profiles, current: Profiles, role: Role, name: str
 ) -> tuple[DriverRecord, ...]:
-    """The segments with the greatest parts in the total variation distance of a column, the greatest first.
+    """The segments with the greatest parts in a column's total variation distance, greatest first.
 
-    With p, q the shares of a segment then and now, P, Q its distributions and w half the sign of the whole column's
-    difference in each bin, the distance is the sum over the segments of
+    Let p, q be the shares of a segment in the reference and now, P, Q its distributions, and w half
+    the sign of the whole column's difference in each bin. The distance is the sum over the segments
+    of
 
         (q - p) * w.(P + Q)/2   (mix)   +   (p + q)/2 * w.(Q - P)   (within)
 
-    Source: E. Kitagawa, "Components of a difference between two rates" (1955). Mix terms are taken against the whole
-    column, which changes no sum. Several segment columns are each a split of their own.
+    Mix terms are taken against the whole column, which changes no sum. Several segment columns are
+    each a split of their own.
+
+    Source: E. Kitagawa, "Components of a difference between two rates" (1955).
     """
-    found = []
-    labels = sorted({key[2] for key in {*then, *now} if key[:2] == (role, name) and key[2]})
-    for column in sorted({label.partition("=")[0] for label in labels}):
-        mine = [label for label in labels if label.partition("=")[0] == column]
-        before = [then.get((role, name, label)) for label in mine]
-        after = [now.get((role, name, label)) for label in mine]
-        found += _decompose(mine, _counts(before, after))
-    found.sort(key=lambda driver: (-abs(driver.share), driver.segment, driver.kind))
-    return tuple(driver for driver in found if abs(driver.share) >= LEAST_SHARE)[:MAX_DRIVERS]
+    keys = {*reference, *current}
+    labels = sorted({key[2] for key in keys if key[:2] == (role, name) and key[2]})
+    by_column: dict[str, list[str]] = {}
+
+    for label in labels:
+        by_column.setdefault(label.partition("=")[0], []).append(label)
+
+    drivers: list[DriverRecord] = []
+    for segments in by_column.values():
+        before = [reference.get((role, name, label)) for label in segments]
+        now = [current.get((role, name, label)) for label in segments]
+        counts = _counts(before, now)
+        if counts is not None:
+            drivers += _decompose(segments, counts)
+
+    drivers.sort(key=lambda driver: (-abs(driver.share), driver.segment, driver.kind))
+    return tuple(driver for driver in drivers if abs(driver.share) >= LEAST_SHARE)[:MAX_DRIVERS]
 
 
-def _decompose(labels: list[str], counts: tuple[Floats, Floats] | None) -> list[DriverRecord]:
-    if counts is None:
-        return []
-    before, after = counts
-    n, m = before.sum(), after.sum()
+def _decompose(labels: list[str], counts: Sides) -> list[DriverRecord]:
+    before, now = counts
+    n, m = before.sum(), now.sum()
     if not n or not m:
         return []
-    p, q = before.sum(axis=1) / n, after.sum(axis=1) / m
-    overall_then, overall_now = before.sum(axis=0) / n, after.sum(axis=0) / m
-    weights = np.sign(overall_now - overall_then) / 2
-    distance = float(weights @ (overall_now - overall_then))
+
+    overall_before, overall_now = before.sum(axis=0) / n, now.sum(axis=0) / m
+    weights = np.sign(overall_now - overall_before) / 2
+    distance = float(weights @ (overall_now - overall_before))
     if not distance:
         return []
-    inside_then, inside_now = _shares(before, after), _shares(after, before)
-    middle = (inside_then + inside_now) / 2 - (overall_then + overall_now) / 2
+
+    p, q = before.sum(axis=1) / n, now.sum(axis=1) / m
+    inside_before, inside_now = _shares(before, now), _shares(now, before)
+    middle = (inside_before + inside_now) / 2 - (overall_before + overall_now) / 2
     mix = (q - p) * (middle @ weights) / distance
-    within = (p + q) / 2 * ((inside_now - inside_then) @ weights) / distance
-    parts = [*zip(labels, ["mix"] * len(labels), mix, strict=True)]
-    of_its_own = np.where(np.abs(within) >= LEAST_EXCESS * (p + q) / 2, within, 0.0)
-    parts += [*zip(labels, ["within"] * len(labels), of_its_own, strict=True)]
+    within = (p + q) / 2 * ((inside_now - inside_before) @ weights) / distance
+
+    is_special = np.abs(within) >= LEAST_EXCESS * (p + q) / 2
+    special = np.where(is_special, within, 0.0)
     return [
-        DriverRecord(segment=s, kind="mix" if k == "mix" else "within", share=float(v))
-        for s, k, v in parts
+        *_records(labels, "mix", mix),
+        *_records(labels, "within", special),
     ]
 
 
+def _records(labels: Sequence[str], kind: str, shares: Floats) -> Iterable[DriverRecord]:
+    for label, share in zip(labels, shares, strict=True):
+        yield DriverRecord.model_validate({"segment": label, "kind": kind, "share": float(share)})
+
+
 def _shares(counts: Floats, others: Floats) -> Floats:
-    """Of each segment's rows in each bin; of a segment that has none, the other side's: it came or went as it is."""
+    """Shares of each segment's rows in each bin.
+
+    A segment without rows has the other side's shares: it came or went as it is.
+    """
     used = np.where(counts.sum(axis=1, keepdims=True) > 0, counts, others)
     totals = used.sum(axis=1, keepdims=True)
-    found: Floats = np.divide(used, totals, out=np.zeros_like(used), where=totals > 0)
-    return found
+    shares: Floats = np.divide(used, totals, out=np.zeros_like(used), where=totals > 0)
+    return shares
 
 
 def _counts(
-    before: list[ColumnProfile | None], after: list[ColumnProfile | None]
-) -> tuple[Floats, Floats] | None:
-    """Rows of each segment in each bin, what is missing or not finite in one of its own; None: not comparable."""
-    profiles = [column.profile for column in (*before, *after) if column is not None]
+    before: Sequence[ColumnProfile | None], now: Sequence[ColumnProfile | None]
+) -> Sides | None:
+    """Rows of each segment in each bin; None: the segments cannot be compared.
+
+    Missing and non-finite values have a bin of their own.
+    """
+    profiles = [column.profile for column in (*before, *now) if column is not None]
     first = profiles[0]
     if isinstance(first, NumberProfile):
         if not all(isinstance(p, NumberProfile) and p.edges.equals(first.edges) for p in profiles):
             return None
-        bins: dict[str | int | None, int] = {index: index for index in range(len(first.counts))}
-    else:
-        if any(isinstance(p, NumberProfile) or p.is_cut for p in profiles):
+
+        n_bins = len(first.counts)
+        return _number_counts(before, n_bins), _number_counts(now, n_bins)
+
+    places = _category_places(profiles)
+    if places is None:
+        return None
+
+    return _category_counts(before, places), _category_counts(now, places)
+
+
+def _category_places(profiles: Sequence[Profile]) -> dict[str, int] | None:
+    """Category to its bin; None: some profile has no categories."""
+    names: set[str] = set()
+    for profile in profiles:
+        if isinstance(profile, NumberProfile) or profile.is_cut:
             return None
-        names = sorted(
-            {name for p in profiles if not isinstance(p, NumberProfile) for name in p.counts}
-        )
-        bins = {name: index for index, name in enumerate(names)}
-    return _matrix(before, bins), _matrix(after, bins)
+        names.update(profile.counts)
+    return {name: place for place, name in enumerate(sorted(names))}
 
 
-def _matrix(columns: list[ColumnProfile | None], bins: Mapping[str | int | None, int]) -> Floats:
-    found = np.zeros((len(columns), len(bins) + 1))
+def _number_counts(columns: Sequence[ColumnProfile | None], n_bins: int) -> Floats:
+    counts = np.zeros((len(columns), n_bins + 1))
     for row, column in enumerate(columns):
-        if column is None:
-            continue
-        profile = column.profile
+        profile = column.profile if column is not None else None
         if isinstance(profile, NumberProfile):
-            found[row, :-1] = profile.counts
-            found[row, -1] = profile.n_rows - profile.n_finite
-        else:
-            for name, count in profile.counts.items():
-                found[row, bins[name]] = count
-            found[row, -1] = profile.n_null
-    return found
+            counts[row, :-1] = profile.counts
+            counts[row, -1] = profile.n_rows - profile.n_finite
+    return counts
+
+
+def _category_counts(columns: Sequence[ColumnProfile | None], places: Mapping[str, int]) -> Floats:
+    counts = np.zeros((len(columns), len(places) + 1))
+    for row, column in enumerate(columns):
+        profile = column.profile if column is not None else None
+        if profile is None or isinstance(profile, NumberProfile):
+            continue
+        for name, count in profile.counts.items():
+            counts[row, places[name]] = count
+        counts[row, -1] = profile.n_null
+    return counts

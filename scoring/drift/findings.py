@@ -80,6 +80,7 @@ def judge(comparisons: Mapping[str, Comparison], context: Context) -> Judgement:
     severities = [counted(finding) for finding in findings]
     if not columns or any(c.drift.severity == "insufficient data" for c in columns.values()):
         severities.append("insufficient data")
+
     return Judgement(worst(severities), tuple(findings), _resolved(columns, findings, before))
 
 
@@ -110,9 +111,11 @@ def _find(
     has_weekdays = context.n_weekdays >= LEAST_WEEKDAYS
     weekdays = comparisons.get("weekdays") if has_weekdays else None
     findings = []
+
     for key, (reference, drift) in columns.items():
         if drift.severity in QUIET:
             continue
+
         findings.append(
             FindingRecord(
                 column=key[1],
@@ -136,6 +139,7 @@ def _find(
                 reasons=(change.reason,),
             )
         )
+
     return findings
 
 
@@ -190,6 +194,7 @@ def _resolved(
         for (role, name, _), column in columns.items()
         if column.drift.severity != "insufficient data"
     }
+
     compared |= {key for key in before if key[0] in ("schema", "rows")}
 
     names = {column for _, column in graded}

@@ -46,6 +46,7 @@ def compare_groups(groups: Sequence[Mapping[str, ColumnPair]]) -> list[list[Colu
         values = {name: measured[place, name] for name in group}
         measure_across(list(values.values()))
         compared.append([grade_column(name, group[name], values[name]) for name in group])
+
     return compared
 
 
@@ -59,6 +60,7 @@ def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
     severity = worst([grade.severity for grade in grades])
     reasons = [grade.reason for grade in grades if grade.severity == severity]
     n_reference, n_current = pair.n_rows
+
     if is_few and not grades:
         severity = "insufficient data"
         reasons = [f"too few rows to tell: {n_reference:,} in the reference, {n_current:,} now"]
@@ -67,6 +69,7 @@ def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
         statistic.name: _defined(values[statistic.name])
         for statistic in registry.statistics_for(pair.type)
     }
+
     return ColumnDrift(
         name=name,
         type=pair.type,
@@ -98,16 +101,19 @@ def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
     """What the thresholds of the statistics say of the distribution."""
     if not is_significant(evidence):
         return
+
     column_type = evidence.pair.type
     grades = [
         statistic.grade_value(evidence.values[statistic.name])
         for statistic in registry.statistics_for(column_type)
         if column_type in statistic.graded_types
     ]
+
     severe = [grade for grade in grades if grade is not None]
     if severe:
         yield from severe
         return
+
     q = registry.Q_VALUE
     rate = q.show(evidence.values[q.name])
     words = f"a small difference that is no accident ({q.title} {rate})"

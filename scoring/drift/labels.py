@@ -45,11 +45,13 @@ def show_number(value: float, digits: int = 3) -> str:
 
     if abs(value) >= 9.995e14 or abs(value) < 1e-4:
         return _power_of_ten(value, digits)
+
     rounded = float(f"{value:.{digits}g}")
     size = abs(rounded)
     for unit, letter in _UNITS:
         if size >= unit and digits <= UNIT_DIGITS:
             return f"{_plain(rounded / unit, digits)}{letter}"
+
     return _plain(value, digits)
 
 

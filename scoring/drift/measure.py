@@ -32,6 +32,7 @@ def pair_up(reference: Profile, current: Profile, arrow_type: str = "") -> Colum
         return ColumnPair(reference, current, arrow_type)
     if isinstance(reference, NumberProfile) or isinstance(current, NumberProfile):
         raise ValueError("numbers on one side, categories on the other")
+
     if reference.is_cut or current.is_cut:
         raise ValueError("has so many distinct values that it is an identifier")
     return ColumnPair(reference, current, arrow_type)
@@ -54,6 +55,7 @@ def measure_pairs(pairs: Mapping[K, ColumnPair]) -> dict[K, Values]:
     for keys in by_shape.values():
         group = group_numbers([pairs[key] for key in keys])
         measured |= zip(keys, _measure(group), strict=True)
+
     return {key: measured[key] for key in pairs}
 
 

@@ -77,10 +77,12 @@ def watch(
         tuple(segment for segment in segments.values() if segment is not None),
         max_share=job.drift.max_share,
     )
+
     unknown = Unknown(
         tuple(key for key, column in columns.items() if column is None),
         tuple(name for name, segment in segments.items() if segment is None),
     )
+
     return known, unknown
 
 

@@ -1,24 +1,21 @@
-"""Compares runs again once the partitions around them have other results: from stored profiles, no data are read.
+"""Compares runs again once the partitions around them have other results.
 
-A run compares its columns with what is there when it runs. A partition that is published later, replaced or rolled
-back is a neighbour of others: these are compared again, and the comparison is kept beside the run's record. Manifest,
-gates and alerts stay those of the run.
+A run compares its columns with what is there when it runs. A partition that is published later,
+replaced or rolled back is a neighbour of others. These are compared again, from stored profiles,
+and the comparison is stored beside the run's record. Manifest, gates and alerts stay those of the
+run.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from nightscore.drift.assess import assess_again
-from nightscore.drift.references import (
-    Neighbours,
-    find_neighbours,
-    findings_digest,
-    read_references,
-    stored_baseline,
-    stored_profile,
-)
+from nightscore.drift.neighbours import Neighbours, find_neighbours, findings_digest
+from nightscore.drift.references import read_references
 from nightscore.drift.seasonal import HABIT_DAYS
+from nightscore.drift.stored_profiles import Baseline, stored_baseline, stored_profile
 from nightscore.errors import LocationNotFoundError, ScoringError
 from nightscore.ledger.comparisons import write_comparison
 from nightscore.ledger.timeline import Timeline
@@ -31,8 +28,9 @@ from nightscore.schemas.partition import show_value
 logger = logging.getLogger("nightscore")
 
 MAX_COMPARED = 400
-"""Runs that are compared again for one change beyond those that changed: a finding that goes on for longer than a
-year keeps its later days' `since` until they are asked for. 400 take some seconds."""
+"""Runs that are compared again for one change, beyond those that changed. A finding that lasts
+longer than a year keeps its later days' `since` until somebody asks for them. 400 runs take some
+seconds."""
 
 
 def compare_later(
@@ -43,151 +41,184 @@ def compare_later(
     *,
     are_fresh: bool = False,
 ) -> int:
-    """Compare again what has one of these partitions for a neighbour. It never fails: what goes wrong is logged, and
-    a report that is asked for later makes up for it.
+    """Compare again what has one of these partitions for a neighbour.
+
+    It never fails: errors are logged, and a report that is asked for later makes up for it.
 
     Args:
         workspace: Of the job.
         values: Partitions whose results have changed.
         cache: Of baselines on this host.
         now: In UTC.
-        are_fresh: These partitions have just been compared: they are looked at only if there are later ones.
+        are_fresh: These partitions were just compared: they are looked at only if there are later
+            ones.
 
     Returns:
         Comparisons that were made again.
     """
-    job = workspace.job
+    name = workspace.job.name
     try:
-        return _compare_later(workspace, values, cache, now, are_fresh=are_fresh)
-    except (
-        KeyboardInterrupt
-    ):  # all is published by now: who stops the command hears that, not that nothing was
-        logger.warning("%s: stopped while later partitions were compared again", job.name)
+        recomparison = _Recomparison(Timeline(workspace), cache, now)
+        return recomparison.compare_later(values, are_fresh=are_fresh)
+    except KeyboardInterrupt:
+        # All is published by now: the command must not end as if nothing was.
+        logger.warning("%s: stopped while later partitions were compared again", name)
         return 0
     except Exception as error:  # noqa: BLE001 (whatever it is: what was published stays so)
-        what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
-        logger.warning("%s: later partitions could not be compared again: %s", job.name, what)
+        what = _in_short(error)
+        logger.warning("%s: later partitions could not be compared again: %s", name, what)
         return 0
 
 
 def compared_now(job: ScoringJob, manifest: Manifest, cache: ModelCache, now: datetime) -> Manifest:
-    """The manifest of a run with its newest comparison, which is made now if its neighbours are others by now.
+    """The manifest of a run with its newest comparison.
 
-    Where that cannot be done it is the newest that there is.
+    The comparison is made now if the run's neighbours have changed. If that fails, the newest
+    stored comparison is returned.
     """
     if manifest.drift is None:
         return manifest
+
     timeline = Timeline(Workspace(job))
     drift = None
     try:
-        if _stands(timeline, manifest):
+        if _is_latest(timeline, manifest):
             timeline.read(timeline.before(manifest.partition)[:HABIT_DAYS])
-            drift = _compare_run(timeline, manifest, cache, now, is_moved=False)
+            recomparison = _Recomparison(timeline, cache, now)
+            drift = recomparison.compare_run(manifest, is_moved=False)
     except Exception as error:  # noqa: BLE001 (it is only asked for: what is stored can be shown)
-        what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
-        logger.warning(
-            "%s %s: not compared again: %s", job.name, show_value(manifest.partition), what
-        )
+        partition = show_value(manifest.partition)
+        logger.warning("%s %s: not compared again: %s", job.name, partition, _in_short(error))
+
     return manifest.model_copy(update={"drift": drift or timeline.comparison(manifest)})
 
 
-def _stands(timeline: Timeline, manifest: Manifest) -> bool:
-    """Whether the run is its partition's latest, held or published: one that was replaced has no neighbours now."""
+def _in_short(error: Exception) -> str:
+    return error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
+
+
+def _is_latest(timeline: Timeline, manifest: Manifest) -> bool:
+    """Whether the run is its partition's latest, held or published.
+
+    One that was replaced has no neighbours any longer.
+    """
     if manifest.partition is None:
         return False
-    return any(
-        m is not None and m.run_id == manifest.run_id for m in timeline.results(manifest.partition)
-    )
+    results = timeline.results(manifest.partition)
+    latest = (results.published, results.with_held)
+    return any(other is not None and other.run_id == manifest.run_id for other in latest)
 
 
-def _compare_later(
-    workspace: Workspace,
-    values: Iterable[str | None],
-    cache: ModelCache,
-    now: datetime,
-    *,
-    are_fresh: bool,
-) -> int:
-    timeline = Timeline(workspace)
-    job = workspace.job
-    changed = {value for value in values if value is not None} & set(timeline.values)
-    later = _later(timeline, changed)
-    affected = later if are_fresh and not later else later | changed
-    if not affected:
-        return 0
+@dataclass(frozen=True, slots=True)
+class _Recomparison:
+    """One pass over the partitions of a job."""
 
-    start = next(place for place, value in enumerate(timeline.values) if value in affected)
-    timeline.read([v for v in timeline.values[max(0, start - HABIT_DAYS) :] if v in affected])
-    most = MAX_COMPARED + len(affected)
-    n_compared, is_moved = 0, False
-    for value in timeline.values[start:]:
-        if value not in affected and not is_moved:
-            continue
-        timeline.read(timeline.before(value)[:HABIT_DAYS])
-        published, waiting = timeline.results(value)
-        runs = {m.run_id: m for m in (published, waiting) if m is not None and m.drift is not None}
-        if not runs:
-            continue  # the next one looks past it
-        before = [findings_digest(timeline.comparison(m)) for m in runs.values()]
-        found = [_compare_run(timeline, m, cache, now, is_moved=is_moved) for m in runs.values()]
-        n_compared += sum(drift is not None for drift in found)
-        is_moved = before != [findings_digest(timeline.comparison(m)) for m in runs.values()]
-        if n_compared > most:
-            logger.warning(
-                "%s: %d partitions compared again, later ones when they are asked for",
-                job.name,
-                most,
-            )
-            break
-    return n_compared
+    timeline: Timeline
+    cache: ModelCache
+    now: datetime
 
+    def compare_later(self, values: Iterable[str | None], *, are_fresh: bool) -> int:
+        """Go through the partitions in order, while findings change; see `compare_later`."""
+        timeline = self.timeline
+        affected = self._affected(values, are_fresh=are_fresh)
+        if not affected:
+            return 0
 
-def _later(timeline: Timeline, changed: set[str]) -> set[str]:
-    """The partitions that may have one of these for a neighbour."""
-    later: set[str] = set()
-    for value in changed:
-        later |= {*timeline.after(value)[:HABIT_DAYS], *timeline.weekdays_after(value)}
-    return later
+        start = next(place for place, value in enumerate(timeline.values) if value in affected)
+        window = timeline.values[max(0, start - HABIT_DAYS) :]
+        timeline.read([value for value in window if value in affected])
+        most = MAX_COMPARED + len(affected)
+        n_compared, is_moved = 0, False
 
+        for value in timeline.values[start:]:
+            if value not in affected and not is_moved:
+                continue
 
-def _compare_run(
-    timeline: Timeline, manifest: Manifest, cache: ModelCache, now: datetime, *, is_moved: bool
-) -> DriftRecord | None:
-    """A run's new comparison; None: the one that there is holds, or none can be made."""
-    own, current = manifest.drift, timeline.comparison(manifest)
-    if own is None or current is None or not own.profile:
-        return None
-    neighbours = find_neighbours(timeline, manifest.partition, own.references.get("baseline", ""))
-    if _holds(current, neighbours, is_moved=is_moved):
-        return None
+            runs = self._runs(value)
+            if not runs:
+                continue  # the next partition looks past it
 
-    baseline = None
-    if neighbours.baseline:
-        columns = stored_baseline(timeline.workspace, manifest, cache)
-        if not columns:
-            return None  # without it the comparison would be a poorer one
-        baseline = (neighbours.baseline, columns)
-    try:
-        profile = stored_profile(timeline.workspace, own.profile)
-    except (LocationNotFoundError, ValueError):
-        return None  # a profile that is gone or damaged costs this comparison, not the others
-    references = read_references(timeline, manifest.partition, neighbours, baseline)
-    drift, table = assess_again(manifest, own, profile, references)
-    written = write_comparison(
-        timeline.store, manifest, drift.model_copy(update={"made_at": now}), table
-    )
-    timeline.note(manifest, written)
-    return written
+            before = self._digests(runs)
+            drifts = [self.compare_run(run, is_moved=is_moved) for run in runs]
+            n_compared += sum(drift is not None for drift in drifts)
+            is_moved = before != self._digests(runs)
+            if n_compared > most:
+                text = "%s: %d partitions compared again, later ones when they are asked for"
+                logger.warning(text, timeline.job.name, most)
+                break
+
+        return n_compared
+
+    def compare_run(self, manifest: Manifest, *, is_moved: bool) -> DriftRecord | None:
+        """A run's new comparison; None: the stored one holds, or none can be made.
+
+        Args:
+            manifest: Of the run.
+            is_moved: The partition before has other findings than a moment ago.
+        """
+        timeline = self.timeline
+        own, current = manifest.drift, timeline.comparison(manifest)
+        if own is None or current is None or not own.profile:
+            return None
+
+        sha256 = own.references.get("baseline", "")
+        neighbours = find_neighbours(timeline, manifest.partition, sha256)
+        if _holds(current, neighbours, is_moved=is_moved):
+            return None
+
+        baseline = self._baseline(manifest, neighbours)
+        if neighbours.baseline and baseline is None:
+            return None  # the comparison would say less than the stored one
+
+        try:
+            profile = stored_profile(timeline.workspace, own.profile)
+        except (LocationNotFoundError, ValueError):
+            return None  # a lost or damaged profile costs this comparison, not the others
+
+        references = read_references(timeline, neighbours, baseline)
+        drift, table = assess_again(manifest, own, profile, references)
+        drift = drift.model_copy(update={"made_at": self.now})
+        written = write_comparison(timeline.store, manifest, drift, table)
+        timeline.note(manifest, written)
+
+        return written
+
+    def _affected(self, values: Iterable[str | None], *, are_fresh: bool) -> set[str]:
+        """The changed partitions, and those that may have one of them for a neighbour."""
+        timeline = self.timeline
+        changed = {value for value in values if value is not None} & set(timeline.values)
+        later: set[str] = set()
+        for value in changed:
+            later |= {*timeline.after(value)[:HABIT_DAYS], *timeline.weekdays_after(value)}
+        return later if are_fresh and not later else later | changed
+
+    def _runs(self, value: str) -> Sequence[Manifest]:
+        """The runs of a partition that are compared again: the published one, and one held."""
+        self.timeline.read(self.timeline.before(value)[:HABIT_DAYS])
+        results = self.timeline.results(value)
+        latest = (results.published, results.with_held)
+        runs = {run.run_id: run for run in latest if run is not None and run.drift is not None}
+        return list(runs.values())
+
+    def _digests(self, runs: Sequence[Manifest]) -> list[str]:
+        return [findings_digest(self.timeline.comparison(run)) for run in runs]
+
+    def _baseline(self, manifest: Manifest, neighbours: Neighbours) -> Baseline | None:
+        if not neighbours.baseline:
+            return None
+        columns = stored_baseline(self.timeline.workspace, manifest, self.cache)
+        return (neighbours.baseline, columns) if columns else None
 
 
 def _holds(current: DriftRecord, neighbours: Neighbours, *, is_moved: bool) -> bool:
-    """Whether a comparison is what it would be now. One of an older version says less of what it was made of.
+    """Whether a comparison is what it would be now.
 
     Args:
         current: The newest comparison of the run.
-        neighbours: What it would be compared with now.
+        neighbours: What the run would be compared with now.
         is_moved: The partition before has other findings than a moment ago.
     """
     if current.neighbours:
         return current.neighbours == neighbours.digest
+    # A comparison of an older version states less of what it was made of.
     return not is_moved and current.references == neighbours.names

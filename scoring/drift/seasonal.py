@@ -55,6 +55,7 @@ def is_explained(drift: ColumnDrift, weekdays: ColumnDrift | None, habit: Habit)
     severe = [
         signal for signal, severity in drift.signals.items() if is_at_least(severity, "warning")
     ]
+
     return all(
         _is_usual(drift, signal, habit)
         or (weekdays is not None and _is_like_weekdays(weekdays, signal))
@@ -100,6 +101,7 @@ def _is_within(distance: float, habit: Sequence[float]) -> bool:
     """
     if len(habit) < LEAST_HABIT:
         return False
+
     roots = np.sqrt(np.asarray(habit, np.float64))
     middle = float(np.median(roots))
     spread = 1.4826 * float(np.median(np.abs(roots - middle)))

@@ -1,4 +1,7 @@
-"""A run's statistics as one long table, a row a statistic. Many runs give the series of a column."""
+"""A run's statistics as one long table, with a row for each statistic.
+
+The tables of many runs give the series of a column.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -59,17 +62,20 @@ def statistics_table(
     for column in profiles:
         if not column.segment and column.profile.n_rows:
             rows.add(column.key, NO_REFERENCE, _own_figures(column))
+
     for reference, comparison in comparisons.items():
         _add_comparison(rows, reference, comparison, record)
     for finding in record.findings:
         if finding.role in ("rows", "schema"):
             key = (finding.role, finding.column, "")
             rows.add(key, finding.reference, {"changed": 1.0}, finding.severity)
+
     rows.add(("rows", "rows", ""), NO_REFERENCE, {"rows": float(manifest.counts.rows_in)})
 
     sink = io.BytesIO()
     table = from_columns(rows.columns, SCHEMA)
     pq.write_table(table, sink, compression="zstd", use_dictionary=_TEXTS)
+
     return sink.getvalue()
 
 
@@ -131,12 +137,14 @@ class _Rows:
         role, name, segment = key
         common = self._run | {"column": name, "role": role, "segment": segment}
         common |= {"reference": reference, "severity": severity, "status": status}
+
         for column, value in common.items():
             self.columns[column] += [value] * len(values)
 
         self.columns["statistic"] += values
         self.columns["value"] += values.values()
         self.columns["threshold"] += [_threshold(statistic) for statistic in values]
+
         for column in ("noise_floor", "p", "q"):
             known = (tests or {}).get(column, {})
             self.columns[column] += [known.get(statistic) for statistic in values]
@@ -169,6 +177,7 @@ def _add_comparison(
     # Noise floors stand in a column of their own.
     of_columns = {statistic.name for statistic in registry.STATISTICS} | {"impact"}
     of_columns -= {statistic.noise_floor for statistic in registry.STATISTICS}
+
     for key, drift in comparison.columns.items():
         role, name, segment = key
         finding = None if segment else findings.get((reference, role, name))

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from nightscore.drift.recompare import compared_now
-from nightscore.drift.references import stored_baseline
 from nightscore.drift.statistics import registry
 from nightscore.drift.statistics_table import NO_REFERENCE, read_statistics
+from nightscore.drift.stored_profiles import stored_baseline
 from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringError
 from nightscore.ledger.comparisons import with_newest_comparisons
 from nightscore.ledger.layout import report_path, state_store

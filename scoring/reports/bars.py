@@ -83,6 +83,7 @@ def _category_bars(reference: CategoryProfile, current: CategoryProfile) -> Bars
         name: sum(side.counts[name] / total for side, total in zip(sides, totals, strict=True))
         for name in reference.counts + current.counts
     }
+
     names = sorted(shares, key=lambda name: (-shares[name], name))
     shown = names[:SHOWN_CATEGORIES]
     if not shown:
@@ -113,6 +114,7 @@ def _number_bars(reference: NumberProfile, current: NumberProfile, arrow_type: s
     inner = np.linspace(low, high, DISPLAY_BINS + 1)
     step = inner[1] - inner[0]
     ends = np.concatenate([[low - step], inner, [high + step]])
+
     return Bars(
         reference=_number_shares(reference, inner),
         current=_number_shares(current, inner),

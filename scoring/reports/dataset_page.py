@@ -39,12 +39,14 @@ def dataset_page(
             statistics={REFERENCE: column.statistics},
             references=[REFERENCE],
         )
+
         cards.append(make_card(sides, is_drawn=place < MAX_PLOTS))
 
     moved = [finding.column for finding in worse(findings, "warning")]
     headline = "No column moved beyond its noise"
     if moved:
         headline = f"{len(moved)} of {len(cards)} columns moved"
+
     return Page(
         title=title,
         verdict=report.verdict,

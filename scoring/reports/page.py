@@ -53,9 +53,11 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
+
     environment.filters["code"] = _with_code
     template = environment.get_template("report.html")
     version = importlib.metadata.version("nightscore")
+
     return template.render(
         page=page,
         signs=SIGNS,

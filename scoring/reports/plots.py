@@ -49,10 +49,12 @@ def histogram_svg(bars: Bars, name: str) -> str:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
         _draw_bars(above, bars)
         points = bars.change * 100
+
         if bars.edges is not None:
             below.stairs(points, bars.edges, fill=True, color=CURRENT)
         else:
             below.bar(range(len(bars.labels)), points, width=0.8, color=CURRENT)
+
         below.axhline(0, color=AXIS, linewidth=0.8)
         below.set_ylabel("change", fontsize=7.5, color=TEXT)
         if np.abs(points).max() < LEAST_CHANGE:
@@ -107,6 +109,7 @@ def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
         for artist in figure.findobj():
             _recolour(artist)
         figure.savefig(sink, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+
     return sink.getvalue()
 
 
@@ -187,6 +190,7 @@ def _svg(draw: Callable[[Any], None], size: tuple[float, float], name: str) -> s
             transparent=True,
             metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
         )
+
     return make_lean(sink.getvalue(), COLOURS)
 
 

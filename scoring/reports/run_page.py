@@ -43,6 +43,7 @@ def run_page(
     drift = manifest.drift
     assert drift is not None  # noqa: S101
     whole = [column for column in columns if not column.segment]
+
     return Page(
         title=f"{manifest.job}, {show_value(manifest.partition)}",
         verdict=drift.verdict,
@@ -69,13 +70,16 @@ def worst_columns(
     before = {column.key: column for column in reference}
     now = {column.key: column for column in columns}
     drawn: list[tuple[str, Bars]] = []
+
     for finding in manifest.drift.findings if manifest.drift else ():
         key: Key = (finding.role, finding.column, "")  # type: ignore[assignment]
         if key not in before or key not in now:
             continue
+
         bars = bars_of(before[key], now[key])
         if bars is not None:
             drawn.append((f"{SIGNS[counted(finding)]} {finding.column}", bars))
+
     return drawn[:n_columns]
 
 
@@ -92,6 +96,7 @@ def _cards(
     statistics = _by_column(rows)
     severities = _severities(drift, rows, names)
     findings = {(finding.role, finding.column): finding for finding in drift.findings}
+
     places = {key: place for place, key in enumerate(findings)}
 
     def rank(column: ColumnProfile) -> tuple[int, bool, str]:
@@ -109,7 +114,9 @@ def _cards(
             statistics=statistics.get(key, {}),
             references=names,
         )
+
         cards.append(make_card(sides, is_drawn=place < MAX_PLOTS))
+
     return cards
 
 
@@ -169,6 +176,7 @@ def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
         _finding_step(finding, drift) for finding in worse(drift.findings, "warning")[:SHOWN_STEPS]
     ]
     job, day = manifest.job, show_value(manifest.partition)
+
     if manifest.status == "held":
         steps.append(
             f"The run is held. Publish it with `nightscore approve {job} {day}`, "
@@ -180,6 +188,7 @@ def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
             "give readers the previous results back with "
             f"`nightscore rollback {job} --from {day} --to {day}`"
         )
+
     return steps
 
 
@@ -212,11 +221,13 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     if rates := label_rates(drift):
         facts.append(rates)
     facts.append(("Run", manifest.run_id))
+
     if manifest.finished_at:
         facts.append(("Finished", f"{manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"))
     if made_at := show_made_at(drift):
         facts.append(("Comparison", made_at))
     facts.append(("Cost of profiling", f"{drift.cpu_share:.1%} of the workers' CPU time"))
+
     return facts
 
 

@@ -31,6 +31,7 @@ def series_of(
     wanted = {"column": column, "statistic": statistic, "reference": reference, "segment": ""}
     if role is not None:
         wanted["role"] = role
+
     return [_value(one.rows, wanted) for one in past]
 
 

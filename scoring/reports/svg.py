@@ -25,6 +25,7 @@ def make_lean(svg: str, colours: Mapping[str, str]) -> str:
     svg = NO_XML.sub("\N{REPLACEMENT CHARACTER}", svg)
     root = ElementTree.fromstring(svg)  # noqa: S314 (matplotlib has just written it)
     used = {*re.findall(r"url\(#([^)]+)\)", svg), *re.findall(r'href="#([^"]+)"', svg)}
+
     for element in root.iter():
         _shorten(element, used)
     _unwrap(root)
@@ -33,6 +34,7 @@ def make_lean(svg: str, colours: Mapping[str, str]) -> str:
         root.attrib.pop(name, None)
     root.attrib |= {"aria-hidden": "true", "focusable": "false"}
     text = ElementTree.tostring(root, encoding="unicode")
+
     for drawn, meant in colours.items():
         text = text.replace(drawn, meant)
     return re.sub(r">\s+<", "><", _DEFAULT_STYLE.sub("", text))

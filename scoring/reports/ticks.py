@@ -35,7 +35,7 @@ def number_ticks(low: float, high: float) -> list[Tick]:
 
 
 def time_ticks(low: float, high: float) -> list[Tick]:
-    """Moments within a range of seconds since 1970, in UTC: whole days unless the range is short."""
+    """Moments within a range of seconds since 1970, in UTC; whole days unless it is short."""
     is_short = high - low < SHORT_S
     places = [float(place) for place in np.linspace(low, high, MAX_TICKS - 1)]
     if not is_short:

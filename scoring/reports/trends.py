@@ -56,11 +56,13 @@ def draw_trends(past: Sequence[Past], drift: DriftRecord) -> list[Trend]:
     past = past[-MAX_DATES:]
     if len(past) < 2:
         return []
+
     partitions = [one.partition for one in past]
     lines = [Line("rows", series_of(past, "rows", "rows", "rows", NO_REFERENCE))]
     if drift.score:
         means = series_of(past, "prediction", drift.score, "mean", NO_REFERENCE)
         lines.append(Line(f"mean {drift.score}", means))
+
     trends = [_trend("Rows and mean score", partitions, lines, "rows and score")]
 
     first = next((name for name in REFERENCES if name in drift.references), "")
@@ -69,6 +71,7 @@ def draw_trends(past: Sequence[Past], drift: DriftRecord) -> list[Trend]:
         lines = _lines_of(finding, past, first)
         name = f"{finding.role} {finding.column}"
         trends.append(_trend(finding.column, partitions, lines, name))
+
     return trends
 
 

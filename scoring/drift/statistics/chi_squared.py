@@ -60,6 +60,7 @@ def chi2_tail(statistic: float, freedom: int) -> float:
     """
     if math.isnan(statistic):
         return math.nan
+
     half = statistic / 2
     if freedom < 1 or half <= 0:
         return 1.0
@@ -69,9 +70,11 @@ def chi2_tail(statistic: float, freedom: int) -> float:
     start = 0.5 * (freedom % 2)
     tail = math.erfc(math.sqrt(half)) if start else 0.0
     logarithm = math.log(half)
+
     for index in range(freedom // 2):
         power = index + start
         tail += math.exp(power * logarithm - half - math.lgamma(power + 1))
+
     return min(1.0, tail)
 
 

@@ -73,6 +73,7 @@ def group_numbers(pairs: Sequence[ColumnPair]) -> ColumnGroup:
             if id(profile) not in folded:
                 folded[id(profile)] = _fold(profile)
             side.append(folded[id(profile)])
+
         assert isinstance(pair.reference, NumberProfile)  # noqa: S101
         edges.append(pair.reference.edges.fine)
 
@@ -96,6 +97,7 @@ def group_category(pair: ColumnPair) -> ColumnGroup:
     names = sorted({*reference.counts, *current.counts})
     by_frequency = sorted(reference.counts, key=lambda name: (-reference.counts[name], name))
     top = by_frequency[:TOP_CATEGORIES]
+
     return ColumnGroup(
         type="category",
         pairs=[pair],

@@ -34,6 +34,7 @@ def grade_distinct(evidence: Evidence) -> Iterator[Grade]:
         if _constant_p(reference, current) < FEW_ROWS_P:
             value = show_value(current.least, pair.arrow_type)
             yield Grade("distinct", "critical", f"all values are {value}")
+
         return
 
     ratio = evidence.values["distinct_ratio"]
@@ -65,6 +66,7 @@ def _expected_distinct(reference: Profile, n_rows: int) -> float:
     if isinstance(reference, CategoryProfile):
         rows = np.fromiter(reference.counts.values(), np.float64, len(reference.counts))
         return float(_seen(rows / rows.sum(), n_rows).sum()) if len(rows) else 0.0
+
     n_finite = reference.n_finite
     if not n_finite:
         return 0.0
@@ -82,6 +84,7 @@ def _expected_distinct(reference: Profile, n_rows: int) -> float:
         expected += n_others * -math.expm1(n_rows_of_others * math.log1p(-1 / n_others))
     elif n_others == 1:
         expected += min(1.0, n_rows_of_others)
+
     return expected
 
 

@@ -41,6 +41,7 @@ def grade_range(evidence: Evidence) -> Iterator[Grade]:
     rate, shift = evidence.values["out_of_range_rate"], evidence.values["wasserstein_over_std"]
     if math.isnan(rate):
         return
+
     assert isinstance(reference, NumberProfile)  # noqa: S101
     assert isinstance(current, NumberProfile)  # noqa: S101
     if not exceedance_p(reference.n_finite, current.n_finite, current.n_outside) < FEW_ROWS_P:
@@ -53,6 +54,7 @@ def grade_range(evidence: Evidence) -> Iterator[Grade]:
         severity = "warning"
     else:
         return
+
     words = f"{rate:.1%} of the values are outside {_show_range(evidence.pair, reference)}"
     yield Grade("range", severity, words)
 

@@ -29,6 +29,7 @@ def grade_rate_change(
     """
     if not all(pair.n_rows):
         return
+
     before, now = (rate(count, n) for count, n in zip(counts, pair.n_rows, strict=True))
     change = abs(now - before)
     if not change > WARNING_CHANGE or not is_beyond_doubt(pair, counts):

@@ -29,6 +29,7 @@ def wasserstein(
         ends = np.zeros((*at_edges.shape[:-1], 1))
         steps = np.diff(np.concatenate([ends, at_edges, ends], axis=-1), axis=-1)
         distance = sum_bins(np.abs(steps - (reference_sums / n - current_sums / m)))
+
     return where_known(has_rows(reference, current), distance)
 
 
