@@ -39,7 +39,7 @@ def test_folder_names_round_trip(value: str | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "a\x00b", ".", "..", "x" * 201, "é" * 40])
 def test_values_that_no_store_could_hold_are_refused(text: str) -> None:
-    with pytest.raises(InvalidJobError, match="no partition value"):
+    with pytest.raises(InvalidJobError, match="Invalid partition value"):
         parse_value(text)
 
 
