@@ -23,7 +23,7 @@ class FileCasts:
 
     contract: Contract
     features: dict[str, Cast]
-    kept: dict[str, Cast]
+    passthrough: dict[str, Cast]
     folders: Mapping[str, str | None]
     """Values that the file's folders give."""
 
@@ -42,20 +42,20 @@ class FileCasts:
             if found is not None:
                 features[column.name] = _feature_cast(column, found, contract)
 
-        kept: dict[str, Cast] = {}
+        passthrough: dict[str, Cast] = {}
         for column in contract.passthrough:
             found = _type_of(schema, column.name)
             if found is not None:
-                kept[column.name] = _kept_cast(column, found)
+                passthrough[column.name] = _passthrough_cast(column, found)
 
-        return cls(contract, features, kept, folders)
+        return cls(contract, features, passthrough, folders)
 
     def cast(self, rows: pa.RecordBatch, stretch: Stretch) -> Batch:
         """The rows with the contract's types."""
         casting = _Casting(rows, self.folders)
         features = casting.table(self.contract.features, self.features)
-        kept = casting.table(self.contract.passthrough, self.kept)
-        return Batch(features, kept, (stretch,), casting.changed)
+        passthrough = casting.table(self.contract.passthrough, self.passthrough)
+        return Batch(features, passthrough, (stretch,), casting.changed)
 
 
 def _feature_cast(column: InputColumn, found: pa.DataType, contract: Contract) -> Cast:
@@ -72,7 +72,7 @@ def _feature_cast(column: InputColumn, found: pa.DataType, contract: Contract) -
     return agreed_cast(found, cast, column.type)
 
 
-def _kept_cast(column: InputColumn, found: pa.DataType) -> Cast:
+def _passthrough_cast(column: InputColumn, found: pa.DataType) -> Cast:
     are_times = pa.types.is_timestamp(column.type) and pa.types.is_timestamp(found)
     is_cut = are_times and found.unit == "ns" and column.type.unit != "ns"
     return Cast(column.type, "exact" if is_cut else "none")

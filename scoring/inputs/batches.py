@@ -23,7 +23,7 @@ class Batch:
 
     features: pa.Table
     """The model's columns with the contract's types; null where a value would have changed."""
-    kept: pa.Table
+    passthrough: pa.Table
     """Keys and pass-through columns, likewise."""
     stretches: tuple[Stretch, ...]
     changed: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
@@ -49,7 +49,7 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
 
     return Batch(
         pa.concat_tables([batch.features for batch in batches]),
-        pa.concat_tables([batch.kept for batch in batches]),
+        pa.concat_tables([batch.passthrough for batch in batches]),
         tuple(stretch for batch in batches for stretch in batch.stretches),
         changed,
     )
@@ -60,14 +60,14 @@ def cut_batch(batch: Batch, n_rows: int) -> tuple[Batch, Batch]:
     head, rest = _cut_stretches(batch.stretches, n_rows)
     first = Batch(
         batch.features.slice(0, n_rows),
-        batch.kept.slice(0, n_rows),
+        batch.passthrough.slice(0, n_rows),
         head,
         {name: rows[:n_rows] for name, rows in batch.changed.items()},
     )
 
     others = Batch(
         batch.features.slice(n_rows),
-        batch.kept.slice(n_rows),
+        batch.passthrough.slice(n_rows),
         rest,
         {name: rows[n_rows:] for name, rows in batch.changed.items()},
     )

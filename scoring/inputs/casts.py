@@ -107,7 +107,7 @@ def agreed_cast(found: pa.DataType, cast: Cast, agreed: pa.DataType) -> Cast:
     return Cast(agreed, cast.check)
 
 
-def kept_cast(found: pa.DataType, output_format: OutputFormat) -> Cast | str:
+def passthrough_cast(found: pa.DataType, output_format: OutputFormat) -> Cast | str:
     """The cast of a key or pass-through column, or why there is none.
 
     The output format holds the new type without loss.

@@ -10,7 +10,7 @@ import pyarrow as pa
 from nightscore.errors import ContractError
 from nightscore.inputs.agreed_types import AgreedTypes
 from nightscore.inputs.applicable import inapplicable_gates
-from nightscore.inputs.casts import kept_cast, plain_type
+from nightscore.inputs.casts import passthrough_cast, plain_type
 from nightscore.inputs.feature_columns import (
     FeatureColumns,
     choose_features,
@@ -58,27 +58,27 @@ def check_contract(
     features = choose_features(job, facts, own_schema, problems)
 
     names = [*job.keys.columns, *job.pass_through]
-    kept_names = [name for name in names if name != job.input.partition_key]
+    passthrough_names = [name for name in names if name != job.input.partition_key]
 
     feature_columns = FeatureColumns(job, facts, features)
-    kept_types = AgreedTypes(mixes_numbers=False)
-    needed = [*(feature.name for feature in features), *kept_names]
+    passthrough_types = AgreedTypes(mixes_numbers=False)
+    needed = [*(feature.name for feature in features), *passthrough_names]
 
     for group in groups:
         of_group = [
             *ambiguous_columns(group, needed),
             *feature_columns.check(group),
-            *_check_kept(job, kept_names, group, kept_types),
+            *_check_passthrough(job, passthrough_names, group, passthrough_types),
         ]
 
         problems += [group.locate(problem, len(footers)) for problem in of_group]
 
     for footer in footers:
         problems += inexact_integers(job, features, footer)
-    problems += _job_problems(job, facts, kept_names, predictions)
+    problems += _job_problems(job, facts, passthrough_names, predictions)
 
     if groups:
-        problems += _unknown_segments(job, {*feature_columns.columns, *kept_names})
+        problems += _unknown_segments(job, {*feature_columns.columns, *passthrough_names})
     if predictions:
         feature_names = [feature.name for feature in features]
         problems += inapplicable_gates(job, facts, feature_names, predictions)
@@ -90,11 +90,15 @@ def check_contract(
     columns = feature_columns.settle(with_nulls)
     used = {*needed}
     ordered = [columns[feature.name] for feature in features if feature.name in columns]
-    kept = [kept_types.columns[name] for name in kept_names if name in kept_types.columns]
+    passthrough = [
+        passthrough_types.columns[name]
+        for name in passthrough_names
+        if name in passthrough_types.columns
+    ]
 
     return Contract(
         features=tuple(ordered),
-        passthrough=tuple(_null_as_text(column) for column in kept),
+        passthrough=tuple(_null_as_text(column) for column in passthrough),
         predictions=tuple(predictions),
         has_position=not job.keys.columns,
         extra=_unused_columns(groups, used),
@@ -103,7 +107,7 @@ def check_contract(
     )
 
 
-def _check_kept(
+def _check_passthrough(
     job: ScoringJob, names: Sequence[str], group: SchemaGroup, types: AgreedTypes
 ) -> Iterator[str]:
     """Agree on types of keys and columns that are passed through; what is wrong with them."""
@@ -116,7 +120,7 @@ def _check_kept(
 
             continue
 
-        cast = kept_cast(found, format_of(job))
+        cast = passthrough_cast(found, format_of(job))
         problem = f"{name}: {cast}" if isinstance(cast, str) else types.add(name, cast.type)
         if problem:
             yield problem
@@ -125,7 +129,7 @@ def _check_kept(
 def _job_problems(
     job: ScoringJob,
     facts: ModelFacts,
-    kept_names: Sequence[str],
+    passthrough_names: Sequence[str],
     predictions: Sequence[OutputColumn],
 ) -> Iterator[str]:
     """What is wrong whatever the files are."""
@@ -136,8 +140,8 @@ def _job_problems(
         )
 
     prediction_names = [column.name for column in predictions]
-    yield from _look_alikes(job, [*kept_names, *prediction_names])
-    for name in sorted({*prediction_names} & {*kept_names}):
+    yield from _look_alikes(job, [*passthrough_names, *prediction_names])
+    for name in sorted({*prediction_names} & {*passthrough_names}):
         yield f"{name}: is a key or passed through and also a prediction column"
 
 

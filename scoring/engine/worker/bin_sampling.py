@@ -43,14 +43,14 @@ def _sample_bins(
 
     schema, origins = task.contract.output_schema(), RowOrigins(task, store)
     output = output_table(task, batch, outcome, schema, origins)
-    tables = {"feature": batch.features, "prediction": output, "pass_through": batch.kept}
+    tables = {"feature": batch.features, "prediction": output, "pass_through": batch.passthrough}
     bins = [cut_column(role, name, [tables[role].column(name)]) for role, name in columns]
 
     cut = []
 
     for name in segments:
         is_feature = name in batch.features.column_names
-        source = batch.features if is_feature else batch.kept
+        source = batch.features if is_feature else batch.passthrough
         cut.append(cut_segments(name, [source.column(name)]))
 
     return tuple(bins), tuple(cut)

@@ -22,7 +22,9 @@ def output_table(
     if task.contract.has_position:
         columns["source_file"], columns["source_row"] = _position(batch, is_scored, origins)
 
-    carried = batch.kept if is_scored.all() else batch.kept.filter(from_numpy(is_scored))
+    carried = (
+        batch.passthrough if is_scored.all() else batch.passthrough.filter(from_numpy(is_scored))
+    )
     for column in task.contract.passthrough:
         columns[column.name] = carried.column(column.name)
 

@@ -156,7 +156,7 @@ class _ShardScoring:
 
         output = output_table(self._task, batch, outcome, self._schema, self._origins)
         with clock("profile"):
-            self._profiler.add(batch.features, batch.kept, outcome.scored_mask, output)
+            self._profiler.add(batch.features, batch.passthrough, outcome.scored_mask, output)
             self._count_columns(batch, output)
 
         with clock("write"):
