@@ -1,4 +1,7 @@
-"""Plans a backfill: which dates are scored, why, and what it will cost. What is planned is what is run."""
+"""Plans a backfill: which dates are scored, why, and what it will cost.
+
+What is planned is what is run.
+"""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -186,7 +189,8 @@ def _too_many(
         job.name,
         expected=f"at most {max_partitions}",
         found=f"{n_values}, {first} to {last}",
-        next_step=f"check the dates, or confirm with max_partitions = {n_values} (--max-partitions)",
+        next_step=f"check the dates, or confirm with max_partitions = {n_values} "
+        "(--max-partitions)",
     )
 
 
@@ -220,8 +224,8 @@ def choose_models(
     Args:
         job: Names the model.
         values: Partition values.
-        model: `current`: what the job means now. A version number. Or `as-of`: the version that the job's own runs
-            used on the date that a value stands for.
+        model: `current`: what the job means now. A version number. Or `as-of`: the version that the
+            job's own runs used on the date that a value stands for.
         history: The job's runs, newest first.
 
     Raises:

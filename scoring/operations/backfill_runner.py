@@ -1,4 +1,7 @@
-"""Scores the items of a backfill plan in order: a small partition is scored while the previous one is published."""
+"""Scores the items of a backfill plan, in order.
+
+A small partition is scored while the previous one is published.
+"""
 
 import contextlib
 import itertools
@@ -25,7 +28,8 @@ Turn = Callable[[], object]
 """Returns when a run may publish."""
 
 AT_ONCE = 2
-"""One is scored while another is published. Publications take turns, so more would only wait for these."""
+"""One is scored while another is published. Publications take turns, so more would only wait for
+these."""
 SMALL_ROWS = 100_000
 """Scoring so few rows takes one worker, and less time than the steps around it."""
 STOP_S = 20.0
@@ -40,8 +44,8 @@ def score_items(
 ) -> list[Manifest]:
     """Score the items of a plan; a run that fails does not stop the others.
 
-    Items begin, are compared with earlier partitions, and are published in order, as if they were scored one after
-    another.
+    Items begin, are compared with earlier partitions, and are published in order, as if they were
+    scored one after another.
 
     Args:
         job: The job; each item has its own model.
@@ -53,7 +57,8 @@ def score_items(
         One manifest per item, in the same order.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM. Active runs are recorded as failed, or published. The rest is not begun.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. Active runs are recorded as failed, or published. The
+            rest is not begun.
     """
     backfill = _Backfill(job, cache, listeners)
 
@@ -76,32 +81,39 @@ def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> 
 
         try:
             for index, item in enumerate(items):
-                previous = runs[-1] if runs else None
+                pool = pools[index % AT_ONCE]
+                if not runs:
+                    runs.append(_Run(backfill, item, pool, None))
+                    continue
 
-                if previous is not None:
-                    # The first run is alone: on a new host it compiles what all others load.
-                    if index > 1 and may_overlap(job, items[index - 1], item):
-                        previous.wait_for_plan()
-                    else:
-                        previous.wait()
+                # The first run is alone: on a new host it compiles what all others load.
+                previous = runs[-1]
+                if index > 1 and may_overlap(job, items[index - 1], item):
+                    previous.wait_for_plan()
+                else:
+                    previous.wait()
 
                 if index >= AT_ONCE:
                     runs[index - AT_ONCE].result()  # its pool is free
-                if previous is not None and previous.has_ended:
+                if previous.has_ended:
                     previous.result()  # an error that it raised stops the backfill
 
-                wait_for_turn = None if previous is None else previous.wait
-                runs.append(_Run(backfill, item, pools[index % AT_ONCE], wait_for_turn))
+                runs.append(_Run(backfill, item, pool, previous.wait))
 
             manifests = [one.result() for one in runs]
             backfill.compare_later(manifests)
             return manifests
         except BaseException:
-            for pool in pools:
-                pool.stop()
-            for one in runs[-AT_ONCE:]:
-                one.wait(STOP_S)
+            _stop(pools, runs[-AT_ONCE:])
             raise
+
+
+def _stop(pools: Sequence[Pool], runs: "Sequence[_Run]") -> None:
+    """Stop the pools, and let the active runs record their end."""
+    for pool in pools:
+        pool.stop()
+    for one in runs:
+        one.wait(STOP_S)
 
 
 class _Backfill:
@@ -135,7 +147,10 @@ class _Backfill:
         )
 
     def compare_later(self, manifests: Sequence[Manifest]) -> None:
-        """Compare neighbours again, once for all: a partition may be the neighbour of any scored before it."""
+        """Compare neighbours again, once for all items.
+
+        A partition may be the neighbour of any that was scored before it.
+        """
         values = [one.partition for one in manifests if one.status in ("published", "held")]
         compare_later(self._workspace, values, self._cache, datetime.now(UTC))
 
@@ -143,8 +158,8 @@ class _Backfill:
 def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> bool:
     """Whether a partition may be scored while the previous one of the plan is not published yet.
 
-    No if it would be compared with that one, if both together could take more memory or workers than the job allows a
-    single run, or if one alone fills the machine.
+    No if it would be compared with that one, if both together could take more memory or workers
+    than the job allows a single run, or if one alone fills the machine.
     """
     pair = (before, after)
     are_small = all(item.n_rows is not None and item.n_rows <= SMALL_ROWS for item in pair)

@@ -61,9 +61,9 @@ def record_baseline(
 ) -> Baseline:
     """Profile a dataset under the job's model, and log the profile with that model version.
 
-    The profile has the features, the predictions, and the mean score by bin of a feature. The data are scored twice,
-    since bins of the predictions are cut at all of them. Rows that the model rejects are part of the features'
-    profile, as in a run.
+    The profile has the features, the predictions, and the mean score by bin of a feature. The data
+    are scored twice, since bins of the predictions are cut at all of them. Rows that the model
+    rejects are part of the features' profile, as in a run.
 
     Args:
         job: Names the model, its columns and policy.
@@ -71,8 +71,8 @@ def record_baseline(
         pool: Workers.
         cache: Models of this host.
         tell: Called with a line for each step.
-        label: Column with the true outcome, a number or a boolean. Its mean is stored by bin of the score, so that
-            later scores give an expected rate. Empty: none.
+        label: Column with the true outcome, a number or a boolean. Its mean is stored by bin of the
+            score, so that later scores give an expected rate. Empty: none.
 
     Raises:
         InputError: The data have no rows, or the label cannot be compared with the score.
@@ -107,7 +107,7 @@ def record_baseline(
 
 
 def _baseline_job(job: ScoringJob, data: Dataset, scratch: str, label: str) -> ScoringJob:
-    """The job, over the data of the baseline, writing to a scratch folder, whatever is quarantined."""
+    """The job over the data of the baseline, writing to a scratch folder."""
     schema = data.schema
     keys = tuple(name for name in job.keys.columns if name in schema)
     profiled = _profiled_beside(job)
@@ -151,7 +151,7 @@ class _Scoring:
 
 
 def _profiled_beside(job: ScoringJob) -> list[str]:
-    """Columns beside the model's features that are profiled, of those that travel with the predictions."""
+    """Columns that are profiled although they are no features: keys and passed-through ones."""
     travelling = {*job.keys.columns, *job.pass_through}
     return [name for name in (*job.drift.columns, *job.drift.segments) if name in travelling]
 
@@ -159,7 +159,7 @@ def _profiled_beside(job: ScoringJob) -> list[str]:
 def _profile_spec(
     job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult], label: str
 ) -> ProfileSpec:
-    """What the second pass profiles, with bins cut at the data and at the first pass's predictions."""
+    """What the second pass profiles; bins are cut at the data and the first pass's predictions."""
     beside = _profiled_beside(job)
     columns = [_cut("feature", column.name, column.type, data) for column in contract.features]
     columns += [

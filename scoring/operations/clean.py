@@ -1,4 +1,4 @@
-"""Removes files that nobody needs, partition by partition, while no other command changes the partition."""
+"""Removes files that nobody needs, while no other command changes their partition."""
 
 import logging
 import posixpath
@@ -29,7 +29,8 @@ from nightscore.storage.store import Store
 LEAST_SUPERSEDED = timedelta(days=1)
 """Readers may still have replaced results open, so these stay at least this long."""
 WAIT_S = 1.0
-"""How long to wait for another command that changes a partition. After that the partition is skipped."""
+"""How long to wait for another command that changes a partition. After that the partition is
+skipped."""
 AT_ONCE = 500
 """Files to remove before checking again that this command still holds the lease."""
 
@@ -115,17 +116,17 @@ def clean(
     delete: bool,
     tell: Callable[[str], object] = log.warning,
 ) -> list[str]:
-    """List files that nobody needs, last touched before `now - older_than`; remove them if `delete`.
+    """List files that nobody needs and nobody touched for `older_than`; remove them if `delete`.
 
-    It skips runs that may still be alive, and partitions that another command is changing. It never touches what
-    readers see.
+    It skips runs that may still be alive, and partitions that another command is changing. It never
+    touches what readers see.
 
     Args:
         job: Whose outputs.
         now: In UTC.
         older_than: Minimum age of a file.
-        superseded_after: Also remove results that were replaced longer ago than this; a rollback cannot restore them
-            afterwards. Less than a day counts as a day. None: they stay.
+        superseded_after: Also remove results that were replaced longer ago than this; a rollback
+            cannot restore them afterwards. Less than a day counts as a day. None: they stay.
         delete: Remove the files; otherwise only list them.
         tell: Called with a sentence for each partition that was skipped.
 
@@ -211,7 +212,10 @@ def _list(job: ScoringJob, publisher: Publisher, oldest_s: float) -> Files:
 
 
 def _by_folder(files: Files, manifests: Sequence[Manifest]) -> dict[str, Files]:
-    """The files of each partition. Files without a partition in their path or a run's record are under ''."""
+    """The files of each partition.
+
+    Files without a partition in their path or a run's record are under ''.
+    """
     folders = {manifest.run_id: _folder(manifest) for manifest in manifests}
     grouped: dict[str, tuple[list[Entry], list[Entry], list[Entry]]] = {}
 
@@ -316,7 +320,8 @@ def _show(job: ScoringJob, files: Files) -> list[str]:
 
 def _unsafe(state: Store) -> StorageError:
     return StorageError(
-        "Replaced results cannot be removed safely from this kind of store: another command may be restoring them.",
+        "Replaced results cannot be removed safely from this kind of store: another command may be "
+        "restoring them.",
         state.url,
         expected="a disk or S3, which refuse to create a file that exists",
         found=f"{state.scheme}://",

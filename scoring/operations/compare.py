@@ -97,8 +97,8 @@ def compare_sides(
         columns: Compare only these; empty: all columns that both sides have.
 
     Raises:
-        InvalidJobError: A column is on neither side. Or the reference is data and the current side a stored profile,
-            whose bins come from elsewhere.
+        InvalidJobError: A column is on neither side. Or the reference is data and the current side
+            a stored profile, whose bins come from elsewhere.
     """
     _check_sides(reference, current)
     _check_names(reference, current, columns)
@@ -239,7 +239,7 @@ def _common_types(old: pa.DataType, new: pa.DataType) -> tuple[pa.DataType, pa.D
 
 
 def _profile(data: Dataset, name: str, kind: pa.DataType, like: Profile | None = None) -> Profile:
-    """One column of a dataset, over the bins of another profile, or over bins cut at its own values."""
+    """One column of a dataset, over another profile's bins, or over bins cut at its own values."""
     profile: Profile
     columns: Iterable[pa.ChunkedArray] = (
         column.cast(kind) if pa.types.is_null(column.type) else column for column in data.read(name)

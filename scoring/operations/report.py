@@ -1,4 +1,7 @@
-"""A run's report page and the series of a column, from what runs have stored. No data are read again."""
+"""A run's report page and the series of a column, from what runs have stored.
+
+No data are read again.
+"""
 
 import threading
 from collections.abc import Container, Iterable, Mapping
@@ -64,7 +67,9 @@ def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) 
 
 
 def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
-    """Draw a run's page and store it beside the run's record. A page that exists is not drawn again.
+    """Draw a run's page and store it beside the run's record.
+
+    A page that exists is not drawn again.
 
     Returns:
         The page's URL.
@@ -94,7 +99,8 @@ class Drawn:
     sheet: bytes = b""
     """The columns with the worst findings, as a PNG; empty if there is nothing to draw."""
     sparklines: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """By role and column of a finding: its distances from the reference in the last fortnight, today last."""
+    """By role and column of a finding: its distances from the reference in the last fortnight,
+    today last."""
 
 
 NOTHING_DRAWN = Drawn()
@@ -225,7 +231,7 @@ def past_of_runs(job: ScoringJob, manifests: Iterable[Manifest]) -> list[Past]:
 
 
 def newest_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Manifest:
-    """The run with its newest comparison, computed now if its neighbours have other results since."""
+    """The run with its newest comparison, computed now if its neighbours have newer results."""
     return compared_now(job, manifest, cache, datetime.now(UTC))
 
 

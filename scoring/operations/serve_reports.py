@@ -34,9 +34,11 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 SHELL = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>{title}</title>'
-    "<style>body{{font:16px/1.6 system-ui,sans-serif;max-width:50rem;margin:1rem auto;padding:0 1rem}}</style>"
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+    "<title>{title}</title><style>body{{font:16px/1.6 system-ui,sans-serif;max-width:50rem;"
+    "margin:1rem auto;padding:0 1rem}}</style>"
     "<h1>{title}</h1>{body}</html>"
 )
 

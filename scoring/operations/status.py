@@ -139,11 +139,12 @@ def _judge(view: _View) -> tuple[State, list[str]]:
 
     standing = view.standing
     fingerprint = view.model.fingerprint(view.workspace.job, view.partition)
-    is_unchanged = standing is not None and standing.fingerprint == fingerprint
+    if standing is not None and standing.fingerprint == fingerprint:
+        return "published", [_show_unchanged(standing), *_replay_notes(view, standing)]
 
     # A run that waits for a person says more than what is published.
     notes: list[str] = []
-    undecided = None if is_unchanged else find_undecided(view.history, fingerprint)
+    undecided = find_undecided(view.history, fingerprint)
     if undecided is not None:
         if is_blocking(view.workspace, undecided):
             return _show_undecided(view.workspace, undecided)
@@ -154,19 +155,8 @@ def _judge(view: _View) -> tuple[State, list[str]]:
     if standing is None:
         return "stale", ["published by a run that left no record", *notes]
 
-    if view.newest is not None and _is_held_replay(view.newest, standing):
-        notes.append(
-            f"replay {view.newest.run_id} is held: `nightscore approve` publishes it, "
-            "`nightscore reject` drops it"
-        )
-
-    if is_unchanged:
-        return "published", [_show_unchanged(standing), *notes]
-
-    reasons = [*_differences(view.model, view.partition, standing), *notes]
-    if view.newest_failed is not None:
-        return "failed", [*reasons, f"the last run failed: {_first_line(view.newest_failed)}"]
-    return "stale", reasons
+    notes += _replay_notes(view, standing)
+    return _judge_outdated(view, view.partition, standing, notes)
 
 
 def _judge_unpublished(view: _View, notes: list[str]) -> tuple[State, list[str]]:
@@ -177,8 +167,27 @@ def _judge_unpublished(view: _View, notes: list[str]) -> tuple[State, list[str]]
     return "failed", [f"never published; the last run failed: {_first_line(failed)}", *notes]
 
 
-def _is_held_replay(newest: Manifest, standing: Manifest) -> bool:
-    return newest.status == "held" and newest.replays == standing.run_id
+def _judge_outdated(
+    view: _View, partition: Partition, standing: Manifest, notes: list[str]
+) -> tuple[State, list[str]]:
+    """The state of a partition whose published run had another input, model or job."""
+    reasons = [*_differences(view.model, partition, standing), *notes]
+    if view.newest_failed is not None:
+        return "failed", [*reasons, f"the last run failed: {_first_line(view.newest_failed)}"]
+
+    return "stale", reasons
+
+
+def _replay_notes(view: _View, standing: Manifest) -> list[str]:
+    """What to say of a replay of the published run that a gate holds."""
+    newest = view.newest
+    if newest is None or newest.status != "held" or newest.replays != standing.run_id:
+        return []
+
+    return [
+        f"replay {newest.run_id} is held: `nightscore approve` publishes it, "
+        "`nightscore reject` drops it"
+    ]
 
 
 def _show_unchanged(standing: Manifest) -> str:
@@ -201,8 +210,9 @@ def _show_undecided(workspace: Workspace, manifest: Manifest) -> tuple[State, li
 def _show_released(manifest: Manifest) -> str:
     names = ", ".join(gate.gate for gate in _held_by(manifest)) or "a gate"
     return (
-        f"run {manifest.run_id} was held by {names}, and no gate of the current job holds it: the next run scores the "
-        "partition again; `nightscore approve` still publishes the held run, `nightscore reject` drops it"
+        f"run {manifest.run_id} was held by {names}, and no gate of the current job holds it: "
+        "the next run scores the partition again; `nightscore approve` still publishes the held "
+        "run, `nightscore reject` drops it"
     )
 
 
