@@ -254,6 +254,7 @@ class DeltaPublisher:
     def _check_place(self) -> None:
         """Raise StorageError if a new table would stand among files that it does not know."""
         folders = self._store.list_folders()
+
         check_no_other_table(self._store, folders)
 
         partitions = [folder for folder in folders if folder.startswith(f"{self._key}=")]

@@ -17,6 +17,7 @@ def check_format(job: ScoringJob) -> None:
         StorageError: It cannot.
     """
     store, output_format = predictions_store(job), format_of(job)
+
     if output_format.is_supported(store.capabilities):
         return
 
@@ -46,6 +47,7 @@ def check_claims(job: ScoringJob, command: str) -> None:
         StorageError: The store cannot tell who was first.
     """
     state = state_store(job)
+
     if state.capabilities.can_create:
         return
 

@@ -204,6 +204,7 @@ def seal(
     state = state_store(job)
     path = sealed_history_path(folder, run_id)
     metadata = {RUN_KEY: run_id}
+
     parts = sorted(parts, key=lambda part: part.file.path)
 
     if (spliced := splice(state, parts, path, metadata)) is not None:

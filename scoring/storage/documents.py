@@ -109,6 +109,7 @@ def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
 
     try:
         data = json.loads(text)
+
         if "\\ud" in text.lower():
             json.dumps(data, ensure_ascii=False).encode()
         return data

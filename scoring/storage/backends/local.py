@@ -161,6 +161,7 @@ class LocalBackend:
         with _locked(target.parent) as folder:
             current = self.head(path)
             version = current[0] if current else None
+
             if version != expected:
                 raise _replaced(target)
 

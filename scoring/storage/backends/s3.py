@@ -159,6 +159,7 @@ class S3Backend(FsspecBackend):
     ) -> None:
         """See `Backend`. A copy on the server, on the condition of an ETag."""
         condition = {"IfNoneMatch": "*"}
+
         if expected is not None:
             condition = {"IfMatch": self._etag(expected, path)}
 
