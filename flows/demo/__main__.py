@@ -96,6 +96,7 @@ def _published() -> "list[Manifest]":
 def _show_next_steps() -> None:
     python, table = os.path.relpath(sys.executable), SAMPLE.predictions
     nightscore = python.replace("python", "nightscore")
+
     # fmt: off
     _say("Read the predictions with Polars, DuckDB or pandas:")
     print(f"""  {python} -c 'import polars as pl; print(pl.read_delta("{table}").tail())'""")
@@ -109,6 +110,7 @@ def _show_next_steps() -> None:
         f"""print(deltalake.DeltaTable("{table}").to_pandas().describe())'"""
     )
     # fmt: on
+
     _say("Ask what happened, or score another day:")
     print(f"  {nightscore} partitions {JOB_FILE} --from 2013-07-01 --to 2013-07-20")
     print(f"  {nightscore} run {JOB_FILE} 2013-12-24")

@@ -101,6 +101,7 @@ class Sample:
     ) -> None:
         """Write the job file."""
         options = {"storage_options": dict(storage_options)} if storage_options else {}
+
         job = {
             "name": JOB_NAME,
             "model": f"models:/{JOB_NAME}@champion",
@@ -110,6 +111,7 @@ class Sample:
             "keys": ["flight_id"],
             "drift": {"segments": ["carrier"]},
         }
+
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(job, sort_keys=False))
 

@@ -21,6 +21,7 @@ POLL_S = 0.2
 def main() -> None:
     """Run the command that the command line names."""
     options = _parse()
+
     settings = Settings(
         root=str(Path(options.root).absolute()),
         store=options.store,
@@ -49,10 +50,12 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make up", description="All services of nightscore on this machine."
     )
+
     parser.add_argument("command", choices=("up", "down", "status", "supervise"))
     parser.add_argument("--root", default=str(DEFAULT_ROOT))
     parser.add_argument("--store", choices=("local", "s3"), default="local")
     parser.add_argument("--db", choices=("sqlite", "postgres"), default="sqlite")
+
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--s3-port", type=int, default=8333)

@@ -29,6 +29,7 @@ class PrefectServer:
             database_url: Another database to use.
         """
         home.mkdir(parents=True, exist_ok=True)
+
         port = free_port()
         self.environment = prefect_environment(home, port)
         self.api_url = self.environment["PREFECT_API_URL"]

@@ -50,6 +50,7 @@ def mlflow(settings: Settings) -> Service:
     """The MLflow server over the demo's registry. It would start 15 processes; these are two."""
     sample = settings.sample
     address = ("--host", "127.0.0.1", "--port", str(settings.mlflow_port))
+
     return Service(
         name="mlflow",
         url=settings.mlflow_url,
@@ -98,6 +99,7 @@ def worker(settings: Settings) -> Service:
 def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
     """An S3 server of one process, with one bucket."""
     weed = _find_weed()
+
     folder.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{port}"
 

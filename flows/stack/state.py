@@ -48,6 +48,7 @@ class State:
         }
         path = _path(self.settings.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
+
         spool = path.with_suffix(".new")
         spool.write_text(json.dumps(raw, indent=2) + "\n")
         spool.replace(path)

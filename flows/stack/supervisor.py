@@ -44,6 +44,7 @@ def supervise(settings: Settings) -> None:
     """Start all services, wait for a signal or for a service that ends, then stop all."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
+
     state = State(settings, "starting")
     state.add("supervisor", psutil.Process())
     supervisor = _Supervisor(state)
@@ -119,6 +120,7 @@ class _Supervisor:
 
     def _start(self, service: Service) -> None:
         self._report(f"starting {service.name}")
+
         with self._log(service).open("w") as log:
             process = psutil.Popen(
                 service.command,

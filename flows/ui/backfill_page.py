@@ -198,5 +198,7 @@ def _calendar(marks: Mapping[str, str], spec: ScoringJob) -> list[str]:
         monday = day - timedelta(days=day.weekday())
         weeks.setdefault(monday, [""] * 7)[day.weekday()] = f"{day.day} {mark}"
 
-    rows = [f"| {monday} | {' | '.join(days)} |" for monday, days in weeks.items()]
-    return ["| week of | Mo | Tu | We | Th | Fr | Sa | Su |", f"|{' --- |' * 8}", *rows]
+    lines = ["| week of | Mo | Tu | We | Th | Fr | Sa | Su |", f"|{' --- |' * 8}"]
+    for monday, days in weeks.items():
+        lines.append(f"| {monday} | {' | '.join(days)} |")
+    return lines

@@ -63,12 +63,12 @@ def _finding_table(drift: DriftRecord, drawn: Drawn) -> list[str]:
     if not graded:
         return []
 
-    rows = [_finding_row(finding, drawn) for finding in graded[:MAX_FINDINGS]]
     lines = [
         f"| column | severity | moves the score by | last {SPARK_DAYS} runs | why |",
         "| --- | --- | ---: | --- | --- |",
-        *rows,
     ]
+    for finding in graded[:MAX_FINDINGS]:
+        lines.append(_finding_row(finding, drawn))
 
     if len(graded) > MAX_FINDINGS:
         lines.append(f"\nand {len(graded) - MAX_FINDINGS} more, in the table of all columns")
@@ -142,9 +142,10 @@ def _gaps(drift: DriftRecord) -> list[str]:
             "",
         ]
     if drift.errors:
-        shown = list(drift.errors.items())[:MAX_ERRORS]
-        errors = [f"- {escaped(f'{name}: {reason}')}" for name, reason in shown]
-        lines += ["Not compared:", "", *errors, ""]
+        lines += ["Not compared:", ""]
+        for name, reason in list(drift.errors.items())[:MAX_ERRORS]:
+            lines.append(f"- {escaped(f'{name}: {reason}')}")
+        lines.append("")
     return lines
 
 

@@ -56,8 +56,8 @@ def run_events(
         return []
 
     links = Links(flow_run_url, report_url)
-    drift, held = drift_event(manifest, links), held_event(manifest, links)
-    events = [event for event in (drift, held) if event is not None]
+    candidates = (drift_event(manifest, links), held_event(manifest, links))
+    events = [event for event in candidates if event is not None]
 
     for event in events:
         # One message per run. The event of a held run says what moved, and asks for a decision.
@@ -144,8 +144,8 @@ def _payload(
         "subject": printable(subject(manifest, changes)),
         "message": printable(message(manifest, changes)),
         "text": "\n".join(map(printable, text_lines(manifest, changes, links))),
-        "new": [_finding(finding) for finding in changes.new[:MAX_FINDINGS]],
-        "worse": [_finding(finding) for finding in changes.worse[:MAX_FINDINGS]],
+        "new": list(map(_finding, changes.new[:MAX_FINDINGS])),
+        "worse": list(map(_finding, changes.worse[:MAX_FINDINGS])),
         "resolved": list(changes.resolved[:MAX_FINDINGS]),
         "explained": list(changes.explained[:MAX_FINDINGS]),
         "n_new": len(changes.new),

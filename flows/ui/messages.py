@@ -101,7 +101,7 @@ def _finding_lines(title: str, findings: Sequence[FindingRecord], manifest: Mani
         return []
 
     lines = [f"{title}, against {_references(findings, manifest)}:"]
-    lines += [_finding_line(finding) for finding in findings[:MAX_SHOWN]]
+    lines += map(_finding_line, findings[:MAX_SHOWN])
     if len(findings) > MAX_SHOWN:
         lines.append(f"• and {len(findings) - MAX_SHOWN} more")
     return [*lines, ""]
@@ -186,8 +186,10 @@ def _references(findings: Sequence[FindingRecord], manifest: Manifest) -> str:
         "weekdays": "the same weekdays",
         "previous": previous,
     }
-    names = [words.get(finding.reference, finding.reference) for finding in findings]
-    return " and ".join(dict.fromkeys(names))
+    names: dict[str, None] = {}
+    for finding in findings:
+        names[words.get(finding.reference, finding.reference)] = None
+    return " and ".join(names)
 
 
 def _most_severe_first(changes: Transition) -> list[FindingRecord]:

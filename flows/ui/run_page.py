@@ -45,8 +45,10 @@ def run_markdown(
     lines += _quarantine(manifest.quarantine)
 
     if manifest.warnings:
-        warnings = [f"- {escaped(warning)}" for warning in manifest.warnings]
-        lines += ["### Warnings", "", *warnings, ""]
+        lines += ["### Warnings", ""]
+        for warning in manifest.warnings:
+            lines.append(f"- {escaped(warning)}")
+        lines.append("")
 
     stages = [f"{name} {seconds:.2f} s" for name, seconds in manifest.measures.stages_s.items()]
     if stages:
@@ -112,15 +114,11 @@ def _link(tracked: TrackedRun | None) -> str:
 def _gates(manifest: Manifest) -> list[str]:
     if not manifest.gates:
         return []
-    rows = [_gate_row(gate) for gate in manifest.gates]
-    return [
-        "### Gates",
-        "",
-        "| gate | | expected | found |",
-        "| --- | --- | --- | --- |",
-        *rows,
-        "",
-    ]
+
+    lines = ["### Gates", "", "| gate | | expected | found |", "| --- | --- | --- | --- |"]
+    for gate in manifest.gates:
+        lines.append(_gate_row(gate))
+    return [*lines, ""]
 
 
 def _gate_row(gate: GateRecord) -> str:
@@ -132,16 +130,14 @@ def _quarantine(quarantine: QuarantineRecord) -> list[str]:
     if not quarantine.by_reason:
         return []
 
-    counts = [
-        f"| {escaped(reason)} | {count:,} |"
-        for reason, count in sorted(quarantine.by_reason.items())
-    ]
-    examples = [
-        f"- {code(example.source_file)} row {example.source_row}: {escaped(example.reason)} "
-        f"{escaped(example.column or '')}"
-        for example in quarantine.examples
-    ]
-    files = [code(file.path) for file in quarantine.files[:MAX_QUARANTINE_FILES]]
+    lines = ["### Quarantine", "", "| reason | rows |", "| --- | ---: |"]
+    for reason, n_rows in sorted(quarantine.by_reason.items()):
+        lines.append(f"| {escaped(reason)} | {n_rows:,} |")
 
-    lines = ["### Quarantine", "", "| reason | rows |", "| --- | ---: |", *counts]
-    return [*lines, "", "The first rows:", "", *examples, "", *files, ""]
+    lines += ["", "The first rows:", ""]
+    for example in quarantine.examples:
+        where = f"{code(example.source_file)} row {example.source_row}"
+        lines.append(f"- {where}: {escaped(example.reason)} {escaped(example.column or '')}")
+
+    files = [code(file.path) for file in quarantine.files[:MAX_QUARANTINE_FILES]]
+    return [*lines, "", *files, ""]

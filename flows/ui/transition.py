@@ -34,11 +34,17 @@ def find_transition(manifest: Manifest) -> Transition:
     if drift is None or manifest.status not in ("published", "held"):
         return Transition()
 
-    moved = worse(drift.findings, "warning")
+    new, became_worse = [], []
+    for finding in worse(drift.findings, "warning"):
+        if finding.status == "new":
+            new.append(finding)
+        elif _became_worse(finding):
+            became_worse.append(finding)
+
     seasonal = {finding.column for finding in drift.findings if finding.is_seasonal}
     return Transition(
-        new=tuple(finding for finding in moved if finding.status == "new"),
-        worse=tuple(finding for finding in moved if _became_worse(finding)),
+        new=tuple(new),
+        worse=tuple(became_worse),
         resolved=drift.resolved,
         explained=tuple(name for name in drift.resolved if name in seasonal),
     )
