@@ -221,7 +221,7 @@ class ClusterPool:
         on_lost: Callable[[ShardTask], None],
     ) -> Iterator[ShardResult]:
         starved: list[ShardTask] = []
-        running: dict[str, tuple[_SentCall, ShardTask]] = {}
+        running: dict[Future[Reply], tuple[_SentCall, ShardTask]] = {}
 
         while waiting or running or starved:
             if not waiting and not running:
@@ -231,11 +231,11 @@ class ClusterPool:
             while waiting and len(running) < n_places:
                 task = waiting.pop(0)
                 sent = self._send(pack(score_shard, (task,), self._models), timeout_s)
-                running[sent.key] = sent, task
+                running[sent.future] = sent, task
 
-            self._wait({sent.future for sent, _ in running.values()})
-            for sent, task in [pair for pair in running.values() if pair[0].future.done()]:
-                del running[sent.key]
+            self._wait(set(running))
+            for future in [future for future in running if future.done()]:
+                sent, task = running.pop(future)
                 reply = self._receive(sent)
                 if reply.outcome == "done":
                     yield self._result(reply)
