@@ -54,7 +54,7 @@ test: $(VENV)/.ready ## Run all tests, including those with S3 and kills (about 
 	  $(BIN)/python -m pytest $(ALONE) -m alone && exit $$first
 
 fast: $(VENV)/.ready ## Run the fast tests only, without workers or servers (about a minute)
-	@$(BIN)/python -m pytest $(IN_TWO) -m 'not slow' --ignore tests/faults --ignore tests/fuzz
+	@$(BIN)/python -m pytest $(IN_TWO) -m 'not slow' --ignore tests/bench --ignore tests/faults --ignore tests/fuzz
 
 # The commands, workers and servers that tests start are measured too.
 coverage: $(VENV)/.ready ## Measure line and branch coverage of each package with all tests

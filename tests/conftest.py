@@ -25,6 +25,12 @@ LONG = (*ALONE, "tests/bench/", "tests/engine/clusters/")
 PROCESSES = {"any_lake", "boosters", "cluster", "models", "pool", "s3_server"}
 """Fixtures that start workers or servers or train many models, or stand for others that do."""
 
+TRAINING = tuple(
+    f"tests/models/compiled/test_{name}.py"
+    for name in ("booster_exactness", "exactness", "linear", "pipelines")
+)
+"""Tests that train one random model after another."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--thorough`, which `make faults` and `make stores` give."""
@@ -53,7 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     for item in items:
         is_s3 = item.get_closest_marker("s3") is not None
-        if is_s3 or PROCESSES & set(getattr(item, "fixturenames", ())):
+        needs_processes = bool(PROCESSES & set(getattr(item, "fixturenames", ())))
+        if is_s3 or needs_processes or item.nodeid.startswith(TRAINING):
             item.add_marker(pytest.mark.slow)
 
     # The long tests begin: what is left for one of two processes at the end is short.
