@@ -245,7 +245,7 @@ def test_all_job_problems_at_once() -> None:
         ("a: &a {b: *a}", "expands to more than a job needs"),
         (
             "a: " + "[" * 100 + "]" * 100,
-            "without aliases that repeat or hold each other, and without deep nesting",
+            "without aliases that repeat or contain each other, and without deep nesting",
         ),
     ],
 )
