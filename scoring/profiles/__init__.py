@@ -1,1 +1,1 @@
-"""What the values of a column were: counted once, while they are scored."""
+"""Profiles: what the values of columns are, counted once while they are scored."""

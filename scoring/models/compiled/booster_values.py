@@ -82,7 +82,7 @@ class BoosterEncoder:
             look_up(pa.array([], arrow_type), categories)
         elif not is_numeric(arrow_type):
             raise UnsupportedError(
-                f"a column is {arrow_type}, and the model knows no categories of it"
+                f"a column is of type {arrow_type}, and the model knows no categories of it"
             )
 
     def _chunks(

@@ -134,7 +134,7 @@ class Encoder:
 
     def _values(self, column: pa.ChunkedArray, dtype: np.dtype[Any] | None) -> Chunks:
         if not is_numeric(column.type):
-            raise UnsupportedError(f"a column is {column.type} and not encoded")
+            raise UnsupportedError(f"a column of type {column.type} is not encoded")
 
         for chunk in column.chunks:
             values = self._reader.read(chunk)
@@ -157,4 +157,6 @@ def check_computed_in_doubles(arrow_type: pa.DataType) -> None:
         UnsupportedError: It is such a type, or no number.
     """
     if not (pa.types.is_float64(arrow_type) or pa.types.is_integer(arrow_type)):
-        raise UnsupportedError(f"a number is {arrow_type}: the library computes with that")
+        raise UnsupportedError(
+            f"a number is of type {arrow_type}: transformers compute in that type"
+        )

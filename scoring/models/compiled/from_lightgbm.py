@@ -118,7 +118,7 @@ class _Nodes:
 
         lengths = {len(self.feature), len(self.threshold), len(decision), len(self._left)}
         if lengths != {self.n_inner}:
-            raise UnsupportedError("a tree of its model file is not whole")
+            raise UnsupportedError("a tree of its model file is incomplete")
 
     def categories(self) -> list[tuple[int, list[int]]]:
         """For each categorical node, its feature and the categories that go left."""

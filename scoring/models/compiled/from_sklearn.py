@@ -107,7 +107,9 @@ def _boosting(final: Any) -> TreeModel:
     It starts at a constant.
     """
     if final.init_ != "zero" and type(final.init_).__module__ != "sklearn.dummy":
-        raise UnsupportedError(f"boosting starts from a {type(final.init_).__name__}")
+        raise UnsupportedError(
+            f"boosting starts from an estimator of its own, {type(final.init_).__name__}"
+        )
 
     start = final._raw_predict_init(np.zeros((1, final.n_features_in_), np.float32))
     trees, column = [], []
@@ -144,7 +146,7 @@ def _link(final: Any, *, zero_is_second: bool) -> Link:
     """The link of a booster's loss."""
     name = type(final._loss.link).__name__
     if name not in _FUNCTIONS:
-        raise UnsupportedError(f"a loss with a {name}")
+        raise UnsupportedError(f"its loss has the link {name}")
 
     classes = getattr(final, "classes_", None)
     return Link(function=_FUNCTIONS[name], classes=classes, zero_is_second=zero_is_second)
@@ -162,7 +164,7 @@ def _single(final: Any) -> TreeModel:
 def _averaged(final: Any, estimators: list[Any], divisor: int) -> TreeModel:
     classes = getattr(final, "classes_", None)
     if classes is not None and final.n_outputs_ > 1:
-        raise UnsupportedError("classifiers of several targets predict by themselves")
+        raise UnsupportedError("the library predicts classifiers with several targets")
 
     trees = tuple(_tree(estimator.tree_) for estimator in estimators)
     forest = Forest(

@@ -102,7 +102,7 @@ def _check_supported(
             "a classifier with the objective multi:softmax computes probabilities by SciPy"
         )
     if name == "dart" and not is_booster:
-        raise UnsupportedError("wrappers add the trees of DART in another arithmetic")
+        raise UnsupportedError("XGBoost's estimators add the trees of DART in another arithmetic")
 
 
 def _function(file: XgboostFile) -> BoosterFunction:

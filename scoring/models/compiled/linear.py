@@ -126,8 +126,10 @@ class CompiledLinear:
 
         The intercept is one of them, even if all rows of a batch are near the boundary.
         """
-        mean = float(np.abs(sums).mean()) if sums.size else 0.0
-        return max(mean, float(np.abs(self._model.intercept).max(initial=0.0)))
+        intercept = float(np.abs(self._model.intercept).max(initial=0.0))
+        if not sums.size:
+            return intercept
+        return max(float(np.abs(sums).mean()), intercept)
 
     def _add_up(self, table: pa.Table) -> npt.NDArray[np.float64] | None:
         """Scores of shape (n_outputs, n_rows). The next call overwrites them.
@@ -200,7 +202,7 @@ def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearFo
         raise UnsupportedError(f"{name} without preprocessing is a product of matrices")
 
     if facts.n_outputs > 1 and name in CLASSIFIERS:
-        raise UnsupportedError("classifiers of several targets predict by themselves")
+        raise UnsupportedError("the library predicts classifiers with several targets")
 
     weights = np.array(np.atleast_2d(np.asarray(final.coef_, np.float64)))
     intercept = np.array(np.broadcast_to(np.asarray(final.intercept_, np.float64), (len(weights),)))
@@ -238,7 +240,7 @@ def _function(final: Any, *, is_binary: bool) -> Function:
 
     if name == "SGDClassifier" and hasattr(final, "predict_proba"):
         if final.loss != "log_loss":
-            raise UnsupportedError(f"probabilities of {final.loss}")
+            raise UnsupportedError(f"its probabilities are those of the loss {final.loss}")
         return "expit" if is_binary else "one_vs_rest"
 
     return "none"

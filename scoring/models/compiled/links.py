@@ -101,7 +101,9 @@ def booster_answer(
     """
     raw = np.ascontiguousarray(sums.T)
     columns: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
-    mean = raw / link.divisor if link.divisor else raw
+    mean = raw
+    if link.divisor:
+        mean = raw / link.divisor
     transformed = _transformed(link, mean, kernels)
 
     if link.classes is None:
@@ -187,7 +189,9 @@ def _probabilities(
         return _softmax(raw)
 
     if raw.shape[1] == 1:
-        scores = 2 * raw if link.function == "half_expit" else raw
+        scores = raw
+        if link.function == "half_expit":
+            scores = 2 * raw
         second = _expit(scores, kernels)[:, 0]
         return np.column_stack([1 - second, second])
 

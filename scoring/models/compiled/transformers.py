@@ -49,13 +49,13 @@ def tree_branches(
     # HistGradientBoosting with categories encodes by itself.
     inner = getattr(final, "_preprocessor", None)
     if inner is not None and steps:
-        raise UnsupportedError("a pipeline in front of boosting that encodes categories by itself")
+        raise UnsupportedError("there is a pipeline in front of boosting that encodes categories")
 
     steps = list(steps) if inner is None else [inner]
     if not steps:
         return None
     if gives_sparse(steps):
-        raise UnsupportedError("sparse output in front of trees")
+        raise UnsupportedError("trees get sparse output")
 
     return make_branches(facts, steps, n_features, lambda _start, out: _dense(out))
 
@@ -69,7 +69,7 @@ def make_branches(
         UnsupportedError: A step is left to the library.
     """
     if not facts.is_named and facts.matrix_dtype == "float32":
-        raise UnsupportedError("transformers of float32")
+        raise UnsupportedError("its transformers compute in float32")
 
     if len(steps) == 1 and type(steps[0]).__name__ == "ColumnTransformer":
         branches = sorted(_column_branches(steps[0], project), key=lambda branch: branch.start)
@@ -78,7 +78,7 @@ def make_branches(
         branches = [_branch(_flatten(steps), columns, 0, project)]
 
     if sum(sum(branch.widths) for branch in branches) != n_features:
-        raise UnsupportedError("the transformers' outputs are not all accounted for")
+        raise UnsupportedError("some outputs of the transformers are unknown")
 
     return tuple(branches)
 
@@ -93,7 +93,7 @@ def gives_sparse(steps: Sequence[Any]) -> bool:
 
 def _column_branches(transformer: Any, project: ProjectColumn) -> Iterator[Branch]:
     if transformer.transformer_weights:
-        raise UnsupportedError("a ColumnTransformer with weights")
+        raise UnsupportedError("its ColumnTransformer has weights")
 
     for name, step, columns in transformer.transformers_:
         place = transformer.output_indices_[name]
@@ -107,7 +107,7 @@ def _chosen_columns(transformer: Any, columns: Any) -> tuple[int, ...]:
     names = getattr(transformer, "feature_names_in_", None)
     is_slice = isinstance(columns, slice)
     if names is not None and is_slice and isinstance(columns.start or columns.stop, str):
-        raise UnsupportedError("columns chosen by a slice of names")
+        raise UnsupportedError("columns are chosen by a slice of names")
 
     if names is not None and not is_slice:
         lookup = {str(name): i for i, name in enumerate(names)}
@@ -183,7 +183,7 @@ def _tables(steps: Sequence[Any], branch: Branch, project: ProjectColumn) -> Ite
     place = next(i for i, step in enumerate(steps) if type(step).__name__ in ENCODERS)
     before, encoder = steps[:place], steps[place]
     if any(type(step).__name__ != "SimpleImputer" for step in before):
-        raise UnsupportedError("numbers that are changed before they are encoded")
+        raise UnsupportedError("numbers are changed before they are encoded")
 
     # What an imputer takes for missing is a value too, unless pandas takes it for missing.
     filled = [step.missing_values for step in before]
@@ -237,7 +237,7 @@ def _number_steps(steps: Sequence[Any], j: int) -> NumberSteps:
         missing = step.missing_values
         fills_nan = isinstance(missing, float) and np.isnan(missing)
         if operations or not fills_nan:
-            raise UnsupportedError("an imputer of something else than NaN, or after a scaler")
+            raise UnsupportedError("an imputer fills something other than NaN, or follows a scaler")
         if np.isnan(fill):
             fill = float(step.statistics_[j])
 

@@ -101,7 +101,9 @@ def learn_table(columns: EncodedColumns, j: int, project: Project) -> ValueTable
     """
     values = _known_values(columns.known[j])
     if len(values) > MAX_VALUES:
-        raise UnsupportedError(f"a column with {len(values):,} known values")
+        raise UnsupportedError(
+            f"a column has {len(values):,} known values, at most {MAX_VALUES:,} are compiled"
+        )
 
     arrow_type = _type_of(values)
     beside = [_first(others) for others in columns.known]
@@ -155,7 +157,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if value is not None and type(value) not in (str, int, float, bool):
-        raise UnsupportedError(f"a category that is a {type(value).__name__}")
+        raise UnsupportedError(f"a category is a {type(value).__name__}")
     return value
 
 
@@ -175,7 +177,7 @@ def _type_of(values: Sequence[Any]) -> pa.DataType:
         return pa.int64()
     if kinds <= {int, float}:
         return pa.float64()
-    raise UnsupportedError("categories of several types")
+    raise UnsupportedError("the categories of a column have several types")
 
 
 def _other_than(values: Sequence[Any]) -> Any:
