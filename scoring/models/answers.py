@@ -74,10 +74,12 @@ def labelled_columns(answer: Any, names: Sequence[str]) -> npt.NDArray[Any]:
     frame = _as_frame(answer, names)
     if frame is None:
         return column_array(answer)
+
     check_order(frame)
 
     if _is_plain(frame):
         return np.asarray(frame.to_numpy())
+
     columns = [_objects(frame.iloc[:, place]) for place in range(frame.shape[1])]
     return np.stack(columns, axis=1) if columns else np.empty((len(frame), 0), object)
 
@@ -99,8 +101,10 @@ def check_order(answer: Any) -> None:
     positions = np.asarray(answer.index)
     in_order = np.arange(len(positions))
     is_permutation = np.array_equal(np.sort(positions), in_order)
+
     if np.array_equal(positions, in_order) or not is_permutation:
         return
+
     raise ModelAnswerError(
         "The model answers with the rows in another order than it was given them.",
         expected="the index 0, 1, 2, ...",
@@ -175,6 +179,7 @@ def _order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
     as_answered = list(range(len(labels)))
     is_same_set = sorted(labels) == sorted(names) and len(set(labels)) == len(labels)
     is_numbered = not is_same_set and list(labels) == [str(place) for place in as_answered]
+
     if not names or is_numbered or len(labels) == len(names) == 1:
         return as_answered
 
@@ -186,6 +191,7 @@ def _order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
             next_step="log the model with the signature of what it answers: "
             "infer_signature(X, predictions)",
         )
+
     return [labels.index(name) for name in names]
 
 

@@ -29,6 +29,7 @@ def fetch_baseline(
     """
     if version.baseline_tag is None:
         return None
+
     place, expected = _parse(version)
     cached = cache.baseline(expected)
     if cached is not None:
@@ -45,6 +46,7 @@ def fetch_baseline(
             found=digest,
             next_step="find out who changed it; `nightscore baseline` logs a new one",
         )
+
     cache.write_baseline(expected, content)
     return expected, content
 
@@ -60,11 +62,13 @@ def log_baseline(version: ModelVersion, registry: str | None, content: bytes) ->
     uri, digest = registry_uri(registry), digest_bytes(content)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     run_id = client.get_model_version(version.name, version.version).run_id
+
     if not run_id:
         run_id = _create_run(client, version, uri)
 
     short_digest = digest.removeprefix("sha256:")[:12]
     name = f"baseline-{version.name}-{version.version}-{short_digest}.parquet"
+
     with tempfile.TemporaryDirectory(prefix="nightscore-baseline-") as folder:
         path = Path(folder, name)
         path.write_bytes(content)
@@ -114,6 +118,7 @@ def _parse(version: ModelVersion) -> tuple[str, str]:
             found=(version.baseline_tag or "")[:SHOWN_TAG],
             next_step="log the baseline again with `nightscore baseline`",
         )
+
     return place, digest
 
 

@@ -74,6 +74,7 @@ class ModelCache:
                 next_step="find out who changed them; register a new version instead of changing "
                 "an old one",
             )
+
         return CachedModel(self._folder(digest), digest, pinned is not None)
 
     def pinned(self, digest: str) -> CachedModel | None:
@@ -172,9 +173,11 @@ class ModelCache:
             target = self._folder(digest)
             if target.is_dir() and digest_tree(target) != digest:
                 shutil.rmtree(target)
+
             # Another process may have put the same content there meanwhile: either copy will do.
             with contextlib.suppress(OSError):
                 folder.rename(target)
+
         return digest
 
 
@@ -242,11 +245,13 @@ def check_tree(folder: Path) -> list[Path]:
     """
     files: list[Path] = []
     refused: list[Path] = []
+
     for parent, folders, names in os.walk(folder):
         for name in folders:
             path = Path(parent, name)
             if path.is_symlink() or not is_utf8(name):
                 refused.append(path)
+
         for name in names:
             path = Path(parent, name)
             is_plain = path.is_file() and not path.is_symlink() and is_utf8(name)
@@ -262,6 +267,7 @@ def check_tree(folder: Path) -> list[Path]:
             next_step="do not use this model; ask who registered it, and log it again without "
             "links",
         )
+
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 

@@ -42,6 +42,7 @@ def look_up(
     places = to_places(pc.index_in(values, value_set=known_values), n)
     is_missing = pc.cast(pc.is_null(values, nan_is_null=True), pa.uint8())
     places[numeric_values(is_missing) == 1] = n + 1
+
     return places, np.append(np.arange(n, dtype=np.float64), [UNKNOWN, np.nan])
 
 
@@ -59,6 +60,7 @@ def _comparable(chunk: pa.Array, categories: Sequence[Any]) -> tuple[pa.Array, p
             f"a column of {arrow_type} where the model was trained with categories such as "
             f"{categories[0]!r}"
         )
+
     if is_text:
         return chunk, pa.array(categories, arrow_type)
 
@@ -68,6 +70,7 @@ def _comparable(chunk: pa.Array, categories: Sequence[Any]) -> tuple[pa.Array, p
 
     if pa.types.is_boolean(arrow_type) or pa.types.is_float16(arrow_type):
         chunk = pc.cast(chunk, pa.float32())
+
     numbers = [float(value) for value in categories]
     return pc.cast(chunk, pa.float64()), pa.array(numbers, pa.float64())
 
@@ -107,6 +110,7 @@ class CodedMatrix:
                 with np.errstate(over="ignore"):
                     matrix[start : start + len(chunk), j] = self._values(name, chunk)
                 start += len(chunk)
+
         return matrix
 
     def _values(self, name: str, chunk: pa.Array) -> npt.NDArray[Any]:
@@ -139,4 +143,5 @@ def coded(
         raise UnknownCategoryError(
             f"{name}: {first!r} is a category that was not in the training data"
         )
+
     return np.where(is_unknown, np.nan, known)

@@ -41,9 +41,11 @@ def to_frame(table: pa.Table, facts: ModelFacts) -> Any:
     frame = table.to_pandas()
     for name in json.loads((table.schema.metadata or {}).get(NULLABLE_FLAGS, b"[]")):
         frame[name] = frame[name].astype(object)
+
     for name in facts.category_columns:
         categories = facts.categories[name]
         frame[name] = _categorical(frame[name], categories, refuses_unknown=facts.refuses_unknown)
+
     return frame
 
 
@@ -118,6 +120,7 @@ def matrix_dtype(facts: ModelFacts, schema: pa.Schema) -> np.dtype[Any] | None:
     types = set(schema.types)
     is_one_float = len(types) == 1 and all(map(pa.types.is_floating, types))
     is_mixed = facts.takes_matrix and all(map(is_numeric, types))
+
     if not (is_one_float or is_mixed):
         return None
 

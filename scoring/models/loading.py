@@ -123,6 +123,7 @@ def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:
     facts = facts.model_copy(update={"model_bytes": model_bytes, "unlisted_types": unlisted})
     if facts.fallback_reason:
         return facts
+
     _, reason = _make_form(model, facts, CachedForm.for_model(folder, facts))
     return facts.model_copy(update={"fallback_reason": reason})
 
@@ -190,6 +191,7 @@ def _make_form(
         form = compile_model(model, facts)
     except UnsupportedError as error:
         return None, str(error)
+
     if cached is None:
         return form, ""
 

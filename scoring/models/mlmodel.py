@@ -81,6 +81,7 @@ class MlModel:
                 found=repr(name[:200]),
                 next_step="log the model again, and register that",
             )
+
         return path
 
 
@@ -184,6 +185,7 @@ def _columns(signature: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
         items = read_json(text)
     except DocumentError as error:
         raise type(error)(f"{place}: {error}") from error
+
     if not isinstance(items, list):
         raise DocumentError(f"{place}: expected a list, found {_shown(items)}")
     return [_mapping(item, f"{place}[{i}]") for i, item in enumerate(items)]
@@ -233,6 +235,7 @@ def _tensor(item: Mapping[str, Any], place: str) -> tuple[str, int | None]:
     dtype, shape = spec.get("dtype"), spec.get("shape") or []
     if not isinstance(dtype, str):
         raise DocumentError(f"{place}: dtype: expected a text, found {_shown(dtype)}")
+
     if not isinstance(shape, list) or any(type(size) is not int for size in shape):
         shown = str(shape)[:SHOWN_CHARACTERS]
         raise DocumentError(f"{place}: shape: expected a list of whole numbers, found {shown}")
@@ -243,6 +246,7 @@ def _tensor(item: Mapping[str, Any], place: str) -> tuple[str, int | None]:
         raise DocumentError(
             f"{place}: shape: expected at most {MAX_WIDTH:,} columns, found {shown}"
         )
+
     return dtype, width
 
 

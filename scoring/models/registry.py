@@ -32,15 +32,18 @@ def resolve(model_uri: str, registry: str | None) -> ModelVersion:
             found=model_uri,
             next_step="correct model in the job file",
         )
+
     uri = registry_uri(registry)
     name, version, alias = match["name"], match["version"], match["alias"]
 
     with open_registry(uri) as opened:
         if alias:
             version = opened.version_of_alias(name, alias)
+
         resolved = opened.version(name, version) if version else None
         if resolved is None:
             raise _not_found(opened, uri, name, version, alias)
+
     return resolved
 
 
@@ -54,6 +57,7 @@ def fetch(version: ModelVersion, registry: str | None, cache: ModelCache) -> Cac
     uri = registry_uri(registry)
     key = json.dumps([redacted(uri), version.name, version.version, version.location])
     local = local_folder(version.location)
+
     if local is not None and not local.is_dir():
         raise ModelNotFoundError(
             f"The artifacts of {version.name} version {version.version} are gone.",
@@ -92,6 +96,7 @@ def recall(
     match = MODEL_URI.fullmatch(model_uri)
     if match is None or match["version"] is None:
         return None
+
     text = cache.recall(_version_key(match["name"], match["version"], registry))
     if text is None:
         return None
@@ -100,6 +105,7 @@ def recall(
     cached = cache.pinned(stored["digest"])
     if cached is None:
         return None
+
     version = ModelVersion(
         match["name"],
         match["version"],
@@ -133,11 +139,13 @@ def _not_found(
     where = redacted(uri)
     step = "check the `model` key of the job file and which registry it means"
     model = registry.model(name)
+
     if model is None:
         return ModelNotFoundError(f"There is no registered model {name}.", where, next_step=step)
 
     versions = ", ".join(model.versions[-SHOWN_VERSIONS:]) or "none"
     what = f"alias {alias}" if alias and not version else f"version {version}"
+
     return ModelNotFoundError(
         f"The model {name} has no {what}.",
         where,

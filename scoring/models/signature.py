@@ -55,6 +55,7 @@ def _category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any,
     category_type = _category_type(categories)
     stated = feature.type
     is_stated = bool(mlmodel.inputs) and stated != "any"
+
     if not is_stated:
         return feature.model_copy(update={"type": category_type})
 
@@ -66,6 +67,7 @@ def _category_feature(mlmodel: MlModel, feature: Feature, categories: tuple[Any,
             found=f"{feature.name}: {stated}",
             next_step=LOG_AGAIN,
         )
+
     return feature
 
 
@@ -90,6 +92,7 @@ def check_names(
     """
     if not stated:
         return
+
     is_same_number = len(stated) == n_features
     is_reordered = bool(names) and {*stated} == {*names} and stated != [*names]
     if is_same_number and not is_reordered:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nightscore.errors import ModelLoadError
 from nightscore.models.flavors.onnx import OnnxPredictor, inspect_onnx, load_onnx
 from nightscore.models.mlmodel import read_mlmodel
-from nightscore.models.structure.onnx_trees import MAX_DEPTH
+from nightscore.models.structure.onnx_ensembles import MAX_DEPTH
 
 TREE: dict[str, Any] = {
     "nodes_treeids": [0, 0, 0, 1],
@@ -173,7 +173,7 @@ TREES: dict[str, tuple[Callable[[], Any], str]] = {
     "too few hit rates": (lambda: regressor(nodes_hitrates=[1.0]), "found nodes_hitrates 1"),
     "an unknown mode": (
         lambda: regressor(nodes_modes=["x", "LEAF", "LEAF", "LEAF"]),
-        "b'x' is no mode",
+        "b'x' is not a mode",
     ),
     "a target outside": (
         lambda: regressor(target_ids=[0, 1, 0]),
@@ -226,7 +226,7 @@ TREES: dict[str, tuple[Callable[[], Any], str]] = {
     "flat, a flag": (lambda: flat(nodes_trueleafs=[0, 2]), "nodes_trueleafs: expected 0 or 1"),
     "flat, a mode": (
         lambda: flat(nodes_modes=tensor([0, 9], TensorProto.UINT8)),
-        "nodes_modes: 9 is no mode",
+        "nodes_modes: 9 is not a mode",
     ),
     "flat, a target outside": (
         lambda: flat(leaf_targetids=[0, 4, 0]),

@@ -53,6 +53,7 @@ class LightgbmPredictor:
 
         x = self._matrix.build(features)
         answer: dict[str, npt.NDArray[Any]] = {}
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
 
@@ -68,6 +69,7 @@ class LightgbmPredictor:
             probability = column_array(self._model.predict_proba(x))
             if "probability" in kinds:
                 answer["probability"] = probability
+
             labels = np.asarray(self._model.classes_)[probability.argmax(axis=1)]
             answer["prediction"] = column_array(labels)
             return answer
@@ -84,6 +86,7 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
     lightgbm = _library(mlmodel.folder)
     flavor = mlmodel.flavors["lightgbm"]
     path = mlmodel.file(str(flavor.get("data")))
+
     if not _is_wrapper(flavor):
         return _load_booster(lightgbm, path)
 
@@ -103,6 +106,7 @@ def _load_booster(lightgbm: Any, path: Path) -> Any:
         booster = lightgbm.Booster(model_str=text)
         # Check once more what LightGBM has understood, in case it reads a file differently.
         check_lightgbm(booster.model_to_string(num_iteration=-1), str(path))
+
         return booster
     except ModelStructureError:
         raise
@@ -130,6 +134,7 @@ def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
     classes = None
     output_type, n_outputs = "double", file.n_outputs
     methods: tuple[str, ...] = ("predict", "raw")
+
     # With an objective of the user's own, a classifier gives raw scores only.
     if hasattr(model, "classes_") and not callable(model.objective_):
         classes = tuple(np.asarray(model.classes_).tolist())
@@ -170,6 +175,7 @@ def _features(
     names = file.feature_names
     if names == tuple(f"Column_{i}" for i in range(file.n_features)):
         names = ()  # LightGBM's own names for a matrix without any
+
     inputs = mlmodel.inputs
     stated = [feature.name.replace(" ", "_") for feature in inputs]
     check_names(mlmodel, stated, names, file.n_features)
@@ -177,9 +183,11 @@ def _features(
     features = inputs or tuple(Feature(name=name, type="double") for name in names)
     if not file.pandas_categorical:
         return features, {}
+
     places = categorical_places(file, inputs)
     if places is None:
         raise _unplaced(mlmodel, file)
+
     by_place = dict(zip(places, file.pandas_categorical, strict=True))
     return with_categories(mlmodel, features, by_place)
 

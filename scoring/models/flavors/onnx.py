@@ -44,17 +44,20 @@ class OnnxPredictor:
         feeds = {}
         for part, buffer in zip(model.inputs, self._buffers, strict=True):
             feeds[part.name] = _fill(part, features, buffer)
+
         outputs = {"prediction": model.prediction}
         if model.probability and "probability" in kinds:
             outputs["probability"] = model.probability
 
         arrays = model.session.run(list(outputs.values()), feeds)
+
         answer = {}
         for (kind, name), array in zip(outputs.items(), arrays, strict=True):
             answer[kind] = column_array(array)
             n_rows = len(answer[kind])
             if n_rows != features.num_rows:
                 raise ValueError(f"the output {name} has {n_rows} rows for {features.num_rows}")
+
         return answer
 
 
@@ -66,6 +69,7 @@ def _fill(part: "OnnxInput", table: pa.Table, buffer: Scratch) -> npt.NDArray[An
 
     size = table.num_rows * part.width
     matrix = buffer.take(size, part.dtype).reshape(table.num_rows, part.width)
+
     for j, column in enumerate(columns):
         name = table.column_names[part.first + j]
         _check_column(name, column, part.dtype)
@@ -77,6 +81,7 @@ def _fill(part: "OnnxInput", table: pa.Table, buffer: Scratch) -> npt.NDArray[An
             with np.errstate(over="ignore"):
                 matrix[start : start + len(chunk), j] = values
             start += len(chunk)
+
     return matrix[:, 0] if part.is_flat else matrix
 
 

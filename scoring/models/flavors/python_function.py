@@ -109,6 +109,7 @@ def _check_signature(mlmodel: MlModel) -> None:
             where,
             next_step="log it with signature=mlflow.models.infer_signature(X, predictions)",
         )
+
     if "any" in mlmodel.positional:
         raise ModelLoadError(
             "The model takes lists or objects, which are no columns of a table.",
@@ -117,6 +118,7 @@ def _check_signature(mlmodel: MlModel) -> None:
             next_step="log it with a predict that takes a pandas frame, and "
             "signature=mlflow.models.infer_signature(X, predictions)",
         )
+
     if "any" in mlmodel.output_types:
         raise ModelLoadError(
             "The model answers with lists or objects, which are no columns of predictions.",

@@ -75,6 +75,7 @@ class SklearnPredictor:
                 answer["decision"] = column_array(self._final.decision_function(x))
             if "raw" in kinds:
                 answer["raw"] = column_array(_raw(self._final, x))
+
             answer["prediction"] = column_array(self._predict(x, answer.get("probability")))
             return answer
 
@@ -90,6 +91,7 @@ class SklearnPredictor:
         labels = classes.take(probability.argmax(axis=1), axis=0)
         top_two = np.partition(probability, -2, axis=1)[:, -2:]
         tied = np.flatnonzero(top_two[:, 1] - top_two[:, 0] < TIE_MARGIN)
+
         if len(tied):
             labels[tied] = self._final.predict(x.iloc[tied] if hasattr(x, "iloc") else x[tied])
         return np.asarray(labels)

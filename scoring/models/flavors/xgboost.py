@@ -82,6 +82,7 @@ class XgboostPredictor:
             if "raw" in kinds:
                 margin = model.inplace_predict(x, predict_type="margin", validate_features=False)
                 answer["raw"] = column_array(margin)
+
             prediction = model.inplace_predict(x, validate_features=False)
             answer["prediction"] = column_array(prediction)
             return answer
@@ -92,6 +93,7 @@ class XgboostPredictor:
         if "raw" in kinds:
             margin = model.predict(matrix, output_margin=True, validate_features=False)
             answer["raw"] = column_array(margin)
+
         answer["prediction"] = column_array(model.predict(matrix, validate_features=False))
         return answer
 
@@ -144,6 +146,7 @@ def load_xgboost(mlmodel: MlModel) -> Any:
             model.load_model(str(path))
             model.n_jobs = 1
             booster = model.get_booster()
+
         booster.set_param({"nthread": 1, "verbosity": 0})
         # Only now does XGBoost look at most parameters.
         understood = bytes(booster.save_raw("ubj"))
@@ -182,10 +185,12 @@ def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
 
     output_type = "float"
     methods: tuple[str, ...] = ("predict", "raw")
+
     if classes:
         output_type, methods = "long", ("predict", "predict_proba", "raw")
     elif has_classes:
         output_type = "double"  # XGBoost's answer with the labels of several targets
+
     outputs = [("prediction", output_type)] * n_outputs
     outputs += [("probability", "float"), ("raw", "float")]
 
@@ -219,6 +224,7 @@ def _features(
     """The model's features, and the categories of training by feature name."""
     names, inputs = file.feature_names, mlmodel.inputs
     check_names(mlmodel, [feature.name for feature in inputs], names, file.n_features)
+
     try:
         known = file.categories
     except ValueError as error:
@@ -245,6 +251,7 @@ def _check_strings(
     ]
     if not lost:
         return
+
     raise ModelLoadError(
         "The model does not say which categories it was trained with.",
         str(mlmodel.folder),

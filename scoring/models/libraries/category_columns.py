@@ -39,7 +39,9 @@ def category_columns(estimator: Any, features: Sequence[Feature]) -> tuple[Categ
         for name, values in _known_categories(booster, features).items():
             if name in names:
                 by_column.setdefault(names[name], values)
+
         refuses_unknown |= bool(by_column) and type(booster).__module__.startswith("xgboost.")
+
     return by_column, refuses_unknown
 
 
@@ -83,11 +85,13 @@ def _after(step: Any, names: Mapping[str, str]) -> Mapping[str, str]:
         function = getattr(transformer, "func", transformer)
         if transformer != "passthrough" and function is not None:
             continue
+
         selected = columns if _are_names(columns) else step.feature_names_in_[columns]
         for name in map(str, selected):
             new_name = f"{part}__{name}" if step.verbose_feature_names_out else name
             if name in names:
                 renamed[new_name] = names[name]
+
     return renamed
 
 

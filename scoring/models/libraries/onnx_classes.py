@@ -19,6 +19,7 @@ def remove_maps(model: Any) -> Mapping[str, tuple[Any, ...]]:
 
     labels: dict[str, tuple[Any, ...]] = {}
     graph = model.graph
+
     for node in [node for node in graph.node if node.op_type == "ZipMap"]:
         (output,) = [output for output in graph.output if output.name == node.output[0]]
         (attribute,) = node.attribute
@@ -28,6 +29,7 @@ def remove_maps(model: Any) -> Mapping[str, tuple[Any, ...]]:
         graph.node.remove(node)
         shape = [None, len(labels[tensor])]
         output.CopyFrom(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, shape))
+
     return labels
 
 
@@ -59,6 +61,7 @@ def find_classes(
     name, shape = others[0].name, others[0].shape
     width = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None
     is_text = prediction.type == "tensor(string)"
+
     for candidate in (labels.get(name), *_candidates(model)):
         if not candidate or isinstance(candidate[0], str) != is_text:
             continue
@@ -84,5 +87,6 @@ def _candidates(model: Any) -> Iterator[tuple[Any, ...]]:
         source = constants.get(node.input[0]) if len(node.input) else None
         if node.op_type != "ArrayFeatureExtractor" or source is None or source.external_data:
             continue
+
         values = numpy_helper.to_array(source).reshape(-1).tolist()
         yield tuple(value.decode() if isinstance(value, bytes) else value for value in values)

@@ -55,6 +55,7 @@ def read_inputs(
         if graph_input.type not in TENSORS:
             problems.append(f"input {name}: {graph_input.type} is not a column of a table")
             continue
+
         feature_type, dtype = TENSORS[graph_input.type]
         if len(shape) > 2:
             problems.append(f"input {name}: has the shape {shape}, not rows and columns")
@@ -64,6 +65,7 @@ def read_inputs(
         else:
             first = places.get(name, -1 if stated else len(types))
             width = _column_width(graph_input, first, places, problems)
+
         if not 1 <= width <= MAX_WIDTH:
             problems.append(f"input {name}: has {width:,} columns, expected 1 to {MAX_WIDTH:,}")
             continue
@@ -75,6 +77,7 @@ def read_inputs(
         problems.append(
             f"the graph has {len(graph_inputs)} inputs, the signature {len(stated)} columns"
         )
+
     return inputs, types
 
 

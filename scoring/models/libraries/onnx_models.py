@@ -12,8 +12,9 @@ from nightscore.models.answers import column_array
 from nightscore.models.libraries.onnx_classes import find_classes, remove_maps
 from nightscore.models.libraries.onnx_inputs import TENSORS, OnnxInput, read_inputs
 from nightscore.models.mlmodel import MAX_WIDTH, MlModel
-from nightscore.models.structure.onnx_graph import graph_problems, has_outside_weights
+from nightscore.models.structure.onnx_graph import graph_problems
 from nightscore.models.structure.onnx_trees import check_trees
+from nightscore.models.structure.onnx_walk import has_outside_weights
 from nightscore.models.versions import missing_library
 from nightscore.schemas.model import FeatureType
 
@@ -58,6 +59,7 @@ def load_onnx(mlmodel: MlModel) -> OnnxModel:
     """
     onnx, runtime = _libraries(mlmodel.folder)
     path = mlmodel.file(str(mlmodel.flavors["onnx"].get("data")))
+
     try:
         graph = onnx.load(str(path), load_external_data=False)
         problems = graph_problems(graph, path.parent)
@@ -135,7 +137,9 @@ def _open_session(onnx: Any, runtime: Any, graph: Any, path: Path, *, is_changed
     if is_changed:
         if has_outside_weights(graph):
             onnx.load_external_data_for_model(graph, str(path.parent))
+
         source = graph.SerializeToString()
+
     return runtime.InferenceSession(
         source, sess_options=options, providers=["CPUExecutionProvider"]
     )
@@ -147,6 +151,7 @@ def _describe(
     problems: list[str] = []
     inputs, types = read_inputs(session, mlmodel, problems)
     outputs = session.get_outputs()
+
     if not outputs:
         raise ValueError("the graph has no output")
 
@@ -154,6 +159,7 @@ def _describe(
     probability = classes = None
     if others:
         probability, classes = find_classes(prediction, others, graph, labels, problems)
+
     if problems:
         raise ModelLoadError(
             f"The graph does not fit a table: {len(problems)} problem{'s'[: len(problems) != 1]}.",
@@ -165,6 +171,7 @@ def _describe(
 
     dtypes = {output.name: TENSORS.get(output.type, ("", "object"))[1] for output in outputs}
     is_by_column = all(part.width == 1 for part in inputs)
+
     return OnnxModel(
         session=session,
         inputs=tuple(inputs),
@@ -184,6 +191,7 @@ def _width(session: Any, inputs: Sequence[OnnxInput], name: str) -> int:
     (shape,) = [output.shape for output in session.get_outputs() if output.name == name]
     if len(shape) < 2:
         return 1
+
     if len(shape) == 2 and isinstance(shape[1], int):
         if not 1 <= shape[1] <= MAX_WIDTH:
             raise ValueError(f"the output {name} has {shape[1]:,} columns")
@@ -193,4 +201,5 @@ def _width(session: Any, inputs: Sequence[OnnxInput], name: str) -> int:
     for part in inputs:
         row = np.full((1, part.width), "" if part.dtype == object else 0, part.dtype)
         feeds[part.name] = row[:, 0] if part.is_flat else row
+
     return int(column_array(session.run([name], feeds)[0]).shape[1])

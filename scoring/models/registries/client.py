@@ -46,6 +46,7 @@ class ClientRegistry:
                 next_step="check `registry` in the job file, the database and the network, then "
                 "run again",
             ) from error
+
         self._error = MlflowException
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
@@ -128,4 +129,5 @@ def download_artifacts(location: str, folder: Path, tracking_uri: str) -> None:
     if inner.resolve() != folder.resolve():  # MLflow keeps the last part of the location
         for child in inner.iterdir():
             child.rename(folder / child.name)
+
         inner.rmdir()

@@ -74,12 +74,14 @@ class SqliteRegistry:
             "SELECT coalesce(storage_location, source) FROM model_versions "
             "WHERE name = ? AND version = ? AND current_stage != 'Deleted_Internal'"
         )
+
         row = self._db.execute(query, (name, int(version))).fetchone()
         if row is None:
             return None
 
         query = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
         tags = dict(self._db.execute(query, (name, int(version))).fetchall())
+
         return ModelVersion(
             name, version, str(row[0]), tags.get(DIGEST_TAG), tags.get(BASELINE_TAG)
         )
@@ -94,6 +96,7 @@ class SqliteRegistry:
             "SELECT version FROM model_versions "
             "WHERE name = ? AND current_stage != 'Deleted_Internal' ORDER BY version"
         )
+
         versions = [str(row[0]) for row in self._db.execute(query, (name,))]
 
         query = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"

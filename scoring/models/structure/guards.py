@@ -14,7 +14,7 @@ TREE_SIZES = ("n_features", "n_classes", "n_outputs")
 
 @functools.cache
 def guard_lightgbm() -> None:
-    """From now on, restoring a Booster checks its text first. LightGBM itself would write outside."""
+    """From now on, restoring a Booster checks its text first: LightGBM would write outside."""
     from lightgbm.basic import Booster
 
     set_state = Booster.__setstate__
@@ -49,6 +49,7 @@ def tree_size_problems(arguments: Any) -> list[str]:
     """What is wrong with the arguments of a `Tree`: features, classes of each output, outputs."""
     if not isinstance(arguments, tuple) or len(arguments) != len(TREE_SIZES):
         return [f"expected {', '.join(TREE_SIZES)}"]
+
     n_features, n_classes, n_outputs = arguments
     is_list = isinstance(n_classes, np.ndarray) and n_classes.ndim == 1
     if not is_list or n_classes.dtype.kind not in "iu":
@@ -57,6 +58,7 @@ def tree_size_problems(arguments: Any) -> list[str]:
     problems = []
     if not isinstance(n_features, int | np.integer) or not 0 <= n_features <= MAX_FEATURES:
         problems.append(f"n_features {n_features!r}, expected 0 to {MAX_FEATURES}")
+
     if not isinstance(n_outputs, int | np.integer) or not 1 <= n_outputs == len(n_classes):
         problems.append(
             f"n_outputs {n_outputs!r}, expected at least 1, and as many as n_classes, "
@@ -64,4 +66,5 @@ def tree_size_problems(arguments: Any) -> list[str]:
         )
     elif (n_classes < 1).any():
         problems.append(f"n_classes {n_classes.min()}, expected at least 1")
+
     return problems

@@ -71,12 +71,14 @@ def read_lightgbm(text: str) -> LightgbmFile:
     reader = _Reader()
     for line in lines[1:]:
         reader.read(line)
+
     if not reader.is_after_trees:
         raise ValueError("expected the line `end of trees`: the file is cut off")
 
     version = reader.header.get("version")
     if version not in VERSIONS:
         raise ValueError(f"expected version v3 or v4 of LightGBM's model files, found {version}")
+
     categorical = reader.categorical or ()
     return LightgbmFile(
         reader.header,

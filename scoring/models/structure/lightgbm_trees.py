@@ -59,6 +59,7 @@ def check_lightgbm(text: str, where: str) -> LightgbmFile:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         refuse([f"the file cannot be read: {type(error).__name__}: {str(error)[:300]}"], where)
         raise
+
     refuse(problems, where)
     return file
 
@@ -72,6 +73,7 @@ def _header_problems(file: LightgbmFile) -> list[str]:
     n_classes = int(file.header["num_class"])
     if not 1 <= n_features <= MAX_FEATURES:
         problems.append(f"max_feature_idx {n_features - 1}, expected 0 to {MAX_FEATURES - 1}")
+
     if not 1 <= n_outputs <= MAX_GROUPS or n_outputs != n_classes:
         problems.append(
             f"num_tree_per_iteration {n_outputs}, expected num_class, which is {n_classes}"
@@ -80,6 +82,7 @@ def _header_problems(file: LightgbmFile) -> list[str]:
         problems.append(
             f"{len(file.trees)} trees, expected a multiple of num_tree_per_iteration, {n_outputs}"
         )
+
     return problems + _feature_problems(file) + _class_problems(file, n_classes)
 
 
@@ -116,6 +119,7 @@ def _size_problems(text: str, file: LightgbmFile) -> list[str]:
     """Where LightGBM would look for each tree."""
     if "tree_sizes" not in file.header:
         return []  # LightGBM then reads one tree after another
+
     sizes = [int(word) for word in _words(file, "tree_sizes")]
     if len(sizes) != len(file.trees):
         n_sizes, n_trees = len(sizes), len(file.trees)
@@ -123,6 +127,7 @@ def _size_problems(text: str, file: LightgbmFile) -> list[str]:
 
     content = text.encode()
     starts = [match.start() for match in re.finditer(rb"(?m)^Tree=", content)]
+
     for tree, (start, end) in enumerate(itertools.pairwise(starts)):
         if sizes[tree] != end - start:
             return [
@@ -175,6 +180,7 @@ class _Arrays:
         for name in ("num_leaves", "num_cat"):
             if not lines[name].isascii() or not lines[name].strip().isdigit():
                 raise ValueError(f"{name}: expected a number, found {lines[name][:40]!r}")
+
         if len(lines) > MAX_TREE_LINES:
             raise ValueError(f"{len(lines)} lines, expected at most {MAX_TREE_LINES}")
 
@@ -228,6 +234,7 @@ class _Arrays:
         wrong = self._wrong_lengths() + self._wrong_optional_lengths()
         for name, n_found, n_expected in wrong:
             yield f"{name}: {n_found:,} numbers, expected {n_expected:,}"
+
         if wrong:
             return
 
@@ -235,6 +242,7 @@ class _Arrays:
         yield from self._child_problems("right_child", self.right)
         if ((self.decision < 0) | (self.decision >= END_OF_DECISIONS)).any():
             yield f"decision_type: expected numbers from 0 to {END_OF_DECISIONS - 1}"
+
         yield from self._set_problems()
         yield from self._category_problems()
         yield from self._linear_problems(n_features)
@@ -248,8 +256,10 @@ class _Arrays:
             "left_child": self.left,
             "right_child": self.right,
         }
+
         lengths = [(name, len(values), self.n_inner) for name, values in by_node.items()]
         lengths.append(("leaf_value", len(self.values), self.n_leaves))
+
         return [
             (name, n_found, n_expected)
             for name, n_found, n_expected in lengths
@@ -292,6 +302,7 @@ class _Arrays:
                 f"cat_boundaries: expected rising numbers from 0 to {n_words}, as many as "
                 "cat_threshold has"
             )
+
         if ((self.words < 0) | (self.words >= 1 << 32)).any():
             yield "cat_threshold: expected words of 32 bits"
 
@@ -315,6 +326,7 @@ class _Arrays:
         counts, features = self._integers("num_features"), self._integers("leaf_features")
         n_terms = self._floats("leaf_coeff").size
         n_expected = counts.sum()
+
         if len(counts) != self.n_leaves or (counts < 0).any():
             yield f"num_features: expected {self.n_leaves} counts"
         elif len(features) != n_expected or n_terms != n_expected:
@@ -322,6 +334,7 @@ class _Arrays:
                 f"leaf_features: {len(features):,} and leaf_coeff: {n_terms:,}, expected "
                 f"{n_expected:,} of each"
             )
+
         if ((features < 0) | (features >= n_features)).any():
             yield f"leaf_features: expected features from 0 to {n_features - 1}"
         if self._floats("leaf_const").size != self.n_leaves:

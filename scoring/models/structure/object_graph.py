@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ PLAIN = (str, bytes, int, float, bool, complex, type(None), np.generic, np.dtype
 
 
 def is_a(part: Any, module: str, name: str) -> bool:
-    """Whether an object is of a class. If the module was never loaded, nothing is of its classes."""
+    """Whether an object is of a class. If its module was never loaded, nothing is."""
     loaded = sys.modules.get(module)
     named = getattr(loaded, name, None)
     return isinstance(named, type) and isinstance(part, named)
@@ -35,15 +35,25 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _children(path: str, part: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds."""
     if isinstance(part, dict):
         for key, child in part.items():
             yield f"{path}[{key!r}]" if isinstance(key, str) else path, child
-    elif isinstance(part, list | tuple | set | frozenset):
-        yield from _numbered(path, part)
-    elif isinstance(part, np.ndarray):
-        if part.dtype.kind == "O":
-            yield from _numbered(path, part.ravel().tolist())
-    elif isinstance(part, functools.partial):
+    elif isinstance(part, list | tuple | set | frozenset | np.ndarray):
+        for i, child in enumerate(_elements(part)):
+            yield f"{path}[{i}]", child
+    else:
+        yield from _attributes(path, part)
+
+
+def _elements(part: Any) -> Iterable[Any]:
+    if not isinstance(part, np.ndarray):
+        return list(part)
+    return part.ravel().tolist() if part.dtype.kind == "O" else []
+
+
+def _attributes(path: str, part: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, functools.partial):
         for child in (part.func, part.args, part.keywords):
             yield path, child
     elif is_a(part, "numpy.random.mtrand", "RandomState"):
@@ -53,8 +63,3 @@ def _children(path: str, part: Any) -> Iterator[tuple[str, Any]]:
     else:
         for name, child in getattr(part, "__dict__", {}).items():
             yield f"{path}.{name}", child
-
-
-def _numbered(path: str, parts: Any) -> Iterator[tuple[str, Any]]:
-    for i, child in enumerate(parts):
-        yield f"{path}[{i}]", child

@@ -31,6 +31,7 @@ def pickled_names(path: Path) -> tuple[str, ...]:
                     break
     except Exception:  # noqa: BLE001 (no pickle, or one that is made to break such readers)
         reader.names["(not readable to its end)"] = None
+
     return tuple(sorted(reader.names))
 
 

@@ -34,6 +34,7 @@ def add_tree(
     tree, width = getattr(part, "tree_", None), tree_width(part)
     if tree is None:
         return
+
     if not is_a(tree, "sklearn.tree._tree", "Tree"):
         problems.append(f"{path}.tree_: expected a Tree, found {type(tree).__name__}")
     elif width is None:
@@ -50,11 +51,12 @@ def forest_problems(path: str, part: Any) -> list[str]:
 def boosting_problems(path: str, part: Any) -> list[str]:
     """What is wrong with a `BaseGradientBoosting`.
 
-    Its C code adds tree k of a stage to column k of the scores, which start from what `init_` gives.
+    Its C code adds tree k of a stage to column k of the scores, which start from `init_`.
     """
     stages = getattr(part, "estimators_", None)
     if stages is None:
         return []
+
     if not isinstance(stages, np.ndarray) or stages.ndim != 2:
         name = type(stages).__name__
         return [f"{path}.estimators_: expected an array of two dimensions, found {name}"]
@@ -65,6 +67,7 @@ def boosting_problems(path: str, part: Any) -> list[str]:
             f"{path}.estimators_: {stages.shape[1]} trees a stage, expected {n_columns}, one for "
             "each score"
         ]
+
     return _width_problems(path, part, _listed(part))
 
 
@@ -82,6 +85,7 @@ def isolation_problems(path: str, part: Any) -> list[str]:
     is_subset = getattr(part, "_max_features", width) != width
     for tree, features in zip(trees, selections, strict=True):
         problems += _width_problems(path, part, [tree], len(features) if is_subset else None)
+
     return problems
 
 
@@ -90,6 +94,7 @@ def hist_boosting_problems(path: str, part: Any) -> list[str]:
     iterations, mapper = getattr(part, "_predictors", None), getattr(part, "_bin_mapper", None)
     if iterations is None:
         return []
+
     categorical = np.asarray(getattr(mapper, "is_categorical_", None))
     if categorical.ndim != 1 or categorical.dtype.kind not in "biu":
         return [f"{path}._bin_mapper.is_categorical_: expected a number for each feature"]
@@ -103,6 +108,7 @@ def hist_boosting_problems(path: str, part: Any) -> list[str]:
         for k, predictor in enumerate(iteration):
             nodes, binned, raw = (getattr(predictor, name, None) for name in HIST_ARRAYS)
             predictors.append((f"{path}._predictors[{i}][{k}]", nodes, binned, raw))
+
     return problems + hist_problems(predictors, n_features, categorical.astype(np.bool_))
 
 
@@ -131,7 +137,7 @@ def _iteration_problems(path: str, part: Any, iterations: Sequence[Any]) -> list
 
 
 def _encoder_problems(path: str, encoder: Any, n_features: int) -> list[str]:
-    """Boosting on categories encodes them first: as many columns must come out as its trees know."""
+    """Boosting on categories encodes them first, to as many columns as its trees must know."""
     selections = getattr(encoder, "_transformer_to_input_indices", None)
     names = [
         name for name, step, _ in getattr(encoder, "transformers_", ()) if not _is_dropped(step)
@@ -177,6 +183,7 @@ def _n_score_columns(part: Any) -> int | None:
     classes = getattr(part, "classes_", None)
     n_classes = 0 if classes is None else len(classes)
     n_columns = n_classes if n_classes > 2 else 1
+
     if getattr(part, "n_trees_per_iteration_", n_columns) != n_columns:
         return None
 
@@ -185,6 +192,7 @@ def _n_score_columns(part: Any) -> int | None:
         return n_columns
     if getattr(init, "n_outputs_", 1) != 1:
         return None
+
     init_classes = getattr(init, "classes_", None)
     if n_classes and init_classes is not None and len(init_classes) != n_classes:
         return None

@@ -1,8 +1,8 @@
 """Whether what scikit-learn's estimators pass to machine code fits: checked once, after loading.
 
 An estimator is Python, which raises if something does not fit. Below it are loops in C over trees,
-search trees, sparse matrices and support vectors, which do not look. Each of these is found wherever it
-is in the estimator, and checked.
+search trees, sparse matrices and support vectors, which do not look. Each of these is found
+wherever it is in the estimator, and checked.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,18 @@ from nightscore.models.structure.sklearn_ensembles import (
     hist_boosting_problems,
     isolation_problems,
 )
-from nightscore.models.structure.sklearn_state import (
-    centers_problems,
-    generator_problems,
+from nightscore.models.structure.sklearn_neighbors import (
     metric_problems,
     neighbors_problems,
     search_tree_problems,
+)
+from nightscore.models.structure.sklearn_state import (
+    generator_problems,
     sparse_problems,
     spline_problems,
-    support_vector_problems,
 )
 from nightscore.models.structure.sklearn_trees import sklearn_problems
+from nightscore.models.structure.sklearn_vectors import centers_problems, support_vector_problems
 from nightscore.models.structure.tree_nodes import refuse
 from nightscore.models.structure.xgboost_trees import check_xgboost
 
@@ -91,6 +92,7 @@ def check_estimator(estimator: Any, where: str) -> None:
     for path, part in walk(estimator):
         if type(part) not in checks:  # there are very many objects of a few types
             checks[type(part)] = _checks_of(part)
+
         for check in checks[type(part)]:
             problems += _problems_of(check, path, part)
 

@@ -25,6 +25,7 @@ def walk_estimators(estimator: Any) -> Iterator[Any]:
         part = waiting.pop()
         if id(part) in seen:
             continue
+
         seen.add(id(part))
 
         if isinstance(part, dict):

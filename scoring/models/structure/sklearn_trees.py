@@ -53,9 +53,11 @@ def hist_problems(
     names: list[str] = []
     trees: list[npt.NDArray[Any]] = []
     n_sets: list[int] = []
+
     for name, nodes, *bitsets in predictors:
         array_problems = _hist_array_problems(name, nodes, bitsets)
         problems += array_problems
+
         if not array_problems:
             names.append(name)
             trees.append(nodes)
@@ -65,6 +67,7 @@ def hist_problems(
         problems += _hist_node_problems(
             names[batch], trees[batch], np.array(n_sets[batch]), is_categorical
         )
+
     return problems
 
 
@@ -86,6 +89,7 @@ def _hist_node_problems(
         n_features=len(is_categorical),
         fields=("left", "right", "feature_idx", "num_threshold"),
     )
+
     problems = tree_problems(nodes, lambda tree: names[tree])
     if problems:
         return problems
@@ -93,6 +97,7 @@ def _hist_node_problems(
     places = NodePlaces(nodes.sizes, lambda tree: names[tree])
     bitset, n_available = joined("bitset_idx", np.int64), n_sets[places.tree]
     asks = by_category & ~nodes.is_leaf
+
     problems = places.problems(
         asks & ((bitset < 0) | (bitset >= n_available)),
         lambda i: f"bitset_idx {bitset[i]}, expected one of {n_available[i]} bitsets",
@@ -100,6 +105,7 @@ def _hist_node_problems(
 
     asks_number = asks.copy()
     asks_number[asks] = ~is_categorical[nodes.feature[asks]]
+
     return problems + places.problems(
         asks_number, lambda i: f"asks for categories, and feature {nodes.feature[i]} has none"
     )
@@ -124,6 +130,7 @@ def _hist_array_problems(name: str, nodes: Any, bitsets: Sequence[Any]) -> list[
                 f"{name}: {field}, expected uint32 of shape (sets, {BITSET_WORDS}), "
                 f"found {_described(bits)}"
             )
+
     return problems
 
 
@@ -137,6 +144,7 @@ def sklearn_problems(trees: Iterable[tuple[str, Any, int]]) -> list[str]:
     """
     problems: list[str] = []
     by_width: dict[int, list[tuple[str, Any]]] = {}
+
     for name, tree, n_features in trees:
         # Its arrays are as long as `node_count` says, whatever memory there is: check this first.
         if not 1 <= tree.node_count <= tree.capacity:
@@ -151,6 +159,7 @@ def sklearn_problems(trees: Iterable[tuple[str, Any, int]]) -> list[str]:
     for n_features, group in by_width.items():
         for batch in batches([tree.node_count for _, tree in group]):
             problems += _sklearn_node_problems(group[batch], n_features)
+
     return problems
 
 

@@ -1,8 +1,8 @@
 """What a skops file may hold without a pin: the fitted state of scikit-learn's estimators, as data.
 
-skops names every type and function of a file before it builds anything. What is listed here can be built,
-and called with a batch of rows, without doing anything but computing. Everything else needs somebody to
-vouch for the file, as a pickle does.
+skops names every type and function of a file before it builds anything. What is listed here can be
+built, and called with a batch of rows, and does nothing but compute. For everything else somebody
+must vouch for the file, as for a pickle.
 """
 
 import functools
@@ -21,7 +21,7 @@ from nightscore.models.structure.guards import guard_lightgbm, guard_trees
 from nightscore.models.structure.sklearn_estimators import file_readers
 
 MAX_SCHEMA_BYTES = 256 << 20
-"""Of the description of a file's objects; a forest of a thousand trees has 2 MB."""
+"""Most bytes of the description of a file's objects. A forest of a thousand trees has 2 MB."""
 
 SAFE_FUNCTIONS = (
     "functools.partial",
@@ -29,9 +29,12 @@ SAFE_FUNCTIONS = (
     "scipy._lib.array_api_compat.numpy._aliases.asarray",
     "sklearn.utils.validation.check_array",
 )
-"""What estimators hold by default besides public scorers: how features are pooled, splines made arrays, and input
-checked. A partial is as safe as what it calls, which is listed by itself. A file can have each of them called with
-any arguments while it is loaded: none here hands its arguments to machine code unchecked, as k-means' loops do."""
+"""Functions that estimators hold by default, besides public scorers.
+
+They pool features, make arrays of splines, and check input. A partial is as safe as what it calls,
+which is listed by itself. A file can have each of them called with any arguments while it is
+loaded: none here hands its arguments to machine code unchecked, as the loops of k-means do.
+"""
 SCORER_MODULES = (
     "sklearn.feature_selection._mutual_info",
     "sklearn.feature_selection._univariate_selection",
@@ -63,8 +66,12 @@ SAFE_MODULES = (
     "scipy.sparse._lil",
     "numpy.random",
 )
-"""Where classes are taken from that are no estimators. Not all of the libraries: `numpy.memmap` opens files, and
-SciPy's distributions run text of their state as Python."""
+"""Modules of safe classes that are no estimators.
+
+Not all modules are safe: `numpy.memmap` opens files, and SciPy's distributions run text of their
+    state as
+Python.
+"""
 SAFE_CLASSES = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neighbors._ball_tree.BallTree",
@@ -77,7 +84,7 @@ SAFE_CLASSES = (
     "scipy.interpolate._bsplines.BSpline",
     "scipy.interpolate._interpolate.interp1d",
 )
-"""The same of modules where others are too, which train: a file could have them grow a tree while it is loaded."""
+"""Safe classes of modules in which others train: a file could have these grow a tree on loading."""
 BOOSTER_TYPES = (
     "collections.OrderedDict",
     "lightgbm.basic.Booster",
@@ -91,15 +98,22 @@ BOOSTER_TYPES = (
     "xgboost.sklearn.XGBRFRegressor",
     "xgboost.sklearn.XGBRegressor",
 )
-"""Wrappers of boosters, and what they hold: setting a Booster's state has the library read a model from a text or
-bytes, and refuses all else."""
+"""Wrappers of boosters, and what they hold.
+
+Restoring a Booster makes its library read a model from text or bytes. Everything else is refused.
+"""
+
+
+SAFE_LIBRARIES = ("sklearn", "numpy", "scipy")
+RUNNABLE = {"__main__", "tests", "conftest", "externals"}
+"""Parts of the names of modules that are not imported."""
 
 
 def refused_skops_types(path: Path) -> tuple[list[str], list[str]]:
-    """Types and functions in a skops file that are not on the list, and all that skops itself does not trust.
+    """Types and functions of a skops file that are not listed, and all that skops does not trust.
 
     Raises:
-        ModelLoadError: It is no skops file, or of a later version.
+        ModelLoadError: It is not a skops file, or of a later version.
     """
     import skops.io
 
@@ -109,11 +123,13 @@ def refused_skops_types(path: Path) -> tuple[list[str], list[str]]:
         raise
     except Exception as error:
         raise ModelLoadError(
-            "The model is no skops file that can be read; nothing was loaded.",
+            "The model is not a readable skops file; nothing was loaded.",
             str(path),
             found=f"{type(error).__name__}: {error}",
-            next_step="log it again with the version of skops that is installed here, or install a later one",
+            next_step="log it again with the version of skops that is installed here, or install a "
+            "later one",
         ) from error
+
     return [name for name in untrusted if not is_safe(name)], untrusted
 
 
@@ -121,24 +137,28 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
     """The object in a skops file.
 
     Args:
-        path: Of the file.
+        path: The file.
         is_vouched: Somebody has pinned the version, or allowed pickles: it may hold anything.
 
     Raises:
-        ModelRefusedError: It holds something that is not on the list; all of it is named, nothing was executed. Or it
-            opens files that its input names.
-        ModelLoadError: It is no skops file, or of a later version.
+        ModelRefusedError: It holds something that is not on the list, or opens files that its input
+            names. Nothing was executed.
+        ModelLoadError: It is not a skops file, or of a later version.
     """
     import skops.io
 
     refused, untrusted = refused_skops_types(path)
     if refused and not is_vouched:
         raise refused_model(refused_with_holders(path, refused), str(path))
+
     if any(name.startswith("lightgbm.") for name in untrusted):
         guard_lightgbm()
+
     guard_trees()
     model = skops.io.load(path, trusted=untrusted)
-    if readers := file_readers(model):
+
+    readers = file_readers(model)
+    if readers:
         raise ModelRefusedError(
             "The model opens the files that its input names; nothing was predicted.",
             str(path),
@@ -147,23 +167,26 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
             next_step="log it with input='content', and give it the texts; or log it with "
             "serialization_format='cloudpickle', and pin that",
         )
+
     return model
 
 
 def refused_model(problems: Sequence[str], where: str) -> ModelRefusedError:
-    """The error for a file that holds more than data, and that nobody has vouched for."""
+    """The error for a file that holds more than data, and for which nobody vouches."""
     return ModelRefusedError(
-        "The model holds types or functions that are not on the list of what may be loaded; nothing was executed.",
+        "The model holds types or functions that are not on the list of what may be loaded; nothing "
+        "was executed.",
         where,
-        expected="scikit-learn's estimators and what they are made of, its public scorers, NumPy's ufuncs",
+        expected="scikit-learn's estimators and what they are made of, its public scorers, NumPy's "
+        "ufuncs",
         problems=problems,
-        next_step="if you trust who made it, pin the version with `nightscore pin`, or set allow_pickle: true in "
-        "the job file",
+        next_step="if you trust its author, pin the version with `nightscore pin`, or set "
+        "allow_pickle: true in the job file",
     )
 
 
 def unlisted_skops_types(path: Path) -> list[str]:
-    """Types and functions in a skops file that are not on the list, each with the estimator that holds it."""
+    """Types and functions of a skops file that are not listed, each with its holder."""
     return refused_with_holders(path, refused_skops_types(path)[0])
 
 
@@ -174,19 +197,16 @@ def refused_with_holders(path: Path, refused: Sequence[str]) -> list[str]:
 
 
 def is_safe(name: str) -> bool:
-    """Whether what a name stands for can be built and called without doing anything but computing."""
+    """Whether what a name stands for can be built and called, and does nothing but compute."""
     if name in SAFE_FUNCTIONS or name in BOOSTER_TYPES:
         return True
+
+    # Importing a module runs it, so modules that are made to be run are not imported.
     module, _, attribute = name.rpartition(".")
     parts = module.split(".")
-    # Importing a module runs it: none that is made to be run.
-    if parts[0] not in ("sklearn", "numpy", "scipy") or {
-        "__main__",
-        "tests",
-        "conftest",
-        "externals",
-    } & {*parts}:
+    if parts[0] not in SAFE_LIBRARIES or RUNNABLE & {*parts}:
         return False
+
     try:
         thing = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
@@ -210,11 +230,9 @@ def _is_safe_class(thing: type) -> bool:
 
 
 def _is_in(thing: type | types.FunctionType, modules: Sequence[str]) -> bool:
-    """Where it was written, not where it can be imported from."""
-    return any(
-        thing.__module__ == module or thing.__module__.startswith(f"{module}.")
-        for module in modules
-    )
+    """Whether it was written there. It may be imported from elsewhere."""
+    packages = tuple(f"{module}." for module in modules)
+    return thing.__module__ in modules or thing.__module__.startswith(packages)
 
 
 @functools.cache
@@ -222,17 +240,17 @@ def _public_scorers() -> Mapping[str, types.FunctionType]:
     import sklearn.feature_selection
     import sklearn.metrics
 
-    return {
-        name: thing
-        for package in (sklearn.metrics, sklearn.feature_selection)
-        for name in package.__all__
-        if isinstance(thing := getattr(package, name), types.FunctionType)
-        and _is_in(thing, SCORER_MODULES)
-    }
+    scorers = {}
+    for package in (sklearn.metrics, sklearn.feature_selection):
+        for name in package.__all__:
+            thing = getattr(package, name)
+            if isinstance(thing, types.FunctionType) and _is_in(thing, SCORER_MODULES):
+                scorers[name] = thing
+    return scorers
 
 
 def _holders(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Of each name, the class of the nearest object around it; none where the file does not say."""
+    """The class of the nearest object around each name, as far as the file says."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("schema.json") as file:
             schema = json.loads(file.read(MAX_SCHEMA_BYTES))
@@ -241,6 +259,7 @@ def _holders(path: Path, names: Sequence[str]) -> dict[str, str]:
 
     holders: dict[str, str] = {}
     waiting: list[tuple[Any, str]] = [(schema, "")]
+
     while waiting:
         node, holder = waiting.pop()
         if isinstance(node, list):
@@ -252,4 +271,5 @@ def _holders(path: Path, names: Sequence[str]) -> dict[str, str]:
             if node.get("__loader__") == "ObjectNode":
                 holder = str(node.get("__class__"))
             waiting += [(child, holder) for child in node.values()]
+
     return holders

@@ -61,6 +61,7 @@ def refuse(problems: Sequence[str], where: str) -> None:
     shown = list(problems[:MAX_PROBLEMS])
     if len(problems) > MAX_PROBLEMS:
         shown.append(f"and {len(problems) - MAX_PROBLEMS:,} more")
+
     raise ModelStructureError(
         "The model is damaged, or made to do harm: its parts do not fit each other. It is not "
         "used.",
@@ -144,6 +145,7 @@ def _number_problems(nodes: TreeNodes, places: NodePlaces) -> list[str]:
         inner & ((nodes.feature < 0) | (nodes.feature > last)),
         lambda i: f"{feature} {nodes.feature[i]}, expected a feature from 0 to {last}",
     )
+
     return problems + places.problems(
         inner & nodes.compares & np.isnan(nodes.threshold),
         lambda _: f"{threshold} NaN, expected a number",
@@ -169,10 +171,12 @@ def _link_problems(nodes: TreeNodes, places: NodePlaces) -> list[str]:
     is_root = np.zeros(n_nodes, np.bool_)
     is_root[places.roots] = True
     is_apart = is_root if nodes.removed is None else is_root | nodes.removed
+
     problems = places.problems(
         is_apart & (n_parents > 0),
         lambda _: "a node leads here, expected none: it is a root, or was removed",
     )
+
     problems += places.problems(
         ~is_apart & (n_parents != 1),
         lambda i: f"expected one node that leads here, found {n_parents[i]}",
@@ -202,5 +206,7 @@ def _is_below(parent: Ints, is_apart: Bools) -> Bools:
         further = above[above]
         if np.array_equal(further, above):
             break
+
         above = further
+
     return is_apart[above]

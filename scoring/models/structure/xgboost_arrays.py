@@ -48,6 +48,7 @@ class TreeArrays:
         for name, kinds in OPTIONAL_NODE_ARRAYS.items():
             if name in tree:
                 arrays[name] = number_array(tree, name, kinds)
+
         self._arrays = arrays
 
         self.left = arrays["left_children"].astype(np.int64)
@@ -71,6 +72,7 @@ class TreeArrays:
         wrong = {name: len(a) for name, a in self._arrays.items() if len(a) != n_nodes}
         for name, length in wrong.items():
             yield f"{name}: {length:,} numbers, expected {n_nodes:,}"
+
         if wrong or not n_nodes:
             return
 
@@ -78,11 +80,13 @@ class TreeArrays:
         n_deleted = stated.get("num_deleted", n_removed)
         if n_deleted != n_removed:
             yield f"num_deleted {n_deleted}, expected {n_removed}, as many as pruned nodes"
+
         self.removed[0] = False
 
         n_features = stated.get("num_feature", file.n_features)
         if n_features not in (0, file.n_features):
             yield f"num_feature {n_features}, expected {file.n_features}"
+
         yield from self._leaf_problems(file)
         yield from self._parent_problems()
         yield from self._category_problems()
@@ -100,6 +104,7 @@ class TreeArrays:
             n_weights = len(number_array(self._tree, "base_weights", "fiu"))
             if n_weights != self.n_nodes * width:
                 yield f"base_weights: {n_weights:,} numbers, expected {self.n_nodes * width:,}"
+
         if width == 1 or "leaf_weights" not in self._tree:
             return
 
@@ -114,6 +119,7 @@ class TreeArrays:
         parents = self._arrays.get("parents")
         if parents is None:
             return
+
         if int(parents[0]) not in NO_PARENT:
             yield f"node 0: parent {parents[0]}, expected none"
 
@@ -123,6 +129,7 @@ class TreeArrays:
             is_inside = (child >= 0) & (child < self.n_nodes)  # others are reported elsewhere
             child, expected = child[is_inside], inner[is_inside]
             is_wrong = parents[child] != expected
+
             if is_wrong.any():
                 first = int(np.argmax(is_wrong))
                 node = int(child[first])
@@ -149,6 +156,7 @@ class TreeArrays:
                 "each"
             )
             return
+
         if not _are_rising(nodes, self.n_nodes):
             yield f"categories_nodes: expected rising nodes from 0 to {self.n_nodes - 1}"
             return
@@ -206,6 +214,7 @@ def number_array(source: Mapping[str, Any], name: str, kinds: str) -> npt.NDArra
         raise ValueError(f"{name}: expected a list of numbers")
     if not len(array):
         return np.empty(0, np.int64)
+
     if array.dtype.kind not in kinds:
         expected = "numbers" if "f" in kinds else "whole numbers"
         raise ValueError(f"{name}: expected {expected}, found {array.dtype}")

@@ -82,13 +82,16 @@ class XgboostFile:
         """
         model = self.booster.get("model") or self.booster.get("gbtree", {}).get("model", {})
         categories: dict[int, tuple[Any, ...]] = {}
+
         for feature, stored in enumerate(model.get("cats", {}).get("enc", ())):
             if not len(stored["values"]):
                 continue
+
             if "offsets" in stored:
                 categories[feature] = _text_categories(feature, stored)
             else:
                 categories[feature] = tuple(int(value) for value in stored["values"])
+
         return categories
 
 
@@ -176,6 +179,7 @@ class _Ubjson:
                 return None
             case b"C":
                 return self._take(1).decode()
+
         dtype = _SCALARS[marker]
         return np.frombuffer(self._take(dtype.itemsize), dtype)[0].item()
 

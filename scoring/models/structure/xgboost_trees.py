@@ -50,6 +50,7 @@ def check_xgboost(content: bytes, where: str) -> XgboostFile:
     except UNREADABLE as error:
         refuse([f"the file cannot be read: {type(error).__name__}: {str(error)[:300]}"], where)
         raise
+
     refuse(problems, where)
     return file
 
@@ -69,10 +70,12 @@ def _problems(file: XgboostFile) -> list[str]:
     model = file.booster["gbtree"]["model"]
     problems = _model_problems(file, model)
     n_weights, n_trees = len(number_array(file.booster, "weight_drop", "fiu")), len(model["trees"])
+
     if n_weights != n_trees:
         problems.append(
             f"weight_drop: {n_weights:,} numbers, expected {n_trees:,}, one for each tree"
         )
+
     return problems
 
 
@@ -100,6 +103,7 @@ def _learner_problems(file: XgboostFile) -> Iterator[str]:
 
     softmax = file.learner["objective"].get("softmax_multiclass_param", {})
     n_classes = softmax.get("num_class")
+
     if n_classes is not None and int(n_classes) != n_groups:
         yield (
             f"softmax_multiclass_param: num_class {n_classes}, expected {n_groups}, as many as "
@@ -168,6 +172,7 @@ def _category_problems(stored: Mapping[str, Any], n_features: int) -> Iterator[s
     columns = stored.get("enc", ())
     if not len(columns):
         return
+
     if len(columns) != n_features:
         yield f"cats.enc: {len(columns):,} columns, expected {n_features:,}"
         return
@@ -180,7 +185,9 @@ def _category_problems(stored: Mapping[str, Any], n_features: int) -> Iterator[s
             if len(offsets) and not _are_bounds(offsets, n_values):
                 yield f"cats.enc[{feature}].offsets: expected rising numbers from 0 to {n_values}"
             n_values = max(len(offsets) - 1, 0)
+
         ends.append(ends[-1] + n_values)
+
     yield from _order_problems(stored, ends)
 
 
@@ -203,6 +210,7 @@ def _order_problems(stored: Mapping[str, Any], ends: Sequence[int]) -> Iterator[
 def _tree_problems(trees: Sequence[Mapping[str, Any]], file: XgboostFile) -> list[str]:
     problems: list[str] = []
     read: list[TreeArrays] = []
+
     for index, tree in enumerate(trees):
         try:
             arrays = TreeArrays(tree)
@@ -216,6 +224,7 @@ def _tree_problems(trees: Sequence[Mapping[str, Any]], file: XgboostFile) -> lis
         problems.append(
             f"categories: sets of {set_bytes:,} bytes, expected at most {MAX_CATEGORY_BYTES:,}"
         )
+
     if problems or not read:
         return problems
     return _node_problems(read, file.n_features)
