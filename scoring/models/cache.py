@@ -58,7 +58,7 @@ class ModelCache:
         Raises:
             ModelDigestError: The artifacts are not those of the pin.
         """
-        stamp = _stamp(source) if source is not None else ""
+        stamp = "" if source is None else _stamp(source)
         with _using(self.root):
             digest = self._indexed(key, stamp)
             if digest is None or pinned not in (None, digest):

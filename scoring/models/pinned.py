@@ -79,15 +79,16 @@ class PinnedModel:
 
     def record(self, job: ScoringJob, facts: ModelFacts | None = None) -> ModelRecord:
         """The manifest's record of this model."""
+        known = facts or ModelFacts(flavor="", estimator="")
         return ModelRecord(
             uri=job.model,
             name=self.version.name,
             version=self.version.version,
             digest=self.cached.digest,
             is_pinned=self.cached.is_pinned,
-            flavor=facts.flavor if facts else "",
-            estimator=facts.estimator if facts else "",
-            trained_with=facts.trained_with if facts else {},
+            flavor=known.flavor,
+            estimator=known.estimator,
+            trained_with=known.trained_with,
         )
 
 

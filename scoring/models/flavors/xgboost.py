@@ -53,8 +53,7 @@ class XgboostPredictor:
         self._matrix = CodedMatrix(facts, np.float32, refuses_unknown=True)
         self._is_booster = not hasattr(model, "get_booster")
 
-        booster = model if self._is_booster else model.get_booster()
-        kind = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
+        kind = json.loads(_booster_of(model).save_config())["learner"]["gradient_booster"]["name"]
         self._is_gbtree, self._is_linear = kind == "gbtree", kind == "gblinear"
 
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
@@ -172,9 +171,7 @@ def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
     """
     from nightscore.models.structure.xgboost_file import read_xgboost
 
-    is_booster = not hasattr(model, "get_booster")
-    booster = model if is_booster else model.get_booster()
-    file = read_xgboost(bytes(booster.save_raw("json")))
+    file = read_xgboost(bytes(_booster_of(model).save_raw("json")))
     features, categories = _features(mlmodel, file)
 
     # The labels 0 or 1 of several targets are no classes.
@@ -208,6 +205,11 @@ def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),
     )
+
+
+def _booster_of(model: Any) -> Any:
+    """The booster within a wrapper, or the booster itself."""
+    return model.get_booster() if hasattr(model, "get_booster") else model
 
 
 def _library(folder: Path) -> Any:

@@ -75,13 +75,13 @@ def get_json(url: str, headers: Mapping[str, str], shown: str) -> dict[str, Any]
         ) from error
 
 
-def unexpected_answer(found: str, shown: str) -> StorageUnavailableError:
+def unexpected_answer(problem: str, shown: str) -> StorageUnavailableError:
     """The error for an answer that the interface does not document."""
     return StorageUnavailableError(
         "The model registry returned an unexpected response.",
         shown,
         expected="the JSON that MLflow's REST interface documents",
-        found=found[:MAX_SHOWN_CHARACTERS],
+        found=problem[:MAX_SHOWN_CHARACTERS],
         next_step="check that the `registry` key of the job file names an MLflow server",
     )
 

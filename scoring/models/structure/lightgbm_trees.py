@@ -93,9 +93,9 @@ def _feature_problems(file: LightgbmFile) -> list[str]:
         "feature_infos": _words(file, "feature_infos"),
     }
     return [
-        f"{name}: {len(found):,} words, expected {file.n_features:,}, one for each feature"
-        for name, found in words.items()
-        if len(found) != file.n_features
+        f"{name}: {len(listed):,} words, expected {file.n_features:,}, one for each feature"
+        for name, listed in words.items()
+        if len(listed) != file.n_features
     ]
 
 

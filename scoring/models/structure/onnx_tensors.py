@@ -92,8 +92,8 @@ def _outside_problems(tensor: Any, n_bytes: int, folder: Path) -> Iterator[str]:
     keys = [entry.key for entry in tensor.external_data]
     stated = {entry.key: entry.value for entry in tensor.external_data}
     if len(stated) < len(keys) or "location" not in stated or {*stated} - PLACE_KEYS:
-        found = ", ".join(keys)[:200]
-        yield f"expected location, offset and length of its file once each, found {found}"
+        shown = ", ".join(keys)[:200]
+        yield f"expected location, offset and length of its file once each, found {shown}"
         return
 
     path = _own_file(stated["location"], folder)

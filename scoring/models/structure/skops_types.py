@@ -174,8 +174,8 @@ def load_skops(path: Path, *, is_vouched: bool) -> Any:
 def refused_model(problems: Sequence[str], where: str) -> ModelRefusedError:
     """The error for a file that holds more than data, and for which nobody vouches."""
     return ModelRefusedError(
-        "The model holds types or functions that are not on the list of what may be loaded; nothing "
-        "was executed.",
+        "The model holds types or functions that are not on the list of what may be loaded; "
+        "nothing was executed.",
         where,
         expected="scikit-learn's estimators and what they are made of, its public scorers, NumPy's "
         "ufuncs",
