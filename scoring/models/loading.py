@@ -44,37 +44,37 @@ class LoadedModel:
         """
         self._folder, self._facts = folder, facts
         self._lock = threading.Lock()
-        self._make_own: Callable[[], Predictor] | None = None
+        self._make_library: Callable[[], Predictor] | None = None
 
         self.form: CompiledForm | None = None
         self.checked: PredictorRecord | None = None
         """How the compiled form compared with the library. None: nobody has compared them yet."""
-        self.why = fallback_reason or facts.fallback_reason
+        self.fallback_reason = fallback_reason or facts.fallback_reason
         """Why the library predicts. Empty: the compiled form does."""
 
-        if not self.why:
+        if not self.fallback_reason:
             self._open_form(is_fresh=is_fresh)
         if self.form is None or self.checked is None:
-            self.own()
+            self.library_predictor()
 
-    def own(self) -> Predictor:
+    def library_predictor(self) -> Predictor:
         """The library's predictor, with buffers of its own."""
         with self._lock:
-            if self._make_own is None:
+            if self._make_library is None:
                 with unlimited_address_space():
-                    self._make_own = _load_library(self._folder, self._facts)
-        return self._make_own()
+                    self._make_library = _load_library(self._folder, self._facts)
+        return self._make_library()
 
-    def compiled(self, own: Predictor) -> CompiledPredictor:
+    def compiled_predictor(self, library: Predictor) -> CompiledPredictor:
         """The compiled predictor, with buffers of its own.
 
         Args:
-            own: The library's predictor, for batches that the compiled one leaves to it.
+            library: The library's predictor, for batches that the compiled one leaves to it.
         """
         from nightscore.models.compiled.predictor import open_form
 
         assert self.form is not None  # noqa: S101
-        return open_form(self.form, self._facts, own, self._folder.parent)
+        return open_form(self.form, self._facts, library, self._folder.parent)
 
     def note(self, record: PredictorRecord) -> None:
         """Tell later processes how the compiled form compared with the library."""
@@ -86,15 +86,17 @@ class LoadedModel:
         from nightscore.models.compiled.form_cache import CachedForm
 
         cached = CachedForm.for_model(self._folder, self._facts)
-        self.why = cached.differs
-        if self.why:
+        self.fallback_reason = cached.differs
+        if self.fallback_reason:
             return
 
         if not is_fresh:
             self.form, self.checked = cached.read(), cached.checked
         if self.form is None:
             model = _load(self._folder, self._facts)
-            self.form, self.why = _make_form(model, self._facts, None if is_fresh else cached)
+            self.form, self.fallback_reason = _make_form(
+                model, self._facts, None if is_fresh else cached
+            )
 
 
 def inspect_model(folder: Path, *, is_vouched: bool = False) -> ModelFacts:

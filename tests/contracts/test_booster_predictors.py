@@ -49,9 +49,12 @@ def loaded(
                 if not linked.exists():
                     linked.symlink_to(folder)
                 model = LoadedModel(linked, facts)
-                found[name, "library"] = model.own(), facts
+                found[name, "library"] = model.library_predictor(), facts
                 if model.form is not None:
-                    found[name, "compiled"] = model.compiled(model.own()), facts
+                    found[name, "compiled"] = (
+                        model.compiled_predictor(model.library_predictor()),
+                        facts,
+                    )
         return found[name, which]
 
     return load

@@ -224,7 +224,7 @@ def test_facts_survive_the_cache_and_the_way_to_a_worker(saved: Saved) -> None:
 
 @pytest.mark.parametrize("n_rows", [0, 1, N_ROWS])
 def test_every_row_gets_one_prediction(saved: Saved, n_rows: int) -> None:
-    predictor = LoadedModel(saved.folder, saved.facts(), "the test says so").own()
+    predictor = LoadedModel(saved.folder, saved.facts(), "the test says so").library_predictor()
     whole = predictor.predict(rows(N_ROWS), ())["prediction"].copy()
     answer = predictor.predict(rows(n_rows), ())["prediction"]
     assert answer.shape == (n_rows, 1)
@@ -233,7 +233,7 @@ def test_every_row_gets_one_prediction(saved: Saved, n_rows: int) -> None:
 
 
 def test_a_null_is_scored_or_refused_but_never_dropped(saved: Saved) -> None:
-    predictor = LoadedModel(saved.folder, saved.facts(), "the test says so").own()
+    predictor = LoadedModel(saved.folder, saved.facts(), "the test says so").library_predictor()
     try:
         answer = predictor.predict(rows(3, with_nulls=True), ())
     except (ValueError, TypeError):
@@ -243,7 +243,7 @@ def test_a_null_is_scored_or_refused_but_never_dropped(saved: Saved) -> None:
 
 def test_two_threads_have_buffers_of_their_own(saved: Saved) -> None:
     model = LoadedModel(saved.folder, saved.facts(), "the test says so")
-    first, second = model.own(), model.own()
+    first, second = model.library_predictor(), model.library_predictor()
     answer = first.predict(rows(N_ROWS), ())["prediction"]
     copy = answer.copy()
     second.predict(rows(1), ())
@@ -256,8 +256,8 @@ def test_a_compiled_form_gives_the_librarys_predictions(saved: Saved) -> None:
         assert saved.flavor.compile is None
         return
     model = LoadedModel(saved.folder, facts)
-    own = model.own()
-    compiled = model.compiled(own)
+    own = model.library_predictor()
+    compiled = model.compiled_predictor(own)
     expected = own.predict(rows(N_ROWS), ())["prediction"].copy()
     answer = compiled.predict(rows(N_ROWS), ())["prediction"]
     np.testing.assert_allclose(answer, expected, rtol=compiled.tolerance or 1e-15)

@@ -255,7 +255,7 @@ def test_every_target_has_a_column(model: Any, tmp_path: Path) -> None:
     assert facts.n_outputs == 3
     answer = (
         LoadedModel(tmp_path / "m", facts, "the library's own")
-        .own()
+        .library_predictor()
         .predict(pa.Table.from_pandas(frame), ())
     )
     own = model.predict(frame)

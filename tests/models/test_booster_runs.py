@@ -257,7 +257,10 @@ def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path:
     facts = inspect_model(folder)
     assert (facts.classes, facts.methods) == (None, ("predict", "raw"))
     loaded = LoadedModel(folder, facts)
-    for predictor in (loaded.own(), loaded.compiled(loaded.own())):
+    for predictor in (
+        loaded.library_predictor(),
+        loaded.compiled_predictor(loaded.library_predictor()),
+    ):
         found = predictor.predict(pa.Table.from_pandas(frame, preserve_index=False), [])
         assert np.array_equal(found["prediction"].ravel(), own)
 
@@ -351,5 +354,7 @@ def test_a_booster_that_others_have_copied_is_not_fitted_itself(
         )
 
     loaded = LoadedModel(tmp_path / "m", inspect_model(tmp_path / "m", is_vouched=True))
-    answer = loaded.own().predict(pa.Table.from_pandas(x, preserve_index=False), ["probability"])
+    answer = loaded.library_predictor().predict(
+        pa.Table.from_pandas(x, preserve_index=False), ["probability"]
+    )
     assert np.array_equal(answer["probability"], model.predict_proba(x))

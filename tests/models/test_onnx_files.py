@@ -420,14 +420,14 @@ def sized(dims: list[int], content: bytes) -> Any:
 GRAPHS: dict[str, tuple[Callable[[], Any], str]] = {
     "an operator of one's own": (
         lambda: graph([helper.make_node("Run", ["x"], ["y"], domain="own")], domains=("own",)),
-        "graph: node 0 Run: Run of the domain own is no operator of ONNX",
+        "graph: node 0 Run: Run of the domain own is not an operator of ONNX",
     ),
     "an operator that opens files": (
         lambda: graph(
             [helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft")],
             domains=("com.microsoft",),
         ),
-        "EPContext of the domain com.microsoft is no operator of ONNX",
+        "EPContext of the domain com.microsoft is not an operator of ONNX",
     ),
     "a function that calls itself": (
         lambda: with_functions({"f0": ["f1"], "f1": ["f0"]}),

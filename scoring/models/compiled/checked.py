@@ -26,14 +26,14 @@ class OpenModel(Protocol):
     form: CompiledForm | None
     checked: PredictorRecord | None
     """How the compiled form compared with the library; None: they were not compared yet."""
-    why: str
+    fallback_reason: str
     """Why the library predicts; empty: the compiled form does."""
 
-    def own(self) -> Predictor:
+    def library_predictor(self) -> Predictor:
         """The library's own predictor, with buffers of its own."""
         ...
 
-    def compiled(self, own: Predictor) -> CompiledPredictor:
+    def compiled_predictor(self, library: Predictor) -> CompiledPredictor:
         """The compiled predictor, with buffers of its own."""
         ...
 
@@ -53,7 +53,7 @@ class LibraryOnDemand:
     def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
         """See `Predictor`."""
         if self._library is None:
-            self._library = self._model.own()
+            self._library = self._model.library_predictor()
         return self._library.predict(features, kinds)
 
 
@@ -77,12 +77,12 @@ class CheckedPredictor:
         self._compiled: CompiledPredictor | None = None
 
         if model.form is None:
-            self._active = self._library = Decoded(model.own(), types)
-            self._record = PredictorRecord(engine="library", why=model.why)
+            self._active = self._library = Decoded(model.library_predictor(), types)
+            self._record = PredictorRecord(engine="library", why=model.fallback_reason)
             return
 
         self._library = Decoded(LibraryOnDemand(model), types)
-        self._active = self._compiled = model.compiled(self._library)
+        self._active = self._compiled = model.compiled_predictor(self._library)
         self._record = PredictorRecord(engine="compiled")
 
         if model.checked is not None and not is_unchecked:

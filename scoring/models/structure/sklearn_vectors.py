@@ -38,15 +38,16 @@ def support_vector_problems(path: str, part: Any) -> list[str]:
     if n_classes < 2 or (n_classes > 2 and not is_classifying):
         return [f"{path}._n_support: {n_classes} counts, expected 2, or one for each class"]
 
-    problems = _count_problems(path, state, n_classes) if is_classifying else []
+    problems = _count_problems(path, state, is_classifying=is_classifying)
     problems += _coefficient_problems(path, state, n_classes)
     return problems + _vector_problems(path, part)
 
 
-def _count_problems(path: str, state: dict[str, Any], n_classes: int) -> list[str]:
+def _count_problems(path: str, state: dict[str, Any], *, is_classifying: bool) -> list[str]:
+    """Vectors of each class. Other estimators must have numbers too, whatever these say."""
     counts = np.asarray(state["_n_support"], dtype=np.int64)
     n_vectors = np.size(state["support_"])
-    if (counts >= 0).all() and counts.sum() == n_vectors:
+    if not is_classifying or ((counts >= 0).all() and counts.sum() == n_vectors):
         return []
     return [f"{path}._n_support: expected counts of {n_vectors} vectors, found {counts.tolist()}"]
 
@@ -75,7 +76,9 @@ def _vector_problems(path: str, part: Any) -> list[str]:
     """The vectors themselves."""
     from scipy.sparse import issparse
 
-    vectors, coefficients = part.support_vectors_, part._dual_coef_
+    state = vars(part)
+    vectors, coefficients = state["support_vectors_"], state["_dual_coef_"]
+    n_fit = part.shape_fit_[0]
     is_sparse = bool(part._sparse)
     if is_sparse != issparse(vectors) or is_sparse != issparse(coefficients):
         return [
@@ -87,21 +90,21 @@ def _vector_problems(path: str, part: Any) -> list[str]:
         return [f"{path}._dual_coef_: expected a number in every place"]
 
     if callable(part.kernel) or part.kernel == "precomputed":
-        return _kernel_problems(path, part)
+        return _kernel_problems(path, part, n_fit)
 
-    expected = (len(np.asarray(part.support_)), vars(part).get("n_features_in_"))
+    expected = (len(np.asarray(state["support_"])), state.get("n_features_in_"))
     if shape_of(vectors) != expected:
         return [f"{path}.support_vectors_: shape {shape_of(vectors)}, expected {expected}"]
     return []
 
 
-def _kernel_problems(path: str, part: Any) -> list[str]:
+def _kernel_problems(path: str, part: Any, n_fit: int) -> list[str]:
     """A kernel that is computed before has the numbers of vectors in place of vectors."""
-    support: npt.NDArray[Any] = np.asarray(part.support_)
-    n_fit = part.shape_fit_[0]
+    state = vars(part)
+    support: npt.NDArray[Any] = np.asarray(state["support_"])
     problems = []
 
-    if bool(part._sparse) or np.size(part.support_vectors_):
+    if bool(part._sparse) or np.size(state["support_vectors_"]):
         problems.append(
             f"{path}: expected no sparse vectors beside a kernel that is computed before"
         )
@@ -114,7 +117,7 @@ def _kernel_problems(path: str, part: Any) -> list[str]:
     while isinstance(function, functools.partial):
         function = function.func
 
-    samples = vars(part).get("_BaseLibSVM__Xfit")
+    samples = state.get("_BaseLibSVM__Xfit")
     is_wrong = isinstance(function, np.ufunc) or n_rows(samples) != n_fit
     if callable(part.kernel) and is_wrong:
         problems.append(f"{path}.kernel: expected a function of X and {n_fit} samples")

@@ -33,9 +33,9 @@ def kernel_of(folder: Path) -> tuple[Predictor, Collection[str]]:
     """What a worker would predict with, given rows enough; and what is asked of it."""
     facts = inspect_model(folder)
     model = LoadedModel(folder, facts)
-    return model.compiled(model.own()) if model.form else model.own(), [
-        "probability"
-    ] if facts.classes else []
+    return model.compiled_predictor(
+        model.library_predictor()
+    ) if model.form else model.library_predictor(), ["probability"] if facts.classes else []
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:

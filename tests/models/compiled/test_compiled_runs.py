@@ -183,7 +183,7 @@ from nightscore.models.loading import LoadedModel, inspect_model
 cache = Path(sys.argv[1])
 folder = next(path for path in cache.iterdir() if (path / "MLmodel").exists())
 model = LoadedModel(folder, inspect_model(folder))
-model.compiled(model.own())
+model.compiled_predictor(model.library_predictor())
 from nightscore.native import kernels
 
 print(sum(sum(found.stats.cache_misses.values()) for found in vars(kernels).values() if hasattr(found, "stats")))
