@@ -201,7 +201,9 @@ def _drivers(
 def _cpu_share(results: Sequence[ShardResult]) -> float:
     cpu_s = sum(result.cpu_s for result in results)
     profile_cpu_s = sum(result.profile_cpu_s for result in results)
-    return round(profile_cpu_s / cpu_s, 4) if cpu_s else 0.0
+    if cpu_s:
+        return round(profile_cpu_s / cpu_s, 4)
+    return 0.0
 
 
 def _warnings(

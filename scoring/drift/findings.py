@@ -86,7 +86,9 @@ def judge(comparisons: Mapping[str, Comparison], context: Context) -> Judgement:
 
 def counted(finding: FindingRecord) -> Severity:
     """The severity that counts for the verdict: seasonal findings are information."""
-    return "info" if finding.is_seasonal else finding.severity
+    if finding.is_seasonal:
+        return "info"
+    return finding.severity
 
 
 def worse(findings: Sequence[FindingRecord], severity: Severity) -> list[FindingRecord]:
@@ -207,7 +209,9 @@ def _resolved(
 
 def _name_of(finding: FindingRecord, graded: Collection[str]) -> str:
     """A column's name; with its role where the column itself is still a warning or worse."""
-    return f"{finding.column} ({finding.role})" if finding.column in graded else finding.column
+    if finding.column in graded:
+        return f"{finding.column} ({finding.role})"
+    return finding.column
 
 
 def _by_column(findings: Sequence[FindingRecord]) -> dict[tuple[str, str], FindingRecord]:

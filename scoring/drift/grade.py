@@ -129,4 +129,6 @@ def _signals(grades: Sequence[Grade]) -> dict[Signal, Severity]:
 
 
 def _defined(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    if math.isfinite(value):
+        return value
+    return None

@@ -39,7 +39,9 @@ def expected_rate(scores: Scores, score: ColumnProfile | None) -> float | None:
 def score_movement(current: ColumnProfile | None, baseline: ColumnProfile | None) -> float | None:
     """The mean score now minus the baseline's; None where either has no finite value."""
     now, before = _mean(current), _mean(baseline)
-    return None if now is None or before is None else now - before
+    if now is None or before is None:
+        return None
+    return now - before
 
 
 def _count_rows(column: ColumnProfile) -> Counts:
@@ -76,4 +78,6 @@ def _mean(column: ColumnProfile | None) -> float | None:
     profile = column.profile if column else None
     if not isinstance(profile, NumberProfile) or not profile.n_finite:
         return None
-    return profile.total / profile.n_finite if math.isfinite(profile.total) else None
+    if math.isfinite(profile.total):
+        return profile.total / profile.n_finite
+    return None

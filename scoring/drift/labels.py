@@ -21,7 +21,9 @@ def is_time(arrow_type: str) -> bool:
 
 def to_seconds(arrow_type: str) -> float:
     """The factor from profiled values to seconds: dates are counted in days."""
-    return DAY_S if arrow_type.startswith("date") else 1.0
+    if arrow_type.startswith("date"):
+        return DAY_S
+    return 1.0
 
 
 def show_value(value: float, arrow_type: str = "") -> str:
@@ -39,7 +41,10 @@ def show_number(value: float, digits: int = 3) -> str:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
+        if value > 0:
+            return "∞"
+        return "-∞"
+
     if abs(value) < _LEAST_NORMAL:
         return "0"
 
@@ -69,7 +74,9 @@ def show_moment(seconds: float, *, with_time: bool = False) -> str:
         moment = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return show_number(seconds)
-    return f"{moment:%Y-%m-%d %H:%M}" if with_time else f"{moment:%Y-%m-%d}"
+    if with_time:
+        return f"{moment:%Y-%m-%d %H:%M}"
+    return f"{moment:%Y-%m-%d}"
 
 
 def _plain(value: float, digits: int) -> str:
@@ -79,7 +86,9 @@ def _plain(value: float, digits: int) -> str:
     text = f"{value:,.{max(0, digits - n_before_point)}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return text.replace(",", "") if size < 9_999.5 else text
+    if size < 9_999.5:
+        return text.replace(",", "")
+    return text
 
 
 def _power_of_ten(value: float, digits: int) -> str:

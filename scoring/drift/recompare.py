@@ -94,7 +94,9 @@ def compared_now(job: ScoringJob, manifest: Manifest, cache: ModelCache, now: da
 
 
 def _in_short(error: Exception) -> str:
-    return error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ScoringError):
+        return error.what
+    return f"{type(error).__name__}: {error}"
 
 
 def _is_latest(timeline: Timeline, manifest: Manifest) -> bool:
@@ -190,7 +192,9 @@ class _Recomparison:
         later: set[str] = set()
         for value in changed:
             later |= {*timeline.after(value)[:HABIT_DAYS], *timeline.weekdays_after(value)}
-        return later if are_fresh and not later else later | changed
+        if are_fresh and not later:
+            return later
+        return later | changed
 
     def _runs(self, value: str) -> Sequence[Manifest]:
         """The runs of a partition that are compared again: the published one, and one held."""
@@ -207,7 +211,9 @@ class _Recomparison:
         if not neighbours.baseline:
             return None
         columns = stored_baseline(self.timeline.workspace, manifest, self.cache)
-        return (neighbours.baseline, columns) if columns else None
+        if columns:
+            return (neighbours.baseline, columns)
+        return None
 
 
 def _holds(current: DriftRecord, neighbours: Neighbours, *, is_moved: bool) -> bool:

@@ -114,4 +114,6 @@ def _is_within(distance: float, habit: Sequence[float]) -> bool:
 def _upper_bound(roots: npt.NDArray[np.float64]) -> float:
     """Below 1, which a rate has if all rows are null: that is usual only if it was so before."""
     greatest = float(roots.max())
-    return math.inf if greatest >= WHOLE or greatest > 1 else WHOLE
+    if greatest >= WHOLE or greatest > 1:
+        return math.inf
+    return WHOLE

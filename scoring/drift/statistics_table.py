@@ -152,7 +152,9 @@ class _Rows:
 
 def _threshold(name: str) -> float | None:
     statistic = registry.find(name)
-    return None if statistic is None else statistic.warning
+    if statistic is None:
+        return None
+    return statistic.warning
 
 
 def _own_figures(column: ColumnProfile) -> dict[str, float | None]:
@@ -211,4 +213,6 @@ def _tests(drift: ColumnDrift) -> dict[str, dict[str, float | None]]:
 def _status(finding: FindingRecord | None) -> str:
     if finding is None:
         return ""
-    return "seasonal" if finding.is_seasonal else finding.status
+    if finding.is_seasonal:
+        return "seasonal"
+    return finding.status

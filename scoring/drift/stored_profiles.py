@@ -98,4 +98,6 @@ def merged_profile(
                 warning = f"no comparison with the profile {place}: {str(error)[:200]}"
                 warnings += [warning] if warning not in warnings else []
 
-    return parts[0] if len(parts) == 1 else list(merge_profiles(parts)[0].values())
+    if len(parts) == 1:
+        return parts[0]
+    return list(merge_profiles(parts)[0].values())

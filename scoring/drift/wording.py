@@ -13,7 +13,9 @@ def verdict_text(drift: DriftRecord) -> str:
     if not drift.references:
         return "nothing to compare with yet"
     moved = [finding.column for finding in worse(drift.findings, "warning")]
-    return f"{drift.verdict}: {list_names(moved, SHOWN_COLUMNS)}" if moved else drift.verdict
+    if moved:
+        return f"{drift.verdict}: {list_names(moved, SHOWN_COLUMNS)}"
+    return drift.verdict
 
 
 def show_drivers(finding: FindingRecord) -> list[str]:
@@ -52,7 +54,9 @@ def label_rates(drift: DriftRecord) -> tuple[str, str] | None:
 def show_rates(drift: DriftRecord) -> str:
     """The same in one line; empty where there is none."""
     rates = label_rates(drift)
-    return ": ".join(rates) if rates else ""
+    if rates:
+        return ": ".join(rates)
+    return ""
 
 
 def no_longer(drift: DriftRecord) -> list[str]:
@@ -68,4 +72,6 @@ def list_names(names: Sequence[str], most: int) -> str:
 
 
 def _with_days(reference: str, days: Sequence[str]) -> str:
-    return f"{reference} ({', '.join(days)})" if days else reference
+    if days:
+        return f"{reference} ({', '.join(days)})"
+    return reference

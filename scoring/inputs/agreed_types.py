@@ -62,7 +62,9 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 def _floating(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """float64 for integers on one side and floating numbers on the other."""
-    return pa.float64() if _is_number(one) and _is_number(other) else None
+    if _is_number(one) and _is_number(other):
+        return pa.float64()
+    return None
 
 
 def _is_number(arrow_type: pa.DataType) -> bool:

@@ -80,7 +80,9 @@ def _passthrough_cast(column: InputColumn, found: pa.DataType) -> Cast:
 
 def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
     index = schema.get_field_index(name)
-    return schema.field(index).type if index >= 0 else None
+    if index >= 0:
+        return schema.field(index).type
+    return None
 
 
 @dataclass(slots=True)
@@ -123,7 +125,9 @@ class _Casting:
         if key not in self._broken:
             self._broken[key] = broken_texts(values)
         broken = self._broken[key]
-        return (values, None) if broken is None else (without(values, broken), broken)
+        if broken is None:
+            return (values, None)
+        return (without(values, broken), broken)
 
     def _note(self, name: str, rows: Mask | None) -> None:
         if rows is not None:

@@ -46,7 +46,8 @@ class Dataset:
                 uri,
                 expected="files that can all be read, so that no row is left out",
                 problems=choice.problems,
-                next_step="repair them, or move them away; names that start with _ or . are skipped",
+                next_step="repair them, or move them away; names that start with _ or . "
+                "are skipped",
             )
 
         self.files = tuple(
@@ -75,7 +76,10 @@ class Dataset:
         return types
 
     def read(self, column: str) -> Iterator[pa.ChunkedArray]:
-        """One column's batches. Files without the column give nulls, and so does text that is not UTF-8."""
+        """One column's batches.
+
+        Files without the column give nulls, and so does text that is not UTF-8.
+        """
         for file, footer in zip(self.files, self.footers, strict=True):
             if column not in footer.schema.names:
                 yield pa.chunked_array([pa.nulls(footer.n_rows, self.schema[column])])
@@ -118,4 +122,6 @@ def _readable(column: pa.ChunkedArray, stated: pa.DataType) -> pa.ChunkedArray:
         column = as_text(column)
 
     broken = broken_texts(column)
-    return column if broken is None else without(column, broken)
+    if broken is None:
+        return column
+    return without(column, broken)

@@ -136,11 +136,15 @@ def _problem(detail: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
         return f"{where}: unknown key; {hint}"
+
     if detail["type"] == "missing":
         return f"{where}: is missing"
 
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+    message: str = detail["msg"].removeprefix("Value error, ")
+    if where:
+        return f"{where}: {message}"
+
+    return message
 
 
 def _is_section(annotation: Any) -> bool:

@@ -76,7 +76,9 @@ def _describe(folders: Sequence[str], files: Sequence[str], example: Sequence[st
 
 
 def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    if n == 1:
+        return f"{n:,} {noun}"
+    return f"{n:,} {noun}s"
 
 
 def _advice(job: ScoringJob, example: Sequence[str]) -> str:

@@ -85,4 +85,6 @@ def _texts_as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array(chunks, pa.dictionary(arrow_type.index_type, pa.binary()))
     if pa.types.is_large_string(arrow_type):
         return column.cast(pa.large_binary())
-    return column.cast(pa.binary()) if pa.types.is_string(arrow_type) else column
+    if pa.types.is_string(arrow_type):
+        return column.cast(pa.binary())
+    return column

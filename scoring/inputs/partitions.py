@@ -53,7 +53,9 @@ def parse_value(text: str) -> str | None:
             next_step="give the value as `nightscore partitions JOB` shows it",
         )
 
-    return None if text == NULL_VALUE else text
+    if text == NULL_VALUE:
+        return None
+    return text
 
 
 def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
@@ -234,7 +236,9 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
 def partition_date(job: ScoringJob, value: str | None) -> dt.date | None:
     """The date that a value stands for under the job's partition format, or None."""
     time = parse_time(value, job.input.partition_format)
-    return None if time is None else time.date()
+    if time is None:
+        return None
+    return time.date()
 
 
 def _not_found(job: ScoringJob, value: str | None, known: list[str]) -> PartitionNotFoundError:

@@ -101,4 +101,6 @@ def _numbered(names: list[str], kind: str) -> list[OutputColumn]:
 
 
 def _class_name(value: str | int | float | bool) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -222,8 +222,12 @@ class PrefetchedFile(io.RawIOBase):
         if place < 0:
             return None
         part = self._starts[place][1]
-        return part if position < part.end else None
+        if position < part.end:
+            return part
+        return None
 
     def _next_start(self, start: int, end: int) -> int:
         place = bisect.bisect_right(self._starts, start, key=lambda item: item[0])
-        return min(end, self._starts[place][0]) if place < len(self._starts) else end
+        if place < len(self._starts):
+            return min(end, self._starts[place][0])
+        return end

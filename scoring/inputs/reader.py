@@ -106,7 +106,9 @@ def read_rows(
 
 
 def _buffer_bytes(store: Store) -> int:
-    return LOCAL_BUFFER_BYTES if store.is_local else REMOTE_BUFFER_BYTES
+    if store.is_local:
+        return LOCAL_BUFFER_BYTES
+    return REMOTE_BUFFER_BYTES
 
 
 @dataclass(frozen=True, slots=True)

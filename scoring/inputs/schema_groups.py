@@ -20,7 +20,9 @@ class SchemaGroup:
     def type_of(self, name: str) -> pa.DataType | None:
         """The type of a column; None: there is no column, or more than one, of this name."""
         index = self.schema.get_field_index(name)
-        return self.schema.field(index).type if index >= 0 else None
+        if index >= 0:
+            return self.schema.field(index).type
+        return None
 
     def count(self, name: str) -> int:
         """Columns of this name."""

@@ -186,7 +186,9 @@ def _contract_error(
 
 def _null_as_text(column: InputColumn) -> InputColumn:
     """A column that is null in all files is one of texts."""
-    return InputColumn(column.name, pa.string()) if pa.types.is_null(column.type) else column
+    if pa.types.is_null(column.type):
+        return InputColumn(column.name, pa.string())
+    return column
 
 
 def _unused_columns(groups: Sequence[SchemaGroup], used: Collection[str]) -> tuple[str, ...]:

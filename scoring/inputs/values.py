@@ -101,7 +101,9 @@ def _found(job: ScoringJob, value: str, *, has_prefix: bool) -> str:
 
 def _without_key(job: ScoringJob, value: str) -> str | None:
     decoded = decode_folder(value)
-    return decoded[1] if decoded is not None and decoded[0] == job.input.partition_key else None
+    if decoded is not None and decoded[0] == job.input.partition_key:
+        return decoded[1]
+    return None
 
 
 def _corrected(job: ScoringJob, value: str) -> str:
@@ -110,7 +112,9 @@ def _corrected(job: ScoringJob, value: str) -> str:
     if is_written_as_format(job, meant):
         return meant
     time = parse_time(meant, job.input.partition_format) or _other_date(meant)
-    return "" if time is None else time.strftime(job.input.partition_format)
+    if time is None:
+        return ""
+    return time.strftime(job.input.partition_format)
 
 
 def _other_date(value: str) -> datetime | None:

@@ -43,7 +43,9 @@ class Bars:
         """Of the axis of numbers."""
         assert self.edges is not None  # noqa: S101
         low, high = float(self.edges[1]), float(self.edges[-2])
-        return time_ticks(low, high) if self.is_time else number_ticks(low, high)
+        if self.is_time:
+            return time_ticks(low, high)
+        return number_ticks(low, high)
 
     def bin_label(self, place: int) -> str:
         """One bin in words."""

@@ -69,7 +69,9 @@ def render(page: Page) -> str:
 
 def _printable(value: object) -> object:
     """Text from outside drives no terminal either, should one show the page's source."""
-    return printable(value) if type(value) is str else value
+    if type(value) is str:
+        return printable(value)
+    return value
 
 
 def _with_code(text: str) -> str:

@@ -163,7 +163,9 @@ def _alone(numbers: Floats) -> npt.NDArray[np.int64]:
 
 
 def _short(text: str, size: int) -> str:
-    return text if len(text) <= size else f"{text[: size - 1]}…"
+    if len(text) <= size:
+        return text
+    return f"{text[: size - 1]}…"
 
 
 def _figure(size: tuple[float, float]) -> Any:

@@ -45,7 +45,9 @@ def sparkline(values: Sequence[float | None]) -> str:
 def _spark(size: float | None, greatest: float) -> str:
     if size is None:
         return " "
-    return SPARKS[round(size / greatest * (len(SPARKS) - 1))] if greatest else SPARKS[0]
+    if greatest:
+        return SPARKS[round(size / greatest * (len(SPARKS) - 1))]
+    return SPARKS[0]
 
 
 def _value(rows: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> float | None:

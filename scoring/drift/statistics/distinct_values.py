@@ -59,13 +59,18 @@ def _ratio(pair: ColumnPair) -> float:
     if isinstance(current, NumberProfile):
         n_values -= current.n_odd
     expected = _expected_distinct(pair.reference, n_values)
-    return float(current.n_distinct / expected) if expected > 0 else math.nan
+    if expected > 0:
+        return float(current.n_distinct / expected)
+
+    return math.nan
 
 
 def _expected_distinct(reference: Profile, n_rows: int) -> float:
     if isinstance(reference, CategoryProfile):
         rows = np.fromiter(reference.counts.values(), np.float64, len(reference.counts))
-        return float(_seen(rows / rows.sum(), n_rows).sum()) if len(rows) else 0.0
+        if len(rows):
+            return float(_seen(rows / rows.sum(), n_rows).sum())
+        return 0.0
 
     n_finite = reference.n_finite
     if not n_finite:

@@ -32,7 +32,9 @@ def exceedance_p(n: int, m: int, n_outside: int) -> float:
     Source: E. J. Gumbel, H. von Schelling, "The distribution of the number of exceedances" (1950):
     each further one has the probability m / (n + m), at either end.
     """
-    return (n_outside + 1) * (m / (n + m)) ** n_outside if n and m else math.nan
+    if n and m:
+        return (n_outside + 1) * (m / (n + m)) ** n_outside
+    return math.nan
 
 
 def grade_range(evidence: Evidence) -> Iterator[Grade]:
@@ -74,7 +76,9 @@ def _rate(pair: ColumnPair) -> float:
     assert isinstance(current, NumberProfile)  # noqa: S101
     # Values outside some other range say nothing about this reference.
     is_known = reference.n_finite > 0 and current.bounds == reference.range
-    return current.n_outside / current.n_finite if is_known and current.n_finite else math.nan
+    if is_known and current.n_finite:
+        return current.n_outside / current.n_finite
+    return math.nan
 
 
 OUT_OF_RANGE = Statistic(

@@ -42,4 +42,6 @@ def grade_rate_change(
 
 def rate(count: int, n_rows: int) -> float:
     """Share of the rows; nan without rows."""
-    return count / n_rows if n_rows else float("nan")
+    if n_rows:
+        return count / n_rows
+    return float("nan")

@@ -58,7 +58,9 @@ class Figure:
         """The value for a text; empty if it is not known."""
         if value is None or math.isnan(value):
             return ""
-        return f"< {self.least:g}" if 0 <= value < self.least else self.pattern.format(value)
+        if 0 <= value < self.least:
+            return f"< {self.least:g}"
+        return self.pattern.format(value)
 
     @property
     def thresholds(self) -> str:

@@ -52,7 +52,9 @@ def _over_std(group: ColumnGroup) -> Floats:
 def _std(profile: object) -> float:
     """The standard deviation; nan without any spread."""
     std = profile.std if isinstance(profile, NumberProfile) else 0.0
-    return std if std > 0 else float("nan")
+    if std > 0:
+        return std
+    return float("nan")
 
 
 WASSERSTEIN_OVER_STD = Statistic(
