@@ -7,28 +7,31 @@ ScoringError                    exit 1
 │   ├── CorruptFileError
 │   └── InputChangedError       retryable
 ├── ContractError                        the files do not fit the model; nothing was read
-├── QuarantineLimitError                 more rows could not be scored than the job allows
+├── QuarantineLimitError                 more rows cannot be scored than the job allows
 ├── ModelError
 │   ├── ModelNotFoundError
 │   ├── ModelDigestError                 not the artifacts that were pinned; nothing was unpickled
 │   ├── ModelRefusedError                loading it would run code that nobody has allowed
-│   └── ModelLoadError
-│       └── ModelStructureError          its parts point outside of it, or in circles; it was not used
+│   ├── ModelLoadError
+│   │   └── ModelStructureError          its parts point outside of it, or in circles
+│   └── ModelAnswerError                 its predictions have other shapes or types than expected
 ├── StorageError
 │   ├── LocationNotFoundError            no such bucket, folder or file
 │   ├── CredentialsError
 │   └── StorageUnavailableError retryable, resumable
-├── MemoryLimitError                     the plan does not fit the job's bound
+├── MemoryLimitError                     the plan does not fit the job's limit
+├── ShardError                           a shard cannot be scored, whichever worker tries it
 ├── WorkerError                 retryable, resumable
-│   └── WorkerHungError retryable, resumable a call did not end in its time
+│   └── WorkerHungError         retryable, resumable; a call did not end in time
 ├── ClusterError                         its workers cannot run what this driver would send them
-├── ReconciliationError                  rows in is not rows scored + rows quarantined; a defect of nightscore
+├── ReconciliationError                  rows are missing; a defect of nightscore
 ├── GateError                            a gate of the job failed; nothing was published
 ├── ConflictError               exit 4   another run published the partition meanwhile
-│   └── LeaseError  retryable, resumable another command is changing the partition
+│   └── LeaseError              retryable, resumable; another command is changing the partition
 └── InterruptedRunError         exit 130, resumable
 
-Retryable: the same run may succeed a little later. Resumable: what it has scored stays for the next run.
+Retryable: the same run may succeed a little later.
+Resumable: the next run goes on from the shards that are finished.
 """
 
 from collections.abc import Sequence
@@ -40,7 +43,7 @@ from nightscore.schemas.text import printable
 class ScoringError(Exception):
     """What failed, where, expected against found, and the next step.
 
-    Every problem that was found is in `problems`, not just the first.
+    `problems` has every problem, not just the first one.
     """
 
     exit_code = 1
@@ -56,6 +59,16 @@ class ScoringError(Exception):
         next_step: str = "",
         problems: Sequence[str] = (),
     ) -> None:
+        """Make an error. Secrets in its texts are masked.
+
+        Args:
+            what: What failed, and what that means: "nothing was published".
+            where: Partition, column, path or URL.
+            expected: What should be there, with units.
+            found: What is there instead.
+            next_step: What to do about it, if possible a command.
+            problems: All single problems, each with its place.
+        """
         what, where, expected, found, next_step = map(
             masked, (what, where, expected, found, next_step)
         )
@@ -70,7 +83,9 @@ class ScoringError(Exception):
         self.problems = problems
 
     def __str__(self) -> str:
-        # Names of files and columns, and what stores answer, come from outside: none may forge a line.
+        """The text that people see."""
+        # Names of files and columns and answers of stores come from outside.
+        # None of them may forge a line.
         lines = [printable(self.what)]
         named = (
             ("where", self.where),
@@ -85,116 +100,130 @@ class ScoringError(Exception):
 
 
 class InvalidJobError(ScoringError):
+    """The job file, or how a command was called, is invalid."""
+
     exit_code = 2
 
 
 class InputError(ScoringError):
-    pass
+    """The files of the partition cannot be used."""
 
 
 class PartitionNotFoundError(InputError):
-    pass
+    """There is no such partition."""
 
 
 class CorruptFileError(InputError):
-    pass
+    """A file is damaged."""
 
 
 class InputChangedError(InputError):
+    """The input changed while it was read."""
+
     retryable = True
 
 
 class ContractError(ScoringError):
-    pass
+    """The files do not fit the model. Nothing was read."""
 
 
 class QuarantineLimitError(ScoringError):
-    pass
+    """More rows cannot be scored than the job allows."""
 
 
 class ModelError(ScoringError):
-    pass
+    """The model cannot be used."""
 
 
 class ModelNotFoundError(ModelError):
-    pass
+    """The registry has no such model or version."""
 
 
 class ModelDigestError(ModelError):
-    pass
+    """The artifacts are not those that were pinned. Nothing was unpickled."""
 
 
 class ModelRefusedError(ModelError):
-    pass
+    """Loading the model would run code that nobody has allowed."""
 
 
 class ModelLoadError(ModelError):
-    pass
+    """The model cannot be loaded."""
 
 
 class ModelStructureError(ModelLoadError):
-    pass
+    """The model's parts point outside of it, or in circles. It was not used."""
 
 
 class ModelAnswerError(ModelError):
-    pass
+    """The model's predictions do not have the shape or types that they should have."""
 
 
 class StorageError(ScoringError):
-    pass
+    """A store cannot do what the job needs."""
 
 
 class LocationNotFoundError(StorageError):
-    pass
+    """There is no such bucket, folder or file."""
 
 
 class CredentialsError(StorageError):
-    pass
+    """A store refused the credentials, or there are none."""
 
 
 class StorageUnavailableError(StorageError):
+    """A store does not answer, or failed. It may answer a little later."""
+
     retryable = True
     resumable = True
 
 
 class MemoryLimitError(ScoringError):
-    pass
+    """The plan does not fit the memory limit of the job."""
 
 
 class ShardError(ScoringError):
-    pass
+    """A shard cannot be scored, whichever worker tries it."""
 
 
 class WorkerError(ScoringError):
+    """A worker process died."""
+
     retryable = True
     resumable = True
 
 
 class WorkerHungError(WorkerError):
-    pass
+    """A worker did not end a call in time."""
 
 
 class ClusterError(ScoringError):
-    pass
+    """The cluster's workers cannot run what this driver would send them."""
 
 
 class ReconciliationError(ScoringError):
-    pass
+    """Rows in are not rows scored plus rows quarantined. This is a defect of nightscore."""
 
 
 class GateError(ScoringError):
-    pass
+    """A gate of the job failed. Nothing was published."""
 
 
 class ConflictError(ScoringError):
+    """Another run published the partition meanwhile."""
+
     exit_code = 4
 
 
 class LeaseError(ConflictError):
+    """Another command is changing the partition."""
+
     retryable = True
     resumable = True
 
 
 class InterruptedRunError(ScoringError):
+    """The run was stopped from outside."""
+
     exit_code = 130
     resumable = True

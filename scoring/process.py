@@ -20,7 +20,7 @@ T = TypeVar("T")
 def peak_resident_bytes() -> int:
     """Peak resident memory since the process was started.
 
-    Linux says it itself; `getrusage` there counts the parent's memory too, from before the exec.
+    Linux has it in `/proc`. `getrusage` there counts the parent's memory too, from before the exec.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -33,19 +33,24 @@ def peak_resident_bytes() -> int:
 
 
 M_ARENA_MAX = -8
-"""Of glibc's malloc.h."""
+"""A parameter of `mallopt`, from glibc's malloc.h."""
 
 
 def bound_arenas() -> None:
-    """Have glibc share two arenas among all threads: each further one reserves 64 MiB of address space for good,
-    which a process under `ulimit -v` does not have. Elsewhere nothing changes.
+    """Have glibc share two arenas among all threads. Elsewhere nothing changes.
+
+    Each further arena reserves 64 MiB of address space for good, which a process under `ulimit -v`
+    does not have.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 class _AddressSpace:
-    """What this process may take beyond what it had when the first of those under way began."""
+    """The address space that this process may take, beyond what it had at the start.
+
+    The start is when the first of the blocks under way began.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,10 +90,11 @@ _address_space = _AddressSpace()
 
 @contextlib.contextmanager
 def limited_address_space(n_bytes: int) -> Iterator[None]:
-    """Let this process take so much more address space; allocations beyond raise MemoryError.
+    """Let this process take so much more address space. Allocations beyond it raise MemoryError.
 
-    A page of a Parquet file may say that it decodes to a terabyte. Of threads that are inside at once, each adds to
-    what they may take together. Where the system knows no such limit, or a lower one is set already, nothing changes.
+    A page of a Parquet file may say that it decodes to a terabyte. Each thread that is inside adds
+    to what they may take together. Nothing changes if the system has no such limit, or a lower one
+    is set already.
     """
     if sys.platform != "linux":
         yield
@@ -102,7 +108,7 @@ def limited_address_space(n_bytes: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unlimited_address_space() -> Iterator[None]:
-    """Lift that while libraries are loaded: what they take is not counted."""
+    """Lift that limit while libraries are loaded: what they take is not counted."""
     if sys.platform != "linux":
         yield
         return
@@ -118,7 +124,10 @@ def _taken_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """Memory that the machine can give without swapping; as much as it has where that cannot be told."""
+    """Memory that the machine can give without swapping.
+
+    If the system does not say, this is all of its memory.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)
@@ -155,9 +164,10 @@ def start_daemon(name: str, function: Callable[[], T]) -> Future[T]:
 
 @functools.cache
 def machine() -> str:
-    """Where process numbers mean the same: this host since it was started, and its own space of processes.
+    """Identifies where a process number means the same process.
 
-    Containers may share a host's name and not its processes. Both are unknown where there is no `/proc`.
+    This is the host since its start, and the namespace of processes. Containers may share a host's
+    name, but not its processes. Without `/proc` it is the name alone.
     """
     boot = space = ""
     with contextlib.suppress(OSError):
@@ -167,17 +177,27 @@ def machine() -> str:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this machine was started, to be compared alone; empty: it is gone, or nobody can say."""
+    """When a process of this machine was started, in a form that can only be compared.
+
+    Empty: the process is gone, or nobody can say.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    is_dead = fields[0] in ("Z", "X")  # ended, but its parent has not asked yet
+    # A process that has ended stays until its parent asks for it.
+    is_dead = fields[0] in ("Z", "X")
     return "" if is_dead else fields[19]
 
 
 def is_running(pid: int, start: str = "") -> bool:
-    """Whether a process of this machine exists; where its start is known, that one and not another of its number."""
+    """Whether a process of this machine exists.
+
+    Args:
+        pid: Its number.
+        start: As `process_start` gave it, so that a later process with this number does not count.
+            Empty: any process with this number does.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

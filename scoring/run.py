@@ -55,12 +55,13 @@ def run(
         listeners: Told what happens, besides the log.
         run_cache: Shared by several runs of this process. None: this run has its own.
         wait_for_turn: Returns once the runs that are published before this one have ended.
-        compares_later: Compare later partitions again, which have this one for a neighbour. False: the caller does it,
-            once for several partitions.
+        compares_later: Compare later partitions again, which have this one for a neighbour. False:
+            the caller does it, once for several partitions.
 
     Returns:
-        The manifest: `published`, `unchanged` (of the run that stands), `held` by a gate, `rejected` after that, or
-        `failed` with the error.
+        The manifest: `published`, `unchanged` (of the run that stands), `held` by a gate,
+            `rejected`
+        after that, or `failed` with the error.
 
     Raises:
         InvalidJobError: No partition can have this value; nothing was recorded.

@@ -7,7 +7,8 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import Partition
 
 ENGINE_VERSION = "1"
-"""Part of every fingerprint: raised when the engine would write other predictions for the same input."""
+"""Part of every fingerprint. Raised when the engine would write other predictions for the same
+input."""
 
 
 def fingerprint(

@@ -25,8 +25,8 @@ class LatestResults(NamedTuple):
 class PartitionHistory:
     """The runs of one partition, newest first, as the store lists them when this is made.
 
-    One history answers one question. A decision that must see later runs makes a new one. A record is read when it is
-    first needed, and only once.
+    One history answers one question. A decision that must see later runs makes a new one. A record
+    is read when it is first needed, and only once.
     """
 
     def __init__(
@@ -83,8 +83,9 @@ class PartitionHistory:
         return LatestResults(None, held)
 
     def standing(self, live: Live | None) -> Manifest | None:
-        """The record behind what readers see: of the rollback that restored it, else of the run that wrote it.
+        """The record behind what readers see.
 
+        It is that of the rollback that restored it, else of the run that wrote it.
         None if readers see nothing, or there is no record that can be read.
         """
         if live is None or live.run_id is None:
@@ -120,7 +121,10 @@ class PartitionHistory:
         return find_undecided(self.runs(), fingerprint)
 
     def reconciled(self, live: Live | None) -> list[Manifest]:
-        """All runs as they ended: dead ones as failed, or as published where readers see their results."""
+        """All runs as they ended.
+
+        Dead runs are shown as failed, or as published if readers see their results.
+        """
         state = self._workspace.state
         marked = mark_dead_runs(state, self.runs())
         return [reconcile_with_live(state, manifest, live) for manifest in marked]
@@ -151,7 +155,9 @@ def list_histories(workspace: Workspace) -> dict[str | None, PartitionHistory]:
 
 
 def find_undecided(manifests: Iterable[Manifest], fingerprint: str) -> Manifest | None:
-    """The run over the same work that a gate held or a reviewer rejected, unless a later one was published.
+    """The run over the same work that a gate held or a reviewer rejected.
+
+    None if a later run over the same work was published.
 
     Args:
         manifests: Runs of the partition, newest first.

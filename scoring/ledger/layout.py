@@ -1,18 +1,21 @@
 """Where a job's outputs stand.
 
-    <output.uri>/ds=2013-07-04/<run_id>-00000-0.parquet     parts of a Delta table, or one sealed predictions.parquet
-    <output.uri>.nightscore/runs/ds=2013-07-04/<run_id>.json          manifests
-    <output.uri>.nightscore/quarantine/ds=2013-07-04/<run_id>-*.parquet
-    <output.uri>.nightscore/staging/<run_id>/                parts before they are sealed
-    <output.uri>.nightscore/sealed/ds=2013-07-04/<run_id>.parquet    each sealed object, for a rollback
-    <output.uri>.nightscore/checkpoints/<run_id>/            finished shards of a run that is not published yet
-    <output.uri>.nightscore/profiles/ds=2013-07-04/<run_id>.parquet  what the columns looked like
-    <output.uri>.nightscore/drift/ds=2013-07-04/<run_id>.parquet     how they differ from before, a row a statistic
-    <output.uri>.nightscore/reports/ds=2013-07-04/<run_id>.html      the same for people, once somebody wanted it
-    <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.json  the newest comparison, if it is not the run's own
-    <output.uri>.nightscore/comparisons/ds=2013-07-04/<run_id>.parquet    its statistics
-    <output.uri>.nightscore/decisions/<run_id>               the verdict on a run that was held
-    <output.uri>.nightscore/leases/ds=2013-07-04             who changes the partition now, while it does
+    <output.uri>/ds=2013-07-04/
+        <run_id>-00000-0.parquet        parts of a Delta table
+        predictions.parquet             or one sealed object
+    <output.uri>.nightscore/
+        runs/ds=2013-07-04/<run_id>.json            manifests
+        quarantine/ds=2013-07-04/<run_id>-*.parquet
+        staging/<run_id>/                           parts before they are sealed
+        sealed/ds=2013-07-04/<run_id>.parquet       each sealed object, for a rollback
+        checkpoints/<run_id>/                       finished shards of an unpublished run
+        profiles/ds=2013-07-04/<run_id>.parquet     what the columns looked like
+        drift/ds=2013-07-04/<run_id>.parquet        how they differ from before, by statistic
+        reports/ds=2013-07-04/<run_id>.html         the same for people, if somebody asked
+        comparisons/ds=2013-07-04/<run_id>.json     the newest comparison, if it is a later one
+        comparisons/ds=2013-07-04/<run_id>.parquet  its statistics
+        decisions/<run_id>                          the verdict on a run that was held
+        leases/ds=2013-07-04                        who changes the partition now
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
 """
@@ -37,7 +40,10 @@ def state_store(job: ScoringJob) -> Store:
 
 
 def parts_store(job: ScoringJob) -> Store:
-    """Where a run's files stand until they are published: where they will stay, or where no reader looks."""
+    """Where a run's files stand until they are published.
+
+    It is where they will stay, or where no reader looks.
+    """
     return predictions_store(job) if format_of(job).writes_in_place else state_store(job)
 
 
@@ -52,7 +58,7 @@ def manifest_path(folder: str, run_id: str) -> str:
 
 
 def part_path(folder: str, run_id: str, shard: int, attempt: int) -> str:
-    """A part's path; a second attempt at a shard never writes over the first."""
+    """A part's path. A second attempt at a shard never writes over the first."""
     return f"{folder}/{run_id}-{shard:05d}-{attempt}.parquet"
 
 
@@ -62,7 +68,7 @@ def staging_folder(run_id: str) -> str:
 
 
 def checkpoints_folder(run_id: str) -> str:
-    """Where a run notes what it has finished."""
+    """Where a run records the shards that it has finished."""
     return f"checkpoints/{run_id}"
 
 
@@ -87,7 +93,7 @@ def profile_path(folder: str, run_id: str) -> str:
 
 
 def drift_path(folder: str, run_id: str) -> str:
-    """How they differ from before."""
+    """How a run's columns differ from earlier partitions."""
     return f"drift/{folder}/{run_id}.parquet"
 
 
@@ -97,18 +103,18 @@ def comparison_path(folder: str, run_id: str) -> str:
 
 
 def comparison_table_path(folder: str, run_id: str) -> str:
-    """All statistics of that comparison."""
+    """The statistics of a later comparison."""
     return f"comparisons/{folder}/{run_id}.parquet"
 
 
 def report_path(folder: str, run_id: str, status: str, compared: str = "") -> str:
-    """The page about a run; one that waits for a decision, or was refused, has a page that says so.
+    """The page about a run. A run that is held, or was rejected, has a page that says so.
 
     Args:
         folder: Of the partition.
         run_id: Of the run.
         status: Of the run.
-        compared: Tells its comparisons apart; empty: the run's own.
+        compared: Tells its later comparisons apart. Empty: the run's own comparison.
     """
     suffix = "" if status in ("published", "unchanged") else f"-{status}"
     suffix += f"-{compared}" if compared else ""
@@ -121,11 +127,11 @@ def sealed_path(folder: str) -> str:
 
 
 def sealed_history_path(folder: str, run_id: str) -> str:
-    """Where a run's sealed object stays, below the state folder: the live one is a copy (a hard link on a disk)."""
+    """Where a run's sealed object stays. The live one is a copy, on a disk a hard link."""
     return f"sealed/{folder}/{run_id}.parquet"
 
 
 def run_id_of(path: str) -> str | None:
     """The run that wrote a file, from its path."""
-    found = RUN_ID.search(path)
-    return found[0] if found else None
+    match = RUN_ID.search(path)
+    return match[0] if match else None

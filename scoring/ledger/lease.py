@@ -2,10 +2,10 @@
 
     <output.uri>.nightscore/leases/ds=2013-07-04    created by the holder, removed when it is done
 
-The file names its holder, who writes it again every `HEARTBEAT_S`. A holder that was silent for `LEASE_TIMEOUT_S` by
-the store's own clock loses the lease; one whose process is known to be gone loses it at once. Creating the file,
-writing it again and taking it over each have a condition, so only one of several commands succeeds. A store without
-such conditions has no leases.
+The file names its holder, who writes it again every `HEARTBEAT_S`. A holder that was silent for
+`LEASE_TIMEOUT_S` by the store's own clock loses the lease. One whose process is known to be gone
+loses it at once. Creating the file, writing it again and taking it over each have a condition, so
+only one of several commands succeeds. A store without such conditions has no leases.
 """
 
 import contextlib
@@ -54,7 +54,8 @@ class Holder:
 
     def __str__(self) -> str:
         """The holder, for the error of another command."""
-        return f"`nightscore {self.command}` on host {self.host} (process {self.pid}), since {self.since} UTC"
+        place = f"on host {self.host} (process {self.pid})"
+        return f"`nightscore {self.command}` {place}, since {self.since} UTC"
 
     @property
     def content(self) -> bytes:
@@ -63,7 +64,10 @@ class Holder:
 
 
 class Lease:
-    """The right to change one partition, for one command. Acquire and release it as often as you need it."""
+    """The right to change one partition, for one command.
+
+    Acquire and release it as often as you need it.
+    """
 
     def __init__(self, job: ScoringJob, folder: str, command: str) -> None:
         """Make a lease that is not held yet.
@@ -92,7 +96,9 @@ class Lease:
         self.release()
 
     def acquire(self, wait_s: float = WAIT_S) -> None:
-        """Acquire the lease. Does nothing if it is held already, or the store has no conditional writes.
+        """Acquire the lease.
+
+        Does nothing if it is held already, or the store has no conditional writes.
 
         Args:
             wait_s: How long to wait for another holder.
@@ -120,7 +126,9 @@ class Lease:
         ).start()
 
     def check(self) -> None:
-        """Call it before you write or remove something: a process that slept may have lost the lease.
+        """Check that the lease is held, before you write or remove something.
+
+        A process that slept may have lost it.
 
         Raises:
             LeaseError: Another command may be changing the partition.
@@ -130,7 +138,10 @@ class Lease:
                 self._renew()
 
     def release(self) -> None:
-        """Let others change the partition. If the store cannot be written to, the lease times out by itself."""
+        """Let others change the partition.
+
+        If the store cannot be written to, the lease times out by itself.
+        """
         self._released.set()
         with self._lock:
             if self._holder is None:
@@ -184,9 +195,9 @@ class Lease:
         try:
             self._state.swap(self._path, content, candidate.content)
         except ConflictError:
-            found = self._read()
-            if found != candidate.content:
-                return (found and _parse(found)) or "a command that has just begun"
+            stored = self._read()
+            if stored != candidate.content:
+                return (stored and _parse(stored)) or "a command that has just begun"
         return None
 
     def _has_timed_out(self, holder: Holder | None) -> bool:
@@ -239,11 +250,13 @@ class Lease:
 
         holder = _parse(content) if content else None
         raise LeaseError(
-            "Another command has taken over the partition, because this one stopped renewing its lease; it stops.",
+            "Another command has taken over the partition, because this one stopped renewing its "
+            "lease; it stops.",
             self._folder,
             expected=f"a renewal every {liveness.HEARTBEAT_S:.0f} s",
             found=f"the partition is held by {holder}" if holder else "nobody holds the partition",
-            next_step="look at it with `nightscore history JOB PARTITION`, then give the command again",
+            next_step="look at it with `nightscore history JOB PARTITION`, "
+            "then run the command again",
         )
 
     def _held_by(self, holder: Holder | str) -> LeaseError:
@@ -252,7 +265,8 @@ class Lease:
             self._folder,
             expected="a partition that no other command holds",
             found=f"it is held by {holder}",
-            next_step="run the command again once that one has ended; if it was killed on another host, "
+            next_step="run the command again once that one has ended; "
+            "if it was killed on another host, "
             f"wait {liveness.LEASE_TIMEOUT_S:.0f} s after its last heartbeat",
         )
 

@@ -1,7 +1,8 @@
 """Tells runs that are alive from runs that died, and what readers see of the latter.
 
-A run writes its record again every `HEARTBEAT_S`. It counts as dead when its process is gone, which only its own host
-can tell, or when its last heartbeat is older than `LEASE_TIMEOUT_S` by the store's own clock.
+A run writes its record again every `HEARTBEAT_S`. It counts as dead when its process is gone, which
+only its own host can tell, or when its last heartbeat is older than `LEASE_TIMEOUT_S` by the
+store's own clock.
 """
 
 import socket
@@ -73,7 +74,8 @@ DEATH_MESSAGES = (DIED.message, "the run's process died without a word")
 def reconcile_with_live(store: Store, manifest: Manifest, live: Live | None) -> Manifest:
     """The record of a run, as published where readers see its results.
 
-    A process may die between its commit and its last record, or hear of a failure though the commit succeeded.
+    A process may die between its commit and its last record. Or it may hear of a failure though the
+    commit succeeded.
 
     Args:
         store: The state folder.

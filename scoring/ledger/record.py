@@ -35,7 +35,8 @@ OLD_WAIT_FOR_TURN = "turn"
 def new_run_id(now: datetime) -> str:
     """A UUIDv7: sorts by time.
 
-    Source: RFC 9562, section 5.7: 48 bits of Unix time in ms, version, 12 random bits, variant, 62 random bits.
+    Source: RFC 9562, section 5.7: 48 bits of Unix time in ms, version, 12 random bits, variant, 62
+    random bits.
     """
     value = int(now.timestamp() * 1000) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62
     text = f"{value | secrets.randbits(62):032x}"
@@ -84,7 +85,7 @@ class RunRecord:
 
     @property
     def run_id(self) -> str:
-        """Of the run; it changes once, when the run resumes another one."""
+        """The run's id. It changes once, when the run resumes another one."""
         return self.manifest.run_id
 
     def resume_from(self, dead: Manifest) -> None:
@@ -125,7 +126,10 @@ class RunRecord:
             self.manifest = write_manifest(self._store, self._folder, self.manifest)
 
     def is_owner(self) -> bool:
-        """Whether this process still owns the run, as far as the store can tell. If not, leave its files alone."""
+        """Whether this process still owns the run, as far as the store can tell.
+
+        If not, leave its files alone.
+        """
         try:
             self.check_owner()
         except ScoringError:
@@ -172,7 +176,8 @@ class RunRecord:
 
         if self._is_superseded:
             raise ConflictError(
-                "Another process has taken over this run, because this one stopped updating it; it stops.",
+                "Another process has taken over this run, because this one stopped updating it; "
+                "it stops.",
                 self._folder,
                 expected=f"an update every {liveness.HEARTBEAT_S:.0f} s",
                 found=f"none for {silent_s:.0f} s",
@@ -183,7 +188,8 @@ class RunRecord:
     def _has_successor(self) -> bool:
         """Whether another process goes on with this run, or took it for dead.
 
-        A successor claims the next attempt first. It removes its claim once the manifest says how the run ended.
+        A successor claims the next attempt first. It removes its claim once the manifest says how
+        the run ended.
         """
         attempts = self.manifest.attempts
         if self._store.exists(claim_path(self.run_id, attempts + 1)):
@@ -208,7 +214,10 @@ class RunRecord:
         return self.manifest
 
     def end_published(self, worker_cpu_s: float = 0.0) -> Manifest:
-        """Record a publication. Readers see it already, so a record that cannot be written is a warning."""
+        """Record a publication.
+
+        Readers see it already, so a record that cannot be written is a warning.
+        """
         try:
             return self.end("published", worker_cpu_s)
         except ScoringError as error:

@@ -1,4 +1,4 @@
-"""The partitions of a job in their order, each with its latest results: what is before, what is after."""
+"""The partitions of a job in their order, each with its latest results."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,9 @@ def earlier_values(workspace: Workspace, value: str | None) -> list[str]:
 def latest_publications(
     workspace: Workspace, values: Iterable[str], *, or_held: bool = False
 ) -> Iterator[Manifest]:
-    """The latest publication of each partition that has one, in the given order; read as it is asked for.
+    """The latest publication of each partition that has one, in the given order.
+
+    Each is read when it is asked for.
 
     Args:
         workspace: Of the job.
@@ -52,7 +54,10 @@ def latest_publications(
 
 
 class Timeline:
-    """The partitions as the store lists them when it is first asked. Made anew for each question."""
+    """The partitions as the store lists them when it is first asked.
+
+    Make a new timeline for each question.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         """Nothing is read yet. Records of published runs may come from the run cache."""
@@ -84,7 +89,10 @@ class Timeline:
         return [self._order(value) for value in self.values]
 
     def weekdays_before(self, value: str | None) -> list[str]:
-        """The same weekdays of the weeks before that have records, nearest first; at the same time of the day."""
+        """The same weekdays of the weeks before that have records, nearest first.
+
+        They are at the same time of the day.
+        """
         return self._same_weekdays(value, -1)
 
     def weekdays_after(self, value: str | None) -> list[str]:

@@ -47,5 +47,8 @@ class Workspace:
         return encode_folder(self.job.input.partition_key, value)
 
     def for_job(self, job: ScoringJob) -> "Workspace":
-        """The workspace of a variant of the job, say with another model. It shares the run cache."""
+        """The workspace of a variant of the job, say with another model.
+
+        It shares the run cache.
+        """
         return Workspace(job, self.run_cache)

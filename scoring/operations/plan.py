@@ -43,9 +43,9 @@ class PlannedRun:
     model_name: str
     model_version: str
     digest: str
-    """Of the model's artifacts: `sha256:` and 64 hexadecimal digits."""
+    """Digest of the model's artifacts: `sha256:` and 64 hexadecimal digits."""
     fingerprint: str
-    """Of job, model and input: a run with the same fingerprint changes nothing."""
+    """Digest of job, model and input. A run with the same fingerprint changes nothing."""
     features: tuple[str, ...]
     """The model's columns, in order."""
     output_columns: tuple[str, ...]

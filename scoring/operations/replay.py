@@ -34,8 +34,9 @@ def replay(
 ) -> Manifest:
     """Score the rows that the published run has quarantined, under the job as it is now.
 
-    The rows come from the quarantine, not from the input, which may be gone. All other rows stay as they are, and
-    carry the id of the run that scored them. Rows that still cannot be scored stay in quarantine.
+    The rows come from the quarantine, not from the input, which may be gone. All other rows stay as
+    they are, and carry the id of the run that scored them. Rows that still cannot be scored stay in
+    quarantine.
 
     Args:
         job: The job, say with another policy than before.
@@ -47,7 +48,8 @@ def replay(
         listeners: Told what happens, besides the log.
 
     Returns:
-        The manifest: `published`, `held` by a gate, `failed`, or `unchanged` where nothing is in quarantine.
+        The manifest: `published`, `held` by a gate, `failed`, or `unchanged` if nothing is in
+        quarantine.
 
     Raises:
         RunInterrupted: Ctrl-C or SIGTERM. The replay is recorded as failed; nothing was published.
@@ -93,7 +95,7 @@ def _find_published(workspace: Workspace, value: str | None) -> Manifest:
 
 
 def _score_and_publish(execution: Execution, base: Manifest, *, allow_new_model: bool) -> Manifest:
-    """The steps of a run, for rows that come from the quarantine and go among the published ones."""
+    """The steps of a run, for rows from the quarantine that go among the published ones."""
     plan = plan_replay(execution, base, allow_new_model=allow_new_model)
     score_shards(execution, plan.run)
     summarize(execution, plan.run)

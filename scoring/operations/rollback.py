@@ -1,16 +1,21 @@
-"""Puts earlier results back: one commit a partition, nothing is computed, and each is a run of its own."""
+"""Restores earlier results of partitions.
+
+Nothing is computed: each partition takes one commit, and each rollback is a run with a record of
+its own.
+"""
 
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nightscore.drift.recompare import compare_later
 from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.lease import Lease
+from nightscore.ledger.live import Live
 from nightscore.ledger.record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -19,7 +24,7 @@ from nightscore.outputs.publish import open_publisher, republication
 from nightscore.outputs.publisher import Publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.partition import encode_folder, show_value
+from nightscore.schemas.partition import show_value
 
 Action = Literal["roll back", "leave", "refuse"]
 
@@ -37,14 +42,23 @@ class RollbackItem:
     """The run whose results are seen now."""
 
 
+class RollbackChoice(NamedTuple):
+    """What to do with a partition, why, and the run whose results will be seen again."""
+
+    action: Action
+    reason: str
+    target: Manifest | None = None
+
+
 def publications(manifests: Sequence[Manifest]) -> list[Manifest]:
     """The runs of one partition that readers have seen, the latest publication first."""
-    seen = [
-        m
-        for m in manifests
-        if m.status == "published" and m.finished_at is not None and m.output.files
+    published = [
+        manifest
+        for manifest in manifests
+        if manifest.status == "published" and manifest.finished_at and manifest.output.files
     ]
-    return sorted(seen, key=lambda m: (m.finished_at or m.started_at, m.run_id), reverse=True)
+    published.sort(key=lambda m: (m.finished_at or m.started_at, m.run_id), reverse=True)
+    return published
 
 
 def choose_target(
@@ -52,48 +66,71 @@ def choose_target(
     live_run_id: str | None,
     run_id: str | None,
     before: datetime | None,
-) -> tuple[Action, str, Manifest | None]:
-    """What to put back; a pure function of the partition's publications.
+) -> RollbackChoice:
+    """Choose the results to restore; a pure function of the partition's publications.
 
     Args:
         history: As `publications` gives it.
         live_run_id: The run whose results are seen now.
-        run_id: The run to go back to; None: by time.
-        before: To what was seen at this time; None: to what was seen before the present results, once: the same
-            rollback given again, since the first one ended half way through its range, finishes it.
+        run_id: The run to go back to. None: by time.
+        before: Restore what was seen at this time. None: restore what was seen before the present
+            results, once. The same rollback given again, since the first one ended half way
+            through its range, finishes it.
     """
     if not history:
-        return "leave", "nothing was ever published", None
+        return RollbackChoice("leave", "nothing was ever published")
+
     if run_id is not None:
-        target = next((m for m in history if run_id in (m.run_id, m.result_id)), None)
-        if target is None:
-            return "leave", f"run {run_id} did not publish this partition", None
+        choice = _choose_run(history, run_id)
     elif before is not None:
-        target = next((m for m in history if m.finished_at and m.finished_at <= before), None)
-        if target is None:
-            return (
-                "refuse",
-                f"nothing was published before {before.isoformat(timespec='seconds')}",
-                None,
-            )
-    elif history[0].restores == live_run_id and live_run_id is not None:
-        return (
-            "leave",
-            f"it was rolled back to run {live_run_id}; --run-id or --before go further",
-            history[0],
-        )
+        choice = _choose_by_time(history, before)
     else:
-        target = next((m for m in history if m.result_id != live_run_id), None)
-        if target is None:
-            return "refuse", "there are no earlier results", None
+        choice = _choose_previous(history, live_run_id)
+
+    target = choice.target
+    if choice.action != "roll back" or target is None:
+        return choice
     if target.result_id == live_run_id:
-        return "leave", f"the results of run {live_run_id} are what readers see", target
-    found = next((m for m in history if m.run_id == target.result_id), target)
-    seen_from = found.finished_at or found.started_at
-    reason = (
-        f"model version {found.model.version}, published {seen_from.isoformat(timespec='seconds')}"
-    )
-    return "roll back", reason, found
+        reason = f"the results of run {live_run_id} are what readers see"
+        return RollbackChoice("leave", reason, target)
+
+    # A rollback has no files of its own: the run that wrote them is restored.
+    writer = _find_run(history, target.result_id) or target
+    published_at = writer.finished_at or writer.started_at
+    shown_time = published_at.isoformat(timespec="seconds")
+    reason = f"model version {writer.model.version}, published {shown_time}"
+    return RollbackChoice("roll back", reason, writer)
+
+
+def _choose_run(history: Sequence[Manifest], run_id: str) -> RollbackChoice:
+    for manifest in history:
+        if run_id in (manifest.run_id, manifest.result_id):
+            return RollbackChoice("roll back", "", manifest)
+    return RollbackChoice("leave", f"run {run_id} did not publish this partition")
+
+
+def _choose_by_time(history: Sequence[Manifest], before: datetime) -> RollbackChoice:
+    for manifest in history:
+        if manifest.finished_at and manifest.finished_at <= before:
+            return RollbackChoice("roll back", "", manifest)
+    shown_time = before.isoformat(timespec="seconds")
+    return RollbackChoice("refuse", f"nothing was published before {shown_time}")
+
+
+def _choose_previous(history: Sequence[Manifest], live_run_id: str | None) -> RollbackChoice:
+    newest = history[0]
+    if live_run_id is not None and newest.restores == live_run_id:
+        reason = f"it was rolled back to run {live_run_id}; --run-id or --before go further"
+        return RollbackChoice("leave", reason, newest)
+
+    for manifest in history:
+        if manifest.result_id != live_run_id:
+            return RollbackChoice("roll back", "", manifest)
+    return RollbackChoice("refuse", "there are no earlier results")
+
+
+def _find_run(history: Sequence[Manifest], run_id: str) -> Manifest | None:
+    return next((manifest for manifest in history if manifest.run_id == run_id), None)
 
 
 def plan_rollback(
@@ -102,10 +139,11 @@ def plan_rollback(
     run_id: str | None = None,
     before: datetime | None = None,
 ) -> list[RollbackItem]:
-    """What would be put back, and where that is not possible.
+    """Choose what to restore in each partition, and say where that is not possible.
 
     Raises:
-        InvalidJobError: Both a run and a time are given, or no partition was published by that run.
+        InvalidJobError: Both a run and a time are given, or the run published none of the
+            partitions.
     """
     if run_id is not None and before is not None:
         raise InvalidJobError(
@@ -113,23 +151,25 @@ def plan_rollback(
             expected="--run-id or --before",
             next_step="leave one of them out",
         )
+
     workspace = Workspace(job)
     publisher = open_publisher(workspace)
-    live = publisher.all_live()
+    live_by_value = publisher.all_live()
     items = []
     for value in values:
-        now = live.get(value)
-        history = publications(PartitionHistory(workspace, value).reconciled(now))
-        action, reason, target = choose_target(history, now.run_id if now else None, run_id, before)
-        if target is not None and action == "roll back":
-            try:
-                publisher.find_results(target)
-            except LocationNotFoundError as error:
-                action, reason = "refuse", f"its results were removed: {'; '.join(error.problems)}"
+        live = live_by_value.get(value)
+        history = publications(PartitionHistory(workspace, value).reconciled(live))
+        live_run_id = live.run_id if live else None
+        choice = choose_target(history, live_run_id, run_id, before)
+        choice = _check_files(publisher, choice)
         items.append(
-            RollbackItem(show_value(value), action, reason, target, now.run_id if now else None)
+            RollbackItem(
+                show_value(value), choice.action, choice.reason, choice.target, live_run_id
+            )
         )
-    if run_id is not None and all(item.target is None and item.action == "leave" for item in items):
+
+    is_unknown = all(item.target is None and item.action == "leave" for item in items)
+    if run_id is not None and is_unknown:
         raise InvalidJobError(
             "That run published none of these partitions.",
             job.name,
@@ -138,6 +178,18 @@ def plan_rollback(
             next_step="`nightscore history JOB PARTITION` lists the runs",
         )
     return items
+
+
+def _check_files(publisher: Publisher, choice: RollbackChoice) -> RollbackChoice:
+    """The choice, or a refusal if the files of the target are gone."""
+    if choice.target is None or choice.action != "roll back":
+        return choice
+    try:
+        publisher.find_results(choice.target)
+    except LocationNotFoundError as error:
+        reason = f"its results were removed: {'; '.join(error.problems)}"
+        return RollbackChoice("refuse", reason, choice.target)
+    return choice
 
 
 def roll_back(
@@ -150,9 +202,9 @@ def roll_back(
     *,
     compares_later: bool = True,
 ) -> Manifest:
-    """Put the results of one partition back; returns the record of this, published or failed.
+    """Restore the results of one partition. Returns the record of this, published or failed.
 
-    The partition then counts as published, until its input or its model is another than now: a nightly run that
+    The partition then counts as published until its input or its model changes: a nightly run that
     looks back does not undo a rollback.
 
     Args:
@@ -162,61 +214,70 @@ def roll_back(
         live_run_id: The run whose results were seen when this was planned.
         now: In UTC.
         cache: Models of this host.
-        compares_later: Compare later partitions again, whose neighbour this one is. False: the caller does, once for
-            several partitions.
+        compares_later: Compare later partitions again, which have this one for a neighbour. False:
+            the caller does it, once for several partitions.
     """
     workspace = Workspace(job)
-    folder = workspace.folder(value)
     record = RunRecord(workspace, value, now, importlib.metadata.version("nightscore"))
     record.update(
         restores=target.run_id,
         model=target.model,
         inputs=target.inputs,
         counts=target.counts,
-        fingerprint=_fingerprint_now(workspace, value, cache),
+        fingerprint=_current_fingerprint(workspace, value, cache),
     )
+
     publisher = open_publisher(workspace)
     try:
-        with Lease(job, folder, "rollback") as lease:
-            manifest = _put_back(workspace, record, publisher, target, live_run_id, lease)
+        with Lease(job, workspace.folder(value), "rollback") as lease:
+            record.save("running")
+            live = publisher.live(value)
+            _check_live(workspace, target, live, live_run_id)
+            record.update(replaces=live_run_id)
+            manifest = _restore(workspace, record, publisher, target, live, lease)
     except ScoringError as error:
         return record.fail(error)
+
     if compares_later:
         compare_later(workspace, [value], cache, now)
     return manifest
 
 
-def _put_back(
+def _check_live(
+    workspace: Workspace, target: Manifest, live: Live | None, planned_run_id: str | None
+) -> None:
+    live_run_id = live.run_id if live else None
+    if live_run_id != planned_run_id:
+        raise ConflictError(
+            "Another run published this partition since the rollback was planned; "
+            "nothing was changed.",
+            workspace.folder(target.partition),
+            expected=f"run {planned_run_id}",
+            found=f"run {live_run_id}",
+            next_step="plan the rollback again",
+        )
+
+
+def _restore(
     workspace: Workspace,
     record: RunRecord,
     publisher: Publisher,
     target: Manifest,
-    live_run_id: str | None,
+    live: Live | None,
     lease: Lease,
 ) -> Manifest:
-    folder, value = encode_folder(target.partition_key, target.partition), target.partition
-    record.save("running")
-    live = publisher.live(value)
-    if (live.run_id if live else None) != live_run_id:
-        raise ConflictError(
-            "Another run published this partition since the rollback was planned; nothing was changed.",
-            folder,
-            expected=f"run {live_run_id}",
-            found=f"run {live.run_id if live else None}",
-            next_step="plan the rollback again",
-        )
-    record.update(replaces=live_run_id)
-    PartitionHistory(workspace, value).complete(live)
-    parts, version = publisher.publish(republication(workspace, publisher, target, lease), live)
+    PartitionHistory(workspace, target.partition).complete(live)
+    restored = republication(workspace, publisher, target, lease)
+    parts, table_version = publisher.publish(restored, live)
+
     files = tuple(part.file for part in parts)
-    record.update(
-        output=record.manifest.output.model_copy(update={"files": files, "table_version": version})
-    )
+    output = record.manifest.output
+    record.update(output=output.model_copy(update={"files": files, "table_version": table_version}))
     return record.end_published()
 
 
-def _fingerprint_now(workspace: Workspace, value: str | None, cache: ModelCache) -> str:
-    """Of what a run would score now; empty where that cannot be said, and a later run then scores again."""
+def _current_fingerprint(workspace: Workspace, value: str | None, cache: ModelCache) -> str:
+    """The fingerprint of a run now. Empty if nobody can say: a later run then scores again."""
     try:
         job = workspace.job
         partition, _ = find_partition(workspace, value)

@@ -98,7 +98,10 @@ def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _measure(execution: Execution, plan: RunPlan, results: Sequence[ShardResult]) -> None:
-    """Record what the run took. Shards of an earlier attempt count for rows, not for time and memory."""
+    """Record what the run took.
+
+    Shards of an earlier attempt count for rows, but not for time and memory.
+    """
     record, scored = execution.record, execution.results.scored
     stages = dict(record.manifest.measures.stages_s)
     for result in scored:
@@ -138,7 +141,8 @@ def _cast_warnings(columns: Sequence[ColumnRecord]) -> list[str]:
 def _too_many(manifest: Manifest, allowed: int, give_up_reason: str = "") -> QuarantineLimitError:
     return _limit_error(
         manifest,
-        expected=f"at most {allowed:,} rows (limits.max_quarantined_rows, limits.max_quarantined_share)",
+        expected=f"at most {allowed:,} rows "
+        "(limits.max_quarantined_rows, limits.max_quarantined_share)",
         remedy="raise the limits",
         give_up_reason=give_up_reason,
     )

@@ -21,7 +21,8 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import MemoryPlan
 
 RESERVED_BYTES = 512 << 20
-"""Address space for libraries that are loaded and arenas that are reserved while a shard is scored."""
+"""Address space for libraries that are loaded, and arenas that are reserved, while a shard is
+scored."""
 
 
 def score_shards(execution: Execution, plan: RunPlan) -> None:
@@ -30,7 +31,7 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
         tasks = make_tasks(execution, plan)
         execution.emit(_planned(execution, plan))
         if execution.job.limits.memory_bytes is not None:
-            # The plan leaves no memory for the process that parses files. Who needs it later starts it again.
+            # The plan leaves no memory for the process that parses files. It starts again later.
             client.end_all()
 
         if tasks:
@@ -98,7 +99,7 @@ def _score(
 
 
 def _rescore_by_library(execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]) -> None:
-    """Score again what a compiled predictor has scored, if it differed from the library in any shard."""
+    """Score all compiled shards again by the library, if the two differed in any shard."""
     results = execution.results.in_order()
     if not any(result.predictor.has_differed for result in results):
         return
@@ -125,10 +126,11 @@ def _rescore_by_library(execution: Execution, plan: RunPlan, tasks: Sequence[Sha
 
 
 def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:
-    """Address space that one shard may take. A file that decodes to far more than it says is stopped there.
+    """Address space that one shard may take.
 
-    It is more than the plan's memory, since libraries reserve addresses that they never use. A cluster's node without
-    a limit takes a share of its own memory instead, which nobody knows here.
+    A file that decodes to far more than it says is stopped there. It is more than the plan's
+    memory, since libraries reserve addresses that they never use. A cluster's node without a limit
+    takes a share of its own memory instead, which nobody knows here.
     """
     limit = job.limits.memory_bytes
     if job.workers.is_cluster:

@@ -1,6 +1,7 @@
 """Compares a run's columns with earlier partitions.
 
-What goes wrong here costs the comparison, never the predictions. A job that holds on drift then waits for a review.
+What goes wrong here costs the comparison, never the predictions. A job that holds on drift then
+waits for a review.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ class DriftCheck:
             )
         except ModelDigestError:
             raise
-        except Exception as error:  # noqa: BLE001 (whatever is stored there costs the comparison only)
+        except Exception as error:  # noqa: BLE001 (it costs the comparison only)
             self._give_up(error)
 
     def watch(self, tasks: list[ShardTask], contract: Contract) -> list[ShardTask]:
@@ -127,7 +128,7 @@ class DriftCheck:
         return []
 
     def store(self) -> None:
-        """Write the profile of the columns and their comparison. Without these a run is still a run."""
+        """Write the profile of the columns, and their comparison. Failures are warnings."""
         if self._drift is None:
             return
 

@@ -1,4 +1,4 @@
-"""The life of one run: it begins a record, sends heartbeats, and leaves a record however it ends."""
+"""The life of one run: heartbeats while it is under way, and a record however it ends."""
 
 import contextlib
 import importlib.metadata
@@ -85,7 +85,7 @@ class Execution:
         self.pool, self.cache = pool, cache
         self.record = RunRecord(workspace, value, now, ENGINE)
         self.lease = Lease(workspace.job, self.folder, command)
-        """Held while a dead run is taken over, and while results are published. Scoring changes nothing."""
+        """Held while a dead run is taken over, and while results are published."""
         self.results = RunResults()
         self.extra_files: list[str] = []
         """Files of this run in the parts store, beside the workers' parts."""
@@ -156,7 +156,7 @@ class Execution:
             self.workspace.parts.delete(paths)
 
     def _fail(self, error: BaseException) -> Manifest:
-        """Record a failure. A commit that succeeded although its caller heard otherwise is a publication."""
+        """Record a failure, or a publication if the commit succeeded after all."""
         fate = self._fate(error)
         if fate == "published":
             return self.record.end_published(self.worker_cpu_s)

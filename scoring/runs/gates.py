@@ -13,61 +13,51 @@ from nightscore.schemas.manifest import ColumnRecord, GateRecord, Manifest
 
 
 def check_gates(
-    workspace: Workspace, manifest: Manifest, n_twice: int, twice: Sequence[str]
+    workspace: Workspace, manifest: Manifest, n_duplicates: int, examples: Sequence[str]
 ) -> list[GateRecord]:
     """What each gate of the job says of a run that is complete.
 
     Args:
         workspace: Of the job.
         manifest: Of the run, with its counts and columns.
-        n_twice: Rows whose keys another row has too.
-        twice: Some of these keys, as text.
+        n_duplicates: Rows whose keys another row has too.
+        examples: Some of these keys, as text.
     """
     job = workspace.job
-    gates = job.gates
     predictions = [column for column in manifest.columns if column.role == "prediction"]
-    found: list[GateRecord] = []
+    gates: list[GateRecord] = []
     if job.keys.unique:
-        shown = f"{n_twice:,} rows{': ' if twice else ''}{'; '.join(twice)}"
-        found.append(
-            _gate("unique_keys", gates.unique_keys, "no key twice", shown, passed=n_twice == 0)
-        )
-    if gates.finite_predictions != "off":
-        bad = [
-            f"{c.name}: {c.missing + c.infinite:,} rows"
-            for c in predictions
-            if c.missing + c.infinite
-        ]
-        expected = "no missing or infinite prediction"
-        found.append(
-            _gate(
-                "finite_predictions",
-                gates.finite_predictions,
-                expected,
-                ", ".join(bad),
-                passed=not bad,
-            )
-        )
-    for name, bounds in (
-        ("prediction", gates.prediction_range),
-        ("probability", gates.probability_range),
-    ):
+        gates.append(_check_unique_keys(job, n_duplicates, examples))
+    if job.gates.finite_predictions != "off":
+        gates.append(_check_finite(job, predictions))
+
+    ranges = {"prediction": job.gates.prediction_range, "probability": job.gates.probability_range}
+    for prefix, bounds in ranges.items():
         if bounds is not None:
-            found.append(_range(name, bounds, predictions))
-    if gates.null_rate is not None:
-        found.append(_null_rate(job, manifest.columns))
-    wanted = max(
-        (gate.runs for gate in (gates.rows, gates.score_shift) if gate is not None), default=0
-    )
-    earlier: list[Manifest] = []
-    if wanted:
-        values = earlier_values(workspace, manifest.partition)
-        earlier = list(islice(latest_publications(workspace, values), wanted))
-    if gates.rows is not None:
-        found.append(_rows(job, manifest.counts.rows_in, earlier))
-    if gates.score_shift is not None:
-        found += _score_shift(job, predictions, earlier)
-    return found
+            gates.append(_check_range(prefix, bounds, predictions))
+
+    if job.gates.null_rate is not None:
+        gates.append(_check_null_rate(job, manifest.columns))
+    return gates + _check_against_history(workspace, manifest, predictions)
+
+
+def _check_against_history(
+    workspace: Workspace, manifest: Manifest, predictions: Sequence[ColumnRecord]
+) -> list[GateRecord]:
+    """The gates that look at the latest publications of the partitions before."""
+    job = workspace.job
+    n_runs = [gate.runs for gate in (job.gates.rows, job.gates.score_shift) if gate is not None]
+    if not n_runs:
+        return []
+
+    values = earlier_values(workspace, manifest.partition)
+    earlier = list(islice(latest_publications(workspace, values), max(n_runs)))
+    gates: list[GateRecord] = []
+    if job.gates.rows is not None:
+        gates.append(_check_rows(job, manifest.counts.rows_in, earlier))
+    if job.gates.score_shift is not None:
+        gates += _check_score_shift(job, predictions, earlier)
+    return gates
 
 
 def _gate(name: str, action: str, expected: str, found: str, *, passed: bool) -> GateRecord:
@@ -76,26 +66,45 @@ def _gate(name: str, action: str, expected: str, found: str, *, passed: bool) ->
     )
 
 
-def _range(prefix: str, bounds: Range, predictions: Sequence[ColumnRecord]) -> GateRecord:
-    low = -math.inf if bounds.min is None else bounds.min
-    high = math.inf if bounds.max is None else bounds.max
-    columns = [c for c in predictions if c.name.startswith(prefix)]
-    outside = [
-        f"{c.name} from {c.low:g} to {c.high:g}"
-        for c in columns
-        if c.finite and (c.low < low or c.high > high)
-    ]
-    outside += [f"{c.name} infinite in {c.infinite:,} rows" for c in columns if c.infinite]
+def _check_unique_keys(job: ScoringJob, n_duplicates: int, examples: Sequence[str]) -> GateRecord:
+    found = f"{n_duplicates:,} rows"
+    if examples:
+        found += f": {'; '.join(examples)}"
     return _gate(
-        f"{prefix}_range",
-        bounds.action,
-        f"{low:g} to {high:g}",
-        "; ".join(outside),
-        passed=not outside,
+        "unique_keys", job.gates.unique_keys, "no key twice", found, passed=n_duplicates == 0
     )
 
 
-def _null_rate(job: ScoringJob, columns: Sequence[ColumnRecord]) -> GateRecord:
+def _check_finite(job: ScoringJob, predictions: Sequence[ColumnRecord]) -> GateRecord:
+    bad = []
+    for column in predictions:
+        n_bad = column.missing + column.infinite
+        if n_bad:
+            bad.append(f"{column.name}: {n_bad:,} rows")
+    expected = "no missing or infinite prediction"
+    action = job.gates.finite_predictions
+    return _gate("finite_predictions", action, expected, ", ".join(bad), passed=not bad)
+
+
+def _check_range(prefix: str, bounds: Range, predictions: Sequence[ColumnRecord]) -> GateRecord:
+    low = -math.inf if bounds.min is None else bounds.min
+    high = math.inf if bounds.max is None else bounds.max
+    columns = [column for column in predictions if column.name.startswith(prefix)]
+
+    outside = [
+        f"{column.name} from {column.low:g} to {column.high:g}"
+        for column in columns
+        if column.finite and (column.low < low or column.high > high)
+    ]
+    for column in columns:
+        if column.infinite:
+            outside.append(f"{column.name} infinite in {column.infinite:,} rows")
+    expected = f"{low:g} to {high:g}"
+    found = "; ".join(outside)
+    return _gate(f"{prefix}_range", bounds.action, expected, found, passed=not outside)
+
+
+def _check_null_rate(job: ScoringJob, columns: Sequence[ColumnRecord]) -> GateRecord:
     gate = job.gates.null_rate
     assert gate is not None  # noqa: S101
     above = []
@@ -108,22 +117,24 @@ def _null_rate(job: ScoringJob, columns: Sequence[ColumnRecord]) -> GateRecord:
     return _gate("null_rate", gate.action, expected, "; ".join(above), passed=not above)
 
 
-def _rows(job: ScoringJob, n_rows: int, earlier: Sequence[Manifest]) -> GateRecord:
+def _check_rows(job: ScoringJob, n_rows: int, earlier: Sequence[Manifest]) -> GateRecord:
     gate = job.gates.rows
     assert gate is not None  # noqa: S101
     low = gate.min_ratio or 0.0
     high = math.inf if gate.max_ratio is None else gate.max_ratio
     expected = f"{low:g} to {high:g} of the usual number of rows"
+
     history = earlier[: gate.runs]
     if len(history) < LEAST_HISTORY:
         return _gate("rows", gate.action, expected, _too_few(len(history)), passed=True)
-    usual = statistics.median(m.counts.rows_in for m in history)
-    ratio = n_rows / usual if usual else math.inf if n_rows else 1.0
-    shown = f"{n_rows:,} rows, {ratio:.2f} of the usual {usual:,.0f}"
-    return _gate("rows", gate.action, expected, shown, passed=low <= ratio <= high)
+
+    usual = statistics.median(manifest.counts.rows_in for manifest in history)
+    ratio = _ratio(n_rows, usual, of_nothing=1.0)
+    found = f"{n_rows:,} rows, {ratio:.2f} of the usual {usual:,.0f}"
+    return _gate("rows", gate.action, expected, found, passed=low <= ratio <= high)
 
 
-def _score_shift(
+def _check_score_shift(
     job: ScoringJob, predictions: Sequence[ColumnRecord], earlier: Sequence[Manifest]
 ) -> Iterator[GateRecord]:
     gate = job.gates.score_shift
@@ -132,28 +143,42 @@ def _score_shift(
     for column in predictions:
         if not column.finite:
             continue
+
         name = f"score_shift of {column.name}"
         if column.mean is None:
-            yield _gate(
-                name, gate.action, expected, "predictions whose mean exceeds float64", passed=False
-            )
+            found = "predictions whose mean exceeds float64"
+            yield _gate(name, gate.action, expected, found, passed=False)
             continue
-        before = [
-            c for m in earlier[: gate.runs] for c in m.columns if c.name == column.name and c.finite
-        ]
-        known = [(c.mean, c.squares, c.finite) for c in before if c.role == "prediction"]
-        moments = [(m, s, n) for m, s, n in known if m is not None and s is not None]
+
+        moments = _earlier_moments(column.name, earlier[: gate.runs])
         if len(moments) < LEAST_HISTORY:
             yield _gate(name, gate.action, expected, _too_few(len(moments)), passed=True)
             continue
+
         usual = statistics.median(mean for mean, _, _ in moments)
-        spread = math.sqrt(
-            sum(squares for _, squares, _ in moments) / sum(n for _, _, n in moments)
-        )
-        distance = abs(column.mean - usual)
-        shift = distance / spread if spread else math.inf if distance else 0.0
-        shown = f"a mean of {column.mean:.4g}, {shift:.2f} from the usual {usual:.4g}"
-        yield _gate(name, gate.action, expected, shown, passed=shift <= gate.max)
+        n_values = sum(n for _, _, n in moments)
+        spread = math.sqrt(sum(squares for _, squares, _ in moments) / n_values)
+        shift = _ratio(abs(column.mean - usual), spread, of_nothing=0.0)
+        found = f"a mean of {column.mean:.4g}, {shift:.2f} from the usual {usual:.4g}"
+        yield _gate(name, gate.action, expected, found, passed=shift <= gate.max)
+
+
+def _earlier_moments(name: str, earlier: Sequence[Manifest]) -> list[tuple[float, float, int]]:
+    """Mean, sum of squared distances and number of values of a column in earlier runs."""
+    columns = [column for manifest in earlier for column in manifest.columns]
+    moments = []
+    for column in columns:
+        is_same = column.name == name and column.role == "prediction" and column.finite > 0
+        if is_same and column.mean is not None and column.squares is not None:
+            moments.append((column.mean, column.squares, column.finite))
+    return moments
+
+
+def _ratio(value: float, base: float, *, of_nothing: float) -> float:
+    """`value / base`. If both are 0 it is `of_nothing`."""
+    if base:
+        return value / base
+    return math.inf if value else of_nothing
 
 
 def _too_few(n_partitions: int) -> str:

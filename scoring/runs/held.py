@@ -10,7 +10,8 @@ from nightscore.schemas.manifest import GateRecord, Manifest
 def is_blocking(workspace: Workspace, undecided: Manifest) -> bool:
     """Whether a run that was held or rejected keeps the same work from being scored again.
 
-    A rejection holds whatever becomes of the gates. A held run blocks only while a gate of the job still holds it.
+    A rejection holds whatever becomes of the gates. A held run blocks only while a gate of the job
+    still holds it.
     """
     return undecided.status != "held" or bool(still_holding(workspace, undecided))
 
@@ -18,37 +19,39 @@ def is_blocking(workspace: Workspace, undecided: Manifest) -> bool:
 def still_holding(workspace: Workspace, held: Manifest) -> list[GateRecord]:
     """The gates of the job as it is today that hold a run, judged by its own record.
 
-    A gate that has left the job file, or only warns by now, holds no more. One whose bounds are as they were holds as
-    it did, whatever the partitions before have become; with other bounds it looks at the record again.
+    A gate that has left the job file, or only warns by now, no longer holds. A gate with the same
+    bounds as before holds as it did, whatever the partitions before have become. With other bounds
+    it looks at the record again.
     """
     job = workspace.job
-    then = {gate.gate: gate for gate in held.gates}
-    n_twice = int(any(name == "unique_keys" and not gate.passed for name, gate in then.items()))
-    today = check_gates(workspace, held, n_twice, ())
-    if job.drift.gate == "hold" and "drift" in then:
-        today.append(_drift_today(job, held, then["drift"]))
-    return [gate for gate in (_as_recorded(gate, then) for gate in today) if _holds(gate)]
+    recorded = {gate.gate: gate for gate in held.gates}
+    had_duplicates = "unique_keys" in recorded and not recorded["unique_keys"].passed
+    current = check_gates(workspace, held, int(had_duplicates), ())
+    if job.drift.gate == "hold" and "drift" in recorded:
+        current.append(_current_drift_gate(job, held, recorded["drift"]))
+
+    judged = [_as_recorded(gate, recorded.get(gate.gate)) for gate in current]
+    return [gate for gate in judged if gate.action == "hold" and not gate.passed]
 
 
-def _drift_today(job: ScoringJob, held: Manifest, recorded: GateRecord) -> GateRecord:
-    if held.drift is None:  # nobody could compare the columns: that holds as long as the gate does
+def _current_drift_gate(job: ScoringJob, held: Manifest, recorded: GateRecord) -> GateRecord:
+    if held.drift is None:
+        # Nobody could compare the columns. That holds as long as the gate does.
         return recorded.model_copy(update={"action": "hold"})
     return drift_gate(job, held.drift)
 
 
-def _as_recorded(gate: GateRecord, then: dict[str, GateRecord]) -> GateRecord:
+def _as_recorded(gate: GateRecord, recorded: GateRecord | None) -> GateRecord:
     """What the run's record says, with today's action, if the gate expects the same as it did."""
-    recorded = then.get(gate.gate)
     if recorded is None or not _depends_on_others(gate.gate) or recorded.expected != gate.expected:
         return gate
     return recorded.model_copy(update={"action": gate.action})
 
 
 def _depends_on_others(name: str) -> bool:
-    """Whether a gate looks at more than the run's own record. `score_shift` is followed by its column."""
+    """Whether a gate looks at more than the run's own record.
+
+    A name may be followed by its column, as in `score_shift of prediction`.
+    """
     kind, _, _ = name.partition(" of ")
     return kind in ("rows", "score_shift", "unique_keys")
-
-
-def _holds(gate: GateRecord) -> bool:
-    return gate.action == "hold" and not gate.passed

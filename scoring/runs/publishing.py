@@ -18,8 +18,8 @@ def finish_parts(execution: Execution, plan: RunPlan) -> tuple[WrittenPart, ...]
     """The files that readers will see. None if the whole input has no file to take columns from.
 
     Raises:
-        InputError: The partition has no files, and readers see predictions of it. A writer may have deleted the input
-            to write it again.
+        InputError: The partition has no files, and readers see predictions of it. A writer may have
+            deleted the input to write it again.
     """
     contract, live = plan.contract, plan.live
     if live is not None and not plan.shards.partition.files:

@@ -27,7 +27,9 @@ MERGED_SHARD = 99_999
 
 
 def merge_with_published(execution: Execution, plan: ReplayPlan) -> WrittenPart:
-    """One file with the published and the replayed rows. The record counts the whole partition from then on.
+    """One file with the published and the replayed rows.
+
+    The record counts the whole partition from then on.
 
     Raises:
         ReconciliationError: A row has no place, or the rows do not add up.
@@ -54,7 +56,10 @@ def merge_with_published(execution: Execution, plan: ReplayPlan) -> WrittenPart:
 def _find_places(
     state: Store, files: Sequence[InputFile | FileRecord], first_rows: dict[str, int] | None
 ) -> Places:
-    """Where quarantined rows stand in the partition. Without the input, numbers that tell them apart."""
+    """Where quarantined rows stand in the partition.
+
+    Without the input, these are numbers that only tell them apart.
+    """
     origins = [read_origin(state, file.path) for file in files]
     if first_rows is None:
         names = sorted({name for name, _ in origins})
@@ -125,7 +130,7 @@ def _count_whole_partition(execution: Execution, plan: ReplayPlan, merged: Writt
             next_step="report this as a defect of nightscore, with the manifest",
         )
 
-    # The base run profiled all features when it read them. The few new predictions are not in its profile.
+    # The base run profiled all features when it read them. Its profile lacks the new predictions.
     predictions = [column for column in replayed.columns if column.role == "prediction"]
     columns = merge_records([*base.columns, *predictions])
     execution.record.update(counts=counts, columns=columns, drift=base.drift)

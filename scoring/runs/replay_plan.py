@@ -1,6 +1,7 @@
 """Plans a replay: the rows in quarantine are scored under the job as it is now.
 
-A replay has the steps of a run. What differs is here: where its rows come from, and where they belong.
+A replay has the steps of a run. What differs is here: where its rows come from, and where they
+belong.
 """
 
 from collections.abc import Sequence
@@ -49,13 +50,14 @@ class ReplayPlan:
     """What a replay will do."""
 
     base: Manifest
-    """Of the published run whose quarantine is replayed."""
+    """The published run whose quarantine is replayed."""
     published: tuple[WrittenPart, ...]
     """The files of that run."""
     quarantined: tuple[InputFile, ...]
     """The files of its quarantine."""
     first_rows: dict[str, int] | None
-    """First row of each input file in the partition. None: the input is another one, or the order is lost."""
+    """First row of each input file in the partition. None: the input has changed, or the order is
+    lost."""
     run: RunPlan
 
 
@@ -196,8 +198,9 @@ def _look_at_input(
 ) -> tuple[dict[str, int] | None, str]:
     """The first row of each input file in the partition, and the fingerprint of a run now.
 
-    No rows if the input is not the one that was scored, or the published rows do not stand in its order. No
-    fingerprint if a run now would not give what this replay gives: a later run then scores the partition whole.
+    No rows if the input is not the one that was scored, or the published rows do not stand in its
+    order. No fingerprint if a run now would not give what this replay gives: a later run then
+    scores the whole partition.
     """
     if not base.in_order:
         return None, ""
@@ -223,7 +226,7 @@ def _look_at_input(
 def _would_score_alike(
     job: ScoringJob, base: Manifest, model: PinnedModel, partition: Partition
 ) -> bool:
-    """Whether a run now would score the rows that stay as they were, and quarantine none of them."""
+    """Whether a run now would score all rows that stay, and score them as before."""
     if base.policy is None:
         return False
     base_job = job.model_copy(update={"policy": base.policy})
@@ -240,7 +243,7 @@ def _job_over_quarantine(
     )
     features = job.features
     if not facts.features and not features:
-        # The model takes columns by their place in the file. In the quarantine, reasons stand before them.
+        # The model takes columns by their place. In the quarantine, reasons stand before them.
         names = read_facts(state, files[0].path).schema.names
         others = {*REASON_NAMES, *job.keys.columns, *job.pass_through, job.input.partition_key}
         features = tuple(name for name in names if name not in others)

@@ -33,7 +33,7 @@ class SourceRows:
     job: ScoringJob
     """Whose input is read: the job's own, or its quarantine."""
     n_rows: int
-    """Of the whole partition: the limits are shares of these."""
+    """Rows of the whole partition: the limits are shares of these."""
     from_quarantine: bool = False
     """The rows say themselves where they stand in the input."""
 
@@ -47,7 +47,7 @@ class PartitionState:
     n_left_out: int
     """Files that `input.files` leaves out."""
     fingerprint: str
-    """Of the work."""
+    """What decides the predictions, as one digest."""
     live: Live | None
     history: PartitionHistory
     standing: Manifest | None
@@ -72,7 +72,7 @@ class RunPlan:
     """The partition in shards, and the memory for them."""
     contract: Contract
     fingerprint: str
-    """Of the work. Empty: a later run does this work again."""
+    """What decides the predictions. Empty: a later run scores the partition again."""
     publisher: Publisher
     live: Live | None
     """What readers saw when this was planned. The publication replaces exactly this."""
@@ -112,7 +112,7 @@ def look_up_partition(execution: Execution, model: PinnedModel) -> PartitionStat
 
 
 def find_earlier_answer(execution: Execution, state: PartitionState) -> Manifest | None:
-    """The run that makes this one unnecessary: it published the same, or it waits for a review of the same."""
+    """The run that makes this one unnecessary: it published the same, or it waits for a review."""
     standing = state.standing
     if standing is not None and standing.fingerprint == state.fingerprint:
         return standing.model_copy(update={"status": "unchanged"})
@@ -165,7 +165,10 @@ def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) ->
 
 
 def _begin(execution: Execution, state: PartitionState) -> Resumption | None:
-    """Write the first record, as the next attempt of a run that died on the same work if there is one."""
+    """Write the first record.
+
+    If a run died on the same work, this becomes its next attempt.
+    """
     record, lease = execution.record, execution.lease
     resumption = take_over(
         execution.workspace, state.history, state.fingerprint, state.live_run_id, lease
@@ -194,7 +197,7 @@ def learn_model(execution: Execution, model: PinnedModel, notes: Sequence[str]) 
 
 
 def log_missing_guarantees(execution: Execution) -> list[str]:
-    """Log what the output's store cannot guarantee, before anything is read. Returned for the record."""
+    """Log what the output's store cannot guarantee. Returned for the record."""
     missing = missing_guarantees(execution.job)
     for note in missing:
         logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.shown_value, note)

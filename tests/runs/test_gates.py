@@ -482,7 +482,7 @@ def test_a_held_run_is_judged_by_the_gates_of_today(
     if not blocks:
         assert status.state == "missing"
         assert any(
-            "was held by prediction_range, and no gate that the job has today" in r
+            "was held by prediction_range, and no gate of the current job" in r
             for r in status.reasons
         )
     after = lake.run(job)
