@@ -77,6 +77,7 @@ class ScoringError(Exception):
         super().__init__(what, where, expected, found, next_step, problems)
         self.what = what
         self.where = where
+
         self.expected = expected
         self.found = found
         self.next_step = next_step
@@ -94,8 +95,10 @@ class ScoringError(Exception):
         )
         lines += [f"  {name + ':':<10}{printable(text)}" for name, text in named if text]
         lines += [f"  - {printable(problem)}" for problem in self.problems]
+
         if self.next_step:
             lines.append(f"  {'next:':<10}{printable(self.next_step)}")
+
         return "\n".join(lines)
 
 

@@ -28,6 +28,7 @@ def peak_resident_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -99,7 +100,9 @@ def limited_address_space(n_bytes: int) -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
+
     _address_space.allow(n_bytes, is_start=True)
+
     try:
         yield
     finally:
@@ -185,6 +188,7 @@ def process_start(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+
     # A process that has ended stays until its parent asks for it.
     is_dead = fields[0] in ("Z", "X")
     return "" if is_dead else fields[19]
@@ -204,4 +208,5 @@ def is_running(pid: int, start: str = "") -> bool:
         return False
     except PermissionError:
         pass
+
     return not start or process_start(pid) == start

@@ -77,6 +77,7 @@ def run(
     is_new = manifest.run_id == execution.run_id and manifest.status in ("published", "held")
     if compares_later and is_new:
         compare_later(workspace, [value], cache, datetime.now(UTC), are_fresh=True)
+
     return manifest
 
 
@@ -115,4 +116,5 @@ def _score_and_publish(
 
     manifest = execution.record.end_published(execution.worker_cpu_s)
     execution.forget_checkpoints()
+
     return manifest

@@ -67,6 +67,7 @@ def write_comparison(
     store.write_bytes(located.table, table)
     content = record.model_dump_json(indent=2).encode()
     store.write_bytes(comparison_path(folder, manifest.run_id), content)
+
     return located
 
 

@@ -28,4 +28,5 @@ def fingerprint(
         "format": job.output.format,
     }
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -41,6 +41,7 @@ class PartitionHistory:
         """
         self.folder = workspace.folder(value)
         self._workspace = workspace
+
         if entries is None:
             entries = workspace.state.list_files(f"runs/{self.folder}")
 
@@ -97,6 +98,7 @@ class PartitionHistory:
             # What a rollback restored is live, so it came to its commit even if it died.
             if manifest.status in ("published", "prepared", "running") or has_died(manifest):
                 return manifest
+
         return self.find(live.run_id)
 
     def complete(self, live: Live | None) -> Manifest | None:
@@ -113,6 +115,7 @@ class PartitionHistory:
         reconciled = reconcile_with_live(state, marked, live)
         if reconciled.status == "published":
             reconciled = write_manifest(state, self.folder, reconciled)
+
         self._records[reconciled.run_id] = reconciled
         return reconciled
 
@@ -151,6 +154,7 @@ def list_histories(workspace: Workspace) -> dict[str | None, PartitionHistory]:
         value: PartitionHistory(workspace, value, listed) for value, listed in entries.items()
     }
     _read_all(workspace, histories.values())
+
     return histories
 
 
@@ -171,6 +175,7 @@ def find_undecided(manifests: Iterable[Manifest], fingerprint: str) -> Manifest 
             return None
         if manifest.status in ("held", "rejected"):
             return manifest
+
     return None
 
 

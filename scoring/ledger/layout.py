@@ -118,6 +118,7 @@ def report_path(folder: str, run_id: str, status: str, compared: str = "") -> st
     """
     suffix = "" if status in ("published", "unchanged") else f"-{status}"
     suffix += f"-{compared}" if compared else ""
+
     return f"reports/{folder}/{run_id}{suffix}.html"
 
 

@@ -82,6 +82,7 @@ class Lease:
         self._lock = threading.Lock()
         self._holder: Holder | None = None
         """None: the lease is not held."""
+
         self._is_lost = False
         self._last_heartbeat = 0.0
         self._released = threading.Event()
@@ -112,6 +113,7 @@ class Lease:
         candidate = self._new_holder()
         deadline = time.monotonic() + wait_s
         n_attempts, heartbeat = 0, time.time()
+
         while (other := self._try_acquire(candidate)) is not None:
             if time.monotonic() >= deadline or _is_held_by_this_thread(other):
                 raise self._held_by(other)
@@ -143,6 +145,7 @@ class Lease:
         If the store cannot be written to, the lease times out by itself.
         """
         self._released.set()
+
         with self._lock:
             if self._holder is None:
                 return
@@ -151,6 +154,7 @@ class Lease:
                 if not self._is_current():
                     self._renew()  # the file may be another holder's by now
                 self._state.delete([self._path])
+
             _threads_by_token.pop(self._holder.token, None)
             self._holder = None
 
@@ -180,6 +184,7 @@ class Lease:
             return "a command that has just ended"  # it has removed the empty folder
         except ConflictError:
             content = self._read()
+
         if content is None:
             return "a command that has just ended"
 
@@ -188,6 +193,7 @@ class Lease:
             return None  # the file was created; only the store's answer was lost
         if not self._has_timed_out(holder):
             return holder or "an unknown command"
+
         return self._take_over(content, candidate)
 
     def _take_over(self, content: bytes, candidate: Holder) -> Holder | str | None:
@@ -213,6 +219,7 @@ class Lease:
             silent_s = clock_s - self._state.describe(self._path).modified_s
         except LocationNotFoundError:
             return False
+
         return silent_s > liveness.LEASE_TIMEOUT_S
 
     def _read(self) -> bytes | None:

@@ -95,6 +95,7 @@ def reconcile_with_live(store: Store, manifest: Manifest, live: Live | None) -> 
     finished_at = manifest.finished_at or datetime.fromtimestamp(
         _last_heartbeat_s(store, manifest), UTC
     )
+
     return manifest.model_copy(
         update={
             "status": "published",
@@ -109,13 +110,16 @@ def _published_files(
     store: Store, folder: str, manifest: Manifest, live: Live
 ) -> tuple[FileRecord, ...]:
     writer: Manifest | None = manifest
+
     if not manifest.output.files:
         writer = find_manifest(store, folder, manifest.result_id)
+
     files = writer.output.files if writer else ()
 
     # A sealed object has moved since it was sealed.
     if len(files) == len(live.paths) == 1:
         return (files[0].model_copy(update={"path": live.paths[0]}),)
+
     return files
 
 

@@ -72,6 +72,7 @@ def read_listed(store: Store, entry: Entry, run_cache: RunCache) -> Manifest | N
 
     if record.status == "published":
         run_cache.put(key, record, PARSED_BYTES * len(content))
+
     return record
 
 

@@ -66,6 +66,7 @@ class RunRecord:
         self._started = time.perf_counter()
         self._cpu_before_s = time.process_time()
         self._lock = threading.Lock()
+
         self._last_heartbeat = 0.0
         self._is_superseded = False
         self.manifest = Manifest(
@@ -171,6 +172,7 @@ class RunRecord:
         """A process that slept (a suspended machine, a stopped container) asks before it writes."""
         now = time.time()
         silent_s = now - self._last_heartbeat
+
         if self._last_heartbeat and not self._is_superseded:
             self._is_superseded = self._has_successor()
 
@@ -183,6 +185,7 @@ class RunRecord:
                 found=f"none for {silent_s:.0f} s",
                 next_step="nothing: the other process continues the run",
             )
+
         self._last_heartbeat = now
 
     def _has_successor(self) -> bool:
@@ -198,6 +201,7 @@ class RunRecord:
         stored = find_manifest(self._store, self._folder, self.run_id)
         if stored is None:
             return False
+
         has_ended = stored.status not in ("running", "prepared")  # `clean` took it for dead
         return has_ended or stored.attempts > attempts
 
@@ -231,6 +235,7 @@ class RunRecord:
         retryable = isinstance(error, ScoringError) and error.retryable
         recorded = ErrorRecord(type=type(error).__name__, message=message, retryable=retryable)
         self.update(error=recorded)
+
         if self._is_superseded:
             self.update(status="failed")
             return self.manifest

@@ -140,4 +140,5 @@ class Timeline:
             for week in range(1, WEEKS + 1)
         ]
         known = set(self.values)
+
         return [other for other in others if other in known]

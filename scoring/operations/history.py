@@ -23,6 +23,7 @@ def run_history(
     """
     workspace = Workspace(job)
     state = workspace.state
+
     if everything:
         stored, _ = list_manifests(state)
     else:

@@ -74,6 +74,7 @@ def replay(
     )
     if manifest.status in ("published", "held"):
         compare_later(workspace, [value], cache, datetime.now(UTC))
+
     return manifest
 
 
@@ -91,6 +92,7 @@ def _find_published(workspace: Workspace, value: str | None) -> Manifest:
             found=f"predictions without a record (run {run_id})" if live else "no predictions",
             next_step="run it; rows in quarantine of a run that failed are in its input still",
         )
+
     return published
 
 

@@ -42,6 +42,7 @@ def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> 
     history = PartitionHistory(Workspace(job), value)
     runs = history.runs()
     held = [manifest for manifest in runs if manifest.status == "held"]
+
     if run_id is not None:
         return _find_named(held, run_id, history.folder)
     if held:
@@ -84,8 +85,10 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
     check_claims(job, "approve")
     workspace = Workspace(job)
     publisher = open_publisher(workspace)
+
     with Lease(job, workspace.folder(held.partition), "approve") as lease:
         _claim(workspace, held, "approved")
+
         try:
             parts, table_version = _publish(workspace, publisher, held, lease)
         except LeaseError:
@@ -100,6 +103,7 @@ def approve(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> M
         published = held.model_copy(
             update={"status": "published", "finished_at": now, "output": output}
         )
+
         return _record_decision(workspace, published, "approved", now, note)
 
 
@@ -120,6 +124,7 @@ def _publish(
 
     if live_run_id != held.run_id:
         PartitionHistory(workspace, held.partition).complete(live)
+
     return publisher.publish(republication(workspace, publisher, held, lease), live)
 
 
@@ -153,6 +158,7 @@ def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Ma
         rejected = held.model_copy(update={"status": "rejected"})
         recorded = _record_decision(workspace, rejected, "rejected", now, note)
         lease.check()
+
         publisher.drop(held)
         return recorded
 
@@ -164,6 +170,7 @@ def _claim(workspace: Workspace, held: Manifest, verdict: Verdict) -> None:
         ConflictError: Somebody decided otherwise, or the run does not wait any more.
     """
     state, folder = workspace.state, workspace.folder(held.partition)
+
     path = decision_path(held.run_id)
     try:
         state.create(path, verdict.encode())

@@ -90,6 +90,7 @@ def choose_target(
     target = choice.target
     if choice.action != "roll back" or target is None:
         return choice
+
     if target.result_id == live_run_id:
         reason = f"the results of run {live_run_id} are what readers see"
         return RollbackChoice("leave", reason, target)
@@ -99,6 +100,7 @@ def choose_target(
     published_at = writer.finished_at or writer.started_at
     shown_time = published_at.isoformat(timespec="seconds")
     reason = f"model version {writer.model.version}, published {shown_time}"
+
     return RollbackChoice("roll back", reason, writer)
 
 
@@ -177,6 +179,7 @@ def plan_rollback(
             problems=[f"{item.value}: {item.reason}" for item in items],
             next_step="`nightscore history JOB PARTITION` lists the runs",
         )
+
     return items
 
 
@@ -240,6 +243,7 @@ def roll_back(
 
     if compares_later:
         compare_later(workspace, [value], cache, now)
+
     return manifest
 
 
@@ -273,6 +277,7 @@ def _restore(
     files = tuple(part.file for part in parts)
     output = record.manifest.output
     record.update(output=output.model_copy(update={"files": files, "table_version": table_version}))
+
     return record.end_published()
 
 

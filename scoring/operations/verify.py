@@ -71,6 +71,7 @@ def verify(
     """
     workspace = Workspace(job)
     place = f"{job.output.uri}/{workspace.folder(value)}"
+
     live = open_publisher(workspace).live(value)
     if live is None:
         raise PartitionNotFoundError(
@@ -95,6 +96,7 @@ def verify(
     findings = [*damaged, *changed_inputs, *changed_model, *_check_libraries(manifest)]
 
     sample = Sample(0, ())
+
     is_comparable = not damaged and manifest.in_order
     if partition is not None and model is not None and is_comparable:
         request = SampleRequest(model, partition, manifest, sample_rows, seed)
@@ -169,6 +171,7 @@ def _check_inputs(
         before, now = scored.get(path, "no such file"), current.get(path, "the file is gone")
         if before != now:
             findings.append(Finding("input changed", path, before, now))
+
     return None if findings else partition, findings
 
 
@@ -191,6 +194,7 @@ def _check_model(
     digest = model.cached.digest
     if digest != recorded.digest:
         return None, [Finding("model changed", uri, recorded.digest, digest)]
+
     return model, []
 
 

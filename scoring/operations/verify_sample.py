@@ -118,6 +118,7 @@ def score_sample(
     quarantined = _quarantined_rows(workspace.state, manifest.quarantine.files, rescored.first_rows)
     is_inside = (quarantined >= first_row) & (quarantined < first_row + shard.n_rows)
     inside = quarantined[is_inside]
+
     # Rows of a replay may have been quarantined under several policies or models.
     is_mixed = bool(manifest.replays) and not manifest.fingerprint
     if not is_mixed and not np.array_equal(inside, rescored.quarantined):
@@ -136,6 +137,7 @@ def score_sample(
         return _differs(
             rescored, f"{n_published:,} rows", f"{published.num_rows:,} rows are published"
         )
+
     return _compare_rows(workspace, manifest, rescored, published, inside)
 
 
@@ -172,6 +174,7 @@ def _score_again(
 
         names = [*(column.name for column in contract.predictions), RUN_ID]
         batches = read_tables(scratch.state, result.part.file.path, names, READ_ROWS)
+
         return _Rescored(
             shard,
             first_row,
@@ -207,6 +210,7 @@ def _compare_rows(
     before = published.filter(pa.array(np.isin(published_rows, both)))
     again = rescored.predictions.filter(pa.array(np.isin(rescored_rows, both)))
     findings = _compare(before.drop([RUN_ID]), again.drop([RUN_ID]), rescored.where)
+
     return Sample(len(both), tuple(findings))
 
 
@@ -235,7 +239,9 @@ def _draw_sample(
                     footer.file, (index,), low - file_start, high - low, low - group_start
                 )
                 pieces.append(piece)
+
             row += group.n_rows
+
         file_start += footer.n_rows
 
     shard = Shard(0, tuple(pieces), last - first, 0, is_last=last == n_rows)
@@ -254,6 +260,7 @@ def _quarantined_rows(
     """
     origins = [read_origin(store, file.path) for file in files]
     places = [first_rows[name] + rows for name, rows in origins]
+
     return np.sort(np.concatenate([np.empty(0, np.int64), *places]))
 
 
@@ -287,7 +294,9 @@ def _published_rows(
                 if low < high:
                     parts.append(table.slice(low - row, high - low))
                 row += table.num_rows
+
         file_start = file_end
+
     return _concat(parts, contract, names)
 
 
@@ -312,6 +321,7 @@ def _compare(published: pa.Table, again: pa.Table, where: str) -> list[Finding]:
                 f"{now[row].as_py()!r}; {len(differing):,} rows differ",
             )
             findings.append(finding)
+
     return findings
 
 

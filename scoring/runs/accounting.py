@@ -104,6 +104,7 @@ def _measure(execution: Execution, plan: RunPlan, results: Sequence[ShardResult]
     """
     record, scored = execution.record, execution.results.scored
     stages = dict(record.manifest.measures.stages_s)
+
     for result in scored:
         for name, seconds in result.stages_s.items():
             key = f"workers_{name}"
@@ -171,8 +172,10 @@ def _limit_error(
     columns = sorted(quarantine.by_column.items(), key=lambda item: -item[1])
 
     problems = [f"{name} in {count:,} rows" for name, count in columns[:20]]
+
     if give_up_reason:
         problems.append(f"counting stopped early: {give_up_reason}")
+
     for example in quarantine.examples:
         column = f" in {example.column}" if example.column else ""
         place = f"{example.source_file} row {example.source_row}"
@@ -181,6 +184,7 @@ def _limit_error(
     state_url = f"{manifest.output.uri}.nightscore"
     places = ", ".join(f"{state_url}/{file.path}" for file in quarantine.files[:3])
     at_least = "At least " if give_up_reason else ""
+
     return QuarantineLimitError(
         f"{at_least}{counts.rows_quarantined:,} of {counts.rows_in:,} rows cannot be scored; "
         "nothing was published.",

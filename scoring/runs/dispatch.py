@@ -30,18 +30,21 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
     with execution.record.stage("score"):
         tasks = make_tasks(execution, plan)
         execution.emit(_planned(execution, plan))
+
         if execution.job.limits.memory_bytes is not None:
             # The plan leaves no memory for the process that parses files. It starts again later.
             client.end_all()
 
         if tasks:
             execution.pool.prepare(min(plan.shards.memory.n_processes, len(tasks)))
+
         tasks = plan.drift_check.watch(tasks, plan.contract)
         _compile_once(execution, plan, tasks)
 
         for result in _score(execution, plan, tasks):
             execution.results.scored.append(result)
             execution.emit(_scored(execution, result))
+
         _rescore_by_library(execution, plan, tasks)
 
 
@@ -51,6 +54,7 @@ def make_tasks(execution: Execution, plan: RunPlan) -> list[ShardTask]:
     resumed = {result.index for result in execution.results.resumed}
     n_earlier_attempts = execution.record.manifest.attempts - 1
     unfinished = [shard for shard in shards.shards if shard.index not in resumed]
+
     return [
         ShardTask(
             job=source.job,
@@ -105,9 +109,11 @@ def _rescore_by_library(execution: Execution, plan: RunPlan, tasks: Sequence[Sha
         return
 
     doubted = [result for result in results if result.predictor.engine == "compiled"]
+
     # What cannot be removed now is left to `clean`.
     with contextlib.suppress(ScoringError, OSError):
         execution.workspace.parts.delete([result.part.file.path for result in doubted])
+
     execution.results.discard(doubted)
 
     doubted_shards = {result.index for result in doubted}
@@ -133,10 +139,12 @@ def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:
     takes a share of its own memory instead, which nobody knows here.
     """
     limit = job.limits.memory_bytes
+
     if job.workers.is_cluster:
         share = limit or 0
     else:
         share = (limit or available_bytes()) // memory.n_workers
+
     return max(share, 2 * memory.stream_bytes) + RESERVED_BYTES
 
 

@@ -34,6 +34,7 @@ class DriftCheck:
         self._references: References | None = None
         """What the columns are compared with. None: they are not profiled."""
         self._drift: Drift | None = None
+
         self._failure = ""
         """Why the columns were not compared, though the job asks for it."""
 
@@ -59,6 +60,7 @@ class DriftCheck:
             return tasks
 
         self._references.features = frozenset(column.name for column in contract.features)
+
         resumed = self._execution.results.resumed
         try:
             watched, without_bins = watch(self._job, contract, self._references, resumed)
@@ -69,6 +71,7 @@ class DriftCheck:
 
         if without_bins.names and tasks:
             watched = self._with_new_bins(tasks[0], watched, without_bins)
+
         watched = replace(watched, columns=with_types(watched.columns, contract))
         return [replace(task, profile_spec=watched) for task in tasks]
 
@@ -116,6 +119,7 @@ class DriftCheck:
         """The gate of the job on drift, if it has one."""
         if self._drift is not None and self._job.drift.gate != "off":
             return [drift_gate(self._job, self._drift.record)]
+
         if self._failure and self._job.drift.gate == "hold":
             gate = GateRecord(
                 gate="drift",
@@ -124,7 +128,9 @@ class DriftCheck:
                 expected="columns that can be compared",
                 found=self._failure,
             )
+
             return [gate]
+
         return []
 
     def store(self) -> None:
@@ -138,6 +144,7 @@ class DriftCheck:
         except ScoringError as error:
             self._record.warn(f"the profile could not be written: {error.what}")
             return
+
         self._record.update(drift=stored)
 
     def _give_up(self, error: Exception) -> None:

@@ -86,11 +86,13 @@ class Execution:
         self.record = RunRecord(workspace, value, now, ENGINE)
         self.lease = Lease(workspace.job, self.folder, command)
         """Held while a dead run is taken over, and while results are published."""
+
         self.results = RunResults()
         self.extra_files: list[str] = []
         """Files of this run in the parts store, beside the workers' parts."""
         self.committing: Publisher | None = None
         """Set once readers may see this run: its files must then stay."""
+
         self._listeners = [log_event, *listeners]
         self._cpu_before_s = sum(pool.cpu_s_by_pid.values())
 
@@ -176,6 +178,7 @@ class Execution:
             live = (self.committing or open_publisher(self.workspace)).live(self.value)
         except ScoringError:
             return "unknown"
+
         if live is not None and live.run_id == self.run_id:
             return "published"
 

@@ -35,6 +35,7 @@ def pass_gates(execution: Execution, plan: RunPlan, parts: Sequence[WrittenPart]
             next_step="look at the input and the model; "
             "change `gates` in the job file only if this is right",
         )
+
     return not any(gate.action == "hold" for gate in closed)
 
 

@@ -25,6 +25,7 @@ def check_gates(
     """
     job = workspace.job
     predictions = [column for column in manifest.columns if column.role == "prediction"]
+
     gates: list[GateRecord] = []
     if job.keys.unique:
         gates.append(_check_unique_keys(job, n_duplicates, examples))
@@ -38,6 +39,7 @@ def check_gates(
 
     if job.gates.null_rate is not None:
         gates.append(_check_null_rate(job, manifest.columns))
+
     return gates + _check_against_history(workspace, manifest, predictions)
 
 
@@ -55,8 +57,10 @@ def _check_against_history(
     gates: list[GateRecord] = []
     if job.gates.rows is not None:
         gates.append(_check_rows(job, manifest.counts.rows_in, earlier))
+
     if job.gates.score_shift is not None:
         gates += _check_score_shift(job, predictions, earlier)
+
     return gates
 
 
@@ -96,11 +100,14 @@ def _check_range(prefix: str, bounds: Range, predictions: Sequence[ColumnRecord]
         for column in columns
         if column.finite and (column.low < low or column.high > high)
     ]
+
     for column in columns:
         if column.infinite:
             outside.append(f"{column.name} infinite in {column.infinite:,} rows")
+
     expected = f"{low:g} to {high:g}"
     found = "; ".join(outside)
+
     return _gate(f"{prefix}_range", bounds.action, expected, found, passed=not outside)
 
 
@@ -131,6 +138,7 @@ def _check_rows(job: ScoringJob, n_rows: int, earlier: Sequence[Manifest]) -> Ga
     usual = statistics.median(manifest.counts.rows_in for manifest in history)
     ratio = _ratio(n_rows, usual, of_nothing=1.0)
     found = f"{n_rows:,} rows, {ratio:.2f} of the usual {usual:,.0f}"
+
     return _gate("rows", gate.action, expected, found, passed=low <= ratio <= high)
 
 
@@ -140,11 +148,13 @@ def _check_score_shift(
     gate = job.gates.score_shift
     assert gate is not None  # noqa: S101
     expected = f"at most {gate.max:g} standard deviations from the usual mean"
+
     for column in predictions:
         if not column.finite:
             continue
 
         name = f"score_shift of {column.name}"
+
         if column.mean is None:
             found = "predictions whose mean exceeds float64"
             yield _gate(name, gate.action, expected, found, passed=False)

@@ -27,6 +27,7 @@ def still_holding(workspace: Workspace, held: Manifest) -> list[GateRecord]:
     recorded = {gate.gate: gate for gate in held.gates}
     had_duplicates = "unique_keys" in recorded and not recorded["unique_keys"].passed
     current = check_gates(workspace, held, int(had_duplicates), ())
+
     if job.drift.gate == "hold" and "drift" in recorded:
         current.append(_current_drift_gate(job, held, recorded["drift"]))
 

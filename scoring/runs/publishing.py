@@ -35,10 +35,13 @@ def finish_parts(execution: Execution, plan: RunPlan) -> tuple[WrittenPart, ...]
     parts = [result.part for result in execution.results.in_order()]
     if not contract.passthrough and not contract.features and not parts:
         return ()
+
     if not parts:
         parts = [_empty_part(execution, plan)]
+
     if format_of(execution.job).seal is not None:
         parts = [_seal(execution, plan, parts)]
+
     record_files(execution, parts)
     return tuple(parts)
 

@@ -50,6 +50,7 @@ def merge_with_published(execution: Execution, plan: ReplayPlan) -> WrittenPart:
 
     merged = _merge(execution, plan, scored, n_published_before)
     _count_whole_partition(execution, plan, merged)
+
     return merged
 
 
@@ -61,6 +62,7 @@ def _find_places(
     Without the input, these are numbers that only tell them apart.
     """
     origins = [read_origin(state, file.path) for file in files]
+
     if first_rows is None:
         names = sorted({name for name, _ in origins})
         first_rows = {name: index << 40 for index, name in enumerate(names)}
@@ -91,6 +93,7 @@ def _merge(
         path = part_path(folder, run_id, MERGED_SHARD, 0)
     else:
         path = sealed_history_path(folder, run_id)
+
     execution.extra_files.append(path)
 
     replayed = execution.results.in_order()
@@ -107,6 +110,7 @@ def _merge(
     )
     merged = execution.pool.call(merge_rows, merge)
     record_files(execution, [merged])
+
     return merged
 
 

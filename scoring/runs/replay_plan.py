@@ -86,6 +86,7 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
         live = publisher.live(execution.value)
         _check_live(execution, base, live)
         published = publisher.find_results(base)
+
         quarantined = _find_quarantined(state, base.quarantine.files)
         first_rows, fingerprint = _look_at_input(execution.workspace, base, model)
 
@@ -122,6 +123,7 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
         live=live,
         drift_check=DriftCheck(execution),
     )
+
     return ReplayPlan(
         base=base,
         published=published,
@@ -172,10 +174,12 @@ def _find_quarantined(state: Store, files: Sequence[FileRecord]) -> tuple[InputF
         CorruptFileError: Some have changed since; all of them are named.
     """
     quarantined, problems = [], []
+
     for file in files:
         if state.sha256(file.path) != file.sha256:
             problems.append(f"{file.path}: has another checksum than when it was written")
             continue
+
         entry = state.describe(file.path)
         source_path, _ = read_origin(state, file.path)
         quarantined.append(
@@ -190,6 +194,7 @@ def _find_quarantined(state: Store, files: Sequence[FileRecord]) -> tuple[InputF
             next_step="restore these files, "
             "or score the whole partition with `nightscore run --force`",
         )
+
     return tuple(quarantined)
 
 
@@ -206,6 +211,7 @@ def _look_at_input(
         return None, ""
 
     scored = {file.path: (file.size_bytes, file.version) for file in base.inputs.files}
+
     try:
         partition, _ = find_partition(workspace, base.partition)
         current = {file.path: (file.size_bytes, file.version) for file in partition.files}
@@ -241,12 +247,14 @@ def _job_over_quarantine(
     place = Input(
         uri=state.url, partition_key=job.input.partition_key, storage_options=dict(state.options)
     )
+
     features = job.features
     if not facts.features and not features:
         # The model takes columns by their place. In the quarantine, reasons stand before them.
         names = read_facts(state, files[0].path).schema.names
         others = {*REASON_NAMES, *job.keys.columns, *job.pass_through, job.input.partition_key}
         features = tuple(name for name in names if name not in others)
+
     return job.model_copy(update={"input": place, "features": features})
 
 
@@ -264,6 +272,7 @@ def _check_columns(
             problems.append(
                 f"{name}: {before or 'not there'} in the published rows, {now or 'not there'} now"
             )
+
     if problems:
         raise ContractError(
             "The job's columns are not those of the published rows; nothing was scored.",

@@ -90,6 +90,7 @@ def resolve_model(execution: Execution, model: PinnedModel | None) -> PinnedMode
 def look_up_partition(execution: Execution, model: PinnedModel) -> PartitionState:
     """List the input, what readers see, and the history of the partition."""
     workspace = execution.workspace
+
     with execution.record.stage("plan"):
         check_root(workspace)
         publisher = open_publisher(workspace)
@@ -99,6 +100,7 @@ def look_up_partition(execution: Execution, model: PinnedModel) -> PartitionStat
 
         live = publisher.live(execution.value)
         history = PartitionHistory(workspace, execution.value)
+
         return PartitionState(
             publisher=publisher,
             partition=partition,
@@ -140,6 +142,7 @@ def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) ->
         cut_for = resumption.cut_for if resumption else None
         workers = PlannedWorkers(execution.pool.capacity, execution.pool, cut_for)
         shards, contract = plan_partition(job, model, facts, state.partition, workers)
+
         if resumption is not None:
             execution.results.resumed = resumption.fitting(shards.shards)
 
@@ -148,6 +151,7 @@ def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) ->
             inputs=inputs_record(job, state.partition, state.n_left_out, shards.extra_columns)
         )
         drift_check = DriftCheck(execution)
+
         if job.drift.profile:
             drift_check.find_references(model)
 
@@ -175,11 +179,13 @@ def _begin(execution: Execution, state: PartitionState) -> Resumption | None:
     )
     if resumption is not None:
         record.resume_from(resumption.manifest)
+
     record.save("running")
 
     # Nobody has removed what this run resumes from. From now on the record protects it.
     lease.check()
     lease.release()
+
     return resumption
 
 
