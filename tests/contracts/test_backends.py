@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import pandas as pd
@@ -12,6 +13,7 @@ from nightscore.engine.backends import BACKENDS, open_pool
 from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.engine.pool import Pool
 from nightscore.errors import InputError, InterruptedRunError
+from nightscore.models.cache import ModelCache
 from nightscore.run import run
 from nightscore.schemas.job import Workers
 from tests.engine.clusters.conftest import RunningCluster, dask, ray  # noqa: F401 (fixtures)
@@ -75,15 +77,19 @@ def test_each_backend_of_the_schema_can_be_opened_and_no_other() -> None:
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_a_run_scores_each_row_once_and_as_local_processes_do(lake: Lake, opened: Pool) -> None:
+def test_a_run_scores_each_row_once_and_as_local_processes_do(
+    lake: Lake, opened: Pool, tmp_path: Path
+) -> None:
     frame = write_day(lake)
-    job = lake.job()
+    job = lake.job(engine="library")
+    # A cache of its own: what this process measures of a model is wrong for workers.
+    cache = ModelCache(tmp_path / "cache")
     events: list[Event] = []
     manifest = run(
         job,
         DAY,
         pool=opened,
-        cache=lake.cache,
+        cache=cache,
         now=datetime.now(UTC),
         listeners=[events.append],
     )
@@ -98,7 +104,7 @@ def test_a_run_scores_each_row_once_and_as_local_processes_do(lake: Lake, opened
 
     local = replace(lake, root=f"{lake.root}-local")
     write_day(local)
-    local_job = local.job()
+    local_job = local.job(engine="library")
     assert local.run(local_job, DAY).error is None
     pd.testing.assert_frame_equal(
         in_order(lake.read(job)), in_order(local.read(local_job)), check_exact=True
