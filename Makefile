@@ -67,7 +67,7 @@ coverage: $(VENV)/.ready ## Measure line and branch coverage of each package wit
 
 stores: $(VENV)/.ready ## Run the tests of stores on each store with each output format
 	@$(BIN)/python -m pytest $(IN_TWO) --thorough -m 'not alone' tests/contracts tests/inputs tests/ledger \
-	  tests/operations tests/outputs tests/runs tests/storage tests/test_errors.py tests/test_run.py
+	  tests/operations tests/outputs tests/runs tests/storage tests/test_errors.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ class Channel:
         """
         if self.block == "nightscore-webhook":
             return self._webhook(address)
+
         if self.block == "nightscore-email":
             address = _as_text(address)
 
@@ -142,6 +143,7 @@ async def _save_automation(
         return "created"
 
     await client.update_automation(existing[0].id, automation)
+
     for duplicate in existing[1:]:
         await client.delete_automation(duplicate.id)
 

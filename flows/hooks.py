@@ -20,6 +20,7 @@ async def end_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any
     Their process is gone, so nobody else would do it.
     """
     final_state, message = Crashed, f"{flow_run.name} crashed"
+
     if state.type in (StateType.CANCELLED, StateType.CANCELLING):
         final_state, message = Cancelled, f"{flow_run.name} was cancelled"
 
@@ -27,6 +28,7 @@ async def end_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES))),
     )
+
     async with get_client() as client:
         for child in await client.read_flow_runs(flow_run_filter=unfinished):
             await client.set_flow_run_state(child.id, final_state(message=message), force=True)

@@ -47,7 +47,7 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
 from nightscore.models.cache import default_cache
 from nightscore.operations.report import NOTHING_DRAWN, Drawn, draw_report
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
@@ -124,6 +124,7 @@ async def score_partition(
     result = await score_and_record(request, draws_report=report)
 
     await _show_page(spec.name, result)
+
     if result.columns:
         await acreate_table_artifact(
             key=artifact_key(spec.name, "drift"),
@@ -174,6 +175,7 @@ async def score_partitions(
             result = PartitionResult(Outcome(partition, False, str(error)), page, "refused")
 
         outcomes.append(result.outcome)
+
         if not result.outcome.is_done:
             await _show_page(spec.name, result)
 

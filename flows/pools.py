@@ -39,6 +39,7 @@ def shared_pools(n_pools: int, workers: Workers) -> Iterator[None]:
         queue.put_nowait(open_pool(workers))
 
     token, cache_token = _shared.set(queue), _run_cache.set(RunCache())
+
     try:
         yield
     finally:

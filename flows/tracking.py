@@ -59,6 +59,7 @@ def track(
             type(error).__name__,
             first_line,
         )
+
         return None
 
 
@@ -107,8 +108,10 @@ def _tags(manifest: Manifest, flow_run_id: str, flow_run_url: str) -> dict[str, 
         "mlflow.source.name": "nightscore",
         "mlflow.source.type": "JOB",
     }
+
     if manifest.error:
         tags["nightscore.error"] = f"{manifest.error.type}: {manifest.error.message}"[:MAX_TAG]
+
     return {key: text for key, text in tags.items() if text}
 
 

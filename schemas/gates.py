@@ -87,12 +87,15 @@ class Rows(History):
 
         if low is None and high is None:
             raise ValueError("needs `min_ratio` or `max_ratio`")
+
         if low is not None and high is not None and low > high:
             raise ValueError(
                 f"min_ratio {low:g} is greater than max_ratio {high:g}: no run can pass"
             )
+
         if low == 0.0 and high is None:
             raise ValueError("min_ratio 0 never stops a run; raise it, or give `max_ratio`")
+
         return self
 
 
@@ -124,12 +127,15 @@ class Gates(Record):
     def _is_a_probability(cls, bounds: Range | None) -> Range | None:
         if bounds is None:
             return None
+
         if bounds.min is not None and bounds.min > 1.0:
             raise ValueError(
                 f"min {bounds.min:g} is above 1, the greatest probability: no run can pass"
             )
+
         if bounds.max is not None and bounds.max < 0.0:
             raise ValueError(
                 f"max {bounds.max:g} is below 0, the least probability: no run can pass"
             )
+
         return bounds

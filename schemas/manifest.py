@@ -374,4 +374,5 @@ def read_record(text: str | bytes, kind: type[StoredRecord]) -> StoredRecord:
             f"the {kind.__name__} has schema version {record.schema_version}; "
             f"this nightscore reads up to version {SCHEMA_VERSION}"
         )
+
     return record

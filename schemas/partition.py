@@ -144,6 +144,7 @@ def order_of(value: str | None, pattern: str) -> tuple[int, Any, str]:
         return (0, time.replace(tzinfo=None), value)
     if NUMBER.fullmatch(value):
         return (1, float(value), value)
+
     return (2, value, value)
 
 

@@ -20,10 +20,12 @@ def check_uri(uri: str) -> str:
     """
     if not uri.strip() or "\x00" in uri:
         raise ValueError("expected a URL or a path, found an empty one")
+
     if "://" in uri and _has_credentials(uri):
         raise ValueError(
             "carries credentials; put them into storage_options as ${ENV_NAME} instead"
         )
+
     return uri
 
 

@@ -10,8 +10,6 @@ Importing the package costs nothing: each name below is imported when it is firs
 """
 
 import importlib
-import sys
-from types import ModuleType
 
 if __name__ != "nightscore":
     from nightscore.schemas.import_name import refuse_folder_name
@@ -88,14 +86,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps `nightscore.run` the function: importing the module of that name would replace it."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
@@ -17,6 +18,9 @@ from tests.support.boosters import KnownBooster, register_boosters
 from tests.support.lake import Lake
 from tests.support.models import KnownModel, register_models
 from tests.support.seaweedfs import BUCKET, S3Server, seaweedfs
+
+settings.register_profile("any machine", deadline=None)  # a busy one is no failure
+settings.load_profile("any machine")
 
 ALONE = ("tests/faults/", "tests/flows/")
 """Folders whose tests may be alone."""

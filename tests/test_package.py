@@ -78,7 +78,7 @@ def test_the_wheel_works_beside_modules_of_the_users_own(tmp_path: Path) -> None
 
     code = """
 import flows, schemas, scoring
-import nightscore.run, nightscore.flows.nightly, nightscore.schemas.job
+import nightscore.runs.run, nightscore.flows.nightly, nightscore.schemas.job
 
 assert flows.OWN and schemas.OWN and scoring.OWN
 print(nightscore.flows.nightly.__file__)

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from nightscore.flows.demo.sample import DEFAULT_ROOT, Sample
-from nightscore.flows.stack.prefect_server import prefect_server
+from nightscore.flows.prefect_server import prefect_server
 
 if TYPE_CHECKING:
     from nightscore.schemas.manifest import Manifest
@@ -76,6 +76,7 @@ def _summarize() -> None:
         f"{len(manifests)} partitions: {n_read:,} rows read, {n_scored:,} scored, "
         f"{n_quarantined:,} quarantined. The first:"
     )
+
     print_manifest(manifests[-1])
 
     fastest = max(manifests, key=lambda manifest: manifest.measures.rows_per_s)
@@ -105,6 +106,7 @@ def _show_next_steps() -> None:
         """.to_pyarrow_dataset(); duckdb.sql("select ds, count(*) flights, """
         """avg(probability) late from flights group by ds order by ds").show()'"""
     )
+
     print(
         f"""  {python} -c 'import deltalake; """
         f"""print(deltalake.DeltaTable("{table}").to_pandas().describe())'"""

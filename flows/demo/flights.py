@@ -64,6 +64,7 @@ def load_flights() -> Any:
         frame["ds"] + "-" + frame["carrier"] + frame["flight"].astype(str) + "-" + frame["origin"]
         + "-" + frame["sched_dep_time"].astype(str).str.zfill(4)
     )  # fmt: skip
+
     return frame[["flight_id", *STRINGS, *NUMBERS, "ds", "arr_delay"]]
 
 
@@ -117,6 +118,7 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     import sklearn
 
     mlflow.set_tracking_uri(registry)
+
     if mlflow.get_experiment_by_name(MODEL) is None:
         mlflow.create_experiment(MODEL, artifact_location=artifacts.absolute().as_uri())
 

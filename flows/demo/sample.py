@@ -125,6 +125,7 @@ class Sample:
         version = flights.register(model, signature, self.registry, self.artifacts)
         uri = f"models:/{JOB_NAME}/{version}"
         pinned, digest = pin(uri, self.registry, ModelCache(self.cache))
+
         return (
             f"registered as {pinned.name} version {version}, alias champion, "
             f"pinned to {_short(digest)}"

@@ -61,6 +61,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--s3-port", type=int, default=8333)
     parser.add_argument("--postgres-port", type=int, default=5433)
     parser.add_argument("--pages-port", type=int, default=4280)
+
     parser.add_argument(
         "--foreground", action="store_true", help="run in the foreground until you press Ctrl-C"
     )
@@ -157,9 +158,11 @@ def _raise_failure(settings: Settings) -> None:
         return
 
     message = state.message
+
     if state.status != "failed":
         log = settings.folder / "supervisor.log"
         message = f"The supervisor exited. Its log is {log}\n{log.read_text()}"
+
     _clear(state)
     raise StackError(message)
 
@@ -174,6 +177,7 @@ def _show_running(settings: Settings, state: State) -> None:
             f"The stack is already running with STORE={running.store} DB={running.db}. "
             "To change them, stop it first: make down"
         )
+
     print("The stack is already running.")
     _show(running)
 
@@ -185,6 +189,7 @@ def _show(settings: Settings) -> None:
         f"MLflow    {settings.mlflow_url}",
         f"Reports   {settings.pages_url}",
     ]
+
     if settings.store == "s3":
         lines.append(f"S3        {settings.s3_url}")
 
@@ -235,6 +240,7 @@ def _clear(state: State) -> None:
 
     for path in state.temporary:
         remove(Path(path))
+
     state.remove()
 
 

@@ -27,6 +27,7 @@ def postgres(settings: Settings) -> Service:
 
     port = str(settings.postgres_port)
     is_ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", port, "-q"]
+
     return Service(
         name="postgres",
         url=f"postgresql://nightscore@127.0.0.1:{port}/postgres",
@@ -55,6 +56,7 @@ def _data_folder(settings: Settings, user: str | None) -> tuple[Path, tuple[Path
 
 def _create_database(binaries: Path, data: Path, user: str | None) -> None:
     data.mkdir(parents=True, exist_ok=True)
+
     if user:
         shutil.chown(data, user)
 

@@ -6,9 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from nightscore.flows.prefect_server import database_environment, server_command
 from nightscore.flows.stack.http_calls import answers, request
 from nightscore.flows.stack.postgres import postgres
-from nightscore.flows.stack.prefect_server import database_environment, server_command
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.settings import (
     BUCKET,
@@ -134,6 +134,7 @@ def _weed_options(port: int) -> list[str]:
         f"-s3.port.grpc={next(ports)}",
         f"-s3.port.iceberg={next(ports)}",
     ]
+
     for name in WEED_SERVERS:
         options += [f"-{name}={next(ports)}", f"-{name}.grpc={next(ports)}"]
 

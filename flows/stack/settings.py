@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.flows.demo.sample import Sample
-from nightscore.flows.stack.prefect_server import prefect_environment
+from nightscore.flows.prefect_server import prefect_environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 """The repository: deployments are created from here, and flows run here."""
@@ -125,6 +125,7 @@ class Settings:
             "NIGHTSCORE_CACHE": str(self.sample.cache),
             "NIGHTSCORE_PAGES_URL": self.pages_url,
         }
+
         if self.store == "s3":
             environment |= {
                 "LAKE_KEY": S3_KEY,
@@ -156,6 +157,7 @@ class Settings:
             "MLFLOW_PORT": self.mlflow_port,
             "PAGES_PORT": self.pages_port,
         }
+
         if self.store == "s3":
             ports["S3_PORT"] = self.s3_port
 

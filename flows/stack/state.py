@@ -74,6 +74,7 @@ class State:
             is_running = process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
+
         return process if is_same and is_running else None
 
     @property

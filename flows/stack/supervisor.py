@@ -163,6 +163,7 @@ def end(process: psutil.Process, number: signal.Signals) -> None:
     family = [process]
     with contextlib.suppress(psutil.NoSuchProcess):
         family += process.children(recursive=True)
+
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
 
@@ -170,6 +171,7 @@ def end(process: psutil.Process, number: signal.Signals) -> None:
     for other in {*alive, *family}:
         with contextlib.suppress(psutil.NoSuchProcess):
             other.kill()
+
     psutil.wait_procs(family, timeout=STOP_S)
 
 
@@ -230,6 +232,7 @@ def _upload(settings: Settings) -> None:
         features.write_bytes(path, source.read_bytes(path))
 
     paths = [entry.path for entry in source.list_files()]
+
     with ThreadPoolExecutor(UPLOAD_THREADS) as threads:
         list(threads.map(copy, paths))
 
@@ -247,6 +250,7 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     """
     if not sys.platform.startswith("linux"):
         return None
+
     prctl, set_death_signal = ctypes.CDLL(None, use_errno=True).prctl, 1
 
     def ask() -> None:

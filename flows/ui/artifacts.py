@@ -20,6 +20,7 @@ def state_message(manifest: Manifest) -> str:
         return manifest.error.message
 
     partition = show_value(manifest.partition)
+
     if manifest.status in ("held", "rejected"):
         reasons = "; ".join(f"{gate.gate}: {gate.found}" for gate in holding_gates(manifest))
 
@@ -39,6 +40,7 @@ def state_message(manifest: Manifest) -> str:
         f"{partition}: {counts.rows_scored:,} rows {verb} by {model.name} v{model.version}, "
         f"{counts.rows_quarantined:,} quarantined"
     )
+
     if manifest.drift:
         message += f"; drift {verdict_text(manifest.drift)}"
 

@@ -49,6 +49,7 @@ def plan_rows(plan: BackfillPlan, max_parallel: int) -> list[dict[str, object]]:
         "model": "",
     }
     to_score_first = sorted(plan.items, key=lambda item: item.action != "score")
+
     return [total, *map(_plan_row, to_score_first[:MAX_TABLE_ROWS])]
 
 
@@ -104,6 +105,7 @@ def resume_command(
     than what is left.
     """
     first, last = str(start), str(end)
+
     if "all" in modes and unfinished:
         first, last = min(unfinished), max(unfinished)
 
@@ -148,6 +150,7 @@ def backfill_markdown(
         *_calendar(marks, spec),
         "",
     ]
+
     if failures:
         lines += ["### Failures", "", *_failures(failures)]
 
@@ -201,4 +204,5 @@ def _calendar(marks: Mapping[str, str], spec: ScoringJob) -> list[str]:
     lines = ["| week of | Mo | Tu | We | Th | Fr | Sa | Su |", f"|{' --- |' * 8}"]
     for monday, days in weeks.items():
         lines.append(f"| {monday} | {' | '.join(days)} |")
+
     return lines

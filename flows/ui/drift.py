@@ -42,6 +42,7 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
 
     lines += _reference_lines(drift)
     lines += _gaps(drift)
+
     return [*lines, f"All statistics: {code(drift.table)} below the state folder.", ""]
 
 
@@ -67,6 +68,7 @@ def _finding_table(drift: DriftRecord, drawn: Drawn) -> list[str]:
         f"| column | severity | moves the score by | last {SPARK_DAYS} runs | why |",
         "| --- | --- | ---: | --- | --- |",
     ]
+
     for finding in graded[:MAX_FINDINGS]:
         lines.append(_finding_row(finding, drawn))
 
@@ -78,6 +80,7 @@ def _finding_table(drift: DriftRecord, drawn: Drawn) -> list[str]:
 
 def _finding_row(finding: FindingRecord, drawn: Drawn) -> str:
     name, severity, impact = finding.column, counted(finding), ""
+
     if finding.role == "schema":
         name += " (schema)"
 
@@ -91,11 +94,13 @@ def _finding_row(finding: FindingRecord, drawn: Drawn) -> str:
         drawn.sparklines.get((finding.role, finding.column), ""),
         escaped("; ".join(_reasons(finding))),
     )
+
     return f"| {' | '.join(cells)} |"
 
 
 def _reasons(finding: FindingRecord) -> list[str]:
     reasons = list(finding.reasons[:1]) or [""]
+
     if len(finding.reasons) > 1:
         reasons.append(f"{len(finding.reasons) - 1} more")
 
@@ -107,6 +112,7 @@ def _reasons(finding: FindingRecord) -> list[str]:
     drivers = ", ".join(show_drivers(finding))
     if drivers:
         reasons.append(f"driven by {drivers}")
+
     return reasons
 
 
@@ -141,11 +147,13 @@ def _gaps(drift: DriftRecord) -> list[str]:
             f"{drift.unprofiled_rows:,} rows were not profiled, to stay within `drift.max_share`.",
             "",
         ]
+
     if drift.errors:
         lines += ["Not compared:", ""]
         for name, reason in list(drift.errors.items())[:MAX_ERRORS]:
             lines.append(f"- {escaped(f'{name}: {reason}')}")
         lines.append("")
+
     return lines
 
 

@@ -84,6 +84,7 @@ def text_lines(manifest: Manifest, changes: Transition, links: Links) -> list[st
     lines += [state, *(f"    {command}" for command in commands), ""]
 
     lines.append(f"Model: {manifest.model.name} version {manifest.model.version}")
+
     for title, url in (("Report", links.report), ("Run", links.flow_run)):
         if url:
             lines.append(f"{title}: {url}")
@@ -109,11 +110,13 @@ def _finding_lines(title: str, findings: Sequence[FindingRecord], manifest: Mani
 
 def _finding_line(finding: FindingRecord) -> str:
     state = f"• {finding.column}: {counted(finding)}"
+
     if finding.was is not None and finding.was != "ok":
         state += f" (was {finding.was})"
 
     if finding.status == "ongoing" and finding.since:
         state += f", since {finding.since}"
+
     if finding.impact is not None:
         state += f", moves the mean score by {finding.impact:+.4f}"
 
@@ -129,9 +132,11 @@ def _finding_line(finding: FindingRecord) -> str:
 
 def _resolved_lines(manifest: Manifest, changes: Transition) -> list[str]:
     lines = []
+
     resolved = [name for name in changes.resolved if name not in changes.explained]
     if resolved:
         lines += [f"No longer a warning or worse: {_names(resolved, MAX_SHOWN)}", ""]
+
     if changes.explained:
         names = _names(changes.explained, MAX_SHOWN)
         lines += [f"As before, but now seasonal or usual: {names}", ""]
@@ -139,6 +144,7 @@ def _resolved_lines(manifest: Manifest, changes: Transition) -> list[str]:
     ongoing = _ongoing(manifest)
     if not changes.severity and changes.resolved and ongoing:
         lines += [f"Still a warning or worse: {_names(ongoing, MAX_SHOWN)}", ""]
+
     return lines
 
 
@@ -189,6 +195,7 @@ def _references(findings: Sequence[FindingRecord], manifest: Manifest) -> str:
     names: dict[str, None] = {}
     for finding in findings:
         names[words.get(finding.reference, finding.reference)] = None
+
     return " and ".join(names)
 
 

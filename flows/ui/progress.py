@@ -53,9 +53,11 @@ class RunProgress:
         n_done = planned.n_rows_resumed + self._n_scored
         rows_per_s = self._n_scored / max(time.monotonic() - self._started, 1e-3)
         text = f"{self._partition}: {n_done:,} of {planned.n_rows:,} rows"
+
         if rows_per_s:
             left = show_seconds((planned.n_rows - n_done) / rows_per_s)
             text += f" · {rows_per_s:,.0f} rows/s · {left} left"
+
         return 100 * n_done / planned.n_rows, text
 
 
@@ -91,6 +93,7 @@ async def progress_artifact(progress: Progress, key: str) -> AsyncIterator[None]
     """Keep a progress artifact up to date while the block runs."""
     updater = _Updater(progress, key)
     task = asyncio.create_task(updater.run())
+
     try:
         yield
     finally:
@@ -122,6 +125,7 @@ class _Updater:
             return
 
         percent, text = shown
+
         if self.artifact is None:
             self.artifact = await acreate_progress_artifact(
                 progress=percent, key=self._key, description=text

@@ -72,8 +72,10 @@ def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
     peak_mib = max(measures.peak_worker_bytes, default=0) >> 20
 
     digest, run = f"`{model.digest or 'not fetched'}`", f"`{manifest.run_id}`"
+
     if model.is_pinned:
         digest += " pinned"
+
     if manifest.attempts > 1:
         run += f", attempt {manifest.attempts}"
 
@@ -135,6 +137,7 @@ def _quarantine(quarantine: QuarantineRecord) -> list[str]:
         lines.append(f"| {escaped(reason)} | {n_rows:,} |")
 
     lines += ["", "The first rows:", ""]
+
     for example in quarantine.examples:
         where = f"{code(example.source_file)} row {example.source_row}"
         lines.append(f"- {where}: {escaped(example.reason)} {escaped(example.column or '')}")

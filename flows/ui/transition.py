@@ -35,6 +35,7 @@ def find_transition(manifest: Manifest) -> Transition:
         return Transition()
 
     new, became_worse = [], []
+
     for finding in worse(drift.findings, "warning"):
         if finding.status == "new":
             new.append(finding)

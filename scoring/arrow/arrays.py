@@ -32,6 +32,7 @@ def from_numpy(values: npt.NDArray[Any]) -> pa.Array:
     name = values.dtype.name
     arrow_type = pa.type_for_alias(_ARROW_NAMES.get(name, name))
     data = pa.py_buffer(np.ascontiguousarray(values))
+
     return pa.Array.from_buffers(arrow_type, len(values), [None, data])
 
 
@@ -39,16 +40,20 @@ def from_texts(texts: Sequence[str | None]) -> pa.Array:
     """An array of type string. None is null."""
     validity = None
     filled: Sequence[str] = texts  # type: ignore[assignment]
+
     if None in texts:
         validity = _validity(texts)
         filled = ["" if text is None else text for text in texts]
 
     joined = "".join(filled)
     encoded: Iterable[str | bytes] = filled
+
     if not joined.isascii():
         encoded = [text.encode() for text in filled]
+
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     buffers = [validity, pa.py_buffer(ends), pa.py_buffer(joined.encode())]
+
     return pa.Array.from_buffers(pa.large_string(), len(texts), buffers).cast(pa.string())
 
 
@@ -71,6 +76,7 @@ def from_values(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
 
     dtype = _dtype_of(arrow_type)
     array = from_numpy(np.array([0 if value is None else value for value in values], dtype))
+
     if None not in values:
         return array
 
@@ -147,6 +153,7 @@ def to_places(indices: pa.Array, null: int) -> npt.NDArray[np.int32]:
         flags = pc.cast(indices.is_null(), pa.uint8())
         is_null = np.frombuffer(flags.buffers()[1], np.bool_, count=flags.offset + len(flags))
         places[is_null[flags.offset :]] = null
+
     return places
 
 
@@ -182,6 +189,7 @@ def _from_maps(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
     names = list(itertools.chain.from_iterable(present))
     items = list(itertools.chain.from_iterable(value.values() for value in present))
     ends, mask = _ends_and_mask(values)
+
     return pa.MapArray.from_arrays(
         ends,
         from_values(names, arrow_type.key_type),

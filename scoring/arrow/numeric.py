@@ -41,6 +41,7 @@ def numeric_values(array: pa.Array, scratch: Scratch | None = None) -> npt.NDArr
         array = pc.cast(array, pa.float64(), safe=False)
 
     values = stored_values(array)
+
     if not array.null_count:
         return values
 

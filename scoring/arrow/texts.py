@@ -135,6 +135,7 @@ def _broken(array: pa.Array) -> Mask | None:
         return _broken_structs(array)
     if pa.types.is_nested(arrow_type):
         return _broken_lists(array)
+
     return _broken_values(array)
 
 
@@ -144,8 +145,10 @@ def _broken_values(array: pa.Array) -> Mask | None:
         array = pc.cast(array, pa.large_string())
 
     bytes_type, text_type = pa.binary(), pa.string()
+
     if pa.types.is_large_string(array.type):
         bytes_type, text_type = pa.large_binary(), pa.large_string()
+
     _, ends, data = array.buffers()
     if data is None or _is_ascii(array, ends, data):
         return None

@@ -62,6 +62,7 @@ def options(
 def run_command_line() -> None:
     """Run the command, and turn its error into a message and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+
     try:
         code = app(standalone_mode=False) or 0
     except typer.Abort:

@@ -76,6 +76,7 @@ def settle_exit_code(code: int, *, changes_data: bool) -> int:
 
     sys.stderr.write(f"Standard output could not be written: {error.strerror}. {consequence}\n")
     sys.stderr.flush()
+
     return code if changes_data or code else OUTPUT_ERROR_CODE
 
 

@@ -67,10 +67,12 @@ def _print_done(manifest: Manifest) -> None:
     counts, measures, model = manifest.counts, manifest.measures, manifest.model
 
     title = f"{manifest.status} {manifest.job} {_partition(manifest)}"
+
     if manifest.status == "unchanged":
         title += " (already published; --force scores it again)"
 
     digest = model.digest
+
     if model.is_pinned:
         digest += " pinned"
 
@@ -87,6 +89,7 @@ def _print_done(manifest: Manifest) -> None:
         f"  predictions: {manifest.output.uri}",
         f"  manifest:    {manifest.location}",
     ]
+
     if manifest.drift is not None:
         lines.append(f"  drift:       {verdict_text(manifest.drift)}")
 

@@ -48,11 +48,13 @@ def assess(
     _remember(columns, comparisons, references.habits, show_value(manifest.partition))
 
     errors = references.unwatched | failed
+
     for result in results:
         errors |= result.profile_errors
 
     if "baseline" in comparisons:
         errors |= comparisons["baseline"].errors
+
     record = _compare(manifest, profiles, comparisons, references).model_copy(
         update={
             "cpu_share": _cpu_share(results),
@@ -63,6 +65,7 @@ def assess(
 
     table = statistics_table(manifest, columns, comparisons, record)
     warnings = _warnings(job, manifest, record, references)
+
     return Drift(record, to_bytes(columns), table, warnings)
 
 
@@ -176,6 +179,7 @@ def _remember(
 ) -> None:
     """Hand the habits on, with today's distances."""
     compared = comparisons["baseline"].columns if "baseline" in comparisons else {}
+
     for column in columns:
         drift = None if column.segment else compared.get(column.key)
         if drift is not None and drift.severity != "insufficient data":
@@ -188,6 +192,7 @@ def _drivers(
     """Segments behind each column that differs from the first reference that has segments."""
     if not any(segment for _, _, segment in profiles):
         return {}
+
     for name in REFERENCES:
         reference = {column.key: column for column in references.profiles.get(name, ())}
         if not any(segment for _, _, segment in reference):
@@ -195,6 +200,7 @@ def _drivers(
         compared = comparisons[name].columns.items()
         moved = [key for key, drift in compared if not key[2] and drift.severity not in QUIET]
         return {key: find_drivers(reference, profiles, key[0], key[1]) for key in moved}
+
     return {}
 
 
@@ -210,12 +216,15 @@ def _warnings(
     job: ScoringJob, manifest: Manifest, record: DriftRecord, references: References
 ) -> tuple[str, ...]:
     warnings = list(references.warnings)
+
     if "baseline" not in references.names:
         warnings.append("the model version has no baseline (`nightscore baseline` logs one)")
+
     if record.unprofiled_rows:
         warnings.append(
             f"{record.unprofiled_rows:,} of {manifest.counts.rows_in:,} rows were not profiled: "
             f"profiling took more than {job.drift.max_share:.0%} of the workers' CPU time "
             "(drift.max_share)"
         )
+
     return tuple(warnings)

@@ -80,11 +80,13 @@ def _row_change(manifest: Manifest, references: References) -> Iterator[Change]:
         return
 
     rows = manifest.counts.rows_in
+
     usual = statistics.median(other.counts.rows_in for other in others)
     if max(rows, usual) < LEAST_ROWS:
         return
 
     ratio = min(rows, usual) / max(rows, usual, 1)
+
     for severity, bound in ROW_BOUNDS:
         if ratio < bound:
             reason = f"{rows:,} rows, {usual:,.0f} {words}"

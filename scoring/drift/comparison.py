@@ -41,6 +41,7 @@ def compare_profiles(
         comparisons[name] = Comparison()
         wanted = everything if name == with_segments else whole
         pairs = _pair_up(reference, wanted, comparisons[name])
+
         # Significance is corrected for segments apart: they are many, and depend on the whole.
         for is_segment in (False, True):
             keys = [key for key in pairs if bool(key[2]) == is_segment]
@@ -100,4 +101,5 @@ def _pair_up(
 
     unknown = {name for _, name, segment in current.keys() - reference.keys() if not segment}
     comparison.errors |= dict.fromkeys(sorted(unknown), "the reference does not have it")
+
     return pairs

@@ -76,6 +76,7 @@ def _decompose(labels: list[str], counts: Sides) -> list[DriverRecord]:
 
     is_special = np.abs(within) >= LEAST_EXCESS * (p + q) / 2
     special = np.where(is_special, within, 0.0)
+
     return [
         *_records(labels, "mix", mix),
         *_records(labels, "within", special),

@@ -78,6 +78,7 @@ def judge(comparisons: Mapping[str, Comparison], context: Context) -> Judgement:
     findings.sort(key=_rank)
 
     severities = [counted(finding) for finding in findings]
+
     if not columns or any(c.drift.severity == "insufficient data" for c in columns.values()):
         severities.append("insufficient data")
 
@@ -169,6 +170,7 @@ def _date(
 
     severity = before.severity if finding.is_seasonal else counted(before)
     is_ongoing = is_at_least(severity, "warning")
+
     return finding.model_copy(
         update={
             "status": "ongoing" if is_ongoing else "new",

@@ -53,6 +53,7 @@ def compare_groups(groups: Sequence[Mapping[str, ColumnPair]]) -> list[list[Colu
 def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
     """The severity of a column, its reasons and its statistics."""
     grades = _grade(Evidence(pair, values))
+
     is_few = min(pair.n_rows) < FEW_ROWS
     if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:
         grades = [grade for grade in grades if grade.signal in SEEN_IN_FEW_ROWS]

@@ -71,6 +71,7 @@ def _shifted_mean(scores: Scores, counts: Mapping[str | None, int]) -> float:
         rows = scores.rows.get(key, 0)
         mean = scores.sums[key] / rows if rows else overall
         shift += count / n_now * (mean - overall)
+
     return overall + shift
 
 

@@ -40,6 +40,7 @@ def show_number(value: float, digits: int = 3) -> str:
     """
     if math.isnan(value):
         return "NaN"
+
     if math.isinf(value):
         if value > 0:
             return "∞"
@@ -53,6 +54,7 @@ def show_number(value: float, digits: int = 3) -> str:
 
     rounded = float(f"{value:.{digits}g}")
     size = abs(rounded)
+
     for unit, letter in _UNITS:
         if size >= unit and digits <= UNIT_DIGITS:
             return f"{_plain(rounded / unit, digits)}{letter}"

@@ -30,11 +30,13 @@ def pair_up(reference: Profile, current: Profile, arrow_type: str = "") -> Colum
         if not reference.edges.equals(current.edges):
             raise ValueError("profiled over other bins than the reference")
         return ColumnPair(reference, current, arrow_type)
+
     if isinstance(reference, NumberProfile) or isinstance(current, NumberProfile):
         raise ValueError("numbers on one side, categories on the other")
 
     if reference.is_cut or current.is_cut:
         raise ValueError("has so many distinct values that it is an identifier")
+
     return ColumnPair(reference, current, arrow_type)
 
 
@@ -66,6 +68,7 @@ def measure_across(columns: Sequence[Values]) -> None:
         name: np.array([values.get(name, np.nan) for values in columns], np.float64)
         for name in names
     }
+
     for statistic in registry.STATISTICS:
         if statistic.across is None or not columns:
             continue

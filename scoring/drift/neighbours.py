@@ -107,10 +107,13 @@ def _nearest(timeline: Timeline, earlier: Sequence[str]) -> tuple[Manifest | Non
         published, latest = results.published, results.with_held
         if previous is None and published is not None and has_profile(published):
             previous = published
+
         if before is None and latest is not None and latest.drift is not None:
             before = latest
+
         if previous is not None and before is not None:
             break
+
     return previous, before
 
 

@@ -95,6 +95,7 @@ def _candidates(job: ScoringJob, contract: Contract) -> list[_Candidate]:
         ("prediction", contract.predictions),
         ("pass_through", passed_through),
     ]
+
     return [
         _Candidate(role, column.name, column.type) for role, columns in roles for column in columns
     ]

@@ -57,6 +57,7 @@ def compare_later(
         Comparisons that were made again.
     """
     name = workspace.job.name
+
     try:
         recomparison = _Recomparison(Timeline(workspace), cache, now)
         return recomparison.compare_later(values, are_fresh=are_fresh)
@@ -80,6 +81,7 @@ def compared_now(job: ScoringJob, manifest: Manifest, cache: ModelCache, now: da
         return manifest
 
     timeline = Timeline(Workspace(job))
+
     drift = None
     try:
         if _is_latest(timeline, manifest):
@@ -122,6 +124,7 @@ class _Recomparison:
     def compare_later(self, values: Iterable[str | None], *, are_fresh: bool) -> int:
         """Go through the partitions in order, while findings change; see `compare_later`."""
         timeline = self.timeline
+
         affected = self._affected(values, are_fresh=are_fresh)
         if not affected:
             return 0
@@ -144,6 +147,7 @@ class _Recomparison:
             drifts = [self.compare_run(run, is_moved=is_moved) for run in runs]
             n_compared += sum(drift is not None for drift in drifts)
             is_moved = before != self._digests(runs)
+
             if n_compared > most:
                 text = "%s: %d partitions compared again, later ones when they are asked for"
                 logger.warning(text, timeline.job.name, most)
@@ -226,5 +230,6 @@ def _holds(current: DriftRecord, neighbours: Neighbours, *, is_moved: bool) -> b
     """
     if current.neighbours:
         return current.neighbours == neighbours.digest
+
     # A comparison of an older version states less of what it was made of.
     return not is_moved and current.references == neighbours.names

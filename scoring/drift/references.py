@@ -89,6 +89,7 @@ def find_references(
 
     if not references.profiles:
         references.later = _later_profile(timeline, value)
+
     references.warnings = (*warnings, *references.warnings)
 
     return references
@@ -104,6 +105,7 @@ def read_references(
 
     if baseline is not None:
         profiles["baseline"] = baseline[1]
+
     if neighbours.previous is not None:
         profiles["previous"] = merged_profile(workspace, [neighbours.previous], warnings)
 
@@ -113,6 +115,7 @@ def read_references(
     habits: Habits = {}
     if baseline is not None and neighbours.previous is not None:
         habits = _read_habits(timeline, neighbours, profiles["previous"], warnings)
+
     names = neighbours.names
 
     return References(
@@ -156,6 +159,7 @@ def _read_habits(
     """
     habits: dict[Key, dict[str, Mapping[str, float]]] = {}
     handed_on = _handed_on(neighbours)
+
     for column in profiles:
         for partition, distances in column.recent.items():
             if partition in handed_on:
@@ -180,6 +184,7 @@ def _handed_on(neighbours: Neighbours) -> set[str]:
         return set()
     if not _has_baseline(previous, neighbours.baseline):
         return set()
+
     runs = previous.drift.habit_runs | {show_value(previous.partition): previous.run_id}
     return {
         partition

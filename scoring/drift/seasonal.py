@@ -37,6 +37,7 @@ def distances(drift: ColumnDrift) -> dict[str, float]:
         if statistic.habit:
             value = values.get(statistic.name)
             by_habit[statistic.habit] = 0.0 if value is None else statistic.distance(value)
+
     return by_habit
 
 
@@ -67,6 +68,7 @@ def _is_like_weekdays(weekdays: ColumnDrift, signal: Signal) -> bool:
     """Whether the same weekdays show this as well."""
     if weekdays.severity == "insufficient data":
         return False
+
     # Weekdays have no range of their own: a column distributed like them is within it.
     signals: list[Signal] = [signal, "distribution"] if signal == "range" else [signal]
     if any(is_at_least(weekdays.signals.get(name, "ok"), "warning") for name in signals):
@@ -74,6 +76,7 @@ def _is_like_weekdays(weekdays: ColumnDrift, signal: Signal) -> bool:
 
     if signal not in ("distribution", "range"):
         return True
+
     shift = weekdays.statistics.get("wasserstein_over_std")
     return shift is None or shift <= MAX_SEASONAL_SHIFT
 
@@ -108,6 +111,7 @@ def _is_within(distance: float, habit: Sequence[float]) -> bool:
 
     usual = middle + max(3 * spread, HABIT_SLACK * middle)
     greatest = (1 + HABIT_SLACK) * float(roots.max())
+
     return math.sqrt(distance) <= min(usual, greatest, _upper_bound(roots))
 
 

@@ -59,12 +59,14 @@ def statistics_table(
     import pyarrow.parquet as pq  # what a driver that writes nothing need not import
 
     rows = _Rows(manifest)
+
     for column in profiles:
         if not column.segment and column.profile.n_rows:
             rows.add(column.key, NO_REFERENCE, _own_figures(column))
 
     for reference, comparison in comparisons.items():
         _add_comparison(rows, reference, comparison, record)
+
     for finding in record.findings:
         if finding.role in ("rows", "schema"):
             key = (finding.role, finding.column, "")
@@ -207,6 +209,7 @@ def _tests(drift: ColumnDrift) -> dict[str, dict[str, float | None]]:
         for column, source in sources:
             if source:
                 tests[column][statistic.name] = drift.statistics.get(source)
+
     return tests
 
 

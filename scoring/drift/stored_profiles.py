@@ -47,6 +47,7 @@ def stored_baseline(
         ValueError: It is no profile.
     """
     registry = workspace.job.registry
+
     sha256 = manifest.drift.references.get("baseline", "") if manifest.drift else ""
     if not sha256:
         return []
@@ -90,6 +91,7 @@ def merged_profile(
     for manifest in manifests:
         assert manifest.drift is not None  # noqa: S101
         path = manifest.drift.profile
+
         with contextlib.suppress(ScoringError):
             try:
                 parts.append(stored_profile(workspace, path))
@@ -100,4 +102,5 @@ def merged_profile(
 
     if len(parts) == 1:
         return parts[0]
+
     return list(merge_profiles(parts)[0].values())

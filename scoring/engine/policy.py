@@ -148,11 +148,13 @@ def _known_values(
         return from_texts([str(value) for value in categories])
 
     numbers = [value for value in categories if not isinstance(value, str) and math.isfinite(value)]
+
     if pa.types.is_floating(compared_type):
         return pa.array([float(value) for value in numbers], pa.float64())
 
     least, most = (0, 2**64 - 1) if compared_type == pa.uint64() else (-(2**63), 2**63 - 1)
     whole = {int(value) for value in numbers if value == int(value)}
+
     return pa.array(sorted(value for value in whole if least <= value <= most), compared_type)
 
 

@@ -45,9 +45,11 @@ def predictor_warnings(record: PredictorRecord | None) -> list[str]:
     warnings: list[str] = []
     if record.has_differed:
         warnings.append(f"{record.why}: the library's own has scored all rows")
+
     if record.trouble:
         warnings.append(
             "the compiled predictor failed on batches that the library's own then took "
             f"({record.trouble}): {record.rows_by_library:,} rows"
         )
+
     return warnings

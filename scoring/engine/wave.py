@@ -99,6 +99,7 @@ def score_in_processes(executor: Any, wave: Wave) -> Iterator[ShardResult]:
 
             for future in done:
                 index = indices.pop(future)
+
                 try:
                     result = future.result()
                 except MemoryError as error:

@@ -34,12 +34,14 @@ class AgreedTypes:
         if known is None or pa.types.is_null(known.type):
             self.columns[name] = InputColumn(name, arrow_type, wanted)
             return ""
+
         if pa.types.is_null(arrow_type) or arrow_type == known.type:
             return ""
 
         agreed = _wider(known.type, arrow_type)
         if agreed is None and self._mixes_numbers:
             agreed = _floating(known.type, arrow_type)
+
         if agreed is None:
             return f"{name}: has the type {arrow_type} here and {known.type} in other files"
 

@@ -67,8 +67,10 @@ def _feature_cast(column: InputColumn, found: pa.DataType, contract: Contract) -
             problems=[cast],
             next_step="write this file again, then run again",
         )
+
     if column.name in contract.dictionaries:
         return Cast(pa.dictionary(pa.int32(), column.type))
+
     return agreed_cast(found, cast, column.type)
 
 
@@ -104,10 +106,12 @@ class _Casting:
             if cast is None:
                 arrays[column.name] = self._from_folder(column)
                 continue
+
             texts, broken = self._readable(column, cast)
             arrays[column.name], unfit = cast_column(texts, cast)
             self._note(column.name, broken)
             self._note(column.name, unfit)
+
         return pa.table(arrays)
 
     def _from_folder(self, column: InputColumn) -> pa.ChunkedArray:
@@ -124,9 +128,11 @@ class _Casting:
         key = (column.name, values.type)
         if key not in self._broken:
             self._broken[key] = broken_texts(values)
+
         broken = self._broken[key]
         if broken is None:
             return (values, None)
+
         return (without(values, broken), broken)
 
     def _note(self, name: str, rows: Mask | None) -> None:

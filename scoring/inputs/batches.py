@@ -80,6 +80,7 @@ def _cut_stretches(
 ) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
     head, rest = [], []
     n_left = n_rows
+
     for stretch in stretches:
         n_taken = min(n_left, stretch.n_rows)
         if n_taken:
@@ -88,4 +89,5 @@ def _cut_stretches(
             first_row = stretch.first_row + n_taken
             rest.append(Stretch(stretch.path, first_row, stretch.n_rows - n_taken))
         n_left -= n_taken
+
     return tuple(head), tuple(rest)

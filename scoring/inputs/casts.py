@@ -70,6 +70,7 @@ def plain_type(found: pa.DataType) -> pa.DataType:
 def feature_cast(found: pa.DataType, wanted: FeatureType) -> Cast | str:
     """The cast of a feature column, or why there is none."""
     plain = plain_type(found)
+
     if wanted == "any":
         return _as_it_is(found, plain)
 
@@ -81,6 +82,7 @@ def feature_cast(found: pa.DataType, wanted: FeatureType) -> Cast | str:
         return _to_floating(plain, target)
     if wanted in ("long", "integer"):
         return _to_integer(plain, target)
+
     if wanted == "datetime" and (pa.types.is_timestamp(plain) or pa.types.is_date(plain)):
         # MLflow says datetime of times with a zone as well: the library gets what the file has.
         zone = plain.tz if pa.types.is_timestamp(plain) else None
@@ -140,6 +142,7 @@ def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, M
 
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
+
     if pa.types.is_decimal(column.type) and pa.types.is_floating(cast.type):
         return to_float64(column)
     if pa.types.is_dictionary(cast.type):
@@ -147,6 +150,7 @@ def cast_column(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray, M
 
     if cast.check == "none":
         return pc.cast(column, cast.type, safe=False), None
+
     return _cast_checked(column, cast)
 
 
@@ -154,11 +158,14 @@ def _cast_checked(column: pa.ChunkedArray, cast: Cast) -> tuple[pa.ChunkedArray,
     """The column in its new type, value by value."""
     if pa.types.is_float16(column.type):
         column = pc.cast(column, pa.float32())  # which Arrow has arithmetic for
+
     lost = (
         _not_whole(column, cast.type) if cast.check == "integral" else _changed(column, cast.type)
     )
+
     if pa.types.is_integer(cast.type) and pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.nulls(1, column.type)[0], column)
+
     if lost is None:
         return pc.cast(column, cast.type, safe=False), None
 
@@ -188,6 +195,7 @@ def _to_floating(plain: pa.DataType, target: pa.DataType) -> Cast | str:
         return Cast(target)
     if pa.types.is_floating(plain) and plain.bit_width < target.bit_width:
         return Cast(target)
+
     if pa.types.is_integer(plain):
         exact_bits = 53 if target == pa.float64() else 24
         return Cast(target, "none" if plain.bit_width < exact_bits else "exact")
@@ -207,14 +215,17 @@ def _to_floating(plain: pa.DataType, target: pa.DataType) -> Cast | str:
 def _to_integer(plain: pa.DataType, target: pa.DataType) -> Cast | str:
     if pa.types.is_boolean(plain):
         return Cast(target)
+
     if pa.types.is_integer(plain):
         fits = plain.bit_width < target.bit_width or (
             plain.bit_width == target.bit_width and pa.types.is_signed_integer(plain)
         )
         return Cast(target, "none" if fits else "exact")
+
     if pa.types.is_floating(plain):
         # A nullable column of integers in pandas. It stays floating, as pandas hands it to a model.
         return Cast(plain, "integral")
+
     return _refused(plain, target)
 
 
@@ -223,12 +234,15 @@ def _refused(plain: pa.DataType, target: pa.DataType) -> str:
         return (
             f"has the type {plain}, and decimals become no {target} without loss; cast the features"
         )
+
     if pa.types.is_temporal(plain):
         return (
             f"has the type {plain}, and a time is no {target}; compute the number in the features"
         )
+
     if pa.types.is_string(plain):
         return f"has the type {plain}, and strings are not read as numbers; cast the features"
+
     return f"has the type {plain}, the model wants {target}"
 
 
@@ -254,6 +268,7 @@ def _changed(column: pa.ChunkedArray, target: pa.DataType) -> Mask | None:
 
     there = pc.cast(column, target, safe=False)
     is_same = pc.equal(pc.cast(there, column.type, safe=False), column)
+
     if pa.types.is_integer(target):
         # uint64 to int64 and back is the identity on the bits: only the sign differs.
         was_negative = pc.less(column, pa.scalar(0, column.type))

@@ -97,6 +97,7 @@ class Dataset:
             )
 
             stated_type = footer.schema.field(column).type
+
             for table in checked(batches, where):
                 yield _readable(table.column(0), stated_type)
 
@@ -113,6 +114,7 @@ def _list_dataset(uri: str, options: Mapping[str, Any]) -> tuple[Store, Listing]
 
     check_no_table(store)
     check_listing(listing, uri)
+
     return store, listing
 
 

@@ -28,12 +28,15 @@ def to_float64(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Mask | None]:
         The numbers, and the rows that do not come back (None: there are none).
     """
     values, masks = [], []
+
     for chunk in column.chunks:
         narrow = _narrow(chunk)
         numbers = None if narrow is None else _by_division(narrow)
         lost: Mask = np.zeros(len(chunk), np.bool_)
+
         if numbers is None:
             numbers, lost = _by_text(chunk)
+
         values.append(numbers)
 
         masks.append(lost)
@@ -50,6 +53,7 @@ def _narrow(array: pa.Array) -> pa.Array | None:
     decimal = array.type
     if decimal.scale < 0:
         return None
+
     if decimal.precision <= MAX_SHORT_PRECISION:
         if pa.types.is_decimal128(decimal):
             return array
@@ -70,6 +74,7 @@ def _by_division(array: pa.Array) -> pa.Array | None:
 
     words = np.frombuffer(array.buffers()[1], np.int64, count=2 * (array.offset + len(array)))
     low, high = words.reshape(-1, 2)[array.offset :].T
+
     if array.null_count:
         # Whatever stands in the place of a null counts as 0.
         present = pc.cast(array.is_valid(), pa.uint8())
@@ -81,6 +86,7 @@ def _by_division(array: pa.Array) -> pa.Array | None:
         return None
 
     numbers = from_numpy(low / np.float64(10**array.type.scale))
+
     if not array.null_count:
         return numbers
 
@@ -100,4 +106,5 @@ def _by_text(array: pa.Array) -> tuple[pa.Array, Mask]:
     flags = pc.cast(pc.invert(is_same), pa.uint8())
     values = np.frombuffer(flags.buffers()[1], np.uint8, count=flags.offset + len(flags))
     lost = values[flags.offset :].astype(np.bool_)
+
     return pc.if_else(is_same, numbers, pa.nulls(1, pa.float64())[0]), lost

@@ -62,6 +62,7 @@ def choose_features(
     types = facts.positional_types
     if len(types) != len(names):
         types = (MATRIX_TYPES[facts.matrix_dtype],) * len(names)
+
     pairs = zip(names, types, strict=True)
 
     return tuple(Feature(name=name, type=feature_type) for name, feature_type in pairs)
@@ -161,6 +162,7 @@ class FeatureColumns:
             arrow_type = WANTED.get(column.wanted, pa.float64())  # type: ignore[call-overload]
 
         has_nulls = column.name in nullable
+
         if self._facts.enforces_signature and column.wanted in ("long", "integer"):
             arrow_type = WANTED[column.wanted]  # type: ignore[index]
         elif has_nulls and pa.types.is_integer(arrow_type):
@@ -174,6 +176,7 @@ def nullable_features(
 ) -> frozenset[str]:
     """Features that have nulls somewhere in the partition, as far as the files say."""
     nullable = {name for footer in footers for name in footer.with_nulls}
+
     for group in groups:
         types = {feature.name: group.type_of(feature.name) for feature in features}
         nullable |= {name for name, found in types.items() if found is None or found == pa.null()}
@@ -182,6 +185,7 @@ def nullable_features(
         for key, text in footer.file.hive:
             if text is None and key not in footer.schema.names:
                 nullable.add(key)
+
     return frozenset(nullable)
 
 

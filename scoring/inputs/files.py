@@ -71,12 +71,14 @@ def choose_files(listing: Listing, pattern: str | None = None) -> Choice:
         parts = entry.path.split("/")
         if any(is_hidden(part) for part in parts) or is_marker(entry.path, entry.size_bytes):
             continue
+
         if matches is not None and not matches(parts[-1]):
             left_out.append(entry.path)
             continue
 
         if not is_utf8(entry.path):
             problems.append(f"{shown(entry.path)}: the name is not UTF-8")
+
         files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive_of(entry.path)))
 
     for path, reason in sorted(listing.problems.items()):
@@ -128,10 +130,12 @@ def content_problem(store: Store, file: InputFile) -> str:
         return ""
 
     named = f"{shown(file.path)} ({file.size_bytes:,} bytes)"
+
     if file.size_bytes < LEAST_BYTES:
         return f"{named}: is no Parquet file, nor named as one"
 
     first = store.read_range(file.path, 0, len(MAGIC))
+
     last = store.read_range(file.path, file.size_bytes - len(MAGIC), file.size_bytes)
     if ENCRYPTED_MAGIC in (first, last):
         return f"{named}: is Parquet with an encrypted footer, which nightscore cannot read"

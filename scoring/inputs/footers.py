@@ -102,6 +102,7 @@ def _fetch_batches(
 
     n_files = max(BATCH_FILES[0], min(BATCH_FILES[1], len(files) // BATCHES))
     batches = [files[i : i + n_files] for i in range(0, len(files), n_files)]
+
     with ThreadPoolExecutor(LOCAL_THREADS if reading.store.is_local else REMOTE_THREADS) as threads:
 
         def submit(batch: Sequence[InputFile]) -> list[Future[bytes | str]]:
@@ -129,6 +130,7 @@ class _SharedSizes:
         shared = self.small if is_small else self.large
         first = len(shared)
         shared.extend(parsed.numbers.tolist())
+
         return Footer(
             file=file,
             schema=self.schema,
@@ -150,6 +152,7 @@ class _Reading:
     def fetch(self, file: InputFile) -> bytes | str:
         """The file's footer in bytes, or why it has none."""
         where = self.store.locate_url(file.path)
+
         try:
             if problem := content_problem(self.store, file):
                 return problem
@@ -221,6 +224,7 @@ class _Reading:
 
         sizes = _SharedSizes(layout, stated_schema(layout.schema))
         candidates.append(sizes)
+
         return sizes
 
 

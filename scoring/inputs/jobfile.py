@@ -54,6 +54,7 @@ def _find_job(source: str, folder: Path) -> str:
 
     known = list_jobs(folder)
     near = difflib.get_close_matches(source, known, n=3, cutoff=0.5)
+
     raise InvalidJobError(
         f"There is no job {source}.",
         str(folder),
@@ -120,6 +121,7 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
         details = error.errors(include_url=False, include_input=False)
         problems = [line for detail in details for line in _problem(detail).splitlines()]
         n_problems = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+
         raise InvalidJobError(
             f"The job file has {n_problems}.",
             source,
@@ -131,6 +133,7 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
 def _problem(detail: Mapping[str, Any]) -> str:
     path = tuple(detail["loc"])
     where = ".".join(str(part) for part in path)
+
     if detail["type"] == "extra_forbidden":
         known = _known_keys(path[:-1])
         near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
@@ -141,6 +144,7 @@ def _problem(detail: Mapping[str, Any]) -> str:
         return f"{where}: is missing"
 
     message: str = detail["msg"].removeprefix("Value error, ")
+
     if where:
         return f"{where}: {message}"
 

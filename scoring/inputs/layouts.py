@@ -90,6 +90,7 @@ def _advice(job: ScoringJob, example: Sequence[str]) -> str:
         return f"{wanted}, or correct input.uri; folders without a key are not read as partitions"
 
     first = f"set input.partition_key: {keys[0]} for one partition a {keys[0]}"
+
     if len(keys) == 1:
         return f"{first}, or {wanted}"
 

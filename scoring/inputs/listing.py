@@ -85,6 +85,7 @@ class _Walk:
             path, above = waiting.pop()
             if os.path.islink(posixpath.join(self._root, path)):  # noqa: PTH114
                 self._follow(path)
+
             for name, identity in self._folders(path):
                 below = posixpath.join(path, name)
                 if identity in above:
@@ -103,8 +104,10 @@ class _Walk:
             return
 
         prefix = f"{path}/" if path else ""
+
         for name in names:
             below = prefix + name
+
             try:
                 status = os.stat(f"{full}/{name}")  # noqa: PTH116
             except OSError as error:
@@ -124,6 +127,7 @@ class _Walk:
         is_link = os.path.islink(full)  # noqa: PTH114
         if isinstance(error, FileNotFoundError) and not is_link:
             return  # gone meanwhile: the second listing shows it
+
         if is_link:
             self._listing.problems[path] = (
                 f"is a link to {os.readlink(full)!r}, which cannot be reached"  # noqa: PTH115

@@ -27,6 +27,7 @@ def uncounted_columns(
     """
     asked = {column.name for column in contract.features if column.is_whole}
     asked -= {name for footer in footers for name in footer.with_nulls}
+
     return {
         footer.file: tuple(sorted(names))
         for footer in footers
@@ -80,4 +81,5 @@ def _nulls_of(store: Store, file: InputFile, names: Sequence[str]) -> set[str]:
                 BATCH_ROWS, [group], columns=unknown, use_threads=False
             ):
                 with_nulls |= {name for name in unknown if batch.column(name).null_count}
+
     return with_nulls

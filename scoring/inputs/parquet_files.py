@@ -83,8 +83,10 @@ def _texts_as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
             for chunk in column.chunks
         ]
         return pa.chunked_array(chunks, pa.dictionary(arrow_type.index_type, pa.binary()))
+
     if pa.types.is_large_string(arrow_type):
         return column.cast(pa.large_binary())
     if pa.types.is_string(arrow_type):
         return column.cast(pa.binary())
+
     return column

@@ -55,6 +55,7 @@ def parse_value(text: str) -> str | None:
 
     if text == NULL_VALUE:
         return None
+
     return text
 
 
@@ -80,6 +81,7 @@ def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
 
     _warn_of_strays(job, folders, files)
     pattern = job.input.partition_format
+
     return dict(sorted(known.items(), key=lambda item: order_of(item[0], pattern)))
 
 
@@ -107,6 +109,7 @@ def _by_value(
     links = []
     if store.is_local:
         links = [name for name in files if _is_broken_link(store.locate(name))]
+
     known: dict[str | None, list[str]] = {}
 
     for name in sorted([*folders, *links]):
@@ -204,6 +207,7 @@ def find_partitions(
         return Partition(job.input.partition_key, value, known[value][0], choice.files)
 
     values = [value for value in known if value in wanted]
+
     with ThreadPoolExecutor(LISTING_THREADS) as threads:
         return dict(zip(values, threads.map(list_one, values), strict=True))
 
@@ -244,11 +248,13 @@ def partition_date(job: ScoringJob, value: str | None) -> dt.date | None:
 def _not_found(job: ScoringJob, value: str | None, known: list[str]) -> PartitionNotFoundError:
     wanted = show_value(value)
     near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+
     if not known:
         store = Store(job.input.uri, job.input.storage_options)
         return no_partitions(job, *store.list_names())
 
     found = f"1 partition, {known[0]}"
+
     if len(known) > 1:
         found = f"{len(known):,} partitions, {known[0]} to {known[-1]}"
         found += f"; near: {', '.join(near)}" if near else ""

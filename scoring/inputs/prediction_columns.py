@@ -36,6 +36,7 @@ def choose_predictions(
         return []
 
     predictions = _numbered_predictions(facts)
+
     kind = KINDS.get(method)
     if kind is None or (facts.n_outputs > 1 and kind == "probability"):
         return predictions
@@ -46,6 +47,7 @@ def choose_predictions(
 def _choose_method(job: ScoringJob, facts: ModelFacts) -> tuple[str, str]:
     """The method to call, and what is wrong with it."""
     methods, shown = facts.methods, ", ".join(facts.methods)
+
     if job.predict != "auto":
         if job.predict == "predict" or job.predict in methods:
             return job.predict, ""

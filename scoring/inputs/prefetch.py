@@ -97,6 +97,7 @@ class PrefetchedFile(io.RawIOBase):
         self._groups: list[GroupRanges] = []
         self._begun = -1
         self._held: dict[Range, Future[bytes]] = {}
+
         self._starts: list[tuple[int, Range]] = []
 
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prefetch")
@@ -113,9 +114,11 @@ class PrefetchedFile(io.RawIOBase):
                 wanted.update(group.parts())
 
         self._begun = place
+
         self._held = {part: future for part, future in self._held.items() if part in wanted}
         for part in sorted(wanted - self._held.keys(), key=lambda part: part.start):
             self._start(part)
+
         self._index()
 
         group = self._groups[place]
@@ -182,6 +185,7 @@ class PrefetchedFile(io.RawIOBase):
 
         if len(pieces) == 1:
             return pa.py_buffer(pieces[0])
+
         return b"".join(pieces)
 
     def _fetched(self, start: int, end: int) -> bytes:

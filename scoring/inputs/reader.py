@@ -64,6 +64,7 @@ def read_batches(
             while n_waiting >= batch_rows or n_waiting == n_left > 0:
                 whole, waiting = join_batches(waiting), []
                 head, rest = whole, None
+
                 if n_waiting > batch_rows:
                     head, rest = cut_batch(whole, batch_rows)
                     waiting.append(rest)
@@ -73,6 +74,7 @@ def read_batches(
                 head.is_last = shard.is_last and n_left == 0
                 del whole, rest
                 yield head
+
                 del head
 
 
@@ -93,6 +95,7 @@ def read_rows(
             end = start + parquet.metadata.row_group(group).num_rows
             wanted = rows[(rows >= start) & (rows < end)]
             position = start
+
             for batch in parquet.iter_batches(batch_rows, [group]) if len(wanted) else ():
                 is_here = (wanted >= position) & (wanted < position + batch.num_rows)
                 chosen = wanted[is_here]
@@ -124,18 +127,22 @@ class _Reading:
         """The rows of a stretch of one file."""
         file = piece.file
         n_skipped, n_left, position = piece.skip_rows, piece.n_rows, piece.first_row
+
         with _open(
             self.store, file, sorted(self.contract.dictionaries), self.prefetch_bytes
         ) as source:
             schema = stated_schema(source.parquet.schema_arrow)
             names = [name for name in self.contract.needed if name in schema.names]
+
             casts = FileCasts.for_file(schema, self.contract, dict(file.hive))
             try:
                 for decoded in source.decode(piece.row_groups, names, self.batch_rows):
                     rows = decoded.slice(n_skipped, n_left)
                     n_skipped = max(0, n_skipped - decoded.num_rows)
+
                     if rows.num_rows:
                         yield casts.cast(rows, Stretch(file.path, position, rows.num_rows))
+
                     position += rows.num_rows
                     n_left -= rows.num_rows
 
@@ -157,11 +164,14 @@ class _Reading:
 
     def _raise_read_error(self, error: Exception, file: InputFile, position: int) -> NoReturn:
         where = self.store.locate_url(file.path)
+
         if is_store_error(error):
             with translated_errors(where):
                 raise error
+
         if not isinstance(error, (pa.ArrowException, OSError, ValueError)):
             raise error
+
         raise CorruptFileError(
             "A file cannot be decoded; nothing was published.",
             f"{where}, in rows {position:,} to {position + self.batch_rows - 1:,}",
@@ -184,12 +194,14 @@ class _Source:
         read = functools.partial(
             self.parquet.iter_batches, batch_rows, columns=names, use_threads=False
         )
+
         if self.prefetched is None:
             yield from read(row_groups=list(groups))
             return
 
         metadata = self.parquet.metadata
         self.prefetched.expect([group_ranges(metadata, group, names) for group in groups])
+
         for place, group in enumerate(groups):
             self.prefetched.begin(place)
             yield from read(row_groups=[group])

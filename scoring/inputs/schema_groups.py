@@ -53,6 +53,7 @@ def group_schemas(footers: Sequence[Footer], borrowed: pa.Schema | None) -> list
 
     if not members and borrowed is not None:
         return [SchemaGroup(borrowed)]
+
     return [SchemaGroup(_with_folders(group[0]), group) for group in members.values()]
 
 

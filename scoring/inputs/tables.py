@@ -71,6 +71,7 @@ def check_no_table(store: Store) -> None:
     places = [store, *store.parents()[:PARENTS_TRIED]]
     if store.is_local:
         places += _with_parents([os.path.realpath(store.root)])
+
     _check_places(places, store)
 
 
@@ -116,6 +117,7 @@ def _check_apart(job: ScoringJob, local: Iterable[str]) -> None:
         return
 
     target = os.path.realpath(output.root) + "/"
+
     for folder in local:
         if target.startswith(f"{folder}/") or f"{folder}/".startswith(target):
             raise InvalidJobError(

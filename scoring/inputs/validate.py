@@ -75,10 +75,12 @@ def check_contract(
 
     for footer in footers:
         problems += inexact_integers(job, features, footer)
+
     problems += _job_problems(job, facts, passthrough_names, predictions)
 
     if groups:
         problems += _unknown_segments(job, {*feature_columns.columns, *passthrough_names})
+
     if predictions:
         feature_names = [feature.name for feature in features]
         problems += inapplicable_gates(job, facts, feature_names, predictions)
@@ -141,6 +143,7 @@ def _job_problems(
 
     prediction_names = [column.name for column in predictions]
     yield from _look_alikes(job, [*passthrough_names, *prediction_names])
+
     for name in sorted({*prediction_names} & {*passthrough_names}):
         yield f"{name}: is a key or passed through and also a prediction column"
 
@@ -159,11 +162,13 @@ def _look_alikes(job: ScoringJob, names: Sequence[str]) -> Iterator[str]:
 
     for name in dict.fromkeys([*names, key, "model_version", "run_id"]):
         groups.setdefault(fold(name), []).append(name)
+
     for group in groups.values():
         if len(group) > 1:
             yield f"{' and '.join(group)}: differ only by case in the output"
 
     own_names = ("model_version", "run_id", "source_file", "source_row")
+
     is_prediction = key in names and key.startswith("prediction")
     if key in own_names or is_prediction:
         yield f"{key}: is the partition key and also a column of the output"
@@ -174,6 +179,7 @@ def _contract_error(
 ) -> ContractError:
     unique = list(dict.fromkeys(problems))
     n_problems = "1 problem" if len(unique) == 1 else f"{len(unique)} problems"
+
     return ContractError(
         f"The partition does not fit the model: {n_problems}; no row was read.",
         job.input.uri,
@@ -224,6 +230,7 @@ def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) ->
         sizes = [footer.row_groups.uncompressed_bytes([column.name]) for footer in footers]
         if sum(map(sum, sizes)) < MAX_CODE_BYTES * n_rows:
             coded.add(column.name)
+
     return frozenset(coded)
 
 

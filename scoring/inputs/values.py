@@ -41,6 +41,7 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
         return
 
     has_prefix = has_key(job, value)
+
     dates = [other for other in known if other is not None and is_written_as_format(job, other)]
     if known and not dates and not has_prefix:
         return  # partitions of this job are not dates: any text may be one
@@ -53,6 +54,7 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
     next_step = "give the value as `nightscore partitions JOB` shows it"
     if suggestion:
         next_step = f"nightscore {command} JOB {shlex.quote(suggestion)}"
+
     raise InvalidJobError(
         f"{value} is no partition of this job; nothing was done or recorded.",
         job.input.uri,

@@ -134,6 +134,7 @@ def _as_frame(answer: Any, names: Sequence[str]) -> Any:
         return answer.to_frame()  # the name of the only column says nothing about its place
     if isinstance(answer, pd.DataFrame):
         return answer.iloc[:, _order([str(label) for label in answer.columns], names)]
+
     return None
 
 
@@ -143,6 +144,7 @@ def _as_known_type(answer: Any) -> Any:
 
     if hasattr(answer, "to_arrow"):  # Polars
         answer = answer.to_arrow()
+
     if hasattr(answer, "to_pandas"):
         # Integers would become floats where one is missing.
         return answer.to_pandas(integer_object_nulls=True)
@@ -159,6 +161,7 @@ def _as_known_type(answer: Any) -> Any:
 
     if isinstance(answer, np.ndarray) and answer.dtype.names:
         return {name: answer[name] for name in answer.dtype.names}
+
     return answer
 
 

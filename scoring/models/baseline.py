@@ -77,6 +77,7 @@ def log_baseline(version: ModelVersion, registry: str | None, content: bytes) ->
     place = f"{client.get_run(run_id).info.artifact_uri}/{FOLDER}/{name}"
     tag = json.dumps({"uri": place, "sha256": digest})
     client.set_model_version_tag(version.name, version.version, BASELINE_TAG, tag)
+
     return digest
 
 
@@ -92,6 +93,7 @@ def _create_run(client: Any, version: ModelVersion, registry: str) -> str:
     name = f"{version.name}-{version.version}"
     run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
     client.set_terminated(run_id)
+
     return run_id
 
 

@@ -59,6 +59,7 @@ class ModelCache:
             ModelDigestError: The artifacts are not those of the pin.
         """
         stamp = "" if source is None else _stamp(source)
+
         with _using(self.root):
             digest = self._indexed(key, stamp)
             if digest is None or pinned not in (None, digest):
@@ -146,6 +147,7 @@ class ModelCache:
         if digest_tree(folder) != digest:
             shutil.rmtree(folder, ignore_errors=True)
             return None
+
         return digest
 
     def _index(self, key: str, stamp: str, digest: str) -> None:
@@ -156,8 +158,10 @@ class ModelCache:
     ) -> str:
         """Copy or download artifacts into the cache; their digest."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".fetch-") as spool:
             folder = Path(spool, "model")
+
             if source is not None:
                 check_tree(source)
                 shutil.copytree(source, folder)
@@ -233,6 +237,7 @@ def digest_tree(folder: Path) -> str:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         name = path.relative_to(folder).as_posix()
         total.update(f"{name}\0{path.stat().st_size}\0{content}\n".encode())
+
     return f"sha256:{total.hexdigest()}"
 
 

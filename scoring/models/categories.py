@@ -54,6 +54,7 @@ def _comparable(chunk: pa.Array, categories: Sequence[Any]) -> tuple[pa.Array, p
         return pa.nulls(len(chunk), pa.string()), pa.array(names, pa.string())
 
     are_text = all(isinstance(value, str) for value in categories)
+
     is_text = pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type)
     if is_text != are_text or not (is_text or is_numeric(arrow_type)):
         raise ValueError(

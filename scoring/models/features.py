@@ -100,6 +100,7 @@ class FeatureBuilder:
         size = n_rows * n_columns
         if self._buffer.size < size or self._buffer.dtype != dtype:
             self._buffer = np.empty(size, dtype)
+
         matrix = self._buffer[:size].reshape(n_columns, n_rows).T
 
         for j, column in enumerate(table.columns):
@@ -107,6 +108,7 @@ class FeatureBuilder:
             for chunk in column.chunks:
                 matrix[start : start + len(chunk), j] = numeric_values(chunk)
                 start += len(chunk)
+
         return matrix
 
 
@@ -127,4 +129,5 @@ def matrix_dtype(facts: ModelFacts, schema: pa.Schema) -> np.dtype[Any] | None:
     names = [str(arrow_type) for arrow_type in types]
     dtype = np.result_type(*(NUMPY_NAMES.get(name, name) for name in names))
     is_wide_float = dtype.kind == "f" and dtype.itemsize > 2
+
     return dtype if is_wide_float else np.dtype(np.float64)

@@ -87,11 +87,13 @@ class LoadedModel:
 
         cached = CachedForm.for_model(self._folder, self._facts)
         self.fallback_reason = cached.differs
+
         if self.fallback_reason:
             return
 
         if not is_fresh:
             self.form, self.checked = cached.read(), cached.checked
+
         if self.form is None:
             model = _load(self._folder, self._facts)
             self.form, self.fallback_reason = _make_form(
@@ -180,6 +182,7 @@ def compile_model(model: Any, facts: ModelFacts) -> "CompiledForm":
     make = flavor_named(facts.flavor).compile
     if make is None:
         raise UnsupportedError(f"there is no compiled form of {facts.flavor} models")
+
     return compiled_form(make, model, facts)
 
 
@@ -199,6 +202,7 @@ def _make_form(
 
     with contextlib.suppress(OSError):  # the next process will compile it again
         cached.write(form)
+
     return cached.read() or form, ""
 
 

@@ -38,6 +38,7 @@ def bundled_code(mlmodel: MlModel, flavor: Mapping[str, Any]) -> Iterator[Loadin
     modules = [folder.name]
     if folder.is_dir():
         modules = sorted(path.name.split(".")[0] for path in folder.iterdir())
+
     names = tuple(name for name in dict.fromkeys(modules) if name != "__pycache__")
     yield LoadingStep("code", f"puts {code}/ before all other modules: {', '.join(names)}", names)
 

@@ -150,6 +150,7 @@ def _mapping(value: object, place: str) -> dict[str, Any]:
         DocumentError: The value is something else.
     """
     where = f"{place}: " if place else ""
+
     if not isinstance(value, dict):
         expected = "a mapping" if place else "a mapping with the key flavors"
         raise DocumentError(f"{where}expected {expected}, found {_shown(value)}")
@@ -157,6 +158,7 @@ def _mapping(value: object, place: str) -> dict[str, Any]:
     other_keys = [key for key in value if not isinstance(key, str)]
     if other_keys:
         raise DocumentError(f"{where}expected texts as keys, found {_shown(other_keys[0])}")
+
     return value
 
 
@@ -177,6 +179,7 @@ def _columns(signature: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
         DocumentError: They are not a list of mappings.
     """
     place = f"signature.{side}"
+
     text = signature.get(side) or "[]"
     if not isinstance(text, str):
         raise DocumentError(f"{place}: expected a text of JSON, found {_shown(text)}")
@@ -188,6 +191,7 @@ def _columns(signature: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
 
     if not isinstance(items, list):
         raise DocumentError(f"{place}: expected a list, found {_shown(items)}")
+
     return [_mapping(item, f"{place}[{i}]") for i, item in enumerate(items)]
 
 
@@ -273,6 +277,7 @@ def _trained_with(
         "mlflow": _version(raw, "mlflow_version"),
         "python": _version(flavors.get("python_function", {}), "python_version"),
     }
+
     for line in _requirements(folder):
         match = re.fullmatch(r"([A-Za-z0-9._-]{1,100})==([^\s;]{1,100})[\s;]?.*", line.strip())
         if match:
@@ -280,6 +285,7 @@ def _trained_with(
 
     if version := _version(flavors.get("sklearn", {}), "sklearn_version"):
         versions["scikit-learn"] = version
+
     return {name: version for name, version in sorted(versions.items()) if version}
 
 
@@ -294,6 +300,7 @@ def _version(stated: Mapping[str, Any], key: str) -> str:
         raise DocumentError(
             f"{key}: expected at most {MAX_VERSION} characters, found {len(version):,}"
         )
+
     return version
 
 
@@ -305,6 +312,7 @@ def _requirements(folder: Path) -> list[str]:
     content = _content(path, MAX_REQUIREMENTS_BYTES)
     if len(content) > MAX_REQUIREMENTS_BYTES:
         raise _unread_requirements(folder, f"expected at most {MAX_REQUIREMENTS_BYTES:,} bytes")
+
     try:
         return content.decode().splitlines()
     except UnicodeDecodeError as error:

@@ -44,6 +44,7 @@ class PinnedModel:
             StorageUnavailableError: The registry does not answer, and this host has no pinned copy.
         """
         warnings: tuple[str, ...] = ()
+
         try:
             version = resolve(job.model, job.registry)
             cached = fetch(version, job.registry, cache)
@@ -63,6 +64,7 @@ class PinnedModel:
             allow_pickle=job.allow_pickle,
             allow_code=job.allow_code,
         )
+
         return cls(
             version=version,
             cached=cached,

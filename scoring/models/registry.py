@@ -76,6 +76,7 @@ def remember(version: ModelVersion, registry: str | None, cache: ModelCache) -> 
     """Store what a pinned version is, for a night when the registry does not answer."""
     if version.digest_tag is None:
         return
+
     text = json.dumps(
         {
             "location": version.location,
@@ -113,6 +114,7 @@ def recall(
         stored["digest"],
         stored.get("baseline"),
     )
+
     return version, cached
 
 

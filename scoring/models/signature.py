@@ -34,6 +34,7 @@ def with_categories(
         ModelLoadError: The signature states another type.
     """
     typed = list(features)
+
     for position, categories in known.items():
         if position < len(typed):
             typed[position] = _category_feature(mlmodel, typed[position], categories)
@@ -43,6 +44,7 @@ def with_categories(
         for position, categories in known.items()
         if position < len(typed)
     }
+
     return tuple(typed), by_name
 
 
@@ -94,6 +96,7 @@ def check_names(
         return
 
     is_same_number = len(stated) == n_features
+
     is_reordered = bool(names) and {*stated} == {*names} and stated != [*names]
     if is_same_number and not is_reordered:
         return

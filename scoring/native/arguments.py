@@ -39,6 +39,7 @@ def c_types(argument: ArgumentType) -> Iterable[Any]:
     owners = (ctypes.c_void_p, ctypes.c_void_p)
     sizes = (ctypes.c_int64, ctypes.c_int64)
     shape_and_strides = [ctypes.c_int64] * (2 * n_dimensions)
+
     return (*owners, *sizes, ctypes.c_void_p, *shape_and_strides)
 
 

@@ -85,6 +85,7 @@ def count_numbers(
     n_new = 0
     for first in range(0, values.size, STRIP_VALUES):
         n_rows = min(STRIP_VALUES, values.size - first)
+
         if first_bit >= 0:
             n_rows = take_valid(values, first, n_rows, validity, first_bit + first, strip)
         else:
@@ -94,12 +95,14 @@ def count_numbers(
         n_odd = 0
         for i in range(n_rows):
             n_odd += not abs(strip[i]) < np.inf
+
         if n_odd:
             n_rows = take_finite(strip, n_rows, tallies)
 
         n_outside = 0
         for i in range(n_rows):
             n_outside += (strip[i] < low) | (strip[i] > high)
+
         tallies[3] += n_outside
         sum_moments(strip, n_rows, pivot, moments)
 
@@ -114,6 +117,7 @@ def count_numbers(
 
         find_bins(strip, n_rows, tree, n_levels, mixed)
         fill_bins(strip, n_rows, mixed, n_bins, rows, sums, rests)
+
     return n_new
 
 
@@ -139,6 +143,7 @@ def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, st
         # The bits of these rows, the first row's lowest.
         byte, shift = (bit + start) >> 3, np.uint64((bit + start) & 7)
         word = np.uint64(0)
+
         if byte + 9 <= validity.size:
             for j in range(8):
                 word |= np.uint64(validity[np.uintp(byte + j)]) << np.uint64(8 * j)
@@ -153,6 +158,7 @@ def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, st
                 word |= is_set << np.uint64(j)
 
         row = np.uintp(first + start)
+
         if word == np.uint64(0xFFFFFFFFFFFFFFFF) and size == WORD_ROWS:
             for j in range(WORD_ROWS):
                 strip[np.uintp(n_valid + j)] = values[row + np.uintp(j)] + 0.0
@@ -164,6 +170,7 @@ def take_valid(values: Any, first: int, n_rows: int, validity: Any, bit: int, st
             strip[np.uintp(n_valid)] = values[row + np.uintp(j)] + 0.0
             n_valid += (word & np.uint64(1)) != np.uint64(0)
             word >>= np.uint64(1)
+
     return n_valid
 
 
@@ -187,6 +194,7 @@ def take_finite(strip: Any, n_rows: int, tallies: Any) -> int:
     tallies[0] += n_nan
     tallies[1] += n_high
     tallies[2] += n_rows - n_finite - n_nan - n_high
+
     return n_finite
 
 
@@ -201,12 +209,14 @@ def sum_moments(strip: Any, n_rows: int, pivot: float, moments: Any) -> None:
     (1974).
     """
     place = 2 + 2 * MOMENT_LANES
+
     for start in range(0, n_rows, MOMENT_STRIP):
         size = min(MOMENT_STRIP, n_rows - start)
         n_vectors = size // MOMENT_LANES
         address = strip.ctypes.data + 8 * start
 
         add_moments(address, n_vectors, pivot, moments.ctypes.data)
+
         for k in range(2):
             add_rest(moments, place + 2 * k, moments[k])
 
@@ -266,6 +276,7 @@ def hash_values(bits: Any, n_rows: int, most: Any, mixed: Any) -> int:
             value = mixed[i]
             mixed[np.uintp(place)] = value
             place += value <= most
+
     return n_below
 
 
@@ -287,6 +298,7 @@ def keep_hash(hashes: Any, value: Any) -> int:
             hashes[slot] = value
             return 1
         slot = (slot + np.uint64(1)) & np.uint64(HASH_SLOTS - 1)
+
     return 0
 
 
@@ -298,12 +310,15 @@ def keep_least(hashes: Any) -> Any:
         The greatest of them, which bisection finds.
     """
     low = np.uint64(0)
+
     high = np.uint64(0xFFFFFFFFFFFFFFFF)
     while low < high:
         middle = low + ((high - low) >> np.uint64(1))
         n_below = np.int64(hashes[HASH_SLOTS])
+
         for i in range(HASH_SLOTS):
             n_below += (hashes[i] <= middle) & (hashes[i] != np.uint64(0))
+
         if n_below >= LEAST_HASHES:
             high = middle
         else:
@@ -318,6 +333,7 @@ def keep_least(hashes: Any) -> Any:
 
     for i in range(n_left):
         keep_hash(hashes, hashes[np.uintp(HASH_SLOTS + 1 + i)])
+
     return high
 
 
@@ -339,12 +355,14 @@ def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> N
 
     if n_levels == 3:
         third = root + node_bytes * (1 + n_children)
+
         for i in range(n_rows):
             value = strip[i]
             node = count_edges_below(root, value)
             node = node * n_children + count_edges_below(root + node_bytes * (1 + node), value)
             below = count_edges_below(third + node_bytes * node, value)
             bins[i] = np.uint64(node * n_children + below)
+
         return
 
     for i in range(n_rows):
@@ -352,10 +370,12 @@ def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> N
         node = count_edges_below(root, value)
         offset = node_bytes
         size = node_bytes * n_children
+
         for _ in range(n_levels - 1):
             node = node * n_children + count_edges_below(root + offset + node_bytes * node, value)
             offset += size
             size *= n_children
+
         bins[i] = np.uint64(node)
 
 

@@ -56,6 +56,7 @@ class CountBuffers:
         """
         n_known = 0
         hashes = np.empty(0, np.uint64)
+
         if known_hashes is not None:
             n_known = len(known_hashes)
             first = HASH_SLOTS + 1

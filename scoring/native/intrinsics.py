@@ -104,6 +104,7 @@ def split_rows(
             bit = builder.and_(value, _splat(builder, last_bit, BLOCK_ROWS))
 
             builder.store(ir.Constant(_I64, 0), goes_left)
+
             with cgutils.for_range(builder, n_words, intp=_I64) as loop:
                 index = builder.add(builder.sext(first_word, _I64), loop.index)
                 node_word = _splat(builder, load(words, _I32, index), BLOCK_ROWS)
@@ -148,6 +149,7 @@ def split_rows(
             to_right = builder.xor(rows, to_left)
             left_child = builder.zext(load(left, _I32, node), _I64)
             right_child = builder.zext(load(right, _I32, node), _I64)
+
             builder.store(to_left, _at(builder, masks, _I64, left_child))
             builder.store(to_right, _at(builder, masks, _I64, right_child))
 
@@ -157,11 +159,13 @@ def split_rows(
 
         target = builder.inttoptr(leaves, leaf_vector.as_pointer())
         builder.store(builder.load(reached), target, align=1)
+
         return _target.get_dummy_value()
 
     addresses = [types.uintp] * 9
     numbers = [types.intp] * 3
     signature = types.void(code, leaf, *addresses, *numbers, types.uintp, types.uintp)
+
     return signature, generate
 
 
@@ -184,6 +188,7 @@ def fill_block(_context: Any, number: Any, values: Any, bits: Any, target: Any) 
 
         filled = builder.select(is_valid, floats, nan)
         builder.store(filled, builder.inttoptr(target, vector.as_pointer()), align=1)
+
         return _target.get_dummy_value()
 
     return types.void(number, types.uintp, types.uintp, types.uintp), generate
@@ -212,10 +217,12 @@ def add_moments(_context: Any, values: Any, n_vectors: Any, pivot: Any, moments:
         shifted, squares, least, greatest = (cgutils.alloca_once(builder, vector) for _ in range(4))
         for total in (shifted, squares):
             builder.store(ir.Constant(vector, [0.0] * MOMENT_LANES), total)
+
         for extreme, address in zip((least, greatest), extreme_addresses, strict=True):
             builder.store(builder.load(address, align=8), extreme)
 
         middle = _splat(builder, pivot, MOMENT_LANES)
+
         with cgutils.for_range(builder, n_vectors, intp=_I64) as loop:
             first = builder.mul(loop.index, ir.Constant(_I64, MOMENT_LANES))
             address = builder.bitcast(_at(builder, values, _F64, first), vector.as_pointer())
@@ -234,8 +241,10 @@ def add_moments(_context: Any, values: Any, n_vectors: Any, pivot: Any, moments:
         for i, total in enumerate((shifted, squares)):
             one = _sum_lanes(builder, builder.load(total))
             builder.store(one, _at(builder, moments, _F64, ir.Constant(_I64, i)))
+
         for extreme, address in zip((least, greatest), extreme_addresses, strict=True):
             builder.store(builder.load(extreme), address, align=8)
+
         return _target.get_dummy_value()
 
     return types.void(types.uintp, types.intp, types.float64, types.uintp), generate

@@ -79,6 +79,7 @@ def change_numbers(
                 value *= number
             else:
                 value += number
+
         out[i] = value
 
 
@@ -160,6 +161,7 @@ def add_numbers(
             weight, row = weights[k], out[k, start + first : start + first + n_rows]
             for i in range(n_rows):
                 row[i] += weight * strip[i]
+
     return odd == 0
 
 

@@ -50,6 +50,7 @@ def softmax(values: Any, out: Any) -> None:
     """
     for i in range(values.shape[0]):
         greatest = values[i, 0]
+
         for k in range(1, values.shape[1]):
             greatest = max(greatest, values[i, k])
 
@@ -59,5 +60,6 @@ def softmax(values: Any, out: Any) -> None:
             total += np.float64(out[i, k])
 
         divisor = out.dtype.type(total)
+
         for k in range(values.shape[1]):
             out[i, k] = out[i, k] / divisor

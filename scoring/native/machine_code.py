@@ -107,9 +107,11 @@ class Kernel:
             function = self._functions[types] = self._load(types)
 
         result, error = ctypes.c_int64(0), ctypes.c_void_p()
+
         values = [value for argument in arguments for value in c_values(argument)]
         if function(ctypes.byref(result), ctypes.byref(error), *values):
             raise RuntimeError(f"the kernel {self._name} failed")
+
         return result.value
 
     def _load(self, types: ArgumentTypes) -> Callable[..., int]:
@@ -134,6 +136,7 @@ def load_kernels(folder: Path) -> Kernels:
         PermissionError: Others can write to the folder.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
     if not is_private(folder):
         raise PermissionError(f"{folder} holds machine code, and others can write to it: remove it")
 
@@ -142,6 +145,7 @@ def load_kernels(folder: Path) -> Kernels:
     kernels = Kernels(build)
     _load_counting(kernels)
     _loaded.append(kernels)
+
     return kernels
 
 

@@ -44,6 +44,7 @@ def compile_object(name: str, types: ArgumentTypes, symbol: str) -> bytes:
         raise RuntimeError(
             f"the kernel {name} calls what machine code must not call: {', '.join(forbidden)}"
         )
+
     return bytes(target_machine().emit_object(module))
 
 

@@ -43,6 +43,7 @@ def edge_tree(edges: Floats) -> tuple[Floats, int]:
     for level in _levels(edges, n_children):
         nodes = level.reshape(-1, n_children)
         levels.append(nodes[:, :BIN_FANOUT].ravel())
+
     return np.concatenate(levels), len(levels)
 
 
@@ -62,4 +63,5 @@ def _levels(values: Floats, n_children: int) -> list[Floats]:
     for level in range(n_levels):
         run = n_children ** (n_levels - 1 - level)
         levels.append(padded[run - 1 :: run])
+
     return levels

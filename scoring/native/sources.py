@@ -17,4 +17,5 @@ def source_digest(*packages: Path) -> str:
             name = path.relative_to(package.parent).as_posix()
             total.update(f"{name} {len(content)}\n".encode())
             total.update(content)
+
     return total.hexdigest()

@@ -39,6 +39,7 @@ def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int,
         code = 0
         offset = 0
         size = FANOUT
+
         for _ in range(n_levels):
             code = code * FANOUT + count_below(address + 8 * (offset + code * FANOUT), value)
             offset += size
@@ -52,6 +53,7 @@ def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int,
 
         row = np.uint64(start + i)
         codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = code
+
     return seen
 
 
@@ -92,6 +94,7 @@ def order_column(
     for i in range(bits.size):
         size = bits[i] & magnitude
         key = size if bits[i] >= 0 else -size  # both zeros have one key
+
         if size > infinity:
             key = magnitude
             seen |= NAN_SEEN
@@ -100,6 +103,7 @@ def order_column(
 
         row = np.uint64(start + i)
         keys[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = key
+
     return seen
 
 
@@ -175,6 +179,7 @@ def sum_split(
                 )
 
                 row = block * BLOCK_ROWS
+
                 for k in range(width):
                     for i in range(BLOCK_ROWS):
                         out[into + k, row + i] += values[origin + leaves[i], k]
@@ -207,12 +212,14 @@ def sum_walked(
 
             for block in range(strip, min(strip + n_strip, n_blocks)):
                 flat = keys[block]
+
                 for i in range(0, BLOCK_ROWS, 8):
                     n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = np.int64(root[tree])
                     left = depth[tree]
 
                     while left > 0:
                         before = n0 + n1 + n2 + n3 + n4 + n5 + n6 + n7
+
                         for _ in range(min(4, left)):
                             key = keys.dtype.type(flat[nodes[n0, 1] + i + 0] + nodes[n0, 3])
                             n0 = nodes[n0, 2] + (key > nodes[n0, 0])
@@ -220,30 +227,35 @@ def sum_walked(
                             n1 = nodes[n1, 2] + (key > nodes[n1, 0])
                             key = keys.dtype.type(flat[nodes[n2, 1] + i + 2] + nodes[n2, 3])
                             n2 = nodes[n2, 2] + (key > nodes[n2, 0])
+
                             key = keys.dtype.type(flat[nodes[n3, 1] + i + 3] + nodes[n3, 3])
                             n3 = nodes[n3, 2] + (key > nodes[n3, 0])
                             key = keys.dtype.type(flat[nodes[n4, 1] + i + 4] + nodes[n4, 3])
                             n4 = nodes[n4, 2] + (key > nodes[n4, 0])
                             key = keys.dtype.type(flat[nodes[n5, 1] + i + 5] + nodes[n5, 3])
                             n5 = nodes[n5, 2] + (key > nodes[n5, 0])
+
                             key = keys.dtype.type(flat[nodes[n6, 1] + i + 6] + nodes[n6, 3])
                             n6 = nodes[n6, 2] + (key > nodes[n6, 0])
                             key = keys.dtype.type(flat[nodes[n7, 1] + i + 7] + nodes[n7, 3])
                             n7 = nodes[n7, 2] + (key > nodes[n7, 0])
 
                         left -= 4
+
                         # Children have greater numbers than their parents: no step
                         # cancels another.
                         if n0 + n1 + n2 + n3 + n4 + n5 + n6 + n7 == before:
                             break
 
                     row = block * BLOCK_ROWS + i
+
                     for k in range(width):
                         o = out[into + k]
                         o[row] += values[n0, k]
                         o[row + 1] += values[n1, k]
                         o[row + 2] += values[n2, k]
                         o[row + 3] += values[n3, k]
+
                         o[row + 4] += values[n4, k]
                         o[row + 5] += values[n5, k]
                         o[row + 6] += values[n6, k]

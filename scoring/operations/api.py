@@ -25,7 +25,7 @@ from nightscore.operations.baseline import Baseline
 from nightscore.operations.history import run_history
 from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.outputs import predictions
-from nightscore.run import run as run_partition
+from nightscore.runs.run import run as run_partition
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
@@ -58,6 +58,7 @@ def plan(
         ScoringError: The job, the input, the model and the table do not fit, or cannot be read.
     """
     values = [parse_value(partition) for partition in partitions]
+
     with _pool_or_own(job, pool) as workers:
         return plan_runs(job, values, pool=workers, cache=_cache(cache_dir), force=force)
 
@@ -239,6 +240,7 @@ def _cache(folder: str | Path | None) -> ModelCache:
 def _date(day: date | str) -> date:
     if not isinstance(day, str):
         return day
+
     try:
         return date.fromisoformat(day)
     except ValueError as error:

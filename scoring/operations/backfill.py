@@ -210,6 +210,7 @@ def choose(
     """
     wanted = set(modes)
     items = [_plan_item(value, statuses.get(value), wanted) for value in values]
+
     if order == "newest":
         items.reverse()
 
@@ -325,6 +326,7 @@ def plan_backfill(
         )
         for item in plan.items
     ]
+
     return BackfillPlan(tuple(items))
 
 

@@ -19,7 +19,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.operations.backfill import BackfillItem
 from nightscore.process import available_cores, start_daemon
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import order_of
@@ -82,12 +82,14 @@ def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> 
         try:
             for index, item in enumerate(items):
                 pool = pools[index % AT_ONCE]
+
                 if not runs:
                     runs.append(_Run(backfill, item, pool, None))
                     continue
 
                 # The first run is alone: on a new host it compiles what all others load.
                 previous = runs[-1]
+
                 if index > 1 and may_overlap(job, items[index - 1], item):
                     previous.wait_for_plan()
                 else:
@@ -102,6 +104,7 @@ def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> 
 
             manifests = [one.result() for one in runs]
             backfill.compare_later(manifests)
+
             return manifests
         except BaseException:
             _stop(pools, runs[-AT_ONCE:])
@@ -170,6 +173,7 @@ def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> b
     is_newest_first = order_of(parse_value(after.value), pattern) < order_of(
         parse_value(before.value), pattern
     )
+
     return are_small and not is_bounded and is_newest_first and n_workers >= AT_ONCE
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.drift.profiling import profile_of, with_types
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
 from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.shard import ShardResult
@@ -20,7 +21,6 @@ from nightscore.models.baseline import log_baseline
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import ModelVersion
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,
@@ -103,6 +103,7 @@ def record_baseline(
     profiles, _ = merge_profiles(profile_of(result) for result in second)
     columns = list(profiles.values())
     digest = log_baseline(model.version, job.registry, to_bytes(columns))
+
     return Baseline(model.version, digest, sum(not column.segment for column in columns))
 
 
@@ -120,6 +121,7 @@ def _baseline_job(job: ScoringJob, data: Dataset, scratch: str, label: str) -> S
         "keys": Keys(columns=keys),
         "pass_through": tuple(pass_through),
     }
+
     return scratch_job(job, scratch).model_copy(update=changes)
 
 
@@ -176,6 +178,7 @@ def _profile_spec(
             columns.append(ProfiledColumn("prediction", output.name, None))
 
     score = score_column({column.name: kind_of(column.type) for column in contract.predictions})
+
     if label:
         _check_label(contract, label, score)
 

@@ -146,6 +146,7 @@ def clean(
     leases = [entry for entry in state.list_files("leases") if entry.modified_s < oldest_s]
     manifests, unreadable = list_manifests(state)
     unneeded = rules.unneeded(files, manifests, unreadable, publisher.all_live().values())
+
     if not delete:
         return _show(job, unneeded) + _clean_spools(job, oldest_s, delete=False)
 
@@ -263,6 +264,7 @@ def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
 
     lease = Lease(job, folder, "clean")
     lease.acquire(WAIT_S)
+
     try:
         manifests, unreadable = list_manifests(state, folder)
         live = rules.publisher.live(decoded[1])
@@ -275,6 +277,7 @@ def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
         # Checkpoints go last, and of these the claims: without them no run resumes what is gone.
         _delete(parts_store(job), unneeded.written, lease)
         _delete(state, unneeded.monitoring + unneeded.checkpoints, lease)
+
         return unneeded
     finally:
         lease.release()

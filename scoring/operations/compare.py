@@ -66,6 +66,7 @@ def open_side(uri: str, options: Mapping[str, Any] | None = None) -> Side:
 
     pairs = zip(dataset.files, are_profiles, strict=True)
     data_paths = [file.path for file, is_one in pairs if not is_one]
+
     raise InvalidJobError(
         "Some files are profiles, and some are data.",
         uri,
@@ -111,6 +112,7 @@ def compare_sides(
     compared = compare_columns(pairs)
     missing = _only_in(old, new, columns)
     grades: list[Severity] = [column.severity for column in compared]
+
     if missing:
         grades.append("critical")
     if errors:
@@ -124,6 +126,7 @@ def compare_sides(
         errors=errors,
         verdict=worst(grades),
     )
+
     return report, _column_profiles(reference, current, pairs)
 
 

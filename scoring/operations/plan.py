@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.environment import version_warnings
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
 from nightscore.inputs.partitions import find_partition
 from nightscore.inputs.values import check_value
@@ -14,8 +16,6 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.operations.status import partition_statuses
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
-from nightscore.planning.environment import version_warnings
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 
@@ -88,6 +88,7 @@ def plan_runs(
     publisher = open_publisher(workspace)
     facts = learn_facts(model, cache, pool)
     general_warnings = [*version_warnings(facts), *missing_guarantees(job)]
+
     statuses = partition_statuses(job, model, values)
     status_by_value = {status.value: status for status in statuses}
 
@@ -104,6 +105,7 @@ def plan_runs(
         warnings = general_warnings + unnoticed_changes(
             job, [file.version for file in partition.files]
         )
+
         if not is_skipped:
             warnings += publisher.check_fits(contract.output_schema(), value)
 

@@ -80,6 +80,7 @@ def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     state, path = state_store(job), _path(manifest)
     if not state.exists(path):
         _write(job, manifest, _read_stored(job, manifest, cache))
+
     return state.locate_url(path)
 
 
@@ -270,6 +271,7 @@ def _current_profile(job: ScoringJob, manifest: Manifest) -> list[ColumnProfile]
     """
     drift, state = manifest.drift, state_store(job)
     assert drift is not None  # noqa: S101
+
     if not drift.profile:
         return []
 
@@ -313,6 +315,7 @@ def _reference(
     """The profile of one reference: the baseline, or the sum of the runs it was made of."""
     assert manifest.drift is not None  # noqa: S101
     workspace = Workspace(job)
+
     if name == "baseline":
         return stored_baseline(workspace, manifest, cache)
 

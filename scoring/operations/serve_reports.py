@@ -101,6 +101,7 @@ class _Pages:
         value = parse_value(unquote(parts[0]))
         run_id = unquote(parts[1]) if len(parts) == 2 else None
         manifest = newest_report(job, reported_run(job, value, run_id), self._cache)
+
         return HTMLResponse(read_report(job, manifest, self._cache), headers=HEADERS)
 
     def _find_job(self, request: Request) -> ScoringJob:

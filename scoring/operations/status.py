@@ -138,12 +138,14 @@ def _judge(view: _View) -> tuple[State, list[str]]:
         return "missing", ["the input has no such partition"]
 
     standing = view.standing
+
     fingerprint = view.model.fingerprint(view.workspace.job, view.partition)
     if standing is not None and standing.fingerprint == fingerprint:
         return "published", [_show_unchanged(standing), *_replay_notes(view, standing)]
 
     # A run that waits for a person says more than what is published.
     notes: list[str] = []
+
     undecided = find_undecided(view.history, fingerprint)
     if undecided is not None:
         if is_blocking(view.workspace, undecided):

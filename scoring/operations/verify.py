@@ -6,6 +6,7 @@ The files, inputs and model must be those of the record. A sample of rows is sco
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nightscore.engine.planning.environment import library_versions
 from nightscore.engine.pool import Pool
 from nightscore.errors import (
     InputError,
@@ -22,7 +23,6 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.verify_sample import Finding, Sample, SampleRequest, score_sample
 from nightscore.outputs.publish import open_publisher
-from nightscore.planning.environment import library_versions
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import FileRecord, Manifest
 from nightscore.schemas.partition import Partition, show_value

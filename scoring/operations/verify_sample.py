@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
 from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.worker.padding import PAD_ROWS
@@ -24,7 +25,6 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.quarantine import read_origin
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Workers
 from nightscore.schemas.manifest import FileRecord, Manifest

@@ -77,6 +77,7 @@ class DeltaPublisher:
 
         if not unfilled:
             return ()
+
         names = ", ".join(unfilled)
         return (f"the table has columns that this job does not write; they will be null: {names}",)
 
@@ -126,6 +127,7 @@ class DeltaPublisher:
 
                 if version is not None:
                     return publication.parts, version
+
                 continue
             except (CommitFailedError, DeltaError, OSError) as error:
                 failure = self._translate(error)
@@ -198,6 +200,7 @@ class DeltaPublisher:
             return None  # look again: another run may have been first
 
         own_paths = {part.file.path for part in publication.parts}
+
         current = self._live_in(table, publication.value)
         if current is not None and set(current.paths) == own_paths:
             return table.version()  # the answer to our commit was lost, not the commit
@@ -207,6 +210,7 @@ class DeltaPublisher:
             raise self._conflict(publication, planned, current)
 
         self._check_table(table, publication.schema, publication.value, publication.parts)
+
         if new_fields := missing_fields(table, to_delta_schema(publication.schema, self._key)):
             table.alter.add_columns(new_fields)
 
@@ -275,6 +279,7 @@ class DeltaPublisher:
         own_paths = {part.file.path for part in publication.parts}
         if current is None or own_paths.isdisjoint(current.paths):
             return
+
         raise StorageError(
             "The table holds this run's files together with others; none of them was touched.",
             f"{self._store.url}/{publication.folder}",

@@ -93,6 +93,7 @@ def _compare_rows(
 
     counts = pl.concat(alike).group_by(list(keys)).len(name="__rows").filter(pl.col("__rows") > 1)
     n_rows = n_alike
+
     if n_alike <= MAX_COMPARED_ROWS:
         n_rows = int(counts["__rows"].sum())
 

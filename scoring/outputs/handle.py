@@ -202,6 +202,7 @@ def _translated_panic(where: str) -> Iterator[None]:
     except BaseException as error:
         if type(error).__name__ != PANIC:
             raise
+
         raise StorageError(
             "The Delta table's log cannot be read: its library panicked.",
             where,

@@ -66,6 +66,7 @@ def read_origin(store: Store, path: str) -> tuple[str, npt.NDArray[np.int64]]:
     """
     tables = list(read_tables(store, path, ORIGIN_COLUMNS, READ_ROWS))
     rows = pa.concat_tables(tables) if tables else pa.schema(REASON_COLUMNS).empty_table()
+
     return _parse_origin(rows, store.locate_url(path))
 
 
@@ -120,8 +121,10 @@ def write_quarantine(
             own_rows = rows.drop_columns(list(REASON_NAMES)) if source.from_quarantine else rows
             own_rows, is_broken = _find_broken_rows(own_rows)
             write(path, _join(reasons, own_rows, ~is_broken))
+
             if is_broken.any():
                 own_rows = as_bytes(own_rows)
+
             write(bytes_path, _join(reasons, own_rows, is_broken))
 
         return [writer.close().file for writer in writers.values()]
@@ -143,6 +146,7 @@ def _parse_origin(rows: pa.Table, where: str) -> tuple[str, npt.NDArray[np.int64
             next_step="restore the file, or score the partition again with `nightscore run "
             "--force`",
         )
+
     return names[0].as_py(), positions.to_numpy()
 
 
@@ -178,6 +182,7 @@ def _find_broken_rows(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
         is_broken_here = broken_texts(column)
         if is_broken_here is None:
             continue
+
         is_broken |= is_broken_here
 
         if not is_broken_here.any():

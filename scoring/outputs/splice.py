@@ -79,6 +79,7 @@ def splice(
         return None
 
     n_rows = sum(part.file.rows for part in parts)
+
     n_groups = len(_items(footer, ROW_GROUPS))
     if len(pieces) > 1 and n_rows < LEAST_ROWS * n_groups:
         return None
@@ -116,6 +117,7 @@ def _read_piece(store: Store, record: FileRecord) -> _Piece | None:
     start = size_bytes - 8 - n_footer_bytes
     if start < len(MAGIC):
         return None
+
     if n_footer_bytes + 8 > len(tail):
         tail = store.read_range(record.path, start, size_bytes)
 
@@ -174,8 +176,10 @@ def _move_group(group: Struct, shift: int, ordinal: int) -> Struct:
 
     moved = _shift_offsets(group, (GROUP_OFFSET,), shift)
     moved[COLUMNS] = (LIST, Items(STRUCT, columns))
+
     if ORDINAL in moved:
         moved[ORDINAL] = moved[ORDINAL][0], ordinal
+
     return moved
 
 

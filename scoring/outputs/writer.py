@@ -104,6 +104,7 @@ class PartWriter:
             rows=self.n_rows,
             sha256=self._file.sha256,
         )
+
         return WrittenPart(record, part_stats(self._metadata[0]))
 
     def _flush(self) -> None:

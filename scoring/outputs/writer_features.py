@@ -114,9 +114,11 @@ def ownership_problems(table: DeltaTable) -> list[str]:
     names = {field.name for field in table.schema().fields}
     if "run_id" in names:
         return []
+
     files = table.file_uris()
     if not files or any(run_id_of(file) for file in files):
         return []
+
     return ["run_id: not in the table, so that its rows were written by something else"]
 
 
@@ -129,6 +131,7 @@ def null_problems(table: DeltaTable, parts: Sequence[WrittenPart], key: str) -> 
 
     for part in parts:
         stats = json.loads(part.stats)
+
         for name in required:
             n_nulls = stats["nullCount"].get(name)
             if n_nulls is None and stats["numRecords"]:
@@ -200,8 +203,10 @@ def _required_problems(
 
     for field in table.schema().fields:
         name = field.name
+
         if field.nullable:
             continue
+
         if name not in written:
             problems.append(f"{name}: NOT NULL in the table, and this run does not write it")
         elif name == key and value is None:
@@ -223,6 +228,7 @@ def _columns_with_metadata(node: Any, path: str = "") -> Iterator[tuple[str, Map
     if isinstance(node, list):
         for item in node:
             yield from _columns_with_metadata(item, path)
+
     if not isinstance(node, dict):
         return
 
@@ -230,6 +236,7 @@ def _columns_with_metadata(node: Any, path: str = "") -> Iterator[tuple[str, Map
         path = f"{path}.{node['name']}" if path else node["name"]
         if node.get("metadata"):
             yield path, node["metadata"]
+
     for name in ("fields", "type", "elementType", "keyType", "valueType"):
         yield from _columns_with_metadata(node.get(name), path)
 

@@ -85,4 +85,5 @@ def count_sorted(ordered: Floats, edges: Floats) -> tuple[Counts, Floats]:
 
     with np.errstate(over="ignore", invalid="ignore"):
         sums = np.add.reduceat(np.append(ordered, 0.0), ends - counts)
+
     return counts, np.where(counts > 0, sums, 0.0)

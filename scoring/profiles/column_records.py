@@ -123,12 +123,14 @@ def _merge(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
     Variances" (1979).
     """
     counts = {name: getattr(one, name) + getattr(other, name) for name in COUNTS}
+
     if not one.finite or not other.finite:
         with_numbers = one if one.finite else other
         return with_numbers.model_copy(update=counts)
 
     mean, squares = _merge_moments(one, other)
     bounds = {"low": min(one.low, other.low), "high": max(one.high, other.high)}
+
     return one.model_copy(update={**counts, **bounds, **_finite(mean, squares)})
 
 

@@ -93,6 +93,7 @@ def count_by_sorting(
 
     counts, sums = count_sorted(finite, spec.edges)
     least, greatest = np.inf, -np.inf
+
     if len(finite):
         least, greatest = float(finite[0]), float(finite[-1])
 
@@ -156,6 +157,7 @@ class NumberCounter:
         n_nan, n_high, n_low, n_outside = buffers.tallies.tolist()
         least, greatest = buffers.extremes
         sums = buffers.bin_sums
+
         with np.errstate(over="ignore", invalid="ignore"):
             total = float(sums.sum())
 

@@ -40,6 +40,7 @@ def add_sorted(hashes: Hashes, ordered: Floats) -> Hashes:
     """The least of these hashes and of those of finite values in ascending order."""
     if not len(ordered):
         return hashes
+
     if ordered[0] == ordered[-1]:
         ordered = ordered[:1]
 
@@ -74,4 +75,5 @@ def _hash(values: Floats) -> npt.NDArray[np.uint64]:
             np.right_shift(bits, np.uint64(shift), out=shifted)
             bits ^= shifted
             bits *= np.uint64(factor)
+
     return bits

@@ -99,7 +99,9 @@ def _stored(arrow_type: pa.DataType) -> tuple[pa.DataType, float]:
         return pa.int64(), DAYS
     if pa.types.is_time32(arrow_type):
         return pa.int32(), SECONDS[arrow_type.unit]
+
     in_64_bits = (pa.types.is_timestamp, pa.types.is_duration, pa.types.is_time64)
     if any(is_one(arrow_type) for is_one in in_64_bits):
         return pa.int64(), SECONDS[arrow_type.unit]
+
     return arrow_type, 1.0

@@ -218,6 +218,7 @@ class NumberProfile:
 
         self.n_rows += other.n_rows
         self.n_null += other.n_null
+
         # What one part did not count is not known of the sum.
         for name in self.statistics.keys() - other.statistics.keys():
             del self.statistics[name]
@@ -272,11 +273,13 @@ class CategoryProfile:
 
         self.n_rows += len(column)
         self.n_null += column.null_count
+
         if self.is_cut:
             return
 
         for value, count in count_categories(column):
             self.counts[category_name(value)] += count
+
         self._cut()
 
     def merge(self, other: "CategoryProfile") -> None:

@@ -66,6 +66,7 @@ class Profiler:
         """Begin to count what the spec says."""
         self._spec = spec
         self._columns: dict[tuple[Role, str], ColumnProfile] = {}
+
         for column in spec.columns:
             profile = _empty(column, with_scores=_has_scores(column, spec))
             self._columns[column.role, column.name] = profile
@@ -104,11 +105,13 @@ class Profiler:
         """
         started = time.thread_time()
         batch = _Batch(features, passthrough, is_scored, predictions)
+
         is_whole = self.stride == 1
         if not is_whole:
             batch = self._thin(batch)
 
         self.missing.clear()
+
         for column in self._spec.columns:
             self._count_column(column, batch, is_whole=is_whole)
 
@@ -154,6 +157,7 @@ class Profiler:
             return
 
         rows = from_numpy(batch.is_scored)
+
         if column.role == "feature":
             scores = batch.predictions.column(self._spec.score)
             _add_scores(counted, counted.scores, values.filter(rows), scores)
@@ -260,6 +264,7 @@ def _empty(column: ProfiledColumn, *, with_scores: bool, segment: str = "") -> C
         profile: CategoryProfile | NumberProfile = CategoryProfile(limit=MAX_CATEGORIES)
     else:
         profile = NumberProfile.empty(column.edges, column.bounds, is_segment=bool(segment))
+
     return ColumnProfile(
         role=column.role,
         name=column.name,
@@ -282,6 +287,7 @@ def _add_scores(
         other: The other column's values, in the same rows.
     """
     numbers, _ = as_numbers(other.cast(pa.float64()).fill_null(np.nan))
+
     if isinstance(column.profile, NumberProfile):
         _add_scores_of_bins(column.profile, scores, values, numbers)
     else:

@@ -128,6 +128,7 @@ class ColumnProfile:
             raise ValueError("profiles of numbers and of categories cannot be added")
 
         self.profile.merge(other.profile)  # type: ignore[arg-type]
+
         is_cut = isinstance(self.profile, CategoryProfile) and self.profile.is_cut
         if self.scores is not None and other.scores is not None and not is_cut:
             self.scores.merge(other.scores)
@@ -157,6 +158,7 @@ def merge_profiles(
         if key not in copied:
             merged[key] = merged[key].copy()
             copied.add(key)
+
         try:
             merged[key].merge(column)
         except ValueError as error:
@@ -183,6 +185,7 @@ def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
         write_statistics=False,
         write_page_checksum=True,
     )
+
     return sink.getvalue()
 
 
@@ -301,11 +304,14 @@ def _values(table: pa.Table, name: str, arrow_type: pa.DataType) -> Sequence[Any
         return [None] * table.num_rows
 
     column = _one_chunk(table.column(name).cast(arrow_type))
+
     if name == "recent":
         return _recent(column)
+
     if pa.types.is_list(arrow_type) and not pa.types.is_string(arrow_type.value_type):
         lists: Sequence[Any] = to_lists(column)
         return lists
+
     values: list[Any] = column.to_pylist()
     return values
 
@@ -328,6 +334,7 @@ def _recent(column: pa.MapArray) -> list[dict[str, dict[str, float]]]:
     recent = []
     for start, end in pairwise(list_ends(column)):
         recent.append(dict(zip(partitions[start:end], signals[start:end], strict=True)))
+
     return recent  # type: ignore[return-value]
 
 

@@ -92,6 +92,7 @@ def make_card(sides: ColumnSides, *, is_drawn: bool) -> Card:
     """The card of a column; drawn only if `is_drawn`, where there is something to compare with."""
     current, reference = sides.current, sides.reference
     bars = bars_of(reference, current) if reference is not None and is_drawn else None
+
     return Card(
         name=current.name,
         role=current.role.replace("_", " "),
@@ -126,6 +127,7 @@ def _statistic_rows(sides: ColumnSides) -> list[StatisticRow]:
                     figure.title, figure.meaning, values, _thresholds(figure, sides.current)
                 )
             )
+
     return rows
 
 
@@ -151,11 +153,14 @@ def _side_facts(column: ColumnProfile) -> dict[str, str]:
         "rows": f"{profile.n_rows:,}",
         "null": f"{profile.n_null / n_rows:.2%}",
     }
+
     if isinstance(profile, NumberProfile):
         facts |= _number_facts(profile, column.type, n_rows)
+
     # Only nan differs from itself: the number is not known.
     if profile.n_distinct == profile.n_distinct:
         facts["distinct"] = f"{profile.n_distinct:,.0f}"
+
     return {name: text for name, text in facts.items() if text}
 
 
@@ -175,10 +180,13 @@ def _category_rows(reference: ColumnProfile | None, current: ColumnProfile) -> l
     """Shares of the categories that changed most."""
     now = _shares(current)
     before = {} if reference is None else _shares(reference)
+
     if not isinstance(current.profile, CategoryProfile):
         return []
+
     changes = {name: abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in {**now, **before}}
     names = sorted(changes, key=lambda name: (-changes[name], name))
+
     return [
         FactRow(name, f"{before.get(name, 0.0):.2%}", f"{now.get(name, 0.0):.2%}")
         for name in names[:SHOWN_CATEGORIES]

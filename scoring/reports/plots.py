@@ -57,6 +57,7 @@ def histogram_svg(bars: Bars, name: str) -> str:
 
         below.axhline(0, color=AXIS, linewidth=0.8)
         below.set_ylabel("change", fontsize=7.5, color=TEXT)
+
         if np.abs(points).max() < LEAST_CHANGE:
             below.set_ylim(-1, 1)
 
@@ -106,8 +107,10 @@ def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
 
         for one in axes[len(columns) :]:
             one.set_axis_off()
+
         for artist in figure.findobj():
             _recolour(artist)
+
         figure.savefig(sink, format="png", dpi=110, facecolor="white", metadata={"Software": None})
 
     return sink.getvalue()
@@ -182,6 +185,7 @@ def _svg(draw: Callable[[Any], None], size: tuple[float, float], name: str) -> s
         warnings.simplefilter("ignore")  # about glyphs that its own font lacks
         figure = _figure(size)
         draw(figure)
+
         for axes in figure.axes:
             _style(axes)
 
@@ -223,9 +227,11 @@ def _recolour(artist: Any) -> None:
         get, set_to = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
         if get is None or set_to is None:
             continue
+
         try:
             colour = to_hex(get())
         except ValueError:
             continue  # a list of several colours, or none
+
         if colour in PNG_COLOURS:
             set_to(PNG_COLOURS[colour])

@@ -95,6 +95,7 @@ def _cards(
     rows = past[-1].rows if past else ()
     statistics = _by_column(rows)
     severities = _severities(drift, rows, names)
+
     findings = {(finding.role, finding.column): finding for finding in drift.findings}
 
     places = {key: place for place, key in enumerate(findings)}
@@ -158,6 +159,7 @@ def _headline(manifest: Manifest, drift: DriftRecord) -> str:
 def _columns_headline(drift: DriftRecord) -> str:
     if not drift.references:
         return "Nothing to compare with yet: this is the first partition with a profile"
+
     moved = worse(drift.findings, "warning")
     if not moved and drift.verdict == "insufficient data":
         return "Too little data to tell: too few rows, or no column that could be compared"
@@ -209,6 +211,7 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
         f"{counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined"
     )
+
     facts = [
         ("Status", manifest.status),
         ("Rows", rows),
@@ -220,12 +223,14 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
         facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))
     if rates := label_rates(drift):
         facts.append(rates)
+
     facts.append(("Run", manifest.run_id))
 
     if manifest.finished_at:
         facts.append(("Finished", f"{manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"))
     if made_at := show_made_at(drift):
         facts.append(("Comparison", made_at))
+
     facts.append(("Cost of profiling", f"{drift.cpu_share:.1%} of the workers' CPU time"))
 
     return facts

@@ -28,15 +28,18 @@ def make_lean(svg: str, colours: Mapping[str, str]) -> str:
 
     for element in root.iter():
         _shorten(element, used)
+
     _unwrap(root)
 
     for name in ("version", "width", "height"):
         root.attrib.pop(name, None)
+
     root.attrib |= {"aria-hidden": "true", "focusable": "false"}
     text = ElementTree.tostring(root, encoding="unicode")
 
     for drawn, meant in colours.items():
         text = text.replace(drawn, meant)
+
     return re.sub(r">\s+<", "><", _DEFAULT_STYLE.sub("", text))
 
 
@@ -83,6 +86,8 @@ def _short_path(path: str) -> str:
             parts.append(f"H{first}")
         else:
             parts.append(f"{command}{first} {second}".rstrip())
+
         if first:
             x, y = first, second
+
     return "".join(parts)

@@ -48,6 +48,7 @@ def heat_map(past: Sequence[Past]) -> HeatMap:
     moved = [name for name, cells in severities.items() if _has_moved(cells)]
     moved.sort(key=lambda name: (-_weight(severities[name]), name))
     rows = [(name, severities[name]) for name in moved[:MAX_ROWS]]
+
     return HeatMap([one.partition for one in past], rows)
 
 
@@ -58,6 +59,7 @@ def draw_trends(past: Sequence[Past], drift: DriftRecord) -> list[Trend]:
         return []
 
     partitions = [one.partition for one in past]
+
     lines = [Line("rows", series_of(past, "rows", "rows", "rows", NO_REFERENCE))]
     if drift.score:
         means = series_of(past, "prediction", drift.score, "mean", NO_REFERENCE)
@@ -66,6 +68,7 @@ def draw_trends(past: Sequence[Past], drift: DriftRecord) -> list[Trend]:
     trends = [_trend("Rows and mean score", partitions, lines, "rows and score")]
 
     first = next((name for name in REFERENCES if name in drift.references), "")
+
     moved = [f for f in drift.findings if f.role not in ("rows", "schema") and f.severity != "info"]
     for finding in moved[:MAX_TRENDS]:
         lines = _lines_of(finding, past, first)
@@ -110,9 +113,11 @@ def _lines_of(finding: FindingRecord, past: Sequence[Past], reference: str) -> l
         ),
         Line("null rate", series_of(past, role, column, "null_rate", NO_REFERENCE)),
     ]
+
     means = series_of(past, role, column, "mean", NO_REFERENCE)
     if any(value is not None for value in means):
         lines.append(Line("mean", means))
+
     return lines
 
 
@@ -128,9 +133,11 @@ def _in_words(partitions: Sequence[str], lines: Sequence[Line]) -> str:
         known = [(partition, value) for partition, value in pairs if value is not None]
         if not known:
             continue
+
         (first, before), (last, now) = known[0], known[-1]
         texts.append(
             f"{line.title} {sparkline(line.values)} {show_number(before, 4)} on {first}, "
             f"{show_number(now, 4)} on {last}"
         )
+
     return "; ".join(texts)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from nightscore.arrow.parsing.files import read_facts
+from nightscore.engine.planning.environment import library_versions
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.policy import let_pass
 from nightscore.errors import (
     ConflictError,
@@ -26,8 +28,6 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.quarantine import REASON_NAMES, read_origin
 from nightscore.outputs.writer import WrittenPart
-from nightscore.planning.environment import library_versions
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import (

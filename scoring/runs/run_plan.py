@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from nightscore.engine.checkpoints import Resumption, take_over
 from nightscore.engine.events import logger
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.environment import (
+    cache_warnings,
+    library_versions,
+    version_warnings,
+)
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.inputs.partitions import find_partition
 from nightscore.inputs.tables import check_root
 from nightscore.ledger.history import PartitionHistory
@@ -14,8 +20,6 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher
-from nightscore.planning.environment import cache_warnings, library_versions, version_warnings
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
 from nightscore.runs.held import is_blocking

@@ -190,6 +190,7 @@ def code_of(error: BaseException) -> str:
         name = getattr(cause, "error_code", None)  # azure.core: a member of an enumeration, or text
         if name:
             return str(getattr(name, "value", name))
+
         status = status or _status_of(cause)
 
     return status
@@ -226,8 +227,10 @@ def _translate_refusal(
             found=detail,
             next_step="give this user the rights, or run as another user",
         )
+
     if refusal := credentials_error(code_of(error), where, detail):
         return refusal
+
     return _denied(where, detail) if _is_denied(error, source) else None
 
 

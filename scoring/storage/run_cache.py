@@ -87,4 +87,5 @@ class RunCache:
         if value is None:
             value, n_bytes = read()
             self.put(key, value, n_bytes)
+
         return value

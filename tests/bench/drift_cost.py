@@ -37,7 +37,7 @@ from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import finite_values
 from nightscore.profiles.profile import NumberProfile
 from nightscore.profiles.table import ColumnProfile, to_bytes
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from tests.bench.machine import cpu_name
 from tests.support.models import register

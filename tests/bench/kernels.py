@@ -256,7 +256,8 @@ CASES: dict[str, tuple[Callable[[], Case], float]] = {
     "XGBoost 200 x depth 6": (xgboost_depth, 1.0),
     "XGBoost 100 x depth 12": (xgboost_deep, 1.0),
 }
-"""Name to the model with its batch, and the bar: how many times the library's own speed is asked for."""
+"""Name to the model with its batch, and the bar: how many times the library's own speed is asked
+for."""
 
 
 def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from typing import Any
 import yaml
 
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.flows.stack.prefect_server import prefect_server
+from nightscore.flows.prefect_server import prefect_server
 from nightscore.inputs.jobfile import load_job
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.outputs.publish import open_publisher
-from nightscore.run import run
+from nightscore.runs.run import run
 from tests.support.lake import Lake
 from tests.support.models import make_frame, register_models
 
@@ -43,7 +43,8 @@ class Sample:
     way: str
     wall_s: float
     cpu_s: float
-    """Of this process: the flows, the driver and the workers that have ended; not the Prefect server's."""
+    """Of this process: the flows, the driver and the workers that have ended; not the Prefect
+    server's."""
 
 
 def measure(n_partitions: int, repeats: int) -> dict[str, Any]:

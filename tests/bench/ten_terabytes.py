@@ -30,6 +30,9 @@ import pyarrow.parquet as pq
 
 from nightscore.drift.profiling import profile_of
 from nightscore.engine import checkpoints
+from nightscore.engine.planning.engine_choice import EngineChoice
+from nightscore.engine.planning.memory import plan_memory
+from nightscore.engine.planning.shards import needed_bytes, plan_shards
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.jobfile import parse_job
@@ -48,9 +51,6 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart
-from nightscore.planning.engine_choice import EngineChoice
-from nightscore.planning.memory import plan_memory
-from nightscore.planning.shards import needed_bytes, plan_shards
 from nightscore.profiles.profile_spec import ProfileSpec, cut_column
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import merge_profiles, to_bytes

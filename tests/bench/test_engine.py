@@ -1,4 +1,7 @@
-"""The benchmark of the engine works: outputs agree, and a table and a plot come out. No times are asserted."""
+"""The benchmark of the engine works: outputs agree, and a table and a plot come out.
+
+No times are asserted.
+"""
 
 import contextlib
 import os

@@ -14,7 +14,7 @@ from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.engine.pool import Pool
 from nightscore.errors import InputError, InterruptedRunError
 from nightscore.models.cache import ModelCache
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import Workers
 from tests.engine.clusters.conftest import RunningCluster, dask, ray  # noqa: F401 (fixtures)
 from tests.fakes.pool import InProcessPool
@@ -54,7 +54,7 @@ def opened(workers: Workers) -> Iterator[Pool]:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightscore.planning.shards.MIN_SHARD_ROWS", 1_000)
+    monkeypatch.setattr("nightscore.engine.planning.shards.MIN_SHARD_ROWS", 1_000)
 
 
 def write_day(lake: Lake) -> pd.DataFrame:

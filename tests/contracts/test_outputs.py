@@ -33,7 +33,7 @@ from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication, Publisher
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import OUTPUT_FORMATS, ScoringJob
 from nightscore.schemas.manifest import Manifest, OutputRecord
 from nightscore.storage.registry import registered
@@ -315,7 +315,8 @@ def test_a_polling_reader_never_sees_a_mix(place: Place) -> None:
             try:
                 rows = place.read_all(place.job)
             except (OSError, pa.ArrowException) as error:
-                # An object that is replaced under a running read is a loud error for readers that glob.
+                # An object that is replaced under a running read is a loud error for readers that
+                # glob.
                 torn.append(str(error))
                 continue
             seen.append((len(rows), frozenset(rows["prediction"])))

@@ -1,4 +1,7 @@
-"""The contract of model registries. Each runs this suite; see `nightscore.models.registries.protocol`."""
+"""The contract of model registries.
+
+Each runs this suite; see `nightscore.models.registries.protocol`.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager

@@ -20,7 +20,8 @@ def own_input(known: KnownModel, frame: pd.DataFrame) -> Any:
 
 
 SUMMED = ("pipeline_onehot", "pipeline_strict")
-"""Linear models on a dense matrix: compiled, their sums are rounded otherwise than BLAS rounds them."""
+"""Linear models on a dense matrix: compiled, their sums are rounded otherwise than BLAS rounds
+them."""
 
 
 def same(is_summed: bool, found: Any, own: Any) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from tests.faults.invariants import check_partitions, check_records, check_secrets

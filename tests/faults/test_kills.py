@@ -120,7 +120,8 @@ def test_killed_at_random_moments_then_run_again(
         process.communicate()
         current = check_invariants(any_lake, job, expected, current)
         newest = run_history(job)[0]
-        # A run that died after its commit is a publication, whatever its record says until the next look.
+        # A run that died after its commit is a publication, whatever its record says until the next
+        # look.
         assert newest.status in ("failed", "published")
 
     final = start(any_lake, path, "--force")

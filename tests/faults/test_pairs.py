@@ -246,7 +246,10 @@ def test_any_command_between_any_two_requests(
 def test_who_slept_before_any_request_does_no_harm(
     prepared: Prepared, name: str, thorough: bool
 ) -> None:
-    """Another command took it for dead. But for the requests that follow at once on the question whether it may."""
+    """Another command took it for dead.
+
+    But for the requests that follow at once on the question whether it may.
+    """
     at_once = ("replace ", "_commit ", "delete ")
     points = {
         kind: n for kind, n in requests_of(name, prepared).items() if not kind.startswith(at_once)

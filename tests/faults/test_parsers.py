@@ -21,6 +21,7 @@ from nightscore.arrow.parsing import client, decode, files, server
 from nightscore.arrow.parsing.row_groups import parse_footers
 from nightscore.arrow.parsing.thrift import ThriftError, read_struct
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.errors import (
     CorruptFileError,
     LocationNotFoundError,
@@ -44,7 +45,6 @@ from nightscore.operations.rollback import plan_rollback
 from nightscore.operations.verify import verify
 from nightscore.outputs import handle
 from nightscore.outputs.publish import open_publisher
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.profiles.table import from_bytes
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import InputFile
@@ -109,7 +109,8 @@ def names_it(error: object, name: str = "bad.parquet") -> bool:
     return name in str(error) and any(signal_name in str(error) for signal_name in SIGNALS)
 
 
-# The process apart. ----------------------------------------------------------------------------------------
+# The process apart.
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_process_that_dies_names_the_file_and_is_replaced() -> None:
@@ -221,7 +222,8 @@ def test_the_driver_starts_without_the_library() -> None:
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 
-# Footers. --------------------------------------------------------------------------------------------------
+# Footers.
+# --------------------------------------------------------------------------------------------------
 
 
 def test_what_runs_apart_is_there_without_numpy(tmp_path: Path) -> None:
@@ -291,7 +293,8 @@ def test_encrypted_files_are_said_to_be_encrypted(tmp_path: Path, is_plain: bool
     )
 
 
-# Commands. -------------------------------------------------------------------------------------------------
+# Commands.
+# -------------------------------------------------------------------------------------------------
 
 
 def test_a_run_fails_and_names_the_file(lake: Lake, deadly: bytes) -> None:
@@ -414,7 +417,8 @@ def test_a_profile_s_bytes_are_no_profile(deadly: bytes) -> None:
         from_bytes(deadly)
 
 
-# The table's log. ------------------------------------------------------------------------------------------
+# The table's log.
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_panic_of_the_table_s_library_names_the_table(

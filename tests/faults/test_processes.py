@@ -23,7 +23,7 @@ from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker import shard_scoring
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.models.cache import ModelCache
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.manifest import Manifest
 from tests.faults.conftest import DAY, ONE_FORMAT, Lab
 from tests.faults.invariants import check_error

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from nightscore.engine.backends.local import WorkerPool
+from nightscore.flows.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.http_calls import request
-from nightscore.flows.stack.prefect_server import PrefectServer, prefect_server
 from nightscore.models.cache import ModelCache
 from nightscore.operations.baseline import record_baseline
 from tests.flows.test_end_to_end import ROOT, wait_for

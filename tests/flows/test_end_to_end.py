@@ -18,9 +18,9 @@ import psutil
 import pytest
 import yaml
 
+from nightscore.flows.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.http_calls import request
 from nightscore.flows.stack.postgres import postgres
-from nightscore.flows.stack.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.supervisor import end, remove
@@ -136,7 +136,8 @@ class Prefect:
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        # On SQLite the server may be busy writing for longer than a request waits: the next look will do.
+        # On SQLite the server may be busy writing for longer than a request waits: the next look
+        # will do.
         with contextlib.suppress(TimeoutError):
             if found := condition():
                 return found
@@ -365,7 +366,8 @@ def test_two_overlapping_backfills_publish_each_partition_once(
     found = lake.read(lake.job())
     assert found.groupby("ds").size().to_dict() == dict.fromkeys(days, 500)
     assert found.groupby("ds")["run_id"].nunique().max() == 1
-    # Where both were scoring one partition, the later one says so and leaves it alone: at most a few, no storm.
+    # Where both were scoring one partition, the later one says so and leaves it alone: at most a
+    # few, no storm.
     failed = [m for m in run_history(lake.job().model_copy(update={"name": "twice"})) if m.error]
     assert all(m.error and m.error.type == "ConflictError" for m in failed)
     assert len(failed) <= len(days) // 2, [run["state"]["message"] for run in ended]

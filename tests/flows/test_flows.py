@@ -27,7 +27,7 @@ from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
-from nightscore.run import run
+from nightscore.runs.run import run
 from tests.models.test_odd_models import add_model
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, make_frame

@@ -13,7 +13,7 @@ from nightscore.inputs.jobfile import load_job
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.report import read_report, reported_run
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord
 

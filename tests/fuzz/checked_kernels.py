@@ -1,6 +1,7 @@
 """The kernels in a build that checks every index. Slower, and for these tests only.
 
-Numba's own checks where a kernel indexes arrays; the same steps written with arrays where it works on addresses.
+Numba's own checks where a kernel indexes arrays; the same steps written with arrays where it works
+on addresses.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """A process that takes many cases: says when it begins one, and what came of it.
 
-Loading and compiling takes seconds: it is done once, by a process that then forks one which takes the cases. Where a
-case ends that one, its end is what came of the case, and the next is forked.
+Loading and compiling takes seconds: it is done once, by a process that then forks one which takes
+the cases. Where a case ends that one, its end is what came of the case, and the next is forked.
 """
 
 import argparse

@@ -20,7 +20,8 @@ from typing import Self
 from tests.fuzz.cases import make_case, read_seeds
 
 WAIT_S = 300
-"""Without a word of a child, whose CPU time has a limit of its own: it waits for what never comes."""
+"""Without a word of a child, whose CPU time has a limit of its own: it waits for what never
+comes."""
 ROOT = Path(__file__).parents[2]
 
 

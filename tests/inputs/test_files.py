@@ -191,7 +191,8 @@ def test_an_empty_file_that_is_named_as_parquet_is_refused(place: Lake) -> None:
         read(place)
 
 
-# Links, folders and names of a disk. -------------------------------------------------------------------------
+# Links, folders and names of a disk.
+# -------------------------------------------------------------------------
 
 
 def folder_of(lake: Lake) -> Path:
@@ -341,7 +342,8 @@ def test_problems_below_hidden_names_do_not_matter(lake: Lake) -> None:
     assert read(lake) == (["part-0.parquet"], 20)
 
 
-# Objects of a store. -----------------------------------------------------------------------------------------
+# Objects of a store.
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.s3
@@ -376,7 +378,8 @@ def _key(store: Store, path: str) -> dict[str, str]:
     return {"Bucket": bucket, "Key": key}
 
 
-# Datasets without a job. -------------------------------------------------------------------------------------
+# Datasets without a job.
+# -------------------------------------------------------------------------------------
 
 
 def test_a_dataset_is_read_whole_or_not_at_all(tmp_path: Path) -> None:

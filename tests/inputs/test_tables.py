@@ -204,7 +204,8 @@ def test_the_look_up_costs_a_few_requests_and_once_for_a_backfill(
         assert len(proxy.requests) == n_requests
 
 
-# Other layouts. ----------------------------------------------------------------------------------------------
+# Other layouts.
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,8 @@ def test_boosters_behind_scikit_learn_get_their_categories(
         warnings.simplefilter("ignore")
         model = MODELS[kind]().fit(x, y)
         add_model(lake, tmp_path, tmp_path.name, model, x)
-    # The second half does not have all categories, and what a file holds has another order than training's.
+    # The second half does not have all categories, and what a file holds has another order than
+    # training's.
     half = frame.iloc[200:].assign(color="green").astype({"color": "category"} if is_coded else {})
     lake.write(DAY, frame.iloc[:200][::-1], "a")
     lake.write(DAY, pa.Table.from_pandas(half, preserve_index=False), "b")

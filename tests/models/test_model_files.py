@@ -79,7 +79,8 @@ def test_flipped_bits_of_a_file_of_xgboost_are_an_error_or_another_value(
                 ends["as it was" if same(learner, whole) else "another value"] += 1
     assert ends.total() == 300
     assert min(ends["error"], ends["another value"]) > 50, ends
-    # A type of numbers as wide as the true one, or the last bit of a double that `same` compares as a float.
+    # A type of numbers as wide as the true one, or the last bit of a double that `same` compares as
+    # a float.
     assert ends["as it was"] <= 5, ends
 
 

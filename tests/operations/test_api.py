@@ -43,8 +43,8 @@ def test_importing_the_package_imports_nothing_else(tmp_path: Path) -> None:
     assert python("-c", code, cwd=tmp_path).stdout.split() == ["nightscore"]
 
 
-def test_the_module_of_the_same_name_does_not_replace_the_function(tmp_path: Path) -> None:
-    code = "import nightscore.run, inspect; assert inspect.isfunction(nightscore.run)"
+def test_no_module_replaces_the_function_run(tmp_path: Path) -> None:
+    code = "import nightscore.runs.run, inspect; assert inspect.isfunction(nightscore.run)"
     done = python("-W", "error", "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 

@@ -19,7 +19,7 @@ from nightscore.operations.backfill import (
     values_between,
 )
 from nightscore.operations.status import PartitionStatus
-from nightscore.run import run
+from nightscore.runs.run import run
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 

@@ -89,7 +89,7 @@ def test_a_conflict_leaves_the_winner_and_no_parts_of_the_loser(
     any_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between plan and publication another run publishes the partition."""
-    module = importlib.import_module("nightscore.run")
+    module = importlib.import_module("nightscore.runs.run")
 
     any_lake.write("2024-02-29", make_frame(10))
     job = any_lake.job()

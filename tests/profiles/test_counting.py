@@ -294,8 +294,8 @@ def test_a_profile_is_the_same_with_machine_code(
     assert [getattr(one, name) for name in EXACT] == [getattr(other, name) for name in EXACT]
     assert one.counts.tolist() == other.counts.tolist()
     assert one.n_distinct == other.n_distinct
-    # The variance is the difference of two numbers of this size, each rounded; of the pivot's distance where all
-    # values are one.
+    # The variance is the difference of two numbers of this size, each rounded; of the pivot's
+    # distance where all values are one.
     size = one.moments.squares / max(one.n_finite, 1)
     allowed = 1e-13 * size if math.isfinite(size) else 0.0
     assert one.std**2 == pytest.approx(other.std**2, rel=1e-9, abs=allowed, nan_ok=True)

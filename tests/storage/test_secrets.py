@@ -14,13 +14,13 @@ import yaml
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.shard import ShardTask
 from nightscore.inputs.jobfile import parse_job
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 from tests.support.lake import Lake

@@ -67,7 +67,8 @@ def job_at(uri: str, **output: Any) -> ScoringJob:
     )
 
 
-# Places. ---------------------------------------------------------------------------------------------------
+# Places.
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,8 @@ def test_another_file_system_is_read_and_written() -> None:
             refused()
 
 
-# A store that cannot say who was first. --------------------------------------------------------------------
+# A store that cannot say who was first.
+# --------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -214,7 +216,8 @@ def test_input_whose_changes_cannot_be_noticed(lake: Lake) -> None:
     assert unnoticed_changes(lake.job(), ["etag", "2024-02-29 00:00:00+00:00"]) == []
 
 
-# Errors. ---------------------------------------------------------------------------------------------------
+# Errors.
+# ---------------------------------------------------------------------------------------------------
 
 
 def library_error(library: str, name: str, message: str = "no", **fields: Any) -> Exception:
@@ -408,7 +411,8 @@ def test_an_unknown_scheme_names_the_next_step() -> None:
     assert "scheme" in caught.value.next_step
 
 
-# Options. --------------------------------------------------------------------------------------------------
+# Options.
+# --------------------------------------------------------------------------------------------------
 
 
 def test_azure_s_options_under_each_name() -> None:

@@ -13,7 +13,7 @@ from nightscore.engine.backends.local import WorkerPool
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.layout import predictions_store
 from nightscore.models.cache import ModelCache
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.store import Store

@@ -1,6 +1,7 @@
 """Line and branch coverage of each package, from what `coverage json` has written.
 
-`make coverage` prints it; `python -m tests.support.package_coverage one.json other.json` prints two side by side.
+`make coverage` prints it; `python -m tests.support.package_coverage one.json other.json` prints two
+side by side.
 """
 
 import json

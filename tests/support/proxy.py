@@ -14,7 +14,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 Kind = Literal["status", "reset before", "reset after", "stall", "truncate", "flip", "no etag"]
-"""`reset after`: the request is carried out, its answer is lost. `stall`: no answer, and no end either."""
+"""`reset after`: the request is carried out, its answer is lost. `stall`: no answer, and no end
+either."""
 
 ERRORS = {
     400: "ExpiredToken",

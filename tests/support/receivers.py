@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from nightscore.flows.stack.prefect_server import free_port
+from nightscore.flows.prefect_server import free_port
 
 SLACK = "hooks.slack.com"
 PATIENCE_S = 60

@@ -74,6 +74,7 @@ def _bounds(stats: Any) -> Bounds | None:
         return stats.min, stats.max
     if logical_type in ("NONE", "INT") and physical_type in NUMBERS:
         return _numbers(stats)
+
     return None
 
 

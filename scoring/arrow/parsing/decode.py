@@ -122,6 +122,7 @@ class _PartStatistics:
         n_nulls = stats.null_count if stats.has_null_count else None
         if n_nulls is not None:
             self.nulls[name] = self.nulls.get(name, 0) + n_nulls
+
         if n_nulls == n_rows or is_bytes(stats):
             return
 

@@ -25,6 +25,7 @@ def read_facts(store: Store, path: str, size_bytes: int | None = None) -> decode
         StorageError: It is gone, or the store failed.
     """
     where = store.locate_url(path)
+
     if size_bytes is None:
         size_bytes = store.describe(path).size_bytes
 

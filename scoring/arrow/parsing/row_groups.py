@@ -84,6 +84,7 @@ class _Totals:
         self.rows.append(group.num_rows)
         compressed = [0] * len(self.layout.places)
         uncompressed = [0] * len(self.layout.places)
+
         for number, place in enumerate(self.layout.leaves):
             column = group.column(number)
             compressed[place] += column.total_compressed_size

@@ -40,6 +40,7 @@ def main() -> None:
     # The parent handles signals. This process ends with it.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -129,12 +130,14 @@ def _limit_memory(n_bytes: int) -> None:
     """
     if sys.platform != "linux":
         return
+
     n_pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = n_pages * resource.getpagesize() + n_bytes
 
     _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
     if hard_limit != resource.RLIM_INFINITY:
         limit = min(limit, hard_limit)
+
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard_limit))
 
 

@@ -90,6 +90,7 @@ def _read_footer(store: Store, path: str, size_bytes: int, n_bytes: int) -> byte
 
     if len(tail) < n_footer_bytes:
         return None
+
     return tail[-n_footer_bytes:]
 
 

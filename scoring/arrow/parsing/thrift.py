@@ -81,15 +81,18 @@ def _read_value(content: bytes, at: int, kind: int) -> tuple[Value, int]:
     if kind in (I16, I32, I64):
         zigzag, at = _read_varint(content, at)
         return _from_zigzag(zigzag), at
+
     if kind == BINARY:
         n_bytes, at = _read_varint(content, at)
         return _read_bytes(content, at, n_bytes)
+
     if kind in FIXED_BYTES:
         return _read_bytes(content, at, FIXED_BYTES[kind])
     if kind in (LIST, SET):
         return _read_items(content, at)
     if kind == STRUCT:
         return _read_struct(content, at)
+
     raise ThriftError(f"a field of type {kind}")
 
 
@@ -124,8 +127,10 @@ def _write_struct(out: bytearray, struct: Struct) -> None:
             _write_varint(out, _to_zigzag(number))
 
         previous = number
+
         if kind not in (TRUE, FALSE):
             _write_value(out, kind, value)
+
     out.append(STOP)
 
 
@@ -157,6 +162,7 @@ def _read_varint(content: bytes, at: int) -> tuple[int, int]:
         byte = content[at]
         at += 1
         value |= (byte & 127) << shift
+
         if byte < 128:
             return value, at
 

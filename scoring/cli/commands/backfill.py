@@ -141,6 +141,7 @@ def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence
         print_manifest(manifest)
 
     print_failures(failed)
+
     if failed:
         command = f"nightscore backfill {job} --from {start:%Y-%m-%d} --to {end:%Y-%m-%d}"
         err.print(f"To score what is left, run: {command}")

@@ -42,6 +42,7 @@ def baseline(
         )
 
     name, version = recorded.version.name, recorded.version.version
+
     if as_json:
         document = {"name": name, "version": version}
         print_json(document | {"sha256": recorded.sha256, "columns": recorded.n_columns})

@@ -44,6 +44,7 @@ def clean_command(
     spec = load(job)
 
     guard, superseded = timedelta(hours=older_than_hours), None
+
     if superseded_days is not None:
         superseded = timedelta(days=superseded_days)
 

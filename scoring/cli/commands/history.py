@@ -49,6 +49,7 @@ def runs(
 ) -> None:
     """List the runs of a job, newest first, including failed runs."""
     spec = load(job)
+
     if partition:
         value = parse_value(partition)
         manifests = run_history(spec, value, everything=False)
@@ -155,6 +156,7 @@ def _result_rows(spec: ScoringJob, value: str | None) -> list[dict[str, str]]:
 def _unknown(spec: ScoringJob, partition: str) -> PartitionNotFoundError:
     if has_key(spec, partition):
         check_value(spec, parse_value(partition), "history")
+
     example = f"{datetime.now(UTC):{spec.input.partition_format}}"
     return PartitionNotFoundError(
         "There are no results of this partition, and no profiled column of this name.",
@@ -194,8 +196,10 @@ def _print_series(
 
 def _day_row(day: ColumnDay, figures: Sequence[Figure]) -> dict[str, str]:
     severity, compared_at = str(day.severity), ""
+
     if day.status:
         severity += f" ({day.status})"
+
     if day.compared_at is not None:
         compared_at = f"{day.compared_at:%Y-%m-%d %H:%M:%S}"
 

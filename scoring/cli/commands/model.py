@@ -39,6 +39,7 @@ def pin(
 ) -> None:
     """Tag a model version with the digest of its artifacts. From then on, only these are loaded."""
     version, digest = pin_version(model_uri, registry, model_cache(cache_dir))
+
     if as_json:
         print_json({"name": version.name, "version": version.version, "digest": digest})
     else:
@@ -75,9 +76,11 @@ def inspect(
                 "refusal": refusal,
             }
         )
+
         return
 
     _print_steps(version, cached, files, steps, names)
+
     if refusal:
         out.print(f"A job would refuse it: {refusal}")
     else:

@@ -29,6 +29,7 @@ def pages(
     from nightscore.operations.serve_reports import serve
 
     url = f"http://{host}:{port}"
+
     if as_json:
         print_json({"url": url, "jobs": str(jobs_folder())})
         sys.stdout.flush()

@@ -36,6 +36,7 @@ def partitions(
         return is_after_start and (not end or position <= order_of(end, pattern))
 
     statuses = [status for status in partition_statuses(spec, model) if is_shown(status)]
+
     if as_json:
         print_json([dataclasses.asdict(status) for status in statuses])
         return
@@ -69,6 +70,7 @@ def explain(
     (status,) = partition_statuses(spec, model, [value])
 
     would_score = status.state in ("missing", "stale", "failed") and status.has_input
+
     if as_json:
         print_json(dataclasses.asdict(status) | {"would_score": would_score})
         return

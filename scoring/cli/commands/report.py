@@ -87,6 +87,7 @@ def _print_summary(manifest: Manifest, drift: DriftRecord, partition: str) -> No
         out.print(made_at)
     if drift.score_movement is not None:
         out.print(f"mean {drift.score}: {drift.score_movement:+.4f} against the baseline")
+
     rates = show_rates(drift)
     if rates:
         out.print(rates)
@@ -106,11 +107,13 @@ def _print_findings(drift: DriftRecord) -> None:
 
 def _row(finding: FindingRecord) -> dict[str, str]:
     column, severity, score = finding.column, str(finding.severity), ""
+
     if finding.role == "schema":
         column += " (schema)"
 
     if finding.is_seasonal:
         severity += ", seasonal"
+
     if finding.impact is not None:
         score = f"{finding.impact:+.4f}"
 

@@ -75,6 +75,7 @@ def rollback(
 
     is_refused = any(item.action == "refuse" for item in items)
     codes = [exit_code(manifest) for manifest in manifests if manifest.error]
+
     raise typer.Exit(max([*codes, int(is_refused)]))
 
 
@@ -94,6 +95,7 @@ def _roll_back_all(
     # Once for all: a partition may be a neighbour of any that were rolled back before it.
     restored = [manifest.partition for manifest in manifests if not manifest.error]
     compare_later(Workspace(spec), restored, cache, datetime.now(UTC))
+
     return manifests
 
 

@@ -19,7 +19,7 @@ from nightscore.cli.workers import print_and_exit, with_workers
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.inputs.partitions import parse_value
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.manifest import Manifest
 
 

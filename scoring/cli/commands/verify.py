@@ -55,11 +55,13 @@ def _print_result(result: Verification) -> None:
     verdict = "sound"
     if not result.is_sound:
         verdict = "not as recorded"
+
     out.print(f"{result.partition}: {verdict}: run {result.run_id}")
     out.print(
         f"  checksums compared: {result.n_files:,}; "
         f"rows scored again and compared: {result.n_rows:,}"
     )
+
     for finding in result.findings:
         out.print(f"  {finding.kind}: {finding.where}")
         out.print(f"    expected: {finding.expected}")

@@ -89,6 +89,7 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
 
     adjusted = p_values[order] * len(known) / np.arange(1, len(known) + 1)
     q_values[order] = np.minimum(1.0, np.minimum.accumulate(adjusted[::-1])[::-1])
+
     return q_values
 
 

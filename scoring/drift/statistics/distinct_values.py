@@ -25,6 +25,7 @@ def grade_distinct(evidence: Evidence) -> Iterator[Grade]:
     """A column that became constant, or lost most of its values."""
     pair = evidence.pair
     reference, current = pair.reference, pair.current
+
     if min(pair.n_rows) < MANY_ROWS:
         return
 
@@ -56,8 +57,10 @@ def _ratio(pair: ColumnPair) -> float:
     """
     current = pair.current
     n_values = current.n_rows - current.n_null
+
     if isinstance(current, NumberProfile):
         n_values -= current.n_odd
+
     expected = _expected_distinct(pair.reference, n_values)
     if expected > 0:
         return float(current.n_distinct / expected)
@@ -85,6 +88,7 @@ def _expected_distinct(reference: Profile, n_rows: int) -> float:
 
     n_others = reference.n_distinct - int((spikes > 0).sum())
     n_rows_of_others = n_rows * float((n_finite - spikes.sum()) / n_finite)
+
     if n_others > 1:
         expected += n_others * -math.expm1(n_rows_of_others * math.log1p(-1 / n_others))
     elif n_others == 1:

@@ -20,6 +20,7 @@ def grade_nulls(evidence: Evidence) -> Iterator[Grade]:
     """Many more or fewer nulls than in the reference, or nothing but nulls."""
     pair = evidence.pair
     counts = (pair.reference.n_null, pair.current.n_null)
+
     if not all(pair.n_rows):
         return
 
@@ -27,6 +28,7 @@ def grade_nulls(evidence: Evidence) -> Iterator[Grade]:
         if is_beyond_doubt(pair, counts):
             yield Grade("nulls", "critical", "all values are null")
         return
+
     yield from grade_rate_change("nulls", "nulls", pair, counts)
 
 

@@ -40,16 +40,19 @@ def exceedance_p(n: int, m: int, n_outside: int) -> float:
 def grade_range(evidence: Evidence) -> Iterator[Grade]:
     """More values outside than chance explains."""
     reference, current = evidence.pair.reference, evidence.pair.current
+
     rate, shift = evidence.values["out_of_range_rate"], evidence.values["wasserstein_over_std"]
     if math.isnan(rate):
         return
 
     assert isinstance(reference, NumberProfile)  # noqa: S101
     assert isinstance(current, NumberProfile)  # noqa: S101
+
     if not exceedance_p(reference.n_finite, current.n_finite, current.n_outside) < FEW_ROWS_P:
         return
 
     severity: Severity
+
     if rate > CRITICAL_RATE:
         severity = "critical"
     elif rate > WARNING_RATE and shift > WARNING_SHIFT:

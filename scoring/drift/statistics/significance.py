@@ -38,4 +38,5 @@ def is_beyond_doubt(pair: ColumnPair, counts: tuple[int, int]) -> bool:
         np.array([count, n_rows - count], np.int64)
         for count, n_rows in zip(counts, pair.n_rows, strict=True)
     )
+
     return bool(chi2(reference, current)[1] < FEW_ROWS_P)

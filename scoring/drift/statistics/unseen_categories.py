@@ -41,6 +41,7 @@ def grade_unseen(evidence: Evidence) -> Iterator[Grade]:
     reference, current = evidence.pair.reference, evidence.pair.current
     assert isinstance(reference, CategoryProfile)  # noqa: S101
     assert isinstance(current, CategoryProfile)  # noqa: S101
+
     if len(reference.counts) > KNOWN_CATEGORIES:
         return
 

@@ -139,6 +139,7 @@ def run_on_worker(content: bytes) -> Reply:
     call: Call = pickle.loads(content)  # noqa: S301 (sent by the driver)
     worker: Any = get_worker()
     name = str(worker.address)
+
     if worker.name != worker.address:
         name = f"{worker.name} at {worker.address}"
 

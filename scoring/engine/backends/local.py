@@ -224,6 +224,7 @@ def _retry_waves(
 ) -> list[list[ShardTask]]:
     """The next attempts of lost shards: those above suspicion together, each other alone."""
     together, apart = list[ShardTask](), list[list[ShardTask]]()
+
     for shard in lost:
         task = next_attempt(shard, timeout_s, ADVICE)
         on_lost(task)
@@ -231,6 +232,7 @@ def _retry_waves(
             apart.append([task])
         else:
             together.append(task)
+
     return [together, *apart] if together else apart
 
 

@@ -74,10 +74,12 @@ class _Node:
             return Reply("mismatched", cause=", ".join(refused), worker=worker, pid=os.getpid())
 
         self._fetch_s = 0.0
+
         try:
             content = pickle.dumps(self._run(call))
         except Exception as error:  # noqa: BLE001 (handed over to the driver)
             return Reply("raised", _pickled(error, worker), worker=worker, pid=os.getpid())
+
         return Reply("done", content, worker=worker, pid=os.getpid())
 
     def _run(self, call: Call) -> Any:

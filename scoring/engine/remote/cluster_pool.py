@@ -234,6 +234,7 @@ class ClusterPool:
                 running[sent.future] = sent, task
 
             self._wait(set(running))
+
             for future in [future for future in running if future.done()]:
                 sent, task = running.pop(future)
                 reply = self._receive(sent)
@@ -255,6 +256,7 @@ class ClusterPool:
     def _open(self) -> Cluster:
         with self._connecting:
             self._check_stopped()
+
             if self._cluster is not None:
                 return self._cluster
 
@@ -296,6 +298,7 @@ class ClusterPool:
     def _receive(self, sent: _SentCall) -> Reply:
         self._check_stopped()
         self._sent.pop(sent.key, None)
+
         reply = sent.future.result()
         if reply.outcome == "mismatched":
             check_nodes(self._open(), NodeRequirements())  # says more, if the worker is still there
@@ -305,6 +308,7 @@ class ClusterPool:
                 problems=[reply.cause],
                 next_step="install the same versions on all nodes, then run again",
             )
+
         return reply
 
     def _wait(self, futures: set[Future[Reply]]) -> None:
@@ -323,6 +327,7 @@ class ClusterPool:
                 continue
 
             last_look = time.monotonic()
+
             n_slots, cause = count_slots(cluster)
             if n_slots:
                 last_seen = last_look
@@ -342,10 +347,12 @@ class ClusterPool:
         number = self._numbers.get(key, reply.pid)
         while key not in self._numbers and number in self._numbers.values():
             number += BEYOND_PIDS
+
         self._numbers[key] = number
 
         before = self.cpu_s_by_pid.get(number, 0.0)
         self.cpu_s_by_pid[number] = max(result.process_cpu_s, before)
+
         return replace(result, pid=number)
 
 

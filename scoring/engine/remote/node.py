@@ -101,6 +101,7 @@ class _Child:
 
         try:
             self._connection.send_bytes(pickle.dumps((call, worker)))
+
             while not self._connection.poll(POLL_S):
                 if not is_wanted():
                     raise UnwantedError(call.key)

@@ -27,6 +27,7 @@ def sample_bins(
         segments: Names of the columns to cut into segments.
     """
     scorer = BatchScorer(task, predictor_of(task))
+
     with limited_address_space(task.memory_bytes):
         return _sample_bins(task, columns, segments, scorer)
 

@@ -25,6 +25,7 @@ def output_table(
     carried = (
         batch.passthrough if is_scored.all() else batch.passthrough.filter(from_numpy(is_scored))
     )
+
     for column in task.contract.passthrough:
         columns[column.name] = carried.column(column.name)
 

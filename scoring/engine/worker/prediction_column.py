@@ -80,6 +80,7 @@ def _fits(answered: pa.DataType, wanted: pa.DataType) -> bool:
 def _from_times(values: npt.NDArray[Any], output: OutputColumn) -> pa.Array:
     if not pa.types.is_timestamp(output.type):
         raise _other_type(output, str(values.dtype))
+
     microseconds = values.astype("datetime64[us]")
     is_missing = np.isnat(values)
     is_exact = (microseconds.astype(values.dtype) == values) | is_missing
@@ -95,6 +96,7 @@ def _from_times(values: npt.NDArray[Any], output: OutputColumn) -> pa.Array:
 def _from_whole_floats(values: npt.NDArray[Any], output: OutputColumn) -> pa.Array:
     """Pandas makes floats of integers as soon as one is missing."""
     is_missing = np.isnan(values)
+
     is_whole = (np.abs(values) <= EXACT_INTEGERS) & (np.trunc(values) == values)
     if not (is_whole | is_missing).all():
         raise _unfit_value(output, values[~is_whole & ~is_missing][0])

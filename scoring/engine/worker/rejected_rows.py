@@ -55,6 +55,7 @@ class RejectedRows:
             position = stretch.first_row + row - int(starts[index])
 
             self._count(cause)
+
             if len(self.examples) < MAX_EXAMPLES:
                 self._add_example(stretch.path, position, cause)
 
@@ -80,6 +81,7 @@ class RejectedRows:
                 run_id=self._task.run_id,
                 from_quarantine=self._task.from_quarantine,
             )
+
             self.files += write_quarantine(
                 state_store(self._task.job),
                 self._next_path(),

@@ -92,6 +92,7 @@ class Isolator:
         scored[list(causes)] = False
 
         self._reject_known(features, scored, causes)
+
         answer, error = self._attempt(features, scored, remainder)
         if error is not None:
             self._learn(features, scored)
@@ -290,6 +291,7 @@ class Isolator:
         """
         self._budget -= 1
         self._n_single += 1
+
         is_hopeless = self._good is None and self._n_single >= BISECTION_SLACK
         if self._budget < 0 or is_hopeless:
             refused = "every row that was tried"
@@ -310,6 +312,7 @@ def _plain_cell(column: pa.ChunkedArray) -> pa.Array | None:
     """A column's first plain value, or 0 or '' where it has none; None if its type has neither."""
     plain = pc.drop_null(column)
     default: object = "" if pa.types.is_string(plain_type(column.type)) else 0
+
     if pa.types.is_floating(column.type):
         plain = plain.filter(pc.less(pc.abs(plain), FLOAT32_MAX))
         default = 0.0
@@ -319,6 +322,7 @@ def _plain_cell(column: pa.ChunkedArray) -> pa.Array | None:
             plain = pa.chunked_array([pa.array([default]).cast(column.type)])
         except pa.ArrowException:
             return None
+
     return plain.slice(0, 1).combine_chunks()
 
 

@@ -145,16 +145,19 @@ class _ShardScoring:
             return False
 
         rejected = self._scorer.find_rejected(batch)
+
         with clock("predict"):
             outcome = self._scorer.score(batch, rejected)
 
         self._rows_in += batch.n_rows
         self._rejects.add(batch, outcome.rejected)
+
         if outcome.give_up_reason:
             self._give_up_reason = outcome.give_up_reason
             return True
 
         output = output_table(self._task, batch, outcome, self._schema, self._origins)
+
         with clock("profile"):
             self._profiler.add(batch.features, batch.passthrough, outcome.scored_mask, output)
             self._count_columns(batch, output)

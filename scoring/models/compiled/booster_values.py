@@ -89,12 +89,14 @@ class BoosterEncoder:
         self, feature: int, name: str, column: pa.ChunkedArray
     ) -> Iterator[Numbers | IndexedNumbers]:
         categories = self._categories.get(name)
+
         for chunk in column.chunks:
             if categories is not None:
                 yield from self._category_codes(feature, name, chunk, categories)
                 continue
 
             values = self._prepared(feature, self._reader.read(chunk))
+
             if feature in self._rules.n_codes:
                 codes = np.arange(self._rules.n_codes[feature], dtype=np.float64)
                 yield IndexedNumbers(values.astype(np.int32), codes)
@@ -121,6 +123,7 @@ class BoosterEncoder:
 
         if feature in self._rules.zero_missing:
             return np.where(np.abs(values) <= LIGHTGBM_ZERO, np.nan, values)
+
         return values
 
 

@@ -55,6 +55,7 @@ class WithLibrary:
         answer = self._library.predict(features, kinds)
         self.rows_by_library += features.num_rows
         self.trouble = trouble or self.trouble
+
         return answer
 
     def _attempt(self, features: pa.Table, kinds: Collection[str]) -> tuple[Answer | None, str]:

@@ -69,6 +69,7 @@ def write_form(form: CompiledForm, path: Path) -> None:
     with os.fdopen(descriptor, "wb") as file:
         total = hashlib.sha256()
         file.write(b" " * DIGEST_BYTES)
+
         for content in _contents(text, arrays):
             total.update(content)
             file.write(content)

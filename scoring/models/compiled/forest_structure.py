@@ -36,6 +36,7 @@ def flat_problems(forest: FlatForest) -> list[str]:
 
 def _common_problems(forest: FlatForest) -> Iterator[str]:
     numbers = ("float32", "float64")
+
     if not isinstance(forest.trees, SplitTrees | WalkedTrees):
         yield f"trees: expected trees, found {type(forest.trees).__name__}"
     if forest.number not in numbers or forest.sums not in numbers:
@@ -82,6 +83,7 @@ def _column_problems(
 ) -> list[str]:
     """Problems of the sums that trees add to."""
     width, n_sums = trees.values.shape[1], len(forest.base)
+
     if not n_trees or len(trees.column) != n_trees:
         return [
             f"column: {len(trees.column)} numbers, expected {n_trees}, one for each tree, "
@@ -140,6 +142,7 @@ def _split_problems(trees: SplitTrees, forest: FlatForest) -> list[str]:
 
 def _length_problems(trees: SplitTrees) -> Iterator[str]:
     n_nodes, n_trees = len(trees.feature), len(trees.first_node) - 1
+
     for name in ("cut", "shift", "left", "right", "jump", "word"):
         n_numbers = len(getattr(trees, name))
         if n_numbers != n_nodes:
@@ -166,6 +169,7 @@ def _node_problems(trees: SplitTrees, n_features: int) -> Iterator[str]:
     if (has_set & is_outside).any():
         n_all = len(trees.words)
         yield f"word: expected {trees.n_words} of {n_all} words of each set of categories"
+
     if (trees.shift > 1).any():
         yield "shift: expected 0 or 1"
 
@@ -216,12 +220,14 @@ def _split_link_problems(trees: SplitTrees) -> list[str]:
     n_seen = 0
     while len(node):
         n_seen += len(node)
+
         below = _level_below(trees, n_nodes, tree, node, leaves)
         if below is None:
             return [
                 "left, right, jump: expected children after their parents, and as many leaves as "
                 "there are"
             ]
+
         tree, node, leaves = below
         if n_seen + len(node) > len(trees.feature):
             break
@@ -274,6 +280,7 @@ def _has_one_parent(trees: SplitTrees, n_nodes: Ints) -> bool:
     """
     n_parents = np.zeros(len(trees.feature), np.int64)
     start, size = np.repeat(trees.first_node[:-1], n_nodes), np.repeat(n_nodes, n_nodes)
+
     for child in (trees.left, trees.right):
         is_inner = child < size
         n_parents += np.bincount((start + child)[is_inner], minlength=len(n_parents))
@@ -314,6 +321,7 @@ def _walked_problems(trees: WalkedTrees, forest: FlatForest) -> list[str]:
         ]
 
     problems = _column_problems(trees, n_trees, forest)
+
     ends = np.append(trees.root, n_nodes).astype(np.int64)
     if ends[0] != 0 or (np.diff(ends) < 1).any():
         return [*problems, f"root: expected rising numbers from 0 to {n_nodes - 1}"]
@@ -405,6 +413,7 @@ def forest_problems(forest: Forest) -> list[str]:
 def _forest_array_problems(forest: Forest) -> Iterator[str]:
     n_sums, n_trees = len(forest.base), len(forest.trees)
     width = forest.trees[0].values.shape[-1] if forest.trees else 1
+
     for i, tree in enumerate(forest.trees):
         yield from _tree_array_problems(i, tree, width)
 

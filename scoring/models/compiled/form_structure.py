@@ -69,6 +69,7 @@ def _trees_problems(form: TreesForm) -> Iterator[str]:
 
     n_features = form.forest.n_features
     yield from _link_problems(form.link, len(form.forest.base))
+
     if form.branches is not None:
         yield from _branch_problems(form.branches, n_features, width=None)
     if form.rules is not None:
@@ -91,6 +92,7 @@ def _link_problems(link: Any, n_sums: int) -> Iterator[str]:
     if not isinstance(link, Link):
         yield f"link: expected a link, found {type(link).__name__}"
         return
+
     if link.function not in FUNCTIONS or link.of_booster not in BOOSTER_FUNCTIONS:
         yield f"link: expected a known function, found {link.function!r} and {link.of_booster!r}"
     if link.library not in ("scikit-learn", "lightgbm", "xgboost"):
@@ -123,6 +125,7 @@ def _branch_problems(branches: Any, n_features: int, width: int | None) -> Itera
         width: Numbers that a value becomes, for linear models; None: one for each feature.
     """
     n_uses = np.zeros(n_features, np.int64)
+
     for i, branch in enumerate(branches):
         problem = _place_problem(branch, n_features)
         if problem:
@@ -130,6 +133,7 @@ def _branch_problems(branches: Any, n_features: int, width: int | None) -> Itera
             continue
 
         n_uses[branch.start : branch.start + sum(branch.widths)] += 1
+
         for problem in _part_problems(branch, width):
             yield f"branch {i}{problem}"
 
@@ -153,20 +157,24 @@ def _place_problem(branch: Any, n_features: int) -> str:
     end = branch.start + sum(branch.widths)
     if end > n_features:
         return f"features up to {end}, expected at most {n_features}"
+
     return ""
 
 
 def _part_problems(branch: Branch, width: int | None) -> Iterator[str]:
     """Problems of a branch's tables and numbers, each with a colon, or with its place, in front."""
     n_columns = len(branch.columns)
+
     for name, parts in (("tables", branch.tables), ("numbers", branch.numbers)):
         if len(parts) not in (0, n_columns):
             yield f": {len(parts)} {name}, expected {n_columns}, one for each column"
+
     if not branch.tables and any(one != 1 for one in branch.widths):
         yield ": expected one feature for each column of numbers"
 
     for j, table in enumerate(branch.tables[:n_columns]):
         yield from _table_problems(f", table {j}", table, width or branch.widths[j])
+
     for j, steps in enumerate(branch.numbers):
         yield from _step_problems(f", numbers {j}", steps)
 
@@ -177,6 +185,7 @@ def _table_problems(where: str, table: Any, width: int) -> Iterator[str]:
         return
 
     n_rows = len(table.rows)
+
     if table.rows.shape[1] != width:
         yield f"{where}: rows of {table.rows.shape[1]} numbers, expected {width}"
     if len(table.values) > n_rows:
@@ -208,6 +217,7 @@ def _rule_problems(rules: Any, forest: FlatForest) -> Iterator[str]:
         return
 
     n_features = forest.n_features
+
     for name, features in (("used", rules.used), ("zero_missing", rules.zero_missing)):
         if not all(_is_count(feature) and feature < n_features for feature in features):
             yield f"rules.{name}: expected features from 0 to {n_features - 1}"

@@ -75,15 +75,18 @@ def lightgbm_model(
 
     divisor = n_trees // n_outputs if "average_output" in file.header else 0
     link = _link(file, classes, divisor)
+
     return TreeModel(forest, link, refuses_nan=False, refuses_infinite=False), rules
 
 
 def _link(file: LightgbmFile, classes: npt.NDArray[Any] | None, divisor: int) -> Link:
     name, *options = file.objective or ("",)
     stated = dict(option.partition(":")[::2] for option in options)
+
     function = _FUNCTIONS.get(name)
     if function is None:
         raise UnsupportedError(f"its objective is {name}")
+
     if name == "regression" and "sqrt" in stated:
         function = "square"
 
@@ -141,6 +144,7 @@ class _Nodes:
         n_leaves = len(self.values)
         zeros = np.zeros(n_leaves, np.int64)
         categories = np.flatnonzero(self.is_categorical).tolist()
+
         return Tree(
             feature=np.concatenate([self.feature, zeros]),
             threshold=np.concatenate([self._thresholds(), zeros]),

@@ -29,6 +29,7 @@ def tree_model(final: Any) -> TreeModel:
     make = _MAKERS.get(kind.__name__)
     if make is None:
         raise UnsupportedError(f"there is no compiled form of {kind.__name__}")
+
     return make(final)
 
 
@@ -36,6 +37,7 @@ def _hist_boosting(final: Any) -> TreeModel:
     """`HistGradientBoosting*._raw_predict`: float64, `raw[:, k] += tree`, from the baseline on."""
     n_categories = _hist_categories(final._bin_mapper)
     trees, column = [], []
+
     for iteration in final._predictors:
         for k, predictor in enumerate(iteration):
             trees.append(_hist_tree(predictor, n_categories))
@@ -66,6 +68,7 @@ def _hist_categories(mapper: Any) -> dict[int, int]:
         if codes != list(range(len(codes))):
             raise UnsupportedError("categories are not counted from 0")
         n_categories[feature] = len(codes) + 1
+
     return n_categories
 
 
@@ -82,6 +85,7 @@ def _hist_tree(predictor: Any, n_categories: dict[int, int]) -> Tree:
     missing_left = nodes["missing_go_to_left"].astype(bool)
 
     categories = {}
+
     asks = nodes["is_categorical"].astype(bool) & ~is_leaf
     for node in np.flatnonzero(asks).tolist():
         missing = n_categories[int(nodes["feature_idx"][node])] - 1
@@ -113,6 +117,7 @@ def _boosting(final: Any) -> TreeModel:
 
     start = final._raw_predict_init(np.zeros((1, final.n_features_in_), np.float32))
     trees, column = [], []
+
     for stage in final.estimators_:
         for k, estimator in enumerate(stage):
             tree = _tree(estimator.tree_)

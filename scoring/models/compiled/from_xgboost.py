@@ -67,6 +67,7 @@ def xgboost_model(
         n_trees = int(model["iteration_indptr"][int(file.attributes["best_iteration"]) + 1])
 
     weights: list[np.float32 | None] = [None] * n_trees
+
     if is_dart:
         weights = [np.float32(weight) for weight in booster["weight_drop"]]
 
@@ -88,6 +89,7 @@ def xgboost_model(
     all_features = tuple(range(file.n_features))
     rules = FeatureRules(library="xgboost", n_codes=n_codes, used=all_features)
     link = Link(function="identity", classes=classes, library="xgboost", of_booster=_function(file))
+
     return TreeModel(forest, link, refuses_nan=False, refuses_infinite=is_booster), rules
 
 
@@ -97,10 +99,12 @@ def _check_supported(
     name = file.booster["name"]
     if name not in ("gbtree", "dart"):
         raise UnsupportedError(f"its booster is {name}, not trees")
+
     if classes is not None and file.objective == "multi:softmax":
         raise UnsupportedError(
             "a classifier with the objective multi:softmax computes probabilities by SciPy"
         )
+
     if name == "dart" and not is_booster:
         raise UnsupportedError("XGBoost's estimators add the trees of DART in another arithmetic")
 
@@ -181,6 +185,7 @@ class _Nodes:
 
         # DART adds each tree to a zero of its own first, which turns a leaf's -0.0 into 0.0.
         leaves = self.condition
+
         if weight is not None:
             leaves = (np.float32(0) + self.condition) * weight
 

@@ -80,6 +80,7 @@ def _trees(forest: Forest) -> SplitTrees | WalkedTrees | None:
 def _thresholds(forest: Forest) -> tuple[Floats, ...]:
     """The distinct thresholds of each feature. Infinity is above nothing, so it needs no code."""
     parts: list[list[Floats]] = [[] for _ in range(forest.n_features)]
+
     for tree in forest.trees:
         compares = ~tree.is_leaf
         compares[list(tree.categories)] = False
@@ -117,6 +118,7 @@ def _split(
     n_words = -(-max(forest.n_categories.values(), default=0) // 32)
 
     first_node, first_leaf, values = [0], [0], []
+
     for tree in forest.trees:
         nodes += _split_nodes(tree, thresholds, words, n_words)
         first_node.append(len(nodes))
@@ -161,6 +163,7 @@ def _split_nodes(
     for node in order:
         feature = int(tree.feature[node])
         shift = int(tree.missing_left[node])
+
         if node in tree.categories:
             word, cut = len(words), 0
             words += _bits(tree.categories[node], n_words)
@@ -255,6 +258,7 @@ def _breadth_first(tree: Tree, *, with_leaves: bool = False) -> list[int]:
         for child in (left[node], right[node]):
             if with_leaves or not is_leaf[child]:
                 order.append(child)
+
     return order
 
 

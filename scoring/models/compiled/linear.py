@@ -110,6 +110,7 @@ class CompiledLinear:
             return None
 
         columns = answer(self._model.link, sums, kinds, self._kernels)
+
         if self._model.is_exact or self._model.link.classes is None:
             return columns
 
@@ -173,6 +174,7 @@ class CompiledLinear:
         weights = self._model.weights[:, branch.first_feature(j)].copy()
 
         start, is_finite = 0, True
+
         for chunk in column.chunks:
             values, validity, first_byte = self._reader.read_raw(chunk)
             values = values.astype(np.float64, copy=False)
@@ -197,6 +199,7 @@ def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearFo
         UnsupportedError: The model, or a step, is left to the library.
     """
     name = type(final).__name__
+
     if not steps:
         # A matrix product takes 0.1 us a row already. Its bits are worth more than half of that.
         raise UnsupportedError(f"{name} without preprocessing is a product of matrices")

@@ -102,8 +102,10 @@ def booster_answer(
     raw = np.ascontiguousarray(sums.T)
     columns: Columns = {kind: raw for kind in ("decision", "raw") if kind in kinds}
     mean = raw
+
     if link.divisor:
         mean = raw / link.divisor
+
     transformed = _transformed(link, mean, kernels)
 
     if link.classes is None:
@@ -136,6 +138,7 @@ def _transformed(link: Link, raw: npt.NDArray[Any], kernels: Kernels) -> npt.NDA
         return np.asarray(raw > 0, raw.dtype)
     if function == "argmax":
         return np.asarray(raw.argmax(axis=1), raw.dtype).reshape(-1, 1)
+
     return _by_kernel(link, raw, kernels)
 
 

@@ -60,6 +60,7 @@ def open_form(
         cache: Folder of cached models. Machine code is cached there too.
     """
     kernels = load_kernels(cache / CODE_FOLDER)
+
     if isinstance(form, LinearForm):
         return WithLibrary(CompiledLinear(form, library, kernels), library)
 

@@ -63,6 +63,7 @@ class ForestSum:
             self._leaves = np.empty(BLOCK_ROWS, trees.jump.dtype)
         else:
             self._buffer = np.empty(0, trees.key)
+
         self._compile()
 
     def _compile(self) -> None:

@@ -105,6 +105,7 @@ def _column_branches(transformer: Any, project: ProjectColumn) -> Iterator[Branc
 def _chosen_columns(transformer: Any, columns: Any) -> tuple[int, ...]:
     """Numbers of the columns that one transformer of several takes."""
     names = getattr(transformer, "feature_names_in_", None)
+
     is_slice = isinstance(columns, slice)
     if names is not None and is_slice and isinstance(columns.start or columns.stop, str):
         raise UnsupportedError("columns are chosen by a slice of names")
@@ -148,6 +149,7 @@ def _branch(
     steps: Sequence[Any], columns: tuple[int, ...], start: int, project: ProjectColumn
 ) -> Branch:
     widths = (1,) * len(columns)
+
     for i, step in enumerate(steps):
         is_last = i == len(steps) - 1
         _check_step(step, len(columns), is_last=is_last)
@@ -155,6 +157,7 @@ def _branch(
             widths = tuple(int(width) for width in step._n_features_outs)
 
     branch = Branch(columns, start, widths)
+
     if not steps:
         return branch
     if any(type(step).__name__ in ENCODERS for step in steps):
@@ -167,6 +170,7 @@ def _branch(
 
 def _check_step(step: Any, n_columns: int, *, is_last: bool) -> None:
     name = type(step).__name__
+
     if not type(step).__module__.startswith("sklearn."):
         raise UnsupportedError(f"{name} is not scikit-learn's own")
     if name == "OneHotEncoder" and is_last:
@@ -238,6 +242,7 @@ def _number_steps(steps: Sequence[Any], j: int) -> NumberSteps:
         fills_nan = isinstance(missing, float) and np.isnan(missing)
         if operations or not fills_nan:
             raise UnsupportedError("an imputer fills something other than NaN, or follows a scaler")
+
         if np.isnan(fill):
             fill = float(step.statistics_[j])
 
@@ -277,8 +282,10 @@ def fuse(operations: Sequence[Operation]) -> NumberSteps:
     """The first subtraction and division, which most models have, and the rest."""
     rest = list(operations)
     center, scale = NO_STEPS.center, NO_STEPS.scale
+
     if rest and rest[0][0] == SUBTRACT:
         _, center = rest.pop(0)
+
     if rest and rest[0][0] == DIVIDE:
         _, scale = rest.pop(0)
 

@@ -53,6 +53,7 @@ class CompiledTrees:
         """
         self._form, self._kernels = form, kernels
         self._encoder: Encoder | BoosterEncoder
+
         if form.rules is None:
             self._encoder = Encoder(facts, form.branches, kernels)
         else:

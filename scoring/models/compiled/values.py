@@ -125,6 +125,7 @@ def learn_table(columns: EncodedColumns, j: int, project: Project) -> ValueTable
     missing = _append(parts, rows, pa.nulls(1, arrow_type))
     unseen = _other_than(values)
     other = REFUSED
+
     if unseen is not None:
         other = _append(parts, rows, pa.array([unseen], arrow_type))
 
@@ -144,6 +145,7 @@ def _append(
         raise
     except Exception:  # noqa: BLE001 (a transformer may refuse a value by any error)
         return REFUSED
+
     return sum(map(len, parts)) - 1
 
 

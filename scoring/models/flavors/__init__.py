@@ -70,6 +70,7 @@ def flavor_named(name: str) -> Flavor:
             expected=f"one of {', '.join(sorted({*_built_in(), *_installed(), *_registered}))}",
             next_step="install the distribution that provides it",
         )
+
     return flavor
 
 
@@ -83,6 +84,7 @@ def find_flavor(name: str) -> Flavor | None:
 
     if name in _registered:
         return _registered[name]
+
     entry_point = _installed().get(name)
     return None if entry_point is None else _load(entry_point)
 

@@ -67,11 +67,13 @@ class LightgbmPredictor:
 
             # The wrapper's `predict` would compute the probabilities again.
             probability = column_array(self._model.predict_proba(x))
+
             if "probability" in kinds:
                 answer["probability"] = probability
 
             labels = np.asarray(self._model.classes_)[probability.argmax(axis=1)]
             answer["prediction"] = column_array(labels)
+
             return answer
 
 
@@ -94,6 +96,7 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
 
     model = load_pickled(mlmodel, "lightgbm", "data")
     model.n_jobs = 1  # None means all cores, and the pool has one worker for each
+
     return model
 
 
@@ -138,6 +141,7 @@ def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
     # With an objective of the user's own, a classifier gives raw scores only.
     if hasattr(model, "classes_") and not callable(model.objective_):
         classes = tuple(np.asarray(model.classes_).tolist())
+
     if classes:
         output_type, n_outputs = label_type(classes), 1
         methods = ("predict", "predict_proba", "decision_function", "raw")
@@ -181,6 +185,7 @@ def _features(
     check_names(mlmodel, stated, names, file.n_features)
 
     features = inputs or tuple(Feature(name=name, type="double") for name in names)
+
     if not file.pandas_categorical:
         return features, {}
 
@@ -221,6 +226,7 @@ def lightgbm_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
     data = str(flavor.get("data"))
 
     yield from bundled_code(mlmodel, flavor)
+
     if not _is_wrapper(flavor):
         yield LoadingStep("data", f"reads {data} with lightgbm")
     elif flavor.get("serialization_format") == "skops":

@@ -64,6 +64,7 @@ class OnnxPredictor:
 def _fill(part: "OnnxInput", table: pa.Table, buffer: Scratch) -> npt.NDArray[Any]:
     """What an input is given."""
     columns = table.columns[part.first : part.first + part.width]
+
     if part.dtype == object:
         return _strings(part, columns)
 
@@ -73,6 +74,7 @@ def _fill(part: "OnnxInput", table: pa.Table, buffer: Scratch) -> npt.NDArray[An
     for j, column in enumerate(columns):
         name = table.column_names[part.first + j]
         _check_column(name, column, part.dtype)
+
         start = 0
         for chunk in column.chunks:
             values = numeric_values(chunk)
@@ -128,6 +130,7 @@ def inspect_onnx(mlmodel: MlModel, model: "OnnxModel") -> ModelFacts:
 
     outputs = [("prediction", model.prediction_type)] * model.width
     methods: tuple[str, ...] = ("predict",)
+
     if model.probability:
         outputs.append(("probability", model.probability_type))
         methods = ("predict", "predict_proba")

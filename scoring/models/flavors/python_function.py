@@ -50,6 +50,7 @@ class PyfuncPredictor:
             raise ValueError(
                 f"the model gave {len(prediction)} predictions for {features.num_rows} rows"
             )
+
         return {"prediction": prediction}
 
 
@@ -103,6 +104,7 @@ def inspect_pyfunc(mlmodel: MlModel, _model: Any) -> ModelFacts:
 
 def _check_signature(mlmodel: MlModel) -> None:
     where = str(mlmodel.folder)
+
     if not mlmodel.inputs and not mlmodel.positional and mlmodel.tensor_dtype is None:
         raise ModelLoadError(
             "The model version has no signature.",
@@ -144,6 +146,7 @@ def pyfunc_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
     loader = _loader(mlmodel)
 
     yield from bundled_code(mlmodel, flavor)
+
     if source := flavor.get("model_code_path"):
         name = Path(str(source)).name  # MLflow looks for the name alone, in the model
         yield LoadingStep("code", f"runs {name}, Python that the model brings", (Path(name).stem,))

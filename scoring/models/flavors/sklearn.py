@@ -65,14 +65,17 @@ class SklearnPredictor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x = self._builder.build(features)
+
             for step in self._steps:
                 x = step.transform(x)
 
             answer: dict[str, npt.NDArray[Any]] = {}
             if "probability" in kinds:
                 answer["probability"] = column_array(self._final.predict_proba(x))
+
             if "decision" in kinds:
                 answer["decision"] = column_array(self._final.decision_function(x))
+
             if "raw" in kinds:
                 answer["raw"] = column_array(_raw(self._final, x))
 
@@ -94,6 +97,7 @@ class SklearnPredictor:
 
         if len(tied):
             labels[tied] = self._final.predict(x.iloc[tied] if hasattr(x, "iloc") else x[tied])
+
         return np.asarray(labels)
 
     def _is_argmax(self, probability: npt.NDArray[Any]) -> bool:
@@ -139,6 +143,7 @@ def sklearn_steps(mlmodel: MlModel) -> Iterator[LoadingStep]:
     name = str(flavor.get("pickled_model", "model.pkl"))
 
     yield from bundled_code(mlmodel, flavor)
+
     if flavor.get("serialization_format") == "skops":
         yield LoadingStep(
             "types", f"reads {name}, objects of types of scikit-learn, numpy and scipy only"

@@ -89,6 +89,7 @@ class XgboostPredictor:
         import xgboost
 
         matrix = xgboost.DMatrix(x, nthread=1)
+
         if "raw" in kinds:
             margin = model.predict(matrix, output_margin=True, validate_features=False)
             answer["raw"] = column_array(margin)
@@ -119,6 +120,7 @@ class XgboostPredictor:
 
         labels = column_array(model.predict(x, validate_features=False))
         answer["prediction"] = labels.astype(np.int64)
+
         return answer
 
 
@@ -137,6 +139,7 @@ def load_xgboost(mlmodel: MlModel) -> Any:
     name = str(flavor.get("model_class", XGBOOST_BOOSTER))
 
     check_xgboost(path.read_bytes(), str(path))
+
     try:
         if name == XGBOOST_BOOSTER:
             booster = model = xgboost.Booster(model_file=str(path))
@@ -239,6 +242,7 @@ def _features(
 
     features = inputs or tuple(Feature(name=name, type="double") for name in names)
     _check_strings(mlmodel, features, known)
+
     return with_categories(mlmodel, features, known)
 
 

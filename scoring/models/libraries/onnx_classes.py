@@ -79,6 +79,7 @@ def _candidates(model: Any) -> Iterator[tuple[Any, ...]]:
     from onnx import numpy_helper
 
     constants = {constant.name: constant for constant in model.graph.initializer}
+
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name in LABEL_ATTRIBUTES:

@@ -52,11 +52,13 @@ def read_inputs(
 
     for graph_input in graph_inputs:
         name, shape = graph_input.name, graph_input.shape
+
         if graph_input.type not in TENSORS:
             problems.append(f"input {name}: {graph_input.type} is not a column of a table")
             continue
 
         feature_type, dtype = TENSORS[graph_input.type]
+
         if len(shape) > 2:
             problems.append(f"input {name}: has the shape {shape}, not rows and columns")
 
@@ -100,6 +102,7 @@ def _matrix_width(graph_input: Any, mlmodel: MlModel, problems: list[str]) -> in
         problems.append(
             f"input {graph_input.name}: takes {width} columns, the signature has {n_stated}"
         )
+
     return width
 
 
@@ -114,4 +117,5 @@ def _column_width(
             f"input {graph_input.name}: is one of several and no single column of the signature"
             f" ({', '.join(places)})"
         )
+
     return width

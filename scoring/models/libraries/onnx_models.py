@@ -67,12 +67,14 @@ def load_onnx(mlmodel: MlModel) -> OnnxModel:
             raise _broken(path, problems)
 
         labels = remove_maps(graph)
+
         problems, is_guarded = check_trees(graph, lambda name: _given_width(graph, mlmodel, name))
         if problems:
             raise _broken(path, problems)
 
         is_changed = bool(labels) or is_guarded
         session = _open_session(onnx, runtime, graph, path, is_changed=is_changed)
+
         return _describe(session, mlmodel, graph, labels, path)
     except ModelLoadError:
         raise
@@ -123,6 +125,7 @@ def _given_width(graph: Any, mlmodel: MlModel, name: str) -> int | None:
         return int(columns.dim_value)
     if len(graph.graph.input) > 1:
         return 1
+
     return len(mlmodel.inputs) or mlmodel.tensor_width or 1
 
 
@@ -134,6 +137,7 @@ def _open_session(onnx: Any, runtime: Any, graph: Any, path: Path, *, is_changed
 
     # By its path if that is possible: weights may be in files beside it.
     source: str | bytes = str(path)
+
     if is_changed:
         if has_outside_weights(graph):
             onnx.load_external_data_for_model(graph, str(path.parent))

@@ -28,19 +28,23 @@ def load_pickled(mlmodel: MlModel, name: str, key: str) -> Any:
     """
     flavor = mlmodel.flavors[name]
     path = mlmodel.file(str(flavor.get(key, "model.pkl")))
+
     if code := flavor.get("code"):
         sys.path.insert(0, str(mlmodel.file(str(code))))
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a version that differs is a warning of the run
+
             if flavor.get("serialization_format") == "skops":
                 estimator = load_skops(path, is_vouched=mlmodel.is_vouched)
             else:
                 with path.open("rb") as file:
                     estimator = _Unpickler(file).load()
+
             check_estimator(estimator, str(path))
             _use_one_thread(estimator)
+
             return estimator
     except (ModelError, MemoryError):
         raise

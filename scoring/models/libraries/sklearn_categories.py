@@ -42,6 +42,7 @@ def _column_names(transformer: Any, columns: Any) -> list[str] | None:
     """Names of a column transformer's selection: names, positions, a slice or a mask."""
     if isinstance(columns, str):
         return [columns]
+
     is_sequence = isinstance(columns, list | tuple | np.ndarray)
     if is_sequence and all(isinstance(column, str) for column in columns):
         return [str(column) for column in columns]
@@ -49,4 +50,5 @@ def _column_names(transformer: Any, columns: Any) -> list[str] | None:
     names = getattr(transformer, "feature_names_in_", None)
     if names is None:
         return None
+
     return [str(name) for name in np.atleast_1d(np.asarray(names)[columns])]

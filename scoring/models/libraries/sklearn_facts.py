@@ -30,6 +30,7 @@ def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
     features = _features(mlmodel, names)
     classes, types = _classes_and_types(mlmodel, final)
     by_column, refuses_unknown = category_columns(estimator, features)
+
     name = type(final).__name__
 
     return ModelFacts(
@@ -101,6 +102,7 @@ def _classes_and_types(
 
     classes = tuple(labels.tolist()) if isinstance(labels, np.ndarray) else None
     n_outputs = _n_outputs(mlmodel, final, classes)
+
     return classes, (_prediction_type(mlmodel, final, classes),) * n_outputs
 
 

@@ -80,6 +80,7 @@ class ClientRegistry:
         versions = self._client.search_model_versions(f"name='{name}'")
         numbers = sorted((str(version.version) for version in versions), key=int)
         by_alias = {alias: str(version) for alias, version in model.aliases.items()}
+
         return RegisteredModel(numbers, by_alias)
 
     def _check_absent(self, error: Any) -> None:

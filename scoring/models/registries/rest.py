@@ -50,6 +50,7 @@ def get_json(url: str, headers: Mapping[str, str], shown: str) -> dict[str, Any]
     except urllib.error.HTTPError as error:
         if 300 <= error.code < 400:
             raise _redirected(error, shown) from error
+
         raise StorageUnavailableError(
             "The model registry refused the request.",
             shown,
@@ -105,6 +106,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 def _get(url: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
     request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 (the job names the server)
+
     opener = urllib.request.build_opener(_SameServer)
     try:
         with opener.open(request, timeout=CONNECT_TIMEOUT_S) as answer:
@@ -122,6 +124,7 @@ def _get(url: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
 def _parse(content: bytes) -> dict[str, Any]:
     if len(content) > MAX_ANSWER_BYTES:
         raise UnexpectedAnswerError(f"more than {MAX_ANSWER_BYTES >> 20} MiB")
+
     try:
         document = json.loads(content)
     except RecursionError as error:
@@ -129,8 +132,10 @@ def _parse(content: bytes) -> dict[str, Any]:
     except ValueError as error:
         start = content[:80].decode(errors="replace")
         raise UnexpectedAnswerError(f"text that is not JSON, beginning with {start!r}") from error
+
     if not isinstance(document, dict):
         raise UnexpectedAnswerError(f"JSON of another type: {type(document).__name__}")
+
     return document
 
 

@@ -55,6 +55,7 @@ class ServerRegistry:
         answer = self._get("model-versions/get", name=name, version=version)
         if answer is None:
             return None
+
         place = self._get("model-versions/get-download-uri", name=name, version=version)
 
         with self._documented():
@@ -63,6 +64,7 @@ class ServerRegistry:
             location = place["artifact_uri"] if place else stated["source"]
             if not isinstance(location, str):
                 raise TypeError("the place of the artifacts is not a text")
+
         return ModelVersion(name, version, location, tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
 
     def model(self, name: str) -> RegisteredModel | None:
@@ -70,6 +72,7 @@ class ServerRegistry:
         model = self._get("registered-models/get", name=name)
         if model is None:
             return None
+
         quoted = name.replace("'", "''")
         search = self._get("model-versions/search", filter=f"name='{quoted}'", max_results="1000")
 
@@ -78,6 +81,7 @@ class ServerRegistry:
             versions = sorted(int(entry["version"]) for entry in entries)
             aliases = model["registered_model"].get("aliases", [])
             by_alias = {str(entry["alias"]): str(entry["version"]) for entry in aliases}
+
         return RegisteredModel([str(version) for version in versions], by_alias)
 
     def _get(self, path: str, **query: str) -> dict[str, Any] | None:
@@ -100,10 +104,13 @@ def _authorization(environment: Mapping[str, str], uri: urllib.parse.SplitResult
 
     user = environment.get("MLFLOW_TRACKING_USERNAME")
     password = environment.get("MLFLOW_TRACKING_PASSWORD", "")
+
     if uri.username:
         user = urllib.parse.unquote(uri.username)
         password = urllib.parse.unquote(uri.password or "")
+
     if not user:
         return {}
+
     pair = f"{user}:{password}"
     return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}

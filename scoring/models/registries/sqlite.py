@@ -101,4 +101,5 @@ class SqliteRegistry:
 
         query = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
         rows = self._db.execute(query, (name,)).fetchall()
+
         return RegisteredModel(versions, {alias: str(version) for alias, version in rows})

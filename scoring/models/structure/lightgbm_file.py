@@ -119,6 +119,7 @@ class _Reader:
 
     def _read_pair(self, line: str) -> None:
         name, equals, value = line.partition("=")
+
         if not self.trees:
             self.header[name] = value
             return
@@ -129,6 +130,7 @@ class _Reader:
                 f"tree {len(self.trees) - 1}: expected each of its lines once, as name=numbers: "
                 f"{line[:80]!r}"
             )
+
         tree[name] = value
 
 

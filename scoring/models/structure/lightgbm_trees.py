@@ -71,6 +71,7 @@ def _header_problems(file: LightgbmFile) -> list[str]:
 
     n_features, n_outputs = file.n_features, file.n_outputs
     n_classes = int(file.header["num_class"])
+
     if not 1 <= n_features <= MAX_FEATURES:
         problems.append(f"max_feature_idx {n_features - 1}, expected 0 to {MAX_FEATURES - 1}")
 
@@ -138,6 +139,7 @@ def _size_problems(text: str, file: LightgbmFile) -> list[str]:
     if sizes and not 0 <= sizes[-1] <= len(content) - starts[-1]:
         rest = len(content) - starts[-1]
         return [f"tree_sizes: {sizes[-1]} bytes of the last tree, expected at most {rest}"]
+
     return []
 
 
@@ -146,6 +148,7 @@ def _parameter_problems(text: str) -> list[str]:
     lines = text.split("\n")
     if PARAMETERS not in lines:
         return [f"the line {PARAMETERS!r} is missing"] if END_OF_PARAMETERS in lines else []
+
     start = lines.index(PARAMETERS)
     if END_OF_PARAMETERS not in lines[start:]:
         return [f"the line {END_OF_PARAMETERS!r} is missing"]
@@ -154,6 +157,7 @@ def _parameter_problems(text: str) -> list[str]:
     for line in stated:
         if line and not _PARAMETER.fullmatch(line):
             return [f"parameters: expected a name and a value in brackets, found {line[:60]!r}"]
+
     return []
 
 
@@ -170,6 +174,7 @@ def _tree_problems(file: LightgbmFile) -> list[str]:
 
     if problems or not trees:
         return problems
+
     return _node_problems(trees, file.n_features)
 
 
@@ -189,11 +194,13 @@ class _Arrays:
         self.left = self._integers("left_child")
         self.right = self._integers("right_child")
         self.feature = self._integers("split_feature")
+
         self.decision = self._integers("decision_type")
         self.threshold = self._floats("threshold")
         self.values = self._floats("leaf_value")
         self.bounds = self._integers("cat_boundaries")
         self.words = self._integers("cat_threshold")
+
         self._check_words()
 
     def _check_words(self) -> None:
@@ -240,6 +247,7 @@ class _Arrays:
 
         yield from self._child_problems("left_child", self.left)
         yield from self._child_problems("right_child", self.right)
+
         if ((self.decision < 0) | (self.decision >= END_OF_DECISIONS)).any():
             yield f"decision_type: expected numbers from 0 to {END_OF_DECISIONS - 1}"
 
@@ -273,12 +281,14 @@ class _Arrays:
 
         expected = dict.fromkeys(OF_INNER_NODES, self.n_inner)
         expected |= dict.fromkeys(OF_LEAVES, self.n_leaves)
+
         wrong = []
         for name, n_expected in expected.items():
             if name in self._lines:
                 n_words = len(self._lines[name].split())
                 if n_words != n_expected:
                     wrong.append((name, n_words, n_expected))
+
         return wrong
 
     def _child_problems(self, name: str, children: Ints) -> Iterator[str]:
@@ -361,6 +371,7 @@ def _node_problems(trees: Sequence[_Arrays], n_features: int) -> list[str]:
         n_features=n_features,
         fields=("left_child", "right_child", "split_feature", "threshold"),
     )
+
     return tree_problems(nodes)
 
 

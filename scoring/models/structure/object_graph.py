@@ -26,6 +26,7 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
         path, part = waiting.pop()
         if id(part) in seen:
             continue
+
         seen[id(part)] = part
         yield path, part
 

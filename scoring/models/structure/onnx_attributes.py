@@ -50,6 +50,7 @@ def numbers(attributes: Attributes, name: str) -> npt.NDArray[Any]:
         return np.empty(0)
     if plain.type != plain.FLOATS:
         raise BrokenError(f"{name}: expected numbers")
+
     return np.asarray(plain.floats)
 
 
@@ -60,10 +61,12 @@ def tensor(attribute: Any, name: str, types: tuple[int, ...]) -> npt.NDArray[Any
     is_tensor = attribute.type == attribute.TENSOR
     if not is_tensor or len(attribute.t.dims) != 1 or len(attribute.t.external_data):
         raise BrokenError(f"{name}: expected a tensor of one dimension")
+
     if attribute.t.data_type not in types:
         raise BrokenError(
             f"{name}: a tensor of the type {attribute.t.data_type} does not hold such numbers"
         )
+
     return np.asarray(numpy_helper.to_array(attribute.t))
 
 

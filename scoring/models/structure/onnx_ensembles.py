@@ -47,8 +47,10 @@ def needed_columns(node: Any) -> int:
         raise BrokenError("an attribute stands for that of a function")
 
     attributes = {attribute.name: attribute for attribute in node.attribute}
+
     if node.op_type == "TreeEnsemble":
         return _check_5(attributes)
+
     return _check_3(attributes, node.op_type)
 
 
@@ -76,6 +78,7 @@ def _check_3(attributes: Attributes, operator: str) -> int:
     }
 
     _check_lengths(lengths, n)
+
     unknown = {*texts} - _MODES - {_LEAF}
     if unknown:
         raise BrokenError(f"nodes_modes: {min(unknown)[:50]!r} is not a mode")
@@ -92,6 +95,7 @@ def _check_3(attributes: Attributes, operator: str) -> int:
 
     _check_walks(trees, *places)
     _check_weights(attributes, operator, keys)
+
     return _n_columns(features[~is_leaf])
 
 
@@ -128,6 +132,7 @@ class _Keys:
         if is_unknown.any():
             first = int(np.flatnonzero(is_unknown)[0])
             raise BrokenError(f"{name}: tree {trees[first]} has no node {node_ids[first]}")
+
         places: Integers = self._order[place]
         return places
 
@@ -163,6 +168,7 @@ def _check_walks(trees: Integers, left: Integers, right: Integers) -> None:
 def _walk_down(roots: Integers, left: Integers, right: Integers) -> None:
     """All nodes, none of which has two parents, are reached within `MAX_DEPTH` levels."""
     level, n_reached = roots, 0
+
     for _ in range(MAX_DEPTH):
         n_reached += len(level)
         level = np.concatenate([left[level], right[level]])
@@ -206,6 +212,7 @@ def _check_weights(attributes: Attributes, operator: str, keys: _Keys) -> None:
     keys.find(trees, nodes, f"{kind}_nodeids")
 
     n_base = len(numbers(attributes, "base_values"))
+
     allowed = {0, n_targets}
     if is_classifier and n_targets <= 2:
         allowed.add(1)

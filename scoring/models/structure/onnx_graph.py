@@ -62,6 +62,7 @@ def graph_problems(model: Any, folder: Path) -> list[str]:
         return problems
 
     functions = {(function.domain, function.name) for function in model.functions}
+
     for place, node in walk_nodes(model):
         problems += _operator_problems(place, node, functions)
 
@@ -121,6 +122,7 @@ def _measure(bodies: dict[Name, Any], sizes: dict[Name, int]) -> Name | None:
             continue
 
         active.add(name)
+
         if any(call in active for call in missing):
             return name
 

@@ -50,6 +50,7 @@ def tensor_problems(tensor: Any, folder: Path) -> Iterator[str]:
         return
 
     n_bytes = _ceil(n * (bits or 0), 8)
+
     if is_outside:
         yield from _outside_problems(tensor, n_bytes, folder)
     elif is_raw:
@@ -70,14 +71,17 @@ def _field_problems(tensor: Any, n: int, bits: int) -> Iterator[str]:
     """Elements that are written one by one, in the field of their type."""
     for field, types in FIELDS.items():
         n_found = len(getattr(tensor, field))
+
         if tensor.data_type not in types:
             if n_found:
                 yield f"has {field}, which is not where its type is stored"
             continue
 
         expected = 2 * n if tensor.data_type in COMPLEX else n
+
         if bits < 8 and tensor.data_type != TEXT:
             expected = _ceil(n * bits, 8)
+
         if n_found != expected:
             sizes = list(tensor.dims)[:SHOWN_SIZES]
             yield f"expected {expected:,} values for the sizes {sizes}, found {n_found:,}"
@@ -178,6 +182,7 @@ def sparse_problems(sparse: Any) -> Iterator[str]:
         return
 
     array = np.asarray(numpy_helper.to_array(indices))
+
     limits = np.asarray(sizes if len(indices.dims) == 2 else math.prod(sizes), np.int64)
     if ((array < 0) | (array >= limits)).any():
         yield f"{name}: a place is outside of the sizes {shown}"

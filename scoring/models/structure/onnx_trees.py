@@ -45,6 +45,7 @@ def check_trees(model: Any, given_width: Callable[[str], int | None]) -> tuple[l
             continue
 
         place = node_place("graph", i, node)
+
         try:
             n_columns = needed_columns(node)
         except BrokenError as error:
@@ -61,6 +62,7 @@ def check_trees(model: Any, given_width: Callable[[str], int | None]) -> tuple[l
 
     if guarded and not problems:
         _guard(model, guarded)
+
     return problems, bool(guarded)
 
 
@@ -95,13 +97,16 @@ class _Widths:
         seen: set[str] = set()
         while name not in seen:
             seen.add(name)
+
             if name in self._inputs:
                 return self._given(name)
 
             node = self._makers.get(name)
             if node is None or (node.domain, node.op_type) not in KEEPS_WIDTH or not node.input:
                 return None
+
             name = node.input[0]
+
         return None
 
 
@@ -115,6 +120,7 @@ def _guard(model: Any, guarded: dict[int, int]) -> None:
     from onnx import helper
 
     graph = model.graph
+
     if not {opset.domain for opset in model.opset_import} & {"", "ai.onnx"}:
         model.opset_import.append(helper.make_opsetid("", 13))
 

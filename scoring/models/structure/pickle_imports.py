@@ -60,5 +60,6 @@ class _ImportReader:
 
         text = self._memo.get(int(str(argument))) if opcode in _GETS else argument
         self._last = text if isinstance(text, str) else None
+
         if self._last and opcode not in _GLOBALS:
             self._strings = (self._strings[1], self._last)

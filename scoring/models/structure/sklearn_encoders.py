@@ -51,11 +51,13 @@ def _by_feature(stated: Sequence[Any] | None, n_features: int) -> Sequence[Any]:
     """
     if stated is None:
         return [None] * n_features
+
     if len(stated) != n_features:
         raise ValueError(
             f"{len(stated)} groups or dropped categories, expected {n_features}, one for each "
             "feature"
         )
+
     return stated
 
 
@@ -73,6 +75,7 @@ def _feature_problems(
         yield "expected no rare categories without groups"
 
     n_codes = len(values)
+
     if groups is not None:
         groups = np.asarray(groups)
         if not _are_groups(groups, values.shape):
@@ -118,6 +121,7 @@ def vocabulary_problems(path: str, part: Any) -> list[str]:
             return [f"{path}.{name}: expected a dictionary, found {type(words).__name__}"]
 
         columns = np.array(list(words.values()) or [0])
+
         end = max(len(words), 1)
         if columns.dtype.kind not in "iu" or columns.min() < 0 or columns.max() >= end:
             problems.append(f"{path}.{name}: expected columns from 0 to {len(words) - 1}")

@@ -83,6 +83,7 @@ def isolation_problems(path: str, part: Any) -> list[str]:
     width, problems = tree_width(part), []
     # If every feature was drawn, trees get all columns as they are.
     is_subset = getattr(part, "_max_features", width) != width
+
     for tree, features in zip(trees, selections, strict=True):
         problems += _width_problems(path, part, [tree], len(features) if is_subset else None)
 
@@ -124,6 +125,7 @@ def _hist_width_problems(path: str, part: Any, n_features: int) -> list[str]:
         problems.append(
             f"{path}: n_features_in_ {width}, expected {n_features}, as many as its trees have"
         )
+
     return problems
 
 
@@ -139,6 +141,7 @@ def _iteration_problems(path: str, part: Any, iterations: Sequence[Any]) -> list
 def _encoder_problems(path: str, encoder: Any, n_features: int) -> list[str]:
     """Boosting on categories encodes them first, to as many columns as its trees must know."""
     selections = getattr(encoder, "_transformer_to_input_indices", None)
+
     names = [
         name for name, step, _ in getattr(encoder, "transformers_", ()) if not _is_dropped(step)
     ]
@@ -148,6 +151,7 @@ def _encoder_problems(path: str, encoder: Any, n_features: int) -> list[str]:
     n_columns = sum(len(selections[name]) for name in names)
     if n_columns == n_features:
         return []
+
     return [f"{path}: gives {n_columns} columns, expected {n_features}, as many as the trees have"]
 
 
@@ -170,6 +174,7 @@ def _width_problems(
     expected = tree_width(part) if width is None else width
     if trees and expected is None:
         return [f"{path}: {NO_WIDTH}"]
+
     return [
         f"{path}.{name}: n_features_in_ {tree_width(tree)}, expected {expected}, as many as {path} "
         "has"

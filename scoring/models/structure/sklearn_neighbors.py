@@ -33,6 +33,7 @@ def search_tree_problems(path: str, tree: Any) -> list[str]:
 
     if bounds.shape != expected:
         problems.append(f"{path}: bounds of shape {bounds.shape}, expected {expected}")
+
     if leaf_size < 1 or not 1 <= n_nodes == len(nodes):
         problems.append(
             f"{path}: {len(nodes)} nodes and leaves of {leaf_size} points, expected {n_nodes} nodes"
@@ -42,6 +43,7 @@ def search_tree_problems(path: str, tree: Any) -> list[str]:
         problems.append(f"{path}: {len(weight)} weights, expected {n_points}, one for each point")
     if len(index) != n_points or not np.array_equal(np.sort(index), np.arange(n_points)):
         problems.append(f"{path}: expected every point from 0 to {n_points - 1} once in its index")
+
     return problems or _search_node_problems(path, nodes, n_points)
 
 
@@ -86,6 +88,7 @@ def metric_problems(path: str, metric: Any, data: npt.NDArray[Any] | None = None
 
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         return [f"{path}: a matrix of shape {matrix.shape}, expected as many rows as columns"]
+
     return []
 
 
@@ -114,6 +117,7 @@ def neighbors_problems(path: str, part: Any) -> list[str]:
 
     if "classes_" in state:
         problems += _label_problems(path, state)
+
     return problems + _norm_problems(path, state.get("effective_metric_params_") or {})
 
 
@@ -126,6 +130,7 @@ def _label_problems(path: str, state: dict[str, Any]) -> list[str]:
     """Votes are counted in a column for each class, by the number of a sample's label."""
     labels, classes = np.asarray(state.get("_y")), state["classes_"]
     columns, by_output = labels.reshape(-1, 1), [classes]
+
     if state.get("outputs_2d_"):
         columns, by_output = labels, classes
 

@@ -24,6 +24,7 @@ def sparse_problems(path: str, matrix: Any) -> list[str]:
             return _list_problems(path, matrix)
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         return [f"{path}: a sparse matrix whose parts do not fit: {error}"]
+
     return []
 
 
@@ -62,6 +63,7 @@ def spline_problems(path: str, spline: Any) -> list[str]:
         return [f"{path}: {len(knots)} knots and degree {degree}, expected {n_bases} coefficients"]
     if not np.isfinite(knots).all() or (np.diff(knots) < 0).any():
         return [f"{path}: expected knots in order, all of them finite"]
+
     return []
 
 

@@ -181,6 +181,7 @@ def _sklearn_node_problems(group: Sequence[tuple[str, Any]], n_features: int) ->
         n_features=n_features,
         fields=("children_left", "children_right", "feature", "threshold"),
     )
+
     return tree_problems(nodes, lambda tree: str(names[tree]))
 
 

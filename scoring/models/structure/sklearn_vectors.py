@@ -34,12 +34,14 @@ def support_vector_problems(path: str, part: Any) -> list[str]:
         return [f"{path}: expected {', '.join(missing)}, found none"]
 
     n_classes = np.size(state["_n_support"])
+
     is_classifying = getattr(part, "_impl", None) in CLASSIFYING
     if n_classes < 2 or (n_classes > 2 and not is_classifying):
         return [f"{path}._n_support: {n_classes} counts, expected 2, or one for each class"]
 
     problems = _count_problems(path, state, is_classifying=is_classifying)
     problems += _coefficient_problems(path, state, n_classes)
+
     return problems + _vector_problems(path, part)
 
 
@@ -69,6 +71,7 @@ def _coefficient_problems(path: str, state: dict[str, Any], n_classes: int) -> l
     n_a, n_b = np.size(state["_probA"]), np.size(state["_probB"])
     if n_a != n_b or n_a not in (0, n_pairs):
         problems.append(f"{path}._probA: {n_a} and {n_b} numbers, expected {n_pairs} or none")
+
     return problems
 
 
@@ -79,6 +82,7 @@ def _vector_problems(path: str, part: Any) -> list[str]:
     state = vars(part)
     vectors, coefficients = state["support_vectors_"], state["_dual_coef_"]
     n_fit = part.shape_fit_[0]
+
     is_sparse = bool(part._sparse)
     if is_sparse != issparse(vectors) or is_sparse != issparse(coefficients):
         return [
@@ -95,6 +99,7 @@ def _vector_problems(path: str, part: Any) -> list[str]:
     expected = (len(np.asarray(state["support_"])), state.get("n_features_in_"))
     if shape_of(vectors) != expected:
         return [f"{path}.support_vectors_: shape {shape_of(vectors)}, expected {expected}"]
+
     return []
 
 
@@ -121,6 +126,7 @@ def _kernel_problems(path: str, part: Any, n_fit: int) -> list[str]:
     is_wrong = isinstance(function, np.ufunc) or n_rows(samples) != n_fit
     if callable(part.kernel) and is_wrong:
         problems.append(f"{path}.kernel: expected a function of X and {n_fit} samples")
+
     return problems
 
 
@@ -155,9 +161,12 @@ def _bisecting_problems(path: str, root: Any, width: Any) -> list[str]:
             continue
         if id(node) in seen:
             return [f"{path}._bisecting_tree: expected one way to each cluster"]
+
         seen.add(id(node))
 
         if shape_of(getattr(node, "center", None)) != (width,):
             return [f"{path}._bisecting_tree: expected centers of {width} numbers"]
+
         waiting += [getattr(node, "left", None), getattr(node, "right", None)]
+
     return []

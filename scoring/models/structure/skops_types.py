@@ -216,6 +216,7 @@ def is_safe(name: str) -> bool:
         return True
     if isinstance(thing, types.FunctionType):
         return _public_scorers().get(attribute) is thing
+
     return isinstance(thing, type) and _is_safe_class(thing)
 
 

@@ -59,6 +59,7 @@ def refuse(problems: Sequence[str], where: str) -> None:
         return
 
     shown = list(problems[:MAX_PROBLEMS])
+
     if len(problems) > MAX_PROBLEMS:
         shown.append(f"and {len(problems) - MAX_PROBLEMS:,} more")
 
@@ -187,6 +188,7 @@ def _link_problems(nodes: TreeNodes, places: NodePlaces) -> list[str]:
     parent = np.arange(n_nodes)
     parent[children] = np.concatenate([parents, parents])
     is_circling = ~is_apart & ~_is_below(parent, is_apart)
+
     return places.problems(is_circling, lambda _: "in a circle: the root does not lead here")
 
 
@@ -202,6 +204,7 @@ def _is_below(parent: Ints, is_apart: Bools) -> Bools:
         return np.ones(len(parent), np.bool_)
 
     above = parent
+
     for _ in range(len(parent).bit_length()):
         further = above[above]
         if np.array_equal(further, above):

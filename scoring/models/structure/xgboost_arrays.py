@@ -45,6 +45,7 @@ class TreeArrays:
         self._stated = {name: int(value) for name, value in tree["tree_param"].items()}
 
         arrays = {name: number_array(tree, name, kinds) for name, kinds in NODE_ARRAYS.items()}
+
         for name, kinds in OPTIONAL_NODE_ARRAYS.items():
             if name in tree:
                 arrays[name] = number_array(tree, name, kinds)
@@ -56,6 +57,7 @@ class TreeArrays:
         self.feature = arrays["split_indices"].astype(np.int64)
         self.condition = arrays["split_conditions"]
         self.n_nodes = len(self.left)
+
         self.is_leaf = self.left == -1
         self.removed = self.is_leaf & ((self.feature & REMOVED) == REMOVED)
         self.by_category = np.zeros(self.n_nodes, np.bool_)
@@ -95,6 +97,7 @@ class TreeArrays:
         """Weights of nodes, and vectors of leaves."""
         stated = self._stated.get("size_leaf_vector", 1)
         width = max(stated, 1)
+
         if stated < 0:
             yield f"size_leaf_vector {stated}, expected no negative number"
         if width > 1 and width != file.n_groups:
@@ -110,6 +113,7 @@ class TreeArrays:
 
         # A leaf's right child says where its vector is.
         n_vectors, rest = divmod(len(number_array(self._tree, "leaf_weights", "fiu")), width)
+
         place = self.right[self.is_leaf]
         if rest or ((place < 0) | (place >= n_vectors)).any():
             yield f"leaf_weights: {n_vectors:,} vectors, expected one for each leaf"
@@ -124,6 +128,7 @@ class TreeArrays:
             yield f"node 0: parent {parents[0]}, expected none"
 
         inner = np.flatnonzero(~self.is_leaf)
+
         for children in (self.left, self.right):
             child = children[inner]
             is_inside = (child >= 0) & (child < self.n_nodes)  # others are reported elsewhere
@@ -142,12 +147,14 @@ class TreeArrays:
     def _category_problems(self) -> Iterator[str]:
         """Nodes that ask for categories, and their sets."""
         split_types = self._arrays.get("split_type")
+
         if "categories_nodes" not in self._tree:
             if split_types is not None and split_types.any():
                 yield "split_type: expected 0 without categories"
             return
 
         nodes, starts = self._integers("categories_nodes"), self._integers("categories_segments")
+
         values, sizes = self._integers("categories"), self._integers("categories_sizes")
         if not len(nodes) == len(starts) == len(sizes):
             lengths = f"{len(nodes):,}, {len(starts):,} and {len(sizes):,}"
@@ -218,4 +225,5 @@ def number_array(source: Mapping[str, Any], name: str, kinds: str) -> npt.NDArra
     if array.dtype.kind not in kinds:
         expected = "numbers" if "f" in kinds else "whole numbers"
         raise ValueError(f"{name}: expected {expected}, found {array.dtype}")
+
     return array

@@ -119,6 +119,7 @@ def read_xgboost(content: bytes) -> XgboostFile:
         raise ValueError(
             "expected an object with the key learner: this is not a model file of XGBoost"
         )
+
     return XgboostFile(document["learner"])
 
 
@@ -198,6 +199,7 @@ class _Ubjson:
         if marker == b"$":
             element_type = self._marker()
             marker = self._marker()
+
         if marker == b"#":
             return self._counted_array(element_type, depth)
 
@@ -205,6 +207,7 @@ class _Ubjson:
         while marker != b"]":
             elements.append(self._value(marker, depth + 1))
             marker = self._marker()
+
         return elements
 
     def _counted_array(self, element_type: bytes | None, depth: int) -> Any:

@@ -57,6 +57,7 @@ def check_xgboost(content: bytes, where: str) -> XgboostFile:
 
 def _problems(file: XgboostFile) -> list[str]:
     name = file.booster["name"]
+
     problems = list(_learner_problems(file))
     if problems:
         return problems
@@ -117,13 +118,16 @@ def _model_problems(file: XgboostFile, model: Mapping[str, Any]) -> list[str]:
         return [f"trees: expected a list, found {type(trees).__name__}"]
 
     problems = []
+
     stated = int(model["gbtree_model_param"]["num_trees"])
     if stated != len(trees):
         problems.append(f"num_trees {stated}, expected {len(trees)}, as many as trees")
+
     problems += _group_problems(model, len(trees), file.n_groups)
     problems += _id_problems(trees)
     problems += _round_problems(file, model, len(trees))
     problems += _category_problems(model.get("cats", {}), file.n_features)
+
     return problems + _tree_problems(trees, file)
 
 
@@ -180,6 +184,7 @@ def _category_problems(stored: Mapping[str, Any], n_features: int) -> Iterator[s
     ends = [0]
     for feature, column in enumerate(columns):
         n_values = len(number_array(column, "values", "fiu"))
+
         if "offsets" in column:
             offsets = number_array(column, "offsets", "iu")
             if len(offsets) and not _are_bounds(offsets, n_values):
@@ -195,9 +200,11 @@ def _order_problems(stored: Mapping[str, Any], ends: Sequence[int]) -> Iterator[
     """The order of each feature's categories."""
     segments = number_array(stored, "feature_segments", "iu")
     order = number_array(stored, "sorted_idx", "iu")
+
     if segments.tolist() != list(ends):
         yield "cats.feature_segments: expected the number of categories up to each feature"
         return
+
     if len(order) != ends[-1]:
         yield f"cats.sorted_idx: {len(order):,} numbers, expected {ends[-1]:,}"
         return
@@ -227,6 +234,7 @@ def _tree_problems(trees: Sequence[Mapping[str, Any]], file: XgboostFile) -> lis
 
     if problems or not read:
         return problems
+
     return _node_problems(read, file.n_features)
 
 
@@ -243,4 +251,5 @@ def _node_problems(trees: Sequence[TreeArrays], n_features: int) -> list[str]:
         removed=np.concatenate([tree.removed for tree in trees]),
         fields=("left_children", "right_children", "split_indices", "split_conditions"),
     )
+
     return tree_problems(nodes)

@@ -124,6 +124,7 @@ class AzureBackend(FsspecBackend):
 
         if endpoint := names.get("endpoint") or _endpoint_of_host(names.get("account_host")):
             mapped |= delta_endpoint("azure_storage_endpoint", endpoint)
+
         if names.get("anon"):
             mapped["azure_skip_signature"] = "true"
 

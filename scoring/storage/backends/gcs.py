@@ -91,13 +91,16 @@ def _delta_credentials(names: Mapping[str, Any]) -> dict[str, str]:
     token = names.get("token")
     if names.get("anon") or token == _ANONYMOUS:
         return {"google_skip_signature": "true"}
+
     if "service_account_key" in names:
         key = _parse_key(names["service_account_key"])
         return {"google_service_account_key": json.dumps(key)}
+
     if isinstance(token, Mapping):
         return {"google_service_account_key": json.dumps(dict(token))}
     if token in _FROM_ENVIRONMENT:
         return {}
+
     return {"google_application_credentials": str(token)}
 
 

@@ -135,6 +135,7 @@ class FsspecBackend:
                     folders.append(name)
                 elif not info["name"].endswith("/"):  # the placeholder of the folder itself
                     files.append(name)
+
         return sorted(folders), sorted(files)
 
     def has_files(self, prefix: str) -> bool:

@@ -76,6 +76,7 @@ class LocalBackend:
             for entry in entries:
                 names = folders if _is_folder(entry) else files
                 names.append(entry.name)
+
         return sorted(folders), sorted(files)
 
     def has_files(self, prefix: str) -> bool:
@@ -185,6 +186,7 @@ class LocalBackend:
         """
         target = self._path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+
         with _spool_beside(target) as spool:
             _write(spool, data, is_durable=is_durable)
             try:

@@ -107,6 +107,7 @@ class S3Backend(FsspecBackend):
 
         if endpoint := names.get("endpoint_url") or _configured_endpoint():
             mapped |= delta_endpoint("endpoint_url", endpoint)
+
         if names.get("anon"):
             return mapped | {"skip_signature": "true"}
 
@@ -152,6 +153,7 @@ class S3Backend(FsspecBackend):
 
         etag = str(answer.get("ETag") or "").strip('"')
         version = etag or f"{WITHOUT_ETAG}{answer.get('LastModified')}"
+
         return version, dict(answer.get("Metadata", {}))
 
     def replace(
@@ -237,6 +239,7 @@ def _rename(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
         store="S3",
     )
     nested = {name: names.pop(name) for name in _NESTED if name in names}
+
     return names, nested
 
 
@@ -288,6 +291,7 @@ def _configured_credentials(profile: str | None) -> dict[str, str]:
     options = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key}
     if frozen.token:
         options["session_token"] = frozen.token
+
     return options
 
 

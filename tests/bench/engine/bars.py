@@ -19,7 +19,8 @@ BOUND_ROWS = 10_000_000
 """From so many rows on: with fewer, starting is a good part of it."""
 LEAST_SCALING = 0.95
 MOST_GROWTH = 1.1
-"""Of peak memory at ten times the rows. The same is meant; peaks of single runs differ by some percent."""
+"""Of peak memory at ten times the rows. The same is meant; peaks of single runs differ by some
+percent."""
 MOST_START_S = 2.0
 MOST_PARTITIONED = 1.3
 MOST_OF_BEST_PEER = {"W1": 0.2, "W2": 0.5, "W3": 0.2, "W5": 0.5}
@@ -91,7 +92,10 @@ def _two_sizes(
 
 
 def _steady_rows_per_s(few: dict[str, Any], many: dict[str, Any]) -> float:
-    """Without what is the same at both sizes: start and end. NaN where noise is greater than the difference."""
+    """Without what is the same at both sizes: start and end.
+
+    NaN where noise is greater than the difference.
+    """
     seconds = many["wall_s"] - few["wall_s"]
     return float((many["rows"] - few["rows"]) / seconds) if seconds > 0 else float("nan")
 

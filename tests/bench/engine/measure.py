@@ -46,7 +46,8 @@ class Size:
     name: str
     workloads: Mapping[str, Workload]
     other_rows: Mapping[str, int]
-    """A second size at which nightscore alone is measured: memory must be the same at ten times the rows."""
+    """A second size at which nightscore alone is measured: memory must be the same at ten times the
+    rows."""
     repeats: int
     peers: Mapping[str, Sequence[str]]
     """Workload to names of peers; those that are not named have all."""

@@ -25,7 +25,8 @@ class Written:
     total: float
     """Sum of the scores."""
     weighted: float
-    """Sum of the scores, each times a number from 0 to 1 made of its key: a score at another key, another sum."""
+    """Sum of the scores, each times a number from 0 to 1 made of its key: a score at another key,
+    another sum."""
     size_bytes: int
 
 

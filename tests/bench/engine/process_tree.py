@@ -1,7 +1,10 @@
-"""What a command costs: wall and CPU seconds and peak memory of all processes that it starts. Linux only.
+"""What a command costs: wall and CPU seconds and peak memory of all processes that it starts.
 
-A small supervisor process of its own starts the command, so that nothing of the benchmark is counted. It adopts
-orphans (PR_SET_CHILD_SUBREAPER), such as daemons whose starter is gone: they are still found, counted and ended.
+Linux only.
+
+A small supervisor process of its own starts the command, so that nothing of the benchmark is
+counted. It adopts orphans (PR_SET_CHILD_SUBREAPER), such as daemons whose starter is gone: they are
+still found, counted and ended.
 """
 
 import ctypes
@@ -21,7 +24,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Of linux/prctl.h."""
 INTERVAL_S = 0.1
 MAX_SHARE = 0.1
-"""Of one core, that looking may take: the kernel walks a process's pages to tell its proportional set size."""
+"""Of one core, that looking may take: the kernel walks a process's pages to tell its proportional
+set size."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,7 +38,8 @@ class Cost:
     cpu_s: float
     """User and system time; what daemons spend after the command's end is counted too."""
     peak_bytes: int
-    """Proportional set sizes of all processes together: shared pages count once. The greatest that was seen."""
+    """Proportional set sizes of all processes together: shared pages count once. The greatest that
+    was seen."""
     n_processes: int
     """Seen at the same time, at most."""
     n_samples: int
@@ -66,7 +71,8 @@ def run_measured(
         command: Program and arguments.
         environment: All of it.
         timeout_s: After which it is ended.
-        grace_s: That what it has started may go on after it, and is still counted, until it is ended.
+        grace_s: That what it has started may go on after it, and is still counted, until it is
+            ended.
     """
     with tempfile.TemporaryDirectory() as folder:
         result, output, errors = (Path(folder, name) for name in ("cost.json", "stdout", "stderr"))
@@ -167,7 +173,10 @@ def supervise(
     errors: Path,
     command: Sequence[str],
 ) -> None:
-    """Run the command and write a `Cost` as JSON. Ends all that it has started when it is told to end."""
+    """Run the command and write a `Cost` as JSON.
+
+    Ends all that it has started when it is told to end.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     for option, value in ((PR_SET_CHILD_SUBREAPER, 1), (PR_SET_PDEATHSIG, int(signal.SIGTERM))):
         if libc.prctl(option, value, 0, 0, 0):
@@ -217,8 +226,8 @@ def _supervise(
     usage = os.times()
     return Cost(
         wall_s=reaper.ended_at - started,
-        # Two lower bounds. Children whose parent never waits for them are not in the first; the second lacks each
-        # process's last tenth of a second.
+        # Two lower bounds. Children whose parent never waits for them are not in the first; the
+        # second lacks each process's last tenth of a second.
         cpu_s=max(usage.children_user + usage.children_system, sampler.cpu_s),
         peak_bytes=sampler.peak_bytes,
         n_processes=sampler.n_processes,

@@ -169,8 +169,8 @@ W1, W2, W3, W4, W5L, W5X = WORKLOADS = (
 def features_folder(workload: Workload, folder: Path) -> Path:
     """Partitions of Parquet files, made if they are not there: `<partition>/part-<n>.parquet`.
 
-    Never more than a row group is in memory. The same rows every time; several partitions hold the same rows as one
-    partition of their total.
+    Never more than a row group is in memory. The same rows every time; several partitions hold the
+    same rows as one partition of their total.
     """
     columns = f"{workload.n_floats}f-{workload.n_strings}s-{workload.missing:g}"
     target = folder / f"{columns}-{workload.n_partitions}x{workload.n_rows}-v{DATA_VERSION}"
@@ -258,7 +258,8 @@ def model_folder(workload: Workload, folder: Path) -> Path:
         shutil.rmtree(spool, ignore_errors=True)
         options: dict[str, Any] = {"pip_requirements": []}
         if save is None:
-            # Boosters give probabilities by themselves; scikit-learn's classifiers are asked for them.
+            # Boosters give probabilities by themselves; scikit-learn's classifiers are asked for
+            # them.
             options |= {"serialization_format": "cloudpickle", "pyfunc_predict_fn": "predict_proba"}
             outputs = model.predict_proba(x.head())
         else:

@@ -15,7 +15,7 @@ from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
 from nightscore.errors import InterruptedRunError
 from nightscore.models.pinned import PinnedModel
-from nightscore.run import run
+from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import Manifest
 from tests.engine.clusters.conftest import RunningCluster, children, until
@@ -30,7 +30,7 @@ N_FILES, N_ROWS = 6, 3_000
 
 @pytest.fixture(autouse=True)
 def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightscore.planning.shards.MIN_SHARD_ROWS", 1_000)
+    monkeypatch.setattr("nightscore.engine.planning.shards.MIN_SHARD_ROWS", 1_000)
 
 
 def write_day(lake: Lake) -> pd.DataFrame:

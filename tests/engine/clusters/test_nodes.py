@@ -26,6 +26,7 @@ from nightscore.engine.backends import open_pool
 from nightscore.engine.backends.dask import DaskCluster
 from nightscore.engine.backends.ray import RayCluster
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.remote.calls import Call, pack
 from nightscore.engine.remote.node import run_call
 from nightscore.engine.remote.requirements import NodeReport, NodeRequirements, process_versions
@@ -37,7 +38,6 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import digest_tree
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import DIGEST_TAG
-from nightscore.planning.plan import PlannedWorkers, plan_partition
 from nightscore.schemas.job import Workers
 from tests.engine.clusters.conftest import (
     RunningCluster,
@@ -58,7 +58,7 @@ pytestmark = pytest.mark.s3
 
 @pytest.fixture(autouse=True)
 def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightscore.planning.shards.MIN_SHARD_ROWS", 1_000)
+    monkeypatch.setattr("nightscore.engine.planning.shards.MIN_SHARD_ROWS", 1_000)
 
 
 class MlflowServer(http.server.ThreadingHTTPServer):
@@ -138,7 +138,8 @@ def test_a_node_fetches_a_model_once(
     job = cluster_lake.job(
         "hgb_regressor", workers=dask.spec(), registry=mlflow_server.uri, drift={"profile": False}
     )
-    # What the model is, is known: all workers want it first for their first shards, at the same time.
+    # What the model is, is known: all workers want it first for their first shards, at the same
+    # time.
     learn_facts(PinnedModel.resolve(job, cluster_lake.cache), cluster_lake.cache, cluster_lake.pool)
     for idle in dask.children():
         idle.kill()

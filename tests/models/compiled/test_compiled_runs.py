@@ -15,7 +15,7 @@ from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
 from nightscore.models.compiled.checked import difference
 from nightscore.native.private_files import is_private
-from nightscore.run import run
+from nightscore.runs.run import run
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, make_frame, register
 

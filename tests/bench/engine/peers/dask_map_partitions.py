@@ -15,7 +15,8 @@ def score(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
 def kept(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     if task.partition is None:
         return frame[[task.key]]
-    # As categories, `partition_on` would write a file for each value that there is, for each of them.
+    # As categories, `partition_on` would write a file for each value that there is, for each of
+    # them.
     return frame[[task.key, task.partition]].astype({task.partition: "str"})
 
 

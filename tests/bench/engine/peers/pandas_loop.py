@@ -1,4 +1,7 @@
-"""What most teams begin with: file by file, pandas and the MLflow model in one process. Libraries use all cores."""
+"""What most teams begin with: file by file, pandas and the MLflow model in one process.
+
+Libraries use all cores.
+"""
 
 import pandas as pd
 

@@ -9,7 +9,8 @@ import ray.data
 from tests.bench.engine.peers.task import BATCH_ROWS, Task, load_model, read_task, scores
 
 ACTOR_CPUS = 0.5
-"""Ray's CPUs are tickets: actors that took all of them would leave none to the tasks that read and write."""
+"""Ray's CPUs are tickets: actors that took all of them would leave none to the tasks that read and
+write."""
 
 
 class Scorer:

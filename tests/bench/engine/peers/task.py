@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 BATCH_ROWS = 65_536
-"""Rows a call, where a peer lets one choose: scikit-learn's trees are at their best from here on."""
+"""Rows a call, where a peer lets one choose: scikit-learn's trees are at their best from here
+on."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Task:
     strings: tuple[str, ...]
     """Features that are strings."""
     partition: str | None
-    """Name of the partition column, where the input has several partitions and the output must have them too."""
+    """Name of the partition column, where the input has several partitions and the output must have
+    them too."""
     workers: int
     """Cores that may be used."""
 
@@ -61,7 +63,10 @@ def load_model(folder: str) -> Any:
 
 @functools.cache
 def cached_model(folder: str) -> Any:
-    """The model, loaded once a process. Here, since workers would be given a script's own functions as copies."""
+    """The model, loaded once a process.
+
+    Here, since workers would be given a script's own functions as copies.
+    """
     return load_model(folder)
 
 
@@ -75,8 +80,8 @@ def scores(model: Any, frame: Any, task: Task) -> Any:
     """
     frame = frame[list(task.features)]
     if task.strings:
-        # scikit-learn's encoders and imputers take objects faster than pandas 3's own strings, missing ones being NaN
-        # in both.
+        # scikit-learn's encoders and imputers take objects faster than pandas 3's own strings,
+        # missing ones being NaN in both.
         frame = frame.astype(dict.fromkeys(task.strings, object))
     answer = model.predict(frame)
     answer = answer.to_numpy() if hasattr(answer, "to_numpy") else answer

@@ -57,6 +57,7 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
     library_bytes = facts.model_bytes or MODEL_BYTES
 
     fallback_reason = facts.fallback_reason or form.differs
+
     if job.engine == "library":
         fallback_reason = "the job says `engine: library`"
 
@@ -66,6 +67,7 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
         return EngineChoice(fallback_reason, 0, library_bytes)
 
     model_bytes = COMPILED_BYTES + form.n_bytes
+
     if not form.checked:  # the library is there too, until it was compared, and what compiles
         model_bytes += library_bytes + COMPILER_BYTES
 

@@ -45,6 +45,7 @@ def version_warnings(facts: ModelFacts) -> list[str]:
     trained, current = facts.trained_with.get("python"), platform.python_version()
     if trained and trained.split(".")[:2] != current.split(".")[:2]:
         warnings.append(f"the model was trained with Python {trained}, this run uses {current}")
+
     return warnings
 
 

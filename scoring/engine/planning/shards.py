@@ -33,6 +33,7 @@ def plan_shards(
     """
     n_rows = sum(footer.n_rows for footer in footers)
     n_bytes = sum(needed_bytes(footer, needed) for footer in footers)
+
     if n_rows == 0:
         return ()
 

@@ -6,15 +6,15 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
+from nightscore.engine.planning.engine_choice import choose_engine
+from nightscore.engine.planning.memory import plan_memory
+from nightscore.engine.planning.shards import needed_bytes, plan_shards
 from nightscore.inputs.files import named_parquet_first
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.nulls import find_nulls, uncounted_columns, with_found
 from nightscore.inputs.partitions import find_partitions, list_partitions
 from nightscore.inputs.validate import check_contract
 from nightscore.models.pinned import PinnedModel
-from nightscore.planning.engine_choice import choose_engine
-from nightscore.planning.memory import plan_memory
-from nightscore.planning.shards import needed_bytes, plan_shards
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts

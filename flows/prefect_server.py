@@ -57,6 +57,7 @@ class PrefectServer:
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
                 return
             time.sleep(0.2)
+
         raise RuntimeError(f"the Prefect server did not start; see {self._log_path}")
 
     def stop(self) -> None:

@@ -4,9 +4,14 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nightscore.engine.planning.shards import (
+    MAX_SHARD_BYTES,
+    MAX_SHARDS,
+    MIN_SHARD_ROWS,
+    plan_shards,
+)
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.row_group_sizes import RowGroup, RowGroups
-from nightscore.planning.shards import MAX_SHARD_BYTES, MAX_SHARDS, MIN_SHARD_ROWS, plan_shards
 from nightscore.schemas.partition import InputFile
 
 GROUPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 200)), max_size=6)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from nightscore.engine.planning.engine_choice import EngineChoice
 from nightscore.errors import MemoryLimitError
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.prefetch import BLOCK_BYTES
@@ -9,7 +10,6 @@ from nightscore.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
 from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import predictions_store
 from nightscore.outputs.writer import ROW_GROUP_ROWS
-from nightscore.planning.engine_choice import EngineChoice
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import MemoryPlan
@@ -62,6 +62,7 @@ def plan_memory(
     limit = job.limits.memory_bytes
     is_cluster = job.workers.is_cluster
     n_workers = capacity
+
     if job.workers.count and not is_cluster:
         n_workers = job.workers.count
 
@@ -109,11 +110,13 @@ def stream_bytes(
     n_columns = len(contract.needed)
     buffer_bytes = LOCAL_BUFFER_BYTES if is_local else REMOTE_BUFFER_BYTES
     read_bytes = n_columns * (PAGE_BYTES + buffer_bytes)
+
     if prefetch_bytes:  # or two blocks of each column, where row groups are too large to be held
         read_bytes += max(prefetch_bytes, 2 * n_columns * BLOCK_BYTES)
 
     batch_bytes = int(batch_rows * row_bytes * ROW_COPIES)
     written_bytes = ROW_GROUP_ROWS * WRITTEN_CELL_BYTES * len(contract.output_schema())
+
     return batch_bytes + written_bytes + read_bytes
 
 
@@ -131,6 +134,7 @@ def _too_small(job: ScoringJob, plan: MemoryPlan) -> MemoryLimitError:
         f"model {plan.model_bytes:,}",
         f"stream {plan.stream_bytes:,}",
     ]
+
     if not job.workers.is_cluster:
         parts.insert(0, f"driver {plan.driver_bytes:,}")
 
