@@ -194,7 +194,7 @@ def test_a_number_without_an_end_is_no_thrift() -> None:
 
 
 READ_IN_WORKERS = {
-    "scoring/inputs/footers.py",
+    "scoring/inputs/parquet_files.py",
     "scoring/outputs/duplicates.py",
     "scoring/outputs/merge.py",
     "scoring/outputs/quarantine.py",
@@ -230,7 +230,7 @@ def test_what_runs_apart_is_there_without_numpy(tmp_path: Path) -> None:
     code = (
         "from nightscore.arrow.parsing.server import load_arrow; load_arrow(); import nightscore.{}"
     )
-    for module in ("inputs.footers", "arrow.parsing.decode", "arrow.parsing.row_groups"):
+    for module in ("inputs.parquet_files", "arrow.parsing.decode", "arrow.parsing.row_groups"):
         subprocess.run([sys.executable, "-c", code.format(module)], check=True)
     pq.write_table(pa.table({"x": [1.5, 2.5], "t": ["a", None]}), tmp_path / "a.parquet")
     for name, expected in (("x", [1.5, 2.5]), ("t", ["a", None])):
@@ -239,7 +239,7 @@ def test_what_runs_apart_is_there_without_numpy(tmp_path: Path) -> None:
 
 
 def test_a_dataset_without_parquet_is_asked_for_some_of_any_name(tmp_path: Path) -> None:
-    with pytest.raises(LocationNotFoundError, match="a Parquet file, of any name"):
+    with pytest.raises(LocationNotFoundError, match="a Parquet file whose name starts with neither _ nor ."):
         Dataset(str(tmp_path))
     pq.write_table(pa.table({"x": [1.5]}), tmp_path / "000000_0")
     assert [file.path for file in Dataset(str(tmp_path)).files] == ["000000_0"]

@@ -324,7 +324,7 @@ def test_a_name_that_is_no_utf8_is_refused_with_its_bytes(lake: Lake, name: byte
     target = os.fsencode(folder_of(lake)) + b"/" + name
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.link(folder_of(lake) / "part-0.parquet", target)
-    check_refused(lake, r"caf\xe9", "no UTF-8")
+    check_refused(lake, r"caf\xe9", "not UTF-8")
     manifest = lake.run(lake.job())
     assert manifest.error
     assert manifest.error.type == "InputError"

@@ -207,7 +207,7 @@ def test_the_series_of_a_column(
     page = tmp_path / "page.html"
     done = nightscore(lake, "report", path, DAYS[-1], "-o", str(page))
     assert done.returncode == 0
-    assert f"written to {page}" in done.stderr
+    assert f"The page is in {page}" in done.stderr
     assert "<h1>" in page.read_text()
 
 

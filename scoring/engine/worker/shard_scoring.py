@@ -75,6 +75,9 @@ def _score_shard(task: ShardTask) -> ShardResult:
     clock = StageClock()
 
     with clock("load"):
+        # Before the limit: within it, a library that cannot be mapped is no MemoryError.
+        import pyarrow.parquet  # noqa: F401
+
         predictor = predictor_of(task)
 
     with limited_address_space(task.memory_bytes):
