@@ -286,7 +286,9 @@ def test_memory_is_planned_for_each_process_of_a_cluster(lake: Lake) -> None:
         job = lake.job(workers=workers, limits={"memory_bytes": 900 << 20}, engine="library")
         model = PinnedModel.resolve(job, lake.cache)
         measured = learn_facts(model, lake.cache, lake.pool)
-        facts = measured.model_copy(update={"model_bytes": 120 << 20})  # a warm worker measures less
+        facts = measured.model_copy(
+            update={"model_bytes": 120 << 20}
+        )  # a warm worker measures less
         partition, _ = find_partition(Workspace(job), DAY)
         plans[backend] = plan_partition(job, model, facts, partition, PlannedWorkers(64))[0].memory
     assert plans["loky"].n_workers < 5
