@@ -57,7 +57,7 @@ def plan(
     Raises:
         ScoringError: The job, the input, the model and the table do not fit, or cannot be read.
     """
-    values = [parse_value(partition) for partition in partitions]
+    values = [_partition_value(partition) for partition in partitions]
 
     with _pool_or_own(job, pool) as workers:
         return plan_runs(job, values, pool=workers, cache=_cache(cache_dir), force=force)
@@ -95,7 +95,7 @@ def run(
     with _pool_or_own(job, pool) as workers:
         return run_partition(
             job,
-            parse_value(partition),
+            _partition_value(partition),
             pool=workers,
             cache=_cache(cache_dir),
             now=datetime.now(UTC),
@@ -182,7 +182,7 @@ def read_predictions(
         PartitionNotFoundError: Nothing is published for the partition.
         ContractError: The predictions lack one of the columns.
     """
-    return predictions.read_predictions(job, parse_value(partition), columns)
+    return predictions.read_predictions(job, _partition_value(partition), columns)
 
 
 def read_manifests(job: ScoringJob, partition: str | None = None) -> list[Manifest]:
@@ -194,7 +194,7 @@ def read_manifests(job: ScoringJob, partition: str | None = None) -> list[Manife
     """
     if partition is None:
         return run_history(job)
-    return run_history(job, parse_value(partition), everything=False)
+    return run_history(job, _partition_value(partition), everything=False)
 
 
 def record_baseline(
@@ -235,6 +235,23 @@ def _pool_or_own(job: ScoringJob, pool: Pool | None) -> Iterator[Pool]:
 
 def _cache(folder: str | Path | None) -> ModelCache:
     return default_cache() if folder is None else ModelCache(Path(folder).absolute())
+
+
+def _partition_value(partition: str) -> str | None:
+    """The value as the engine has it; None for Hive's default partition.
+
+    Raises:
+        InvalidJobError: It is no text, such as a date or a number.
+    """
+    if not isinstance(partition, str):
+        raise InvalidJobError(
+            "A partition value must be text.",
+            expected='text, such as "2013-07-04"',
+            found=f"{partition!r}, of type {type(partition).__name__}",
+            next_step="pass the text that stands in the name of the partition's folder",
+        )
+
+    return parse_value(partition)
 
 
 def _date(day: date | str) -> date:

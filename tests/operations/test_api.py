@@ -142,6 +142,22 @@ def test_a_run_opens_workers_of_its_own_and_closes_them(lake: Lake) -> None:
     assert nightscore.read_manifests(job, "2024-03-01") == []
 
 
+@pytest.mark.parametrize("value", [20240229, date(2024, 2, 29)])
+def test_a_partition_that_is_no_text_is_refused_by_every_function(
+    lake: Lake, value: object
+) -> None:
+    job = lake.job()
+    for function in (
+        nightscore.plan,
+        nightscore.run,
+        nightscore.read_predictions,
+        nightscore.read_manifests,
+    ):
+        with pytest.raises(InvalidJobError, match="must be text") as caught:
+            function(job, value)  # type: ignore[operator]
+        assert type(value).__name__ in str(caught.value)
+
+
 def test_predictions_are_read_as_readers_see_them(any_lake: Lake) -> None:
     any_lake.write(DAY, make_frame(20))
     job = any_lake.job()
