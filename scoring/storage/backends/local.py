@@ -6,10 +6,10 @@ import posixpath
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from nightscore.errors import ConflictError, LocationNotFoundError
@@ -17,6 +17,10 @@ from nightscore.storage.protocol import FULL, Entry, ErrorCodes
 
 SPOOL = re.compile(r"\..+\.[0-9a-f]{32}")
 """Name of a file that is not in its place yet. Listings and readers' globs skip it."""
+FOLDER_ATTEMPTS = 20
+"""How often a file is written anew because its folder was removed meanwhile."""
+
+Result = TypeVar("Result")
 
 
 class LocalBackend:
@@ -121,18 +125,24 @@ class LocalBackend:
     def open_output(self, path: str) -> BinaryIO:
         """See `Backend`. The file is visible while it is written."""
         target = self._path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Never write into an existing file: what readers see may be a link to it.
-        target.unlink(missing_ok=True)
-        return target.open("wb")
+
+        def open_new() -> BinaryIO:
+            # Never write into an existing file: what readers see may be a link to it.
+            target.unlink(missing_ok=True)
+            return target.open("wb")
+
+        return _in_folder(target.parent, open_new)
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """See `Backend`."""
         target = self._path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _spool_beside(target) as spool:
-            _write(spool, data, is_durable=True)
-            spool.replace(target)
+
+        def write() -> None:
+            with _spool_beside(target) as spool:
+                _write(spool, data, is_durable=True)
+                spool.replace(target)
+
+        _in_folder(target.parent, write)
 
     def delete(self, paths: Sequence[str]) -> None:
         """See `Backend`. Folders that become empty are removed too."""
@@ -157,26 +167,18 @@ class LocalBackend:
     ) -> None:
         """See `Backend`. The new file is a hard link to the source where that is possible."""
         target = self._path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
 
-        with _locked(target.parent) as folder:
-            current = self.head(path)
-            version = current[0] if current else None
-
-            if version != expected:
-                raise _replaced(target)
-
+        def exchange() -> None:
             with _spool_beside(target) as spool:
-                try:
-                    os.link(source, spool)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(source, spool)
+                _link_or_copy(source, spool)
+                # Locked only now: a folder with a spool in it is not removed by others, who would
+                # then lock another folder of the same name.
+                with _locked(target.parent) as folder:
+                    self._expect_version(path, expected)
+                    spool.replace(target)
+                    os.fsync(folder)
 
-                spool.replace(target)
-                # rename(2) leaves the spool where both names already are the same file.
-                spool.unlink(missing_ok=True)
-
-            os.fsync(folder)
+        _in_folder(target.parent, exchange)
 
     def create(self, path: str, data: bytes, *, is_durable: bool) -> None:
         """See `Backend`.
@@ -185,24 +187,26 @@ class LocalBackend:
         for ever.
         """
         target = self._path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
 
-        with _spool_beside(target) as spool:
-            _write(spool, data, is_durable=is_durable)
-            try:
-                _link_exclusively(spool, target, data)
-            except FileExistsError as error:
-                raise ConflictError("The file exists already.", str(target)) from error
+        def link_new() -> None:
+            with _spool_beside(target) as spool:
+                _write(spool, data, is_durable=is_durable)
+                try:
+                    _link_exclusively(spool, target, data)
+                except FileExistsError as error:
+                    raise ConflictError("The file exists already.", str(target)) from error
+
+        _in_folder(target.parent, link_new)
 
     def swap(self, path: str, expected: bytes, data: bytes) -> None:
         """See `Backend`."""
         target = self._path(path)
         try:
-            with _locked(target.parent):
-                if target.read_bytes() != expected:
-                    raise _replaced(target)
-                with _spool_beside(target) as spool:
-                    spool.write_bytes(data)
+            with _spool_beside(target) as spool:
+                spool.write_bytes(data)
+                with _locked(target.parent):
+                    if target.read_bytes() != expected:
+                        raise _replaced(target)
                     spool.replace(target)
         except FileNotFoundError:
             raise _replaced(target) from None
@@ -228,11 +232,21 @@ class LocalBackend:
                     path = name if below == "." else f"{below}/{name}"
                     yield Entry(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
 
+    def _expect_version(self, path: str, expected: str | None) -> None:
+        current = self.head(path)
+        version = current[0] if current else None
+        if version != expected:
+            raise _replaced(self._path(path))
+
     def _remove_empty(self, folder: Path) -> None:
         """Remove the folder if it is empty, then those above it, up to the root."""
-        while folder != Path(self.root) and folder.is_dir() and not any(folder.iterdir()):
-            with contextlib.suppress(OSError):
+        while folder != Path(self.root):
+            try:
                 folder.rmdir()
+            except FileNotFoundError:
+                pass  # another process has removed it
+            except OSError:
+                return  # it has files
             folder = folder.parent
 
 
@@ -245,6 +259,21 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself, or to where this process may not look
         return False
+
+
+def _in_folder(folder: Path, write: Callable[[], Result]) -> Result:
+    """Write into a folder, which is made where it is missing.
+
+    Whoever deletes the last file of a folder removes the folder, too, and may do so between any two
+    steps of a writer: then the writer begins again. `write` leaves nothing behind when it fails.
+    """
+    for _ in range(FOLDER_ATTEMPTS - 1):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return write()
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return write()
 
 
 @contextlib.contextmanager
@@ -276,6 +305,13 @@ def _write(path: Path, data: bytes, *, is_durable: bool) -> None:
         if is_durable:
             file.flush()
             os.fsync(file.fileno())
+
+
+def _link_or_copy(source: str, spool: Path) -> None:
+    try:
+        os.link(source, spool)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, spool)
 
 
 def _link_exclusively(spool: Path, target: Path, data: bytes) -> None:
