@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from nightscore.engine.policy import FIELDS, forbidden
 from nightscore.engine.predictor_records import merge_predictors, predictor_warnings
 from nightscore.engine.shard import ShardResult
+from nightscore.engine.value_policy import FIELDS, forbidden
 from nightscore.engine.worker.rejected_rows import MAX_EXAMPLES
 from nightscore.errors import QuarantineLimitError, ReconciliationError
 from nightscore.profiles.column_records import merge_records

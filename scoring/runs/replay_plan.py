@@ -11,7 +11,7 @@ from itertools import accumulate
 from nightscore.arrow.parsing.files import read_facts
 from nightscore.engine.planning.environment import library_versions
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
-from nightscore.engine.policy import let_pass
+from nightscore.engine.value_policy import let_pass
 from nightscore.errors import (
     ConflictError,
     ContractError,

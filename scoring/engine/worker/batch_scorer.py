@@ -2,9 +2,9 @@
 
 import functools
 
-from nightscore.engine.policy import find_rejected
+from nightscore.engine.bad_values import Cause
 from nightscore.engine.shard import ShardTask
-from nightscore.engine.value_kinds import Cause
+from nightscore.engine.value_policy import find_rejected
 from nightscore.engine.worker.padding import PAD_ROWS, predict_padded
 from nightscore.engine.worker.row_isolation import Isolator, Outcome
 from nightscore.inputs.batches import Batch

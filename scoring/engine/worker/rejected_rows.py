@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from nightscore.engine.bad_values import Cause
 from nightscore.engine.shard import ShardTask
-from nightscore.engine.value_kinds import Cause
 from nightscore.engine.worker.row_origins import RowOrigins
 from nightscore.inputs.batches import Batch
 from nightscore.inputs.reader import read_rows

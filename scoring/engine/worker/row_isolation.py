@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_numpy
-from nightscore.engine.value_kinds import FLOAT32_MAX, KINDS, Cause, Kind, Mask, kind_mask
+from nightscore.engine.bad_values import FLOAT32_MAX, KINDS, Cause, Kind, Mask, kind_mask
 from nightscore.errors import ScoringError
 from nightscore.inputs.casts import plain_type, to_mask
 from nightscore.models.protocol import Answer

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from nightscore.engine.checkpoints import write_checkpoint
-from nightscore.engine.policy import nulled_masks
 from nightscore.engine.shard import ShardResult, ShardTask
+from nightscore.engine.value_policy import nulled_masks
 from nightscore.engine.worker.batch_scorer import BatchScorer
 from nightscore.engine.worker.output_table import output_table
 from nightscore.engine.worker.rejected_rows import RejectedRows

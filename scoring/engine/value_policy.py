@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_texts
 from nightscore.arrow.texts import may_hold_text
-from nightscore.engine.value_kinds import KINDS, Cause, Mask, kind_mask
+from nightscore.engine.bad_values import KINDS, Cause, Mask, kind_mask
 from nightscore.inputs.casts import plain_type, to_mask
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Policy

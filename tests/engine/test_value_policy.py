@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from nightscore.engine.policy import unseen
+from nightscore.engine.value_policy import unseen
 from nightscore.inputs.casts import Cast, cast_column
 from nightscore.schemas.manifest import Manifest
 from tests.support.lake import Lake
