@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 from loky.process_executor import BrokenProcessPool
 
 from nightscore.engine.executor import end_executor, open_executor
-from nightscore.engine.failures import call_died, call_hung, call_starved, first_line, run_stopped
 from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.retry import (
     CALL_ATTEMPTS,
@@ -24,6 +23,13 @@ from nightscore.engine.retry import (
 )
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.wave import Wave, score_in_processes, score_in_threads
+from nightscore.engine.worker_errors import (
+    call_died,
+    call_hung,
+    call_starved,
+    first_line,
+    run_stopped,
+)
 from nightscore.errors import WorkerError, WorkerHungError
 from nightscore.process import available_cores
 from nightscore.schemas.job import Workers

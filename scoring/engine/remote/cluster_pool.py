@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from nightscore.engine.executor import ENVIRONMENT
-from nightscore.engine.failures import call_died, call_hung, call_starved, run_stopped
 from nightscore.engine.remote.calls import Call, ModelSource, Reply, pack
 from nightscore.engine.remote.cluster import Cluster, count_slots
 from nightscore.engine.remote.node_checks import check_nodes, requirements_of
@@ -26,6 +25,7 @@ from nightscore.engine.remote.requirements import NodeRequirements, process_vers
 from nightscore.engine.retry import CALL_ATTEMPTS, Advice, LostShard, next_attempt, retry_alone
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.shard_scoring import score_shard
+from nightscore.engine.worker_errors import call_died, call_hung, call_starved, run_stopped
 from nightscore.errors import ClusterError, WorkerError
 from nightscore.ledger.layout import state_store
 from nightscore.schemas.job import ScoringJob
