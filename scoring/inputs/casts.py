@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.inputs.decimals import to_float64
-from nightscore.ledger.formats import OutputFormat, known_formats
+from nightscore.ledger.output_formats import OutputFormat, known_formats
 from nightscore.schemas.model import FeatureType
 
 EXACT_FLOAT64 = 2**53

@@ -21,7 +21,7 @@ from nightscore.inputs.footers import Footer
 from nightscore.inputs.missing_columns import ambiguous_columns, missing_column
 from nightscore.inputs.prediction_columns import choose_predictions
 from nightscore.inputs.schema_groups import SchemaGroup, group_schemas
-from nightscore.ledger.formats import format_of
+from nightscore.ledger.output_formats import format_of
 from nightscore.schemas.contract import Contract, InputColumn, OutputColumn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import Feature, ModelFacts

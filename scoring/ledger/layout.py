@@ -22,7 +22,7 @@ The second folder stands beside the table, since readers' `**` globs enter folde
 
 import re
 
-from nightscore.ledger.formats import format_of
+from nightscore.ledger.output_formats import format_of
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 

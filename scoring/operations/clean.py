@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from nightscore.errors import LeaseError, StorageError
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import parts_store, predictions_store, run_id_of, state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.live import Live
@@ -17,6 +16,7 @@ from nightscore.ledger.manifests import (
     list_manifests,
     write_manifest,
 )
+from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher

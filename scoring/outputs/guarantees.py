@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from nightscore.errors import StorageError
-from nightscore.ledger.formats import format_of, known_formats
 from nightscore.ledger.layout import predictions_store, state_store
+from nightscore.ledger.output_formats import format_of, known_formats
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.protocol import NO_VERSION
 from nightscore.storage.registry import describe_places

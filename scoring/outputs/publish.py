@@ -1,8 +1,8 @@
 """Opens the publisher of a job's output format."""
 
 from nightscore.arrow.parsing.files import read_facts
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.lease import Lease
+from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.guarantees import check_format
 from nightscore.outputs.publisher import Publication, Publisher

@@ -12,9 +12,9 @@ from nightscore.engine.events import Event, Listener, RunEnded, log_event
 from nightscore.engine.pool import Pool
 from nightscore.engine.shard import ShardResult
 from nightscore.errors import ConflictError, ContractError, InterruptedRunError, ScoringError
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import sealed_history_path, staging_folder
 from nightscore.ledger.lease import Lease
+from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache

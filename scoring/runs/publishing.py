@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nightscore.errors import InputError
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import part_path, parts_folder
 from nightscore.ledger.lease import LONG_WAIT_S
+from nightscore.ledger.output_formats import format_of
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.runs.execution import Execution

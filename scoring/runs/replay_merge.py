@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nightscore.errors import ReconciliationError
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import part_path, sealed_history_path
+from nightscore.ledger.output_formats import format_of
 from nightscore.outputs.merge import Merge, merge_rows
 from nightscore.outputs.quarantine import read_origin
 from nightscore.outputs.sealed import RUN_KEY

@@ -21,15 +21,15 @@ import pytest
 
 from nightscore.errors import ConflictError, LeaseError, LocationNotFoundError, StorageError
 from nightscore.inputs.jobfile import parse_job
-from nightscore.ledger.formats import (
+from nightscore.ledger.layout import parts_store, predictions_store, state_store
+from nightscore.ledger.live import Live
+from nightscore.ledger.output_formats import (
     OutputFormat,
     find_format,
     format_of,
     known_formats,
     registered_format,
 )
-from nightscore.ledger.layout import parts_store, predictions_store, state_store
-from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication, Publisher

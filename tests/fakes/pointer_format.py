@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 import pyarrow as pa
 
 from nightscore.errors import ConflictError, StorageError
-from nightscore.ledger.formats import OutputFormat
 from nightscore.ledger.layout import run_id_of
 from nightscore.ledger.live import Live
+from nightscore.ledger.output_formats import OutputFormat
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart, find_parts

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.inputs.casts import WANTED, Cast, cast_column, feature_cast, passthrough_cast
-from nightscore.ledger.formats import find_format
+from nightscore.ledger.output_formats import find_format
 
 NUMERIC = [
     *(

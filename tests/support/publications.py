@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import part_path, parts_folder, parts_store
+from nightscore.ledger.output_formats import format_of
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.schemas.job import ScoringJob

@@ -7,8 +7,8 @@ from nightscore.errors import MemoryLimitError
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.prefetch import BLOCK_BYTES
 from nightscore.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import predictions_store
+from nightscore.ledger.output_formats import format_of
 from nightscore.outputs.writer import ROW_GROUP_ROWS
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob

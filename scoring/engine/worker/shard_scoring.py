@@ -20,8 +20,8 @@ from nightscore.engine.worker.worker_model import predictor_of
 from nightscore.errors import ScoringError, ShardError
 from nightscore.inputs.batches import Batch
 from nightscore.inputs.reader import read_batches
-from nightscore.ledger.formats import format_of
 from nightscore.ledger.layout import part_path, parts_folder, parts_store
+from nightscore.ledger.output_formats import format_of
 from nightscore.models.compiled.checked import CheckedPredictor
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.process import limited_address_space, peak_resident_bytes

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from nightscore.ledger.formats import OutputFormat
+from nightscore.ledger.output_formats import OutputFormat
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publisher import Publisher
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from nightscore.ledger.formats import OutputFormat
+from nightscore.ledger.output_formats import OutputFormat
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publisher import Publisher
 from nightscore.outputs.writer import WrittenPart
