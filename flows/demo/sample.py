@@ -119,7 +119,7 @@ class Sample:
         """Train, register and pin the model; returns a sentence about it."""
         from nightscore.flows.demo import flights
         from nightscore.models.cache import ModelCache
-        from nightscore.models.registry import pin
+        from nightscore.models.model_versions import pin
 
         model, signature = flights.train(frame)
         version = flights.register(model, signature, self.registry, self.artifacts)

@@ -7,8 +7,8 @@ from nightscore.errors import ScoringError
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.baseline import fetch_baseline
 from nightscore.models.cache import ModelCache
+from nightscore.models.model_versions import resolve
 from nightscore.models.pinned import PinnedModel
-from nightscore.models.registry import resolve
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.schemas.manifest import Manifest
 

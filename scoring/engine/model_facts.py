@@ -10,8 +10,8 @@ from nightscore.errors import (
     ModelLoadError,
     WorkerHungError,
 )
-from nightscore.models import versions
 from nightscore.models.cache import ModelCache
+from nightscore.models.library_versions import library_version
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import shared_uri
 from nightscore.schemas.model import ModelFacts
@@ -80,6 +80,6 @@ def _read_facts(cache: ModelCache, digest: str) -> ModelFacts | None:
         return None
 
     is_current = all(
-        versions.library_version(name) == version for name, version in facts.loaded_with.items()
+        library_version(name) == version for name, version in facts.loaded_with.items()
     )
     return facts if is_current else None

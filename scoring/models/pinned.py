@@ -7,8 +7,8 @@ from nightscore.errors import StorageUnavailableError
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.models.cache import CachedModel, ModelCache
 from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.model_versions import fetch, recall, remember, resolve
 from nightscore.models.registries.protocol import ModelVersion
-from nightscore.models.registry import fetch, recall, remember, resolve
 from nightscore.models.trust import check_trust
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ModelRecord

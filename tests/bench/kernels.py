@@ -22,9 +22,9 @@ from nightscore.models.flavors.lightgbm import LightgbmPredictor
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.flavors.xgboost import XgboostPredictor
 from nightscore.models.libraries.sklearn_facts import takes_matrix
+from nightscore.models.library_versions import library_version
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
-from nightscore.models.versions import library_version
 from nightscore.schemas.model import ModelFacts
 from tests.support.tree_data import compile_predictor
 

@@ -15,8 +15,8 @@ import pytest
 from nightscore.errors import InputError
 from nightscore.ledger.layout import state_store
 from nightscore.models.baseline import fetch_baseline
+from nightscore.models.model_versions import resolve
 from nightscore.models.registries.protocol import BASELINE_TAG
-from nightscore.models.registry import resolve
 from nightscore.operations.baseline import record_baseline
 from nightscore.operations.clean import clean
 from nightscore.operations.review import approve, find_held

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from nightscore.errors import ModelLoadError
+from nightscore.models.library_versions import missing_library
 from nightscore.models.loading import LoadedModel, inspect_model
-from nightscore.models.versions import missing_library
 from nightscore.operations.verify import verify
 from nightscore.schemas.model import ModelFacts
 from tests.support.boosters import KnownBooster

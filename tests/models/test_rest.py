@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from nightscore.errors import StorageUnavailableError
+from nightscore.models.model_versions import resolve
 from nightscore.models.registries import rest
-from nightscore.models.registry import resolve
 
 
 class Server(http.server.ThreadingHTTPServer):

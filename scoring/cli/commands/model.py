@@ -14,10 +14,10 @@ from nightscore.errors import MemoryLimitError, ModelError, WorkerHungError
 from nightscore.models.cache import CachedModel, check_tree
 from nightscore.models.loading_steps import LoadingStep
 from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.model_versions import fetch, resolve
+from nightscore.models.model_versions import pin as pin_version
 from nightscore.models.pinned import MODEL_S
 from nightscore.models.registries.protocol import ModelVersion
-from nightscore.models.registry import fetch, resolve
-from nightscore.models.registry import pin as pin_version
 from nightscore.models.structure.pickle_imports import pickled_names
 from nightscore.models.trust import check_trust, loading_steps
 

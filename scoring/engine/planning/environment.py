@@ -2,8 +2,9 @@
 
 import platform
 
-from nightscore.models import versions
 from nightscore.models.compiled.form_cache import CachedForm
+from nightscore.models.library_versions import library_version
+from nightscore.models.library_versions import library_versions as versions_of
 from nightscore.models.pinned import PinnedModel
 from nightscore.schemas.model import ModelFacts
 
@@ -38,7 +39,7 @@ def version_warnings(facts: ModelFacts) -> list[str]:
     """A warning for each library whose version is not the one the model was trained with."""
     warnings: list[str] = []
     for name in COMPARED_LIBRARIES:
-        trained, current = facts.trained_with.get(name), versions.library_version(name)
+        trained, current = facts.trained_with.get(name), library_version(name)
         if trained and current and trained != current:
             warnings.append(f"the model was trained with {name} {trained}, this run uses {current}")
 
@@ -67,4 +68,4 @@ def cache_warnings(model: PinnedModel, facts: ModelFacts) -> list[str]:
 
 def library_versions() -> dict[str, str]:
     """The versions of Python and the libraries that this process runs with."""
-    return {"python": platform.python_version()} | versions.library_versions(*RECORDED_LIBRARIES)
+    return {"python": platform.python_version()} | versions_of(*RECORDED_LIBRARIES)

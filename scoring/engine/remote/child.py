@@ -24,7 +24,7 @@ from nightscore.engine.remote.node import RETIRED
 from nightscore.engine.remote.requirements import process_versions, version_mismatches
 from nightscore.errors import ModelNotFoundError, ScoringError, ShardError
 from nightscore.models.cache import ModelCache, default_cache
-from nightscore.models.registry import fetch
+from nightscore.models.model_versions import fetch
 from nightscore.process import available_bytes
 
 LOCKS = "locks"

@@ -13,11 +13,11 @@ from nightscore.errors import ModelLoadError, ModelStructureError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
 from nightscore.models.flavor import Flavor
+from nightscore.models.library_versions import library_versions, missing_library
 from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import MlModel
 from nightscore.models.protocol import Answer
 from nightscore.models.signature import LOG_AGAIN, check_names, label_type, with_categories
-from nightscore.models.versions import library_versions, missing_library
 from nightscore.schemas.model import Feature, ModelFacts
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from nightscore.errors import ModelLoadError
 from nightscore.models.answers import column_array
 from nightscore.models.libraries.onnx_classes import find_classes, remove_maps
 from nightscore.models.libraries.onnx_inputs import TENSORS, OnnxInput, read_inputs
+from nightscore.models.library_versions import missing_library
 from nightscore.models.mlmodel import MAX_WIDTH, MlModel
 from nightscore.models.structure.onnx_graph import graph_problems
 from nightscore.models.structure.onnx_trees import check_trees
 from nightscore.models.structure.onnx_walk import has_outside_weights
-from nightscore.models.versions import missing_library
 from nightscore.schemas.model import FeatureType
 
 MAX_PROBLEMS = 50

@@ -18,8 +18,8 @@ import pytest
 
 from nightscore.errors import ModelDigestError, ModelLoadError, ModelNotFoundError
 from nightscore.models.cache import ModelCache, digest_tree
+from nightscore.models.model_versions import fetch, pin, resolve
 from nightscore.models.registries.protocol import DIGEST_TAG
-from nightscore.models.registry import fetch, pin, resolve
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, copy_registry, make_frame, register
 from tests.support.seaweedfs import _free_ports
@@ -54,7 +54,7 @@ def test_version_and_alias_by_sqlite(own: tuple[str, Path]) -> None:
 
 def test_resolving_by_sqlite_needs_no_mlflow(own: tuple[str, Path]) -> None:
     code = (
-        "import sys\nfrom nightscore.models.registry import resolve\n"
+        "import sys\nfrom nightscore.models.model_versions import resolve\n"
         f"assert resolve('models:/mine/1', {own[0]!r}).version == '1'\n"
         "assert 'mlflow' not in sys.modules and 'sklearn' not in sys.modules, 'heavy imports'"
     )
@@ -131,7 +131,7 @@ def test_a_damaged_cache_is_fetched_again(own: tuple[str, Path], tmp_path: Path)
 def test_many_processes_fetch_at_once(own: tuple[str, Path], tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom nightscore.models.cache import ModelCache\n"
-        "from nightscore.models.registry import fetch, resolve\n"
+        "from nightscore.models.model_versions import fetch, resolve\n"
         f"uri = {own[0]!r}\n"
         f"print(fetch(resolve('models:/mine/1', uri), uri, ModelCache(Path({str(tmp_path / 'cache')!r}))).digest)"
     )
