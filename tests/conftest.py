@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
-from nightscore.storage.registry import registered
+from nightscore.storage.backend_catalog import registered
 from nightscore.storage.store import Store
 from tests.fakes.memory_store import MemoryBackend, memory_store
 from tests.support.boosters import KnownBooster, register_boosters

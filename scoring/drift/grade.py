@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from nightscore.drift.measure import Values, measure_across, measure_pairs
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.columns import ColumnPair
 from nightscore.drift.statistics.significance import FEW_ROWS, FEW_ROWS_P, is_significant
 from nightscore.drift.statistics.statistic import Evidence, Grade
@@ -68,7 +68,7 @@ def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
 
     statistics = {
         statistic.name: _defined(values[statistic.name])
-        for statistic in registry.statistics_for(pair.type)
+        for statistic in catalog.statistics_for(pair.type)
     }
 
     return ColumnDrift(
@@ -92,7 +92,7 @@ def worst(severities: Sequence[Severity]) -> Severity:
 def _grade(evidence: Evidence) -> list[Grade]:
     """All that is no accident, in the order of `SIGNALS`."""
     grades = [*_grade_distribution(evidence)]
-    for statistic in registry.statistics_for(evidence.pair.type):
+    for statistic in catalog.statistics_for(evidence.pair.type):
         if statistic.grade is not None:
             grades += statistic.grade(evidence)
     return sorted(grades, key=lambda grade: SIGNALS.index(grade.signal))
@@ -106,7 +106,7 @@ def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
     column_type = evidence.pair.type
     grades = [
         statistic.grade_value(evidence.values[statistic.name])
-        for statistic in registry.statistics_for(column_type)
+        for statistic in catalog.statistics_for(column_type)
         if column_type in statistic.graded_types
     ]
 
@@ -115,7 +115,7 @@ def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
         yield from severe
         return
 
-    q = registry.Q_VALUE
+    q = catalog.Q_VALUE
     rate = q.show(evidence.values[q.name])
     words = f"a small difference that is no accident ({q.title} {rate})"
     yield Grade("distribution", "info", words)

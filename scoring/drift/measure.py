@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.columns import (
     ColumnGroup,
     ColumnPair,
@@ -69,7 +69,7 @@ def measure_across(columns: Sequence[Values]) -> None:
         for name in names
     }
 
-    for statistic in registry.STATISTICS:
+    for statistic in catalog.STATISTICS:
         if statistic.across is None or not columns:
             continue
         results = statistic.across(by_name).tolist()
@@ -80,7 +80,7 @@ def measure_across(columns: Sequence[Values]) -> None:
 def _measure(group: ColumnGroup) -> list[Values]:
     """One record of values a column."""
     names, results = [], []
-    for statistic in registry.statistics_for(group.type):
+    for statistic in catalog.statistics_for(group.type):
         if statistic.measure is not None:
             names.append(statistic.name)
             results.append(statistic.measure(group))

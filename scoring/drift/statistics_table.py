@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_columns
 from nightscore.drift.comparison import Comparison
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.errors import CorruptFileError, ScoringError
 from nightscore.ledger.layout import state_store
 from nightscore.profiles.profile import NumberProfile
@@ -153,7 +153,7 @@ class _Rows:
 
 
 def _threshold(name: str) -> float | None:
-    statistic = registry.find(name)
+    statistic = catalog.find(name)
     if statistic is None:
         return None
     return statistic.warning
@@ -177,10 +177,10 @@ def _add_comparison(
     findings: dict[tuple[str, str, str], FindingRecord] = {
         (finding.reference, finding.role, finding.column): finding for finding in record.findings
     }
-    of_segments = {*registry.names_in("segments")}
+    of_segments = {*catalog.names_in("segments")}
     # Noise floors stand in a column of their own.
-    of_columns = {statistic.name for statistic in registry.STATISTICS} | {"impact"}
-    of_columns -= {statistic.noise_floor for statistic in registry.STATISTICS}
+    of_columns = {statistic.name for statistic in catalog.STATISTICS} | {"impact"}
+    of_columns -= {statistic.noise_floor for statistic in catalog.STATISTICS}
 
     for key, drift in comparison.columns.items():
         role, name, segment = key
@@ -200,7 +200,7 @@ def _add_comparison(
 def _tests(drift: ColumnDrift) -> dict[str, dict[str, float | None]]:
     """Noise floor, p and q of the statistics that have them."""
     tests: dict[str, dict[str, float | None]] = {"noise_floor": {}, "p": {}, "q": {}}
-    for statistic in registry.STATISTICS:
+    for statistic in catalog.STATISTICS:
         sources = (
             ("noise_floor", statistic.noise_floor),
             ("p", statistic.p_value),

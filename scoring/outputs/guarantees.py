@@ -6,8 +6,8 @@ from nightscore.errors import StorageError
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.output_formats import format_of, known_formats
 from nightscore.schemas.job import ScoringJob
+from nightscore.storage.backend_catalog import describe_places
 from nightscore.storage.protocol import NO_VERSION
-from nightscore.storage.registry import describe_places
 
 
 def check_format(job: ScoringJob) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nightscore.drift.labels import show_number, show_value
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.statistic import Figure, Statistic
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import ColumnProfile
@@ -118,7 +118,7 @@ def _in_words(bars: Bars) -> str:
 
 def _statistic_rows(sides: ColumnSides) -> list[StatisticRow]:
     rows = []
-    for figure in registry.shown_in("page"):
+    for figure in catalog.shown_in("page"):
         known = [sides.statistics.get(name, {}).get(figure.name) for name in sides.references]
         values = [figure.show(value) for value in known]
         if any(values):

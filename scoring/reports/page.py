@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 
 from nightscore.drift.findings import counted
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.reports.cards import SIGNS, Card
 from nightscore.reports.trends import HeatMap, Trend
 from nightscore.schemas.drift import Severity
@@ -63,7 +63,7 @@ def render(page: Page) -> str:
         signs=SIGNS,
         version=version,
         counted=counted,
-        figures=registry.shown_in("page"),
+        figures=catalog.shown_in("page"),
     )
 
 

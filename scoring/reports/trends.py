@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightscore.drift.labels import show_number
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics_table import NO_REFERENCE
 from nightscore.reports.plots import Line, trend_svg
 from nightscore.reports.series import Past, series_of, sparkline
@@ -104,7 +104,7 @@ def _weight(cells: Sequence[Severity | None]) -> int:
 
 
 def _lines_of(finding: FindingRecord, past: Sequence[Past], reference: str) -> list[Line]:
-    role, column, primary = finding.role, finding.column, registry.PRIMARY
+    role, column, primary = finding.role, finding.column, catalog.PRIMARY
     lines = [
         Line(
             primary.title,

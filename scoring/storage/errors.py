@@ -19,8 +19,8 @@ from nightscore.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from nightscore.storage.backend_catalog import describe_places, known_backends
 from nightscore.storage.protocol import ErrorCodes
-from nightscore.storage.registry import describe_places, known_backends
 
 _COMMON = ErrorCodes(
     libraries=("aiohttp", "asyncio", "fsspec", "requests", "urllib3"),

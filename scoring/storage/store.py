@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from nightscore.errors import ConflictError, LocationNotFoundError, StorageError
+from nightscore.storage.backend_catalog import find_backend
 from nightscore.storage.errors import is_beyond_end, no_etags, translated_errors, unsupported
 from nightscore.storage.hashing import hash_file
 from nightscore.storage.protocol import (
@@ -19,7 +20,6 @@ from nightscore.storage.protocol import (
     Capabilities,
     Entry,
 )
-from nightscore.storage.registry import find_backend
 
 
 @dataclass(frozen=True)

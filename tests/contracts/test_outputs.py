@@ -36,7 +36,7 @@ from nightscore.outputs.publisher import Publication, Publisher
 from nightscore.runs.run import run
 from nightscore.schemas.job import OUTPUT_FORMATS, ScoringJob
 from nightscore.schemas.manifest import Manifest, OutputRecord
-from nightscore.storage.registry import registered
+from nightscore.storage.backend_catalog import registered
 from tests.fakes.memory_store import MemoryBackend
 from tests.fakes.pointer_format import FORMAT as POINTER
 from tests.fakes.pool import InProcessPool

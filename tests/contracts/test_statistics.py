@@ -21,7 +21,7 @@ from nightscore.drift.comparison import compare_profiles
 from nightscore.drift.findings import Context, judge
 from nightscore.drift.grade import compare_columns
 from nightscore.drift.measure import pair_up
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
 from nightscore.drift.statistics.statistic import Statistic
 from nightscore.flows.ui.drift import drift_rows
@@ -87,7 +87,7 @@ MUTUAL = {
     "categories": category_pair(NAMES_NOW, NAMES),
 }
 every_statistic = pytest.mark.parametrize(
-    "statistic", registry.STATISTICS, ids=lambda statistic: statistic.name
+    "statistic", catalog.STATISTICS, ids=lambda statistic: statistic.name
 )
 
 
@@ -101,7 +101,7 @@ def pairs_for(statistic: Statistic) -> dict[str, ColumnPair]:
 
 
 def test_names_and_labels_are_told_apart() -> None:
-    figures = [*registry.STATISTICS, *registry.OF_A_COLUMN]
+    figures = [*catalog.STATISTICS, *catalog.OF_A_COLUMN]
     for texts in (
         [f.name for f in figures],
         [f.label for f in figures],
@@ -122,7 +122,7 @@ def test_it_says_what_it_is(statistic: Statistic) -> None:
     is_grading = statistic.grade is not None or statistic.warning is not None
     assert bool(statistic.thresholds) == is_grading
     for other in (statistic.p_value, statistic.q_value, statistic.noise_floor):
-        assert not other or registry.find(other)
+        assert not other or catalog.find(other)
 
 
 @every_statistic
@@ -135,7 +135,7 @@ def test_it_is_finite_or_unknown_whatever_the_profiles(statistic: Statistic) -> 
 
 @pytest.mark.parametrize(
     "statistic",
-    [statistic for statistic in registry.STATISTICS if not math.isnan(statistic.of_equal)],
+    [statistic for statistic in catalog.STATISTICS if not math.isnan(statistic.of_equal)],
     ids=lambda statistic: statistic.name,
 )
 def test_it_is_neutral_for_equal_profiles(statistic: Statistic) -> None:
@@ -256,12 +256,12 @@ def test_rates_of_missing_and_odd_values() -> None:
 
 
 def test_a_value_is_met_with_its_name_and_threshold() -> None:
-    critical, warning = (registry.PRIMARY.grade_value(value) for value in (0.393, 0.12))
+    critical, warning = (catalog.PRIMARY.grade_value(value) for value in (0.393, 0.12))
     assert critical
     assert warning
     assert critical.reason == "population stability index 0.39 (critical above 0.25)"
     assert warning.reason == "population stability index 0.12 (warning above 0.1)"
-    assert registry.PRIMARY.grade_value(0.05) is None
+    assert catalog.PRIMARY.grade_value(0.05) is None
 
 
 def furthest_mean(group: ColumnGroup) -> Floats:
@@ -294,7 +294,7 @@ TINY = Statistic(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> Statistic:
-    monkeypatch.setattr(registry, "STATISTICS", (*registry.STATISTICS, TINY))
+    monkeypatch.setattr(catalog, "STATISTICS", (*catalog.STATISTICS, TINY))
     return TINY
 
 

@@ -22,15 +22,15 @@ from nightscore.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from nightscore.storage.backends.generic import FsspecBackend
-from nightscore.storage.hashing import HashingFile
-from nightscore.storage.protocol import TABLES_ONLY, Capabilities, ErrorCodes
-from nightscore.storage.registry import (
+from nightscore.storage.backend_catalog import (
     describe_places,
     find_backend,
     known_backends,
     registered,
 )
+from nightscore.storage.backends.generic import FsspecBackend
+from nightscore.storage.hashing import HashingFile
+from nightscore.storage.protocol import TABLES_ONLY, Capabilities, ErrorCodes
 from nightscore.storage.store import Store
 from tests.fakes.memory_store import MemoryBackend, memory_store
 
@@ -471,7 +471,7 @@ def test_only_backends_and_the_table_of_schemes_know_schemes() -> None:
 
     (root,) = map(Path, nightscore.__path__)
     provider = re.compile(r"\bs3a?://|abfss?\b|\bgcs?://|\bgs://|is_s3|S3_SCHEMES|GOOGLE_SCHEMES")
-    allowed = ("storage/backends/", "storage/registry.py", "flows/", "schemas/")
+    allowed = ("storage/backends/", "storage/backend_catalog.py", "flows/", "schemas/")
     knowing = [
         path.relative_to(root).as_posix()
         for path in sorted(root.rglob("*.py"))

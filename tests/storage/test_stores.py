@@ -31,10 +31,10 @@ from nightscore.outputs.handle import translate_table_error
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.uri import check_uri
+from nightscore.storage.backend_catalog import find_backend
 from nightscore.storage.backends.s3 import is_retried
 from nightscore.storage.errors import code_of, translate_error
 from nightscore.storage.protocol import FULL, TABLES_ONLY
-from nightscore.storage.registry import find_backend
 from nightscore.storage.store import Store
 from tests.cli.test_commands import save
 from tests.support.lake import Lake

@@ -10,7 +10,7 @@ import typer
 from nightscore.cli.app import app
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.schemas.drift import ORDER, DriftReport
 
 
@@ -59,7 +59,7 @@ def drift(
 
 
 def _print_report(title: str, report: DriftReport) -> None:
-    figures = registry.shown_in("drift")
+    figures = catalog.shown_in("drift")
     most_severe_first = sorted(report.columns, key=lambda column: -ORDER.index(column.severity))
 
     rows = []

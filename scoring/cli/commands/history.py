@@ -11,7 +11,7 @@ import typer
 from nightscore.cli.app import AsJson, Job, app, load
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
-from nightscore.drift.statistics import registry
+from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.statistic import Figure
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.partitions import parse_value
@@ -177,7 +177,7 @@ def _print_series(
 
     figures = [
         figure
-        for figure in registry.shown_in("history")
+        for figure in catalog.shown_in("history")
         if any(day.values.get(figure.name) is not None for day in series)
     ]
     columns = ["partition", "severity", *(figure.label for figure in figures)]

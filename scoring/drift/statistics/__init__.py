@@ -1,1 +1,1 @@
-"""Drift statistics, one file each. `registry.py` lists them; nothing else does."""
+"""Drift statistics, one file each. `catalog.py` lists them; nothing else does."""
