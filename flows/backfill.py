@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from nightscore.drift.recompare import compare_later
+from nightscore.drift.recompare_runs import compare_later
 from nightscore.flows.hooks import end_children
 from nightscore.flows.outcome import Outcome, as_backfill, fail_with_reason, outcomes_of
 from nightscore.flows.parameters import (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nightscore.drift.changes import find_changes
-from nightscore.drift.comparison import Comparison, compare_profiles
+from nightscore.drift.compare_profiles import Comparison, compare_profiles
 from nightscore.drift.drivers import find_drivers
 from nightscore.drift.findings import QUIET, Context, judge, worse
 from nightscore.drift.impact import expected_rate, score_movement

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from nightscore.drift.comparison import Comparison
+from nightscore.drift.compare_profiles import Comparison
 from nightscore.drift.grade import worst
 from nightscore.drift.seasonal import LEAST_WEEKDAYS, is_explained
 from nightscore.profiles.table import Habit, Key

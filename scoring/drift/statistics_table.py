@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_columns
-from nightscore.drift.comparison import Comparison
+from nightscore.drift.compare_profiles import Comparison
 from nightscore.drift.statistics import catalog
 from nightscore.errors import CorruptFileError, ScoringError
 from nightscore.ledger.layout import state_store

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from nightscore.ledger.comparisons import newest_comparison
+from nightscore.ledger.comparison_records import newest_comparison
 from nightscore.ledger.history import LatestResults, PartitionHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import DriftRecord, Manifest

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from datetime import UTC, datetime
 
-from nightscore.drift.recompare import compare_later
+from nightscore.drift.recompare_runs import compare_later
 from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Event, Listener, RunPlanned
 from nightscore.engine.pool import Pool

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from nightscore.drift.recompare import compare_later
+from nightscore.drift.recompare_runs import compare_later
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.errors import PartitionNotFoundError

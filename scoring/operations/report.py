@@ -11,12 +11,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from nightscore.drift.recompare import compared_now
+from nightscore.drift.recompare_runs import compared_now
 from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics_table import NO_REFERENCE, read_statistics
 from nightscore.drift.stored_profiles import stored_baseline
 from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringError
-from nightscore.ledger.comparisons import with_newest_comparisons
+from nightscore.ledger.comparison_records import with_newest_comparisons
 from nightscore.ledger.layout import report_path, state_store
 from nightscore.ledger.timeline import earlier_values, latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace

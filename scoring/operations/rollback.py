@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from nightscore.drift.recompare import compare_later
+from nightscore.drift.recompare_runs import compare_later
 from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.history import PartitionHistory

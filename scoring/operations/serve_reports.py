@@ -17,7 +17,7 @@ from nightscore.drift.wording import verdict_text
 from nightscore.errors import PartitionNotFoundError, ScoringError
 from nightscore.inputs.jobfile import list_jobs, load_job
 from nightscore.inputs.partitions import parse_value
-from nightscore.ledger.comparisons import with_newest_comparisons
+from nightscore.ledger.comparison_records import with_newest_comparisons
 from nightscore.ledger.timeline import latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache

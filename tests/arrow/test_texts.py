@@ -23,7 +23,7 @@ from nightscore.arrow.texts import (
 )
 from nightscore.inputs.dataset import Dataset
 from nightscore.ledger.layout import predictions_store, state_store
-from nightscore.operations.compare import compare_datasets
+from nightscore.operations.compare_datasets import compare_datasets
 from tests.operations.test_replay import again
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, STRINGS, KnownModel, make_frame

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import nightscore.cli.commands  # noqa: F401 (it registers its commands)
 from nightscore.cli.app import app
-from nightscore.drift.comparison import compare_profiles
+from nightscore.drift.compare_profiles import compare_profiles
 from nightscore.drift.findings import Context, judge
 from nightscore.drift.grade import compare_columns
 from nightscore.drift.measure import pair_up
@@ -26,7 +26,7 @@ from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
 from nightscore.drift.statistics.statistic import Statistic
 from nightscore.flows.ui.drift import drift_rows
 from nightscore.inputs.dataset import Dataset
-from nightscore.operations.compare import compare_sides
+from nightscore.operations.compare_datasets import compare_sides
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import CategoryProfile, NumberProfile, Profile

@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from nightscore.inputs.dataset import Dataset
-from nightscore.operations.compare import compare_datasets
+from nightscore.operations.compare_datasets import compare_datasets
 from nightscore.schemas.drift import ColumnDrift
 
 RNG = np.random.default_rng(11)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nightscore.drift.comparison import Comparison
+from nightscore.drift.compare_profiles import Comparison
 from nightscore.drift.findings import Context, judge
 from nightscore.profiles.table import Habit, Key
 from nightscore.schemas.drift import ColumnDrift

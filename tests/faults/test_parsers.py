@@ -39,7 +39,7 @@ from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import record_baseline
 from nightscore.operations.clean import clean
-from nightscore.operations.compare import open_side
+from nightscore.operations.compare_datasets import open_side
 from nightscore.operations.report import read_report, reported_run
 from nightscore.operations.rollback import plan_rollback
 from nightscore.operations.verify import verify

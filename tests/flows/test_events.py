@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nightscore.drift.comparison import Comparison
+from nightscore.drift.compare_profiles import Comparison
 from nightscore.drift.findings import Context, judge
 from nightscore.schemas.drift import ColumnDrift, Severity
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, GateRecord, Manifest

@@ -22,7 +22,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.engine.retry import MAX_ATTEMPTS
-from nightscore.ledger.comparisons import with_newest_comparisons
+from nightscore.ledger.comparison_records import with_newest_comparisons
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.history import run_history

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nightscore.drift.comparison import Comparison
+from nightscore.drift.compare_profiles import Comparison
 from nightscore.drift.findings import Context, judge
 from nightscore.drift.impact import impact
 from nightscore.profiles.bins import count_bins

@@ -41,7 +41,7 @@ def drift(
 ) -> None:
     """Compare two Parquet datasets or stored profiles, column by column. No job is needed."""
     # Other commands need not import this.
-    from nightscore.operations.compare import compare_sides, open_side
+    from nightscore.operations.compare_datasets import compare_sides, open_side
 
     names = [name for text in columns or () for name in text.split(",")]
     report, profiles = compare_sides(open_side(reference), open_side(current), names)

@@ -16,7 +16,7 @@ from nightscore.cli.app import (
     model_cache,
 )
 from nightscore.cli.summary import print_record
-from nightscore.drift.recompare import compare_later
+from nightscore.drift.recompare_runs import compare_later
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.review import approve as publish_held

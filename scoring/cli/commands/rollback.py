@@ -21,7 +21,7 @@ from nightscore.cli.app import (
 )
 from nightscore.cli.show import exit_code, out, print_json, print_table
 from nightscore.cli.summary import print_failures
-from nightscore.drift.recompare import compare_later
+from nightscore.drift.recompare_runs import compare_later
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nightscore.drift import recompare
-from nightscore.drift.recompare import compare_later
+from nightscore.drift import recompare_runs
+from nightscore.drift.recompare_runs import compare_later
 from nightscore.drift.statistics_table import read_statistics
-from nightscore.ledger.comparisons import newest_comparison, with_newest_comparison
+from nightscore.ledger.comparison_records import newest_comparison, with_newest_comparison
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import comparison_path, state_store
 from nightscore.ledger.manifests import (
@@ -293,8 +293,8 @@ def test_what_goes_wrong_costs_no_publication(
 
     job = ten.job()
     late = ten.run(job, DAYS[2])
-    monkeypatch.setattr(recompare, "assess_again", fail)
-    monkeypatch.setattr("nightscore.drift.recompare.logger.propagate", True)
+    monkeypatch.setattr(recompare_runs, "assess_again", fail)
+    monkeypatch.setattr("nightscore.drift.recompare_runs.logger.propagate", True)
     assert ten.run(job, DAYS[1]).status == "published"
     assert (
         "later partitions could not be compared again: ZeroDivisionError: a defect" in caplog.text
@@ -311,7 +311,7 @@ def test_stopping_a_comparison_does_not_say_that_nothing_was_published(
 
     job = ten.job()
     ten.run(job, DAYS[2])
-    monkeypatch.setattr(recompare, "assess_again", stop)
+    monkeypatch.setattr(recompare_runs, "assess_again", stop)
     assert ten.run(job, DAYS[1]).status == "published"
 
 
@@ -326,13 +326,13 @@ def test_a_profile_that_is_gone_leaves_the_comparison_that_there_is(ten: Lake) -
 
 def test_a_backfill_compares_each_day_once(ten: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str | None] = []
-    real = recompare.write_comparison
+    real = recompare_runs.write_comparison
 
     def counted(store: Any, manifest: Manifest, *rest: Any) -> DriftRecord:
         written.append(manifest.partition)
         return real(store, manifest, *rest)
 
-    monkeypatch.setattr(recompare, "write_comparison", counted)
+    monkeypatch.setattr(recompare_runs, "write_comparison", counted)
     job = ten.job()
     a_backfill(ten, job)
     assert written == DAYS[1:], "the first day has nothing before it"

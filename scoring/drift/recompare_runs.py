@@ -17,7 +17,7 @@ from nightscore.drift.references import read_references
 from nightscore.drift.seasonal import HABIT_DAYS
 from nightscore.drift.stored_profiles import Baseline, stored_baseline, stored_profile
 from nightscore.errors import LocationNotFoundError, ScoringError
-from nightscore.ledger.comparisons import write_comparison
+from nightscore.ledger.comparison_records import write_comparison
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache

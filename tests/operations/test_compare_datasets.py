@@ -16,7 +16,7 @@ import pytest
 
 from nightscore.errors import InvalidJobError, LocationNotFoundError
 from nightscore.inputs.dataset import Dataset
-from nightscore.operations.compare import compare_datasets
+from nightscore.operations.compare_datasets import compare_datasets
 from nightscore.schemas.drift import ColumnDrift, DriftReport
 
 Values = Any

@@ -10,7 +10,7 @@ import pytest
 
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.dataset import Dataset
-from nightscore.operations.compare import compare_datasets, open_side
+from nightscore.operations.compare_datasets import compare_datasets, open_side
 from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column, match_column
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import from_bytes, to_bytes
