@@ -17,7 +17,7 @@ from nightscore.ledger.record import waited_for_turn_s
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.history import run_history
-from nightscore.operations.status import PartitionStatus, partition_statuses
+from nightscore.operations.partitions import PartitionStatus, partition_statuses
 from nightscore.schemas.job import MODEL_URI, ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.store import Store

@@ -13,7 +13,7 @@ from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.operations.status import partition_statuses
+from nightscore.operations.partitions import partition_statuses
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob

@@ -12,7 +12,7 @@ from nightscore.inputs.dataset import Dataset
 from nightscore.inputs.partitions import find_partition, find_partitions, list_partitions
 from nightscore.inputs.tables import PARENTS_TRIED, check_no_table, check_root
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.status import partition_statuses
+from nightscore.operations.partitions import partition_statuses
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 from tests.support.lake import Lake

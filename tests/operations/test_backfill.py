@@ -18,7 +18,7 @@ from nightscore.operations.backfill import (
     plan_backfill,
     values_between,
 )
-from nightscore.operations.status import PartitionStatus
+from nightscore.operations.partitions import PartitionStatus
 from nightscore.runs.run import run
 from tests.support.lake import Lake
 from tests.support.models import make_frame

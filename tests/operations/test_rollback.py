@@ -16,8 +16,8 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.clean import clean
 from nightscore.operations.history import run_history
+from nightscore.operations.partitions import partition_statuses
 from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
-from nightscore.operations.status import partition_statuses
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.execution import RunInterrupted
 from nightscore.schemas.job import ScoringJob

@@ -25,8 +25,8 @@ from nightscore.ledger.manifests import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.clean import clean
+from nightscore.operations.partitions import partition_statuses
 from nightscore.operations.review import approve, find_held, reject
-from nightscore.operations.status import partition_statuses
 from nightscore.operations.verify import verify
 from nightscore.outputs import duplicates
 from nightscore.outputs.duplicates import find_duplicates

@@ -11,7 +11,7 @@ from nightscore.cli.show import out, print_json, print_table, show_count, show_s
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
 from nightscore.models.pinned import PinnedModel
-from nightscore.operations.status import PartitionStatus, partition_statuses
+from nightscore.operations.partitions import PartitionStatus, partition_statuses
 from nightscore.schemas.partition import order_of
 
 COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")
