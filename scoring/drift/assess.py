@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nightscore.drift.changes import find_changes
 from nightscore.drift.compare_profiles import Comparison, compare_profiles
 from nightscore.drift.drivers import find_drivers
-from nightscore.drift.findings import QUIET, Context, judge, worse
+from nightscore.drift.findings import QUIET, Context, judge
 from nightscore.drift.impact import expected_rate, score_movement
 from nightscore.drift.profiling import profile_of
 from nightscore.drift.references import Habits, References
@@ -18,11 +18,9 @@ from nightscore.profiles.profile_spec import score_column
 from nightscore.profiles.table import ColumnProfile, Key, merge_profiles, to_bytes
 from nightscore.schemas.drift import REFERENCES
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import DriftRecord, DriverRecord, GateRecord, Manifest
+from nightscore.schemas.manifest import DriftRecord, DriverRecord, Manifest
 from nightscore.schemas.partition import show_value
 
-SHOWN_FINDINGS = 5
-"""In the text of the gate."""
 Profiles = Mapping[Key, ColumnProfile]
 
 
@@ -91,27 +89,6 @@ def assess_again(
     )
 
     return record, statistics_table(manifest, columns, comparisons, record)
-
-
-def drift_gate(job: ScoringJob, record: DriftRecord) -> GateRecord:
-    """What the job's drift gate makes of a run's findings."""
-    closing = worse(record.findings, job.drift.severity)
-    shown = []
-    for finding in closing[:SHOWN_FINDINGS]:
-        reason = finding.reasons[0] if finding.reasons else ""
-        shown.append(f"{finding.column} {finding.severity}: {reason}")
-
-    if len(closing) > SHOWN_FINDINGS:
-        shown.append(f"and {len(closing) - SHOWN_FINDINGS} more")
-
-    or_worse = " or worse" if job.drift.severity == "warning" else ""
-    return GateRecord(
-        gate="drift",
-        action="hold" if job.drift.gate == "hold" else "warn",
-        passed=not closing,
-        expected=f"no {job.drift.severity} finding{or_worse}",
-        found="; ".join(shown),
-    )
 
 
 def keep(job: ScoringJob, folder: str, run_id: str, drift: Drift) -> DriftRecord:

@@ -4,10 +4,9 @@ What goes wrong here costs the comparison, never the predictions. A job that hol
 waits for a review.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from nightscore.drift.assess import Drift, assess, drift_gate, keep
+from nightscore.drift.assess import Drift, assess, keep
 from nightscore.drift.profiling import Unknown, watch, with_types
 from nightscore.drift.references import References, find_references
 from nightscore.engine.shard import ShardTask
@@ -17,7 +16,6 @@ from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.profiles.profile_spec import ProfileSpec
 from nightscore.runs.execution import Execution
 from nightscore.schemas.contract import Contract
-from nightscore.schemas.manifest import GateRecord
 
 
 class DriftCheck:
@@ -35,7 +33,7 @@ class DriftCheck:
         """What the columns are compared with. None: they are not profiled."""
         self._drift: Drift | None = None
 
-        self._failure = ""
+        self.failure = ""
         """Why the columns were not compared, though the job asks for it."""
 
     def find_references(self, model: PinnedModel) -> None:
@@ -115,24 +113,6 @@ class DriftCheck:
         self._record.warn(*drift.warnings)
         self._drift = drift
 
-    def gates(self) -> Sequence[GateRecord]:
-        """The gate of the job on drift, if it has one."""
-        if self._drift is not None and self._job.drift.gate != "off":
-            return [drift_gate(self._job, self._drift.record)]
-
-        if self._failure and self._job.drift.gate == "hold":
-            gate = GateRecord(
-                gate="drift",
-                action="hold",
-                passed=False,
-                expected="columns that can be compared",
-                found=self._failure,
-            )
-
-            return [gate]
-
-        return []
-
     def store(self) -> None:
         """Write the profile of the columns, and their comparison. Failures are warnings."""
         if self._drift is None:
@@ -149,10 +129,10 @@ class DriftCheck:
 
     def _give_up(self, error: Exception) -> None:
         """Go on without a comparison."""
-        self._failure = (
+        self.failure = (
             f"the columns could not be compared with earlier partitions: {_shorten(error)}"
         )
-        self._record.warn(self._failure)
+        self._record.warn(self.failure)
         self._references = None
 
 

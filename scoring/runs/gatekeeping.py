@@ -6,6 +6,7 @@ from nightscore.errors import GateError
 from nightscore.outputs.duplicates import Duplicates, find_duplicates
 from nightscore.outputs.writer import WrittenPart
 from nightscore.runs.execution import Execution
+from nightscore.runs.gate import NO_DUPLICATES, FinishedRun
 from nightscore.runs.gates import check_gates
 from nightscore.runs.run_plan import RunPlan
 
@@ -16,11 +17,13 @@ def pass_gates(execution: Execution, plan: RunPlan, parts: Sequence[WrittenPart]
     Raises:
         GateError: A gate says `fail`; nothing was published.
     """
-    duplicates = _find_duplicates(execution, parts)
-    gates = check_gates(
-        execution.workspace, execution.record.manifest, duplicates.n_rows, duplicates.examples
+    run = FinishedRun(
+        execution.workspace,
+        execution.record.manifest,
+        duplicates=_find_duplicates(execution, parts),
+        comparison_failure=plan.drift_check.failure,
     )
-    gates += plan.drift_check.gates()
+    gates = check_gates(run)
 
     closed = [gate for gate in gates if not gate.passed]
     notes = [f"{gate.gate}: expected {gate.expected}, found {gate.found}" for gate in closed]
@@ -43,7 +46,7 @@ def _find_duplicates(execution: Execution, parts: Sequence[WrittenPart]) -> Dupl
     """Rows whose keys another row has too, if the job wants keys to be unique."""
     job = execution.job
     if not job.keys.unique or not parts:
-        return Duplicates(0, ())
+        return NO_DUPLICATES
 
     keys = [name for name in job.keys.columns if name != job.input.partition_key]
     paths = [part.file.path for part in parts]

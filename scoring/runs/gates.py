@@ -1,99 +1,54 @@
-"""What stands between a finished run and its readers: each gate passes, warns, holds or fails."""
+"""What stands between a finished run and its readers: each gate passes, warns, holds or fails.
+
+A new gate is its settings in `schemas/gates.py`, a check here, and an entry in `GATES`.
+"""
 
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
-from nightscore.ledger.timeline import earlier_values, latest_publications
-from nightscore.ledger.workspace import Workspace
-from nightscore.schemas.gates import LEAST_HISTORY, Range
+from nightscore.drift.findings import worse
+from nightscore.runs.gate import Action, FinishedRun, Gate, Outcome
+from nightscore.schemas.gates import LEAST_HISTORY, History, NullRate, Range
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ColumnRecord, GateRecord, Manifest
 
-
-def check_gates(
-    workspace: Workspace, manifest: Manifest, n_duplicates: int, examples: Sequence[str]
-) -> list[GateRecord]:
-    """What each gate of the job says of a run that is complete.
-
-    Args:
-        workspace: Of the job.
-        manifest: Of the run, with its counts and columns.
-        n_duplicates: Rows whose keys another row has too.
-        examples: Some of these keys, as text.
-    """
-    job = workspace.job
-    predictions = [column for column in manifest.columns if column.role == "prediction"]
-
-    gates: list[GateRecord] = []
-    if job.keys.unique:
-        gates.append(_check_unique_keys(job, n_duplicates, examples))
-    if job.gates.finite_predictions != "off":
-        gates.append(_check_finite(job, predictions))
-
-    ranges = {"prediction": job.gates.prediction_range, "probability": job.gates.probability_range}
-    for prefix, bounds in ranges.items():
-        if bounds is not None:
-            gates.append(_check_range(prefix, bounds, predictions))
-
-    if job.gates.null_rate is not None:
-        gates.append(_check_null_rate(job, manifest.columns))
-
-    return gates + _check_against_history(workspace, manifest, predictions)
+SHOWN_FINDINGS = 5
+"""In the text of the drift gate."""
 
 
-def _check_against_history(
-    workspace: Workspace, manifest: Manifest, predictions: Sequence[ColumnRecord]
-) -> list[GateRecord]:
-    """The gates that look at the latest publications of the partitions before."""
-    job = workspace.job
-    n_runs = [gate.runs for gate in (job.gates.rows, job.gates.score_shift) if gate is not None]
-    if not n_runs:
-        return []
-
-    values = earlier_values(workspace, manifest.partition)
-    earlier = list(islice(latest_publications(workspace, values), max(n_runs)))
-    gates: list[GateRecord] = []
-    if job.gates.rows is not None:
-        gates.append(_check_rows(job, manifest.counts.rows_in, earlier))
-
-    if job.gates.score_shift is not None:
-        gates += _check_score_shift(job, predictions, earlier)
-
-    return gates
+def check_gates(run: FinishedRun) -> list[GateRecord]:
+    """What each gate of the job says of a run that is complete."""
+    return [record for gate in GATES for record in gate.check(run)]
 
 
-def _gate(name: str, action: str, expected: str, found: str, *, passed: bool) -> GateRecord:
-    return GateRecord.model_validate(
-        {"gate": name, "action": action, "passed": passed, "expected": expected, "found": found}
-    )
+def _unique_keys_action(job: ScoringJob) -> Action:
+    return job.gates.unique_keys if job.keys.unique else "off"
 
 
-def _check_unique_keys(job: ScoringJob, n_duplicates: int, examples: Sequence[str]) -> GateRecord:
-    found = f"{n_duplicates:,} rows"
+def _check_unique_keys(run: FinishedRun) -> Iterator[Outcome]:
+    n_rows, examples = run.duplicates.n_rows, run.duplicates.examples
+    found = f"{n_rows:,} rows"
     if examples:
         found += f": {'; '.join(examples)}"
-    return _gate(
-        "unique_keys", job.gates.unique_keys, "no key twice", found, passed=n_duplicates == 0
-    )
+    yield Outcome(passed=n_rows == 0, expected="no key twice", found=found)
 
 
-def _check_finite(job: ScoringJob, predictions: Sequence[ColumnRecord]) -> GateRecord:
+def _check_finite(run: FinishedRun) -> Iterator[Outcome]:
     bad = []
-    for column in predictions:
+    for column in run.predictions:
         n_bad = column.missing + column.infinite
         if n_bad:
             bad.append(f"{column.name}: {n_bad:,} rows")
     expected = "no missing or infinite prediction"
-    action = job.gates.finite_predictions
-    return _gate("finite_predictions", action, expected, ", ".join(bad), passed=not bad)
+    yield Outcome(passed=not bad, expected=expected, found=", ".join(bad))
 
 
-def _check_range(prefix: str, bounds: Range, predictions: Sequence[ColumnRecord]) -> GateRecord:
+def _check_range(run: FinishedRun, prefix: str, bounds: Range | None) -> Iterator[Outcome]:
+    assert bounds is not None  # noqa: S101
     low = -math.inf if bounds.min is None else bounds.min
     high = math.inf if bounds.max is None else bounds.max
-    columns = [column for column in predictions if column.name.startswith(prefix)]
+    columns = [column for column in run.predictions if column.name.startswith(prefix)]
 
     outside = [
         f"{column.name} from {column.low:g} to {column.high:g}"
@@ -105,72 +60,94 @@ def _check_range(prefix: str, bounds: Range, predictions: Sequence[ColumnRecord]
         if column.infinite:
             outside.append(f"{column.name} infinite in {column.infinite:,} rows")
 
-    expected = f"{low:g} to {high:g}"
-    found = "; ".join(outside)
-
-    return _gate(f"{prefix}_range", bounds.action, expected, found, passed=not outside)
+    yield Outcome(passed=not outside, expected=f"{low:g} to {high:g}", found="; ".join(outside))
 
 
-def _check_null_rate(job: ScoringJob, columns: Sequence[ColumnRecord]) -> GateRecord:
-    gate = job.gates.null_rate
+def _check_null_rate(run: FinishedRun) -> Iterator[Outcome]:
+    gate = run.job.gates.null_rate
     assert gate is not None  # noqa: S101
     above = []
-    for column in columns:
+    for column in run.manifest.columns:
         bound = gate.columns.get(column.name, gate.max)
         share = column.missing / column.rows if column.rows else 0.0
         if share > bound:
             above.append(f"{column.name} {share:.2%} (at most {bound:.2%})")
     expected = f"at most {gate.max:.2%} missing in a column"
-    return _gate("null_rate", gate.action, expected, "; ".join(above), passed=not above)
+    yield Outcome(passed=not above, expected=expected, found="; ".join(above))
 
 
-def _check_rows(job: ScoringJob, n_rows: int, earlier: Sequence[Manifest]) -> GateRecord:
-    gate = job.gates.rows
+def _check_rows(run: FinishedRun) -> Iterator[Outcome]:
+    gate = run.job.gates.rows
     assert gate is not None  # noqa: S101
     low = gate.min_ratio or 0.0
     high = math.inf if gate.max_ratio is None else gate.max_ratio
     expected = f"{low:g} to {high:g} of the usual number of rows"
 
-    history = earlier[: gate.runs]
+    history = run.earlier(gate.runs)
     if len(history) < LEAST_HISTORY:
-        return _gate("rows", gate.action, expected, _too_few(len(history)), passed=True)
+        yield Outcome(passed=True, expected=expected, found=_too_few(len(history)))
+        return
 
+    n_rows = run.manifest.counts.rows_in
     usual = statistics.median(manifest.counts.rows_in for manifest in history)
     ratio = _ratio(n_rows, usual, of_nothing=1.0)
     found = f"{n_rows:,} rows, {ratio:.2f} of the usual {usual:,.0f}"
 
-    return _gate("rows", gate.action, expected, found, passed=low <= ratio <= high)
+    yield Outcome(passed=low <= ratio <= high, expected=expected, found=found)
 
 
-def _check_score_shift(
-    job: ScoringJob, predictions: Sequence[ColumnRecord], earlier: Sequence[Manifest]
-) -> Iterator[GateRecord]:
-    gate = job.gates.score_shift
+def _check_score_shift(run: FinishedRun) -> Iterator[Outcome]:
+    gate = run.job.gates.score_shift
     assert gate is not None  # noqa: S101
     expected = f"at most {gate.max:g} standard deviations from the usual mean"
 
-    for column in predictions:
+    for column in run.predictions:
         if not column.finite:
             continue
 
-        name = f"score_shift of {column.name}"
+        passed, found = _judge_mean(column, gate.max, run.earlier(gate.runs))
+        yield Outcome(passed=passed, expected=expected, found=found, column=column.name)
 
-        if column.mean is None:
-            found = "predictions whose mean exceeds float64"
-            yield _gate(name, gate.action, expected, found, passed=False)
-            continue
 
-        moments = _earlier_moments(column.name, earlier[: gate.runs])
-        if len(moments) < LEAST_HISTORY:
-            yield _gate(name, gate.action, expected, _too_few(len(moments)), passed=True)
-            continue
+def _judge_mean(column: ColumnRecord, most: float, earlier: Sequence[Manifest]) -> tuple[bool, str]:
+    """Whether a column's mean is near enough to the earlier ones, and what it is."""
+    if column.mean is None:
+        return False, "predictions whose mean exceeds float64"
 
-        usual = statistics.median(mean for mean, _, _ in moments)
-        n_values = sum(n for _, _, n in moments)
-        spread = math.sqrt(sum(squares for _, squares, _ in moments) / n_values)
-        shift = _ratio(abs(column.mean - usual), spread, of_nothing=0.0)
-        found = f"a mean of {column.mean:.4g}, {shift:.2f} from the usual {usual:.4g}"
-        yield _gate(name, gate.action, expected, found, passed=shift <= gate.max)
+    moments = _earlier_moments(column.name, earlier)
+    if len(moments) < LEAST_HISTORY:
+        return True, _too_few(len(moments))
+
+    usual = statistics.median(mean for mean, _, _ in moments)
+    n_values = sum(n for _, _, n in moments)
+    spread = math.sqrt(sum(squares for _, squares, _ in moments) / n_values)
+    shift = _ratio(abs(column.mean - usual), spread, of_nothing=0.0)
+
+    return shift <= most, f"a mean of {column.mean:.4g}, {shift:.2f} from the usual {usual:.4g}"
+
+
+def _check_drift(run: FinishedRun) -> Iterator[Outcome]:
+    drift = run.job.drift
+
+    if run.manifest.drift is None:
+        # What was not compared holds a run only if the job holds runs for drift.
+        if run.comparison_failure and drift.gate == "hold":
+            expected = "columns that can be compared"
+            yield Outcome(passed=False, expected=expected, found=run.comparison_failure)
+        return
+
+    closing = worse(run.manifest.drift.findings, drift.severity)
+    shown = []
+    for finding in closing[:SHOWN_FINDINGS]:
+        reason = finding.reasons[0] if finding.reasons else ""
+        shown.append(f"{finding.column} {finding.severity}: {reason}")
+
+    if len(closing) > SHOWN_FINDINGS:
+        shown.append(f"and {len(closing) - SHOWN_FINDINGS} more")
+
+    or_worse = " or worse" if drift.severity == "warning" else ""
+    expected = f"no {drift.severity} finding{or_worse}"
+    yield Outcome(passed=not closing, expected=expected, found="; ".join(shown))
 
 
 def _earlier_moments(name: str, earlier: Sequence[Manifest]) -> list[tuple[float, float, int]]:
@@ -193,3 +170,60 @@ def _ratio(value: float, base: float, *, of_nothing: float) -> float:
 
 def _too_few(n_partitions: int) -> str:
     return f"{n_partitions} earlier partitions, too few to compare with"
+
+
+def _action_of(settings: Range | NullRate | History | None) -> Action:
+    return "off" if settings is None else settings.action
+
+
+GATES: tuple[Gate, ...] = (
+    Gate(
+        name="unique_keys",
+        looks_beyond_record=True,
+        action=_unique_keys_action,
+        outcomes=_check_unique_keys,
+    ),
+    Gate(
+        name="finite_predictions",
+        looks_beyond_record=False,
+        action=lambda job: job.gates.finite_predictions,
+        outcomes=_check_finite,
+    ),
+    Gate(
+        name="prediction_range",
+        looks_beyond_record=False,
+        action=lambda job: _action_of(job.gates.prediction_range),
+        outcomes=lambda run: _check_range(run, "prediction", run.job.gates.prediction_range),
+    ),
+    Gate(
+        name="probability_range",
+        looks_beyond_record=False,
+        action=lambda job: _action_of(job.gates.probability_range),
+        outcomes=lambda run: _check_range(run, "probability", run.job.gates.probability_range),
+    ),
+    Gate(
+        name="null_rate",
+        looks_beyond_record=False,
+        action=lambda job: _action_of(job.gates.null_rate),
+        outcomes=_check_null_rate,
+    ),
+    Gate(
+        name="rows",
+        looks_beyond_record=True,
+        action=lambda job: _action_of(job.gates.rows),
+        outcomes=_check_rows,
+    ),
+    Gate(
+        name="score_shift",
+        looks_beyond_record=True,
+        action=lambda job: _action_of(job.gates.score_shift),
+        outcomes=_check_score_shift,
+    ),
+    Gate(
+        name="drift",
+        looks_beyond_record=True,  # why the columns could not be compared
+        action=lambda job: job.drift.gate,
+        outcomes=_check_drift,
+    ),
+)
+"""All gates, in the order of the manifest."""

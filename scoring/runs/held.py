@@ -1,9 +1,8 @@
 """Whether a run that a gate has held is still held by the gates that the job has today."""
 
-from nightscore.drift.assess import drift_gate
 from nightscore.ledger.workspace import Workspace
-from nightscore.runs.gates import check_gates
-from nightscore.schemas.job import ScoringJob
+from nightscore.runs import gates
+from nightscore.runs.gate import FinishedRun, Gate
 from nightscore.schemas.manifest import GateRecord, Manifest
 
 
@@ -23,36 +22,27 @@ def still_holding(workspace: Workspace, held: Manifest) -> list[GateRecord]:
     bounds as before holds as it did, whatever the partitions before have become. With other bounds
     it looks at the record again.
     """
-    job = workspace.job
-    recorded = {gate.gate: gate for gate in held.gates}
-    had_duplicates = "unique_keys" in recorded and not recorded["unique_keys"].passed
-    current = check_gates(workspace, held, int(had_duplicates), ())
-
-    if job.drift.gate == "hold" and "drift" in recorded:
-        current.append(_current_drift_gate(job, held, recorded["drift"]))
-
-    judged = [_as_recorded(gate, recorded.get(gate.gate)) for gate in current]
-    return [gate for gate in judged if gate.action == "hold" and not gate.passed]
+    run = FinishedRun(workspace, held)
+    judged = [record for gate in gates.GATES for record in _judge_again(gate, run)]
+    return [record for record in judged if record.action == "hold" and not record.passed]
 
 
-def _current_drift_gate(job: ScoringJob, held: Manifest, recorded: GateRecord) -> GateRecord:
-    if held.drift is None:
-        # Nobody could compare the columns. That holds as long as the gate does.
-        return recorded.model_copy(update={"action": "hold"})
-    return drift_gate(job, held.drift)
+def _judge_again(gate: Gate, run: FinishedRun) -> list[GateRecord]:
+    """What a gate says today, or said then if it cannot know better.
 
-
-def _as_recorded(gate: GateRecord, recorded: GateRecord | None) -> GateRecord:
-    """What the run's record says, with today's action, if the gate expects the same as it did."""
-    if recorded is None or not _depends_on_others(gate.gate) or recorded.expected != gate.expected:
-        return gate
-    return recorded.model_copy(update={"action": gate.action})
-
-
-def _depends_on_others(name: str) -> bool:
-    """Whether a gate looks at more than the run's own record.
-
-    A name may be followed by its column, as in `score_shift of prediction`.
+    A gate that looks beyond the run's record cannot: what it saw then may have changed, or be gone.
+    What it said stands, with today's action, unless it expects something else by now.
     """
-    kind, _, _ = name.partition(" of ")
-    return kind in ("rows", "score_shift", "unique_keys")
+    action = gate.action(run.job)
+    current = {record.gate: record for record in gate.check(run)}
+    if not gate.looks_beyond_record or action == "off":
+        return [*current.values()]
+
+    for record in filter(gate.wrote, run.manifest.gates):
+        is_same_question = (
+            record.gate not in current or current[record.gate].expected == record.expected
+        )
+        if is_same_question:
+            current[record.gate] = record.model_copy(update={"action": action})
+
+    return [*current.values()]

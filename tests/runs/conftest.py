@@ -16,7 +16,7 @@ from nightscore.outputs.writer import WrittenPart
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import RunPlan, SourceRows
 from nightscore.schemas.contract import Contract
-from nightscore.schemas.manifest import FileRecord, GateRecord
+from nightscore.schemas.manifest import FileRecord
 from nightscore.schemas.partition import MemoryPlan, Partition, Plan, Shard
 from tests.fakes.pool import InProcessPool
 
@@ -24,17 +24,14 @@ DAY = "2024-02-29"
 
 
 class StubDriftCheck:
-    """Compares nothing, and answers with the gates that the test wants."""
+    """Compares nothing, and fails if the test wants that."""
 
     def __init__(self) -> None:
-        self.answers: list[GateRecord] = []
+        self.failure = ""
         self.n_stored = 0
 
     def watch(self, tasks: list[Any], contract: Contract) -> list[Any]:
         return tasks
-
-    def gates(self) -> list[GateRecord]:
-        return self.answers
 
     def store(self) -> None:
         self.n_stored += 1

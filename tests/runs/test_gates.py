@@ -31,6 +31,7 @@ from nightscore.operations.verify import verify
 from nightscore.outputs import duplicates
 from nightscore.outputs.duplicates import find_duplicates
 from nightscore.profiles.column_records import merge_records, prediction_records
+from nightscore.runs.gate import FinishedRun
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -159,7 +160,8 @@ def test_an_infinite_prediction_is_in_no_range(lake: Lake) -> None:
     columns = prediction_records(pa.table({"prediction": [0.5, math.inf]}))
     lake.write(DAY, make_frame(10))
     manifest = lake.run(lake.job()).model_copy(update={"columns": tuple(columns)})
-    (found,) = check_gates(Workspace(lake.job(gates=gates)), manifest, 0, [])
+    job = lake.job(gates=gates, drift={"gate": "off"})
+    (found,) = check_gates(FinishedRun(Workspace(job), manifest))
     assert not found.passed
     assert found.found == "prediction infinite in 1 rows"
 
