@@ -17,9 +17,10 @@ from nightscore.ledger.layout import state_store
 from nightscore.models.baseline import fetch_baseline
 from nightscore.models.model_versions import resolve
 from nightscore.models.registries.protocol import BASELINE_TAG
+from nightscore.operations.approve import approve
 from nightscore.operations.baseline import record_baseline
 from nightscore.operations.clean import clean
-from nightscore.operations.review import approve, find_held
+from nightscore.operations.decision import find_held
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import Key, from_bytes
 from nightscore.schemas.job import ScoringJob

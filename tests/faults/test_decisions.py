@@ -11,7 +11,9 @@ from nightscore.errors import ConflictError, StorageError
 from nightscore.ledger.layout import decision_path, state_store
 from nightscore.ledger.manifests import write_manifest
 from nightscore.models.pinned import PinnedModel
-from nightscore.operations.review import approve, find_held, reject
+from nightscore.operations.approve import approve
+from nightscore.operations.decision import find_held
+from nightscore.operations.reject import reject
 from nightscore.schemas.manifest import Manifest
 from tests.operations.test_replay import MISSING_PASSES, STRICT, again
 from tests.operations.test_replay import write as write_with_missing

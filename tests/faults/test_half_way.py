@@ -18,10 +18,12 @@ from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNot
 from nightscore.ledger.layout import predictions_store, sealed_history_path, state_store
 from nightscore.ledger.manifests import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
+from nightscore.operations.approve import approve
 from nightscore.operations.clean import clean
+from nightscore.operations.decision import find_held
 from nightscore.operations.history import run_history
+from nightscore.operations.reject import reject
 from nightscore.operations.replay import replay
-from nightscore.operations.review import approve, find_held, reject
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.operations.verify import verify
 from nightscore.outputs.publish import open_publisher

@@ -23,10 +23,12 @@ from nightscore.ledger import liveness
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.workspace import Workspace
+from nightscore.operations.approve import approve
 from nightscore.operations.clean import clean
+from nightscore.operations.decision import find_held
 from nightscore.operations.history import run_history
+from nightscore.operations.reject import reject
 from nightscore.operations.replay import replay
-from nightscore.operations.review import approve, find_held, reject
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.outputs.delta import DeltaPublisher
 from nightscore.outputs.handle import TableHandle

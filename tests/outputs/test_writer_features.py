@@ -15,7 +15,8 @@ from deltalake.schema import Field, PrimitiveType
 from nightscore.errors import ContractError, StorageError, StorageUnavailableError
 from nightscore.ledger.layout import predictions_store
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.review import approve, reject
+from nightscore.operations.approve import approve
+from nightscore.operations.reject import reject
 from nightscore.outputs.delta import COMMIT_ATTEMPTS
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.writer_features import HONOURED

@@ -24,9 +24,11 @@ from nightscore.ledger.layout import parts_store, predictions_store, state_store
 from nightscore.ledger.manifests import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations.approve import approve
 from nightscore.operations.clean import clean
+from nightscore.operations.decision import find_held
 from nightscore.operations.partitions import partition_statuses
-from nightscore.operations.review import approve, find_held, reject
+from nightscore.operations.reject import reject
 from nightscore.operations.verify import verify
 from nightscore.outputs import duplicates
 from nightscore.outputs.duplicates import find_duplicates

@@ -25,7 +25,9 @@ from nightscore.errors import (
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.review import approve, find_held, reject
+from nightscore.operations.approve import approve
+from nightscore.operations.decision import find_held
+from nightscore.operations.reject import reject
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.handle import translate_table_error
 from nightscore.outputs.publish import open_publisher

@@ -8,7 +8,8 @@ from nightscore.cli.commands import partitions
 from nightscore.cli.commands import history
 from nightscore.cli.commands import rollback
 from nightscore.cli.commands import replay
-from nightscore.cli.commands import review
+from nightscore.cli.commands import approve
+from nightscore.cli.commands import reject
 from nightscore.cli.commands import verify
 from nightscore.cli.commands import report
 from nightscore.cli.commands import pages
@@ -21,6 +22,7 @@ from nightscore.cli.app import app, run_command_line
 
 __all__ = [
     "app",
+    "approve",
     "backfill",
     "baseline",
     "clean",
@@ -30,9 +32,9 @@ __all__ = [
     "pages",
     "partitions",
     "plan",
+    "reject",
     "replay",
     "report",
-    "review",
     "rollback",
     "run",
     "run_command_line",

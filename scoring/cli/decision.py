@@ -1,0 +1,42 @@
+"""What `nightscore approve` and `nightscore reject` share."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from nightscore.cli.app import known_partition, load, model_cache
+from nightscore.drift.recompare_runs import compare_later
+from nightscore.inputs.partitions import parse_value
+from nightscore.ledger.workspace import Workspace
+from nightscore.operations.decision import find_held
+from nightscore.outputs.guarantees import check_claims
+from nightscore.schemas.manifest import Manifest
+
+HeldRun = Annotated[
+    str | None, typer.Option("--run-id", help="Held run to decide on. Default: the newest.")
+]
+Note = Annotated[str, typer.Option(help="Reason, for the record.")]
+
+
+def decide(
+    verb: str,
+    act: Callable[..., Manifest],
+    job: str,
+    partition: str,
+    run_id: str | None,
+    note: str,
+) -> Manifest:
+    """Approve or reject a held run, as `act` does; returns its record."""
+    spec, value = load(job), parse_value(partition)
+    check_claims(spec, verb)
+
+    with known_partition(spec, value, verb):
+        held = find_held(spec, value, run_id)
+
+    decided = act(spec, held, datetime.now(UTC), note)
+
+    # Later partitions are compared with what is published now.
+    compare_later(Workspace(spec), [held.partition], model_cache(None), datetime.now(UTC))
+    return decided
