@@ -45,7 +45,15 @@ def modules() -> list[str]:
 @pytest.mark.slow
 def test_the_wheel_works_beside_modules_of_the_users_own(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(ROOT)], check=True, cwd=tmp_path)
+    # What an earlier build has left in `build/` would be packed too, under names since changed.
+    settings = tmp_path / "build.cfg"
+    settings.write_text(f"[build]\nbuild_base = {tmp_path / 'build'}\n")
+    subprocess.run(
+        [*build, "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"DIST_EXTRA_CONFIG": str(settings)},
+    )
     (wheel,) = tmp_path.glob("nightscore-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "nightscore/schemas/job.schema.json" in names
