@@ -11,7 +11,7 @@ from nightscore.errors import (
     WorkerHungError,
 )
 from nightscore.models.cache import ModelCache
-from nightscore.models.library_versions import library_version
+from nightscore.models.installed_libraries import library_version
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import shared_uri
 from nightscore.schemas.model import ModelFacts

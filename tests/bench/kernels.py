@@ -21,8 +21,8 @@ from nightscore.models.compiled.checked import difference
 from nightscore.models.flavors.lightgbm import LightgbmPredictor
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.flavors.xgboost import XgboostPredictor
+from nightscore.models.installed_libraries import library_version
 from nightscore.models.libraries.sklearn_facts import takes_matrix
-from nightscore.models.library_versions import library_version
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts

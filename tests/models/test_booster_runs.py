@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from nightscore.errors import ModelLoadError
-from nightscore.models.library_versions import missing_library
+from nightscore.models.installed_libraries import import_library
 from nightscore.models.loading import LoadedModel, inspect_model
 from nightscore.operations.verify import verify
 from nightscore.schemas.model import ModelFacts
@@ -270,8 +270,9 @@ def _own_objective(truth: Any, scores: Any) -> Any:
 
 
 def test_a_missing_library_names_its_extra() -> None:
-    error = missing_library("LightGBM", "lightgbm", Path("model"))
-    assert "pip install 'nightscore[lightgbm]'" in str(error)
+    with pytest.raises(ModelLoadError, match="needs LightGBM, which is not installed") as raised:
+        import_library("lightgbm.not_there", "LightGBM", "lightgbm", Path("model"))
+    assert "pip install 'nightscore[lightgbm]'" in str(raised.value)
 
 
 @pytest.mark.parametrize("serialization", ["skops", "cloudpickle"])

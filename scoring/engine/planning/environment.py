@@ -3,8 +3,8 @@
 import platform
 
 from nightscore.models.compiled.form_cache import CachedForm
-from nightscore.models.library_versions import library_version
-from nightscore.models.library_versions import library_versions as versions_of
+from nightscore.models.installed_libraries import library_version
+from nightscore.models.installed_libraries import library_versions as versions_of
 from nightscore.models.pinned import PinnedModel
 from nightscore.schemas.model import ModelFacts
 

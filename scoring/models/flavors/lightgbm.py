@@ -13,7 +13,7 @@ from nightscore.errors import ModelLoadError, ModelStructureError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
 from nightscore.models.flavor import Flavor
-from nightscore.models.library_versions import library_versions, missing_library
+from nightscore.models.installed_libraries import import_library, library_versions
 from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import MlModel
 from nightscore.models.protocol import Answer
@@ -85,7 +85,7 @@ def load_lightgbm(mlmodel: MlModel) -> Any:
         ModelStructureError: Its trees point outside, or in circles; LightGBM did not get them.
         ModelRefusedError: A skops file holds types that are not on the list.
     """
-    lightgbm = _library(mlmodel.folder)
+    lightgbm = import_library("lightgbm", "LightGBM", "lightgbm", mlmodel.folder)
     flavor = mlmodel.flavors["lightgbm"]
     path = mlmodel.file(str(flavor.get("data")))
 
@@ -160,14 +160,6 @@ def inspect_lightgbm(mlmodel: MlModel, model: Any) -> ModelFacts:
         trained_with=mlmodel.trained_with,
         loaded_with=library_versions(*LIBRARIES),
     )
-
-
-def _library(folder: Path) -> Any:
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise missing_library("LightGBM", "lightgbm", folder) from error
-    return lightgbm
 
 
 def _features(

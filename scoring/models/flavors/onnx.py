@@ -10,7 +10,7 @@ import pyarrow as pa
 from nightscore.arrow.numeric import Scratch, is_numeric, numeric_values
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.flavor import Flavor
-from nightscore.models.library_versions import library_versions
+from nightscore.models.installed_libraries import library_versions
 from nightscore.models.loading_steps import LoadingStep, bundled_code
 from nightscore.models.mlmodel import MlModel
 from nightscore.models.protocol import Answer

@@ -5,7 +5,6 @@ import json
 import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from nightscore.errors import ModelLoadError
 from nightscore.models.answers import column_array, empty_answer
 from nightscore.models.categories import CodedMatrix
 from nightscore.models.flavor import Flavor
-from nightscore.models.library_versions import library_versions, missing_library
+from nightscore.models.installed_libraries import import_library, library_versions
 from nightscore.models.loading_steps import LoadingStep, bundled_code
 from nightscore.models.mlmodel import MlModel
 from nightscore.models.protocol import Answer
@@ -133,7 +132,7 @@ def load_xgboost(mlmodel: MlModel) -> Any:
     """
     from nightscore.models.structure.xgboost_trees import check_xgboost
 
-    xgboost = _library(mlmodel.folder)
+    xgboost = import_library("xgboost", "XGBoost", "xgboost", mlmodel.folder)
     flavor = mlmodel.flavors["xgboost"]
     path = mlmodel.file(str(flavor.get("data")))
     name = str(flavor.get("model_class", XGBOOST_BOOSTER))
@@ -213,14 +212,6 @@ def inspect_xgboost(mlmodel: MlModel, model: Any) -> ModelFacts:
 def _booster_of(model: Any) -> Any:
     """The booster within a wrapper, or the booster itself."""
     return model.get_booster() if hasattr(model, "get_booster") else model
-
-
-def _library(folder: Path) -> Any:
-    try:
-        import xgboost
-    except ImportError as error:
-        raise missing_library("XGBoost", "xgboost", folder) from error
-    return xgboost
 
 
 def _features(

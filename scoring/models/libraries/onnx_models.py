@@ -9,9 +9,9 @@ import numpy as np
 
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import column_array
+from nightscore.models.installed_libraries import import_library
 from nightscore.models.libraries.onnx_classes import find_classes, remove_maps
 from nightscore.models.libraries.onnx_inputs import TENSORS, OnnxInput, read_inputs
-from nightscore.models.library_versions import missing_library
 from nightscore.models.mlmodel import MAX_WIDTH, MlModel
 from nightscore.models.structure.onnx_graph import graph_problems
 from nightscore.models.structure.onnx_trees import check_trees
@@ -83,12 +83,10 @@ def load_onnx(mlmodel: MlModel) -> OnnxModel:
 
 
 def _libraries(folder: Path) -> tuple[Any, Any]:
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise missing_library("ONNX Runtime and onnx", "onnx", folder) from error
-    return onnx, onnxruntime
+    names = "ONNX Runtime and onnx"
+    onnx = import_library("onnx", names, "onnx", folder)
+    runtime = import_library("onnxruntime", names, "onnx", folder)
+    return onnx, runtime
 
 
 def _unreadable(path: Path, error: Exception) -> ModelLoadError:

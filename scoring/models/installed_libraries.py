@@ -1,8 +1,10 @@
-"""Versions of installed libraries, whichever distribution provides them."""
+"""Libraries of this process: their versions, whichever distribution provides them, and imports."""
 
 import functools
+import importlib
 import importlib.metadata
 from pathlib import Path
+from typing import Any
 
 from nightscore.errors import ModelLoadError
 
@@ -31,10 +33,23 @@ def library_versions(*names: str) -> dict[str, str]:
     return {name: version for name in names if (version := library_version(name))}
 
 
-def missing_library(name: str, extra: str, folder: Path) -> ModelLoadError:
-    """The error for a model whose library is not installed."""
-    return ModelLoadError(
-        f"The model needs {name}, which is not installed.",
-        str(folder),
-        next_step=f"pip install 'nightscore[{extra}]'",
-    )
+def import_library(module: str, name: str, extra: str, folder: Path) -> Any:
+    """Import a library that a model needs.
+
+    Args:
+        module: To import.
+        name: What people call the library, with those that it is installed with.
+        extra: Of this distribution, which installs it.
+        folder: Of the model.
+
+    Raises:
+        ModelLoadError: It is not installed, or cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ModelLoadError(
+            f"The model needs {name}, which is not installed.",
+            str(folder),
+            next_step=f"pip install 'nightscore[{extra}]'",
+        ) from error
