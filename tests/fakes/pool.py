@@ -7,25 +7,20 @@ runs it.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
+from nightscore.engine.base_pool import BasePool
 from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.shard_scoring import score_shard
-from nightscore.errors import InterruptedRunError
 
 T = TypeVar("T")
 
 
-class InProcessPool:
+class InProcessPool(BasePool):
     """See `Pool`. Nothing is killed and nothing times out."""
 
     is_local = True
-
-    def __init__(self) -> None:
-        self.cpu_s_by_pid: dict[int, float] = {}
-        self._stop_reason: str | None = None
 
     @property
     def capacity(self) -> int:
@@ -53,30 +48,8 @@ class InProcessPool:
         for task in tasks:
             self._check_stopped()
             result = score_shard(task)
-            self.cpu_s_by_pid[result.pid] = result.process_cpu_s
+            self._count_cpu(result.pid, result.process_cpu_s)
             yield result
 
     def kill(self) -> None:
         pass
-
-    @property
-    def is_stopped(self) -> bool:
-        return self._stop_reason is not None
-
-    def stop(self, reason: str = "was interrupted") -> None:
-        self._stop_reason = reason
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-    def _check_stopped(self) -> None:
-        if self._stop_reason is not None:
-            raise InterruptedRunError(f"The run {self._stop_reason}.")

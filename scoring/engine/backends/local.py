@@ -6,11 +6,11 @@ They stay warm between partitions, and survive each other's loss.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from loky.process_executor import BrokenProcessPool
 
+from nightscore.engine.base_pool import BasePool
 from nightscore.engine.executor import end_executor, open_executor
 from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.retry import (
@@ -28,7 +28,6 @@ from nightscore.engine.worker_errors import (
     call_hung,
     call_starved,
     first_line,
-    run_stopped,
 )
 from nightscore.errors import WorkerError, WorkerHungError
 from nightscore.process import available_cores
@@ -51,18 +50,16 @@ def open_pool(_: Workers) -> "WorkerPool":
     return WorkerPool()
 
 
-class WorkerPool:
+class WorkerPool(BasePool):
     """loky's processes. A context manager: at its end, however it comes, no worker is left."""
 
     is_local = True
 
     def __init__(self) -> None:
         """No process is started yet."""
-        self.cpu_s_by_pid: dict[int, float] = {}
-        """CPU seconds of each process, as of its last result."""
+        super().__init__()
         self._executor: Any = None
         self._n_processes = 0
-        self._stop_reason: str | None = None
 
     def prepare(self, n_processes: int) -> None:
         """Start so many processes, for calls that come before the shards."""
@@ -136,36 +133,10 @@ class WorkerPool:
                 waves += [[_with_all_memory(*pair, n_workers)] for pair in wave.starved]
 
     def kill(self) -> None:
-        """End all workers at once."""
+        """End all workers at once: an orderly end of idle processes takes a tenth of a second."""
         if self._executor is not None:
             executor, self._executor, self._n_processes = self._executor, None, 0
             end_executor(executor)
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether the pool was stopped for good."""
-        return self._stop_reason is not None
-
-    def stop(self, reason: str = "was interrupted") -> None:
-        """End all workers for good; a run in another thread then ends as interrupted."""
-        self._stop_reason = reason
-        self.kill()
-
-    def __enter__(self) -> Self:
-        """The pool."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End all workers.
-
-        Nothing is under way, and an orderly end of idle processes takes a tenth of a second.
-        """
-        self.kill()
 
     def _call(
         self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None
@@ -198,19 +169,11 @@ class WorkerPool:
 
         try:
             for result in results:
-                self._count_cpu(result)
+                self._count_cpu(result.pid, result.process_cpu_s)
                 yield result
         except BaseException:
             self.kill()  # nobody waits any more for what is still queued
             raise
-
-    def _count_cpu(self, result: ShardResult) -> None:
-        before = self.cpu_s_by_pid.get(result.pid, 0.0)
-        self.cpu_s_by_pid[result.pid] = max(result.process_cpu_s, before)
-
-    def _check_stopped(self) -> None:
-        if self._stop_reason is not None:
-            raise run_stopped(self._stop_reason)
 
     def _start(self, n_processes: int, *, exactly: bool = False) -> None:
         """Have at least so many processes, or exactly so many."""

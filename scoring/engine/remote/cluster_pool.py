@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+from nightscore.engine.base_pool import BasePool
 from nightscore.engine.executor import ENVIRONMENT
 from nightscore.engine.remote.calls import Call, ModelSource, Reply, pack
 from nightscore.engine.remote.cluster import Cluster, count_slots
@@ -25,7 +25,7 @@ from nightscore.engine.remote.requirements import NodeRequirements, process_vers
 from nightscore.engine.retry import CALL_ATTEMPTS, Advice, LostShard, next_attempt, retry_alone
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.shard_scoring import score_shard
-from nightscore.engine.worker_errors import call_died, call_hung, call_starved, run_stopped
+from nightscore.engine.worker_errors import call_died, call_hung, call_starved
 from nightscore.errors import ClusterError, WorkerError
 from nightscore.ledger.layout import state_store
 from nightscore.schemas.job import ScoringJob
@@ -58,7 +58,7 @@ class _SentCall:
     future: Future[Reply]
 
 
-class ClusterPool:
+class ClusterPool(BasePool):
     """A `Pool` over a cluster's workers; connected at its first use."""
 
     is_local = False
@@ -71,9 +71,7 @@ class ClusterPool:
             count: Shards at once, also where the cluster has yet to grow to that; None: as many
                 as it has slots.
         """
-        self.cpu_s_by_pid: dict[int, float] = {}
-        """CPU seconds of each process, as of its last result."""
-
+        super().__init__()
         self._connect, self._count = connect, count
         self._cluster: Cluster | None = None
         self._checked: set[NodeRequirements] = set()
@@ -81,7 +79,6 @@ class ClusterPool:
         self._models: dict[Path, ModelSource] = {}
         self._sent: dict[str, _SentCall] = {}
         self._numbers: dict[tuple[str, int], int] = {}
-        self._stop_reason: str | None = None
 
         # Two locks: who stops the pool must not wait for a connection.
         self._lock, self._connecting = threading.RLock(), threading.RLock()
@@ -190,29 +187,6 @@ class ClusterPool:
             if keys and self._cluster is not None:
                 self._cluster.cancel(keys)
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether the pool was stopped for good."""
-        return self._stop_reason is not None
-
-    def stop(self, reason: str = "was interrupted") -> None:
-        """Cancel everything for good; a run in another thread then ends as interrupted."""
-        self._stop_reason = reason
-        self._close()
-
-    def __enter__(self) -> Self:
-        """The pool."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Cancel whatever is left, and leave the cluster."""
-        self._close()
-
     def _score(
         self,
         waiting: list[ShardTask],
@@ -247,6 +221,7 @@ class ClusterPool:
                     on_lost(waiting[-1])
 
     def _close(self) -> None:
+        """Cancel whatever is left, and leave the cluster."""
         self.kill()
         with self._lock:
             cluster, self._cluster = self._cluster, None
@@ -272,10 +247,6 @@ class ClusterPool:
                 raise
 
             return cluster
-
-    def _check_stopped(self) -> None:
-        if self._stop_reason is not None:
-            raise run_stopped(self._stop_reason)
 
     def _check_nodes(self, job: ScoringJob) -> None:
         """Check that the workers can do this job; asked once for all jobs on the same stores."""
@@ -349,9 +320,7 @@ class ClusterPool:
             number += BEYOND_PIDS
 
         self._numbers[key] = number
-
-        before = self.cpu_s_by_pid.get(number, 0.0)
-        self.cpu_s_by_pid[number] = max(result.process_cpu_s, before)
+        self._count_cpu(number, result.process_cpu_s)
 
         return replace(result, pid=number)
 
