@@ -6,7 +6,7 @@ from typing import Any
 from nightscore.drift.findings import counted
 from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics_table import NO_REFERENCE
-from nightscore.drift.wording import no_longer, show_drivers, show_rates, verdict_text
+from nightscore.drift.wording import resolved_columns, show_drivers, show_rates, verdict_text
 from nightscore.flows.ui.markdown import code, escaped
 from nightscore.operations.report import SPARK_DAYS, Drawn
 from nightscore.reports.cards import SIGNS
@@ -117,13 +117,13 @@ def _reasons(finding: FindingRecord) -> list[str]:
 
 
 def _quiet_columns(drift: DriftRecord) -> list[str]:
-    """Columns that differ as usual, and columns that no longer differ."""
+    """Columns that differ as usual, and columns whose findings are resolved."""
     lines = []
     usual = [finding.column for finding in drift.findings if finding.is_seasonal]
     if usual:
         lines += [f"Seasonal or usual: {escaped(', '.join(usual))}.", ""]
 
-    resolved = no_longer(drift)
+    resolved = resolved_columns(drift)
     if resolved:
         lines += [f"Resolved: {escaped(', '.join(resolved))}.", ""]
     return lines

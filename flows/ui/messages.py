@@ -135,7 +135,7 @@ def _resolved_lines(manifest: Manifest, changes: Transition) -> list[str]:
 
     resolved = [name for name in changes.resolved if name not in changes.explained]
     if resolved:
-        lines += [f"No longer a warning or worse: {_names(resolved, MAX_SHOWN)}", ""]
+        lines += [f"Resolved: {_names(resolved, MAX_SHOWN)}", ""]
 
     if changes.explained:
         names = _names(changes.explained, MAX_SHOWN)

@@ -59,7 +59,7 @@ def show_rates(drift: DriftRecord) -> str:
     return ""
 
 
-def no_longer(drift: DriftRecord) -> list[str]:
+def resolved_columns(drift: DriftRecord) -> list[str]:
     """Columns whose findings are resolved, without those that are seasonal now."""
     seasonal = {finding.column for finding in drift.findings if finding.is_seasonal}
     return [name for name in drift.resolved if name not in seasonal]

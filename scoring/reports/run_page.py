@@ -6,7 +6,7 @@ from typing import Any
 from nightscore.drift.findings import counted, worse
 from nightscore.drift.wording import (
     label_rates,
-    no_longer,
+    resolved_columns,
     show_drivers,
     show_made_at,
     show_references,
@@ -243,6 +243,6 @@ def _notes(drift: DriftRecord) -> list[str]:
             f"{drift.unprofiled_rows:,} rows were not profiled, because profiling took more than "
             "its share of CPU time. Rates are those of the other rows"
         )
-    if resolved := no_longer(drift):
+    if resolved := resolved_columns(drift):
         notes.append(f"Resolved: {', '.join(resolved)}")
     return notes

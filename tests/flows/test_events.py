@@ -162,7 +162,7 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         "Worse, against the model's baseline:",
         "• b|c: critical (was warning), since 2024-02-28, moves the mean score by -0.5000. PSI 0.41",
         "",
-        "No longer a warning or worse: e",
+        "Resolved: e",
         "",
         "The mean of probability moved by +0.2000 since the baseline.",
         "",
@@ -214,11 +214,11 @@ def test_what_has_become_usual_is_not_called_resolved() -> None:
     assert found
     assert found.payload["subject"] == "delay 2024-03-02: drift is usual by now: a"
     assert "As before, but now seasonal or usual: a\n" in found.payload["text"]
-    assert "No longer" not in found.payload["text"]
+    assert "Resolved" not in found.payload["text"]
     both = drift_event(a_manifest(usual, resolved=("a", "b")))
     assert both
     assert (both.name, both.payload["explained"]) == ("nightscore.drift.resolved", ["a"])
-    assert "No longer a warning or worse: b\n" in both.payload["text"]
+    assert "Resolved: b\n" in both.payload["text"]
 
 
 def test_the_runs_of_a_backfill_send_no_message() -> None:

@@ -20,7 +20,7 @@ from nightscore.cli.app import (
 )
 from nightscore.cli.show import err, out, print_json, print_table
 from nightscore.drift.wording import (
-    no_longer,
+    resolved_columns,
     show_drivers,
     show_made_at,
     show_rates,
@@ -98,7 +98,7 @@ def _print_findings(drift: DriftRecord) -> None:
     if rows:
         print_table("Findings, and how each moves the mean score", tuple(rows[0]), rows)
 
-    resolved = no_longer(drift)
+    resolved = resolved_columns(drift)
     if resolved:
         out.print(f"resolved: {', '.join(resolved)}")
     for name, reason in drift.errors.items():
