@@ -6,11 +6,12 @@ from typing import NamedTuple
 from nightscore.ledger.layout import run_id_of
 from nightscore.ledger.live import Live
 from nightscore.ledger.liveness import has_died, mark_dead_runs, reconcile_with_live
-from nightscore.ledger.manifests import map_records, read_listed, write_manifest
+from nightscore.ledger.manifests import find_manifest, map_records, read_listed, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder
 from nightscore.storage.protocol import Entry
+from nightscore.storage.store import Store
 
 
 class LatestResults(NamedTuple):
@@ -111,8 +112,7 @@ class PartitionHistory:
             return standing
 
         state = self._workspace.state
-        (marked,) = mark_dead_runs(state, [standing])
-        reconciled = reconcile_with_live(state, marked, live)
+        reconciled = _as_ended(state, standing, live)
         if reconciled.status == "published":
             reconciled = write_manifest(state, self.folder, reconciled)
 
@@ -158,6 +158,20 @@ def list_histories(workspace: Workspace) -> dict[str | None, PartitionHistory]:
     return histories
 
 
+def find_writer(workspace: Workspace, value: str | None, live: Live) -> Manifest | None:
+    """The record, as it ended, of the run that wrote what readers see.
+
+    It is read now, by its name: nothing is listed, and nothing is taken from a cache.
+    None if there is no record that can be read.
+    """
+    if live.run_id is None:
+        return None
+
+    state = workspace.state
+    stored = find_manifest(state, workspace.folder(value), live.run_id)
+    return None if stored is None else _as_ended(state, stored, live)
+
+
 def find_undecided(manifests: Iterable[Manifest], fingerprint: str) -> Manifest | None:
     """The run over the same work that a gate held or a reviewer rejected.
 
@@ -177,6 +191,12 @@ def find_undecided(manifests: Iterable[Manifest], fingerprint: str) -> Manifest 
             return manifest
 
     return None
+
+
+def _as_ended(state: Store, manifest: Manifest, live: Live | None) -> Manifest:
+    """The record of one run: failed if it is dead, or published if readers see its results."""
+    (marked,) = mark_dead_runs(state, [manifest])
+    return reconcile_with_live(state, marked, live)
 
 
 def _read_all(workspace: Workspace, histories: Iterable[PartitionHistory]) -> None:

@@ -142,6 +142,7 @@ def clean(
     oldest_s = (now - older_than).timestamp()
 
     # In this order: whoever has begun meanwhile has a record, and whoever has published is seen.
+    # Records are listed here, not asked of a history: those that cannot be read protect files too.
     files = _list(job, publisher, oldest_s)
     leases = [entry for entry in state.list_files("leases") if entry.modified_s < oldest_s]
     manifests, unreadable = list_manifests(state)

@@ -1,8 +1,7 @@
 """Lists the runs of a job as they ended."""
 
-from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.history import PartitionHistory, list_histories
 from nightscore.ledger.liveness import has_died, mark_dead_runs, reconcile_with_live
-from nightscore.ledger.manifests import list_manifests
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
@@ -25,10 +24,12 @@ def run_history(
     state = workspace.state
 
     if everything:
-        stored, _ = list_manifests(state)
+        histories = list(list_histories(workspace).values())
     else:
-        stored = PartitionHistory(workspace, value).runs()
+        histories = [PartitionHistory(workspace, value)]
 
+    stored = [manifest for history in histories for manifest in history.runs()]
+    stored.sort(key=lambda manifest: manifest.run_id, reverse=True)
     manifests = mark_dead_runs(state, stored)
     if not any(has_died(manifest) or manifest.status == "held" for manifest in manifests):
         return manifests

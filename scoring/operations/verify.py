@@ -15,9 +15,8 @@ from nightscore.errors import (
     ScoringError,
 )
 from nightscore.inputs.partitions import find_partition
+from nightscore.ledger.history import find_writer
 from nightscore.ledger.live import Live
-from nightscore.ledger.liveness import mark_dead_runs, reconcile_with_live
-from nightscore.ledger.manifests import find_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
@@ -78,7 +77,7 @@ def verify(
             "Nothing is published for this partition.", place, next_step="run it first"
         )
 
-    manifest = _find_record(workspace, value, live)
+    manifest = find_writer(workspace, value, live)
     if manifest is None:
         missing = Finding("no record", place, "a manifest", _show_unrecorded(live))
         return Verification(
@@ -109,19 +108,6 @@ def verify(
         n_rows=sample.n_rows,
         findings=(*findings, *sample.findings),
     )
-
-
-def _find_record(workspace: Workspace, value: str | None, live: Live) -> Manifest | None:
-    """The record of the run whose files readers see."""
-    if live.run_id is None:
-        return None
-
-    state = workspace.state
-    stored = find_manifest(state, workspace.folder(value), live.run_id)
-    if stored is None:
-        return None
-    (manifest,) = mark_dead_runs(state, [stored])
-    return reconcile_with_live(state, manifest, live)
 
 
 def _show_unrecorded(live: Live) -> str:
