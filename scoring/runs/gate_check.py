@@ -1,4 +1,4 @@
-"""Lets a run pass its gates, or stops it."""
+"""The step of a run that checks its gates: it passes, waits for a review, or fails."""
 
 from collections.abc import Sequence
 
