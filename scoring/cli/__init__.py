@@ -3,11 +3,7 @@
 import os
 import sys
 
-SCORING_COMMANDS = ("run", "backfill", "replay")
-READING_COMMANDS = (*SCORING_COMMANDS, "plan")
-"""Commands that read footers first of all."""
-CHANGING_COMMANDS = (*SCORING_COMMANDS, "rollback", "approve", "reject", "clean", "baseline", "pin")
-"""Commands whose exit code says what they have done, whether or not that could be printed."""
+from nightscore.cli.command_catalog import COMMANDS, NO_COMMAND
 
 
 def main() -> None:
@@ -15,12 +11,13 @@ def main() -> None:
     from nightscore.cli.streams import guard_streams, settle_exit_code
 
     guard_streams()
-    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    name = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    command = COMMANDS.get(name, NO_COMMAND)
     try:
         code = _run()
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-    sys.exit(settle_exit_code(code, changes_data=command in CHANGING_COMMANDS))
+    sys.exit(settle_exit_code(code, changes_data=command.changes_data))
 
 
 def _run() -> int:
@@ -37,15 +34,17 @@ def _run() -> int:
     from nightscore.arrow.parsing import client
     from nightscore.engine.executor import end_early, start_early
 
-    command = "" if {"-h", "--help"} & set(sys.argv) else "".join(sys.argv[1:2])
+    is_help = not {"-h", "--help"}.isdisjoint(sys.argv)
+    name = "" if is_help else "".join(sys.argv[1:2])
+    command = COMMANDS.get(name, NO_COMMAND)
     try:
         # Child processes start now, while this process imports the libraries.
-        if command in READING_COMMANDS:
+        if command.reads_footers:
             client.start_early()
-        if command in SCORING_COMMANDS and "--dry-run" not in sys.argv:
+        if command.scores and "--dry-run" not in sys.argv:
             start_early()
 
-        from nightscore.cli.commands import run_command_line
+        from nightscore.cli.app import run_command_line
         from nightscore.process import bound_arenas
 
         bound_arenas()

@@ -1,17 +1,19 @@
 """The application, its entry point, and the options that commands share."""
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nightscore.cli.command_catalog import COMMANDS
 from nightscore.cli.show import report_error
 from nightscore.errors import PartitionNotFoundError, ScoringError
 from nightscore.inputs.jobfile import DEFAULT_JOBS, load_job
@@ -23,13 +25,6 @@ from nightscore.schemas.text import printable
 
 USAGE_CODE = 2
 INTERRUPTED_CODE = 130
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 Job = Annotated[str, typer.Argument(help="Name, path or URL of a job file.", metavar="JOB")]
 PartitionValue = Annotated[
@@ -50,8 +45,28 @@ CacheDir = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step to standard error.")]
 
 
-@app.callback()
-def options(
+def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The application with these commands. Only their modules are imported."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+
+    for name in names:
+        module, _, attribute = COMMANDS[name].target.partition(":")
+        target = getattr(importlib.import_module(f"nightscore.cli.commands.{module}"), attribute)
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name)
+        else:
+            app.command(name)(target)
+
+    return app
+
+
+def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the stack trace of an unexpected error.")
     ] = False,
@@ -61,6 +76,10 @@ def options(
 
 def run_command_line() -> None:
     """Run the command, and turn its error into a message and an exit code."""
+    # Only the help, and the hint at what was meant by a misspelt name, need the other commands.
+    called = sys.argv[1:2]
+    app = build_app(called if COMMANDS.keys() & called else COMMANDS)
+
     signal.signal(signal.SIGTERM, _interrupt)
 
     try:

@@ -11,7 +11,9 @@ import pytest
 import typer.main
 import yaml
 
-from nightscore.cli.commands import app
+from nightscore.cli import commands as command_modules
+from nightscore.cli.app import build_app
+from nightscore.cli.command_catalog import COMMANDS
 from nightscore.schemas.job import ScoringJob
 from tests.support.lake import Lake
 from tests.support.models import make_frame
@@ -197,17 +199,7 @@ def test_people_get_a_summary(lake: Lake, job_file: Path) -> None:
 
 
 def test_every_command_and_option_has_help_and_each_command_is_documented() -> None:
-    group: Any = typer.main.get_command(app)
-    assert set(group.commands) >= {
-        "plan",
-        "run",
-        "backfill",
-        "runs",
-        "explain",
-        "partitions",
-        "clean",
-        "pin",
-    }
+    group: Any = typer.main.get_command(build_app())
     commands = dict(group.commands)
     for name, inner in group.commands.items():
         if hasattr(inner, "commands"):
@@ -227,6 +219,40 @@ def test_every_command_and_option_has_help_and_each_command_is_documented() -> N
                 break
         else:
             raise AssertionError(f"{name} has no --json")
+
+
+def test_the_catalog_has_every_command_and_every_module_of_commands() -> None:
+    group: Any = typer.main.get_command(build_app())
+    assert [*group.commands] == [*COMMANDS], "the help has the order of the catalog"
+
+    modules = {path.stem for path in Path(command_modules.__path__[0]).glob("*.py")} - {"__init__"}
+    assert {command.target.partition(":")[0] for command in COMMANDS.values()} == modules
+
+    for name, command in COMMANDS.items():
+        if command.scores:
+            assert command.reads_footers, name
+            assert command.changes_data, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imports_all"),
+    [("plan --help", False), ("--help", True), ("--help plan", True), ("plam", True)],
+)
+def test_a_command_imports_its_own_module_alone(arguments: str, imports_all: bool) -> None:
+    code = f"""
+import sys
+sys.argv = ["nightscore", *{arguments!r}.split()]
+from nightscore.cli import main
+try:
+    main()
+finally:
+    assert "nightscore.cli.commands.plan" in sys.modules
+    assert ("nightscore.cli.commands.rollback" in sys.modules) is {imports_all}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "AssertionError" not in done.stderr
+    assert ("Restore earlier results" in done.stdout) is (imports_all and "--help" in arguments)
+    assert ("Did you mean 'plan'" in done.stderr) is (arguments == "plam")
 
 
 def test_the_engine_runs_without_prefect_and_the_driver_without_sklearn(

@@ -15,8 +15,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from typer.testing import CliRunner
 
-import nightscore.cli.commands  # noqa: F401 (it registers its commands)
-from nightscore.cli.app import app
+from nightscore.cli.app import build_app
 from nightscore.drift.compare_profiles import compare_profiles
 from nightscore.drift.findings import Context, judge
 from nightscore.drift.grade import compare_columns
@@ -328,10 +327,10 @@ def test_a_new_one_is_on_the_page(registered: Statistic, sides: tuple[str, str])
 
 
 def test_a_new_one_is_in_the_terminal(registered: Statistic, sides: tuple[str, str]) -> None:
-    shown = CliRunner().invoke(app, ["drift", *sides], env={"COLUMNS": "400"})
+    shown = CliRunner().invoke(build_app(), ["drift", *sides], env={"COLUMNS": "400"})
     assert shown.exit_code == 0, shown.output
     assert f"{TINY.label}: {TINY.title} ({TINY.thresholds})" in shown.output
-    machine = CliRunner().invoke(app, ["drift", *sides, "--json"])
+    machine = CliRunner().invoke(build_app(), ["drift", *sides, "--json"])
     (column,) = json.loads(machine.output)["columns"]
     expected = abs(CURRENT.mean() - REFERENCE.mean()) / CURRENT.mean()
     assert column["statistics"][TINY.name] == pytest.approx(expected)

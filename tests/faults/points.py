@@ -48,7 +48,7 @@ def at_each_point(
 
 
 if __name__ == "__main__":
-    from nightscore.cli.commands import run_command_line
+    from nightscore.cli.app import run_command_line
 
     last = int(sys.argv[1])
     sys.argv[1:2] = []

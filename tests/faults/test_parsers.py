@@ -218,7 +218,10 @@ def test_nothing_else_opens_parquet() -> None:
 
 
 def test_the_driver_starts_without_the_library() -> None:
-    code = "import nightscore.cli.commands, sys; sys.exit('pyarrow._parquet' in sys.modules)"
+    code = (
+        "import sys; from nightscore.cli.app import build_app; build_app(); "
+        "sys.exit('pyarrow._parquet' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import nightscore.operations.clean
-from nightscore.cli.commands import app
+from nightscore.cli.app import build_app
 from nightscore.engine.events import Event, RunPlanned
 from nightscore.errors import ConflictError, StorageError
 from nightscore.ledger.layout import lease_path, parts_store, predictions_store, state_store
@@ -247,9 +247,11 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
     with pytest.raises(Exception, match="greater than or equal to 1"):
-        app(["clean", str(path), "--superseded-days", "0.5"], standalone_mode=False)
+        build_app()(["clean", str(path), "--superseded-days", "0.5"], standalone_mode=False)
     for option in ("--superseded-days", "--older-than-hours"):  # no date is so long ago
         with pytest.raises(Exception, match="less than or equal"):
-            app(["clean", str(path), option, "1e12"], standalone_mode=False)
-    assert not app(["clean", str(path), "--superseded-days", "1", "--json"], standalone_mode=False)
+            build_app()(["clean", str(path), option, "1e12"], standalone_mode=False)
+    assert not build_app()(
+        ["clean", str(path), "--superseded-days", "1", "--json"], standalone_mode=False
+    )
     assert json.loads(capsys.readouterr().out) == {"removed": [], "would_remove": [], "skipped": []}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from nightscore.cli.commands import app
+from nightscore.cli.app import build_app
 from nightscore.errors import InvalidJobError
 from nightscore.ledger.layout import predictions_store
 from nightscore.ledger.workspace import Workspace
@@ -161,7 +161,7 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     path.write_text(yaml.safe_dump(lake.job("logistic").model_dump(mode="json")))
 
     def call(*arguments: str) -> Any:
-        code = app([*arguments, "--json"], standalone_mode=False)
+        code = build_app()([*arguments, "--json"], standalone_mode=False)
         return code or 0, json.loads(capsys.readouterr().out)
 
     dates = ("--from", "2024-02-28", "--to", DAY, "--cache-dir", str(lake.cache.root))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from deltalake import DeltaTable, write_deltalake
 
-from nightscore.cli.commands import app
+from nightscore.cli.app import build_app
 from nightscore.errors import PartitionNotFoundError
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.manifests import find_manifest, write_manifest
@@ -179,9 +179,9 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
     arguments = ["verify", str(path), DAY, "--sample", "50", "--cache-dir", str(lake.cache.root)]
-    assert app([*arguments, "--json"], standalone_mode=False) == 0
+    assert build_app()([*arguments, "--json"], standalone_mode=False) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["is_sound"], found["findings"]) == (True, [])
     damage(lake, job, 50)
-    assert app(arguments, standalone_mode=False) == 1
+    assert build_app()(arguments, standalone_mode=False) == 1
     assert "output damaged" in capsys.readouterr().out

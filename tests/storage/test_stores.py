@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 from typer.testing import CliRunner
 
-from nightscore.cli.app import app
+from nightscore.cli.app import build_app
 from nightscore.engine.checkpoints import take_over
 from nightscore.errors import (
     CredentialsError,
@@ -187,7 +187,7 @@ def test_a_run_says_what_is_not_kept(weak: Lake, caplog: pytest.LogCaptureFixtur
 
 def test_a_plan_says_so_too(weak: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(weak.cache.root))
-    told = CliRunner().invoke(app, ["plan", str(save(weak.job(), tmp_path)), DAY, "--json"])
+    told = CliRunner().invoke(build_app(), ["plan", str(save(weak.job(), tmp_path)), DAY, "--json"])
     assert told.exit_code == 0, told.output
     assert missing_guarantees(weak.job())[0] in told.stdout
 

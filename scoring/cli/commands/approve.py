@@ -1,12 +1,11 @@
 """`nightscore approve`."""
 
-from nightscore.cli.app import AsJson, Job, PartitionValue, app
+from nightscore.cli.app import AsJson, Job, PartitionValue
 from nightscore.cli.decision import HeldRun, Note, decide
 from nightscore.cli.summary import print_record
 from nightscore.operations.approve import approve as publish_held
 
 
-@app.command()
 def approve(
     job: Job,
     partition: PartitionValue,

@@ -16,7 +16,6 @@ from nightscore.cli.app import (
     MaxPartitions,
     StartDate,
     Verbose,
-    app,
     load,
     log_to,
     model_cache,
@@ -55,7 +54,6 @@ Mode = Annotated[
 ]
 
 
-@app.command()
 def backfill(
     job: Job,
     start: StartDate,

@@ -4,12 +4,11 @@ from typing import Annotated
 
 import typer
 
-from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, app, load, log_to, model_cache
+from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, load, log_to, model_cache
 from nightscore.cli.show import err, out, print_json
 from nightscore.engine.backends.local import WorkerPool
 
 
-@app.command()
 def baseline(
     job: Job,
     uri: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nightscore.cli.app import AsJson, Job, app, load
+from nightscore.cli.app import AsJson, Job, load
 from nightscore.cli.show import err, out, print_json
 from nightscore.operations.clean import clean
 
@@ -13,7 +13,6 @@ MAX_AGE_DAYS = 36_500
 """Some systems have no dates before that."""
 
 
-@app.command(name="clean")
 def clean_command(
     job: Job,
     older_than_hours: Annotated[

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from nightscore.cli.app import app
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.drift.statistics import catalog
@@ -22,7 +21,6 @@ class Format(StrEnum):
     HTML = "html"
 
 
-@app.command()
 def drift(
     reference: Annotated[
         str,

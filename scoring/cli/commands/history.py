@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nightscore.cli.app import AsJson, Job, app, load
+from nightscore.cli.app import AsJson, Job, load
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.drift.statistics import catalog
@@ -40,7 +40,6 @@ RUN_COLUMNS = (
 COMPARED_AGAIN = "compared again (UTC)"
 
 
-@app.command()
 def runs(
     job: Job,
     partition: Annotated[str | None, typer.Argument(help="Only runs of this partition.")] = None,
@@ -88,7 +87,6 @@ def _run_row(manifest: Manifest) -> dict[str, str]:
     }
 
 
-@app.command()
 def history(
     job: Job,
     subject: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nightscore.cli.app import AsJson, CacheDir, app, model_cache
+from nightscore.cli.app import AsJson, CacheDir, model_cache
 from nightscore.cli.show import out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.model_facts import not_loaded
@@ -27,10 +27,8 @@ Registry = Annotated[
 ]
 
 model = typer.Typer(help="Inspect a model version.", no_args_is_help=True)
-app.add_typer(model, name="model")
 
 
-@app.command()
 def pin(
     model_uri: ModelUri,
     registry: Registry = None,

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from nightscore.cli.app import AsJson, CacheDir, app, jobs_folder, model_cache
+from nightscore.cli.app import AsJson, CacheDir, jobs_folder, model_cache
 from nightscore.cli.show import err, print_json
 
 
-@app.command()
 def pages(
     port: Annotated[int, typer.Option(help="TCP port.")] = 4280,
     host: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nightscore.cli.app import AsJson, CacheDir, Job, PartitionValue, app, load, model_cache
+from nightscore.cli.app import AsJson, CacheDir, Job, PartitionValue, load, model_cache
 from nightscore.cli.show import out, print_json, print_table, show_count, show_size
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
@@ -17,7 +17,6 @@ from nightscore.schemas.partition import order_of
 COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")
 
 
-@app.command()
 def partitions(
     job: Job,
     start: Annotated[str | None, typer.Option("--from", help="First value to show.")] = None,
@@ -58,7 +57,6 @@ def _row(status: PartitionStatus) -> dict[str, Any]:
     }
 
 
-@app.command()
 def explain(
     job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, app, load, log_to, model_cache
+from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, load, log_to, model_cache
 from nightscore.cli.show import out, print_json, print_table, show_size
 from nightscore.engine.backends import open_pool
 from nightscore.inputs.partitions import parse_value
@@ -13,7 +13,6 @@ from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.schemas.job import ScoringJob
 
 
-@app.command()
 def plan(
     job: Job,
     partitions: Annotated[

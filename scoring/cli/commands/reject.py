@@ -1,12 +1,11 @@
 """`nightscore reject`."""
 
-from nightscore.cli.app import AsJson, Job, PartitionValue, app
+from nightscore.cli.app import AsJson, Job, PartitionValue
 from nightscore.cli.decision import HeldRun, Note, decide
 from nightscore.cli.summary import print_record
 from nightscore.operations.reject import reject as drop_held
 
 
-@app.command()
 def reject(
     job: Job,
     partition: PartitionValue,

@@ -11,7 +11,6 @@ from nightscore.cli.app import (
     Job,
     PartitionValue,
     Verbose,
-    app,
     known_partition,
     load,
     model_cache,
@@ -25,7 +24,6 @@ from nightscore.operations.replay import replay
 from nightscore.schemas.manifest import Manifest
 
 
-@app.command(name="replay")
 def replay_command(
     job: Job,
     partition: PartitionValue,

@@ -13,7 +13,6 @@ from nightscore.cli.app import (
     CacheDir,
     Job,
     PartitionValue,
-    app,
     known_partition,
     load,
     model_cache,
@@ -32,7 +31,6 @@ from nightscore.operations.report import newest_report, read_report, reported_ru
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
 
 
-@app.command()
 def report(
     job: Job,
     partition: PartitionValue,

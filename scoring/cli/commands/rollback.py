@@ -14,7 +14,6 @@ from nightscore.cli.app import (
     Job,
     MaxPartitions,
     StartDate,
-    app,
     load,
     log_to,
     model_cache,
@@ -33,7 +32,6 @@ from nightscore.schemas.manifest import Manifest
 TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 
-@app.command()
 def rollback(
     job: Job,
     start: StartDate,

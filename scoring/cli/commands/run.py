@@ -11,7 +11,6 @@ from nightscore.cli.app import (
     Job,
     PartitionValue,
     Verbose,
-    app,
     load,
     model_cache,
 )
@@ -23,7 +22,6 @@ from nightscore.runs.run import run
 from nightscore.schemas.manifest import Manifest
 
 
-@app.command(name="run")
 def run_command(
     job: Job,
     partition: PartitionValue,

@@ -10,7 +10,6 @@ from nightscore.cli.app import (
     CacheDir,
     Job,
     PartitionValue,
-    app,
     known_partition,
     load,
     log_to,
@@ -22,7 +21,6 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.operations.verify import Verification, verify
 
 
-@app.command(name="verify")
 def verify_command(
     job: Job,
     partition: PartitionValue,
