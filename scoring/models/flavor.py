@@ -51,6 +51,11 @@ class Flavor:
     unlisted_types: Callable[[MlModel], list[str]] = _no_types
     """Types in a model's file that load only if somebody vouches for it, with their holders."""
 
+    libraries: tuple[str, ...] = ()
+    """Distributions whose versions decide what its models predict.
+
+    They are compared with those of training, and their versions stand in the manifest.
+    """
     pads_batches: bool = False
     """The last rows of a batch may be computed in another order, so batches are filled up."""
     releases_gil: Callable[[ModelFacts], bool] = _never

@@ -185,7 +185,7 @@ def _check_model(
 
 
 def _check_libraries(manifest: Manifest) -> list[Finding]:
-    installed = library_versions()
+    installed = library_versions(manifest.libraries)
     return [
         Finding("library changed", name, version, installed.get(name, "not installed"))
         for name, version in sorted(manifest.libraries.items())

@@ -9,6 +9,7 @@ from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.environment import (
     cache_warnings,
     library_versions,
+    recorded_versions,
     version_warnings,
 )
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
@@ -202,7 +203,11 @@ def learn_model(execution: Execution, model: PinnedModel, notes: Sequence[str]) 
         *cache_warnings(model, facts),
         *notes,
     )
-    execution.record.update(model=model.record(execution.job, facts), warnings=warnings)
+    execution.record.update(
+        model=model.record(execution.job, facts),
+        libraries=recorded_versions(facts),
+        warnings=warnings,
+    )
     return facts
 
 

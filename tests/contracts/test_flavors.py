@@ -5,11 +5,12 @@ A new flavor is one file in `models/flavors` and one more case here.
 
 import os
 import pickle
+import pkgutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +19,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from nightscore.engine.planning.environment import (
+    library_versions,
+    recorded_versions,
+    version_warnings,
+)
+from nightscore.engine.remote.requirements import MODEL_LIBRARIES, REQUIRED
 from nightscore.errors import ModelError, ModelLoadError
+from nightscore.models import flavors
 from nightscore.models.cache import ModelCache, digest_tree
 from nightscore.models.flavor import Flavor
 from nightscore.models.flavors import flavor_named, flavor_of, register_flavor, registered
@@ -33,6 +41,7 @@ from tests.fakes.registry import URI, stub_registry
 from tests.support.lake import Lake
 
 NAMES = ["a", "b"]
+BUILT_IN = {module.name for module in pkgutil.iter_modules(flavors.__path__)}
 N_ROWS = 70
 DAY = "2024-02-29"
 
@@ -302,6 +311,28 @@ def test_a_job_scores_with_a_flavor_that_only_its_test_knows(tmp_path: Path) -> 
     assert (manifest.model.flavor, manifest.model.estimator) == ("tiny", "Tiny")
     scores = lake.read(job).sort_values("id")["prediction"]
     np.testing.assert_array_equal(scores, 2 * frame.a - frame.b)
+
+
+def test_libraries_that_a_flavor_declares_are_compared_and_recorded() -> None:
+    facts = ModelFacts(flavor="declares", estimator="Tiny", trained_with={"typer": "0.1"})
+    assert version_warnings(facts) == []
+    assert "typer" not in recorded_versions(facts)
+
+    with registered(replace(tiny_flavor.FLAVOR, name="declares", libraries=("typer",))):
+        (warning,) = version_warnings(facts)
+        assert warning.startswith("the model was trained with typer 0.1, this run uses ")
+        assert [*recorded_versions(facts)] == [*library_versions(), "typer"]
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "onnx", "python_function", "sklearn", "xgboost"])
+def test_manifests_have_the_libraries_that_they_always_had(name: str) -> None:
+    facts = ModelFacts(flavor=name, estimator="")
+    assert [*recorded_versions(facts).items()] == [*library_versions().items()]
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_libraries_of_a_flavor_are_the_same_on_every_worker(name: str) -> None:
+    assert {*flavor_named(name).libraries} <= {*REQUIRED, *MODEL_LIBRARIES}
 
 
 def test_a_flavor_of_another_distribution_is_an_entry_point(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """What a run finds on its host: versions of libraries, and a cache that others may write to."""
 
 import platform
+from collections.abc import Iterable
 
 from nightscore.models.compiled.form_cache import CachedForm
+from nightscore.models.flavors import find_flavor
 from nightscore.models.installed_libraries import library_version
 from nightscore.models.installed_libraries import library_versions as versions_of
 from nightscore.models.pinned import PinnedModel
@@ -17,7 +19,10 @@ COMPARED_LIBRARIES = (
     "xgboost",
     "onnxruntime",
 )
-"""A model is compared with the versions of these that it was trained with."""
+"""A model is compared with the versions of these that it was trained with.
+
+Any model may hold parts of these libraries. Those that its flavor declares come on top.
+"""
 RECORDED_LIBRARIES = (
     "pyarrow",
     "numpy",
@@ -32,13 +37,16 @@ RECORDED_LIBRARIES = (
     "mlflow",
     "s3fs",
 )
-"""Their versions stand in the manifest."""
+"""Their versions stand in the manifest, in this order.
+
+Those that the model's flavor declares follow.
+"""
 
 
 def version_warnings(facts: ModelFacts) -> list[str]:
     """A warning for each library whose version is not the one the model was trained with."""
     warnings: list[str] = []
-    for name in COMPARED_LIBRARIES:
+    for name in dict.fromkeys((*COMPARED_LIBRARIES, *_flavor_libraries(facts))):
         trained, current = facts.trained_with.get(name), library_version(name)
         if trained and current and trained != current:
             warnings.append(f"the model was trained with {name} {trained}, this run uses {current}")
@@ -66,6 +74,16 @@ def cache_warnings(model: PinnedModel, facts: ModelFacts) -> list[str]:
     ]
 
 
-def library_versions() -> dict[str, str]:
+def library_versions(names: Iterable[str] = RECORDED_LIBRARIES) -> dict[str, str]:
     """The versions of Python and the libraries that this process runs with."""
-    return {"python": platform.python_version()} | versions_of(*RECORDED_LIBRARIES)
+    return {"python": platform.python_version()} | versions_of(*names)
+
+
+def recorded_versions(facts: ModelFacts) -> dict[str, str]:
+    """What the manifest of a run with this model says of Python and the libraries."""
+    return library_versions((*RECORDED_LIBRARIES, *_flavor_libraries(facts)))
+
+
+def _flavor_libraries(facts: ModelFacts) -> tuple[str, ...]:
+    flavor = find_flavor(facts.flavor)
+    return () if flavor is None else flavor.libraries

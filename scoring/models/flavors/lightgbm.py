@@ -259,5 +259,6 @@ FLAVOR = Flavor(
     predictor=LightgbmPredictor,
     compile=compile_lightgbm,
     unlisted_types=unlisted_lightgbm_types,
+    libraries=("lightgbm",),
     releases_gil=lambda facts: True,
 )

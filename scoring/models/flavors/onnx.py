@@ -172,6 +172,7 @@ FLAVOR = Flavor(
     load=load_onnx,
     inspect=inspect_onnx,
     predictor=OnnxPredictor,
+    libraries=("onnxruntime",),
     pads_batches=True,
     releases_gil=lambda facts: True,
 )

@@ -179,6 +179,7 @@ FLAVOR = Flavor(
     predictor=SklearnPredictor,
     compile=compile_estimator,
     unlisted_types=unlisted_sklearn_types,
+    libraries=("scikit-learn",),
     pads_batches=True,
     releases_gil=lambda facts: facts.estimator in GIL_FREE_ESTIMATORS,
     takes_frames=True,

@@ -288,5 +288,6 @@ FLAVOR = Flavor(
     inspect=inspect_xgboost,
     predictor=XgboostPredictor,
     compile=compile_xgboost,
+    libraries=("xgboost",),
     releases_gil=lambda facts: True,
 )
