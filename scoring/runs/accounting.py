@@ -1,7 +1,7 @@
 """Adds up what the workers did, and checks that no row is missing."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from nightscore.engine.predictor_records import merge_predictors, predictor_warnings
 from nightscore.engine.shard import ShardResult
@@ -12,7 +12,14 @@ from nightscore.profiles.column_records import merge_records
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import RunPlan
 from nightscore.schemas.job import Limits
-from nightscore.schemas.manifest import ColumnRecord, Counts, Manifest, QuarantineRecord
+from nightscore.schemas.manifest import (
+    ColumnRecord,
+    Counts,
+    FileRecord,
+    Manifest,
+    QuarantineExample,
+    QuarantineRecord,
+)
 from nightscore.schemas.partition import show_value
 
 
@@ -28,16 +35,12 @@ def summarize(execution: Execution, plan: RunPlan) -> None:
     """Add up counts, columns, quarantine and measures of all shards in the record."""
     results = execution.results.in_order()
     record = execution.record
-    columns = merge_records(column for result in results for column in result.columns)
+    columns = _merge_columns(results)
     predictor = merge_predictors(result.predictor for result in results)
 
     record.warn(*_cast_warnings(columns), *predictor_warnings(predictor))
     record.update(
-        counts=Counts(
-            rows_in=sum(result.rows_in for result in results),
-            rows_scored=sum(result.part.file.rows for result in results),
-            rows_quarantined=sum(result.rows_quarantined for result in results),
-        ),
+        counts=_count_rows(results),
         columns=columns,
         predictor=predictor,
         quarantine=_quarantine_record(results),
@@ -56,11 +59,9 @@ def reconcile(execution: Execution, plan: RunPlan) -> None:
     counts = manifest.counts
     allowed = allowed_rows(execution.job.limits, plan.source.n_rows)
 
-    reasons = [
-        result.give_up_reason for result in execution.results.scored if result.give_up_reason
-    ]
-    if reasons:
-        raise _too_many(manifest, allowed, give_up_reason=reasons[0])
+    for result in execution.results.scored:
+        if result.give_up_reason:
+            raise _too_many(manifest, allowed, give_up_reason=result.give_up_reason)
 
     n_accounted_for = counts.rows_scored + counts.rows_quarantined
     if not plan.shards.n_rows == counts.rows_in == n_accounted_for:
@@ -73,28 +74,51 @@ def reconcile(execution: Execution, plan: RunPlan) -> None:
             next_step="report this as a defect of nightscore, with the manifest",
         )
 
-    if refused := forbidden(execution.job.policy, manifest.quarantine.by_reason):
+    refused = forbidden(execution.job.policy, manifest.quarantine.by_reason)
+    if refused:
         raise _refused_by_policy(manifest, refused)
     if counts.rows_quarantined > allowed:
         raise _too_many(manifest, allowed)
 
 
+def _merge_columns(results: Sequence[ShardResult]) -> tuple[ColumnRecord, ...]:
+    """One record a column, over the rows of all shards."""
+    columns: list[ColumnRecord] = []
+    for result in results:
+        columns += result.columns
+    return merge_records(columns)
+
+
+def _count_rows(results: Sequence[ShardResult]) -> Counts:
+    n_read = n_scored = n_quarantined = 0
+
+    for result in results:
+        n_read += result.rows_in
+        n_scored += result.part.file.rows
+        n_quarantined += result.rows_quarantined
+
+    return Counts(rows_in=n_read, rows_scored=n_scored, rows_quarantined=n_quarantined)
+
+
 def _quarantine_record(results: Sequence[ShardResult]) -> QuarantineRecord:
-    examples = [example for result in results for example in result.examples]
-    files = [file for result in results for file in result.quarantine_files]
+    """Rows in quarantine, by reason and by column; examples of the first shards that have any."""
+    by_reason: Counter[str] = Counter()
+    by_column: Counter[str] = Counter()
+    examples: list[QuarantineExample] = []
+    files: list[FileRecord] = []
+
+    for result in results:
+        by_reason.update(result.by_reason)
+        by_column.update(result.by_column)
+        examples += result.examples
+        files += result.quarantine_files
+
     return QuarantineRecord(
-        by_reason=_total(result.by_reason for result in results),
-        by_column=_total(result.by_column for result in results),
+        by_reason=dict(by_reason),
+        by_column=dict(by_column),
         examples=tuple(examples[:MAX_EXAMPLES]),
         files=tuple(files),
     )
-
-
-def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for part in counts:
-        total.update(part)
-    return dict(total)
 
 
 def _measure(execution: Execution, plan: RunPlan, results: Sequence[ShardResult]) -> None:
@@ -105,17 +129,20 @@ def _measure(execution: Execution, plan: RunPlan, results: Sequence[ShardResult]
     record, scored = execution.record, execution.results.scored
     stages = dict(record.manifest.measures.stages_s)
 
+    peak_bytes_by_pid: dict[int, int] = {}
+    n_rows_scored = 0
+    slowest_shard_s = 0.0
+
     for result in scored:
         for name, seconds in result.stages_s.items():
             key = f"workers_{name}"
             stages[key] = round(stages.get(key, 0.0) + seconds, 4)
 
-    peak_bytes_by_pid: dict[int, int] = {}
-    for result in scored:
         peak = max(peak_bytes_by_pid.get(result.pid, 0), result.peak_bytes)
         peak_bytes_by_pid[result.pid] = peak
+        n_rows_scored += result.rows_in
+        slowest_shard_s = max(slowest_shard_s, result.wall_s)
 
-    n_rows_scored = sum(result.rows_in for result in scored)
     record.measure(
         stages_s=stages,
         peak_worker_bytes=tuple(sorted(peak_bytes_by_pid.values(), reverse=True)),
@@ -125,18 +152,23 @@ def _measure(execution: Execution, plan: RunPlan, results: Sequence[ShardResult]
         n_shards=len(plan.shards.shards),
         n_shards_resumed=len(execution.results.resumed),
         n_workers=min(plan.shards.memory.n_workers, len(scored)),
-        slowest_shard_s=round(max((result.wall_s for result in scored), default=0.0), 4),
+        slowest_shard_s=round(slowest_shard_s, 4),
     )
 
 
 def _cast_warnings(columns: Sequence[ColumnRecord]) -> list[str]:
     """The job allows these casts, but the model saw something else than the file has."""
-    return [
-        f"policy.cast is pass: the model was given a missing value in place of {column.nulled:,} "
-        f"value{'s'[: column.nulled != 1]} of {column.name}"
-        for column in columns
-        if column.nulled
-    ]
+    warnings = []
+
+    for column in columns:
+        if column.nulled:
+            values = "1 value" if column.nulled == 1 else f"{column.nulled:,} values"
+            warnings.append(
+                "policy.cast is pass: the model was given a missing value "
+                f"in place of {values} of {column.name}"
+            )
+
+    return warnings
 
 
 def _too_many(manifest: Manifest, allowed: int, give_up_reason: str = "") -> QuarantineLimitError:

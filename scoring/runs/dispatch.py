@@ -18,7 +18,7 @@ from nightscore.runs.accounting import allowed_rows
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import RunPlan
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.partition import MemoryPlan
+from nightscore.schemas.partition import MemoryPlan, Shard
 
 RESERVED_BYTES = 512 << 20
 """Address space for libraries that are loaded, and arenas that are reserved, while a shard is
@@ -50,35 +50,42 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
 
 def make_tasks(execution: Execution, plan: RunPlan) -> list[ShardTask]:
     """A task for each shard that is not finished yet."""
-    shards, source = plan.shards, plan.source
     resumed = {result.index for result in execution.results.resumed}
-    n_earlier_attempts = execution.record.manifest.attempts - 1
-    unfinished = [shard for shard in shards.shards if shard.index not in resumed]
+    memory_bytes = _address_space(execution.job, plan.shards.memory)
+    tasks = []
 
-    return [
-        ShardTask(
-            job=source.job,
-            run_id=execution.run_id,
-            folder=execution.folder,
-            model_folder=plan.model.cached.path,
-            model_version=plan.model.version.version,
-            facts=plan.facts,
-            contract=plan.contract,
-            shard=shard,
-            batch_rows=shards.memory.batch_rows,
-            max_quarantined=allowed_rows(execution.job.limits, source.n_rows),
-            n_rows=shards.n_rows,
-            memory_bytes=_allowance(execution.job, shards.memory),
-            cut_for=shards.cut_for,
-            prefetch_bytes=shards.memory.prefetch_bytes,
-            in_threads=shards.memory.in_threads,
-            fallback_reason=shards.fallback_reason,
-            is_unchecked=shards.is_unchecked,
-            from_quarantine=source.from_quarantine,
-            first_attempt=MAX_ATTEMPTS * n_earlier_attempts,
-        )
-        for shard in unfinished
-    ]
+    for shard in plan.shards.shards:
+        if shard.index not in resumed:
+            tasks.append(_make_task(execution, plan, shard, memory_bytes))
+
+    return tasks
+
+
+def _make_task(execution: Execution, plan: RunPlan, shard: Shard, memory_bytes: int) -> ShardTask:
+    shards, source = plan.shards, plan.source
+    n_earlier_attempts = execution.record.manifest.attempts - 1
+
+    return ShardTask(
+        job=source.job,
+        run_id=execution.run_id,
+        folder=execution.folder,
+        model_folder=plan.model.cached.path,
+        model_version=plan.model.version.version,
+        facts=plan.facts,
+        contract=plan.contract,
+        shard=shard,
+        batch_rows=shards.memory.batch_rows,
+        max_quarantined=allowed_rows(execution.job.limits, source.n_rows),
+        n_rows=shards.n_rows,
+        memory_bytes=memory_bytes,
+        cut_for=shards.cut_for,
+        prefetch_bytes=shards.memory.prefetch_bytes,
+        in_threads=shards.memory.in_threads,
+        fallback_reason=shards.fallback_reason,
+        is_unchecked=shards.is_unchecked,
+        from_quarantine=source.from_quarantine,
+        first_attempt=MAX_ATTEMPTS * n_earlier_attempts,
+    )
 
 
 def _compile_once(execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]) -> None:
@@ -118,21 +125,23 @@ def _rescore_by_library(execution: Execution, plan: RunPlan, tasks: Sequence[Sha
 
     doubted_shards = {result.index for result in doubted}
     profile_spec = tasks[0].profile_spec if tasks else NO_PROFILE
-    again = [
-        replace(
-            task,
-            profile_spec=profile_spec,
-            in_threads=False,
-            fallback_reason="the compiled predictor differed in another shard",
-        )
-        for task in make_tasks(execution, plan)
-        if task.shard.index in doubted_shards
-    ]
-    execution.results.scored += _score(execution, plan, again)
+    library_tasks = []
+
+    for task in make_tasks(execution, plan):
+        if task.shard.index in doubted_shards:
+            library_task = replace(
+                task,
+                profile_spec=profile_spec,
+                in_threads=False,
+                fallback_reason="the compiled predictor differed in another shard",
+            )
+            library_tasks.append(library_task)
+
+    execution.results.scored += _score(execution, plan, library_tasks)
 
 
-def _allowance(job: ScoringJob, memory: MemoryPlan) -> int:
-    """Address space that one shard may take.
+def _address_space(job: ScoringJob, memory: MemoryPlan) -> int:
+    """Bytes of address space that one shard may take.
 
     A file that decodes to far more than it says is stopped there. It is more than the plan's
     memory, since libraries reserve addresses that they never use. A cluster's node without a limit

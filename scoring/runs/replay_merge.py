@@ -1,6 +1,6 @@
 """Puts replayed rows among the published ones, where they belong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from nightscore.storage.store import Store
 
 Places = npt.NDArray[np.int64]
 """Rows of the partition, counted from its first one."""
+ROW_BITS = 40
+"""A file has fewer rows than 2 to this power."""
 MERGED_SHARD = 99_999
 """Number in the name of the merged file, which is no shard's."""
 
@@ -62,13 +64,19 @@ def _find_places(
     Without the input, these are numbers that only tell them apart.
     """
     origins = [read_origin(state, file.path) for file in files]
-
     if first_rows is None:
-        names = sorted({name for name, _ in origins})
-        first_rows = {name: index << 40 for index, name in enumerate(names)}
+        first_rows = _distinct_first_rows(name for name, _ in origins)
 
-    places = [first_rows[name] + rows for name, rows in origins]
-    return np.concatenate([np.empty(0, np.int64), *places])
+    places = [np.empty(0, np.int64)]
+    for name, rows in origins:
+        places.append(first_rows[name] + rows)
+
+    return np.concatenate(places)
+
+
+def _distinct_first_rows(names: Iterable[str]) -> dict[str, int]:
+    """A first row for each input file, so far apart that no two rows have one number."""
+    return {name: index << ROW_BITS for index, name in enumerate(sorted(set(names)))}
 
 
 def _check_places(execution: Execution, n_places: int) -> None:

@@ -6,7 +6,8 @@ belong.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+
+import pyarrow as pa
 
 from nightscore.arrow.parsing.files import read_facts
 from nightscore.engine.planning.environment import library_versions
@@ -39,7 +40,7 @@ from nightscore.runs.run_plan import (
 )
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Input, ScoringJob
-from nightscore.schemas.manifest import FileRecord, Manifest
+from nightscore.schemas.manifest import FileRecord, InputRecord, Manifest
 from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.partition import InputFile, Partition, hive_of
 from nightscore.storage.store import Store
@@ -135,12 +136,15 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
 
 def _nullable_features(base: Manifest) -> frozenset[str]:
     """Features that had missing values anywhere in the partition, which decides their type."""
-    return frozenset(
-        column.name for column in base.columns if column.role == "feature" and column.missing
-    )
+    nullable = set()
+    for column in base.columns:
+        if column.role == "feature" and column.missing:
+            nullable.add(column.name)
+    return frozenset(nullable)
 
 
 def _check_live(execution: Execution, base: Manifest, live: Live | None) -> None:
+    """Refuse a replay of a run that readers no longer see."""
     if live is None or live.run_id != base.run_id:
         raise ConflictError(
             "Another run published this partition meanwhile; nothing was scored.",
@@ -152,9 +156,11 @@ def _check_live(execution: Execution, base: Manifest, live: Live | None) -> None
 
 
 def _check_model(base: Manifest, model: PinnedModel, *, is_any_allowed: bool) -> None:
+    """Refuse another model than that of the published rows, unless any is allowed."""
     name, version, digest = model.version.name, model.version.version, model.cached.digest
     scored_with = base.model
     is_same = (name, version, digest) == (scored_with.name, scored_with.version, scored_with.digest)
+
     if not is_same and not is_any_allowed:
         raise InvalidJobError(
             "The job's model is another now; nothing was scored.",
@@ -210,23 +216,28 @@ def _look_at_input(
     if not base.in_order:
         return None, ""
 
-    scored = {file.path: (file.size_bytes, file.version) for file in base.inputs.files}
-
     try:
         partition, _ = find_partition(workspace, base.partition)
-        current = {file.path: (file.size_bytes, file.version) for file in partition.files}
-        if scored != current:
+        if _file_versions(partition.files) != _file_versions(base.inputs.files):
             return None, ""
         footers = read_footers(workspace.inputs, partition.files)
     except InputError:
         return None, ""
 
-    ends = accumulate((footer.n_rows for footer in footers), initial=0)
-    paths = (footer.file.path for footer in footers)
-    first_rows = dict(zip(paths, ends, strict=False))
+    first_rows: dict[str, int] = {}
+    n_rows_before = 0
+    for footer in footers:
+        first_rows[footer.file.path] = n_rows_before
+        n_rows_before += footer.n_rows
 
-    is_whole = _would_score_alike(workspace.job, base, model, partition)
-    return first_rows, model.fingerprint(workspace.job, partition) if is_whole else ""
+    if not _would_score_alike(workspace.job, base, model, partition):
+        return first_rows, ""
+    return first_rows, model.fingerprint(workspace.job, partition)
+
+
+def _file_versions(files: Sequence[InputFile | InputRecord]) -> dict[str, tuple[int, str]]:
+    """Path to size and version."""
+    return {file.path: (file.size_bytes, file.version) for file in files}
 
 
 def _would_score_alike(
@@ -235,6 +246,7 @@ def _would_score_alike(
     """Whether a run now would score all rows that stay, and score them as before."""
     if base.policy is None:
         return False
+
     base_job = job.model_copy(update={"policy": base.policy})
     is_same_work = base.fingerprint == model.fingerprint(base_job, partition)
     return is_same_work and let_pass(base.policy) <= let_pass(job.policy)
@@ -252,8 +264,8 @@ def _job_over_quarantine(
     if not facts.features and not features:
         # The model takes columns by their place. In the quarantine, reasons stand before them.
         names = read_facts(state, files[0].path).schema.names
-        others = {*REASON_NAMES, *job.keys.columns, *job.pass_through, job.input.partition_key}
-        features = tuple(name for name in names if name not in others)
+        set_apart = {*REASON_NAMES, *job.keys.columns, *job.pass_through, job.input.partition_key}
+        features = tuple(name for name in names if name not in set_apart)
 
     return job.model_copy(update={"input": place, "features": features})
 
@@ -261,17 +273,17 @@ def _job_over_quarantine(
 def _check_columns(
     workspace: Workspace, published: Sequence[WrittenPart], contract: Contract
 ) -> None:
+    """Refuse columns that could not stand in one file with the published rows."""
     published_schema = read_facts(workspace.parts, published[0].file.path).schema
-    published_types = {field.name: plain_type(field.type) for field in published_schema}
-    new_types = {field.name: plain_type(field.type) for field in contract.output_schema()}
+    published_types = _plain_types(published_schema)
+    replayed_types = _plain_types(contract.output_schema())
 
     problems = []
-    for name in dict.fromkeys([*published_types, *new_types]):
-        before, now = published_types.get(name), new_types.get(name)
-        if before != now:
-            problems.append(
-                f"{name}: {before or 'not there'} in the published rows, {now or 'not there'} now"
-            )
+    for name in dict.fromkeys([*published_types, *replayed_types]):
+        published_type = published_types.get(name, "not there")
+        replayed_type = replayed_types.get(name, "not there")
+        if published_type != replayed_type:
+            problems.append(f"{name}: {published_type} in the published rows, {replayed_type} now")
 
     if problems:
         raise ContractError(
@@ -280,3 +292,8 @@ def _check_columns(
             problems=problems,
             next_step="score the whole partition with `nightscore run`",
         )
+
+
+def _plain_types(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """Column to its type, whatever the encoding of its values."""
+    return {field.name: plain_type(field.type) for field in schema}
