@@ -59,9 +59,10 @@ class Bars:
 
     def _edge_label(self, place: int) -> str:
         assert self.edges is not None  # noqa: S101
-        low, high, edge = (float(self.edges[i]) for i in (1, -2, place))
+        low, high, edge = self.edges[[1, -2, place]].tolist()
         if self.is_time:
             return show_moment(edge, with_time=high - low < SHORT_S)
+
         step = (high - low) / DISPLAY_BINS
         if abs(edge) < step / 1e6:
             return "0"  # what rounding left of it
@@ -79,14 +80,14 @@ def bars_of(reference: ColumnProfile, current: ColumnProfile) -> Bars | None:
 
 
 def _category_bars(reference: CategoryProfile, current: CategoryProfile) -> Bars | None:
-    sides = (reference, current)
-    totals = [max(side.counts.total(), 1) for side in sides]
-    shares = {
-        name: sum(side.counts[name] / total for side, total in zip(sides, totals, strict=True))
-        for name in reference.counts + current.counts
-    }
+    n_reference = max(reference.counts.total(), 1)
+    n_current = max(current.counts.total(), 1)
 
-    names = sorted(shares, key=lambda name: (-shares[name], name))
+    def rank(name: str) -> tuple[float, str]:
+        share = reference.counts[name] / n_reference + current.counts[name] / n_current
+        return -share, name
+
+    names = sorted(reference.counts + current.counts, key=rank)
     shown = names[:SHOWN_CATEGORIES]
     if not shown:
         return None
@@ -141,8 +142,8 @@ def _number_shares(profile: NumberProfile, inner: Floats) -> Floats:
     """Shares of the display bins, from the distribution function at the profile's edges."""
     if not profile.n_finite:
         return np.zeros(len(inner) + 1)
-    below = np.cumsum(profile.counts)[:-1] / profile.n_finite
     # A spike has two edges side by side, where the function jumps.
     edges = np.clip(profile.edges.both, -GREATEST, GREATEST)
-    at = np.interp(inner, edges, below, left=0.0)
-    return np.diff(np.concatenate([[0.0], at, [1.0]]))
+    share_below_edge = np.cumsum(profile.counts)[:-1] / profile.n_finite
+    share_below = np.interp(inner, edges, share_below_edge, left=0.0)
+    return np.diff(np.concatenate([[0.0], share_below, [1.0]]))

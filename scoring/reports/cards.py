@@ -110,23 +110,25 @@ def _in_words(bars: Bars) -> str:
     """The greatest changes: what a reader of the plot sees first."""
     places = sorted(range(len(bars.change)), key=lambda place: -abs(bars.change[place]))
     texts = []
+
     for place in places[:SHOWN_CHANGES]:
         shares = f"{bars.reference[place]:.1%} in the reference, {bars.current[place]:.1%} now"
         texts.append(f"{bars.bin_label(place)}: {shares}")
+
     return "Share of rows. " + "; ".join(texts)
 
 
 def _statistic_rows(sides: ColumnSides) -> list[StatisticRow]:
     rows = []
     for figure in catalog.shown_in("page"):
-        known = [sides.statistics.get(name, {}).get(figure.name) for name in sides.references]
-        values = [figure.show(value) for value in known]
+        values = []
+        for reference in sides.references:
+            value = sides.statistics.get(reference, {}).get(figure.name)
+            values.append(figure.show(value))
+
         if any(values):
-            rows.append(
-                StatisticRow(
-                    figure.title, figure.meaning, values, _thresholds(figure, sides.current)
-                )
-            )
+            thresholds = _thresholds(figure, sides.current)
+            rows.append(StatisticRow(figure.title, figure.meaning, values, thresholds))
 
     return rows
 
@@ -139,10 +141,14 @@ def _thresholds(figure: Figure, column: ColumnProfile) -> str:
 
 
 def _column_facts(reference: ColumnProfile | None, current: ColumnProfile) -> list[FactRow]:
-    before = {} if reference is None else _side_facts(reference)
-    now = _side_facts(current)
-    names = dict.fromkeys([*now, *before])
-    return [FactRow(name, before.get(name, ""), now.get(name, "")) for name in names]
+    reference_facts = {} if reference is None else _side_facts(reference)
+    current_facts = _side_facts(current)
+    rows = []
+
+    for name in dict.fromkeys([*current_facts, *reference_facts]):
+        rows.append(FactRow(name, reference_facts.get(name, ""), current_facts.get(name, "")))
+
+    return rows
 
 
 def _side_facts(column: ColumnProfile) -> dict[str, str]:
@@ -178,19 +184,19 @@ def _number_facts(profile: NumberProfile, arrow_type: str, n_rows: int) -> dict[
 
 def _category_rows(reference: ColumnProfile | None, current: ColumnProfile) -> list[FactRow]:
     """Shares of the categories that changed most."""
-    now = _shares(current)
-    before = {} if reference is None else _shares(reference)
-
     if not isinstance(current.profile, CategoryProfile):
         return []
 
-    changes = {name: abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in {**now, **before}}
-    names = sorted(changes, key=lambda name: (-changes[name], name))
+    current_shares = _shares(current)
+    reference_shares = {} if reference is None else _shares(reference)
+    changes: list[tuple[float, FactRow]] = []
 
-    return [
-        FactRow(name, f"{before.get(name, 0.0):.2%}", f"{now.get(name, 0.0):.2%}")
-        for name in names[:SHOWN_CATEGORIES]
-    ]
+    for name in {**current_shares, **reference_shares}:
+        before, now = reference_shares.get(name, 0.0), current_shares.get(name, 0.0)
+        changes.append((abs(now - before), FactRow(name, f"{before:.2%}", f"{now:.2%}")))
+
+    changes.sort(key=lambda change: (-change[0], change[1].name))
+    return [row for _, row in changes[:SHOWN_CATEGORIES]]
 
 
 def _shares(column: ColumnProfile) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from nightscore.drift.findings import worse
 from nightscore.drift.wording import list_names
 from nightscore.profiles.table import ColumnProfile
-from nightscore.reports.cards import ColumnSides, make_card
+from nightscore.reports.cards import Card, ColumnSides, make_card
 from nightscore.reports.page import MAX_PLOTS, Page
 from nightscore.schemas.drift import ORDER, ColumnDrift, DriftReport
 from nightscore.schemas.manifest import FindingRecord
@@ -24,23 +24,25 @@ def dataset_page(
         report: What differs.
         profiles: Column to its profile in the reference and now.
     """
-    columns = sorted(report.columns, key=_rank)
-    findings = [_finding(c) for c in columns if c.severity not in ("ok", "insufficient data")]
-    by_name = {finding.column: finding for finding in findings}
+    findings: list[FindingRecord] = []
+    cards: list[Card] = []
 
-    cards = []
-    for place, column in enumerate(columns):
+    for column in sorted(report.columns, key=_rank):
+        finding = None
+        if column.severity not in ("ok", "insufficient data"):
+            finding = _finding(column)
+            findings.append(finding)
+
         reference, current = profiles[column.name]
         sides = ColumnSides(
             current=current,
             reference=reference,
             severity=column.severity,
-            finding=by_name.get(column.name),
+            finding=finding,
             statistics={REFERENCE: column.statistics},
             references=[REFERENCE],
         )
-
-        cards.append(make_card(sides, is_drawn=place < MAX_PLOTS))
+        cards.append(make_card(sides, is_drawn=len(cards) < MAX_PLOTS))
 
     moved = [finding.column for finding in worse(findings, "warning")]
     headline = "No column moved beyond its noise"
@@ -89,9 +91,12 @@ def _facts(report: DriftReport) -> list[tuple[str, str]]:
 def _notes(report: DriftReport) -> list[str]:
     notes = [f"{name} is only in the reference" for name in report.missing_columns]
     notes += [f"{name} is new" for name in report.new_columns]
+
     for name, types in report.changed_types.items():
-        before, _, now = types.partition(", ")
-        notes.append(f"{name} changed its type from {before} to {now}")
+        reference_type, _, current_type = types.partition(", ")
+        notes.append(f"{name} changed its type from {reference_type} to {current_type}")
+
     for name, reason in report.errors.items():
         notes.append(f"{name} could not be compared: {reason}")
+
     return notes

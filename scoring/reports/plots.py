@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,12 +79,11 @@ def trend_svg(partitions: Sequence[str], lines: Sequence[Line], name: str) -> st
 
     def draw(figure: Any) -> None:
         axes = np.atleast_1d(figure.subplots(len(lines), 1, sharex=True))
-        for one, line in zip(axes, lines, strict=True):
-            _draw_line(one, line)
+        for panel, line in zip(axes, lines, strict=True):
+            _draw_line(panel, line)
 
-        step = max(1, -(-len(partitions) // MAX_DATES))
-        places = range(0, len(partitions), step)
-        axes[-1].set_xticks(places, [partitions[place] for place in places])
+        step = max(1, math.ceil(len(partitions) / MAX_DATES))
+        axes[-1].set_xticks(range(0, len(partitions), step), partitions[::step])
 
     return _svg(draw, (4.4, 0.9 * len(lines) + 0.4), name)
 
@@ -92,21 +92,21 @@ def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
     """Up to nine columns, three a row: the reference as bars, the current values as a line."""
     import matplotlib
 
-    n_rows = max(1, -(-len(columns) // 3))
+    n_rows = max(1, math.ceil(len(columns) / 3))
     sink = io.BytesIO()
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = _figure((7.2, 1.55 * n_rows))
         axes = np.atleast_1d(figure.subplots(n_rows, 3)).ravel()
-        for one, (title, bars) in zip(axes, columns, strict=False):
-            _draw_bars(one, bars)
-            _label_axis(one, bars, SHORT_LABEL_LENGTH)
-            one.set_title(_short(title, 30), fontsize=8, color=TEXT, loc="left", pad=3)
-            _style(one)
-            one.tick_params(labelsize=6)
+        for panel, (title, bars) in zip(axes, columns, strict=False):
+            _draw_bars(panel, bars)
+            _label_axis(panel, bars, SHORT_LABEL_LENGTH)
+            panel.set_title(_shorten(title, 30), fontsize=8, color=TEXT, loc="left", pad=3)
+            _style(panel)
+            panel.tick_params(labelsize=6)
 
-        for one in axes[len(columns) :]:
-            one.set_axis_off()
+        for panel in axes[len(columns) :]:
+            panel.set_axis_off()
 
         for artist in figure.findobj():
             _recolour(artist)
@@ -122,11 +122,11 @@ def data_uri(png: bytes) -> str:
 
 
 def _draw_line(axes: Any, line: Line) -> None:
-    values = [np.nan if value is None else value for value in line.values]
-    numbers = np.array(values, np.float64)
+    numbers = np.array(line.values, np.float64)  # None becomes nan, which leaves a gap
     axes.plot(range(len(numbers)), numbers, color=CURRENT, linewidth=1.4)
-    alone = _alone(numbers)
-    axes.plot(alone, numbers[alone], color=CURRENT, linestyle="", marker="s", markersize=2.5)
+
+    isolated = _isolated(numbers)
+    axes.plot(isolated, numbers[isolated], color=CURRENT, linestyle="", marker="s", markersize=2.5)
 
     if line.threshold is not None:
         axes.axhline(line.threshold, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -152,20 +152,21 @@ def _label_axis(axes: Any, bars: Bars, length: int) -> None:
         ticks = bars.ticks
         axes.set_xticks([tick.place for tick in ticks], [tick.label for tick in ticks])
         return
-    texts = [_short(label, length) for label in bars.labels]
+
+    texts = [_shorten(label, length) for label in bars.labels]
     rotation = 45 if max(map(len, texts)) > 2 else 0
     axes.set_xticks(range(len(texts)), texts, rotation=rotation, ha="right")
 
 
-def _alone(numbers: Floats) -> npt.NDArray[np.int64]:
+def _isolated(numbers: Floats) -> npt.NDArray[np.int64]:
     """Places of values between gaps, which no line shows, and of the last one."""
-    known = np.concatenate([[False], np.isfinite(numbers), [False]])
-    is_alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    is_alone[-1] = known[-2]
-    return np.flatnonzero(is_alone)
+    is_known = np.concatenate([[False], np.isfinite(numbers), [False]])
+    is_isolated = is_known[1:-1] & ~is_known[:-2] & ~is_known[2:]
+    is_isolated[-1] = is_known[-2]
+    return np.flatnonzero(is_isolated)
 
 
-def _short(text: str, size: int) -> str:
+def _shorten(text: str, size: int) -> str:
     if len(text) <= size:
         return text
     return f"{text[: size - 1]}…"
@@ -224,14 +225,15 @@ def _recolour(artist: Any) -> None:
     from matplotlib.colors import to_hex
 
     for name in ("color", "facecolor", "edgecolor"):
-        get, set_to = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
-        if get is None or set_to is None:
+        get_colour = getattr(artist, f"get_{name}", None)
+        set_colour = getattr(artist, f"set_{name}", None)
+        if get_colour is None or set_colour is None:
             continue
 
         try:
-            colour = to_hex(get())
+            colour = to_hex(get_colour())
         except ValueError:
             continue  # a list of several colours, or none
 
         if colour in PNG_COLOURS:
-            set_to(PNG_COLOURS[colour])
+            set_colour(PNG_COLOURS[colour])

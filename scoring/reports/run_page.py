@@ -67,16 +67,16 @@ def worst_columns(
     n_columns: int,
 ) -> list[tuple[str, Bars]]:
     """Title and bars of the columns with the most severe findings."""
-    before = {column.key: column for column in reference}
-    now = {column.key: column for column in columns}
+    reference_by_key = {column.key: column for column in reference}
+    current_by_key = {column.key: column for column in columns}
     drawn: list[tuple[str, Bars]] = []
 
     for finding in manifest.drift.findings if manifest.drift else ():
         key: Key = (finding.role, finding.column, "")  # type: ignore[assignment]
-        if key not in before or key not in now:
+        if key not in reference_by_key or key not in current_by_key:
             continue
 
-        bars = bars_of(before[key], now[key])
+        bars = bars_of(reference_by_key[key], current_by_key[key])
         if bars is not None:
             drawn.append((f"{SIGNS[counted(finding)]} {finding.column}", bars))
 
@@ -91,17 +91,20 @@ def _cards(
 ) -> list[Card]:
     """One card a column: first those with findings, then predictions."""
     names = _in_order(references)
-    before = {column.key: column for column in references[names[0]]} if names else {}
+    first_reference = references[names[0]] if names else ()
+    reference_by_key = {column.key: column for column in first_reference}
     rows = past[-1].rows if past else ()
     statistics = _by_column(rows)
     severities = _severities(drift, rows, names)
 
-    findings = {(finding.role, finding.column): finding for finding in drift.findings}
-
-    places = {key: place for place, key in enumerate(findings)}
+    findings: dict[RoleAndName, FindingRecord] = {}
+    places: dict[RoleAndName, int] = {}
+    for place, finding in enumerate(drift.findings):
+        findings[finding.role, finding.column] = finding
+        places[finding.role, finding.column] = place
 
     def rank(column: ColumnProfile) -> tuple[int, bool, str]:
-        place = places.get((column.role, column.name), len(places))
+        place = places.get((column.role, column.name), len(drift.findings))
         return place, column.role != "prediction", column.name
 
     cards = []
@@ -109,7 +112,7 @@ def _cards(
         key = (column.role, column.name)
         sides = ColumnSides(
             current=column,
-            reference=before.get(column.key),
+            reference=reference_by_key.get(column.key),
             severity=severities.get(key, "insufficient data"),
             finding=findings.get(key),
             statistics=statistics.get(key, {}),
@@ -128,32 +131,43 @@ def _in_order(references: Mapping[str, Sequence[ColumnProfile]]) -> list[str]:
 def _severities(
     drift: DriftRecord, rows: Iterable[Mapping[str, Any]], references: Sequence[str]
 ) -> dict[RoleAndName, Severity]:
-    """Of each column: that of its finding, else that of the table."""
+    """The severity of each column: that of its finding, else that of the table."""
     severities: dict[RoleAndName, Severity] = {}
+
     for row in rows:
         if row["reference"] in references[:1] and not row["segment"] and row["severity"]:
             severities[row["role"], row["column"]] = row["severity"]
+
     for finding in drift.findings:
         severities[finding.role, finding.column] = counted(finding)
+
     return severities
 
 
 def _by_column(rows: Iterable[Mapping[str, Any]]) -> StatisticsByColumn:
     """Role and name to reference to statistic to value."""
     statistics: StatisticsByColumn = {}
+
     for row in rows:
         if not row["segment"]:
             by_reference = statistics.setdefault((row["role"], row["column"]), {})
-            by_reference.setdefault(row["reference"], {})[row["statistic"]] = row["value"]
+            by_statistic = by_reference.setdefault(row["reference"], {})
+            by_statistic[row["statistic"]] = row["value"]
+
     return statistics
 
 
 def _headline(manifest: Manifest, drift: DriftRecord) -> str:
-    holding = [gate.gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
+    headline = _columns_headline(drift)
+    holding = []
+    for gate in manifest.gates:
+        if not gate.passed and gate.action == "hold":
+            holding.append(gate.gate)
+
     if manifest.status != "held" or not holding:
-        return _columns_headline(drift)
+        return headline
     gates = "gate" if len(holding) == 1 else "gates"
-    return f"Held by the {gates} {', '.join(holding)}. {_columns_headline(drift)}"
+    return f"Held by the {gates} {', '.join(holding)}. {headline}"
 
 
 def _columns_headline(drift: DriftRecord) -> str:
@@ -166,17 +180,19 @@ def _columns_headline(drift: DriftRecord) -> str:
     if not moved:
         return "No column moved beyond its usual variation"
 
-    advice = (
-        "Check before you use the predictions" if drift.verdict == "critical" else "Have a look"
-    )
+    advice = "Have a look"
+    if drift.verdict == "critical":
+        advice = "Check before you use the predictions"
+
     return f"{advice}: {len(moved)} of {drift.n_columns} columns moved, above all {moved[0].column}"
 
 
 def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
     """What moved most, and the commands that help."""
-    steps = [
-        _finding_step(finding, drift) for finding in worse(drift.findings, "warning")[:SHOWN_STEPS]
-    ]
+    steps = []
+    for finding in worse(drift.findings, "warning")[:SHOWN_STEPS]:
+        steps.append(_finding_step(finding, drift))
+
     job, day = manifest.job, show_value(manifest.partition)
 
     if manifest.status == "held":
@@ -221,14 +237,16 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
 
     if drift.score_movement is not None:
         facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))
-    if rates := label_rates(drift):
+    rates = label_rates(drift)
+    if rates:
         facts.append(rates)
 
     facts.append(("Run", manifest.run_id))
 
     if manifest.finished_at:
         facts.append(("Finished", f"{manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"))
-    if made_at := show_made_at(drift):
+    made_at = show_made_at(drift)
+    if made_at:
         facts.append(("Comparison", made_at))
 
     facts.append(("Cost of profiling", f"{drift.cpu_share:.1%} of the workers' CPU time"))
@@ -243,6 +261,7 @@ def _notes(drift: DriftRecord) -> list[str]:
             f"{drift.unprofiled_rows:,} rows were not profiled, because profiling took more than "
             "its share of CPU time. Rates are those of the other rows"
         )
-    if resolved := resolved_columns(drift):
+    resolved = resolved_columns(drift)
+    if resolved:
         notes.append(f"Resolved: {', '.join(resolved)}")
     return notes

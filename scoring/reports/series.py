@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SPARKS = "▁▂▃▄▅▆▇█"
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +32,28 @@ def series_of(
     if role is not None:
         wanted["role"] = role
 
-    return [_value(one.rows, wanted) for one in past]
+    return [_value(partition.rows, wanted) for partition in past]
 
 
 def sparkline(values: Sequence[float | None]) -> str:
     """A line of blocks, from 0 to the greatest value; a gap where there is none."""
-    sizes = [None if value is None else abs(value) for value in values]
-    greatest = max((size for size in sizes if size is not None), default=0.0)
-    return "".join(_spark(size, greatest) for size in sizes)
+    sizes = [abs(value) for value in values if value is not None]
+    greatest = max(sizes, default=0.0)
+    return "".join(_block(value, greatest) for value in values)
 
 
-def _spark(size: float | None, greatest: float) -> str:
-    if size is None:
+def _block(value: float | None, greatest: float) -> str:
+    if value is None:
         return " "
     if greatest:
-        return SPARKS[round(size / greatest * (len(SPARKS) - 1))]
-    return SPARKS[0]
+        return BLOCKS[round(abs(value) / greatest * (len(BLOCKS) - 1))]
+    return BLOCKS[0]
 
 
 def _value(rows: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> float | None:
+    """The value of the first row that has all that is wanted."""
     for row in rows:
-        if all(row[name] == value for name, value in wanted.items()):
+        if all(row[name] == text for name, text in wanted.items()):
             value: float | None = row["value"]
             return value
     return None

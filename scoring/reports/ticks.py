@@ -28,19 +28,28 @@ def number_ticks(low: float, high: float) -> list[Tick]:
         return [Tick(low, show_number(low))]
 
     first = math.ceil(low / step)
-    n_steps = int(math.floor(high / step) - first) + 1
-    places = [(first + index) * step for index in range(min(n_steps, MAX_TICKS + 1))]
+    last = min(math.floor(high / step), first + MAX_TICKS)
     digits = digits_for(low, high, step)
-    return [Tick(place, show_number(place, digits)) for place in places]
+
+    ticks = []
+    for multiple in range(first, last + 1):
+        place = multiple * step
+        ticks.append(Tick(place, show_number(place, digits)))
+
+    return ticks
 
 
 def time_ticks(low: float, high: float) -> list[Tick]:
     """Moments within a range of seconds since 1970, in UTC; whole days unless it is short."""
     is_short = high - low < SHORT_S
-    places = [float(place) for place in np.linspace(low, high, MAX_TICKS - 1)]
-    if not is_short:
-        places = [DAY_S * round(place / DAY_S) for place in places]
-    return [Tick(place, show_moment(place, with_time=is_short)) for place in places]
+    ticks = []
+
+    for place in np.linspace(low, high, MAX_TICKS - 1).tolist():
+        if not is_short:
+            place = DAY_S * round(place / DAY_S)
+        ticks.append(Tick(place, show_moment(place, with_time=is_short)))
+
+    return ticks
 
 
 def _round_step(least: float) -> float:
@@ -48,4 +57,7 @@ def _round_step(least: float) -> float:
     if not math.isfinite(least) or least < np.finfo(np.float64).tiny:
         return 0.0
     power = 10.0 ** math.floor(math.log10(least))
-    return next((step * power for step in ROUND_STEPS if step * power >= least), 10 * power)
+    for step in ROUND_STEPS:
+        if step * power >= least:
+            return step * power
+    return 10 * power

@@ -1,6 +1,6 @@
 """The days before on a report's page: a map of severities, and lines of chosen statistics."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,63 +39,83 @@ class Trend:
 
 def heat_map(past: Sequence[Past]) -> HeatMap:
     """The most severe columns first; columns that never moved are left out."""
-    past = past[-MAX_DATES:]
+    shown = past[-MAX_DATES:]
     severities: dict[str, list[Severity | None]] = {}
-    for place, one in enumerate(past):
-        for name, severity in _graded_rows(one):
-            severities.setdefault(name, [None] * len(past))[place] = severity
 
-    moved = [name for name, cells in severities.items() if _has_moved(cells)]
-    moved.sort(key=lambda name: (-_weight(severities[name]), name))
-    rows = [(name, severities[name]) for name in moved[:MAX_ROWS]]
+    for place, partition in enumerate(shown):
+        for name, severity in _graded_rows(partition):
+            cells = severities.setdefault(name, [None] * len(shown))
+            cells[place] = severity
 
-    return HeatMap([one.partition for one in past], rows)
+    rows = [(name, cells) for name, cells in severities.items() if _has_moved(cells)]
+    rows.sort(key=lambda row: (-_weight(row[1]), row[0]))
+
+    return HeatMap([partition.partition for partition in shown], rows[:MAX_ROWS])
 
 
 def draw_trends(past: Sequence[Past], drift: DriftRecord) -> list[Trend]:
     """Rows and score, then each column with a finding."""
-    past = past[-MAX_DATES:]
-    if len(past) < 2:
+    shown = past[-MAX_DATES:]
+    if len(shown) < 2:
         return []
 
-    partitions = [one.partition for one in past]
+    partitions = [partition.partition for partition in shown]
 
-    lines = [Line("rows", series_of(past, "rows", "rows", "rows", NO_REFERENCE))]
+    lines = [Line("rows", series_of(shown, "rows", "rows", "rows", NO_REFERENCE))]
     if drift.score:
-        means = series_of(past, "prediction", drift.score, "mean", NO_REFERENCE)
+        means = series_of(shown, "prediction", drift.score, "mean", NO_REFERENCE)
         lines.append(Line(f"mean {drift.score}", means))
 
     trends = [_trend("Rows and mean score", partitions, lines, "rows and score")]
 
-    first = next((name for name in REFERENCES if name in drift.references), "")
-
-    moved = [f for f in drift.findings if f.role not in ("rows", "schema") and f.severity != "info"]
-    for finding in moved[:MAX_TRENDS]:
-        lines = _lines_of(finding, past, first)
+    first_reference = _first_of(drift.references) or ""
+    for finding in _moved_columns(drift)[:MAX_TRENDS]:
+        lines = _lines_of(finding, shown, first_reference)
         name = f"{finding.role} {finding.column}"
         trends.append(_trend(finding.column, partitions, lines, name))
 
     return trends
 
 
-def _graded_rows(one: Past) -> Iterator[tuple[str, Severity]]:
+def _first_of(references: Collection[str]) -> str | None:
+    """The reference that counts most, of those that there are."""
+    for name in REFERENCES:
+        if name in references:
+            return name
+    return None
+
+
+def _moved_columns(drift: DriftRecord) -> list[FindingRecord]:
+    """Findings of a warning or worse that are about a column's values."""
+    moved = []
+    for finding in drift.findings:
+        if finding.role not in ("rows", "schema") and finding.severity != "info":
+            moved.append(finding)
+    return moved
+
+
+def _graded_rows(partition: Past) -> Iterator[tuple[str, Severity]]:
     """Column and severity of each row of the table that grades a column."""
-    references = {row["reference"] for row in one.rows}
-    first = next((name for name in REFERENCES if name in references), None)
-    for row in one.rows:
-        if row["segment"] or not row["severity"] or not _is_graded(row, first):
+    first_reference = _first_of({row["reference"] for row in partition.rows})
+
+    for row in partition.rows:
+        if row["segment"] or not row["severity"] or not _is_graded(row, first_reference):
             continue
-        name = row["column"] if row["role"] != "schema" else f"{row['column']} (schema)"
+
+        name = row["column"]
+        if row["role"] == "schema":
+            name = f"{name} (schema)"
+
         yield name, "info" if row["status"] == "seasonal" else row["severity"]
 
 
-def _is_graded(row: Mapping[str, Any], first: str | None) -> bool:
+def _is_graded(row: Mapping[str, Any], first_reference: str | None) -> bool:
     is_change = row["role"] in ("rows", "schema") and row["reference"] != NO_REFERENCE
-    return bool(is_change or row["reference"] == first)
+    return bool(is_change or row["reference"] == first_reference)
 
 
 def _has_moved(cells: Sequence[Severity | None]) -> bool:
-    return any(severity in ("info", "warning", "critical") for severity in cells)
+    return not {"info", "warning", "critical"}.isdisjoint(cells)
 
 
 def _weight(cells: Sequence[Severity | None]) -> int:
@@ -129,15 +149,12 @@ def _in_words(partitions: Sequence[str], lines: Sequence[Line]) -> str:
     """From where to where each line goes."""
     texts = []
     for line in lines:
-        pairs = zip(partitions, line.values, strict=True)
-        known = [(partition, value) for partition, value in pairs if value is not None]
-        if not known:
-            continue
+        known = []
+        for partition, value in zip(partitions, line.values, strict=True):
+            if value is not None:
+                known.append(f"{show_number(value, 4)} on {partition}")
 
-        (first, before), (last, now) = known[0], known[-1]
-        texts.append(
-            f"{line.title} {sparkline(line.values)} {show_number(before, 4)} on {first}, "
-            f"{show_number(now, 4)} on {last}"
-        )
+        if known:
+            texts.append(f"{line.title} {sparkline(line.values)} {known[0]}, {known[-1]}")
 
     return "; ".join(texts)
