@@ -10,6 +10,8 @@ from nightscore.schemas.contract import OutputColumn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 
+SHOWN_NAMES = 40
+
 
 def inapplicable_gates(
     job: ScoringJob,
@@ -26,51 +28,46 @@ def inapplicable_gates(
         predictions: The columns that it returns.
     """
     gates = job.gates
-    numbers = [column.name for column in predictions if _is_number(column.type)]
+    prediction_names = [column.name for column in predictions]
+    number_names = [column.name for column in predictions if _is_number(column.type)]
+    returned = _describe_output(facts, predictions)
     problems: list[str] = []
 
-    for prefix, bounds in (
-        ("prediction", gates.prediction_range),
-        ("probability", gates.probability_range),
-    ):
-        if bounds is not None:
-            problems += _range_problems(prefix, facts, numbers, predictions)
+    ranges = {"prediction": gates.prediction_range, "probability": gates.probability_range}
+    for prefix, bounds in ranges.items():
+        if bounds is not None and not any(name.startswith(prefix) for name in number_names):
+            problems.append(
+                f"gates.{prefix}_range: never applies: {returned}, and no {prefix} that is a number"
+            )
 
-    if gates.score_shift is not None and not numbers:
-        problems.append(
-            f"gates.score_shift: never applies: {_shown(facts, predictions)} has no mean"
-        )
+    if gates.score_shift is not None and not number_names:
+        problems.append(f"gates.score_shift: never applies: {returned} has no mean")
 
     if gates.null_rate is not None and features:
-        known = [*features, *(column.name for column in predictions)]
+        known = [*features, *prediction_names]
         problems += _unknown_columns(gates.null_rate.columns, known)
 
     return problems
 
 
-def _range_problems(
-    prefix: str, facts: ModelFacts, numbers: Sequence[str], predictions: Sequence[OutputColumn]
-) -> Iterator[str]:
-    gate = f"gates.{prefix}_range"
-    if not any(name.startswith(prefix) for name in numbers):
-        returned = _shown(facts, predictions)
-        yield f"{gate}: never applies: {returned}, and no {prefix} that is a number"
-
-
 def _unknown_columns(named: Collection[str], known: Sequence[str]) -> Iterator[str]:
     for name in named:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:40])}"
-            yield f"gates.null_rate.columns: {name} is neither a feature nor a prediction; {hint}"
+        if name in known:
+            continue
+
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"there are: {', '.join(known[:SHOWN_NAMES])}"
+        if near:
+            hint = f"did you mean {near[0]}?"
+        yield f"gates.null_rate.columns: {name} is neither a feature nor a prediction; {hint}"
 
 
-def _shown(facts: ModelFacts, predictions: Sequence[OutputColumn]) -> str:
+def _describe_output(facts: ModelFacts, predictions: Sequence[OutputColumn]) -> str:
     columns = ", ".join(f"{column.name} ({column.type})" for column in predictions)
     model = facts.estimator or facts.flavor or "the model"
     return f"{model} returns {columns or 'no column'}"
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    plain = plain_type(kind)
+def _is_number(arrow_type: pa.DataType) -> bool:
+    plain = plain_type(arrow_type)
     return bool(pa.types.is_integer(plain) or pa.types.is_floating(plain))

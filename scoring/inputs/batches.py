@@ -10,7 +10,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Where a run of a batch's rows comes from."""
+    """Where consecutive rows of a batch come from: consecutive rows of one file."""
 
     path: str
     first_row: int
@@ -42,37 +42,46 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
 
+    names: set[str] = set()
+    stretches: list[Stretch] = []
+    for batch in batches:
+        names.update(batch.changed)
+        stretches += batch.stretches
+
     changed = {}
-    for name in {name for batch in batches for name in batch.changed}:
+    for name in names:
         masks = [batch.changed.get(name, np.zeros(batch.n_rows, np.bool_)) for batch in batches]
         changed[name] = np.concatenate(masks)
 
     return Batch(
         pa.concat_tables([batch.features for batch in batches]),
         pa.concat_tables([batch.passthrough for batch in batches]),
-        tuple(stretch for batch in batches for stretch in batch.stretches),
+        tuple(stretches),
         changed,
     )
 
 
 def cut_batch(batch: Batch, n_rows: int) -> tuple[Batch, Batch]:
     """The first rows of a batch, and the others."""
-    head, rest = _cut_stretches(batch.stretches, n_rows)
-    first = Batch(
+    head_stretches, rest_stretches = _cut_stretches(batch.stretches, n_rows)
+    head_changed, rest_changed = {}, {}
+    for name, mask in batch.changed.items():
+        head_changed[name] = mask[:n_rows]
+        rest_changed[name] = mask[n_rows:]
+
+    head = Batch(
         batch.features.slice(0, n_rows),
         batch.passthrough.slice(0, n_rows),
-        head,
-        {name: rows[:n_rows] for name, rows in batch.changed.items()},
+        head_stretches,
+        head_changed,
     )
-
-    others = Batch(
+    rest = Batch(
         batch.features.slice(n_rows),
         batch.passthrough.slice(n_rows),
-        rest,
-        {name: rows[n_rows:] for name, rows in batch.changed.items()},
+        rest_stretches,
+        rest_changed,
     )
-
-    return first, others
+    return head, rest
 
 
 def _cut_stretches(
@@ -85,9 +94,11 @@ def _cut_stretches(
         n_taken = min(n_left, stretch.n_rows)
         if n_taken:
             head.append(Stretch(stretch.path, stretch.first_row, n_taken))
+
         if n_taken < stretch.n_rows:
             first_row = stretch.first_row + n_taken
             rest.append(Stretch(stretch.path, first_row, stretch.n_rows - n_taken))
+
         n_left -= n_taken
 
     return tuple(head), tuple(rest)

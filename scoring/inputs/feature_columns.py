@@ -53,7 +53,9 @@ def choose_features(
     set_apart = {*job.keys.columns, *job.pass_through, job.input.partition_key}
     names = job.features or tuple(name for name in schema.names if name not in set_apart)
     if facts.n_features is not None and len(names) != facts.n_features:
-        shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+        shown = ", ".join(names[:SHOWN_NAMES])
+        if len(names) > SHOWN_NAMES:
+            shown += ", ..."
         problems.append(
             f"the model was trained on {facts.n_features} columns without names, "
             f"the job leaves {len(names)}: {shown}; name them in order under `features`"
@@ -63,9 +65,10 @@ def choose_features(
     if len(types) != len(names):
         types = (MATRIX_TYPES[facts.matrix_dtype],) * len(names)
 
-    pairs = zip(names, types, strict=True)
-
-    return tuple(Feature(name=name, type=feature_type) for name, feature_type in pairs)
+    features = []
+    for name, feature_type in zip(names, types, strict=True):
+        features.append(Feature(name=name, type=feature_type))
+    return tuple(features)
 
 
 class FeatureColumns:
@@ -84,13 +87,13 @@ class FeatureColumns:
     def check(self, group: SchemaGroup) -> Iterator[str]:
         """Agree on types with further files; what is wrong with them."""
         for feature in self._features:
-            found = group.type_of(feature.name)
-            if found is None:
+            stored_type = group.type_of(feature.name)
+            if stored_type is None:
                 yield from self._missing(feature, group)
             elif group.is_from_folder(feature.name) and feature.type in FOLDER_NUMBERS:
                 yield from self._check_folder(feature, group)
             else:
-                yield from self._check_column(feature, found)
+                yield from self._check_column(feature, stored_type)
 
     def settle(self, nullable: Collection[str]) -> dict[str, InputColumn]:
         """The columns as all batches have them, by name.
@@ -109,12 +112,11 @@ class FeatureColumns:
     def _check_folder(self, feature: Feature, group: SchemaGroup) -> Iterator[str]:
         """Folder values that are no number: a folder's text has no type of its own."""
         arrow_type = WANTED[feature.type]
-        texts = dict.fromkeys(
-            text
-            for footer in group.footers
-            for key, text in footer.file.hive
-            if key == feature.name
-        )
+        texts: dict[str | None, None] = {}
+        for footer in group.footers:
+            for key, text in footer.file.hive:
+                if key == feature.name:
+                    texts[text] = None
 
         for text in texts:
             try:
@@ -124,14 +126,15 @@ class FeatureColumns:
 
         yield from self._agree(feature, arrow_type)
 
-    def _check_column(self, feature: Feature, found: pa.DataType) -> Iterator[str]:
-        cast = feature_cast(found, feature.type)
+    def _check_column(self, feature: Feature, stored_type: pa.DataType) -> Iterator[str]:
+        cast = feature_cast(stored_type, feature.type)
         if isinstance(cast, str):
             yield f"{feature.name}: {cast}"
             return
 
         arrow_type = cast.type
-        if self._facts.enforces_signature and pa.types.is_timestamp(arrow_type) and arrow_type.tz:
+        has_zone = pa.types.is_timestamp(arrow_type) and arrow_type.tz
+        if self._facts.enforces_signature and has_zone:
             yield (
                 f"{feature.name}: has the time zone {arrow_type.tz}, and MLflow gives a pyfunc no "
                 "times with one; write them without, in the zone that the model was trained on"
@@ -143,7 +146,10 @@ class FeatureColumns:
             # Values that do not cast are missing, which integers cannot be.
             arrow_type = pa.float64()
 
-        yield from self._agree(feature, pa.null() if pa.types.is_null(found) else arrow_type)
+        if pa.types.is_null(stored_type):
+            arrow_type = stored_type
+
+        yield from self._agree(feature, arrow_type)
 
     def _agree(self, feature: Feature, arrow_type: pa.DataType) -> Iterator[str]:
         problem = self._types.add(feature.name, arrow_type, feature.type)
@@ -175,13 +181,16 @@ def nullable_features(
     features: Sequence[Feature], groups: Sequence[SchemaGroup], footers: Sequence[Footer]
 ) -> frozenset[str]:
     """Features that have nulls somewhere in the partition, as far as the files say."""
-    nullable = {name for footer in footers for name in footer.with_nulls}
+    nullable: set[str] = set()
 
     for group in groups:
-        types = {feature.name: group.type_of(feature.name) for feature in features}
-        nullable |= {name for name, found in types.items() if found is None or found == pa.null()}
+        for feature in features:
+            stored_type = group.type_of(feature.name)
+            if stored_type is None or pa.types.is_null(stored_type):
+                nullable.add(feature.name)
 
     for footer in footers:
+        nullable |= footer.with_nulls
         for key, text in footer.file.hive:
             if text is None and key not in footer.schema.names:
                 nullable.add(key)

@@ -74,7 +74,14 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
     for batch, tails in _fetch_batches(reading, files):
         results += reading.parse(batch, tails)
 
-    problems = [result for result in results if isinstance(result, str)]
+    footers: list[Footer] = []
+    problems: list[str] = []
+    for result in results:
+        if isinstance(result, str):
+            problems.append(result)
+        else:
+            footers.append(result)
+
     if problems:
         raise CorruptFileError(
             f"{len(problems)} of {len(files)} files cannot be read as Parquet.",
@@ -86,7 +93,7 @@ def read_footers(store: Store, files: Sequence[InputFile]) -> list[Footer]:
             'such as "*.parquet"',
         )
 
-    return [result for result in results if isinstance(result, Footer)]
+    return footers
 
 
 def _fetch_batches(
@@ -154,7 +161,8 @@ class _Reading:
         where = self.store.locate_url(file.path)
 
         try:
-            if problem := content_problem(self.store, file):
+            problem = content_problem(self.store, file)
+            if problem:
                 return problem
 
             tail = read_tail(self.store, file.path, file.size_bytes, self._tail_bytes)
@@ -171,22 +179,24 @@ class _Reading:
 
     def parse(self, files: Sequence[InputFile], tails: Sequence[bytes | str]) -> list[Footer | str]:
         """The footers, or what is wrong with each file."""
-        pairs = [
-            (file, tail) for file, tail in zip(files, tails, strict=True) if isinstance(tail, bytes)
-        ]
-        parsed = iter(self._parse_all(pairs))
-        by_layout: dict[int, _SharedSizes] = {}
-
-        results: list[Footer | str] = []
+        fetched = []
         for file, tail in zip(files, tails, strict=True):
-            item = tail if isinstance(tail, str) else next(parsed)
-            if isinstance(item, str):
-                results.append(item)
+            if isinstance(tail, bytes):
+                fetched.append((file, tail))
+
+        parsed_footers = iter(self._parse_all(fetched))
+        by_layout: dict[int, _SharedSizes] = {}
+        results: list[Footer | str] = []
+
+        for file, tail in zip(files, tails, strict=True):
+            parsed = tail if isinstance(tail, str) else next(parsed_footers)
+            if isinstance(parsed, str):
+                results.append(parsed)
                 continue
 
-            sizes = by_layout.get(id(item.layout)) or self._sizes_of(item.layout)
-            by_layout[id(item.layout)] = sizes
-            results.append(sizes.pack(file, item))
+            sizes = by_layout.get(id(parsed.layout)) or self._sizes_of(parsed.layout)
+            by_layout[id(parsed.layout)] = sizes
+            results.append(sizes.pack(file, parsed))
 
         return results
 
@@ -200,10 +210,15 @@ class _Reading:
     def _parse_batch(self, pairs: Sequence[tuple[InputFile, bytes]]) -> list[ParsedFooter | str]:
         if not pairs:
             return []
-        tails = [tail for _, tail in pairs]
+
         where = self.store.locate_url(pairs[0][0].path)
-        parsed = call(parse_footers, tails, where=where, attempts=1)
-        return [_explain(*pair, item) for pair, item in zip(pairs, parsed, strict=True)]
+        tails = [tail for _, tail in pairs]
+        footers = call(parse_footers, tails, where=where, attempts=1)
+
+        results = []
+        for (file, tail), footer in zip(pairs, footers, strict=True):
+            results.append(_explain(file, tail, footer))
+        return results
 
     def _parse_alone(self, file: InputFile, tail: bytes) -> ParsedFooter | str:
         if is_encrypted(tail):  # of many such files, each would end a process
@@ -228,10 +243,11 @@ class _Reading:
         return sizes
 
 
-def _explain(file: InputFile, tail: bytes, item: ParsedFooter | str) -> ParsedFooter | str:
-    if isinstance(item, str):
-        return _problem(file, ENCRYPTED if is_encrypted(tail) else item)
-    return item
+def _explain(file: InputFile, tail: bytes, parsed: ParsedFooter | str) -> ParsedFooter | str:
+    """What was parsed; if it is a problem, with the file that has it."""
+    if isinstance(parsed, str):
+        return _problem(file, ENCRYPTED if is_encrypted(tail) else parsed)
+    return parsed
 
 
 def _problem(file: InputFile, what: str) -> str:

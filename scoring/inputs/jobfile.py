@@ -118,8 +118,9 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
     try:
         return ScoringJob.model_validate(dict(raw))
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        problems = [line for detail in details for line in _problem(detail).splitlines()]
+        problems: list[str] = []
+        for detail in error.errors(include_url=False, include_input=False):
+            problems += _problem(detail).splitlines()
         n_problems = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
 
         raise InvalidJobError(

@@ -25,14 +25,17 @@ def uncounted_columns(
     Returns:
         File to these features.
     """
-    asked = {column.name for column in contract.features if column.is_whole}
-    asked -= {name for footer in footers for name in footer.with_nulls}
+    uncertain = {column.name for column in contract.features if column.is_whole}
+    for footer in footers:
+        uncertain -= footer.with_nulls
 
-    return {
-        footer.file: tuple(sorted(names))
-        for footer in footers
-        if (names := footer.uncounted & asked)
-    }
+    uncounted: dict[InputFile, tuple[str, ...]] = {}
+    for footer in footers:
+        names = footer.uncounted & uncertain
+        if names:
+            uncounted[footer.file] = tuple(sorted(names))
+
+    return uncounted
 
 
 def find_nulls(
@@ -49,37 +52,41 @@ def find_nulls(
 
     for file, names in columns.items():
         unknown = [name for name in names if name not in known]
-        of_file = _nulls_of(store, file, unknown) if unknown else set()
-        known |= of_file
-        with_nulls[file] = frozenset(of_file)
+        nulls_of_file = _read_nulls(store, file, unknown) if unknown else set()
+        known |= nulls_of_file
+        with_nulls[file] = frozenset(nulls_of_file)
 
     return with_nulls
 
 
-def with_found(
-    footers: Sequence[Footer], found: Mapping[InputFile, frozenset[str]]
+def add_nulls(
+    footers: Sequence[Footer], with_nulls: Mapping[InputFile, frozenset[str]]
 ) -> list[Footer]:
-    """The footers as they would be if they stated these nulls."""
-    return [
-        replace(
-            footer,
-            with_nulls=footer.with_nulls | found.get(footer.file, frozenset()),
-            uncounted=frozenset(),
-        )
-        for footer in footers
-    ]
+    """The footers as they would be if they stated these nulls.
+
+    Args:
+        footers: Of the partition's files.
+        with_nulls: Columns that have nulls, by file, as `find_nulls` gives them.
+    """
+    stated = []
+    for footer in footers:
+        names = footer.with_nulls | with_nulls.get(footer.file, frozenset())
+        stated.append(replace(footer, with_nulls=names, uncounted=frozenset()))
+    return stated
 
 
-def _nulls_of(store: Store, file: InputFile, names: Sequence[str]) -> set[str]:
+def _read_nulls(store: Store, file: InputFile, names: Sequence[str]) -> set[str]:
+    """Those of the columns that have a null in this file."""
     with_nulls: set[str] = set()
+
     with open_parquet(store, file, buffer_size=REMOTE_BUFFER_BYTES) as parquet:
         for group in range(parquet.metadata.num_row_groups):
             unknown = [name for name in names if name not in with_nulls]
             if not unknown:
                 break
-            for batch in parquet.iter_batches(
-                BATCH_ROWS, [group], columns=unknown, use_threads=False
-            ):
+
+            batches = parquet.iter_batches(BATCH_ROWS, [group], columns=unknown, use_threads=False)
+            for batch in batches:
                 with_nulls |= {name for name in unknown if batch.column(name).null_count}
 
     return with_nulls

@@ -172,11 +172,11 @@ def _find(
 
     if listing.is_empty:
         # It may have come or gone since the folders were listed. If not, this raises.
-        now = list_partitions(job)
-        if value not in now:
-            raise _not_found(job, value, [show_value(v) for v in now])
+        listed_again = list_partitions(job)
+        if value not in listed_again:
+            raise _not_found(job, value, [show_value(other) for other in listed_again])
 
-        folders = now[value]
+        folders = listed_again[value]
         listing = list_all(store, folders)
 
     where = store.locate_url(folders[0])
@@ -219,20 +219,24 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
         InputChangedError: Files came, went or changed since the plan; all of them are named.
     """
     store = Store(job.input.uri, job.input.storage_options)
-    now, _ = _find(job, planned.value, _by_value(job, store, *store.list_names()))
+    listed, _ = _find(job, planned.value, _by_value(job, store, *store.list_names()))
     before = {file.path: (file.size_bytes, file.version) for file in planned.files}
-    after = {file.path: (file.size_bytes, file.version) for file in now.files}
+    after = {file.path: (file.size_bytes, file.version) for file in listed.files}
 
-    problems = [f"{path}: is gone" for path in before.keys() - after.keys()]
-    problems += [f"{path}: is new" for path in after.keys() - before.keys()]
-    common = before.keys() & after.keys()
-    problems += [f"{path}: changed" for path in common if before[path] != after[path]]
+    problems = []
+    for path in sorted(before.keys() | after.keys()):
+        if path not in after:
+            problems.append(f"{path}: is gone")
+        elif path not in before:
+            problems.append(f"{path}: is new")
+        elif before[path] != after[path]:
+            problems.append(f"{path}: changed")
 
     if problems:
         raise InputChangedError(
             "The input changed while it was read; nothing was published.",
             f"{job.input.uri}/{planned.folder}",
-            problems=sorted(problems),
+            problems=problems,
             next_step="run again once the writer of the input is done",
         )
 
@@ -253,17 +257,17 @@ def _not_found(job: ScoringJob, value: str | None, known: list[str]) -> Partitio
         store = Store(job.input.uri, job.input.storage_options)
         return no_partitions(job, *store.list_names())
 
-    found = f"1 partition, {known[0]}"
-
+    existing = f"1 partition, {known[0]}"
     if len(known) > 1:
-        found = f"{len(known):,} partitions, {known[0]} to {known[-1]}"
-        found += f"; near: {', '.join(near)}" if near else ""
+        existing = f"{len(known):,} partitions, {known[0]} to {known[-1]}"
+        if near:
+            existing += f"; near: {', '.join(near)}"
 
     folder = encode_folder(job.input.partition_key, value)
     return PartitionNotFoundError(
         f"There is no partition {wanted}.",
         job.input.uri,
         expected=f"a folder {posixpath.join(job.input.uri, folder)}/",
-        found=found,
+        found=existing,
         next_step="check the value and input.partition_key, or wait until the input is written",
     )

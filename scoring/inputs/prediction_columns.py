@@ -71,10 +71,11 @@ def _numbered_predictions(facts: ModelFacts) -> list[OutputColumn]:
     types = [ARROW_NAMES[name] for kind, name in facts.outputs if kind == "prediction"]
     if len(types) == 1:
         return [OutputColumn("prediction", types[0], "prediction")]
-    return [
-        OutputColumn(f"prediction_{index}", arrow_type, "prediction", index)
-        for index, arrow_type in enumerate(types)
-    ]
+
+    columns = []
+    for index, arrow_type in enumerate(types):
+        columns.append(OutputColumn(f"prediction_{index}", arrow_type, "prediction", index))
+    return columns
 
 
 def _scores(kind: str, facts: ModelFacts, problems: list[str]) -> list[OutputColumn]:

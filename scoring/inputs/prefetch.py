@@ -50,11 +50,12 @@ class GroupRanges:
             else:
                 merged.append(column)
 
-        return [
-            Range(start, min(start + PART_BYTES, part.end))
-            for part in merged
-            for start in range(part.start, part.end, PART_BYTES)
-        ]
+        requests = []
+        for part in merged:
+            for start in range(part.start, part.end, PART_BYTES):
+                requests.append(Range(start, min(start + PART_BYTES, part.end)))
+
+        return requests
 
 
 def group_ranges(metadata: Any, group: int, names: Sequence[str]) -> GroupRanges:
@@ -97,9 +98,7 @@ class PrefetchedFile(io.RawIOBase):
         self._groups: list[GroupRanges] = []
         self._begun = -1
         self._held: dict[Range, Future[bytes]] = {}
-
         self._starts: list[tuple[int, Range]] = []
-
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prefetch")
 
     def expect(self, groups: Sequence[GroupRanges]) -> None:
@@ -114,8 +113,8 @@ class PrefetchedFile(io.RawIOBase):
                 wanted.update(group.parts())
 
         self._begun = place
-
-        self._held = {part: future for part, future in self._held.items() if part in wanted}
+        for part in self._held.keys() - wanted:
+            del self._held[part]
         for part in sorted(wanted - self._held.keys(), key=lambda part: part.start):
             self._start(part)
 
@@ -206,14 +205,21 @@ class PrefetchedFile(io.RawIOBase):
 
     def _ahead(self, start: int) -> None:
         """Fetch a column's next block, if it has one."""
-        group = self._groups[self._begun]
-        column = next((c for c in group.columns if c.start <= start < c.end), None)
+        column = self._column_at(start)
         if column is None:
             return
+
         block = Range(start, min(start + BLOCK_BYTES, column.end))
         if block not in self._held:
             self._start(block)
             self._index()
+
+    def _column_at(self, position: int) -> Range | None:
+        """The column of the row group that is read now, if one is there."""
+        for column in self._groups[self._begun].columns:
+            if column.start <= position < column.end:
+                return column
+        return None
 
     def _start(self, part: Range) -> None:
         self._held[part] = self._threads.submit(self._fetched, part.start, part.end)

@@ -17,7 +17,7 @@ class RowGroup:
 
 
 class RowGroups(Sequence[RowGroup]):
-    """The row groups of a file: a stretch of an array that many files share.
+    """The row groups of a file: a part of an array that many files share.
 
     Dictionaries would be 15 times as large, and an array for each file would leave memory in
     pieces.
@@ -28,7 +28,7 @@ class RowGroups(Sequence[RowGroup]):
     def __init__(
         self, places: Mapping[str, int], n_groups: int, numbers: "array[int]", first: int
     ) -> None:
-        """A stretch of numbers.
+        """Take the file's numbers from the array.
 
         They are the rows of each row group, then the compressed and the uncompressed bytes of all
         its columns.
@@ -44,13 +44,17 @@ class RowGroups(Sequence[RowGroup]):
     @classmethod
     def pack(cls, groups: Sequence[RowGroup]) -> Self:
         """These row groups, in an array of their own."""
-        names = list(dict.fromkeys(name for group in groups for name in group.compressed))
+        places: dict[str, int] = {}
+        for group in groups:
+            for name in group.compressed:
+                places.setdefault(name, len(places))
+
         numbers = array("Q", [group.n_rows for group in groups])
         for group in groups:
-            numbers.extend(group.compressed.get(name, 0) for name in names)
+            numbers.extend(group.compressed.get(name, 0) for name in places)
         for group in groups:
-            numbers.extend(group.uncompressed.get(name, 0) for name in names)
-        places = {name: place for place, name in enumerate(names)}
+            numbers.extend(group.uncompressed.get(name, 0) for name in places)
+
         return cls(places, len(groups), numbers, 0)
 
     @property
@@ -67,10 +71,18 @@ class RowGroups(Sequence[RowGroup]):
         return self._sums(self._n_groups, names)
 
     def _sums(self, group: int, names: Iterable[str]) -> list[int]:
-        places = [place for name in names if (place := self._places.get(name)) is not None]
-        starts = [self._start(group + i) for i in range(self._n_groups)]
+        """Sums over these columns for as many groups as the file has, from this one on."""
+        places = self._places
+        summed = [places[name] for name in names if name in places]
+
         numbers = self._numbers
-        return [sum([numbers[start + place] for place in places]) for start in starts]
+        start = self._start(group)
+        sums = []
+        for _ in range(self._n_groups):
+            sums.append(sum([numbers[start + place] for place in summed]))
+            start += len(places)
+
+        return sums
 
     def _start(self, group: int) -> int:
         """Where a row group's compressed sizes begin.
@@ -92,8 +104,12 @@ class RowGroups(Sequence[RowGroup]):
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
         group = range(self._n_groups)[index]
-        compressed, uncompressed = (
-            {name: self._numbers[start + place] for name, place in self._places.items()}
-            for start in (self._start(group), self._start(self._n_groups + group))
+        return RowGroup(
+            self._numbers[self._first + group],
+            self._sizes_at(self._start(group)),
+            self._sizes_at(self._start(self._n_groups + group)),
         )
-        return RowGroup(self._numbers[self._first + group], compressed, uncompressed)
+
+    def _sizes_at(self, start: int) -> dict[str, int]:
+        """Column to the number that stands for it, where a group's sizes begin at `start`."""
+        return {name: self._numbers[start + place] for name, place in self._places.items()}

@@ -3,7 +3,7 @@
 All problems are found at once.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -62,16 +62,16 @@ def check_contract(
 
     feature_columns = FeatureColumns(job, facts, features)
     passthrough_types = AgreedTypes(mixes_numbers=False)
-    needed = [*(feature.name for feature in features), *passthrough_names]
+    feature_names = [feature.name for feature in features]
+    needed = [*feature_names, *passthrough_names]
 
     for group in groups:
-        of_group = [
+        for problem in (
             *ambiguous_columns(group, needed),
             *feature_columns.check(group),
             *_check_passthrough(job, passthrough_names, group, passthrough_types),
-        ]
-
-        problems += [group.locate(problem, len(footers)) for problem in of_group]
+        ):
+            problems.append(group.locate(problem, len(footers)))
 
     for footer in footers:
         problems += inexact_integers(job, features, footer)
@@ -82,21 +82,15 @@ def check_contract(
         problems += _unknown_segments(job, {*feature_columns.columns, *passthrough_names})
 
     if predictions:
-        feature_names = [feature.name for feature in features]
         problems += inapplicable_gates(job, facts, feature_names, predictions)
 
     if problems:
         raise _contract_error(job, facts, features, problems)
 
     with_nulls = {*nullable, *nullable_features(features, groups, footers)}
-    columns = feature_columns.settle(with_nulls)
     used = {*needed}
-    ordered = [columns[feature.name] for feature in features if feature.name in columns]
-    passthrough = [
-        passthrough_types.columns[name]
-        for name in passthrough_names
-        if name in passthrough_types.columns
-    ]
+    ordered = _in_order(feature_names, feature_columns.settle(with_nulls))
+    passthrough = _in_order(passthrough_names, passthrough_types.columns)
 
     return Contract(
         features=tuple(ordered),
@@ -109,20 +103,26 @@ def check_contract(
     )
 
 
+def _in_order(names: Sequence[str], columns: Mapping[str, InputColumn]) -> list[InputColumn]:
+    """The columns in the order of the names. Without files there may be fewer of them."""
+    return [columns[name] for name in names if name in columns]
+
+
 def _check_passthrough(
     job: ScoringJob, names: Sequence[str], group: SchemaGroup, types: AgreedTypes
 ) -> Iterator[str]:
     """Agree on types of keys and columns that are passed through; what is wrong with them."""
     for name in names:
-        found = group.type_of(name)
-        if found is None:
+        stored_type = group.type_of(name)
+        if stored_type is None:
+            # A name that occurs twice is reported as ambiguous.
             if group.count(name) <= 1:
                 role = "a key" if name in job.keys.columns else "passed through"
                 yield missing_column(name, role, group.schema)
 
             continue
 
-        cast = passthrough_cast(found, format_of(job))
+        cast = passthrough_cast(stored_type, format_of(job))
         problem = f"{name}: {cast}" if isinstance(cast, str) else types.add(name, cast.type)
         if problem:
             yield problem
@@ -199,21 +199,23 @@ def _null_as_text(column: InputColumn) -> InputColumn:
 
 def _unused_columns(groups: Sequence[SchemaGroup], used: Collection[str]) -> tuple[str, ...]:
     """Columns of the files that the run does not read."""
-    unused: dict[str, None] = {}
+    names: dict[str, None] = {}
     for group in groups:
         if group.footers:
-            names = group.footers[0].schema.names
-            unused |= dict.fromkeys(name for name in names if name not in used)
-    return tuple(unused)
+            names |= dict.fromkeys(group.footers[0].schema.names)
+    return tuple(name for name in names if name not in used)
 
 
 def _types(groups: Sequence[SchemaGroup], names: Collection[str]) -> tuple[tuple[str, str], ...]:
     """All types that the files have, by column."""
     types: dict[str, dict[str, None]] = {}
+
     for group in groups:
         for field in group.schema:
             if field.name in names:
-                types.setdefault(field.name, {})[str(plain_type(field.type))] = None
+                texts = types.setdefault(field.name, {})
+                texts[str(plain_type(field.type))] = None
+
     return tuple((name, " or ".join(texts)) for name, texts in sorted(types.items()))
 
 
@@ -223,20 +225,25 @@ def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) ->
     A plain text takes five bytes or more.
     """
     n_rows = sum(footer.n_rows for footer in footers)
+    schemas = {id(footer.schema): footer.schema for footer in footers}
     coded = set()
+
     for column in features:
-        if column.type != pa.string() or not _is_text_everywhere(footers, column.name):
+        if column.type != pa.string() or not _is_text_everywhere(schemas.values(), column.name):
             continue
-        sizes = [footer.row_groups.uncompressed_bytes([column.name]) for footer in footers]
-        if sum(map(sum, sizes)) < MAX_CODE_BYTES * n_rows:
+
+        n_bytes = 0
+        for footer in footers:
+            n_bytes += sum(footer.row_groups.uncompressed_bytes([column.name]))
+
+        if n_bytes < MAX_CODE_BYTES * n_rows:
             coded.add(column.name)
 
     return frozenset(coded)
 
 
-def _is_text_everywhere(footers: Sequence[Footer], name: str) -> bool:
-    schemas: Mapping[int, pa.Schema] = {id(footer.schema): footer.schema for footer in footers}
-    return all(
-        name in schema.names and plain_type(schema.field(name).type) == pa.string()
-        for schema in schemas.values()
-    )
+def _is_text_everywhere(schemas: Iterable[pa.Schema], name: str) -> bool:
+    for schema in schemas:
+        if name not in schema.names or plain_type(schema.field(name).type) != pa.string():
+            return False
+    return True

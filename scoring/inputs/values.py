@@ -2,6 +2,7 @@
 
 import difflib
 import shlex
+from collections.abc import Collection
 from datetime import datetime
 
 from nightscore.errors import InvalidJobError, ScoringError
@@ -41,16 +42,11 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
         return
 
     has_prefix = has_key(job, value)
-
-    dates = [other for other in known if other is not None and is_written_as_format(job, other)]
-    if known and not dates and not has_prefix:
+    has_dates = any(other and is_written_as_format(job, other) for other in known)
+    if known and not has_dates and not has_prefix:
         return  # partitions of this job are not dates: any text may be one
 
-    plain = _without_key(job, value)
-    right = plain if plain in known and plain is not None else _corrected(job, value)
-    near = difflib.get_close_matches(value, [show_value(other) for other in known], n=1, cutoff=0.6)
-    suggestion = right or (near[0] if near else "")
-
+    suggestion = _suggest(job, value, known)
     next_step = "give the value as `nightscore partitions JOB` shows it"
     if suggestion:
         next_step = f"nightscore {command} JOB {shlex.quote(suggestion)}"
@@ -58,10 +54,25 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
     raise InvalidJobError(
         f"{value} is no partition of this job; nothing was done or recorded.",
         job.input.uri,
-        expected=_expected(job) if dates or not known else "the value alone, without the key",
+        expected=_expected(job) if has_dates or not known else "the value alone, without the key",
         found=_found(job, value, has_prefix=has_prefix),
         next_step=next_step,
     )
+
+
+def _suggest(job: ScoringJob, value: str, known: Collection[str | None]) -> str:
+    """The partition that was probably meant; empty: there is none that is like it."""
+    plain = _without_key(job, value)
+    if plain is not None and plain in known:
+        return plain
+
+    corrected = _corrected(job, value)
+    if corrected:
+        return corrected
+
+    names = [show_value(other) for other in known]
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
+    return near[0] if near else ""
 
 
 def _empty(job: ScoringJob) -> InvalidJobError:
@@ -120,7 +131,8 @@ def _corrected(job: ScoringJob, value: str) -> str:
 
 
 def _other_date(value: str) -> datetime | None:
-    return next(
-        (time for pattern in OTHER_FORMATS if (time := parse_time(value, pattern)) is not None),
-        None,
-    )
+    for pattern in OTHER_FORMATS:
+        time = parse_time(value, pattern)
+        if time is not None:
+            return time
+    return None

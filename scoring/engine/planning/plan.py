@@ -11,7 +11,7 @@ from nightscore.engine.planning.memory import plan_memory
 from nightscore.engine.planning.shards import needed_bytes, plan_shards
 from nightscore.inputs.files import named_parquet_first
 from nightscore.inputs.footers import Footer, read_footers
-from nightscore.inputs.nulls import find_nulls, uncounted_columns, with_found
+from nightscore.inputs.nulls import add_nulls, find_nulls, uncounted_columns
 from nightscore.inputs.partitions import find_partitions, list_partitions
 from nightscore.inputs.validate import check_contract
 from nightscore.models.pinned import PinnedModel
@@ -124,7 +124,7 @@ def _agree_on_columns(
         limit_s = job.limits.shard_s
         nulls = caller.call(find_nulls, job.input, uncounted, timeout_s=limit_s)
 
-    return check_contract(job, facts, with_found(stated, nulls), borrowed, nullable)
+    return check_contract(job, facts, add_nulls(stated, nulls), borrowed, nullable)
 
 
 def _borrow_schema(job: ScoringJob, partition: Partition) -> pa.Schema | None:
