@@ -65,6 +65,7 @@ def _unused_columns(manifest: Manifest, references: References) -> Iterator[Chan
     now = {*manifest.inputs.extra_columns}
     for name in sorted(now - before):
         yield Change("schema", name, "previous", "info", "is new in the input, and unused")
+
     for name in sorted(before - now):
         words = "is missing from the input, where it was unused"
         yield Change("schema", name, "previous", "info", words)
@@ -79,16 +80,14 @@ def _row_change(manifest: Manifest, references: References) -> Iterator[Change]:
     else:
         return
 
-    rows = manifest.counts.rows_in
-
+    n_rows = manifest.counts.rows_in
     usual = statistics.median(other.counts.rows_in for other in others)
-    if max(rows, usual) < LEAST_ROWS:
+    if max(n_rows, usual) < LEAST_ROWS:
         return
 
-    ratio = min(rows, usual) / max(rows, usual, 1)
-
+    ratio = min(n_rows, usual) / max(n_rows, usual, 1)
     for severity, bound in ROW_BOUNDS:
         if ratio < bound:
-            reason = f"{rows:,} rows, {usual:,.0f} {words}"
+            reason = f"{n_rows:,} rows, {usual:,.0f} {words}"
             yield Change("rows", "rows", reference, severity, reason)
             return

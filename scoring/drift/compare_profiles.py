@@ -30,26 +30,32 @@ def compare_profiles(
 
     Segments, which are many, are compared with the first reference that has any.
     """
-    whole = {column.key: column for column in current if not column.segment}
-    everything = {column.key: column for column in current}
+    all_columns = {column.key: column for column in current}
+    whole_columns = {column.key: column for column in current if not column.segment}
     with_segments = _first_with_segments(references)
 
     comparisons: dict[str, Comparison] = {}
-    sets: list[_ColumnSet] = []
-    for name, columns in references.items():
-        reference = {column.key: column for column in columns}
-        comparisons[name] = Comparison()
-        wanted = everything if name == with_segments else whole
-        pairs = _pair_up(reference, wanted, comparisons[name])
+    column_sets: list[_ColumnSet] = []
+    for name, profiles in references.items():
+        reference = {column.key: column for column in profiles}
+        comparison = Comparison()
+        comparisons[name] = comparison
+        compared = all_columns if name == with_segments else whole_columns
+        pairs = _pair_up(reference, compared, comparison)
 
         # Significance is corrected for segments apart: they are many, and depend on the whole.
-        for is_segment in (False, True):
-            keys = [key for key in pairs if bool(key[2]) == is_segment]
-            sets.append(_ColumnSet(comparisons[name], reference, keys, pairs))
+        whole_keys: list[Key] = []
+        segment_keys: list[Key] = []
+        for key in pairs:
+            _, _, segment = key
+            (segment_keys if segment else whole_keys).append(key)
 
-    compared = compare_groups([columns.by_place() for columns in sets])
-    for columns_of_set, drifts in zip(sets, compared, strict=True):
-        _add(columns_of_set, drifts, everything)
+        column_sets.append(_ColumnSet(comparison, reference, whole_keys, pairs))
+        column_sets.append(_ColumnSet(comparison, reference, segment_keys, pairs))
+
+    groups = [columns.by_place() for columns in column_sets]
+    for columns, drifts in zip(column_sets, compare_groups(groups), strict=True):
+        _add(columns, drifts, all_columns)
 
     return comparisons
 
@@ -72,9 +78,11 @@ def _add(columns: _ColumnSet, drifts: Sequence[ColumnDrift], current: Profiles) 
     """Hand the results to the comparison."""
     comparison = columns.comparison
     for key, drift in zip(columns.keys, drifts, strict=True):
-        comparison.columns[key] = drift.model_copy(update={"name": key[1]})
+        role, name, _ = key
+        comparison.columns[key] = drift.model_copy(update={"name": name})
+
         scores = columns.reference[key].scores
-        if scores is not None and key[0] == "feature":
+        if scores is not None and role == "feature":
             comparison.impacts[key] = impact(scores, current[key])
 
 
@@ -90,8 +98,12 @@ def _pair_up(
 ) -> dict[Key, ColumnPair]:
     """The columns that can be compared; the comparison learns why others cannot."""
     pairs: dict[Key, ColumnPair] = {}
+    new_names: set[str] = set()
+
     for key, column in current.items():
         if key not in reference:
+            if not column.segment:
+                new_names.add(column.name)
             continue
 
         try:
@@ -99,7 +111,5 @@ def _pair_up(
         except ValueError as error:
             comparison.errors[column.name] = str(error)
 
-    unknown = {name for _, name, segment in current.keys() - reference.keys() if not segment}
-    comparison.errors |= dict.fromkeys(sorted(unknown), "the reference does not have it")
-
+    comparison.errors |= dict.fromkeys(sorted(new_names), "the reference does not have it")
     return pairs

@@ -37,23 +37,33 @@ def find_drivers(
 
     Source: E. Kitagawa, "Components of a difference between two rates" (1955).
     """
-    keys = {*reference, *current}
-    labels = sorted({key[2] for key in keys if key[:2] == (role, name) and key[2]})
-    by_column: dict[str, list[str]] = {}
-
-    for label in labels:
-        by_column.setdefault(label.partition("=")[0], []).append(label)
-
     drivers: list[DriverRecord] = []
-    for segments in by_column.values():
-        before = [reference.get((role, name, label)) for label in segments]
-        now = [current.get((role, name, label)) for label in segments]
+
+    for segments in _split_by_column({*reference, *current}, role, name):
+        before = [reference.get((role, name, segment)) for segment in segments]
+        now = [current.get((role, name, segment)) for segment in segments]
         counts = _counts(before, now)
         if counts is not None:
             drivers += _decompose(segments, counts)
 
+    drivers = [driver for driver in drivers if abs(driver.share) >= LEAST_SHARE]
     drivers.sort(key=lambda driver: (-abs(driver.share), driver.segment, driver.kind))
-    return tuple(driver for driver in drivers if abs(driver.share) >= LEAST_SHARE)[:MAX_DRIVERS]
+    return tuple(drivers[:MAX_DRIVERS])
+
+
+def _split_by_column(keys: Iterable[Key], role: Role, name: str) -> list[list[str]]:
+    """Segments of a column, such as `country=DE`, in one sorted list for each segment column."""
+    segments = set()
+    for key_role, key_name, segment in keys:
+        if segment and (key_role, key_name) == (role, name):
+            segments.add(segment)
+
+    by_column: dict[str, list[str]] = {}
+    for segment in sorted(segments):
+        segment_column, _, _ = segment.partition("=")
+        by_column.setdefault(segment_column, []).append(segment)
+
+    return list(by_column.values())
 
 
 def _decompose(labels: list[str], counts: Sides) -> list[DriverRecord]:
@@ -109,8 +119,9 @@ def _counts(
     profiles = [column.profile for column in (*before, *now) if column is not None]
     first = profiles[0]
     if isinstance(first, NumberProfile):
-        if not all(isinstance(p, NumberProfile) and p.edges.equals(first.edges) for p in profiles):
-            return None
+        for profile in profiles:
+            if not isinstance(profile, NumberProfile) or not profile.edges.equals(first.edges):
+                return None
 
         n_bins = len(first.counts)
         return _number_counts(before, n_bins), _number_counts(now, n_bins)

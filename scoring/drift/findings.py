@@ -70,19 +70,22 @@ def judge(comparisons: Mapping[str, Comparison], context: Context) -> Judgement:
     if not columns and not context.changes:
         return Judgement("insufficient data", (), ())
 
-    before = _by_column(context.previous.findings) if context.previous else {}
-    findings = [
-        _date(finding, before.get((finding.role, finding.column)), context.partition)
-        for finding in _find(columns, comparisons, context)
-    ]
+    previous = _by_column(context.previous.findings) if context.previous else {}
+    findings = []
+    for finding in _find(columns, comparisons, context):
+        before = previous.get((finding.role, finding.column))
+        findings.append(_date(finding, before, context.partition))
+
     findings.sort(key=_rank)
-
     severities = [counted(finding) for finding in findings]
-
-    if not columns or any(c.drift.severity == "insufficient data" for c in columns.values()):
+    if not columns or _has_too_little_data(columns):
         severities.append("insufficient data")
 
-    return Judgement(worst(severities), tuple(findings), _resolved(columns, findings, before))
+    return Judgement(worst(severities), tuple(findings), _resolved(columns, findings, previous))
+
+
+def _has_too_little_data(columns: Mapping[Key, _Compared]) -> bool:
+    return any(column.drift.severity == "insufficient data" for column in columns.values())
 
 
 def counted(finding: FindingRecord) -> Severity:
@@ -103,7 +106,8 @@ def _first_comparisons(comparisons: Mapping[str, Comparison]) -> dict[Key, _Comp
     for name in REFERENCES:
         comparison = comparisons.get(name, Comparison())
         for key, drift in comparison.columns.items():
-            if not key[2]:
+            _, _, segment = key
+            if not segment:
                 columns.setdefault(key, _Compared(name, drift))
     return columns
 
@@ -119,10 +123,11 @@ def _find(
         if drift.severity in QUIET:
             continue
 
+        role, name, _ = key
         findings.append(
             FindingRecord(
-                column=key[1],
-                role=key[0],
+                column=name,
+                role=role,
                 reference=reference,
                 severity=drift.severity,
                 reasons=drift.reasons,
@@ -189,24 +194,27 @@ def _rank(finding: FindingRecord) -> tuple[int, float, str, str]:
 def _resolved(
     columns: Mapping[Key, _Compared],
     findings: Sequence[FindingRecord],
-    before: Mapping[tuple[str, str], FindingRecord],
+    previous: Mapping[tuple[str, str], FindingRecord],
 ) -> tuple[str, ...]:
-    """What was found before, was compared again, and is no finding any longer."""
-    graded = {(f.role, f.column) for f in findings if counted(f) != "info"}
-    compared: set[tuple[str, str]] = {
-        (role, name)
-        for (role, name, _), column in columns.items()
-        if column.drift.severity != "insufficient data"
-    }
+    """Names of what was a warning or worse before, was compared again, and is none any longer."""
+    graded: set[tuple[str, str]] = set()
+    for finding in findings:
+        if counted(finding) != "info":
+            graded.add((finding.role, finding.column))
 
-    compared |= {key for key in before if key[0] in ("schema", "rows")}
+    compared: set[tuple[str, str]] = set()
+    for (role, name, _), column in columns.items():
+        if column.drift.severity != "insufficient data":
+            compared.add((role, name))
 
-    names = {column for _, column in graded}
-    return tuple(
-        _name_of(finding, names)
-        for key, finding in before.items()
-        if counted(finding) != "info" and key in compared - graded
-    )
+    names_of_graded = {name for _, name in graded}
+    resolved = []
+    for key, finding in previous.items():
+        is_compared = key in compared or finding.role in ("schema", "rows")
+        if counted(finding) != "info" and is_compared and key not in graded:
+            resolved.append(_name_of(finding, names_of_graded))
+
+    return tuple(resolved)
 
 
 def _name_of(finding: FindingRecord, graded: Collection[str]) -> str:

@@ -36,16 +36,18 @@ def compare_groups(groups: Sequence[Mapping[str, ColumnPair]]) -> list[list[Colu
 
     Significance is corrected within each set.
     """
-    pairs = {
-        (place, name): pair for place, group in enumerate(groups) for name, pair in group.items()
-    }
+    pairs: dict[tuple[int, str], ColumnPair] = {}
+    for place, group in enumerate(groups):
+        for name, pair in group.items():
+            pairs[place, name] = pair
+
     measured = measure_pairs(pairs)
 
     compared = []
     for place, group in enumerate(groups):
         values = {name: measured[place, name] for name in group}
         measure_across(list(values.values()))
-        compared.append([grade_column(name, group[name], values[name]) for name in group])
+        compared.append([grade_column(name, pair, values[name]) for name, pair in group.items()])
 
     return compared
 
@@ -66,10 +68,9 @@ def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
         severity = "insufficient data"
         reasons = [f"too few rows to tell: {n_reference:,} in the reference, {n_current:,} now"]
 
-    statistics = {
-        statistic.name: _defined(values[statistic.name])
-        for statistic in catalog.statistics_for(pair.type)
-    }
+    statistics = {}
+    for statistic in catalog.statistics_for(pair.type):
+        statistics[statistic.name] = _defined(values[statistic.name])
 
     return ColumnDrift(
         name=name,
@@ -91,7 +92,7 @@ def worst(severities: Sequence[Severity]) -> Severity:
 
 def _grade(evidence: Evidence) -> list[Grade]:
     """All that is no accident, in the order of `SIGNALS`."""
-    grades = [*_grade_distribution(evidence)]
+    grades = list(_grade_distribution(evidence))
     for statistic in catalog.statistics_for(evidence.pair.type):
         if statistic.grade is not None:
             grades += statistic.grade(evidence)
@@ -104,21 +105,21 @@ def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
         return
 
     column_type = evidence.pair.type
-    grades = [
-        statistic.grade_value(evidence.values[statistic.name])
-        for statistic in catalog.statistics_for(column_type)
-        if column_type in statistic.graded_types
-    ]
+    is_severe = False
+    for statistic in catalog.statistics_for(column_type):
+        if column_type not in statistic.graded_types:
+            continue
 
-    severe = [grade for grade in grades if grade is not None]
-    if severe:
-        yield from severe
-        return
+        grade = statistic.grade_value(evidence.values[statistic.name])
+        if grade is not None:
+            is_severe = True
+            yield grade
 
-    q = catalog.Q_VALUE
-    rate = q.show(evidence.values[q.name])
-    words = f"a small difference that is no accident ({q.title} {rate})"
-    yield Grade("distribution", "info", words)
+    if not is_severe:
+        q_value = catalog.Q_VALUE
+        rate = q_value.show(evidence.values[q_value.name])
+        words = f"a small difference that is no accident ({q_value.title} {rate})"
+        yield Grade("distribution", "info", words)
 
 
 def _signals(grades: Sequence[Grade]) -> dict[Signal, Severity]:

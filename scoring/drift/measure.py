@@ -47,10 +47,12 @@ def measure_pairs(pairs: Mapping[K, ColumnPair]) -> dict[K, Values]:
     """
     measured: dict[K, Values] = {}
     by_shape: dict[tuple[int, int], list[K]] = {}
+
     for key, pair in pairs.items():
         if isinstance(pair.reference, NumberProfile):
             edges = pair.reference.edges
-            by_shape.setdefault((len(edges.fine), len(edges.deciles)), []).append(key)
+            shape = len(edges.fine), len(edges.deciles)
+            by_shape.setdefault(shape, []).append(key)
         else:
             measured[key] = _measure(group_category(pair))[0]
 
@@ -63,15 +65,21 @@ def measure_pairs(pairs: Mapping[K, ColumnPair]) -> dict[K, Values]:
 
 def measure_across(columns: Sequence[Values]) -> None:
     """Add the statistics that depend on all columns compared together, such as q-values."""
-    names = {name for values in columns for name in values}
-    by_name: dict[str, Floats] = {
-        name: np.array([values.get(name, np.nan) for values in columns], np.float64)
-        for name in names
-    }
+    if not columns:
+        return
+
+    names: set[str] = set()
+    for values in columns:
+        names.update(values)
+
+    by_name: dict[str, Floats] = {}
+    for name in names:
+        by_name[name] = np.array([values.get(name, np.nan) for values in columns], np.float64)
 
     for statistic in catalog.STATISTICS:
-        if statistic.across is None or not columns:
+        if statistic.across is None:
             continue
+
         results = statistic.across(by_name).tolist()
         for values, result in zip(columns, results, strict=True):
             values[statistic.name] = result

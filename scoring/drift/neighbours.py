@@ -42,9 +42,10 @@ class Neighbours:
     @property
     def days(self) -> dict[str, tuple[str, ...]]:
         """The partitions that the names stand for."""
-        days = {}
+        days: dict[str, tuple[str, ...]] = {}
         if self.weekdays:
-            days["weekdays"] = tuple(show_value(manifest.partition) for manifest in self.weekdays)
+            weekdays = [show_value(manifest.partition) for manifest in self.weekdays]
+            days["weekdays"] = tuple(weekdays)
         if self.previous is not None:
             days["previous"] = (show_value(self.previous.partition),)
         return days
@@ -60,7 +61,9 @@ def findings_digest(drift: DriftRecord | None) -> str:
     """sha256 over what the next partition takes from a comparison: its findings and since when."""
     if drift is None:
         return ""
-    findings = [(f.role, f.column, f.severity, f.is_seasonal, f.since) for f in drift.findings]
+    findings = []
+    for f in drift.findings:
+        findings.append((f.role, f.column, f.severity, f.is_seasonal, f.since))
     return hashlib.sha256(json.dumps(sorted(findings, key=str)).encode()).hexdigest()
 
 
@@ -77,8 +80,11 @@ def find_neighbours(timeline: Timeline, value: str | None, baseline: str) -> Nei
     """
     earlier = timeline.before(value)
     previous, before = _nearest(timeline, earlier)
-    same_weekdays = [timeline.results(other).published for other in timeline.weekdays_before(value)]
-    weekdays = [m for m in same_weekdays if m is not None and has_profile(m)]
+    weekdays = []
+    for other in timeline.weekdays_before(value):
+        published = timeline.results(other).published
+        if published is not None and has_profile(published):
+            weekdays.append(published)
 
     habit_runs = {}
     if baseline and previous is not None:

@@ -1,7 +1,7 @@
 """Decides which columns a run profiles, and over whose bins."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,
     ProfileSpec,
+    SegmentColumn,
     match_column,
     match_segments,
 )
@@ -21,8 +22,8 @@ from nightscore.schemas.job import ScoringJob
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """Columns and segments without bins: the first rows give them some."""
+class ColumnsWithoutBins:
+    """Columns and segments that no reference has: the first rows give them bins."""
 
     columns: tuple[tuple[Role, str], ...]
     segments: tuple[str, ...]
@@ -30,8 +31,8 @@ class Unknown:
     @property
     def names(self) -> list[str]:
         """For a message."""
-        segments = [f"segments of {name}" for name in self.segments]
-        return [*(name for _, name in self.columns), *segments]
+        names = [name for _, name in self.columns]
+        return names + [f"segments of {name}" for name in self.segments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ class _Candidate:
     arrow_type: pa.DataType
 
 
-def watch(
+def choose_columns(
     job: ScoringJob,
     contract: Contract,
     references: References,
     resumed: Sequence[ShardResult],
-) -> tuple[ProfileSpec, Unknown]:
+) -> tuple[ProfileSpec, ColumnsWithoutBins]:
     """The columns to profile, and those that have no bins yet.
 
     Args:
@@ -58,54 +59,59 @@ def watch(
         resumed: Shards of an earlier attempt. Their bins come first: theirs are to be added up.
     """
     resumed_profiles, _ = merge_profiles(profile_of(result) for result in resumed)
-    like = references.bins | resumed_profiles
-    candidates = _candidates(job, contract)
-    profiled = [column for column in candidates if kind_of(column.arrow_type) is not None]
-    references.unwatched = {
-        column.name: f"{column.arrow_type} is not profiled"
-        for column in candidates
-        if kind_of(column.arrow_type) is None
-    }
+    known_bins = references.bins | resumed_profiles
 
-    columns = {
-        (column.role, column.name): match_column(column.role, column.name, like, column.arrow_type)
-        for column in profiled
-    }
-    segments = {name: match_segments(name, like) for name in job.drift.segments}
-    known = ProfileSpec(
-        tuple(column for column in columns.values() if column is not None),
-        tuple(segment for segment in segments.values() if segment is not None),
-        max_share=job.drift.max_share,
-    )
+    references.unwatched = {}
+    columns: list[ProfiledColumn] = []
+    new_columns: list[tuple[Role, str]] = []
+    for candidate in _candidates(job, contract):
+        role, name, arrow_type = candidate.role, candidate.name, candidate.arrow_type
+        if kind_of(arrow_type) is None:
+            references.unwatched[name] = f"{arrow_type} is not profiled"
+            continue
 
-    unknown = Unknown(
-        tuple(key for key, column in columns.items() if column is None),
-        tuple(name for name, segment in segments.items() if segment is None),
-    )
+        column = match_column(role, name, known_bins, arrow_type)
+        if column is None:
+            new_columns.append((role, name))
+        else:
+            columns.append(column)
 
-    return known, unknown
+    segments: list[SegmentColumn] = []
+    new_segments: list[str] = []
+    for name in dict.fromkeys(job.drift.segments):
+        segment = match_segments(name, known_bins)
+        if segment is None:
+            new_segments.append(name)
+        else:
+            segments.append(segment)
+
+    spec = ProfileSpec(tuple(columns), tuple(segments), max_share=job.drift.max_share)
+    return spec, ColumnsWithoutBins(tuple(new_columns), tuple(new_segments))
 
 
-def _candidates(job: ScoringJob, contract: Contract) -> list[_Candidate]:
+def _candidates(job: ScoringJob, contract: Contract) -> Iterator[_Candidate]:
     """Features, predictions, and those columns passed through that the job names."""
-    named = {*job.drift.columns, *job.drift.segments}
-    passed_through = [column for column in contract.passthrough if column.name in named]
-    roles: list[tuple[Role, Sequence[pa.Field]]] = [
-        ("feature", contract.features),
-        ("prediction", contract.predictions),
-        ("pass_through", passed_through),
-    ]
+    for feature in contract.features:
+        yield _Candidate("feature", feature.name, feature.type)
 
-    return [
-        _Candidate(role, column.name, column.type) for role, columns in roles for column in columns
-    ]
+    for prediction in contract.predictions:
+        yield _Candidate("prediction", prediction.name, prediction.type)
+
+    named = {*job.drift.columns, *job.drift.segments}
+    for column in contract.passthrough:
+        if column.name in named:
+            yield _Candidate("pass_through", column.name, column.type)
 
 
 def with_types(columns: Sequence[ProfiledColumn], contract: Contract) -> tuple[ProfiledColumn, ...]:
     """The columns, with the types that they have in the files."""
     predictions = {column.name: str(column.type) for column in contract.predictions}
     types = dict(contract.types) | predictions
-    return tuple(replace(column, type=types.get(column.name, "")) for column in columns)
+
+    typed = []
+    for column in columns:
+        typed.append(replace(column, type=types.get(column.name, "")))
+    return tuple(typed)
 
 
 def profile_of(result: ShardResult) -> list[ColumnProfile]:

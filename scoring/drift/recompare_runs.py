@@ -129,10 +129,10 @@ class _Recomparison:
         if not affected:
             return 0
 
-        start = next(place for place, value in enumerate(timeline.values) if value in affected)
-        window = timeline.values[max(0, start - HABIT_DAYS) :]
-        timeline.read([value for value in window if value in affected])
-        most = MAX_COMPARED + len(affected)
+        in_order = [value for value in timeline.values if value in affected]
+        timeline.read(in_order)
+        start = timeline.values.index(in_order[0])
+        max_compared = MAX_COMPARED + len(affected)
         n_compared, is_moved = 0, False
 
         for value in timeline.values[start:]:
@@ -143,14 +143,16 @@ class _Recomparison:
             if not runs:
                 continue  # the next partition looks past it
 
-            before = self._digests(runs)
-            drifts = [self.compare_run(run, is_moved=is_moved) for run in runs]
-            n_compared += sum(drift is not None for drift in drifts)
-            is_moved = before != self._digests(runs)
+            digests_before = self._digests(runs)
+            for run in runs:
+                if self.compare_run(run, is_moved=is_moved) is not None:
+                    n_compared += 1
 
-            if n_compared > most:
+            is_moved = self._digests(runs) != digests_before
+
+            if n_compared > max_compared:
                 text = "%s: %d partitions compared again, later ones when they are asked for"
-                logger.warning(text, timeline.job.name, most)
+                logger.warning(text, timeline.job.name, max_compared)
                 break
 
         return n_compared
@@ -195,7 +197,8 @@ class _Recomparison:
         changed = {value for value in values if value is not None} & set(timeline.values)
         later: set[str] = set()
         for value in changed:
-            later |= {*timeline.after(value)[:HABIT_DAYS], *timeline.weekdays_after(value)}
+            later.update(timeline.after(value)[:HABIT_DAYS], timeline.weekdays_after(value))
+
         if are_fresh and not later:
             return later
         return later | changed
@@ -205,7 +208,11 @@ class _Recomparison:
         self.timeline.read(self.timeline.before(value)[:HABIT_DAYS])
         results = self.timeline.results(value)
         latest = (results.published, results.with_held)
-        runs = {run.run_id: run for run in latest if run is not None and run.drift is not None}
+        runs: dict[str, Manifest] = {}
+        for run in latest:
+            if run is not None and run.drift is not None:
+                runs[run.run_id] = run
+
         return list(runs.values())
 
     def _digests(self, runs: Sequence[Manifest]) -> list[str]:

@@ -116,12 +116,12 @@ def read_references(
     if baseline is not None and neighbours.previous is not None:
         habits = _read_habits(timeline, neighbours, profiles["previous"], warnings)
 
-    names = neighbours.names
+    profiles = {name: columns for name, columns in profiles.items() if columns}
 
     return References(
         neighbours=neighbours,
-        profiles={name: columns for name, columns in profiles.items() if columns},
-        names={name: text for name, text in names.items() if profiles.get(name)},
+        profiles=profiles,
+        names={name: text for name, text in neighbours.names.items() if name in profiles},
         habits=habits,
         warnings=tuple(warnings),
     )
@@ -186,11 +186,11 @@ def _handed_on(neighbours: Neighbours) -> set[str]:
         return set()
 
     runs = previous.drift.habit_runs | {show_value(previous.partition): previous.run_id}
-    return {
-        partition
-        for partition, run_id in neighbours.habit_runs.items()
-        if runs.get(partition) == run_id
-    }
+    handed_on = set()
+    for partition, run_id in neighbours.habit_runs.items():
+        if runs.get(partition) == run_id:
+            handed_on.add(partition)
+    return handed_on
 
 
 def _has_baseline(manifest: Manifest, baseline: str) -> bool:

@@ -53,15 +53,13 @@ def is_explained(drift: ColumnDrift, weekdays: ColumnDrift | None, habit: Habit)
         weekdays: The same against the same weekdays; None: there are too few.
         habit: Its distances from the baseline in the partitions before.
     """
-    severe = [
-        signal for signal, severity in drift.signals.items() if is_at_least(severity, "warning")
-    ]
+    for signal, severity in drift.signals.items():
+        if not is_at_least(severity, "warning") or _is_usual(drift, signal, habit):
+            continue
+        if weekdays is None or not _is_like_weekdays(weekdays, signal):
+            return False
 
-    return all(
-        _is_usual(drift, signal, habit)
-        or (weekdays is not None and _is_like_weekdays(weekdays, signal))
-        for signal in severe
-    )
+    return True
 
 
 def _is_like_weekdays(weekdays: ColumnDrift, signal: Signal) -> bool:

@@ -4,6 +4,7 @@ The tables of many runs give the series of a column.
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -145,11 +146,11 @@ class _Rows:
 
         self.columns["statistic"] += values
         self.columns["value"] += values.values()
-        self.columns["threshold"] += [_threshold(statistic) for statistic in values]
+        self.columns["threshold"] += map(_threshold, values)
 
         for column in ("noise_floor", "p", "q"):
-            known = (tests or {}).get(column, {})
-            self.columns[column] += [known.get(statistic) for statistic in values]
+            by_statistic = (tests or {}).get(column, {})
+            self.columns[column] += map(by_statistic.get, values)
 
 
 def _threshold(name: str) -> float | None:
@@ -162,39 +163,56 @@ def _threshold(name: str) -> float | None:
 def _own_figures(column: ColumnProfile) -> dict[str, float | None]:
     """What a column is by itself."""
     profile = column.profile
-    values = {"null_rate": profile.n_null / profile.n_rows, "distinct": profile.n_distinct}
+    figures = {"null_rate": profile.n_null / profile.n_rows, "distinct": profile.n_distinct}
+
     if isinstance(profile, NumberProfile):
-        values["mean"] = profile.mean
-        values["std"] = profile.std
-        values["nan_rate"] = profile.n_nan / profile.n_rows
-    # Only nan differs from itself.
-    return {statistic: value if value == value else None for statistic, value in values.items()}
+        figures["mean"] = profile.mean
+        figures["std"] = profile.std
+        figures["nan_rate"] = profile.n_nan / profile.n_rows
+
+    return {name: _or_none(figure) for name, figure in figures.items()}
+
+
+def _or_none(figure: float) -> float | None:
+    """None in place of nan, which stands for what is not known."""
+    if math.isnan(figure):
+        return None
+    return figure
 
 
 def _add_comparison(
     rows: _Rows, reference: str, comparison: Comparison, record: DriftRecord
 ) -> None:
-    findings: dict[tuple[str, str, str], FindingRecord] = {
-        (finding.reference, finding.role, finding.column): finding for finding in record.findings
-    }
-    of_segments = {*catalog.names_in("segments")}
-    # Noise floors stand in a column of their own.
-    of_columns = {statistic.name for statistic in catalog.STATISTICS} | {"impact"}
-    of_columns -= {statistic.noise_floor for statistic in catalog.STATISTICS}
+    findings: dict[tuple[str, str, str], FindingRecord] = {}
+    for finding in record.findings:
+        findings[finding.reference, finding.role, finding.column] = finding
+
+    stored_of_columns = _stored_of_columns()
+    stored_of_segments = {*catalog.names_in("segments")}
 
     for key, drift in comparison.columns.items():
         role, name, segment = key
-        finding = None if segment else findings.get((reference, role, name))
+        stored = stored_of_segments if segment else stored_of_columns
         values = drift.statistics | {"impact": comparison.impacts.get(key)}
-        stored = of_segments if segment else of_columns
         rows.add(
             key,
             reference,
-            {name: value for name, value in values.items() if name in stored},
+            {statistic: value for statistic, value in values.items() if statistic in stored},
             drift.severity,
-            _status(finding),
+            "" if segment else _status(findings.get((reference, role, name))),
             _tests(drift),
         )
+
+
+def _stored_of_columns() -> set[str]:
+    """Statistics of whole columns. Noise floors are left out: they have a column of their own."""
+    names = {"impact"}
+    noise_floors = set()
+    for statistic in catalog.STATISTICS:
+        names.add(statistic.name)
+        noise_floors.add(statistic.noise_floor)
+
+    return names - noise_floors
 
 
 def _tests(drift: ColumnDrift) -> dict[str, dict[str, float | None]]:

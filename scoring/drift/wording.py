@@ -25,8 +25,9 @@ def show_drivers(finding: FindingRecord) -> list[str]:
 
 def show_references(drift: DriftRecord) -> str:
     """What a run was compared with, by name and day."""
-    shown = [_with_days(name, drift.days.get(name, ())) for name in drift.references]
-    return ", ".join(shown) or "nothing yet"
+    if not drift.references:
+        return "nothing yet"
+    return ", ".join(_with_days(name, drift.days.get(name, ())) for name in drift.references)
 
 
 def show_made_at(drift: DriftRecord) -> str:
@@ -44,6 +45,7 @@ def label_rates(drift: DriftRecord) -> tuple[str, str] | None:
     expected, baseline = drift.expected_rate, drift.baseline_rate
     if expected is None or baseline is None:
         return None
+
     is_rate = 0 <= baseline <= 1 and 0 <= expected <= 1
     subject = "positive rate" if is_rate else "mean label"
     pattern = "{:.1%}" if is_rate else "{:.4g}"

@@ -38,7 +38,7 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
         if tasks:
             execution.pool.prepare(min(plan.shards.memory.n_processes, len(tasks)))
 
-        tasks = plan.drift_check.watch(tasks, plan.contract)
+        tasks = plan.drift_check.add_profiles(tasks, plan.contract)
         _compile_once(execution, plan, tasks)
 
         for result in _score(execution, plan, tasks):

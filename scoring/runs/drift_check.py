@@ -7,7 +7,7 @@ waits for a review.
 from dataclasses import replace
 
 from nightscore.drift.assess import Drift, assess, keep
-from nightscore.drift.profiling import Unknown, watch, with_types
+from nightscore.drift.profiling import ColumnsWithoutBins, choose_columns, with_types
 from nightscore.drift.references import References, find_references
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker.bin_sampling import sample_bins
@@ -52,7 +52,7 @@ class DriftCheck:
         except Exception as error:  # noqa: BLE001 (it costs the comparison only)
             self._give_up(error)
 
-    def watch(self, tasks: list[ShardTask], contract: Contract) -> list[ShardTask]:
+    def add_profiles(self, tasks: list[ShardTask], contract: Contract) -> list[ShardTask]:
         """The tasks, with the columns that the workers profile."""
         if self._references is None:
             return tasks
@@ -61,20 +61,20 @@ class DriftCheck:
 
         resumed = self._execution.results.resumed
         try:
-            watched, without_bins = watch(self._job, contract, self._references, resumed)
+            spec, without_bins = choose_columns(self._job, contract, self._references, resumed)
         except ValueError as error:
             # A shard of an earlier attempt left a profile that cannot be read.
             self._give_up(error)
             return tasks
 
         if without_bins.names and tasks:
-            watched = self._with_new_bins(tasks[0], watched, without_bins)
+            spec = self._add_new_bins(tasks[0], spec, without_bins)
 
-        watched = replace(watched, columns=with_types(watched.columns, contract))
-        return [replace(task, profile_spec=watched) for task in tasks]
+        spec = replace(spec, columns=with_types(spec.columns, contract))
+        return [replace(task, profile_spec=spec) for task in tasks]
 
-    def _with_new_bins(
-        self, task: ShardTask, watched: ProfileSpec, without_bins: Unknown
+    def _add_new_bins(
+        self, task: ShardTask, spec: ProfileSpec, without_bins: ColumnsWithoutBins
     ) -> ProfileSpec:
         """Cut bins for columns that no reference has, from a sample of one shard."""
         timeout_s = model_seconds(self._job) + self._job.limits.shard_s
@@ -89,11 +89,9 @@ class DriftCheck:
         except Exception as error:  # noqa: BLE001 (the shards themselves have more attempts)
             names = ", ".join(without_bins.names)
             self._record.warn(f"not profiled: {names}: {_shorten(error)}")
-            return watched
+            return spec
 
-        return replace(
-            watched, columns=watched.columns + columns, segments=watched.segments + segments
-        )
+        return replace(spec, columns=spec.columns + columns, segments=spec.segments + segments)
 
     def assess(self) -> None:
         """Compare the columns, once all shards are finished."""

@@ -30,7 +30,7 @@ class StubDriftCheck:
         self.failure = ""
         self.n_stored = 0
 
-    def watch(self, tasks: list[Any], contract: Contract) -> list[Any]:
+    def add_profiles(self, tasks: list[Any], contract: Contract) -> list[Any]:
         return tasks
 
     def store(self) -> None:
