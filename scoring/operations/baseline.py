@@ -112,14 +112,15 @@ def _baseline_job(job: ScoringJob, data: Dataset, scratch: str, label: str) -> S
     schema = data.schema
     keys = tuple(name for name in job.keys.columns if name in schema)
     profiled = _profiled_beside(job)
-    beside = [name for name in job.pass_through if name in schema or name in profiled]
-    pass_through = [name for name in dict.fromkeys([*beside, label]) if name and name not in keys]
+    pass_through = [name for name in job.pass_through if name in schema or name in profiled]
+    if label:
+        pass_through.append(label)
 
     changes = {
         "input": job.input.model_copy(update={"uri": data.store.url}),
         "limits": Limits(max_quarantined_share=1.0),
         "keys": Keys(columns=keys),
-        "pass_through": tuple(pass_through),
+        "pass_through": tuple(name for name in dict.fromkeys(pass_through) if name not in keys),
     }
 
     return scratch_job(job, scratch).model_copy(update=changes)
@@ -154,21 +155,23 @@ class _Scoring:
 
 def _profiled_beside(job: ScoringJob) -> list[str]:
     """Columns that are profiled although they are no features: keys and passed-through ones."""
-    travelling = {*job.keys.columns, *job.pass_through}
-    return [name for name in (*job.drift.columns, *job.drift.segments) if name in travelling]
+    carried = {*job.keys.columns, *job.pass_through}
+    return [name for name in (*job.drift.columns, *job.drift.segments) if name in carried]
 
 
 def _profile_spec(
     job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult], label: str
 ) -> ProfileSpec:
     """What the second pass profiles; bins are cut at the data and the first pass's predictions."""
-    beside = _profiled_beside(job)
-    columns = [_cut("feature", column.name, column.type, data) for column in contract.features]
-    columns += [
-        _cut("pass_through", column.name, column.type, data)
-        for column in contract.passthrough
-        if column.name in beside
-    ]
+    profiled_beside = _profiled_beside(job)
+    columns: list[ProfiledColumn | None] = []
+
+    for feature in contract.features:
+        columns.append(_cut("feature", feature.name, feature.type, data))
+
+    for column in contract.passthrough:
+        if column.name in profiled_beside:
+            columns.append(_cut("pass_through", column.name, column.type, data))
 
     for output in contract.predictions:
         if kind_of(output.type) == "number":

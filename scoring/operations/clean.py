@@ -48,6 +48,9 @@ class Files:
     """Profiles, comparisons and reports."""
 
 
+NO_FILES = Files((), (), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Which of the files that nobody has touched for long enough may go."""
@@ -72,20 +75,33 @@ class Rules:
             unreadable: Paths of records that cannot be read, perhaps of a published run.
             live: What readers see of these partitions.
         """
-        active = ("running", "prepared", "held")
-        marked = mark_dead_runs(state_store(self.job), manifests)
-        protected = {manifest.run_id for manifest in marked if manifest.status in active}
-        protected |= {run_id for path in unreadable if (run_id := run_id_of(path))}
+        protected = self._protected_runs(manifests, unreadable)
+        reported = protected | {result.run_id or "" for result in live}
+        for manifest in manifests:
+            if manifest.status in ("published", "rejected"):
+                reported.add(manifest.run_id)
 
-        ended = {m.run_id for m in manifests if m.status in ("published", "rejected")}
-        known = protected | ended | {one.run_id or "" for one in live}
         results = self._results_to_keep(manifests)
-
         return Files(
             tuple(self.publisher.unneeded(files.written, live, results, protected)),
-            tuple(entry for entry in files.checkpoints if run_id_of(entry.path) not in protected),
-            tuple(entry for entry in files.monitoring if run_id_of(entry.path) not in known),
+            _without_runs(files.checkpoints, protected),
+            _without_runs(files.monitoring, reported),
         )
+
+    def _protected_runs(self, manifests: Sequence[Manifest], unreadable: Sequence[str]) -> set[str]:
+        """Runs that may go on or be published. Of an unreadable record nobody knows."""
+        protected = set()
+
+        for manifest in mark_dead_runs(state_store(self.job), manifests):
+            if manifest.status in ("running", "prepared", "held"):
+                protected.add(manifest.run_id)
+
+        for path in unreadable:
+            run_id = run_id_of(path)
+            if run_id:
+                protected.add(run_id)
+
+        return protected
 
     def _results_to_keep(self, manifests: Sequence[Manifest]) -> dict[str, set[str]]:
         """The files of published results that stay, by the run that wrote them."""
@@ -144,7 +160,7 @@ def clean(
     # In this order: whoever has begun meanwhile has a record, and whoever has published is seen.
     # Records are listed here, not asked of a history: those that cannot be read protect files too.
     files = _list(job, publisher, oldest_s)
-    leases = [entry for entry in state.list_files("leases") if entry.modified_s < oldest_s]
+    leases = _untouched_since(oldest_s, state.list_files("leases"))
     manifests, unreadable = list_manifests(state)
     unneeded = rules.unneeded(files, manifests, unreadable, publisher.all_live().values())
 
@@ -153,15 +169,15 @@ def clean(
 
     # Partitions without files may still have dead runs to record, or leases that nobody holds.
     by_folder = _by_folder(unneeded, manifests)
-    folders = [_folder(manifest) for manifest in _dead(state, manifests)]
-    folders += [posixpath.basename(entry.path) for entry in leases]
-    for folder in folders:
-        by_folder.setdefault(folder, Files((), (), ()))
+    for manifest in _dead(state, manifests):
+        by_folder.setdefault(_folder(manifest), NO_FILES)
+    for entry in leases:
+        by_folder.setdefault(posixpath.basename(entry.path), NO_FILES)
 
     removed: list[str] = []
-    for folder, some in sorted(by_folder.items()):
+    for folder, files_of_partition in sorted(by_folder.items()):
         try:
-            removed += _show(job, _clean_partition(rules, folder, some))
+            removed += _show(job, _clean_partition(rules, folder, files_of_partition))
         except LeaseError as error:
             tell(f"{folder} was left alone: {error.found}")
 
@@ -180,12 +196,16 @@ def replaced_at(manifests: Sequence[Manifest]) -> dict[str, datetime | None]:
 
     None: no record says that they were replaced, or they were restored since.
     """
-    ended = [m for m in manifests if m.status == "published" and m.finished_at is not None]
-    ended.sort(key=lambda m: (m.finished_at or m.started_at, m.run_id))
+    published: list[tuple[datetime, str, Manifest]] = []
+    for manifest in manifests:
+        if manifest.status == "published" and manifest.finished_at is not None:
+            published.append((manifest.finished_at, manifest.run_id, manifest))
+
+    published.sort(key=lambda publication: publication[:2])
     replaced: dict[str, datetime | None] = {}
     latest: dict[str | None, str] = {}
 
-    for manifest in ended:
+    for _, _, manifest in published:
         # By time, and by what the run itself says: hosts' clocks differ.
         for run_id in (latest.get(manifest.partition), manifest.replaces):
             if run_id is not None and run_id != manifest.result_id:
@@ -203,14 +223,21 @@ def _list(job: ScoringJob, publisher: Publisher, oldest_s: float) -> Files:
     for kind in ("profiles", "drift", "comparisons", "reports"):
         monitoring += state.list_files(kind)
 
-    def old_ones(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-        return tuple(entry for entry in entries if entry.modified_s < oldest_s)
-
     return Files(
-        old_ones(publisher.list_written()),
-        old_ones(state.list_files("checkpoints")),
-        old_ones(monitoring),
+        _untouched_since(oldest_s, publisher.list_written()),
+        _untouched_since(oldest_s, state.list_files("checkpoints")),
+        _untouched_since(oldest_s, monitoring),
     )
+
+
+def _untouched_since(oldest_s: float, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Files that nobody has written since a moment, in seconds since 1970."""
+    return tuple(entry for entry in entries if entry.modified_s < oldest_s)
+
+
+def _without_runs(entries: Sequence[Entry], run_ids: Collection[str]) -> tuple[Entry, ...]:
+    """Files that belong to none of these runs."""
+    return tuple(entry for entry in entries if run_id_of(entry.path) not in run_ids)
 
 
 def _by_folder(files: Files, manifests: Sequence[Manifest]) -> dict[str, Files]:
@@ -308,8 +335,8 @@ def _clean_spools(job: ScoringJob, oldest_s: float, *, delete: bool) -> list[str
     """Files that writers began and never finished, in the stores' temporary folders."""
     shown: list[str] = []
     for store in (predictions_store(job), state_store(job)):
-        spools = [entry.path for entry in store.list_spools() if entry.modified_s < oldest_s]
-        shown += [store.locate_url(path) for path in spools]
+        spools = [entry.path for entry in _untouched_since(oldest_s, store.list_spools())]
+        shown += map(store.locate_url, spools)
         if delete:
             store.delete(spools)
 

@@ -64,8 +64,10 @@ def open_side(uri: str, options: Mapping[str, Any] | None = None) -> Side:
     if all(are_profiles):
         return StoredProfile(uri, (_read_profile(dataset.store, f.path) for f in dataset.files))
 
-    pairs = zip(dataset.files, are_profiles, strict=True)
-    data_paths = [file.path for file, is_one in pairs if not is_one]
+    data_paths = []
+    for file, is_stored_profile in zip(dataset.files, are_profiles, strict=True):
+        if not is_stored_profile:
+            data_paths.append(file.path)
 
     raise InvalidJobError(
         "Some files are profiles, and some are data.",
@@ -241,22 +243,28 @@ def _common_types(old: pa.DataType, new: pa.DataType) -> tuple[pa.DataType, pa.D
     return old, new
 
 
-def _profile(data: Dataset, name: str, kind: pa.DataType, like: Profile | None = None) -> Profile:
+def _profile(
+    data: Dataset, name: str, arrow_type: pa.DataType, like: Profile | None = None
+) -> Profile:
     """One column of a dataset, over another profile's bins, or over bins cut at its own values."""
     profile: Profile
-    columns: Iterable[pa.ChunkedArray] = (
-        column.cast(kind) if pa.types.is_null(column.type) else column for column in data.read(name)
-    )
+    batches = _read_as(arrow_type, data, name)
 
-    if kind_of(kind) == "category":
+    if kind_of(arrow_type) == "category":
         profile = CategoryProfile()
     elif isinstance(like, NumberProfile):
         profile = NumberProfile.empty(like.edges, like.range)
     else:
-        columns = list(columns)  # quantiles need all values of the column at once
-        profile = NumberProfile.empty(Edges.from_values(finite_values(columns)))
+        batches = list(batches)  # quantiles need all values of the column at once
+        profile = NumberProfile.empty(Edges.from_values(finite_values(batches)))
 
-    for column in columns:
-        profile.add(column)
+    for batch in batches:
+        profile.add(batch)
 
     return profile
+
+
+def _read_as(arrow_type: pa.DataType, data: Dataset, name: str) -> Iterable[pa.ChunkedArray]:
+    """One column of a dataset, batch by batch. In files where all is null it takes the type."""
+    for batch in data.read(name):
+        yield batch.cast(arrow_type) if pa.types.is_null(batch.type) else batch

@@ -35,6 +35,9 @@ def run_history(
         return manifests
 
     live = open_publisher(workspace).all_live()
-    return [
-        reconcile_with_live(state, manifest, live.get(manifest.partition)) for manifest in manifests
-    ]
+    reconciled = []
+    for manifest in manifests:
+        live_results = live.get(manifest.partition)
+        reconciled.append(reconcile_with_live(state, manifest, live_results))
+
+    return reconciled
