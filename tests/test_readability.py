@@ -1,9 +1,10 @@
 """The code stays easy to read: what linters do not measure, on the syntax trees of all modules."""
 
 import ast
+import functools
 import graphlib
 import statistics
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -14,34 +15,48 @@ FOLDERS = ("scoring", "flows", "schemas")
 MAX_CONDITIONAL_EXPRESSIONS = 12
 """Per 1,000 lines. A statement with `if` and `else` reads from top to bottom."""
 MAX_COMPREHENSIONS = 25
-"""Per 1,000 lines."""
+"""Per 1,000 lines of each package."""
 MIN_BLANK_LINES = 3.0
 """In functions of 15 lines and more, on average: their paragraphs."""
 MAX_TOP_ENTRIES = 16
 """Modules and packages that somebody sees who opens `scoring/`."""
 
+WHOLE_TREE = "the whole tree"
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def modules() -> Iterator[tuple[Path, ast.Module, list[str]]]:
+@functools.cache
+def modules() -> list[tuple[Path, ast.Module, list[str]]]:
     """Each module once: `scoring/flows` and `scoring/schemas` are links."""
+    parsed = []
+
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not any(parent.is_symlink() for parent in path.parents):
                 text = path.read_text()
-                yield path.relative_to(ROOT), ast.parse(text), text.splitlines()
+                parsed.append((path.relative_to(ROOT), ast.parse(text), text.splitlines()))
+
+    return parsed
 
 
-def per_thousand_lines(kinds: type[ast.AST] | tuple[type[ast.AST], ...]) -> float:
-    n_nodes = 0
-    n_lines = 0
+def package_of(path: Path) -> str:
+    """A folder, or a folder directly below it: `flows`, `scoring/drift`."""
+    return "/".join(path.parent.parts[:2])
 
-    for _, tree, lines in modules():
-        n_nodes += sum(isinstance(node, kinds) for node in ast.walk(tree))
-        n_lines += len(lines)
 
-    return 1000 * n_nodes / n_lines
+def per_thousand_lines(kinds: type[ast.AST] | tuple[type[ast.AST], ...]) -> dict[str, float]:
+    """How often such nodes occur in each package, and in the whole tree."""
+    n_nodes: Counter[str] = Counter()
+    n_lines: Counter[str] = Counter()
+
+    for path, tree, lines in modules():
+        n_in_module = sum(isinstance(node, kinds) for node in ast.walk(tree))
+        for name in (package_of(path), WHOLE_TREE):
+            n_nodes[name] += n_in_module
+            n_lines[name] += len(lines)
+
+    return {name: 1000 * n_nodes[name] / n_lines[name] for name in n_lines}
 
 
 def blank_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
@@ -54,11 +69,14 @@ def blank_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[st
 
 
 def test_conditional_expressions_are_rare() -> None:
-    assert per_thousand_lines(ast.IfExp) <= MAX_CONDITIONAL_EXPRESSIONS
+    assert per_thousand_lines(ast.IfExp)[WHOLE_TREE] <= MAX_CONDITIONAL_EXPRESSIONS
 
 
-def test_comprehensions_are_rare() -> None:
-    assert per_thousand_lines(COMPREHENSIONS) <= MAX_COMPREHENSIONS
+def test_comprehensions_are_rare_in_every_package() -> None:
+    rates = per_thousand_lines(COMPREHENSIONS)
+
+    assert len(rates) > len(FOLDERS)
+    assert {name: rate for name, rate in rates.items() if rate > MAX_COMPREHENSIONS} == {}
 
 
 def test_no_conditional_expression_is_inside_another() -> None:
