@@ -1,10 +1,12 @@
 """A run whose steps are taken one by one, without a model and without workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nightscore.engine.events import Event
@@ -12,13 +14,16 @@ from nightscore.engine.shard import ShardResult
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.models.flavors import registered
 from nightscore.outputs.writer import WrittenPart
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import RunPlan, SourceRows
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.manifest import FileRecord
 from nightscore.schemas.partition import MemoryPlan, Partition, Plan, Shard
+from tests.fakes import tiny_flavor
 from tests.fakes.pool import InProcessPool
+from tests.fakes.registry import StubRegistry, stub_registry
 
 DAY = "2024-02-29"
 
@@ -78,6 +83,22 @@ def make_execution(tmp_path: Path) -> Callable[..., Execution]:
         )
 
     return make
+
+
+@pytest.fixture
+def tiny_models(tmp_path: Path) -> Iterator[StubRegistry]:
+    """A registry with version 1 of the model `m`: the sum of `2 a - b`, and nulls are refused."""
+    tiny_flavor.save(tmp_path / "model")
+    with registered(tiny_flavor.FLAVOR), stub_registry() as registry:
+        registry.add("m", tmp_path / "model")
+        yield registry
+
+
+def write_features(execution: Execution, name: str, table: pa.Table) -> None:
+    """Write one file of the partition's input."""
+    path = Path(execution.job.input.uri, execution.folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
 
 
 @pytest.fixture
