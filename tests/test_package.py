@@ -116,10 +116,10 @@ def test_an_old_import_name_gives_the_new_one(old: str, new: str) -> None:
 
 
 def test_the_linters_see_each_module_once() -> None:
-    found = FindModuleCache(SearchPaths((str(ROOT / ".src"),), (), (), ()), None, None)
+    cache = FindModuleCache(SearchPaths((str(ROOT / ".src"),), (), (), ()), None, None)
     seen = [
         Path(source.path).relative_to(ROOT / ".src")
-        for source in found.find_modules_recursive("nightscore")
+        for source in cache.find_modules_recursive("nightscore")
     ]
     assert sorted(map(str, seen)) == modules()
     graph = grimp.build_graph("nightscore", cache_dir=None)

@@ -180,14 +180,14 @@ def test_a_broken_text_passed_through_costs_its_row_only(
         for entry in predictions_store(job).list_files()
         if entry.path.endswith(".parquet")
     ]
-    found = pl.concat(
+    published = pl.concat(
         [
             pl.read_parquet(predictions_store(job).open_input(path), columns=["id", "name"])
             for path in files
         ]
     )
     left = frame.drop(index=[7, 250])
-    assert found.sort("id").to_dict(as_series=False) == left[["id", "name"]].to_dict("list")
+    assert published.sort("id").to_dict(as_series=False) == left[["id", "name"]].to_dict("list")
     (rows,) = stored_rows(lake, job, manifest).values()
     assert rows["name"].to_list() == [value, value]
     assert rows["color"].to_list() == [text.encode() for text in frame.loc[[7, 250], "color"]]

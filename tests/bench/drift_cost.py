@@ -111,21 +111,21 @@ def show(result: dict[str, Any]) -> None:
     print(
         f"{'':<34} {'rows':>10} {'columns':>8} {'off, s':>8} {'on, s':>8} {'profile, s':>11} {'share':>7}"
     )
-    for name, found in result["shares"].items():
+    for name, cost in result["shares"].items():
         print(
-            f"{name:<34} {found['rows']:>10,} {found['columns']:>8} {found['off_cpu_s']:>8.2f} "
-            f"{found['on_cpu_s']:>8.2f} {found['profile_cpu_s']:>11.2f} {found['share']:>7.1%}"
+            f"{name:<34} {cost['rows']:>10,} {cost['columns']:>8} {cost['off_cpu_s']:>8.2f} "
+            f"{cost['on_cpu_s']:>8.2f} {cost['profile_cpu_s']:>11.2f} {cost['share']:>7.1%}"
         )
-    found = result["beside"]
-    beside = ", ".join(f"{name} {number}" for name, number in found["evidently_versions"].items())
+    sides = result["beside"]
+    beside = ", ".join(f"{name} {number}" for name, number in sides["evidently_versions"].items())
     print(
-        f"\n{found['rows']:,} rows x {found['columns']} numbers on each side, from Parquet to the report; {beside}"
+        f"\n{sides['rows']:,} rows x {sides['columns']} numbers on each side, from Parquet to the report; {beside}"
     )
     print(
         f"{'':<34} {'wall, s':>8} {'CPU, s':>8} {'of it start':>11} {'peak, MiB':>10} {'runs':>5} {'times less':>15}"
     )
-    theirs = found["ways"][THEIRS]
-    for way, cost in found["ways"].items():
+    theirs = sides["ways"][THEIRS]
+    for way, cost in sides["ways"].items():
         less = f"{theirs['cpu_s'] / cost['cpu_s']:.0f} ({_net_s(theirs) / _net_s(cost):.0f})"
         print(
             f"{way:<34} {cost['wall_s']:>8.1f} {cost['cpu_s']:>8.2f} {cost['start_cpu_s']:>11.2f} "
@@ -143,7 +143,7 @@ def _net_s(way: dict[str, Any]) -> float:
 
 
 def _shares(root: Path, repeats: int) -> dict[str, Any]:
-    cache, found = ModelCache(root / "cache"), {}
+    cache, shares = ModelCache(root / "cache"), {}
     with WorkerPool() as pool:
         for case in (_demo(root, pool, cache), *_synthetic(root, pool, cache)):
             cpu_s: dict[bool, list[float]] = {True: [], False: []}
@@ -154,7 +154,7 @@ def _shares(root: Path, repeats: int) -> dict[str, Any]:
                     if repeat:  # the first of each warms up
                         cpu_s[is_on].append(spent)
             on, off = statistics.median(cpu_s[True]), statistics.median(cpu_s[False])
-            found[case.name] = {
+            shares[case.name] = {
                 "rows": N_ROWS,
                 "columns": columns,
                 "on_cpu_s": on,
@@ -165,7 +165,7 @@ def _shares(root: Path, repeats: int) -> dict[str, Any]:
                 "all_off_cpu_s": cpu_s[False],
             }
             print(f"{case.name}: {(on - off) / on:.1%}", flush=True)
-    return found
+    return shares
 
 
 def _score(
@@ -345,12 +345,12 @@ def _sides(folder: Path, n_rows: int) -> list[str]:
 def _evidently_python() -> Path:
     """Of an environment of its own, made at the first time."""
     python = EVIDENTLY_VENV / "bin" / "python"
-    found = (
+    check = (
         subprocess.run([str(python), "-c", "import evidently"], check=False)
         if python.exists()
         else None
     )
-    if found is None or found.returncode:
+    if check is None or check.returncode:
         print(f"Creating {EVIDENTLY_VENV} with {EVIDENTLY[0]}", flush=True)
         venv.create(EVIDENTLY_VENV, with_pip=True, clear=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *EVIDENTLY], check=True)

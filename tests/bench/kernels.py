@@ -283,7 +283,7 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
             answer = predictor.predict(batch, kinds)
             seconds[which].append(time.process_time() - started)
             answers[which] = {kind: np.array(values) for kind, values in answer.items()}
-    medians = {which: statistics.median(found[1:]) for which, found in seconds.items()}
+    medians = {which: statistics.median(measured[1:]) for which, measured in seconds.items()}
     own_s, compiled_s = medians["own"], medians["compiled"]
     return {
         "model": name,
@@ -361,20 +361,20 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory(prefix="nightscore-bench-") as cache:
         for name in (name for name in CASES if options.only in name):
-            found = measure(name, options.repeats, Path(cache))
-            results.append(found)
-            own = found["own_s"]
+            measured = measure(name, options.repeats, Path(cache))
+            results.append(measured)
+            own = measured["own_s"]
             print(
-                f"{name:45}{1000 * found['own_s']:9.1f}{1000 * found['compiled_s']:10.1f}{found['speed_up']:8.1f}"
-                f"{found['bar']:6g}  {found['difference']:.1e}, {found['compile_s']:.2f} s"
+                f"{name:45}{1000 * measured['own_s']:9.1f}{1000 * measured['compiled_s']:10.1f}{measured['speed_up']:8.1f}"
+                f"{measured['bar']:6g}  {measured['difference']:.1e}, {measured['compile_s']:.2f} s"
                 + (
                     f", strings as dictionaries {own / coded:.1f} times"
-                    if (coded := found["coded_s"])
+                    if (coded := measured["coded_s"])
                     else ""
                 )
                 + (
-                    f", {found['rows_by_library']:,} rows by the library"
-                    if found["rows_by_library"]
+                    f", {measured['rows_by_library']:,} rows by the library"
+                    if measured["rows_by_library"]
                     else ""
                 )
             )

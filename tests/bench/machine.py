@@ -12,8 +12,8 @@ from typing import Any
 def cpu_name() -> str:
     """The processor as the kernel names it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return found[0] if found else platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def n_cores() -> int:
@@ -35,20 +35,20 @@ def describe_machine() -> dict[str, Any]:
 
 def versions(names: Iterable[str]) -> dict[str, str]:
     """Version of each distribution that is installed."""
-    found = {}
+    versions_by_name = {}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions_by_name[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_by_name
 
 
 def java_version() -> str | None:
     """Of the `java` that Spark would start; None without one."""
     home = os.environ.get("JAVA_HOME")
     try:
-        found = subprocess.run(
+        process = subprocess.run(
             [f"{home}/bin/java" if home else "java", "-version"],
             capture_output=True,
             text=True,
@@ -56,4 +56,4 @@ def java_version() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stderr.partition('"')[2].partition('"')[0] or None
+    return process.stderr.partition('"')[2].partition('"')[0] or None

@@ -107,10 +107,10 @@ def show(result: dict[str, Any]) -> None:
     )
     print(f"{'':<20} {'wall s':>8} {'ms each':>8} {'CPU s':>8} {'ratio':>6}")
     alone = result["ways"]["engine alone"]["wall_s"]
-    for way, found in result["ways"].items():
+    for way, way_result in result["ways"].items():
         print(
-            f"{way:<20} {found['wall_s']:>8.1f} {found['wall_ms_each']:>8.0f} {found['cpu_s']:>8.1f} "
-            f"{found['wall_s'] / alone:>6.2f}"
+            f"{way:<20} {way_result['wall_s']:>8.1f} {way_result['wall_ms_each']:>8.0f} {way_result['cpu_s']:>8.1f} "
+            f"{way_result['wall_s'] / alone:>6.2f}"
         )
 
 

@@ -298,12 +298,12 @@ def _watch() -> ProfileSpec:
     """All features and predictions."""
     features, predictions = _batch()
     columns = [("feature", features), ("prediction", predictions)]
-    found = [
+    profiled = [
         cut_column(role, name, [table[name]])
         for role, table in columns
         for name in table.column_names
     ]  # type: ignore[arg-type]
-    return ProfileSpec(tuple(found), score="probability")
+    return ProfileSpec(tuple(profiled), score="probability")
 
 
 def _profile(watch: ProfileSpec) -> str:
@@ -449,8 +449,8 @@ def _checkpoints(job: ScoringJob, tasks: Sequence[ShardTask], profile: str, benc
         for task in sample:
             checkpoints.write_checkpoint(task, _result(task, task.shard.index, profile))
     with bench.timed(f"checkpoints of {len(sample)} shards, read"):
-        found = checkpoints._read(Workspace(job), tasks[0].run_id)
-    assert len(found) == len(sample)
+        read_back = checkpoints._read(Workspace(job), tasks[0].run_id)
+    assert len(read_back) == len(sample)
 
 
 def _remote(

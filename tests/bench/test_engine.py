@@ -117,8 +117,8 @@ def test_other_output_is_seen(
         mine = [k for k in range(len(ids)) if days[k] == day]
         if mine:
             _write(tmp_path / "found", day, [ids[k] for k in mine], [scores[k] for k in mine])
-    expected, found = read_written(tmp_path / "expected"), read_written(tmp_path / "found")
-    problems = "; ".join(differences(found, expected, by_partition=True))
+    expected, written = read_written(tmp_path / "expected"), read_written(tmp_path / "found")
+    problems = "; ".join(differences(written, expected, by_partition=True))
     assert (problem in problems) if problem else not problems, problems
 
 

@@ -164,9 +164,9 @@ def test_pin_by_command(lake: Lake, tmp_path: Path, registry_root: Path) -> None
     from tests.support.models import copy_registry
 
     uri = copy_registry(registry_root, tmp_path / "registry")
-    found = answer(lake, "pin", "models:/logistic/1", "--registry", uri)
-    assert found["digest"].startswith("sha256:")
-    assert answer(lake, "pin", "models:/logistic/1", "--registry", uri) == found
+    pinned = answer(lake, "pin", "models:/logistic/1", "--registry", uri)
+    assert pinned["digest"].startswith("sha256:")
+    assert answer(lake, "pin", "models:/logistic/1", "--registry", uri) == pinned
     error = answer(lake, "pin", "models:/logistic/9", "--registry", uri, code=1)
     assert error["error"]["type"] == "ModelNotFoundError"
 

@@ -33,14 +33,14 @@ def loaded(
     boosters: dict[str, KnownBooster], registry_root: Path, machine_code: Path
 ) -> Callable[[str, str], tuple[Predictor, ModelFacts]]:
     """A predictor of each implementation, each model loaded once."""
-    found: dict[tuple[str, str], tuple[Predictor, ModelFacts]] = {}
+    predictors: dict[tuple[str, str], tuple[Predictor, ModelFacts]] = {}
 
     def load(name: str, which: str) -> tuple[Predictor, ModelFacts]:
-        if (name, which) not in found:
+        if (name, which) not in predictors:
             folder = registry_root / "models" / name
             facts = inspect_model(folder)
             if which == "pyfunc":
-                found[name, which] = (
+                predictors[name, which] = (
                     PyfuncPredictor(load_pyfunc(read_mlmodel(folder)), facts),
                     facts,
                 )
@@ -49,13 +49,13 @@ def loaded(
                 if not linked.exists():
                     linked.symlink_to(folder)
                 model = LoadedModel(linked, facts)
-                found[name, "library"] = model.library_predictor(), facts
+                predictors[name, "library"] = model.library_predictor(), facts
                 if model.form is not None:
-                    found[name, "compiled"] = (
+                    predictors[name, "compiled"] = (
                         model.compiled_predictor(model.library_predictor()),
                         facts,
                     )
-        return found[name, which]
+        return predictors[name, which]
 
     return load
 
@@ -113,10 +113,10 @@ def kinds_of(which: str, facts: ModelFacts) -> list[str]:
     ]
 
 
-def assert_same(found: Any, own: dict[str, Any]) -> None:
+def assert_same(answer: Any, own: dict[str, Any]) -> None:
     for kind, values in own.items():
-        assert np.asarray(found[kind]).shape == values.shape, kind
-        assert np.array_equal(found[kind], values), kind
+        assert np.asarray(answer[kind]).shape == values.shape, kind
+        assert np.array_equal(answer[kind], values), kind
 
 
 def assert_compiled(predictor: Predictor, which: str) -> None:
@@ -299,5 +299,5 @@ def test_onnx_has_no_missing_strings(loaded: Load, boosters: dict[str, KnownBoos
 def test_missing_numbers_are_nan_to_onnx(loaded: Load, boosters: dict[str, KnownBooster]) -> None:
     frame = rows_for(boosters["onnx_linear"], 5)
     frame.loc[2, "a"] = None
-    found = loaded("onnx_linear", "library")[0].predict(to_table(frame), [])
-    assert np.isnan(found["prediction"][:, 0]).tolist() == [False, False, True, False, False]
+    answer = loaded("onnx_linear", "library")[0].predict(to_table(frame), [])
+    assert np.isnan(answer["prediction"][:, 0]).tolist() == [False, False, True, False, False]

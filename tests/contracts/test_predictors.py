@@ -73,14 +73,14 @@ def own_answers(known: KnownModel, frame: pd.DataFrame, kinds: list[str]) -> dic
         "decision": "decision_function",
         "raw": "_raw_predict",
     }
-    found = {"prediction": known.estimator.predict(x)}
+    answers = {"prediction": known.estimator.predict(x)}
     for kind in kinds:
         final = split_pipeline(known.estimator)[1]
         if kind == "raw" and hasattr(final, "decision_function"):
-            found[kind] = known.estimator.decision_function(x)
+            answers[kind] = known.estimator.decision_function(x)
         else:
-            found[kind] = getattr(known.estimator, methods[kind])(x)
-    return {kind: values.reshape(len(frame), -1) for kind, values in found.items()}
+            answers[kind] = getattr(known.estimator, methods[kind])(x)
+    return {kind: values.reshape(len(frame), -1) for kind, values in answers.items()}
 
 
 def table_of(known: KnownModel, frame: pd.DataFrame) -> pa.Table:
@@ -118,10 +118,10 @@ def chunked(table: pa.Table) -> pa.Table:
     )
 
 
-def assert_same(found: Any, own: dict[str, Any]) -> None:
+def assert_same(answer: Any, own: dict[str, Any]) -> None:
     for kind, values in own.items():
-        assert np.asarray(found[kind]).shape == values.shape
-        assert np.array_equal(found[kind], values), kind
+        assert np.asarray(answer[kind]).shape == values.shape
+        assert np.array_equal(answer[kind], values), kind
 
 
 @pytest.mark.parametrize(
@@ -238,8 +238,8 @@ def test_an_unknown_category_is_refused_in_the_librarys_words(machine_code: Path
     facts = ModelFacts(flavor="sklearn", estimator="", is_named=True)
     compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), machine_code)
     good = frame[[*STRINGS, *NUMBERS]]
-    found = compiled.predict(pa.Table.from_pandas(good), [])
-    assert np.array_equal(found["prediction"].ravel(), model.predict(good))
+    answer = compiled.predict(pa.Table.from_pandas(good), [])
+    assert np.array_equal(answer["prediction"].ravel(), model.predict(good))
     assert compiled.rows_by_library == 0
     bad = good.copy()
     bad.loc[5, "color"] = "mauve"

@@ -97,12 +97,12 @@ def assert_same(one: SufficientStatistic, other: SufficientStatistic) -> None:
     rows = one.to_row(), other.to_row()
     assert rows[0].keys() == rows[1].keys() == {field.name for field in one.FIELDS}
     for field in one.FIELDS:
-        found, expected = (np.asarray(row[field.name]) for row in rows)
-        assert found.shape == expected.shape
-        if found.dtype.kind == "f":
-            assert np.allclose(found, expected, rtol=1e-9, atol=1e-3, equal_nan=True)
+        values, expected = (np.asarray(row[field.name]) for row in rows)
+        assert values.shape == expected.shape
+        if values.dtype.kind == "f":
+            assert np.allclose(values, expected, rtol=1e-9, atol=1e-3, equal_nan=True)
         else:
-            assert found.tolist() == expected.tolist()
+            assert values.tolist() == expected.tolist()
 
 
 @each

@@ -60,7 +60,7 @@ def test_the_profile_is_that_of_the_rows_however_they_are_cut(any_lake: Lake) ->
     frame.loc[[1, 2_500, 5_999], "a"] = None
     for name, rows in (("a", frame.iloc[:1_000]), ("b", frame.iloc[1_000:])):
         any_lake.write(DAY, rows, name, row_group_size=700)
-    found = []
+    profiles = []
     for workers in (1, 2):
         job = any_lake.job(
             workers={"count": workers}, drift={"columns": ["count"]}, pass_through=["count"]
@@ -68,8 +68,8 @@ def test_the_profile_is_that_of_the_rows_however_they_are_cut(any_lake: Lake) ->
         manifest = any_lake.run(job, force=True)
         assert manifest.drift
         assert manifest.drift.verdict == "insufficient data"
-        found.append(stored(job, manifest))
-    one, two = found
+        profiles.append(stored(job, manifest))
+    one, two = profiles
     assert one.keys() == two.keys()
     assert {("feature", name, "") for name in NUMBERS} < one.keys()
     assert ("pass_through", "count", "") in one
@@ -143,9 +143,9 @@ def test_without_a_baseline_the_days_before_are_compared(lake: Lake) -> None:
     shifted = make_frame(5_000, seed=3)
     shifted["b"] = None
     lake.write("2024-03-02", shifted)
-    found = lake.run(job, "2024-03-02").drift
-    assert found
-    assert ("b", "critical") in [(f.column, f.severity) for f in found.findings]
+    drift = lake.run(job, "2024-03-02").drift
+    assert drift
+    assert ("b", "critical") in [(f.column, f.severity) for f in drift.findings]
 
 
 def test_the_same_weekdays_calm_what_is_the_season(own: Lake) -> None:
@@ -181,9 +181,9 @@ def test_what_a_column_uses_to_do_is_no_alarm(own: Lake, is_late: bool) -> None:
     worse = make_frame(1_500, seed=50)
     worse["a"] = worse["a"] / 3 + 6.0
     own.write("2024-03-17", worse)
-    found = own.run(job, "2024-03-17").drift
-    assert found
-    (a,) = [f for f in found.findings if f.column == "a" and f.role == "feature"]
+    drift = own.run(job, "2024-03-17").drift
+    assert drift
+    (a,) = [f for f in drift.findings if f.column == "a" and f.role == "feature"]
     assert (a.severity, a.is_seasonal, a.status) == ("critical", False, "new")
 
 
@@ -255,7 +255,7 @@ def test_an_empty_partition_lacks_no_columns(own: Lake) -> None:
 def test_a_finding_goes_on_while_runs_are_held(own: Lake) -> None:
     job = own.job(drift={"gate": "hold"})
     give_baseline(own, job, make_frame(5_000, seed=1))
-    found = []
+    findings = []
     for day in ("2024-03-01", "2024-03-02"):
         shifted = make_frame(3_000, seed=3)
         shifted["a"] += 2
@@ -263,8 +263,8 @@ def test_a_finding_goes_on_while_runs_are_held(own: Lake) -> None:
         manifest = own.run(job, day)
         assert manifest.status == "held"
         assert manifest.drift
-        found.append(next(f for f in manifest.drift.findings if f.column == "a"))
-    assert [(f.status, f.since) for f in found] == [
+        findings.append(next(f for f in manifest.drift.findings if f.column == "a"))
+    assert [(f.status, f.since) for f in findings] == [
         ("new", "2024-03-01"),
         ("ongoing", "2024-03-01"),
     ]
@@ -347,11 +347,13 @@ def test_changes_of_schema_and_of_rows_are_findings(own: Lake) -> None:
     own.write("2024-03-01", changed)
     manifest = own.run(job, "2024-03-01")
     assert manifest.drift
-    found = {(f.role, f.column): f for f in manifest.drift.findings if f.role in ("schema", "rows")}
-    assert found["schema", "a"].reasons == ("type changed from double to float",)
-    assert found["schema", "a"].severity == "info", "numbers both"
-    assert found["schema", "news"].reasons == ("is new in the input, and unused",)
-    rows = found["rows", "rows"]
+    findings = {
+        (f.role, f.column): f for f in manifest.drift.findings if f.role in ("schema", "rows")
+    }
+    assert findings["schema", "a"].reasons == ("type changed from double to float",)
+    assert findings["schema", "a"].severity == "info", "numbers both"
+    assert findings["schema", "news"].reasons == ("is new in the input, and unused",)
+    rows = findings["rows", "rows"]
     assert (rows.severity, rows.reference) == ("warning", "previous")
     assert rows.reasons == ("900 rows, 4,000 in the partition before",)
 
@@ -455,8 +457,8 @@ def test_by_command(own: Lake, tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_frame(500).to_parquet(path / f"{name}.parquet")
     job = str(save(own.job(), tmp_path))
-    found = answer(own, "baseline", job, "--from", str(path))
-    assert found["columns"] == len(NUMBERS) + 2
+    baseline = answer(own, "baseline", job, "--from", str(path))
+    assert baseline["columns"] == len(NUMBERS) + 2
     assert resolve(own.job().model, own.registry).baseline_tag
     nothing = nightscore(own, "report", job, DAY)
     assert nothing.returncode == 1

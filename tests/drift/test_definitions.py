@@ -89,21 +89,21 @@ def significance(c: np.ndarray, d: np.ndarray) -> dict[str, float]:
     table = np.array([c, d])[:, (c + d) > 0]
     chi2, p_value = 0.0, 1.0
     if table.shape[1] > 1:
-        found = stats.chi2_contingency(table, correction=False)
-        chi2, p_value = float(found.statistic), float(found.pvalue)
+        test = stats.chi2_contingency(table, correction=False)
+        chi2, p_value = float(test.statistic), float(test.pvalue)
     adjusted = max(0.0, laplace - (k - 1) * (1 / n + 1 / m))
     return {"psi_laplace": laplace, "psi_adjusted": adjusted, "chi2": chi2, "chi2_pvalue": p_value}
 
 
-def assert_same(found: ColumnDrift, expected: dict[str, float]) -> None:
+def assert_same(column: ColumnDrift, expected: dict[str, float]) -> None:
     for name, value in expected.items():
-        assert found.statistics[name] == pytest.approx(value, rel=1e-9, abs=1e-7), name
+        assert column.statistics[name] == pytest.approx(value, rel=1e-9, abs=1e-7), name
 
 
 @pytest.mark.parametrize("case", NUMBERS)
 def test_numbers(tmp_path: Path, case: str) -> None:
     then, now = NUMBERS[case]
-    found = compared(tmp_path, then, now, pa.float64())
+    column = compared(tmp_path, then, now, pa.float64())
     x, y = then[np.isfinite(then)], now[np.isfinite(now)]
     fine = edges_of(x, 64)
     c, d = binned(fine, x), binned(fine, y)
@@ -111,7 +111,7 @@ def test_numbers(tmp_path: Path, case: str) -> None:
     deciles = [binned(edges_of(x, 10), side) for side in (x, y)]
     outside = float(((y < x.min()) | (y > x.max())).mean())
     assert_same(
-        found,
+        column,
         distances(c, d)
         | significance(*deciles)
         | {
@@ -121,13 +121,13 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         },
     )
     exact, unit = stats.wasserstein_distance(x, y), max(float(x.std()), 1e-300)
-    distance = found.statistics["wasserstein"]
+    distance = column.statistics["wasserstein"]
     assert distance is not None
     assert distance <= exact * (1 + 1e-9) + 1e-12 * unit
     if len(x) > 100 and len(y) > 100:
         assert distance == pytest.approx(exact, rel=0.05, abs=0.02 * unit)
     upper = stats.ks_2samp(x, y).statistic
-    ks, bound = found.statistics["ks"], found.statistics["ks_upper"]
+    ks, bound = column.statistics["ks"], column.statistics["ks_upper"]
     assert ks is not None
     assert bound is not None
     assert ks - 1e-12 <= upper <= bound + 1e-12
@@ -136,7 +136,7 @@ def test_numbers(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize("case", NAMES)
 def test_categories(tmp_path: Path, case: str) -> None:
     then, now = NAMES[case]
-    found = compared(tmp_path, then, now, pa.string())
+    column = compared(tmp_path, then, now, pa.string())
     x, y = (Counter(value for value in side if value is not None) for side in (then, now))
     names = sorted({*x, *y})
     c, d = (np.array([counts[name] for name in names]) for counts in (x, y))
@@ -147,9 +147,9 @@ def test_categories(tmp_path: Path, case: str) -> None:
     ]
     unseen = sum(count for name, count in y.items() if name not in x) / y.total()
     rates = [sum(value is None for value in side) / len(side) for side in (then, now)]
-    assert_same(found, distances(c, d) | significance(*few) | {"unseen_category_rate": unseen})
-    assert found.null_rate_difference == pytest.approx(rates[1] - rates[0])
-    assert (found.n_reference, found.n_current) == (len(then), len(now))
+    assert_same(column, distances(c, d) | significance(*few) | {"unseen_category_rate": unseen})
+    assert column.null_rate_difference == pytest.approx(rates[1] - rates[0])
+    assert (column.n_reference, column.n_current) == (len(then), len(now))
 
 
 @pytest.mark.parametrize("empty", ["then", "now", "both", "all null"])
@@ -157,11 +157,11 @@ def test_nothing_is_no_distance(tmp_path: Path, empty: str) -> None:
     some: list[float | None] = [1.0, 2.0, 3.0] * 100
     none: list[float | None] = [] if empty != "all null" else [None] * 300
     then, now = (none if empty in ("then", "both") else some), (none if empty != "then" else some)
-    found = compared(tmp_path, then, now, pa.float64())
+    column = compared(tmp_path, then, now, pa.float64())
     for name in ("psi_laplace", "js_distance", "ks", "wasserstein", "chi2"):
-        assert found.statistics[name] is None, name
+        assert column.statistics[name] is None, name
     expected = "critical" if empty == "all null" else "insufficient data"
-    assert found.severity == expected
+    assert column.severity == expected
 
 
 def test_the_order_of_the_rows_says_nothing(tmp_path: Path) -> None:

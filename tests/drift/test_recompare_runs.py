@@ -66,19 +66,19 @@ def into(lake: Lake, name: str, **changes: Any) -> ScoringJob:
 
 def results(job: ScoringJob, days: Sequence[str] = DAYS) -> list[Manifest]:
     """The run that stands of each day, with its own comparison."""
-    found = [PartitionHistory(Workspace(job), day).latest()[0] for day in days]
-    return [manifest for manifest in found if manifest is not None]
+    manifests = [PartitionHistory(Workspace(job), day).latest()[0] for day in days]
+    return [manifest for manifest in manifests if manifest is not None]
 
 
 def newest(job: ScoringJob, days: Sequence[str] = DAYS) -> list[DriftRecord]:
-    found = [newest_comparison(state_store(job), manifest) for manifest in results(job, days)]
-    return [drift for drift in found if drift is not None]
+    comparisons = [newest_comparison(state_store(job), manifest) for manifest in results(job, days)]
+    return [drift for drift in comparisons if drift is not None]
 
 
 def told(job: ScoringJob) -> list[dict[str, Any]]:
     """What the newest comparisons say, without names of runs and files; references must be what stands now."""
     run_ids = {manifest.partition: manifest.run_id for manifest in results(job)}
-    found = []
+    results_told = []
     for day, drift in zip(DAYS, newest(job), strict=True):
         for name, days in drift.days.items():
             assert drift.references[name] == ", ".join(run_ids[other] for other in days), (
@@ -99,8 +99,8 @@ def told(job: ScoringJob) -> list[dict[str, Any]]:
             "names": [*drift.references],
             "habits": sorted(drift.habit_runs),
         }
-        found.append(one)
-    return found
+        results_told.append(one)
+    return results_told
 
 
 def clear_findings(job: ScoringJob) -> list[list[tuple[Any, ...]]]:
@@ -117,13 +117,13 @@ def clear_findings(job: ScoringJob) -> list[list[tuple[Any, ...]]]:
 
 def statistics(job: ScoringJob) -> list[list[tuple[Any, ...]]]:
     """The newest comparisons' tables, in an order of their own."""
-    found = []
+    tables = []
     for manifest in results(job):
         rows = read_statistics(job, with_newest_comparison(state_store(job), manifest))
-        found.append(
+        tables.append(
             sorted(tuple(v for k, v in row.items() if k != "run_id") for row in rows if row).copy()
         )
-    return found
+    return tables
 
 
 def in_order(lake: Lake, name: str, **changes: Any) -> ScoringJob:
@@ -275,12 +275,12 @@ def test_records_of_older_versions_are_compared_when_they_are_asked_for(ten: Lak
         write_manifest(state, f"ds={manifest.partition}", old)
     first, second = results(job)
     assert newest_report(job, first, ten.cache) == first, "nothing has changed around it"
-    found = newest_report(job, second, ten.cache).drift
-    assert found
-    assert found.days["previous"] == (DAYS[1],)
-    assert newest_comparison(state, second) == found
+    drift = newest_report(job, second, ten.cache).drift
+    assert drift
+    assert drift.days["previous"] == (DAYS[1],)
+    assert newest_comparison(state, second) == drift
     state.write_bytes(comparison_path(f"ds={DAYS[2]}", second.run_id), b"damaged")
-    assert newest_report(job, second, ten.cache).drift == found.model_copy(
+    assert newest_report(job, second, ten.cache).drift == drift.model_copy(
         update={"made_at": newest(job, [DAYS[2]])[0].made_at}
     )
 

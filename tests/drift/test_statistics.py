@@ -83,8 +83,8 @@ def test_chi2_is_scipy_s(pair: tuple[np.ndarray, np.ndarray]) -> None:
     table = np.array([n, m])[:, n + m > 0]
     assume(table.shape[1] > 1)
     expected = stats.chi2_contingency(table, correction=False)
-    found, p_value = chi2(n, m)
-    assert found == pytest.approx(expected.statistic)
+    chi2_value, p_value = chi2(n, m)
+    assert chi2_value == pytest.approx(expected.statistic)
     assert p_value == pytest.approx(expected.pvalue)
 
 
@@ -105,12 +105,12 @@ def test_kolmogorov_smirnov_is_bounded_on_both_sides(
     reference: np.ndarray, current: np.ndarray
 ) -> None:
     edges = quantile_edges(np.sort(reference), FINE_BINS)
-    n, m = (count_bins(found, edges)[0] for found in (reference, current))
+    n, m = (count_bins(sample, edges)[0] for sample in (reference, current))
     least, most = kolmogorov_smirnov(n, m), kolmogorov_smirnov_upper(n, m)
     points = np.concatenate([reference, current])
     ranks = (
-        np.searchsorted(np.sort(found), points, "right") / len(found)
-        for found in (reference, current)
+        np.searchsorted(np.sort(sample), points, "right") / len(sample)
+        for sample in (reference, current)
     )
     exact = np.abs(np.subtract(*ranks)).max()
     assert least - 1e-9 <= exact <= most + 1e-9
@@ -122,7 +122,7 @@ def test_wasserstein_is_exact_where_each_value_has_its_bin(
 ) -> None:
     edges = np.unique(np.concatenate([reference, current]))
     edges = np.unique(np.concatenate([edges, np.nextafter(edges, -np.inf)]))
-    (n, n_sums), (m, m_sums) = (count_bins(found, edges) for found in (reference, current))
+    (n, n_sums), (m, m_sums) = (count_bins(values, edges) for values in (reference, current))
     expected = stats.wasserstein_distance(reference, current)
     assert wasserstein(edges, n, m, n_sums, m_sums) == pytest.approx(expected, rel=1e-6, abs=1e-3)
 
@@ -133,8 +133,8 @@ def test_wasserstein_of_a_shift_is_the_shift() -> None:
     edges = quantile_edges(np.sort(reference), FINE_BINS)
     for scale in (1e-6, 1.0, 1e12):
         (n, n_sums), (m, m_sums) = (
-            count_bins(found, edges * scale)
-            for found in (reference * scale, (reference + 0.5) * scale)
+            count_bins(values, edges * scale)
+            for values in (reference * scale, (reference + 0.5) * scale)
         )
         assert wasserstein(edges * scale, n, m, n_sums, m_sums) == pytest.approx(
             0.5 * scale, rel=1e-6
@@ -142,17 +142,17 @@ def test_wasserstein_of_a_shift_is_the_shift() -> None:
 
 
 def test_false_discoveries_are_controlled_and_what_is_unknown_stays_so() -> None:
-    found = benjamini_hochberg(np.array([0.01, np.nan, 0.04, 0.03]))
-    assert found[[0, 2, 3]] == pytest.approx([0.03, 0.04, 0.04])
-    assert np.isnan(found[1])
+    q_values = benjamini_hochberg(np.array([0.01, np.nan, 0.04, 0.03]))
+    assert q_values[[0, 2, 3]] == pytest.approx([0.03, 0.04, 0.04])
+    assert np.isnan(q_values[1])
 
 
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=300),
     st.integers(2, 70),
 )
-def test_quantiles_are_numpy_s(found: list[float], n_bins: int) -> None:
-    ordered, at = np.sort(np.array(found)), np.arange(n_bins + 1) / n_bins
+def test_quantiles_are_numpy_s(values: list[float], n_bins: int) -> None:
+    ordered, at = np.sort(np.array(values)), np.arange(n_bins + 1) / n_bins
     with np.errstate(over="ignore", invalid="ignore"):
         expected = np.quantile(ordered, at, method="linear")
         assert np.array_equal(sorted_quantiles(ordered, at), expected, equal_nan=True)
@@ -175,12 +175,12 @@ def test_edges_follow_the_definition() -> None:
 
 
 @given(st.one_of(values, few), st.integers(0, 400))
-def test_counts_are_the_same_under_any_split(found: np.ndarray, cut: int) -> None:
-    edges = quantile_edges(np.sort(found), FINE_BINS)
-    whole, _ = count_bins(found, edges)
-    parts = sum(count_bins(part, edges)[0] for part in (found[:cut], found[cut:]))
+def test_counts_are_the_same_under_any_split(values: np.ndarray, cut: int) -> None:
+    edges = quantile_edges(np.sort(values), FINE_BINS)
+    whole, _ = count_bins(values, edges)
+    parts = sum(count_bins(part, edges)[0] for part in (values[:cut], values[cut:]))
     assert whole.tolist() == parts.tolist()
-    assert whole.sum() == len(found)
+    assert whole.sum() == len(values)
 
 
 @given(

@@ -24,10 +24,12 @@ SUMMED = ("pipeline_onehot", "pipeline_strict")
 them."""
 
 
-def same(is_summed: bool, found: Any, own: Any) -> bool:
+def same(is_summed: bool, answers: Any, own: Any) -> bool:
     """To the bit, but for sums: within 1e-12."""
     return bool(
-        np.allclose(found, own, rtol=1e-12, atol=1e-12) if is_summed else np.array_equal(found, own)
+        np.allclose(answers, own, rtol=1e-12, atol=1e-12)
+        if is_summed
+        else np.array_equal(answers, own)
     )
 
 
@@ -53,23 +55,23 @@ def test_predictions_are_the_models_own(
     assert manifest.error is None
     assert manifest.predictor is not None
     assert manifest.predictor.rows_by_library == 0
-    found = lake.read(job)
+    published = lake.read(job)
     is_summed = manifest.predictor.engine == "compiled" and name in SUMMED
     estimator, x = known.estimator, own_input(known, frame)
     own = np.asarray(estimator.predict(x))
     if own.ndim == 2:
         for i in range(own.shape[1]):
-            assert np.array_equal(found[f"prediction_{i}"], own[:, i])
+            assert np.array_equal(published[f"prediction_{i}"], own[:, i])
         return
-    assert np.array_equal(found["prediction"].to_numpy(), own)
-    assert found["prediction"].dtype.kind == pd.Series(own).dtype.kind
+    assert np.array_equal(published["prediction"].to_numpy(), own)
+    assert published["prediction"].dtype.kind == pd.Series(own).dtype.kind
     if hasattr(estimator, "predict_proba"):
         probability = estimator.predict_proba(x)
         if probability.shape[1] == 2:
-            assert same(is_summed, found["probability"], probability[:, 1])
+            assert same(is_summed, published["probability"], probability[:, 1])
         else:
             for i, label in enumerate(estimator.classes_):
-                assert same(is_summed, found[f"probability_{label}"], probability[:, i])
+                assert same(is_summed, published[f"probability_{label}"], probability[:, i])
 
 
 @pytest.mark.parametrize("method", ["decision_function", "raw", "predict"])
@@ -89,9 +91,9 @@ def test_other_outputs_on_demand(
         assert "has no decision_function; it has predict, raw" in manifest.error.message
         return
     assert manifest.error is None
-    found = lake.read(job)
-    assert np.array_equal(found["prediction"], known.estimator.predict(x))
-    assert not [column for column in found if column.startswith("probability")]
+    published = lake.read(job)
+    assert np.array_equal(published["prediction"], known.estimator.predict(x))
+    assert not [column for column in published if column.startswith("probability")]
     if method == "predict":
         return
     column = {"decision_function": "decision", "raw": "raw"}[method]
@@ -101,10 +103,10 @@ def test_other_outputs_on_demand(
         else known.estimator.decision_function(x)
     )
     if own.ndim == 1:
-        assert np.array_equal(found[column], own)
+        assert np.array_equal(published[column], own)
     else:
         for i, label in enumerate(known.estimator.classes_):
-            assert np.array_equal(found[f"{column}_{label}"], own[:, i])
+            assert np.array_equal(published[f"{column}_{label}"], own[:, i])
 
 
 def test_types_that_hold_the_same_values_give_the_same_predictions(
@@ -140,11 +142,11 @@ def test_probabilities_near_a_tie_are_decided_by_the_model_itself() -> None:
     model = HistGradientBoostingClassifier(max_iter=1, learning_rate=1e-12, min_samples_leaf=1).fit(
         x, np.tile([0, 1], 200)
     )
-    found = SklearnPredictor(model, ModelFacts(flavor="sklearn", estimator="")).predict(
+    answer = SklearnPredictor(model, ModelFacts(flavor="sklearn", estimator="")).predict(
         pa.table({"a": x[:, 0], "b": x[:, 1]}), ["probability"]
     )
-    assert np.array_equal(found["prediction"].ravel(), model.predict(x))
-    assert np.array_equal(found["probability"], model.predict_proba(x))
+    assert np.array_equal(answer["prediction"].ravel(), model.predict(x))
+    assert np.array_equal(answer["probability"], model.predict_proba(x))
 
 
 def test_a_custom_pyfunc_model_scores(lake: Lake, tmp_path: Any) -> None:

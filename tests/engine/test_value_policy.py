@@ -167,8 +167,8 @@ def test_a_policy_on_categories_needs_a_model_that_states_them(lake: Lake) -> No
     ],
 )
 def test_what_is_unseen(column: pa.Array, known: tuple[Any, ...], expected: list[int]) -> None:
-    found = unseen(pa.chunked_array([column]), known)
-    assert ([] if found is None else np.flatnonzero(found).tolist()) == expected
+    is_unseen = unseen(pa.chunked_array([column]), known)
+    assert ([] if is_unseen is None else np.flatnonzero(is_unseen).tolist()) == expected
 
 
 def test_another_policy_is_another_fingerprint_and_the_default_none(lake: Lake) -> None:

@@ -41,12 +41,12 @@ class PointerPublisher:
         return self._read(encode_folder(self._key, value))
 
     def all_live(self) -> dict[str | None, Live]:
-        found = {}
+        live_by_value = {}
         for folder in self._store.list_folders():
             decoded, live = decode_folder(folder), self._read(folder)
             if decoded and live:
-                found[decoded[1]] = live
-        return found
+                live_by_value[decoded[1]] = live
+        return live_by_value
 
     def publish(
         self, publication: Publication, planned: Live | None

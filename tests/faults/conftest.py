@@ -32,8 +32,8 @@ REPORT: list[tuple[str, str, str, str]] = []
 
 @pytest.fixture(scope="session")
 def proxy(s3_server: S3Server) -> Iterator[Proxy]:
-    with faulty(s3_server.endpoint, SEED) as found:
-        yield found
+    with faulty(s3_server.endpoint, SEED) as running:
+        yield running
 
 
 @dataclass
@@ -88,20 +88,20 @@ class Lab:
     def check(self) -> dict[str, int]:
         """All that must hold whatever happened; returns what is published."""
         plain = self.lake.job(**self.changes)
-        found = check_partitions(self.lake, plain, self.inputs, self.estimator)
+        checked = check_partitions(self.lake, plain, self.inputs, self.estimator)
         check_records(plain)
         if self.lake.options:
             check_secrets(plain, S3_SECRET, S3_KEY)
-        return found
+        return checked
 
     def settle(self) -> None:
         """Once nothing goes wrong any more, a run completes the partition."""
         manifest = self.lake.run(self.lake.job(**self.changes), DAY)
         assert manifest.error is None, manifest.error
         assert manifest.status in ("published", "unchanged")
-        found = self.check()
+        checked = self.check()
         latest = {day: len(frames) - 1 for day, frames in self.inputs.items()}
-        assert found == latest, "the latest input is not what is published"
+        assert checked == latest, "the latest input is not what is published"
 
 
 @pytest.fixture(params=["delta", "parquet"])

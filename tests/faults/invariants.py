@@ -46,17 +46,17 @@ def check_partitions(
     live = open_publisher(Workspace(job)).all_live()
     demand(set(live) <= set(inputs), f"partitions that nobody wrote: {set(live) - set(inputs)}")
     everything = lake.read(job) if live else pd.DataFrame()
-    found = {}
+    versions = {}
     for day, frames in inputs.items():
         if day not in live:
-            found[day] = -1
+            versions[day] = -1
             continue
         rows = everything[everything["ds"].astype(str) == day].sort_values("id", ignore_index=True)
         run_id = live[day].run_id
         standing = PartitionHistory(Workspace(job), day).standing(live[day])
         demand(standing is not None, f"{day}: run {run_id} left no record")
         assert standing
-        found[day] = next(
+        versions[day] = next(
             (
                 i
                 for i, frame in enumerate(frames)
@@ -65,9 +65,10 @@ def check_partitions(
             -2,
         )
         demand(
-            found[day] >= 0, f"{day}: {len(rows):,} rows of run {run_id} are not those of any input"
+            versions[day] >= 0,
+            f"{day}: {len(rows):,} rows of run {run_id} are not those of any input",
         )
-    return found
+    return versions
 
 
 def _is_scored(
@@ -86,11 +87,11 @@ def _is_scored(
 
 
 def _quarantined_ids(job: ScoringJob, manifest: Manifest) -> list[int]:
-    found: list[int] = []
+    ids: list[int] = []
     for file in manifest.quarantine.files:
         with pq.ParquetFile(state_store(job).open_input(file.path)) as parquet:
-            found += parquet.read(["id"]).column("id").to_pylist()
-    return found
+            ids += parquet.read(["id"]).column("id").to_pylist()
+    return ids
 
 
 def check_records(job: ScoringJob) -> None:

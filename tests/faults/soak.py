@@ -96,8 +96,8 @@ class Soak:
         for day in self.days:
             manifest = self.lake.run(self.lake.job(), day)
             assert manifest.error is None, manifest.error
-        found = self.check()
-        assert found == {day: len(frames) - 1 for day, frames in self.inputs.items()}
+        checked = self.check()
+        assert checked == {day: len(frames) - 1 for day, frames in self.inputs.items()}
         check_secrets(self.lake.job(), S3_SECRET, S3_KEY)
 
     def check(self) -> dict[str, int]:
@@ -190,7 +190,7 @@ def soak(
             options = server.options | {"endpoint_url": proxy.endpoint, "config_kwargs": IMPATIENT}
             lake = Lake("s3://lake/soak", server.options, registry, pool, cache, formats)
             behind = Lake("s3://lake/soak", options, registry, pool, cache, formats)
-            found = Soak(seed, n_days, lake, behind, proxy, models, folder, say)
-            found.run(n_faults, n_kills)
-            found.settle()
-            return found
+            soaked = Soak(seed, n_days, lake, behind, proxy, models, folder, say)
+            soaked.run(n_faults, n_kills)
+            soaked.settle()
+            return soaked

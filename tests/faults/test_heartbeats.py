@@ -26,10 +26,10 @@ def leave_running_elsewhere(lake: Lake) -> str:
     write_partition(lake)
     run_id = interrupt(lake, lake.job(), 2)
     state = state_store(lake.job())
-    found = find_manifest(state, FOLDER, run_id)
-    assert found
+    manifest = find_manifest(state, FOLDER, run_id)
+    assert manifest
     there = {"status": "running", "error": None, "host": "elsewhere", "finished_at": None}
-    write_manifest(state, FOLDER, found.model_copy(update=there))
+    write_manifest(state, FOLDER, manifest.model_copy(update=there))
     return run_id
 
 
@@ -88,11 +88,11 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake)
 
     def take_over_meanwhile(event: Event) -> None:
         if isinstance(event, ShardScored) and not seen:
-            found = PartitionHistory(Workspace(job), DAY).newest()
-            assert found
+            newest = PartitionHistory(Workspace(job), DAY).newest()
+            assert newest
             seen.append(
                 write_manifest(
-                    state, FOLDER, found.model_copy(update={"attempts": 2, "host": "elsewhere"})
+                    state, FOLDER, newest.model_copy(update={"attempts": 2, "host": "elsewhere"})
                 )
             )
 
@@ -121,12 +121,12 @@ def test_a_process_that_was_taken_over_sweeps_nothing(any_lake: Lake, ending: st
 
     def fail_after_a_take_over(event: Event) -> None:
         if isinstance(event, ShardScored):
-            found = PartitionHistory(Workspace(job), DAY).newest()
-            assert found
+            newest = PartitionHistory(Workspace(job), DAY).newest()
+            assert newest
             if ending == "claimed":
-                state.create(claim_path(found.run_id, 2), b"")
+                state.create(claim_path(newest.run_id, 2), b"")
             else:
-                write_manifest(state, FOLDER, found.model_copy(update={"attempts": 2}))
+                write_manifest(state, FOLDER, newest.model_copy(update={"attempts": 2}))
             raise InputError("the store's own trouble")
 
     manifest = any_lake.run(job, listeners=[fail_after_a_take_over])

@@ -78,10 +78,10 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
 
 def check_invariants(lake: Lake, job: ScoringJob, expected: np.ndarray, old_run: str) -> str:
     """Readers see all rows of one run, with the model's own predictions; returns that run."""
-    found = lake.read(job).sort_values("id")
-    runs = set(found["run_id"].astype(str))
+    published = lake.read(job).sort_values("id")
+    runs = set(published["run_id"].astype(str))
     assert len(runs) == 1
-    assert np.array_equal(found["probability"].to_numpy(), expected)
+    assert np.array_equal(published["probability"].to_numpy(), expected)
     assert runs <= {old_run, *(m.run_id for m in run_history(job))}
     return runs.pop()
 

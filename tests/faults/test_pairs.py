@@ -321,6 +321,6 @@ def check_rows(made: Prepared, seen: str) -> None:
         rows = made.lab.lake.read(made.job(STRICT))
     except OSError as error:
         raise AssertionError(seen) from error
-    found = dict(zip(rows["id"], rows["probability"], strict=True))
-    assert len(found) == len(rows), seen
-    assert found in made.results, seen
+    probabilities = dict(zip(rows["id"], rows["probability"], strict=True))
+    assert len(probabilities) == len(rows), seen
+    assert probabilities in made.results, seen

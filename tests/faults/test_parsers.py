@@ -166,17 +166,17 @@ def test_one_that_cannot_start_is_no_fault_of_the_file(monkeypatch: pytest.Monke
 
 def test_threads_share_one_process_in_turns() -> None:
     client.end_all()
-    found: list[int] = []
+    pids: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.append(client.call(os.getpid, where="")))
+        threading.Thread(target=lambda: pids.append(client.call(os.getpid, where="")))
         for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8
-    assert len(set(found)) == 1
+    assert len(pids) == 8
+    assert len(set(pids)) == 1
 
 
 def test_a_stream_that_is_left_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -213,8 +213,10 @@ def test_nothing_else_opens_parquet() -> None:
         for package in ("schemas", "scoring", "flows")
         for path in (root / package).rglob("*.py")
     ]
-    found = {str(path.relative_to(root)) for path in modules if reads.search(path.read_text())}
-    assert found - {"scoring/arrow/parsing/decode.py", "flows/demo/__main__.py"} == READ_IN_WORKERS
+    readers = {str(path.relative_to(root)) for path in modules if reads.search(path.read_text())}
+    assert (
+        readers - {"scoring/arrow/parsing/decode.py", "flows/demo/__main__.py"} == READ_IN_WORKERS
+    )
 
 
 def test_the_driver_starts_without_the_library() -> None:
@@ -329,11 +331,11 @@ def test_the_other_dates_of_a_backfill_are_published(lake: Lake, deadly: bytes) 
     job = lake.job()
     plan = plan_backfill(job, lake.cache, DAYS)
     assert [item.n_rows for item in plan.to_score] == [100, None, 100]
-    found = {
+    manifests = {
         manifest.partition: manifest for manifest in score_items(job, plan.to_score, lake.cache, [])
     }
-    assert [found[day].status for day in DAYS] == ["published", "failed", "published"]
-    error = found[DAYS[1]].error
+    assert [manifests[day].status for day in DAYS] == ["published", "failed", "published"]
+    error = manifests[DAYS[1]].error
     assert error is not None
     assert names_it(error.message)
 
@@ -353,9 +355,9 @@ def test_a_verification_goes_on(published: Lake, deadly: bytes) -> None:
     store = predictions_store(job)
     (path,) = (entry.path for entry in store.list_files(f"ds={DAYS[1]}"))
     store.write_bytes(path, deadly)
-    found = verify(job, DAYS[1], published.pool, published.cache, 64, 1)
-    assert [finding.kind for finding in found.findings] == ["no record"]
-    assert path in found.findings[0].found
+    verification = verify(job, DAYS[1], published.pool, published.cache, 64, 1)
+    assert [finding.kind for finding in verification.findings] == ["no record"]
+    assert path in verification.findings[0].found
 
     (staying,) = (entry.path for entry in store.list_files(f"ds={DAYS[0]}"))
     assert verify(job, DAYS[0], published.pool, published.cache, 64, 1).is_sound

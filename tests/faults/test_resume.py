@@ -55,10 +55,10 @@ def interrupt(lake: Lake, job: ScoringJob, n_shards: int) -> str:
 def assert_complete(
     lake: Lake, job: ScoringJob, frame: Any, models: dict[str, KnownModel], run_id: str
 ) -> None:
-    found = lake.read(job).sort_values("id")
-    assert set(found["run_id"].astype(str)) == {run_id}
+    published = lake.read(job).sort_values("id")
+    assert set(published["run_id"].astype(str)) == {run_id}
     expected = models["hgb_binary"].estimator.predict_proba(frame[NUMBERS])[:, 1]
-    assert np.array_equal(found["probability"].to_numpy(), expected)
+    assert np.array_equal(published["probability"].to_numpy(), expected)
     assert not state_store(job).list_files("checkpoints")
 
 
@@ -126,7 +126,7 @@ def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
     assert newest is not None
     workspace = Workspace(job)
     with ThreadPoolExecutor(8) as threads:
-        found = list(
+        resumptions = list(
             threads.map(
                 lambda _: take_over(
                     workspace, PartitionHistory(workspace, DAY), newest.fingerprint, None
@@ -134,7 +134,7 @@ def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
                 range(8),
             )
         )
-    (taken,) = filter(None, found)
+    (taken,) = filter(None, resumptions)
     assert taken.manifest.run_id == run_id
     assert taken.results
     fresh = any_lake.run(job, DAY)  # the other one is under way: this one does the work itself

@@ -50,7 +50,7 @@ class Stack:
         """All of them, with everything below."""
         state = self.state
         assert state is not None
-        owned = [found for name in state.processes if (found := state.process(name))]
+        owned = [process for name in state.processes if (process := state.process(name))]
         return list(
             {p.pid: p for one in owned for p in (one, *one.children(recursive=True))}.values()
         )
@@ -84,17 +84,17 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 @pytest.fixture(scope="session")
 def stack(sample: Sample) -> Iterator[Stack]:
     """Up on local files and SQLite; nothing of it is left at the end."""
-    found = a_stack(sample.root)
-    started = found.call("up")
+    running = a_stack(sample.root)
+    started = running.call("up")
     assert started.returncode == 0, started.stdout + started.stderr
-    assert found.settings.prefect_url in started.stdout
+    assert running.settings.prefect_url in started.stdout
     try:
-        yield found
+        yield running
     finally:
-        processes = found.processes()
-        stopped = found.call("down")
+        processes = running.processes()
+        stopped = running.call("down")
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-    assert_nothing_is_left(found, processes)
+    assert_nothing_is_left(running, processes)
 
 
 def copy_of(sample: Sample, root: Path) -> Path:

@@ -140,7 +140,7 @@ def told(
         assert done.returncode == 0, done.stderr
         posts = take(http.posts, 6)
         mails = take(mail.mails, 3)
-        found = Told(
+        received = Told(
             server,
             environment | addresses,
             [post for post in posts if post.path == "/hook"],
@@ -150,11 +150,11 @@ def told(
         )
         executed = {"filter": {"event": {"name": ["prefect.automation.action.executed"]}}}
         wait_for(
-            lambda: found.api("/events/filter", executed)["total"] >= 9,
+            lambda: received.api("/events/filter", executed)["total"] >= 9,
             "all actions to be recorded",
         )
-        yield found
-        assert found.api("/events/filter", executed)["total"] == 9
+        yield received
+        assert received.api("/events/filter", executed)["total"] == 9
         assert http.posts.empty()
         assert mail.mails.empty()
 
@@ -218,10 +218,12 @@ def test_a_person_can_read_it(told: Told) -> None:
 
 
 def test_every_change_is_an_event_of_its_run(told: Told) -> None:
-    found = told.api("/events/filter", {"filter": {"event": {"prefix": ["nightscore."]}}})["events"]
+    events = told.api("/events/filter", {"filter": {"event": {"prefix": ["nightscore."]}}})[
+        "events"
+    ]
     by_job = {
         job: sorted(
-            (e["event"], e["payload"]["partition"]) for e in found if e["payload"]["job"] == job
+            (e["event"], e["payload"]["partition"]) for e in events if e["payload"]["job"] == job
         )
         for job in ("nights", "past", "gated")
     }
@@ -236,12 +238,12 @@ def test_every_change_is_an_event_of_its_run(told: Told) -> None:
     assert by_job["past"], "a backfill's are kept, and sent to nobody"
     assert all(
         event["resource"]["nightscore.notify"] == "false"
-        for event in found
+        for event in events
         if event["payload"]["job"] == "past"
     )
     assert all(
         any(related["prefect.resource.role"] == "flow-run" for related in event["related"])
-        for event in found
+        for event in events
     )
     assert SECRET not in json.dumps(told.api("/events/filter", {"limit": 50}))
 

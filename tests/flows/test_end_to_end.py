@@ -80,9 +80,9 @@ class Prefect:
         return request(self.server.api_url, method, path, body)
 
     def trigger(self, deployment: str, **parameters: Any) -> str:
-        found = self.api("GET", f"/deployments/name/{deployment}")
+        details = self.api("GET", f"/deployments/name/{deployment}")
         created = self.api(
-            "POST", f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters}
+            "POST", f"/deployments/{details['id']}/create_flow_run", {"parameters": parameters}
         )
         return str(created["id"])
 
@@ -99,8 +99,8 @@ class Prefect:
 
     def finished(self, run_id: str) -> dict[str, Any]:
         def is_final() -> dict[str, Any] | None:
-            found = self.run(run_id)
-            return found if found["state_type"] in FINAL else None
+            flow_run = self.run(run_id)
+            return flow_run if flow_run["state_type"] in FINAL else None
 
         return wait_for(is_final, f"run {run_id} to end")
 
@@ -108,9 +108,9 @@ class Prefect:
         """The states of the children once none goes on."""
 
         def settled() -> dict[str, str] | None:
-            found = self.runs(parent_flow_run_id={"any_": [run_id]})
-            is_settled = found and all(run["state_type"] in FINAL for run in found)
-            return {run["name"]: run["state_name"] for run in found} if is_settled else None
+            children = self.runs(parent_flow_run_id={"any_": [run_id]})
+            is_settled = children and all(run["state_type"] in FINAL for run in children)
+            return {run["name"]: run["state_name"] for run in children} if is_settled else None
 
         return wait_for(settled, f"the children of {run_id} to end")
 
@@ -122,15 +122,17 @@ class Prefect:
         path = self.home / "impatient.yaml"
         path.write_text(yaml.safe_dump(changed))
         self.call("automation", "create", "--from-file", str(path))
-        (found,) = [
+        (automation,) = [
             a for a in self.api("POST", "/automations/filter", {}) if a["name"] == "Impatient"
         ]
-        return str(found["id"])
+        return str(automation["id"])
 
     def engine(self) -> psutil.Process:
         """The process of the one flow run that the worker has started."""
-        (found,) = wait_for(lambda: psutil.Process(self.worker.pid).children(), "a flow's process")
-        return found  # type: ignore[no-any-return]
+        (process,) = wait_for(
+            lambda: psutil.Process(self.worker.pid).children(), "a flow's process"
+        )
+        return process  # type: ignore[no-any-return]
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -139,8 +141,8 @@ def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIEN
         # On SQLite the server may be busy writing for longer than a request waits: the next look
         # will do.
         with contextlib.suppress(TimeoutError):
-            if found := condition():
-                return found
+            if answer := condition():
+                return answer
         time.sleep(POLL_S)
     raise AssertionError(f"waited {patience_s} s for {what}")
 
@@ -175,16 +177,16 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, cache: Any) -> Iterator[Pr
             "NIGHTSCORE_JOBS": str(home / "jobs"),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
         }
-        found = Prefect(server, environment, home)
-        found.call("work-pool", "create", "local", "--type", "process")
-        found.call("work-pool", "set-concurrency-limit", "local", "4")
-        found.call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
-        found.call("automation", "create", "--from-file", ZOMBIES)
-        found.start_worker()
+        started = Prefect(server, environment, home)
+        started.call("work-pool", "create", "local", "--type", "process")
+        started.call("work-pool", "set-concurrency-limit", "local", "4")
+        started.call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+        started.call("automation", "create", "--from-file", ZOMBIES)
+        started.start_worker()
         try:
-            yield found
+            yield started
         finally:
-            for worker in found.workers:
+            for worker in started.workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(worker.pid, signal.SIGTERM)
                 worker.wait(30)
@@ -363,9 +365,9 @@ def test_two_overlapping_backfills_publish_each_partition_once(
     parameters = {"job": write_job("twice", lake), "start": days[0], "end": days[-1]}
     both = [prefect.trigger(BACKFILL, **parameters, order=order) for order in ("newest", "oldest")]
     ended = [prefect.finished(run_id) for run_id in both]
-    found = lake.read(lake.job())
-    assert found.groupby("ds").size().to_dict() == dict.fromkeys(days, 500)
-    assert found.groupby("ds")["run_id"].nunique().max() == 1
+    published = lake.read(lake.job())
+    assert published.groupby("ds").size().to_dict() == dict.fromkeys(days, 500)
+    assert published.groupby("ds")["run_id"].nunique().max() == 1
     # Where both were scoring one partition, the later one says so and leaves it alone: at most a
     # few, no storm.
     failed = [m for m in run_history(lake.job().model_copy(update={"name": "twice"})) if m.error]

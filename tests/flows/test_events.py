@@ -90,8 +90,8 @@ def a_manifest(
 def test_an_event_is_a_change(
     findings: list[FindingRecord], resolved: tuple[str, ...], name: str | None
 ) -> None:
-    found = drift_event(a_manifest(*findings, resolved=resolved))
-    assert (found and found.name) == name
+    event = drift_event(a_manifest(*findings, resolved=resolved))
+    assert (event and event.name) == name
 
 
 @pytest.mark.parametrize("status", ["failed", "unchanged", "rejected", "running"])
@@ -115,15 +115,15 @@ def test_the_payload_says_what_where_and_what_to_do_next() -> None:
         a_finding("d", "warning", "warning"),
         resolved=("e",),
     )
-    found = drift_event(manifest, Links(URL, "http://pages/delay"))
-    assert found
-    assert found.resource == {
+    event = drift_event(manifest, Links(URL, "http://pages/delay"))
+    assert event
+    assert event.resource == {
         "prefect.resource.id": "nightscore.job.delay",
         "prefect.resource.name": "delay",
         "nightscore.partition": "2024-03-02",
         "nightscore.severity": "critical",
     }
-    payload = found.payload
+    payload = event.payload
     assert (payload["job"], payload["partition"], payload["run_id"]) == (
         "delay",
         "2024-03-02",
@@ -210,11 +210,11 @@ def test_a_held_run_sends_one_message_that_says_both() -> None:
 
 def test_what_has_become_usual_is_not_called_resolved() -> None:
     usual = a_finding("a", "critical", "critical", is_seasonal=True)
-    found = drift_event(a_manifest(usual, resolved=("a",)))
-    assert found
-    assert found.payload["subject"] == "delay 2024-03-02: drift is usual by now: a"
-    assert "As before, but now seasonal or usual: a\n" in found.payload["text"]
-    assert "Resolved" not in found.payload["text"]
+    event = drift_event(a_manifest(usual, resolved=("a",)))
+    assert event
+    assert event.payload["subject"] == "delay 2024-03-02: drift is usual by now: a"
+    assert "As before, but now seasonal or usual: a\n" in event.payload["text"]
+    assert "Resolved" not in event.payload["text"]
     both = drift_event(a_manifest(usual, resolved=("a", "b")))
     assert both
     assert (both.name, both.payload["explained"]) == ("nightscore.drift.resolved", ["a"])
@@ -222,24 +222,24 @@ def test_what_has_become_usual_is_not_called_resolved() -> None:
 
 
 def test_the_runs_of_a_backfill_send_no_message() -> None:
-    (found,) = run_events(a_manifest(a_finding("a", "critical")), is_backfill=True)
-    assert found.resource["nightscore.notify"] == "false"
+    (event,) = run_events(a_manifest(a_finding("a", "critical")), is_backfill=True)
+    assert event.resource["nightscore.notify"] == "false"
 
 
 def test_many_findings_are_counted_and_the_first_shown() -> None:
     manifest = a_manifest(*(a_finding(f"column_{i}", "warning") for i in range(3_000)))
-    found = drift_event(manifest)
-    assert found
-    assert found.payload["subject"].endswith("column_0, column_1, column_2 and 2997 more")
-    assert (len(found.payload["new"]), found.payload["n_new"]) == (50, 3_000)
-    assert "• and 2992 more" in found.payload["text"]
-    assert len(json.dumps(found.payload)) < 50_000
+    event = drift_event(manifest)
+    assert event
+    assert event.payload["subject"].endswith("column_0, column_1, column_2 and 2997 more")
+    assert (len(event.payload["new"]), event.payload["n_new"]) == (50, 3_000)
+    assert "• and 2992 more" in event.payload["text"]
+    assert len(json.dumps(event.payload)) < 50_000
 
 
 def test_a_name_with_spaces_can_be_pasted() -> None:
-    found = drift_event(a_manifest(a_finding("a", "critical"), partition="a day"))
-    assert found
-    assert found.payload["report"] == "nightscore report delay 'a day'"
+    event = drift_event(a_manifest(a_finding("a", "critical"), partition="a day"))
+    assert event
+    assert event.payload["report"] == "nightscore report delay 'a day'"
 
 
 def test_what_goes_wrong_costs_the_event_only(
@@ -345,10 +345,10 @@ def test_a_held_run_has_the_severity_of_its_record() -> None:
 
 
 def test_what_is_resolved_does_not_hide_what_goes_on() -> None:
-    found = drift_event(a_manifest(a_finding("b", "critical", "critical"), resolved=("a",)))
-    assert found
-    assert found.payload["subject"] == "delay 2024-03-02: drift resolved: a; still critical: b"
-    assert "Still a warning or worse: b\n" in found.payload["text"]
+    event = drift_event(a_manifest(a_finding("b", "critical", "critical"), resolved=("a",)))
+    assert event
+    assert event.payload["subject"] == "delay 2024-03-02: drift resolved: a; still critical: b"
+    assert "Still a warning or worse: b\n" in event.payload["text"]
 
 
 def test_only_what_the_record_calls_new_is_new() -> None:
@@ -383,9 +383,9 @@ def test_the_day_before_is_named() -> None:
         days={"previous": ("2024-02-22",)},
         findings=(a_finding("a", "warning", reference="previous"),),
     )
-    found = drift_event(a_manifest(drift=drift))
-    assert found
-    assert "New, against the partition before (2024-02-22):" in found.payload["text"]
+    event = drift_event(a_manifest(drift=drift))
+    assert event
+    assert "New, against the partition before (2024-02-22):" in event.payload["text"]
 
 
 def test_too_few_rows_to_tell_resolve_nothing() -> None:

@@ -90,10 +90,10 @@ def finish(awaitable: Any) -> Any:
 async def artifacts(key: str) -> list[Any]:
     """The newest last: the server gives them in no order of its own."""
     async with get_client() as client:
-        found = await client.read_artifacts(
+        stored = await client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
         )
-    return sorted(found, key=lambda artifact: artifact.created)
+    return sorted(stored, key=lambda artifact: artifact.created)
 
 
 async def child_runs(parent: Any) -> list[Any]:
@@ -285,9 +285,9 @@ def test_two_backfills_of_one_range_publish_each_partition_once(lake: Lake, job_
 
     states = asyncio.run(both())
     assert all(state.is_final() for state in states)
-    found = lake.read(lake.job())
-    assert found.groupby("ds").size().to_dict() == dict.fromkeys(days, 50)
-    assert found.groupby("ds")["run_id"].nunique().max() == 1
+    published = lake.read(lake.job())
+    assert published.groupby("ds").size().to_dict() == dict.fromkeys(days, 50)
+    assert published.groupby("ds")["run_id"].nunique().max() == 1
 
 
 def test_a_single_partition_has_its_page(lake: Lake, job_file: str) -> None:
@@ -529,9 +529,9 @@ def test_progress_is_an_artifact_that_moves(monkeypatch: pytest.MonkeyPatch) -> 
         async with progress_artifact(progress, "watched-progress"):
             progress(RunPlanned("run", "2024-02-29", 100, 10, 2, 1))
             progress(ShardScored("run", "2024-02-29", 0, 40, 0, 0.1))
-            while not (found := await artifacts("watched-progress")):
+            while not (shown := await artifacts("watched-progress")):
                 await asyncio.sleep(0.02)
-            assert found[0].data == 40
+            assert shown[0].data == 40
             progress(ShardScored("run", "2024-02-29", 1, 60, 0, 0.1))
 
     asyncio.run(watched())

@@ -37,8 +37,8 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
         with urllib.request.urlopen(url, timeout=20) as page:
             assert page.status == 200
     deployments = {
-        found["name"]
-        for found in request(stack.settings.api_url, "POST", "/deployments/filter", {})
+        deployment["name"]
+        for deployment in request(stack.settings.api_url, "POST", "/deployments/filter", {})
     }
     assert deployments == {
         "flight_delay-nightly",
@@ -46,7 +46,7 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
         "flight_delay-partition",
     }
     automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
-    assert [found["name"] for found in automations] == ["Crash runs without a heartbeat"]
+    assert [automation["name"] for automation in automations] == ["Crash runs without a heartbeat"]
     queue = request(stack.settings.api_url, "GET", "/work_pools/local/queues/backfill")
     assert queue["concurrency_limit"] == 1
     state = stack.state
@@ -85,10 +85,10 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(stack: Stack, tmp_
 
 
 def test_the_command_finds_the_job_by_its_name(stack: Stack) -> None:
-    found = nightscore(
+    printed = nightscore(
         stack, "backfill", "flight_delay", "--from", "2013-02-01", "--to", "2013-02-03", "--dry-run"
     )
-    assert "3 of 3 partitions to score" in found
+    assert "3 of 3 partitions to score" in printed
 
 
 def test_down_when_nothing_is_up(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_s3_and_postgres_and_a_supervisor_that_is_killed(sample: Sample, tmp_pat
     state = stack.state
     assert state is not None
     processes = stack.processes()
-    named = {name: found.name() for name in state.processes if (found := state.process(name))}
+    named = {name: process.name() for name in state.processes if (process := state.process(name))}
     assert (named["seaweedfs"], named["postgres"]) == ("weed", "postgres")
     supervisor = state.process("supervisor")
     assert supervisor is not None

@@ -69,10 +69,10 @@ def finished(stack: Stack, run_id: str) -> dict[str, Any]:
 
 
 def newest_artifact(stack: Stack, key: str, text: str = "") -> str:
-    found = request(
+    artifacts = request(
         stack.settings.api_url, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}}
     )
-    return next(str(artifact["id"]) for artifact in found if text in str(artifact["data"]))
+    return next(str(artifact["id"]) for artifact in artifacts if text in str(artifact["data"]))
 
 
 def test_a_backfill_from_the_form_to_its_matrix(stack: Stack, page: Any, pictures: Path) -> None:

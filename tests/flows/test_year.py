@@ -42,7 +42,7 @@ def cache(sample: Sample) -> ModelCache:
 @pytest.fixture(scope="module")
 def days(job: ScoringJob, cache: ModelCache) -> Iterator[dict[date, DriftRecord]]:
     """What the nights have found, each with what the nights before it had left."""
-    found = {}
+    drift_by_day = {}
     with WorkerPool() as pool:
         model = PinnedModel.resolve(job, cache)
         for day in (*JUNE, *DECEMBER):
@@ -52,8 +52,8 @@ def days(job: ScoringJob, cache: ModelCache) -> Iterator[dict[date, DriftRecord]
             assert manifest.status == "published", manifest.error
             assert manifest.drift
             assert not manifest.drift.errors
-            found[day] = manifest.drift
-    yield found
+            drift_by_day[day] = manifest.drift
+    yield drift_by_day
 
 
 def alarms(drift: DriftRecord) -> set[str]:

@@ -113,9 +113,9 @@ def change_scalar(rng: Rng, value: Any) -> Any:
 
 def places(document: Any) -> list[tuple[Any, Any]]:
     """Each place of a document of mappings, lists and arrays: what holds it, and its key."""
-    found: list[tuple[Any, Any]] = []
+    nodes: list[tuple[Any, Any]] = []
     waiting = [document]
-    while waiting and len(found) < MAX_NODES:
+    while waiting and len(nodes) < MAX_NODES:
         node = waiting.pop()
         if isinstance(node, dict):
             keys: Any = list(node)
@@ -124,9 +124,9 @@ def places(document: Any) -> list[tuple[Any, Any]]:
         else:
             continue
         for key in keys:
-            found.append((node, key))
+            nodes.append((node, key))
             waiting.append(node[key])
-    return found
+    return nodes
 
 
 def change_document(rng: Rng, document: Any) -> Any:

@@ -193,9 +193,9 @@ def _mlmodel(folder: Path) -> str:
     if (folder / "job.yaml").exists():
         load_job(str(folder / "job.yaml"))
         return SANE
-    found = read_mlmodel(folder)
-    flavor_of(found)
-    loading_steps(found)
+    mlmodel = read_mlmodel(folder)
+    flavor_of(mlmodel)
+    loading_steps(mlmodel)
     return SANE
 
 

@@ -55,9 +55,9 @@ def test_a_cast_keeps_every_value_or_says_which_it_does_not(
     if isinstance(cast, str):
         assert "type" in cast
         return
-    found, bad = cast_column(column, cast)
-    assert len(found) == len(values)
-    for i, (before, after) in enumerate(zip(values, found.to_pylist(), strict=True)):
+    cast_values, bad = cast_column(column, cast)
+    assert len(cast_values) == len(values)
+    for i, (before, after) in enumerate(zip(values, cast_values.to_pylist(), strict=True)):
         if bad is not None and bad[i]:
             continue
         if before is None:
@@ -84,8 +84,8 @@ def test_exactly_the_integers_beyond_2_to_53_are_bad_for_float64(values: list[in
     cast = feature_cast(pa.int64(), "double")
     assert isinstance(cast, Cast)
     _, bad = cast_column(pa.chunked_array([pa.array(values, pa.int64())]), cast)
-    found = [False] * len(values) if bad is None else bad.tolist()
-    assert found == [value is not None and abs(value) > 2**53 for value in values]
+    is_bad = [False] * len(values) if bad is None else bad.tolist()
+    assert is_bad == [value is not None and abs(value) > 2**53 for value in values]
 
 
 @given(st.lists(st.none() | st.floats()))
@@ -93,15 +93,15 @@ def test_floats_for_integers_must_be_whole(values: list[float | None]) -> None:
     cast = feature_cast(pa.float64(), "long")
     assert isinstance(cast, Cast)
     _, bad = cast_column(pa.chunked_array([pa.array(values, pa.float64())]), cast)
-    found = [False] * len(values) if bad is None else bad.tolist()
-    assert found == [
+    is_bad = [False] * len(values) if bad is None else bad.tolist()
+    assert is_bad == [
         v is not None and not math.isnan(v) and (math.isinf(v) or v != math.floor(v))
         for v in values
     ]
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "part"),
+    ("stored", "wanted", "part"),
     [
         (pa.string(), "double", "strings are not read as numbers"),
         (pa.dictionary(pa.int32(), pa.string()), "double", "strings are not read as numbers"),
@@ -119,9 +119,9 @@ def test_floats_for_integers_must_be_whole(values: list[float | None]) -> None:
     ],
 )
 def test_casts_that_change_the_meaning_are_refused(
-    found: pa.DataType, wanted: str, part: str
+    stored: pa.DataType, wanted: str, part: str
 ) -> None:
-    cast = feature_cast(found, wanted)  # type: ignore[arg-type]
+    cast = feature_cast(stored, wanted)  # type: ignore[arg-type]
     assert isinstance(cast, str)
     assert part in cast
 
@@ -132,10 +132,14 @@ def test_times_keep_their_zone(zone: str, wanted: str) -> None:
     cast = feature_cast(pa.timestamp("us", zone), wanted)  # type: ignore[arg-type]
     assert isinstance(cast, Cast)
     assert cast.type.tz == zone
-    found, bad = cast_column(
+    cast_values, bad = cast_column(
         pa.chunked_array([pa.array([0, None], pa.timestamp("us", zone))]), cast
     )
-    assert (bad, found.type, found.cast(pa.int64()).to_pylist()) == (None, cast.type, [0, None])
+    assert (bad, cast_values.type, cast_values.cast(pa.int64()).to_pylist()) == (
+        None,
+        cast.type,
+        [0, None],
+    )
 
 
 DECIMALS = [
@@ -163,9 +167,9 @@ def test_a_decimal_becomes_the_nearest_number_or_is_named(
         array = pa.array([None, *values], pa.decimal256(76, kind.scale)).cast(kind).slice(1)
         cast = feature_cast(kind, "double")
         assert isinstance(cast, Cast)
-        found, bad = cast_column(pa.chunked_array([array], kind), cast)
+        cast_values, bad = cast_column(pa.chunked_array([array], kind), cast)
         rows = [False] * len(values) if bad is None else bad.tolist()
-        for value, number, is_bad in zip(values, found.to_pylist(), rows, strict=True):
+        for value, number, is_bad in zip(values, cast_values.to_pylist(), rows, strict=True):
             if value is None:
                 assert (number, is_bad) == (None, False)
                 continue
@@ -180,17 +184,17 @@ def test_whole_floating_numbers_become_integers_where_these_are_needed(
 ) -> None:
     column = pa.chunked_array([pa.array(values, pa.float64())])
     for kind in (pa.int64(), pa.int32()):
-        found, bad = cast_column(column, Cast(kind, "integral"))
+        cast_values, bad = cast_column(column, Cast(kind, "integral"))
         bound = 2 ** (kind.bit_width - 1)
         for i, value in enumerate(values):
             if value is None or math.isnan(value):
-                assert found[i].as_py() is None
+                assert cast_values[i].as_py() is None
                 assert bad is None or not bad[i]
             elif math.isinf(value) or value != math.floor(value) or not -bound <= value < bound:
                 assert bad is not None
                 assert bad[i]
             else:
-                assert found[i].as_py() == value
+                assert cast_values[i].as_py() == value
 
 
 @pytest.mark.parametrize("wanted", sorted(WANTED))
@@ -207,16 +211,16 @@ def test_encodings_of_strings_are_strings(encoded: pa.DataType) -> None:
     cast = feature_cast(encoded, "string")
     assert cast == Cast(pa.string())
     column = pa.chunked_array([pa.array(["a", None, "b"]).cast(encoded)])
-    found, bad = cast_column(column, cast)
-    assert (found.to_pylist(), bad) == (["a", None, "b"], None)
+    cast_values, bad = cast_column(column, cast)
+    assert (cast_values.to_pylist(), bad) == (["a", None, "b"], None)
 
 
 def test_days_become_moments() -> None:
     cast = feature_cast(pa.date32(), "datetime")
     assert isinstance(cast, Cast)
-    found, bad = cast_column(pa.chunked_array([pa.array([dt.date(2024, 2, 29)])]), cast)
+    cast_values, bad = cast_column(pa.chunked_array([pa.array([dt.date(2024, 2, 29)])]), cast)
     assert bad is None
-    assert found.cast(pa.timestamp("s")).to_pylist() == [dt.datetime(2024, 2, 29)]
+    assert cast_values.cast(pa.timestamp("s")).to_pylist() == [dt.datetime(2024, 2, 29)]
 
 
 def test_nanoseconds_that_a_delta_table_cannot_hold_are_bad() -> None:

@@ -358,7 +358,7 @@ def test_an_object_with_rows_whose_key_ends_in_a_slash_is_refused(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store("memory://bucket/features")
-    found = {
+    listing = {
         f"/bucket/features/{FOLDER}/{name}": {
             "name": f"/bucket/features/{FOLDER}/{name}",
             "type": "file",
@@ -367,7 +367,7 @@ def test_an_object_with_rows_whose_key_ends_in_a_slash_is_refused(
         }
         for name, size in (("", 0), ("sub/", 10), ("part-0.parquet", 100))
     }
-    monkeypatch.setattr(type(store.backend.fs), "find", lambda self, path, **options: found)
+    monkeypatch.setattr(type(store.backend.fs), "find", lambda self, path, **options: listing)
     choice = choose_files(list_all(store, [FOLDER]))
     assert choice.problems == (f"{FOLDER}/sub/: is an object of 10 bytes whose key ends in /",)
     assert f"{FOLDER}/part-0.parquet" in [file.path for file in choice.files]

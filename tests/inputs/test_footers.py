@@ -89,14 +89,14 @@ def test_a_footer_has_what_the_file_says(tmp_path: object) -> None:
     with pq.ParquetFile(store.locate("a.parquet")) as file:
         metadata = file.metadata
     assert [group.n_rows for group in footer.row_groups] == [7, 7, 6]
-    for i, found in enumerate(footer.row_groups):
+    for i, row_group in enumerate(footer.row_groups):
         columns = [metadata.row_group(i).column(j) for j in range(metadata.num_columns)]
         for name in ("column_0", "dotted.name"):
             (column,) = [c for c in columns if c.path_in_schema == name]
-            assert found.compressed[name] == column.total_compressed_size
-            assert found.uncompressed[name] == column.total_uncompressed_size
+            assert row_group.compressed[name] == column.total_compressed_size
+            assert row_group.uncompressed[name] == column.total_uncompressed_size
         pair = [c.total_compressed_size for c in columns if c.path_in_schema.startswith("pair.")]
-        assert (len(pair), found.compressed["pair"]) == (2, sum(pair))
+        assert (len(pair), row_group.compressed["pair"]) == (2, sum(pair))
     assert footer.ranges["column_2"] == (2, 21)
 
 
@@ -110,9 +110,9 @@ def test_a_footer_on_a_store_is_one_request(
     files = listed(store)
     with faulty(s3_server.endpoint) as proxy:
         behind = Store(store.uri, store.options | {"endpoint_url": proxy.endpoint})
-        found = read_footers(behind, files)
+        footers = read_footers(behind, files)
         assert [method for method, _ in proxy.requests] == ["GET"] * len(files)
-    assert [footer.n_rows for footer in found] == [20] * 5
+    assert [footer.n_rows for footer in footers] == [20] * 5
 
 
 @pytest.mark.s3

@@ -67,8 +67,8 @@ def test_each_byte_is_asked_for_once(
     table: pa.Table, requests: Requests, budget: int, names: list[str], groups: list[int]
 ) -> None:
     size = len(table) // N_GROUPS
-    found = read(requests, names, budget, groups)
-    assert found.equals(
+    rows_read = read(requests, names, budget, groups)
+    assert rows_read.equals(
         pa.concat_tables([table.select(names).slice(i * size, size) for i in groups])
     )
     asked = sorted(requests.asked)

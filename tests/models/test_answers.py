@@ -115,8 +115,8 @@ def test_a_list_of_several_types_stays_what_it_is() -> None:
 
 def test_columns_of_several_types_keep_theirs() -> None:
     answer = pd.DataFrame({"label": [1, 2**60 + 1], "score": [0.5, None], "text": ["a", None]})
-    found = labelled_columns(answer, ())
-    assert found.tolist() == [[1, 0.5, "a"], [2**60 + 1, None, None]]
+    columns = labelled_columns(answer, ())
+    assert columns.tolist() == [[1, 0.5, "a"], [2**60 + 1, None, None]]
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,11 @@ def test_a_function_answers_with_a_label_a_score_and_a_time(lake: Lake, tmp_path
     assert lake.run(job).error is None
 
     own = label_score_and_day(frame)
-    found = lake.read(job)
+    published = lake.read(job)
     assert own["label"].isna().any()
-    assert found["prediction_0"].astype("Int64").tolist() == own["label"].tolist()
-    assert found["prediction_1"].tolist() == own["score"].tolist()
-    assert found["prediction_2"].dt.tz_localize(None).tolist() == own["day"].tolist()
+    assert published["prediction_0"].astype("Int64").tolist() == own["label"].tolist()
+    assert published["prediction_1"].tolist() == own["score"].tolist()
+    assert published["prediction_2"].dt.tz_localize(None).tolist() == own["day"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -359,8 +359,8 @@ def test_a_tensor_of_another_type_than_floats(
     job = lake.job(f"tensor_{dtype}", features=[column])
 
     assert lake.run(job).error is None
-    found = lake.read(job).set_index("id").loc[frame["id"], "prediction"]
-    assert found.tolist() == expected(frame[column]).tolist()
+    predictions = lake.read(job).set_index("id").loc[frame["id"], "prediction"]
+    assert predictions.tolist() == expected(frame[column]).tolist()
 
 
 def test_a_model_that_takes_objects_says_so(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_predictions_are_the_librarys_own(
     manifests = [lake.run(job, day) for day in (DAY, NEXT)]
 
     is_classifier = name in ("lgb_classifier", "xgb_classifier_multi", "onnx_forest", "onnx_mixed")
-    found = lake.read(job)
+    published = lake.read(job)
     for manifest, day, frame in zip(manifests, (DAY, NEXT), frames, strict=True):
         assert manifest.error is None
         assert manifest.model.flavor == known.flavor
@@ -69,7 +69,7 @@ def test_predictions_are_the_librarys_own(
         library = {"onnx": "onnxruntime"}.get(known.flavor, known.flavor)
         assert manifest.libraries[library]
         own = known.own_answers(frame, ["probability"] if is_classifier else [])
-        here = found[found["ds"] == day].set_index("id").loc[frame["id"]]
+        here = published[published["ds"] == day].set_index("id").loc[frame["id"]]
         assert np.array_equal(here["prediction"], own["prediction"].ravel())
         if is_classifier and own["probability"].shape[1] == 2:
             assert np.array_equal(here["probability"], own["probability"][:, 1])
@@ -87,10 +87,10 @@ def test_raw_scores_of_several_classes_have_a_column_each(
     job = lake.job("xgb_multi", predict="raw")
     manifest = lake.run(job)
     assert manifest.error is None
-    found, own = lake.read(job), boosters["xgb_multi"].own_answers(frame, ["raw"])
+    published, own = lake.read(job), boosters["xgb_multi"].own_answers(frame, ["raw"])
     for i in range(3):
-        assert np.array_equal(found[f"prediction_{i}"], own["prediction"][:, i])
-        assert np.array_equal(found[f"raw_{i}"], own["raw"][:, i])
+        assert np.array_equal(published[f"prediction_{i}"], own["prediction"][:, i])
+        assert np.array_equal(published[f"raw_{i}"], own["raw"][:, i])
 
 
 def test_what_xgboost_refuses_is_quarantined(lake: Lake, boosters: dict[str, KnownBooster]) -> None:
@@ -98,15 +98,15 @@ def test_what_xgboost_refuses_is_quarantined(lake: Lake, boosters: dict[str, Kno
     frame.loc[7, "color"] = "mauve"
     frame.loc[9, "b"] = np.inf
     lake.write(DAY, frame)
-    found = {}
+    causes = {}
     for engine in ("auto", "library"):
         job = lake.job("xgb_binary", engine=engine, limits={"max_quarantined_rows": 5})
         manifest = lake.run(job, force=True)
         assert manifest.error is None
-        found[engine] = [(e.source_row, e.column, e.message) for e in manifest.quarantine.examples]
+        causes[engine] = [(e.source_row, e.column, e.message) for e in manifest.quarantine.examples]
         assert manifest.counts.rows_quarantined == 2
-    assert found["auto"] == found["library"]
-    assert [row for row, _, _ in found["library"]] == [7, 9]
+    assert causes["auto"] == causes["library"]
+    assert [row for row, _, _ in causes["library"]] == [7, 9]
 
 
 def test_an_unknown_category_can_be_quarantined_before_lightgbm_takes_it_as_missing(
@@ -156,24 +156,24 @@ def test_double_columns_fit_a_graph_of_single_floats_only_if_the_signature_says_
 def test_models_without_a_signature_say_what_they_need_themselves(
     boosters: dict[str, KnownBooster], tmp_path: Path
 ) -> None:
-    found: dict[str, ModelFacts] = {}
+    facts: dict[str, ModelFacts] = {}
     for name in ("lgb_binary", "xgb_binary", "onnx_mixed", "onnx_linear"):
-        found[name] = inspect_model(
+        facts[name] = inspect_model(
             save(boosters[name].flavor, boosters[name].model, tmp_path / name)
         )
-    assert [(f.name, f.type) for f in found["onnx_mixed"].features] == [
+    assert [(f.name, f.type) for f in facts["onnx_mixed"].features] == [
         ("color", "string"), ("size", "string"), ("a", "double"), ("b", "double"),
     ]  # fmt: skip
     for name in ("lgb_binary", "xgb_binary"):
-        types = {feature.name: feature.type for feature in found[name].features}
+        types = {feature.name: feature.type for feature in facts[name].features}
         assert types == {
             "color": "string",
             "size": "string",
             "count": "long",
             **dict.fromkeys(NUMBERS, "double"),
         }
-        assert found[name].categories["color"] == ("blue", "green", "red")
-    assert (found["onnx_linear"].features, found["onnx_linear"].n_features) == ((), 5)
+        assert facts[name].categories["color"] == ("blue", "green", "red")
+    assert (facts["onnx_linear"].features, facts["onnx_linear"].n_features) == ((), 5)
 
 
 def test_a_signature_in_another_order_than_the_model_is_refused(
@@ -261,8 +261,8 @@ def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path:
         loaded.library_predictor(),
         loaded.compiled_predictor(loaded.library_predictor()),
     ):
-        found = predictor.predict(pa.Table.from_pandas(frame, preserve_index=False), [])
-        assert np.array_equal(found["prediction"].ravel(), own)
+        answer = predictor.predict(pa.Table.from_pandas(frame, preserve_index=False), [])
+        assert np.array_equal(answer["prediction"].ravel(), own)
 
 
 def _own_objective(truth: Any, scores: Any) -> Any:

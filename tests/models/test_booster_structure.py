@@ -61,9 +61,9 @@ def text() -> str:
 def tree() -> dict[str, Any]:
     """A model of XGBoost with categories, as JSON has it."""
     model = extreme(MIXED, TWO, objective="binary:logistic", max_cat_to_onehot=2)
-    found: dict[str, Any] = json.loads(bytes(model.save_raw("json")))
-    assert found["learner"]["gradient_booster"]["model"]["trees"][0]["categories_nodes"]
-    return found
+    document: dict[str, Any] = json.loads(bytes(model.save_raw("json")))
+    assert document["learner"]["gradient_booster"]["model"]["trees"][0]["categories_nodes"]
+    return document
 
 
 def test_what_lightgbm_has_trained_is_sound(text: str) -> None:

@@ -256,6 +256,6 @@ def test_nothing_is_made_a_category_behind_a_step_that_may_do_it_itself() -> Non
     features = [Feature(name=name) for name in texts]
     assert category_columns(model, features) == ({}, False)
     direct = lightgbm.LGBMClassifier(**LIGHTGBM).fit(x, y)
-    found = category_columns(direct, [Feature(name=name) for name in x])
-    assert found == ({"color": ("blue", "green", "red"), "count": (0, 1, 2, 3, 4)}, False)
+    categories = category_columns(direct, [Feature(name=name) for name in x])
+    assert categories == ({"color": ("blue", "green", "red"), "count": (0, 1, 2, 3, 4)}, False)
     assert category_columns(LinearRegression().fit(texts[["a"]], y), features[:1]) == ({}, False)

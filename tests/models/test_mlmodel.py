@@ -130,10 +130,10 @@ def test_a_good_one_is_read(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text(
         "scikit-learn==1.6.1 ; python_version >= '3.9'\nnumpy\n"
     )
-    found = read_mlmodel(tmp_path)
-    assert [feature.name for feature in found.inputs] == ["a"]
-    assert found.output_types == ("long",)
-    assert found.trained_with == {"python": "3.11.7", "scikit-learn": "1.6.0"}
+    mlmodel = read_mlmodel(tmp_path)
+    assert [feature.name for feature in mlmodel.inputs] == ["a"]
+    assert mlmodel.output_types == ("long",)
+    assert mlmodel.trained_with == {"python": "3.11.7", "scikit-learn": "1.6.0"}
 
 
 def test_a_file_that_is_far_too_long_is_refused(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_odd_requirements_are_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_path_that_is_none_is_refused(path: str, tmp_path: Path) -> None:
     document = {"flavors": {"sklearn": {"pickled_model": path}}}
     (tmp_path / "MLmodel").write_text(json.dumps(document))
-    found = read_mlmodel(tmp_path)
+    mlmodel = read_mlmodel(tmp_path)
     with pytest.raises(ModelRefusedError if path != "a" * 5_000 else ModelError):
-        check_trust(found, "m", is_pinned=True, allow_pickle=True, allow_code=())
+        check_trust(mlmodel, "m", is_pinned=True, allow_pickle=True, allow_code=())
     with pytest.raises(ModelLoadError, match="names a file that the model does not have"):
-        found.file(path)
+        mlmodel.file(path)

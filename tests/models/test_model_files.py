@@ -106,9 +106,9 @@ def test_a_worker_with_the_compiled_form_needs_no_library(
     write_form(compile_model(known.model, facts), tmp_path / "form")
     (tmp_path / "facts.json").write_text(facts.model_dump_json())
     arguments = [str(tmp_path / "form"), str(tmp_path / "cache"), str(tmp_path / "facts.json")]
-    found = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", READ, *arguments], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     frame = pd.DataFrame({column: np.linspace(-2, 2, 7) for column in known.columns})
     own = known.own_answers(frame, ["raw"])["raw"]
-    assert found == [own.astype(np.float64).tobytes().hex(), "[]"]
+    assert printed == [own.astype(np.float64).tobytes().hex(), "[]"]

@@ -42,8 +42,8 @@ def own(tmp_path: Path, registry_root: Path, models: dict[str, KnownModel]) -> t
 
 def test_version_and_alias_by_sqlite(own: tuple[str, Path]) -> None:
     uri, folder = own
-    found = resolve("models:/mine/1", uri)
-    assert (found.name, found.version, found.location, found.digest_tag) == (
+    version = resolve("models:/mine/1", uri)
+    assert (version.name, version.version, version.location, version.digest_tag) == (
         "mine",
         "1",
         str(folder),
@@ -86,9 +86,9 @@ def test_a_version_that_was_loaded_by_mlflow_stays_pinned(
     _, digest = pin("models:/mine/1", uri, cache)
     (folder / "registered_model_meta").write_text("model_name: mine\nmodel_version: '1'\n")
     for candidate in (cache, ModelCache(tmp_path / "other")):
-        found = fetch(resolve("models:/mine/1", uri), uri, candidate)
-        assert (found.digest, found.is_pinned) == (digest, True)
-        assert not (found.path / "registered_model_meta").exists()
+        cached = fetch(resolve("models:/mine/1", uri), uri, candidate)
+        assert (cached.digest, cached.is_pinned) == (digest, True)
+        assert not (cached.path / "registered_model_meta").exists()
 
 
 def test_a_pin_that_counted_the_file_of_loading_holds(
@@ -100,8 +100,8 @@ def test_a_pin_that_counted_the_file_of_loading_holds(
     without = fetch(resolve("models:/mine/1", uri), uri, cache).digest
     old = digest_tree(folder)
     assert without != old
-    found = cache.get("models:/mine/1", folder, lambda _: None, old)
-    assert (found.digest, found.is_pinned) == (old, True)
+    cached = cache.get("models:/mine/1", folder, lambda _: None, old)
+    assert (cached.digest, cached.is_pinned) == (old, True)
 
 
 def test_a_run_refuses_artifacts_that_are_not_the_pinned_ones(
@@ -288,9 +288,9 @@ def test_a_server_registry_resolves_fetches_and_pins(
     client.set_registered_model_alias("served", "champion", "1")
     assert logged
 
-    found = resolve("models:/served@champion", url)
-    assert (found.version, found.digest_tag) == ("1", None)
-    assert found.location.startswith("mlflow-artifacts:")
+    version = resolve("models:/served@champion", url)
+    assert (version.version, version.digest_tag) == ("1", None)
+    assert version.location.startswith("mlflow-artifacts:")
     with pytest.raises(ModelNotFoundError, match="versions 1; aliases champion"):
         resolve("models:/served/7", url)
     with pytest.raises(ModelNotFoundError, match="no alias other"):

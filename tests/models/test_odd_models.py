@@ -121,9 +121,9 @@ def test_every_output_of_an_unnamed_model_is_kept(lake: Lake, tmp_path: Path) ->
     lake.write(DAY, frame)
     job = lake.job("three_numpy")
     assert lake.run(job).error is None
-    found = lake.read(job)
+    published = lake.read(job)
     for i in range(3):
-        assert np.array_equal(found[f"prediction_{i}"], model.predict(x)[:, i])
+        assert np.array_equal(published[f"prediction_{i}"], model.predict(x)[:, i])
 
 
 def test_jobs_within_a_search_run_on_one_thread(lake: Lake, tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_integers_in_one_file_and_floats_in_another_lose_nothing(
         lake.write(day, gaps, names[1])
         job = lake.job("mixed_files", output={"uri": f"{lake.root}/{day}"})
         assert lake.run(job, day).error is None
-        found = lake.read(job).set_index("id").loc[[*whole["id"], *gaps["id"]]]
-        assert np.array_equal(found["prediction"], own)
+        published = lake.read(job).set_index("id").loc[[*whole["id"], *gaps["id"]]]
+        assert np.array_equal(published["prediction"], own)
     whole.loc[7, "count"] = 2**53 + 1
     lake.write("2024-03-02", whole, "b")
     lake.write("2024-03-02", gaps, "c")
@@ -294,12 +294,12 @@ def test_a_network_of_three_classes_and_several_targets(lake: Lake, tmp_path: Pa
         add_model(lake, tmp_path, name, model, x.head())
         job = lake.job(name, output={"uri": f"{lake.root}/{name}"})
         assert lake.run(job).error is None
-        found, own = lake.read(job), model.predict(x)
+        published, own = lake.read(job), model.predict(x)
         if own.ndim == 1:
-            assert np.array_equal(found["prediction"], own)
-            assert np.array_equal(found["probability_red"], network.predict_proba(x)[:, 2])
+            assert np.array_equal(published["prediction"], own)
+            assert np.array_equal(published["probability_red"], network.predict_proba(x)[:, 2])
         else:
-            assert np.array_equal(found[["prediction_0", "prediction_1"]], own)
+            assert np.array_equal(published[["prediction_0", "prediction_1"]], own)
 
 
 def test_a_key_may_be_null_throughout_a_file(lake: Lake) -> None:
@@ -344,8 +344,8 @@ def test_a_folder_gives_the_number_that_the_signature_wants(
     job = lake.job("hgb_ints")
     assert lake.run(job).error is None
     known = models["hgb_ints"]
-    found = lake.read(job).sort_values("id")
-    assert np.array_equal(found["prediction"], known.estimator.predict(frame[known.columns]))
+    published = lake.read(job).sort_values("id")
+    assert np.array_equal(published["prediction"], known.estimator.predict(frame[known.columns]))
     lake.write("2024-03-01/count=many", frame.drop(columns="count"))
     refused = lake.run(job, "2024-03-01")
     assert refused.error

@@ -257,10 +257,10 @@ def predicted(folder: Path, rows: int = 4) -> list[float]:
     mlmodel = read_mlmodel(folder)
     model = load_onnx(mlmodel)
     columns = {f"c{i}": np.linspace(0, 1, rows).astype(np.float32) for i in range(len(model.types))}
-    found = OnnxPredictor(model, inspect_onnx(mlmodel, model)).predict(
+    answer = OnnxPredictor(model, inspect_onnx(mlmodel, model)).predict(
         pa.table(columns), ["prediction"]
     )
-    return [float(value) for value in found["prediction"].ravel()]
+    return [float(value) for value in answer["prediction"].ravel()]
 
 
 @pytest.mark.parametrize(

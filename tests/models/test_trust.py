@@ -384,13 +384,13 @@ def test_inspecting_runs_nothing_and_says_what_would(
 ) -> None:
     uri, marker = add_crafted(craft, model, tmp_path)
 
-    found = answer(lake, "model", "inspect", "models:/crafted/1", "--registry", uri)
+    inspection = answer(lake, "model", "inspect", "models:/crafted/1", "--registry", uri)
 
     assert not marker.exists()
-    assert (found["would_load"], found["is_pinned"]) == (False, False)
-    assert CRAFTED[craft] in json.dumps(found)
+    assert (inspection["would_load"], inspection["is_pinned"]) == (False, False)
+    assert CRAFTED[craft] in json.dumps(inspection)
     if craft is pickled:
-        assert "pathlib.Path.touch" in found["steps"][-1]["names"]
+        assert "pathlib.Path.touch" in inspection["steps"][-1]["names"]
 
 
 def test_a_pin_or_the_job_allows_a_pickle_and_a_changed_one_is_still_refused(

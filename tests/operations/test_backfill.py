@@ -134,8 +134,8 @@ def test_as_of_takes_the_version_of_the_last_run_by_then(lake: Lake) -> None:
         )
         for version, at in versions
     ]
-    found = choose_models(job, ["2024-03-04", "2024-03-05", "2024-03-09"], "as-of", history)
-    assert list(found.values()) == [f"models:/hgb_binary/{v}" for v in ("1", "2", "2")]
+    chosen = choose_models(job, ["2024-03-04", "2024-03-05", "2024-03-09"], "as-of", history)
+    assert list(chosen.values()) == [f"models:/hgb_binary/{v}" for v in ("1", "2", "2")]
     with pytest.raises(InvalidJobError, match="2024-02-28"):
         choose_models(job, ["2024-02-28"], "as-of", history)
 

@@ -116,9 +116,9 @@ def test_two_at_once_begin_and_publish_in_the_plan_s_order(
 
     runs, items = Runs(manifest, act), newest_first()
     monkeypatch.setattr(nightscore.operations.backfill_runner, "run", runs)
-    found = score_items(lake.job(), items, lake.cache)
+    manifests = score_items(lake.job(), items, lake.cache)
     values = [one.value for one in items]
-    assert [one.partition for one in found] == values
+    assert [one.partition for one in manifests] == values
     assert all(runs.order(what) == values for what in ("begins", "is planned", "publishes", "ends"))
     assert runs.n_most == 2
     place = {told: index for index, told in enumerate(runs.told)}

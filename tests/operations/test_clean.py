@@ -97,8 +97,8 @@ def test_what_was_put_back_and_replaced_again_is_young_again(lake: Lake) -> None
     forth = put_back(lake, job, second)
     age(job, first, days=9)
     age(job, second, days=8)
-    found = replaced_at(run_history(job))
-    assert found == {first.run_id: forth.finished_at, second.run_id: None}
+    replaced = replaced_at(run_history(job))
+    assert replaced == {first.run_id: forth.finished_at, second.run_id: None}
     clean(job, datetime.now(UTC) + timedelta(seconds=5), NOTHING, A_DAY, delete=True)
     assert can_be_put_back(job, first)
 
@@ -109,9 +109,9 @@ def test_when_results_were_replaced_though_clocks_differ(lake: Lake) -> None:
     age(job, first, days=20)
     age(job, second, days=20.1)
     third = lake.run(lake.job(), DAY, force=True)
-    found = replaced_at(run_history(job))
-    assert found[second.run_id] == third.finished_at
-    assert found[third.run_id] is None
+    replaced = replaced_at(run_history(job))
+    assert replaced[second.run_id] == third.finished_at
+    assert replaced[third.run_id] is None
 
 
 def test_a_partition_that_another_command_changes_is_left_alone_and_named(
@@ -229,9 +229,9 @@ def test_files_of_runs_without_any_record_are_removed(any_lake: Lake) -> None:
     store.write_bytes(f"{place}/{nobody}-00000-0.parquet", b"x")
     state_store(job).write_bytes(f"checkpoints/{nobody}/00000.json", b"x")
     now = datetime.now(UTC) + timedelta(seconds=5)
-    found = clean(job, now, NOTHING, delete=False)
-    assert len(found) == 2
-    assert sorted(clean(job, now, NOTHING, delete=True)) == sorted(found)
+    unneeded = clean(job, now, NOTHING, delete=False)
+    assert len(unneeded) == 2
+    assert sorted(clean(job, now, NOTHING, delete=True)) == sorted(unneeded)
     assert clean(job, now, NOTHING, delete=True) == []
     assert len(list_manifests(state_store(job))[0]) == 2
 

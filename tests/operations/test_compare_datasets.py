@@ -66,10 +66,10 @@ def test_no_alarm_where_nothing_changed(tmp_path: Path, n_rows: int, n_pairs: in
         reference, current = (
             {name: draw(rng, n_rows) for name, draw in SAME.items()} for _ in range(2)
         )
-        found = compare(tmp_path, reference, current)
+        report = compare(tmp_path, reference, current)
         alarms += [
             (seed, c.name, c.severity, c.reasons)
-            for c in found.columns
+            for c in report.columns
             if c.severity in ("warning", "critical")
         ]
     assert not alarms
@@ -92,10 +92,10 @@ def test_no_alarm_where_one_side_has_many_more_rows(tmp_path: Path) -> None:
         reference, current = (
             {name: draw(rng, n) for name, draw in draws.items()} for n in (40_000, 2_000)
         )
-        found = compare(tmp_path, reference, current)
+        report = compare(tmp_path, reference, current)
         alarms += [
             (seed, c.name, c.reasons)
-            for c in found.columns
+            for c in report.columns
             if c.severity in ("warning", "critical")
         ]
     assert not alarms
@@ -155,24 +155,24 @@ SHIFTS: dict[str, tuple[Values, Values, str]] = {
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_what_changed_is_seen(tmp_path: Path, shift: str) -> None:
     reference, current, severity = SHIFTS[shift]
-    found = one(tmp_path, reference, current)
+    column = one(tmp_path, reference, current)
     order = ("ok", "info", "warning", "critical")
     if severity == "info":
-        assert found.severity == "info"
+        assert column.severity == "info"
     else:
-        assert order.index(found.severity) >= order.index(severity), found
-    assert found.reasons
+        assert order.index(column.severity) >= order.index(severity), column
+    assert column.reasons
 
 
 def test_the_numbers_are_those_of_their_definitions(tmp_path: Path) -> None:
     reference, current = RNG.normal(size=3_000), RNG.normal(0.2, 1.1, size=2_000)
-    found = one(tmp_path, reference, current).statistics
-    distance = found["wasserstein"]
+    statistics = one(tmp_path, reference, current).statistics
+    distance = statistics["wasserstein"]
     assert distance
-    assert found["wasserstein_over_std"] == pytest.approx(distance / reference.std(), rel=1e-9)
+    assert statistics["wasserstein_over_std"] == pytest.approx(distance / reference.std(), rel=1e-9)
     outside = ((current < reference.min()) | (current > reference.max())).mean()
-    assert found["out_of_range_rate"] == pytest.approx(outside)
-    assert set(found) >= {
+    assert statistics["out_of_range_rate"] == pytest.approx(outside)
+    assert set(statistics) >= {
         "psi",
         "psi_deciles",
         "psi_laplace",
@@ -182,7 +182,7 @@ def test_the_numbers_are_those_of_their_definitions(tmp_path: Path) -> None:
         "ks_upper",
         "chi2",
     }
-    assert set(found) >= {"chi2_pvalue", "hellinger", "tvd", "linf", "wasserstein"}
+    assert set(statistics) >= {"chi2_pvalue", "hellinger", "tvd", "linf", "wasserstein"}
     names = one(
         tmp_path, ["a"] * 300 + ["b"] * 100 + [None] * 100, ["a"] * 200 + ["c"] * 50 + [None] * 250
     )
@@ -225,11 +225,11 @@ KINDS: dict[str, Values] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_compared_with_itself_without_alarm(tmp_path: Path, kind: str) -> None:
-    found = one(tmp_path, KINDS[kind], KINDS[kind])
-    assert found.severity in ("ok", "insufficient data")
-    assert found.n_reference == found.n_current == len(KINDS[kind])
+    column = one(tmp_path, KINDS[kind], KINDS[kind])
+    assert column.severity in ("ok", "insufficient data")
+    assert column.n_reference == column.n_current == len(KINDS[kind])
     for name in ("psi", "js_distance", "tvd", "chi2", "ks", "wasserstein"):
-        value = found.statistics.get(name)
+        value = column.statistics.get(name)
         assert value is None or value == pytest.approx(0, abs=1e-6), name
 
 
@@ -245,25 +245,25 @@ def test_schemas_that_differ_are_told_and_stop_nothing(tmp_path: Path) -> None:
     }
     now = then | {"new": numbers, "text": ["a"] * 500, "wider": pa.array([1] * 500, pa.int64())}
     del now["gone"]
-    found = compare(tmp_path, then, now)
-    assert [column.name for column in found.columns] == ["same", "wider"]
-    assert (found.missing_columns, found.new_columns) == (("gone",), ("new",))
-    assert found.changed_types == {"text": "double, string", "wider": "int32, int64"}
-    assert set(found.errors) == {"text", "blob"}
-    assert found.verdict == "critical"
+    report = compare(tmp_path, then, now)
+    assert [column.name for column in report.columns] == ["same", "wider"]
+    assert (report.missing_columns, report.new_columns) == (("gone",), ("new",))
+    assert report.changed_types == {"text": "double, string", "wider": "int32, int64"}
+    assert set(report.errors) == {"text", "blob"}
+    assert report.verdict == "critical"
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1.7e9, 1e12])
 def test_the_standard_deviation_of_values_far_from_zero(tmp_path: Path, offset: float) -> None:
     reference, current = offset + RNG.normal(size=4_000), offset + 0.5 + RNG.normal(size=4_000)
-    found = one(tmp_path, reference, current).statistics["wasserstein_over_std"]
-    assert found == pytest.approx(0.5, abs=0.1)
+    distance = one(tmp_path, reference, current).statistics["wasserstein_over_std"]
+    assert distance == pytest.approx(0.5, abs=0.1)
 
 
 def test_what_cannot_be_compared_is_not_all_right(tmp_path: Path) -> None:
-    found = compare(tmp_path, {"x": [1.0] * 300}, {"x": ["a"] * 300})
-    assert found.verdict == "warning"
-    assert "cannot be compared" in found.errors["x"]
+    report = compare(tmp_path, {"x": [1.0] * 300}, {"x": ["a"] * 300})
+    assert report.verdict == "warning"
+    assert "cannot be compared" in report.errors["x"]
 
 
 def test_folders_of_files_are_one_dataset(tmp_path: Path) -> None:
@@ -274,10 +274,10 @@ def test_folders_of_files_are_one_dataset(tmp_path: Path) -> None:
             pa.table({"x": whole[i::3]}), tmp_path / "parts" / "ds=2024-01-01" / f"p{i}.parquet"
         )
     pq.write_table(pa.table({"x": whole}), tmp_path / "whole.parquet")
-    found = compare_datasets(
+    report = compare_datasets(
         Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts"))
     )
-    assert found.columns[0].statistics["psi"] == pytest.approx(0, abs=1e-12)
+    assert report.columns[0].statistics["psi"] == pytest.approx(0, abs=1e-12)
     with pytest.raises(InvalidJobError, match="in neither dataset"):
         compare_datasets(
             Dataset(str(tmp_path / "whole.parquet")), Dataset(str(tmp_path / "parts")), ["y"]
@@ -297,12 +297,12 @@ def test_by_command(tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, "--format", "json"], capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout)
-    assert {column["name"]: column["severity"] for column in found["columns"]} == {
+    report = json.loads(done.stdout)
+    assert {column["name"]: column["severity"] for column in report["columns"]} == {
         "a": "critical",
         "b": "ok",
     }
-    assert found["verdict"] == "critical"
+    assert report["verdict"] == "critical"
     done = subprocess.run([*command, "--columns", "b"], capture_output=True, text=True, check=True)
     assert "verdict: ok" in done.stdout
     assert "\na " not in done.stdout

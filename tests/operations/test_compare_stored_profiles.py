@@ -61,10 +61,10 @@ def test_profiles_say_what_their_data_say(tmp_path: Path, shift: float) -> None:
     profile = store(then, tmp_path / "profiles" / "then.parquet")
     current = store(now, tmp_path / "today" / "now.parquet", like=profile)
     for side in (current, now):
-        found = compare_datasets(open_side(str(profile)), open_side(str(side)))
-        assert [c.severity for c in found.columns] == [c.severity for c in expected.columns]
+        report = compare_datasets(open_side(str(profile)), open_side(str(side)))
+        assert [c.severity for c in report.columns] == [c.severity for c in expected.columns]
         for name, statistics in values(expected).items():
-            assert values(found)[name] == pytest.approx(statistics, rel=1e-9, nan_ok=True)
+            assert values(report)[name] == pytest.approx(statistics, rel=1e-9, nan_ok=True)
 
 
 def test_a_folder_of_profiles_is_their_sum(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_a_folder_of_profiles_is_their_sum(tmp_path: Path) -> None:
     first = store(days[0], tmp_path / "profiles" / "0.parquet")
     for index, day in enumerate(days[1:], 1):
         store(day, tmp_path / "profiles" / f"{index}.parquet", like=first)
-    found = compare_datasets(open_side(str(tmp_path / "profiles")), open_side(str(days[0])))
-    assert {column.n_reference for column in found.columns} == {9_000}
-    assert {column.n_current for column in found.columns} == {3_000}
+    report = compare_datasets(open_side(str(tmp_path / "profiles")), open_side(str(days[0])))
+    assert {column.n_reference for column in report.columns} == {9_000}
+    assert {column.n_current for column in report.columns} == {3_000}
 
 
 def test_what_cannot_be_compared_says_why(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path) -> None:
     one, other = store(then, tmp_path / "a" / "1.parquet"), store(now, tmp_path / "b" / "2.parquet")
     with pytest.raises(InvalidJobError, match="its bins were cut before"):
         compare_datasets(open_side(str(then)), open_side(str(one)))
-    found = compare_datasets(open_side(str(one)), open_side(str(other)))
-    assert "other bins" in found.errors["x"]
-    assert [column.name for column in found.columns] == ["c"]
+    report = compare_datasets(open_side(str(one)), open_side(str(other)))
+    assert "other bins" in report.errors["x"]
+    assert [column.name for column in report.columns] == ["c"]
     (tmp_path / "a" / "data.parquet").write_bytes(then.read_bytes())
     with pytest.raises(InvalidJobError, match="Some files are profiles"):
         open_side(str(tmp_path / "a"))

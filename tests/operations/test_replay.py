@@ -63,21 +63,23 @@ def test_rows_come_back_to_their_places(
         "rows_scored": 2_998,
         "rows_quarantined": 2,
     }
-    found = any_lake.read(job)
+    published = any_lake.read(job)
     if job.output.format == "parquet":
         left = frame.drop(index=INFINITE)
-        assert found["count"].tolist() == left["count"].tolist(), "not in the order of the input"
+        assert published["count"].tolist() == left["count"].tolist(), (
+            "not in the order of the input"
+        )
     if keys:
-        found = found.sort_values("id", ignore_index=True)
+        published = published.sort_values("id", ignore_index=True)
     else:
-        found = found.sort_values(["source_file", "source_row"], ignore_index=True)
-        assert found["source_row"].tolist() == [
+        published = published.sort_values(["source_file", "source_row"], ignore_index=True)
+        assert published["source_row"].tolist() == [
             i for i in range(1_500) if i not in INFINITE
         ] + list(range(1_500))
     left = frame.drop(index=INFINITE)
     own = models["hgb_binary"].estimator.predict_proba(left[NUMBERS])[:, 1]
-    assert np.array_equal(found["probability"], own)
-    assert found["run_id"].value_counts().to_dict() == {then.run_id: 2_991, manifest.run_id: 7}
+    assert np.array_equal(published["probability"], own)
+    assert published["run_id"].value_counts().to_dict() == {then.run_id: 2_991, manifest.run_id: 7}
     kept = quarantined(job, manifest)
     assert kept["id"].tolist() == INFINITE
     assert kept["_source_row"].tolist() == INFINITE
@@ -123,8 +125,8 @@ def test_after_a_replay_without_the_input_rows_are_placed_by_no_input(lake: Lake
 
     assert (manifest.status, manifest.in_order, manifest.fingerprint) == ("published", False, "")
     assert sorted(lake.read(job)["id"]) == sorted(frame["id"])
-    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
-    assert (found.findings, found.n_rows) == ((), 0)
+    verification = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (verification.findings, verification.n_rows) == ((), 0)
     assert lake.run(job).status == "published"
 
 
@@ -134,8 +136,8 @@ def test_a_replay_under_a_stricter_policy_is_no_whole_run(lake: Lake) -> None:
     job = lake.job(**STRICT | {"policy": {"missing": "quarantine"}})
     manifest = again(lake, job)
     assert (manifest.status, manifest.fingerprint) == ("published", "")
-    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
-    assert (found.findings, found.n_rows) == ((), 3_000 - len(MISSING))
+    verification = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (verification.findings, verification.n_rows) == ((), 3_000 - len(MISSING))
     assert lake.run(job).counts.rows_quarantined == len(MISSING)
 
 
@@ -173,8 +175,8 @@ def test_another_model_version_is_refused_unless_asked_for(lake: Lake) -> None:
     manifest = again(lake, job, allow_new_model=True)
     assert manifest.status == "published"
     assert (manifest.model.name, manifest.fingerprint) == ("hgb_ints", "")
-    found = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
-    assert (found.findings, found.n_rows) == ((), len(MISSING) + len(INFINITE)), (
+    verification = verify(job, DAY, lake.pool, lake.cache, 3_000, 0)
+    assert (verification.findings, verification.n_rows) == ((), len(MISSING) + len(INFINITE)), (
         "the others are another model's"
     )
     assert len(lake.read(job)) == 3_000, "this model does not look at the column that is infinite"
@@ -263,10 +265,10 @@ def test_merging_keeps_any_order(tmp_path: Path, seed: int) -> None:
 
     part = merge_rows(merge)
 
-    found = pq.read_table(tmp_path / "all.parquet")
+    merged = pq.read_table(tmp_path / "all.parquet")
     assert part.file.rows == n_rows
-    assert found["place"].to_pylist() == places.tolist()
-    assert found["name"].to_pylist() == np.where(is_new, "new", "old").tolist()
+    assert merged["place"].to_pylist() == places.tolist()
+    assert merged["name"].to_pylist() == np.where(is_new, "new", "old").tolist()
 
 
 def test_the_state_folder_is_left_tidy(any_lake: Lake) -> None:

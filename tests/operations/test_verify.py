@@ -29,8 +29,8 @@ def check(lake: Lake, job: Any, sample: int = 500, seed: int = 0) -> Verificatio
     return verify(job, DAY, lake.pool, lake.cache, sample, seed)
 
 
-def kinds(found: Verification) -> set[str]:
-    return {finding.kind for finding in found.findings}
+def kinds(verification: Verification) -> set[str]:
+    return {finding.kind for finding in verification.findings}
 
 
 def damage(lake: Lake, job: Any, offset: int) -> None:
@@ -51,11 +51,11 @@ def test_a_partition_as_recorded_is_sound(any_lake: Lake, model: str) -> None:
     manifest = any_lake.run(job)
     assert manifest.error is None
     for seed in range(6):
-        found = check(any_lake, job, 300, seed)
-        assert found.findings == ()
-        assert found.n_rows >= 300
+        verification = check(any_lake, job, 300, seed)
+        assert verification.findings == ()
+        assert verification.n_rows >= 300
     assert check(any_lake, job, 1_000_000).n_rows == 3_336
-    assert found.n_files == len(manifest.output.files)
+    assert verification.n_files == len(manifest.output.files)
 
 
 def test_nothing_stays_on_the_host(
@@ -87,9 +87,9 @@ def test_a_damaged_output_is_told(any_lake: Lake) -> None:
     job = any_lake.job()
     any_lake.run(job)
     damage(any_lake, job, 100)
-    found = check(any_lake, job)
-    assert kinds(found) == {"output damaged"}
-    assert not found.is_sound
+    verification = check(any_lake, job)
+    assert kinds(verification) == {"output damaged"}
+    assert not verification.is_sound
 
 
 def test_rows_that_another_writer_added_are_told_and_replaced(lake: Lake) -> None:
@@ -131,10 +131,10 @@ def test_other_predictions_under_a_right_checksum_are_told(lake: Lake) -> None:
     )
     output = manifest.output.model_copy(update={"files": (file,)})
     write_manifest(state_store(job), f"ds={DAY}", manifest.model_copy(update={"output": output}))
-    found = check(lake, job, 1_000)
-    assert kinds(found) == {"predictions differ"}
-    assert "1 rows differ" in found.findings[0].found
-    assert "first in row 7" in found.findings[0].expected
+    verification = check(lake, job, 1_000)
+    assert kinds(verification) == {"predictions differ"}
+    assert "1 rows differ" in verification.findings[0].found
+    assert "first in row 7" in verification.findings[0].expected
 
 
 def test_a_changed_input_model_or_library_is_told(lake: Lake, tmp_path: Path) -> None:
@@ -145,21 +145,21 @@ def test_a_changed_input_model_or_library_is_told(lake: Lake, tmp_path: Path) ->
     assert record is not None
     aged = record.model_copy(update={"libraries": record.libraries | {"scikit-learn": "0.1"}})
     write_manifest(state_store(job), f"ds={DAY}", aged)
-    found = check(lake, job)
-    assert kinds(found) == {"library changed"}
-    assert found.is_sound  # a note: the same rows give the same bits
-    assert found.n_rows >= 500
+    verification = check(lake, job)
+    assert kinds(verification) == {"library changed"}
+    assert verification.is_sound  # a note: the same rows give the same bits
+    assert verification.n_rows >= 500
     other = record.model_copy(
         update={"model": record.model.model_copy(update={"digest": "sha256:0"})}
     )
     write_manifest(state_store(job), f"ds={DAY}", other)
-    found = check(lake, job)
-    assert (kinds(found), found.n_rows) == ({"model changed"}, 0)
+    verification = check(lake, job)
+    assert (kinds(verification), verification.n_rows) == ({"model changed"}, 0)
     write_manifest(state_store(job), f"ds={DAY}", record)
     lake.write(DAY, make_frame(501))
-    found = check(lake, job)
-    assert (kinds(found), found.n_rows) == ({"input changed"}, 0)
-    assert found.findings[0].where == f"ds={DAY}/part-0.parquet"
+    verification = check(lake, job)
+    assert (kinds(verification), verification.n_rows) == ({"input changed"}, 0)
+    assert verification.findings[0].where == f"ds={DAY}/part-0.parquet"
 
 
 def test_nothing_published_and_no_record(lake: Lake) -> None:
@@ -180,8 +180,8 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
     arguments = ["verify", str(path), DAY, "--sample", "50", "--cache-dir", str(lake.cache.root)]
     assert build_app()([*arguments, "--json"], standalone_mode=False) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["is_sound"], found["findings"]) == (True, [])
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["is_sound"], printed["findings"]) == (True, [])
     damage(lake, job, 50)
     assert build_app()(arguments, standalone_mode=False) == 1
     assert "output damaged" in capsys.readouterr().out

@@ -42,8 +42,8 @@ def test_what_readers_see_is_not_written_into(lake: Lake) -> None:
 
 
 def published(lake: Lake, job: ScoringJob, value: str = "x") -> set[float]:
-    found = lake.read(job)
-    return set(found[found["ds"] == value]["prediction"])
+    rows = lake.read(job)
+    return set(rows[rows["ds"] == value]["prediction"])
 
 
 def test_a_commit_whose_answer_is_lost_is_a_publication(

@@ -60,11 +60,11 @@ def test_bad_rows_are_kept_whole_and_the_others_scored(
     ]
     assert kept["color"].tolist() == frame.loc[list(bad), "color"].tolist()
     assert set(frame.columns) <= set(kept.columns)
-    found = any_lake.read(job).sort_values("id")
+    published = any_lake.read(job).sort_values("id")
     good = frame.drop(index=list(bad))
-    assert found["id"].tolist() == good["id"].tolist()
+    assert published["id"].tolist() == good["id"].tolist()
     own = models["logistic"].estimator.predict_proba(good[NUMBERS])[:, 1]
-    assert np.allclose(found["probability"], own, rtol=1e-14, atol=0)
+    assert np.allclose(published["probability"], own, rtol=1e-14, atol=0)
 
 
 def test_by_default_one_bad_row_fails_the_run_and_all_are_named(lake: Lake) -> None:

@@ -83,8 +83,8 @@ def test_the_whole_is_its_parts(store: Store, sizes: list[int]) -> None:
     with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
         assert parquet.metadata.metadata[b"key"] == b"value"
         assert parquet.schema_arrow == SCHEMA
-        found = parquet.read()
-        assert found.cast(
+        whole = parquet.read()
+        assert whole.cast(
             pa.schema([f.with_type(_plain(f.type)) for f in SCHEMA])
         ) == pa.concat_tables(tables).cast(pa.schema([f.with_type(_plain(f.type)) for f in SCHEMA]))
         for i in range(parquet.num_row_groups):  # each can be read by itself
@@ -118,9 +118,9 @@ def test_a_part_that_shrinks_is_told_and_leaves_nothing(
     footers = module._read_piece
 
     def shrink(*arguments: object) -> object:
-        found = footers(*arguments)  # type: ignore[arg-type]
+        spliced = footers(*arguments)  # type: ignore[arg-type]
         Path(store.locate("a.parquet")).write_bytes(b"PAR1")
-        return found
+        return spliced
 
     monkeypatch.setattr(module, "_read_piece", shrink)
     with pytest.raises(StorageError, match="shorter"):
@@ -145,7 +145,7 @@ def of_kind(kind: int, values: st.SearchStrategy[object]) -> st.SearchStrategy[t
 
 def structs(children: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return st.dictionaries(st.integers(1, 400), children, max_size=20).map(
-        lambda found: dict(sorted(found.items()))
+        lambda counts: dict(sorted(counts.items()))
     )
 
 

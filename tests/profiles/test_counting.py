@@ -139,11 +139,13 @@ def count(
 
 def merged(parts: list[NumberCounts], n_bins: int) -> dict[str, Any]:
     """Of the chunks of a column."""
-    found: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in EXACT[:6]}
-    found["least"] = min([math.inf, *(part.least for part in parts)])
-    found["greatest"] = max([-math.inf, *(part.greatest for part in parts)])
-    found["counts"] = sum((part.counts for part in parts), np.zeros(n_bins, np.int64)).tolist()
-    return found
+    counts: dict[str, Any] = {
+        name: sum(getattr(part, name) for part in parts) for name in EXACT[:6]
+    }
+    counts["least"] = min([math.inf, *(part.least for part in parts)])
+    counts["greatest"] = max([-math.inf, *(part.greatest for part in parts)])
+    counts["counts"] = sum((part.counts for part in parts), np.zeros(n_bins, np.int64)).tolist()
+    return counts
 
 
 def check(kernels: Kernels, column: pa.ChunkedArray, by: CountSpec, batches: int = 1) -> None:
@@ -173,9 +175,9 @@ def check(kernels: Kernels, column: pa.ChunkedArray, by: CountSpec, batches: int
     assert_close(sum(part.squares for part in parts), np.square(distances))
 
 
-def assert_close(found: float, terms: Floats) -> None:
+def assert_close(value: float, terms: Floats) -> None:
     size = math.fsum(np.abs(terms))
-    assert abs(found - math.fsum(terms)) <= ROUNDINGS * 2.0**-53 * size + 5e-324
+    assert abs(value - math.fsum(terms)) <= ROUNDINGS * 2.0**-53 * size + 5e-324
 
 
 def neighbours(values: Floats) -> Floats:
@@ -270,11 +272,11 @@ def test_spikes_far_from_zero_are_summed_as_exactly_as_rounding_allows(kernels: 
     values = np.full(100_000, 0.1)
     values[::3] = 1e16
     counter = NumberCounter(CountSpec(np.array([1.0]), 1e16, (-1.0, 1.0)), kernels)
-    found = counter.count(pa.array(values), None)
-    assert found.sums.tolist() == pytest.approx(
+    counted = counter.count(pa.array(values), None)
+    assert counted.sums.tolist() == pytest.approx(
         [math.fsum(values[values < 1]), 1e16 * (values > 1).sum()], rel=1e-15
     )
-    assert found.sums.shape == (2,)
+    assert counted.sums.shape == (2,)
 
 
 @given(columns(), st.integers(0, 40))
@@ -283,14 +285,14 @@ def test_a_profile_is_the_same_with_machine_code(
     kernels: Kernels, column: pa.ChunkedArray, cut: int
 ) -> None:
     edges = Edges.from_values(np.arange(100.0))
-    found = {}
+    by_method = {}
     for name, code in (("machine code", kernels), ("sorting", None)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(profiles, "loaded_kernels", lambda code=code: code)
-            found[name] = NumberProfile.empty(edges, (1.0, 2.0))
+            by_method[name] = NumberProfile.empty(edges, (1.0, 2.0))
             for part in (column.slice(0, cut), column.slice(cut)):
-                found[name].add(part)
-    one, other = found["machine code"], found["sorting"]
+                by_method[name].add(part)
+    one, other = by_method["machine code"], by_method["sorting"]
     assert [getattr(one, name) for name in EXACT] == [getattr(other, name) for name in EXACT]
     assert one.counts.tolist() == other.counts.tolist()
     assert one.n_distinct == other.n_distinct
@@ -329,11 +331,11 @@ def test_categories_are_counted_by_their_places(
         pa.chunked_array([coded]),
         pa.chunked_array([coded.slice(0, 3), coded.slice(3)]),
     ):
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for value, count in count_categories(column):
             assert count > 0
-            found[value] += count
-        assert found == Counter(value for value in values[start:][:length] if value is not None)
+            counts[value] += count
+        assert counts == Counter(value for value in values[start:][:length] if value is not None)
 
 
 @given(columns().filter(lambda column: pa.types.is_floating(column.type)), st.integers(0, 5))
@@ -358,7 +360,7 @@ def test_copies_are_a_power_of_two() -> None:
 
 def _unhash(hashes: Any) -> Floats:
     """Values that have these hashes: each step of splitmix64's finalizer backwards."""
-    mask, found = 2**64 - 1, []
+    mask, numbers = 2**64 - 1, []
     for mixed in hashes.tolist():
         for shift, factor in ((31, 1), (27, 0x94D049BB133111EB), (30, 0xBF58476D1CE4E5B9)):
             mixed = mixed * pow(factor, -1, 2**64) & mask
@@ -366,5 +368,5 @@ def _unhash(hashes: Any) -> Floats:
             for _ in range(64 // shift + 1):
                 step = mixed ^ (step >> shift)
             mixed = step
-        found.append((mixed - 0x9E3779B97F4A7C15) & mask)
-    return np.array(found, np.uint64).view(np.float64)
+        numbers.append((mixed - 0x9E3779B97F4A7C15) & mask)
+    return np.array(numbers, np.uint64).view(np.float64)

@@ -16,10 +16,10 @@ from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
 
 
 def counted(*parts: list[float]) -> DistinctValues:
-    found = DistinctValues()
+    distinct = DistinctValues()
     for part in parts:
-        found.add_sorted(np.sort(np.array(part, np.float64)))
-    return found
+        distinct.add_sorted(np.sort(np.array(part, np.float64)))
+    return distinct
 
 
 @given(

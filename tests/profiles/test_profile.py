@@ -95,9 +95,9 @@ def test_any_split_gives_the_same_counts(
         int((there == np.inf).sum()),
         int((there == -np.inf).sum()),
     )
-    for edges, found in ((column.edges.fine, whole.fine), (column.edges.deciles, whole.deciles)):
+    for edges, counts in ((column.edges.fine, whole.fine), (column.edges.deciles, whole.deciles)):
         codes = np.searchsorted(edges, finite, side="left")
-        assert found.tolist() == np.bincount(codes, minlength=len(edges) + 1).tolist()
+        assert counts.tolist() == np.bincount(codes, minlength=len(edges) + 1).tolist()
 
 
 @given(st.lists(st.none() | st.sampled_from(["a", "b", "", "ä"]), max_size=40), st.integers(0, 40))
@@ -155,8 +155,8 @@ def test_a_table_comes_back_as_it_was() -> None:
     )
     table = pa.table({"x": [1.0, None, 9.0, np.inf], "c": ["a", "b", None, "a"]})
     add(profiler, table, pa.table({"p": [0.1, 0.2, 0.3, 0.4]}))
-    found = {column.key: column for column in from_bytes(to_bytes(profiler.columns))}
-    x, c = found["feature", "x", ""], found["feature", "c", ""]
+    columns = {column.key: column for column in from_bytes(to_bytes(profiler.columns))}
+    x, c = columns["feature", "x", ""], columns["feature", "c", ""]
     assert isinstance(x.profile, NumberProfile)
     (before,) = (column.profile for column in profiler.columns if column.name == "x")
     assert isinstance(before, NumberProfile)
@@ -239,13 +239,13 @@ def test_the_impact_is_what_a_shift_of_shares_does_to_the_mean() -> None:
 
 
 def test_a_null_among_a_dictionary_s_values_is_no_category() -> None:
-    found = CategoryProfile()
+    profile = CategoryProfile()
     column = pa.DictionaryArray.from_arrays(
         pa.array([0, 1, 1, None], pa.int32()), pa.array(["a", None])
     )
-    found.add(pa.chunked_array([column]))
-    assert found.counts == {"a": 1}
-    assert (found.n_rows, found.n_null) == (4, 3)
+    profile.add(pa.chunked_array([column]))
+    assert profile.counts == {"a": 1}
+    assert (profile.n_rows, profile.n_null) == (4, 3)
 
 
 NULLS = ColumnDrift(

@@ -51,25 +51,25 @@ def profiled(
 
 @pytest.mark.parametrize("batch", [999, 20_000])
 def test_segments_add_up_to_the_whole(batch: int) -> None:
-    found = profiled(REFERENCE, batch=batch)
-    whole = found["feature", "x", ""].profile
-    parts = [found["feature", "x", label].profile for label in ("c=A", "c=B")]
+    columns = profiled(REFERENCE, batch=batch)
+    whole = columns["feature", "x", ""].profile
+    parts = [columns["feature", "x", label].profile for label in ("c=A", "c=B")]
     assert isinstance(whole, NumberProfile)
     assert sum(part.n_rows for part in parts) == whole.n_rows == 20_000
     assert sum(part.counts for part in parts).tolist() == whole.counts.tolist()
-    assert found["feature", "c", "c=A"].profile.counts == {"A": parts[0].n_rows}
-    stored, failed = merge_profiles([from_bytes(to_bytes(found.values()))])
+    assert columns["feature", "c", "c=A"].profile.counts == {"A": parts[0].n_rows}
+    stored, failed = merge_profiles([from_bytes(to_bytes(columns.values()))])
     assert not failed
-    assert stored.keys() == found.keys()
+    assert stored.keys() == columns.keys()
     assert match_segments("c", stored) == CARRIERS
 
 
 def test_values_beyond_the_known_ones_and_missing_ones_are_segments_too() -> None:
     table = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "c": ["A", "Z", None, "Y"]})
-    found = profiled(table)
+    columns = profiled(table)
     rows = {
         label: column.profile.n_rows
-        for (_, name, label), column in found.items()
+        for (_, name, label), column in columns.items()
         if name == "x" and label
     }
     assert rows == {"c=A": 1, "c=(other)": 2, "c=(missing)": 1}
@@ -80,10 +80,10 @@ def test_rows_that_were_not_scored_are_no_segment_of_the_predictions() -> None:
     profiler = Profiler(ProfileSpec((X, ProfiledColumn("prediction", "p", None)), (CARRIERS,)))
     is_scored = np.array([True, False, True])
     profiler.add(table, table.select([]), is_scored, pa.table({"p": ["yes", "no"]}))
-    found = {column.key: column.profile for column in profiler.columns}
-    assert found["prediction", "p", "c=A"].counts == {"yes": 1}
-    assert found["prediction", "p", "c=B"].counts == {"no": 1}
-    assert found["feature", "x", "c=B"].n_rows == 2
+    profiles = {column.key: column.profile for column in profiler.columns}
+    assert profiles["prediction", "p", "c=A"].counts == {"yes": 1}
+    assert profiles["prediction", "p", "c=B"].counts == {"no": 1}
+    assert profiles["feature", "x", "c=B"].n_rows == 2
 
 
 def test_segments_are_cut_at_the_most_frequent_values() -> None:
@@ -162,11 +162,11 @@ def test_identifiers_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> No
     for start in range(0, n, 50):
         rows = table.slice(start, 50)
         profiler.add(rows, rows, np.ones(50, np.bool_), pa.table({"p": np.full(50, 0.5)}))
-    found = {column.key: column for column in profiler.columns}
-    assert {key[2] for key in found if key[1] == "id"} == {""}
-    assert found["feature", "id", ""].scores is None
-    assert b"id17" not in to_bytes(found.values())
-    assert found["feature", "c", "c=A"].profile.n_rows == n // 2
+    by_key = {column.key: column for column in profiler.columns}
+    assert {key[2] for key in by_key if key[1] == "id"} == {""}
+    assert by_key["feature", "id", ""].scores is None
+    assert b"id17" not in to_bytes(by_key.values())
+    assert by_key["feature", "c", "c=A"].profile.n_rows == n // 2
 
 
 def test_labels_by_bin_of_the_score() -> None:

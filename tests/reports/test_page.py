@@ -68,12 +68,12 @@ def wide_frame(n_rows: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
 def job(lake: Lake, registry_root: Path, tmp_path: Path) -> ScoringJob:
     lake.registry = copy_registry(registry_root, tmp_path / "registry")
     kept = [ODD, "day", "color"]
-    found = lake.job(pass_through=kept, drift={"columns": kept, "segments": ["color"]})
+    scoring_job = lake.job(pass_through=kept, drift={"columns": kept, "segments": ["color"]})
     path = Path(lake.root) / "training.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     wide_frame(8_000, 1).drop(columns="tags").to_parquet(path)
-    record_baseline(found, str(path), lake.pool, lake.cache)
-    return found
+    record_baseline(scoring_job, str(path), lake.pool, lake.cache)
+    return scoring_job
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def nights(lake: Lake, job: ScoringJob) -> list[Manifest]:
             columns="tags"
         )
         lake.write(day, frame)
-    found = [lake.run(job, day) for day in DAYS]
-    assert [m.status for m in found] == ["published"] * len(DAYS), [m.error for m in found]
-    return found
+    manifests = [lake.run(job, day) for day in DAYS]
+    assert [m.status for m in manifests] == ["published"] * len(DAYS), [m.error for m in manifests]
+    return manifests
 
 
 @contextmanager
@@ -299,8 +299,8 @@ def test_two_datasets_as_a_page(tmp_path: Path, lake: Lake) -> None:
     assert "b is only in the reference" in done.stdout
     assert "&lt;script&gt;" in done.stdout
     assert "2024-01-" in done.stdout, "dates on the axis"
-    found = json.loads(nightscore(lake, "drift", str(then), str(now), "--format", "json").stdout)
-    assert {column["name"] for column in found["columns"]} >= {*NUMBERS[2:], "tags", "day", ODD}
+    report = json.loads(nightscore(lake, "drift", str(then), str(now), "--format", "json").stdout)
+    assert {column["name"] for column in report["columns"]} >= {*NUMBERS[2:], "tags", "day", ODD}
 
 
 @needs_browser

@@ -66,8 +66,8 @@ def test_columns_that_could_not_be_compared_hold_a_run_only_if_drift_does(
     plan = run_plan(execution)
     plan.drift_check.failure = "a defect"
     assert pass_gates(execution, plan, []) is (action != "hold")
-    found = [one.found for one in execution.record.manifest.gates if one.gate == "drift"]
-    assert found == (["a defect"] if action == "hold" else [])
+    reasons = [one.found for one in execution.record.manifest.gates if one.gate == "drift"]
+    assert reasons == (["a defect"] if action == "hold" else [])
 
 
 def test_keys_are_looked_at_only_if_they_are_to_be_unique(

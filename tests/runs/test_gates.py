@@ -54,8 +54,8 @@ def twice(n_rows: int = 1_000) -> pd.DataFrame:
 
 
 def gate(manifest: Manifest, name: str) -> Any:
-    (found,) = (record for record in manifest.gates if record.gate.startswith(name))
-    return found
+    (matching,) = (record for record in manifest.gates if record.gate.startswith(name))
+    return matching
 
 
 def test_keys_that_stand_twice_fail_across_files_and_are_named(any_lake: Lake) -> None:
@@ -105,9 +105,9 @@ def test_duplicates_are_those_that_counting_finds(
                 pa.table({"k": pa.array([k for k, _ in part], pa.int64()), "s": strings}),
                 f"{folder}/{i}.parquet",
             )
-        found = find_duplicates(Store(folder), ["0.parquet", "1.parquet"], ["k", "s"])
-    assert found.n_rows == sum(1 for row in rows if rows.count(row) > 1)
-    assert bool(found.examples) == (found.n_rows > 0)
+        counted = find_duplicates(Store(folder), ["0.parquet", "1.parquet"], ["k", "s"])
+    assert counted.n_rows == sum(1 for row in rows if rows.count(row) > 1)
+    assert bool(counted.examples) == (counted.n_rows > 0)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ def test_gates_on_the_run_s_own_columns(
 ) -> None:
     lake.write(DAY, with_nulls(make_frame(2_000)))
     manifest = lake.run(lake.job("hgb_regressor", gates=gates))
-    found = gate(manifest, name)
-    assert found.passed is passed
-    assert (manifest.status == "published") is (passed or found.action == "warn")
+    record = gate(manifest, name)
+    assert record.passed is passed
+    assert (manifest.status == "published") is (passed or record.action == "warn")
     if not passed:
-        assert {"prediction_range": "prediction from", "null_rate": "b 1"}[name] in found.found
+        assert {"prediction_range": "prediction from", "null_rate": "b 1"}[name] in record.found
 
 
 def test_an_infinite_prediction_is_in_no_range(lake: Lake) -> None:
@@ -163,9 +163,9 @@ def test_an_infinite_prediction_is_in_no_range(lake: Lake) -> None:
     lake.write(DAY, make_frame(10))
     manifest = lake.run(lake.job()).model_copy(update={"columns": tuple(columns)})
     job = lake.job(gates=gates, drift={"gate": "off"})
-    (found,) = check_gates(FinishedRun(Workspace(job), manifest))
-    assert not found.passed
-    assert found.found == "prediction infinite in 1 rows"
+    (record,) = check_gates(FinishedRun(Workspace(job), manifest))
+    assert not record.passed
+    assert record.found == "prediction infinite in 1 rows"
 
 
 @pytest.mark.parametrize("values", [[1e155, -1e155, 3.0], [1.7e308, 1.7e308, 1.7e308], [1e200] * 3])

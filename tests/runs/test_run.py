@@ -28,14 +28,14 @@ def test_scores_publishes_and_records(any_lake: Lake, models: dict[str, KnownMod
         manifest.counts.rows_scored,
         manifest.counts.rows_quarantined,
     ) == (5000, 5000, 0)
-    found = any_lake.read(job).sort_values("id").reset_index(drop=True)
+    published = any_lake.read(job).sort_values("id").reset_index(drop=True)
     expected = models["hgb_binary"].estimator
-    assert np.array_equal(found["probability"], expected.predict_proba(frame[NUMBERS])[:, 1])
-    assert np.array_equal(found["prediction"], expected.predict(frame[NUMBERS]))
-    assert found["color"].tolist() == frame["color"].tolist()
-    assert set(found["run_id"]) == {manifest.run_id}
-    assert set(found["model_version"]) == {"1"}
-    assert set(found["ds"]) == {DAY}
+    assert np.array_equal(published["probability"], expected.predict_proba(frame[NUMBERS])[:, 1])
+    assert np.array_equal(published["prediction"], expected.predict(frame[NUMBERS]))
+    assert published["color"].tolist() == frame["color"].tolist()
+    assert set(published["run_id"]) == {manifest.run_id}
+    assert set(published["model_version"]) == {"1"}
+    assert set(published["ds"]) == {DAY}
     stored = find_manifest(state_store(job), f"ds={DAY}", manifest.run_id)
     assert stored == manifest
     assert sum(file.rows for file in manifest.output.files) == 5_000
@@ -52,9 +52,9 @@ def test_rerun_is_unchanged_and_force_scores_again(any_lake: Lake) -> None:
     assert (again.status, again.run_id) == ("unchanged", first.run_id)
     assert forced.status == "published"
     assert forced.run_id > first.run_id
-    found = any_lake.read(job)
-    assert set(found["run_id"]) == {forced.run_id}
-    assert len(found) == 500
+    published = any_lake.read(job)
+    assert set(published["run_id"]) == {forced.run_id}
+    assert len(published) == 500
 
 
 def test_changed_input_replaces_the_partition_alone(any_lake: Lake) -> None:
@@ -67,9 +67,9 @@ def test_changed_input_replaces_the_partition_alone(any_lake: Lake) -> None:
 
     changed = any_lake.run(job)
 
-    found = any_lake.read(job)
+    published = any_lake.read(job)
     assert changed.status == "published"
-    assert found.groupby("run_id").size().to_dict() == {other.run_id: 300, changed.run_id: 700}
+    assert published.groupby("run_id").size().to_dict() == {other.run_id: 300, changed.run_id: 700}
 
 
 def test_a_partition_may_be_empty(any_lake: Lake) -> None:
@@ -126,10 +126,13 @@ def test_without_keys_the_source_position_travels(any_lake: Lake) -> None:
 
     assert any_lake.run(job).status == "published"
 
-    found = any_lake.read(job).sort_values(["source_file", "source_row"])
-    assert found["id"].tolist() == frame["id"].tolist()
-    assert found["source_row"].tolist() == [*range(600), *range(300)]
-    assert set(found["source_file"].astype(str)) == {f"ds={DAY}/a.parquet", f"ds={DAY}/b.parquet"}
+    published = any_lake.read(job).sort_values(["source_file", "source_row"])
+    assert published["id"].tolist() == frame["id"].tolist()
+    assert published["source_row"].tolist() == [*range(600), *range(300)]
+    assert set(published["source_file"].astype(str)) == {
+        f"ds={DAY}/a.parquet",
+        f"ds={DAY}/b.parquet",
+    }
 
 
 def test_rows_keep_the_order_of_their_file(lake: Lake) -> None:
@@ -159,9 +162,9 @@ def test_the_cut_of_a_partition_does_not_matter(
 
     assert lake.run(job).error is None
 
-    found = lake.read(job).sort_values("id")
+    published = lake.read(job).sort_values("id")
     x = frame[known.columns] if known.is_named else frame[known.columns].to_numpy()
-    assert np.array_equal(found["prediction"].to_numpy(), known.estimator.predict(x))
+    assert np.array_equal(published["prediction"].to_numpy(), known.estimator.predict(x))
 
 
 @pytest.mark.parametrize("name", ["logistic", "logistic_numpy", "linear_numpy", "logistic_multi"])
@@ -177,7 +180,7 @@ def test_a_linear_models_row_does_not_depend_on_its_neighbours(lake: Lake, name:
         if name == "logistic_multi"
         else "probability"
     )
-    found = {}
+    scores = {}
     for day, (label, cut) in enumerate(cuts.items(), 1):
         start = 0
         shuffled = frame.iloc[:-64].sample(frac=1, random_state=day)
@@ -189,10 +192,10 @@ def test_a_linear_models_row_does_not_depend_on_its_neighbours(lake: Lake, name:
         )  # the partition's last batch has the library's own shape
         lake.run(job, f"2024-03-0{day}")
         table = lake.read(job)
-        found[label] = table[table["ds"] == f"2024-03-0{day}"].sort_values("id")[column].to_numpy()
+        scores[label] = table[table["ds"] == f"2024-03-0{day}"].sort_values("id")[column].to_numpy()
 
-    assert np.array_equal(found["one"], found["small"])
-    assert np.array_equal(found["one"], found["two"])
+    assert np.array_equal(scores["one"], scores["small"])
+    assert np.array_equal(scores["one"], scores["two"])
 
 
 def test_hive_keys_below_the_partition_are_columns(lake: Lake) -> None:
@@ -210,8 +213,8 @@ def test_hive_keys_below_the_partition_are_columns(lake: Lake) -> None:
     manifest = lake.run(job)
 
     assert manifest.error is None
-    found = lake.read(job).sort_values("id")
-    assert found["color"].tolist() == frame["color"].tolist()
+    published = lake.read(job).sort_values("id")
+    assert published["color"].tolist() == frame["color"].tolist()
 
 
 @pytest.mark.parametrize("value", ["a b", "São/Paulo%", "x=y", "007", "2024-02-29 12:00", None])
@@ -228,13 +231,17 @@ def test_odd_partition_values_round_trip(any_lake: Lake, value: str | None) -> N
     assert any_lake.run(job, value).status == "unchanged"
     assert any_lake.run(job, "other").status == "published"
 
-    found = any_lake.read(job)
+    published = any_lake.read(job)
     if job.output.format == "delta":
-        mine = found[found["ds"].isna()] if value is None else found[found["ds"] == value]
+        mine = (
+            published[published["ds"].isna()]
+            if value is None
+            else published[published["ds"] == value]
+        )
     else:
-        mine = found[found["ds"] == folder.removeprefix("ds=")]
+        mine = published[published["ds"] == folder.removeprefix("ds=")]
     assert mine["id"].tolist() == frame["id"].tolist()
-    assert len(found) == 25
+    assert len(published) == 25
 
 
 def test_hidden_files_are_skipped_and_strangers_named(lake: Lake) -> None:
@@ -305,9 +312,9 @@ def test_kept_columns_survive_to_the_bit(any_lake: Lake) -> None:
     manifest = any_lake.run(job)
 
     assert manifest.error is None
-    found = any_lake.read(job)
+    published = any_lake.read(job)
     for name, column in extra.items():
-        values = found[name].tolist()
+        values = published[name].tolist()
         expected = pd.Series(column.to_pandas()).tolist()
         if name == "text":
             values, expected = (

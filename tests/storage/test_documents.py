@@ -60,10 +60,10 @@ def test_yaml_within_the_bounds_is_read() -> None:
         + "9" * 500
         + "'"
     )
-    found = read_yaml(text.encode())
-    assert found["c"] == found["a"]
-    assert found["d"] == {**found["a"], "e": "f"}
-    assert found["g"] == "9" * 500
+    document = read_yaml(text.encode())
+    assert document["c"] == document["a"]
+    assert document["d"] == {**document["a"], "e": "f"}
+    assert document["g"] == "9" * 500
 
 
 def test_an_error_of_yaml_quotes_no_value() -> None:

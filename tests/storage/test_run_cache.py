@@ -75,9 +75,9 @@ def test_a_record_is_kept_once_it_says_the_end_and_read_again_if_it_changed(lake
     assert run_cache.n_bytes
     assert seen()[0] is seen()[1] is seen()[0]
     write_manifest(state, folder, done.model_copy(update={"warnings": ("added by hand",)}))
-    found, _ = seen()
-    assert found is not None
-    assert found.warnings == ("added by hand",)
+    manifest, _ = seen()
+    assert manifest is not None
+    assert manifest.warnings == ("added by hand",)
     before = run_cache.n_bytes
     write_manifest(state, folder, done.model_copy(update={"status": "held"}))
     assert seen() == (None, find(state, folder, done.run_id))
@@ -91,9 +91,9 @@ def test_a_record_is_kept_once_it_says_the_end_and_read_again_if_it_changed(lake
 def find(state: Store, folder: str, run_id: str) -> Manifest:
     from nightscore.ledger.manifests import find_manifest
 
-    found = find_manifest(state, folder, run_id)
-    assert found is not None
-    return found
+    manifest = find_manifest(state, folder, run_id)
+    assert manifest is not None
+    return manifest
 
 
 def test_what_others_publish_and_roll_back_between_two_runs_is_seen(any_lake: Lake) -> None:
@@ -131,9 +131,9 @@ def test_the_same_weekdays_are_pooled_from_what_is_kept_without_changing_it(lake
         lake.write(day, make_frame(300, seed=seed))
         lake.run(lake.job(), day)
     job, run_cache = lake.job(), RunCache()
-    found = [lake.run(job, days[-1], force=True, run_cache=run_cache) for _ in range(3)]
+    manifests = [lake.run(job, days[-1], force=True, run_cache=run_cache) for _ in range(3)]
     alone = lake.run(job, days[-1], force=True)
-    for one in found:
+    for one in manifests:
         assert one.drift
         assert alone.drift
         assert one.drift.references == alone.drift.references

@@ -74,9 +74,9 @@ def test_nothing_that_a_run_leaves_holds_a_secret(
             env_lake.run(job, "2024-03-02"),
         ]
     assert [m.status for m in manifests] == ["published", "published", "failed"]
-    found = list(left_behind(env_lake, job))
-    assert len(found) >= 5
-    for path, content in found:
+    leftovers = list(left_behind(env_lake, job))
+    assert len(leftovers) >= 5
+    for path, content in leftovers:
         assert_hidden(content, path, S3_SECRET)
     assert_hidden(caplog.text, "the log", S3_SECRET)
     assert_hidden("".join(m.model_dump_json() for m in manifests), "a manifest", S3_SECRET)

@@ -38,8 +38,10 @@ class KnownBooster:
         """Of the library itself, as its users would call it."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = self._answers(self.own_input(frame), kinds)
-        return {kind: np.asarray(values).reshape(len(frame), -1) for kind, values in found.items()}
+            answers = self._answers(self.own_input(frame), kinds)
+        return {
+            kind: np.asarray(values).reshape(len(frame), -1) for kind, values in answers.items()
+        }
 
     def _answers(self, x: pd.DataFrame, kinds: list[str]) -> dict[str, Any]:
         if self.flavor == "onnx":
@@ -52,13 +54,13 @@ class KnownBooster:
             import xgboost
 
             given = xgboost.DMatrix(x, enable_categorical=True)
-        found = {"prediction": self.model.predict(given)}
+        answers = {"prediction": self.model.predict(given)}
         for kind in kinds:
             if kind == "probability":
-                found[kind] = self.model.predict_proba(given)
+                answers[kind] = self.model.predict_proba(given)
             else:
-                found[kind] = self.model.predict(given, **options)
-        return found
+                answers[kind] = self.model.predict(given, **options)
+        return answers
 
 
 def onnx_answers(model: Any, x: pd.DataFrame, kinds: list[str]) -> dict[str, Any]:
@@ -77,13 +79,13 @@ def onnx_answers(model: Any, x: pd.DataFrame, kinds: list[str]) -> dict[str, Any
     else:
         feeds = {part.name: x[[part.name]].to_numpy().astype(types[part.type]) for part in inputs}
     label, *rest = session.run(None, feeds)
-    found = {"prediction": label}
+    answers = {"prediction": label}
     if "probability" in kinds:
         (rows,) = rest
-        found["probability"] = np.array(
+        answers["probability"] = np.array(
             [list(row.values()) if isinstance(row, dict) else row for row in rows]
         )
-    return found
+    return answers
 
 
 def category_frame(n_rows: int, seed: int) -> pd.DataFrame:
@@ -232,7 +234,7 @@ def register_boosters(root: Path, uri: str) -> dict[str, KnownBooster]:
     from mlflow.models import infer_signature
 
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    found = {}
+    boosters = {}
     for name, (flavor, model, frame, options) in fit_boosters().items():
         folder = root / "models" / name
         with warnings.catch_warnings():
@@ -246,8 +248,8 @@ def register_boosters(root: Path, uri: str) -> dict[str, KnownBooster]:
                 **options,
             )
         register(client, name, folder)
-        found[name] = KnownBooster(name, flavor, model, list(frame.columns), frame)
-    return found
+        boosters[name] = KnownBooster(name, flavor, model, list(frame.columns), frame)
+    return boosters
 
 
 TRUSTED = [

@@ -207,7 +207,7 @@ def register_models(root: Path) -> dict[str, KnownModel]:
 
     uri = f"sqlite:///{root}/mlflow.db"
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    found = {}
+    models = {}
     for name, (estimator, columns, is_named, sample) in fit_models().items():
         folder = root / "models" / name
         signature = infer_signature(sample[:20], estimator.predict(sample[:20]))
@@ -221,10 +221,10 @@ def register_models(root: Path) -> dict[str, KnownModel]:
                 pip_requirements=["scikit-learn"],
             )
         register(client, name, folder)
-        found[name] = KnownModel(name, estimator, columns, is_named)
-    assert sorted(found) == sorted(MODELS)
+        models[name] = KnownModel(name, estimator, columns, is_named)
+    assert sorted(models) == sorted(MODELS)
     client.set_registered_model_alias("hgb_binary", "champion", "1")
-    return found
+    return models
 
 
 def register(client: Any, name: str, folder: Path, *, is_pinned: bool = True) -> str:

@@ -54,8 +54,8 @@ def adversarial_rows(
     forest = tree_model(final).forest
     columns = []
     for feature in range(forest.n_features):
-        found = [t.threshold[(t.feature == feature) & (t.left >= 0)] for t in forest.trees]
-        exact = np.unique(np.concatenate(found))
+        thresholds = [t.threshold[(t.feature == feature) & (t.left >= 0)] for t in forest.trees]
+        exact = np.unique(np.concatenate(thresholds))
         near32 = exact.astype(np.float32)
         pool = np.concatenate(
             [

@@ -51,31 +51,31 @@ def bars_of(workload: dict[str, Any]) -> list[Bar]:
     """All that can be told of one workload's result."""
     if OURS not in workload["ways"]:
         return []
-    found = (_of_peers, _of_bound, _of_scaling, _of_memory, _of_partitions)
-    return [bar for of_kind in found for bar in of_kind(workload)]
+    sections = (_of_peers, _of_bound, _of_scaling, _of_memory, _of_partitions)
+    return [bar for of_kind in sections for bar in of_kind(workload)]
 
 
 def _least(
-    workload: dict[str, Any], what: str, asked: float, found: float, shown: str = "{:.0%}"
+    workload: dict[str, Any], what: str, asked: float, measured: float, shown: str = "{:.0%}"
 ) -> Bar:
     return Bar(
         workload["id"],
         what,
         f"at least {shown.format(asked)}",
-        shown.format(found),
-        found >= asked,
-        found / asked - 1,
+        shown.format(measured),
+        measured >= asked,
+        measured / asked - 1,
     )
 
 
-def _most(workload: dict[str, Any], what: str, asked: float, found: float, shown: str) -> Bar:
+def _most(workload: dict[str, Any], what: str, asked: float, measured: float, shown: str) -> Bar:
     return Bar(
         workload["id"],
         what,
         f"at most {shown.format(asked)}",
-        shown.format(found),
-        found <= asked,
-        1 - found / asked,
+        shown.format(measured),
+        measured <= asked,
+        1 - measured / asked,
     )
 
 
@@ -170,12 +170,12 @@ def _of_scaling(workload: dict[str, Any]) -> Iterator[Bar]:
         workload, f"{what}, without start-up ({steady:.2f} times)", LEAST_SCALING, steady / kernel
     )
     rows = f"{one[1]['rows']:,} rows"
-    found = f"{whole / kernel:.0%}"
+    share = f"{whole / kernel:.0%}"
     yield Bar(
         workload["id"],
         f"{what}, start-up included, {rows} ({whole:.2f} times)",
         "",
-        found,
+        share,
         None,
         0.0,
     )

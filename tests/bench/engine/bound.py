@@ -53,11 +53,11 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         ]
         stages[form] = {"decode": decode, "predict": _predict_s(predictor, kinds, tables)}
     form = min(stages, key=lambda name: sum(stages[name].values()))
-    found = stages[form] | {"encode": _encode_s(predictor, kinds, files, spec)}
-    n_cores, total = int(spec["cores"]), sum(found.values())
-    scaling = {n: _rate(spec, n, found["predict"]) for n in dict.fromkeys((1, n_cores))}
+    seconds = stages[form] | {"encode": _encode_s(predictor, kinds, files, spec)}
+    n_cores, total = int(spec["cores"]), sum(seconds.values())
+    scaling = {n: _rate(spec, n, seconds["predict"]) for n in dict.fromkeys((1, n_cores))}
     return {
-        "cpu_s_per_row": found,
+        "cpu_s_per_row": seconds,
         "strings_read": form if spec["strings"] else None,
         "predictor": type(predictor).__name__,
         "rows_per_s": n_cores / total,
@@ -121,8 +121,8 @@ def _rate(spec: dict[str, Any], n_processes: int, row_s: float) -> float:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(n_processes)
     with context.Pool(n_processes, _prepare, (barrier,)) as pool:
-        found = pool.map(_predict_for, [(spec, row_s)] * n_processes, chunksize=1)
-    return sum(n_rows for n_rows, _ in found) / max(wall_s for _, wall_s in found)
+        rates = pool.map(_predict_for, [(spec, row_s)] * n_processes, chunksize=1)
+    return sum(n_rows for n_rows, _ in rates) / max(wall_s for _, wall_s in rates)
 
 
 _barrier: Any = None

@@ -111,7 +111,7 @@ class Way:
 
     def record(self) -> dict[str, Any]:
         """As it is kept."""
-        found: dict[str, Any] = {
+        results: dict[str, Any] = {
             "title": self.title,
             "kind": self.kind,
             "version": self.version,
@@ -126,18 +126,18 @@ class Way:
         }
         if self.costs:
             for name in ("wall_s", "cpu_s", "peak_bytes"):
-                found[name] = statistics.median(getattr(cost, name) for cost in self.costs)
+                results[name] = statistics.median(getattr(cost, name) for cost in self.costs)
         if self.manifests:
             measures = [manifest["measures"] for manifest in self.manifests]
-            found["scoring_rows_per_s"] = statistics.median(one["rows_per_s"] for one in measures)
+            results["scoring_rows_per_s"] = statistics.median(one["rows_per_s"] for one in measures)
             names = dict.fromkeys(name for one in self.stages for name in one)
-            found["stages_s"] = {
+            results["stages_s"] = {
                 name: statistics.median(one.get(name, 0.0) for one in self.stages) for name in names
             }
-            found["workers"] = measures[-1]["n_workers"]
-            found["predictor"] = (self.manifests[-1].get("predictor") or {}).get("engine")
-            found["drift_columns"] = (self.manifests[-1].get("drift") or {}).get("n_columns")
-        return found
+            results["workers"] = measures[-1]["n_workers"]
+            results["predictor"] = (self.manifests[-1].get("predictor") or {}).get("engine")
+            results["drift_columns"] = (self.manifests[-1].get("drift") or {}).get("n_columns")
+        return results
 
 
 def measure(
@@ -173,8 +173,8 @@ def measure(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"workloads": {}}
-    return found
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"workloads": {}}
+    return results
 
 
 def _merge(known: dict[str, Any], result: dict[str, Any]) -> None:
@@ -435,18 +435,18 @@ def _bound(workload: Workload, root: Path, model: Path, features: Path) -> dict[
     )
     if ran.cost.exit_code:
         raise RuntimeError(f"the bound could not be measured: {_last_words(ran)}")
-    found: dict[str, Any] = json.loads(ran.output.splitlines()[-1])
-    print(f"    {'bound':<40} {found['rows_per_s']:10,.0f} rows/s", flush=True)
-    return found
+    bound: dict[str, Any] = json.loads(ran.output.splitlines()[-1])
+    print(f"    {'bound':<40} {bound['rows_per_s']:10,.0f} rows/s", flush=True)
+    return bound
 
 
-def _median(found: list[dict[str, Any]]) -> dict[str, Any]:
+def _median(measurements: list[dict[str, Any]]) -> dict[str, Any]:
     """Of each number by itself."""
     return {
-        name: _median([one[name] for one in found])
+        name: _median([one[name] for one in measurements])
         if isinstance(value, dict)
-        else statistics.median(one[name] for one in found)
+        else statistics.median(one[name] for one in measurements)
         if isinstance(value, int | float)
         else value
-        for name, value in found[-1].items()
+        for name, value in measurements[-1].items()
     }

@@ -112,11 +112,13 @@ def read_manifests(ran: Ran) -> list[dict[str, Any]]:
         raise RuntimeError(
             f"exit code {ran.cost.exit_code}: {ran.output[-500:]} {ran.errors[-2_000:]}"
         ) from None
-    found: list[dict[str, Any]] = printed.get("runs", [printed])
-    bad = [f"{run.get('partition')}: {run.get('status')}, {run.get('error')}" for run in found]
-    bad = [text for text, run in zip(bad, found, strict=True) if run.get("status") != "published"]
-    if bad or not found or ran.cost.exit_code:
+    manifests: list[dict[str, Any]] = printed.get("runs", [printed])
+    bad = [f"{run.get('partition')}: {run.get('status')}, {run.get('error')}" for run in manifests]
+    bad = [
+        text for text, run in zip(bad, manifests, strict=True) if run.get("status") != "published"
+    ]
+    if bad or not manifests or ran.cost.exit_code:
         raise RuntimeError(
             f"exit code {ran.cost.exit_code}: {'; '.join(bad[:3])} {ran.errors[-2_000:]}"
         )
-    return found
+    return manifests

@@ -50,13 +50,13 @@ def read_written(folder: Path) -> Written:
         )
     hashed = pl.col(KEY).cast(pl.String).hash(0)
     weight = (hashed // 2**11).cast(pl.Float64) / 2**53
-    found = frame.select(
+    sums = frame.select(
         rows=pl.len(),
         keys=(hashed % 2**32).sum(),
         total=pl.col(score).cast(pl.Float64).sum(),
         weighted=(pl.col(score).cast(pl.Float64) * weight).sum(),
     ).collect(engine="streaming")
-    row = found.row(0, named=True)
+    row = sums.row(0, named=True)
     return Written(
         row["rows"],
         len(
@@ -69,17 +69,17 @@ def read_written(folder: Path) -> Written:
     )
 
 
-def differences(found: Written, expected: Written, *, by_partition: bool) -> list[str]:
+def differences(written: Written, expected: Written, *, by_partition: bool) -> list[str]:
     """What differs in content; empty: nothing."""
     problems = []
-    if found.n_rows != expected.n_rows:
-        problems.append(f"{found.n_rows:,} rows, expected {expected.n_rows:,}")
-    if found.keys != expected.keys:
+    if written.n_rows != expected.n_rows:
+        problems.append(f"{written.n_rows:,} rows, expected {expected.n_rows:,}")
+    if written.keys != expected.keys:
         problems.append("other keys")
-    if by_partition and found.n_partitions != expected.n_partitions:
-        problems.append(f"{found.n_partitions} partitions, expected {expected.n_partitions}")
+    if by_partition and written.n_partitions != expected.n_partitions:
+        problems.append(f"{written.n_partitions} partitions, expected {expected.n_partitions}")
     for what in ("total", "weighted"):
-        mine, theirs = getattr(found, what), getattr(expected, what)
+        mine, theirs = getattr(written, what), getattr(expected, what)
         if not abs(mine - theirs) <= TOLERANCE * max(abs(theirs), 1.0):
             problems.append(f"{what} of the scores {mine!r}, expected {theirs!r}")
     return problems

@@ -116,20 +116,20 @@ class _Sampler:
             fields = text.rpartition(")")[2].split()  # the name before it may hold anything
             stats[int(name)] = fields
             children.setdefault(int(fields[1]), []).append(int(name))
-        found, waiting = [], [os.getpid()]
+        processes, waiting = [], [os.getpid()]
         while waiting:
             below = children.get(waiting.pop(), [])
-            found += below
+            processes += below
             waiting += below
         total = 0
-        for pid in found:
+        for pid in processes:
             fields = stats[pid]
             self._cpu_s[pid, fields[19]] = (int(fields[11]) + int(fields[12])) / TICKS
             total += _proportional_bytes(pid)
         self.peak_bytes = max(self.peak_bytes, total)
-        self.n_processes = max(self.n_processes, len(found))
+        self.n_processes = max(self.n_processes, len(processes))
         self.n_samples += 1
-        return found
+        return processes
 
 
 def _proportional_bytes(pid: int) -> int:
@@ -212,15 +212,15 @@ def _supervise(
     pause_s = INTERVAL_S
     while not reaper.root_ended.wait(pause_s):
         looked = time.thread_time()
-        found = sampler.look()
+        processes = sampler.look()
         pause_s = max(INTERVAL_S, (time.thread_time() - looked) / MAX_SHARE)
         if time.perf_counter() - started > timeout_s:
-            killed |= _kill(found)
+            killed |= _kill(processes)
     deadline = time.perf_counter() + grace_s
     while not reaper.all_ended.wait(INTERVAL_S):
-        found = sampler.look()
+        processes = sampler.look()
         if time.perf_counter() > deadline:
-            killed |= _kill(found)
+            killed |= _kill(processes)
     process.returncode = reaper.exit_code
     assert reaper.ended_at is not None
     usage = os.times()

@@ -75,21 +75,21 @@ def until(is_so: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What the function says once it is true: of other processes nobody tells an event."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := is_so():
-            return found
+        if answer := is_so():
+            return answer
         time.sleep(0.02)
     raise AssertionError(f"not so after {seconds:g} s")
 
 
 def children(pid: int) -> list[psutil.Process]:
     """Processes that run calls, below one of a cluster."""
-    found = []
+    processes = []
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 if CHILD in process.cmdline():
-                    found.append(process)
-    return found
+                    processes.append(process)
+    return processes
 
 
 @dataclass
@@ -139,8 +139,10 @@ class RunningCluster:
             "--no-dashboard",
         ]
         command += ["--nthreads", "1", "--name", name, "--local-directory", str(self.logs)]
-        found = environment(cache or self.cache, self.endpoint, **changes)
-        found = {variable: value for variable, value in found.items() if variable not in without}
+        variables = environment(cache or self.cache, self.endpoint, **changes)
+        variables = {
+            variable: value for variable, value in variables.items() if variable not in without
+        }
         with distributed.Client(self.address, set_as_default=False) as client:
 
             def is_there() -> bool:
@@ -148,7 +150,7 @@ class RunningCluster:
                     worker["name"] == name for worker in client.scheduler_info()["workers"].values()
                 )
 
-            with started(command, found, self.logs / f"{name}.log") as process:
+            with started(command, variables, self.logs / f"{name}.log") as process:
                 until(is_there)
                 yield process.pid
             with contextlib.suppress(OSError, KeyError):  # the scheduler may be gone as well
@@ -212,12 +214,12 @@ def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterat
             for name, value in RAY_ACCESS.items():
                 patch.setenv(name, value)
             with started(command, environment(cache, s3_server.endpoint), log) as process:
-                found = until(
+                address = until(
                     lambda: re.search(r"--address='([^']+)'", log.read_text()) or process.poll()
                 )
-                assert isinstance(found, re.Match), log.read_text()
+                assert isinstance(address, re.Match), log.read_text()
                 yield RunningCluster(
-                    "ray", found[1], process.pid, cache, folder, s3_server.endpoint
+                    "ray", address[1], process.pid, cache, folder, s3_server.endpoint
                 )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -226,8 +228,8 @@ def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterat
 @pytest.fixture(params=["dask", "ray"])
 def cluster(request: pytest.FixtureRequest) -> RunningCluster:
     """Each kind."""
-    found: RunningCluster = request.getfixturevalue(request.param)
-    return found
+    running: RunningCluster = request.getfixturevalue(request.param)
+    return running
 
 
 @pytest.fixture

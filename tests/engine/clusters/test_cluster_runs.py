@@ -49,10 +49,10 @@ def score(
     return run(job, DAY, pool=pool, cache=lake.cache, now=now, force=force, listeners=listeners)
 
 
-def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+def assert_same(published: pd.DataFrame, expected: pd.DataFrame) -> None:
     """Every bit but the run's id."""
     left, right = (
-        f.drop(columns="run_id").sort_values("id", ignore_index=True) for f in (found, expected)
+        f.drop(columns="run_id").sort_values("id", ignore_index=True) for f in (published, expected)
     )
     pd.testing.assert_frame_equal(left, right, check_exact=True)
 
@@ -74,11 +74,11 @@ def test_a_cluster_gives_what_this_machine_gives(
     assert manifest.counts.rows_scored == len(frame)
     assert manifest.predictor is not None
     assert manifest.predictor.engine == ("library" if engine == "library" else "compiled")
-    found = cluster_lake.read(job)
+    published = cluster_lake.read(job)
     here = replace(cluster_lake, options=s3_server.options)
     apart = here.job(engine=engine)
     assert here.run(apart, DAY, force=True).error is None
-    assert_same(found, here.read(apart))
+    assert_same(published, here.read(apart))
 
     (planned,) = [event for event in events if isinstance(event, RunPlanned)]
     scored = [event for event in events if isinstance(event, ShardScored)]
@@ -124,8 +124,8 @@ def test_shards_of_a_worker_that_is_killed_are_scored_elsewhere(
     lost = [event for event in events if isinstance(event, ShardLost)]
     assert [event.attempt for event in lost] == [1]
     assert manifest.counts.rows_scored == len(frame)
-    found = cluster_lake.read(job)
-    assert sorted(found.id) == sorted(frame.id)
+    published = cluster_lake.read(job)
+    assert sorted(published.id) == sorted(frame.id)
     attempts = {
         int(match[1]): int(match[2])
         for file in manifest.output.files
@@ -170,7 +170,7 @@ def test_what_is_cancelled_ends_on_the_cluster(cluster: RunningCluster, cluster_
         threads = [threading.Thread(target=call) for _ in range(4)]  # two run, two are queued
         for thread in threads:
             thread.start()
-        busy = until(lambda: len(found := cluster.children()) >= 2 and found)
+        busy = until(lambda: len(children := cluster.children()) >= 2 and children)
         pool.stop("was cancelled")
         for thread in threads:
             thread.join(20)

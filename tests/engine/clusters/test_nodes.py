@@ -97,9 +97,9 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             return self._say({"artifact_uri": "mlflow-artifacts:/here"})
         if url.path == artifacts:
             inner = query.get("path", "").removeprefix("here").strip("/")
-            found = sorted(Path(self.server.folder, inner).iterdir())
+            paths = sorted(Path(self.server.folder, inner).iterdir())
             files = [
-                {"path": p.name, "is_dir": p.is_dir(), "file_size": p.stat().st_size} for p in found
+                {"path": p.name, "is_dir": p.is_dir(), "file_size": p.stat().st_size} for p in paths
             ]
             return self._say({"files": files})
         name = url.path.removeprefix(f"{artifacts}/here/")
@@ -248,13 +248,13 @@ def test_workers_say_what_they_do_not_see(cluster: RunningCluster, tmp_path: Pat
     try:
         assert signal.getsignal(signal.SIGTERM) == before  # Ray takes it otherwise
         assert opened.n_slots() == 2
-        found = opened.report_nodes(
+        reports = opened.report_nodes(
             NodeRequirements(
                 ("CLUSTER_KEY", "NOBODY_SETS_THIS"), (str(tmp_path), str(tmp_path / "none"))
             )
         )
-        assert found
-        for said in found.values():
+        assert reports
+        for said in reports.values():
             assert isinstance(said, NodeReport), said
             assert said.versions == process_versions()
             assert said.missing_variables == ("NOBODY_SETS_THIS",)

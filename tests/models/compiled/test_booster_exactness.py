@@ -84,14 +84,14 @@ def check(model: Any, flavor: str, rows: Matrix, cache: Path) -> None:
     kinds = ["raw", "probability"] if hasattr(model, "classes_") else ["raw"]
     table = to_table(rows)
     expected = {kind: np.array(values) for kind, values in own.predict(table, kinds).items()}
-    found = compiled.predict(table, kinds)
+    answer = compiled.predict(table, kinds)
     assert compiled.rows_by_library == 0, compiled.trouble
-    assert {*found} == {*expected}
+    assert {*answer} == {*expected}
     for kind, values in expected.items():
-        assert found[kind].shape == values.shape
-        assert found[kind].dtype == values.dtype
+        assert answer[kind].shape == values.shape
+        assert answer[kind].dtype == values.dtype
         assert (
-            np.ascontiguousarray(found[kind]).tobytes() == np.ascontiguousarray(values).tobytes()
+            np.ascontiguousarray(answer[kind]).tobytes() == np.ascontiguousarray(values).tobytes()
         ), kind
 
 
@@ -398,9 +398,9 @@ def test_a_classifier_of_softmax_is_left_to_xgboost(machine_code: Path) -> None:
     own = XgboostPredictor(model, facts)
     with pytest.raises(UnsupportedError, match="multi:softmax"):
         compile_predictor(model, facts, own, machine_code)
-    found = own.predict(to_table(x), ["probability"])
-    assert np.array_equal(found["probability"], model.predict_proba(x))
-    assert np.array_equal(found["prediction"].ravel(), model.predict(x))
+    answer = own.predict(to_table(x), ["probability"])
+    assert np.array_equal(answer["probability"], model.predict_proba(x))
+    assert np.array_equal(answer["prediction"].ravel(), model.predict(x))
 
 
 def test_more_categories_than_a_set_of_words_holds_are_left_to_the_library(

@@ -101,17 +101,17 @@ def test_rows_that_the_model_refuses_are_quarantined_as_ever(lake: Lake) -> None
     frame = make_frame(2_000)
     frame.loc[[7, 1_500], "b"] = np.inf
     lake.write(DAY, frame)
-    found = {}
+    published = {}
     for engine in ("auto", "library"):
         job = lake.job("extra_multi_output", engine=engine, limits={"max_quarantined_rows": 5})
         manifest = lake.run(job, force=True)
         assert manifest.error is None
-        found[engine] = (
+        published[engine] = (
             manifest.quarantine.by_column,
             [e.message for e in manifest.quarantine.examples],
         )
-    assert found["auto"] == found["library"]
-    assert found["auto"][0] == {"b: infinite": 2}
+    assert published["auto"] == published["library"]
+    assert published["auto"][0] == {"b: infinite": 2}
 
 
 @pytest.fixture
@@ -166,9 +166,9 @@ def test_on_a_difference_in_one_shard_all_are_scored_by_the_library(
     assert (manifest.predictor.engine, manifest.predictor.has_differed) == ("library", True)
     assert manifest.predictor.difference > 0
     assert any("the library's own has scored all rows" in warning for warning in manifest.warnings)
-    found = lake.read(job).sort_values("id", ignore_index=True)
-    assert len(found) == manifest.counts.rows_scored == len(frame)
-    assert np.array_equal(found["prediction"], liar.predict(frame[NUMBERS]))
+    published = lake.read(job).sort_values("id", ignore_index=True)
+    assert len(published) == manifest.counts.rows_scored == len(frame)
+    assert np.array_equal(published["prediction"], liar.predict(frame[NUMBERS]))
     again = lake.run(job, force=True).predictor
     assert again
     assert (again.engine, again.has_differed) == ("library", False)  # nobody tries it a second time
@@ -186,7 +186,7 @@ model = LoadedModel(folder, inspect_model(folder))
 model.compiled_predictor(model.library_predictor())
 from nightscore.native import kernels
 
-print(sum(sum(found.stats.cache_misses.values()) for found in vars(kernels).values() if hasattr(found, "stats")))
+print(sum(sum(kernel.stats.cache_misses.values()) for kernel in vars(kernels).values() if hasattr(kernel, "stats")))
 """
 
 

@@ -46,14 +46,14 @@ def check(model: Any, rows: Any, cache: Path) -> None:
     compiled = compile_predictor(
         model, facts_of(model, is_named=False), own_predictor(model), cache
     )
-    found = compiled.predict(table, kinds)
+    answer = compiled.predict(table, kinds)
     assert compiled.rows_by_library == 0, compiled.trouble
-    assert set(found) == set(own)
+    assert set(answer) == set(own)
     for kind, values in own.items():
-        assert found[kind].shape == values.shape
-        assert found[kind].dtype == values.dtype
-        assert np.asarray(found[kind]).tobytes() == np.ascontiguousarray(values).tobytes() or (
-            values.dtype == object and (found[kind] == values).all()
+        assert answer[kind].shape == values.shape
+        assert answer[kind].dtype == values.dtype
+        assert np.asarray(answer[kind]).tobytes() == np.ascontiguousarray(values).tobytes() or (
+            values.dtype == object and (answer[kind] == values).all()
         )
 
 

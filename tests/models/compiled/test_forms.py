@@ -93,8 +93,10 @@ def trees(**changes: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Change arrays of the trees of a form."""
 
     def act(form: Any) -> Any:
-        found = {name: change(getattr(form.forest.trees, name)) for name, change in changes.items()}
-        inner = dataclasses.replace(form.forest.trees, **found)
+        changed = {
+            name: change(getattr(form.forest.trees, name)) for name, change in changes.items()
+        }
+        inner = dataclasses.replace(form.forest.trees, **changed)
         return dataclasses.replace(form, forest=dataclasses.replace(form.forest, trees=inner))
 
     return act
@@ -345,11 +347,11 @@ def kept(
     folder = tmp_path / "cache" / "model"
     shutil.copytree(registry_root / "models" / "hgb_binary", folder)
     facts = inspect_model(folder)
-    found = CachedForm.for_model(folder, facts)
-    found.note(PredictorRecord(engine="compiled", checked_rows=7))
-    assert found.read() is not None
-    assert found.checked is not None
-    return found, (folder, facts)
+    cached = CachedForm.for_model(folder, facts)
+    cached.note(PredictorRecord(engine="compiled", checked_rows=7))
+    assert cached.read() is not None
+    assert cached.checked is not None
+    return cached, (folder, facts)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])

@@ -74,10 +74,10 @@ def check(model: Any, table: pa.Table, cache: Path, *, is_exact: bool) -> None:
     }
     compiled = compiled_of(model, cache)
     assert compiled.tolerance == (0.0 if is_exact else 1e-12)
-    found = compiled.predict(table, kinds)
+    answer = compiled.predict(table, kinds)
     assert compiled.rows_by_library == 0, compiled.trouble
     for kind, values in own.items():
-        worst = difference(values, np.asarray(found[kind]), is_exact=is_exact)
+        worst = difference(values, np.asarray(answer[kind]), is_exact=is_exact)
         assert worst <= compiled.tolerance, (kind, worst)
 
 
@@ -179,9 +179,9 @@ def test_a_tie_is_decided_by_the_library(machine_code: Path) -> None:
         * (final.intercept_ + final.coef_[0, 0] * scaler.transform(x)[:, 0])
         / final.coef_[0, 1]
     )
-    found = compiled_of(model, machine_code).predict(pa.Table.from_pandas(on), ["decision"])
-    assert np.abs(found["decision"]).max() < 1e-12
-    assert np.array_equal(found["prediction"].ravel(), model.predict(on))
+    answer = compiled_of(model, machine_code).predict(pa.Table.from_pandas(on), ["decision"])
+    assert np.abs(answer["decision"]).max() < 1e-12
+    assert np.array_equal(answer["prediction"].ravel(), model.predict(on))
 
 
 def test_what_has_no_compiled_form_says_why(machine_code: Path) -> None:

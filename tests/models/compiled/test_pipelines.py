@@ -57,11 +57,11 @@ def check(model: Any, x: Any, cache: Path, *, is_named: bool = True) -> None:
         for kind, v in SklearnPredictor(model, facts).predict(table, kinds).items()
     }
     compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), cache)
-    found = compiled.predict(table, kinds)
+    answer = compiled.predict(table, kinds)
     assert compiled.rows_by_library == 0, compiled.trouble
     for kind, answers in own.items():
-        assert np.array_equal(found[kind], answers), kind
-    assert np.array_equal(np.asarray(found["prediction"]).ravel(), model.predict(x))
+        assert np.array_equal(answer[kind], answers), kind
+    assert np.array_equal(np.asarray(answer["prediction"]).ravel(), model.predict(x))
 
 
 @settings(
@@ -177,8 +177,8 @@ def test_a_category_that_no_row_of_a_slice_has_is_not_refused(machine_code: Path
     facts = ModelFacts(flavor="sklearn", estimator="", is_named=True, n_features=1)
     compiled = compile_predictor(model, facts, SklearnPredictor(model, facts), machine_code)
     rows = pa.table({"a": pa.array([*frame["a"], "unseen"]).dictionary_encode()})
-    found = compiled.predict(rows.slice(0, 90), [])["prediction"]
-    assert np.array_equal(found.ravel(), model.predict(frame))
+    answer = compiled.predict(rows.slice(0, 90), [])["prediction"]
+    assert np.array_equal(answer.ravel(), model.predict(frame))
     assert compiled.rows_by_library == 0
     with pytest.raises(ValueError, match="unknown categories"):
         compiled.predict(pa.table({"a": rows["a"].cast(pa.string())}), [])
