@@ -161,8 +161,13 @@ def values_between(
         last = datetime.combine(end, time.max).strftime(pattern)
         raise _too_many(job, n_times, first, last, max_partitions)
 
-    times = (datetime.combine(day, time.min) + i * step for day in days for i in range(n_per_day))
-    values = list(dict.fromkeys(moment.strftime(pattern) for moment in times))
+    values = []
+    for day in days:
+        midnight = datetime.combine(day, time.min)
+        for i in range(n_per_day):
+            values.append((midnight + i * step).strftime(pattern))
+
+    values = list(dict.fromkeys(values))  # coarse formats have several days in one value
     if len(values) > max_partitions:
         raise _too_many(job, len(values), values[0], values[-1], max_partitions)
 
@@ -317,15 +322,17 @@ def plan_backfill(
     n_rows = _count_rows(job, [item.value for item in plan.to_score])
     pace = _pace(history)
 
-    items = [
-        replace(
-            item,
-            model=exact_uris[uris[item.value]],
-            n_rows=n_rows.get(item.value),
-            estimated_s=_estimate_s(n_rows.get(item.value), pace),
+    items = []
+    for item in plan.items:
+        n_rows_of_item = n_rows.get(item.value)
+        items.append(
+            replace(
+                item,
+                model=exact_uris[uris[item.value]],
+                n_rows=n_rows_of_item,
+                estimated_s=_estimate_s(n_rows_of_item, pace),
+            )
         )
-        for item in plan.items
-    ]
 
     return BackfillPlan(tuple(items))
 

@@ -28,7 +28,10 @@ def run_history(
     else:
         histories = [PartitionHistory(workspace, value)]
 
-    stored = [manifest for history in histories for manifest in history.runs()]
+    stored: list[Manifest] = []
+    for history in histories:
+        stored += history.runs()
+
     stored.sort(key=lambda manifest: manifest.run_id, reverse=True)
     manifests = mark_dead_runs(state, stored)
     if not any(has_died(manifest) or manifest.status == "held" for manifest in manifests):

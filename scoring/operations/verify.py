@@ -186,8 +186,11 @@ def _check_model(
 
 def _check_libraries(manifest: Manifest) -> list[Finding]:
     installed = library_versions(manifest.libraries)
-    return [
-        Finding("library changed", name, version, installed.get(name, "not installed"))
-        for name, version in sorted(manifest.libraries.items())
-        if installed.get(name) != version
-    ]
+    findings = []
+
+    for name, version in sorted(manifest.libraries.items()):
+        installed_version = installed.get(name, "not installed")
+        if installed_version != version:
+            findings.append(Finding("library changed", name, version, installed_version))
+
+    return findings
