@@ -173,6 +173,7 @@ def test_a_profile_of_an_earlier_attempt_that_cannot_be_read_ends_the_comparison
     assert check.failure.startswith("the columns could not be compared with earlier partitions")
     check.assess()
     assert execution.record.manifest.drift is None
+    assert execution.record.manifest.warnings == (check.failure,), "it is said once"
 
 
 def test_a_comparison_and_its_warnings_go_into_the_record_and_then_to_the_store(
