@@ -1,5 +1,6 @@
 """Rows that cannot be scored are kept whole with their reason; all others are scored."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nightscore.engine.worker import row_isolation
 from nightscore.ledger.layout import state_store
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from tests.fakes.pool import InProcessPool
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, make_frame
 
@@ -194,8 +197,16 @@ def test_nullable_integers_that_became_floats_are_taken_if_whole(
     assert np.array_equal(lake.read(job)["prediction"], own)
 
 
-def test_when_every_row_is_refused_the_run_says_so(lake: Lake) -> None:
-    lake.write(DAY, make_frame(3_000).assign(color="purple"))
+@pytest.fixture
+def impatient_lake(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Scores in this process, and gives up the search of refused rows early."""
+    monkeypatch.setattr(row_isolation, "BISECTION_SLACK", 20)
+    return replace(lake, pool=InProcessPool())
+
+
+def test_when_every_row_is_refused_the_run_says_so(impatient_lake: Lake) -> None:
+    lake = impatient_lake
+    lake.write(DAY, make_frame(60).assign(color="purple"))
 
     manifest = lake.run(lake.job("pipeline_strict"))
 
@@ -246,7 +257,10 @@ def test_a_column_that_is_bad_throughout_costs_no_search(
     assert "row 0" in strict.error.message
 
 
-def test_a_model_that_refuses_every_row_ends_the_search_and_names_places(lake: Lake) -> None:
+def test_a_model_that_refuses_every_row_ends_the_search_and_names_places(
+    impatient_lake: Lake,
+) -> None:
+    lake = impatient_lake
     lake.write(DAY, make_frame(100_000).assign(color="purple"))
     manifest = lake.run(lake.job("pipeline_strict", limits={"max_quarantined_share": 1.0}))
     assert manifest.error

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.engine.backends.local import WorkerPool
+from nightscore.engine.base_pool import BasePool
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.layout import predictions_store
 from nightscore.models.cache import ModelCache
@@ -27,7 +27,7 @@ class Lake:
     root: str
     options: dict[str, Any]
     registry: str
-    pool: WorkerPool
+    pool: BasePool
     cache: ModelCache
     formats: str = "delta"
 
