@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from nightscore.storage.protocol import Backend, Capabilities
 
-_MODULES = {
+MODULES = {
     "file": "local",
     "s3": "s3",
     "s3a": "s3",
@@ -17,9 +17,9 @@ _MODULES = {
     "gs": "gcs",
     "gcs": "gcs",
 }
-"""Modules of `storage/backends`. Each defines `BACKEND`."""
+"""Scheme to its module of `storage/backends`, which defines `BACKEND`."""
 
-_FALLBACK = "generic"
+FALLBACK = "generic"
 """Serves all other schemes, as far as fsspec knows them."""
 
 _registered: dict[str, type[Backend]] = {}
@@ -29,7 +29,7 @@ def find_backend(scheme: str) -> type[Backend]:
     """The backend of a URI scheme."""
     if scheme in _registered:
         return _registered[scheme]
-    return _load(_MODULES.get(scheme, _FALLBACK))
+    return _load(MODULES.get(scheme, FALLBACK))
 
 
 def known_backends() -> tuple[type[Backend], ...]:
@@ -74,5 +74,5 @@ def _load(module: str) -> type[Backend]:
 
 @functools.cache
 def _built_in() -> tuple[type[Backend], ...]:
-    backends = [_load(module) for module in (*_MODULES.values(), _FALLBACK)]
+    backends = [_load(module) for module in (*MODULES.values(), FALLBACK)]
     return tuple(dict.fromkeys(backends))

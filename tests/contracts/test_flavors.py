@@ -197,6 +197,11 @@ def rows(n_rows: int, *, with_nulls: bool = False) -> pa.Table:
     return table
 
 
+def test_every_flavor_has_a_case() -> None:
+    cases = {case.flavor for case in CASES}
+    assert cases == BUILT_IN | {tiny_flavor.FLAVOR.name}
+
+
 def test_a_flavor_claims_its_own_models(saved: Saved) -> None:
     assert flavor_of(read_mlmodel(saved.folder)).name == saved.case.flavor
 

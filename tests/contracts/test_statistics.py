@@ -1,8 +1,10 @@
 """What every drift statistic promises, and that a new one needs no change anywhere else."""
 
 import dataclasses
+import importlib
 import json
 import math
+import pkgutil
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from scipy.spatial.distance import jensenshannon
 from typer.testing import CliRunner
 
 from nightscore.cli.app import build_app
+from nightscore.drift import statistics
 from nightscore.drift.compare_profiles import compare_profiles
 from nightscore.drift.findings import Context, judge
 from nightscore.drift.grade import compare_columns
@@ -97,6 +100,23 @@ def value_of(statistic: Statistic, pair: ColumnPair) -> float | None:
 
 def pairs_for(statistic: Statistic) -> dict[str, ColumnPair]:
     return {name: pair for name, pair in PAIRS.items() if pair.type in statistic.applies_to}
+
+
+def test_the_catalog_has_every_statistic_of_every_module() -> None:
+    modules = [
+        importlib.import_module(f"{statistics.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(statistics.__path__)
+        if module.name != "catalog"
+    ]
+    declared = {
+        id(value): value.name
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Statistic)
+    }
+    listed = {id(statistic): statistic.name for statistic in catalog.STATISTICS}
+    assert declared == listed, "a new statistic is a line of the catalog too"
+    assert len(listed) == len(catalog.STATISTICS)
 
 
 def test_names_and_labels_are_told_apart() -> None:

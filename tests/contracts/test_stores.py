@@ -1,9 +1,10 @@
 """The contract of storage backends. Each runs this suite; see `nightscore.storage.protocol`.
 
-A new backend is one file in `storage/backends` and one more place here.
+A new backend is one file in `storage/backends`, its schemes in the catalog, and one more place here.
 """
 
 import pickle
+import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,10 @@ from nightscore.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from nightscore.storage import backends
 from nightscore.storage.backend_catalog import (
+    FALLBACK,
+    MODULES,
     describe_places,
     find_backend,
     known_backends,
@@ -74,6 +78,13 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "fsspec": lambda _: Store(f"memory://bucket/{uuid4().hex}/place"),
     "tiny": lambda _: Store(f"tiny://bucket/{uuid4().hex}/place"),
 }
+RUN_HERE = {"local": "local", "s3": "s3", "generic": "fsspec"}
+"""Modules of `storage/backends`, and the places above that they serve."""
+NOT_RUN = {
+    "azure": "no server that the tests could start; tests/storage/test_stores.py has its options and errors",
+    "gcs": "no server that the tests could start; tests/storage/test_stores.py has its options and errors",
+}
+"""The other modules, and why this suite does not run them."""
 
 
 @pytest.fixture(
@@ -416,6 +427,35 @@ def test_each_scheme_has_one_backend() -> None:
     for backend in known_backends():
         for scheme in backend.schemes:
             assert find_backend(scheme) is backend
+
+
+def test_the_catalog_has_every_backend_with_all_of_its_schemes() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(backends.__path__)}
+    assert {*MODULES.values(), FALLBACK} == modules
+    assert len(known_backends()) == len(modules)
+
+    schemes = {scheme for backend in known_backends() for scheme in backend.schemes}
+    assert {*MODULES} == schemes
+    for scheme, module in MODULES.items():
+        assert find_backend(scheme).__module__ == f"{backends.__name__}.{module}"
+
+
+def test_every_backend_runs_here_or_says_why_not() -> None:
+    assert {*RUN_HERE} | {*NOT_RUN} == {*MODULES.values(), FALLBACK}
+    assert not {*RUN_HERE} & {*NOT_RUN}
+    assert all(NOT_RUN.values())
+    assert {*RUN_HERE.values()} <= {*PLACES}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(name, marks=pytest.mark.s3 if name == "s3" else ()) for name in RUN_HERE],
+)
+def test_a_place_is_served_by_the_backend_that_it_stands_for(
+    module: str, request: pytest.FixtureRequest
+) -> None:
+    backend = type(PLACES[RUN_HERE[module]](request).backend)
+    assert backend.__module__ == f"{backends.__name__}.{module}"
 
 
 def test_no_backend_gives_a_code_another_meaning() -> None:
