@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_v
 
 from nightscore.schemas.gates import ColumnName, Gates, Share
 from nightscore.schemas.record import Record
-from nightscore.schemas.uri import check_uri, normalized_place
+from nightscore.schemas.uri import check_uri, contain_each_other
 
 ValuePolicy = Literal["auto", "error", "quarantine", "pass"]
 StorageOptions = Annotated[dict[str, JsonValue], Field(default_factory=dict, repr=False)]
@@ -311,10 +311,8 @@ class ScoringJob(Record):
         return self
 
     def _place_problems(self) -> Iterator[str]:
-        source = normalized_place(self.input.uri) + "/"
-        target = normalized_place(self.output.uri) + "/"
-
-        if source.startswith(target) or target.startswith(source):
+        source, target = self.input.uri, self.output.uri
+        if contain_each_other(source, target):
             yield f"output.uri and input.uri must not contain each other: {target} and {source}"
 
     def _column_problems(self) -> Iterator[str]:

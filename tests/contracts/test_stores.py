@@ -23,6 +23,7 @@ from nightscore.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from nightscore.schemas.uri import STORE_SCHEMES
 from nightscore.storage import backends
 from nightscore.storage.backend_catalog import (
     FALLBACK,
@@ -438,6 +439,11 @@ def test_the_catalog_has_every_backend_with_all_of_its_schemes() -> None:
     assert {*MODULES} == schemes
     for scheme, module in MODULES.items():
         assert find_backend(scheme).__module__ == f"{backends.__name__}.{module}"
+
+
+def test_the_job_file_knows_which_schemes_name_the_same_places() -> None:
+    declared = {frozenset(backend.schemes) for backend in known_backends() if backend.schemes}
+    assert {frozenset(schemes) for schemes in STORE_SCHEMES} == declared
 
 
 def test_every_backend_runs_here_or_says_why_not() -> None:

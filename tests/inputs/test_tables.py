@@ -158,11 +158,37 @@ def test_links_into_the_jobs_own_output_are_refused(lake: Lake, tmp_path: Path) 
         ("/lake/a%20b", "file:///lake/a%2520b/c"),
         ("/lake/y/../x", "/lake/x"),
         ("/lake//x/", "/lake/x/./y"),
+        ("file:///lake/x/y", "/lake/x"),
+        ("gs://b/x", "gcs://b/x/y"),
+        ("GCS://b/x", "gs://b/x"),
+        ("az://lake/x", "abfs://lake/x/y"),
+        ("abfs://lake/x/y", "abfss://lake/x"),
+        ("abfss://lake@acme.dfs.core.windows.net/x", "az://lake@acme.blob.core.windows.net/x/y"),
+        ("abfss://lake@acme.dfs.core.windows.net/x", "az://lake/x/y"),
+        ("az://lake/x", "abfss://lake@acme.dfs.core.windows.net/x/y"),
+        ("az://lake/x", "az://lake/x/"),
     ],
 )
 def test_two_spellings_of_one_place_are_one(lake: Lake, source: str, target: str) -> None:
     with pytest.raises(InvalidJobError, match="must not contain each other"):
         lake.job(input={"uri": source}, output={"uri": target})
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("s3://b/x", "gs://b/x"),
+        ("s3://b/x", "s3a://c/x"),
+        ("gs://b/x", "gcs://b/xy"),
+        ("az://lake/x", "abfs://lake/y"),
+        ("abfss://lake@acme.dfs.core.windows.net/x", "az://lake@other.blob.core.windows.net/x"),
+        ("abfss://lake@acme.dfs.core.windows.net/x", "abfss://sea@acme.dfs.core.windows.net/x"),
+        ("memory://b/x", "/b/x"),
+    ],
+)
+def test_two_places_are_two(lake: Lake, source: str, target: str) -> None:
+    job = lake.job(input={"uri": source}, output={"uri": target})
+    assert (job.input.uri, job.output.uri) == (source, target)
 
 
 def test_a_parent_that_may_not_be_looked_into_is_no_table(
