@@ -1,7 +1,7 @@
 """A pool without workers, for tests in which processes are not the point.
 
 It scores one shard after another in the test's own process, which knows what the test has
-registered. It is also the smallest backend that there can be: `tests/contracts/test_backends.py`
+registered. It is also the smallest backend that there can be: `tests/contracts/test_worker_backends.py`
 runs it.
 """
 

@@ -1,7 +1,7 @@
 """Who scores shards: one module a backend, each with a function `open_pool`.
 
 A new backend is a module here, its entry in `BACKENDS`, and its name in `workers.backend` of the
-job's schema. `tests/contracts/test_backends.py` says what it must do.
+job's schema. `tests/contracts/test_worker_backends.py` says what it must do.
 """
 
 from collections.abc import Callable
