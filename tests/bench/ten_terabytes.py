@@ -30,8 +30,8 @@ import pyarrow.parquet as pq
 
 from nightscore.drift.profiling import profile_of
 from nightscore.engine import checkpoints
-from nightscore.engine.planning.engine_choice import EngineChoice
 from nightscore.engine.planning.memory import plan_memory
+from nightscore.engine.planning.predictor_choice import PredictorChoice
 from nightscore.engine.planning.shards import needed_bytes, plan_shards
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.inputs.footers import Footer, read_footers
@@ -231,7 +231,7 @@ def _plan(
     with bench.timed("contract"):
         contract = check_contract(job, facts, footers)
     with bench.timed("memory plan"):
-        memory = plan_memory(job, EngineChoice("", 0, 0), contract, footers, True, N_WORKERS)
+        memory = plan_memory(job, PredictorChoice("", 0, 0), contract, footers, True, N_WORKERS)
     with bench.timed("shards"):
         shards = plan_shards(footers, contract.needed, N_WORKERS)
     n_rows = sum(footer.n_rows for footer in footers)

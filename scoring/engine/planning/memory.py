@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from nightscore.engine.planning.engine_choice import EngineChoice
+from nightscore.engine.planning.predictor_choice import PredictorChoice
 from nightscore.errors import MemoryLimitError
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.prefetch import BLOCK_BYTES
@@ -38,7 +38,7 @@ more requests."""
 
 def plan_memory(
     job: ScoringJob,
-    engine: EngineChoice,
+    predictor: PredictorChoice,
     contract: Contract,
     footers: Sequence[Footer],
     is_local: bool,
@@ -50,7 +50,7 @@ def plan_memory(
 
     Args:
         job: The job.
-        engine: What predicts, and where.
+        predictor: What predicts, and where.
         contract: The columns.
         footers: Footers of the partition's files.
         is_local: The files are on a disk.
@@ -77,12 +77,12 @@ def plan_memory(
                 batch_rows=batch_rows,
                 driver_bytes=DRIVER_BYTES + format_of(job).driver_bytes + remote_bytes,
                 worker_bytes=WORKER_BYTES + remote_bytes,
-                model_bytes=engine.model_bytes,
+                model_bytes=predictor.model_bytes,
                 stream_bytes=stream_bytes(
                     contract, row_bytes, batch_rows, prefetch_bytes, is_local
                 ),
                 prefetch_bytes=prefetch_bytes,
-                in_threads=engine.in_threads(n_workers),
+                in_threads=predictor.in_threads(n_workers),
             )
             if limit is None or _bounded_bytes(plan, is_cluster) <= limit:
                 return plan

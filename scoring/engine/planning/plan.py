@@ -6,8 +6,8 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from nightscore.engine.planning.engine_choice import choose_engine
 from nightscore.engine.planning.memory import plan_memory
+from nightscore.engine.planning.predictor_choice import choose_predictor
 from nightscore.engine.planning.shards import needed_bytes, plan_shards
 from nightscore.inputs.files import named_parquet_first
 from nightscore.inputs.footers import Footer, read_footers
@@ -79,8 +79,8 @@ def plan_partition(
 
     contract = _agree_on_columns(job, facts, partition, footers, workers.caller, nullable)
 
-    engine = choose_engine(job, model.cached.path, facts)
-    memory = plan_memory(job, engine, contract, footers, store.is_local, workers.capacity)
+    predictor = choose_predictor(job, model.cached.path, facts)
+    memory = plan_memory(job, predictor, contract, footers, store.is_local, workers.capacity)
     cut_for = workers.cut_for or memory.n_workers
     plan = Plan(
         partition=partition,
@@ -90,8 +90,8 @@ def plan_partition(
         shards=plan_shards(footers, contract.needed, cut_for),
         cut_for=cut_for,
         memory=memory,
-        fallback_reason=engine.fallback_reason,
-        is_unchecked=engine.is_unchecked,
+        fallback_reason=predictor.fallback_reason,
+        is_unchecked=predictor.is_unchecked,
         extra_columns=contract.extra,
     )
 

@@ -24,7 +24,7 @@ MODEL_BYTES = 150 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class EngineChoice:
+class PredictorChoice:
     """What predicts, and where."""
 
     fallback_reason: str
@@ -41,7 +41,7 @@ class EngineChoice:
         return n_workers <= self.most_threads
 
 
-def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineChoice:
+def choose_predictor(job: ScoringJob, folder: Path, facts: ModelFacts) -> PredictorChoice:
     """The compiled predictor in threads where there is one, else the model's own library.
 
     The library's predictors hold Python's lock for part of their work, and so get processes. They
@@ -63,15 +63,15 @@ def choose_engine(job: ScoringJob, folder: Path, facts: ModelFacts) -> EngineCho
 
     if fallback_reason:
         if may_share and facts.releases_gil and library_bytes > LARGE_BYTES:
-            return EngineChoice(fallback_reason, ANY_NUMBER, library_bytes)
-        return EngineChoice(fallback_reason, 0, library_bytes)
+            return PredictorChoice(fallback_reason, ANY_NUMBER, library_bytes)
+        return PredictorChoice(fallback_reason, 0, library_bytes)
 
     model_bytes = COMPILED_BYTES + form.n_bytes
 
     if not form.checked:  # the library is there too, until it was compared, and what compiles
         model_bytes += library_bytes + COMPILER_BYTES
 
-    return EngineChoice(
+    return PredictorChoice(
         fallback_reason="",
         most_threads=COMPILED_THREADS if may_share else 0,
         model_bytes=model_bytes,
