@@ -16,7 +16,7 @@ from nightscore.errors import InvalidJobError, ScoringError, StorageError
 from nightscore.inputs.jobfile import load_job, parse_job
 from nightscore.storage.backends.gcs import GoogleBackend
 from nightscore.storage.backends.s3 import S3Backend
-from nightscore.storage.references import resolve_env
+from nightscore.storage.env_references import resolve_env
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, make_frame
 from tests.support.seaweedfs import BUCKET

@@ -13,7 +13,7 @@ from nightscore.engine.remote.requirements import (
 )
 from nightscore.errors import ClusterError, InvalidJobError
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.references import env_names
+from nightscore.storage.env_references import env_names
 from nightscore.storage.store import Store
 
 logger = logging.getLogger("nightscore")

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import urlsplit
 
 from nightscore.errors import InvalidJobError, LocationNotFoundError
+from nightscore.storage.env_references import resolve_env
 from nightscore.storage.errors import unsupported
 from nightscore.storage.protocol import (
     FILES_ONLY,
@@ -19,7 +20,6 @@ from nightscore.storage.protocol import (
     Entry,
     ErrorCodes,
 )
-from nightscore.storage.references import resolve_env
 
 _TIME_KEYS = ("LastModified", "mtime", "created", "last_modified")
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "md5")
