@@ -9,8 +9,8 @@ from nightscore.errors import ReconciliationError
 from nightscore.ledger.layout import part_path, sealed_history_path
 from nightscore.ledger.output_formats import format_of
 from nightscore.outputs.merge import Merge, merge_rows
+from nightscore.outputs.parquet_publisher import RUN_KEY
 from nightscore.outputs.quarantine import read_origin
-from nightscore.outputs.sealed import RUN_KEY
 from nightscore.outputs.writer import WrittenPart
 from nightscore.profiles.column_records import merge_records
 from nightscore.runs.execution import Execution

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nightscore.outputs.delta import DeltaPublisher
+from nightscore.outputs.delta_publisher import DeltaPublisher
 from nightscore.storage.store import Store
 
 CHANGES: tuple[tuple[Any, str], ...] = (

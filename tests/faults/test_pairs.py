@@ -30,7 +30,7 @@ from nightscore.operations.history import run_history
 from nightscore.operations.reject import reject
 from nightscore.operations.replay import replay
 from nightscore.operations.rollback import plan_rollback, roll_back
-from nightscore.outputs.delta import DeltaPublisher
+from nightscore.outputs.delta_publisher import DeltaPublisher
 from nightscore.outputs.handle import TableHandle
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.execution import RunInterrupted

@@ -69,7 +69,7 @@ def test_a_run_whose_commit_never_answers_knows_the_truth(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit lands, then the store is gone for the publisher: its files must stay, since readers see them."""
-    from nightscore.outputs.delta import DeltaPublisher
+    from nightscore.outputs.delta_publisher import DeltaPublisher
 
     lake.write("2024-02-29", make_frame(10))
     job = lake.job()

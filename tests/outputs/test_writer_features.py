@@ -17,7 +17,7 @@ from nightscore.ledger.layout import predictions_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.approve import approve
 from nightscore.operations.reject import reject
-from nightscore.outputs.delta import COMMIT_ATTEMPTS
+from nightscore.outputs.delta_publisher import COMMIT_ATTEMPTS
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.writer_features import HONOURED
 from nightscore.schemas.job import ScoringJob

@@ -41,7 +41,7 @@ def storage_type(arrow_type: pa.DataType) -> pa.DataType | None:
 
 def open_publisher(workspace: Workspace) -> Publisher:
     """The publisher of a job's table. Imports delta-rs, which workers do without."""
-    from nightscore.outputs.delta import DeltaPublisher
+    from nightscore.outputs.delta_publisher import DeltaPublisher
 
     return DeltaPublisher(workspace)
 

@@ -18,16 +18,16 @@ def storage_type(arrow_type: pa.DataType) -> pa.DataType:
 
 def open_publisher(workspace: Workspace) -> Publisher:
     """The publisher of a job's objects."""
-    from nightscore.outputs.sealed import SealedPublisher
+    from nightscore.outputs.parquet_publisher import ParquetPublisher
 
-    return SealedPublisher(workspace)
+    return ParquetPublisher(workspace)
 
 
 def seal(
     job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema
 ) -> WrittenPart:
     """See `OutputFormat`."""
-    from nightscore.outputs.sealed import seal
+    from nightscore.outputs.parquet_publisher import seal
 
     return seal(job, folder, run_id, parts, schema)
 

@@ -35,7 +35,7 @@ RUN_KEY = "nightscore.run_id"
 """In the footer of each object: the run that wrote it."""
 
 
-class SealedPublisher:
+class ParquetPublisher:
     """See `Publisher`. The object's own footer says which run wrote it."""
 
     def __init__(self, workspace: Workspace) -> None:
