@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from nightscore.schemas.record import Record
+from nightscore.schemas.base_record import Record
 
 Severity = Literal["ok", "info", "warning", "critical", "insufficient data"]
 """`info`: a small difference that is not chance. `insufficient data`: too few rows to tell."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nightscore.schemas.record import Record
+from nightscore.schemas.base_record import Record
 
 ColumnName = Annotated[str, Field(min_length=1)]
 GateAction = Literal["fail", "hold", "warn"]

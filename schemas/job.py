@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
+from nightscore.schemas.base_record import Record
 from nightscore.schemas.gates import ColumnName, Gates, Share
-from nightscore.schemas.record import Record
 from nightscore.schemas.uri import check_uri, contain_each_other
 
 ValuePolicy = Literal["auto", "error", "quarantine", "pass"]

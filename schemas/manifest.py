@@ -5,9 +5,9 @@ from typing import Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from nightscore.schemas.base_record import Record
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.job import Policy
-from nightscore.schemas.record import Record
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or is removed. A new optional field does not raise it."""

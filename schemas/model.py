@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from nightscore.schemas.record import Record
+from nightscore.schemas.base_record import Record
 
 FeatureType = Literal[
     "double", "float", "long", "integer", "boolean", "string", "binary", "datetime", "any"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from nightscore.ledger.layout import run_id_of
 from nightscore.ledger.live import Live
 from nightscore.ledger.liveness import has_died, mark_dead_runs, reconcile_with_live
-from nightscore.ledger.manifests import find_manifest, map_records, read_listed, write_manifest
+from nightscore.ledger.manifest_files import find_manifest, map_records, read_listed, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder

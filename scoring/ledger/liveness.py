@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from nightscore.errors import ScoringError
 from nightscore.ledger.layout import manifest_path
 from nightscore.ledger.live import Live
-from nightscore.ledger.manifests import find_manifest
+from nightscore.ledger.manifest_files import find_manifest
 from nightscore.process import is_running
 from nightscore.schemas.manifest import ErrorRecord, FileRecord, Manifest
 from nightscore.schemas.partition import encode_folder

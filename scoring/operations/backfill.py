@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.partitions import find_partitions, parse_value, partition_date
-from nightscore.ledger.record import waited_for_turn_s
+from nightscore.ledger.run_record import waited_for_turn_s
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.history import run_history

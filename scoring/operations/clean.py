@@ -11,7 +11,7 @@ from nightscore.ledger.layout import parts_store, predictions_store, run_id_of, 
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.live import Live
 from nightscore.ledger.liveness import DIED, has_died, mark_dead_runs, reconcile_with_live
-from nightscore.ledger.manifests import (
+from nightscore.ledger.manifest_files import (
     find_manifest,
     list_manifests,
     write_manifest,

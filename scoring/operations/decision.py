@@ -10,7 +10,7 @@ from typing import Literal
 from nightscore.errors import ConflictError, InvalidJobError, PartitionNotFoundError
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import decision_path
-from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DecisionRecord, Manifest

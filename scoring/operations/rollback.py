@@ -16,7 +16,7 @@ from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.live import Live
-from nightscore.ledger.record import RunRecord
+from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel

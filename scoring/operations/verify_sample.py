@@ -20,7 +20,7 @@ from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.worker.padding import PAD_ROWS
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.inputs.footers import Footer, read_footers
-from nightscore.ledger.manifests import find_manifest
+from nightscore.ledger.manifest_files import find_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds

@@ -15,7 +15,7 @@ from nightscore.errors import ConflictError, ContractError, InterruptedRunError,
 from nightscore.ledger.layout import sealed_history_path, staging_folder
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.output_formats import format_of
-from nightscore.ledger.record import RunRecord
+from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.outputs.publish import open_publisher

@@ -8,7 +8,7 @@ from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.inputs.partitions import check_unchanged
 from nightscore.inputs.values import check_value
-from nightscore.ledger.record import WAIT_FOR_TURN
+from nightscore.ledger.run_record import WAIT_FOR_TURN
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel

@@ -45,8 +45,8 @@ from nightscore.inputs.reader import read_batches
 from nightscore.inputs.validate import check_contract
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.layout import manifest_path, part_path, parts_store, state_store
-from nightscore.ledger.manifests import find_manifest, list_manifests, write_manifest
-from nightscore.ledger.record import RunRecord
+from nightscore.ledger.manifest_files import find_manifest, list_manifests, write_manifest
+from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication

@@ -15,7 +15,7 @@ from nightscore.drift.statistics_table import read_statistics
 from nightscore.ledger.comparison_records import newest_comparison, with_newest_comparison
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import comparison_path, state_store
-from nightscore.ledger.manifests import (
+from nightscore.ledger.manifest_files import (
     list_manifests,
     write_manifest,
 )

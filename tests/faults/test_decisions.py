@@ -9,7 +9,7 @@ import pytest
 
 from nightscore.errors import ConflictError, StorageError
 from nightscore.ledger.layout import decision_path, state_store
-from nightscore.ledger.manifests import write_manifest
+from nightscore.ledger.manifest_files import write_manifest
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.approve import approve
 from nightscore.operations.decision import find_held

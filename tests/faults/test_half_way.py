@@ -16,7 +16,7 @@ import pytest
 
 from nightscore.errors import ConflictError, LocationNotFoundError, PartitionNotFoundError
 from nightscore.ledger.layout import predictions_store, sealed_history_path, state_store
-from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.approve import approve
 from nightscore.operations.clean import clean

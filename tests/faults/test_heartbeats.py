@@ -11,8 +11,8 @@ from nightscore.ledger import liveness
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import claim_path, parts_store, predictions_store, state_store
 from nightscore.ledger.liveness import mark_dead_runs
-from nightscore.ledger.manifests import find_manifest, write_manifest
-from nightscore.ledger.record import RunRecord
+from nightscore.ledger.manifest_files import find_manifest, write_manifest
+from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import Manifest
 from tests.faults.test_resume import DAY, interrupt, write_partition

@@ -12,8 +12,8 @@ from nightscore.ledger.history import PartitionHistory, list_histories
 from nightscore.ledger.layout import manifest_path
 from nightscore.ledger.live import Live
 from nightscore.ledger.liveness import DEATH_MESSAGES, DIED, has_died
-from nightscore.ledger.manifests import find_manifest, write_manifest
-from nightscore.ledger.record import RunRecord
+from nightscore.ledger.manifest_files import find_manifest, write_manifest
+from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.timeline import earlier_values, latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import ErrorRecord, FileRecord, Manifest

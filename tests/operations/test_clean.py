@@ -13,8 +13,8 @@ from nightscore.engine.events import Event, RunPlanned
 from nightscore.errors import ConflictError, StorageError
 from nightscore.ledger.layout import lease_path, parts_store, predictions_store, state_store
 from nightscore.ledger.lease import Holder, Lease
-from nightscore.ledger.manifests import find_manifest, list_manifests, write_manifest
-from nightscore.ledger.record import RunRecord
+from nightscore.ledger.manifest_files import find_manifest, list_manifests, write_manifest
+from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.clean import clean, replaced_at
 from nightscore.operations.history import run_history

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from nightscore.cli.app import build_app
 from nightscore.errors import PartitionNotFoundError
 from nightscore.ledger.layout import predictions_store, state_store
-from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.verify import Verification, verify
 from nightscore.outputs.publish import open_publisher

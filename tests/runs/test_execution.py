@@ -15,7 +15,7 @@ from nightscore.errors import (
 )
 from nightscore.ledger.layout import checkpoints_folder
 from nightscore.ledger.live import Live
-from nightscore.ledger.manifests import find_manifest
+from nightscore.ledger.manifest_files import find_manifest
 from nightscore.runs.execution import Execution, RunInterrupted, RunResults
 from nightscore.schemas.manifest import Manifest
 from tests.runs.conftest import DAY, StubPublisher, result

@@ -21,7 +21,7 @@ from nightscore.errors import (
     PartitionNotFoundError,
 )
 from nightscore.ledger.layout import parts_store, predictions_store, state_store
-from nightscore.ledger.manifests import write_manifest
+from nightscore.ledger.manifest_files import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.approve import approve

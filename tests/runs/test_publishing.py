@@ -7,7 +7,7 @@ import pytest
 from nightscore.errors import InputError
 from nightscore.ledger.layout import checkpoints_folder
 from nightscore.ledger.live import Live
-from nightscore.ledger.manifests import find_manifest
+from nightscore.ledger.manifest_files import find_manifest
 from nightscore.runs.execution import Execution
 from nightscore.runs.publishing import finish_parts, hold, publish
 from nightscore.schemas.contract import Contract, InputColumn

@@ -14,7 +14,7 @@ from nightscore.errors import (
     CorruptFileError,
     InvalidJobError,
 )
-from nightscore.ledger.manifests import find_manifest
+from nightscore.ledger.manifest_files import find_manifest
 from nightscore.runs.execution import Execution
 from nightscore.runs.replay_plan import plan_replay
 from nightscore.runs.run import run

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from nightscore.ledger.layout import state_store
-from nightscore.ledger.manifests import find_manifest
+from nightscore.ledger.manifest_files import find_manifest
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, make_frame
 

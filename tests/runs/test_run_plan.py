@@ -10,7 +10,7 @@ import pytest
 from nightscore.engine.checkpoints import Resumption
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.ledger.live import Live
-from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.models.pinned import PinnedModel
 from nightscore.runs import run_plan as module
 from nightscore.runs.drift_check import DriftCheck

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from nightscore.ledger.record import new_run_id
+from nightscore.ledger.run_record import new_run_id
 from nightscore.schemas.job import ScoringJob, json_schema
 from nightscore.schemas.manifest import SCHEMA_VERSION, Manifest, read_record
 

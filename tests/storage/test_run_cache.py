@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from nightscore.errors import LocationNotFoundError
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import manifest_path, state_store
-from nightscore.ledger.manifests import write_manifest
+from nightscore.ledger.manifest_files import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.outputs.publish import open_publisher
@@ -89,7 +89,7 @@ def test_a_record_is_kept_once_it_says_the_end_and_read_again_if_it_changed(lake
 
 
 def find(state: Store, folder: str, run_id: str) -> Manifest:
-    from nightscore.ledger.manifests import find_manifest
+    from nightscore.ledger.manifest_files import find_manifest
 
     manifest = find_manifest(state, folder, run_id)
     assert manifest is not None

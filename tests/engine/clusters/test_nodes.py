@@ -33,7 +33,7 @@ from nightscore.engine.remote.requirements import NodeReport, NodeRequirements, 
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import state_store
-from nightscore.ledger.manifests import list_manifests
+from nightscore.ledger.manifest_files import list_manifests
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import digest_tree
 from nightscore.models.pinned import PinnedModel

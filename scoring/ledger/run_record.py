@@ -13,7 +13,7 @@ from typing import Any
 from nightscore.errors import ConflictError, ScoringError
 from nightscore.ledger import liveness
 from nightscore.ledger.layout import claim_path
-from nightscore.ledger.manifests import find_manifest, write_manifest
+from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.process import peak_resident_bytes
 from nightscore.schemas.manifest import (
