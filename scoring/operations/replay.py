@@ -14,7 +14,7 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.runs.accounting import reconcile, summarize
 from nightscore.runs.dispatch import score_shards
 from nightscore.runs.execution import Execution
-from nightscore.runs.gate_check import pass_gates
+from nightscore.runs.gating import pass_gates
 from nightscore.runs.publishing import hold, publish
 from nightscore.runs.replay_merge import merge_with_published
 from nightscore.runs.replay_plan import plan_replay

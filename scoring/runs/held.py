@@ -2,7 +2,7 @@
 
 from nightscore.ledger.workspace import Workspace
 from nightscore.runs import gates
-from nightscore.runs.gate import FinishedRun, Gate
+from nightscore.runs.gate_declaration import FinishedRun, Gate
 from nightscore.schemas.manifest import GateRecord, Manifest
 
 

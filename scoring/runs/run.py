@@ -15,7 +15,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.runs.accounting import reconcile, summarize
 from nightscore.runs.dispatch import score_shards
 from nightscore.runs.execution import Execution
-from nightscore.runs.gate_check import pass_gates
+from nightscore.runs.gating import pass_gates
 from nightscore.runs.publishing import finish_parts, hold, publish
 from nightscore.runs.run_plan import (
     find_earlier_answer,

@@ -8,7 +8,7 @@ import pytest
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.workspace import Workspace
 from nightscore.runs import gates as module
-from nightscore.runs.gate import FinishedRun, Gate, Outcome
+from nightscore.runs.gate_declaration import FinishedRun, Gate, Outcome
 from nightscore.runs.gates import GATES, check_gates
 from nightscore.runs.held import still_holding
 from nightscore.schemas.gates import Gates

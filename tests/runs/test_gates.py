@@ -33,7 +33,7 @@ from nightscore.operations.verify import verify
 from nightscore.outputs import duplicates
 from nightscore.outputs.duplicates import find_duplicates
 from nightscore.profiles.column_records import merge_records, prediction_records
-from nightscore.runs.gate import FinishedRun
+from nightscore.runs.gate_declaration import FinishedRun
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest

@@ -6,7 +6,7 @@ from nightscore.errors import GateError
 from nightscore.outputs.duplicates import Duplicates, find_duplicates
 from nightscore.outputs.writer import WrittenPart
 from nightscore.runs.execution import Execution
-from nightscore.runs.gate import NO_DUPLICATES, FinishedRun
+from nightscore.runs.gate_declaration import NO_DUPLICATES, FinishedRun
 from nightscore.runs.gates import check_gates
 from nightscore.runs.run_plan import RunPlan
 

@@ -8,8 +8,8 @@ import pytest
 from nightscore.errors import GateError
 from nightscore.runs import gates as module
 from nightscore.runs.execution import Execution
-from nightscore.runs.gate import Gate, Outcome
-from nightscore.runs.gate_check import pass_gates
+from nightscore.runs.gate_declaration import Gate, Outcome
+from nightscore.runs.gating import pass_gates
 from nightscore.schemas.gates import GateAction
 from tests.runs.conftest import run_plan
 
