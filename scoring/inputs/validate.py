@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from nightscore.errors import ContractError
 from nightscore.inputs.agreed_types import AgreedTypes
-from nightscore.inputs.applicable import inapplicable_gates
 from nightscore.inputs.casts import passthrough_cast, plain_type
 from nightscore.inputs.feature_columns import (
     FeatureColumns,
@@ -18,6 +17,7 @@ from nightscore.inputs.feature_columns import (
     nullable_features,
 )
 from nightscore.inputs.footers import Footer
+from nightscore.inputs.inapplicable_gates import inapplicable_gates
 from nightscore.inputs.missing_columns import ambiguous_columns, missing_column
 from nightscore.inputs.prediction_columns import choose_predictions
 from nightscore.inputs.schema_groups import SchemaGroup, group_schemas
