@@ -3,17 +3,22 @@
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow as pa
 import pytest
 
+from nightscore.errors import InvalidJobError
+from nightscore.inputs.inapplicable_gates import inapplicable_gates
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.workspace import Workspace
 from nightscore.runs import gates as module
 from nightscore.runs.gate_declaration import FinishedRun, Gate, Outcome
 from nightscore.runs.gates import GATES, check_gates
 from nightscore.runs.held import still_holding
+from nightscore.schemas.contract import OutputColumn
 from nightscore.schemas.gates import Gates
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest, read_record
+from nightscore.schemas.model import ModelFacts
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifest-1g.json"
 
@@ -33,6 +38,26 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 """By gate: settings of a job that it holds for, and that the run below passes."""
 OFF = {"gates": {"finite_predictions": "off"}, "drift": {"gate": "off"}}
 """Settings of a job without any gate."""
+
+REFUSED_FOR_A_MODEL: dict[str, dict[str, Any]] = {
+    "prediction_range": {"gates": {"prediction_range": {"max": 9}}},
+    "probability_range": {"gates": {"probability_range": {"max": 1}}},
+    "null_rate": {"gates": {"null_rate": {"max": 0.5, "columns": {"nobody": 0.1}}}},
+    "score_shift": {"gates": {"score_shift": {"max": 3}}},
+}
+"""By gate: settings that can never apply to a model that predicts texts. `inputs/inapplicable_gates.py`
+refuses them before any row is read."""
+REFUSED_IN_A_JOB: dict[str, dict[str, Any]] = {
+    "unique_keys": {"gates": {"unique_keys": "hold"}},
+    "drift": {"drift": {"gate": "hold", "profile": False}},
+}
+"""By gate: settings that other keys of the job file keep from ever being checked. `schemas/job.py`
+refuses them."""
+ALWAYS_APPLY = {
+    "finite_predictions": "each model predicts something, and a text may be missing too",
+    "rows": "each partition has a number of rows",
+}
+"""The other gates, and why nothing can keep them from being checked."""
 
 ALL_GATES = pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
 
@@ -80,6 +105,29 @@ def test_the_table_has_every_gate_of_the_job_file_once() -> None:
     names = [gate.name for gate in GATES]
     assert sorted(names) == sorted({*Gates.model_fields, "drift"})
     assert names == [*EXAMPLES], "a new gate needs an example"
+
+
+def test_every_gate_says_whether_it_can_be_set_in_vain() -> None:
+    refused = {*REFUSED_FOR_A_MODEL, *REFUSED_IN_A_JOB}
+    assert refused | {*ALWAYS_APPLY} == {gate.name for gate in GATES}
+    assert not refused & {*ALWAYS_APPLY}
+    assert all(ALWAYS_APPLY.values())
+
+
+@pytest.mark.parametrize("name", REFUSED_FOR_A_MODEL)
+def test_a_gate_that_cannot_apply_to_the_model_is_refused(name: str, tmp_path: Path) -> None:
+    job = make_job(tmp_path, REFUSED_FOR_A_MODEL[name])
+    texts = OutputColumn("prediction", pa.string(), "prediction")
+    (problem,) = inapplicable_gates(job, ModelFacts(flavor="tiny", estimator=""), ["a"], [texts])
+    assert problem.startswith(f"gates.{name}")
+
+
+@pytest.mark.parametrize("name", REFUSED_IN_A_JOB)
+def test_a_gate_that_the_job_keeps_from_being_checked_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidJobError, match="never applies") as caught:
+        make_job(tmp_path, REFUSED_IN_A_JOB[name])
+    key = "drift.gate" if name == "drift" else f"gates.{name}"
+    assert key in str(caught.value)
 
 
 @ALL_GATES
