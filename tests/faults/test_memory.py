@@ -47,7 +47,7 @@ def peaks(lake: Lake, day: str, folder: Path, **changes: Any) -> tuple[int, int]
     return measures["peak_driver_bytes"], max(measures["peak_worker_bytes"])
 
 
-@pytest.mark.parametrize("formats", ["delta", "parquet"])
+@pytest.mark.parametrize("formats", ["delta", pytest.param("parquet", marks=pytest.mark.thorough)])
 def test_memory_stays_flat_when_the_partition_grows_tenfold(
     lake: Lake, tmp_path: Path, formats: str
 ) -> None:
@@ -165,11 +165,11 @@ def wide(
 @pytest.mark.parametrize(
     ("model", "day", "mebibytes"),
     [
-        ("narrow", "small", 256),
+        pytest.param("narrow", "small", 256, marks=pytest.mark.thorough),
         ("narrow", "large", 256),
         ("wide", "small", 350),
-        ("wide", "large", 512),
-        ("wide", "large", 2_048),
+        pytest.param("wide", "large", 512, marks=pytest.mark.thorough),
+        pytest.param("wide", "large", 2_048, marks=pytest.mark.thorough),
     ],
 )
 def test_the_limit_is_kept_whatever_the_size(

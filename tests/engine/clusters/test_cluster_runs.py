@@ -59,7 +59,10 @@ def assert_same(published: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize(
     ("formats", "engine"),
-    [pytest.param("delta", "auto", marks=pytest.mark.slow), ("parquet", "library")],
+    [
+        pytest.param("delta", "auto", marks=pytest.mark.slow),
+        pytest.param("parquet", "library", marks=pytest.mark.thorough),
+    ],
 )
 def test_a_cluster_gives_what_this_machine_gives(
     cluster: RunningCluster, cluster_lake: Lake, s3_server: S3Server, formats: str, engine: str
