@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up down status alerts test check lint fast coverage stores faults soak fuzz bench bench-kernels schema clean
+.PHONY: help setup demo up down status alerts test thorough check lint fast coverage stores faults soak fuzz bench bench-kernels schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,12 +46,15 @@ status: $(VENV)/.ready ## Show what is running
 alerts: $(VENV)/.ready ## Register the alerts in Prefect (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
 	@$(BIN)/python -m nightscore.flows.alerts
 
-# In two processes, a file in either; then, one after another, what starts servers, kills or times processes.
+# In two processes, a file in either; then, one after another, what needs the whole machine.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
-ALONE := tests/faults tests/flows
+ALONE := tests/flows
 test: $(VENV)/.ready ## Run all tests, including those with S3 and kills (about 15 minutes)
-	@$(BIN)/python -m pytest $(IN_TWO) -m 'not alone'; first=$$?; \
-	  $(BIN)/python -m pytest $(ALONE) -m alone && exit $$first
+	@$(BIN)/python -m pytest $(IN_TWO) $(CASES) -m 'not alone'; first=$$?; \
+	  $(BIN)/python -m pytest $(ALONE) $(CASES) -m alone && exit $$first
+
+thorough: CASES := --thorough
+thorough: test ## Run all tests with all their cases (an hour or two)
 
 fast: $(VENV)/.ready ## Run the fast tests only, without workers or servers (about a minute)
 	@$(BIN)/python -m pytest $(IN_TWO) -m 'not slow' --ignore tests/bench --ignore tests/faults --ignore tests/fuzz

@@ -22,9 +22,9 @@ from tests.support.seaweedfs import BUCKET, S3Server, seaweedfs
 settings.register_profile("any machine", deadline=None)  # a busy one is no failure
 settings.load_profile("any machine")
 
-ALONE = ("tests/faults/", "tests/flows/")
-"""Folders whose tests may be alone."""
-LONG = (*ALONE, "tests/bench/", "tests/engine/clusters/")
+ALONE = "tests/flows/"
+"""Folder whose tests may be alone."""
+LONG = (ALONE, "tests/faults/", "tests/bench/", "tests/engine/clusters/")
 """Folders whose tests are long."""
 PROCESSES = {"any_lake", "boosters", "cluster", "models", "pool", "s3_server"}
 """Fixtures that start workers or servers or train many models, or stand for others that do."""

@@ -28,7 +28,7 @@ GROUP_BYTES = 2 << 30
 ALLOWED_GROWTH = 1.15
 """Allocators round up and fragment; a partition held whole would be ten times as large."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 def peaks(lake: Lake, day: str, folder: Path, **changes: Any) -> tuple[int, int]:

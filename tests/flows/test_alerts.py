@@ -26,7 +26,7 @@ from tests.support.lake import Lake
 from tests.support.models import copy_registry, make_frame
 from tests.support.receivers import PATIENCE_S, SLACK, HttpReceiver, MailReceiver, Post
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 SECRET = "T00000000/B00000000/aVerySecretToken"
 RUNS = """

@@ -58,7 +58,7 @@ with warnings.catch_warnings():
     from nightscore.flows.ui.progress import BackfillProgress, RunProgress, progress_artifact
     from nightscore.flows.ui.run_page import run_markdown
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module", autouse=True)
