@@ -178,7 +178,7 @@ def dask_cluster(folder: Path, endpoint: str) -> Iterator[RunningCluster]:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dask(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[RunningCluster]:
     """Two workers that share a cache of models, as two processes of one node do."""
     folder = tmp_path_factory.mktemp("dask")
@@ -189,7 +189,7 @@ def dask(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Itera
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[RunningCluster]:
     """A head node with two CPUs."""
     folder, cache = (
