@@ -60,20 +60,25 @@ def test_one_holds_it_and_the_other_is_told_who_does(any_lake: Lake) -> None:
 
 
 def test_whoever_waits_gets_it_once_it_is_free(any_lake: Lake) -> None:
-    job, waits = any_lake.job(), threading.Event()
+    job, waits, is_held = any_lake.job(), threading.Event(), threading.Event()
     first = Lease(job, FOLDER, "clean")
 
     def second() -> None:
         waits.set()
-        with Lease(job, FOLDER, "rollback"):
-            assert first._holder is None
+        with Lease(job, FOLDER, "rollback") as lease:
+            is_held.set()
+            lease.check()
 
     with ThreadPoolExecutor(1) as threads:
         first.acquire()
         waiting = threads.submit(second)
         waits.wait()
+        first.check()
+        assert not is_held.is_set()
         first.release()
         waiting.result()
+
+    assert is_held.is_set()
 
 
 def test_of_many_one_holds_it(any_lake: Lake) -> None:
