@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from nightscore.drift.statistics.chi_squared import benjamini_hochberg, chi2, chi2_tail
+from nightscore.drift.statistics.chi_squared import benjamini_hochberg
+from nightscore.drift.statistics.contingency import chi2, chi2_tail
 from nightscore.drift.statistics.hellinger import hellinger
 from nightscore.drift.statistics.jensen_shannon import js_distance
 from nightscore.drift.statistics.kolmogorov_smirnov import (

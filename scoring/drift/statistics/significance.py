@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nightscore.drift.statistics.chi_squared import chi2
 from nightscore.drift.statistics.columns import ColumnPair
+from nightscore.drift.statistics.contingency import chi2
 from nightscore.drift.statistics.statistic import Evidence
 
 SIGNIFICANT_Q = 0.01
