@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from nightscore.drift.grade import compare_groups
 from nightscore.drift.impact import impact
 from nightscore.drift.measure import pair_up
-from nightscore.drift.statistics.columns import ColumnPair
+from nightscore.drift.statistics.shared.columns import ColumnPair
 from nightscore.profiles.table import ColumnProfile, Key
 from nightscore.schemas.drift import REFERENCES, ColumnDrift
 

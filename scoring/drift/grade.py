@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nightscore.drift.measure import Values, measure_across, measure_pairs
 from nightscore.drift.statistics import catalog
-from nightscore.drift.statistics.columns import ColumnPair
-from nightscore.drift.statistics.significance import FEW_ROWS, FEW_ROWS_P, is_significant
-from nightscore.drift.statistics.statistic import Evidence, Grade
+from nightscore.drift.statistics.shared.columns import ColumnPair
+from nightscore.drift.statistics.shared.significance import FEW_ROWS, FEW_ROWS_P, is_significant
+from nightscore.drift.statistics.shared.statistic import Evidence, Grade
 from nightscore.schemas.drift import ORDER, ColumnDrift, Severity, Signal
 
 SIGNALS: tuple[Signal, ...] = (

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from nightscore.drift.statistics import catalog
-from nightscore.drift.statistics.columns import (
+from nightscore.drift.statistics.shared.columns import (
     ColumnGroup,
     ColumnPair,
     group_category,

@@ -8,7 +8,7 @@ import pyarrow as pa
 from nightscore.arrow.parsing.files import corrupt
 from nightscore.drift.grade import compare_columns, worst
 from nightscore.drift.measure import pair_up
-from nightscore.drift.statistics.columns import ColumnPair
+from nightscore.drift.statistics.shared.columns import ColumnPair
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.dataset import Dataset
 from nightscore.profiles.edges import Edges

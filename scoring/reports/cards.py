@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nightscore.drift.labels import show_number, show_value
 from nightscore.drift.statistics import catalog
-from nightscore.drift.statistics.statistic import Figure, Statistic
+from nightscore.drift.statistics.shared.statistic import Figure, Statistic
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import ColumnProfile
 from nightscore.reports.bars import Bars, bars_of

@@ -24,8 +24,8 @@ from nightscore.drift.findings import Context, judge
 from nightscore.drift.grade import compare_columns
 from nightscore.drift.measure import pair_up
 from nightscore.drift.statistics import catalog
-from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
-from nightscore.drift.statistics.statistic import Statistic
+from nightscore.drift.statistics.shared.columns import ColumnGroup, ColumnPair
+from nightscore.drift.statistics.shared.statistic import Statistic
 from nightscore.flows.ui.drift import drift_rows
 from nightscore.inputs.dataset import Dataset
 from nightscore.operations.compare_datasets import compare_sides

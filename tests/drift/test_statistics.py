@@ -11,7 +11,6 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from nightscore.drift.statistics.chi_squared import benjamini_hochberg
-from nightscore.drift.statistics.contingency import chi2, chi2_tail
 from nightscore.drift.statistics.hellinger import hellinger
 from nightscore.drift.statistics.jensen_shannon import js_distance
 from nightscore.drift.statistics.kolmogorov_smirnov import (
@@ -20,6 +19,7 @@ from nightscore.drift.statistics.kolmogorov_smirnov import (
 )
 from nightscore.drift.statistics.largest_difference import largest_difference
 from nightscore.drift.statistics.psi import psi, psi_laplace, psi_noise_floor
+from nightscore.drift.statistics.shared.contingency import chi2, chi2_tail
 from nightscore.drift.statistics.total_variation import total_variation
 from nightscore.drift.statistics.wasserstein import wasserstein
 from nightscore.profiles.bins import (

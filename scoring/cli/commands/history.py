@@ -12,7 +12,7 @@ from nightscore.cli.app import AsJson, Job, load
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.drift.statistics import catalog
-from nightscore.drift.statistics.statistic import Figure
+from nightscore.drift.statistics.shared.statistic import Figure
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value, has_key

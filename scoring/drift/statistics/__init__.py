@@ -1,1 +1,4 @@
-"""Drift statistics, one file each. `catalog.py` lists them; nothing else does."""
+"""Drift statistics, one file each. `catalog.py` lists them; nothing else does.
+
+`shared/` has what several of them need.
+"""

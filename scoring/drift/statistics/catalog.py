@@ -19,7 +19,7 @@ from nightscore.drift.statistics.psi import (
     PSI_LAPLACE,
     PSI_NOISE_FLOOR,
 )
-from nightscore.drift.statistics.statistic import Figure, Statistic, View
+from nightscore.drift.statistics.shared.statistic import Figure, Statistic, View
 from nightscore.drift.statistics.total_variation import TOTAL_VARIATION
 from nightscore.drift.statistics.unseen_categories import UNSEEN_CATEGORIES
 from nightscore.drift.statistics.wasserstein import WASSERSTEIN, WASSERSTEIN_OVER_STD

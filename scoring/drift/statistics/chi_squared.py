@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nightscore.drift.statistics.columns import ColumnGroup
-from nightscore.drift.statistics.contingency import chi2_p_value, chi2_statistic
-from nightscore.drift.statistics.statistic import Statistic
+from nightscore.drift.statistics.shared.columns import ColumnGroup
+from nightscore.drift.statistics.shared.contingency import chi2_p_value, chi2_statistic
+from nightscore.drift.statistics.shared.statistic import Statistic
 from nightscore.profiles.bins import Floats
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nightscore.drift.statistics.proportions import proportions, sum_bins, where_known
-from nightscore.drift.statistics.statistic import Statistic
+from nightscore.drift.statistics.shared.proportions import proportions, sum_bins, where_known
+from nightscore.drift.statistics.shared.statistic import Statistic
 from nightscore.profiles.bins import Counts, Floats
 
 

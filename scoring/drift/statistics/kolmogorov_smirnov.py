@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nightscore.drift.statistics.columns import ColumnGroup
-from nightscore.drift.statistics.proportions import proportions
-from nightscore.drift.statistics.statistic import NUMBERS, Statistic
+from nightscore.drift.statistics.shared.columns import ColumnGroup
+from nightscore.drift.statistics.shared.proportions import proportions
+from nightscore.drift.statistics.shared.statistic import NUMBERS, Statistic
 from nightscore.profiles.bins import Counts, Floats
 
 

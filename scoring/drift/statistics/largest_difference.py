@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nightscore.drift.statistics.proportions import proportions
-from nightscore.drift.statistics.statistic import CATEGORIES, Statistic
+from nightscore.drift.statistics.shared.proportions import proportions
+from nightscore.drift.statistics.shared.statistic import CATEGORIES, Statistic
 from nightscore.profiles.bins import Counts, Floats
 
 

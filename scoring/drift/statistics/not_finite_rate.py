@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
-from nightscore.drift.statistics.rate_change import RULE, grade_rate_change, rate
-from nightscore.drift.statistics.significance import is_beyond_doubt
-from nightscore.drift.statistics.statistic import NUMBERS, Evidence, Grade, Statistic
+from nightscore.drift.statistics.shared.columns import ColumnGroup, ColumnPair
+from nightscore.drift.statistics.shared.rate_change import RULE, grade_rate_change, rate
+from nightscore.drift.statistics.shared.significance import is_beyond_doubt
+from nightscore.drift.statistics.shared.statistic import NUMBERS, Evidence, Grade, Statistic
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.profile import NumberProfile, Profile
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from nightscore.drift.labels import show_value
-from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
-from nightscore.drift.statistics.significance import FEW_ROWS_P
-from nightscore.drift.statistics.statistic import NUMBERS, Evidence, Grade, Statistic
+from nightscore.drift.statistics.shared.columns import ColumnGroup, ColumnPair
+from nightscore.drift.statistics.shared.significance import FEW_ROWS_P
+from nightscore.drift.statistics.shared.statistic import NUMBERS, Evidence, Grade, Statistic
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.profile import NumberProfile
 from nightscore.schemas.drift import Severity

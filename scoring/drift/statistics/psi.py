@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from nightscore.drift.statistics.columns import ColumnGroup
-from nightscore.drift.statistics.proportions import (
+from nightscore.drift.statistics.shared.columns import ColumnGroup
+from nightscore.drift.statistics.shared.proportions import (
     has_rows,
     proportions,
     sum_bins,
     where_known,
 )
-from nightscore.drift.statistics.statistic import NUMBERS, Statistic
+from nightscore.drift.statistics.shared.statistic import NUMBERS, Statistic
 from nightscore.profiles.bins import Counts, Floats
 
 LEAST_PROPORTION = 1e-4

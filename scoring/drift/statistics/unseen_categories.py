@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
-from nightscore.drift.statistics.statistic import CATEGORIES, Evidence, Grade, Statistic
+from nightscore.drift.statistics.shared.columns import ColumnGroup, ColumnPair
+from nightscore.drift.statistics.shared.statistic import CATEGORIES, Evidence, Grade, Statistic
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.profile import CategoryProfile
 from nightscore.schemas.drift import Severity

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nightscore.drift.statistics.proportions import has_rows, sum_bins, where_known
+from nightscore.drift.statistics.shared.proportions import has_rows, sum_bins, where_known
 from nightscore.profiles.bins import Counts, Floats
 
 

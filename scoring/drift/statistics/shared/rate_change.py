@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from nightscore.drift.statistics.columns import ColumnPair
-from nightscore.drift.statistics.significance import is_beyond_doubt
-from nightscore.drift.statistics.statistic import Grade
+from nightscore.drift.statistics.shared.columns import ColumnPair
+from nightscore.drift.statistics.shared.significance import is_beyond_doubt
+from nightscore.drift.statistics.shared.statistic import Grade
 from nightscore.schemas.drift import Severity, Signal
 
 WARNING_CHANGE = 0.05

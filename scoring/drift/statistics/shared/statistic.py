@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nightscore.drift.statistics.columns import ColumnGroup, ColumnPair
+from nightscore.drift.statistics.shared.columns import ColumnGroup, ColumnPair
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.drift import ColumnType, Severity, Signal
 

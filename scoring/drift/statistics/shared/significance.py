@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nightscore.drift.statistics.columns import ColumnPair
-from nightscore.drift.statistics.contingency import chi2
-from nightscore.drift.statistics.statistic import Evidence
+from nightscore.drift.statistics.shared.columns import ColumnPair
+from nightscore.drift.statistics.shared.contingency import chi2
+from nightscore.drift.statistics.shared.statistic import Evidence
 
 SIGNIFICANT_Q = 0.01
 FEW_ROWS = 200

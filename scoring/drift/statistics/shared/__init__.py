@@ -1,0 +1,1 @@
+"""What drift statistics share: their declaration, the columns they compare, their arithmetic."""
