@@ -226,7 +226,9 @@ def roll_back(
         restores=target.run_id,
         model=target.model,
         inputs=target.inputs,
+        in_order=target.in_order,
         counts=target.counts,
+        quarantine=target.quarantine,
         fingerprint=_current_fingerprint(workspace, value, cache),
     )
 

@@ -30,6 +30,25 @@ MISSING_PASSES = STRICT | {"policy": {"infinite": "quarantine"}}
 MISSING = [0, 3, 399, 400, 401, 1_500, 2_999]
 INFINITE = [7, 1_499]
 
+OF_THE_BASE_RUN = {"inputs", "drift"}
+"""Fields of a replay's record that say again what the base run's record says."""
+OF_BOTH = {"in_order", "output", "counts", "columns"}
+"""Fields that tell of the whole partition, the published and the replayed rows."""
+OF_THE_REPLAY = {
+    *("schema_version", "run_id", "status", "job", "partition_key", "partition", "attempts"),
+    *("started_at", "finished_at", "host", "pid", "engine", "location", "warnings", "error"),
+    *("forced", "restores", "replays", "replaces", "gates", "decision", "measures"),
+    "fingerprint",  # of a run now; empty if that would not give the same
+    *(
+        "model",
+        "libraries",
+        "policy",
+        "predictor",
+    ),  # of the replayed rows: `replays` has the others'
+    "quarantine",  # what is still in it
+}
+"""Fields that are the replay's own."""
+
 
 def write(lake: Lake, n_rows: int = 3_000) -> pd.DataFrame:
     frame = make_frame(n_rows)
@@ -94,6 +113,31 @@ def test_rows_come_back_to_their_places(
     loosest = any_lake.job(keys=keys, pass_through=["count"], **STRICT | {"policy": {}})
     assert again(any_lake, loosest).status == "published"
     assert len(any_lake.read(job)) == 3_000
+
+
+def test_every_field_of_a_replay_s_record_is_decided(lake: Lake) -> None:
+    named = [name for group in (OF_THE_BASE_RUN, OF_BOTH, OF_THE_REPLAY) for name in group]
+    assert sorted(named) == sorted(Manifest.model_fields), "decide who fills a new field"
+
+    write(lake)
+    lake.features.write_bytes(f"ds={DAY}/notes.txt", b"left out")
+    source = {"uri": lake.features.uri, "files": "*.parquet"}
+    base = lake.run(lake.job(input=source, **STRICT))
+    assert base.inputs.files_left_out == 1
+    assert base.drift is not None
+
+    manifest = again(lake, lake.job(input=source, **MISSING_PASSES))
+    assert manifest.error is None
+    for name in OF_THE_BASE_RUN:
+        assert getattr(manifest, name) == getattr(base, name), name
+
+    assert manifest.in_order
+    assert manifest.counts.rows_in == base.counts.rows_in
+    assert manifest.counts.rows_scored == base.counts.rows_scored + len(MISSING)
+    assert sum(file.rows for file in manifest.output.files) == manifest.counts.rows_scored
+    for column in manifest.columns:
+        rows = manifest.counts.rows_in if column.role == "feature" else manifest.counts.rows_scored
+        assert column.rows == rows, column.name
 
 
 def test_a_replay_without_the_input_puts_rows_at_the_end(lake: Lake) -> None:

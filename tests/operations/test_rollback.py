@@ -17,6 +17,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.operations.clean import clean
 from nightscore.operations.history import run_history
 from nightscore.operations.partitions import partition_statuses
+from nightscore.operations.replay import replay
 from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.execution import RunInterrupted
@@ -27,12 +28,34 @@ from tests.support.models import make_frame
 
 DAY = "2024-02-29"
 
+OF_THE_RESTORED_RUN = {"model", "inputs", "in_order", "counts", "quarantine"}
+"""Fields of a rollback's record that say again what the restored run's record says."""
+OF_THE_ROLLBACK = {
+    *("schema_version", "run_id", "status", "job", "partition_key", "partition", "attempts"),
+    *("started_at", "finished_at", "host", "pid", "engine", "location", "warnings", "error"),
+    *("restores", "replaces"),
+    "fingerprint",  # of a run now, so that a nightly run leaves the rollback alone
+    "output",  # the same files, where this commit has put them
+    "measures",  # what this has cost
+}
+"""Fields that are the rollback's own."""
+ONLY_OF_THE_RESTORED_RUN = {
+    *("forced", "replays", "libraries", "policy", "predictor", "columns", "gates", "drift"),
+    "decision",
+}
+"""Fields that `restores` leads to: a rollback computes, compares and judges nothing."""
+
 
 def put_back(lake: Lake, job: ScoringJob, **options: Any) -> Manifest:
     (item,) = plan_rollback(job, [DAY], **options)
     assert item.action == "roll back", item
     assert item.target is not None
     return roll_back(job, DAY, item.target, item.live_run_id, datetime.now(UTC), lake.cache)
+
+
+def history_of(job: ScoringJob) -> list[Manifest]:
+    """The runs that published the partition, the one that readers see last."""
+    return publications(run_history(job, DAY, everything=False))[::-1]
 
 
 def predictions(lake: Lake, job: ScoringJob) -> Any:
@@ -178,3 +201,30 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [row["results"] for row in shown] == ["seen now", "can be put back", "seen now"]
     assert shown[0]["rollback to"] == shown[2]["run"]
     assert len(predictions_store(lake.job()).list_files()) > 0
+
+
+def test_every_field_of_a_rollback_s_record_is_decided(lake: Lake) -> None:
+    groups = (OF_THE_RESTORED_RUN, OF_THE_ROLLBACK, ONLY_OF_THE_RESTORED_RUN)
+    named = [name for group in groups for name in group]
+    assert sorted(named) == sorted(Manifest.model_fields), "decide who fills a new field"
+
+    frame = make_frame(50)
+    frame.loc[[3, 7], "b"] = None
+    lake.write(DAY, frame)
+    strict = lake.job(policy={"missing": "quarantine"}, limits={"max_quarantined_rows": 10})
+    lake.run(strict)
+    lake.features.delete([entry.path for entry in lake.features.list_files()])
+    loose = lake.job()
+    now = datetime.now(UTC)
+    replayed = replay(loose, DAY, pool=lake.pool, cache=lake.cache, now=now)
+    assert not replayed.in_order
+    lake.write(DAY, make_frame(60))
+    lake.run(loose)
+
+    for target in history_of(loose):
+        back = put_back(lake, loose, run_id=target.run_id)
+        for name in OF_THE_RESTORED_RUN:
+            assert getattr(back, name) == getattr(target, name), name
+        for name in ONLY_OF_THE_RESTORED_RUN:
+            assert getattr(back, name) == Manifest.model_fields[name].default, name
+        assert back.output.files, "these are visible again"
