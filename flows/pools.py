@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TypeVar
 
-from nightscore.engine.backends import open_pool
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.pool import Pool
+from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.process import start_daemon
 from nightscore.schemas.job import Workers
 from nightscore.storage.run_cache import RunCache

@@ -8,9 +8,9 @@ import typer
 from nightscore.cli.app import log_to
 from nightscore.cli.show import err, exit_code, progress
 from nightscore.cli.summary import print_record
-from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
+from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.runs.execution import RunInterrupted
 from nightscore.schemas.job import Workers
 from nightscore.schemas.manifest import Manifest

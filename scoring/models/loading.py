@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightscore.errors import ModelLoadError, ScoringError
 from nightscore.models.flavor import Flavor
-from nightscore.models.flavors import flavor_named, flavor_of
+from nightscore.models.flavor_catalog import flavor_named, flavor_of
 from nightscore.models.mlmodel import MlModel, read_mlmodel
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.process import peak_resident_bytes, unlimited_address_space

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from nightscore.errors import InvalidJobError, ModelNotFoundError
 from nightscore.models.cache import CachedModel, ModelCache
-from nightscore.models.registries import open_registry
 from nightscore.models.registries.client import download_artifacts, set_tag
 from nightscore.models.registries.protocol import DIGEST_TAG, ModelVersion, Registry
 from nightscore.models.registries.uris import local_folder, redacted, registry_uri
+from nightscore.models.registry_catalog import open_registry
 from nightscore.schemas.job import MODEL_URI
 
 SHOWN_VERSIONS = 20

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from nightscore.errors import ModelRefusedError
-from nightscore.models.flavors import flavor_of
+from nightscore.models.flavor_catalog import flavor_of
 from nightscore.models.loading_steps import Kind, LoadingStep
 from nightscore.models.mlmodel import MlModel
 

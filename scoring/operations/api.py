@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightscore.engine import backends
+from nightscore.engine import worker_backend_catalog
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
@@ -35,7 +35,7 @@ def open_pool(job: ScoringJob) -> Pool:
 
     Nothing is started before the first use. Calls without a pool open and close one themselves.
     """
-    return backends.open_pool(job.workers)
+    return worker_backend_catalog.open_pool(job.workers)
 
 
 def plan(

@@ -11,9 +11,9 @@ from concurrent.futures import wait
 from datetime import UTC, datetime
 
 from nightscore.drift.recompare_runs import compare_later
-from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Event, Listener, RunPlanned
 from nightscore.engine.pool import Pool
+from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache

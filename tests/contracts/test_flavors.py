@@ -29,7 +29,7 @@ from nightscore.errors import ModelError, ModelLoadError
 from nightscore.models import flavors
 from nightscore.models.cache import ModelCache, digest_tree
 from nightscore.models.flavor import Flavor
-from nightscore.models.flavors import flavor_named, flavor_of, register_flavor, registered
+from nightscore.models.flavor_catalog import flavor_named, flavor_of, register_flavor, registered
 from nightscore.models.loading import LoadedModel, inspect_model, unlisted_types
 from nightscore.models.loading_steps import Kind
 from nightscore.models.mlmodel import read_mlmodel
@@ -351,7 +351,7 @@ def test_a_flavor_of_another_distribution_is_an_entry_point(tmp_path: Path) -> N
     code = f"""
 from pathlib import Path
 from nightscore.errors import ModelLoadError
-from nightscore.models.flavors import find_flavor
+from nightscore.models.flavor_catalog import find_flavor
 from nightscore.models.loading import inspect_model
 
 assert inspect_model(Path({str(tmp_path / "model")!r})).flavor == "tiny"

@@ -12,9 +12,9 @@ import pytest
 from nightscore.errors import ModelDigestError, ModelNotFoundError
 from nightscore.models.cache import ModelCache, digest_tree
 from nightscore.models.model_versions import fetch, recall, remember, resolve
-from nightscore.models.registries import open_registry, registered
 from nightscore.models.registries.client import ClientRegistry
 from nightscore.models.registries.protocol import Registry
+from nightscore.models.registry_catalog import open_registry, registered
 from tests.fakes import tiny_flavor
 from tests.fakes.registry import URI, stub_registry
 from tests.support.models import register

@@ -9,9 +9,9 @@ from typing import Any, TypeVar, get_args
 import pandas as pd
 import pytest
 
-from nightscore.engine.backends import BACKENDS, open_pool
 from nightscore.engine.events import Event, RunPlanned, ShardScored
 from nightscore.engine.pool import Pool
+from nightscore.engine.worker_backend_catalog import BACKENDS, open_pool
 from nightscore.errors import InputError, InterruptedRunError
 from nightscore.models.cache import ModelCache
 from nightscore.runs.run import run

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightscore.models.cache import digest_tree
-from nightscore.models.registries import registered
 from nightscore.models.registries.protocol import ModelVersion, RegisteredModel
+from nightscore.models.registry_catalog import registered
 
 SCHEME = "stub"
 URI = f"{SCHEME}://registry"

@@ -12,7 +12,7 @@ import pyarrow as pa
 from nightscore.errors import ScoringError
 from nightscore.models.compiled.checked import difference
 from nightscore.models.compiled.unsupported import UnsupportedError
-from nightscore.models.flavors import flavor_of
+from nightscore.models.flavor_catalog import flavor_of
 from nightscore.models.mlmodel import read_mlmodel
 from nightscore.models.trust import check_trust, loading_steps
 from nightscore.schemas.model import ModelFacts

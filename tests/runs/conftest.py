@@ -14,7 +14,7 @@ from nightscore.engine.shard import ShardResult
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.models.flavors import registered
+from nightscore.models.flavor_catalog import registered
 from nightscore.outputs.writer import WrittenPart
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import RunPlan, SourceRows

@@ -7,7 +7,7 @@ import typer
 
 from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, load, log_to, model_cache
 from nightscore.cli.show import out, print_json, print_table, show_size
-from nightscore.engine.backends import open_pool
+from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.inputs.partitions import parse_value
 from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.schemas.job import ScoringJob

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Iterable
 
 from nightscore.models.compiled.form_cache import CachedForm
-from nightscore.models.flavors import find_flavor
+from nightscore.models.flavor_catalog import find_flavor
 from nightscore.models.installed_libraries import library_version
 from nightscore.models.installed_libraries import library_versions as versions_of
 from nightscore.models.pinned import PinnedModel

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nightscore.models.flavors import flavor_of
+from nightscore.models.flavor_catalog import flavor_of
 from nightscore.models.loading import inspect_model, unlisted_types
 from nightscore.models.mlmodel import read_mlmodel
 from nightscore.process import available_bytes, limited_address_space

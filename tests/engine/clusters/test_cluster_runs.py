@@ -9,10 +9,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from nightscore.engine.backends import open_pool
 from nightscore.engine.events import Event, RunPlanned, ShardLost, ShardScored
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
+from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.errors import InterruptedRunError
 from nightscore.models.pinned import PinnedModel
 from nightscore.runs.run import run

@@ -22,7 +22,6 @@ import pytest
 import yaml
 from dask import config
 
-from nightscore.engine.backends import open_pool
 from nightscore.engine.backends.dask import DaskCluster
 from nightscore.engine.backends.ray import RayCluster
 from nightscore.engine.model_facts import learn_facts
@@ -30,6 +29,7 @@ from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.remote.calls import Call, pack
 from nightscore.engine.remote.node import run_call
 from nightscore.engine.remote.requirements import NodeReport, NodeRequirements, process_versions
+from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.errors import ClusterError, InvalidJobError, WorkerError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.layout import state_store
