@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,33 @@ from tests.support.models import make_frame
 
 DAY = "2024-02-29"
 README = Path(__file__).parents[2] / "README.md"
+
+CHANGES = {
+    "run": "publishes a partition",
+    "backfill": "publishes partitions",
+    "replay": "publishes a partition",
+    "rollback": "publishes earlier results again",
+    "approve": "publishes a held run",
+    "reject": "drops a held run",
+    "baseline": "stores a baseline beside the model version",
+    "clean": "removes files",
+    "pin": "tags the model version",
+}
+"""What each command changes that has `changes_data`."""
+READS = {
+    "plan": f"plan JOB {DAY}",
+    "partitions": "partitions JOB",
+    "explain": f"explain JOB {DAY}",
+    "runs": "runs JOB",
+    "history": f"history JOB {DAY}",
+    "verify": f"verify JOB {DAY}",
+    "report": f"report JOB {DAY}",
+    "drift": "drift FEATURES FEATURES",
+    "model": "model inspect MODEL --registry REGISTRY",
+}
+"""An example of each other command; the test sees that it leaves the lake as it was."""
+SERVES = {"pages": "reads only, until somebody stops it"}
+"""Commands that do not end by themselves."""
 
 
 @pytest.fixture
@@ -207,9 +235,8 @@ def test_every_command_and_option_has_help_and_each_command_is_documented() -> N
             commands |= {f"{name} {below}": command for below, command in inner.commands.items()}
     for name, command in commands.items():
         assert command.help, name
-        assert f"nightscore {name}" in README.read_text(), (
-            f"README does not mention nightscore {name}"
-        )
+        mention = re.compile(rf"nightscore {re.escape(name)}(?![\w-])")
+        assert mention.search(README.read_text()), f"README does not mention nightscore {name}"
         for parameter in command.params:
             assert getattr(parameter, "help", None) or parameter.name in ("help", "partition"), (
                 name,
@@ -232,6 +259,40 @@ def test_the_catalog_has_every_command_and_every_module_of_commands() -> None:
         if command.scores:
             assert command.reads_footers, name
             assert command.changes_data, name
+
+
+def test_every_command_says_whether_it_changes_data() -> None:
+    named = [*CHANGES, *READS, *SERVES]
+    assert sorted(named) == sorted(COMMANDS), "a new command changes data, or has an example"
+    assert {name for name, command in COMMANDS.items() if command.changes_data} == {*CHANGES}
+
+
+def test_a_command_that_changes_no_data_leaves_the_lake_as_it_was(
+    lake: Lake,
+    job_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    lake.run(lake.job(), DAY)
+    values = {
+        "JOB": str(job_file),
+        "FEATURES": f"{lake.features.uri}/ds={DAY}",
+        "MODEL": lake.job().model,
+        "REGISTRY": str(lake.job().registry),
+    }
+
+    def files() -> dict[str, tuple[int, int]]:
+        paths = [path for path in Path(lake.root).rglob("*") if path.is_file()]
+        return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
+
+    before = files()
+    for name, example in READS.items():
+        arguments = [values.get(word, word) for word in example.split()]
+        code = build_app()([*arguments, "--json"], standalone_mode=False)
+        assert not code, name
+        assert json.loads(capsys.readouterr().out), name
+        assert files() == before, name
 
 
 @pytest.mark.parametrize(
