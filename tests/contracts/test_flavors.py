@@ -6,8 +6,10 @@ A new flavor is one file in `models/flavors` and one more case here.
 import os
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,7 +31,13 @@ from nightscore.errors import ModelError, ModelLoadError
 from nightscore.models import flavors
 from nightscore.models.cache import ModelCache, digest_tree
 from nightscore.models.flavor import Flavor
-from nightscore.models.flavor_catalog import flavor_named, flavor_of, register_flavor, registered
+from nightscore.models.flavor_catalog import (
+    FALLBACK,
+    flavor_named,
+    flavor_of,
+    register_flavor,
+    registered,
+)
 from nightscore.models.loading import LoadedModel, inspect_model, unlisted_types
 from nightscore.models.loading_steps import Kind
 from nightscore.models.mlmodel import read_mlmodel
@@ -40,6 +48,7 @@ from tests.fakes.pool import InProcessPool
 from tests.fakes.registry import URI, stub_registry
 from tests.support.lake import Lake
 
+ROOT = Path(__file__).parents[2]
 NAMES = ["a", "b"]
 BUILT_IN = {module.name for module in pkgutil.iter_modules(flavors.__path__)}
 N_ROWS = 70
@@ -340,6 +349,27 @@ def test_libraries_of_a_flavor_are_the_same_on_every_worker(name: str) -> None:
     assert {*flavor_named(name).libraries} <= {*REQUIRED, *MODEL_LIBRARIES}
 
 
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_libraries_of_a_flavor_can_be_installed_and_are_documented(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = project["optional-dependencies"].get(name, [])
+    offered = {re.split(r"[^\w.-]", line)[0] for line in [*project["dependencies"], *extra]}
+    lines = (ROOT / "deploy" / "constraints.txt").read_text().splitlines()
+    # xgboost-cpu is xgboost under another name, and the smaller one of the two.
+    constrained = {line.partition("==")[0].removesuffix("-cpu") for line in lines}
+
+    libraries = {*flavor_named(name).libraries}
+    assert libraries <= offered
+    assert libraries <= constrained
+
+    readme = (ROOT / "README.md").read_text()
+    documented = "pyfunc" if name == FALLBACK else f"mlflow.{name}"
+    assert f"`{documented}`" in readme, "a row of the table of models"
+    if extra:
+        installed = ",".join(re.findall(r"pip install 'nightscore\[([a-z,]+)\]'", readme))
+        assert name in installed.split(",")
+
+
 def test_a_flavor_of_another_distribution_is_an_entry_point(tmp_path: Path) -> None:
     tiny_flavor.save(tmp_path / "model")
     installed = tmp_path / "site" / "tiny-1.dist-info"
@@ -362,8 +392,7 @@ except ModelLoadError as error:
 else:
     raise AssertionError("a broken entry point went unnoticed")
 """
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(tmp_path / "site"), str(root), str(root / ".src")])
+    path = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / ".src")])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": path})
 
 

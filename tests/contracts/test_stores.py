@@ -446,6 +446,13 @@ def test_the_job_file_knows_which_schemes_name_the_same_places() -> None:
     assert {frozenset(schemes) for schemes in STORE_SCHEMES} == declared
 
 
+def test_every_scheme_of_a_bucket_is_in_the_readme_s_table_of_outputs() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = [line for line in readme.splitlines() if line.startswith("|") and "://`" in line]
+    documented = {*re.findall(r"`(\w+)://`", "\n".join(rows))}
+    assert documented == {*MODULES} - {"file"}
+
+
 def test_every_backend_runs_here_or_says_why_not() -> None:
     assert {*RUN_HERE} | {*NOT_RUN} == {*MODULES.values(), FALLBACK}
     assert not {*RUN_HERE} & {*NOT_RUN}
