@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nightscore.drift import statistic_catalog
 from nightscore.drift.findings import counted
-from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics_table import NO_REFERENCE
 from nightscore.drift.wording import resolved_columns, show_drivers, show_rates, verdict_text
 from nightscore.flows.ui.markdown import code, escaped
@@ -163,7 +163,7 @@ def drift_rows(statistics: Sequence[Mapping[str, Any]]) -> list[dict[str, object
     Args:
         statistics: Rows of the run's table of statistics.
     """
-    figures = {figure.name: figure for figure in catalog.shown_in("prefect")}
+    figures = {figure.name: figure for figure in statistic_catalog.shown_in("prefect")}
     labels = [figure.label for figure in figures.values()]
     table: dict[tuple[str, str, str], dict[str, object]] = {}
     severities: dict[tuple[str, str, str], int] = {}

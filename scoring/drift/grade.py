@@ -6,8 +6,8 @@ Significance only says whether it may be an accident.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from nightscore.drift import statistic_catalog
 from nightscore.drift.measure import Values, measure_across, measure_pairs
-from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.shared.columns import ColumnPair
 from nightscore.drift.statistics.shared.significance import FEW_ROWS, FEW_ROWS_P, is_significant
 from nightscore.drift.statistics.shared.statistic import Evidence, Grade
@@ -69,7 +69,7 @@ def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
         reasons = [f"too few rows to tell: {n_reference:,} in the reference, {n_current:,} now"]
 
     statistics = {}
-    for statistic in catalog.statistics_for(pair.type):
+    for statistic in statistic_catalog.statistics_for(pair.type):
         statistics[statistic.name] = _defined(values[statistic.name])
 
     return ColumnDrift(
@@ -93,7 +93,7 @@ def worst(severities: Sequence[Severity]) -> Severity:
 def _grade(evidence: Evidence) -> list[Grade]:
     """All that is no accident, in the order of `SIGNALS`."""
     grades = list(_grade_distribution(evidence))
-    for statistic in catalog.statistics_for(evidence.pair.type):
+    for statistic in statistic_catalog.statistics_for(evidence.pair.type):
         if statistic.grade is not None:
             grades += statistic.grade(evidence)
     return sorted(grades, key=lambda grade: SIGNALS.index(grade.signal))
@@ -106,7 +106,7 @@ def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
 
     column_type = evidence.pair.type
     is_severe = False
-    for statistic in catalog.statistics_for(column_type):
+    for statistic in statistic_catalog.statistics_for(column_type):
         if column_type not in statistic.graded_types:
             continue
 
@@ -116,7 +116,7 @@ def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
             yield grade
 
     if not is_severe:
-        q_value = catalog.Q_VALUE
+        q_value = statistic_catalog.Q_VALUE
         rate = q_value.show(evidence.values[q_value.name])
         words = f"a small difference that is no accident ({q_value.title} {rate})"
         yield Grade("distribution", "info", words)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from nightscore.drift.statistics import catalog
+from nightscore.drift import statistic_catalog
 from nightscore.drift.statistics.shared.columns import (
     ColumnGroup,
     ColumnPair,
@@ -76,7 +76,7 @@ def measure_across(columns: Sequence[Values]) -> None:
     for name in names:
         by_name[name] = np.array([values.get(name, np.nan) for values in columns], np.float64)
 
-    for statistic in catalog.STATISTICS:
+    for statistic in statistic_catalog.STATISTICS:
         if statistic.across is None:
             continue
 
@@ -88,7 +88,7 @@ def measure_across(columns: Sequence[Values]) -> None:
 def _measure(group: ColumnGroup) -> list[Values]:
     """One record of values a column."""
     names, results = [], []
-    for statistic in catalog.statistics_for(group.type):
+    for statistic in statistic_catalog.statistics_for(group.type):
         if statistic.measure is not None:
             names.append(statistic.name)
             results.append(statistic.measure(group))

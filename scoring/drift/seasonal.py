@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.drift.statistics import catalog
+from nightscore.drift import statistic_catalog
 from nightscore.profiles.table import Habit
 from nightscore.schemas.drift import ColumnDrift, Signal, is_at_least
 
@@ -33,7 +33,7 @@ def distances(drift: ColumnDrift) -> dict[str, float]:
     """
     values = {"null_rate_difference": drift.null_rate_difference} | drift.statistics
     by_habit: dict[str, float] = {}
-    for statistic in catalog.STATISTICS:
+    for statistic in statistic_catalog.STATISTICS:
         if statistic.habit:
             value = values.get(statistic.name)
             by_habit[statistic.habit] = 0.0 if value is None else statistic.distance(value)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_columns
+from nightscore.drift import statistic_catalog
 from nightscore.drift.compare_profiles import Comparison
-from nightscore.drift.statistics import catalog
 from nightscore.errors import CorruptFileError, ScoringError
 from nightscore.ledger.layout import state_store
 from nightscore.profiles.profile import NumberProfile
@@ -154,7 +154,7 @@ class _Rows:
 
 
 def _threshold(name: str) -> float | None:
-    statistic = catalog.find(name)
+    statistic = statistic_catalog.find(name)
     if statistic is None:
         return None
     return statistic.warning
@@ -188,7 +188,7 @@ def _add_comparison(
         findings[finding.reference, finding.role, finding.column] = finding
 
     stored_of_columns = _stored_of_columns()
-    stored_of_segments = {*catalog.names_in("segments")}
+    stored_of_segments = {*statistic_catalog.names_in("segments")}
 
     for key, drift in comparison.columns.items():
         role, name, segment = key
@@ -208,7 +208,7 @@ def _stored_of_columns() -> set[str]:
     """Statistics of whole columns. Noise floors are left out: they have a column of their own."""
     names = {"impact"}
     noise_floors = set()
-    for statistic in catalog.STATISTICS:
+    for statistic in statistic_catalog.STATISTICS:
         names.add(statistic.name)
         noise_floors.add(statistic.noise_floor)
 
@@ -218,7 +218,7 @@ def _stored_of_columns() -> set[str]:
 def _tests(drift: ColumnDrift) -> dict[str, dict[str, float | None]]:
     """Noise floor, p and q of the statistics that have them."""
     tests: dict[str, dict[str, float | None]] = {"noise_floor": {}, "p": {}, "q": {}}
-    for statistic in catalog.STATISTICS:
+    for statistic in statistic_catalog.STATISTICS:
         sources = (
             ("noise_floor", statistic.noise_floor),
             ("p", statistic.p_value),

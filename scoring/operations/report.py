@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
+from nightscore.drift import statistic_catalog
 from nightscore.drift.recompare_runs import compared_now
-from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics_table import NO_REFERENCE, read_statistics
 from nightscore.drift.stored_profiles import stored_baseline
 from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringError
@@ -120,7 +120,7 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
     for finding in drift.findings[:SPARK_FINDINGS]:
         role, column = finding.role, finding.column
         if role not in ("rows", "schema"):
-            series = series_of(past, role, column, catalog.PRIMARY.name, reference)
+            series = series_of(past, role, column, statistic_catalog.PRIMARY.name, reference)
             sparklines[role, column] = sparkline(series)
 
     return Drawn(_contact_sheet(manifest, stored), sparklines)

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nightscore.drift import statistic_catalog
 from nightscore.drift.labels import show_number, show_value
-from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.shared.statistic import Figure, Statistic
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import ColumnProfile
@@ -120,7 +120,7 @@ def _in_words(bars: Bars) -> str:
 
 def _statistic_rows(sides: ColumnSides) -> list[StatisticRow]:
     rows = []
-    for figure in catalog.shown_in("page"):
+    for figure in statistic_catalog.shown_in("page"):
         values = []
         for reference in sides.references:
             value = sides.statistics.get(reference, {}).get(figure.name)

@@ -4,8 +4,8 @@ import importlib.metadata
 import re
 from dataclasses import dataclass, field
 
+from nightscore.drift import statistic_catalog
 from nightscore.drift.findings import counted
-from nightscore.drift.statistics import catalog
 from nightscore.reports.cards import SIGNS, Card
 from nightscore.reports.trends import HeatMap, Trend
 from nightscore.schemas.drift import Severity
@@ -63,7 +63,7 @@ def render(page: Page) -> str:
         signs=SIGNS,
         version=version,
         counted=counted,
-        figures=catalog.shown_in("page"),
+        figures=statistic_catalog.shown_in("page"),
     )
 
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nightscore.drift import statistic_catalog
 from nightscore.drift.labels import show_number
-from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics_table import NO_REFERENCE
 from nightscore.reports.plots import Line, trend_svg
 from nightscore.reports.series import Past, series_of, sparkline
@@ -124,7 +124,7 @@ def _weight(cells: Sequence[Severity | None]) -> int:
 
 
 def _lines_of(finding: FindingRecord, past: Sequence[Past], reference: str) -> list[Line]:
-    role, column, primary = finding.role, finding.column, catalog.PRIMARY
+    role, column, primary = finding.role, finding.column, statistic_catalog.PRIMARY
     lines = [
         Line(
             primary.title,

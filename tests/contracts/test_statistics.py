@@ -18,12 +18,11 @@ from scipy.spatial.distance import jensenshannon
 from typer.testing import CliRunner
 
 from nightscore.cli.app import build_app
-from nightscore.drift import statistics
+from nightscore.drift import statistic_catalog, statistics
 from nightscore.drift.compare_profiles import compare_profiles
 from nightscore.drift.findings import Context, judge
 from nightscore.drift.grade import compare_columns
 from nightscore.drift.measure import pair_up
-from nightscore.drift.statistics import catalog
 from nightscore.drift.statistics.shared.columns import ColumnGroup, ColumnPair
 from nightscore.drift.statistics.shared.statistic import Statistic
 from nightscore.flows.ui.drift import drift_rows
@@ -89,7 +88,7 @@ MUTUAL = {
     "categories": category_pair(NAMES_NOW, NAMES),
 }
 every_statistic = pytest.mark.parametrize(
-    "statistic", catalog.STATISTICS, ids=lambda statistic: statistic.name
+    "statistic", statistic_catalog.STATISTICS, ids=lambda statistic: statistic.name
 )
 
 
@@ -106,7 +105,6 @@ def test_the_catalog_has_every_statistic_of_every_module() -> None:
     modules = [
         importlib.import_module(f"{statistics.__name__}.{module.name}")
         for module in pkgutil.iter_modules(statistics.__path__)
-        if module.name != "catalog"
     ]
     declared = {
         id(value): value.name
@@ -114,13 +112,13 @@ def test_the_catalog_has_every_statistic_of_every_module() -> None:
         for value in vars(module).values()
         if isinstance(value, Statistic)
     }
-    listed = {id(statistic): statistic.name for statistic in catalog.STATISTICS}
+    listed = {id(statistic): statistic.name for statistic in statistic_catalog.STATISTICS}
     assert declared == listed, "a new statistic is a line of the catalog too"
-    assert len(listed) == len(catalog.STATISTICS)
+    assert len(listed) == len(statistic_catalog.STATISTICS)
 
 
 def test_names_and_labels_are_told_apart() -> None:
-    figures = [*catalog.STATISTICS, *catalog.OF_A_COLUMN]
+    figures = [*statistic_catalog.STATISTICS, *statistic_catalog.OF_A_COLUMN]
     for texts in (
         [f.name for f in figures],
         [f.label for f in figures],
@@ -141,7 +139,7 @@ def test_it_says_what_it_is(statistic: Statistic) -> None:
     is_grading = statistic.grade is not None or statistic.warning is not None
     assert bool(statistic.thresholds) == is_grading
     for other in (statistic.p_value, statistic.q_value, statistic.noise_floor):
-        assert not other or catalog.find(other)
+        assert not other or statistic_catalog.find(other)
 
 
 @every_statistic
@@ -154,7 +152,7 @@ def test_it_is_finite_or_unknown_whatever_the_profiles(statistic: Statistic) -> 
 
 @pytest.mark.parametrize(
     "statistic",
-    [statistic for statistic in catalog.STATISTICS if not math.isnan(statistic.of_equal)],
+    [statistic for statistic in statistic_catalog.STATISTICS if not math.isnan(statistic.of_equal)],
     ids=lambda statistic: statistic.name,
 )
 def test_it_is_neutral_for_equal_profiles(statistic: Statistic) -> None:
@@ -275,12 +273,12 @@ def test_rates_of_missing_and_odd_values() -> None:
 
 
 def test_a_value_is_met_with_its_name_and_threshold() -> None:
-    critical, warning = (catalog.PRIMARY.grade_value(value) for value in (0.393, 0.12))
+    critical, warning = (statistic_catalog.PRIMARY.grade_value(value) for value in (0.393, 0.12))
     assert critical
     assert warning
     assert critical.reason == "population stability index 0.39 (critical above 0.25)"
     assert warning.reason == "population stability index 0.12 (warning above 0.1)"
-    assert catalog.PRIMARY.grade_value(0.05) is None
+    assert statistic_catalog.PRIMARY.grade_value(0.05) is None
 
 
 def furthest_mean(group: ColumnGroup) -> Floats:
@@ -313,7 +311,7 @@ TINY = Statistic(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> Statistic:
-    monkeypatch.setattr(catalog, "STATISTICS", (*catalog.STATISTICS, TINY))
+    monkeypatch.setattr(statistic_catalog, "STATISTICS", (*statistic_catalog.STATISTICS, TINY))
     return TINY
 
 

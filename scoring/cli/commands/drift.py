@@ -9,7 +9,7 @@ import typer
 
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
-from nightscore.drift.statistics import catalog
+from nightscore.drift import statistic_catalog
 from nightscore.schemas.drift import ORDER, DriftReport
 
 
@@ -57,7 +57,7 @@ def drift(
 
 
 def _print_report(title: str, report: DriftReport) -> None:
-    figures = catalog.shown_in("drift")
+    figures = statistic_catalog.shown_in("drift")
     most_severe_first = sorted(report.columns, key=lambda column: -ORDER.index(column.severity))
 
     rows = []

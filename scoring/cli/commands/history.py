@@ -11,7 +11,7 @@ import typer
 from nightscore.cli.app import AsJson, Job, load
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
-from nightscore.drift.statistics import catalog
+from nightscore.drift import statistic_catalog
 from nightscore.drift.statistics.shared.statistic import Figure
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.partitions import parse_value
@@ -175,7 +175,7 @@ def _print_series(
 
     figures = [
         figure
-        for figure in catalog.shown_in("history")
+        for figure in statistic_catalog.shown_in("history")
         if any(day.values.get(figure.name) is not None for day in series)
     ]
     columns = ["partition", "severity", *(figure.label for figure in figures)]

@@ -1,4 +1,4 @@
-"""Drift statistics, one file each. `catalog.py` lists them; nothing else does.
+"""Drift statistics, one file each. `statistic_catalog.py` lists them; nothing else does.
 
 `shared/` has what several of them need.
 """

@@ -1,4 +1,4 @@
-"""The list of all statistics. A new one is a file beside this one, and a line here.
+"""The list of all statistics. A new one is a file in `statistics/`, and a line here.
 
 What is measured, graded, stored and shown, and in which order, is read from this list.
 """
