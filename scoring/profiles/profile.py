@@ -24,7 +24,7 @@ from nightscore.profiles.counting import (
 )
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import LISTS
-from nightscore.profiles.sufficient_statistics import SufficientStatistic, all_statistics
+from nightscore.profiles.sufficient_statistic_catalog import SufficientStatistic, all_statistics
 from nightscore.profiles.sufficient_statistics.binned import BinnedValues
 from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
 from nightscore.profiles.sufficient_statistics.moments import Moments

@@ -21,7 +21,7 @@ from nightscore.arrow.parsing.files import read_table as parse_table
 from nightscore.errors import CorruptFileError
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, Profile
-from nightscore.profiles.sufficient_statistics import all_statistics
+from nightscore.profiles.sufficient_statistic_catalog import all_statistics
 
 Role = Literal["feature", "prediction", "pass_through"]
 Habit = Mapping[str, Mapping[str, float]]

@@ -20,7 +20,7 @@ from nightscore.profiles.counting import CountSpec, NumberCounts, count_by_sorti
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.hashes import no_hashes
 from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.sufficient_statistics import SufficientStatistic, all_statistics
+from nightscore.profiles.sufficient_statistic_catalog import SufficientStatistic, all_statistics
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles, to_bytes
 
 EDGES = Edges.from_values(np.arange(-50.0, 50.0))
