@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
+from nightscore.cli import command_catalog
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, ShardScored
 from nightscore.engine.shard import ShardResult, ShardTask
@@ -167,6 +168,12 @@ COMMANDS: dict[str, Callable[[Prepared], str]] = {
     "reject": reject_it,
     "clean": clean_it,
 }
+NOT_HERE = {
+    "backfill": "scores each partition by `run`",
+    "baseline": "changes no partition",
+    "pin": "changes no partition",
+}
+"""The other commands that change data, and why they are not tried here."""
 DONE = {"published", "rejected", "cleaned", "leave", "unchanged"}
 
 
@@ -227,6 +234,12 @@ def commands_at(points: Sequence[int], first: int, *, is_thorough: bool) -> list
     if is_thorough:
         return [(n, other) for other in names for n in points]
     return [(n, names[(first + i) % len(names)]) for i, n in enumerate(points)]
+
+
+def test_every_command_that_changes_a_partition_is_tried() -> None:
+    changing = {name for name, command in command_catalog.COMMANDS.items() if command.changes_data}
+    assert {*COMMANDS} | {*NOT_HERE} == changing
+    assert not {*COMMANDS} & {*NOT_HERE}
 
 
 @pytest.mark.slow
