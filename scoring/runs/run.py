@@ -59,9 +59,8 @@ def run(
             the caller does it, once for several partitions.
 
     Returns:
-        The manifest: `published`, `unchanged` (of the run that stands), `held` by a gate,
-            `rejected`
-        after that, or `failed` with the error.
+        The manifest. Its status is `published`, `unchanged` (then it is that of the run which
+        published), `held` by a gate, `rejected` after that, or `failed` with the error.
 
     Raises:
         InvalidJobError: No partition can have this value; nothing was recorded.
@@ -88,7 +87,7 @@ def _score_and_publish(
     *,
     force: bool,
 ) -> Manifest:
-    """What the whole package is about."""
+    """Take the steps of a run, one after another."""
     execution.record.update(forced=force)
     model = resolve_model(execution, model)
     state = look_up_partition(execution, model)
