@@ -194,7 +194,7 @@ def test_memory_is_short(
     """Batches that do not fit are halved; what does not fit at all is named."""
     lab.begin(140_000)
     monkeypatch.setattr(
-        "nightscore.runs.dispatch._allowance", lambda limits, memory: mebibytes << 20
+        "nightscore.runs.dispatch._address_space", lambda limits, memory: mebibytes << 20
     )
     with WorkerPool() as pool:
         manifest = lab.score(pool)
@@ -241,7 +241,7 @@ def test_no_memory_at_all_is_an_error_that_names_rows(
     frame = make_frame(3_000, seed=2)
     frame["color"] = "x" * 1_000_000  # the smallest batch is a gigabyte
     lab.write(frame)
-    monkeypatch.setattr("nightscore.runs.dispatch._allowance", lambda limits, memory: 1 << 20)
+    monkeypatch.setattr("nightscore.runs.dispatch._address_space", lambda limits, memory: 1 << 20)
     with WorkerPool() as pool:
         manifest = lab.score(pool)
     report(f"no memory ({lab.lake.formats})", "1 MiB of address space for a shard", manifest)
