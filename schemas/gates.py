@@ -2,14 +2,31 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from nightscore.schemas.base_record import Record
+from nightscore.schemas.short_forms import PERCENT, Accepts, read_off, read_percentage
 
-ColumnName = Annotated[str, Field(min_length=1)]
+ColumnName = Annotated[str, Field(min_length=1), Accepts("the name of a column")]
 GateAction = Literal["fail", "hold", "warn"]
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Percentage = Annotated[str, Field(pattern=PERCENT)]
+Share = Annotated[
+    float,
+    Field(ge=0.0, le=1.0),
+    BeforeValidator(
+        read_percentage, json_schema_input_type=Annotated[float, Field(ge=0, le=1)] | Percentage
+    ),
+    Accepts("a share from 0 to 1, such as 0.05, or 5%"),
+]
+Ratio = Annotated[
+    float,
+    Field(ge=0.0, allow_inf_nan=False),
+    BeforeValidator(
+        read_percentage, json_schema_input_type=Annotated[float, Field(ge=0)] | Percentage
+    ),
+    Accepts("a ratio of at least 0, such as 0.5, or 50%"),
+]
 
 LEAST_HISTORY = 3
 """With fewer earlier partitions, nothing can be said about what is usual."""
@@ -35,7 +52,10 @@ class NullRate(Record):
     """Share of missing values (null or NaN) in each feature and each prediction column."""
 
     max: Share
-    columns: dict[ColumnName, Share] = {}
+    columns: Annotated[
+        dict[ColumnName, Share],
+        Accepts("a mapping of column names to shares, such as {dep_delay: 5%}"),
+    ] = {}
     """Columns with a bound of their own."""
     action: GateAction = "hold"
 
@@ -78,8 +98,8 @@ class ScoreShift(History):
 class Rows(History):
     """The number of rows, divided by the median of the earlier numbers."""
 
-    min_ratio: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
-    max_ratio: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    min_ratio: Ratio | None = None
+    max_ratio: Ratio | None = None
 
     @model_validator(mode="after")
     def _has_bounds(self) -> Self:
@@ -109,7 +129,7 @@ class Gates(Record):
 
     unique_keys: GateAction = "fail"
     """No two published rows have the same keys. Needs `keys.unique`."""
-    finite_predictions: GateAction | Literal["off"] = "warn"
+    finite_predictions: Annotated[GateAction | Literal["off"], BeforeValidator(read_off)] = "warn"
     """No prediction is missing, NaN or infinite."""
     prediction_range: Range | None = None
     """Bounds of the column `prediction`, or of all numeric `prediction_*` columns."""

@@ -9,14 +9,50 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from nightscore.schemas.base_record import Record
-from nightscore.schemas.gates import ColumnName, Gates, Share
+from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
+from nightscore.schemas.problem import Problem, ProblemsError
+from nightscore.schemas.short_forms import (
+    SIZE,
+    Accepts,
+    read_keys,
+    read_names,
+    read_off,
+    read_percentage,
+    read_section,
+    read_size,
+)
 from nightscore.schemas.uri import check_uri, contain_each_other
 
 ValuePolicy = Literal["auto", "error", "quarantine", "pass"]
-StorageOptions = Annotated[dict[str, JsonValue], Field(default_factory=dict, repr=False)]
+StorageOptions = Annotated[
+    dict[str, JsonValue],
+    Field(default_factory=dict, repr=False),
+    Accepts("a mapping of option names to values"),
+]
+Place = Annotated[str, Accepts("a path or a URL")]
+ColumnNames = Annotated[
+    tuple[ColumnName, ...],
+    BeforeValidator(read_names, json_schema_input_type=ColumnName | list[ColumnName]),
+    Accepts("a list of column names, such as [origin, dest], or one name"),
+]
+
+LEAST_MEMORY_BYTES = 64 << 20
+Bytes = Annotated[int, Field(ge=LEAST_MEMORY_BYTES)]
+Memory = Annotated[
+    Bytes,
+    BeforeValidator(read_size, json_schema_input_type=Bytes | Annotated[str, Field(pattern=SIZE)]),
+    Accepts("at least 64MiB, as a size such as 512MB or 2GiB, or as a number of bytes"),
+]
 
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
@@ -35,14 +71,18 @@ OUTPUT_PREFIXES = ("probability_", "prediction_")
 class Input(Record):
     """Where the partitions are."""
 
-    uri: str
-    """A path or any fsspec URL. A partition is the folder `<uri>/<partition_key>=<value>/`."""
+    uri: Place
+    """A path or any fsspec URL. A partition is the folder `<uri>/<partition_key>=<value>/`. `~` and
+    `${ENV_NAME}` are replaced when the job file is read."""
     partition_key: ColumnName = "ds"
     """Name of the partition column. `ds` is what Hive and Airflow call the date of a partition."""
-    partition_format: str = "%Y-%m-%d"
+    partition_format: Annotated[str, Accepts("a strftime pattern such as '%Y-%m-%d'")] = "%Y-%m-%d"
     """How a date is written as a partition value (strftime). It is used to list the dates of a
     range and to sort partitions. Values that are not such dates sort as numbers, then as texts."""
-    files: Annotated[str, Field(min_length=1)] | None = None
+    files: (
+        Annotated[str, Field(min_length=1), Accepts("a pattern of file names, such as '*.parquet'")]
+        | None
+    ) = None
     """Pattern of the file names to read, such as `*.parquet` (`*`, `?`, `[...]`). The record counts
     the files that it leaves out. null: all files are read, so that none is missed; a file that is
     not Parquet then stops the run. Names that begin with `_` or `.`, checksums (`*.crc`) and empty
@@ -78,7 +118,7 @@ class Input(Record):
     @classmethod
     def _names_a_date(cls, pattern: str) -> str:
         if "%" not in pattern:
-            raise ValueError(f"expected a strftime pattern such as '%Y-%m-%d', found {pattern!r}")
+            raise ValueError("expected a strftime pattern such as '%Y-%m-%d'; found no %")
         return pattern
 
 
@@ -90,9 +130,9 @@ OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormatName)
 class Output(Record):
     """Where the predictions go."""
 
-    uri: str
+    uri: Place
     """The Delta table, or the root of the Parquet partitions. Run records are stored beside it, in
-    `<uri>.nightscore`."""
+    `<uri>.nightscore`. `~` and `${ENV_NAME}` are replaced when the job file is read."""
     format: OutputFormatName = "delta"
     """`delta`: a table with history that every Delta reader opens. `parquet`: one object per
     partition, for readers that only glob. Delta is the default: its readers never see a partition
@@ -119,11 +159,11 @@ class Limits(Record):
     max_quarantined_share: Share = 0.0
     """Share of the partition's rows that may be quarantined. If you set both limits, both must
     hold. A limit that is 0 beside one that is not has no effect."""
-    memory_bytes: Annotated[int, Field(ge=64 << 20)] | None = None
-    """Bound of the whole run, all workers together. null: batches have their default size, and
-    there is one worker for each core. On a cluster, the bound of each worker process: the cluster
-    decides how many of them share a node, and its own bounds, such as Dask's `--memory-limit`, do
-    not see these processes."""
+    memory_bytes: Memory | None = None
+    """Bound of the whole run, all workers together: a size such as 512MB or 2GiB, or bytes. null:
+    batches have their default size, and there is one worker for each core. On a cluster, the bound
+    of each worker process: the cluster decides how many of them share a node, and its own bounds,
+    such as Dask's `--memory-limit`, do not see these processes."""
     shard_minutes: Annotated[float, Field(gt=0.0)] = 60.0
     """Time limit for one shard. A worker that takes longer hangs, say on a store that neither
     answers nor fails. It is stopped, and its shard is scored again."""
@@ -137,18 +177,14 @@ class Limits(Record):
 class Keys(Record):
     """Columns that identify a row and travel with every prediction.
 
-    A plain list of names means these columns, not checked to be unique.
+    A plain name, or a list of names, means these columns, not checked to be unique.
     """
 
-    columns: tuple[ColumnName, ...] = ()
+    columns: ColumnNames = ()
     """Names of the columns."""
     unique: bool = False
     """No two published rows of a partition may have the same keys. `gates.unique_keys` decides what
     happens if they have."""
-
-
-def _as_keys(value: Any) -> Any:
-    return {"columns": value} if isinstance(value, list | tuple) else value
 
 
 class Policy(Record):
@@ -181,8 +217,10 @@ class Workers(Record):
     `dask` and `ray` use an existing cluster. Its nodes need the driver's versions of nightscore and
     the libraries, the environment variables that `storage_options` name, and stores that all of
     them reach. Each node gets the model from the registry, reads its shards and writes their
-    predictions; only small records pass through the driver. The job file travels as it is, with
-    `${ENV_NAME}` unresolved.
+    predictions; only small records pass through the driver. The job travels with its URIs as the
+    driver has expanded them, and with `${ENV_NAME}` in `storage_options` unresolved.
+
+    A plain number is the `count`.
     """
 
     backend: Literal["loky", "dask", "ray"] = "loky"
@@ -192,7 +230,9 @@ class Workers(Record):
     """Shards that are scored at once. null: one for each core that this process may use, fewer for
     a small partition; on a cluster, one for each thread of Dask's workers or each CPU of Ray's
     nodes. An adaptive cluster grows to this count."""
-    address: str | None = None
+    address: Annotated[str, Accepts("the address of a cluster, such as tcp://host:8786")] | None = (
+        None
+    )
     """Address of the cluster: `tcp://host:8786` of a Dask scheduler; `host:6379` of a Ray cluster
     from one of its nodes, `ray://host:10001` from elsewhere. loky runs on this machine and takes
     none."""
@@ -209,12 +249,14 @@ class Workers(Record):
 
     @model_validator(mode="after")
     def _address_fits(self) -> Self:
+        problem = ""
         if self.is_cluster and self.address is None:
-            raise ValueError(f"workers.address: {self.backend} needs the address of a cluster")
+            problem = f"{self.backend} needs the address of a cluster, such as tcp://host:8786"
         if not self.is_cluster and self.address is not None:
-            raise ValueError(
-                f"workers.address: {self.backend} runs on this machine and takes no address"
-            )
+            problem = f"{self.backend} runs on this machine and takes no address"
+
+        if problem:
+            raise ProblemsError([Problem(("address",), problem, (("backend",),))])
         return self
 
 
@@ -224,17 +266,25 @@ class Drift(Record):
     profile: bool = True
     """Profile each feature and prediction while scoring. The profile is compared with the model's
     baseline and with earlier partitions."""
-    columns: tuple[ColumnName, ...] = ()
+    columns: ColumnNames = ()
     """Columns of `pass_through` to profile too."""
-    segments: tuple[ColumnName, ...] = ()
+    segments: ColumnNames = ()
     """Columns (features, keys or pass-through) by whose values all columns are profiled once more,
     so that a finding names the segments that drive it. None by default: each costs about as much as
     the first profile."""
-    max_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    max_share: Annotated[
+        float,
+        Field(gt=0.0, le=1.0),
+        BeforeValidator(
+            read_percentage,
+            json_schema_input_type=Annotated[float, Field(gt=0, le=1)] | Percentage,
+        ),
+        Accepts("a share above 0 and up to 1, such as 0.25, or 25%"),
+    ] = 0.25
     """Share of a worker's CPU time that profiling may take. Beyond it only every n-th row is
     counted, and the report says so. A quarter is far more than profiling takes beside a model of
     trees, and about what it takes beside a linear one."""
-    gate: Literal["off", "warn", "hold"] = "warn"
+    gate: Annotated[Literal["off", "warn", "hold"], BeforeValidator(read_off)] = "warn"
     """What a finding of `severity` or worse does. `warn`: the record has a warning. `hold`: the
     partition waits for `nightscore approve` or `nightscore reject`."""
     severity: Literal["warning", "critical"] = "critical"
@@ -244,25 +294,52 @@ class Drift(Record):
 class ScoringJob(Record):
     """One job file. It is validated once, and unknown keys are refused."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+    name: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100),
+        Accepts(
+            "letters, digits, `_`, `-` and `.`, at most 100 of them, beginning with a letter or "
+            "a digit"
+        ),
+    ]
     """Letters, digits, `_`, `-` and `.`. Folders, tags and artifacts are named after the job."""
-    model: str
+    model: Annotated[str, Accepts("models:/<name>/<version> or models:/<name>@<alias>")]
     """`models:/<name>/<version>` or `models:/<name>@<alias>`. An alias is resolved once per run."""
-    registry: str | None = Field(default=None, repr=False)
+    registry: Place | None = Field(default=None, repr=False)
     """MLflow tracking or registry URI. null: `MLFLOW_TRACKING_URI`, or else MLflow's default,
-    `sqlite:///mlflow.db`."""
-    input: Input
-    """Where the partitions are."""
-    output: Output
-    """Where the predictions go."""
+    `sqlite:///mlflow.db`. `~` and `${ENV_NAME}` are replaced when the job file is read."""
+    input: Annotated[
+        Input,
+        BeforeValidator(read_section("uri"), json_schema_input_type=Input | str),
+        Accepts("a path, a URL, or a mapping with the key uri"),
+    ]
+    """Where the partitions are: a path or URL, or a mapping with more settings."""
+    output: Annotated[
+        Output,
+        BeforeValidator(read_section("uri"), json_schema_input_type=Output | str),
+        Accepts("a path, a URL, or a mapping with the key uri"),
+    ]
+    """Where the predictions go: a path or URL, or a mapping with more settings."""
+    renamed_from: Annotated[
+        tuple[str, ...],
+        BeforeValidator(read_names, json_schema_input_type=str | list[str]),
+        Accepts("a list of job names, or one name"),
+    ] = ()
+    """Names that this job had before. What they published is this job's own: it may replace it."""
     keys: Annotated[
-        Keys, BeforeValidator(_as_keys, json_schema_input_type=Keys | list[ColumnName])
+        Keys,
+        BeforeValidator(
+            read_keys,
+            json_schema_input_type=Keys | list[ColumnName] | ColumnName,
+        ),
+        Accepts("the name of a column, a list of names, or a mapping with the key columns"),
     ] = Keys()
-    """Columns that travel with every prediction: a list, or `{columns: [...], unique: true}`.
-    Without keys, `source_file` and `source_row` travel instead."""
-    pass_through: tuple[ColumnName, ...] = ()
+    """Columns that travel with every prediction: a name, a list of names, or
+    `{columns: [...], unique: true}`. Without keys, `source_file` and `source_row` travel
+    instead."""
+    pass_through: ColumnNames = ()
     """Further input columns to write beside the predictions."""
-    features: tuple[ColumnName, ...] = ()
+    features: ColumnNames = ()
     """The model's columns in order, for a model that was trained without names. Empty: all columns
     that are neither keys nor passed through, in the order of the file."""
     predict: Literal["auto", "predict", "predict_proba", "decision_function", "raw"] = "auto"
@@ -275,7 +352,11 @@ class ScoringJob(Record):
     allow_pickle: bool = False
     """Load a model that runs code when it is loaded (a pickle) although its version is not pinned.
     A pinned version (`nightscore pin`) does not need this: somebody has vouched for its bytes."""
-    allow_code: tuple[str, ...] = ()
+    allow_code: Annotated[
+        tuple[str, ...],
+        BeforeValidator(read_names, json_schema_input_type=str | list[str]),
+        Accepts("a list of module names, or one name"),
+    ] = ()
     """Names of modules that the model brings in its `code` folder, and of loaders that nightscore
     does not know, that may be run."""
     policy: Policy = Policy()
@@ -286,16 +367,41 @@ class ScoringJob(Record):
     """Checks before publishing."""
     drift: Drift = Drift()
     """How the columns are monitored for change."""
-    workers: Workers = Workers()
-    """Which processes score the shards."""
+    workers: Annotated[
+        Workers,
+        BeforeValidator(
+            read_section("count", (int,)),
+            json_schema_input_type=Workers | Annotated[int, Field(ge=1)],
+        ),
+        Accepts("a number of workers, or a mapping with the keys backend, count and address"),
+    ] = Workers()
+    """Which processes score the shards: their number, or a mapping with more settings."""
+
+    _given_as: str = PrivateAttr("")
+
+    @property
+    def given_as(self) -> str:
+        """What a command line calls the job: the name, path or URL under which it was loaded.
+
+        The job's name, if it was not loaded from a file.
+        """
+        return self._given_as or self.name
+
+    def loaded_as(self, given_as: str) -> Self:
+        """The same job, which remembers under which name, path or URL it was loaded."""
+        job = self.model_copy()
+        job._given_as = given_as
+        return job
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both jobs do the same, wherever they were loaded from."""
+        return isinstance(other, ScoringJob) and self.__dict__ == other.__dict__
 
     @field_validator("model")
     @classmethod
     def _is_a_model_uri(cls, uri: str) -> str:
         if not MODEL_URI.fullmatch(uri):
-            raise ValueError(
-                f"expected models:/<name>/<version> or models:/<name>@<alias>, found {uri!r}"
-            )
+            raise ValueError("expected models:/<name>/<version> or models:/<name>@<alias>")
         return uri
 
     @model_validator(mode="after")
@@ -307,51 +413,82 @@ class ScoringJob(Record):
             *self._gates_without_effect(),
         ]
         if problems:
-            raise ValueError("\n".join(problems))
+            raise ProblemsError(problems)
         return self
 
-    def _place_problems(self) -> Iterator[str]:
+    def _place_problems(self) -> Iterator[Problem]:
         source, target = self.input.uri, self.output.uri
         if contain_each_other(source, target):
-            yield f"output.uri and input.uri must not contain each other: {target} and {source}"
+            yield Problem(
+                ("output", "uri"),
+                f"input.uri and output.uri must not contain each other: {source} and {target}",
+                (("input", "uri"),),
+            )
 
-    def _column_problems(self) -> Iterator[str]:
+    def _column_problems(self) -> Iterator[Problem]:
         carried = [*self.keys.columns, *self.pass_through]
+        place = "pass_through" if self.pass_through else "keys"
+        both = (("keys",), ("pass_through",))
 
         duplicates = sorted({name for name in carried if carried.count(name) > 1})
         if duplicates:
-            yield f"keys and pass_through name a column twice: {', '.join(duplicates)}"
+            yield Problem(
+                (place,),
+                f"keys and pass_through name a column twice: {', '.join(duplicates)}",
+                both,
+            )
 
         taken = {name for name in carried if _is_output_column(name)}
         if taken:
+            place = "keys" if taken & set(self.keys.columns) else "pass_through"
             names = ", ".join(sorted(taken))
-            yield f"keys and pass_through use names of the output's own columns: {names}"
+            yield Problem(
+                (place,),
+                f"keys and pass_through use names of the output's own columns: {names}",
+                both,
+            )
 
-        if len(set(self.features)) < len(self.features):
-            yield "features names a column twice"
+        repeated = sorted({name for name in self.features if self.features.count(name) > 1})
+        if repeated:
+            yield Problem(("features",), f"features names a column twice: {', '.join(repeated)}")
 
         unknown = sorted(set(self.drift.columns) - set(self.pass_through))
         if unknown:
-            yield f"drift.columns are not in pass_through: {', '.join(unknown)}"
-
-    def _key_problems(self) -> Iterator[str]:
-        if self.keys.unique and not self.keys.columns:
-            yield "keys.unique needs keys.columns"
-        elif self.keys.unique and set(self.keys.columns) == {self.input.partition_key}:
-            yield (
-                f"keys.unique: {self.input.partition_key} is the same in all rows of a partition: "
-                "no run can pass"
+            yield Problem(
+                ("drift", "columns"),
+                f"expected columns of pass_through, found {', '.join(unknown)}: "
+                "name them in pass_through too",
+                (("pass_through",),),
             )
 
-    def _gates_without_effect(self) -> Iterator[str]:
+    def _key_problems(self) -> Iterator[Problem]:
+        path, columns = ("keys", "unique"), ("keys", "columns")
+        if self.keys.unique and not self.keys.columns:
+            text = "needs keys.columns; write keys: {columns: [...], unique: true}"
+            yield Problem(path, text, (columns,))
+        elif self.keys.unique and set(self.keys.columns) == {self.input.partition_key}:
+            yield Problem(
+                path,
+                f"{self.input.partition_key} is the same in all rows of a partition: "
+                "no run can pass",
+                (columns, ("input", "partition_key")),
+            )
+
+    def _gates_without_effect(self) -> Iterator[Problem]:
         """Gates that other keys keep from ever being checked."""
         if self.gates.unique_keys != "fail" and not self.keys.unique:
-            yield (
-                f"gates.unique_keys: {self.gates.unique_keys} never applies without keys.unique; "
-                "write keys: {columns: [...], unique: true}, or leave the gate out"
+            yield Problem(
+                ("gates", "unique_keys"),
+                f"{self.gates.unique_keys} never applies without keys.unique; "
+                "write keys: {columns: [...], unique: true}, or leave the gate out",
+                (("keys", "unique"),),
             )
         if self.drift.gate == "hold" and not self.drift.profile:
-            yield "drift.gate: hold never applies with drift.profile: false; remove one of them"
+            yield Problem(
+                ("drift", "gate"),
+                "hold never applies with drift.profile: false; remove one of them",
+                (("drift", "profile"),),
+            )
 
 
 def _is_output_column(name: str) -> bool:

@@ -205,7 +205,7 @@ def test_corrupt_pages_are_caught_by_their_checksums(any_lake: Lake) -> None:
         ({"output": {"uri": "s3://bucket"}}, "output.uri: needs a path below the bucket"),
         (
             {"output": {"uri": "x", "format": "csv"}},
-            "output.format: Input should be 'delta' or 'parquet'",
+            "output.format: expected one of delta, parquet; found the text csv",
         ),
         ({"workers": {"count": 0}}, "workers.count: "),
         ({"limits": {"max_quarantined_share": 2}}, "limits.max_quarantined_share: "),

@@ -2,14 +2,15 @@
 
 import difflib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.inputs.job_problems import describe_errors, describe_value
 from nightscore.schemas.job import ScoringJob
+from nightscore.storage.document_places import DocumentPlaces
 from nightscore.storage.documents import DocumentBoundsError, DocumentError, read_yaml
 from nightscore.storage.store import Store
 
@@ -94,10 +95,10 @@ def _load_file(source: str) -> ScoringJob:
             source,
             found=str(error),
             next_step="correct the place that is named; "
-            "quote values that begin with % or contain a colon",
+            "indent with spaces, and quote values that begin with % or contain a colon or braces",
         ) from error
 
-    return parse_job(raw, source)
+    return _parse(raw, source, content)
 
 
 def parse_job(raw: object, source: str = "the job") -> ScoringJob:
@@ -106,63 +107,37 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
     Raises:
         InvalidJobError: All problems are named, unknown keys with the nearest known one.
     """
+    return _parse(raw, source, None)
+
+
+def _parse(raw: object, source: str, content: bytes | None) -> ScoringJob:
+    """The job in a mapping that was read from `content`, if from a file."""
     if not isinstance(raw, Mapping):
         raise InvalidJobError(
             "The job file does not describe a job.",
             source,
             expected="a mapping with the keys name, model, input, output",
-            found="an empty file" if raw is None else type(raw).__name__,
+            found="an empty file" if raw is None else describe_value(raw),
             next_step="write it as in README.md; schemas/job.schema.json lists every key",
         )
 
     try:
         return ScoringJob.model_validate(dict(raw))
     except ValidationError as error:
-        problems: list[str] = []
-        for detail in error.errors(include_url=False, include_input=False):
-            problems += _problem(detail).splitlines()
-        n_problems = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-
-        raise InvalidJobError(
-            f"The job file has {n_problems}.",
-            source,
-            problems=problems,
-            next_step="correct the file; schemas/job.schema.json gives completion in editors",
-        ) from error
+        lines = describe_errors(error, (), raw, raw, _places(content))
+        raise _invalid(lines, source) from error
 
 
-def _problem(detail: Mapping[str, Any]) -> str:
-    path = tuple(detail["loc"])
-    where = ".".join(str(part) for part in path)
-
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-        return f"{where}: unknown key; {hint}"
-
-    if detail["type"] == "missing":
-        return f"{where}: is missing"
-
-    message: str = detail["msg"].removeprefix("Value error, ")
-
-    if where:
-        return f"{where}: {message}"
-
-    return message
+def _places(content: bytes | None) -> DocumentPlaces | None:
+    """Where the keys of a file stand. Only errors need that."""
+    return None if content is None else DocumentPlaces(content)
 
 
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _known_keys(path: tuple[Any, ...]) -> list[str]:
-    """The keys of the section at a path; none where it is no section."""
-    model: type[BaseModel] = ScoringJob
-    for part in path:
-        stated = model.model_fields[str(part)].annotation
-        sections = [option for option in (stated, *get_args(stated)) if _is_section(option)]
-        if not sections:
-            return []
-        model = sections[0]
-    return list(model.model_fields)
+def _invalid(problems: Sequence[str], source: str) -> InvalidJobError:
+    n_problems = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return InvalidJobError(
+        f"The job file has {n_problems}.",
+        source,
+        problems=problems,
+        next_step="correct the file; schemas/job.schema.json gives completion in editors",
+    )

@@ -59,7 +59,8 @@ class _Loader(_FAST):  # type: ignore[misc]
         repeated = sorted(key for key, n_times in counts.items() if n_times > 1)
         if repeated:
             names = ", ".join(repeated[:10])
-            raise _invalid(f"the key {names} is given twice", node.start_mark)
+            marks = [key.start_mark for key, _ in node.value if key.value == repeated[0]]
+            raise _invalid(f"the key {names} is given twice", marks[1])
 
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
         return mapping
@@ -97,6 +98,24 @@ def read_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> Any:
         raise DocumentError(f"character {error.position + 1:,}: {error.reason}") from None
     except (yaml.YAMLError, *_CONVERSION_ERRORS) as error:
         raise DocumentError(f"a value does not fit its type ({type(error).__name__})") from None
+
+
+def compose_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> yaml.Node | None:
+    """The nodes of a YAML document, with their marks. None if it is empty.
+
+    Nodes that aliases repeat are shared, so this takes no more memory than the document.
+
+    Raises:
+        DocumentError: It is not YAML, or exceeds the bounds.
+    """
+    text = _decode(content, max_bytes)
+
+    try:
+        _check_expansion(text)
+        node: yaml.Node | None = yaml.compose(text, _FAST)
+    except yaml.MarkedYAMLError as error:
+        raise _describe(error) from None
+    return node
 
 
 def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
