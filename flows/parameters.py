@@ -2,13 +2,13 @@
 
 import os
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.jobfile import DEFAULT_JOBS, list_jobs, load_job
+from nightscore.inputs.job_lookup import list_jobs, listed_folders
+from nightscore.inputs.jobfile import load_job
 from nightscore.operations.report import report_link
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -30,12 +30,7 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
-def jobs_folder() -> Path:
-    """The folder where jobs are found by name."""
-    return Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS))
-
-
-JobName = Annotated[str, Field(json_schema_extra={"enum": list_jobs(jobs_folder())})]
+JobName = Annotated[str, Field(json_schema_extra={"enum": list_jobs(listed_folders())})]
 """The form lists the jobs that existed at deployment. From Python, a path or URL works too."""
 
 Minutes = Annotated[int, Field(ge=1, le=10_080)]
@@ -45,7 +40,7 @@ DEFAULT_TIMEOUT_MINUTES = 360
 
 def read_job(job: str) -> ScoringJob:
     """The job with this name, path or URL."""
-    return load_job(job, jobs_folder())
+    return load_job(job)
 
 
 def link_to_report(job: str, manifest: Manifest) -> str:
@@ -55,7 +50,7 @@ def link_to_report(job: str, manifest: Manifest) -> str:
     finds jobs by the names of their files only.
     """
     base = os.environ.get("NIGHTSCORE_PAGES_URL", "")
-    is_named = job in list_jobs(jobs_folder())
+    is_named = job in list_jobs(listed_folders())
     return report_link(base, job, manifest) if base and is_named and manifest.drift else ""
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ import typer
 from nightscore.cli.command_catalog import COMMANDS
 from nightscore.cli.show import report_error
 from nightscore.errors import PartitionNotFoundError, ScoringError
-from nightscore.inputs.jobfile import DEFAULT_JOBS, load_job
+from nightscore.inputs.jobfile import load_job
 from nightscore.inputs.values import check_value
 from nightscore.models.cache import ModelCache, default_cache
 from nightscore.schemas.job import ScoringJob
@@ -132,7 +131,7 @@ def _report(kind: str, message: str) -> None:
 
 def load(job: str) -> ScoringJob:
     """The job with this name, path or URL."""
-    return load_job(job, jobs_folder())
+    return load_job(job)
 
 
 @contextlib.contextmanager
@@ -143,11 +142,6 @@ def known_partition(spec: ScoringJob, value: str | None, command: str) -> Iterat
     except PartitionNotFoundError:
         check_value(spec, value, command)
         raise
-
-
-def jobs_folder() -> Path:
-    """The folder where jobs are found by name."""
-    return Path(os.environ.get("NIGHTSCORE_JOBS", DEFAULT_JOBS))
 
 
 def model_cache(folder: Path | None) -> ModelCache:

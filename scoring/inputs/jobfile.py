@@ -1,6 +1,6 @@
 """Reads a job file and says everything that is wrong with it at once."""
 
-import difflib
+import logging
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,62 +8,37 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nightscore.errors import InvalidJobError, ScoringError
-from nightscore.inputs.job_problems import describe_errors, describe_value
+from nightscore.inputs.job_lookup import find_job, is_job_name, near_files
+from nightscore.inputs.job_problems import describe_errors, describe_problems, describe_value
+from nightscore.inputs.job_references import expand_references
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.document_places import DocumentPlaces
 from nightscore.storage.documents import DocumentBoundsError, DocumentError, read_yaml
 from nightscore.storage.store import Store
 
-DEFAULT_JOBS = "deploy/jobs"
-"""Where commands and flows look up a job by name, unless `NIGHTSCORE_JOBS` names another folder."""
+logger = logging.getLogger("nightscore")
+
 MAX_BYTES = 1 << 20
-SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def list_jobs(folder: Path) -> list[str]:
-    """Names of the job files in a folder, as `load_job` takes them.
-
-    Empty if there is no such folder.
-    """
-    files = folder.iterdir() if folder.is_dir() else ()
-    visible = [path for path in files if not path.name.startswith(".")]
-    return sorted({path.stem for path in visible if path.suffix in SUFFIXES})
-
-
-def load_job(source: str, folder: Path | None = None) -> ScoringJob:
+def load_job(source: str, folders: Sequence[Path] | None = None) -> ScoringJob:
     """The job in a file.
 
     Args:
-        source: Path or URL of a YAML (or JSON) file, or the name of a file in `folder`.
-        folder: Where job files are looked up by their name.
+        source: Path or URL of a YAML (or JSON) file, or the name of a file in one of the folders.
+        folders: Where job files are looked up by their name. None: the folder of `NIGHTSCORE_JOBS`,
+            `jobs`, `deploy/jobs` and the current folder.
 
     Raises:
-        InvalidJobError: It cannot be read, is no YAML, or does not describe a job. All problems
-            are named.
+        InvalidJobError: It cannot be found or read, is no YAML, or does not describe a job. All
+            problems are named.
     """
-    return _load_file(source if folder is None else _find_job(source, folder))
+    path = find_job(source, folders)
+    if is_job_name(source):
+        logger.info("the job %s is %s", source, path)
+        return _load_file(path).loaded_as(source)
 
-
-def _find_job(source: str, folder: Path) -> str:
-    if "/" in source or source.endswith(SUFFIXES) or Path(source).is_file():
-        return source
-
-    for suffix in SUFFIXES:
-        path = folder / f"{source}{suffix}"
-        if path.is_file():
-            return str(path)
-
-    known = list_jobs(folder)
-    near = difflib.get_close_matches(source, known, n=3, cutoff=0.5)
-
-    raise InvalidJobError(
-        f"There is no job {source}.",
-        str(folder),
-        expected=f"one of {', '.join(known)}" if known else "a folder with job files",
-        found="no such file" + (f"; near: {', '.join(near)}" if near else ""),
-        next_step="give one of the names, the path of a job file, "
-        "or another folder in NIGHTSCORE_JOBS",
-    )
+    return _load_file(path).loaded_as(path)
 
 
 def _load_file(source: str) -> ScoringJob:
@@ -71,13 +46,7 @@ def _load_file(source: str) -> ScoringJob:
     try:
         content = Store(folder or ".").read_bytes(name)
     except ScoringError as error:
-        raise InvalidJobError(
-            "The job file cannot be read.",
-            source,
-            expected="a YAML file in UTF-8",
-            found=error.found or error.what,
-            next_step="check the path and the file",
-        ) from error
+        raise _unreadable(source, error) from error
 
     try:
         raw = read_yaml(content, MAX_BYTES)
@@ -101,6 +70,24 @@ def _load_file(source: str) -> ScoringJob:
     return _parse(raw, source, content)
 
 
+def _unreadable(source: str, error: ScoringError) -> InvalidJobError:
+    found, next_step = error.found or error.what, "check the path and the file"
+
+    if "://" not in source and not Path(source).exists():
+        found = "no such file"
+        near = near_files(source)
+        if near:
+            next_step = f"give the path of a file that exists, such as {near[0]}"
+
+    return InvalidJobError(
+        "The job file cannot be read.",
+        source,
+        expected="a YAML file in UTF-8",
+        found=found,
+        next_step=next_step,
+    )
+
+
 def parse_job(raw: object, source: str = "the job") -> ScoringJob:
     """The job in a mapping, as `load_job` reads it.
 
@@ -121,11 +108,16 @@ def _parse(raw: object, source: str, content: bytes | None) -> ScoringJob:
             next_step="write it as in README.md; schemas/job.schema.json lists every key",
         )
 
+    expanded, problems = expand_references(raw)
     try:
-        return ScoringJob.model_validate(dict(raw))
+        job = ScoringJob.model_validate(expanded)
     except ValidationError as error:
-        lines = describe_errors(error, (), raw, raw, _places(content))
+        lines = describe_errors(error, problems, raw, expanded, _places(content))
         raise _invalid(lines, source) from error
+
+    if problems:
+        raise _invalid(describe_problems(problems, _places(content)), source)
+    return job
 
 
 def _places(content: bytes | None) -> DocumentPlaces | None:

@@ -2,7 +2,7 @@
 
 import html
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from nightscore.drift.wording import verdict_text
 from nightscore.errors import PartitionNotFoundError, ScoringError
-from nightscore.inputs.jobfile import list_jobs, load_job
+from nightscore.inputs.job_lookup import list_jobs
+from nightscore.inputs.jobfile import load_job
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.comparison_records import with_newest_comparisons
 from nightscore.ledger.timeline import latest_publications, recorded_values
@@ -43,14 +44,14 @@ SHELL = (
 )
 
 
-def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
+def report_pages(folders: Sequence[Path], cache: ModelCache) -> Starlette:
     """The web application. It writes nothing except pages and comparisons that it computes again.
 
     Args:
-        jobs: Folder of job files; other jobs are not served.
+        folders: Folders of job files; other jobs are not served.
         cache: Models and baselines of this host.
     """
-    pages = _Pages(jobs, cache)
+    pages = _Pages(folders, cache)
     return Starlette(
         routes=[
             Route("/", _explained(pages.index)),
@@ -63,14 +64,15 @@ def report_pages(jobs: Path, cache: ModelCache) -> Starlette:
 class _Pages:
     """The pages: all jobs, the partitions of one, and one report."""
 
-    def __init__(self, jobs: Path, cache: ModelCache) -> None:
-        self._jobs = jobs
+    def __init__(self, folders: Sequence[Path], cache: ModelCache) -> None:
+        self._folders = folders
         self._cache = cache
 
     def index(self, _: Request) -> HTMLResponse:
         """All jobs."""
-        items = [_item(quote(name), html.escape(name)) for name in list_jobs(self._jobs)]
-        return _page("Jobs", _list(items, f"There are no job files in {self._jobs}."))
+        items = [_item(quote(name), html.escape(name)) for name in list_jobs(self._folders)]
+        shown = " and ".join(map(str, self._folders))
+        return _page("Jobs", _list(items, f"There are no job files in {shown}."))
 
     def partitions(self, request: Request) -> HTMLResponse:
         """The newest partitions of a job that have a report."""
@@ -106,19 +108,19 @@ class _Pages:
 
     def _find_job(self, request: Request) -> ScoringJob:
         name = request.path_params["job"]
-        known = list_jobs(self._jobs)
+        known = list_jobs(self._folders)
         if name not in known:
             names = ", ".join(known) or "none"
             raise HTTPException(404, f"There is no job {name}. Known jobs: {names}")
 
-        return load_job(name, self._jobs)
+        return load_job(name, self._folders)
 
 
-def serve(jobs: Path, cache: ModelCache, host: str, port: int) -> None:
+def serve(folders: Sequence[Path], cache: ModelCache, host: str, port: int) -> None:
     """Serve until the process is interrupted."""
     import uvicorn
 
-    uvicorn.run(report_pages(jobs, cache), host=host, port=port, log_level="warning")
+    uvicorn.run(report_pages(folders, cache), host=host, port=port, log_level="warning")
 
 
 def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], HTMLResponse]:

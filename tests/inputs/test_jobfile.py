@@ -303,6 +303,41 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             "kept beside it"
         ],
     ),
+    "an unset variable": (
+        HEAD.replace("lake/in", '"${NIGHTSCORE_UNSET}/in"'),
+        [
+            "line 3, column 14: input.uri: the environment variable NIGHTSCORE_UNSET is not set; "
+            "export it, or correct its name"
+        ],
+    ),
+    "unset variables in short forms": (
+        "name: late\nmodel: models:/late/3\ninput: ${NIGHTSCORE_UNSET}/in\n"
+        "output: ${NIGHTSCORE_UNSET2}/out\nregistry: ${NIGHTSCORE_UNSET3}\n",
+        [
+            f"line {line}, column {column}: {key}: the environment variable {name} is not set; "
+            "export it, or correct its name"
+            for line, column, key, name in (
+                (3, 8, "input.uri", "NIGHTSCORE_UNSET"),
+                (4, 9, "output.uri", "NIGHTSCORE_UNSET2"),
+                (5, 11, "registry", "NIGHTSCORE_UNSET3"),
+            )
+        ],
+    ),
+    "a variable with a default": (
+        HEAD.replace("lake/in", '"${LAKE:-lake}/in"'),
+        [
+            "line 3, column 14: input.uri: expected ${NAME}, the name of an environment variable, "
+            "without a default"
+        ],
+    ),
+    "nobody's home": (
+        HEAD.replace("lake/in", "~no-such-user/in"),
+        [
+            "line 3, column 14: input.uri: ~no-such-user names no folder, since there is no such "
+            "user, or the user has no home; write the whole path, or ./~no-such-user for a folder "
+            "of that name"
+        ],
+    ),
     "predictions inside of the input": (
         HEAD.replace("lake/in", "/lake").replace("lake/out", "/lake/out"),
         [

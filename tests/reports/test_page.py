@@ -95,7 +95,7 @@ def served(job: ScoringJob, lake: Lake, folder: Path) -> Iterator[str]:
     (folder / "test.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
     (port,) = free_ports(1)
     server = uvicorn.Server(
-        uvicorn.Config(report_pages(folder, lake.cache), port=port, log_level="error")
+        uvicorn.Config(report_pages([folder], lake.cache), port=port, log_level="error")
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nightscore.cli.app import AsJson, CacheDir, jobs_folder, model_cache
+from nightscore.cli.app import AsJson, CacheDir, model_cache
 from nightscore.cli.show import err, print_json
+from nightscore.inputs.job_lookup import listed_folders
 
 
 def pages(
@@ -28,10 +29,12 @@ def pages(
     from nightscore.operations.serve_reports import serve
 
     url = f"http://{host}:{port}"
+    folders = listed_folders()
+    shown = " and ".join(map(str, folders))
 
     if as_json:
-        print_json({"url": url, "jobs": str(jobs_folder())})
+        print_json({"url": url, "jobs": shown})
         sys.stdout.flush()
 
-    err.print(f"Serving the reports of the jobs in {jobs_folder()} at {url}")
-    serve(jobs_folder(), model_cache(cache_dir), host, port)
+    err.print(f"Serving the reports of the jobs in {shown} at {url}")
+    serve(folders, model_cache(cache_dir), host, port)

@@ -1,0 +1,129 @@
+"""Finds the file of a job: by its name in a few folders, or by its path or URL."""
+
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from nightscore.errors import InvalidJobError
+
+logger = logging.getLogger("nightscore")
+
+FOLDERS = ("jobs", "deploy/jobs")
+"""Where commands and flows look up a job by its name, besides `NIGHTSCORE_JOBS` and the current
+folder."""
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def job_folders() -> tuple[Path, ...]:
+    """Where jobs are looked up by name: the folder of `NIGHTSCORE_JOBS`, `jobs`, `deploy/jobs`."""
+    return (*_chosen_folder(), *map(Path, FOLDERS))
+
+
+def listed_folders() -> tuple[Path, ...]:
+    """Whose jobs forms and pages list: the folder of `NIGHTSCORE_JOBS`, or else the others."""
+    return _chosen_folder() or tuple(map(Path, FOLDERS))
+
+
+def _chosen_folder() -> tuple[Path, ...]:
+    named = os.environ.get("NIGHTSCORE_JOBS")
+    return (Path(named).expanduser(),) if named else ()
+
+
+def list_jobs(folders: Iterable[Path]) -> list[str]:
+    """Names of the job files in these folders, as `find_job` takes them.
+
+    A folder that is not there has none.
+    """
+    return sorted({path.stem for folder in folders for path in _job_files(folder)})
+
+
+def is_job_name(source: str) -> bool:
+    """Whether it is a name to be looked up, rather than the path or URL of a file."""
+    return not ("/" in source or source.endswith(SUFFIXES) or Path(source).is_file())
+
+
+def find_job(source: str, folders: Sequence[Path] | None = None) -> str:
+    """The path or URL of a job's file.
+
+    Args:
+        source: The path or URL itself, or the name of a file in one of the folders.
+        folders: Where to look a name up. None: `job_folders()` and the current folder.
+
+    Raises:
+        InvalidJobError: No folder has a file of this name, or there are several.
+    """
+    if not is_job_name(source):
+        return _with_right_suffix(source)
+
+    if folders is None:
+        folders = (*job_folders(), Path())
+
+    files = [folder / f"{source}{suffix}" for folder in folders for suffix in SUFFIXES]
+    # Two ways to the same file are no two jobs.
+    found = {path.resolve(): path for path in reversed(files) if path.is_file()}
+
+    if len(found) > 1:
+        raise _ambiguous(source, sorted(map(str, found.values())))
+    if not found:
+        raise _unknown(source, folders)
+    return str(*found.values())
+
+
+def near_files(source: str) -> list[str]:
+    """Job files beside a path that does not exist, the most similar first."""
+    path = Path(source)
+    if "://" in source:
+        return []
+
+    names = [other.name for other in _job_files(path.parent)]
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return [str(path.parent / name) for name in near]
+
+
+def _with_right_suffix(source: str) -> str:
+    """The path itself, or the same with another spelling of `.yaml` if only that exists."""
+    if "://" in source:
+        return source
+
+    path = Path(source).expanduser()
+    others = {".yml": ".yaml", ".yaml": ".yml"}
+    other = path.with_suffix(others.get(path.suffix, path.suffix))
+
+    if path != other and not path.exists() and other.is_file():
+        logger.warning("there is no %s; the job file is %s", source, other)
+        return str(other)
+    # As it was written: `./a.yaml` stays recognizable.
+    return str(path) if source.startswith("~") else source
+
+
+def _job_files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix in SUFFIXES and not path.name.startswith("."):
+            yield path
+
+
+def _ambiguous(name: str, paths: Sequence[str]) -> InvalidJobError:
+    return InvalidJobError(
+        f"There are {len(paths)} job files of the name {name}; none was read.",
+        expected="one file of this name, or the path of one",
+        problems=paths,
+        next_step=f"give the path of the one that you mean, such as {paths[0]}, or rename one",
+    )
+
+
+def _unknown(name: str, folders: Sequence[Path]) -> InvalidJobError:
+    known = list_jobs(folder for folder in folders if folder != Path())
+    near = difflib.get_close_matches(name, list_jobs(folders), n=3, cutoff=0.5)
+    places = [f"./{name}.yaml" if folder == Path() else str(folder) for folder in folders]
+
+    return InvalidJobError(
+        f"There is no job {name}.",
+        ", ".join(dict.fromkeys(places)),
+        expected=f"one of {', '.join(known)}" if known else "a folder with job files",
+        found="no such file" + (f"; near: {', '.join(near)}" if near else ""),
+        next_step="give one of the names, the path of a job file, "
+        "or another folder in NIGHTSCORE_JOBS",
+    )

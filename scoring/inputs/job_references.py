@@ -1,0 +1,116 @@
+"""Replaces `~` and `${ENV_NAME}` in the paths and URIs of a job file, once, when it is read.
+
+What comes after works with the places that are meant: records, fingerprints and other hosts see
+expanded URIs. `storage_options` are left alone: their values may be secrets, and are resolved late.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nightscore.schemas.problem import KeyPath, Problem
+from nightscore.schemas.uri import check_uri
+
+PLACES: tuple[KeyPath, ...] = (
+    ("model",),
+    ("registry",),
+    ("input", "uri"),
+    ("output", "uri"),
+    ("workers", "address"),
+)
+"""The keys whose values are paths or URIs."""
+
+_REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HOME = re.compile(r"(file://|sqlite:///)?~([^/]*)")
+"""`~` or `~user` where a path begins."""
+
+
+def expand_references(raw: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Problem]]:
+    """The job with its places expanded, and what could not be.
+
+    Args:
+        raw: The job file's keys and values. It is not changed.
+    """
+    job = dict(raw)
+    problems: list[Problem] = []
+
+    for path in PLACES:
+        section, key = job.get(path[0]), path[-1]
+        is_short_form = len(path) == 1 or key == "uri"
+
+        if isinstance(section, str) and is_short_form:
+            job[path[0]] = _expanded(section, path, problems)
+        elif len(path) == 2 and isinstance(section, Mapping) and isinstance(section.get(key), str):
+            job[path[0]] = {**section, key: _expanded(section[key], path, problems)}
+
+    return job, problems
+
+
+def _expanded(text: str, path: KeyPath, problems: list[Problem]) -> str:
+    """The text with its references replaced. Adds what is wrong with them to the problems."""
+    if "~" not in text and "${" not in text:
+        return text
+
+    references = {match[0]: match for match in _REFERENCE.finditer(text)}
+    wrong = [problem for match in references.values() if (problem := _problem(match))]
+    if wrong:
+        problems += [Problem(path, problem) for problem in wrong]
+        return text
+
+    try:
+        expanded = _REFERENCE.sub(lambda match: os.environ[match[1]], text)
+        home = _HOME.match(expanded)
+        if home is not None:
+            expanded = _home_folder(home) + expanded[home.end() :]
+    except ValueError as error:
+        problems.append(Problem(path, str(error)))
+        return text
+
+    if expanded != text:
+        problems += _credentials(expanded, path, list(references))
+    return expanded
+
+
+def _problem(reference: re.Match[str]) -> str:
+    """What is wrong with a reference; empty: nothing."""
+    name, end = reference.groups()
+    if not end or not _NAME.fullmatch(name):
+        return "expected ${NAME}, the name of an environment variable, without a default"
+
+    value = os.environ.get(name)
+    if value is None:
+        return f"the environment variable {name} is not set; export it, or correct its name"
+    if not value.strip():
+        return f"the environment variable {name} is empty; give it a value"
+    return ""
+
+
+def _home_folder(match: re.Match[str]) -> str:
+    scheme, user = match[1] or "", match[2]
+    try:
+        folder = str(Path(f"~{user}").expanduser())
+    except RuntimeError:
+        raise ValueError(
+            f"~{user} names no folder, since there is no such user, or the user has no home; write "
+            f"the whole path, or ./~{user} for a folder of that name"
+        ) from None
+    return f"{scheme}{quote(folder) if scheme == 'file://' else folder}"
+
+
+def _credentials(expanded: str, path: KeyPath, references: list[str]) -> list[Problem]:
+    """The problem of credentials in an expanded URI: records and other hosts would get them."""
+    try:
+        check_uri(expanded)
+    except ValueError as error:
+        reason = str(error)
+        if path == ("registry",):
+            reason = (
+                "carries credentials; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+                "or leave registry out and set MLFLOW_TRACKING_URI"
+            )
+        return [Problem(path, f"with the value of {' and '.join(references)} it {reason}")]
+    return []
