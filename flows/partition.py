@@ -58,9 +58,9 @@ RETRY_DELAYS_S = [5.0, 30.0]
 class RetryableRunError(RuntimeError):
     """A run failed with a transient error."""
 
-    def __init__(self, manifest: Manifest) -> None:
-        """Keep the manifest of the failed run."""
-        super().__init__(state_message(manifest))
+    def __init__(self, manifest: Manifest, job: ScoringJob) -> None:
+        """Keep the manifest of the job's failed run."""
+        super().__init__(state_message(manifest, job))
         self.manifest = manifest
 
 
@@ -212,12 +212,12 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
     is_old = manifest.finished_at is not None and manifest.finished_at < started_at
 
     if not is_old:
-        emit_run_events(manifest, report_url)
+        emit_run_events(manifest, request.spec.given_as, report_url)
 
     drawn = await _draw(request.spec, manifest) if draws_report else NOTHING_DRAWN
     statistics = await asyncio.to_thread(read_statistics, request.spec, manifest)
 
-    message = state_message(manifest)
+    message = state_message(manifest, request.spec)
     is_done = manifest.status in ("published", "unchanged")
     n_rows = manifest.counts.rows_scored if is_done else 0
 
@@ -308,6 +308,6 @@ async def _score(request: _Request) -> Manifest:
         manifest = await run_within(request.timeout_s, pool, score)
 
     if manifest.error and manifest.error.retryable:
-        raise RetryableRunError(manifest)
+        raise RetryableRunError(manifest, request.spec)
 
     return manifest

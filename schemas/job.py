@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -392,6 +393,10 @@ class ScoringJob(Record):
         job = self.model_copy()
         job._given_as = given_as
         return job
+
+    def command(self, verb: str, *arguments: str) -> str:
+        """The command line that does something with this job, to be pasted into a shell."""
+        return shlex.join(["nightscore", verb, self.given_as, *arguments])
 
     def __eq__(self, other: object) -> bool:
         """Whether both jobs do the same, wherever they were loaded from."""

@@ -11,6 +11,7 @@ from nightscore.flows.demo.sample import DEFAULT_ROOT, Sample
 from nightscore.flows.prefect_server import prefect_server
 
 if TYPE_CHECKING:
+    from nightscore.schemas.job import ScoringJob
     from nightscore.schemas.manifest import Manifest
 
 SAMPLE = Sample(DEFAULT_ROOT)
@@ -77,20 +78,25 @@ def _summarize() -> None:
         f"{n_quarantined:,} quarantined. The first:"
     )
 
-    print_manifest(manifests[-1])
+    print_manifest(manifests[-1], _job())
 
     fastest = max(manifests, key=lambda manifest: manifest.measures.rows_per_s)
     rows_per_s = fastest.measures.rows_per_s
     print(f"  fastest:     {fastest.partition}, {rows_per_s:,.0f} rows/s with warm workers")
 
 
+def _job() -> "ScoringJob":
+    from nightscore.inputs.jobfile import load_job
+
+    return load_job(str(JOB_FILE))
+
+
 def _published() -> "list[Manifest]":
     """The published runs of the demo's days, newest first."""
-    from nightscore.inputs.jobfile import load_job
     from nightscore.operations.history import run_history
 
     days = {str(day) for day in (DAY, *FORTNIGHT)}
-    history = run_history(load_job(str(JOB_FILE)))
+    history = run_history(_job())
     return [m for m in history if m.status == "published" and m.partition in days]
 
 

@@ -2,6 +2,7 @@
 
 from nightscore.drift.wording import verdict_text
 from nightscore.reports.cards import SIGNS
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.partition import show_value
 
@@ -14,8 +15,8 @@ def artifact_key(job: str, kind: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in text).strip("-")
 
 
-def state_message(manifest: Manifest) -> str:
-    """One sentence for the state of a run."""
+def state_message(manifest: Manifest, job: ScoringJob) -> str:
+    """One sentence for the state of a run of the job."""
     if manifest.error:
         return manifest.error.message
 
@@ -26,7 +27,7 @@ def state_message(manifest: Manifest) -> str:
 
         verdict = "was rejected"
         if manifest.status == "held":
-            verdict = "held, waits for `nightscore approve` or `reject`"
+            verdict = f"held, waits for `{job.command('approve', partition)}` or `reject`"
 
         return f"{partition}: {verdict}: {reasons}"
 

@@ -41,21 +41,19 @@ class RunEvent:
 
 
 def run_events(
-    manifest: Manifest, flow_run_url: str = "", report_url: str = "", *, is_backfill: bool = False
+    manifest: Manifest, links: Links = NO_LINKS, *, is_backfill: bool = False
 ) -> list[RunEvent]:
     """The events of a run, that of its drift first.
 
     Args:
         manifest: The run's record.
-        flow_run_url: The run's page in Prefect.
-        report_url: The run's report, if a server has it.
+        links: Pages about the run, and what commands call its job.
         is_backfill: The events are stored but send no message: whoever started the backfill reads
             its page.
     """
     if manifest.decision is not None:  # its events were emitted when it was held
         return []
 
-    links = Links(flow_run_url, report_url)
     candidates = (drift_event(manifest, links), held_event(manifest, links))
     events = [event for event in candidates if event is not None]
 
@@ -103,13 +101,19 @@ def _held_severity(manifest: Manifest, changes: Transition) -> str:
     return "resolved" if changes.resolved else "ok"
 
 
-def emit_run_events(manifest: Manifest, report_url: str = "") -> None:
-    """Emit a run's events without waiting for the server. Errors are logged, and cost only them."""
+def emit_run_events(manifest: Manifest, job: str, report_url: str = "") -> None:
+    """Emit a run's events without waiting for the server. Errors are logged, and cost only them.
+
+    Args:
+        manifest: The run's record.
+        job: What commands call its job: the name, path or URL under which it was given.
+        report_url: The run's report, if a server has it.
+    """
     try:
         if not PREFECT_API_URL.value():  # Prefect would start a server for them
             return
-        flow_run_url = flow_run.ui_url or ""
-        for event in run_events(manifest, flow_run_url, report_url, is_backfill=is_backfill()):
+        links = Links(flow_run.ui_url or "", report_url, job)
+        for event in run_events(manifest, links, is_backfill=is_backfill()):
             emit_event(event.name, resource=event.resource, payload=event.payload)
     except Exception as error:  # noqa: BLE001 (whatever Prefect does: the partition is scored)
         where = f"run_id={manifest.run_id} partition={show_value(manifest.partition)}"
@@ -142,7 +146,7 @@ def _payload(
         "verdict": manifest.drift.verdict if manifest.drift else None,
         # Names of columns and segments come from the data: none may forge a line of a message.
         "subject": printable(subject(manifest, changes)),
-        "message": printable(message(manifest, changes)),
+        "message": printable(message(manifest, changes, links)),
         "text": "\n".join(map(printable, text_lines(manifest, changes, links))),
         "new": list(map(_finding, changes.new[:MAX_FINDINGS])),
         "worse": list(map(_finding, changes.worse[:MAX_FINDINGS])),
@@ -152,7 +156,7 @@ def _payload(
         "n_worse": len(changes.worse),
         "n_resolved": len(changes.resolved),
         "gates": [_gate(gate) for gate in manifest.gates if not gate.passed],
-        "report": report_command(manifest),
+        "report": report_command(manifest, links),
         "report_url": links.report,
         "flow_run_url": links.flow_run,
     }

@@ -19,10 +19,13 @@ MAX_NAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Pages about a run; empty where there is none."""
+    """Where a message leads: pages about the run, empty where there is none, and its job."""
 
     flow_run: str = ""
     report: str = ""
+    job: str = ""
+    """What commands call the job: the name, path or URL under which it was given. Empty: the name
+    in its file."""
 
 
 NO_LINKS = Links()
@@ -59,9 +62,9 @@ def _drift_subject(manifest: Manifest, changes: Transition) -> list[str]:
     return parts
 
 
-def message(manifest: Manifest, changes: Transition) -> str:
+def message(manifest: Manifest, changes: Transition, links: Links) -> str:
     """Everything in one line."""
-    state, *commands = _next_steps(manifest)
+    state, *commands = _next_steps(manifest, links)
     return f"{subject(manifest, changes)}. {state} {'; '.join(commands)}"
 
 
@@ -80,7 +83,7 @@ def text_lines(manifest: Manifest, changes: Transition, links: Links) -> list[st
         score, movement = manifest.drift.score, manifest.drift.score_movement
         lines += [f"The mean of {score} moved by {movement:+.4f} since the baseline.", ""]
 
-    state, *commands = _next_steps(manifest)
+    state, *commands = _next_steps(manifest, links)
     lines += [state, *(f"    {command}" for command in commands), ""]
 
     lines.append(f"Model: {manifest.model.name} version {manifest.model.version}")
@@ -92,9 +95,9 @@ def text_lines(manifest: Manifest, changes: Transition, links: Links) -> list[st
     return lines
 
 
-def report_command(manifest: Manifest) -> str:
+def report_command(manifest: Manifest, links: Links) -> str:
     """The command that shows the run's report."""
-    return _command("report", manifest)
+    return _command("report", manifest, links)
 
 
 def _finding_lines(title: str, findings: Sequence[FindingRecord], manifest: Manifest) -> list[str]:
@@ -161,16 +164,16 @@ def _gate_line(gate: GateRecord, manifest: Manifest, changes: Transition) -> str
     return f"• {gate.gate}: expected {gate.expected}, found {found}"
 
 
-def _next_steps(manifest: Manifest) -> list[str]:
+def _next_steps(manifest: Manifest, links: Links) -> list[str]:
     """What readers see now, then the commands to run."""
-    look = [report_command(manifest)] if manifest.drift else []
+    look = [report_command(manifest, links)] if manifest.drift else []
     if manifest.status != "held":
         return ["The predictions are published. Look:", *look]
 
     before = "nothing of this partition"
     if manifest.replaces:
         before = "the previous predictions"
-    approve, reject = _command("approve", manifest), _command("reject", manifest)
+    approve, reject = (_command(verb, manifest, links) for verb in ("approve", "reject"))
     return [f"Readers see {before} until you decide:", *look, f"{approve}, or {reject}"]
 
 
@@ -212,6 +215,6 @@ def _names(names: Sequence[str], most: int = MAX_NAMES) -> str:
     return text
 
 
-def _command(verb: str, manifest: Manifest) -> str:
-    job, partition = shlex.quote(manifest.job), shlex.quote(show_value(manifest.partition))
-    return f"nightscore {verb} {job} {partition}"
+def _command(verb: str, manifest: Manifest, links: Links) -> str:
+    job = links.job or manifest.job
+    return shlex.join(["nightscore", verb, job, show_value(manifest.partition)])

@@ -12,6 +12,7 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.decision import find_held
 from nightscore.outputs.guarantees import check_claims
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
 HeldRun = Annotated[
@@ -27,8 +28,8 @@ def decide(
     partition: str,
     run_id: str | None,
     note: str,
-) -> Manifest:
-    """Approve or reject a held run, as `act` does; returns its record."""
+) -> tuple[Manifest, ScoringJob]:
+    """Approve or reject a held run, as `act` does; returns its record and the job."""
     spec, value = load(job), parse_value(partition)
     check_claims(spec, verb)
 
@@ -39,4 +40,4 @@ def decide(
 
     # Later partitions are compared with what is published now.
     compare_later(Workspace(spec), [held.partition], model_cache(None), datetime.now(UTC))
-    return decided
+    return decided, spec

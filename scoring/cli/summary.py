@@ -7,25 +7,26 @@ from rich.text import Text
 
 from nightscore.cli.show import err, out, show_size
 from nightscore.drift.wording import verdict_text
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.text import json_printable, printable
 
 
-def print_record(manifest: Manifest, *, as_json: bool) -> None:
-    """Print a manifest for a program or for a person."""
+def print_record(manifest: Manifest, job: ScoringJob, *, as_json: bool) -> None:
+    """Print a manifest of the job for a program or for a person."""
     if as_json:
         sys.stdout.write(json_printable(manifest.model_dump_json(indent=2)) + "\n")
     else:
-        print_manifest(manifest)
+        print_manifest(manifest, job)
 
 
-def print_manifest(manifest: Manifest) -> None:
-    """Print the summary of a run."""
+def print_manifest(manifest: Manifest, job: ScoringJob) -> None:
+    """Print the summary of a run of the job."""
     if manifest.status == "failed" and manifest.error:
         _print_failed(manifest, manifest.error.message)
     elif manifest.status == "held":
-        _print_held(manifest)
+        _print_held(manifest, job)
     else:
         _print_done(manifest)
 
@@ -45,14 +46,15 @@ def _print_failed(manifest: Manifest, message: str) -> None:
         err.print(f"  record:   {manifest.location}")
 
 
-def _print_held(manifest: Manifest) -> None:
+def _print_held(manifest: Manifest, job: ScoringJob) -> None:
     err.print(f"held {manifest.job} {_partition(manifest)}: complete, not published")
     for gate in manifest.gates:
         if not gate.passed:
             err.print(f"  {_gate(gate)}")
 
-    run = f"{manifest.job} {show_value(manifest.partition)}"
-    err.print(f"  next:     nightscore approve {run}, or nightscore reject {run}")
+    partition = show_value(manifest.partition)
+    approve, reject = (job.command(verb, partition) for verb in ("approve", "reject"))
+    err.print(f"  next:     {approve}, or {reject}")
     err.print(f"  record:   {manifest.location}")
 
 

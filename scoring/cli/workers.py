@@ -12,7 +12,7 @@ from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.runs.execution import RunInterrupted
-from nightscore.schemas.job import Workers
+from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import Manifest
 
 
@@ -28,7 +28,7 @@ def with_workers(
         return stopped.manifest
 
 
-def print_and_exit(manifest: Manifest, *, as_json: bool) -> NoReturn:
-    """Print the manifest, and exit with its code."""
-    print_record(manifest, as_json=as_json)
+def print_and_exit(manifest: Manifest, job: ScoringJob, *, as_json: bool) -> NoReturn:
+    """Print the manifest of the job's run, and exit with its code."""
+    print_record(manifest, job, as_json=as_json)
     raise typer.Exit(exit_code(manifest))

@@ -1,7 +1,6 @@
 """Refuses values that no partition can have: impossible dates, other formats, a key in front."""
 
 import difflib
-import shlex
 from collections.abc import Collection
 from datetime import datetime
 
@@ -47,9 +46,9 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
         return  # partitions of this job are not dates: any text may be one
 
     suggestion = _suggest(job, value, known)
-    next_step = "give the value as `nightscore partitions JOB` shows it"
+    next_step = f"give the value as `{job.command('partitions')}` shows it"
     if suggestion:
-        next_step = f"nightscore {command} JOB {shlex.quote(suggestion)}"
+        next_step = job.command(command, suggestion)
 
     raise InvalidJobError(
         f"{value} is no partition of this job; nothing was done or recorded.",

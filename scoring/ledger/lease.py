@@ -23,6 +23,7 @@ from nightscore.ledger import liveness
 from nightscore.ledger.layout import lease_path, state_store
 from nightscore.process import is_running, machine, process_start
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import decode_folder, show_value
 
 WAIT_S = 10.0
 """How long a command waits for another one. A person may be waiting too."""
@@ -79,6 +80,9 @@ class Lease:
         """
         self._state, self._folder, self._command = state_store(job), folder, command
         self._path = lease_path(folder)
+        decoded = decode_folder(folder)
+        value = decoded[1] if decoded else folder
+        self._history_command = job.command("history", show_value(value))
         self._lock = threading.Lock()
         self._holder: Holder | None = None
         """None: the lease is not held."""
@@ -262,8 +266,7 @@ class Lease:
             self._folder,
             expected=f"a renewal every {liveness.HEARTBEAT_S:.0f} s",
             found=f"the partition is held by {holder}" if holder else "nobody holds the partition",
-            next_step="look at it with `nightscore history JOB PARTITION`, "
-            "then run the command again",
+            next_step=f"look at it with `{self._history_command}`, then run the command again",
         )
 
     def _held_by(self, holder: Holder | str) -> LeaseError:

@@ -14,10 +14,9 @@ from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DecisionRecord, Manifest
+from nightscore.schemas.partition import show_value
 
 Verdict = Literal["approved", "rejected"]
-
-LIST_RUNS = "`nightscore runs JOB PARTITION` lists the runs"
 
 
 def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> Manifest:
@@ -32,7 +31,7 @@ def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> 
     held = [manifest for manifest in runs if manifest.status == "held"]
 
     if run_id is not None:
-        return _find_named(held, run_id, history.folder)
+        return _find_named(held, run_id, history.folder, _list_runs(job, value))
     if held:
         return held[0]
 
@@ -42,11 +41,15 @@ def find_held(job: ScoringJob, value: str | None, run_id: str | None = None) -> 
         history.folder,
         expected="a run that a gate has held",
         found=newest,
-        next_step=LIST_RUNS,
+        next_step=_list_runs(job, value),
     )
 
 
-def _find_named(held: list[Manifest], run_id: str, folder: str) -> Manifest:
+def _list_runs(job: ScoringJob, value: str | None) -> str:
+    return f"`{job.command('runs', show_value(value))}` lists the runs"
+
+
+def _find_named(held: list[Manifest], run_id: str, folder: str, next_step: str) -> Manifest:
     for manifest in held:
         if manifest.run_id == run_id:
             return manifest
@@ -57,7 +60,7 @@ def _find_named(held: list[Manifest], run_id: str, folder: str) -> Manifest:
         folder,
         expected=f"a run that does: {waiting}",
         found=run_id,
-        next_step=LIST_RUNS,
+        next_step=next_step,
     )
 
 
@@ -80,7 +83,7 @@ def claim(workspace: Workspace, held: Manifest, verdict: Verdict) -> None:
                 folder,
                 expected="no decision yet",
                 found=f"the run is being {other_verdict}",
-                next_step="look at it with `nightscore runs`; "
+                next_step=f"{_list_runs(workspace.job, held.partition)}; "
                 "if that decision died half way, give the same again",
             ) from error
 
@@ -91,7 +94,7 @@ def claim(workspace: Workspace, held: Manifest, verdict: Verdict) -> None:
             folder,
             expected="a run that is held",
             found=stored.status if stored else "no record",
-            next_step=LIST_RUNS,
+            next_step=_list_runs(workspace.job, held.partition),
         )
 
 

@@ -11,6 +11,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.held import is_blocking, still_holding
+from nightscore.runs.owner import is_owner
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.partition import Partition, order_of, show_value
@@ -150,7 +151,7 @@ def _judge(view: _View) -> tuple[State, list[str]]:
     if undecided is not None:
         if is_blocking(view.workspace, undecided):
             return _show_undecided(view.workspace, undecided)
-        notes.append(_show_released(undecided))
+        notes.append(_show_released(view.workspace, undecided))
 
     if view.live is None:
         return _judge_unpublished(view, notes)
@@ -173,7 +174,7 @@ def _judge_outdated(
     view: _View, partition: Partition, standing: Manifest, notes: list[str]
 ) -> tuple[State, list[str]]:
     """The state of a partition whose published run had another input, model or job."""
-    reasons = [*_differences(view.model, partition, standing), *notes]
+    reasons = [*_differences(view, partition, standing), *notes]
     if view.newest_failed is not None:
         return "failed", [*reasons, f"the last run failed: {_first_line(view.newest_failed)}"]
 
@@ -186,10 +187,7 @@ def _replay_notes(view: _View, standing: Manifest) -> list[str]:
     if newest is None or newest.status != "held" or newest.replays != standing.run_id:
         return []
 
-    return [
-        f"replay {newest.run_id} is held: `nightscore approve` publishes it, "
-        "`nightscore reject` drops it"
-    ]
+    return [f"replay {newest.run_id} is held: {_decisions(view.workspace, newest)}"]
 
 
 def _show_unchanged(standing: Manifest) -> str:
@@ -201,20 +199,28 @@ def _show_unchanged(standing: Manifest) -> str:
 def _show_undecided(workspace: Workspace, manifest: Manifest) -> tuple[State, list[str]]:
     if manifest.status == "held":
         closed = [f"{gate.gate}: {gate.found}" for gate in still_holding(workspace, manifest)]
-        return "held", [*closed, "`nightscore approve` publishes it, `nightscore reject` drops it"]
+        return "held", [*closed, _decisions(workspace, manifest)]
 
     closed = [f"{gate.gate}: {gate.found}" for gate in _held_by(manifest)]
     by = f" by {manifest.decision.by}" if manifest.decision else ""
-    decision = f"run {manifest.run_id} was rejected{by}; `nightscore run --force` scores it again"
+    again = workspace.job.command("run", show_value(manifest.partition), "--force")
+    decision = f"run {manifest.run_id} was rejected{by}; `{again}` scores it again"
     return "rejected", [decision, *closed]
 
 
-def _show_released(manifest: Manifest) -> str:
+def _decisions(workspace: Workspace, held: Manifest) -> str:
+    """The commands that decide on a run that is held."""
+    partition = show_value(held.partition)
+    approve, reject = (workspace.job.command(verb, partition) for verb in ("approve", "reject"))
+    return f"`{approve}` publishes it, `{reject}` drops it"
+
+
+def _show_released(workspace: Workspace, manifest: Manifest) -> str:
     names = ", ".join(gate.gate for gate in _held_by(manifest)) or "a gate"
     return (
         f"run {manifest.run_id} was held by {names}, and no gate of the current job holds it: "
-        "the next run scores the partition again; `nightscore approve` still publishes the held "
-        "run, `nightscore reject` drops it"
+        "the next run scores the partition again; until then, "
+        f"{_decisions(workspace, manifest)}"
     )
 
 
@@ -222,13 +228,23 @@ def _held_by(manifest: Manifest) -> list[GateRecord]:
     return [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
 
 
-def _differences(model: PinnedModel, partition: Partition, standing: Manifest) -> list[str]:
+def _differences(view: _View, partition: Partition, standing: Manifest) -> list[str]:
     """What has changed since the published run, in words."""
-    differences = [*_model_differences(model, standing), *_file_differences(partition, standing)]
+    differences = [
+        *_owner_differences(view.workspace.job, standing),
+        *_model_differences(view.model, standing),
+        *_file_differences(partition, standing),
+    ]
     if differences:
         return differences
 
     return ["settings: the job's keys, columns, predict or format changed, or the engine did"]
+
+
+def _owner_differences(job: ScoringJob, standing: Manifest) -> list[str]:
+    if is_owner(job, standing):
+        return []
+    return [f"output: the job {standing.job} published it, and {job.name} may not replace it"]
 
 
 def _model_differences(model: PinnedModel, standing: Manifest) -> list[str]:

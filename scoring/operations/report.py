@@ -62,7 +62,8 @@ def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) 
         f"{job.output.uri}.nightscore/runs/{encode_folder(job.input.partition_key, value)}",
         expected=f"the run {run_id}" if run_id else expected,
         found=f"{len(history)} runs without a comparison",
-        next_step="run the partition, or compare two datasets with `nightscore drift`",
+        next_step=f"score it with `{job.command('run', show_value(value))}`, or compare two "
+        "datasets with `nightscore drift`",
     )
 
 
@@ -259,7 +260,7 @@ def _write(job: ScoringJob, manifest: Manifest, stored: _Stored) -> None:
         return
 
     with _drawing:
-        page = render(run_page(manifest, stored.current, stored.references, stored.past))
+        page = render(run_page(job, manifest, stored.current, stored.references, stored.past))
     state.write_bytes(path, page.encode())
 
 
@@ -282,7 +283,8 @@ def _current_profile(job: ScoringJob, manifest: Manifest) -> list[ColumnProfile]
             "The run's profile cannot be read.",
             state.locate_url(drift.profile),
             found=str(error)[:200],
-            next_step="score the partition again with `nightscore run --force`",
+            next_step="score the partition again with "
+            f"`{job.command('run', show_value(manifest.partition), '--force')}`",
         ) from error
 
 

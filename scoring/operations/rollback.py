@@ -172,12 +172,13 @@ def plan_rollback(
 
     is_unknown = all(item.target is None and item.action == "leave" for item in items)
     if run_id is not None and is_unknown:
+        history_command = job.command("history", *(item.value for item in items[:1]))
         raise InvalidJobError(
             "That run published none of these partitions.",
             job.name,
             found=run_id,
             problems=[f"{item.value}: {item.reason}" for item in items],
-            next_step="`nightscore history JOB PARTITION` lists the runs",
+            next_step=f"`{history_command}` lists the runs",
         )
 
     return items

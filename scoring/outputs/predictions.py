@@ -39,7 +39,7 @@ def read_predictions(
             "No predictions are published for this partition.",
             f"{job.output.uri}, {job.input.partition_key}={show_value(value)}",
             expected="a published run",
-            next_step="`nightscore partitions JOB` lists what is published",
+            next_step=f"`{job.command('partitions')}` lists what is published",
         )
 
     store = workspace.predictions

@@ -18,6 +18,7 @@ from nightscore.reports.page import MAX_PLOTS, Page
 from nightscore.reports.series import Past
 from nightscore.reports.trends import draw_trends, heat_map
 from nightscore.schemas.drift import REFERENCES, Severity
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
 from nightscore.schemas.partition import show_value
 
@@ -27,6 +28,7 @@ StatisticsByColumn = dict[RoleAndName, dict[str, dict[str, float | None]]]
 
 
 def run_page(
+    job: ScoringJob,
     manifest: Manifest,
     columns: Sequence[ColumnProfile],
     references: Mapping[str, Sequence[ColumnProfile]],
@@ -35,6 +37,7 @@ def run_page(
     """The page of a run.
 
     Args:
+        job: Named in commands as it was given.
         manifest: With its drift.
         columns: The run's profile.
         references: Profiles of what it was compared with.
@@ -48,7 +51,7 @@ def run_page(
         title=f"{manifest.job}, {show_value(manifest.partition)}",
         verdict=drift.verdict,
         headline=_headline(manifest, drift),
-        steps=_steps(manifest, drift),
+        steps=_steps(job, manifest, drift),
         facts=_facts(manifest, drift),
         references=_in_order(references),
         columns=_cards(drift, whole, references, past),
@@ -187,24 +190,24 @@ def _columns_headline(drift: DriftRecord) -> str:
     return f"{advice}: {len(moved)} of {drift.n_columns} columns moved, above all {moved[0].column}"
 
 
-def _steps(manifest: Manifest, drift: DriftRecord) -> list[str]:
+def _steps(job: ScoringJob, manifest: Manifest, drift: DriftRecord) -> list[str]:
     """What moved most, and the commands that help."""
     steps = []
     for finding in worse(drift.findings, "warning")[:SHOWN_STEPS]:
         steps.append(_finding_step(finding, drift))
 
-    job, day = manifest.job, show_value(manifest.partition)
+    day = show_value(manifest.partition)
 
     if manifest.status == "held":
         steps.append(
-            f"The run is held. Publish it with `nightscore approve {job} {day}`, "
-            f"or drop it with `nightscore reject {job} {day}`"
+            f"The run is held. Publish it with `{job.command('approve', day)}`, "
+            f"or drop it with `{job.command('reject', day)}`"
         )
     elif drift.verdict == "critical":
         steps.append(
             "If the input is wrong, have it written again: the next run scores it. Until then, "
             "give readers the previous results back with "
-            f"`nightscore rollback {job} --from {day} --to {day}`"
+            f"`{job.command('rollback', '--from', day, '--to', day)}`"
         )
 
     return steps

@@ -31,6 +31,7 @@ from nightscore.outputs.quarantine import REASON_NAMES, read_origin
 from nightscore.outputs.writer import WrittenPart
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
+from nightscore.runs.owner import check_owner
 from nightscore.runs.run_plan import (
     RunPlan,
     SourceRows,
@@ -40,9 +41,9 @@ from nightscore.runs.run_plan import (
 )
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Input, ScoringJob
-from nightscore.schemas.manifest import FileRecord, InputRecord, Manifest
+from nightscore.schemas.manifest import InputRecord, Manifest
 from nightscore.schemas.model import ModelFacts
-from nightscore.schemas.partition import InputFile, Partition, hive_of
+from nightscore.schemas.partition import InputFile, Partition, hive_of, show_value
 from nightscore.storage.store import Store
 
 
@@ -71,14 +72,15 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
         allow_new_model: Score with another model version than the other rows.
 
     Raises:
-        InvalidJobError: The job has another model now.
+        InvalidJobError: The job has another model now, or another job published the run.
         ConflictError: Another run has been published.
         CorruptFileError: The quarantine has been changed.
         ContractError: The job has other columns now.
     """
     record, job, state = execution.record, execution.job, execution.workspace.state
     model = resolve_model(execution, None)
-    _check_model(base, model, is_any_allowed=allow_new_model)
+    check_owner(job, base)
+    _check_model(job, base, model, is_any_allowed=allow_new_model)
     record.update(replays=base.run_id, replaces=base.run_id)
 
     with record.stage("plan"):
@@ -88,7 +90,7 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
         _check_live(execution, base, live)
         published = publisher.find_results(base)
 
-        quarantined = _find_quarantined(state, base.quarantine.files)
+        quarantined = _find_quarantined(execution.workspace, base)
         first_rows, fingerprint = _look_at_input(execution.workspace, base, model)
 
         record.update(
@@ -109,7 +111,7 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
             PlannedWorkers(execution.pool.capacity, execution.pool),
             nullable=_nullable_features(base),
         )
-        _check_columns(execution.workspace, published, contract)
+        _check_columns(execution.workspace, base, published, contract)
         record.warn(*publisher.check_fits(contract.output_schema(), execution.value))
 
     source = SourceRows(job=job_over_quarantine, n_rows=base.counts.rows_in, from_quarantine=True)
@@ -155,7 +157,9 @@ def _check_live(execution: Execution, base: Manifest, live: Live | None) -> None
         )
 
 
-def _check_model(base: Manifest, model: PinnedModel, *, is_any_allowed: bool) -> None:
+def _check_model(
+    job: ScoringJob, base: Manifest, model: PinnedModel, *, is_any_allowed: bool
+) -> None:
     """Refuse another model than that of the published rows, unless any is allowed."""
     name, version, digest = model.version.name, model.version.version, model.cached.digest
     scored_with = base.model
@@ -168,20 +172,25 @@ def _check_model(base: Manifest, model: PinnedModel, *, is_any_allowed: bool) ->
             expected=f"{scored_with.name} version {scored_with.version} ({scored_with.digest}), "
             "which scored the others",
             found=f"{name} version {version} ({digest})",
-            next_step="score the whole partition with `nightscore run`, "
+            next_step=f"score the whole partition with `{_run_command(job, base.partition)}`, "
             "or mix the versions with --new-model",
         )
 
 
-def _find_quarantined(state: Store, files: Sequence[FileRecord]) -> tuple[InputFile, ...]:
+def _run_command(job: ScoringJob, value: str | None, *options: str) -> str:
+    return job.command("run", show_value(value), *options)
+
+
+def _find_quarantined(workspace: Workspace, base: Manifest) -> tuple[InputFile, ...]:
     """The files of quarantined rows, as they were written.
 
     Raises:
         CorruptFileError: Some have changed since; all of them are named.
     """
+    state = workspace.state
     quarantined, problems = [], []
 
-    for file in files:
+    for file in base.quarantine.files:
         if state.sha256(file.path) != file.sha256:
             problems.append(f"{file.path}: has another checksum than when it was written")
             continue
@@ -197,8 +206,8 @@ def _find_quarantined(state: Store, files: Sequence[FileRecord]) -> tuple[InputF
             "Quarantined rows were changed; nothing was scored.",
             state.url,
             problems=problems,
-            next_step="restore these files, "
-            "or score the whole partition with `nightscore run --force`",
+            next_step="restore these files, or score the whole partition with "
+            f"`{_run_command(workspace.job, base.partition, '--force')}`",
         )
 
     return tuple(quarantined)
@@ -271,7 +280,7 @@ def _job_over_quarantine(
 
 
 def _check_columns(
-    workspace: Workspace, published: Sequence[WrittenPart], contract: Contract
+    workspace: Workspace, base: Manifest, published: Sequence[WrittenPart], contract: Contract
 ) -> None:
     """Refuse columns that could not stand in one file with the published rows."""
     published_schema = read_facts(workspace.parts, published[0].file.path).schema
@@ -290,7 +299,8 @@ def _check_columns(
             "The job's columns are not those of the published rows; nothing was scored.",
             workspace.job.output.uri,
             problems=problems,
-            next_step="score the whole partition with `nightscore run`",
+            next_step="score the whole partition with "
+            f"`{_run_command(workspace.job, base.partition)}`",
         )
 
 

@@ -16,6 +16,7 @@ from nightscore.runs.accounting import reconcile, summarize
 from nightscore.runs.dispatch import score_shards
 from nightscore.runs.execution import Execution
 from nightscore.runs.gating import pass_gates
+from nightscore.runs.owner import check_owner
 from nightscore.runs.publishing import finish_parts, hold, publish
 from nightscore.runs.run_plan import (
     find_earlier_answer,
@@ -95,6 +96,7 @@ def _score_and_publish(
     if earlier_answer is not None:
         return earlier_answer
 
+    check_owner(execution.job, state.standing)
     plan = plan_run(execution, model, state)
     score_shards(execution, plan)
     summarize(execution, plan)

@@ -156,6 +156,11 @@ def test_a_backfill_by_command(lake: Lake, job_file: Path) -> None:
     assert planned["runs"] == []
     done = answer(lake, *arguments, code=1)
     assert [run["status"] for run in done["runs"]] == ["published", "failed", "published"]
+    left = nightscore(lake, *arguments)
+    assert (
+        f"To score what is left, run: nightscore backfill {job} --from 2024-02-28 --to 2024-03-02"
+        in left.stderr
+    )
     lake.write("2024-03-01", make_frame(100))
     again = answer(lake, *arguments)
     assert [run["partition"] for run in again["runs"]] == ["2024-03-01"]

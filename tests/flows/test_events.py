@@ -187,7 +187,7 @@ def test_a_held_run_sends_one_message_that_says_both() -> None:
         ),
     )
     manifest = a_manifest(a_finding("a", "critical"), status="held", gates=gates)
-    moved, held = run_events(manifest, URL)
+    moved, held = run_events(manifest, Links(URL))
     assert (moved.name, moved.resource["nightscore.notify"]) == (
         "nightscore.drift.critical",
         "false",
@@ -251,12 +251,12 @@ def test_what_goes_wrong_costs_the_event_only(
     monkeypatch.setattr(events, "emit_event", fail)
     monkeypatch.setattr(logging.getLogger("nightscore"), "propagate", True)
     monkeypatch.setattr(events.PREFECT_API_URL.__class__, "value", lambda self: None)
-    emit_run_events(a_manifest(a_finding("a", "critical")))
+    emit_run_events(a_manifest(a_finding("a", "critical")), "delay")
     assert not caplog.records, "without a server there is nobody to tell"
     monkeypatch.setattr(
         events.PREFECT_API_URL.__class__, "value", lambda self: "http://127.0.0.1:9/api"
     )
-    emit_run_events(a_manifest(a_finding("a", "critical")))
+    emit_run_events(a_manifest(a_finding("a", "critical")), "delay")
     assert (
         "run_id=01a2 partition=2024-03-02 its events could not be emitted: RuntimeError: no thread"
         in caplog.text

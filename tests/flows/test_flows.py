@@ -135,7 +135,7 @@ def test_a_run_that_still_waits_is_told_once(
     told: list[str] = []
     monkeypatch.setattr(
         "nightscore.flows.partition.emit_run_events",
-        lambda manifest, url: told.append(manifest.run_id),
+        lambda manifest, job, url: told.append(manifest.run_id),
     )
     job = lake.job(keys={"columns": ["id"], "unique": True}, gates={"unique_keys": "hold"})
     path = tmp_path / "job.yaml"

@@ -38,7 +38,7 @@ def test_a_slip_is_refused_with_the_command_that_was_meant(
         lake.run(lake.job(), typed)
     assert "no partition of this job" in str(refused.value)
     if meant is not None:
-        assert refused.value.next_step == f"nightscore run JOB {meant}"
+        assert refused.value.next_step == f"nightscore run test {meant}"
     assert run_history(lake.job()) == [], "nothing was recorded"
 
 
@@ -68,7 +68,7 @@ def test_a_slip_by_command(lake: Lake, tmp_path: Path) -> None:
     ):
         refused = nightscore(lake, command, path, f"ds={DAY}")
         assert refused.returncode == 2, (command, refused.stderr)
-        assert f"next:     nightscore {command} JOB {DAY}" in refused.stderr, command
+        assert f"next:     nightscore {command} {path} {DAY}" in refused.stderr, command
     (only,) = run_history(lake.job())
     assert only.partition == DAY
 
@@ -84,7 +84,7 @@ def test_what_is_there_is_no_slip_however_it_is_named(lake: Lake) -> None:
 def test_where_partitions_are_no_dates_any_text_may_be_one(lake: Lake) -> None:
     lake.write("EU", make_frame(5))
     check_value(lake.job(), "US")
-    with pytest.raises(InvalidJobError, match="nightscore run JOB EU"):
+    with pytest.raises(InvalidJobError, match="nightscore run test EU"):
         check_value(lake.job(), "ds=EU")
     missing = lake.run(lake.job(), "US")
     assert missing.error

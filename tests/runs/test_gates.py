@@ -338,8 +338,10 @@ def test_by_command(lake: Lake, tmp_path: Path) -> None:
     shown = nightscore(lake, "run", path, DAY)
     assert shown.returncode == 3
     assert "unique_keys: expected no key twice, found 2 rows: id=7 (2 times)" in shown.stderr
-    assert f"nightscore approve test {DAY}" in shown.stderr
-    assert answer(lake, "explain", path, DAY)["state"] == "held"
+    assert f"nightscore approve {path} {DAY}, or nightscore reject {path} {DAY}" in shown.stderr
+    explained = answer(lake, "explain", path, DAY)
+    assert explained["state"] == "held"
+    assert f"`nightscore approve {path} {DAY}` publishes it" in explained["reasons"][-1]
     assert answer(lake, "reject", path, DAY, "--note", "no")["decision"]["verdict"] == "rejected"
     assert answer(lake, "run", path, DAY, "--force", code=3)["status"] == "held"
     assert answer(lake, "approve", path, DAY)["status"] == "published"

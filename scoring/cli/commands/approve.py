@@ -14,5 +14,5 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Publish a run that a gate holds."""
-    manifest = decide("approve", publish_held, job, partition, run_id, note)
-    print_record(manifest, as_json=as_json)
+    manifest, spec = decide("approve", publish_held, job, partition, run_id, note)
+    print_record(manifest, spec, as_json=as_json)

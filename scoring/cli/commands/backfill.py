@@ -89,7 +89,7 @@ def backfill(
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
         print_json({"plan": items, "runs": runs})
     elif not dry_run:
-        _print_outcome(job, start, end, manifests)
+        _print_outcome(spec, start, end, manifests)
 
     raise typer.Exit(max(map(exit_code, manifests), default=0))
 
@@ -125,7 +125,9 @@ def _row(item: BackfillItem) -> dict[str, str]:
     }
 
 
-def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence[Manifest]) -> None:
+def _print_outcome(
+    spec: ScoringJob, start: datetime, end: datetime, manifests: Sequence[Manifest]
+) -> None:
     failed = [manifest for manifest in manifests if manifest.error]
     held = [manifest for manifest in manifests if manifest.status == "held"]
     done = [manifest for manifest in manifests if manifest.status in ("published", "unchanged")]
@@ -136,10 +138,11 @@ def _print_outcome(job: str, start: datetime, end: datetime, manifests: Sequence
     )
 
     for manifest in held:
-        print_manifest(manifest)
+        print_manifest(manifest, spec)
 
     print_failures(failed)
 
     if failed:
-        command = f"nightscore backfill {job} --from {start:%Y-%m-%d} --to {end:%Y-%m-%d}"
+        dates = ("--from", f"{start:%Y-%m-%d}", "--to", f"{end:%Y-%m-%d}")
+        command = spec.command("backfill", *dates)
         err.print(f"To score what is left, run: {command}")

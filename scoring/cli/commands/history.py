@@ -161,8 +161,8 @@ def _unknown(spec: ScoringJob, partition: str) -> PartitionNotFoundError:
         f"{spec.output.uri}.nightscore/runs",
         expected=f"a partition such as {example}, or a column that recent runs have profiled",
         found=partition,
-        next_step="`nightscore partitions JOB` lists partitions, "
-        "`nightscore report JOB PARTITION` columns",
+        next_step=f"`{spec.command('partitions')}` lists partitions, "
+        f"`{spec.command('report', example)}` columns",
     )
 
 

@@ -14,5 +14,5 @@ def reject(
     as_json: AsJson = False,
 ) -> None:
     """Drop a run that a gate holds. Readers keep what they see, and the run's record is kept."""
-    manifest = decide("reject", drop_held, job, partition, run_id, note)
-    print_record(manifest, as_json=as_json)
+    manifest, spec = decide("reject", drop_held, job, partition, run_id, note)
+    print_record(manifest, spec, as_json=as_json)

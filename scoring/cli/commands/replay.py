@@ -61,4 +61,4 @@ def replay_command(
         out.print(f"{partition}: no rows are in quarantine")
         return
 
-    print_and_exit(manifest, as_json=as_json)
+    print_and_exit(manifest, spec, as_json=as_json)

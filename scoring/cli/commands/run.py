@@ -47,4 +47,4 @@ def run_command(
         )
 
     manifest = with_workers(spec.workers, score, as_json=as_json, verbose=verbose)
-    print_and_exit(manifest, as_json=as_json)
+    print_and_exit(manifest, spec, as_json=as_json)
