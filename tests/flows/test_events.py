@@ -242,6 +242,18 @@ def test_a_name_with_spaces_can_be_pasted() -> None:
     assert event.payload["report"] == "nightscore report delay 'a day'"
 
 
+def test_commands_call_the_job_as_it_was_given() -> None:
+    links = Links(job="s3://lake/jobs/late.yaml")
+    manifest = a_manifest(a_finding("a", "critical"), status="held")
+    held = held_event(manifest, links)
+    assert held
+    job = "s3://lake/jobs/late.yaml 2024-03-02"
+    assert held.payload["report"] == f"nightscore report {job}"
+    for text in (held.payload["text"], held.payload["message"]):
+        assert f"nightscore approve {job}, or nightscore reject {job}" in text
+        assert " delay 2024-03-02\n" not in text
+
+
 def test_what_goes_wrong_costs_the_event_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -122,7 +122,8 @@ def test_what_a_gate_holds_is_no_success(
     state = finish(score_partition(str(path), "2024-02-28", return_state=True))
     assert state.is_failed()
     assert state.message.startswith(
-        "2024-02-28: held, waits for `nightscore approve` or `reject`: unique_keys: 2 rows"
+        f"2024-02-28: held, waits for `nightscore approve {path} 2024-02-28` or `reject`: "
+        "unique_keys: 2 rows"
     )
     page = asyncio.run(artifacts("test-run"))[-1].data
     assert "| unique_keys | **hold** | no key twice | 2 rows: id=3 (2 times) |" in page

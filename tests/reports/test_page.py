@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,10 @@ def test_a_page_is_drawn_once_and_again_after_a_decision(
     state.write_bytes(entry.path, b"drawn before")
     assert read_report(job, nights[-1], lake.cache) == "drawn before"
     held = nights[-1].model_copy(update={"status": "held"})
-    assert write_report(job, held, lake.cache) != first
-    assert f"nightscore approve {job.name} {DAYS[-1]}" in read_report(job, held, lake.cache)
+    given = job.loaded_as("jobs/our own.yaml")
+    assert write_report(given, held, lake.cache) != first
+    page = unescape(read_report(given, held, lake.cache))
+    assert f"nightscore approve 'jobs/our own.yaml' {DAYS[-1]}" in page, "it can be pasted"
 
 
 def test_what_the_artifact_shows_of_it(lake: Lake, job: ScoringJob, nights: list[Manifest]) -> None:
