@@ -33,6 +33,11 @@ class Field:
         return self.type if is_section else None
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that it may have, if it is a section."""
+        return tuple(self.section.model_fields) if self.section else ()
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The texts that it may be; empty if it is no choice."""
         options = get_args(self.type) if _is_union(self.type) else (self.type,)
@@ -62,7 +67,7 @@ class Field:
 
     def _type_words(self) -> str:
         if self.section is not None:
-            return f"a mapping with the keys {', '.join(self.section.model_fields)}"
+            return f"a mapping with the keys {', '.join(self.keys)}"
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.is_number:
@@ -108,7 +113,7 @@ def sections(path: KeyPath = ()) -> Iterator[KeyPath]:
     yield path
 
     field, _ = field_at(path)
-    for key in field.section.model_fields if field.section else ():
+    for key in field.keys:
         below = field_below(field, key)
         if below is not None and below.section is not None:
             yield from sections((*path, key))

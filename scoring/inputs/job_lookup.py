@@ -85,7 +85,7 @@ def near_files(source: str) -> list[str]:
 
 def _with_right_suffix(source: str) -> str:
     """The path itself, or the same with another spelling of `.yaml` if only that exists."""
-    if "://" in source:
+    if "://" in source or Path(source).exists():
         return source
 
     path = Path(source).expanduser()

@@ -23,6 +23,9 @@ PLACES: tuple[KeyPath, ...] = (
 )
 """The keys whose values are paths or URIs."""
 
+MAX_WRONG = 10
+"""References of one value that are named as wrong."""
+
 _REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOME = re.compile(r"(file://|sqlite:///)?~([^/]*)")
@@ -58,7 +61,7 @@ def _expanded(text: str, path: KeyPath, problems: list[Problem]) -> str:
     references = {match[0]: match for match in _REFERENCE.finditer(text)}
     wrong = [problem for match in references.values() if (problem := _problem(match))]
     if wrong:
-        problems += [Problem(path, problem) for problem in wrong]
+        problems += [Problem(path, problem) for problem in wrong[:MAX_WRONG]]
         return text
 
     try:

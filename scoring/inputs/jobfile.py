@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.job_lookup import find_job, is_job_name, near_files
-from nightscore.inputs.job_problems import describe_errors, describe_problems, describe_value
+from nightscore.inputs.job_problems import describe_errors, describe_problems
 from nightscore.inputs.job_references import expand_references
+from nightscore.inputs.job_values import describe_value
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.document_places import DocumentPlaces
 from nightscore.storage.documents import DocumentBoundsError, DocumentError, read_yaml
@@ -94,11 +95,11 @@ def parse_job(raw: object, source: str = "the job") -> ScoringJob:
     Raises:
         InvalidJobError: All problems are named, unknown keys with the nearest known one.
     """
-    return _parse(raw, source, None)
+    return _parse(raw, source, b"")
 
 
-def _parse(raw: object, source: str, content: bytes | None) -> ScoringJob:
-    """The job in a mapping that was read from `content`, if from a file."""
+def _parse(raw: object, source: str, content: bytes) -> ScoringJob:
+    """The job in a mapping that was read from `content`. Empty: it is from no file."""
     if not isinstance(raw, Mapping):
         raise InvalidJobError(
             "The job file does not describe a job.",
@@ -112,17 +113,14 @@ def _parse(raw: object, source: str, content: bytes | None) -> ScoringJob:
     try:
         job = ScoringJob.model_validate(expanded)
     except ValidationError as error:
-        lines = describe_errors(error, problems, raw, expanded, _places(content))
-        raise _invalid(lines, source) from error
+        # Only errors need to know where the keys stand.
+        lines = describe_errors(error, problems, raw, expanded, DocumentPlaces(content))
+        # A notebook would show pydantic's own sentences above ours.
+        raise _invalid(lines, source) from None
 
     if problems:
-        raise _invalid(describe_problems(problems, _places(content)), source)
+        raise _invalid(describe_problems(problems, DocumentPlaces(content)), source)
     return job
-
-
-def _places(content: bytes | None) -> DocumentPlaces | None:
-    """Where the keys of a file stand. Only errors need that."""
-    return None if content is None else DocumentPlaces(content)
 
 
 def _invalid(problems: Sequence[str], source: str) -> InvalidJobError:

@@ -156,8 +156,12 @@ def _decode(content: bytes | str, max_bytes: int) -> str:
 class _Expansion:
     """Size of a value that is being read, with aliases written out."""
 
+    __slots__ = ("anchor", "n_characters", "n_values")
+
     def __init__(self, anchor: str | None, n_characters: int = 0) -> None:
-        self.anchor, self.n_values, self.n_characters = anchor, 1, n_characters
+        self.anchor = anchor
+        self.n_values = 1
+        self.n_characters = n_characters
 
     def add(self, other: "_Expansion") -> None:
         self.n_values += other.n_values
@@ -172,12 +176,13 @@ class _ExpansionCounter:
         self._by_anchor: dict[str, _Expansion] = {}
 
     def read(self, event: yaml.Event) -> None:
-        if isinstance(event, yaml.CollectionStartEvent):
+        # Most events are scalars.
+        if isinstance(event, yaml.ScalarEvent):
+            self._close(_Expansion(event.anchor, len(event.value)), event)
+        elif isinstance(event, yaml.CollectionStartEvent):
             self._open(event)
         elif isinstance(event, yaml.CollectionEndEvent):
             self._close(self._open_values.pop(), event)
-        elif isinstance(event, yaml.ScalarEvent):
-            self._close(_Expansion(event.anchor, len(event.value)), event)
         elif isinstance(event, yaml.AliasEvent):
             self._add(self._resolve(event), event)
 

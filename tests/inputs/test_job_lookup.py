@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,9 @@ def test_a_job_remembers_how_it_was_given(tmp_path: Path) -> None:
     job = load_job(str(path))
     assert job.given_as == str(path)
     assert job.model_copy(update={"model": "models:/late/4"}).given_as == str(path)
+    assert pickle.loads(pickle.dumps(job)).given_as == str(path), "as on a cluster"
     assert parse_job(REQUIRED).given_as == "late"
+    assert parse_job(REQUIRED).command("approve", "a day") == "nightscore approve late 'a day'"
     assert job == parse_job(REQUIRED)
     assert str(path) not in job.model_dump_json() + repr(job)
     assert ScoringJob.model_validate_json(job.model_dump_json()) == job

@@ -1,6 +1,7 @@
 """Job files: a wrong one is answered with place, accepted forms and the fix; short forms count."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -437,6 +438,13 @@ def test_a_wrong_job_file_is_answered_with_places_forms_and_fixes(
     assert error.what == f"The job file has {len(expected)} problem{'s'[: len(expected) != 1]}."
 
 
+def test_a_stack_trace_shows_no_words_of_pydantics_either(tmp_path: Path) -> None:
+    error = refused(tmp_path, HEAD + "workers: {count: none}")
+    shown = "".join(traceback.format_exception(error))
+    assert "expected a whole number" in shown
+    assert "Input should be" not in shown
+
+
 def test_the_table_is_long_enough() -> None:
     assert len(WRONG) >= 40
 
@@ -616,6 +624,14 @@ def test_a_flood_of_problems_is_counted(tmp_path: Path) -> None:
     error = refused(tmp_path, HEAD + "\n".join(f"key{i}: 1" for i in range(20_000)))
     assert len(error.problems) == 101
     assert error.problems[-1] == "and 19,900 more"
+
+
+def test_long_keys_and_many_references_are_cut_short(tmp_path: Path) -> None:
+    error = refused(tmp_path, HEAD + f"limits: {{? {'k' * 10_000} : 1}}")
+    assert len(error.problems[0]) < 500
+    references = "".join(f"${{N{i}}}" for i in range(5_000))
+    error = refused(tmp_path, HEAD.replace("lake/in", f'"{references}"'))
+    assert len(error.problems) == 10
 
 
 def test_merged_mappings_cost_no_more_than_they_hold(tmp_path: Path) -> None:
