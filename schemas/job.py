@@ -40,7 +40,7 @@ StorageOptions = Annotated[
     Field(default_factory=dict, repr=False),
     Accepts("a mapping of option names to values"),
 ]
-Place = Annotated[str, Accepts("a path or a URL")]
+Location = Annotated[str, Accepts("a path or a URL")]
 ColumnNames = Annotated[
     tuple[ColumnName, ...],
     BeforeValidator(read_names, json_schema_input_type=ColumnName | list[ColumnName]),
@@ -72,7 +72,7 @@ OUTPUT_PREFIXES = ("probability_", "prediction_")
 class Input(Record):
     """Where the partitions are."""
 
-    uri: Place
+    uri: Location
     """A path or any fsspec URL. A partition is the folder `<uri>/<partition_key>=<value>/`. `~` and
     `${ENV_NAME}` are replaced when the job file is read."""
     partition_key: ColumnName = "ds"
@@ -131,7 +131,7 @@ OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormatName)
 class Output(Record):
     """Where the predictions go."""
 
-    uri: Place
+    uri: Location
     """The Delta table, or the root of the Parquet partitions. Run records are stored beside it, in
     `<uri>.nightscore`. `~` and `${ENV_NAME}` are replaced when the job file is read."""
     format: OutputFormatName = "delta"
@@ -306,7 +306,7 @@ class ScoringJob(Record):
     """Letters, digits, `_`, `-` and `.`. Folders, tags and artifacts are named after the job."""
     model: Annotated[str, Accepts("models:/<name>/<version> or models:/<name>@<alias>")]
     """`models:/<name>/<version>` or `models:/<name>@<alias>`. An alias is resolved once per run."""
-    registry: Place | None = Field(default=None, repr=False)
+    registry: Location | None = Field(default=None, repr=False)
     """MLflow tracking or registry URI. null: `MLFLOW_TRACKING_URI`, or else MLflow's default,
     `sqlite:///mlflow.db`. `~` and `${ENV_NAME}` are replaced when the job file is read."""
     input: Annotated[

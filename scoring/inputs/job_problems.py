@@ -12,7 +12,7 @@ from nightscore.inputs.job_fields import field_at, sections
 from nightscore.inputs.job_values import JobValue, describe_value, near_model
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.problem import KeyPath, Problem, ProblemsError, show_path
-from nightscore.storage.document_places import DocumentPlaces, Place
+from nightscore.storage.document_positions import DocumentPositions, Position
 
 MAX_PROBLEMS = 100
 """Further ones are only counted. A file may have as many unknown keys as it has keys."""
@@ -35,9 +35,9 @@ _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 
 @dataclass(frozen=True, slots=True)
 class _Located:
-    """A problem with its place in the file."""
+    """A problem with its position in the file."""
 
-    place: Place | None
+    position: Position | None
     path: KeyPath
     text: str
 
@@ -46,8 +46,8 @@ class _Located:
         if self.path:
             name = show_path(self.path)
             parts.insert(0, name if len(name) <= MAX_KEY else f"{name[:MAX_KEY]}...")
-        if self.place:
-            parts.insert(0, f"line {self.place.line}, column {self.place.column}")
+        if self.position:
+            parts.insert(0, f"line {self.position.line}, column {self.position.column}")
         return ": ".join(parts)
 
 
@@ -56,7 +56,7 @@ def describe_errors(
     others: Sequence[Problem],
     raw: Mapping[Any, Any],
     expanded: Mapping[Any, Any],
-    places: DocumentPlaces,
+    positions: DocumentPositions,
 ) -> list[str]:
     """All problems in the order of the file, each with its line and column.
 
@@ -65,18 +65,18 @@ def describe_errors(
         others: Problems that were found before the schema was asked.
         raw: The job as it is written.
         expanded: The same with its references expanded, as the schema saw it.
-        places: Of the file. Those of an empty document, if the job did not come from a file.
+        positions: Of the file. Those of an empty document, if the job did not come from a file.
     """
     details = error.errors(include_url=False)
     shown = details[:MAX_PROBLEMS]
 
-    found = list(_located(others, places))
+    found = list(_located(others, positions))
     for detail in shown:
-        found += _problems(detail, raw, places)
+        found += _problems(detail, raw, positions)
 
     wrong = [problem.path for problem in others] + [_path_of(detail) for detail in shown]
     if len(shown) == len(details):
-        found += _located(_hidden_problems(expanded, wrong), places)
+        found += _located(_hidden_problems(expanded, wrong), positions)
 
     lines = _lines(found)
     if len(shown) < len(details):
@@ -141,26 +141,26 @@ def _overlap(path: KeyPath, other: KeyPath) -> bool:
     return path[:shared] == other[:shared]
 
 
-def describe_problems(problems: Iterable[Problem], places: DocumentPlaces) -> list[str]:
+def describe_problems(problems: Iterable[Problem], positions: DocumentPositions) -> list[str]:
     """Problems that the schema does not know of, each with its line and column."""
-    return _lines(_located(problems, places))
+    return _lines(_located(problems, positions))
 
 
 def _lines(problems: Iterable[_Located]) -> list[str]:
     """The problems in the order of the file, each once."""
-    # Python sorts stably: what has no place stays in the schema's order, at the end.
-    last = Place(1 << 62, 0)
-    in_order = sorted(problems, key=lambda problem: problem.place or last)
+    # Python sorts stably: what has no position stays in the schema's order, at the end.
+    last = Position(1 << 62, 0)
+    in_order = sorted(problems, key=lambda problem: problem.position or last)
     return list(dict.fromkeys(map(str, in_order)))
 
 
-def _located(problems: Iterable[Problem], places: DocumentPlaces) -> Iterator[_Located]:
+def _located(problems: Iterable[Problem], positions: DocumentPositions) -> Iterator[_Located]:
     for path, text, _ in problems:
-        yield _Located(places.of_value(path), path, text)
+        yield _Located(positions.of_value(path), path, text)
 
 
 def _problems(
-    detail: Mapping[str, Any], raw: Mapping[Any, Any], places: DocumentPlaces
+    detail: Mapping[str, Any], raw: Mapping[Any, Any], positions: DocumentPositions
 ) -> Iterator[_Located]:
     """The problems behind one of the schema's errors, whose own texts are never shown."""
     given_path: KeyPath = tuple(detail["loc"])
@@ -169,19 +169,19 @@ def _problems(
 
     if kind in _UNKNOWN_KEY:
         named = (*given_path[:-1], str(given_path[-1]))
-        yield _Located(places.of_key(given_path), named, _unknown_key(named))
+        yield _Located(positions.of_key(given_path), named, _unknown_key(named))
     elif kind == "missing":
         text = f"is missing; expected {field.words}"
-        yield _Located(places.of_key(path[:-1]), path, text)
+        yield _Located(positions.of_key(path[:-1]), path, text)
     elif kind == "value_error":
         stated = [_add_found(problem, raw) for problem in _stated_problems(detail)]
-        yield from _located(stated, places)
+        yield from _located(stated, positions)
     elif given_path[-1:] == ("[key]",):
         text = f"expected a name as a key; found {describe_value(value)}"
-        yield _Located(places.of_key(given_path[:-1]), path[:-1], text)
+        yield _Located(positions.of_key(given_path[:-1]), path[:-1], text)
     else:
-        wrong = JobValue(field, path, value, places.written(path))
-        yield _Located(places.of_value(path), path, wrong.describe())
+        wrong = JobValue(field, path, value, positions.written(path))
+        yield _Located(positions.of_value(path), path, wrong.describe())
 
 
 def _stated_problems(detail: Mapping[str, Any]) -> list[Problem]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from nightscore.inputs.job_fields import Field
 from nightscore.schemas.problem import KeyPath
-from nightscore.storage.document_places import Written
+from nightscore.storage.document_positions import Written
 
 MAX_QUOTED = 40
 """Characters of a value that a message repeats."""

@@ -13,7 +13,7 @@ from nightscore.inputs.job_problems import describe_errors, describe_problems
 from nightscore.inputs.job_references import expand_references
 from nightscore.inputs.job_values import describe_value
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.document_places import DocumentPlaces
+from nightscore.storage.document_positions import DocumentPositions
 from nightscore.storage.documents import DocumentBoundsError, DocumentError, read_yaml
 from nightscore.storage.store import Store
 
@@ -114,12 +114,12 @@ def _parse(raw: object, source: str, content: bytes) -> ScoringJob:
         job = ScoringJob.model_validate(expanded)
     except ValidationError as error:
         # Only errors need to know where the keys stand.
-        lines = describe_errors(error, problems, raw, expanded, DocumentPlaces(content))
+        lines = describe_errors(error, problems, raw, expanded, DocumentPositions(content))
         # A notebook would show pydantic's own sentences above ours.
         raise _invalid(lines, source) from None
 
     if problems:
-        raise _invalid(describe_problems(problems, DocumentPlaces(content)), source)
+        raise _invalid(describe_problems(problems, DocumentPositions(content)), source)
     return job
 
 

@@ -153,7 +153,7 @@ def test_a_slip_is_refused_without_a_record(lake: Lake, job_file: str) -> None:
     lake.write("2024-02-28", make_frame(50))
     refused = finish(score_partition(job_file, "ds=2024-02-28", return_state=True))
     assert refused.is_failed()
-    assert "next:     nightscore run JOB 2024-02-28" in refused.message
+    assert f"next:     nightscore run {job_file} 2024-02-28" in refused.message
     batch = finish(score_partitions(job_file, ["2024-02-31", "2024-02-28"], return_state=True))
     assert "1 done, 1 failed" in batch.message
     (only,) = run_history(lake.job())

@@ -16,7 +16,7 @@ from nightscore.inputs.job_fields import Field, field_at, field_below
 from nightscore.inputs.jobfile import load_job, parse_job
 from nightscore.schemas.job import json_schema
 from nightscore.schemas.problem import KeyPath
-from nightscore.storage.document_places import DocumentPlaces
+from nightscore.storage.document_positions import DocumentPositions
 from nightscore.storage.documents import MAX_VALUES, read_yaml
 
 HEAD = "name: late\nmodel: models:/late/3\ninput: {uri: lake/in}\noutput: {uri: lake/out}\n"
@@ -643,15 +643,15 @@ def test_merged_mappings_cost_no_more_than_they_hold(tmp_path: Path) -> None:
 def test_places_follow_aliases_merges_and_short_forms() -> None:
     text = b"a: &a\n  b: [1, {c: 2}]\nd:\n  <<: [*a, {e: 3}]\n  f: 4\n"
     assert read_yaml(text)["d"] == {"b": [1, {"c": 2}], "e": 3, "f": 4}
-    places = DocumentPlaces(text)
-    assert places.of_value(("a", "b", 1, "c")) == (2, 14)
-    assert places.of_key(("a", "b", 1, "c")) == (2, 11)
-    assert places.of_value(("d", "b", 0)) == (2, 7)
-    assert places.of_key(("d", "e")) == (4, 13)
-    assert places.of_key(("d", "f", "uri")) == (5, 3)
-    assert places.of_value(("d", "missing")) == (4, 3)
-    assert places.written(("d", "missing")) is None
-    assert DocumentPlaces(b"").of_value(()) is None
+    positions = DocumentPositions(text)
+    assert positions.of_value(("a", "b", 1, "c")) == (2, 14)
+    assert positions.of_key(("a", "b", 1, "c")) == (2, 11)
+    assert positions.of_value(("d", "b", 0)) == (2, 7)
+    assert positions.of_key(("d", "e")) == (4, 13)
+    assert positions.of_key(("d", "f", "uri")) == (5, 3)
+    assert positions.of_value(("d", "missing")) == (4, 3)
+    assert positions.written(("d", "missing")) is None
+    assert DocumentPositions(b"").of_value(()) is None
     assert MAX_VALUES == 200_000
 
 

@@ -11,7 +11,7 @@ from nightscore.storage.documents import compose_yaml
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A position in a document, counted from 1."""
 
     line: int
@@ -35,15 +35,15 @@ class _Entry(NamedTuple):
     value: yaml.Node
 
 
-class DocumentPlaces:
-    """The places of one document.
+class DocumentPositions:
+    """The positions of one document.
 
     Aliases and merged mappings lead to where their values are written. Each mapping is read once,
-    however many places are asked for.
+    however many positions are asked for.
     """
 
     def __init__(self, content: bytes) -> None:
-        """Read the places.
+        """Read the positions.
 
         Args:
             content: What `read_yaml` has read without an error.
@@ -51,15 +51,15 @@ class DocumentPlaces:
         self._root = compose_yaml(content)
         self._entries: dict[int, Mapping[str, _Entry]] = {}
 
-    def of_value(self, path: Sequence[str | int]) -> Place | None:
+    def of_value(self, path: Sequence[str | int]) -> Position | None:
         """Where a value begins, or the innermost value around it that is there."""
         entry, _ = self._find(path)
-        return None if entry is None else _place(entry.value)
+        return None if entry is None else _position_of(entry.value)
 
-    def of_key(self, path: Sequence[str | int]) -> Place | None:
+    def of_key(self, path: Sequence[str | int]) -> Position | None:
         """Where the key of a value begins, or that of the innermost value around it."""
         entry, _ = self._find(path)
-        return None if entry is None else _place(entry.key)
+        return None if entry is None else _position_of(entry.key)
 
     def written(self, path: Sequence[str | int]) -> Written | None:
         """A value as it is written; None if it is not there."""
@@ -122,5 +122,5 @@ def _entries_of(mapping: yaml.MappingNode) -> dict[str, _Entry]:
     return entries
 
 
-def _place(node: yaml.Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def _position_of(node: yaml.Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
