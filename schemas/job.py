@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -41,6 +42,11 @@ StorageOptions = Annotated[
     Accepts("a mapping of option names to values"),
 ]
 Location = Annotated[str, Accepts("a path or a URL")]
+DatePattern = Annotated[str, Accepts("a strftime pattern such as '%Y-%m-%d'")]
+FilePattern = Annotated[
+    str, Field(min_length=1), Accepts("a pattern of file names, such as '*.parquet'")
+]
+ClusterAddress = Annotated[str, Accepts("the address of a cluster, such as tcp://host:8786")]
 ColumnNames = Annotated[
     tuple[ColumnName, ...],
     BeforeValidator(read_names, json_schema_input_type=ColumnName | list[ColumnName]),
@@ -77,13 +83,10 @@ class Input(Record):
     `${ENV_NAME}` are replaced when the job file is read."""
     partition_key: ColumnName = "ds"
     """Name of the partition column. `ds` is what Hive and Airflow call the date of a partition."""
-    partition_format: Annotated[str, Accepts("a strftime pattern such as '%Y-%m-%d'")] = "%Y-%m-%d"
+    partition_format: DatePattern = "%Y-%m-%d"
     """How a date is written as a partition value (strftime). It is used to list the dates of a
     range and to sort partitions. Values that are not such dates sort as numbers, then as texts."""
-    files: (
-        Annotated[str, Field(min_length=1), Accepts("a pattern of file names, such as '*.parquet'")]
-        | None
-    ) = None
+    files: FilePattern | None = None
     """Pattern of the file names to read, such as `*.parquet` (`*`, `?`, `[...]`). The record counts
     the files that it leaves out. null: all files are read, so that none is missed; a file that is
     not Parquet then stops the run. Names that begin with `_` or `.`, checksums (`*.crc`) and empty
@@ -231,9 +234,7 @@ class Workers(Record):
     """Shards that are scored at once. null: one for each core that this process may use, fewer for
     a small partition; on a cluster, one for each thread of Dask's workers or each CPU of Ray's
     nodes. An adaptive cluster grows to this count."""
-    address: Annotated[str, Accepts("the address of a cluster, such as tcp://host:8786")] | None = (
-        None
-    )
+    address: ClusterAddress | None = None
     """Address of the cluster: `tcp://host:8786` of a Dask scheduler; `host:6379` of a Ray cluster
     from one of its nodes, `ray://host:10001` from elsewhere. loky runs on this machine and takes
     none."""
@@ -388,11 +389,10 @@ class ScoringJob(Record):
         """
         return self._given_as or self.name
 
-    def loaded_as(self, given_as: str) -> Self:
-        """The same job, which remembers under which name, path or URL it was loaded."""
-        job = self.model_copy()
-        job._given_as = given_as
-        return job
+    def remember(self, given_as: str) -> Self:
+        """Remember under which name, path or URL the job was loaded; returns the job itself."""
+        self._given_as = given_as
+        return self
 
     def command(self, verb: str, *arguments: str) -> str:
         """The command line that does something with this job, to be pasted into a shell."""
@@ -453,7 +453,8 @@ class ScoringJob(Record):
                 both,
             )
 
-        repeated = sorted({name for name in self.features if self.features.count(name) > 1})
+        counts = Counter(self.features)
+        repeated = sorted(name for name, n_times in counts.items() if n_times > 1)
         if repeated:
             yield Problem(("features",), f"features names a column twice: {', '.join(repeated)}")
 

@@ -1,14 +1,12 @@
 """Finds the file of a job: by its name in a few folders, or by its path or URL."""
 
 import difflib
-import logging
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nightscore.errors import InvalidJobError
-
-logger = logging.getLogger("nightscore")
 
 FOLDERS = ("jobs", "deploy/jobs")
 """Where commands and flows look up a job by its name, besides `NIGHTSCORE_JOBS` and the current
@@ -29,7 +27,15 @@ def listed_folders() -> tuple[Path, ...]:
 
 def _chosen_folder() -> tuple[Path, ...]:
     named = os.environ.get("NIGHTSCORE_JOBS")
-    return (Path(named).expanduser(),) if named else ()
+    return (_expanded(named),) if named else ()
+
+
+def _expanded(path: str) -> Path:
+    """The path with `~` expanded; as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def list_jobs(folders: Iterable[Path]) -> list[str]:
@@ -49,14 +55,15 @@ def find_job(source: str, folders: Sequence[Path] | None = None) -> str:
     """The path or URL of a job's file.
 
     Args:
-        source: The path or URL itself, or the name of a file in one of the folders.
+        source: The path or URL itself, which need not exist, or the name of a file in one of the
+            folders.
         folders: Where to look a name up. None: `job_folders()` and the current folder.
 
     Raises:
         InvalidJobError: No folder has a file of this name, or there are several.
     """
     if not is_job_name(source):
-        return _with_right_suffix(source)
+        return str(_expanded(source)) if source.startswith("~") else source
 
     if folders is None:
         folders = (*job_folders(), Path())
@@ -73,30 +80,27 @@ def find_job(source: str, folders: Sequence[Path] | None = None) -> str:
 
 
 def near_files(source: str) -> list[str]:
-    """Job files beside a path that does not exist, the most similar first."""
+    """Job files like a path that does not exist, the most similar first.
+
+    They are beside it; for the name of a file alone, also where jobs are looked up.
+    """
     path = Path(source)
-    if "://" in source:
-        return []
+    folders = (path.parent,) if "/" in source else (path.parent, *job_folders())
 
-    names = [other.name for other in _job_files(path.parent)]
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    return [str(path.parent / name) for name in near]
+    files = {other.name: other for folder in folders for other in _job_files(folder)}
+    near = difflib.get_close_matches(path.name, files, n=3, cutoff=0.5)
+    return [str(files[name]) for name in near]
 
 
-def _with_right_suffix(source: str) -> str:
-    """The path itself, or the same with another spelling of `.yaml` if only that exists."""
-    if "://" in source or Path(source).exists():
-        return source
-
-    path = Path(source).expanduser()
+def other_spelling(path: str) -> str | None:
+    """The same path with the other spelling of `.yaml`, if only that exists."""
+    stem, suffix = posixpath.splitext(path)
     others = {".yml": ".yaml", ".yaml": ".yml"}
-    other = path.with_suffix(others.get(path.suffix, path.suffix))
 
-    if path != other and not path.exists() and other.is_file():
-        logger.warning("there is no %s; the job file is %s", source, other)
-        return str(other)
-    # As it was written: `./a.yaml` stays recognizable.
-    return str(path) if source.startswith("~") else source
+    if "://" in path or suffix not in others or Path(path).exists():
+        return None
+    other = stem + others[suffix]
+    return other if Path(other).is_file() else None
 
 
 def _job_files(folder: Path) -> Iterator[Path]:

@@ -42,20 +42,24 @@ def expand_references(raw: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Prob
     problems: list[Problem] = []
 
     for path in PLACES:
-        section, key = job.get(path[0]), path[-1]
-        is_short_form = len(path) == 1 or key == "uri"
+        top, key = path[0], path[-1]
+        section = job.get(top)
 
-        if isinstance(section, str) and is_short_form:
-            job[path[0]] = _expanded(section, path, problems)
-        elif len(path) == 2 and isinstance(section, Mapping) and isinstance(section.get(key), str):
-            job[path[0]] = {**section, key: _expanded(section[key], path, problems)}
+        if isinstance(section, str) and key != "address":
+            job[top] = _expanded(section, path, problems)
+        elif isinstance(section, Mapping) and _has_reference(section.get(key)):
+            job[top] = {**section, key: _expanded(section[key], path, problems)}
 
     return job, problems
 
 
+def _has_reference(value: Any) -> bool:
+    return isinstance(value, str) and ("~" in value or "${" in value)
+
+
 def _expanded(text: str, path: KeyPath, problems: list[Problem]) -> str:
     """The text with its references replaced. Adds what is wrong with them to the problems."""
-    if "~" not in text and "${" not in text:
+    if not _has_reference(text):
         return text
 
     references = {match[0]: match for match in _REFERENCE.finditer(text)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nightscore.errors import InvalidJobError, ScoringError
-from nightscore.inputs.job_lookup import find_job, is_job_name, near_files
+from nightscore.inputs.job_lookup import find_job, is_job_name, near_files, other_spelling
 from nightscore.inputs.job_problems import describe_errors, describe_problems
 from nightscore.inputs.job_references import expand_references
 from nightscore.inputs.job_values import describe_value
@@ -35,20 +35,29 @@ def load_job(source: str, folders: Sequence[Path] | None = None) -> ScoringJob:
             problems are named.
     """
     path = find_job(source, folders)
+    path, content = _read(path)
+
     if is_job_name(source):
         logger.info("the job %s is %s", source, path)
-        return _load_file(path).loaded_as(source)
+        return _parse_content(path, content).remember(source)
+    return _parse_content(path, content).remember(path)
 
-    return _load_file(path).loaded_as(path)
 
-
-def _load_file(source: str) -> ScoringJob:
-    folder, name = posixpath.split(source)
+def _read(path: str) -> tuple[str, bytes]:
+    """The content of a job file, and its path: there may be one with the other spelling only."""
+    folder, name = posixpath.split(path)
     try:
-        content = Store(folder or ".").read_bytes(name)
+        return path, Store(folder or ".").read_bytes(name)
     except ScoringError as error:
-        raise _unreadable(source, error) from error
+        other = other_spelling(path)
+        if other is None:
+            raise _unreadable(path, error) from error
 
+    logger.warning("there is no %s; the job file is %s", path, other)
+    return _read(other)
+
+
+def _parse_content(source: str, content: bytes) -> ScoringJob:
     try:
         raw = read_yaml(content, MAX_BYTES)
     except DocumentBoundsError as error:

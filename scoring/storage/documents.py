@@ -163,10 +163,6 @@ class _Expansion:
         self.n_values = 1
         self.n_characters = n_characters
 
-    def add(self, other: "_Expansion") -> None:
-        self.n_values += other.n_values
-        self.n_characters += other.n_characters
-
 
 class _ExpansionCounter:
     """Counts what a document stands for, event by event."""
@@ -206,7 +202,8 @@ class _ExpansionCounter:
     def _add(self, size: _Expansion, event: yaml.Event) -> None:
         """Add a complete value to the one around it."""
         outer = self._open_values[-1]
-        outer.add(size)
+        outer.n_values += size.n_values
+        outer.n_characters += size.n_characters
         if outer.n_values > MAX_VALUES or outer.n_characters > MAX_TEXT:
             raise _out_of_bounds(
                 f"expected at most {MAX_VALUES:,} values of {MAX_TEXT:,} characters, aliases "

@@ -61,6 +61,11 @@ def test_a_home_in_the_chosen_folder(project: Path, monkeypatch: pytest.MonkeyPa
     write("mine/late.yaml")
     assert find_job("late") == str(project / "mine" / "late.yaml")
     assert load_job("~/mine/late.yaml").given_as == str(project / "mine" / "late.yaml")
+    monkeypatch.setenv("NIGHTSCORE_JOBS", "~no-such-user/mine")
+    with pytest.raises(InvalidJobError, match="There is no job late"):
+        load_job("late")
+    with pytest.raises(InvalidJobError, match="cannot be read"):
+        load_job("~no-such-user/late.yaml")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +131,8 @@ def test_a_path_that_does_not_exist_shows_near_ones(project: Path) -> None:
     error = caught.value
     assert (error.where, error.found) == ("jobs/latte.yaml", "no such file")
     assert error.next_step == "give the path of a file that exists, such as jobs/late.yaml"
+    with pytest.raises(InvalidJobError, match=r"such as jobs/late\.yaml"):
+        load_job("late.yaml")
 
 
 def test_a_problem_names_the_file_that_was_taken(project: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_page_is_drawn_once_and_again_after_a_decision(
     state.write_bytes(entry.path, b"drawn before")
     assert read_report(job, nights[-1], lake.cache) == "drawn before"
     held = nights[-1].model_copy(update={"status": "held"})
-    given = job.loaded_as("jobs/our own.yaml")
+    given = job.model_copy().remember("jobs/our own.yaml")
     assert write_report(given, held, lake.cache) != first
     page = unescape(read_report(given, held, lake.cache))
     assert f"nightscore approve 'jobs/our own.yaml' {DAYS[-1]}" in page, "it can be pasted"
