@@ -3,6 +3,7 @@
 All problems are found at once.
 """
 
+import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
@@ -150,8 +151,12 @@ def _job_problems(
 
 def _unknown_segments(job: ScoringJob, known: Collection[str]) -> Iterator[str]:
     for name in job.drift.segments:
-        if name not in known:
-            yield f"drift.segments: {name} is neither a feature nor a key nor passed through"
+        if name in known:
+            continue
+
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        yield f"drift.segments: {name} is neither a feature nor a key nor passed through{hint}"
 
 
 def _look_alikes(job: ScoringJob, names: Sequence[str]) -> Iterator[str]:

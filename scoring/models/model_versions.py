@@ -1,10 +1,12 @@
 """Resolves a model URI to one exact version and fetches its artifacts once per host."""
 
+import contextlib
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightscore.errors import InvalidJobError, ModelNotFoundError
+from nightscore.errors import InvalidJobError, ModelNotFoundError, ScoringError
 from nightscore.models.cache import CachedModel, ModelCache
 from nightscore.models.registries.client import download_artifacts, set_tag
 from nightscore.models.registries.protocol import DIGEST_TAG, ModelVersion, Registry
@@ -14,6 +16,9 @@ from nightscore.schemas.job import MODEL_URI
 
 SHOWN_VERSIONS = 20
 """Versions that the error for an unknown one lists: the newest."""
+NEAR_CUTOFF = 0.6
+CHECK_MODEL = "check the `model` key of the job file and which registry it means"
+CORRECT_MODEL = "correct the `model` key of the job file, or the command"
 
 
 def resolve(model_uri: str, registry: str | None) -> ModelVersion:
@@ -139,20 +144,42 @@ def _not_found(
     registry: Registry, uri: str, name: str, version: str | None, alias: str | None
 ) -> ModelNotFoundError:
     where = redacted(uri)
-    step = "check the `model` key of the job file and which registry it means"
+    step = CHECK_MODEL
     model = registry.model(name)
 
     if model is None:
-        return ModelNotFoundError(f"There is no registered model {name}.", where, next_step=step)
+        return _no_such_model(registry, where, name, f"@{alias}" if alias else f"/{version}")
 
     versions = ", ".join(model.versions[-SHOWN_VERSIONS:]) or "none"
-    what = f"alias {alias}" if alias and not version else f"version {version}"
+    what = f"version {version}"
+    if alias and not version:
+        what = f"alias {alias}"
+        near = difflib.get_close_matches(alias, model.aliases, n=1, cutoff=NEAR_CUTOFF)
+        step = f"did you mean models:/{name}@{near[0]}? If so, {CORRECT_MODEL}" if near else step
 
     return ModelNotFoundError(
         f"The model {name} has no {what}.",
         where,
         found=f"versions {versions}; aliases {_listed(model.aliases)}",
         next_step=step,
+    )
+
+
+def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> ModelNotFoundError:
+    """The error for an unknown name, with the nearest ones that the registry has."""
+    known: list[str] = []
+    with contextlib.suppress(ScoringError):  # the error that is told must not be hidden by another
+        known = registry.names()
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=NEAR_CUTOFF)
+    shown = ", ".join(known[:SHOWN_VERSIONS]) or "none"
+    found, step = f"models there: {shown}", CHECK_MODEL
+    if near:
+        found = f"near: {', '.join(near)}"
+        step = f"did you mean models:/{near[0]}{rest}? If so, {CORRECT_MODEL}"
+
+    return ModelNotFoundError(
+        f"There is no registered model {name}.", where, found=found, next_step=step
     )
 
 

@@ -1,5 +1,6 @@
 """Compares two Parquet datasets, column by column, without a job."""
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -152,8 +153,16 @@ def _check_names(reference: Side, current: Side, columns: Sequence[str]) -> None
             f"{reference.uri} and {current.uri}",
             expected=", ".join(list(known)[:40]),
             found=", ".join(unknown),
+            problems=[_near(name, known) for name in unknown],
             next_step="correct the names",
         )
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, [*known], n=1, cutoff=0.6)
+    if not near:
+        return f"{name}: no column is called so"
+    return f"{name}: did you mean {near[0]}?"
 
 
 def _pair_columns(

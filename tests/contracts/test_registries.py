@@ -93,6 +93,17 @@ def test_a_model_lists_versions_and_aliases(uri: str) -> None:
     assert (model.versions, model.aliases) == (["1", "2"], {"champion": "2"})
 
 
+def test_a_misspelt_model_or_alias_is_refused_with_the_nearest(uri: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="near: mine") as caught:
+        resolve("models:/mien/1", uri)
+    assert "models:/mine/1" in caught.value.next_step
+    with pytest.raises(ModelNotFoundError, match="models there: mine"):
+        resolve("models:/qwx/1", uri)
+    with pytest.raises(ModelNotFoundError, match="alias champoin") as caught:
+        resolve("models:/mine@champoin", uri)
+    assert "models:/mine@champion" in caught.value.next_step
+
+
 def test_an_unknown_version_is_refused_with_those_that_there_are(uri: str) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         resolve("models:/mine/7", uri)

@@ -36,6 +36,10 @@ class StubRegistry:
         """See `Registry`."""
         return self.versions.get(name, {}).get(version)
 
+    def names(self) -> list[str]:
+        """See `Registry`."""
+        return sorted(self.versions)
+
     def model(self, name: str) -> RegisteredModel | None:
         """See `Registry`."""
         if name not in self.versions:

@@ -69,6 +69,15 @@ class ClientRegistry:
             name, version, location, stated.tags.get(DIGEST_TAG), stated.tags.get(BASELINE_TAG)
         )
 
+    def names(self) -> list[str]:
+        """See `Registry`."""
+        try:
+            models = self._client.search_registered_models()
+        except self._error as error:
+            self._check_absent(error)
+            return []
+        return sorted(str(model.name) for model in models)
+
     def model(self, name: str) -> RegisteredModel | None:
         """See `Registry`."""
         try:

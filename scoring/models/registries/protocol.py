@@ -47,3 +47,7 @@ class Registry(Protocol):
     def model(self, name: str) -> RegisteredModel | None:
         """Versions and aliases of a model, or None. It is asked for error messages only."""
         ...
+
+    def names(self) -> list[str]:
+        """Names of models, as many as one answer holds. They are asked for error messages only."""
+        ...

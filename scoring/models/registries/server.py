@@ -67,6 +67,13 @@ class ServerRegistry:
 
         return ModelVersion(name, version, location, tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
 
+    def names(self) -> list[str]:
+        """See `Registry`."""
+        search = self._get("registered-models/search", max_results="1000")
+        with self._documented():
+            entries = (search or {}).get("registered_models", [])
+            return sorted(str(entry["name"]) for entry in entries)
+
     def model(self, name: str) -> RegisteredModel | None:
         """See `Registry`."""
         model = self._get("registered-models/get", name=name)

@@ -86,6 +86,11 @@ class SqliteRegistry:
             name, version, str(row[0]), tags.get(DIGEST_TAG), tags.get(BASELINE_TAG)
         )
 
+    def names(self) -> list[str]:
+        """See `Registry`."""
+        rows = self._db.execute("SELECT name FROM registered_models ORDER BY name").fetchall()
+        return [str(row[0]) for row in rows]
+
     def model(self, name: str) -> RegisteredModel | None:
         """See `Registry`."""
         query = "SELECT 1 FROM registered_models WHERE name = ?"
