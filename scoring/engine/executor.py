@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ def _start(n_processes: int) -> Any:
             initializer=_start_worker,
             initargs=(os.getpid(),),
         )
-        executor._ensure_executor_running()
+        with _ctrl_c_ignored():
+            executor._ensure_executor_running()
     except OSError as error:
         raise WorkerError(
             "No worker process can be started on this machine; nothing was scored.",
@@ -128,6 +130,24 @@ def _start(n_processes: int) -> Any:
         ) from error
 
     return executor
+
+
+@contextlib.contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C while processes are started, which inherit that.
+
+    It reaches the terminal's whole group. A worker that has not yet come to `_start_worker` would
+    print the stack trace of its imports.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # other threads cannot change how signals are handled
+        return
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _name_semaphores() -> None:

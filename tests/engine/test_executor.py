@@ -1,0 +1,22 @@
+"""Worker processes leave Ctrl-C to the driver from their first moment."""
+
+import signal
+
+import pytest
+
+from nightscore.engine import executor
+
+
+def test_a_worker_ignores_ctrl_c_before_it_has_imported_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(executor, "_start_worker", abs)  # in its place nothing is set up
+    started = executor.open_executor(1)
+    try:
+        answer = started.submit(signal.getsignal, signal.SIGINT).result()
+    finally:
+        executor.end_executor(started)
+
+    assert answer is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is before, "the driver itself listens again"
