@@ -42,7 +42,6 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import default_cache
 from nightscore.operations.backfill import (
-    DEFAULT_MAX_PARTITIONS,
     BackfillItem,
     BackfillPlan,
     parse_modes,
@@ -50,6 +49,7 @@ from nightscore.operations.backfill import (
     plan_backfill,
     values_between,
 )
+from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
 
 MAX_NAMED = 5
 """Failed partitions that the state's message names; the artifact has all."""

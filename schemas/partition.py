@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote
 
 NULL_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """Hive's folder for rows without a partition value."""
+DEFAULT_MAX_PARTITIONS = 400
+"""Of a backfill: a year and a month. More than that at once is usually a typing mistake."""
 
 
 @dataclass(frozen=True, slots=True)

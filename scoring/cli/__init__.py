@@ -3,20 +3,24 @@
 import os
 import sys
 
-from nightscore.cli.command_catalog import COMMANDS, NO_COMMAND
+from nightscore.cli.command_catalog import COMMANDS, NO_COMMAND, Command
 
 
 def main() -> None:
     """Entry point."""
-    from nightscore.cli.streams import guard_streams, settle_exit_code
-
-    guard_streams()
-    name = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    command = COMMANDS.get(name, NO_COMMAND)
     try:
+        from nightscore.cli.streams import guard_streams, settle_exit_code
+
+        guard_streams()
         code = _run()
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; nothing was published.\n")
+        sys.exit(130)
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+
+    name = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    command = COMMANDS.get(name, NO_COMMAND)
     sys.exit(settle_exit_code(code, changes_data=command.changes_data))
 
 
@@ -31,28 +35,40 @@ def _run() -> int:
         )
         return 2
 
-    from nightscore.arrow.parsing import client
-    from nightscore.engine.executor import end_early, start_early
-
-    is_help = not {"-h", "--help"}.isdisjoint(sys.argv)
-    name = "" if is_help else "".join(sys.argv[1:2])
-    command = COMMANDS.get(name, NO_COMMAND)
+    command = COMMANDS.get("".join(sys.argv[1:2]), NO_COMMAND)
     try:
-        # Child processes start now, while this process imports the libraries.
-        if command.reads_footers:
-            client.start_early()
-        if command.scores and "--dry-run" not in sys.argv:
-            start_early()
+        _start_processes(command)
 
         from nightscore.cli.app import run_command_line
-        from nightscore.process import bound_arenas
 
-        bound_arenas()
         run_command_line()
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; nothing was published.\n")
-        return 130
     finally:
-        end_early()
+        if "nightscore.engine.executor" in sys.modules:
+            from nightscore.engine.executor import end_early
+
+            end_early()
 
     return 0
+
+
+def _start_processes(command: Command) -> None:
+    """Start child processes now, while this process imports the libraries.
+
+    A call that is not well formed is refused before any process is needed.
+    """
+    if not command.reads_footers:
+        return
+
+    from nightscore.cli.job_names import is_job
+    from nightscore.cli.well_formed import job_of
+
+    job = job_of(sys.argv[2:])
+    if job is None or not is_job(job):
+        return
+
+    from nightscore.arrow.parsing import client
+    from nightscore.engine.executor import start_early
+
+    client.start_early()
+    if command.scores and "--dry-run" not in sys.argv:
+        start_early()

@@ -1,74 +1,81 @@
-"""The application, its entry point, and the options that commands share."""
+"""The application and its entry point. It imports the arguments of commands, not what they do."""
 
-import contextlib
 import importlib
-import logging
+import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 import typer
 
+from nightscore.cli.checks import usage_message
 from nightscore.cli.command_catalog import COMMANDS
-from nightscore.cli.show import report_error
-from nightscore.errors import PartitionNotFoundError, ScoringError
-from nightscore.inputs.jobfile import load_job
-from nightscore.inputs.values import check_value
-from nightscore.models.cache import ModelCache, default_cache
-from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.masking import masked
-from nightscore.schemas.text import printable
+from nightscore.cli.messages import PROGRAM, report_error
+from nightscore.cli.usage import HELP_OPTIONS, CheckedCommand, TopGroup
+from nightscore.errors import ScoringError
 
 USAGE_CODE = 2
 INTERRUPTED_CODE = 130
-
-Job = Annotated[str, typer.Argument(help="Name, path or URL of a job file.", metavar="JOB")]
-PartitionValue = Annotated[
-    str, typer.Argument(help="Partition value, such as 2013-07-04.", metavar="PARTITION")
-]
-StartDate = Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")]
-EndDate = Annotated[
-    datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date, included.")
-]
-MaxPartitions = Annotated[int, typer.Option(help="Refuse a larger range. Raise it to confirm one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache-dir", envvar="NIGHTSCORE_CACHE", help="Folder for cached models on this host."
-    ),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step to standard error.")]
+COMPLETION = "_NIGHTSCORE_COMPLETE"
+"""With this variable, a shell asks what may follow."""
 
 
-def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
-    """The application with these commands. Only their modules are imported."""
+def build_app(
+    names: Iterable[str] = tuple(COMMANDS), *, has_completion: bool = True
+) -> typer.Typer:
+    """The application with these commands. Only the modules of their arguments are imported.
+
+    Args:
+        names: Of the commands.
+        has_completion: Whether it has the options for shell completion. For them, typer imports
+            pydantic, which a mistyped command need not wait for.
+    """
     app = typer.Typer(
+        cls=TopGroup,
+        add_completion=has_completion,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        context_settings=HELP_OPTIONS,
     )
     app.callback()(_options)
 
     for name in names:
         module, _, attribute = COMMANDS[name].target.partition(":")
-        target = getattr(importlib.import_module(f"nightscore.cli.commands.{module}"), attribute)
+        target = getattr(importlib.import_module(f"nightscore.cli.arguments.{module}"), attribute)
         if isinstance(target, typer.Typer):
             app.add_typer(target, name=name)
         else:
-            app.command(name)(target)
+            app.command(name, cls=CheckedCommand)(target)
 
     return app
 
 
+def _show_version(asked: bool) -> None:
+    if not asked:
+        return
+
+    from nightscore.cli.versions import print_versions
+
+    print_versions(as_json="--json" in sys.argv[1:])
+    raise typer.Exit
+
+
 def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the versions of nightscore, Python and the libraries that matter.",
+        ),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the stack trace of an unexpected error.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --version: as JSON.")] = False,
 ) -> None:
     """Offline batch scoring that a team can trust every night."""
 
@@ -76,16 +83,16 @@ def _options(
 def run_command_line() -> None:
     """Run the command, and turn its error into a message and an exit code."""
     # Only the help, and the hint at what was meant by a misspelt name, need the other commands.
-    called = sys.argv[1:2]
-    app = build_app(called if COMMANDS.keys() & called else COMMANDS)
+    sys.argv[1:] = _as_options(sys.argv[1:])
+    called = "".join(sys.argv[1:2])
+    names = [called] if called in COMMANDS else [*COMMANDS]
+    app = build_app(names, has_completion=called.startswith("-") or COMPLETION in os.environ)
 
     signal.signal(signal.SIGTERM, _interrupt)
 
     try:
-        code = app(standalone_mode=False) or 0
-    except typer.Abort:
-        code = INTERRUPTED_CODE
-    except KeyboardInterrupt:
+        code = app(standalone_mode=False, prog_name=PROGRAM) or 0
+    except (typer.Abort, KeyboardInterrupt):
         _report("InterruptedRunError", "Interrupted; nothing was published.")
         code = INTERRUPTED_CODE
     except ScoringError as error:
@@ -100,10 +107,23 @@ def run_command_line() -> None:
     sys.exit(code)
 
 
-def _report_unexpected(error: Exception) -> int:
+def _as_options(words: Sequence[str]) -> list[str]:
+    """The words with `--help` and `--version` for the commands `help` and `version`."""
+    match words:
+        case ["help", *rest]:
+            return [*rest, "--help"]
+        case ["version", *rest]:
+            return ["--version", *rest]
+        case _:
+            return [*words]
+
+
+def _report_unexpected(error: Any) -> int:
     """Report an error that is not nightscore's own; returns the exit code."""
     if _is_usage_error(error):
-        _report("UsageError", error.format_message())  # type: ignore[attr-defined]
+        is_help = type(error).__name__ == "NoArgsIsHelpError"  # its home differs between versions
+        message = error.format_message() if is_help else usage_message(error)
+        _report("UsageError", message)
         return USAGE_CODE
 
     if isinstance(error, OSError):
@@ -120,52 +140,13 @@ def _report_unexpected(error: Exception) -> int:
     return 1
 
 
-def _is_usage_error(error: Exception) -> bool:
+def _is_usage_error(error: Any) -> bool:
     """Whether typer raised it: an unknown option, a missing argument."""
     return hasattr(error, "format_message")
 
 
 def _report(kind: str, message: str) -> None:
     report_error(kind, message, as_json="--json" in sys.argv[1:])
-
-
-def load(job: str) -> ScoringJob:
-    """The job with this name, path or URL."""
-    return load_job(job)
-
-
-@contextlib.contextmanager
-def known_partition(spec: ScoringJob, value: str | None, command: str) -> Iterator[None]:
-    """If nothing is known of a partition whose value cannot be right, name the right command."""
-    try:
-        yield
-    except PartitionNotFoundError:
-        check_value(spec, value, command)
-        raise
-
-
-def model_cache(folder: Path | None) -> ModelCache:
-    """The cache that --cache-dir names, or the user's."""
-    return ModelCache(folder.absolute()) if folder else default_cache()
-
-
-def log_to(verbose: bool) -> None:
-    """Log to standard error: each step, or warnings only."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
-
-    logger = logging.getLogger("nightscore")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logger.propagate = False
-
-
-class _OneLine(logging.Formatter):
-    """Formats each event as one line, whatever the names in it hold."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
-        record.message = printable(masked(record.message))
-        return super().formatMessage(record)
 
 
 def _interrupt(signum: int, frame: object) -> None:

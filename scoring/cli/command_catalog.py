@@ -6,40 +6,92 @@ module to import.
 
 from typing import NamedTuple
 
+SCORE = "Score"
+LOOK = "See what was done"
+CHANGE = "Change what readers see"
+WATCH = "Watch the data"
+MODELS = "Models"
+
 
 class Command(NamedTuple):
     """Where a command is, and what it is going to do."""
 
     target: str
-    """Its module in `cli/commands/`, and the function there, or the `typer.Typer` of a group."""
+    """Its module in `cli/arguments/`, and the function there, or the `typer.Typer` of a group."""
+    group: str
+    """The heading above it in the help."""
+    example: str
+    """A call, without `nightscore`. The help shows it."""
     reads_footers: bool = False
     """It reads footers of Parquet files first of all. The process for that is started early."""
     scores: bool = False
     """It scores. The first worker is started early."""
     changes_data: bool = False
-    """Its exit code says what it has done, whether or not that could be printed."""
+    """Its exit code says what it has done, whether or not that could be printed. A call that is not
+    quite right is not corrected but refused, with the corrected call."""
 
 
 COMMANDS = {
-    "plan": Command("plan:plan", reads_footers=True),
-    "run": Command("run:run_command", reads_footers=True, scores=True, changes_data=True),
-    "backfill": Command("backfill:backfill", reads_footers=True, scores=True, changes_data=True),
-    "partitions": Command("partitions:partitions"),
-    "explain": Command("partitions:explain"),
-    "runs": Command("history:runs"),
-    "history": Command("history:history"),
-    "rollback": Command("rollback:rollback", changes_data=True),
-    "replay": Command("replay:replay_command", reads_footers=True, scores=True, changes_data=True),
-    "approve": Command("approve:approve", changes_data=True),
-    "reject": Command("reject:reject", changes_data=True),
-    "verify": Command("verify:verify_command"),
-    "report": Command("report:report"),
-    "pages": Command("pages:pages"),
-    "baseline": Command("baseline:baseline", changes_data=True),
-    "drift": Command("drift:drift"),
-    "clean": Command("clean:clean_command", changes_data=True),
-    "pin": Command("model:pin", changes_data=True),
-    "model": Command("model:model"),
+    "plan": Command("scoring:plan", SCORE, "plan flight_delay 2013-07-04", reads_footers=True),
+    "run": Command(
+        "scoring:run",
+        SCORE,
+        "run flight_delay 2013-07-04",
+        reads_footers=True,
+        scores=True,
+        changes_data=True,
+    ),
+    "backfill": Command(
+        "scoring:backfill",
+        SCORE,
+        "backfill flight_delay --from 2013-07-01 --to 2013-07-31",
+        reads_footers=True,
+        scores=True,
+        changes_data=True,
+    ),
+    "replay": Command(
+        "scoring:replay",
+        SCORE,
+        "replay flight_delay 2013-07-04",
+        reads_footers=True,
+        scores=True,
+        changes_data=True,
+    ),
+    "partitions": Command("results:partitions", LOOK, "partitions flight_delay --from 2013-07-01"),
+    "explain": Command("results:explain", LOOK, "explain flight_delay 2013-07-04"),
+    "runs": Command("results:runs", LOOK, "runs flight_delay --limit 10"),
+    "history": Command("results:history", LOOK, "history flight_delay dep_delay"),
+    "verify": Command("results:verify", LOOK, "verify flight_delay 2013-07-04"),
+    "approve": Command(
+        "changes:approve",
+        CHANGE,
+        'approve flight_delay 2013-07-04 --note "holiday"',
+        changes_data=True,
+    ),
+    "reject": Command(
+        "changes:reject",
+        CHANGE,
+        'reject flight_delay 2013-07-04 --note "half a day"',
+        changes_data=True,
+    ),
+    "rollback": Command(
+        "changes:rollback",
+        CHANGE,
+        "rollback flight_delay --from 2013-07-04 --to 2013-07-05 --dry-run",
+        changes_data=True,
+    ),
+    "clean": Command("changes:clean", CHANGE, "clean flight_delay --dry-run", changes_data=True),
+    "report": Command("monitoring:report", WATCH, "report flight_delay 2013-07-04 --open"),
+    "pages": Command("monitoring:pages", WATCH, "pages --port 4280"),
+    "baseline": Command(
+        "monitoring:baseline",
+        WATCH,
+        "baseline flight_delay --from train.parquet",
+        changes_data=True,
+    ),
+    "drift": Command("monitoring:drift", WATCH, "drift january.parquet february.parquet"),
+    "pin": Command("models:pin", MODELS, "pin models:/flight_delay/1", changes_data=True),
+    "model": Command("models:model", MODELS, "model inspect models:/flight_delay/1"),
 }
 """In the order of the help, which shows groups last."""
-NO_COMMAND = Command("")
+NO_COMMAND = Command("", "", "")

@@ -2,23 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
 
-import typer
-
-from nightscore.cli.app import known_partition, load, model_cache
+from nightscore.cli.resolve import exact_value, known_partition, load, model_cache
 from nightscore.drift.recompare_runs import compare_later
-from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.decision import find_held
 from nightscore.outputs.guarantees import check_claims
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-
-HeldRun = Annotated[
-    str | None, typer.Option("--run-id", help="Held run to decide on. Default: the newest.")
-]
-Note = Annotated[str, typer.Option(help="Reason, for the record.")]
 
 
 def decide(
@@ -30,7 +21,8 @@ def decide(
     note: str,
 ) -> tuple[Manifest, ScoringJob]:
     """Approve or reject a held run, as `act` does; returns its record and the job."""
-    spec, value = load(job), parse_value(partition)
+    spec = load(job)
+    value = exact_value(spec, partition)
     check_claims(spec, verb)
 
     with known_partition(spec, value, verb):

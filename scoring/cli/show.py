@@ -23,7 +23,6 @@ import nightscore.errors
 from nightscore.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from nightscore.errors import ScoringError
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.masking import masked
 from nightscore.schemas.text import printable
 
 WIDE = 200
@@ -66,14 +65,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any
     out.print(table)
 
 
-def report_error(kind: str, message: str, *, as_json: bool) -> None:
-    """Print an error on standard error, and with --json as a document on standard output."""
-    message = masked(message)
-    if as_json:
-        print_json({"status": "failed", "error": {"type": kind, "message": message}})
-    err.print_lines(message)
-
-
 def show_size(n_bytes: int) -> str:
     """A size for people, such as 3.2 MiB."""
     if n_bytes < 1024:
@@ -106,7 +97,7 @@ def exit_code(manifest: Manifest) -> int:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """A listener that shows a progress bar on a terminal. Elsewhere the log shows the progress."""
+    """A listener that shows a progress bar on a terminal. Elsewhere `--verbose` logs the steps."""
     if quiet or not err.is_terminal:
         yield lambda event: None
         return

@@ -5,8 +5,8 @@ from typing import NoReturn
 
 import typer
 
-from nightscore.cli.app import log_to
-from nightscore.cli.show import err, exit_code, progress
+from nightscore.cli.resolve import log_to
+from nightscore.cli.show import exit_code, progress
 from nightscore.cli.summary import print_record
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
@@ -20,7 +20,7 @@ def with_workers(
     workers: Workers, score: Callable[[Pool, Listener], Manifest], *, as_json: bool, verbose: bool
 ) -> Manifest:
     """The manifest of the scored run, also if it was interrupted."""
-    log_to(verbose or not err.is_terminal)
+    log_to(verbose)
     try:
         with open_pool(workers) as pool, progress(quiet=as_json or verbose) as listener:
             return score(pool, listener)

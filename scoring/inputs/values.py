@@ -1,16 +1,20 @@
 """Refuses values that no partition can have: impossible dates, other formats, a key in front."""
 
 import difflib
-from collections.abc import Collection
-from datetime import datetime
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.partitions import list_partitions
+from nightscore.schemas.dates import nearest_date, readings
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import NULL_VALUE, decode_folder, parse_time, show_value
 
-OTHER_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%Y_%m_%d", "%Y-%m-%dT%H:%M:%S")
-"""Ways to write a date that are understood for a hint, and never taken as the value."""
+SLIP_CUTOFF = 0.75
+"""Texts that are more alike than this are the same, one with a slip: EUU and EU."""
+
+_DIGITS = re.compile(r"\d+")
 
 
 def check_value(job: ScoringJob, value: str | None, command: str = "run") -> None:
@@ -40,38 +44,65 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
     if value in known:
         return
 
-    has_prefix = has_key(job, value)
-    has_dates = any(other and is_written_as_format(job, other) for other in known)
-    if known and not has_dates and not has_prefix:
-        return  # partitions of this job are not dates: any text may be one
+    dates = _dates(job, known)
+    if known and not dates and not has_key(job, value):
+        _check_slip(job, value, known, command)
+        return
 
-    suggestion = _suggest(job, value, known)
-    next_step = f"give the value as `{job.command('partitions')}` shows it"
-    if suggestion:
-        next_step = job.command(command, suggestion)
-
+    suggestion = _suggested(job, value, known)
     raise InvalidJobError(
         f"{value} is no partition of this job; nothing was done or recorded.",
         job.input.uri,
-        expected=_expected(job) if has_dates or not known else "the value alone, without the key",
-        found=_found(job, value, has_prefix=has_prefix),
-        next_step=next_step,
+        expected=_expected(job, suggestion or (dates[-1] if dates else ""), is_date=bool(dates)),
+        found=_found(job, value),
+        next_step=_next_step(job, command, suggestion),
     )
 
 
-def _suggest(job: ScoringJob, value: str, known: Collection[str | None]) -> str:
-    """The partition that was probably meant; empty: there is none that is like it."""
+def respelled(job: ScoringJob, value: str | None) -> str | None:
+    """The value as the job's folders have it, if it is clear which one was meant; or as it is.
+
+    A key in front and other ways to write the same date are clear. Nothing is read for a value in
+    the job's own format.
+    """
+    if not value or is_written_as_format(job, value):
+        return value
+
     plain = _without_key(job, value)
-    if plain is not None and plain in known:
+    meant = _same_date(job, plain or value) or plain
+    if meant is None:
+        return value
+
+    try:
+        known = list_partitions(job)
+    except ScoringError:
+        return value
+
+    if value in known:
+        return value
+    if plain in known:
         return plain
 
-    corrected = _corrected(job, value)
-    if corrected:
-        return corrected
+    # Where partitions are no dates, any text may be one.
+    is_other_text = known and not _dates(job, known) and plain is None
+    return value if is_other_text else meant
 
-    names = [show_value(other) for other in known]
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
-    return near[0] if near else ""
+
+def _check_slip(job: ScoringJob, value: str, known: Iterable[str | None], command: str) -> None:
+    """Refuse a text that is nearly a partition: it is that one, mistyped.
+
+    Numbers in it may differ: `store-101` is another store than `store-100`.
+    """
+    near = _near(value, known, SLIP_CUTOFF)
+    if not near or _DIGITS.sub("0", near) == _DIGITS.sub("0", value):
+        return
+
+    raise InvalidJobError(
+        f"There is no partition {value}; nothing was done or recorded.",
+        job.input.uri,
+        found=f"{near}, which is nearly the same",
+        next_step=_next_step(job, command, near),
+    )
 
 
 def _empty(job: ScoringJob) -> InvalidJobError:
@@ -97,18 +128,46 @@ def is_written_as_format(job: ScoringJob, value: str) -> bool:
     return time is not None and time.strftime(job.input.partition_format) == value
 
 
-def _expected(job: ScoringJob) -> str:
-    example = datetime(2026, 11, 28).strftime(job.input.partition_format)
+def _dates(job: ScoringJob, known: Iterable[str | None]) -> list[str]:
+    """The partitions that are written in the job's format."""
+    return [value for value in known if value is not None and is_written_as_format(job, value)]
+
+
+def _near(value: str, known: Iterable[str | None], cutoff: float) -> str:
+    """The partition that is written most like a value; empty if none is."""
+    by_folded = {show_value(other).casefold(): show_value(other) for other in known}
+    near = difflib.get_close_matches(value.casefold(), [*by_folded], n=1, cutoff=cutoff)
+    return by_folded[near[0]] if near else ""
+
+
+def _expected(job: ScoringJob, example: str, *, is_date: bool) -> str:
+    if not is_date and example:
+        return "the value alone, without the key"
+
     partition_format = job.input.partition_format
+    if not example:
+        example = datetime(2026, 11, 28).strftime(partition_format)
     return f"the value alone, a date such as {example} (input.partition_format {partition_format})"
 
 
-def _found(job: ScoringJob, value: str, *, has_prefix: bool) -> str:
-    if has_prefix:
+def _found(job: ScoringJob, value: str) -> str:
+    if has_key(job, value):
         return f"{value}, with the key {job.input.partition_key} in front"
-    if parse_time(value, job.input.partition_format) is not None or _other_date(value) is not None:
+
+    dates = [time.strftime(job.input.partition_format) for time in readings(value)]
+    if len(dates) > 1:
+        return f"{value}, which may be {' or '.join(dates)}"
+    if dates or parse_time(value, job.input.partition_format) is not None:
         return f"{value}, a date in another format"
-    return f"{value}, a date that does not exist"
+    if nearest_date(value) is not None:
+        return f"{value}, a date that does not exist"
+    return f"{value}, which is no date"
+
+
+def _next_step(job: ScoringJob, command: str, suggestion: str) -> str:
+    if not suggestion:
+        return f"give the value as `{job.command('partitions')}` shows it"
+    return job.command(command, suggestion)
 
 
 def _without_key(job: ScoringJob, value: str) -> str | None:
@@ -118,20 +177,41 @@ def _without_key(job: ScoringJob, value: str) -> str | None:
     return None
 
 
-def _corrected(job: ScoringJob, value: str) -> str:
-    """The value that was meant; empty: it is not clear."""
-    meant = _without_key(job, value) or value
-    if is_written_as_format(job, meant):
+def _suggested(job: ScoringJob, value: str, known: Iterable[str | None]) -> str:
+    """The value that was probably meant; empty: nobody can say."""
+    plain = _without_key(job, value) or value
+    if plain in known or is_written_as_format(job, plain):
+        return plain
+
+    meant = _same_date(job, plain)
+    if meant is not None:
         return meant
-    time = parse_time(meant, job.input.partition_format) or _other_date(meant)
-    if time is None:
-        return ""
-    return time.strftime(job.input.partition_format)
+
+    # An ambiguous date has its first reading suggested, next to what it may be.
+    times = [*readings(plain), nearest_date(plain)]
+    if times[0] is not None:
+        return times[0].strftime(job.input.partition_format)
+
+    return _near(value, known, 0.6)
 
 
-def _other_date(value: str) -> datetime | None:
-    for pattern in OTHER_FORMATS:
-        time = parse_time(value, pattern)
-        if time is not None:
-            return time
-    return None
+def _same_date(job: ScoringJob, value: str) -> str | None:
+    """The same date in the job's format, if it is clear which date it is."""
+    pattern = job.input.partition_format
+    time = parse_time(value, pattern)
+    if time is not None:
+        return time.strftime(pattern)
+
+    times = readings(value)
+    if len(times) != 1 or not _is_daily(pattern):
+        return None
+
+    written = times[0].strftime(pattern)
+    return written if parse_time(written, pattern) == times[0] else None
+
+
+def _is_daily(pattern: str) -> bool:
+    """Whether all times of a day are the same partition."""
+    midnight = datetime(2024, 1, 1)
+    evening = midnight + timedelta(hours=23, minutes=59, seconds=59)
+    return midnight.strftime(pattern) == evening.strftime(pattern)

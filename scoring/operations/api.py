@@ -19,7 +19,7 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.models.cache import ModelCache, default_cache
 from nightscore.operations import backfill as backfill_planning
 from nightscore.operations import baseline as baselines
-from nightscore.operations.backfill import DEFAULT_MAX_PARTITIONS, BackfillPlan, Mode, Order
+from nightscore.operations.backfill import BackfillPlan, Mode, Order
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import Baseline
 from nightscore.operations.history import run_history
@@ -28,6 +28,7 @@ from nightscore.outputs import predictions
 from nightscore.runs.run import run as run_partition
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
 
 
 def open_pool(job: ScoringJob) -> Pool:

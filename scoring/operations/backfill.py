@@ -3,6 +3,7 @@
 What is planned is what is run.
 """
 
+import difflib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from nightscore.operations.history import run_history
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
 from nightscore.schemas.job import MODEL_URI, ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
 from nightscore.storage.store import Store
 
 Mode = Literal["missing", "failed", "stale", "all"]
@@ -28,8 +30,6 @@ Action = Literal["score", "skip", "no input"]
 
 DEFAULT_MODES: tuple[Mode, ...] = ("missing", "failed")
 """What readers have not seen yet. To replace published predictions, name `stale` or `all`."""
-DEFAULT_MAX_PARTITIONS = 400
-"""A year and a month. More than that at once is usually a typing mistake."""
 DAY = timedelta(days=1)
 STEPS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1))
 """Besides a day: how far apart the partitions of a format may be."""
@@ -101,7 +101,7 @@ def parse_modes(texts: Iterable[str]) -> tuple[Mode, ...]:
             "Unknown mode.",
             expected=", ".join(known),
             found=", ".join(unknown),
-            next_step="choose one of these",
+            next_step=_choose(unknown[0], known),
         )
 
     return modes  # type: ignore[return-value]
@@ -118,10 +118,15 @@ def parse_order(text: str) -> Order:
             "Unknown order.",
             expected=", ".join(get_args(Order)),
             found=text,
-            next_step="choose one of these",
+            next_step=_choose(text, get_args(Order)),
         )
 
     return text  # type: ignore[return-value]
+
+
+def _choose(text: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else "choose one of these"
 
 
 def dates_between(start: date, end: date) -> list[date]:
@@ -251,7 +256,7 @@ def choose_models(
         "Unknown model for a backfill.",
         expected="current, as-of, or a version number",
         found=model,
-        next_step="give a version number, or leave it out for the current one",
+        next_step="give a version number such as 3, as-of, or leave it out for the current one",
     )
 
 

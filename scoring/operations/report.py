@@ -192,6 +192,17 @@ def column_series(job: ScoringJob, column: str, n_partitions: int) -> list[Colum
     return days or None
 
 
+def compared_columns(job: ScoringJob) -> list[str]:
+    """The columns that the newest comparison has; none if there is no comparison."""
+    workspace = Workspace(job)
+    partitions = reversed(recorded_values(workspace))
+    for manifest in latest_publications(workspace, partitions, or_held=True):
+        if manifest.drift is not None:
+            rows = read_statistics(job, manifest)
+            return list(dict.fromkeys(str(row["column"]) for row in rows))
+    return []
+
+
 def _column_day(manifest: Manifest, rows: list[dict[str, Any]]) -> ColumnDay:
     """One day of a column, from the rows of the table of statistics that are about it."""
     rows = [row for row in rows if row["role"] == rows[0]["role"]]

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from nightscore.cli import app, show
+from nightscore.cli import resolve, show
 from nightscore.errors import CorruptFileError
 from nightscore.flows.ui.markdown import code, escaped, fenced
 from nightscore.schemas.text import json_printable, printable
@@ -59,7 +59,7 @@ def test_a_log_record_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "propagate", True)
     monkeypatch.setattr(logger, "level", logger.level)
-    app.log_to(verbose=False)
+    resolve.log_to(verbose=False)
     (handler,) = logger.handlers
     text = handler.format(
         logging.LogRecord("scoring", logging.WARNING, "", 0, "%s", (HOSTILE,), None)

@@ -221,7 +221,10 @@ def test_nothing_else_opens_parquet() -> None:
 
 def test_the_driver_starts_without_the_library() -> None:
     code = (
-        "import sys; from nightscore.cli.app import build_app; build_app(); "
+        "import importlib, pkgutil, sys\n"
+        "from nightscore.cli import commands\n"
+        "for module in pkgutil.iter_modules(commands.__path__):\n"
+        "    importlib.import_module(f'nightscore.cli.commands.{module.name}')\n"
         "sys.exit('pyarrow._parquet' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.values import check_value
+from nightscore.inputs.values import check_value, respelled
 from nightscore.operations.history import run_history
 from tests.cli.test_commands import nightscore, save
 from tests.support.lake import Lake
@@ -54,23 +54,71 @@ def test_a_slip_by_command(lake: Lake, tmp_path: Path) -> None:
     lake.write(DAY, make_frame(5))
     lake.run(lake.job(), DAY)
     path = str(save(lake.job(), tmp_path))
-    for command in (
-        "run",
-        "plan",
-        "explain",
-        "report",
-        "approve",
-        "reject",
-        "replay",
-        "verify",
-        "history",
-        "runs",
-    ):
-        refused = nightscore(lake, command, path, f"ds={DAY}")
+    for command in ("run", "approve", "reject", "replay"):
+        refused = nightscore(lake, command, path, f"ds={DAY}", "--json")
         assert refused.returncode == 2, (command, refused.stderr)
-        assert f"next:     nightscore {command} {path} {DAY}" in refused.stderr, command
+        assert f"next:     nightscore {command} {path} {DAY} --json" in refused.stderr, command
+
+    for command in ("plan", "explain", "report", "verify", "history", "runs"):
+        guessed = nightscore(lake, command, path, f"ds={DAY}")
+        right = nightscore(lake, command, path, DAY)
+        assert f"Understood ds={DAY} as {DAY}." in guessed.stderr, command
+        assert guessed.returncode == right.returncode, (command, guessed.stderr)
+        assert guessed.stdout.count(DAY) == right.stdout.count(DAY), command
+
     (only,) = run_history(lake.job())
     assert only.partition == DAY
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [
+        ("2026-11-31", "2026-11-30"),
+        ("2026-02-30", "2026-02-28"),
+        ("2026-31-12", "2026-12-31"),
+        ("20261131", "2026-11-30"),
+        ("31.11.2026", "2026-11-30"),
+        ("01.02.2026", "2026-01-02"),
+    ],
+)
+def test_the_next_step_is_the_nearest_real_date_and_leaves_no_record(
+    lake: Lake, typed: str, near: str
+) -> None:
+    lake.write("2026-09-09", make_frame(5))
+    with pytest.raises(InvalidJobError) as refused:
+        lake.run(lake.job(), typed)
+    assert refused.value.next_step == f"nightscore run test {near}"
+    assert refused.value.expected.startswith(f"the value alone, a date such as {near} ")
+    assert run_history(lake.job()) == []
+
+
+def test_an_ambiguous_date_is_not_guessed(lake: Lake) -> None:
+    lake.write(DAY, make_frame(5))
+    assert respelled(lake.job(), "01.02.2026") == "01.02.2026"
+    assert respelled(lake.job(), "13.02.2026") == "2026-02-13"
+    with pytest.raises(InvalidJobError, match="may be 2026-01-02 or 2026-02-01"):
+        check_value(lake.job(), "01.02.2026")
+
+
+def test_times_are_not_guessed(lake: Lake) -> None:
+    """A day of a job by hours is 24 partitions, and a date of a job by months has too much."""
+    for pattern, typed in (("%Y-%m-%dT%H", "20261128"), ("%Y-%m", "2026-11-28")):
+        job = lake.job(input={"uri": lake.features.uri, "partition_format": pattern})
+        assert respelled(job, typed) == typed
+
+
+def test_a_text_that_is_nearly_a_partition_leaves_no_record(lake: Lake) -> None:
+    for value in ("north", "store-100"):
+        lake.write(value, make_frame(5))
+    for typed, meant in (("nroth", "north"), ("North", "north"), ("stoer-100", "store-100")):
+        with pytest.raises(InvalidJobError, match="nothing was done or recorded") as refused:
+            lake.run(lake.job(), typed)
+        assert refused.value.next_step == f"nightscore run test {meant}"
+    assert run_history(lake.job()) == []
+
+    another = lake.run(lake.job(), "store-101")
+    assert another.error
+    assert another.error.type == "PartitionNotFoundError"
 
 
 def test_what_is_there_is_no_slip_however_it_is_named(lake: Lake) -> None:

@@ -1,1 +1,1 @@
-"""Arguments and output of the commands, one verb a module. `command_catalog` lists them."""
+"""What the commands do and print, one verb a module. `cli/arguments/` has what they take."""

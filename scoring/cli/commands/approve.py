@@ -1,18 +1,11 @@
 """`nightscore approve`."""
 
-from nightscore.cli.app import AsJson, Job, PartitionValue
-from nightscore.cli.decision import HeldRun, Note, decide
+from nightscore.cli.decision import decide
 from nightscore.cli.summary import print_record
 from nightscore.operations.approve import approve as publish_held
 
 
-def approve(
-    job: Job,
-    partition: PartitionValue,
-    run_id: HeldRun = None,
-    note: Note = "",
-    as_json: AsJson = False,
-) -> None:
-    """Publish a run that a gate holds."""
+def approve(job: str, partition: str, run_id: str | None, note: str, as_json: bool) -> None:
+    """Publish a held run, and print its record."""
     manifest, spec = decide("approve", publish_held, job, partition, run_id, note)
     print_record(manifest, spec, as_json=as_json)

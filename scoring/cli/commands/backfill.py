@@ -4,22 +4,11 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
 
 import typer
 
-from nightscore.cli.app import (
-    AsJson,
-    CacheDir,
-    EndDate,
-    Job,
-    MaxPartitions,
-    StartDate,
-    Verbose,
-    load,
-    log_to,
-    model_cache,
-)
+from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import (
     err,
     exit_code,
@@ -32,7 +21,6 @@ from nightscore.cli.show import (
 )
 from nightscore.cli.summary import print_failures, print_manifest
 from nightscore.operations.backfill import (
-    DEFAULT_MAX_PARTITIONS,
     DEFAULT_MODES,
     BackfillItem,
     BackfillPlan,
@@ -46,31 +34,22 @@ from nightscore.outputs.guarantees import missing_guarantees
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
-Mode = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="missing, failed, stale or all. Repeat it for several. Default: missing and failed."
-    ),
-]
-
 
 def backfill(
-    job: Job,
-    start: StartDate,
-    end: EndDate,
-    mode: Mode = None,
-    order: Annotated[str, typer.Option(help="newest or oldest first.")] = "newest",
-    model: Annotated[
-        str, typer.Option(help="current, a version number, or as-of (the version on each date).")
-    ] = "current",
-    max_partitions: MaxPartitions = DEFAULT_MAX_PARTITIONS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-    verbose: Verbose = False,
+    job: str,
+    start: datetime,
+    end: datetime,
+    mode: Sequence[str] | None,
+    order: str,
+    model: str,
+    max_partitions: int,
+    dry_run: bool,
+    as_json: bool,
+    cache_dir: Path | None,
+    verbose: bool,
 ) -> None:
-    """Plan a range of dates, then score that plan. Failed partitions do not stop the others."""
-    log_to(verbose or not err.is_terminal)
+    """Print the plan for a range of dates, score it, and print the outcome."""
+    log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
     modes = parse_modes(mode or DEFAULT_MODES)
     values = values_between(spec, start.date(), end.date(), max_partitions)

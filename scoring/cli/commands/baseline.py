@@ -1,37 +1,17 @@
 """`nightscore baseline`."""
 
-from typing import Annotated
+from pathlib import Path
 
-import typer
-
-from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, load, log_to, model_cache
+from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import err, out, print_json
 from nightscore.engine.backends.local import WorkerPool
+from nightscore.operations.baseline import record_baseline
 
 
 def baseline(
-    job: Job,
-    uri: Annotated[
-        str,
-        typer.Option("--from", help="Training or hold-out data: a Parquet file, folder or URL."),
-    ],
-    label: Annotated[
-        str,
-        typer.Option(
-            help="Column with the true outcome. Later scores then say what rate to expect."
-        ),
-    ] = "",
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-    verbose: Verbose = False,
+    job: str, uri: str, label: str, as_json: bool, cache_dir: Path | None, verbose: bool
 ) -> None:
-    """Profile data under the job's model, and log the profile with the model version.
-
-    Runs are compared with this baseline.
-    """
-    # Other commands need not import this.
-    from nightscore.operations.baseline import record_baseline
-
+    """Log the profile of data with the job's model version, and print its digest."""
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
 

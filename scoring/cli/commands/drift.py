@@ -2,55 +2,29 @@
 
 import json
 import sys
-from enum import StrEnum
-from typing import Annotated
-
-import typer
+from collections.abc import Sequence
 
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.drift import statistic_catalog
+from nightscore.operations.compare_datasets import compare_sides, open_side
 from nightscore.schemas.drift import ORDER, DriftReport
 
 
-class Format(StrEnum):
-    """How the comparison is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    HTML = "html"
-
-
 def drift(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            help="Parquet file, folder or URL; or a stored profile.", metavar="REFERENCE"
-        ),
-    ],
-    current: Annotated[str, typer.Argument(help="The data to compare with it.", metavar="CURRENT")],
-    columns: Annotated[
-        list[str] | None, typer.Option(help="Only this column. Repeat it for several.")
-    ] = None,
-    output: Annotated[
-        Format, typer.Option("--format", help="A table, a JSON document, or a page with plots.")
-    ] = Format.TABLE,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    reference: str, current: str, columns: Sequence[str] | None, output: str, as_json: bool
 ) -> None:
-    """Compare two Parquet datasets or stored profiles, column by column. No job is needed."""
-    # Other commands need not import this.
-    from nightscore.operations.compare_datasets import compare_sides, open_side
-
+    """Print how the columns of two datasets differ."""
     names = [name for text in columns or () for name in text.split(",")]
     report, profiles = compare_sides(open_side(reference), open_side(current), names)
     title = f"{current} against {reference}"
 
-    if output == Format.HTML:
+    if output == "html":
         from nightscore.reports.dataset_page import dataset_page
         from nightscore.reports.page import render
 
         sys.stdout.write(render(dataset_page(title, report, profiles)))
-    elif as_json or output == Format.JSON:
+    elif as_json or output == "json":
         print_json(json.loads(report.model_dump_json()))
     else:
         _print_report(title, report)

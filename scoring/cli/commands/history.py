@@ -1,27 +1,25 @@
 """`nightscore runs` and `nightscore history`."""
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
 
-import typer
-
-from nightscore.cli.app import AsJson, Job, load
 from nightscore.cli.figures import explain_figures
+from nightscore.cli.resolve import load, read_value
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.drift import statistic_catalog
 from nightscore.drift.statistics.shared.statistic import Figure
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
-from nightscore.inputs.partitions import parse_value
-from nightscore.inputs.values import check_value, has_key
+from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.history import run_history
-from nightscore.operations.report import ColumnDay, column_series
+from nightscore.operations.report import ColumnDay, column_series, compared_columns
 from nightscore.operations.rollback import publications
 from nightscore.outputs.publish import open_publisher
 from nightscore.reports.series import sparkline
+from nightscore.schemas.dates import is_like_a_date
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import show_value
@@ -40,17 +38,12 @@ RUN_COLUMNS = (
 COMPARED_AGAIN = "compared again (UTC)"
 
 
-def runs(
-    job: Job,
-    partition: Annotated[str | None, typer.Argument(help="Only runs of this partition.")] = None,
-    limit: Annotated[int, typer.Option(help="Number of runs to show, newest first; 0: all.")] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List the runs of a job, newest first, including failed runs."""
+def runs(job: str, partition: str | None, limit: int, as_json: bool) -> None:
+    """Print the runs of a job, newest first."""
     spec = load(job)
 
     if partition:
-        value = parse_value(partition)
+        value = read_value(spec, partition)
         manifests = run_history(spec, value, everything=False)
 
         if not manifests:
@@ -87,21 +80,8 @@ def _run_row(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def history(
-    job: Job,
-    subject: Annotated[
-        str,
-        typer.Argument(help="Partition value, or name of a column.", metavar="PARTITION|COLUMN"),
-    ],
-    last: Annotated[
-        int, typer.Option(min=1, help="For a column: number of partitions to show.")
-    ] = 30,
-    as_json: AsJson = False,
-) -> None:
-    """List the results of a partition, newest first; or how a column drifted, by partition.
-
-    For a partition: what readers see now, and what a rollback can restore.
-    """
+def history(job: str, subject: str, last: int, as_json: bool) -> None:
+    """Print the results of a partition, or how a column drifted."""
     spec = load(job)
     series = column_series(spec, subject, last)
 
@@ -112,9 +92,10 @@ def history(
 
 
 def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
-    rows = _result_rows(spec, parse_value(partition))
+    value = read_value(spec, partition)
+    rows = _result_rows(spec, value)
     if not rows:
-        raise _unknown(spec, partition)
+        raise _unknown(spec, show_value(value))
 
     if as_json:
         print_json(rows)
@@ -152,17 +133,27 @@ def _result_rows(spec: ScoringJob, value: str | None) -> list[dict[str, str]]:
 
 
 def _unknown(spec: ScoringJob, partition: str) -> PartitionNotFoundError:
-    if has_key(spec, partition):
-        check_value(spec, parse_value(partition), "history")
+    if is_like_a_date(partition):
+        check_value(spec, partition, "history")
 
     example = f"{datetime.now(UTC):{spec.input.partition_format}}"
+    columns = compared_columns(spec)
+    near = difflib.get_close_matches(partition, columns, n=3, cutoff=0.6)
+    found = partition
+    next_step = (
+        f"`{spec.command('partitions')}` lists partitions, "
+        f"`{spec.command('report', example)}` columns"
+    )
+    if near:
+        found += f"; near: {', '.join(near)}"
+        next_step = spec.command("history", near[0])
+
     return PartitionNotFoundError(
         "There are no results of this partition, and no profiled column of this name.",
         f"{spec.output.uri}.nightscore/runs",
         expected=f"a partition such as {example}, or a column that recent runs have profiled",
-        found=partition,
-        next_step=f"`{spec.command('partitions')}` lists partitions, "
-        f"`{spec.command('report', example)}` columns",
+        found=found,
+        next_step=next_step,
     )
 
 

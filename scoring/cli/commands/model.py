@@ -1,11 +1,10 @@
 """`nightscore model inspect` and `nightscore pin`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import typer
-
-from nightscore.cli.app import AsJson, CacheDir, model_cache
+from nightscore.cli.resolve import model_cache
 from nightscore.cli.show import out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.model_facts import not_loaded
@@ -21,21 +20,9 @@ from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.structure.pickle_imports import pickled_names
 from nightscore.models.trust import check_trust, loading_steps
 
-ModelUri = Annotated[str, typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>")]
-Registry = Annotated[
-    str | None, typer.Option(help="MLflow tracking URI. The default is that of a job file.")
-]
 
-model = typer.Typer(help="Inspect a model version.", no_args_is_help=True)
-
-
-def pin(
-    model_uri: ModelUri,
-    registry: Registry = None,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Tag a model version with the digest of its artifacts. From then on, only these are loaded."""
+def pin(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path | None) -> None:
+    """Pin a model version, and print its digest."""
     version, digest = pin_version(model_uri, registry, model_cache(cache_dir))
 
     if as_json:
@@ -44,14 +31,8 @@ def pin(
         out.print(f"{version.name} version {version.version} is pinned to {digest}")
 
 
-@model.command()
-def inspect(
-    model_uri: ModelUri,
-    registry: Registry = None,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Show what loading a model version would execute, and whether a job may. Executes nothing."""
+def inspect(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path | None) -> None:
+    """Print what loading a model version would execute."""
     version = resolve(model_uri, registry)
     cached = fetch(version, registry, model_cache(cache_dir))
     steps, refusal = _examine(cached, version.name)

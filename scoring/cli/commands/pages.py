@@ -1,33 +1,16 @@
 """`nightscore pages`."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
 
-import typer
-
-from nightscore.cli.app import AsJson, CacheDir, model_cache
+from nightscore.cli.resolve import model_cache
 from nightscore.cli.show import err, print_json
 from nightscore.inputs.job_lookup import listed_folders
+from nightscore.operations.serve_reports import serve
 
 
-def pages(
-    port: Annotated[int, typer.Option(help="TCP port.")] = 4280,
-    host: Annotated[
-        str,
-        typer.Option(
-            help="Address to listen on. Reports show names of columns and their distributions."
-        ),
-    ] = "127.0.0.1",
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Serve the reports of all jobs over HTTP, from any store, until you press Ctrl-C.
-
-    Links in Prefect lead to them.
-    """
-    # Other commands need not import this.
-    from nightscore.operations.serve_reports import serve
-
+def pages(port: int, host: str, as_json: bool, cache_dir: Path | None) -> None:
+    """Serve the reports until the process is interrupted."""
     url = f"http://{host}:{port}"
     folders = listed_folders()
     shown = " and ".join(map(str, folders))

@@ -2,37 +2,37 @@
 
 import dataclasses
 from collections import Counter
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import typer
-
-from nightscore.cli.app import AsJson, CacheDir, Job, PartitionValue, load, model_cache
+from nightscore.cli.resolve import load, model_cache, read_value
 from nightscore.cli.show import out, print_json, print_table, show_count, show_size
-from nightscore.inputs.partitions import parse_value
-from nightscore.inputs.values import check_value
+from nightscore.errors import InvalidJobError
+from nightscore.inputs.values import check_value, is_written_as_format
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
+from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import order_of
 
 COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")
 
 
 def partitions(
-    job: Job,
-    start: Annotated[str | None, typer.Option("--from", help="First value to show.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Last value to show.")] = None,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
+    job: str, start: str | None, end: str | None, as_json: bool, cache_dir: Path | None
 ) -> None:
-    """Show which partitions are published, missing, stale or failed."""
+    """Print the state of each partition."""
     spec, cache = load(job), model_cache(cache_dir)
     model = PinnedModel.resolve(spec, cache)
     pattern = spec.input.partition_format
 
+    first = _bound(spec, start, "--from")
+    last = _bound(spec, end, "--to")
+
     def is_shown(status: PartitionStatus) -> bool:
         position = order_of(status.value, pattern)
-        is_after_start = not start or order_of(start, pattern) <= position
-        return is_after_start and (not end or position <= order_of(end, pattern))
+        is_after_start = not first or order_of(first, pattern) <= position
+        return is_after_start and (not last or position <= order_of(last, pattern))
 
     statuses = [status for status in partition_statuses(spec, model) if is_shown(status)]
 
@@ -43,6 +43,27 @@ def partitions(
     print_table(f"Partitions of {spec.name}", COLUMNS, [_row(status) for status in statuses])
     counts = Counter(status.state for status in statuses)
     out.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no partitions")
+
+
+def _bound(spec: ScoringJob, text: str | None, option: str) -> str | None:
+    """The first or last value to show; None: all.
+
+    Raises:
+        InvalidJobError: It is a date that does not exist.
+    """
+    value = read_value(spec, text) if text else None
+    is_odd = value is not None and not is_written_as_format(spec, value)
+    if value is None or not is_odd or not is_like_a_date(value) or readings(value):
+        return value
+
+    nearest = nearest_date(value)
+    near = f"{nearest:{spec.input.partition_format}}" if nearest else ""
+    raise InvalidJobError(
+        "The range begins or ends on a date that does not exist.",
+        option,
+        found=value,
+        next_step=spec.command("partitions", option, near),
+    )
 
 
 def _row(status: PartitionStatus) -> dict[str, Any]:
@@ -57,12 +78,10 @@ def _row(status: PartitionStatus) -> dict[str, Any]:
     }
 
 
-def explain(
-    job: Job, partition: PartitionValue, as_json: AsJson = False, cache_dir: CacheDir = None
-) -> None:
-    """Say why a run would or would not score a partition."""
+def explain(job: str, partition: str, as_json: bool, cache_dir: Path | None) -> None:
+    """Print why a run would or would not score a partition."""
     spec, cache = load(job), model_cache(cache_dir)
-    value = parse_value(partition)
+    value = read_value(spec, partition)
     check_value(spec, value, "explain")
     model = PinnedModel.resolve(spec, cache)
     (status,) = partition_statuses(spec, model, [value])

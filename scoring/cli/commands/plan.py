@@ -1,35 +1,28 @@
 """`nightscore plan`."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import typer
-
-from nightscore.cli.app import AsJson, CacheDir, Job, Verbose, load, log_to, model_cache
+from nightscore.cli.resolve import load, log_to, model_cache, read_value
 from nightscore.cli.show import out, print_json, print_table, show_size
 from nightscore.engine.worker_backend_catalog import open_pool
-from nightscore.inputs.partitions import parse_value
 from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.schemas.job import ScoringJob
 
 
 def plan(
-    job: Job,
-    partitions: Annotated[
-        list[str], typer.Argument(help="Partition values.", metavar="PARTITION...")
-    ],
-    force: Annotated[bool, typer.Option(help="Plan as `run --force` would.")] = False,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-    verbose: Verbose = False,
+    job: str,
+    partitions: Sequence[str],
+    force: bool,
+    as_json: bool,
+    cache_dir: Path | None,
+    verbose: bool,
 ) -> None:
-    """Show what a run would do, and why: rows, bytes, shards, memory. Writes nothing.
-
-    Reads the footers of the input files, and integers of files that do not count their nulls.
-    """
+    """Print what a run would do with each partition."""
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
-    values = [parse_value(text) for text in partitions]
+    values = [read_value(spec, text) for text in partitions]
 
     with open_pool(spec.workers) as pool:
         planned_runs = plan_runs(spec, values, pool=pool, cache=cache, force=force)

@@ -1,18 +1,11 @@
 """`nightscore reject`."""
 
-from nightscore.cli.app import AsJson, Job, PartitionValue
-from nightscore.cli.decision import HeldRun, Note, decide
+from nightscore.cli.decision import decide
 from nightscore.cli.summary import print_record
 from nightscore.operations.reject import reject as drop_held
 
 
-def reject(
-    job: Job,
-    partition: PartitionValue,
-    run_id: HeldRun = None,
-    note: Note = "",
-    as_json: AsJson = False,
-) -> None:
-    """Drop a run that a gate holds. Readers keep what they see, and the run's record is kept."""
+def reject(job: str, partition: str, run_id: str | None, note: str, as_json: bool) -> None:
+    """Drop a held run, and print its record."""
     manifest, spec = decide("reject", drop_held, job, partition, run_id, note)
     print_record(manifest, spec, as_json=as_json)

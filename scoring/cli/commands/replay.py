@@ -1,47 +1,28 @@
 """`nightscore replay`."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
 
-import typer
-
-from nightscore.cli.app import (
-    AsJson,
-    CacheDir,
-    Job,
-    PartitionValue,
-    Verbose,
-    known_partition,
-    load,
-    model_cache,
-)
+from nightscore.cli.resolve import exact_value, known_partition, load, model_cache
 from nightscore.cli.show import out
 from nightscore.cli.workers import print_and_exit, with_workers
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
-from nightscore.inputs.partitions import parse_value
 from nightscore.operations.replay import replay
 from nightscore.schemas.manifest import Manifest
 
 
 def replay_command(
-    job: Job,
-    partition: PartitionValue,
-    new_model: Annotated[
-        bool,
-        typer.Option(
-            "--new-model", help="Allow another model version than that of the other rows."
-        ),
-    ] = False,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
-    verbose: Verbose = False,
+    job: str,
+    partition: str,
+    new_model: bool,
+    as_json: bool,
+    cache_dir: Path | None,
+    verbose: bool,
 ) -> None:
-    """Score a partition's quarantined rows again, and merge them with the others in one commit.
-
-    The rows are scored under the job as it is now.
-    """
-    spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
+    """Score quarantined rows again, and print the manifest."""
+    spec, cache = load(job), model_cache(cache_dir)
+    value = exact_value(spec, partition)
 
     def score(pool: Pool, listener: Listener) -> Manifest:
         return replay(

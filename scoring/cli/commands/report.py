@@ -4,19 +4,8 @@ import json
 import tempfile
 import webbrowser
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from nightscore.cli.app import (
-    AsJson,
-    CacheDir,
-    Job,
-    PartitionValue,
-    known_partition,
-    load,
-    model_cache,
-)
+from nightscore.cli.resolve import known_partition, load, model_cache, read_value
 from nightscore.cli.show import err, out, print_json, print_table
 from nightscore.drift.wording import (
     resolved_columns,
@@ -26,28 +15,22 @@ from nightscore.drift.wording import (
     show_references,
     verdict_text,
 )
-from nightscore.inputs.partitions import parse_value
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
 
 
 def report(
-    job: Job,
-    partition: PartitionValue,
-    run_id: Annotated[
-        str | None, typer.Option(help="Run to show. Default: the newest that has a comparison.")
-    ] = None,
-    open_page: Annotated[
-        bool, typer.Option("--open", help="Draw the page with plots and open it in a browser.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw the page into this file.")
-    ] = None,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
+    job: str,
+    partition: str,
+    run_id: str | None,
+    open_page: bool,
+    output: Path | None,
+    as_json: bool,
+    cache_dir: Path | None,
 ) -> None:
-    """Show which columns of a partition moved, since when, and how that changes the score."""
-    spec, value, cache = load(job), parse_value(partition), model_cache(cache_dir)
+    """Print what moved in a partition, and draw its page on request."""
+    spec, cache = load(job), model_cache(cache_dir)
+    value = read_value(spec, partition)
     with known_partition(spec, value, "report"):
         manifest = reported_run(spec, value, run_id)
 

@@ -3,54 +3,36 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
 import typer
 
-from nightscore.cli.app import (
-    AsJson,
-    CacheDir,
-    EndDate,
-    Job,
-    MaxPartitions,
-    StartDate,
-    load,
-    log_to,
-    model_cache,
-)
+from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import exit_code, out, print_json, print_table
 from nightscore.cli.summary import print_failures
 from nightscore.drift.recompare_runs import compare_later
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.operations.backfill import DEFAULT_MAX_PARTITIONS, values_between
+from nightscore.operations.backfill import values_between
 from nightscore.operations.rollback import RollbackItem, plan_rollback, roll_back
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
-TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
-
 
 def rollback(
-    job: Job,
-    start: StartDate,
-    end: EndDate,
-    run_id: Annotated[str | None, typer.Option(help="Restore the results of this run.")] = None,
-    before: Annotated[
-        datetime | None,
-        typer.Option(formats=TIME_FORMATS, help="Restore what readers saw at this time, in UTC."),
-    ] = None,
-    max_partitions: MaxPartitions = DEFAULT_MAX_PARTITIONS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
+    job: str,
+    start: datetime,
+    end: datetime,
+    run_id: str | None,
+    before: datetime | None,
+    max_partitions: int,
+    dry_run: bool,
+    as_json: bool,
+    cache_dir: Path | None,
 ) -> None:
-    """Restore earlier results without scoring: the previous ones, or those of a run or a time.
-
-    Each partition is one commit and a run of its own. Later runs leave it alone until the
-    partition's input or the job's model changes.
-    """
+    """Restore earlier results of a range of dates, and print the outcome."""
     log_to(False)
     spec, cache = load(job), model_cache(cache_dir)
     texts = values_between(spec, start.date(), end.date(), max_partitions)

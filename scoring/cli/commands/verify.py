@@ -1,42 +1,23 @@
 """`nightscore verify`."""
 
 import dataclasses
-from typing import Annotated
+from pathlib import Path
 
 import typer
 
-from nightscore.cli.app import (
-    AsJson,
-    CacheDir,
-    Job,
-    PartitionValue,
-    known_partition,
-    load,
-    log_to,
-    model_cache,
-)
+from nightscore.cli.resolve import known_partition, load, log_to, model_cache, read_value
 from nightscore.cli.show import out, print_json
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.inputs.partitions import parse_value
 from nightscore.operations.verify import Verification, verify
 
 
 def verify_command(
-    job: Job,
-    partition: PartitionValue,
-    sample: Annotated[
-        int, typer.Option(min=1, help="Least number of rows to score again.")
-    ] = 1_000,
-    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
-    as_json: AsJson = False,
-    cache_dir: CacheDir = None,
+    job: str, partition: str, sample: int, seed: int, as_json: bool, cache_dir: Path | None
 ) -> None:
-    """Check a partition against its record: checksums, inputs, model, libraries, and a sample.
-
-    The sample is scored again and compared, bit for bit.
-    """
+    """Print whether a partition is as recorded."""
     log_to(False)
-    spec, value = load(job), parse_value(partition)
+    spec = load(job)
+    value = read_value(spec, partition)
 
     with WorkerPool() as pool, known_partition(spec, value, "verify"):
         result = verify(spec, value, pool, model_cache(cache_dir), sample, seed)

@@ -1,0 +1,119 @@
+"""Arguments of the commands that watch the data."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightscore.cli.options import AsJson, CacheDir, Job, PartitionValue, Verbose
+
+
+class Format(StrEnum):
+    """How the comparison is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
+def report(
+    job: Job,
+    partition: PartitionValue,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN_ID", help="Run to show. Default: the newest that has a comparison."
+        ),
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Draw the page with plots and open it in a browser.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Draw the page into this file."),
+    ] = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Show which columns of a partition moved, since when, and how that changes the score."""
+    from nightscore.cli.commands.report import report as execute
+
+    execute(job, partition, run_id, open_page, output, as_json, cache_dir)
+
+
+def pages(
+    port: Annotated[int, typer.Option(metavar="PORT", help="TCP port.")] = 4280,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on. Reports show names of columns and their distributions.",
+        ),
+    ] = "127.0.0.1",
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Serve the reports of all jobs over HTTP, from any store, until you press Ctrl-C.
+
+    Links in Prefect lead to them.
+    """
+    from nightscore.cli.commands.pages import pages as execute
+
+    execute(port, host, as_json, cache_dir)
+
+
+def baseline(
+    job: Job,
+    uri: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="DATA",
+            help="Training or hold-out data: a Parquet file, folder or URL.",
+        ),
+    ],
+    label: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column with the true outcome. Later scores then say what rate to expect.",
+        ),
+    ] = "",
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Profile data under the job's model, and log the profile with the model version.
+
+    Runs are compared with this baseline.
+    """
+    from nightscore.cli.commands.baseline import baseline as execute
+
+    execute(job, uri, label, as_json, cache_dir, verbose)
+
+
+def drift(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="Parquet file, folder or URL; or a stored profile.", metavar="REFERENCE"
+        ),
+    ],
+    current: Annotated[str, typer.Argument(help="The data to compare with it.", metavar="CURRENT")],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Only this column. Repeat it for several."),
+    ] = None,
+    output: Annotated[
+        Format,
+        typer.Option(
+            "--format", metavar="FORMAT", help="table, json, or html for a page with plots."
+        ),
+    ] = Format.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Compare two Parquet datasets or stored profiles, column by column. No job is needed."""
+    from nightscore.cli.commands.drift import drift as execute
+
+    execute(reference, current, columns, output.value, as_json)

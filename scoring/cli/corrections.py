@@ -1,0 +1,267 @@
+"""Understands command lines that are nearly right: swapped arguments, other formats of dates.
+
+It only rewrites what is typed; it reads no job. `usage` decides what to do with the result.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nightscore.cli.job_names import is_job, is_like_a_job, near_jobs, other_suffix
+from nightscore.cli.tokens import (
+    OPTION,
+    VALUE,
+    Token,
+    argument_names,
+    option_names,
+    tokens_of,
+)
+from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
+
+COMMAND_SYNONYMS = {
+    "score": "run",
+    "predict": "run",
+    "exec": "run",
+    "status": "partitions",
+    "list": "partitions",
+    "ls": "partitions",
+    "why": "explain",
+    "log": "runs",
+    "logs": "runs",
+    "show": "report",
+    "serve": "pages",
+    "diff": "drift",
+    "compare": "drift",
+    "undo": "rollback",
+    "revert": "rollback",
+    "restore": "rollback",
+    "rescore": "backfill",
+    "cleanup": "clean",
+    "gc": "clean",
+    "vacuum": "clean",
+    "accept": "approve",
+    "release": "approve",
+    "inspect": "model inspect",
+}
+"""What people type for a command who know other tools."""
+
+OPTION_SYNONYMS = {
+    "--start": "--from",
+    "--start-date": "--from",
+    "--since": "--from",
+    "--end": "--to",
+    "--end-date": "--to",
+    "--until": "--to",
+    "--dryrun": "--dry-run",
+    "-n": "--dry-run",
+    "-f": "--force",
+    "--cache": "--cache-dir",
+    "--run": "--run-id",
+    "--message": "--note",
+    "-m": "--note",
+}
+POSITION_SYNONYMS = {
+    "--job": "JOB",
+    "--partition": "PARTITION",
+    "--date": "PARTITION",
+    "--ds": "PARTITION",
+    "--day": "PARTITION",
+    "--model": "MODEL_URI",
+}
+"""Options that do not exist: what follows them is an argument."""
+
+_MODEL = re.compile(
+    r"(models:/{0,2})?(?P<name>[^/:@\s]+)([/:]v?(?P<version>\d+)|@(?P<alias>[\w.-]+))"
+)
+"""A version of a model, as people write it."""
+
+
+@dataclass(slots=True)
+class Corrected:
+    """A command line, what was corrected in it, and what cannot be right."""
+
+    arguments: list[str]
+    notes: list[str] = field(default_factory=list)
+    """What was understood, a clause each."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong. `arguments` then hold the nearest thing that would be right."""
+
+
+def correct(command: Any, arguments: Sequence[str]) -> Corrected:
+    """The command line that was meant.
+
+    Args:
+        command: Of typer; it says which options and arguments there are.
+        arguments: What was typed after the command's name.
+    """
+    result = Corrected([])
+    words = _respell_options(command, arguments, result)
+    tokens = tokens_of(command, words)
+
+    for step in (_order, _name_job, _model_uris, _date_options, _dates_for_range):
+        tokens = step(command, tokens, result)
+
+    result.arguments = [token.text for token in tokens]
+    return result
+
+
+def near_name(text: str, known: Sequence[str]) -> str:
+    """The known name that is nearest to a text; empty if none is near."""
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
+    return near[0] if near else ""
+
+
+def _respell_options(command: Any, arguments: Sequence[str], result: Corrected) -> list[str]:
+    """The words, with the options that were meant in place of those of other tools."""
+    known = option_names(command)
+    positions = [name.removesuffix("...") for name in argument_names(command)]
+    words: list[str] = []
+    is_option_possible = True
+
+    for word in arguments:
+        is_option_possible = is_option_possible and word != "--"
+        name, equals, value = word.partition("=")
+
+        if not is_option_possible or name in known or not word.startswith("-"):
+            words.append(word)
+            continue
+
+        meant = OPTION_SYNONYMS.get(name.replace("_", "-"), name.replace("_", "-"))
+        if meant in known:
+            result.notes.append(f"{name} is called {meant}")
+            words.append(meant + equals + value)
+        elif POSITION_SYNONYMS.get(name) in positions:
+            result.notes.append(f"{POSITION_SYNONYMS[name]} is given without {name}")
+            words += [value] if equals else []
+        else:
+            words.append(word)
+
+    return words
+
+
+def _order(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
+    """Put the job first, if a partition stands there and the job comes later."""
+    if argument_names(command)[:1] != ["JOB"]:
+        return tokens
+
+    places = [i for i, token in enumerate(tokens) if token.kind not in (OPTION, VALUE)]
+    if len(places) < 2 or is_like_a_job(tokens[places[0]].text):
+        return tokens
+
+    jobs = [i for i in places[1:] if is_like_a_job(tokens[i].text)]
+    if len(jobs) != 1:
+        return tokens
+
+    texts = [tokens[i].text for i in places]
+    job = tokens[jobs[0]].text
+    texts.remove(job)
+    result.notes.append(f"the job, {job}, comes first")
+
+    for i, text in zip(places, [job, *texts], strict=True):
+        tokens[i].text = text
+
+    return tokens
+
+
+def _name_job(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
+    """The job file that exists in place of one with another suffix, or of a misspelt one."""
+    for token in tokens:
+        if token.kind != "JOB" or is_job(token.text):
+            continue
+
+        other = other_suffix(token.text)
+        if other is not None:
+            result.notes.append(f"the file is {other}")
+            token.text = other
+            continue
+
+        near = near_jobs(token.text)
+        if near:
+            result.problems.append(
+                f"there is no job {token.text}; did you mean {' or '.join(near)}?"
+            )
+            token.text = near[0]
+
+    return tokens
+
+
+def _model_uris(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
+    """`models:/name/3` for `name/3`, `name:3` and `name/v3`; the same with an alias."""
+    for token in tokens:
+        match = _MODEL.fullmatch(token.text) if token.kind == "MODEL_URI" else None
+        if match is None:
+            continue
+
+        version = f"/{match['version']}" if match["version"] else f"@{match['alias']}"
+        uri = f"models:/{match['name']}{version}"
+        if uri != token.text:
+            result.notes.append(f"a model is written {uri}")
+            token.text = uri
+
+    return tokens
+
+
+def _date_options(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
+    """Dates of options as the command wants them."""
+    names = _date_option_names(command)
+
+    for token in tokens:
+        if token.kind == VALUE and token.option in names:
+            token.text = _as_date(token.text, result)
+        elif token.kind == OPTION and token.option in names and "=" in token.text:
+            value = token.text.partition("=")[2]
+            token.text = f"{token.option}={_as_date(value, result)}"
+
+    return tokens
+
+
+def _dates_for_range(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
+    """`--from` and `--to` for two dates that follow the job."""
+    extra = [token for token in tokens if token.kind == ""]
+    given = {token.option for token in tokens}
+    names = _date_option_names(command)
+
+    is_range = len(extra) == 2 and all(is_like_a_date(token.text) for token in extra)
+    if not is_range or not {"--from", "--to"} <= names or given & {"--from", "--to"}:
+        return tokens
+
+    result.notes.append("dates are given with --from and --to")
+    corrected: list[Token] = []
+    for token in tokens:
+        if token.kind == "":
+            option = "--from" if token is extra[0] else "--to"
+            corrected.append(Token(option, OPTION, option))
+            corrected.append(Token(_as_date(token.text, result), VALUE, option))
+        else:
+            corrected.append(token)
+
+    return corrected
+
+
+def _date_option_names(command: Any) -> set[str]:
+    params = [param for param in command.params if param.metavar == "DATE"]
+    return {name for param in params for name in param.opts}
+
+
+def _as_date(text: str, result: Corrected) -> str:
+    """The date in the form that commands take."""
+    plain = text.partition("=")[2] if "=" in text else text
+    dates = [f"{time:%Y-%m-%d}" for time in readings(plain)]
+
+    if len(dates) > 1:
+        result.problems.append(f"{text} is ambiguous: {' or '.join(dates)}?")
+        return dates[0]
+    if dates:
+        if dates[0] != text:
+            result.notes.append(f"{text} is {dates[0]}")
+        return dates[0]
+
+    nearest = nearest_date(plain)
+    if nearest is None:
+        return text  # typer says what is wrong with it
+
+    real = f"{nearest:%Y-%m-%d}"
+    result.problems.append(f"{text} is a date that does not exist; the nearest is {real}")
+    return real

@@ -1,0 +1,93 @@
+"""Turns what was typed into what commands work with: a job, a partition value, a cache."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from nightscore.cli.messages import command_line, say
+from nightscore.errors import InvalidJobError, PartitionNotFoundError
+from nightscore.inputs.jobfile import load_job
+from nightscore.inputs.partitions import parse_value
+from nightscore.inputs.values import check_value, respelled
+from nightscore.models.cache import ModelCache, default_cache
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.masking import masked
+from nightscore.schemas.partition import show_value
+from nightscore.schemas.text import printable
+
+
+def load(job: str) -> ScoringJob:
+    """The job with this name, path or URL."""
+    return load_job(job)
+
+
+def read_value(spec: ScoringJob, text: str) -> str | None:
+    """The partition value that was meant, for a command that only reads.
+
+    It says on standard error what it understood, if that is not what was typed.
+    """
+    value = parse_value(text)
+    meant = respelled(spec, value)
+    if meant == value:
+        return value
+
+    say(f"Understood {text} as {show_value(meant)}.")
+    return meant
+
+
+def exact_value(spec: ScoringJob, text: str) -> str | None:
+    """The partition value, for a command that changes data. It guesses nothing.
+
+    Raises:
+        InvalidJobError: Another value was meant; with the corrected call.
+    """
+    value = parse_value(text)
+    meant = respelled(spec, value)
+    if meant == value:
+        return value
+
+    shown = show_value(meant)
+    words = [shown if word == text else word for word in sys.argv[1:]]
+    raise InvalidJobError(
+        f"{text} is no partition of this job; nothing was done or recorded.",
+        spec.input.uri,
+        expected=f"the value alone, as the job's folders have it: {shown}",
+        found=text,
+        next_step=command_line(words),
+    )
+
+
+@contextlib.contextmanager
+def known_partition(spec: ScoringJob, value: str | None, command: str) -> Iterator[None]:
+    """If nothing is known of a partition whose value cannot be right, name the right command."""
+    try:
+        yield
+    except PartitionNotFoundError:
+        check_value(spec, value, command)
+        raise
+
+
+def model_cache(folder: Path | None) -> ModelCache:
+    """The cache that --cache-dir names, or the user's."""
+    return ModelCache(folder.absolute()) if folder else default_cache()
+
+
+def log_to(verbose: bool) -> None:
+    """Log to standard error: each step, or warnings only."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+
+    logger = logging.getLogger("nightscore")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.propagate = False
+
+
+class _OneLine(logging.Formatter):
+    """Formats each event as one line, whatever the names in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
+        record.message = printable(masked(record.message))
+        return super().formatMessage(record)

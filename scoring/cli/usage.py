@@ -1,0 +1,187 @@
+"""Commands that understand what is nearly right, and say what to type where it is not.
+
+A command that only reads takes what was meant, and says so. One that changes data is not run: it
+prints the corrected call.
+"""
+
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from typer.core import TyperCommand, TyperGroup
+
+from nightscore.cli import help_text
+from nightscore.cli.checks import (
+    changes_data,
+    check_arguments,
+    check_options,
+    interruption,
+    path_of,
+    settle,
+)
+from nightscore.cli.command_catalog import COMMANDS
+from nightscore.cli.corrections import (
+    COMMAND_SYNONYMS,
+    Corrected,
+    correct,
+    near_name,
+)
+from nightscore.cli.messages import command_line, report_error, with_job
+from nightscore.cli.tokens import asks_for_help
+from nightscore.errors import InterruptedRunError, InvalidJobError, ScoringError
+
+HELP = frozenset({"-h", "--help"})
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class CheckedCommand(TyperCommand):
+    """A command whose arguments are corrected, or refused with the corrected call."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments that were meant."""
+        if not ctx.resilient_parsing:
+            if asks_for_help(self, args):
+                _show_help(self, ctx)
+            args = self._understood(ctx, args)
+
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+    def _understood(self, ctx: Any, args: list[str]) -> list[str]:
+        path = path_of(ctx)
+        corrected = correct(self, args)
+        check_options(self, path, corrected)
+        settle([*path, *corrected.arguments], corrected)
+        check_arguments(self, path, corrected)
+        return corrected.arguments
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """For the shell's completion; otherwise help is shown before typer parses anything.
+
+        It would import pydantic to convert the option's value.
+        """
+        return super().get_help_option(ctx) if ctx.resilient_parsing else None
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Errors name the job as it was given."""
+        from nightscore.process import bound_arenas
+
+        bound_arenas()
+        try:
+            return super().invoke(ctx)
+        except ScoringError as error:
+            job, partition = ctx.params.get("job"), ctx.params.get("partition")
+            if job is not None:
+                error.next_step = with_job(error.next_step, job, partition)
+            raise
+        except KeyboardInterrupt:
+            if not changes_data(path_of(ctx)):
+                raise  # typer ends the command with 130
+
+            message = interruption(path_of(ctx))
+            report_error("InterruptedRunError", message, as_json=bool(ctx.params.get("as_json")))
+            ctx.exit(InterruptedRunError.exit_code)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The arguments by their names."""
+        return help_text.usage_pieces(self)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, options and an example."""
+        help_text.write_parameters(self, ctx, formatter)
+        help_text.write_examples(path_of(ctx), formatter)
+
+    def get_help(self, ctx: Any) -> str:
+        """The help, as wide as the terminal."""
+        ctx.terminal_width = help_text.help_width()
+        return help_text.styled(super().get_help(ctx))
+
+
+class CheckedGroup(TyperGroup):
+    """Commands below a name; one that is unknown is understood or refused with the nearest."""
+
+    synonyms: ClassVar[dict[str, str]] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command."""
+        options = list(itertools.takewhile(lambda word: word.startswith("-"), args))
+        if not ctx.resilient_parsing and not HELP.isdisjoint(options):
+            _show_help(self, ctx)
+
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """For the shell's completion, as that of a command."""
+        return super().get_help_option(ctx) if ctx.resilient_parsing else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was meant."""
+        if args[0] in self.commands or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+
+        path = path_of(ctx)
+        meant = self.synonyms.get(args[0], "").split()
+        if meant and meant[0] in self.commands:
+            rest = _corrected_rest(self.commands[meant[0]], meant, args[1:])
+            rest.notes.insert(0, f"{args[0]} is called {' '.join(meant)}")
+            settle([*path, *meant, *rest.arguments], rest)
+            return super().resolve_command(ctx, [*meant, *rest.arguments])
+
+        raise self._unknown(path, args)
+
+    def _unknown(self, path: Sequence[str], args: Sequence[str]) -> InvalidJobError:
+        near = near_name(args[0], [*self.commands, *self.synonyms])
+        near = self.synonyms.get(near, near)
+        next_step = f"`{command_line([*path, '--help'])}` lists the commands"
+
+        if near:
+            words = near.split()
+            rest = _corrected_rest(self.commands[words[0]], words, args[1:])
+            next_step = command_line([*path, *words, *rest.arguments])
+
+        return InvalidJobError(
+            f"There is no command {args[0]}." + (f" Did you mean {near}?" if near else ""),
+            next_step=next_step,
+        )
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The commands in groups, examples, then the options."""
+        self.format_commands(ctx, formatter)
+        help_text.write_parameters(self, ctx, formatter)
+        help_text.write_examples(path_of(ctx), formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands, each with its first sentence."""
+        commands: dict[str, Any] = dict(self.commands)
+        if commands.keys() <= COMMANDS.keys():
+            help_text.write_groups(commands, formatter)
+        else:
+            help_text.write_below(commands, formatter)
+
+    def get_help(self, ctx: Any) -> str:
+        """The help, as wide as the terminal."""
+        ctx.terminal_width = help_text.help_width()
+        return help_text.styled(super().get_help(ctx))
+
+
+class TopGroup(CheckedGroup):
+    """All commands, with what people call them who know other tools."""
+
+    synonyms = COMMAND_SYNONYMS
+
+
+def _show_help(command: Any, ctx: Any) -> None:
+    """Print the help, and end the command."""
+    sys.stdout.write(command.get_help(ctx) + "\n")
+    ctx.exit()
+
+
+def _corrected_rest(command: Any, meant: Sequence[str], args: Sequence[str]) -> Corrected:
+    """The arguments as the command that was meant takes them."""
+    for name in meant[1:]:
+        command = command.commands[name]
+    if hasattr(command, "commands"):
+        return Corrected([*args])
+    return correct(command, args)
