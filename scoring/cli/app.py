@@ -108,12 +108,14 @@ def run_command_line() -> None:
 
 
 def _as_options(words: Sequence[str]) -> list[str]:
-    """The words with `--help` and `--version` for the commands `help` and `version`."""
+    """The words with options where commands take them: `--help` for `help`, `--json` at the end."""
     match words:
         case ["help", *rest]:
             return [*rest, "--help"]
         case ["version", *rest]:
             return ["--version", *rest]
+        case ["--json", command, *rest] if command in COMMANDS and "--" not in rest:
+            return [command, *rest, "--json"]
         case _:
             return [*words]
 

@@ -14,6 +14,7 @@ from rich.progress import (
     TaskID,
     TaskProgressColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -27,6 +28,8 @@ from nightscore.schemas.text import printable
 
 WIDE = 200
 """Columns if the output is not a terminal: folded tables are of no use in a file."""
+MIN_COLUMN_WIDTH = 7
+"""Of a table on average. Narrower ones fold every date and every number."""
 
 
 class _Terminal(Console):
@@ -56,13 +59,28 @@ def print_json(document: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Print a table of these columns of the rows."""
+    """Print a table of these columns of the rows; in a narrow terminal one line a value."""
+    if out.width < MIN_COLUMN_WIDTH * len(columns):
+        _print_records(title, columns, rows)
+        return
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(row[column]) for column in columns))
     out.print(table)
+
+
+def _print_records(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Print each row as a block of lines, without empty values."""
+    out.print(title)
+    width = max(map(len, columns))
+    for row in rows:
+        out.print("")
+        for column in columns:
+            if str(row[column]):
+                out.print(f"{column:<{width}}  {row[column]}")
 
 
 def show_size(n_bytes: int) -> str:
@@ -76,6 +94,11 @@ def show_size(n_bytes: int) -> str:
             return f"{size:,.1f} {unit}"
         size /= 1024
     return f"{size:,.1f} GiB"
+
+
+def counted(n_things: int, noun: str) -> str:
+    """So many things: `1 partition`, `2 partitions`."""
+    return f"{n_things:,} {noun}" if n_things == 1 else f"{n_things:,} {noun}s"
 
 
 def show_count(n_rows: int | None) -> str:
@@ -108,6 +131,8 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         TaskProgressColumn(),
         MofNCompleteColumn(),
         TextColumn("rows  {task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:

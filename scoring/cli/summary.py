@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from nightscore.cli.show import err, out, show_size
+from nightscore.cli.show import counted, err, out, show_size
 from nightscore.drift.wording import verdict_text
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
@@ -78,7 +78,7 @@ def _print_done(manifest: Manifest) -> None:
     if model.is_pinned:
         digest += " pinned"
 
-    workers = f"{measures.n_workers} worker{'s'[: measures.n_workers != 1]}"
+    workers = counted(measures.n_workers, "worker")
     peak = show_size(max(measures.peak_worker_bytes, default=0))
 
     lines = [
@@ -86,7 +86,7 @@ def _print_done(manifest: Manifest) -> None:
         f"  rows:        {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined",
         f"  model:       {model.name} version {model.version} ({model.estimator}), {digest}",
-        f"  speed:       {measures.rows_per_s:,.0f} rows/s in {measures.total_s:.1f} s, "
+        f"  time:        {measures.total_s:.1f} s, scoring at {measures.rows_per_s:,.0f} rows/s; "
         f"{workers}, peak {peak} per worker",
         f"  predictions: {manifest.output.uri}",
         f"  manifest:    {manifest.location}",

@@ -53,6 +53,25 @@ def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> 
     assert r"[/red]\x1b[31m" in capsys.readouterr().out
 
 
+def test_a_narrow_terminal_gets_a_line_for_each_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"partition": "2024-02-29", "state": "stale", "why": "input: 1 changed file"}] * 2
+    columns = ("partition", "state", "why")
+    monkeypatch.setattr(show, "out", show._Terminal(width=80))
+    show.print_table("Partitions", columns, rows)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    monkeypatch.setattr(show, "out", show._Terminal(width=20))
+    show.print_table("Partitions", columns, rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        "Partitions",
+        "",
+        "partition  2024-02-29",
+        "state      stale",
+    ]
+
+
 def test_a_log_record_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     logger = logging.getLogger("nightscore")

@@ -311,11 +311,12 @@ def test_a_finding_says_which_segments_drive_it(own: Lake) -> None:
     assert rows == {"AT": 4_000, "CH": 2_000}
     table = pl.read_parquet(f"{state_store(job).url}/drift/**/*.parquet")
     assert set(table["segment"]) == {"", "country=AT", "country=CH"}
-    unknown = own.run(own.job(drift={"segments": ["contry"]}), force=True)
+    misspelt = own.job(pass_through=["country"], drift={"segments": ["contry"]})
+    unknown = own.run(misspelt, force=True)
     assert unknown.error
     assert (
-        "drift.segments: contry is neither a feature nor a key nor passed through"
-        in unknown.error.message
+        "drift.segments: contry is neither a feature nor a key nor passed through; "
+        "did you mean country?" in unknown.error.message
     )
 
 

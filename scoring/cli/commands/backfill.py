@@ -10,6 +10,7 @@ import typer
 
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import (
+    counted,
     err,
     exit_code,
     out,
@@ -88,7 +89,8 @@ def _print_plan(spec: ScoringJob, plan: BackfillPlan) -> None:
         duration = f"about {seconds:,.0f} s"
 
     out.print(
-        f"{len(plan.to_score)} of {len(plan.items)} partitions to score: {plan.n_rows:,} rows, "
+        f"{len(plan.to_score)} of {counted(len(plan.items), 'partition')} to score: "
+        f"{counted(plan.n_rows, 'row')}, "
         f"{show_size(plan.n_bytes)}, {duration}"
     )
 
@@ -112,7 +114,7 @@ def _print_outcome(
     done = [manifest for manifest in manifests if manifest.status in ("published", "unchanged")]
     n_rows = sum(manifest.counts.rows_scored for manifest in done)
     out.print(
-        f"{len(done)} partitions done, {n_rows:,} rows scored; "
+        f"{counted(len(done), 'partition')} done, {counted(n_rows, 'row')} scored; "
         f"{len(failed)} failed, {len(held)} held"
     )
 

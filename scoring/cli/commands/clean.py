@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from nightscore.cli.resolve import load
-from nightscore.cli.show import err, out, print_json
+from nightscore.cli.show import counted, err, out, print_json
 from nightscore.operations.clean import clean
 
 
@@ -40,5 +40,5 @@ def clean_command(
     for sentence in skipped:
         err.print(sentence, markup=False)
 
-    files = f"{len(paths)} file{'s'[: len(paths) != 1]}"
+    files = counted(len(paths), "file")
     out.print(f"{files} would be removed" if dry_run else f"{files} removed")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.cli.resolve import model_cache
-from nightscore.cli.show import out, print_json, show_size
+from nightscore.cli.show import counted, out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.model_facts import not_loaded
 from nightscore.engine.worker.model_inspection import list_types
@@ -78,7 +78,7 @@ def _print_steps(
         pinned = "pinned to"
 
     out.print(f"{version.name} version {version.version}, {pinned}")
-    out.print(f"  {cached.digest}, {len(files)} files, {show_size(sum(files.values()))}")
+    out.print(f"  {cached.digest}, {counted(len(files), 'file')}, {show_size(sum(files.values()))}")
     out.print("Steps of loading it:")
 
     for step in steps:

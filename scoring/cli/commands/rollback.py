@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from nightscore.cli.resolve import load, log_to, model_cache
-from nightscore.cli.show import exit_code, out, print_json, print_table
+from nightscore.cli.show import counted, exit_code, out, print_json, print_table
 from nightscore.cli.summary import print_failures
 from nightscore.drift.recompare_runs import compare_later
 from nightscore.inputs.partitions import parse_value
@@ -109,5 +109,7 @@ def _print_outcome(
     failed = [manifest for manifest in manifests if manifest.error]
     n_done = len(manifests) - len(failed)
     n_refused = sum(item.action == "refuse" for item in items)
-    out.print(f"{n_done} partitions rolled back, {len(failed)} failed, {n_refused} refused")
+    out.print(
+        f"{counted(n_done, 'partition')} rolled back, {len(failed)} failed, {n_refused} refused"
+    )
     print_failures(failed)
