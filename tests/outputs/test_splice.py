@@ -108,7 +108,48 @@ def test_what_is_not_alike_is_left_to_be_written_anew(store: Store) -> None:
     Path(store.locate("c.parquet")).write_bytes(b"PAR1 no footer PAR1")
     broken = WrittenPart(first.file.model_copy(update={"path": "c.parquet", "size_bytes": 19}), "")
     assert splice(store, [broken], "whole.parquet", {}) is None
+    assert splice(store, [], "whole.parquet", {}) is None
     assert not Path(store.locate("whole.parquet")).exists()
+
+
+def footer_length(n_bytes: int) -> bytes:
+    return n_bytes.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PAR1",
+        b"PAR1" + footer_length(4_000) + b"PAR1",
+        b"PAR1" + b"\xff" * 8 + footer_length(8) + b"PAR1",
+    ],
+    ids=["too short", "a footer longer than the file", "a footer that is not Thrift"],
+)
+def test_a_part_without_a_readable_footer_is_written_anew(store: Store, content: bytes) -> None:
+    part = write(store, "a.parquet", rows(0, 40_000))
+    Path(store.locate("b.parquet")).write_bytes(content)
+    record = part.file.model_copy(update={"path": "b.parquet", "size_bytes": len(content)})
+
+    assert splice(store, [WrittenPart(record, "")], "whole.parquet", {}) is None
+
+
+def test_a_record_of_other_rows_than_the_footer_s_is_not_believed(store: Store) -> None:
+    part = write(store, "a.parquet", rows(0, 40_000))
+    record = part.file.model_copy(update={"rows": 39_999})
+
+    assert splice(store, [WrittenPart(record, part.stats)], "whole.parquet", {}) is None
+
+
+def test_a_footer_longer_than_the_first_request_is_read_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TAIL_BYTES", 64)
+    part = write(store, "a.parquet", rows(0, 40_000))
+
+    whole = splice(store, [part], "whole.parquet", {})
+
+    assert whole is not None
+    assert pq.read_table(store.locate("whole.parquet")).num_rows == 40_000
 
 
 def test_a_part_that_shrinks_is_told_and_leaves_nothing(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -171,6 +172,61 @@ def test_a_table_comes_back_as_it_was() -> None:
     assert c.scores.sums == pytest.approx({"a": 0.5, "b": 0.2, None: 0.3})
     with pytest.raises(ValueError, match="no Parquet"):
         from_bytes(b"nothing")
+
+
+def stored_profile() -> pa.Table:
+    profiler = Profiler(ProfileSpec((cut_column("feature", "x", [chunked([1.0, 5.0])]),)))
+    add(profiler, pa.table({"x": [1.0, 2.0]}))
+    return pq.read_table(pa.BufferReader(to_bytes(profiler.columns)))
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def test_parquet_that_is_no_profile_is_refused() -> None:
+    stored = stored_profile()
+
+    with pytest.raises(ValueError, match="columns counts, sums are missing"):
+        from_bytes(as_parquet(stored.drop_columns(["sums", "counts"])))
+
+    index = stored.schema.get_field_index("counts")
+    without = stored.set_column(index, stored.field(index), pa.nulls(1, stored.field(index).type))
+    with pytest.raises(ValueError, match="no profile: TypeError: a list is missing"):
+        from_bytes(as_parquet(without))
+
+
+def test_a_profile_without_columns_comes_back_without_columns() -> None:
+    assert from_bytes(as_parquet(stored_profile().slice(0, 0))) == []
+
+
+def test_numbers_and_categories_are_not_added_up() -> None:
+    edges = Edges.from_values(np.arange(3.0))
+    number = ColumnProfile(role="feature", name="x", profile=NumberProfile.empty(edges))
+    category = ColumnProfile(role="feature", name="x", profile=CategoryProfile())
+
+    merged, failed = merge_profiles([[number], [category]])
+
+    assert not merged
+    assert failed == {"x": "profiles of numbers and of categories cannot be added"}
+
+
+def test_the_mean_of_no_scores_is_not_a_number() -> None:
+    assert math.isnan(Scores().mean)
+
+
+def test_what_one_part_did_not_count_is_not_known_of_the_sum() -> None:
+    edges = Edges.from_values(np.arange(3.0))
+    whole, part = NumberProfile.empty(edges), NumberProfile.empty(edges)
+    name = next(iter(part.statistics))
+    del part.statistics[name]
+
+    whole.merge(part)
+
+    assert name not in whole.statistics
 
 
 def test_a_column_that_cannot_be_counted_leaves_the_others() -> None:

@@ -186,3 +186,25 @@ def test_labels_by_bin_of_the_score() -> None:
         == column.scores.rows[str(len(column.profile.counts) - 1)]
     )
     assert not isinstance(column.profile, CategoryProfile)
+
+
+def test_segments_of_a_column_that_cannot_be_coded_leave_the_whole() -> None:
+    table = pa.table({"x": [1.0, 2.0], "c": [[1], [2]]})
+    profiler = Profiler(ProfileSpec((X,), (CARRIERS,)))
+
+    for _ in range(2):
+        profiler.add(table, table, np.ones(2, np.bool_), pa.table({"p": table.column("x")}))
+
+    assert list(profiler.errors) == ["segments of c"]
+    assert [(column.name, column.profile.n_rows) for column in profiler.columns] == [("x", 4)]
+
+
+def test_a_segment_s_values_that_cannot_be_counted_leave_the_other_columns() -> None:
+    table = pa.table({"x": [1.0, 2.0], "y": ["a", "b"], "c": ["A", "B"]})
+    y = ProfiledColumn("feature", "y", X.edges)
+    profiler = Profiler(ProfileSpec((X, y), (CARRIERS,)))
+
+    profiler.add(table, table, np.ones(2, np.bool_), pa.table({"p": table.column("x")}))
+
+    assert list(profiler.errors) == ["y"]
+    assert {column.name for column in profiler.columns} == {"x"}
