@@ -10,6 +10,7 @@ from typing import Any
 
 from nightscore.models.registries.uris import registry_uri
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import is_logged_model
 from nightscore.schemas.partition import show_value
 
 logger = logging.getLogger("nightscore")
@@ -175,7 +176,10 @@ def _experiment_id(uri: str, name: str) -> str:
 
 @functools.cache
 def _model_id(uri: str, name: str, version: str) -> str | None:
-    """The id of the logged model behind a version; None if the version was not made from one."""
+    """The id of a logged model, or of the one behind a version; None if there is none."""
+    if is_logged_model(version):
+        return version
+
     source = str(_client(uri).get_model_version(name, version).source)
     if not source.startswith(LOGGED_MODEL):
         return None

@@ -22,6 +22,7 @@ from pydantic import (
 
 from nightscore.schemas.base_record import Record
 from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
+from nightscore.schemas.model_uri import MODEL_URI, MODEL_URI_FORMS
 from nightscore.schemas.problem import Problem, ProblemsError
 from nightscore.schemas.short_forms import (
     SIZE,
@@ -60,8 +61,6 @@ Memory = Annotated[
     BeforeValidator(read_size, json_schema_input_type=Bytes | Annotated[str, Field(pattern=SIZE)]),
     Accepts("at least 64MiB, as a size such as 512MB or 2GiB, or as a number of bytes"),
 ]
-
-MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 OUTPUT_COLUMNS = (
     "source_file",
@@ -305,8 +304,10 @@ class ScoringJob(Record):
         ),
     ]
     """Letters, digits, `_`, `-` and `.`. Folders, tags and artifacts are named after the job."""
-    model: Annotated[str, Accepts("models:/<name>/<version> or models:/<name>@<alias>")]
-    """`models:/<name>/<version>` or `models:/<name>@<alias>`. An alias is resolved once per run."""
+    model: Annotated[str, Accepts(MODEL_URI_FORMS)]
+    """`models:/<name>/<version>` or `models:/<name>@<alias>` of a registered model, or
+    `models:/m-<id>`, which `log_model` returns as `model_uri`. An alias is resolved once per
+    run."""
     registry: Location | None = Field(default=None, repr=False)
     """MLflow tracking or registry URI. null: `MLFLOW_TRACKING_URI`, or else MLflow's default,
     `sqlite:///mlflow.db`. `~` and `${ENV_NAME}` are replaced when the job file is read."""
@@ -406,7 +407,7 @@ class ScoringJob(Record):
     @classmethod
     def _is_a_model_uri(cls, uri: str) -> str:
         if not MODEL_URI.fullmatch(uri):
-            raise ValueError("expected models:/<name>/<version> or models:/<name>@<alias>")
+            raise ValueError(f"expected {MODEL_URI_FORMS}")
         return uri
 
     @model_validator(mode="after")

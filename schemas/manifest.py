@@ -25,16 +25,18 @@ class Stored(Record):
 
 
 class ModelRecord(Stored):
-    """The exact model version."""
+    """The exact version of a registered model, or the logged model."""
 
     uri: str
     """The URI in the job."""
     name: str
     version: str
+    """The number of a version, or the id of a logged model."""
     digest: str = ""
     """`sha256:` and the digest of the artifact tree. Empty until it was fetched."""
     is_pinned: bool = False
-    """The model version has a digest tag, and the artifacts match it."""
+    """The artifacts match the version's digest tag. Or it is a logged model, which is not meant to
+    change."""
     flavor: str = ""
     estimator: str = ""
     """Class of the final estimator."""

@@ -4,6 +4,7 @@ from nightscore.drift.wording import verdict_text
 from nightscore.reports.cards import SIGNS
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
+from nightscore.schemas.model_uri import short_model_name
 from nightscore.schemas.partition import show_value
 
 HEADLINE_CHARACTERS = 200
@@ -37,8 +38,9 @@ def state_message(manifest: Manifest, job: ScoringJob) -> str:
     if manifest.status == "unchanged":
         verb = "were already published"
 
+    shown_model = short_model_name(model.name, model.version)
     message = (
-        f"{partition}: {counts.rows_scored:,} rows {verb} by {model.name} v{model.version}, "
+        f"{partition}: {counts.rows_scored:,} rows {verb} by {shown_model}, "
         f"{counts.rows_quarantined:,} quarantined"
     )
 

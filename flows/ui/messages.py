@@ -9,6 +9,7 @@ from nightscore.flows.ui.artifacts import holding_gates
 from nightscore.flows.ui.transition import Transition
 from nightscore.schemas.drift import ORDER, Severity
 from nightscore.schemas.manifest import FindingRecord, GateRecord, Manifest
+from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
 
 MAX_SHOWN = 8
@@ -86,7 +87,7 @@ def text_lines(manifest: Manifest, changes: Transition, links: Links) -> list[st
     state, *commands = _next_steps(manifest, links)
     lines += [state, *(f"    {command}" for command in commands), ""]
 
-    lines.append(f"Model: {manifest.model.name} version {manifest.model.version}")
+    lines.append(f"Model: {named_model(manifest.model.name, manifest.model.version)}")
 
     for title, url in (("Report", links.report), ("Run", links.flow_run)):
         if url:

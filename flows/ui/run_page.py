@@ -7,6 +7,7 @@ from nightscore.flows.ui.progress import show_seconds
 from nightscore.operations.report import NOTHING_DRAWN, Drawn
 from nightscore.reports.cards import SIGNS
 from nightscore.schemas.manifest import GateRecord, Manifest, QuarantineRecord
+from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
 
 MAX_QUARANTINE_FILES = 3
@@ -83,7 +84,7 @@ def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
         f"| rows | {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined |",
         "| --- | --- |",
-        f"| model | {escaped(model.name)} version {escaped(model.version)} "
+        f"| model | {escaped(named_model(model.name, model.version))} "
         f"({escaped(model.estimator or 'not loaded')}) |",
         f"| digest | {digest} |",
         f"| time | {show_seconds(measures.total_s)}, {measures.rows_per_s:,.0f} rows/s; "

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nightscore.cli.job_names import complete_jobs
+from nightscore.schemas.model_uri import MODEL_URI_FORMS
 
 TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
@@ -21,7 +22,7 @@ PartitionValue = Annotated[
 ]
 ModelUri = Annotated[
     str,
-    typer.Argument(help="models:/<name>/<version> or models:/<name>@<alias>.", metavar="MODEL_URI"),
+    typer.Argument(help=f"{MODEL_URI_FORMS}.", metavar="MODEL_URI"),
 ]
 
 StartDate = Annotated[

@@ -9,6 +9,7 @@ from nightscore.cli.show import counted, err, out, show_size
 from nightscore.drift.wording import verdict_text
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
+from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.text import json_printable, printable
 
@@ -85,7 +86,7 @@ def _print_done(manifest: Manifest) -> None:
         title,
         f"  rows:        {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined",
-        f"  model:       {model.name} version {model.version} ({model.estimator}), {digest}",
+        f"  model:       {named_model(model.name, model.version)} ({model.estimator}), {digest}",
         f"  time:        {measures.total_s:.1f} s, scoring at {measures.rows_per_s:,.0f} rows/s; "
         f"{workers}, peak {peak} per worker",
         f"  predictions: {manifest.output.uri}",

@@ -19,6 +19,7 @@ from nightscore.profiles.table import ColumnProfile, Key, merge_profiles, to_byt
 from nightscore.schemas.drift import REFERENCES
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, DriverRecord, Manifest
+from nightscore.schemas.model_uri import is_logged_model
 from nightscore.schemas.partition import show_value
 
 Profiles = Mapping[Key, ColumnProfile]
@@ -194,7 +195,8 @@ def _warnings(
 ) -> tuple[str, ...]:
     warnings = list(references.warnings)
 
-    if "baseline" not in references.names:
+    has_versions = not is_logged_model(manifest.model.version)  # others have no baseline
+    if "baseline" not in references.names and has_versions:
         warnings.append("the model version has no baseline (`nightscore baseline` logs one)")
 
     if record.unprofiled_rows:

@@ -11,6 +11,7 @@ from nightscore.models.model_versions import resolve
 from nightscore.models.pinned import PinnedModel
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import exact_uri
 
 BYTES_PARSED = 8
 """Bytes in memory for each byte of a stored profile, which is compressed."""
@@ -55,7 +56,7 @@ def stored_baseline(
     def read() -> tuple[list[ColumnProfile], int]:
         content = cache.baseline(sha256)
         if content is None:
-            uri = f"models:/{manifest.model.name}/{manifest.model.version}"
+            uri = exact_uri(manifest.model.name, manifest.model.version)
             fetched = fetch_baseline(resolve(uri, registry), registry, cache)
             content = fetched[1] if fetched and fetched[0] == sha256 else b""
         return (from_bytes(content) if content else [], BYTES_PARSED * len(content))

@@ -14,6 +14,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.installed_libraries import library_version
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import shared_uri
+from nightscore.models.trust import naming_model
 from nightscore.schemas.model import ModelFacts
 
 FACTS = "facts-7"
@@ -53,23 +54,25 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
     digest, folder = model.cached.digest, model.cached.path
     pool.add_model(ModelSource(model.version, shared_uri(model.registry), digest), folder)
 
-    facts = _read_facts(cache, digest)
-    if facts is not None:
-        if facts.unlisted_types and not model.is_vouched:
+    with naming_model(model.version, model.registry):
+        facts = _read_facts(cache, digest)
+        if facts is None:
+            facts = _inspect(model, pool)
+            cache.write_note(digest, FACTS, facts.model_dump_json())
+        elif facts.unlisted_types and not model.is_vouched:
             from nightscore.models.structure.skops_types import refused_model
 
             raise refused_model(facts.unlisted_types, str(folder))
 
-        return facts
+    return facts
 
+
+def _inspect(model: PinnedModel, pool: Pool) -> ModelFacts:
+    folder = model.cached.path
     try:
-        facts = pool.call(inspect, folder, model.is_vouched, timeout_s=model.load_s)
+        return pool.call(inspect, folder, model.is_vouched, timeout_s=model.load_s)
     except (MemoryLimitError, WorkerHungError) as error:
         raise not_loaded(error, folder) from error
-
-    cache.write_note(digest, FACTS, facts.model_dump_json())
-
-    return facts
 
 
 def _read_facts(cache: ModelCache, digest: str) -> ModelFacts | None:

@@ -27,6 +27,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((list, tuple), "a list"),
     (Mapping, "a mapping"),
 )
+_LOGGED_MODEL = re.compile(r"\bm-[0-9a-f]{32}\b")
 _ALMOST_MODEL = re.compile(r"(?:models:)?/*([^/@:\s]+)(/\d+|@[^/@\s]+)")
 _UNIT = re.compile("[A-Za-z%]")
 
@@ -115,6 +116,9 @@ def describe_value(value: Any) -> str:
 
 def near_model(uri: str) -> str:
     """What is found in place of a model's URI, and the URI that was probably meant."""
+    logged = _LOGGED_MODEL.search(uri)
+    if logged:
+        return f"; {_meant(f'models:/{logged[0]}')}"
     if not uri or len(uri) > MAX_QUOTED:
         return ""
 

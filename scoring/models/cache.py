@@ -40,7 +40,7 @@ class ModelCache:
 
     <root>/<digest>/      artifacts
     <root>/index/         the digest of each model version
-    <root>/versions/      what the registry said of pinned versions
+    <root>/versions/      what the registry said of pinned versions and logged models
     <root>/facts/         what loading a model has shown
     <root>/baselines/     baselines of model versions
     """

@@ -1,18 +1,34 @@
-"""Resolves a model URI to one exact version and fetches its artifacts once per host."""
+"""Resolves a model URI to one exact model and fetches its artifacts once per host."""
 
 import contextlib
 import difflib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from nightscore.errors import InvalidJobError, ModelNotFoundError, ScoringError
+from nightscore.errors import (
+    InvalidJobError,
+    ModelDigestError,
+    ModelNotFoundError,
+    ScoringError,
+)
 from nightscore.models.cache import CachedModel, ModelCache
 from nightscore.models.registries.client import download_artifacts, set_tag
 from nightscore.models.registries.protocol import DIGEST_TAG, ModelVersion, Registry
-from nightscore.models.registries.uris import local_folder, redacted, registry_uri
+from nightscore.models.registries.uris import (
+    command_arguments,
+    local_folder,
+    redacted,
+    registry_uri,
+)
 from nightscore.models.registry_catalog import open_registry
-from nightscore.schemas.job import MODEL_URI
+from nightscore.schemas.model_uri import (
+    MODEL_URI,
+    MODEL_URI_FORMS,
+    is_logged_model,
+    register_command,
+)
 
 SHOWN_VERSIONS = 20
 """Versions that the error for an unknown one lists: the newest."""
@@ -22,18 +38,19 @@ CORRECT_MODEL = "correct the `model` key of the job file, or the command"
 
 
 def resolve(model_uri: str, registry: str | None) -> ModelVersion:
-    """The exact version that a URI means now.
+    """The exact version or logged model that a URI means now.
 
     Raises:
         InvalidJobError: It is not a model URI.
-        ModelNotFoundError: No such registry, model, version or alias; names what there is.
+        ModelNotFoundError: No such registry, model, version or alias; names what there is. Or the
+            model's artifacts are not complete.
         StorageUnavailableError: The registry did not answer.
     """
     match = MODEL_URI.fullmatch(model_uri)
     if match is None:
         raise InvalidJobError(
             "Invalid model URI.",
-            expected="models:/<name>/<version> or models:/<name>@<alias>",
+            expected=MODEL_URI_FORMS,
             found=model_uri,
             next_step="correct model in the job file",
         )
@@ -42,33 +59,81 @@ def resolve(model_uri: str, registry: str | None) -> ModelVersion:
     name, version, alias = match["name"], match["version"], match["alias"]
 
     with open_registry(uri) as opened:
+        if match["logged"]:
+            return _logged_model(opened, uri, match["logged"])
+
         if alias:
             version = opened.version_of_alias(name, alias)
 
         resolved = opened.version(name, version) if version else None
         if resolved is None:
+            if is_logged_model(name):
+                raise _no_version(opened.logged_model(name), name, registry)
             raise _not_found(opened, uri, name, version, alias)
 
     return resolved
 
 
+def _logged_model(registry: Registry, uri: str, model_id: str) -> ModelVersion:
+    logged = registry.logged_model(model_id)
+    if logged is None:
+        raise ModelNotFoundError(
+            f"There is no logged model {model_id}.",
+            redacted(uri),
+            next_step=f"{CHECK_MODEL}; `log_model` returns it as `model_uri`",
+        )
+
+    if not logged.is_ready:
+        raise ModelNotFoundError(
+            f"The logged model {model_id} is not complete.",
+            redacted(uri),
+            expected="a model whose artifacts are all stored",
+            found="an upload that has failed or is still under way",
+            next_step="wait until `log_model` has returned, or log the model again",
+        )
+
+    return logged
+
+
+def _no_version(logged: ModelVersion | None, model_id: str, registry: str | None) -> ScoringError:
+    """The error for a version or an alias of a logged model."""
+    command = register_command(
+        logged.name if logged else "NAME", model_id, registry and redacted(registry)
+    )
+    return ModelNotFoundError(
+        f"The logged model {model_id} has neither versions nor aliases.",
+        redacted(registry_uri(registry)),
+        expected=f"models:/{model_id} alone, or a registered model",
+        next_step=f"correct the model's URI; or register it with `{command}`",
+    )
+
+
 def fetch(version: ModelVersion, registry: str | None, cache: ModelCache) -> CachedModel:
-    """The version's artifacts in the cache of this host, verified against its pin.
+    """The model's artifacts in the cache of this host, verified against its pin.
+
+    Nobody changes a logged model. One without a pin must therefore be what this host got first.
 
     Raises:
-        ModelDigestError: They are not what the version was pinned to.
+        ModelDigestError: They are not what the model was pinned to, or not what it was.
         ModelNotFoundError: The registry names a place that holds no artifacts.
     """
+    cached = _fetch(version, registry, cache)
+    if version.is_logged_model and version.digest_tag is None:
+        _check_unchanged(version, registry, cache, cached.digest)
+    return cached
+
+
+def _fetch(version: ModelVersion, registry: str | None, cache: ModelCache) -> CachedModel:
     uri = registry_uri(registry)
     key = json.dumps([redacted(uri), version.name, version.version, version.location])
     local = local_folder(version.location)
 
     if local is not None and not local.is_dir():
         raise ModelNotFoundError(
-            f"The artifacts of {version.name} version {version.version} are gone.",
+            f"The artifacts of {version} are gone.",
             str(local),
             expected="the folder that the registry names",
-            next_step="log and register the model again, or restore the folder",
+            next_step="log the model again, or restore the folder",
         )
 
     def download(folder: Path) -> None:
@@ -77,33 +142,58 @@ def fetch(version: ModelVersion, registry: str | None, cache: ModelCache) -> Cac
     return cache.get(key, local, download, version.digest_tag)
 
 
-def remember(version: ModelVersion, registry: str | None, cache: ModelCache) -> None:
-    """Store what a pinned version is, for a night when the registry does not answer."""
-    if version.digest_tag is None:
+def _check_unchanged(
+    version: ModelVersion, registry: str | None, cache: ModelCache, digest: str
+) -> None:
+    stored = cache.recall(_version_key(version, registry))
+    known_digest = json.loads(stored)["digest"] if stored else digest
+    if known_digest == digest:
+        return
+
+    arguments = command_arguments(version.uri, registry)
+    raise ModelDigestError(
+        "The artifacts of the logged model have changed; nothing was loaded.",
+        f"{version} at {version.location}",
+        expected=known_digest,
+        found=digest,
+        next_step="find out who changed them. If it was you, log the model again, which gives it a "
+        f"new id, or run `nightscore pin {arguments}`",
+    )
+
+
+def remember(version: ModelVersion, registry: str | None, cache: ModelCache, digest: str) -> None:
+    """Store what a model is, for a night when the registry does not answer.
+
+    An unpinned version is not stored: it may be another model by then.
+    """
+    if version.digest_tag is None and not version.is_logged_model:
         return
 
     text = json.dumps(
         {
+            "name": version.name,
             "location": version.location,
-            "digest": version.digest_tag,
+            "digest": digest,
+            "is_pinned": version.digest_tag is not None,
             "baseline": version.baseline_tag,
         }
     )
-    cache.remember(_version_key(version.name, version.version, registry), text)
+    cache.remember(_version_key(version, registry), text)
 
 
 def recall(
     model_uri: str, registry: str | None, cache: ModelCache
 ) -> tuple[ModelVersion, CachedModel] | None:
-    """A pinned version that this host has used before, or None.
+    """A pinned version or a logged model that this host has used before, or None.
 
     An alias is never recalled: it may point to another version by now.
     """
     match = MODEL_URI.fullmatch(model_uri)
-    if match is None or match["version"] is None:
+    if match is None or match["alias"]:
         return None
 
-    text = cache.recall(_version_key(match["name"], match["version"], registry))
+    named = ModelVersion(match["name"] or "", match["version"] or match["logged"], "", None)
+    text = cache.recall(_version_key(named, registry))
     if text is None:
         return None
 
@@ -112,32 +202,35 @@ def recall(
     if cached is None:
         return None
 
-    version = ModelVersion(
-        match["name"],
-        match["version"],
-        stored["location"],
-        stored["digest"],
-        stored.get("baseline"),
+    is_pinned = stored.get("is_pinned", True)  # older versions stored pinned ones only
+    version = replace(
+        named,
+        name=stored.get("name", named.name),
+        location=stored["location"],
+        digest_tag=stored["digest"] if is_pinned else None,
+        baseline_tag=stored.get("baseline"),
     )
 
-    return version, cached
+    return version, replace(cached, is_pinned=is_pinned)
 
 
 def pin(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[ModelVersion, str]:
-    """Tag a version with the digest of its artifacts. The same digest again changes nothing.
+    """Tag a model with the digest of its artifacts. The same digest again changes nothing.
 
     Raises:
         ModelDigestError: It is pinned to another digest already.
     """
     version = resolve(model_uri, registry)
-    model = fetch(version, registry, cache)
+    model = _fetch(version, registry, cache)
     if version.digest_tag is None:
         set_tag(version, registry_uri(registry), DIGEST_TAG, model.digest)
     return version, model.digest
 
 
-def _version_key(name: str, version: str, registry: str | None) -> str:
-    return json.dumps([redacted(registry_uri(registry)), name, version])
+def _version_key(version: ModelVersion, registry: str | None) -> str:
+    """Under which the cache remembers a model. The id of a logged model says it all."""
+    name = "" if version.is_logged_model else version.name
+    return json.dumps([redacted(registry_uri(registry)), name, version.version])
 
 
 def _not_found(
@@ -168,8 +261,10 @@ def _not_found(
 def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> ModelNotFoundError:
     """The error for an unknown name, with the nearest ones that the registry has."""
     known: list[str] = []
+    logged: list[str] = []
     with contextlib.suppress(ScoringError):  # the error that is told must not be hidden by another
         known = registry.names()
+        logged = registry.logged_models(name)
 
     near = difflib.get_close_matches(name, known, n=3, cutoff=NEAR_CUTOFF)
     shown = ", ".join(known[:SHOWN_VERSIONS]) or "none"
@@ -177,6 +272,10 @@ def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> Mode
     if near:
         found = f"near: {', '.join(near)}"
         step = f"did you mean models:/{near[0]}{rest}? If so, {CORRECT_MODEL}"
+    if logged:
+        found = f"logged models of this name, the newest models:/{logged[0]}"
+        command = register_command(name, logged[0], where)
+        step = f"set model: models:/{logged[0]} in the job file, or register it with `{command}`"
 
     return ModelNotFoundError(
         f"There is no registered model {name}.", where, found=found, next_step=step

@@ -9,7 +9,7 @@ from nightscore.models.cache import CachedModel, ModelCache
 from nightscore.models.mlmodel import read_mlmodel
 from nightscore.models.model_versions import fetch, recall, remember, resolve
 from nightscore.models.registries.protocol import ModelVersion
-from nightscore.models.trust import check_trust
+from nightscore.models.trust import check_trust, naming_model
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ModelRecord
 from nightscore.schemas.model import ModelFacts
@@ -21,7 +21,7 @@ MODEL_S = 1_200.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedModel:
-    """One exact model version on this host."""
+    """One exact version of a registered model, or a logged model, on this host."""
 
     version: ModelVersion
     cached: CachedModel
@@ -37,7 +37,8 @@ class PinnedModel:
     def resolve(cls, job: ScoringJob, cache: ModelCache) -> Self:
         """The job's model: resolved once, fetched, verified, and allowed to load.
 
-        If the registry does not answer, a pinned version that this host has used before still does.
+        If the registry does not answer, a pinned version or a logged model that this host has used
+        before still does.
 
         Raises:
             ModelNotFoundError, ModelDigestError, ModelRefusedError: It must not be loaded.
@@ -48,22 +49,23 @@ class PinnedModel:
         try:
             version = resolve(job.model, job.registry)
             cached = fetch(version, job.registry, cache)
-            remember(version, job.registry, cache)
+            remember(version, job.registry, cache, cached.digest)
         except StorageUnavailableError as error:
             recalled = recall(job.model, job.registry, cache)
             if recalled is None:
                 raise
             version, cached = recalled
-            source = f"version {version.version} came from this host's cache"
+            source = f"{version} came from this host's cache"
             warnings = (f"{error.what} ({error.found}); {source}",)
 
-        check_trust(
-            read_mlmodel(cached.path),
-            f"{version.name} version {version.version}",
-            is_pinned=cached.is_pinned,
-            allow_pickle=job.allow_pickle,
-            allow_code=job.allow_code,
-        )
+        with naming_model(version, job.registry):
+            check_trust(
+                read_mlmodel(cached.path),
+                str(version),
+                is_pinned=cached.is_pinned,
+                allow_pickle=job.allow_pickle,
+                allow_code=job.allow_code,
+            )
 
         return cls(
             version=version,
@@ -87,7 +89,7 @@ class PinnedModel:
             name=self.version.name,
             version=self.version.version,
             digest=self.cached.digest,
-            is_pinned=self.cached.is_pinned,
+            is_pinned=self.cached.is_pinned or self.version.is_logged_model,
             flavor=known.flavor,
             estimator=known.estimator,
             trained_with=known.trained_with,

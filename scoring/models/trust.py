@@ -1,5 +1,6 @@
 """Whether somebody has allowed what loading a model would run. Nothing of the model is run here."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +9,8 @@ from nightscore.errors import ModelRefusedError
 from nightscore.models.flavor_catalog import flavor_of
 from nightscore.models.loading_steps import Kind, LoadingStep
 from nightscore.models.mlmodel import MlModel
+from nightscore.models.registries.protocol import ModelVersion
+from nightscore.models.registries.uris import command_arguments
 
 PATH_KEYS = ("data", "code", "pickled_model", "python_model", "model_path", "path")
 """Keys of an MLmodel file whose values are paths."""
@@ -35,25 +38,54 @@ def check_trust(
     Raises:
         ModelRefusedError: With every reason. Nothing was run.
     """
-    problems = []
-    for step in loading_steps(mlmodel):
-        if step.kind in ("pickle", "code") and not (is_pinned or allow_pickle):
-            problems.append(f"{step.what}, and the version is not pinned")
+    steps = loading_steps(mlmodel)
+    is_vouched = is_pinned or allow_pickle
 
-        unnamed = [module for module in step.names if module not in allow_code]
-        if step.kind == "code" and unnamed:
-            problems.append(f"{step.what}: not named in allow_code: {', '.join(unnamed)}")
+    unvouched = [step for step in steps if step.kind in ("pickle", "code") and not is_vouched]
+    problems = [f"{step.what}, and the model is not pinned" for step in unvouched]
+
+    unnamed: list[str] = []
+    for step in steps:
+        names = [module for module in step.names if module not in allow_code]
+        if step.kind == "code" and names:
+            problems.append(f"{step.what}: not named in allow_code: {', '.join(names)}")
+            unnamed += names
 
     if problems:
         raise ModelRefusedError(
             "Loading this model would run code that nobody has allowed; nothing was run.",
             f"{name} in {mlmodel.folder}",
-            expected="a pinned version; code of its own named under allow_code in the job file",
+            expected="a pinned model; code of its own named under allow_code in the job file",
             problems=problems,
-            next_step="look at it with `nightscore model inspect`; if you trust its author, run "
-            "`nightscore pin` or set allow_pickle: true in the job file; or log it with "
-            "serialization_format='skops'",
+            next_step=_how_to_allow(mlmodel, unnamed, is_vouched=is_vouched),
         )
+
+
+@contextlib.contextmanager
+def naming_model(version: ModelVersion, registry: str | None) -> Iterator[None]:
+    """Name the model in the commands that an error of this block prints."""
+    try:
+        yield
+    except ModelRefusedError as error:
+        arguments = command_arguments(version.uri, registry)
+        error.next_step = error.next_step.replace("MODEL_URI", arguments)
+        raise
+
+
+def _how_to_allow(mlmodel: MlModel, unnamed: Sequence[str], *, is_vouched: bool) -> str:
+    """What makes a refused model acceptable. `naming_model` fills in the model."""
+    steps = ["look at what it runs: `nightscore model inspect MODEL_URI`"]
+    trusting = []
+    if not is_vouched:
+        trusting.append("run `nightscore pin MODEL_URI`, or set allow_pickle: true in the job file")
+    if unnamed:
+        trusting.append(f"set allow_code: [{', '.join(dict.fromkeys(unnamed))}] in the job file")
+    steps.append(f"if you trust its author, {'; and '.join(trusting)}")
+
+    may_be_skops = any("serialization_format" in flavor for flavor in mlmodel.flavors.values())
+    if may_be_skops and not unnamed:
+        steps.append("or log it with serialization_format='skops', which needs neither")
+    return "; ".join(steps)
 
 
 def _check_paths(mlmodel: MlModel) -> None:

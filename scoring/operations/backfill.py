@@ -19,8 +19,9 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.history import run_history
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
-from nightscore.schemas.job import MODEL_URI, ScoringJob
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import MODEL_URI, exact_uri
 from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
 from nightscore.storage.store import Store
 
@@ -235,22 +236,20 @@ def choose_models(
     Args:
         job: Names the model.
         values: Partition values.
-        model: `current`: what the job means now. A version number. Or `as-of`: the version that the
+        model: `current`: what the job means now. A version number. Or `as-of`: the model that the
             job's own runs used on the date that a value stands for.
         history: The job's runs, newest first.
 
     Raises:
-        InvalidJobError: No version is known for some dates; the error lists all of them.
+        InvalidJobError: No model is known for some dates; the error lists all of them. Or a version
+            is wanted of a logged model, which has none.
     """
-    match = MODEL_URI.fullmatch(job.model)
-    name = match["name"] if match else job.model
-
     if model == "current":
         return dict.fromkeys(values, job.model)
     if model.isdigit():
-        return dict.fromkeys(values, f"models:/{name}/{model}")
+        return dict.fromkeys(values, exact_uri(_registered_name(job, model), model))
     if model == "as-of":
-        return _models_as_of(job, name, values, history)
+        return _models_as_of(job, values, history)
 
     raise InvalidJobError(
         "Unknown model for a backfill.",
@@ -260,21 +259,41 @@ def choose_models(
     )
 
 
+def _registered_name(job: ScoringJob, version: str) -> str:
+    """The registered model of the job, of which a version is wanted."""
+    match = MODEL_URI.fullmatch(job.model)
+    if match is None or match["logged"]:
+        raise InvalidJobError(
+            f"The job's model has no version {version}.",
+            job.name,
+            expected="a registered model",
+            found=f"{job.model}, a logged model, which has no versions",
+            next_step="leave --model out, or use as-of; to have versions, register the model and "
+            "name a version in the job file",
+        )
+
+    return match["name"]
+
+
 def _models_as_of(
-    job: ScoringJob, name: str, values: Sequence[str], history: Sequence[Manifest]
+    job: ScoringJob, values: Sequence[str], history: Sequence[Manifest]
 ) -> dict[str, str]:
-    """The version that the newest run on or before each date used."""
-    versions = [(run.started_at.date(), run.model.version) for run in history if run.model.version]
+    """The model that the newest run on or before each date used."""
+    models = [
+        (run.started_at.date(), exact_uri(run.model.name, run.model.version))
+        for run in history
+        if run.model.version
+    ]
     uris: dict[str, str] = {}
     unknown: list[str] = []
 
     for value in values:
         day = partition_date(job, value)
-        version = _version_on(day, versions)
-        if version is None:
+        uri = _model_on(day, models)
+        if uri is None:
             unknown.append(value)
         else:
-            uris[value] = f"models:/{name}/{version}"
+            uris[value] = uri
 
     if unknown:
         raise InvalidJobError(
@@ -288,14 +307,14 @@ def _models_as_of(
     return uris
 
 
-def _version_on(day: date | None, versions: Sequence[tuple[date, str]]) -> str | None:
-    """The first of `versions`, which are newest first, that had started by `day`."""
+def _model_on(day: date | None, models: Sequence[tuple[date, str]]) -> str | None:
+    """The first of `models`, which are newest first, that was used by `day`."""
     if day is None:
         return None
 
-    for started, version in versions:
+    for started, uri in models:
         if started <= day:
-            return version
+            return uri
 
     return None
 
@@ -317,7 +336,7 @@ def plan_backfill(
     exact_uris: dict[str, str] = {}
     for uri in dict.fromkeys(uris.values()):
         pinned = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
-        exact_uris[uri] = f"models:/{pinned.version.name}/{pinned.version.version}"
+        exact_uris[uri] = pinned.version.uri
 
         own_values = [parse_value(value) for value in values if uris[value] == uri]
         for status in partition_statuses(job, pinned, own_values):

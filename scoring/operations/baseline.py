@@ -14,13 +14,14 @@ from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
 from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.shard import ShardResult
-from nightscore.errors import InputError
+from nightscore.errors import InputError, InvalidJobError
 from nightscore.inputs.dataset import READ_ROWS, Dataset
 from nightscore.ledger.layout import state_store
 from nightscore.models.baseline import log_baseline
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import ModelVersion
+from nightscore.models.registries.uris import redacted
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,
@@ -33,6 +34,7 @@ from nightscore.profiles.table import Role, merge_profiles, to_bytes
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Keys, Limits, ScoringJob
 from nightscore.schemas.model import ModelFacts
+from nightscore.schemas.model_uri import register_command
 from nightscore.schemas.partition import Partition
 from nightscore.storage.store import Store
 
@@ -75,10 +77,12 @@ def record_baseline(
             score, so that later scores give an expected rate. Empty: none.
 
     Raises:
+        InvalidJobError: The job's model is a logged model, which has no baseline.
         InputError: The data have no rows, or the label cannot be compared with the score.
         ContractError: The data lack columns.
     """
     model = PinnedModel.resolve(job, cache)
+    _check_registered(job, model.version)
     facts = learn_facts(model, cache, pool)
 
     data = Dataset(uri, job.input.storage_options)
@@ -105,6 +109,21 @@ def record_baseline(
     digest = log_baseline(model.version, job.registry, to_bytes(columns))
 
     return Baseline(model.version, digest, sum(not column.segment for column in columns))
+
+
+def _check_registered(job: ScoringJob, version: ModelVersion) -> None:
+    if not version.is_logged_model:
+        return
+
+    registry = job.registry and redacted(job.registry)
+    command = register_command(version.name, version.version, registry)
+    raise InvalidJobError(
+        "Only a version of a registered model has a baseline; nothing was profiled.",
+        job.name,
+        expected="models:/<name>/<version> or models:/<name>@<alias> as the job's model",
+        found=f"{version.uri}, a logged model",
+        next_step=f"register it with `{command}`, then name that version in the job file",
+    )
 
 
 def _baseline_job(job: ScoringJob, data: Dataset, scratch: str, label: str) -> ScoringJob:

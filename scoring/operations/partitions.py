@@ -14,6 +14,7 @@ from nightscore.runs.held import is_blocking, still_holding
 from nightscore.runs.owner import is_owner
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
+from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import Partition, order_of, show_value
 
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
@@ -252,11 +253,10 @@ def _model_differences(model: PinnedModel, standing: Manifest) -> list[str]:
 
     if (published.name, published.version) != (current.name, current.version):
         return [
-            f"model: published with {published.name} version {published.version}, "
-            f"now {current.name} version {current.version}"
+            f"model: published with {named_model(published.name, published.version)}, now {current}"
         ]
     if published.digest != model.cached.digest:
-        return [f"model: the artifacts of version {current.version} changed"]
+        return [f"model: the artifacts of {current} changed"]
     return []
 
 

@@ -24,6 +24,7 @@ from nightscore.operations.verify_sample import Finding, Sample, SampleRequest, 
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import FileRecord, Manifest
+from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import Partition, show_value
 from nightscore.storage.store import Store
 
@@ -170,7 +171,7 @@ def _check_model(
 ) -> tuple[PinnedModel | None, list[Finding]]:
     """The model of the record, if it is still what it was, and how it differs if not."""
     recorded = manifest.model
-    uri = f"models:/{recorded.name}/{recorded.version}"
+    uri = exact_uri(recorded.name, recorded.version)
     try:
         model = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
     except ScoringError as error:

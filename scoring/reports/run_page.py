@@ -20,6 +20,7 @@ from nightscore.reports.trends import draw_trends, heat_map
 from nightscore.schemas.drift import REFERENCES, Severity
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
+from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
 
 SHOWN_STEPS = 3
@@ -234,7 +235,7 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     facts = [
         ("Status", manifest.status),
         ("Rows", rows),
-        ("Model", f"{model.name} version {model.version}, {model.digest[:19]}…"),
+        ("Model", f"{named_model(model.name, model.version)}, {model.digest[:19]}…"),
         ("Compared with", show_references(drift)),
     ]
 

@@ -43,6 +43,7 @@ from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Input, ScoringJob
 from nightscore.schemas.manifest import InputRecord, Manifest
 from nightscore.schemas.model import ModelFacts
+from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import InputFile, Partition, hive_of, show_value
 from nightscore.storage.store import Store
 
@@ -169,9 +170,9 @@ def _check_model(
         raise InvalidJobError(
             "The job's model is another now; nothing was scored.",
             base.job,
-            expected=f"{scored_with.name} version {scored_with.version} ({scored_with.digest}), "
-            "which scored the others",
-            found=f"{name} version {version} ({digest})",
+            expected=f"{named_model(scored_with.name, scored_with.version)} "
+            f"({scored_with.digest}), which scored the others",
+            found=f"{model.version} ({digest})",
             next_step=f"score the whole partition with `{_run_command(job, base.partition)}`, "
             "or mix the versions with --new-model",
         )

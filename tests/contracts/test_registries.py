@@ -3,8 +3,10 @@
 Each runs this suite; see `nightscore.models.registries.protocol`.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,17 +40,30 @@ def sqlite_uri(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> str
     register(client, "mine", artifacts)
     register(client, "mine", artifacts, is_pinned=False)
     client.set_registered_model_alias("mine", "champion", "2")
+
+    place = tmp_path_factory.mktemp("logged").as_uri()
+    experiment = client.create_experiment("training", artifact_location=place)
+    fresh = client.create_logged_model(experiment, name="fresh")
+    shutil.copytree(artifacts, fresh.artifact_location.removeprefix("file://"))
+    client.finalize_logged_model(fresh.model_id, "READY")
+    client.create_logged_model(experiment, name="unfinished")
     return uri
 
 
 @pytest.fixture(params=["stub", "sqlite", "client"])
 def uri(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[str]:
-    """Each registry has two versions of `mine`: the first is pinned, the second is the champion."""
+    """Each registry has two versions of `mine`: the first is pinned, the second is the champion.
+
+    It also has two logged models: `fresh`, and `unfinished`.
+    """
     if request.param == "stub":
         with stub_registry() as registry:
             registry.add("mine", artifacts)
             registry.add("mine", artifacts, is_pinned=False)
             registry.aliases["mine"] = {"champion": "2"}
+            registry.log("fresh", artifacts)
+            unfinished = registry.log("unfinished", artifacts)
+            registry.logged[unfinished] = replace(registry.logged[unfinished], is_ready=False)
             yield URI
         return
 
@@ -119,11 +134,60 @@ def test_pinned_artifacts_are_fetched_and_remembered(
     assert cached.is_pinned
     assert cached.digest == digest_tree(artifacts)
 
-    remember(version, uri, cache)
+    remember(version, uri, cache, cached.digest)
     recalled = recall("models:/mine/1", uri, cache)
     assert recalled is not None
     assert recalled[0].digest_tag == version.digest_tag
     assert recall("models:/mine@champion", uri, cache) is None
+
+
+def logged_id(uri: str, name: str) -> str:
+    with open_registry(uri) as registry:
+        (model_id,) = registry.logged_models(name)
+    return model_id
+
+
+def test_a_logged_model_is_one_exact_model(uri: str, artifacts: Path, tmp_path: Path) -> None:
+    model_id = logged_id(uri, "fresh")
+    cache = ModelCache(tmp_path / "cache")
+    logged = resolve(f"models:/{model_id}", uri)
+    assert (logged.name, logged.version, logged.digest_tag) == ("fresh", model_id, None)
+    assert logged.uri == f"models:/{model_id}"
+
+    cached = fetch(logged, uri, cache)
+    assert (cached.digest, cached.is_pinned) == (digest_tree(artifacts), False)
+    assert recall(logged.uri, uri, cache) is None
+
+    remember(logged, uri, cache, cached.digest)
+    recalled = recall(logged.uri, uri, cache)
+    assert recalled is not None
+    assert (recalled[0].name, recalled[0].digest_tag) == ("fresh", None)
+    assert recalled[1] == cached, (
+        "a model that nobody has pinned is not trusted in an outage either"
+    )
+
+
+def test_an_unknown_or_unfinished_logged_model_is_refused(uri: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="There is no logged model m-ffff"):
+        resolve(f"models:/m-{'f' * 32}", uri)
+    with pytest.raises(ModelNotFoundError, match="is not complete"):
+        resolve(f"models:/{logged_id(uri, 'unfinished')}", uri)
+
+
+@pytest.mark.parametrize("rest", ["/1", "@champion"])
+def test_a_version_of_a_logged_model_is_refused_with_what_registers_it(uri: str, rest: str) -> None:
+    model_id = logged_id(uri, "fresh")
+    with pytest.raises(ModelNotFoundError, match="neither versions nor aliases") as caught:
+        resolve(f"models:/{model_id}{rest}", uri)
+    assert f'mlflow.register_model("models:/{model_id}", "fresh")' in caught.value.next_step
+    assert f"MLFLOW_TRACKING_URI={uri} python -c" in caught.value.next_step
+
+
+def test_the_name_of_a_logged_model_leads_to_its_uri(uri: str) -> None:
+    model_id = logged_id(uri, "fresh")
+    with pytest.raises(ModelNotFoundError, match=f"the newest models:/{model_id}") as caught:
+        resolve("models:/fresh/1", uri)
+    assert f"set model: models:/{model_id} in the job file" in caught.value.next_step
 
 
 def test_changed_artifacts_are_refused(tmp_path: Path) -> None:
@@ -134,3 +198,17 @@ def test_changed_artifacts_are_refused(tmp_path: Path) -> None:
         version = resolve("models:/mine/1", URI)
         with pytest.raises(ModelDigestError):
             fetch(version, URI, ModelCache(tmp_path / "cache"))
+
+
+def test_a_logged_model_that_has_changed_is_refused(tmp_path: Path) -> None:
+    tiny_flavor.save(tmp_path / "model")
+    cache = ModelCache(tmp_path / "cache")
+    with stub_registry() as registry:
+        model_id = registry.log("fresh", tmp_path / "model")
+        logged = resolve(f"models:/{model_id}", URI)
+        remember(logged, URI, cache, fetch(logged, URI, cache).digest)
+
+        (tmp_path / "model" / "weights.json").write_text('{"a": 3.0, "b": 1.0}')
+        with pytest.raises(ModelDigestError, match="have changed") as caught:
+            fetch(logged, URI, cache)
+    assert f"nightscore pin models:/{model_id} --registry {URI}" in caught.value.next_step

@@ -19,6 +19,7 @@ class StubRegistry:
 
     versions: dict[str, dict[str, ModelVersion]] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    logged: dict[str, ModelVersion] = field(default_factory=dict)
 
     def add(self, name: str, folder: Path, *, is_pinned: bool = True) -> ModelVersion:
         """Register a folder as the next version of a model."""
@@ -28,6 +29,12 @@ class StubRegistry:
         by_number[number] = ModelVersion(name, number, str(folder), digest)
         return by_number[number]
 
+    def log(self, name: str, folder: Path) -> str:
+        """Take a folder as a logged model; returns its id."""
+        model_id = f"m-{len(self.logged):032x}"
+        self.logged[model_id] = ModelVersion(name, model_id, str(folder), None)
+        return model_id
+
     def version_of_alias(self, name: str, alias: str) -> str | None:
         """See `Registry`."""
         return self.aliases.get(name, {}).get(alias)
@@ -35,6 +42,14 @@ class StubRegistry:
     def version(self, name: str, version: str) -> ModelVersion | None:
         """See `Registry`."""
         return self.versions.get(name, {}).get(version)
+
+    def logged_model(self, model_id: str) -> ModelVersion | None:
+        """See `Registry`."""
+        return self.logged.get(model_id)
+
+    def logged_models(self, name: str) -> list[str]:
+        """See `Registry`."""
+        return [version.version for version in self.logged.values() if version.name == name][::-1]
 
     def names(self) -> list[str]:
         """See `Registry`."""

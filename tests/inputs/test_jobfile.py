@@ -26,7 +26,7 @@ CHOICES = "one of auto, error, quarantine, pass"
 SIZES = "at least 64MiB, as a size such as 512MB or 2GiB, or as a number of bytes, or null"
 SHARES = "a share from 0 to 1, such as 0.05, or 5%"
 NAMES = "a list of column names, such as [origin, dest], or one name"
-MODELS = "models:/<name>/<version> or models:/<name>@<alias>"
+MODELS = "models:/<name>/<version>, models:/<name>@<alias> or models:/m-<id>"
 PLACES = "a path, a URL, or a mapping with the key uri"
 
 WRONG: dict[str, tuple[str, list[str]]] = {
@@ -285,6 +285,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a model without its scheme": (
         HEAD.replace("models:/late/3", "late/3"),
         [f"line 2, column 8: model: expected {MODELS}; found late/3; did you mean models:/late/3?"],
+    ),
+    "a logged model's id alone": (
+        HEAD.replace("models:/late/3", f"m-{'0a' * 16}"),
+        [f"line 2, column 8: model: expected {MODELS}; did you mean models:/m-{'0a' * 16}?"],
     ),
     "a model's newest version": (
         HEAD.replace("models:/late/3", "models:/late/latest"),

@@ -20,6 +20,7 @@ from nightscore.errors import ModelDigestError, ModelLoadError, ModelNotFoundErr
 from nightscore.models.cache import ModelCache, digest_tree
 from nightscore.models.model_versions import fetch, pin, resolve
 from nightscore.models.registries.protocol import DIGEST_TAG
+from nightscore.operations.verify import verify
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, copy_registry, make_frame, register
 from tests.support.seaweedfs import _free_ports
@@ -214,6 +215,69 @@ def test_skops_models_load_and_strangers_in_them_do_not(
     assert "genericpath.exists" in bad.error.message
 
 
+def log_by_default(uri: str, place: Path, estimator: Any, **arguments: Any) -> str:
+    """What `mlflow.sklearn.log_model` logs with a name and nothing else; returns the URI."""
+    import mlflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.set_tracking_uri(uri)
+        try:
+            mlflow.create_experiment("training", artifact_location=place.as_uri())
+            mlflow.set_experiment("training")
+            logged = mlflow.sklearn.log_model(
+                estimator, name="churn", pip_requirements=[], **arguments
+            )
+        finally:
+            mlflow.set_tracking_uri(None)
+    return str(logged.model_uri)
+
+
+def test_what_log_model_logs_by_default_is_scored_and_verified(
+    lake: Lake, own: tuple[str, Path], tmp_path: Path, models: dict[str, KnownModel]
+) -> None:
+    uri, _ = own
+    estimator = models["logistic"].estimator
+    model_uri = log_by_default(uri, tmp_path / "logged", estimator)
+    frame = make_frame(50)
+    lake.write(DAY, frame[["id", *NUMBERS]])
+    job = lake.job(model_uri, registry=uri)
+
+    manifest = lake.run(job)
+    assert manifest.error is None
+    assert (manifest.model.uri, manifest.model.name) == (model_uri, "churn")
+    assert manifest.model.is_pinned, "nobody changes a logged model"
+    assert not any("nightscore baseline" in warning for warning in manifest.warnings)
+    predictions = lake.read(job)
+    assert np.array_equal(predictions["prediction"], estimator.predict(frame[NUMBERS]))
+    assert set(predictions["model_version"]) == {model_uri.removeprefix("models:/")}
+
+    assert lake.run(job).status == "unchanged"
+    assert verify(job, DAY, lake.pool, lake.cache, 50, 0).findings == ()
+
+
+def test_a_pickle_of_a_logged_model_is_scored_after_the_command_that_the_error_prints(
+    lake: Lake, own: tuple[str, Path], tmp_path: Path, models: dict[str, KnownModel]
+) -> None:
+    uri, _ = own
+    model_uri = log_by_default(
+        uri,
+        tmp_path / "logged",
+        models["logistic"].estimator,
+        serialization_format="cloudpickle",
+    )
+    lake.write(DAY, make_frame(50)[["id", *NUMBERS]])
+    job = lake.job(model_uri, registry=uri)
+
+    refused = lake.run(job)
+    assert refused.error
+    assert refused.error.type == "ModelRefusedError"
+    assert f"`nightscore pin {model_uri} --registry {uri}`" in refused.error.message
+
+    pin(model_uri, uri, lake.cache)
+    assert lake.run(job).status == "published"
+
+
 @pytest.fixture(scope="module")
 def server(
     tmp_path_factory: pytest.TempPathFactory, registry_root: Path, models: Any
@@ -291,6 +355,11 @@ def test_a_server_registry_resolves_fetches_and_pins(
     version = resolve("models:/served@champion", url)
     assert (version.version, version.digest_tag) == ("1", None)
     assert version.location.startswith("mlflow-artifacts:")
+    unregistered = resolve(logged.model_uri, url)
+    assert (unregistered.name, unregistered.uri) == ("model", logged.model_uri)
+    assert fetch(unregistered, url, lake.cache).digest == fetch(version, url, lake.cache).digest
+    with pytest.raises(ModelNotFoundError, match="no logged model"):
+        resolve(f"models:/m-{'0' * 32}", url)
     with pytest.raises(ModelNotFoundError, match="versions 1; aliases champion"):
         resolve("models:/served/7", url)
     with pytest.raises(ModelNotFoundError, match="no alias other"):

@@ -213,7 +213,7 @@ def test_a_refused_function_is_named_with_its_estimator_and_a_pin_vouches(
     assert refused.error
     assert refused.error.type == "ModelRefusedError"
     assert "FunctionTransformer: numpy.nan_to_num" in refused.error.message
-    assert "nightscore pin" in refused.error.message
+    assert f"nightscore pin models:/filled/1 --registry {lake.registry}" in refused.error.message
 
     allowed = lake.job("filled", allow_pickle=True)
     assert lake.run(allowed).error is None

@@ -407,6 +407,7 @@ def test_a_pin_or_the_job_allows_a_pickle_and_a_changed_one_is_still_refused(
     refused = lake.run(lake.job("loose", registry=uri))
     assert refused.error
     assert "allow_pickle: true" in refused.error.message
+    assert f"`nightscore pin models:/loose/1 --registry {uri}`" in refused.error.message
     assert lake.run(lake.job("loose", registry=uri, allow_pickle=True)).status == "published"
     assert lake.run(lake.job("pinned", registry=uri)).status == "published"
     (folder / "requirements.txt").write_text("changed")

@@ -123,6 +123,14 @@ def test_nonsense_is_refused_with_the_reason(lake: Lake) -> None:
         choose_models(lake.job(), ["2024-01-01"], "yesterday", [])
 
 
+def test_a_version_of_a_logged_model_is_refused(lake: Lake) -> None:
+    model_id = f"m-{'0' * 32}"
+    job = lake.job(f"models:/{model_id}")
+    assert choose_models(job, ["2024-01-01"], "current", []) == {"2024-01-01": job.model}
+    with pytest.raises(InvalidJobError, match="a logged model, which has no versions"):
+        choose_models(job, ["2024-01-01"], "3", [])
+
+
 def test_as_of_takes_the_version_of_the_last_run_by_then(lake: Lake) -> None:
     lake.write("2024-03-01", make_frame(5))
     job = lake.job()

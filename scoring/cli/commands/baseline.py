@@ -27,6 +27,5 @@ def baseline(
         print_json(document | {"sha256": recorded.sha256, "columns": recorded.n_columns})
     else:
         out.print(
-            f"{name} version {version} has a baseline of {recorded.n_columns} columns, "
-            f"{recorded.sha256}"
+            f"{recorded.version} has a baseline of {recorded.n_columns} columns, {recorded.sha256}"
         )

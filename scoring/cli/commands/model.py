@@ -9,7 +9,7 @@ from nightscore.cli.show import counted, out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.model_facts import not_loaded
 from nightscore.engine.worker.model_inspection import list_types
-from nightscore.errors import MemoryLimitError, ModelError, WorkerHungError
+from nightscore.errors import MemoryLimitError, ModelError, ModelRefusedError, WorkerHungError
 from nightscore.models.cache import CachedModel, check_tree
 from nightscore.models.loading_steps import LoadingStep
 from nightscore.models.mlmodel import read_mlmodel
@@ -17,6 +17,7 @@ from nightscore.models.model_versions import fetch, resolve
 from nightscore.models.model_versions import pin as pin_version
 from nightscore.models.pinned import MODEL_S
 from nightscore.models.registries.protocol import ModelVersion
+from nightscore.models.registries.uris import command_arguments
 from nightscore.models.structure.pickle_imports import pickled_names
 from nightscore.models.trust import check_trust, loading_steps
 
@@ -28,14 +29,14 @@ def pin(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path | N
     if as_json:
         print_json({"name": version.name, "version": version.version, "digest": digest})
     else:
-        out.print(f"{version.name} version {version.version} is pinned to {digest}")
+        out.print(f"{version} is pinned to {digest}")
 
 
 def inspect(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path | None) -> None:
     """Print what loading a model version would execute."""
     version = resolve(model_uri, registry)
     cached = fetch(version, registry, model_cache(cache_dir))
-    steps, refusal = _examine(cached, version.name)
+    steps, refusal, next_step = _examine(version, registry, cached)
     names = {step.what: _imported_names(step) for step in steps}
     files = {
         path.relative_to(cached.path).as_posix(): path.stat().st_size
@@ -62,6 +63,8 @@ def inspect(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path
 
     if refusal:
         out.print(f"A job would refuse it: {refusal}")
+        if next_step:
+            out.print(f"Next: {next_step}")
     else:
         out.print("A job would load it.")
 
@@ -77,7 +80,7 @@ def _print_steps(
     if cached.is_pinned:
         pinned = "pinned to"
 
-    out.print(f"{version.name} version {version.version}, {pinned}")
+    out.print(f"{version}, {pinned}")
     out.print(f"  {cached.digest}, {counted(len(files), 'file')}, {show_size(sum(files.values()))}")
     out.print("Steps of loading it:")
 
@@ -87,25 +90,42 @@ def _print_steps(
             out.print(f"           whose pickle imports {', '.join(names[step.what])}")
 
 
-def _examine(cached: CachedModel, name: str) -> tuple[list[LoadingStep], str]:
-    """The steps of loading a model, and why a job would refuse it; empty if it would not."""
+def _examine(
+    version: ModelVersion, registry: str | None, cached: CachedModel
+) -> tuple[list[LoadingStep], str, str]:
+    """The steps of loading a model, why a job would refuse it, and what would change that.
+
+    The reason is empty if a job would load it.
+    """
     steps: list[LoadingStep] = []
+    pin_it = (
+        f"if you trust its author, run `nightscore pin {command_arguments(version.uri, registry)}`"
+    )
+
     try:
         mlmodel = read_mlmodel(cached.path)
         steps = loading_steps(mlmodel)
-        check_trust(mlmodel, name, is_pinned=cached.is_pinned, allow_pickle=False, allow_code=())
+        check_trust(
+            mlmodel, str(version), is_pinned=cached.is_pinned, allow_pickle=False, allow_code=()
+        )
 
         with WorkerPool() as pool:
             types = pool.call(list_types, cached.path, timeout_s=MODEL_S)
     except (MemoryLimitError, WorkerHungError) as error:
         raise not_loaded(error, cached.path) from error
     except ModelError as error:
-        return steps, "; ".join(error.problems) or f"{error.what} {error.found}".strip()
+        reason = "; ".join(error.problems) or f"{error.what} {error.found}".strip()
+        # A model that names paths outside of it has no steps, and no pin would help.
+        would_pin_help = bool(steps) and not cached.is_pinned
+        if would_pin_help and isinstance(error, ModelRefusedError):
+            return steps, reason, pin_it
+        return steps, reason, error.next_step
 
     if types and not cached.is_pinned:
-        return steps, f"it holds types or functions that are not on the list: {', '.join(types)}"
+        reason = f"it holds types or functions that are not on the list: {', '.join(types)}"
+        return steps, reason, pin_it
 
-    return steps, ""
+    return steps, "", ""
 
 
 def _imported_names(step: LoadingStep) -> Sequence[str]:

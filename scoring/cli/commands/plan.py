@@ -9,6 +9,7 @@ from nightscore.cli.show import out, print_json, print_table, show_size
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model_uri import named_model
 
 
 def plan(
@@ -70,7 +71,7 @@ def _print_plan(spec: ScoringJob, planned_runs: Sequence[PlannedRun]) -> None:
         }
         for planned in planned_runs
     ]
-    model = f"{planned_runs[0].model_name} version {planned_runs[0].model_version}"
+    model = named_model(planned_runs[0].model_name, planned_runs[0].model_version)
     print_table(f"{spec.name}: {model}", tuple(rows[0]), rows)
 
     for planned in planned_runs:

@@ -69,6 +69,34 @@ class ClientRegistry:
             name, version, location, stated.tags.get(DIGEST_TAG), stated.tags.get(BASELINE_TAG)
         )
 
+    def logged_model(self, model_id: str) -> ModelVersion | None:
+        """See `Registry`."""
+        try:
+            stated = self._client.get_logged_model(model_id)
+        except self._error as error:
+            self._check_absent(error)
+            return None
+        return ModelVersion(
+            str(stated.name),
+            model_id,
+            str(stated.artifact_location),
+            stated.tags.get(DIGEST_TAG),
+            is_ready=str(stated.status) == "READY",
+        )
+
+    def logged_models(self, name: str) -> list[str]:
+        """See `Registry`."""
+        quoted = name.replace("'", "''")
+        try:
+            experiments = self._client.search_experiments()
+            found = self._client.search_logged_models(
+                [experiment.experiment_id for experiment in experiments], f"name = '{quoted}'"
+            )
+        except self._error as error:
+            self._check_absent(error)
+            return []
+        return [str(model.model_id) for model in found]
+
     def names(self) -> list[str]:
         """See `Registry`."""
         try:
@@ -103,11 +131,14 @@ class ClientRegistry:
 
 
 def set_tag(version: ModelVersion, uri: str, tag: str, value: str) -> None:
-    """Set a tag of a version."""
+    """Set a tag of a version or a logged model."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    client.set_model_version_tag(version.name, version.version, tag, value)
+    if version.is_logged_model:
+        client.set_logged_model_tags(version.version, {tag: value})
+    else:
+        client.set_model_version_tag(version.name, version.version, tag, value)
 
 
 def download_artifacts(location: str, folder: Path, tracking_uri: str) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nightscore.schemas.model_uri import exact_uri, is_logged_model, named_model
+
 DIGEST_TAG = "nightscore.digest"
 """Tag of a pinned version: the digest of its artifacts."""
 BASELINE_TAG = "nightscore.baseline"
@@ -11,16 +13,33 @@ BASELINE_TAG = "nightscore.baseline"
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One exact version."""
+    """One exact version of a registered model, or a logged model."""
 
     name: str
     version: str
+    """A number, or the id of a logged model."""
     location: str
     """Where its artifacts are."""
     digest_tag: str | None
     """The digest that the version is pinned to, if it is pinned."""
     baseline_tag: str | None = None
     """Where its baseline is, if it has one."""
+    is_ready: bool = True
+    """Whether all of its artifacts are stored."""
+
+    @property
+    def uri(self) -> str:
+        """The URI that names exactly this."""
+        return exact_uri(self.name, self.version)
+
+    @property
+    def is_logged_model(self) -> bool:
+        """Whether it is a logged model, which nobody changes, and not a version of another."""
+        return is_logged_model(self.version)
+
+    def __str__(self) -> str:
+        """What messages call it."""
+        return named_model(self.name, self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +53,7 @@ class RegisteredModel:
 
 
 class Registry(Protocol):
-    """Looks up registered models. It never changes them."""
+    """Looks up registered and logged models. It never changes them."""
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
         """The version that an alias points to now, or None."""
@@ -42,6 +61,14 @@ class Registry(Protocol):
 
     def version(self, name: str, version: str) -> ModelVersion | None:
         """One version, or None."""
+        ...
+
+    def logged_model(self, model_id: str) -> ModelVersion | None:
+        """A logged model as if its id were a version, or None."""
+        ...
+
+    def logged_models(self, name: str) -> list[str]:
+        """Ids of logged models with this name, newest first. Asked for error messages only."""
         ...
 
     def model(self, name: str) -> RegisteredModel | None:

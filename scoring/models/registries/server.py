@@ -67,6 +67,26 @@ class ServerRegistry:
 
         return ModelVersion(name, version, location, tags.get(DIGEST_TAG), tags.get(BASELINE_TAG))
 
+    def logged_model(self, model_id: str) -> ModelVersion | None:
+        """See `Registry`."""
+        answer = self._get(f"logged-models/{model_id}")
+        if answer is None:
+            return None
+
+        with self._documented():
+            stated = answer["model"]["info"]
+            tags = {str(tag["key"]): str(tag["value"]) for tag in stated.get("tags", [])}
+            name, location = stated["name"], stated["artifact_uri"]
+            if not isinstance(name, str) or not isinstance(location, str):
+                raise TypeError("the name or the place of the artifacts is not a text")
+
+        is_ready = stated.get("status") == "LOGGED_MODEL_READY"
+        return ModelVersion(name, model_id, location, tags.get(DIGEST_TAG), is_ready=is_ready)
+
+    def logged_models(self, name: str) -> list[str]:
+        """See `Registry`. A server lists them for POST requests only, which are never sent."""
+        return []
+
     def names(self) -> list[str]:
         """See `Registry`."""
         search = self._get("registered-models/search", max_results="1000")
@@ -92,7 +112,9 @@ class ServerRegistry:
         return RegisteredModel([str(version) for version in versions], by_alias)
 
     def _get(self, path: str, **query: str) -> dict[str, Any] | None:
-        url = f"{self._base}{path}?{urllib.parse.urlencode(query)}"
+        url = f"{self._base}{path}"
+        if query:
+            url += f"?{urllib.parse.urlencode(query)}"
         return get_json(url, _authorization(os.environ, self._user), self._shown)
 
     @contextlib.contextmanager

@@ -15,6 +15,8 @@ from nightscore.models.registries.protocol import (
 )
 
 SCHEME = "sqlite:///"
+READY_STATUS = 2
+"""How the table of logged models says that a model's artifacts are all there."""
 
 
 @contextlib.contextmanager
@@ -56,7 +58,10 @@ def open_sqlite(uri: str) -> Iterator["SqliteRegistry"]:
 
 
 class SqliteRegistry:
-    """Reads the registry's tables, whose names and columns MLflow has kept since 2.0."""
+    """Reads MLflow's tables, whose names and columns it has kept.
+
+    Those of registered models are as they were in 2.0, and those of logged models as in 3.0.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         """Take a connection, which the caller closes."""
@@ -85,6 +90,37 @@ class SqliteRegistry:
         return ModelVersion(
             name, version, str(row[0]), tags.get(DIGEST_TAG), tags.get(BASELINE_TAG)
         )
+
+    def logged_model(self, model_id: str) -> ModelVersion | None:
+        """See `Registry`."""
+        query = (
+            "SELECT name, artifact_location, status FROM logged_models "
+            "WHERE model_id = ? AND lifecycle_stage != 'deleted'"
+        )
+
+        row = self._db.execute(query, (model_id,)).fetchone()
+        if row is None:
+            return None
+
+        query = "SELECT tag_key, tag_value FROM logged_model_tags WHERE model_id = ?"
+        tags = dict(self._db.execute(query, (model_id,)).fetchall())
+
+        name, location, status = row
+        return ModelVersion(
+            str(name),
+            model_id,
+            str(location),
+            tags.get(DIGEST_TAG),
+            is_ready=status == READY_STATUS,
+        )
+
+    def logged_models(self, name: str) -> list[str]:
+        """See `Registry`."""
+        query = (
+            "SELECT model_id FROM logged_models WHERE name = ? AND lifecycle_stage != 'deleted' "
+            "ORDER BY creation_timestamp_ms DESC"
+        )
+        return [str(model_id) for (model_id,) in self._db.execute(query, (name,))]
 
     def names(self) -> list[str]:
         """See `Registry`."""

@@ -1,6 +1,7 @@
-"""URIs of registries and artifacts."""
+"""URIs of registries and artifacts, and commands that name them."""
 
 import os
+import shlex
 import urllib.parse
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def redacted(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri
     return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
+
+
+def command_arguments(model_uri: str, registry: str | None) -> str:
+    """What `nightscore pin` and `nightscore model inspect` take, to be pasted into a shell."""
+    words = [model_uri]
+    if registry:
+        words += ["--registry", redacted(registry)]
+    return shlex.join(words)
 
 
 def local_folder(location: str) -> Path | None:

@@ -180,7 +180,7 @@ def refused_model(problems: Sequence[str], where: str) -> ModelRefusedError:
         expected="scikit-learn's estimators and what they are made of, its public scorers, NumPy's "
         "ufuncs",
         problems=problems,
-        next_step="if you trust its author, pin the version with `nightscore pin`, or set "
+        next_step="if you trust its author, run `nightscore pin MODEL_URI`, or set "
         "allow_pickle: true in the job file",
     )
 
