@@ -21,9 +21,6 @@ from nightscore.cli.tokens import (
 from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
 
 COMMAND_SYNONYMS = {
-    "doctor": "check",
-    "validate": "check",
-    "preflight": "check",
     "score": "run",
     "predict": "run",
     "exec": "run",
@@ -76,7 +73,8 @@ POSITION_SYNONYMS = {
 """Options that do not exist: what follows them is an argument."""
 
 _MODEL = re.compile(
-    r"(models:/{0,2})?(?P<name>[^/:@\s]+)([/:]v?(?P<version>\d+)|@(?P<alias>[\w.-]+))"
+    r"(models:)?/{0,2}(?P<logged>m-[0-9a-f]{32})"
+    r"|(models:/{0,2})?(?P<name>[^/:@\s]+)([/:]v?(?P<version>\d+)|@(?P<alias>[\w.-]+))"
 )
 """A version of a model, as people write it."""
 
@@ -114,6 +112,25 @@ def near_name(text: str, known: Sequence[str]) -> str:
     """The known name that is nearest to a text; empty if none is near."""
     near = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
     return near[0] if near else ""
+
+
+def near_commands(text: str, known: Sequence[str]) -> list[str]:
+    """The commands that a short or misspelt word may stand for, the likeliest first.
+
+    They begin with it (`rol`), or one is spelled nearly so, or they have its letters in this order
+    (`bf`).
+    """
+    if len(text) < 2:
+        return []
+
+    begun = sorted((name for name in known if name.startswith(text)), key=len)
+    if begun:
+        return begun
+    if near := near_name(text, known):
+        return [near]
+
+    pattern = re.compile(".*".join(map(re.escape, text)))
+    return sorted((name for name in known if pattern.match(name)), key=len)
 
 
 def _respell_options(command: Any, arguments: Sequence[str], result: Corrected) -> list[str]:
@@ -191,19 +208,26 @@ def _name_job(command: Any, tokens: list[Token], result: Corrected) -> list[Toke
 
 
 def _model_uris(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
-    """`models:/name/3` for `name/3`, `name:3` and `name/v3`; the same with an alias."""
+    """`models:/name/3` for `name/3`, `name:3` and `name/v3`; the same with an alias or an id."""
     for token in tokens:
         match = _MODEL.fullmatch(token.text) if token.kind == "MODEL_URI" else None
         if match is None:
             continue
 
-        version = f"/{match['version']}" if match["version"] else f"@{match['alias']}"
-        uri = f"models:/{match['name']}{version}"
+        uri = _model_uri(match)
         if uri != token.text:
             result.notes.append(f"a model is written {uri}")
             token.text = uri
 
     return tokens
+
+
+def _model_uri(match: re.Match[str]) -> str:
+    if match["logged"]:
+        return f"models:/{match['logged']}"
+    if match["version"]:
+        return f"models:/{match['name']}/{match['version']}"
+    return f"models:/{match['name']}@{match['alias']}"
 
 
 def _date_options(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:

@@ -25,13 +25,15 @@ from nightscore.cli.corrections import (
     COMMAND_SYNONYMS,
     Corrected,
     correct,
-    near_name,
+    near_commands,
 )
 from nightscore.cli.messages import command_line, report_error, with_job
 from nightscore.cli.tokens import asks_for_help
 from nightscore.errors import InterruptedRunError, InvalidJobError, ScoringError
 
 HELP = frozenset({"-h", "--help"})
+SHOWN_COMMANDS = 3
+"""Commands that an unknown one is said to be near to."""
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -132,17 +134,18 @@ class CheckedGroup(TyperGroup):
         raise self._unknown(path, args)
 
     def _unknown(self, path: Sequence[str], args: Sequence[str]) -> InvalidJobError:
-        near = near_name(args[0], [*self.commands, *self.synonyms])
-        near = self.synonyms.get(near, near)
+        known = near_commands(args[0], [*self.commands, *self.synonyms])
+        near = list(dict.fromkeys(self.synonyms.get(name, name) for name in known))
         next_step = f"`{command_line([*path, '--help'])}` lists the commands"
 
         if near:
-            words = near.split()
+            words = near[0].split()
             rest = _corrected_rest(self.commands[words[0]], words, args[1:])
             next_step = command_line([*path, *words, *rest.arguments])
 
         return InvalidJobError(
-            f"There is no command {args[0]}." + (f" Did you mean {near}?" if near else ""),
+            f"There is no command {args[0]}."
+            + (f" Did you mean {' or '.join(near[:SHOWN_COMMANDS])}?" if near else ""),
             next_step=next_step,
         )
 

@@ -48,6 +48,12 @@ REFUSED = [
     ("undo job.yaml 2024-02-28 2024-02-29", "rollback job.yaml --from 2024-02-28 --to 2024-02-29"),
     ("modle inspect models:/a/1", "model inspect models:/a/1"),
     ("model inpsect models:/a/1", "model inspect models:/a/1"),
+    ("rol job.yaml 2024-02-28 2024-02-29", "rollback job.yaml --from 2024-02-28 --to 2024-02-29"),
+    ("bf job.yaml 2024-02-28 2024-02-29", "backfill job.yaml --from 2024-02-28 --to 2024-02-29"),
+    ("ru job.yaml 2024-02-29", "There is no command ru. Did you mean run or runs?"),
+    ("re job.yaml 2024-02-29", "There is no command re. Did you mean "),
+    ("part job.yaml", "partitions job.yaml"),
+    ("r job.yaml", "`nightscore --help` lists the commands"),
     ("frobnicate", "`nightscore --help` lists the commands"),
     # Options.
     ("run job.yaml 2024-02-29 --frce", "run job.yaml 2024-02-29 --force"),
@@ -85,6 +91,8 @@ REFUSED = [
     ("plan fligt_delay 2024-02-29", "plan flight_delay 2024-02-29"),
     ("pin flight_delay/1", "pin models:/flight_delay/1"),
     ("pin models:/flight_delay:v1", "pin models:/flight_delay/1"),
+    (f"pin m-{'0a' * 16}", f"pin models:/m-{'0a' * 16}"),
+    (f"pin models:m-{'0a' * 16}", f"pin models:/m-{'0a' * 16}"),
     ("pin flight_delay@champion", "pin models:/flight_delay@champion"),
 ]
 """What is typed, and what the answer must contain: the corrected call, if it begins with a command."""
