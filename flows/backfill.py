@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from nightscore.drift.recompare_runs import compare_later
-from nightscore.flows.hooks import end_children
+from nightscore.flows.children import end_children, run_child
 from nightscore.flows.outcome import Outcome, as_backfill, fail_with_reason, outcomes_of
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
@@ -75,6 +75,8 @@ def _run_name() -> str:
     name="backfill",
     flow_run_name=_run_name,
     persist_result=False,
+    on_completion=[end_children],
+    on_failure=[end_children],
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
@@ -206,15 +208,16 @@ async def _score_items(request: _Request, items: Sequence[BackfillItem]) -> list
         "model": items[0].model,
         "force": items[0].is_forced,
         "timeout_minutes": request.timeout_minutes,
-        "return_state": True,
     }
 
     if len(values) == 1:
         with tags(request.name, "backfill", values[0]):
-            state = await score_partition(request.job, values[0], **options, report=False)
+            state = await run_child(
+                score_partition, values[0], request.job, values[0], **options, report=False
+            )
     else:
         with tags(request.name, "backfill"):
-            state = await score_partitions(request.job, values, **options)
+            state = await run_child(score_partitions, values[0], request.job, values, **options)
 
     return await outcomes_of(state, values)
 

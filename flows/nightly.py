@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from nightscore.flows.hooks import end_children
+from nightscore.flows.children import end_children, run_child
 from nightscore.flows.outcome import fail_with_reason
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
@@ -54,6 +54,8 @@ def _run_name() -> str:
     name="nightly",
     flow_run_name=_run_name,
     persist_result=False,
+    on_completion=[end_children],
+    on_failure=[end_children],
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
@@ -112,8 +114,8 @@ async def _score(
     job: str, spec: ScoringJob, value: str, force: bool, timeout_minutes: int
 ) -> State[Any]:
     with tags(spec.name, value):
-        return await score_partition(
-            job, value, force=force, timeout_minutes=timeout_minutes, return_state=True
+        return await run_child(
+            score_partition, value, job, value, force=force, timeout_minutes=timeout_minutes
         )
 
 

@@ -252,11 +252,12 @@ def test_registering_again_changes_nothing(told: Told) -> None:
     first, again = told.registered
     assert [line.split() for line in first.splitlines()] == [
         [f"{name}.yaml", "created"]
-        for name in ("drift-email", "drift-slack", "drift-webhook", "zombies")
+        for name in ("drift-email", "drift-slack", "drift-webhook", "pending", "zombies")
     ]
     assert again == first.replace("created", "updated")
     automations = told.api("/automations/filter")
     assert sorted(automation["name"] for automation in automations) == [
+        "Crash runs that stay pending",
         "Crash runs without a heartbeat",
         "Nightscore alerts by e-mail",
         "Nightscore alerts by webhook",
@@ -271,7 +272,7 @@ def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
         "drift-email.yaml       skipped, NIGHTSCORE_ALERT_EMAIL is not set"
         in make_alerts(bare).stdout
     )
-    assert len(told.api("/automations/filter")) == 4
+    assert len(told.api("/automations/filter")) == 5
 
 
 @pytest.mark.parametrize(

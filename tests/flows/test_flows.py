@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -45,9 +46,11 @@ with warnings.catch_warnings():
         LogFilterFlowRunId,
     )
     from prefect.settings import temporary_settings
+    from prefect.states import Completed
     from prefect.testing.utilities import prefect_test_harness
 
     from nightscore.flows.backfill import backfill
+    from nightscore.flows.children import run_child
     from nightscore.flows.nightly import logical_date, nightly
     from nightscore.flows.outcome import Outcome
     from nightscore.flows.parameters import Mode, Order
@@ -271,6 +274,66 @@ def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(
         backfill(job_file, date(2024, 3, 1), date(2024, 3, 2), mode=[Mode.ALL], return_state=True)
     )
     assert forced.message == "2 done, 0 failed, 0 not run"
+
+
+def test_a_request_that_a_busy_server_hears_twice_makes_one_child(
+    job_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = httpx.AsyncClient.send
+    refused: list[str] = []
+
+    async def done_but_refused(self: Any, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+        response = await send(self, request, **kwargs)
+        path = request.url.path.removeprefix("/api")
+        if request.method != "POST" or path not in {"/task_runs/", "/flow_runs/"} - {*refused}:
+            return response
+
+        refused.append(path)
+        return httpx.Response(503, headers={"Retry-After": "0"}, request=request)
+
+    async def inside() -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(httpx.AsyncClient, "send", done_but_refused)
+            return await run_child(score_partition, "2024-02-28", job_file, "2024-02-28")
+
+    @flow
+    async def parent() -> Any:
+        states = [await inside(), await run_child(score_partition, "b", job_file, "2024-02-27")]
+        return Completed(message=", ".join(str(state.name) for state in states))
+
+    state = finish(parent(return_state=True))
+
+    assert state.message == "Failed, Failed"
+    assert refused == ["/task_runs/", "/flow_runs/"]
+    runs = asyncio.run(child_runs(state.state_details.flow_run_id))
+    assert {run.name: run.state_name for run in runs} == {
+        "test · 2024-02-28": "Failed",
+        "test · 2024-02-27": "Failed",
+    }
+    assert len(runs) == 2
+
+
+def test_a_child_that_never_started_ends_with_its_parent(
+    job_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = httpx.AsyncClient.send
+
+    async def twice(self: Any, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+        if request.method == "POST" and request.url.path.endswith("/flow_runs/"):
+            body = json.loads(request.content)
+            if body.pop("idempotency_key", None):
+                twin = self.build_request("POST", "/flow_runs/", json=body)
+                await send(self, twin, **kwargs)
+        return await send(self, request, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(httpx.AsyncClient, "send", twice)
+        state = finish(nightly(job_file, date=date(2024, 2, 28), return_state=True))
+
+    runs = asyncio.run(child_runs(state.state_details.flow_run_id))
+    by_state = {run.state_name: run.state.message for run in runs}
+    assert set(by_state) == {"Failed", "Cancelled"}
+    assert by_state["Cancelled"] == "It never started, and test · nightly 2024-02-28 has ended"
 
 
 def test_two_backfills_of_one_range_publish_each_partition_once(lake: Lake, job_file: str) -> None:

@@ -46,7 +46,10 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
         "flight_delay-partition",
     }
     automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
-    assert [automation["name"] for automation in automations] == ["Crash runs without a heartbeat"]
+    assert sorted(automation["name"] for automation in automations) == [
+        "Crash runs that stay pending",
+        "Crash runs without a heartbeat",
+    ]
     queue = request(stack.settings.api_url, "GET", "/work_pools/local/queues/backfill")
     assert queue["concurrency_limit"] == 1
     state = stack.state
