@@ -22,6 +22,10 @@ from tests.support.seaweedfs import BUCKET, S3Server, seaweedfs
 settings.register_profile("any machine", deadline=None)  # a busy one is no failure
 settings.load_profile("any machine")
 
+# Of all processes, before the libraries that read it are imported. Threads of OpenMP spin while
+# they wait for each other: where tests share the cores, that costs several times the work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 ALONE = "tests/flows/"
 """Folder whose tests may be alone."""
 LONG = (ALONE, "tests/faults/", "tests/bench/", "tests/engine/clusters/")

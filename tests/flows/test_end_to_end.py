@@ -31,18 +31,19 @@ from nightscore.outputs.publish import open_publisher
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 from tests.support.seaweedfs import S3_SECRET
+from tests.support.waiting_model import WaitingModel, register_waiting_model
 
 ROOT = Path(__file__).parent.parent.parent
 POLL_S = 0.5
 PATIENCE_S = 150
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-JOBS = ("flight_delay", "broken", "cancelled", "twice", "during", "killed", "abandoned")
+JOBS = ("flight_delay", "broken", "twice", "cancelled", "abandoned")
 """The form lists the jobs that there are when it is deployed."""
 BACKFILL = "backfill/flight_delay-backfill"
 NIGHTLY = "nightly/flight_delay-nightly"
 ZOMBIES = "deploy/automations/zombies.yaml"
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 @dataclass
@@ -114,18 +115,19 @@ class Prefect:
 
         return wait_for(settled, f"the children of {run_id} to end")
 
-    def impatient_automation(self) -> str:
-        """One like the deployed one, which waits for 40 s and not for three heartbeats; its id."""
+    def limit_backfills(self, n_runs: int) -> None:
+        """Let so many runs of the queue `backfill` be under way at once."""
+        path = "/work_pools/local/queues/backfill"
+        self.api("PATCH", path, {"concurrency_limit": n_runs})
+
+    def create_impatient_automation(self) -> None:
+        """Create one like the deployed one, which waits for 40 s and not for three heartbeats."""
         deployed = yaml.safe_load((ROOT / ZOMBIES).read_text())
         assert deployed["trigger"]["within"] == 90
         changed = deployed | {"name": "Impatient", "trigger": deployed["trigger"] | {"within": 40}}
         path = self.home / "impatient.yaml"
         path.write_text(yaml.safe_dump(changed))
         self.call("automation", "create", "--from-file", str(path))
-        (automation,) = [
-            a for a in self.api("POST", "/automations/filter", {}) if a["name"] == "Impatient"
-        ]
-        return str(automation["id"])
 
     def engine(self) -> psutil.Process:
         """The process of the one flow run that the worker has started."""
@@ -178,10 +180,9 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, cache: Any) -> Iterator[Pr
             "PREFECT_WORKER_QUERY_SECONDS": "1",
         }
         started = Prefect(server, environment, home)
-        started.call("work-pool", "create", "local", "--type", "process")
-        started.call("work-pool", "set-concurrency-limit", "local", "4")
+        pool = {"name": "local", "type": "process", "concurrency_limit": 4}
+        started.api("POST", "/work_pools/", pool)
         started.call("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
-        started.call("automation", "create", "--from-file", ZOMBIES)
         started.start_worker()
         try:
             yield started
@@ -211,6 +212,16 @@ def running(service: Service, home: Path) -> Iterator[None]:
         end(process, service.stop_signal)
         for path in service.temporary:
             remove(path)
+
+
+@pytest.fixture(scope="module")
+def waiting(
+    prefect: Prefect, registry: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WaitingModel]:
+    folder = tmp_path_factory.mktemp("waiting")
+    model = register_waiting_model(registry, folder, make_frame(20))
+    yield model
+    model.open()  # what is left of a test that failed
 
 
 WriteJob = Callable[..., str]
@@ -260,10 +271,10 @@ def test_an_unknown_job_is_refused_by_the_form(prefect: Prefect) -> None:
 
 
 def test_a_broken_backfill_is_repaired_by_running_it_again(
-    prefect: Prefect, s3_lake: Lake, write_job: WriteJob
+    prefect: Prefect, s3_lake: Lake, write_job: WriteJob, thorough: bool
 ) -> None:
     lake = s3_lake
-    days = [f"2024-03-{i:02d}" for i in range(1, 11)]
+    days = [f"2024-03-{i:02d}" for i in range(1, 11 if thorough else 7)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(50, seed=i))
     broken = (days[2], days[5])
@@ -276,7 +287,7 @@ def test_a_broken_backfill_is_repaired_by_running_it_again(
 
     assert ended["state_name"] == "Failed"
     assert ended["state"]["message"].startswith(
-        f"8 done, 2 failed, 0 not run; failed: {', '.join(broken)}; causes"
+        f"{len(days) - 2} done, 2 failed, 0 not run; failed: {', '.join(broken)}; causes"
     )
     assert ended["name"] == f"broken · backfill {days[0]} to {days[-1]}"
     expected = {f"broken · {day}": "Failed" if day in broken else "Completed" for day in days}
@@ -325,41 +336,10 @@ def test_prefect_keeps_no_secret(prefect: Prefect) -> None:
     assert not [path for path in files if S3_SECRET.encode() in path.read_bytes()]
 
 
-def test_a_cancelled_backfill_leaves_no_process_and_can_be_run_again(
-    prefect: Prefect, lake: Lake, write_job: WriteJob
-) -> None:
-    days = [f"2024-04-{i:02d}" for i in range(1, 31)]
-    for i, day in enumerate(days):
-        lake.write(day, make_frame(60_000, seed=i))
-    parameters = {"job": write_job("cancelled", lake), "start": days[0], "end": days[-1]}
-    parent = prefect.trigger(BACKFILL, **parameters)
-    wait_for(lambda: "Completed" in prefect.children(parent).values(), "a first day to be done")
-    processes = family(prefect.engine())
-    assert has_pool(processes)
-
-    prefect.api(
-        "POST",
-        f"/flow_runs/{parent}/set_state",
-        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
-    )
-
-    assert prefect.finished(parent)["state_name"] == "Cancelled"
-    assert_gone(processes)
-    states = prefect.all_final(parent)
-    assert set(states.values()) <= {"Completed", "Cancelled"}, states
-    done = set(open_publisher(Workspace(lake.job())).all_live())
-    assert 0 < len(done) < len(days)
-    again = prefect.trigger(BACKFILL, **parameters, max_parallel=4)
-    ended = prefect.finished(again)
-    assert ended["state_name"] == "Completed", ended["state"]["message"]
-    assert len(prefect.children(again)) == len(days) - len(done)
-    assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days, 60_000)
-
-
 def test_two_overlapping_backfills_publish_each_partition_once(
-    prefect: Prefect, lake: Lake, write_job: WriteJob
+    prefect: Prefect, lake: Lake, write_job: WriteJob, thorough: bool
 ) -> None:
-    days = [f"2024-05-{i:02d}" for i in range(1, 13)]
+    days = [f"2024-05-{i:02d}" for i in range(1, 13 if thorough else 9)]
     for i, day in enumerate(days):
         lake.write(day, make_frame(500, seed=i))
     parameters = {"job": write_job("twice", lake), "start": days[0], "end": days[-1]}
@@ -375,37 +355,73 @@ def test_two_overlapping_backfills_publish_each_partition_once(
     assert len(failed) <= len(days) // 2, [run["state"]["message"] for run in ended]
 
 
-def test_the_nightly_run_starts_at_once_during_a_backfill(
-    prefect: Prefect, lake: Lake, write_job: WriteJob
+def test_a_backfill_delays_only_the_next_and_leaves_nothing_when_it_is_cancelled(
+    prefect: Prefect, lake: Lake, waiting: WaitingModel, write_job: WriteJob
 ) -> None:
-    days = [f"2024-06-{i:02d}" for i in range(1, 21)]
-    for i, day in enumerate(days):
-        lake.write(day, make_frame(60_000, seed=i))
-    job = write_job("during", lake)
-    prefect.call("work-queue", "set-concurrency-limit", "backfill", "2", "--pool", "local")
-    backfills = [
-        prefect.trigger(BACKFILL, job=job, start=days[i * 5], end=days[i * 5 + 4], max_parallel=1)
-        for i in range(3)
-    ]
+    days = [f"2024-04-{i:02d}" for i in range(1, 7)]
+    frames = {day: make_frame(500, seed=i) for i, day in enumerate(days)}
+    held = days[2:4]
+    for day in held:
+        frames[day] = waiting.held(frames[day])
+    for day, frame in frames.items():
+        lake.write(day, frame)
+    tonight = "2024-06-20"
+    lake.write(tonight, make_frame(60_000))
+    waiting.close()
+    prefect.limit_backfills(1)
+    job = write_job("cancelled", lake, model=waiting.name)
+    parameters = {"job": job, "start": days[0], "end": days[-1]}
+
+    # It scores the newest two days, then is held at two. The next backfill waits for it.
+    parent = prefect.trigger(BACKFILL, **parameters)
     wait_for(
-        lambda: any("Running" in prefect.children(b).values() for b in backfills),
-        "a backfill to be under way",
+        lambda: sorted(prefect.children(parent).values()) == ["Completed"] * 2 + ["Running"] * 2,
+        "two days to be done, and two to be under way",
     )
-    began = time.monotonic()
-    nightly = prefect.trigger(NIGHTLY, job=job, date=days[-1], look_back_days=0)
+    next_backfill = prefect.trigger(BACKFILL, **parameters, max_parallel=4)
+    processes = family(prefect.engine())
+    assert has_pool(processes)
+
+    # The nightly run waits for none of them.
+    nightly = prefect.trigger(NIGHTLY, job=job, date=tonight, look_back_days=0)
     ended = prefect.finished(nightly)
     assert ended["state_name"] == "Completed", ended["state"]["message"]
-    assert ended["state"]["message"].startswith(f"{days[-1]}: 60,000 rows scored")
-    still = [prefect.run(b)["state_name"] for b in backfills]
-    assert "Completed" not in still[2:], f"it waited {time.monotonic() - began:.0f} s"
-    for run_id in backfills:
-        assert prefect.finished(run_id)["state_name"] == "Completed"
+    assert ended["state"]["message"].startswith(f"{tonight}: 60,000 rows scored")
+    assert prefect.run(parent)["state_name"] == "Running"
+    assert prefect.run(next_backfill)["state_name"] in ("Scheduled", "Late")
+
+    # Its place in the queue is free from now on, while it still ends.
+    prefect.limit_backfills(0)
+    prefect.api(
+        "POST",
+        f"/flow_runs/{parent}/set_state",
+        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
+    )
+
+    assert prefect.finished(parent)["state_name"] == "Cancelled"
+    assert_gone(processes)
+    states = prefect.all_final(parent)
+    assert {name for name, state in states.items() if state == "Cancelled"} == {
+        f"{job} · {day}" for day in held
+    }
+    assert sorted(states.values()) == ["Cancelled"] * 2 + ["Completed"] * 2, states
+    assert set(open_publisher(Workspace(lake.job())).all_live()) == {*days[4:], tonight}
+
+    # The next one does what is left.
+    waiting.open()
+    prefect.limit_backfills(1)
+    ended = prefect.finished(next_backfill)
+    assert ended["state_name"] == "Completed", ended["state"]["message"]
+    assert set(prefect.children(next_backfill)) == {f"{job} · {day}" for day in days[:4]}
+    n_rows = dict.fromkeys(days, 500) | {tonight: 60_000}
+    assert lake.read(lake.job()).groupby("ds").size().to_dict() == n_rows
 
 
-def write_large(lake: Lake, day: str) -> None:
-    """What takes seconds with the library's own predictor: time enough for what happens in the midst of it."""
-    for i in range(16):
-        lake.write(day, make_frame(100_000, seed=i), f"p{i:02d}")
+def write_held(lake: Lake, waiting: WaitingModel, day: str) -> None:
+    """Three shards; the model waits in the last one."""
+    for i in range(3):
+        frame = make_frame(66_000, seed=i)
+        lake.write(day, waiting.held(frame) if i == 2 else frame, f"p{i}")
 
 
 def n_finished_shards(lake: Lake) -> int:
@@ -414,62 +430,60 @@ def n_finished_shards(lake: Lake) -> int:
     )
 
 
-def test_a_killed_engine_crashes_its_runs_and_the_next_goes_on(
-    prefect: Prefect, lake: Lake, write_job: WriteJob
+def test_no_run_is_left_running_when_its_process_or_worker_is_gone(
+    prefect: Prefect, lake: Lake, waiting: WaitingModel, write_job: WriteJob
 ) -> None:
-    day = "2024-02-28"
-    write_large(lake, day)
-    parameters = {
-        "job": write_job("killed", lake, engine="library"),
-        "date": day,
-        "look_back_days": 0,
-    }
-    nightly = prefect.trigger(NIGHTLY, **parameters)
-    wait_for(lambda: n_finished_shards(lake) >= 2, "two shards to be scored")
+    """A run's process is killed; a worker is stopped; a worker is killed together with its run.
+
+    The worker ends the first run, the automation ends the others, and a backfill resumes them all.
+    """
+    days = ("2024-02-26", "2024-02-27", "2024-02-28")
+    for day in days:
+        write_held(lake, waiting, day)
+    waiting.close()
+    job = write_job("abandoned", lake, model=waiting.name)
+    prefect.create_impatient_automation()
+
+    def start(day: str) -> str:
+        before = n_finished_shards(lake)
+        run_id = prefect.trigger(NIGHTLY, job=job, date=day, look_back_days=0)
+        wait_for(lambda: n_finished_shards(lake) == before + 2, "two shards to be scored")
+        return run_id
+
+    killed = start(days[0])
     processes = family(prefect.engine())
     assert has_pool(processes)
     processes[0].kill()
     assert_gone(processes)
-    assert prefect.finished(nightly)["state_name"] == "Crashed"
-    assert set(prefect.all_final(nightly).values()) == {"Crashed"}
-    again = prefect.finished(prefect.trigger(NIGHTLY, **parameters))
-    assert again["state_name"] == "Completed", again["state"]["message"]
-    (manifest,) = run_history(lake.job())
-    assert manifest.attempts == 2
-    assert manifest.measures.n_shards_resumed >= 2
-    assert len(lake.read(lake.job())) == 1_600_000
+    assert prefect.finished(killed)["state_name"] == "Crashed"
+    assert set(prefect.all_final(killed).values()) == {"Crashed"}
 
+    stopped = start(days[1])
+    processes = family(psutil.Process(prefect.worker.pid))
+    assert has_pool(processes)
+    prefect.worker.terminate()
+    prefect.worker.wait(60)
+    assert_gone(processes)
+    prefect.start_worker()
 
-def test_no_run_is_left_running_when_its_worker_is_gone(
-    prefect: Prefect, lake: Lake, write_job: WriteJob
-) -> None:
-    """A worker that is stopped, and one that is killed together with its flow: the automation ends their runs."""
-    days = ("2024-02-26", "2024-02-27")
-    for day in days:
-        write_large(lake, day)
-    job = write_job("abandoned", lake, engine="library")
-    impatient = prefect.impatient_automation()
-    runs = []
-    for day, kill_all in zip(days, (False, True), strict=True):
-        before = n_finished_shards(lake)
-        runs.append(prefect.trigger(NIGHTLY, job=job, date=day, look_back_days=0))
-        wait_for(lambda before=before: n_finished_shards(lake) > before, "a shard to be scored")
-        processes = family(psutil.Process(prefect.worker.pid))
-        assert has_pool(processes)
-        if kill_all:
-            for process in processes[:2]:
-                process.kill()
-        else:
-            prefect.worker.terminate()
-        prefect.worker.wait(60)
-        assert_gone(processes)
-        prefect.start_worker()
-    for run_id in runs:
+    abandoned = start(days[2])
+    processes = family(psutil.Process(prefect.worker.pid))
+    assert has_pool(processes)
+    for process in processes[:2]:
+        process.kill()
+    prefect.worker.wait(60)
+    assert_gone(processes)
+    prefect.start_worker()
+
+    for run_id in (stopped, abandoned):
         ended = prefect.finished(run_id)
         assert ended["state_name"] in ("Crashed", "Cancelled"), ended["state"]
         assert set(prefect.all_final(run_id).values()) <= {"Crashed", "Cancelled"}
-    prefect.call("automation", "delete", "--id", impatient)
-    for day in days:
-        again = prefect.finished(prefect.trigger(NIGHTLY, job=job, date=day, look_back_days=0))
-        assert again["state_name"] == "Completed", again["state"]["message"]
-    assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days, 1_600_000)
+
+    waiting.open()
+    again = prefect.finished(prefect.trigger(BACKFILL, job=job, start=days[0], end=days[-1]))
+    assert again["state_name"] == "Completed", again["state"]["message"]
+    newest = {manifest.partition: manifest for manifest in reversed(run_history(lake.job()))}
+    assert {day: newest[day].measures.n_shards_resumed for day in days} == dict.fromkeys(days, 2)
+    assert newest[days[0]].attempts == newest[days[2]].attempts == 2
+    assert lake.read(lake.job()).groupby("ds").size().to_dict() == dict.fromkeys(days, 198_000)
