@@ -73,8 +73,7 @@ def _parse_content(source: str, content: bytes) -> ScoringJob:
             "The job file is no valid YAML.",
             source,
             found=str(error),
-            next_step="correct the place that is named; "
-            "indent with spaces, and quote values that begin with % or contain a colon or braces",
+            next_step="correct the file at this place",
         ) from error
 
     return _parse(raw, source, content)

@@ -19,6 +19,7 @@ from nightscore.errors import (
 from nightscore.storage.errors import credentials_error_in
 from nightscore.storage.run_cache import RunCache
 from nightscore.storage.store import Store
+from nightscore.storage.unreachable import unreachable_store
 
 STORE_ATTEMPTS = 3
 """Times that the store may fail. Each is several requests already."""
@@ -174,6 +175,9 @@ def translate_table_error(error: Exception, where: str) -> StorageError:
             found=message,
             next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
+
+    if unreachable := unreachable_store(where, message):
+        return unreachable
 
     if isinstance(error, OSError):
         return StorageUnavailableError(

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from nightscore.storage.document_problems import find_cause
+
 MAX_BYTES = 16 << 20
 """The MLmodel file of a model with 100,000 columns has 10 MB."""
 
@@ -46,6 +48,10 @@ class DocumentBoundsError(DocumentError):
 
 class _BoundsError(yaml.MarkedYAMLError):
     """The same, with its mark."""
+
+
+class _ContentError(yaml.MarkedYAMLError):
+    """Well-formed YAML that no data can be made of, in our own words."""
 
 
 class _Loader(_FAST):  # type: ignore[misc]
@@ -93,9 +99,9 @@ def read_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> Any:
         _check_expansion(text)
         return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
-        raise _describe(error) from None
+        raise _describe(error, text) from None
     except yaml.reader.ReaderError as error:
-        raise DocumentError(f"character {error.position + 1:,}: {error.reason}") from None
+        raise DocumentError(_describe_character(error, text)) from None
     except (yaml.YAMLError, *_CONVERSION_ERRORS) as error:
         raise DocumentError(f"a value does not fit its type ({type(error).__name__})") from None
 
@@ -114,7 +120,7 @@ def compose_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> yaml.Node | None
         _check_expansion(text)
         node: yaml.Node | None = yaml.compose(text, _FAST)
     except yaml.MarkedYAMLError as error:
-        raise _describe(error) from None
+        raise _describe(error, text) from None
     return node
 
 
@@ -219,21 +225,42 @@ def _check_expansion(text: str) -> None:
         counter.read(event)
 
 
-def _describe(error: yaml.MarkedYAMLError) -> DocumentError:
+def _describe(error: yaml.MarkedYAMLError, text: str) -> DocumentError:
+    if isinstance(error, _BoundsError):
+        return DocumentBoundsError(_with_mark(error))
+    if isinstance(error, _ContentError):
+        return DocumentError(_with_mark(error))
+
+    cause = find_cause(error, text)
+    if cause is None:
+        # To YAML, `password: *secret` is an alias, and the message would repeat it.
+        return DocumentError(re.sub("'.*'", "'...'", _with_mark(error)))
+    return DocumentError(f"line {cause.line}, column {cause.column}: {cause.words}")
+
+
+def _with_mark(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     problem = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"{place}{' '.join(problem.split())[:300]}"
 
-    # To YAML, `password: *secret` is an alias, and the message would repeat it.
-    if re.search("alias|anchor|tag", problem) and "stands for" not in problem:
-        problem = re.sub("'.*'", "'...'", problem)
 
-    kind = DocumentBoundsError if isinstance(error, _BoundsError) else DocumentError
-    return kind(f"{place}{' '.join(problem.split())[:300]}")
+def _describe_character(error: yaml.reader.ReaderError, text: str) -> str:
+    before = text[: error.position]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return (
+        f"line {line}, column {column}: a character that cannot be printed "
+        f"(U+{_code_of(error.character):04X}); remove it"
+    )
+
+
+def _code_of(character: int | str | bytes) -> int:
+    """Libyaml gives a number, PyYAML's own reader the character."""
+    return character if isinstance(character, int) else ord(character)
 
 
 def _invalid(problem: str, mark: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+    return _ContentError(problem=problem, problem_mark=mark)
 
 
 def _out_of_bounds(problem: str, mark: Any) -> _BoundsError:

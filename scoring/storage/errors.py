@@ -21,6 +21,7 @@ from nightscore.errors import (
 )
 from nightscore.storage.backend_catalog import describe_places, known_backends
 from nightscore.storage.protocol import ErrorCodes
+from nightscore.storage.unreachable import unreachable_store
 
 _COMMON = ErrorCodes(
     libraries=("aiohttp", "asyncio", "fsspec", "requests", "urllib3"),
@@ -250,6 +251,9 @@ def _translate_absence(
 def _translate_failure(
     error: BaseException, source: BaseException | None, code: str, where: str, detail: str
 ) -> StorageError:
+    if unreachable := unreachable_store(where, detail):
+        return unreachable
+
     if isinstance(error, (ConnectionError, TimeoutError)) or source is not None or code:
         return StorageUnavailableError(
             "The store did not answer, or its response was unexpected.",

@@ -456,9 +456,9 @@ def test_the_table_is_long_enough() -> None:
 NOT_YAML = {
     "a tab": ("name: a\n\tmodel: b", "line 2, column 1: "),
     "a percent sign": ("name: a\ninput: {partition_format: %Y}", "line 2, column 27: "),
-    "braces in braces": ("name: a\ninput: {uri: ${LAKE}/in}", "line 2, column 15: "),
+    "braces in braces": ("name: a\ninput: {uri: ${LAKE}/in}", "line 2, column 8: "),
     "a colon": ("name: a: b", "line 1, column 8: "),
-    "no end of a list": ("keys: [a, b\nname: c", "line 2, column 5: "),
+    "no end of a list": ("keys: [a, b\nname: c", "line 1, column 7: "),
     "a key twice": ("name: a\nmodel: b\nname: c", "line 3, column 1: the key name is given twice"),
     "a date that does not exist": (
         "name: 2024-02-30",

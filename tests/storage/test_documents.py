@@ -37,12 +37,59 @@ REFUSED = {
     "a text as a mapping": ("a: !!map b", "the value is no mapping"),
     "a key twice": ("a: 1\nb: 2\na: 3", "line 3, column 1: the key a is given twice"),
     "a key twice below": ("a:\n  b: 1\n  b: 2", "line 3, column 3: the key b is given twice"),
-    "a list as a key": ("? [a]\n: 1", "unhashable key"),
-    "an object": ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
-    "two documents": ("a: 1\n---\nb: 2", "found another document"),
-    "an unknown alias": ("a: *b", "undefined alias"),
-    "a control character": ("a: \x01", "control characters"),
+    "a list as a key": ("? [a]\n: 1", "line 1, column 3: {{ opens a mapping"),
+    "an object": (
+        "a: !!python/object/apply:os.system [ls]",
+        "line 1, column 4: a value that begins with !",
+    ),
+    "two documents": ("a: 1\n---\nb: 2", "line 2, column 1: a second document begins here"),
+    "an unknown alias": ("a: *b", "line 1, column 4: a value that begins with *"),
+    "a control character": (
+        "a: \x01",
+        "line 1, column 4: a character that cannot be printed (U+0001)",
+    ),
 }
+SLIPS = {
+    "a tab": ("a:\n\tb: 1", "line 2, column 1: this line is indented with a tab"),
+    "an open quote": ('a: "b\nc: d', "line 1, column 4: the quote that opens here is never closed"),
+    "a backslash": ('a: "C:\\data"', "line 1, column 4: a backslash in double quotes"),
+    "an open list": ("a: [b\nc: d", "line 1, column 4: the [ that opens here has no ]"),
+    "an open mapping": ("a: {b: 1\nc: d", "line 1, column 4: the { that opens here has no }"),
+    "braces": ("a: {b: ${C}/d}", "line 1, column 4: the { that opens here has no }"),
+    "no space": (
+        "a: b\nc:d\n# no key\ne: f",
+        "line 2, column 3: a space is missing after the colon of c",
+    ),
+    "no space below": (
+        "a:\n  b:c\n  d: e",
+        "line 2, column 5: a space is missing after the colon of b",
+    ),
+    "an equals sign": ("a: b\nc = d", "line 2, column 3: c has an equals sign"),
+    "a colon": ("a: b: c", "line 1, column 5: the value of a has a colon and a space"),
+    "too deep": ("a: b\n  c: d", "line 2, column 3: this line is indented more than the one above"),
+    "uneven": (
+        "a:\n    b: c\n  d: e",
+        "line 3, column 3: this line is indented like no line above",
+    ),
+    "an item": ("a:\n  b: c\n  - d", "line 3, column 3: an item of a list"),
+    "a text after a quote": ('a: "b" c', "line 1, column 8: text follows the closing quote"),
+    "an at sign": ("a: @b", "line 1, column 4: a value cannot begin with @"),
+    "a directive": ("%Y: b", "a line cannot begin with %"),
+    "a template": ("a: {{ b }}", "line 1, column 5: {{ opens a mapping in a mapping"),
+    "a block": ("a: | b", "line 1, column 6: nothing may follow | or >"),
+    "a lonely line": ("a: b\n? \nc", "line 3, column 1: this line has no key"),
+}
+"""What people get wrong, and where and how it is told."""
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_a_slip_is_told_in_plain_words_at_its_place(name: str) -> None:
+    text, told = SLIPS[name]
+    with pytest.raises(DocumentError) as caught:
+        read_yaml(text.encode())
+    assert told in str(caught.value)
+    parsers_words = ("scanning", "parsing", "token", "scalar", "construct")
+    assert not any(words in str(caught.value) for words in parsers_words)
 
 
 @pytest.mark.parametrize("name", REFUSED)

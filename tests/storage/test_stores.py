@@ -301,6 +301,36 @@ def test_errors_of_all_libraries_are_told_as_ours(case: str) -> None:
         assert type(again) is expected
 
 
+NO_CONNECTION = {
+    "s3": library_error("botocore.exceptions", "EndpointConnectionError"),
+    "gcs": library_error("aiohttp.client_exceptions", "ClientConnectorError"),
+}
+
+
+@pytest.mark.parametrize("library", NO_CONNECTION)
+def test_a_store_that_cannot_be_reached_is_named_itself(library: str) -> None:
+    """Not one path on it, and with what to look at."""
+    error = NO_CONNECTION[library]
+    error.args = ('Could not connect: "http://127.0.0.1:9000/lake/in/_delta_log"',)
+    told = translate_error(error, "s3://lake/in/_delta_log")
+    assert isinstance(told, StorageUnavailableError)
+    assert told.what.startswith("The object store at http://127.0.0.1:9000 cannot be reached")
+    assert told.where == "s3://lake"
+    assert "_delta_log" not in str(told)
+    assert "`endpoint_url` in storage_options" in told.next_step
+
+
+def test_delta_rs_names_the_store_that_cannot_be_reached() -> None:
+    said = (
+        "Generic S3 error ↳ Error performing GET http://127.0.0.1:9000/lake/out/_delta_log/x in 1s "
+        "↳ HTTP error ↳ client error (Connect) ↳ Connection refused (os error 111)"
+    )
+    told = translate_table_error(OSError(said), "s3://lake/out")
+    assert told.what.startswith("The object store at http://127.0.0.1:9000 cannot be reached")
+    assert (told.where, told.found) == ("s3://lake", "Connection refused (os error 111)")
+    assert "lake/out" not in str(told)
+
+
 def test_defects_are_not_told_as_a_store_s() -> None:
     assert translate_error(TypeError("no"), "x") is None
     assert translate_error(KeyError("other"), "x") is None
