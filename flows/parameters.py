@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.job_lookup import list_jobs, listed_folders
+from nightscore.inputs.job_lookup import list_jobs, lookup_folders
 from nightscore.inputs.jobfile import load_job
 from nightscore.operations.report import report_link
 from nightscore.schemas.job import ScoringJob
@@ -30,7 +30,7 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
-JobName = Annotated[str, Field(json_schema_extra={"enum": list_jobs(listed_folders())})]
+JobName = Annotated[str, Field(json_schema_extra={"enum": list_jobs(lookup_folders())})]
 """The form lists the jobs that existed at deployment. From Python, a path or URL works too."""
 
 Minutes = Annotated[int, Field(ge=1, le=10_080)]
@@ -50,7 +50,7 @@ def link_to_report(job: str, manifest: Manifest) -> str:
     finds jobs by the names of their files only.
     """
     base = os.environ.get("NIGHTSCORE_PAGES_URL", "")
-    is_named = job in list_jobs(listed_folders())
+    is_named = job in list_jobs(lookup_folders())
     return report_link(base, job, manifest) if base and is_named and manifest.drift else ""
 
 

@@ -8,6 +8,7 @@ from nightscore.inputs.job_lookup import (
     is_job_name,
     job_folders,
     list_jobs,
+    lookup_folders,
     near_files,
 )
 
@@ -19,8 +20,8 @@ def is_job(text: str) -> bool:
     if not is_job_name(text):
         return _is_file(Path(text).expanduser())
 
-    folders = (*job_folders(), Path())
-    return any(_is_file(folder / f"{text}{end}") for folder in folders for end in SUFFIXES)
+    files = (folder / f"{text}{end}" for folder in lookup_folders() for end in SUFFIXES)
+    return any(map(_is_file, files))
 
 
 def is_like_a_job(text: str) -> bool:
@@ -46,7 +47,7 @@ def near_jobs(text: str) -> list[str]:
     """Job files and names of jobs that look like a text, the nearest first."""
     if not is_job_name(text):
         return near_files(text)
-    return difflib.get_close_matches(text, list_jobs((*job_folders(), Path())), n=3, cutoff=0.6)
+    return difflib.get_close_matches(text, list_jobs(lookup_folders()), n=3, cutoff=0.6)
 
 
 def complete_jobs(incomplete: str) -> list[str]:

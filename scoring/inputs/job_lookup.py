@@ -3,6 +3,7 @@
 import difflib
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,13 @@ FOLDERS = ("jobs", "deploy/jobs")
 """Where commands and flows look up a job by its name, besides `NIGHTSCORE_JOBS` and the current
 folder."""
 
+CURRENT = Path()
+
 SUFFIXES = (".yaml", ".yml", ".json")
+
+SEARCHED_BYTES = 64 << 10
+_JOB_KEYS = re.compile(rb'(?:^|[{,])\s*"?(model|input|output)"?\s*:', re.MULTILINE)
+_NEEDED_KEYS = {b"model", b"input", b"output"}
 
 
 def job_folders() -> tuple[Path, ...]:
@@ -20,9 +27,9 @@ def job_folders() -> tuple[Path, ...]:
     return (*_chosen_folder(), *map(Path, FOLDERS))
 
 
-def listed_folders() -> tuple[Path, ...]:
-    """Whose jobs forms and pages list: the folder of `NIGHTSCORE_JOBS`, or else the others."""
-    return _chosen_folder() or tuple(map(Path, FOLDERS))
+def lookup_folders() -> tuple[Path, ...]:
+    """Where commands find a job by its name, and whose jobs forms and pages list."""
+    return (*job_folders(), CURRENT)
 
 
 def _chosen_folder() -> tuple[Path, ...]:
@@ -41,9 +48,21 @@ def _expanded(path: str) -> Path:
 def list_jobs(folders: Iterable[Path]) -> list[str]:
     """Names of the job files in these folders, as `find_job` takes them.
 
-    A folder that is not there has none.
+    A folder that is not there has none. In the current folder, other YAML files are no jobs.
     """
-    return sorted({path.stem for folder in folders for path in _job_files(folder)})
+    names: set[str] = set()
+    for folder in folders:
+        for path in _job_files(folder):
+            if folder != CURRENT or _describes_a_job(path):
+                names.add(path.stem)
+
+    return sorted(names)
+
+
+def show_folders(folders: Sequence[Path]) -> str:
+    """Folders in words: `jobs, deploy/jobs and the current folder`."""
+    *others, last = ["the current folder" if one == CURRENT else str(one) for one in folders]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def is_job_name(source: str) -> bool:
@@ -66,7 +85,7 @@ def find_job(source: str, folders: Sequence[Path] | None = None) -> str:
         return str(_expanded(source)) if source.startswith("~") else source
 
     if folders is None:
-        folders = (*job_folders(), Path())
+        folders = lookup_folders()
 
     files = [folder / f"{source}{suffix}" for folder in folders for suffix in SUFFIXES]
     # Two ways to the same file are no two jobs.
@@ -109,6 +128,15 @@ def _job_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _describes_a_job(path: Path) -> bool:
+    """Whether a file has the keys of a job. It is searched for them, not parsed."""
+    try:
+        with path.open("rb") as file:
+            return set(_JOB_KEYS.findall(file.read(SEARCHED_BYTES))) >= _NEEDED_KEYS
+    except OSError:
+        return False
+
+
 def _ambiguous(name: str, paths: Sequence[str]) -> InvalidJobError:
     return InvalidJobError(
         f"There are {len(paths)} job files of the name {name}; none was read.",
@@ -119,9 +147,9 @@ def _ambiguous(name: str, paths: Sequence[str]) -> InvalidJobError:
 
 
 def _unknown(name: str, folders: Sequence[Path]) -> InvalidJobError:
-    known = list_jobs(folder for folder in folders if folder != Path())
-    near = difflib.get_close_matches(name, list_jobs(folders), n=3, cutoff=0.5)
-    places = [f"./{name}.yaml" if folder == Path() else str(folder) for folder in folders]
+    known = list_jobs(folders)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    places = [f"./{name}.yaml" if folder == CURRENT else str(folder) for folder in folders]
 
     return InvalidJobError(
         f"There is no job {name}.",

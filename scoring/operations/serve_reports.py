@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from nightscore.drift.wording import verdict_text
 from nightscore.errors import PartitionNotFoundError, ScoringError
-from nightscore.inputs.job_lookup import list_jobs
+from nightscore.inputs.job_lookup import list_jobs, show_folders
 from nightscore.inputs.jobfile import load_job
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.comparison_records import with_newest_comparisons
@@ -71,7 +71,7 @@ class _Pages:
     def index(self, _: Request) -> HTMLResponse:
         """All jobs."""
         items = [_item(quote(name), html.escape(name)) for name in list_jobs(self._folders)]
-        shown = " and ".join(map(str, self._folders))
+        shown = show_folders(self._folders)
         return _page("Jobs", _list(items, f"There are no job files in {shown}."))
 
     def partitions(self, request: Request) -> HTMLResponse:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.job_lookup import find_job, list_jobs, listed_folders
+from nightscore.inputs.job_lookup import find_job, list_jobs, lookup_folders, show_folders
 from nightscore.inputs.jobfile import load_job, parse_job
 from nightscore.schemas.job import ScoringJob
 
@@ -104,7 +104,7 @@ def test_an_unknown_name_shows_places_and_near_names(project: Path) -> None:
         load_job("lste")
     error = caught.value
     assert error.where == "jobs, deploy/jobs, ./lste.yaml"
-    assert error.expected == "one of late"
+    assert error.expected == "one of churn, late"
     assert error.found == "no such file; near: late"
     with pytest.raises(InvalidJobError, match="near: churn"):
         load_job("chrun")
@@ -142,15 +142,21 @@ def test_a_problem_names_the_file_that_was_taken(project: Path) -> None:
     assert caught.value.where == "deploy/jobs/late.yaml"
 
 
-def test_forms_and_pages_list_the_chosen_folder_or_all(
+def test_forms_and_pages_list_what_commands_find(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("jobs/late.yaml")
     write("deploy/jobs/churn.yml")
     write("chosen/own.yaml")
-    assert list_jobs(listed_folders()) == ["churn", "late"]
+    write("here.yaml")
+    Path("there.yml").write_text("name: x\nmodel: models:/x/1\ninput: in\noutput: out\n")
+    Path("compose.yaml").write_text("services:\n  x:\n    image: y\nmodel: z\n")
+    assert list_jobs(lookup_folders()) == ["churn", "here", "late", "there"]
     monkeypatch.setenv("NIGHTSCORE_JOBS", "chosen")
-    assert list_jobs(listed_folders()) == ["own"]
+    assert list_jobs(lookup_folders()) == ["churn", "here", "late", "own", "there"]
+    for name in list_jobs(lookup_folders()):
+        assert load_job(name)
+    assert show_folders(lookup_folders()) == "chosen, jobs, deploy/jobs and the current folder"
 
 
 def test_a_job_remembers_how_it_was_given(tmp_path: Path) -> None:

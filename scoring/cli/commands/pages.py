@@ -5,15 +5,15 @@ from pathlib import Path
 
 from nightscore.cli.resolve import model_cache
 from nightscore.cli.show import err, print_json
-from nightscore.inputs.job_lookup import listed_folders
+from nightscore.inputs.job_lookup import lookup_folders, show_folders
 from nightscore.operations.serve_reports import serve
 
 
 def pages(port: int, host: str, as_json: bool, cache_dir: Path | None) -> None:
     """Serve the reports until the process is interrupted."""
     url = f"http://{host}:{port}"
-    folders = listed_folders()
-    shown = " and ".join(map(str, folders))
+    folders = lookup_folders()
+    shown = show_folders(folders)
 
     if as_json:
         print_json({"url": url, "jobs": shown})
