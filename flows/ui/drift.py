@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nightscore.drift import statistic_catalog
-from nightscore.drift.findings import counted
+from nightscore.drift.findings import column_names, counted
 from nightscore.drift.statistics_table import NO_REFERENCE
 from nightscore.drift.wording import resolved_columns, show_drivers, show_rates, verdict_text
 from nightscore.flows.ui.markdown import code, escaped
@@ -119,7 +119,7 @@ def _reasons(finding: FindingRecord) -> list[str]:
 def _quiet_columns(drift: DriftRecord) -> list[str]:
     """Columns that differ as usual, and columns whose findings are resolved."""
     lines = []
-    usual = [finding.column for finding in drift.findings if finding.is_seasonal]
+    usual = column_names([finding for finding in drift.findings if finding.is_seasonal])
     if usual:
         lines += [f"Seasonal or usual: {escaped(', '.join(usual))}.", ""]
 

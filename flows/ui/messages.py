@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.drift.findings import counted, worse
+from nightscore.drift.findings import column_names, counted, worse
 from nightscore.flows.ui.artifacts import holding_gates
 from nightscore.flows.ui.transition import Transition
 from nightscore.schemas.drift import ORDER, Severity
@@ -44,7 +44,7 @@ def subject(manifest: Manifest, changes: Transition) -> str:
 
 def _drift_subject(manifest: Manifest, changes: Transition) -> list[str]:
     if changes.severity:
-        names = [finding.column for finding in _most_severe_first(changes)]
+        names = column_names(_most_severe_first(changes))
         return [f"drift {changes.severity}: {_names(names)}"]
 
     if not changes.resolved:
@@ -182,7 +182,7 @@ def _ongoing(manifest: Manifest) -> list[str]:
     """Columns that are a warning or worse."""
     if manifest.drift is None:
         return []
-    return [finding.column for finding in worse(manifest.drift.findings, "warning")]
+    return column_names(worse(manifest.drift.findings, "warning"))
 
 
 def _references(findings: Sequence[FindingRecord], manifest: Manifest) -> str:

@@ -95,6 +95,17 @@ def job_in(command: Any, arguments: Sequence[str]) -> str:
     return jobs[0] if jobs else ""
 
 
+def with_partition(
+    command: Any, arguments: Sequence[str], message: str, partition: str
+) -> list[str]:
+    """The arguments with another partition in place of the one that an error message names."""
+    words = []
+    for token in tokens_of(command, arguments):
+        is_wrong = token.kind.startswith("PARTITION") and token.text in message
+        words.append(partition if is_wrong else token.text)
+    return words
+
+
 def metavar_of(param: Any) -> str:
     """What a parameter is called in the help."""
     return str(param.metavar or param.name.upper())

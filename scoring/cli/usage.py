@@ -5,6 +5,7 @@ prints the corrected call.
 """
 
 import itertools
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -27,14 +28,17 @@ from nightscore.cli.corrections import (
     correct,
     near_commands,
 )
-from nightscore.cli.messages import command_line, report_error, with_job
-from nightscore.cli.tokens import asks_for_help
+from nightscore.cli.messages import command_line, report_error
+from nightscore.cli.tokens import asks_for_help, with_partition
 from nightscore.errors import InterruptedRunError, InvalidJobError, ScoringError
+from nightscore.schemas.commands import name_job
 
 HELP = frozenset({"-h", "--help"})
 SHOWN_COMMANDS = 3
 """Commands that an unknown one is said to be near to."""
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+UNDERSTOOD = "nightscore.understood"
+"""In typer's context: the arguments as they were understood."""
 
 
 class CheckedCommand(TyperCommand):
@@ -46,6 +50,7 @@ class CheckedCommand(TyperCommand):
             if asks_for_help(self, args):
                 _show_help(self, ctx)
             args = self._understood(ctx, args)
+            ctx.meta[UNDERSTOOD] = [*args]  # typer takes the list apart
 
         rest: list[str] = super().parse_args(ctx, args)
         return rest
@@ -73,9 +78,7 @@ class CheckedCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except ScoringError as error:
-            job, partition = ctx.params.get("job"), ctx.params.get("partition")
-            if job is not None:
-                error.next_step = with_job(error.next_step, job, partition)
+            self._complete(ctx, error)
             raise
         except KeyboardInterrupt:
             if not changes_data(path_of(ctx)):
@@ -84,6 +87,21 @@ class CheckedCommand(TyperCommand):
             message = interruption(path_of(ctx))
             report_error("InterruptedRunError", message, as_json=bool(ctx.params.get("as_json")))
             ctx.exit(InterruptedRunError.exit_code)
+
+    def _complete(self, ctx: Any, error: ScoringError) -> None:
+        """Complete the next step: commands name the job, and the call itself keeps its options."""
+        job, partition = ctx.params.get("job"), ctx.params.get("partition")
+        if job is None:
+            return
+
+        error.next_step = name_job(error.next_step, job, partition)
+
+        path, words = path_of(ctx), ctx.meta.get(UNDERSTOOD, ())
+        same_call = f"{command_line([*path, job])} "
+        meant = error.next_step.removeprefix(same_call)
+        if meant != error.next_step and " " not in meant:
+            corrected = with_partition(self, words, error.what, *shlex.split(meant))
+            error.next_step = command_line([*path, *corrected])
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The arguments by their names."""

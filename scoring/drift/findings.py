@@ -1,6 +1,6 @@
 """Judges a partition: what differs, what is new, what is seasonal, what is resolved."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -98,6 +98,11 @@ def counted(finding: FindingRecord) -> Severity:
 def worse(findings: Sequence[FindingRecord], severity: Severity) -> list[FindingRecord]:
     """The findings of this severity or worse."""
     return [finding for finding in findings if is_at_least(counted(finding), severity)]
+
+
+def column_names(findings: Iterable[FindingRecord]) -> list[str]:
+    """The columns of findings in their order, each once: it may be a feature and in the schema."""
+    return list(dict.fromkeys(finding.column for finding in findings))
 
 
 def _first_comparisons(comparisons: Mapping[str, Comparison]) -> dict[Key, _Compared]:

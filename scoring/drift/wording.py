@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nightscore.drift.findings import worse
+from nightscore.drift.findings import column_names, worse
 from nightscore.schemas.manifest import DriftRecord, FindingRecord
 
 SHOWN_COLUMNS = 3
@@ -12,7 +12,7 @@ def verdict_text(drift: DriftRecord) -> str:
     """A few words for the state of a run."""
     if not drift.references:
         return "nothing to compare with yet"
-    moved = [finding.column for finding in worse(drift.findings, "warning")]
+    moved = column_names(worse(drift.findings, "warning"))
     if moved:
         return f"{drift.verdict}: {list_names(moved, SHOWN_COLUMNS)}"
     return drift.verdict

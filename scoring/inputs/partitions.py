@@ -50,7 +50,8 @@ def parse_value(text: str) -> str | None:
             expected=f"1 to {MAX_VALUE_BYTES} bytes (percent-encoded), without NUL, "
             "not '.' or '..'",
             found=repr(text[:80]),
-            next_step="give the value as `nightscore partitions JOB` shows it",
+            next_step="give the value of a partition, such as 2024-02-29; `nightscore partitions` "
+            "lists them",
         )
 
     if text == NULL_VALUE:

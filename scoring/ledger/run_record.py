@@ -16,6 +16,7 @@ from nightscore.ledger.layout import claim_path
 from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.process import peak_resident_bytes
+from nightscore.schemas.commands import name_job
 from nightscore.schemas.manifest import (
     ErrorRecord,
     InputsRecord,
@@ -25,6 +26,7 @@ from nightscore.schemas.manifest import (
     Status,
 )
 from nightscore.schemas.masking import masked
+from nightscore.schemas.partition import show_value
 
 WAIT_FOR_TURN = "wait_for_turn"
 """Stage in which a run waits for others, which are published before it."""
@@ -63,6 +65,7 @@ class RunRecord:
         """
         job = workspace.job
         self._store, self._folder = workspace.state, workspace.folder(value)
+        self._given_as = job.given_as
         self._started = time.perf_counter()
         self._cpu_before_s = time.process_time()
         self._lock = threading.Lock()
@@ -232,6 +235,7 @@ class RunRecord:
     def fail(self, error: BaseException, worker_cpu_s: float = 0.0) -> Manifest:
         """Record a failure. Where even that cannot be written, the returned manifest says so."""
         message = masked(str(error)) or type(error).__name__
+        message = name_job(message, self._given_as, show_value(self.manifest.partition))
         retryable = isinstance(error, ScoringError) and error.retryable
         recorded = ErrorRecord(type=type(error).__name__, message=message, retryable=retryable)
         self.update(error=recorded)

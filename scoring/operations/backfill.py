@@ -370,8 +370,12 @@ def _plan_item(value: str, status: PartitionStatus | None, modes: set[Mode]) -> 
         is_forced = status.state == "published"
         return BackfillItem(value, "score", reason, is_forced=is_forced, n_bytes=status.n_bytes)
 
-    action: Action = "score" if status.state in modes else "skip"
-    return BackfillItem(value, action, reason, n_bytes=status.n_bytes)
+    if status.state in modes:
+        return BackfillItem(value, "score", reason, n_bytes=status.n_bytes)
+
+    if status.state in get_args(Mode):
+        reason = f"{status.state}, and --mode {status.state} was not asked for: {reason}"
+    return BackfillItem(value, "skip", reason, n_bytes=status.n_bytes)
 
 
 def _has_no_input(status: PartitionStatus) -> bool:

@@ -1,6 +1,6 @@
 """The state of each partition: what is published, what is missing, and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import show_gone
 from nightscore.runs.held import is_blocking, still_holding
 from nightscore.runs.owner import is_owner
 from nightscore.schemas.job import ScoringJob
@@ -54,10 +55,13 @@ def partition_statuses(
     wanted = None if values is None else set(values)
     inputs = find_partitions(job, wanted)
     workspace = Workspace(job)
-    live = open_publisher(workspace).all_live()
+    publisher = open_publisher(workspace)
+    live = publisher.all_live()
     histories = list_histories(workspace)
 
     known = set(inputs) | set(live) if wanted is None else wanted
+    gone = publisher.gone([live[value] for value in known if value in live])
+
     statuses: list[PartitionStatus] = []
     for value in sorted(known, key=lambda value: order_of(value, job.input.partition_format)):
         history = histories.get(value)
@@ -67,6 +71,7 @@ def partition_statuses(
             partition=inputs.get(value),
             live=live.get(value),
             history=history.reconciled(live.get(value)) if history else [],
+            gone=gone.intersection(live[value].paths) if value in live else frozenset(),
         )
         statuses.append(_status(value, view))
 
@@ -85,6 +90,8 @@ class _View:
     """None: readers see nothing."""
     history: Sequence[Manifest]
     """Its runs, newest first."""
+    gone: Collection[str] = ()
+    """Published files that somebody has deleted."""
 
     @property
     def newest(self) -> Manifest | None:
@@ -120,7 +127,7 @@ def _status(value: str | None, view: _View) -> PartitionStatus:
         n_files=len(files),
         n_bytes=sum(file.size_bytes for file in files),
         run_id=view.live.run_id if view.live else None,
-        rows=standing.counts.rows_scored if standing else None,
+        rows=standing.counts.rows_scored if standing and not view.gone else None,
         model_version=standing.model.version if standing else None,
         last_error=failed.error.message if failed and failed.error else None,
     )
@@ -143,7 +150,7 @@ def _judge(view: _View) -> tuple[State, list[str]]:
 
     fingerprint = view.model.fingerprint(view.workspace.job, view.partition)
     if standing is not None and standing.fingerprint == fingerprint:
-        return "published", [_show_unchanged(standing), *_replay_notes(view, standing)]
+        return _judge_current(view, standing)
 
     # A run that waits for a person says more than what is published.
     notes: list[str] = []
@@ -163,6 +170,13 @@ def _judge(view: _View) -> tuple[State, list[str]]:
     return _judge_outdated(view, view.partition, standing, notes)
 
 
+def _judge_current(view: _View, standing: Manifest) -> tuple[State, list[str]]:
+    """The state of a partition whose published run had the same input, model and job."""
+    if view.gone:
+        return "missing", [_show_unseen(view.gone)]
+    return "published", [_show_unchanged(standing), *_replay_notes(view, standing)]
+
+
 def _judge_unpublished(view: _View, notes: list[str]) -> tuple[State, list[str]]:
     failed = view.newest_failed
     if failed is None:
@@ -176,6 +190,8 @@ def _judge_outdated(
 ) -> tuple[State, list[str]]:
     """The state of a partition whose published run had another input, model or job."""
     reasons = [*_differences(view, partition, standing), *notes]
+    if view.gone:
+        return "missing", [_show_unseen(view.gone), *reasons]
     if view.newest_failed is not None:
         return "failed", [*reasons, f"the last run failed: {_first_line(view.newest_failed)}"]
 
@@ -189,6 +205,10 @@ def _replay_notes(view: _View, standing: Manifest) -> list[str]:
         return []
 
     return [f"replay {newest.run_id} is held: {_decisions(view.workspace, newest)}"]
+
+
+def _show_unseen(gone: Collection[str]) -> str:
+    return f"{show_gone(gone)}, so readers do not see all rows"
 
 
 def _show_unchanged(standing: Manifest) -> str:

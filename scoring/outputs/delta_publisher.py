@@ -1,5 +1,6 @@
 """Publishes into a Delta table: one commit a partition."""
 
+import posixpath
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -44,6 +45,9 @@ from nightscore.storage.protocol import Entry
 
 COMMIT_ATTEMPTS = 100
 """Commits of other partitions make a commit fail too, each at most once."""
+
+FOLDERS_LISTED = 8
+"""To look for files of more partitions, the whole table is listed: one request for 1,000 files."""
 
 RETRY_PAUSE_S = 0.05
 """Grows to ten times this. Drawn at random, so that publishers do not collide again and again."""
@@ -147,6 +151,16 @@ class DeltaPublisher:
             found=failure.found if failure else "",
             next_step="check the store, then run again: readers still see the old predictions",
         ) from failure
+
+    def gone(self, live: Collection[Live]) -> set[str]:
+        """See `Publisher`. The table's log still names them."""
+        expected = {path for one in live if one.run_id is not None for path in one.paths}
+        folders = {posixpath.dirname(path) for path in expected}
+        if len(folders) > FOLDERS_LISTED:
+            folders = {""}
+
+        listed = {entry.path for folder in folders for entry in self._store.list_files(folder)}
+        return expected - listed
 
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         """See `Publisher`."""

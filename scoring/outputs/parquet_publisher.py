@@ -106,6 +106,10 @@ class ParquetPublisher:
 
         return (WrittenPart(published, part.stats),), None
 
+    def gone(self, live: Collection[Live]) -> set[str]:
+        """See `Publisher`. An object that is gone is not live."""
+        return set()
+
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         """See `Publisher`."""
         folder = encode_folder(manifest.partition_key, manifest.partition)

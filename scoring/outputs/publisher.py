@@ -61,6 +61,10 @@ class Publisher(Protocol):
         """What is published, by partition value."""
         ...
 
+    def gone(self, live: Collection[Live]) -> set[str]:
+        """Those files of nightscore's that readers should see, and that somebody has deleted."""
+        ...
+
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         """The files of a published run, as `publish` takes them to put them back.
 
@@ -113,6 +117,13 @@ class Publisher(Protocol):
             protected_runs: Runs that may be under way, or whose record cannot be read.
         """
         ...
+
+
+def show_gone(paths: Collection[str]) -> str:
+    """Deleted files in a few words."""
+    if len(paths) == 1:
+        return f"the published file {min(paths)} was deleted"
+    return f"{len(paths):,} published files were deleted, first {min(paths)}"
 
 
 def describe_run(live: Live | None, otherwise: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from nightscore.drift.findings import counted, worse
+from nightscore.drift.findings import column_names, counted, worse
 from nightscore.drift.wording import (
     label_rates,
     resolved_columns,
@@ -178,7 +178,7 @@ def _columns_headline(drift: DriftRecord) -> str:
     if not drift.references:
         return "Nothing to compare with yet: this is the first partition with a profile"
 
-    moved = worse(drift.findings, "warning")
+    moved = column_names(worse(drift.findings, "warning"))
     if not moved and drift.verdict == "insufficient data":
         return "Too little data to tell: too few rows, or no column that could be compared"
     if not moved:
@@ -188,7 +188,7 @@ def _columns_headline(drift: DriftRecord) -> str:
     if drift.verdict == "critical":
         advice = "Check before you use the predictions"
 
-    return f"{advice}: {len(moved)} of {drift.n_columns} columns moved, above all {moved[0].column}"
+    return f"{advice}: {len(moved)} of {drift.n_columns} columns moved, above all {moved[0]}"
 
 
 def _steps(job: ScoringJob, manifest: Manifest, drift: DriftRecord) -> list[str]:

@@ -1,6 +1,6 @@
 """Plans a run: which model scores which rows, and in which shards. Nothing is scored yet."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from nightscore.engine.checkpoints import Resumption, take_over
@@ -20,7 +20,7 @@ from nightscore.ledger.live import Live
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Publisher
+from nightscore.outputs.publisher import Publisher, show_gone
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
 from nightscore.runs.held import is_blocking
@@ -122,12 +122,22 @@ def find_earlier_answer(execution: Execution, state: PartitionState) -> Manifest
     """The run that makes this one unnecessary: it published the same, or it waits for a review."""
     standing = state.standing
     if standing is not None and standing.fingerprint == state.fingerprint:
-        return standing.model_copy(update={"status": "unchanged"})
+        gone = state.publisher.gone([state.live] if state.live else [])
+        if not gone:
+            return standing.model_copy(update={"status": "unchanged"})
+
+        _warn_of_gone(execution, standing, gone)
 
     undecided = state.history.undecided(state.fingerprint)
     if undecided is not None and is_blocking(execution.workspace, undecided):
         return undecided
     return None
+
+
+def _warn_of_gone(execution: Execution, standing: Manifest, gone: Collection[str]) -> None:
+    note = f"{show_gone(gone)} (run {standing.run_id}), so the partition is scored again"
+    logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.shown_value, note)
+    execution.record.warn(note)
 
 
 def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) -> RunPlan:
@@ -198,6 +208,7 @@ def learn_model(execution: Execution, model: PinnedModel, notes: Sequence[str]) 
     """What loading the model shows. Its warnings and the notes go into the record."""
     facts = learn_facts(model, execution.cache, execution.pool)
     warnings = (
+        *execution.record.manifest.warnings,
         *model.warnings,
         *version_warnings(facts),
         *cache_warnings(model, facts),

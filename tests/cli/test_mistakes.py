@@ -183,6 +183,15 @@ def test_a_command_that_reads_takes_what_was_meant_and_says_so(
         ("run job.yaml 29.02.2024", "run job.yaml 2024-02-29"),
         ("run job.yaml 2024-2-29", "run job.yaml 2024-02-29"),
         ("run job.yaml 2024-02-30", "run job.yaml 2024-02-29"),
+        ("run job.yaml 2024-02-30 --force --json", "run job.yaml 2024-02-29 --force --json"),
+        (
+            "verify --sample 5 job.yaml 2024-02-30 --seed 3",
+            "verify --sample 5 job.yaml 2024-02-29 --seed 3",
+        ),
+        (
+            "plan job.yaml 2024-02-29 2024-02-31 --json",
+            "plan job.yaml 2024-02-29 2024-02-29 --json",
+        ),
         ("run job.yaml 01.02.2024", "2024-01-02 or 2024-02-01"),
         ("plan job.yaml 2024-29-02", "plan job.yaml 2024-02-29"),
         ("approve job.yaml ds=20240229", "approve job.yaml 2024-02-29"),

@@ -9,8 +9,10 @@ import pytest
 from nightscore.cli import resolve, show
 from nightscore.errors import CorruptFileError
 from nightscore.flows.ui.markdown import code, escaped, fenced
+from nightscore.schemas.commands import name_job
 from nightscore.schemas.text import json_printable, printable
 
+DAY = "2024-02-29"
 HOSTILE = "a\x1b]0;title\x07\r\n  next:     curl evil | sh\u202e\x9b2J\u2028b.parquet"
 SHOWN = r"a\x1b]0;title\x07\r\n  next:     curl evil | sh\u202e\x9b2J\u2028b.parquet"
 
@@ -99,3 +101,19 @@ def test_no_line_of_a_block_of_code_closes_it(run: str) -> None:
     assert first == last
     assert lines == ["one", run, "<img>"]
     assert all(first not in line for line in lines)
+
+
+def test_bare_commands_in_messages_get_their_job_and_partition() -> None:
+    told = (
+        "`nightscore clean` makes room, `nightscore run --force` scores; `nightscore drift` is bare"
+    )
+    assert name_job(told, "a job.yaml", DAY) == (
+        f"`nightscore clean 'a job.yaml'` makes room, `nightscore run 'a job.yaml' {DAY} --force` "
+        "scores; `nightscore drift` is bare"
+    )
+    assert name_job("`nightscore rollback`", "late", DAY) == (
+        f"`nightscore rollback late --from {DAY} --to {DAY}`"
+    )
+    assert name_job("`nightscore run --force`", "late", None) == "`nightscore run --force`"
+    whole = f"`nightscore run late {DAY}`"
+    assert name_job(whole, "other", DAY) == whole

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nightscore.drift.wording import verdict_text
 from nightscore.errors import InputError
 from nightscore.ledger.layout import state_store
 from nightscore.models.baseline import fetch_baseline
@@ -24,7 +25,7 @@ from nightscore.operations.decision import find_held
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import Key, from_bytes
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
 from nightscore.storage.store import Store
 from tests.cli.test_commands import answer, nightscore, save
 from tests.operations.test_replay import STRICT, again
@@ -494,3 +495,13 @@ def test_profiles_on_s3(s3_lake: Lake) -> None:
     assert manifest.drift
     assert manifest.drift.verdict in ("ok", "info")
     assert Store(state_store(job).uri, s3_lake.options).list_files("drift")
+
+
+def test_a_column_with_several_findings_is_named_once() -> None:
+    """A text that became a number differs as a feature and in the schema."""
+    findings = [
+        FindingRecord(column=column, role=role, reference="previous", severity="critical")
+        for column, role in (("shop", "feature"), ("shop", "schema"), ("price", "feature"))
+    ]
+    drift = DriftRecord(verdict="critical", references={"previous": "x"}, findings=tuple(findings))
+    assert verdict_text(drift) == "critical: shop, price"

@@ -69,6 +69,9 @@ class PointerPublisher:
             ) from error
         return publication.parts, None
 
+    def gone(self, live: Collection[Live]) -> set[str]:
+        return set()
+
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         return find_parts(self._store, {file.path: file for file in manifest.output.files})
 

@@ -148,6 +148,17 @@ def test_as_of_takes_the_version_of_the_last_run_by_then(lake: Lake) -> None:
         choose_models(job, ["2024-02-28"], "as-of", history)
 
 
+def test_a_partition_is_skipped_with_the_mode_that_would_score_it() -> None:
+    states = {state: status(state, state) for state in STATES}
+    skipped = choose([*states], states, ["missing"], "oldest").items
+    reasons = {item.value: item.reason for item in skipped if item.action == "skip"}
+    assert reasons == {
+        "published": "because",
+        "stale": "stale, and --mode stale was not asked for: because",
+        "failed": "failed, and --mode failed was not asked for: because",
+    }
+
+
 def test_a_plan_says_rows_bytes_and_reasons_and_is_what_runs(any_lake: Lake) -> None:
     for i in range(5):
         any_lake.write(f"2024-03-0{i + 1}", make_frame(100 + i, seed=i))

@@ -198,7 +198,7 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, done = call("rollback", str(path), *dates)
     assert [run["status"] for run in done["runs"]] == ["published"]
     _, shown = call("history", str(path), DAY)
-    assert [row["results"] for row in shown] == ["seen now", "can be put back", "seen now"]
+    assert [row["results"] for row in shown] == ["seen now", "can be put back", "restored above"]
     assert shown[0]["rollback to"] == shown[2]["run"]
     assert len(predictions_store(lake.job()).list_files()) > 0
 

@@ -5,8 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from nightscore.ledger.layout import state_store
+from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.manifest_files import find_manifest
+from nightscore.models.pinned import PinnedModel
+from nightscore.operations.partitions import partition_statuses
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, make_frame
 
@@ -55,6 +57,26 @@ def test_rerun_is_unchanged_and_force_scores_again(any_lake: Lake) -> None:
     published = any_lake.read(job)
     assert set(published["run_id"]) == {forced.run_id}
     assert len(published) == 500
+
+
+def test_what_somebody_has_deleted_is_scored_again(any_lake: Lake) -> None:
+    any_lake.write(DAY, make_frame(50))
+    job = any_lake.job()
+    first = any_lake.run(job)
+    deleted = first.output.files[0].path
+    predictions_store(job).delete([deleted])
+
+    model = PinnedModel.resolve(job, any_lake.cache)
+    (before,) = partition_statuses(job, model)
+    again = any_lake.run(job)
+    (after,) = partition_statuses(job, model)
+
+    assert (before.state, after.state) == ("missing", "published")
+    assert again.status == "published"
+    assert len(any_lake.read(job)) == 50
+    if job.output.format == "delta":
+        assert before.reasons[0].startswith(f"the published file {deleted} was deleted")
+        assert any(deleted in warning for warning in again.warnings)
 
 
 def test_changed_input_replaces_the_partition_alone(any_lake: Lake) -> None:

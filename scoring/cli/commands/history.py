@@ -35,6 +35,9 @@ RUN_COLUMNS = (
     "seconds",
     "error",
 )
+SEEN = "seen now"
+RESTORED = "restored above"
+"""Readers see these results again, by the rollback that is listed as seen."""
 COMPARED_AGAIN = "compared again (UTC)"
 
 
@@ -107,11 +110,16 @@ def _result_rows(spec: ScoringJob, value: str | None) -> list[dict[str, str]]:
     publisher = open_publisher(Workspace(spec))
     live = publisher.live(value)
 
+    # The results of a run that was rolled back to have several publications; one is the last.
+    seen_id = live.run_id if live is not None else None
+    is_later = False
+
     rows = []
     for manifest in publications(run_history(spec, value, everything=False)):
         state = "can be put back"
-        if live is not None and live.run_id == manifest.result_id:
-            state = "seen now"
+        if seen_id is not None and manifest.result_id == seen_id:
+            state = RESTORED if is_later else SEEN
+            is_later = True
 
         try:
             publisher.find_results(manifest)
