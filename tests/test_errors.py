@@ -193,7 +193,7 @@ def test_corrupt_pages_are_caught_by_their_checksums(any_lake: Lake) -> None:
         ),
         (
             {"model": "models:/a/latest"},
-            "model: expected models:/<name>/<version> or models:/<name>@<alias>",
+            "model: expected models:/<name>/<version>, models:/<name>@<alias> or models:/m-<id>",
         ),
         ({"name": "a b"}, "name: "),
         ({"input": {"uri": "s3://key:secret@bucket/x"}}, "input.uri: carries credentials"),
