@@ -21,30 +21,32 @@ $(VENV)/.ready: pyproject.toml deploy/constraints.txt
 setup: $(VENV)/.ready ## Create .venv with everything for development
 
 demo: $(VENV)/.ready ## Score two weeks of New York flights, from data to published predictions (about 2 minutes)
-	@$(BIN)/python -m nightscore.flows.demo
+	@$(BIN)/nightscore demo
 
-STORE ?= local
-DB ?= sqlite
-PREFECT_PORT ?= 4200
-MLFLOW_PORT ?= 5000
-S3_PORT ?= 8333
-POSTGRES_PORT ?= 5433
-PAGES_PORT ?= 4280
+# Empty: as `nightscore up` has it.
+STORE ?=
+DB ?=
+PREFECT_PORT ?=
+MLFLOW_PORT ?=
+S3_PORT ?=
+POSTGRES_PORT ?=
+PAGES_PORT ?=
 FOREGROUND ?=
 
 up: $(VENV)/.ready ## Start Prefect, MLflow and a worker on this machine (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
-	@$(BIN)/python -m nightscore.flows.stack up --store $(STORE) --db $(DB) --prefect-port $(PREFECT_PORT) \
-	  --mlflow-port $(MLFLOW_PORT) --s3-port $(S3_PORT) --postgres-port $(POSTGRES_PORT) \
-	  --pages-port $(PAGES_PORT) $(if $(FOREGROUND),--foreground)
+	@$(BIN)/nightscore up $(if $(STORE),--store $(STORE)) $(if $(DB),--db $(DB)) \
+	  $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) $(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT)) \
+	  $(if $(S3_PORT),--s3-port $(S3_PORT)) $(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) \
+	  $(if $(PAGES_PORT),--pages-port $(PAGES_PORT)) $(if $(FOREGROUND),--foreground)
 
 down: $(VENV)/.ready ## Stop everything that `make up` started
-	@$(BIN)/python -m nightscore.flows.stack down
+	@$(BIN)/nightscore down
 
 status: $(VENV)/.ready ## Show what is running
-	@$(BIN)/python -m nightscore.flows.stack status
+	@$(BIN)/nightscore status
 
 alerts: $(VENV)/.ready ## Register the alerts in Prefect (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
-	@$(BIN)/python -m nightscore.flows.alerts
+	@$(BIN)/nightscore alerts
 
 # In two processes, a file in either; then, one after another, what needs the whole machine.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder

@@ -1,6 +1,5 @@
-"""`make alerts`: registers the channels whose address is set, and the automations in deploy/."""
+"""Registers the channels of alerts whose address is set, and the automations that are shipped."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
-AUTOMATIONS = Path(__file__).resolve().parent.parent / "deploy" / "automations"
+from nightscore.deploy import AUTOMATIONS
+from nightscore.errors import DeploymentError, InvalidJobError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Channel:
         """The block of an address.
 
         Raises:
-            ValueError: The address is not valid. The message does not repeat it.
+            InvalidJobError: The address is not valid. The message does not repeat it.
         """
         if self.block == "nightscore-webhook":
             return self._webhook(address)
@@ -46,9 +46,9 @@ class Channel:
             address = _as_text(address)
 
         if not Apprise().add(address):
-            raise ValueError(
-                f"{self.variable} is not an address that Apprise knows: "
-                "https://appriseit.com/services/"
+            raise InvalidJobError(
+                f"{self.variable} is not an address that Apprise knows; nothing was registered.",
+                next_step="write it as https://appriseit.com/services/ shows",
             )
 
         # Prefect has no block for SMTP, but passes any address that is not Slack's to Apprise.
@@ -56,8 +56,10 @@ class Channel:
 
     def _webhook(self, address: str) -> Block:
         if not address.startswith(("http://", "https://")):
-            raise ValueError(
-                f"{self.variable} is not a URL; it must begin with http:// or https://"
+            raise InvalidJobError(
+                f"{self.variable} is not a URL; nothing was registered.",
+                expected="http://... or https://...",
+                next_step=f"correct {self.variable}",
             )
         headers = SecretDict({"Content-Type": "application/json"})
         return Webhook(url=SecretStr(address), headers=headers)
@@ -89,7 +91,31 @@ async def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -
 
     Returns:
         What happened to each automation, by file name.
+
+    Raises:
+        DeploymentError: The server is not named, does not answer, or refuses.
+        InvalidJobError: An address is not valid.
     """
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise DeploymentError(
+            "PREFECT_API_URL is not set; nothing was registered.",
+            expected="the API of the Prefect server that sends the alerts",
+            next_step="export PREFECT_API_URL=http://127.0.0.1:4200/api",
+        )
+
+    try:
+        return await _register(environment, folder)
+    except (PrefectException, HTTPError, OSError) as error:
+        raise DeploymentError(
+            "The Prefect server does not answer, or refuses; nothing was registered.",
+            url,
+            found=f"{type(error).__name__}: {error}",
+            next_step="check PREFECT_API_URL and the server",
+        ) from error
+
+
+async def _register(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     results = {}
     async with get_client() as client:
         blocks = await _save_blocks(environment)
@@ -151,23 +177,13 @@ async def _save_automation(
 
 
 def main() -> None:
-    """Register the alerts, and print what was done."""
-    url = PREFECT_API_URL.value()
-    if not url:
-        sys.exit("PREFECT_API_URL is not set. Set it to the Prefect server that sends the alerts.")
-
-    if not AUTOMATIONS.is_dir():
-        sys.exit(f"{AUTOMATIONS} does not exist. Run this from a checkout of nightscore.")
-
-    try:
-        results = asyncio.run(register(os.environ))
-    except ValueError as error:
-        sys.exit(str(error))
-    except (PrefectException, HTTPError, OSError) as error:
-        sys.exit(f"{url}: {type(error).__name__}: {error}")
-
-    for name, result in results.items():
-        print(f"{name:<22} {result}")
+    """Run `nightscore alerts`, which this was before."""
+    sys.stderr.write(
+        "`python -m nightscore.flows.alerts` is called `nightscore alerts` now; "
+        "this name goes away in the next release.\n"
+    )
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "nightscore.cli", "alerts"])  # noqa: S606
 
 
 if __name__ == "__main__":

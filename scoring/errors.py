@@ -24,6 +24,8 @@ ScoringError                    exit 1
 ├── WorkerError                 retryable, resumable
 │   └── WorkerHungError         retryable, resumable; a call did not end in time
 ├── ClusterError                         its workers cannot run what this driver would send them
+├── StackError                           a service of `nightscore up` does not start, or ended
+├── DeploymentError                      Prefect's server does not answer, or refuses
 ├── ReconciliationError                  rows are missing; a defect of nightscore
 ├── GateError                            a gate of the job failed; nothing was published
 ├── ConflictError               exit 4   another run published the partition meanwhile
@@ -202,6 +204,14 @@ class WorkerHungError(WorkerError):
 
 class ClusterError(ScoringError):
     """The cluster's workers cannot run what this driver would send them."""
+
+
+class StackError(ScoringError):
+    """A service of this machine cannot be started, or ended. All of them are stopped."""
+
+
+class DeploymentError(ScoringError):
+    """Prefect's server does not answer, or refuses what it was told."""
 
 
 class ReconciliationError(ScoringError):

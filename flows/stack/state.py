@@ -7,10 +7,11 @@ from typing import Any
 
 import psutil
 
+from nightscore.errors import StackError
 from nightscore.flows.stack.settings import Settings
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class State:
     """The state of one stack."""
 
@@ -18,6 +19,9 @@ class State:
     status: str
     """`starting`, `up` or `failed`."""
     message: str = ""
+    """What is being done while it starts."""
+    error: StackError | None = None
+    """Why it failed."""
     processes: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Process id and creation time by service, the supervisor included. An id alone may belong to
     another process by now."""
@@ -35,7 +39,14 @@ class State:
             name: (int(pid), float(created)) for name, (pid, created) in raw["processes"].items()
         }
         settings = Settings.from_dict(raw["settings"])
-        return cls(settings, raw["status"], raw["message"], processes, raw["temporary"])
+        return cls(
+            settings=settings,
+            status=raw["status"],
+            message=raw["message"],
+            error=_error_of(raw),
+            processes=processes,
+            temporary=raw["temporary"],
+        )
 
     def write(self) -> None:
         """Replace the file in one step."""
@@ -43,6 +54,7 @@ class State:
             "settings": self.settings.as_dict(),
             "status": self.status,
             "message": self.message,
+            "error": None if self.error is None else self.error.args,
             "processes": self.processes,
             "temporary": self.temporary,
         }
@@ -81,6 +93,13 @@ class State:
     def is_alive(self) -> bool:
         """Whether the supervisor is running."""
         return self.process("supervisor") is not None
+
+
+def _error_of(raw: dict[str, Any]) -> StackError | None:
+    """The error that a state records; one of an older version has its text as message alone."""
+    if raw.get("error") is not None:
+        return StackError(*raw["error"])
+    return StackError(raw["message"]) if raw["status"] == "failed" else None
 
 
 def _path(folder: Path) -> Path:

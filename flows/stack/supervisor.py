@@ -15,10 +15,12 @@ from typing import Any
 
 import psutil
 
+from nightscore.deploy import FOLDER
+from nightscore.errors import StackError
 from nightscore.flows.stack.http_calls import request
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.services import all_services
-from nightscore.flows.stack.settings import BUCKET, ROOT, Settings, StackError
+from nightscore.flows.stack.settings import BUCKET, Settings
 from nightscore.flows.stack.state import State
 
 HEALTHY_S = 120.0
@@ -45,7 +47,7 @@ def supervise(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
 
-    state = State(settings, "starting")
+    state = State(settings=settings, status="starting")
     state.add("supervisor", psutil.Process())
     supervisor = _Supervisor(state)
 
@@ -57,7 +59,9 @@ def supervise(settings: Settings) -> None:
         state.remove()
     except (StackError, OSError, subprocess.CalledProcessError) as error:
         supervisor.stop()
-        state.status, state.message = "failed", str(error)
+        if not isinstance(error, StackError):
+            error = StackError(f"{type(error).__name__}: {error}")
+        state.status, state.message, state.error = "failed", "", error
         state.write()
 
 
@@ -95,7 +99,7 @@ class _Supervisor:
         while True:
             for service, process in self._running:
                 if process.poll() is not None:
-                    raise StackError(_exit_message(service, process, self._log(service)))
+                    raise _exited(service, process, self._log(service))
             time.sleep(POLL_S)
 
     def stop(self) -> None:
@@ -124,7 +128,7 @@ class _Supervisor:
         with self._log(service).open("w") as log:
             process = psutil.Popen(
                 service.command,
-                cwd="/" if service.user else ROOT,
+                cwd="/" if service.user else None,
                 env=self._environment() | dict(service.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -146,7 +150,7 @@ class _Supervisor:
 
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise StackError(_exit_message(service, process, self._log(service)))
+                raise _exited(service, process, self._log(service))
 
             with contextlib.suppress(OSError):
                 if service.is_healthy():
@@ -155,7 +159,12 @@ class _Supervisor:
             time.sleep(POLL_S)
 
         log = self._log(service)
-        raise StackError(f"{service.name} is not healthy after {HEALTHY_S:.0f} s.\n{_tail(log)}")
+        raise StackError(
+            f"{service.name} is not healthy after {HEALTHY_S:.0f} s; all services are stopped.",
+            str(log),
+            problems=_tail(log),
+            next_step="look at the end of its log, above; then run: nightscore up",
+        )
 
 
 def end(process: psutil.Process, number: signal.Signals) -> None:
@@ -188,17 +197,20 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
 
     def call(*arguments: str) -> None:
         command = [sys.executable, *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
         if done.returncode:
-            raise StackError(f"`python {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
+            raise StackError(
+                f"`python {' '.join(arguments)}` failed; all services are stopped.",
+                problems=f"{done.stdout}{done.stderr}".splitlines(),
+                next_step="correct what it says, then run: nightscore up",
+            )
 
     with contextlib.suppress(urllib.error.HTTPError):  # it exists since the last start
         request(settings.api_url, "POST", "/work_pools/", {"name": "local", "type": "process"})
 
-    call("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+    deployments = str(FOLDER / "prefect.yaml")
+    call("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", deployments)
     request(settings.api_url, "PATCH", "/work_pools/local", {"concurrency_limit": POOL_RUNS})
     request(
         settings.api_url,
@@ -206,7 +218,7 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
         "/work_pools/local/queues/backfill",
         {"concurrency_limit": BACKFILL_RUNS[settings.db]},
     )
-    call("-m", "nightscore.flows.alerts")
+    call("-m", "nightscore.cli", "alerts")
 
 
 def _upload(settings: Settings) -> None:
@@ -259,9 +271,14 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     return ask
 
 
-def _exit_message(service: Service, process: psutil.Popen, log: Path) -> str:
-    return f"{service.name} exited with code {process.returncode}. Its log is {log}\n{_tail(log)}"
+def _exited(service: Service, process: psutil.Popen, log: Path) -> StackError:
+    return StackError(
+        f"{service.name} exited with code {process.returncode}; all services are stopped.",
+        str(log),
+        problems=_tail(log),
+        next_step="look at the end of its log, above; then run: nightscore up",
+    )
 
 
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+def _tail(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-LOG_LINES:]

@@ -11,6 +11,7 @@ import typer
 
 from nightscore.cli.checks import usage_message
 from nightscore.cli.command_catalog import COMMANDS
+from nightscore.cli.corrections import meant_with_job
 from nightscore.cli.messages import PROGRAM, report_error
 from nightscore.cli.usage import HELP_OPTIONS, CheckedCommand, TopGroup
 from nightscore.errors import ScoringError
@@ -85,7 +86,8 @@ def run_command_line() -> None:
     # Only the help, and the hint at what was meant by a misspelt name, need the other commands.
     sys.argv[1:] = _as_options(sys.argv[1:])
     called = "".join(sys.argv[1:2])
-    names = [called] if called in COMMANDS else [*COMMANDS]
+    is_known = called in COMMANDS and not meant_with_job(sys.argv[1:])
+    names = [called] if is_known else [*COMMANDS]
     app = build_app(names, has_completion=called.startswith("-") or COMPLETION in os.environ)
 
     signal.signal(signal.SIGTERM, _interrupt)

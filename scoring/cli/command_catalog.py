@@ -11,6 +11,7 @@ LOOK = "See what was done"
 CHANGE = "Change what readers see"
 WATCH = "Watch the data"
 MODELS = "Models"
+NIGHTLY = "Every night, with Prefect"
 
 
 class Command(NamedTuple):
@@ -91,6 +92,11 @@ COMMANDS = {
     ),
     "drift": Command("monitoring:drift", WATCH, "drift january.parquet february.parquet"),
     "pin": Command("models:pin", MODELS, "pin models:/flight_delay/1", changes_data=True),
+    "demo": Command("services:demo", NIGHTLY, "demo", changes_data=True),
+    "up": Command("services:up", NIGHTLY, "up --db postgres", changes_data=True),
+    "status": Command("services:status", NIGHTLY, "status"),
+    "alerts": Command("deployments:alerts", NIGHTLY, "alerts", changes_data=True),
+    "down": Command("services:down", NIGHTLY, "down", changes_data=True),
     "model": Command("models:model", MODELS, "model inspect models:/flight_delay/1"),
 }
 """In the order of the help, which shows groups last."""

@@ -24,7 +24,6 @@ COMMAND_SYNONYMS = {
     "score": "run",
     "predict": "run",
     "exec": "run",
-    "status": "partitions",
     "list": "partitions",
     "ls": "partitions",
     "why": "explain",
@@ -44,8 +43,14 @@ COMMAND_SYNONYMS = {
     "accept": "approve",
     "release": "approve",
     "inspect": "model inspect",
+    "start": "up",
+    "stop": "down",
+    "ps": "status",
 }
 """What people type for a command who know other tools."""
+
+WITH_A_JOB = {"status": "partitions"}
+"""What people type with a job, for a command that takes one."""
 
 OPTION_SYNONYMS = {
     "--start": "--from",
@@ -106,6 +111,15 @@ def correct(command: Any, arguments: Sequence[str]) -> Corrected:
 
     result.arguments = [token.text for token in tokens]
     return result
+
+
+def meant_with_job(words: Sequence[str]) -> str:
+    """The command that was meant because a job follows: `partitions` for `status job.yaml`.
+
+    Empty if the command is right as it is.
+    """
+    other = WITH_A_JOB.get(words[0], "") if words else ""
+    return other if any(map(is_like_a_job, words[1:])) else ""
 
 
 def near_name(text: str, known: Sequence[str]) -> str:

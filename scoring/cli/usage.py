@@ -26,6 +26,7 @@ from nightscore.cli.corrections import (
     COMMAND_SYNONYMS,
     Corrected,
     correct,
+    meant_with_job,
     near_commands,
 )
 from nightscore.cli.messages import command_line, report_error
@@ -138,11 +139,12 @@ class CheckedGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was meant."""
-        if args[0] in self.commands or ctx.resilient_parsing:
+        with_job = meant_with_job(args)
+        if ctx.resilient_parsing or (args[0] in self.commands and not with_job):
             return super().resolve_command(ctx, args)
 
         path = path_of(ctx)
-        meant = self.synonyms.get(args[0], "").split()
+        meant = (with_job or self.synonyms.get(args[0], "")).split()
         if meant and meant[0] in self.commands:
             rest = _corrected_rest(self.commands[meant[0]], meant, args[1:])
             rest.notes.insert(0, f"{args[0]} is called {' '.join(meant)}")

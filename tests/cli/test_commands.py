@@ -32,6 +32,10 @@ CHANGES = {
     "baseline": "stores a baseline beside the model version",
     "clean": "removes files",
     "pin": "tags the model version",
+    "demo": "writes the demo's data and publishes partitions of it",
+    "up": "starts services",
+    "alerts": "registers automations in Prefect",
+    "down": "stops services",
 }
 """What each command changes that has `changes_data`."""
 READS = {
@@ -43,6 +47,7 @@ READS = {
     "verify": f"verify JOB {DAY}",
     "report": f"report JOB {DAY}",
     "drift": "drift FEATURES FEATURES",
+    "status": "status",
     "model": "model inspect MODEL --registry REGISTRY",
 }
 """An example of each other command; the test sees that it leaves the lake as it was."""

@@ -172,6 +172,10 @@ NOT_HERE = {
     "backfill": "scores each partition by `run`",
     "baseline": "changes no partition",
     "pin": "changes no partition",
+    "demo": "scores each partition by `run`",
+    "up": "starts services",
+    "alerts": "changes what Prefect does",
+    "down": "stops services",
 }
 """The other commands that change data, and why they are not tried here."""
 DONE = {"published", "rejected", "cleaned", "leave", "unchanged"}

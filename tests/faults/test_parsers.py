@@ -215,7 +215,8 @@ def test_nothing_else_opens_parquet() -> None:
     ]
     readers = {str(path.relative_to(root)) for path in modules if reads.search(path.read_text())}
     assert (
-        readers - {"scoring/arrow/parsing/decode.py", "flows/demo/__main__.py"} == READ_IN_WORKERS
+        readers - {"scoring/arrow/parsing/decode.py", "scoring/cli/commands/demo.py"}
+        == READ_IN_WORKERS
     )
 
 

@@ -18,15 +18,17 @@ from nightscore.flows.stack.state import State
 
 @dataclass(frozen=True)
 class Stack:
-    """One folder with what `make up` keeps there, and ports of its own."""
+    """One folder with what `nightscore up` keeps there, and ports of its own."""
 
     settings: Settings
 
     def call(self, command: str) -> subprocess.CompletedProcess[str]:
-        """What `make up`, `make down` and `make status` run."""
-        named = self.settings.as_dict().items()
+        """`nightscore up`, `down` or `status`, in a folder that has nothing else."""
+        named = self.settings.as_dict() if command == "up" else {"root": self.settings.root}
         options = [
-            part for name, value in named for part in (f"--{name.replace('_', '-')}", str(value))
+            part
+            for name, value in named.items()
+            for part in (f"--{name.replace('_', '-')}", str(value))
         ]
         environment = {
             k: v
@@ -34,7 +36,8 @@ class Stack:
             if not k.startswith(("PREFECT_", "MLFLOW_", "NIGHTSCORE_"))
         }
         return subprocess.run(
-            [sys.executable, "-m", "nightscore.flows.stack", command, *options],
+            [sys.executable, "-m", "nightscore.cli", command, *options],
+            cwd=self.settings.root,
             env=environment,
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""`make up` and `make down`: all services, healthy, and nothing left of them."""
+"""`nightscore up` and `nightscore down`: all services, healthy, and nothing left of them."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def nightscore(stack: Stack, *arguments: str) -> str:
-    """The command, with what `make up` says to export."""
+    """The command, with what `nightscore up` says to export."""
     done = subprocess.run(
         [sys.executable, "-m", "nightscore.cli", *arguments],
         env=os.environ | stack.settings.client_environment,
@@ -68,7 +68,8 @@ def test_up_again_says_so(stack: Stack) -> None:
     assert stack.settings.prefect_url in again.stdout
     other = Stack(Settings.from_dict(stack.settings.as_dict() | {"store": "s3"})).call("up")
     assert other.returncode == 1
-    assert "STORE=local DB=sqlite. To change them, stop it first: make down" in other.stderr
+    assert "found:    --store local --db sqlite" in other.stderr
+    assert "to change them, stop it first: nightscore down" in other.stderr
     assert {p.pid for p in before} == {p.pid for p in stack.processes()}
 
 
@@ -76,14 +77,10 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(stack: Stack, tmp_
     elsewhere = Stack(Settings.from_dict(stack.settings.as_dict() | {"root": str(tmp_path)}))
     refused = elsewhere.call("up")
     assert refused.returncode == 1
-    assert (
-        f"Port {stack.settings.prefect_port} is in use. Choose another: make up PREFECT_PORT=<port>"
-        in refused.stderr
-    )
-    assert (
-        f"Port {stack.settings.mlflow_port} is in use. Choose another: make up MLFLOW_PORT=<port>"
-        in refused.stderr
-    )
+    for name in ("prefect", "mlflow", "pages"):
+        port = getattr(stack.settings, f"{name}_port")
+        assert f"- {port} ({name}): --{name}-port sets another" in refused.stderr
+    assert "nightscore up --prefect-port " in refused.stderr
     assert elsewhere.state is None
 
 

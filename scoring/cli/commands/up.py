@@ -1,0 +1,107 @@
+"""`nightscore up`."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nightscore.cli.messages import PROGRAM
+from nightscore.cli.show import err, out, print_json
+from nightscore.flows.demo.requirements import check_installed
+
+if TYPE_CHECKING:
+    from nightscore.flows.stack.settings import Settings
+
+
+def up(
+    root: Path,
+    store: str,
+    db: str | None,
+    ports: Mapping[str, int],
+    foreground: bool,
+    as_json: bool,
+) -> None:
+    """Start the stack, and print its addresses and what to do next."""
+    check_installed()
+
+    from nightscore.flows.stack import lifecycle
+    from nightscore.flows.stack.settings import Settings
+
+    settings = Settings(root=str(root.absolute()), store=store, db=db or "sqlite", **ports)
+    tell = _teller(as_json)
+
+    running = lifecycle.up(settings, tell)
+    if as_json:
+        print_json(_document(running))
+        sys.stdout.flush()
+    else:
+        out.print_lines("\n".join(_lines(running)))
+
+    if foreground:
+        tell("Press Ctrl-C to stop everything.")
+        lifecycle.wait_until_stopped(running)
+
+
+def program() -> str:
+    """How the reader calls nightscore: by its name, or by its path if that is not on the path."""
+    beside = Path(sys.executable).with_name(PROGRAM)
+    found = shutil.which(PROGRAM)
+
+    if not beside.exists() or (found and Path(found).resolve() == beside.resolve()):
+        return PROGRAM
+    return shlex.quote(short(beside))
+
+
+def short(path: object) -> str:
+    """A path, relative to the working folder if it is below."""
+    text = str(path)
+    return os.path.relpath(text) if text.startswith(f"{Path.cwd()}/") else text
+
+
+def _teller(as_json: bool) -> Callable[[str], None]:
+    stream = err if as_json else out
+
+    def tell(text: str) -> None:
+        stream.print(text)
+        sys.stdout.flush()
+
+    return tell
+
+
+def _document(settings: "Settings") -> dict[str, object]:
+    from nightscore.flows.stack.lifecycle import addresses
+
+    return {
+        "status": "up",
+        "addresses": addresses(settings),
+        "logs": str(settings.folder),
+        "environment": settings.client_environment,
+    }
+
+
+def _lines(settings: "Settings") -> list[str]:
+    from nightscore.flows.stack.lifecycle import addresses
+
+    lines = [f"{name:<9} {address}" for name, address in addresses(settings).items()]
+    lines.append(f"{'Logs':<9} {short(settings.folder)}/*.log")
+
+    exports = [
+        f"{name}={shlex.quote(short(value))}" for name, value in settings.client_environment.items()
+    ]
+    job = settings.job_file.stem
+    stop = f"{program()} down"
+    if settings.root != str(Path(".demo").absolute()):
+        stop += f" --root {shlex.quote(short(settings.root))}"
+
+    return [
+        *lines,
+        "",
+        f"In the browser: Deployments, {job}-backfill, Run, Custom run. Or in a shell:",
+        f"  export {' '.join(exports)}",
+        f"  {program()} backfill {job} --from 2013-07-01 --to 2013-07-10",
+        "",
+        f"To stop everything: {stop}",
+    ]
