@@ -9,18 +9,30 @@ BIN    := $(VENV)/bin
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Two marks for one environment: what the demo needs, and everything.
+DEMO_READY := $(VENV)/.demo-ready
+READY := $(VENV)/.ready
+
 # Byte-compiled once: starting workers and the Prefect server then costs half the CPU.
-$(VENV)/.ready: pyproject.toml deploy/constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightscore needs Python 3.11 or later; run: make PYTHON=python3.11 setup")'
-	@echo "Creating $(VENV) (about a minute)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev]'
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightscore needs Python 3.11 or later; run: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@echo "Installing $(1) into $(VENV) (about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[$(2)]'
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
+endef
+
+$(DEMO_READY): pyproject.toml deploy/constraints.txt
+	$(call install,what the demo needs,demo)
 	@touch $@
 
-setup: $(VENV)/.ready ## Create .venv with everything for development
+$(READY): pyproject.toml deploy/constraints.txt
+	$(call install,everything for development,dev)
+	@touch $(DEMO_READY) $@
 
-demo: $(VENV)/.ready ## Score two weeks of New York flights, from data to published predictions (about 2 minutes)
+setup: $(READY) ## Install everything for development into .venv, also after `make demo`
+
+demo: $(DEMO_READY) ## Score two weeks of New York flights, from data to published predictions (about 2 minutes)
 	@$(BIN)/nightscore demo
 
 # Empty: as `nightscore up` has it.
@@ -33,36 +45,36 @@ POSTGRES_PORT ?=
 PAGES_PORT ?=
 FOREGROUND ?=
 
-up: $(VENV)/.ready ## Start Prefect, MLflow and a worker on this machine (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
+up: $(DEMO_READY) ## Start Prefect, MLflow and a worker on this machine (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
 	@$(BIN)/nightscore up $(if $(STORE),--store $(STORE)) $(if $(DB),--db $(DB)) \
 	  $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) $(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT)) \
 	  $(if $(S3_PORT),--s3-port $(S3_PORT)) $(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) \
 	  $(if $(PAGES_PORT),--pages-port $(PAGES_PORT)) $(if $(FOREGROUND),--foreground)
 
-down: $(VENV)/.ready ## Stop everything that `make up` started
+down: $(DEMO_READY) ## Stop everything that `make up` started
 	@$(BIN)/nightscore down
 
-status: $(VENV)/.ready ## Show what is running
+status: $(DEMO_READY) ## Show what is running
 	@$(BIN)/nightscore status
 
-alerts: $(VENV)/.ready ## Register the alerts in Prefect (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
+alerts: $(DEMO_READY) ## Register the alerts in Prefect (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
 	@$(BIN)/nightscore alerts
 
 # In two processes, a file in either; then, one after another, what needs the whole machine.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 ALONE := tests/flows
-test: $(VENV)/.ready ## Run all tests, including those with S3 and kills (about 15 minutes)
+test: $(READY) ## Run all tests, including those with S3 and kills (about 15 minutes)
 	@$(BIN)/python -m pytest $(IN_TWO) $(CASES) -m 'not alone'; first=$$?; \
 	  $(BIN)/python -m pytest $(ALONE) $(CASES) -m alone && exit $$first
 
 thorough: CASES := --thorough
 thorough: test ## Run all tests with all their cases (an hour or two)
 
-fast: $(VENV)/.ready ## Run the fast tests only, without workers or servers (about a minute)
+fast: $(READY) ## Run the fast tests only, without workers or servers (about a minute)
 	@$(BIN)/python -m pytest $(IN_TWO) -m 'not slow' --ignore tests/bench --ignore tests/faults --ignore tests/fuzz
 
 # The commands, workers and servers that tests start are measured too.
-coverage: $(VENV)/.ready ## Measure line and branch coverage of each package with all tests
+coverage: $(READY) ## Measure line and branch coverage of each package with all tests
 	@$(BIN)/python -m coverage erase
 	@$(BIN)/python -m coverage run -m pytest $(IN_TWO) -m 'not alone'; first=$$?; \
 	  $(BIN)/python -m coverage run -m pytest $(ALONE) -m alone && exit $$first
@@ -70,27 +82,27 @@ coverage: $(VENV)/.ready ## Measure line and branch coverage of each package wit
 	@$(BIN)/python -m coverage json --quiet
 	@$(BIN)/python -m tests.support.package_coverage
 
-stores: $(VENV)/.ready ## Run the tests of stores on each store with each output format
+stores: $(READY) ## Run the tests of stores on each store with each output format
 	@$(BIN)/python -m pytest $(IN_TWO) --thorough -m 'not alone' tests/contracts tests/inputs tests/ledger \
 	  tests/operations tests/outputs tests/runs tests/storage tests/test_errors.py
 
-lint: $(VENV)/.ready
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-faults: $(VENV)/.ready ## Inject each fault of the table at each moment, and print what happened
+faults: $(READY) ## Inject each fault of the table at each moment, and print what happened
 	$(BIN)/python -m pytest -q --thorough tests/faults
 
 SEED ?= 1
 FORMAT ?= delta
-soak: $(VENV)/.ready ## Run a backfill through 200 faults and 500 kills (SEED=1, FORMAT=parquet; about 20 minutes)
+soak: $(READY) ## Run a backfill through 200 faults and 500 kills (SEED=1, FORMAT=parquet; about 20 minutes)
 	$(BIN)/python -m tests.faults --seed $(SEED) --format $(FORMAT)
 
 COUNT ?= 10000
 TARGET ?=
-fuzz: $(VENV)/.ready ## Fuzz models, MLmodel files, compiled forms and footers (SEED=1, COUNT=10000 each, TARGET=onnx; about 40 minutes)
+fuzz: $(READY) ## Fuzz models, MLmodel files, compiled forms and footers (SEED=1, COUNT=10000 each, TARGET=onnx; about 40 minutes)
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT) $(if $(TARGET),--target $(TARGET))
 
 check: lint fast ## Run ruff, mypy (strict), import-linter and the fast tests
@@ -100,14 +112,14 @@ SIZE ?= medium
 WORKLOAD ?=
 PEER ?=
 REPEATS ?=
-bench: $(VENV)/.ready ## Measure Prefect, drift, a 10 TB plan, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray)
+bench: $(READY) ## Measure Prefect, drift, a 10 TB plan, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray)
 	$(BIN)/python -m tests.bench $(BENCH) --size $(SIZE) $(if $(WORKLOAD),--workload $(WORKLOAD)) \
 	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS))
 
-bench-kernels: $(VENV)/.ready ## Compare compiled predictors with the libraries, on one core (about 3 minutes)
+bench-kernels: $(READY) ## Compare compiled predictors with the libraries, on one core (about 3 minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels
 
-schema: $(VENV)/.ready ## Regenerate the JSON Schema of the job file after a change in schemas/
+schema: $(READY) ## Regenerate the JSON Schema of the job file after a change in schemas/
 	$(BIN)/python -m nightscore.schemas.job > schemas/job.schema.json
 
 clean: ## Remove the environment and everything that the demo wrote

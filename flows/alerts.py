@@ -1,5 +1,6 @@
 """Registers the channels of alerts whose address is set, and the automations that are shipped."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Mapping
@@ -7,21 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from apprise import Apprise
-from httpx import HTTPError
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import SlackWebhook
 from prefect.blocks.webhook import Webhook
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
 from nightscore.deploy import AUTOMATIONS
-from nightscore.errors import DeploymentError, InvalidJobError
+from nightscore.errors import InvalidJobError
+from nightscore.flows.deployments.automations import (
+    blocks_of,
+    read_automations,
+    save_automation,
+)
+from nightscore.flows.deployments.changes import Change, FieldChange
+from nightscore.flows.deployments.prefect_api import prefect_api
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ CHANNELS = (
 )
 
 
-async def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -> dict[str, str]:
+def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -> list[Change]:
     """Create or update the blocks and automations. Running it again changes nothing.
 
     An automation is skipped if a channel of it has no address; if it exists, it stays as it is.
@@ -90,90 +92,72 @@ async def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -
         folder: Folder of the automations.
 
     Returns:
-        What happened to each automation, by file name.
+        What happened to each block and each automation.
 
     Raises:
         DeploymentError: The server is not named, does not answer, or refuses.
         InvalidJobError: An address is not valid.
     """
-    url = PREFECT_API_URL.value()
-    if not url:
-        raise DeploymentError(
-            "PREFECT_API_URL is not set; nothing was registered.",
-            expected="the API of the Prefect server that sends the alerts",
-            next_step="export PREFECT_API_URL=http://127.0.0.1:4200/api",
-        )
+    made = _make_blocks(environment)
+    with prefect_api() as api:
+        saved = asyncio.run(_save_blocks(made))
+        ids = {change.name: block_id for change, block_id in saved}
+        changes = [change for change, _ in saved]
 
-    try:
-        return await _register(environment, folder)
-    except (PrefectException, HTTPError, OSError) as error:
-        raise DeploymentError(
-            "The Prefect server does not answer, or refuses; nothing was registered.",
-            url,
-            found=f"{type(error).__name__}: {error}",
-            next_step="check PREFECT_API_URL and the server",
-        ) from error
-
-
-async def _register(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    results = {}
-    async with get_client() as client:
-        blocks = await _save_blocks(environment)
-
-        for path in sorted(folder.glob("*.yaml")):
-            raw = yaml.safe_load(path.read_text())
-            missing = _missing_variables(raw, blocks)
-
+        for raw in read_automations(folder):
+            missing = _missing_variables(raw, ids)
             if missing:
-                results[path.name] = f"skipped, {missing[0]} is not set"
+                reason = f"{missing[0]} is not set"
+                name = raw["name"]
+                skipped = Change(kind="automation", name=name, action="skipped", reason=reason)
+                changes.append(skipped)
             else:
-                results[path.name] = await _save_automation(client, raw, blocks)
+                changes.append(save_automation(api, raw, ids, dry_run=False))
 
-    return results
+    return changes
 
 
-async def _save_blocks(environment: Mapping[str, str]) -> dict[str, str]:
-    """Block name to document id, of the channels that have an address."""
-    ids = {}
+def _make_blocks(environment: Mapping[str, str]) -> dict[str, Block]:
+    """The blocks of the channels that have an address, by name."""
+    blocks = {}
     for channel in CHANNELS:
         address = environment.get(channel.variable)
         if address:
-            block = channel.make(address)
-            ids[channel.block] = str(await block.asave(channel.block, overwrite=True))
-    return ids
+            blocks[channel.block] = channel.make(address)
+    return blocks
 
 
-def _missing_variables(raw: dict[str, Any], blocks: Mapping[str, str]) -> list[str]:
+async def _save_blocks(blocks: Mapping[str, Block]) -> list[tuple[Change, str]]:
+    """What happened to each block, and its document's id."""
+    return [await _save_block(name, block) for name, block in blocks.items()]
+
+
+async def _save_block(name: str, block: Any) -> tuple[Change, str]:
+    """Save a block unless the same is there. Addresses are secrets: no change shows one."""
+    try:
+        existing = await type(block).aload(name)
+    except ValueError:  # there is none
+        existing = None
+
+    if existing is not None and existing.url == block.url:
+        return Change(kind="block", name=name, action="unchanged"), str(existing._block_document_id)
+
+    block_id = await block.asave(name, overwrite=True)
+    if existing is None:
+        return Change(kind="block", name=name, action="created"), str(block_id)
+
+    fields = (FieldChange("url", "***", "***"),)
+    return Change(kind="block", name=name, action="changed", fields=fields), str(block_id)
+
+
+def _missing_variables(raw: Mapping[str, Any], blocks: Mapping[str, str]) -> list[str]:
     """Variables of the channels that an automation needs and that have no address."""
-    needed = {action.get("block_document_id") for action in raw["actions"]}
+    needed = blocks_of(raw)
     return [
         channel.variable
         for channel in CHANNELS
         if channel.block in needed and channel.block not in blocks
     ]
-
-
-async def _save_automation(
-    client: PrefectClient, raw: dict[str, Any], blocks: Mapping[str, str]
-) -> str:
-    for action in raw["actions"]:
-        name = action.get("block_document_id")
-        if name in blocks:
-            action["block_document_id"] = blocks[name]
-
-    automation = AutomationCore.model_validate(raw)
-
-    existing = await client.read_automations_by_name(automation.name)
-    if not existing:
-        await client.create_automation(automation)
-        return "created"
-
-    await client.update_automation(existing[0].id, automation)
-
-    for duplicate in existing[1:]:
-        await client.delete_automation(duplicate.id)
-
-    return "updated"
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.job_lookup import list_jobs, lookup_folders
+from nightscore.inputs.job_lookup import list_jobs, listed_name, lookup_folders
 from nightscore.inputs.jobfile import load_job
 from nightscore.operations.report import report_link
 from nightscore.schemas.job import ScoringJob
@@ -46,12 +46,12 @@ def read_job(job: str) -> ScoringJob:
 def link_to_report(job: str, manifest: Manifest) -> str:
     """The URL of the run's report on the server of `nightscore pages`.
 
-    Empty if `NIGHTSCORE_PAGES_URL` is not set, or if the job was given as a path or URL: the server
-    finds jobs by the names of their files only.
+    Empty if `NIGHTSCORE_PAGES_URL` is not set, or if the job's file is in none of the folders whose
+    jobs the server lists.
     """
     base = os.environ.get("NIGHTSCORE_PAGES_URL", "")
-    is_named = job in list_jobs(lookup_folders())
-    return report_link(base, job, manifest) if base and is_named and manifest.drift else ""
+    name = listed_name(job, lookup_folders())
+    return report_link(base, name, manifest) if base and name and manifest.drift else ""
 
 
 def job_name(job: str) -> str:

@@ -8,14 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from nightscore.deploy import FOLDER
 from nightscore.errors import StackError
 from nightscore.flows.stack.http_calls import request
 from nightscore.flows.stack.service import Service
@@ -27,6 +25,8 @@ HEALTHY_S = 120.0
 POLL_S = 0.2
 STOP_S = 20.0
 LOG_LINES = 15
+CRON, TIMEZONE = "0 3 * * *", "America/New_York"
+"""When the demo's job runs: at night where its flights leave."""
 POOL_RUNS = 8
 """Runs at once in the pool."""
 BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
@@ -193,24 +193,19 @@ def remove(path: Path) -> None:
 
 
 def _deploy(settings: Settings, environment: dict[str, str]) -> None:
-    """Create the work pool, its limits, the deployments and the automations."""
+    """Deploy the demo's job, then set the limits of runs."""
+    nightly = ("--cron", CRON, "--timezone", TIMEZONE)
+    command = [sys.executable, "-m", "nightscore.cli", "deploy", str(settings.job_file), *nightly]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    def call(*arguments: str) -> None:
-        command = [sys.executable, *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StackError(
+            "The demo's job cannot be deployed; all services are stopped.",
+            str(settings.job_file),
+            problems=f"{done.stdout}{done.stderr}".splitlines(),
+            next_step="correct what it says, then run: nightscore up",
+        )
 
-        if done.returncode:
-            raise StackError(
-                f"`python {' '.join(arguments)}` failed; all services are stopped.",
-                problems=f"{done.stdout}{done.stderr}".splitlines(),
-                next_step="correct what it says, then run: nightscore up",
-            )
-
-    with contextlib.suppress(urllib.error.HTTPError):  # it exists since the last start
-        request(settings.api_url, "POST", "/work_pools/", {"name": "local", "type": "process"})
-
-    deployments = str(FOLDER / "prefect.yaml")
-    call("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", deployments)
     request(settings.api_url, "PATCH", "/work_pools/local", {"concurrency_limit": POOL_RUNS})
     request(
         settings.api_url,
@@ -218,7 +213,6 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
         "/work_pools/local/queues/backfill",
         {"concurrency_limit": BACKFILL_RUNS[settings.db]},
     )
-    call("-m", "nightscore.cli", "alerts")
 
 
 def _upload(settings: Settings) -> None:

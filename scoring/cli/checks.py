@@ -12,7 +12,7 @@ from nightscore.cli.messages import PROGRAM, command_line, say
 from nightscore.cli.tokens import job_in, missing, option_names, superfluous
 from nightscore.errors import InvalidJobError
 
-DONE_IN_STEPS = ("backfill", "rollback", "clean", "demo", "up", "alerts", "down")
+DONE_IN_STEPS = ("backfill", "rollback", "clean", "demo", "up", "deploy", "alerts", "down")
 """These may have done a part when they are interrupted."""
 PLAIN_WORDS = {
     "Value error, ": "",

@@ -10,8 +10,8 @@ SCORE = "Score"
 LOOK = "See what was done"
 CHANGE = "Change what readers see"
 WATCH = "Watch the data"
-MODELS = "Models"
 NIGHTLY = "Every night, with Prefect"
+MODELS = "Models"
 
 
 class Command(NamedTuple):
@@ -91,12 +91,18 @@ COMMANDS = {
         changes_data=True,
     ),
     "drift": Command("monitoring:drift", WATCH, "drift january.parquet february.parquet"),
-    "pin": Command("models:pin", MODELS, "pin models:/flight_delay/1", changes_data=True),
     "demo": Command("services:demo", NIGHTLY, "demo", changes_data=True),
     "up": Command("services:up", NIGHTLY, "up --db postgres", changes_data=True),
     "status": Command("services:status", NIGHTLY, "status"),
+    "deploy": Command(
+        "deployments:deploy",
+        NIGHTLY,
+        'deploy flight_delay --cron "0 3 * * *" --timezone America/New_York',
+        changes_data=True,
+    ),
     "alerts": Command("deployments:alerts", NIGHTLY, "alerts", changes_data=True),
     "down": Command("services:down", NIGHTLY, "down", changes_data=True),
+    "pin": Command("models:pin", MODELS, "pin models:/flight_delay/1", changes_data=True),
     "model": Command("models:model", MODELS, "model inspect models:/flight_delay/1"),
 }
 """In the order of the help, which shows groups last."""

@@ -45,6 +45,7 @@ COMMAND_SYNONYMS = {
     "inspect": "model inspect",
     "start": "up",
     "stop": "down",
+    "schedule": "deploy",
     "ps": "status",
 }
 """What people type for a command who know other tools."""
@@ -202,7 +203,7 @@ def _order(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
 def _name_job(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
     """The job file that exists in place of one with another suffix, or of a misspelt one."""
     for token in tokens:
-        if token.kind != "JOB" or is_job(token.text):
+        if token.kind.removesuffix("...") != "JOB" or is_job(token.text):
             continue
 
         other = other_suffix(token.text)

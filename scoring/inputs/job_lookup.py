@@ -65,6 +65,20 @@ def show_folders(folders: Sequence[Path]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def listed_name(source: str, folders: Sequence[Path]) -> str:
+    """The name by which these folders list a job; empty if they do not.
+
+    Args:
+        source: Its name, the path of its file, or its URL.
+        folders: Where jobs are listed.
+    """
+    if is_job_name(source):
+        return source if source in list_jobs(folders) else ""
+
+    names = {path.resolve(): path.stem for folder in folders for path in _job_files(folder)}
+    return names.get(Path(source).resolve(), "")
+
+
 def is_job_name(source: str) -> bool:
     """Whether it is a name to be looked up, rather than the path or URL of a file."""
     return not ("/" in source or source.endswith(SUFFIXES) or Path(source).is_file())

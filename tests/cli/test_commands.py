@@ -34,6 +34,7 @@ CHANGES = {
     "pin": "tags the model version",
     "demo": "writes the demo's data and publishes partitions of it",
     "up": "starts services",
+    "deploy": "registers deployments and automations in Prefect",
     "alerts": "registers automations in Prefect",
     "down": "stops services",
 }

@@ -174,6 +174,7 @@ NOT_HERE = {
     "pin": "changes no partition",
     "demo": "scores each partition by `run`",
     "up": "starts services",
+    "deploy": "changes what Prefect does",
     "alerts": "changes what Prefect does",
     "down": "stops services",
 }

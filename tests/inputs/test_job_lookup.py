@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.job_lookup import find_job, list_jobs, lookup_folders, show_folders
+from nightscore.inputs.job_lookup import (
+    find_job,
+    list_jobs,
+    listed_name,
+    lookup_folders,
+    show_folders,
+)
 from nightscore.inputs.jobfile import load_job, parse_job
 from nightscore.schemas.job import ScoringJob
 
@@ -53,6 +59,16 @@ def test_a_name_is_looked_up_in_each_place(
     assert find_job("late") == path
     job = load_job("late")
     assert job.name == job.given_as == "late"
+
+
+def test_the_name_of_a_job_that_is_given_by_its_path(project: Path) -> None:
+    write("jobs/late.yaml")
+    write("elsewhere/late.yaml")
+    folders = lookup_folders()
+    for source in ("late", "jobs/late.yaml", str(project / "jobs" / "late.yaml")):
+        assert listed_name(source, folders) == "late"
+    for source in ("elsewhere/late.yaml", "early", "s3://jobs/late.yaml"):
+        assert listed_name(source, folders) == ""
 
 
 def test_a_home_in_the_chosen_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

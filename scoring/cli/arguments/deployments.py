@@ -1,6 +1,72 @@
 """Arguments of the commands that tell a Prefect server what to do."""
 
+from typing import Annotated
+
+import typer
+
+from nightscore.cli.job_names import complete_jobs
 from nightscore.cli.options import AsJson
+
+Jobs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Names, paths or URLs of job files.", metavar="JOB...", autocompletion=complete_jobs
+    ),
+]
+
+
+def deploy(
+    jobs: Jobs,
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CRON",
+            help='When the nightly run starts, such as "0 3 * * *". Default: as it is; '
+            "a new job has no schedule.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE",
+            help="Time zone of CRON and of the dates. Default: as it is; UTC for a new job.",
+        ),
+    ] = None,
+    lag_days: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            help="Days between a run and the date that it scores. Default: as it is; 1 for a new "
+            "job, so that tonight's run scores yesterday.",
+        ),
+    ] = None,
+    look_back_days: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            max=60,
+            help="Days before that in which missing, failed and changed dates are scored, too. "
+            "Default: as it is; 3 for a new job.",
+        ),
+    ] = None,
+    pool: Annotated[
+        str, typer.Option(metavar="POOL", help="Work pool. It is created if there is none.")
+    ] = "local",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make Prefect run jobs every night: deployments, schedules, work pool, queues, automations.
+
+    It shows what it creates and changes. Calling it again changes nothing. The server is that of
+    PREFECT_API_URL. Runs find the job file by its absolute path, or its URL.
+    """
+    from nightscore.cli.commands.deploy import deploy as execute
+
+    execute(jobs, cron, timezone, lag_days, look_back_days, pool, dry_run, as_json)
 
 
 def alerts(as_json: AsJson = False) -> None:

@@ -102,6 +102,8 @@ def _lines(settings: "Settings") -> list[str]:
         f"In the browser: Deployments, {job}-backfill, Run, Custom run. Or in a shell:",
         f"  export {' '.join(exports)}",
         f"  {program()} backfill {job} --from 2013-07-01 --to 2013-07-10",
+        "A job of your own, every night:",
+        f'  {program()} deploy JOB --cron "0 3 * * *"',
         "",
         f"To stop everything: {stop}",
     ]

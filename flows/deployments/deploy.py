@@ -1,0 +1,201 @@
+"""Creates and updates what a server needs to run jobs every night."""
+
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nightscore.flows.deployments.automations import (
+    blocks_of,
+    read_automations,
+    save_automation,
+)
+from nightscore.flows.deployments.changes import Change, change_between, first_keys, merged
+from nightscore.flows.deployments.prefect_api import Api
+from nightscore.flows.deployments.wanted import (
+    BACKFILL_QUEUE,
+    DEFAULT_TIMEZONE,
+    NIGHTLY_QUEUE,
+    SCHEDULE,
+    Deployment,
+    JobToDeploy,
+    Nights,
+    deployments_of,
+)
+
+POOL_RUNS = 8
+"""Runs at once in a new pool."""
+BACKFILL_RUNS = 4
+"""Runs at once in a new pool's queue of backfills. The rest is kept for nightly runs."""
+KEPT_WHOLE = ("parameter_openapi_schema", "pull_steps")
+"""Fields that are replaced. Of others, what somebody has added stays."""
+
+
+def deploy(
+    api: Api, jobs: Sequence[JobToDeploy], nights: Nights, pool: str, *, dry_run: bool
+) -> list[Change]:
+    """Make the server have the pool, its queues, the jobs' deployments and the automations.
+
+    What is right already is not touched, so that a second call changes nothing. Limits, paused
+    schedules and what somebody has added on the server stay as they are.
+
+    Args:
+        api: The server.
+        jobs: What to deploy.
+        nights: When they run.
+        pool: Name of the work pool.
+        dry_run: Only say what would change.
+
+    Returns:
+        What happened to each thing, in the order in which it is needed.
+    """
+    server = _Server(api, pool, dry_run=dry_run)
+    changes = [
+        server.save_pool(),
+        server.save_queue(NIGHTLY_QUEUE, None),
+        server.save_queue(BACKFILL_QUEUE, BACKFILL_RUNS),
+    ]
+
+    for job in jobs:
+        for deployment in deployments_of(job, nights, pool):
+            changes += server.save_deployment(deployment, nights)
+
+    for raw in read_automations():
+        if not blocks_of(raw):
+            changes.append(save_automation(api, raw, {}, dry_run=dry_run))
+
+    return changes
+
+
+def online_workers(api: Api, pool: str) -> list[str]:
+    """Names of the workers that take runs of a pool."""
+    if api.get(f"/work_pools/{_quoted(pool)}") is None:
+        return []
+
+    workers = api.send("POST", f"/work_pools/{_quoted(pool)}/workers/filter", {})
+    return [str(worker["name"]) for worker in workers if worker["status"] == "ONLINE"]
+
+
+class _Server:
+    """One server, and whether anything is to be changed there."""
+
+    def __init__(self, api: Api, pool: str, *, dry_run: bool) -> None:
+        self._api, self._pool, self._dry_run = api, pool, dry_run
+
+    def save_pool(self) -> Change:
+        """The pool. One that exists stays as it is, of whatever type."""
+        existing = self._api.get(f"/work_pools/{_quoted(self._pool)}")
+        change = change_between("work pool", self._pool, existing, existing or {})
+
+        if change.action == "created":
+            body = {"name": self._pool, "type": "process", "concurrency_limit": POOL_RUNS}
+            self._send("POST", "/work_pools/", body)
+
+        return change
+
+    def save_queue(self, name: str, limit: int | None) -> Change:
+        """A queue. Those that are created first have priority."""
+        path = f"/work_pools/{_quoted(self._pool)}/queues"
+        existing = self._api.get(f"{path}/{name}")
+        change = change_between("queue", f"{self._pool}/{name}", existing, existing or {})
+
+        if change.action == "created":
+            self._send("POST", path, {"name": name, "concurrency_limit": limit})
+
+        return change
+
+    def save_deployment(self, deployment: Deployment, nights: Nights) -> list[Change]:
+        """A deployment, and its schedule if it is the nightly one."""
+        flow, name = deployment.flow, deployment.name
+        existing = self._api.get(f"/deployments/name/{_quoted(flow)}/{_quoted(name)}")
+        current = None if existing is None else _managed(existing, deployment.fields)
+        wanted = _wanted(current, deployment)
+
+        change = change_between("deployment", f"{flow}/{name}", current, wanted)
+        deployment_id = existing["id"] if existing else None
+        if change.action == "created" and not self._dry_run:
+            deployment_id = self._create(deployment, wanted)
+        elif change.action == "changed":
+            fields = first_keys(change.fields)
+            self._send("PATCH", f"/deployments/{deployment_id}", _update(wanted, fields))
+
+        if not deployment.has_schedule:
+            return [change]
+
+        timezone = wanted["parameters"]["timezone"]
+        schedules = existing["schedules"] if existing else []
+        schedule = self._save_schedule(deployment, deployment_id, schedules, nights, timezone)
+        return [change, schedule]
+
+    def _create(self, deployment: Deployment, wanted: Mapping[str, Any]) -> str:
+        flow = self._api.send("POST", "/flows/", {"name": deployment.flow})
+        body = {"name": deployment.name, "flow_id": flow["id"], **wanted}
+        return str(self._api.send("POST", "/deployments/", body)["id"])
+
+    def _save_schedule(
+        self,
+        deployment: Deployment,
+        deployment_id: str | None,
+        schedules: Sequence[Mapping[str, Any]],
+        nights: Nights,
+        timezone: str,
+    ) -> Change:
+        named = [schedule for schedule in schedules if schedule.get("slug") == SCHEDULE]
+        existing = named[0] if named else None
+        if existing is None and nights.cron is None:
+            reason = "none; --cron sets one"
+            return Change(kind="schedule", name=deployment.name, action="skipped", reason=reason)
+
+        current = None if existing is None else existing["schedule"]
+        before = current or {"timezone": timezone or DEFAULT_TIMEZONE}
+        chosen = {"cron": nights.cron, "timezone": nights.timezone}
+        wanted = merged(before, {key: value for key, value in chosen.items() if value is not None})
+
+        change = change_between("schedule", deployment.name, current, wanted)
+        path = f"/deployments/{deployment_id}/schedules"
+        if existing is None:
+            self._send("POST", path, [{"slug": SCHEDULE, "active": True, "schedule": wanted}])
+        elif change.action == "changed":
+            self._send("PATCH", f"{path}/{existing['id']}", {"schedule": wanted})
+
+        return change
+
+    def _send(self, method: str, path: str, body: Any) -> None:
+        if not self._dry_run:
+            self._api.send(method, path, body)
+
+
+def _managed(existing: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that we set, of a deployment as the server describes it."""
+    managed = {name: existing.get(name) for name in fields}
+    if "concurrency_limit" in managed:
+        limit = existing.get("global_concurrency_limit") or {}
+        managed["concurrency_limit"] = limit.get("limit", existing.get("concurrency_limit"))
+    return managed
+
+
+def _wanted(current: Mapping[str, Any] | None, deployment: Deployment) -> dict[str, Any]:
+    """The fields that a deployment should have; what somebody has added to them stays."""
+    if current is None:
+        return merged({"parameters": deployment.defaults}, deployment.fields)
+
+    parameters = {**deployment.defaults, **current["parameters"]}
+    wanted = merged({**current, "parameters": parameters}, deployment.fields)
+    tags = deployment.fields["tags"]
+    wanted["tags"] = [*current["tags"], *(tag for tag in tags if tag not in current["tags"])]
+    return wanted | {name: deployment.fields[name] for name in KEPT_WHOLE}
+
+
+def _update(wanted: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
+    """The fields to send. Some are understood only together."""
+    for together in (
+        {"work_pool_name", "work_queue_name"},
+        {"parameters", "parameter_openapi_schema", "enforce_parameter_schema"},
+    ):
+        if fields & together:
+            fields = fields | together
+
+    return {name: wanted[name] for name in sorted(fields)}
+
+
+def _quoted(name: str) -> str:
+    return urllib.parse.quote(name, safe="")

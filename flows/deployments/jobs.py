@@ -1,0 +1,100 @@
+"""Reads the jobs that are to be deployed, and says where their files are."""
+
+import os
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+
+from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.flows.deployments.wanted import JobToDeploy
+from nightscore.inputs.job_lookup import find_job
+from nightscore.inputs.jobfile import load_job
+from nightscore.models.registries.uris import redacted, registry_uri
+from nightscore.schemas.job import ScoringJob
+
+SQLITE = "sqlite:///"
+
+
+def read_jobs(sources: Sequence[str]) -> list[JobToDeploy]:
+    """The jobs of these names, paths or URLs.
+
+    Raises:
+        InvalidJobError: Some cannot be read, or two have one name. All problems are named.
+    """
+    jobs: list[JobToDeploy] = []
+    refused: list[ScoringError] = []
+
+    for source in sources:
+        try:
+            jobs.append(_read(source))
+        except ScoringError as error:
+            refused.append(error)
+
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        raise _all_of(refused)
+
+    _check_names(jobs)
+    return jobs
+
+
+def _read(source: str) -> JobToDeploy:
+    path, spec = find_job(source), load_job(source)
+    is_url = "://" in path
+
+    return JobToDeploy(
+        name=spec.name,
+        source=path if is_url else str(Path(path).absolute()),
+        folder=None if is_url else str(Path.cwd()),
+        environment=_environment(spec),
+    )
+
+
+def _environment(spec: ScoringJob) -> dict[str, str]:
+    """The registry of a job that names none: the one that was meant here, not the worker's."""
+    if spec.registry is not None:
+        return {}
+
+    uri = registry_uri(None)
+    if redacted(uri) != uri:
+        return {}  # it carries credentials, which are for the worker's environment
+
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        uri = f"{SQLITE}{os.path.abspath(uri.removeprefix(SQLITE))}"  # noqa: PTH100 (need not exist)
+    elif not urllib.parse.urlsplit(uri).scheme:
+        uri = str(Path(uri).absolute())
+
+    return {"MLFLOW_TRACKING_URI": uri}
+
+
+def _all_of(refused: Sequence[ScoringError]) -> InvalidJobError:
+    problems: list[str] = []
+    for error in refused:
+        head = f"{error.where}: {error.what}" if error.where else error.what
+        detail = error.problems or tuple(filter(None, [error.found]))
+        problems += [head, *(f"  {line}" for line in detail)]
+
+    return InvalidJobError(
+        f"{len(refused)} jobs cannot be read; nothing was changed.",
+        problems=problems,
+        next_step=refused[0].next_step,
+    )
+
+
+def _check_names(jobs: Sequence[JobToDeploy]) -> None:
+    """Check that each job has a name of its own: deployments are named after it."""
+    by_name: dict[str, str] = {}
+    problems = []
+
+    for job in jobs:
+        other = by_name.setdefault(job.name, job.source)
+        if other != job.source:
+            problems.append(f"{other} and {job.source} are both named {job.name}")
+
+    if problems:
+        raise InvalidJobError(
+            "Jobs that are deployed need a name each; nothing was changed.",
+            problems=problems,
+            next_step="change `name` in one of the files",
+        )

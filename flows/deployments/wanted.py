@@ -1,0 +1,139 @@
+"""What a server should have for a job: its deployments, as Prefect's API describes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import Flow
+
+from nightscore.flows.backfill import backfill
+from nightscore.flows.nightly import nightly
+from nightscore.flows.partition import score_partition
+
+NIGHTLY_QUEUE, BACKFILL_QUEUE = "nightly", "backfill"
+"""The first has priority over the second: a nightly run never waits for a backfill."""
+SCHEDULE = "nightly"
+"""Slug of the schedule."""
+DEFAULT_TIMEZONE = "UTC"
+DEFAULT_LAG_DAYS = 1
+"""Tonight's run scores yesterday, the last day that is complete."""
+DEFAULT_LOOK_BACK_DAYS = 3
+"""Data that is up to three days late is scored when it is there. It costs a listing a night."""
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+"""Seconds. The automation that ends runs without a worker waits for three heartbeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nights:
+    """When a job runs, and what for. None: as it is on the server, or else the default."""
+
+    cron: str | None = None
+    timezone: str | None = None
+    lag_days: int | None = None
+    look_back_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobToDeploy:
+    """A job that was read and found right."""
+
+    name: str
+    source: str
+    """Absolute path or URL of its file."""
+    folder: str | None
+    """Where relative paths in the job file begin; None: it has a URL, and none."""
+    environment: Mapping[str, str]
+    """Variables that its runs need, without secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One deployment of a job."""
+
+    flow: str
+    """The flow's name in Prefect."""
+    name: str
+    fields: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    """Parameters that a new deployment gets, and an old one keeps as they are."""
+    has_schedule: bool
+
+
+def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployment]:
+    """The deployments of a job: every night, a range of dates, and a single partition."""
+    chosen = {
+        "timezone": nights.timezone,
+        "lag_days": nights.lag_days,
+        "look_back_days": nights.look_back_days,
+    }
+    parameters = {name: value for name, value in chosen.items() if value is not None}
+    every_night = {
+        "description": f"Scores last night's partition of {job.name}, and late data before it.",
+        "tags": [job.name, "nightly"],
+        "parameters": {"job": job.source, **parameters},
+        "concurrency_limit": 1,
+        "concurrency_options": {"collision_strategy": "ENQUEUE"},
+    }
+    dates = {
+        "description": f"Scores a range of dates of {job.name}. It plans first, then scores each "
+        "partition in a child run.",
+        "tags": [job.name, "backfill"],
+        "parameters": {"job": job.source},
+    }
+    one = {
+        "description": f"Scores one partition of {job.name}.",
+        "tags": [job.name],
+        "parameters": {"job": job.source},
+    }
+    defaults = {
+        "timezone": DEFAULT_TIMEZONE,
+        "lag_days": DEFAULT_LAG_DAYS,
+        "look_back_days": DEFAULT_LOOK_BACK_DAYS,
+    }
+
+    return [
+        Deployment(
+            flow=nightly.name,
+            name=f"{job.name}-nightly",
+            fields=every_night | _common(job, nightly, pool, NIGHTLY_QUEUE),
+            defaults=defaults,
+            has_schedule=True,
+        ),
+        Deployment(
+            flow=backfill.name,
+            name=f"{job.name}-backfill",
+            fields=dates | _common(job, backfill, pool, BACKFILL_QUEUE),
+            defaults={},
+            has_schedule=False,
+        ),
+        Deployment(
+            flow=score_partition.name,
+            name=f"{job.name}-partition",
+            fields=one | _common(job, score_partition, pool, BACKFILL_QUEUE),
+            defaults={},
+            has_schedule=False,
+        ),
+    ]
+
+
+def _common(job: JobToDeploy, flow: Flow[..., Any], pool: str, queue: str) -> dict[str, Any]:
+    form = flow.parameters.model_dump_for_openapi()
+    # The form offers the deployment's own job; `enforce_parameter_schema` refuses others.
+    form["properties"]["job"]["enum"] = [job.source]
+
+    steps = []
+    if job.folder is not None:
+        step = "prefect.deployments.steps.set_working_directory"
+        steps = [{step: {"directory": job.folder}}]
+
+    return {
+        # A module is found wherever the package is installed, a file only in a checkout.
+        "entrypoint": f"{flow.fn.__module__}.{flow.fn.__name__}",
+        "path": None,
+        "pull_steps": steps,
+        "job_variables": {"env": {**HEARTBEAT, **job.environment}},
+        "work_pool_name": pool,
+        "work_queue_name": queue,
+        "parameter_openapi_schema": form,
+        "enforce_parameter_schema": True,
+    }

@@ -1,0 +1,65 @@
+"""`nightscore deploy`."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nightscore.cli.show import out, print_json
+
+if TYPE_CHECKING:
+    from nightscore.flows.deployments.changes import Change
+
+
+def deploy(
+    jobs: Sequence[str],
+    cron: str | None,
+    timezone: str | None,
+    lag_days: int | None,
+    look_back_days: int | None,
+    pool: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Deploy the jobs, and print what that changes."""
+    from nightscore.cli.changes import change_document, print_changes
+    from nightscore.flows.deployments.deploy import deploy as deploy_jobs
+    from nightscore.flows.deployments.deploy import online_workers
+    from nightscore.flows.deployments.jobs import read_jobs
+    from nightscore.flows.deployments.prefect_api import prefect_api
+    from nightscore.flows.deployments.schedules import check_schedule
+    from nightscore.flows.deployments.wanted import Nights
+
+    check_schedule(cron, timezone)
+    specs = read_jobs(jobs)
+    nights = Nights(cron=cron, timezone=timezone, lag_days=lag_days, look_back_days=look_back_days)
+
+    with prefect_api() as api:
+        changes = deploy_jobs(api, specs, nights, pool, dry_run=dry_run)
+        workers = online_workers(api, pool)
+
+    if as_json:
+        document = [change_document(change) for change in changes]
+        print_json({"dry_run": dry_run, "changes": document, "workers": workers})
+        return
+
+    print_changes(changes, dry_run=dry_run)
+    for line in _next_steps(changes, workers, pool, dry_run=dry_run):
+        out.print(line)
+
+
+def _next_steps(
+    changes: "Sequence[Change]", workers: Sequence[str], pool: str, *, dry_run: bool
+) -> list[str]:
+    unscheduled = [change.name for change in changes if change.kind == "schedule" and change.reason]
+    lines = []
+    if unscheduled:
+        lines.append(
+            f"No schedule: {', '.join(unscheduled)}. "
+            'To run every night, add an option such as --cron "0 3 * * *".'
+        )
+
+    if not workers and not dry_run:
+        start = f"prefect worker start --pool {shlex.quote(pool)}"
+        lines.append(f"No worker of the pool {pool} is online. Start one: {start}")
+
+    return lines

@@ -1,0 +1,281 @@
+"""`nightscore deploy`: what a server gets, that a second call changes nothing, and that nothing of others is lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nightscore.cli.app import build_app
+from nightscore.errors import DeploymentError, InvalidJobError
+from nightscore.flows.deployments.automations import blocks_of, read_automations
+from nightscore.flows.deployments.changes import Change, FieldChange, differences, merged
+from nightscore.flows.deployments.deploy import deploy, online_workers
+from nightscore.flows.deployments.jobs import read_jobs
+from nightscore.flows.deployments.prefect_api import prefect_api
+from nightscore.flows.deployments.schedules import check_schedule
+from nightscore.flows.deployments.wanted import JobToDeploy, Nights
+from nightscore.flows.stack.http_calls import request
+from tests.fakes.prefect_api import MemoryPrefect
+from tests.flows.conftest import Stack
+
+JOB = JobToDeploy(name="late", source="/jobs/late.yaml", folder="/jobs", environment={})
+NIGHTS = Nights(cron="0 3 * * *", timezone="America/New_York")
+KINDS = ("work pool", "queue", "deployment", "schedule", "automation")
+
+
+def deployed(
+    server: MemoryPrefect, nights: Nights = NIGHTS, job: JobToDeploy = JOB, *, dry_run: bool = False
+) -> dict[str, Change]:
+    changes = deploy(server, [job], nights, "local", dry_run=dry_run)
+    return {f"{change.kind} {change.name}": change for change in changes}
+
+
+def deployment(server: MemoryPrefect, kind: str) -> dict[str, Any]:
+    (found,) = [d for d in server.deployments.values() if d["name"] == f"late-{kind}"]
+    return found
+
+
+def test_a_first_call_creates_everything() -> None:
+    server = MemoryPrefect()
+    changes = deployed(server)
+
+    assert {change.action for change in changes.values()} == {"created"}
+    assert {change.kind for change in changes.values()} == {*KINDS}
+    assert {name.split("/")[0] for _, name in server.queues} == {"nightly", "backfill"}
+    assert [name for _, name in server.queues] == ["nightly", "backfill"], "the first has priority"
+
+    nightly = deployment(server, "nightly")
+    assert nightly["entrypoint"] == "nightscore.flows.nightly.nightly"
+    assert nightly["parameters"] == {
+        "job": "/jobs/late.yaml",
+        "timezone": "America/New_York",
+        "lag_days": 1,
+        "look_back_days": 3,
+    }
+    (schedule,) = nightly["schedules"]
+    assert schedule["schedule"] == {"cron": "0 3 * * *", "timezone": "America/New_York"}
+    assert (schedule["slug"], schedule["active"]) == ("nightly", True)
+    assert nightly["global_concurrency_limit"] == {"limit": 1}
+    form = nightly["parameter_openapi_schema"]["properties"]
+    assert form["job"]["enum"] == ["/jobs/late.yaml"]
+    (step,) = nightly["pull_steps"]
+    assert [*step.values()] == [{"directory": "/jobs"}]
+
+    backfill, partition = deployment(server, "backfill"), deployment(server, "partition")
+    assert backfill["entrypoint"] == "nightscore.flows.backfill.backfill"
+    assert partition["entrypoint"] == "nightscore.flows.partition.score_partition"
+    assert {d["work_queue_name"] for d in (backfill, partition)} == {"backfill"}
+    names = [automation["name"] for automation in server.automations.values()]
+    assert names == [raw["name"] for raw in read_automations() if not blocks_of(raw)]
+    assert "Crash runs without a heartbeat" in names
+
+
+def test_a_second_call_changes_nothing() -> None:
+    server = MemoryPrefect()
+    deployed(server)
+    server.sent.clear()
+
+    for nights in (NIGHTS, Nights()):
+        assert {change.action for change in deployed(server, nights).values()} == {"unchanged"}
+    assert server.sent == []
+
+
+def test_a_dry_run_says_the_same_and_sends_nothing() -> None:
+    server = MemoryPrefect()
+    planned = deployed(server, dry_run=True)
+    assert server.sent == []
+    assert planned == deployed(server)
+
+    server.sent.clear()
+    later = Nights(cron="0 4 * * *", lag_days=2)
+    planned = deployed(server, later, dry_run=True)
+    assert server.sent == []
+    assert planned == deployed(server, later)
+
+
+def test_a_change_names_each_field_with_its_old_and_new_value() -> None:
+    server = MemoryPrefect()
+    deployed(server)
+    changes = deployed(server, Nights(cron="30 4 * * *", timezone="Europe/Berlin", lag_days=2))
+
+    assert changes["schedule late-nightly"].fields == (
+        FieldChange("cron", "0 3 * * *", "30 4 * * *"),
+        FieldChange("timezone", "America/New_York", "Europe/Berlin"),
+    )
+    assert changes["deployment nightly/late-nightly"].fields == (
+        FieldChange("parameters.lag_days", 1, 2),
+        FieldChange("parameters.timezone", "America/New_York", "Europe/Berlin"),
+    )
+    assert changes["deployment backfill/late-backfill"].action == "unchanged"
+
+
+def test_what_somebody_has_set_on_the_server_stays() -> None:
+    server = MemoryPrefect()
+    deployed(server)
+    nightly = deployment(server, "nightly")
+    nightly["parameters"] |= {"look_back_days": 9, "force": True}
+    nightly["tags"].append("team-a")
+    nightly["job_variables"]["env"]["OWN"] = "1"
+    nightly["schedules"][0]["active"] = False
+    server.pools["local"]["concurrency_limit"] = 2
+    for automation in server.automations.values():
+        automation["enabled"] = False
+
+    server.sent.clear()
+    assert {change.action for change in deployed(server).values()} == {"unchanged"}
+    assert server.sent == []
+
+    deployed(server, Nights(lag_days=0))
+    assert nightly["parameters"]["look_back_days"] == 9
+    assert nightly["parameters"]["force"] is True
+    assert "team-a" in nightly["tags"]
+
+
+def test_what_was_changed_by_hand_is_put_right() -> None:
+    server = MemoryPrefect()
+    deployed(server)
+    deployment(server, "nightly")["entrypoint"] = "flows/nightly.py:nightly"
+    (zombies,) = [a for a in server.automations.values() if "heartbeat" in a["name"]]
+    zombies["trigger"]["within"] = 40.0
+
+    changes = deployed(server)
+    assert changes["deployment nightly/late-nightly"].fields == (
+        FieldChange("entrypoint", "flows/nightly.py:nightly", "nightscore.flows.nightly.nightly"),
+    )
+    assert changes[f"automation {zombies['name']}"].fields == (
+        FieldChange("trigger.within", 40.0, 90.0),
+    )
+    assert {change.action for change in deployed(server).values()} == {"unchanged"}
+
+
+def test_without_a_cron_expression_a_new_job_has_no_schedule() -> None:
+    server = MemoryPrefect()
+    changes = deployed(server, Nights())
+    assert changes["schedule late-nightly"].action == "skipped"
+    assert deployment(server, "nightly")["schedules"] == []
+    assert deployment(server, "nightly")["parameters"]["timezone"] == "UTC"
+    assert deployed(server, Nights(cron="0 3 * * *"))["schedule late-nightly"].action == "created"
+
+
+@pytest.mark.parametrize(
+    ("cron", "timezone", "said"),
+    [
+        ("3 am", None, ["--cron '3 am' is no cron expression of five fields"]),
+        ("0 25 * * *", None, ["--cron '0 25 * * *'"]),
+        ("0 3 * * * *", None, ["five fields: minute hour day month weekday"]),
+        (None, "America/NewYork", ["--timezone 'America/NewYork'", "mean America/New_York?"]),
+        ("nightly", "", ["--cron 'nightly'", "--timezone ''"]),
+    ],
+)
+def test_an_invalid_schedule_is_named(
+    cron: str | None, timezone: str | None, said: list[str]
+) -> None:
+    with pytest.raises(InvalidJobError) as refused:
+        check_schedule(cron, timezone)
+    for text in said:
+        assert text in str(refused.value)
+
+
+def write_job(folder: Path, file: str, **changes: Any) -> Path:
+    job = {
+        "name": file.removesuffix(".yaml"),
+        "model": "models:/late/1",
+        "registry": "sqlite:///mlflow.db",
+        "input": "features",
+        "output": "predictions",
+    }
+    path = folder / file
+    path.write_text(yaml.safe_dump(job | changes))
+    return path
+
+
+def test_jobs_are_deployed_by_their_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("NIGHTSCORE_JOBS", raising=False)
+    (tmp_path / "jobs").mkdir()
+    write_job(tmp_path / "jobs", "named.yaml")
+    write_job(tmp_path, "bare.yaml", registry=None)
+
+    named, bare = read_jobs(["named", "bare.yaml"])
+    assert named.source == str(tmp_path / "jobs" / "named.yaml")
+    assert (named.folder, dict(named.environment)) == (str(tmp_path), {})
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert bare.environment == {"MLFLOW_TRACKING_URI": uri}, "the registry that is meant here"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@mlflow.example.com")
+    assert read_jobs(["bare.yaml"])[0].environment == {}, "credentials never go to Prefect"
+
+
+def test_all_jobs_that_cannot_be_deployed_are_named(tmp_path: Path) -> None:
+    first = write_job(tmp_path, "first.yaml", name="same")
+    second = write_job(tmp_path, "second.yaml", name="same")
+    broken = write_job(tmp_path, "broken.yaml", modle="models:/late/1")
+
+    with pytest.raises(InvalidJobError, match="are both named same"):
+        read_jobs([str(first), str(second)])
+    with pytest.raises(InvalidJobError) as refused:
+        read_jobs([str(broken), str(tmp_path / "none.yaml"), str(first)])
+    assert "2 jobs cannot be read; nothing was changed" in str(refused.value)
+    assert "did you mean model?" in str(refused.value)
+    assert "none.yaml" in str(refused.value)
+
+
+def test_a_server_that_is_not_named_or_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):  # noqa: SIM117
+        with pytest.raises(DeploymentError, match="PREFECT_API_URL is not set"), prefect_api():
+            pass
+
+    nobody = {PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(nobody):  # noqa: SIM117
+        with pytest.raises(DeploymentError, match="does not answer"), prefect_api() as api:
+            online_workers(api, "local")
+
+
+def test_documents_are_merged_and_compared_to_their_innermost_values() -> None:
+    old = {"a": {"b": 1, "own": 2}, "c": [1]}
+    new = merged(old, {"a": {"b": 3}, "c": [1, 2]})
+    assert new == {"a": {"b": 3, "own": 2}, "c": [1, 2]}
+    assert differences(old, new) == [FieldChange("a.b", 1, 3), FieldChange("c", [1], [1, 2])]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_the_command_on_a_real_server(
+    stack: Stack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also that what the server answers is what was sent: only then nothing changes the second time."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.chdir(tmp_path)
+    write_job(tmp_path, "real.yaml")
+    options = ["--cron", "0 3 * * *", "--timezone", "America/New_York", "--pool", "own"]
+
+    def call(*more: str) -> str:
+        line = ["deploy", "real.yaml", *options, *more]
+        with temporary_settings({PREFECT_API_URL: stack.settings.api_url}):
+            assert not build_app()(line, standalone_mode=False)
+        return capsys.readouterr().out
+
+    first = call()
+    assert "deployment  nightly/real-nightly" in first
+    assert (
+        "No worker of the pool own is online. Start one: prefect worker start --pool own" in first
+    )
+    assert "Nothing changed." in call()
+    assert "parameters.lag_days: 1 -> 2" in call("--lag-days", "2")
+    document = json.loads(call("--lag-days", "2", "--json"))
+    assert {change["action"] for change in document["changes"]} == {"unchanged"}
+
+    details = request(stack.settings.api_url, "GET", "/deployments/name/nightly/real-nightly")
+    assert details["parameters"]["job"] == str(tmp_path / "real.yaml")
+    assert details["concurrency_options"]["collision_strategy"] == "ENQUEUE"
