@@ -41,3 +41,8 @@ def _escape_json(match: re.Match[str]) -> str:
 def is_utf8(name: str) -> bool:
     """Whether the name of a file is UTF-8. Python keeps other bytes as surrogate halves."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def counted(n_things: int, noun: str) -> str:
+    """So many things: `1 partition`, `2 partitions`."""
+    return f"{n_things:,} {noun}" if n_things == 1 else f"{n_things:,} {noun}s"

@@ -6,6 +6,7 @@ module to import.
 
 from typing import NamedTuple
 
+BEGIN = "Begin"
 SCORE = "Score"
 LOOK = "See what was done"
 CHANGE = "Change what readers see"
@@ -33,6 +34,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "check": Command("projects:check", BEGIN, "check flight_delay", reads_footers=True),
     "plan": Command("scoring:plan", SCORE, "plan flight_delay 2013-07-04", reads_footers=True),
     "run": Command(
         "scoring:run",

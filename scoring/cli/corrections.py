@@ -21,6 +21,9 @@ from nightscore.cli.tokens import (
 from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
 
 COMMAND_SYNONYMS = {
+    "doctor": "check",
+    "validate": "check",
+    "preflight": "check",
     "score": "run",
     "predict": "run",
     "exec": "run",

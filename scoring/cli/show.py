@@ -24,6 +24,7 @@ import nightscore.errors
 from nightscore.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from nightscore.errors import ScoringError
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.text import counted as counted
 from nightscore.schemas.text import printable
 
 WIDE = 200
@@ -94,11 +95,6 @@ def show_size(n_bytes: int) -> str:
             return f"{size:,.1f} {unit}"
         size /= 1024
     return f"{size:,.1f} GiB"
-
-
-def counted(n_things: int, noun: str) -> str:
-    """So many things: `1 partition`, `2 partitions`."""
-    return f"{n_things:,} {noun}" if n_things == 1 else f"{n_things:,} {noun}s"
 
 
 def show_count(n_rows: int | None) -> str:

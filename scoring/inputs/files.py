@@ -1,7 +1,9 @@
 """Decides which files are a partition's input: all but those that a rule or the job leaves out."""
 
 import fnmatch
+import posixpath
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +15,17 @@ from nightscore.storage.store import Store
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 """In any case. A file of another name is Parquet if its content says so."""
+OTHER_FORMATS = {
+    ".csv": "read_csv",
+    ".json": "read_json",
+    ".jsonl": "read_ndjson",
+    ".ndjson": "read_ndjson",
+    ".avro": "read_avro",
+    ".arrow": "read_ipc",
+    ".feather": "read_ipc",
+    ".xlsx": "read_excel",
+}
+"""Names of files that people take for an input, and what reads them in Polars."""
 CHECKSUM_SUFFIX = ".crc"
 LEAST_BYTES = 12
 """Of a Parquet file: magic, an empty footer's length, magic."""
@@ -140,9 +153,24 @@ def content_problem(store: Store, file: InputFile) -> str:
     if ENCRYPTED_MAGIC in (first, last):
         return f"{named}: is Parquet with an encrypted footer, which nightscore cannot read"
     if first != MAGIC or last != MAGIC:
+        reader = other_format(file.path)
+        if reader is not None:
+            return f"{named}: is no Parquet file; {conversion(store.locate_url(file.path), reader)}"
         return f"{named}: is no Parquet file, nor named as one; it begins with {first!r}"
 
     return ""
+
+
+def other_format(path: str) -> str | None:
+    """Polars' function for a file whose name says another format; None: it says none."""
+    return OTHER_FORMATS.get(posixpath.splitext(path.lower())[1])
+
+
+def conversion(path: str, reader: str) -> str:
+    """How to write a file of another format as Parquet."""
+    source, target = shown(path), posixpath.splitext(shown(path))[0] + ".parquet"
+    code = f"import polars; polars.{reader}({source!r}).write_parquet({target!r})"
+    return f"write it as Parquet: python -c {shlex.quote(code)}"
 
 
 def shown(path: str) -> str:

@@ -270,6 +270,22 @@ def _translate_failure(
             next_step="make room (`nightscore clean` removes what dead runs left), then run again",
         )
 
+    if getattr(error, "errno", None) == errno.EROFS:
+        return StorageError(
+            "The file system is read-only; nothing was published.",
+            where,
+            found=detail,
+            next_step="mount it for writing, or name another output.uri in the job file",
+        )
+
+    if isinstance(error, NotADirectoryError):
+        return StorageError(
+            "A part of the path is a file, where a folder is needed.",
+            where,
+            found=detail,
+            next_step="correct the path in the job file, or move the file away",
+        )
+
     return StorageError(
         "Reading or writing failed.", where, found=detail, next_step="check disk space and rights"
     )

@@ -40,6 +40,7 @@ CHANGES = {
 }
 """What each command changes that has `changes_data`."""
 READS = {
+    "check": f"check JOB {DAY}",
     "plan": f"plan JOB {DAY}",
     "partitions": "partitions JOB",
     "explain": f"explain JOB {DAY}",
