@@ -6,6 +6,8 @@
     manifest = nightscore.run(job, "2013-07-04")
     table = nightscore.read_predictions(job, "2013-07-04")
 
+In a notebook, `nightscore.Job("flight_delay.yaml").run("2013-07-04")` shows a table.
+
 Importing the package costs nothing: each name below is imported when it is first used.
 """
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     )
     from nightscore.operations.backfill import BackfillItem, BackfillPlan
     from nightscore.operations.baseline import Baseline
+    from nightscore.operations.notebook import Job, JobRun, JobRuns, Report
     from nightscore.operations.plan import PlannedRun
     from nightscore.schemas.job import ScoringJob
     from nightscore.schemas.manifest import Manifest
@@ -41,9 +44,13 @@ __all__ = [
     "BackfillItem",
     "BackfillPlan",
     "Baseline",
+    "Job",
+    "JobRun",
+    "JobRuns",
     "Manifest",
     "PlannedRun",
     "Pool",
+    "Report",
     "ScoringError",
     "ScoringJob",
     "backfill",
@@ -62,9 +69,13 @@ _MODULES = {
     "BackfillItem": "nightscore.operations.backfill",
     "BackfillPlan": "nightscore.operations.backfill",
     "Baseline": "nightscore.operations.baseline",
+    "Job": "nightscore.operations.notebook",
+    "JobRun": "nightscore.operations.notebook",
+    "JobRuns": "nightscore.operations.notebook",
     "Manifest": "nightscore.schemas.manifest",
     "PlannedRun": "nightscore.operations.plan",
     "Pool": "nightscore.engine.pool",
+    "Report": "nightscore.operations.notebook",
     "ScoringError": "nightscore.errors",
     "ScoringJob": "nightscore.schemas.job",
     "load_job": "nightscore.inputs.jobfile",
