@@ -18,6 +18,7 @@ from nightscore.cli.command_catalog import COMMANDS
 from nightscore.schemas.job import ScoringJob
 from tests.support.lake import Lake
 from tests.support.models import make_frame
+from tests.support.warm_commands import run_command
 
 DAY = "2024-02-29"
 README = Path(__file__).parents[2] / "README.md"
@@ -72,13 +73,7 @@ def save(job: ScoringJob, folder: Path) -> Path:
 
 
 def nightscore(lake: Lake, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nightscore.cli", *arguments],
-        env=os.environ | {"NIGHTSCORE_CACHE": str(lake.cache.root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command(*arguments, NIGHTSCORE_CACHE=str(lake.cache.root))
 
 
 def answer(lake: Lake, *arguments: str, code: int = 0) -> Any:
@@ -372,6 +367,7 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_is_a_message_and_a_trace_only_if_asked_for(tmp_path: Path) -> None:
     code = """
 import sys

@@ -1,19 +1,18 @@
 """The moments before each change of a store: there a command can be killed, or another one come between.
 
-As a program it runs a command and is killed (SIGKILL, by itself) at the n-th of them:
-`python -m tests.faults.points 3 approve job.yaml 2024-02-29`.
+A process that runs `run_and_be_killed_at` is killed (SIGKILL, by itself) at the n-th of them.
 """
 
 import functools
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nightscore.cli.app import run_command_line
 from nightscore.outputs.delta_publisher import DeltaPublisher
 from nightscore.storage.store import Store
 
@@ -47,11 +46,8 @@ def at_each_point(
         patch.setattr(owner, name, around(getattr(owner, name)))
 
 
-if __name__ == "__main__":
-    from nightscore.cli.app import run_command_line
-
-    last = int(sys.argv[1])
-    sys.argv[1:2] = []
+def run_and_be_killed_at(last: int) -> None:
+    """Run the command that `sys.argv` has, and be killed at the moment of this number."""
 
     def die(n: int) -> None:
         if n == last:

@@ -3,8 +3,6 @@
 import datetime as dt
 import decimal
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from nightscore.errors import InvalidJobError, LocationNotFoundError
 from nightscore.inputs.dataset import Dataset
 from nightscore.operations.compare_datasets import compare_datasets
 from nightscore.schemas.drift import ColumnDrift, DriftReport
+from tests.support.warm_commands import run_command
 
 Values = Any
 
@@ -54,7 +53,7 @@ SAME: dict[str, Callable[[np.random.Generator, int], Values]] = {
     ("n_rows", "n_pairs"),
     [
         (200, 200),
-        (1_000, 200),
+        pytest.param(1_000, 200, marks=pytest.mark.slow),
         pytest.param(20_000, 200, marks=pytest.mark.slow),
         pytest.param(100_000, 20, marks=pytest.mark.slow),
     ],
@@ -86,6 +85,7 @@ SKEWED: dict[str, Callable[[np.random.Generator, int], Values]] = {
 }
 
 
+@pytest.mark.slow
 def test_no_alarm_where_one_side_has_many_more_rows(tmp_path: Path, thorough: bool) -> None:
     """A baseline is a quarter of a year, a partition a day."""
     alarms = []
@@ -289,23 +289,23 @@ def test_folders_of_files_are_one_dataset(tmp_path: Path) -> None:
         Dataset(str(tmp_path / "nothing"))
 
 
+@pytest.mark.slow
 def test_by_command(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.parquet" for name in ("then", "now")]
     for path, shift in zip(paths, (0.0, 1.0), strict=True):
         pq.write_table(
             pa.table({"a": RNG.normal(size=2_000) + shift, "b": RNG.normal(size=2_000)}), path
         )
-    command = [sys.executable, "-m", "nightscore.cli", "drift", *map(str, paths)]
 
-    done = subprocess.run(
-        [*command, "--format", "json"], capture_output=True, text=True, check=True
-    )
+    done = run_command("drift", *map(str, paths), "--format", "json")
+    assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert {column["name"]: column["severity"] for column in report["columns"]} == {
         "a": "critical",
         "b": "ok",
     }
     assert report["verdict"] == "critical"
-    done = subprocess.run([*command, "--columns", "b"], capture_output=True, text=True, check=True)
+    done = run_command("drift", *map(str, paths), "--columns", "b")
+    assert done.returncode == 0, done.stderr
     assert "verdict: ok" in done.stdout
     assert "\na " not in done.stdout

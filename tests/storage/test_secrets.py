@@ -3,8 +3,6 @@
 import json
 import logging
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from nightscore.storage.store import Store
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 from tests.support.seaweedfs import S3_KEY, S3_SECRET
+from tests.support.warm_commands import run_command
 
 DAY = "2024-02-29"
 CANARY = "c4n4ry-n3v3r-t0-b3-s33n"
@@ -142,12 +141,7 @@ def test_the_command_shows_no_secret(s3_lake: Lake, tmp_path: Path) -> None:
         ["plan", str(path), DAY],
         ["partitions", str(path)],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "nightscore.cli", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_command(*arguments)
         assert done.returncode == 1
         assert "credentials" in done.stdout + done.stderr
         assert_hidden(done.stdout + done.stderr, " ".join(arguments), CANARY)
