@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Where a shell sets it, each of the many processes of the tests compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo up down status alerts test thorough check lint fast coverage stores faults soak fuzz bench bench-kernels schema clean
 

@@ -1,13 +1,17 @@
 """Real components for all tests: one registry, one S3 server, one warm pool a session."""
 
 import os
+import pickle
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.models.cache import ModelCache
@@ -16,8 +20,14 @@ from nightscore.storage.store import Store
 from tests.fakes.memory_store import MemoryBackend, memory_store
 from tests.support.boosters import KnownBooster, register_boosters
 from tests.support.lake import Lake
-from tests.support.models import KnownModel, register_models
+from tests.support.models import (
+    KnownModel,
+    make_empty_registry,
+    register_saved,
+    save_models,
+)
 from tests.support.seaweedfs import BUCKET, S3Server, seaweedfs
+from tests.support.shared import made_once, with_machine_code
 
 settings.register_profile("any machine", deadline=None)  # a busy one is no failure
 settings.load_profile("any machine")
@@ -28,8 +38,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 ALONE = "tests/flows/"
 """Folder whose tests may be alone."""
-LONG = (ALONE, "tests/faults/", "tests/bench/", "tests/engine/clusters/")
-"""Folders whose tests are long."""
+CLUSTERS = "tests/engine/clusters/"
+LONG = ("tests/bench/", CLUSTERS, ALONE, "tests/faults/")
+"""Folders whose tests are long, in the order in which they begin."""
 PROCESSES = {"any_lake", "boosters", "cluster", "models", "pool", "s3_server"}
 """Fixtures that start workers or servers or train many models, or stand for others that do."""
 
@@ -73,7 +84,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     # The long tests begin: what is left for one of two processes at the end is short.
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a test's folder begins."""
+    turns = (i for i, folder in enumerate(LONG) if item.nodeid.startswith(folder))
+    return next(turns, len(LONG))
+
+
+class OneProcessForClusters(LoadFileScheduling):
+    """A file in either process; the files of clusters in one, which starts each cluster once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return CLUSTERS if nodeid.startswith(CLUSTERS) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessForClusters | None:
+    """For `make test`."""
+    is_by_file = config.getoption("dist") == "loadfile"
+    return OneProcessForClusters(config, log) if is_by_file else None
 
 
 @pytest.fixture(scope="session")
@@ -83,15 +114,49 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of `make test` have."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def empty_registry(shared: Path) -> Path:
+    """The database of a registry without models, to copy."""
+    folder = made_once(
+        shared / "empty-registry", lambda folder: make_empty_registry(folder / "mlflow.db")
+    )
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def saved_models(shared: Path) -> Path:
+    """All models, trained and saved, and `known.pickle` that has their estimators."""
+
+    def save(folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            known = save_models(folder / "models")
+        (folder / "known.pickle").write_bytes(pickle.dumps(known))
+
+    return made_once(shared / "saved-models", save)
+
+
+@pytest.fixture(scope="session")
 def registry_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("registry")
 
 
 @pytest.fixture(scope="session")
-def models(registry_root: Path) -> dict[str, KnownModel]:
+def models(registry_root: Path, saved_models: Path, empty_registry: Path) -> dict[str, KnownModel]:
+    """The models in a registry of this process."""
+    shutil.copytree(saved_models / "models", registry_root / "models")
+    shutil.copy(empty_registry, registry_root / "mlflow.db")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return register_models(registry_root)
+        register_saved(registry_root)
+    known: dict[str, KnownModel] = pickle.loads((saved_models / "known.pickle").read_bytes())
+    return known
 
 
 @pytest.fixture(scope="session")
@@ -105,13 +170,16 @@ def boosters(registry_root: Path, registry: str) -> dict[str, KnownBooster]:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
-    return ModelCache(tmp_path_factory.mktemp("cache"))
+def machine_code(shared: Path) -> Path:
+    """The kernels' machine code, which the caches of most tests share: compiling takes seconds."""
+    folder = shared / "machine-code"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def machine_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
+def cache(tmp_path_factory: pytest.TempPathFactory, machine_code: Path) -> ModelCache:
+    return ModelCache(with_machine_code(tmp_path_factory.mktemp("cache"), machine_code))
 
 
 @pytest.fixture(scope="session")

@@ -321,6 +321,7 @@ def test_secrets_appear_nowhere(lake: Lake) -> None:
         assert not path.is_file() or b"canary" not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_command_shows_no_stack_trace(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nightscore.cli", "run", str(tmp_path / "none.yaml"), DAY, "--json"],

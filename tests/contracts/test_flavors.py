@@ -47,6 +47,7 @@ from tests.fakes import tiny_flavor
 from tests.fakes.pool import InProcessPool
 from tests.fakes.registry import URI, stub_registry
 from tests.support.lake import Lake
+from tests.support.shared import with_machine_code
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["a", "b"]
@@ -182,7 +183,9 @@ def tiny() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=CASES, ids=[case.flavor for case in CASES])
-def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+def saved(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, machine_code: Path
+) -> Saved:
     case: Case = request.param
     root = tmp_path_factory.mktemp(case.flavor)
     source = root / "source"
@@ -190,7 +193,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         warnings.simplefilter("ignore")
         case.save(source)
 
-    cache = ModelCache(root / "cache")
+    cache = ModelCache(with_machine_code(root / "cache", machine_code))
     cached = cache.get(case.flavor, source, lambda folder: None, digest_tree(source))
     assert cached.is_pinned
     return Saved(case, cached.path)
@@ -273,6 +276,7 @@ def test_two_threads_have_buffers_of_their_own(saved: Saved) -> None:
     np.testing.assert_array_equal(answer, copy)
 
 
+@pytest.mark.slow
 def test_a_compiled_form_gives_the_librarys_predictions(saved: Saved) -> None:
     facts = saved.facts()
     if facts.fallback_reason:

@@ -32,10 +32,13 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sqlite_uri(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> str:
+def sqlite_uri(
+    tmp_path_factory: pytest.TempPathFactory, artifacts: Path, empty_registry: Path
+) -> str:
     import mlflow
 
-    uri = f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.db"
+    database = shutil.copy(empty_registry, tmp_path_factory.mktemp("registry"))
+    uri = f"sqlite:///{database}"
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     register(client, "mine", artifacts)
     register(client, "mine", artifacts, is_pinned=False)
@@ -50,7 +53,13 @@ def sqlite_uri(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> str
     return uri
 
 
-@pytest.fixture(params=["stub", "sqlite", "client"])
+@pytest.fixture(
+    params=[
+        "stub",
+        pytest.param("sqlite", marks=pytest.mark.slow),
+        pytest.param("client", marks=pytest.mark.slow),
+    ]
+)
 def uri(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[str]:
     """Each registry has two versions of `mine`: the first is pinned, the second is the champion.
 

@@ -1,4 +1,7 @@
-"""What every worker backend does: this machine's processes, Dask, Ray, and one that the test brings."""
+"""What every worker backend does: this machine's processes, and one that the test brings.
+
+Clusters keep it in `tests/engine/clusters/test_contract.py`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +19,6 @@ from nightscore.errors import InputError, InterruptedRunError
 from nightscore.models.cache import ModelCache
 from nightscore.runs.run import run
 from nightscore.schemas.job import Workers
-from tests.engine.clusters.conftest import RunningCluster, dask, ray  # noqa: F401 (fixtures)
 from tests.fakes.pool import InProcessPool
 from tests.support.lake import Lake
 from tests.support.models import make_frame
@@ -26,28 +28,29 @@ DAY = "2024-02-29"
 N_FILES, N_ROWS = 3, 2_000
 
 
-@pytest.fixture(
-    params=[
-        "in-process",
-        "loky",
-        pytest.param("dask", marks=[pytest.mark.s3, pytest.mark.slow]),
-        pytest.param("ray", marks=[pytest.mark.s3, pytest.mark.slow]),
-    ]
-)
-def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
-    """The `workers` of a job for each backend."""
+@pytest.fixture(scope="module", params=["in-process", "loky"])
+def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
+    """The `workers` of a job for each backend of this machine."""
     name: str = request.param
-    if name == "in-process":
-        monkeypatch.setitem(BACKENDS, name, lambda _: InProcessPool())
-        return Workers.model_construct(backend=name, count=None, address=None)
     if name == "loky":
-        return Workers()
-    cluster: RunningCluster = request.getfixturevalue(name)
-    return Workers(**cluster.spec())
+        yield Workers()
+        return
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKENDS, name, lambda _: InProcessPool())
+        yield Workers.model_construct(backend=name, count=None, address=None)
+
+
+@pytest.fixture(scope="module")
+def opened(workers: Workers) -> Iterator[Pool]:
+    """A pool of all tests that leave it as they find it."""
+    with open_pool(workers) as pool:
+        yield pool
 
 
 @pytest.fixture
-def opened(workers: Workers) -> Iterator[Pool]:
+def own_pool(workers: Workers) -> Iterator[Pool]:
+    """A pool to stop or to kill."""
     with open_pool(workers) as pool:
         yield pool
 
@@ -130,18 +133,18 @@ def test_there_is_room_for_a_shard(opened: Pool) -> None:
     assert opened.capacity >= 1
 
 
-def test_a_pool_that_is_stopped_stays_stopped_and_says_why(opened: Pool) -> None:
-    assert not opened.is_stopped
-    opened.stop("was cancelled")
-    assert opened.is_stopped
+def test_a_pool_that_is_stopped_stays_stopped_and_says_why(own_pool: Pool) -> None:
+    assert not own_pool.is_stopped
+    own_pool.stop("was cancelled")
+    assert own_pool.is_stopped
     with pytest.raises(InterruptedRunError, match="was cancelled"):
-        opened.call(divmod, 17, 5)
+        own_pool.call(divmod, 17, 5)
 
 
-def test_what_is_killed_can_be_used_again(opened: Pool) -> None:
-    assert opened.call(divmod, 17, 5) == (3, 2)
-    opened.kill()
-    assert opened.call(divmod, 17, 5) == (3, 2)
+def test_what_is_killed_can_be_used_again(own_pool: Pool) -> None:
+    assert own_pool.call(divmod, 17, 5) == (3, 2)
+    own_pool.kill()
+    assert own_pool.call(divmod, 17, 5) == (3, 2)
 
 
 def test_nothing_is_started_before_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:

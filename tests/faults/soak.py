@@ -160,6 +160,12 @@ def _rules(rng: random.Random) -> list[Rule]:
     return rng.sample(kinds, rng.randint(1, 2))
 
 
+def _register(folder: Path) -> tuple[str, dict[str, KnownModel]]:
+    folder.mkdir()
+    models = register_models(folder)
+    return f"sqlite:///{folder}/mlflow.db", models
+
+
 def soak(
     seed: int,
     n_faults: int,
@@ -167,8 +173,18 @@ def soak(
     n_days: int,
     formats: str,
     say: Callable[[str], None] = lambda text: None,
+    registered: tuple[str, dict[str, KnownModel]] | None = None,
 ) -> Soak:
     """Run one to its end.
+
+    Args:
+        seed: What it follows from.
+        n_faults: How many network faults at least.
+        n_kills: How many processes are killed at least.
+        n_days: Number of partitions.
+        formats: Format of the predictions.
+        say: Takes a line on each twentieth round.
+        registered: A registry and the models in it; None: one is made.
 
     Raises:
         AssertionError: A promise was broken; the seed repeats it.
@@ -177,16 +193,13 @@ def soak(
         warnings.simplefilter("ignore")
         folder = Path(name)
         (folder / "weed").mkdir()
-        models = (
-            register_models(folder / "registry") if (folder / "registry").mkdir() is None else {}
-        )
+        registry, models = registered or _register(folder / "registry")
         with (
             seaweedfs(folder / "weed") as server,
             faulty(server.endpoint, seed) as proxy,
             WorkerPool() as pool,
         ):
             cache = ModelCache(folder / "cache")
-            registry = f"sqlite:///{folder}/registry/mlflow.db"
             options = server.options | {"endpoint_url": proxy.endpoint, "config_kwargs": IMPATIENT}
             lake = Lake("s3://lake/soak", server.options, registry, pool, cache, formats)
             behind = Lake("s3://lake/soak", options, registry, pool, cache, formats)

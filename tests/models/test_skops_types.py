@@ -78,6 +78,7 @@ def fitted(name: str, kind: type) -> Any:
     return None
 
 
+@pytest.mark.slow
 def test_every_estimator_whose_state_is_data_loads(tmp_path: Path) -> None:
     loaded, refused, not_saved, not_fitted = [], {}, [], []
     for name, kind in all_estimators():

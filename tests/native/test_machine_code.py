@@ -26,6 +26,7 @@ print("numba" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_does_without_the_compiler(tmp_path: Path) -> None:
     def process() -> str:
         command = [sys.executable, "-c", SUM_UP, str(tmp_path / machine_code.CODE_FOLDER)]

@@ -206,6 +206,7 @@ FIELDS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(structs(FIELDS))
 def test_structs_come_back(struct: dict[int, tuple[int, object]]) -> None:
     content = write_struct(struct)  # type: ignore[arg-type]

@@ -200,30 +200,44 @@ def fit_models() -> dict[str, tuple[Any, list[str], bool, Any]]:
     }
 
 
-def register_models(root: Path) -> dict[str, KnownModel]:
-    """Save and register all models below `root`; the registry is `root/mlflow.db`."""
+def save_models(folder: Path) -> dict[str, KnownModel]:
+    """Train all models and save each one in a folder of its name."""
     import mlflow
     from mlflow.models import infer_signature
 
-    uri = f"sqlite:///{root}/mlflow.db"
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     models = {}
     for name, (estimator, columns, is_named, sample) in fit_models().items():
-        folder = root / "models" / name
         signature = infer_signature(sample[:20], estimator.predict(sample[:20]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             mlflow.sklearn.save_model(
                 estimator,
-                folder,
+                folder / name,
                 signature=signature,
                 serialization_format="cloudpickle",
                 pip_requirements=["scikit-learn"],
             )
-        register(client, name, folder)
         models[name] = KnownModel(name, estimator, columns, is_named)
+
     assert sorted(models) == sorted(MODELS)
+    return models
+
+
+def register_saved(root: Path) -> None:
+    """Register the models that are saved below `root/models`; the registry is `root/mlflow.db`."""
+    import mlflow
+
+    uri = f"sqlite:///{root}/mlflow.db"
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    for name in MODELS:
+        register(client, name, root / "models" / name)
     client.set_registered_model_alias("hgb_binary", "champion", "1")
+
+
+def register_models(root: Path) -> dict[str, KnownModel]:
+    """Save and register all models below `root`; the registry is `root/mlflow.db`."""
+    models = save_models(root / "models")
+    register_saved(root)
     return models
 
 
@@ -235,6 +249,14 @@ def register(client: Any, name: str, folder: Path, *, is_pinned: bool = True) ->
         client.create_registered_model(name)
     tags = {DIGEST_TAG: digest_tree(folder)} if is_pinned else {}
     return str(client.create_model_version(name, source=str(folder), tags=tags).version)
+
+
+def make_empty_registry(path: Path) -> None:
+    """Write the database of a registry without models: MLflow takes seconds to make its tables."""
+    import mlflow
+
+    uri = f"sqlite:///{path}"
+    mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).search_registered_models()
 
 
 def copy_registry(template: Path, target: Path) -> str:

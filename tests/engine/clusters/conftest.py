@@ -19,9 +19,11 @@ import psutil
 import pytest
 
 from nightscore.engine.backends.local import WorkerPool
+from nightscore.engine.backends.ray import RayCluster
 from nightscore.models.cache import ModelCache
 from tests.support.lake import Lake
 from tests.support.seaweedfs import BUCKET, S3_KEY, S3_SECRET, S3Server
+from tests.support.shared import with_machine_code
 
 ROOT = Path(__file__).parents[3]
 CHILD = "nightscore.engine.remote.child"
@@ -71,13 +73,13 @@ def started(
         process.wait()
 
 
-def until(is_so: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(is_so: Callable[[], Any], seconds: float = 60.0, every_s: float = 0.02) -> Any:
     """What the function says once it is true: of other processes nobody tells an event."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := is_so():
             return answer
-        time.sleep(0.02)
+        time.sleep(every_s)
     raise AssertionError(f"not so after {seconds:g} s")
 
 
@@ -151,10 +153,10 @@ class RunningCluster:
                 )
 
             with started(command, variables, self.logs / f"{name}.log") as process:
-                until(is_there)
+                until(is_there, every_s=0.1)
                 yield process.pid
             with contextlib.suppress(OSError, KeyError):  # the scheduler may be gone as well
-                until(lambda: not is_there())
+                until(lambda: not is_there(), every_s=0.1)
 
 
 @contextlib.contextmanager
@@ -190,12 +192,12 @@ def dask(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Itera
 
 
 @pytest.fixture(scope="package")
-def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[RunningCluster]:
+def ray(
+    tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server, machine_code: Path
+) -> Iterator[RunningCluster]:
     """A head node with two CPUs."""
-    folder, cache = (
-        Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp")),
-        tmp_path_factory.mktemp("ray") / "cache",
-    )
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    cache = with_machine_code(tmp_path_factory.mktemp("ray") / "cache", machine_code)
     (port,) = free_ports(1)
     command = [
         sys.executable,
@@ -206,7 +208,12 @@ def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterat
         "--block",
         f"--port={port}",
     ]
-    command += ["--num-cpus=2", "--object-store-memory=80000000", "--include-dashboard=false"]
+    command += [
+        "--num-cpus=2",
+        "--object-store-memory=80000000",
+        "--include-dashboard=false",
+        "--no-monitor",
+    ]
     command += [f"--temp-dir={folder}", "--disable-usage-stats"]
     log = folder / "head.log"
     try:
@@ -215,7 +222,8 @@ def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterat
                 patch.setenv(name, value)
             with started(command, environment(cache, s3_server.endpoint), log) as process:
                 address = until(
-                    lambda: re.search(r"--address='([^']+)'", log.read_text()) or process.poll()
+                    lambda: re.search(r"--address='([^']+)'", log.read_text()) or process.poll(),
+                    every_s=0.1,
                 )
                 assert isinstance(address, re.Match), log.read_text()
                 yield RunningCluster(
@@ -223,6 +231,14 @@ def ray(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterat
                 )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def connected_ray(ray: RunningCluster) -> Iterator[RunningCluster]:
+    """With a connection that this process keeps: Ray starts workers anew for each one."""
+    connection = RayCluster(ray.address)
+    yield ray
+    connection.close()
 
 
 @pytest.fixture(params=["dask", "ray"])

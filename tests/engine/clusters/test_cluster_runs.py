@@ -33,6 +33,14 @@ def _many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nightscore.engine.planning.shards.MIN_SHARD_ROWS", 1_000)
 
 
+@pytest.fixture(params=["dask", "ray"])
+def cluster(request: pytest.FixtureRequest) -> RunningCluster:
+    """Each kind; the connection to Ray is one for all tests."""
+    name = {"dask": "dask", "ray": "connected_ray"}[request.param]
+    running: RunningCluster = request.getfixturevalue(name)
+    return running
+
+
 def write_day(lake: Lake) -> pd.DataFrame:
     """A partition of several shards."""
     frames = [with_nulls(make_frame(N_ROWS, seed), seed) for seed in range(N_FILES)]

@@ -52,6 +52,7 @@ from tests.engine.clusters.test_cluster_runs import DAY, score, write_day
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 from tests.support.seaweedfs import S3_SECRET, S3Server
+from tests.support.shared import with_machine_code
 
 pytestmark = pytest.mark.s3
 
@@ -132,9 +133,14 @@ def mlflow_server(registry: str, registry_root: Path) -> Iterator[MlflowServer]:
 
 @pytest.mark.slow
 def test_a_node_fetches_a_model_once(
-    dask: RunningCluster, cluster_lake: Lake, mlflow_server: MlflowServer, tmp_path: Path
+    dask: RunningCluster,
+    cluster_lake: Lake,
+    mlflow_server: MlflowServer,
+    tmp_path: Path,
+    machine_code: Path,
 ) -> None:
     write_day(cluster_lake)
+    cache = with_machine_code(tmp_path / "cache", machine_code)
     job = cluster_lake.job(
         "hgb_regressor", workers=dask.spec(), registry=mlflow_server.uri, drift={"profile": False}
     )
@@ -144,7 +150,7 @@ def test_a_node_fetches_a_model_once(
     for idle in dask.children():
         idle.kill()
     with (
-        dask.dask_worker("other-node", tmp_path / "cache") as other,
+        dask.dask_worker("other-node", cache) as other,
         open_pool(job.workers) as pool,
     ):
         assert score(cluster_lake, pool, job).error is None
@@ -154,7 +160,7 @@ def test_a_node_fetches_a_model_once(
     assert set(mlflow_server.downloads.values()) == {3}
     digest = digest_tree(mlflow_server.folder).removeprefix("sha256:")
     assert (dask.cache / digest).is_dir()
-    assert (tmp_path / "cache" / digest).is_dir()
+    assert (cache / digest).is_dir()
 
 
 def fake_versions(folder: Path, **packages: str) -> str:
@@ -204,9 +210,12 @@ def test_other_versions_on_a_ray_node_are_refused(ray: RunningCluster, tmp_path:
     env = environment(tmp_path / "cache", ray.endpoint, PYTHONPATH=path)
     log = tmp_path / "node.log"
     with started(command, env, log) as process:
-        until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None)
+        until(
+            lambda: "Ray runtime started" in log.read_text() or process.poll() is not None,
+            every_s=0.1,
+        )
         with pytest.raises(ClusterError) as refused, open_pool(Workers(**ray.spec())) as pool:
-            until(lambda: pool.capacity == 3)
+            until(lambda: pool.capacity == 3, every_s=0.1)
     assert_differences_named(str(refused.value), "node ")
 
 
@@ -365,7 +374,9 @@ def test_a_driver_that_ends_leaves_nothing_running(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as driver:
         try:
-            (child,) = until(lambda: [c for c in silent.children() if _is_connected(c)])
+            (child,) = until(
+                lambda: [c for c in silent.children() if _is_connected(c)], every_s=0.1
+            )
             driver.send_signal(ending)
             output, errors = driver.communicate(timeout=60)
         finally:
@@ -428,6 +439,15 @@ def test_workers_that_make_no_sense(lake: Lake, workers: dict[str, str], said: s
     assert "canary" not in str(refused.value)
 
 
+HASTY = """
+from distributed.worker import Worker
+
+close = Worker.close
+Worker.close = lambda self, *_, **options: close(self, **(options | {"timeout": 1}))
+"""
+"""Lets a Dask worker that has lost its scheduler wait one second for its calls, and not thirty."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["workers", "scheduler"])
 def test_a_cluster_that_is_lost_fails_the_run(
@@ -440,15 +460,17 @@ def test_a_cluster_that_is_lost_fails_the_run(
     monkeypatch.setattr("nightscore.engine.remote.cluster_pool.NO_WORKERS_S", 2.0)
     monkeypatch.setattr("nightscore.engine.remote.cluster_pool.LOOK_S", 0.5)
     cluster_lake.write(DAY, make_frame(500))
+    hasty = tmp_path / "hasty.py"
+    hasty.write_text(HASTY)
     with (
         socket.create_server(("127.0.0.1", 0)) as store,
         dask_cluster(tmp_path, f"http://127.0.0.1:{store.getsockname()[1]}") as cluster,
-        cluster.dask_worker("only") as pid,
+        cluster.dask_worker("only", DASK_DISTRIBUTED__WORKER__PRELOAD=str(hasty)) as pid,
     ):
         job = cluster_lake.job(workers=cluster.spec(), drift={"profile": False})
 
         def lose() -> None:
-            until(lambda: any(map(_is_connected, children(pid))))
+            until(lambda: any(map(_is_connected, children(pid))), every_s=0.1)
             psutil.Process(pid if lost == "workers" else cluster.pid).kill()
 
         threading.Thread(target=lose, daemon=True).start()
@@ -461,4 +483,4 @@ def test_a_cluster_that_is_lost_fails_the_run(
         assert manifest.error is not None
         assert manifest.error.type == "WorkerError"
         assert manifest.error.retryable
-        until(lambda: not children(pid))
+        until(lambda: not children(pid), every_s=0.1)

@@ -18,6 +18,7 @@ from nightscore.native.private_files import is_private
 from nightscore.runs.run import run
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, make_frame, register
+from tests.support.shared import with_machine_code
 
 DAY = "2024-02-29"
 
@@ -73,9 +74,12 @@ def test_a_form_is_checked_once_a_host_and_needs_no_library_then(
     assert not {"sklearn", "pandas", "mlflow"} & loaded[1]
 
 
-def test_a_form_that_is_not_what_was_written_is_made_again(lake: Lake, tmp_path: Path) -> None:
+def test_a_form_that_is_not_what_was_written_is_made_again(
+    lake: Lake, tmp_path: Path, machine_code: Path
+) -> None:
     lake.write(DAY, make_frame(3_000))
-    cache, job = ModelCache(tmp_path / "cache"), lake.job("hgb_multi")
+    cache = ModelCache(with_machine_code(tmp_path / "cache", machine_code))
+    job = lake.job("hgb_multi")
     with WorkerPool() as pool:
         first = run(job, DAY, pool=pool, cache=cache, now=datetime.now(UTC))
     (form,) = (tmp_path / "cache" / "forms").glob("*.flat")
@@ -147,11 +151,12 @@ def liar(lake: Lake, tmp_path: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("format", ["delta", "parquet"])
+@pytest.mark.parametrize("format", ["delta", pytest.param("parquet", marks=pytest.mark.thorough)])
 def test_on_a_difference_in_one_shard_all_are_scored_by_the_library(
-    lake: Lake, liar: Any, format: str, tmp_path: Path
+    lake: Lake, liar: Any, format: str, tmp_path: Path, machine_code: Path
 ) -> None:
-    lake.formats, lake.cache = format, ModelCache(tmp_path / "cache")
+    cache = with_machine_code(tmp_path / "cache", machine_code)
+    lake.formats, lake.cache = format, ModelCache(cache)
     frame = make_frame(140_000)
     frame.loc[70_000:, "a"] = 2e6
     lake.write(DAY, frame.iloc[:70_000], "a")
