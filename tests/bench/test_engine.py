@@ -51,8 +51,10 @@ os.wait()
 
 @pytest.mark.slow
 def test_all_ways_of_a_workload_agree_and_have_their_numbers(
-    tmp_path: Path, thorough: bool
+    tmp_path: Path, thorough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not thorough:
+        monkeypatch.setattr("tests.bench.engine.workloads.N_TRAINING", 2_000)
     peers = ALL_PEERS if thorough else PEERS
     other_rows = {"W3": 20_000} if thorough else {}
     small = SIZES["small"]

@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 
 from nightscore.engine.backends.local import WorkerPool
+from nightscore.engine.model_facts import learn_facts
+from nightscore.models.pinned import PinnedModel
 from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from tests.fakes.pool import InProcessPool
 from tests.faults.invariants import check_partitions, check_records, check_secrets
 from tests.support.lake import Lake
 from tests.support.models import KnownModel, make_frame
@@ -26,6 +29,10 @@ IMPATIENT = {"read_timeout": 1, "connect_timeout": 1}
 
 ONE_FORMAT = pytest.mark.parametrize("lab", ["delta"], indirect=True)
 """For faults of reading and of scoring, which end before a format has any part in it."""
+PARQUET_IF_THOROUGH = pytest.mark.parametrize(
+    "lab", ["delta", pytest.param("parquet", marks=pytest.mark.thorough)], indirect=True
+)
+"""For faults that meet each format in the same way; other tests here have both."""
 
 REPORT: list[tuple[str, str, str, str]] = []
 
@@ -102,6 +109,28 @@ class Lab:
         checked = self.check()
         latest = {day: len(frames) - 1 for day, frames in self.inputs.items()}
         assert checked == latest, "the latest input is not what is published"
+
+
+def in_this_process(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Score one small shard after another: an interruption finds as many finished as were told of."""
+    monkeypatch.setattr("nightscore.engine.planning.shards.MIN_SHARD_ROWS", 1_000)
+    for model in (
+        "hgb_binary",
+        "logistic",
+    ):  # what this process measures of it is wrong for workers
+        learn_facts(PinnedModel.resolve(lake.job(model), lake.cache), lake.cache, lake.pool)
+    lake.pool = InProcessPool()
+    return lake
+
+
+@pytest.fixture
+def calm_lake(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    return in_this_process(lake, monkeypatch)
+
+
+@pytest.fixture
+def any_calm_lake(any_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    return in_this_process(any_lake, monkeypatch)
 
 
 @pytest.fixture(params=["delta", "parquet"])

@@ -33,28 +33,28 @@ def leave_running_elsewhere(lake: Lake) -> str:
     return run_id
 
 
-def test_a_run_elsewhere_that_gives_signs_of_life_is_left_alone(any_lake: Lake) -> None:
-    run_id = leave_running_elsewhere(any_lake)
-    manifest = any_lake.run(any_lake.job())
+def test_a_run_elsewhere_that_gives_signs_of_life_is_left_alone(any_calm_lake: Lake) -> None:
+    run_id = leave_running_elsewhere(any_calm_lake)
+    manifest = any_calm_lake.run(any_calm_lake.job())
     assert (manifest.status, manifest.attempts) == ("published", 1)
     assert manifest.run_id != run_id
 
 
 def test_a_run_elsewhere_that_fell_silent_is_gone_on_with(
-    any_lake: Lake, monkeypatch: pytest.MonkeyPatch
+    any_calm_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = leave_running_elsewhere(any_lake)
+    run_id = leave_running_elsewhere(any_calm_lake)
     monkeypatch.setattr(liveness, "LEASE_TIMEOUT_S", -60.0)
-    manifest = any_lake.run(any_lake.job())
+    manifest = any_calm_lake.run(any_calm_lake.job())
     assert (manifest.status, manifest.run_id, manifest.attempts) == ("published", run_id, 2)
     assert manifest.measures.n_shards_resumed >= 2
 
 
 def test_the_store_s_clock_decides_and_not_the_host_s(
-    any_lake: Lake, monkeypatch: pytest.MonkeyPatch
+    any_calm_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave_running_elsewhere(any_lake)
-    job = any_lake.job()
+    leave_running_elsewhere(any_calm_lake)
+    job = any_calm_lake.job()
     state = state_store(job)
     newest = PartitionHistory(Workspace(job), DAY).newest()
     assert newest
@@ -80,9 +80,9 @@ def test_a_run_gives_signs_of_life(lake: Lake, monkeypatch: pytest.MonkeyPatch) 
     assert state_store(job).describe(path).version == last
 
 
-def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake) -> None:
-    write_partition(any_lake)
-    job = any_lake.job()
+def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_calm_lake: Lake) -> None:
+    write_partition(any_calm_lake)
+    job = any_calm_lake.job()
     state = state_store(job)
     seen: list[Manifest] = []
 
@@ -96,7 +96,7 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake)
                 )
             )
 
-    manifest = any_lake.run(job, listeners=[take_over_meanwhile])
+    manifest = any_calm_lake.run(job, listeners=[take_over_meanwhile])
 
     assert manifest.error
     assert manifest.error.type == "ConflictError"
@@ -113,10 +113,10 @@ def test_a_process_that_was_taken_over_stops_and_touches_nothing(any_lake: Lake)
 
 
 @pytest.mark.parametrize("ending", ["claimed", "ended"])
-def test_a_process_that_was_taken_over_sweeps_nothing(any_lake: Lake, ending: str) -> None:
+def test_a_process_that_was_taken_over_sweeps_nothing(any_calm_lake: Lake, ending: str) -> None:
     """Whether the other one has only claimed the run, or is done with it and has removed its claim."""
-    write_partition(any_lake)
-    job = any_lake.job()
+    write_partition(any_calm_lake)
+    job = any_calm_lake.job()
     state = state_store(job)
 
     def fail_after_a_take_over(event: Event) -> None:
@@ -129,7 +129,7 @@ def test_a_process_that_was_taken_over_sweeps_nothing(any_lake: Lake, ending: st
                 write_manifest(state, FOLDER, newest.model_copy(update={"attempts": 2}))
             raise InputError("the store's own trouble")
 
-    manifest = any_lake.run(job, listeners=[fail_after_a_take_over])
+    manifest = any_calm_lake.run(job, listeners=[fail_after_a_take_over])
 
     assert manifest.status == "failed"
     assert [

@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.schemas.manifest import Manifest
-from tests.faults.conftest import DAY, ONE_FORMAT, SEED, Lab
+from tests.faults.conftest import DAY, ONE_FORMAT, PARQUET_IF_THOROUGH, SEED, Lab
 from tests.faults.invariants import check_error
 from tests.support.lake import Lake
 from tests.support.models import KnownModel, make_frame
 
 Tell = Callable[[str, str, Manifest | str], None]
-N_FLIPS = 25
+FLIPS, ALL_FLIPS = 10, 25
+"""Bits, and in a thorough run."""
 
 
 def input_file(lab: Lab, name: str = "p1.parquet") -> Path:
@@ -67,6 +68,7 @@ SPOILT: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@PARQUET_IF_THOROUGH
 @pytest.mark.parametrize("what", SPOILT)
 def test_a_spoilt_file_is_named(lab: Lab, report: Tell, what: str) -> None:
     lab.begin()
@@ -77,14 +79,14 @@ def test_a_spoilt_file_is_named(lab: Lab, report: Tell, what: str) -> None:
 
 @pytest.mark.slow
 @ONE_FORMAT
-def test_flipped_bits_are_never_scored(lab: Lab, report: Tell) -> None:
+def test_flipped_bits_are_never_scored(lab: Lab, report: Tell, thorough: bool) -> None:
     """In files that carry checksums of their pages; the footer has none, so it is left alone."""
     lab.begin()
     rng = random.Random(SEED)
     content = input_file(lab).read_bytes()
     footer = int.from_bytes(content[-8:-4], "little") + 8
-    n_refused = 0
-    for _ in range(N_FLIPS):
+    n_refused, n_flips = 0, ALL_FLIPS if thorough else FLIPS
+    for _ in range(n_flips):
         changed = bytearray(content)
         changed[rng.randrange(4, len(content) - footer)] ^= 1 << rng.randrange(8)
         manifest = damaged(lab, report, "", bytes(changed), is_quiet=True)
@@ -97,10 +99,10 @@ def test_flipped_bits_are_never_scored(lab: Lab, report: Tell) -> None:
             lab.lake.run(lab.job, DAY, force=True)
     report(
         f"bit flips ({lab.lake.formats})",
-        f"{N_FLIPS} in pages",
+        f"{n_flips} in pages",
         f"{n_refused} refused, none scored wrongly",
     )
-    assert n_refused > N_FLIPS // 2
+    assert n_refused > n_flips // 2
 
 
 @pytest.mark.slow
@@ -139,6 +141,7 @@ def test_a_decompression_bomb(
     lab.settle()
 
 
+@PARQUET_IF_THOROUGH
 def test_very_wide(lab: Lab, report: Tell) -> None:
     lab.begin(300)
     frame = make_frame(300, seed=5)
@@ -154,11 +157,12 @@ def test_very_wide(lab: Lab, report: Tell) -> None:
 
 @pytest.mark.slow
 @ONE_FORMAT
-def test_very_many_files(lab: Lab, report: Tell) -> None:
+def test_very_many_files(lab: Lab, report: Tell, thorough: bool) -> None:
+    n_files = 2_000 if thorough else 500
     lab.begin(4_000)
-    lab.write(make_frame(4_000, seed=6), n_files=2_000)
+    lab.write(make_frame(2 * n_files, seed=6), n_files=n_files)
     manifest = lab.score()
-    report(f"very many files ({lab.lake.formats})", "2,000 of two rows", manifest)
+    report(f"very many files ({lab.lake.formats})", f"{n_files:,} of two rows", manifest)
     assert manifest.status == "published"
     assert manifest.measures.n_shards < 20
     lab.settle()

@@ -25,7 +25,7 @@ from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.models.cache import ModelCache
 from nightscore.runs.run import run
 from nightscore.schemas.manifest import Manifest
-from tests.faults.conftest import DAY, ONE_FORMAT, Lab
+from tests.faults.conftest import DAY, ONE_FORMAT, PARQUET_IF_THOROUGH, Lab
 from tests.faults.invariants import check_error
 from tests.faults.test_kills import is_worker, job_file, start, wait_until_gone
 from tests.support.lake import Lake
@@ -69,7 +69,8 @@ class KillWorkers:
             self._thread.join()
 
 
-@pytest.mark.parametrize("times", [1, 3, 99])
+@PARQUET_IF_THOROUGH
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.thorough), 99])
 def test_workers_are_killed(lab: Lab, report: Tell, times: int) -> None:
     lab.begin(70_000)
     with WorkerPool() as pool:
@@ -187,7 +188,7 @@ def test_a_worker_that_hangs_is_ended(
 
 
 @ONE_FORMAT
-@pytest.mark.parametrize("mebibytes", [12, 24, 48])
+@pytest.mark.parametrize("mebibytes", [12, pytest.param(24, marks=pytest.mark.thorough), 48])
 def test_memory_is_short(
     lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, mebibytes: int
 ) -> None:
@@ -234,12 +235,13 @@ def test_a_batch_that_does_not_fit_is_halved(lake: Lake, monkeypatch: pytest.Mon
 
 @ONE_FORMAT
 def test_no_memory_at_all_is_an_error_that_names_rows(
-    lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, thorough: bool
 ) -> None:
     lab.changes = {"pass_through": ["color"]}
     lab.begin()
     frame = make_frame(3_000, seed=2)
-    frame["color"] = "x" * 1_000_000  # the smallest batch is a gigabyte
+    # The smallest batch is a quarter of a gigabyte; in a thorough run, a whole one.
+    frame["color"] = "x" * (1_000_000 if thorough else 250_000)
     lab.write(frame)
     monkeypatch.setattr("nightscore.runs.dispatch._address_space", lambda limits, memory: 1 << 20)
     with WorkerPool() as pool:
@@ -254,6 +256,7 @@ def test_no_memory_at_all_is_an_error_that_names_rows(
     lab.settle()
 
 
+@PARQUET_IF_THOROUGH
 def test_under_a_limit_on_address_space(lab: Lab, report: Tell) -> None:
     """As `ulimit -v` sets it for the whole family: the run succeeds or says that memory is short."""
     lab.begin(30_000)
@@ -315,6 +318,7 @@ def test_the_disk_is_full(lab: Lab, small_disk: Path, report: Tell) -> None:
     lab.settle()
 
 
+@PARQUET_IF_THOROUGH
 def test_the_registry_is_down(lab: Lab, report: Tell, registry_root: Path) -> None:
     """A pinned version that this host has used before still runs."""
     registry = copy_registry(registry_root, lab.tmp_path / "registry")
@@ -358,6 +362,7 @@ def test_the_input_changes_while_it_is_read(lab: Lab, report: Tell) -> None:
     lab.settle()
 
 
+@ONE_FORMAT
 def test_no_worker_is_left(lab: Lab) -> None:
     lab.begin()
     before = {process.pid for process in workers()}

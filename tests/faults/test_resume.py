@@ -23,7 +23,9 @@ from tests.faults.test_kills import DAY, is_worker, job_file, start, wait_until_
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, KnownModel, make_frame
 
-N_FILES, FILE_ROWS = 6, 70_000
+N_FILES, FILE_ROWS = 6, 2_000
+LONG_ROWS = 70_000
+"""A file of a run that is killed from outside, while it scores."""
 
 
 class StopAfter:
@@ -39,10 +41,10 @@ class StopAfter:
                 raise KeyboardInterrupt
 
 
-def write_partition(lake: Lake) -> Any:
-    frame = make_frame(N_FILES * FILE_ROWS)
+def write_partition(lake: Lake, file_rows: int = FILE_ROWS) -> Any:
+    frame = make_frame(N_FILES * file_rows)
     for i in range(N_FILES):
-        lake.write(DAY, frame.iloc[i * FILE_ROWS : (i + 1) * FILE_ROWS], f"p{i}")
+        lake.write(DAY, frame.iloc[i * file_rows : (i + 1) * file_rows], f"p{i}")
     return frame
 
 
@@ -63,14 +65,14 @@ def assert_complete(
 
 
 def test_an_interrupted_run_goes_on_under_its_own_id(
-    any_lake: Lake, models: dict[str, KnownModel]
+    any_calm_lake: Lake, models: dict[str, KnownModel]
 ) -> None:
-    frame, job = write_partition(any_lake), any_lake.job()
-    run_id = interrupt(any_lake, job, 2)
+    frame, job = write_partition(any_calm_lake), any_calm_lake.job()
+    run_id = interrupt(any_calm_lake, job, 2)
     assert open_publisher(Workspace(job)).live(DAY) is None
     scored: list[Event] = []
 
-    manifest = any_lake.run(job, DAY, listeners=[scored.append])
+    manifest = any_calm_lake.run(job, DAY, listeners=[scored.append])
 
     assert (manifest.status, manifest.run_id, manifest.attempts) == ("published", run_id, 2)
     n_resumed = manifest.measures.n_shards_resumed
@@ -81,16 +83,16 @@ def test_an_interrupted_run_goes_on_under_its_own_id(
         e.n_rows for e in scored if isinstance(e, ShardScored)
     )
     assert manifest.counts.rows_in == manifest.counts.rows_scored == len(frame)
-    assert_complete(any_lake, job, frame, models, run_id)
+    assert_complete(any_calm_lake, job, frame, models, run_id)
     assert [m.run_id for m in run_history(job)] == [run_id]
-    assert any_lake.run(job, DAY).status == "unchanged"
+    assert any_calm_lake.run(job, DAY).status == "unchanged"
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_may_be_killed_again(
     any_lake: Lake, models: dict[str, KnownModel], tmp_path: Path
 ) -> None:
-    frame, job = write_partition(any_lake), any_lake.job()
+    frame, job = write_partition(any_lake, LONG_ROWS), any_lake.job()
     path = job_file(any_lake, job, tmp_path)
     state = state_store(job)
 
@@ -118,10 +120,10 @@ def test_a_killed_run_goes_on_and_may_be_killed_again(
     }
 
 
-def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
-    write_partition(any_lake)
-    job = any_lake.job()
-    run_id = interrupt(any_lake, job, 1)
+def test_of_several_that_would_go_on_one_does(any_calm_lake: Lake) -> None:
+    write_partition(any_calm_lake)
+    job = any_calm_lake.job()
+    run_id = interrupt(any_calm_lake, job, 1)
     newest = PartitionHistory(Workspace(job), DAY).newest()
     assert newest is not None
     workspace = Workspace(job)
@@ -137,38 +139,40 @@ def test_of_several_that_would_go_on_one_does(any_lake: Lake) -> None:
     (taken,) = filter(None, resumptions)
     assert taken.manifest.run_id == run_id
     assert taken.results
-    fresh = any_lake.run(job, DAY)  # the other one is under way: this one does the work itself
+    fresh = any_calm_lake.run(job, DAY)  # the other one is under way: this one does the work itself
     assert (fresh.status, fresh.attempts, fresh.measures.n_shards_resumed) == ("published", 1, 0)
     assert fresh.run_id != run_id
 
 
-def test_nothing_is_taken_over_that_does_not_fit(lake: Lake, models: dict[str, KnownModel]) -> None:
-    frame, job = write_partition(lake), lake.job()
-    first = interrupt(lake, job, 2)
+def test_nothing_is_taken_over_that_does_not_fit(
+    calm_lake: Lake, models: dict[str, KnownModel]
+) -> None:
+    frame, job = write_partition(calm_lake), calm_lake.job()
+    first = interrupt(calm_lake, job, 2)
     paths = [e.path for e in state_store(job).list_files("checkpoints")]
     assert paths
     other = job.model_copy(update={"pass_through": ("c",)})
-    assert lake.run(other, DAY).run_id != first  # other columns, another run
-    second = interrupt(lake, job.model_copy(update={"pass_through": ()}), 2)
+    assert calm_lake.run(other, DAY).run_id != first  # other columns, another run
+    second = interrupt(calm_lake, job.model_copy(update={"pass_through": ()}), 2)
     state_store(job).write_bytes(next(p for p in paths if p.endswith(".json")), b"{}")
     for entry in state_store(job).list_files(f"checkpoints/{second}"):
         if entry.path.endswith(".json"):
             state_store(job).write_bytes(entry.path, b'{"cut_for": 1}')
-    manifest = lake.run(job, DAY, force=True)
+    manifest = calm_lake.run(job, DAY, force=True)
     assert (manifest.status, manifest.measures.n_shards_resumed) == ("published", 0)
     expected = models["hgb_binary"].estimator.predict_proba(frame[NUMBERS])[:, 1]
-    assert np.array_equal(lake.read(job).sort_values("id")["probability"], expected)
+    assert np.array_equal(calm_lake.read(job).sort_values("id")["probability"], expected)
 
 
-def test_quarantined_rows_are_counted_once(lake: Lake) -> None:
+def test_quarantined_rows_are_counted_once(calm_lake: Lake) -> None:
     frame = make_frame(N_FILES * FILE_ROWS)
     frame.loc[::FILE_ROWS, "a"] = np.inf
     for i in range(N_FILES):
-        lake.write(DAY, frame.iloc[i * FILE_ROWS : (i + 1) * FILE_ROWS], f"p{i}")
-    job = lake.job("logistic", limits=Limits(max_quarantined_rows=N_FILES).model_dump())
-    interrupt(lake, job, 3)
-    manifest = lake.run(job, DAY)
+        calm_lake.write(DAY, frame.iloc[i * FILE_ROWS : (i + 1) * FILE_ROWS], f"p{i}")
+    job = calm_lake.job("logistic", limits=Limits(max_quarantined_rows=N_FILES).model_dump())
+    interrupt(calm_lake, job, 3)
+    manifest = calm_lake.run(job, DAY)
     assert manifest.measures.n_shards_resumed >= 3
     assert manifest.counts.rows_quarantined == N_FILES
     assert sum(file.rows for file in manifest.quarantine.files) == N_FILES
-    assert manifest.counts.rows_scored == len(frame) - N_FILES == len(lake.read(job))
+    assert manifest.counts.rows_scored == len(frame) - N_FILES == len(calm_lake.read(job))

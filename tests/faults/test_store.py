@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -118,9 +119,29 @@ FAULTS: dict[str, tuple[str, list[Rule], set[str]]] = {
 }
 
 
+BOTH_FORMATS = {
+    "down from the commit on",
+    "answer to the commit lost",
+    "all answers to the commit lost",
+    "a conflict without end",
+}
+"""Faults of the commit, which each format makes in its own way; of other faults a sample has one format."""
+
+
+def cases() -> list[Any]:
+    """Each fault with each format."""
+    found = []
+    for i, fault in enumerate(FAULTS):
+        for formats in ("parquet", "delta"):
+            is_sampled = fault in BOTH_FORMATS or formats == ("parquet", "delta")[i % 2]
+            marks = [] if is_sampled else [pytest.mark.thorough]
+            found.append(pytest.param(formats, fault, id=f"{formats}-{fault}", marks=marks))
+    return found
+
+
 @pytest.mark.s3
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("s3_lab", "fault"), cases(), indirect=["s3_lab"])
 def test_the_promise_holds(fault: str, s3_lab: Lab, report: Tell) -> None:
     injected, rules, promised = FAULTS[fault]
     s3_lab.begin()
