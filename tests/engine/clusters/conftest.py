@@ -73,7 +73,7 @@ def started(
         process.wait()
 
 
-def until(is_so: Callable[[], Any], seconds: float = 60.0, every_s: float = 0.02) -> Any:
+def until(is_so: Callable[[], Any], seconds: float = 240.0, every_s: float = 0.02) -> Any:
     """What the function says once it is true: of other processes nobody tells an event."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
