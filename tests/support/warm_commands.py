@@ -15,16 +15,19 @@ from pathlib import Path
 
 from nightscore.cli import main
 
+COMMANDS = (
+    *("approve", "backfill", "baseline", "clean", "drift", "history", "model", "partitions"),
+    *("plan", "reject", "replay", "report", "rollback", "run", "verify"),
+)
+"""Those whose modules are imported before; others, which may want Prefect, import them as ever."""
+
 _forking = get_context("forkserver")
 _forking.set_forkserver_preload(
     [
         "deltalake",
         "tests.faults.points",
         "tests.support.warm_commands",
-        *(
-            f"nightscore.cli.commands.{path.stem}"
-            for path in sorted(Path(main.__code__.co_filename).parent.glob("commands/[a-z]*.py"))
-        ),
+        *(f"nightscore.cli.commands.{name}" for name in COMMANDS),
     ]
 )
 
