@@ -194,8 +194,8 @@ def remove(path: Path) -> None:
 
 def _deploy(settings: Settings, environment: dict[str, str]) -> None:
     """Deploy the demo's job, then set the limits of runs."""
-    nightly = ("--cron", CRON, "--timezone", TIMEZONE)
-    command = [sys.executable, "-m", "nightscore.cli", "deploy", str(settings.job_file), *nightly]
+    options = ("--cron", CRON, "--timezone", TIMEZONE, "--no-check")
+    command = [sys.executable, "-m", "nightscore.cli", "deploy", str(settings.job_file), *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     if done.returncode:

@@ -38,15 +38,16 @@ def print_changes(changes: Sequence[Change], *, dry_run: bool) -> None:
 
 
 def _summary(changes: Sequence[Change], *, dry_run: bool) -> str:
-    n = Counter(change.action for change in changes)
-    done = [
-        f"{counted(n[action], 'thing')} {action}" for action in ("created", "changed") if n[action]
-    ]
+    n_things = Counter(change.action for change in changes)
+    done = []
+    for action in ("created", "changed"):
+        if n_things[action]:
+            verb = f"would be {action}" if dry_run else action
+            done.append(f"{counted(n_things[action], 'thing')} {verb}")
+
     if not done:
         return "Nothing would change." if dry_run else "Nothing changed."
-
-    text = ", ".join(done)
-    return f"It would be so: {text}. Nothing was changed yet." if dry_run else f"{text}."
+    return f"{', '.join(done)}."
 
 
 def _field_line(field: FieldChange) -> str:

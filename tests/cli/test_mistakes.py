@@ -54,6 +54,9 @@ REFUSED = [
     ("re job.yaml 2024-02-29", "There is no command re. Did you mean "),
     ("part job.yaml", "partitions job.yaml"),
     ("r job.yaml", "`nightscore --help` lists the commands"),
+    ("start --db sqlite", "up --db sqlite"),
+    ("schedule job.yaml", "deploy job.yaml"),
+    ("deploy jbo.yaml --dryrun", "deploy job.yaml --dry-run"),
     ("frobnicate", "`nightscore --help` lists the commands"),
     # Options.
     ("run job.yaml 2024-02-29 --frce", "run job.yaml 2024-02-29 --force"),

@@ -12,11 +12,13 @@ from nightscore.errors import DeploymentError, InvalidJobError
 from nightscore.flows.deployments.automations import blocks_of, read_automations
 from nightscore.flows.deployments.changes import Change, FieldChange, differences, merged
 from nightscore.flows.deployments.deploy import deploy, online_workers
+from nightscore.flows.deployments.job_checks import check_jobs
 from nightscore.flows.deployments.jobs import read_jobs
 from nightscore.flows.deployments.prefect_api import prefect_api
 from nightscore.flows.deployments.schedules import check_schedule
 from nightscore.flows.deployments.wanted import JobToDeploy, Nights
 from nightscore.flows.stack.http_calls import request
+from nightscore.models.cache import ModelCache
 from tests.fakes.prefect_api import MemoryPrefect
 from tests.flows.conftest import Stack
 
@@ -225,6 +227,20 @@ def test_all_jobs_that_cannot_be_deployed_are_named(tmp_path: Path) -> None:
     assert "none.yaml" in str(refused.value)
 
 
+def test_what_would_fail_every_night_is_named_before_anything_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_job(tmp_path, "late.yaml")
+    with pytest.raises(InvalidJobError) as refused:
+        check_jobs(["late.yaml"], ModelCache(tmp_path / "cache"))
+    said = str(refused.value)
+    assert said.startswith("Runs would fail; nothing was changed.")
+    assert "late.yaml: registry: There is no model registry" in said
+    assert "late.yaml: input: " in said
+    assert "`nightscore check late.yaml` says more; --no-check deploys all the same" in said
+
+
 def test_a_server_that_is_not_named_or_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -259,6 +275,7 @@ def test_the_command_on_a_real_server(
     monkeypatch.chdir(tmp_path)
     write_job(tmp_path, "real.yaml")
     options = ["--cron", "0 3 * * *", "--timezone", "America/New_York", "--pool", "own"]
+    options.append("--no-check")
 
     def call(*more: str) -> str:
         line = ["deploy", "real.yaml", *options, *more]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nightscore.cli.job_names import complete_jobs
-from nightscore.cli.options import AsJson
+from nightscore.cli.options import AsJson, CacheDir
 
 Jobs = Annotated[
     list[str],
@@ -54,19 +54,34 @@ def deploy(
     pool: Annotated[
         str, typer.Option(metavar="POOL", help="Work pool. It is created if there is none.")
     ] = "local",
+    no_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-check",
+            help="Do not look at models, data and stores first. They may be out of reach here.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change.")
     ] = False,
     as_json: AsJson = False,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Make Prefect run jobs every night: deployments, schedules, work pool, queues, automations.
 
-    It shows what it creates and changes. Calling it again changes nothing. The server is that of
-    PREFECT_API_URL. Runs find the job file by its absolute path, or its URL.
+    It checks the jobs first, as `nightscore check` does. It shows what it creates and changes.
+    Calling it again changes nothing. The server is that of PREFECT_API_URL. Runs find the job file
+    by its absolute path, or its URL.
     """
     from nightscore.cli.commands.deploy import deploy as execute
 
-    execute(jobs, cron, timezone, lag_days, look_back_days, pool, dry_run, as_json)
+    options = {
+        "cron": cron,
+        "timezone": timezone,
+        "lag_days": lag_days,
+        "look_back_days": look_back_days,
+    }
+    execute(jobs, options, pool, no_check, dry_run, as_json, cache_dir)
 
 
 def alerts(as_json: AsJson = False) -> None:

@@ -1,10 +1,12 @@
 """`nightscore deploy`."""
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from nightscore.cli.show import out, print_json
+from nightscore.cli.resolve import model_cache
+from nightscore.cli.show import err, out, print_json
 
 if TYPE_CHECKING:
     from nightscore.flows.deployments.changes import Change
@@ -12,26 +14,31 @@ if TYPE_CHECKING:
 
 def deploy(
     jobs: Sequence[str],
-    cron: str | None,
-    timezone: str | None,
-    lag_days: int | None,
-    look_back_days: int | None,
+    options: Mapping[str, Any],
     pool: str,
+    no_check: bool,
     dry_run: bool,
     as_json: bool,
+    cache_dir: Path | None,
 ) -> None:
-    """Deploy the jobs, and print what that changes."""
+    """Check and deploy the jobs, and print what that changes."""
     from nightscore.cli.changes import change_document, print_changes
     from nightscore.flows.deployments.deploy import deploy as deploy_jobs
     from nightscore.flows.deployments.deploy import online_workers
+    from nightscore.flows.deployments.job_checks import check_jobs
     from nightscore.flows.deployments.jobs import read_jobs
-    from nightscore.flows.deployments.prefect_api import prefect_api
+    from nightscore.flows.deployments.prefect_api import prefect_api, server_url
     from nightscore.flows.deployments.schedules import check_schedule
     from nightscore.flows.deployments.wanted import Nights
 
-    check_schedule(cron, timezone)
+    nights = Nights(**options)
+    check_schedule(nights.cron, nights.timezone)
     specs = read_jobs(jobs)
-    nights = Nights(cron=cron, timezone=timezone, lag_days=lag_days, look_back_days=look_back_days)
+    server_url()
+
+    if not no_check:
+        err.print(f"Checking {', '.join(jobs)}")
+        check_jobs(jobs, model_cache(cache_dir))
 
     with prefect_api() as api:
         changes = deploy_jobs(api, specs, nights, pool, dry_run=dry_run)
