@@ -34,6 +34,12 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "init": Command(
+        "projects:init",
+        BEGIN,
+        "init churn --model models:/churn/1 --data customers.parquet",
+        changes_data=True,
+    ),
     "check": Command("projects:check", BEGIN, "check flight_delay", reads_footers=True),
     "plan": Command("scoring:plan", SCORE, "plan flight_delay 2013-07-04", reads_footers=True),
     "run": Command(

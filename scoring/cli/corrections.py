@@ -21,6 +21,8 @@ from nightscore.cli.tokens import (
 from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
 
 COMMAND_SYNONYMS = {
+    "new": "init",
+    "create": "init",
     "doctor": "check",
     "validate": "check",
     "preflight": "check",
@@ -67,6 +69,7 @@ OPTION_SYNONYMS = {
     "-n": "--dry-run",
     "-f": "--force",
     "--cache": "--cache-dir",
+    "--input": "--data",
     "--run": "--run-id",
     "--message": "--note",
     "-m": "--note",
@@ -227,8 +230,12 @@ def _name_job(command: Any, tokens: list[Token], result: Corrected) -> list[Toke
 
 def _model_uris(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
     """`models:/name/3` for `name/3`, `name:3` and `name/v3`; the same with an alias or an id."""
+    params = [param for param in command.params if param.metavar == "MODEL_URI"]
+    options = {name for param in params for name in param.opts}
+
     for token in tokens:
-        match = _MODEL.fullmatch(token.text) if token.kind == "MODEL_URI" else None
+        is_model = token.kind == "MODEL_URI" or (token.kind == VALUE and token.option in options)
+        match = _MODEL.fullmatch(token.text) if is_model else None
         if match is None:
             continue
 

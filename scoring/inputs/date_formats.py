@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nightscore.schemas.partition import parse_time
+from nightscore.schemas.partition import order_of, parse_time
 
 FORMATS = (
     "%Y-%m-%d",
@@ -40,6 +40,17 @@ def recognise_format(values: Sequence[str | None]) -> str | None:
 
     best = max(FORMATS, key=lambda pattern: counts[pattern])
     return best if 2 * counts[best] >= max(len(values), 1) else None
+
+
+def newest_value(values: Sequence[str | None], pattern: str) -> str | None:
+    """The newest date. Where there is none, the last value, if possible one that is not missing."""
+    ordered = sorted(values, key=lambda value: order_of(value, pattern))
+    named = [value for value in ordered if value is not None]
+
+    for value in reversed(named):
+        if is_date(value, pattern):
+            return value
+    return (named or ordered)[-1]
 
 
 def is_date(value: str | None, pattern: str) -> bool:

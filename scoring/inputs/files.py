@@ -1,6 +1,7 @@
 """Decides which files are a partition's input: all but those that a rule or the job leaves out."""
 
 import fnmatch
+import json
 import posixpath
 import re
 import shlex
@@ -169,7 +170,8 @@ def other_format(path: str) -> str | None:
 def conversion(path: str, reader: str) -> str:
     """How to write a file of another format as Parquet."""
     source, target = shown(path), posixpath.splitext(shown(path))[0] + ".parquet"
-    code = f"import polars; polars.{reader}({source!r}).write_parquet({target!r})"
+    places = json.dumps(source), json.dumps(target)
+    code = f"import polars; polars.{reader}({places[0]}).write_parquet({places[1]})"
     return f"write it as Parquet: python -c {shlex.quote(code)}"
 
 

@@ -17,7 +17,7 @@ from nightscore.errors import (
     InvalidJobError,
     StorageUnavailableError,
 )
-from nightscore.inputs.date_formats import is_date, recognise_format
+from nightscore.inputs.date_formats import is_date, newest_value, recognise_format
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.inapplicable_gates import inapplicable_gates
 from nightscore.inputs.job_lookup import find_job
@@ -138,7 +138,7 @@ class _JobChecks:
         pinned = "pinned to" if model.cached.is_pinned else "not pinned,"
         digest = model.cached.digest[:SHOWN_DIGITS]
 
-        text = f"{model.version.name} version {model.version.version}, {pinned} {digest}…"
+        text = f"{model.version}, {pinned} {digest}…"
         return Finding(model, text, model.warnings)
 
     def _count_workers(self) -> Finding[int]:
@@ -198,7 +198,7 @@ class _JobChecks:
 
     def _read_partition(self, value: str | None) -> Finding[Partition]:
         values = known(self._values, "input")
-        wanted = self._newest(values)
+        wanted = newest_value(values, self._job.input.partition_format)
         if value is not None:
             wanted = respelled(self._job, value)
             check_value(self._job, wanted, "check")
@@ -221,13 +221,6 @@ class _JobChecks:
                 warnings.append(f"the key {name} is null in some rows; {effect}")
 
         return Finding(partition, text, warnings)
-
-    def _newest(self, values: Sequence[str | None]) -> str | None:
-        """The newest date. Where there is none, the last partition that has a value."""
-        stated = self._job.input.partition_format
-        dates = [value for value in values if is_date(value, stated)]
-        named = [value for value in values if value is not None]
-        return (dates or named or values)[-1]
 
     def _compare_columns(self) -> Finding[Contract]:
         partition = known(self._partition, "partition")

@@ -10,11 +10,15 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
 from deltalake.transaction import AddAction
 
+from nightscore.errors import InputError
 from nightscore.ledger.layout import run_id_of
 from nightscore.ledger.live import Live
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart
 from nightscore.storage.store import Store
+
+PLAIN_FEATURES = frozenset({"timestampNtz"})
+"""What readers must know that changes nothing about which rows of a file count."""
 
 CHECKPOINT_EVERY = 20
 """Commits between checkpoints of a table that is created here.
@@ -136,3 +140,34 @@ def are_same(current: Live | None, planned: Live | None) -> bool:
 
 def _paths(live: Live | None) -> Collection[str]:
     return set(live.paths) if live else set()
+
+
+def current_files(store: Store) -> tuple[list[str], list[tuple[str, dict[str, str | None]]]]:
+    """The partition columns of a table, and path and partition values of each current file.
+
+    Raises:
+        InputError: Not all rows of the current files are current, or columns have other names.
+    """
+    table = DeltaTable(store.table_url, storage_options=store.table_options())
+    features = set(table.protocol().reader_features or ()) - PLAIN_FEATURES
+    if features:
+        raise InputError(
+            "The files of this Delta table cannot be read without its log.",
+            store.url,
+            expected="a table without deletion vectors and column mapping",
+            found=", ".join(sorted(features)),
+            next_step="have its current rows written as plain Parquet partitions, and give those",
+        )
+
+    columns = table.metadata().partition_columns
+    actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+    files = []
+    for action in actions.to_pylist():
+        values = {name: _as_text(action[f"partition.{name}"]) for name in columns}
+        files.append((unquote(action["path"]), values))
+
+    return columns, files
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)

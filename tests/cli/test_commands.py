@@ -24,6 +24,7 @@ DAY = "2024-02-29"
 README = Path(__file__).parents[2] / "README.md"
 
 CHANGES = {
+    "init": "writes the files of a project",
     "run": "publishes a partition",
     "backfill": "publishes partitions",
     "replay": "publishes a partition",

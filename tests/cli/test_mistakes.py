@@ -93,6 +93,8 @@ REFUSED = [
     ("plan jbo.yaml 2024-02-29", "plan job.yaml 2024-02-29"),
     ("plan fligt_delay 2024-02-29", "plan flight_delay 2024-02-29"),
     ("pin flight_delay/1", "pin models:/flight_delay/1"),
+    ("init --model flight_delay/1", "init --model models:/flight_delay/1"),
+    ("new x --input a.parquet", "init x --data a.parquet"),
     ("pin models:/flight_delay:v1", "pin models:/flight_delay/1"),
     (f"pin m-{'0a' * 16}", f"pin models:/m-{'0a' * 16}"),
     (f"pin models:m-{'0a' * 16}", f"pin models:/m-{'0a' * 16}"),

@@ -169,6 +169,7 @@ COMMANDS: dict[str, Callable[[Prepared], str]] = {
     "clean": clean_it,
 }
 NOT_HERE = {
+    "init": "writes files of its own folder",
     "backfill": "scores each partition by `run`",
     "baseline": "changes no partition",
     "pin": "changes no partition",

@@ -33,7 +33,7 @@ def open_sqlite(uri: str) -> Iterator["SqliteRegistry"]:
             "There is no model registry.",
             uri,
             expected=f"the SQLite file {path.absolute()}",
-            next_step="set `registry` in the job file or MLFLOW_TRACKING_URI",
+            next_step="set `registry` in the job file, --registry or MLFLOW_TRACKING_URI",
         )
 
     address = f"file:{urllib.parse.quote(str(path))}?mode=ro"

@@ -1,0 +1,137 @@
+"""The text of a project's files."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import nightscore.deploy
+import nightscore.schemas
+from nightscore.operations.project.records import Guess
+
+WIDTH = 96
+COMMENTS = {
+    "model": {
+        "model": "{guess.value}: {guess.reason}",
+        "features": "its columns: {guess.value}",
+        "predict": "{guess.reason}",
+    },
+    "input": {
+        "input.partition_key": "partition_key: {guess.reason}",
+        "input.partition_format": "partition_format: {guess.reason}",
+    },
+    "keys": {"keys": "{guess.reason}"},
+    "features": {"features": "{guess.reason}"},
+}
+"""What is said above a key of the job file, by what was guessed."""
+DEMO_JOB, DEMO_ZONE = "flight_delay", "America/New_York"
+"""Named in `deploy/prefect.yaml`, which a project's own is made from."""
+
+IGNORED = """\
+# What runs write, and what is not source.
+/data/
+/predictions/
+/predictions.nightscore/
+/predictions/*.nightscore/
+/.demo/
+/mlruns/
+/mlartifacts/
+/mlflow.db
+.venv/
+__pycache__/
+"""
+
+
+MORE_KEYS = """
+# More of what a job can say. schemas/job.schema.json describes every key:
+# keys: {columns: [...], unique: true}    # two rows with the same keys stop the run
+# limits: {max_quarantined_rows: 100}     # rows that may fail; none by default
+# drift: {gate: hold}                     # a critical finding waits for `nightscore approve`
+"""
+
+
+def job_text(job: Mapping[str, Any], guesses: Sequence[Guess]) -> str:
+    """The job file, with what was guessed as comments."""
+    guess_by_key = {guess.key: guess for guess in guesses}
+    lines = ["# yaml-language-server: $schema=../schemas/job.schema.json"]
+
+    for key, value in job.items():
+        for name, text in COMMENTS.get(key, {}).items():
+            if name in guess_by_key:
+                lines += _comment(text.format(guess=guess_by_key[name]))
+        lines += yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True).splitlines()
+
+    if "keys" not in job and "keys" in guess_by_key:
+        lines += _comment(f"keys: {guess_by_key['keys'].value}: {guess_by_key['keys'].reason}")
+
+    return "\n".join([*lines, MORE_KEYS])
+
+
+def _comment(text: str) -> list[str]:
+    wrapped = textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [f"# {line}" for line in wrapped]
+
+
+def schema_text() -> str:
+    """The JSON Schema of job files, for editors."""
+    return Path(str(nightscore.schemas.__file__)).with_name("job.schema.json").read_text()
+
+
+def constraints_text() -> str:
+    """Versions that were tested together."""
+    return nightscore.deploy.CONSTRAINTS.read_text()
+
+
+def prefect_text(name: str, folder: Path) -> str:
+    """The deployments of the job, as those of the demo are."""
+    text = (nightscore.deploy.FOLDER / "prefect.yaml").read_text()
+    body = text[text.index("\nname: ") + 1 :]  # its header is about the demo
+    body = body.replace(DEMO_JOB, name).replace(DEMO_ZONE, "UTC")
+
+    return f"""\
+# The nightly run, backfills and single partitions of {name} as Prefect deployments.
+# Without changes, `nightscore deploy jobs/{name}.yaml --cron "0 3 * * *"` makes the same.
+#   prefect work-pool create local --type process
+#   prefect --no-prompt deploy --all
+#   prefect worker start --pool local
+# The schedule is below `schedules`. Runs begin in this folder, where the job is found by its name:
+pull:
+  - prefect.deployments.steps.set_working_directory:
+      directory: {yaml.safe_dump(str(folder.absolute())).splitlines()[0]}
+
+{body}"""
+
+
+def readme_text(name: str, job_file: str, partition: str, install: str) -> str:
+    """What somebody reads who finds the project."""
+    return f"""\
+# {name}
+
+Batch scoring with nightscore. [{job_file}]({job_file}) says what is scored, with which model, and
+where the predictions go. Run all commands in this folder.
+
+```
+pip install -c constraints.txt {install}
+nightscore check {job_file}                # is everything in place?
+nightscore run {job_file} {partition}
+nightscore report {job_file} {partition}
+nightscore partitions {job_file}           # what is published, missing or stale
+nightscore --help
+```
+
+Every night, with a Prefect server in `PREFECT_API_URL` (`nightscore up` starts one here):
+
+```
+nightscore deploy {job_file} --cron "0 3 * * *"
+prefect worker start --pool local
+```
+
+| file | what it is |
+| --- | --- |
+| `{job_file}` | the job; comments say what `nightscore init` guessed, and why |
+| `schemas/job.schema.json` | completes and checks the job file in editors |
+| `prefect.yaml` | the same deployments as a file, if you want to change them |
+| `constraints.txt` | versions of libraries that were tested together |
+"""

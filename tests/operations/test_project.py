@@ -1,0 +1,347 @@
+"""`init` writes projects that work at once, says what it guessed, and never overwrites."""
+
+import ast
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from deltalake import write_deltalake
+
+import nightscore
+from nightscore.cli.app import build_app
+from nightscore.errors import InvalidJobError, ModelNotFoundError, ScoringError
+from nightscore.inputs.jobfile import load_job
+from nightscore.operations.check import check_job
+from nightscore.operations.project.begin import Project, Wish, begin_project
+from tests.support.lake import Lake
+from tests.support.models import NUMBERS, copy_registry, make_frame
+
+ROOT = Path(__file__).parents[2]
+DAY = "2024-02-29"
+MODEL = "models:/hgb_binary/1"
+
+
+def begin(lake: Lake, folder: Path, data: object = "", model: str = MODEL, **wish: Any) -> Project:
+    registry = wish.pop("registry", lake.registry)
+    return begin_project(
+        Wish(folder=folder, model=model, data=str(data), registry=registry, **wish),
+        lake.cache,
+        lambda workers: contextlib.nullcontext(lake.pool),
+    )
+
+
+def guessed(project: Project) -> dict[str, str]:
+    return {guess.key: guess.value for guess in project.guesses}
+
+
+def write(path: Path, frame: pd.DataFrame) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(None), path)
+    return path
+
+
+def linked(project: Project) -> list[str]:
+    data = project.folder / "data" / project.name
+    return sorted(str(path.relative_to(data)) for path in data.rglob("*.parquet"))
+
+
+def test_a_project_passes_its_check_and_runs_at_once(lake: Lake, tmp_path: Path) -> None:
+    for day in ("2024-02-28", DAY):
+        lake.write(day, make_frame(40))
+    project = begin(lake, tmp_path / "project", lake.features.uri)
+
+    assert project.partition == DAY
+    assert guessed(project)["input.partition_key"] == "ds"
+    assert guessed(project)["input.partition_format"] == "%Y-%m-%d"
+    assert guessed(project)["keys"] == "id"
+    assert guessed(project)["features"].startswith("a (double), b (double)")
+    assert "classifier of 2 classes (0, 1)" in project.guesses[-2].reason
+    assert not project.obstacles
+
+    job_file = str(project.folder / project.job_file)
+    checks = check_job(
+        job_file, lake.cache, open_workers=lambda workers: contextlib.nullcontext(lake.pool)
+    )
+    assert {check.state for check in checks} == {"ok", "skipped"}, checks
+    job = load_job(job_file)
+    assert (job.name, job.keys.columns, job.input.uri) == (
+        *("hgb_binary", ("id",), lake.features.uri),
+    )
+    assert lake.run(job, DAY).status == "published"
+
+
+def test_the_files_of_a_project_fit_together(lake: Lake, tmp_path: Path) -> None:
+    project = begin(lake, tmp_path, model="", name="late flights")
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {*project.files}
+
+    text = (tmp_path / project.job_file).read_text()
+    schema_line = re.match(r"# yaml-language-server: \$schema=(.*)\n", text)
+    assert schema_line is not None
+    schema = json.loads((tmp_path / "jobs" / schema_line[1]).read_text())
+    jsonschema.validate(yaml.safe_load(text), schema)
+    assert yaml.safe_load(text)["name"] == "late_flights"
+
+    deployments = yaml.safe_load((tmp_path / "prefect.yaml").read_text())
+    (step,) = deployments["pull"]
+    assert [*step.values()] == [{"directory": str(tmp_path)}], "a job is found by its name there"
+    for deployment in deployments["deployments"]:
+        assert deployment["parameters"]["job"] == "late_flights"
+        module, _, function = deployment["entrypoint"].rpartition(".")
+        path = ROOT / "flows" / f"{module.removeprefix('nightscore.flows.')}.py"
+        names = {getattr(node, "name", "") for node in ast.parse(path.read_text()).body}
+        assert function in names, "no path into a checkout"
+
+    assert "pyarrow==" in (tmp_path / "constraints.txt").read_text()
+    assert "nightscore check jobs/late_flights.yaml" in (tmp_path / "README.md").read_text()
+
+
+def test_nothing_is_overwritten_and_all_existing_files_are_named(
+    lake: Lake, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / ".gitignore").symlink_to("nowhere")
+    with pytest.raises(InvalidJobError) as refused:
+        begin(lake, tmp_path, lake.features.uri)
+    assert refused.value.problems == (f"{tmp_path}/README.md", f"{tmp_path}/.gitignore")
+    assert refused.value.exit_code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", "README.md"]
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def dates_in_names(root: Path) -> Path:
+    write(root / "rows_20240228.parquet", make_frame(5))
+    return write(root / "rows_20240229.parquet", make_frame(5)).parent
+
+
+def dates_in_folders(root: Path) -> Path:
+    write(root / "2024/02/28/part-0.parquet", make_frame(5))
+    return write(root / "2024/02/29/part-0.parquet", make_frame(5)).parents[3]
+
+
+def one_file(root: Path) -> Path:
+    path = write(root / "rows.parquet", make_frame(5))
+    os.utime(path, (1709200000, 1709200000))  # 29 February 2024
+    return path
+
+
+def one_file_of_a_partition(root: Path) -> Path:
+    return write(root / f"ds={DAY}" / "part-0.parquet", make_frame(5))
+
+
+def another_key(root: Path) -> Path:
+    write(root / "date=20240228" / "part-0.parquet", make_frame(5))
+    return write(root / "date=20240229" / "part-0.parquet", make_frame(5)).parents[1]
+
+
+def no_dates(root: Path) -> Path:
+    return write(root / "shop=EU" / "part-0.parquet", make_frame(5)).parents[1]
+
+
+def a_delta_table(root: Path) -> Path:
+    frame = make_frame(5).assign(region="EU", day=DAY)
+    for rows in (frame, frame.assign(a=0.0)):  # the first is replaced
+        write_deltalake(root, rows, partition_by=["region", "day"], mode="overwrite")
+    return root
+
+
+LAYOUTS = [
+    (dates_in_names, "ds", "%Y-%m-%d", DAY, 2),
+    (dates_in_folders, "ds", "%Y-%m-%d", DAY, 2),
+    (one_file, "ds", "%Y-%m-%d", DAY, 1),
+    (one_file_of_a_partition, "ds", "%Y-%m-%d", DAY, 0),
+    (another_key, "date", "%Y%m%d", "20240229", 0),
+    (no_dates, "shop", "%Y-%m-%d", "EU", 0),
+    (a_delta_table, "day", "%Y-%m-%d", DAY, 1),
+]
+
+
+@pytest.mark.parametrize(("make", "key", "pattern", "newest", "n_links"), LAYOUTS)
+def test_data_are_used_where_they_are_or_linked_into_partitions(
+    lake: Lake, tmp_path: Path, make: Any, key: str, pattern: str, newest: str, n_links: int
+) -> None:
+    data = make(tmp_path / "lake")
+    project = begin(lake, tmp_path / "project", data)
+    found = guessed(project)
+    assert (found["input.partition_key"], found["input.partition_format"]) == (key, pattern)
+    assert project.partition == newest
+    assert len(linked(project)) == n_links
+    assert all(path.startswith(f"{key}=2024") for path in linked(project))
+    job = load_job(str(project.folder / project.job_file))
+    planned = nightscore.plan(job, newest, pool=lake.pool, cache_dir=lake.cache.root)
+    assert planned[0].n_rows == 5, "replaced rows of a table are no input"
+
+
+def a_csv_file(root: Path) -> Path:
+    (root / "rows.csv").write_text("id,a\n1,2\n")
+    return root / "rows.csv"
+
+
+def an_empty_folder(root: Path) -> Path:
+    return root
+
+
+def a_mistyped_name(root: Path) -> Path:
+    write(root / "rows.parquet", make_frame(2))
+    return root / "row.parquet"
+
+
+def a_broken_file(root: Path) -> Path:
+    (root / "rows.parquet").write_bytes(b"PAR1 and no more")
+    return root
+
+
+def columns_that_are_missing(root: Path) -> Path:
+    return write(root / "rows.parquet", make_frame(5).rename(columns={"a": "aa", "e": "A"}))
+
+
+def columns_of_other_types(root: Path) -> Path:
+    return write(root / "rows.parquet", make_frame(5).assign(a="x"))
+
+
+def a_table_of_another_format(root: Path) -> Path:
+    write(root / ".hoodie" / "x.parquet", make_frame(5))
+    return root
+
+
+REFUSED = [
+    (a_csv_file, "polars.read_csv("),
+    (an_empty_folder, "an empty folder"),
+    (a_mistyped_name, "did you mean"),
+    (a_broken_file, "it does not end with PAR1"),
+    (columns_that_are_missing, "e: is missing (double)"),
+    (columns_of_other_types, "a: has the type string"),
+    (a_table_of_another_format, "a Hudi table"),
+]
+
+
+@pytest.mark.parametrize(("make", "told"), REFUSED)
+def test_data_that_cannot_be_scored_are_refused_and_nothing_is_written(
+    lake: Lake, tmp_path: Path, make: Any, told: str
+) -> None:
+    (tmp_path / "lake").mkdir()
+    with pytest.raises(ScoringError) as refused:
+        begin(lake, tmp_path / "project", make(tmp_path / "lake"))
+    assert told in str(refused.value)
+    assert refused.value.next_step
+    assert not (tmp_path / "project").exists()
+
+
+def test_a_project_inside_its_data_is_refused(lake: Lake, tmp_path: Path) -> None:
+    write(tmp_path / f"ds={DAY}" / "part-0.parquet", make_frame(5))
+    with pytest.raises(InvalidJobError, match="outside of the data"):
+        begin(lake, tmp_path / "project", tmp_path)
+
+
+KEYS = [
+    ({}, "id"),
+    ({"id": [1, 1, 2, 2, 3, 3], "line_no": [1, 2, 1, 2, 1, 2]}, "id, line_no"),
+    ({"id": [1, None, 2, 3, 4, 5]}, "none"),
+    ({"id": [1.5, 2.5, 3.5, 4.5, 5.5, 6.5], "email": list("abcdef")}, "email"),
+]
+
+
+@pytest.mark.parametrize(("columns", "keys"), KEYS)
+def test_keys_are_guessed_from_names_and_values(
+    lake: Lake, tmp_path: Path, columns: dict[str, Any], keys: str
+) -> None:
+    frame = make_frame(6)[["id", *NUMBERS]].assign(**columns)
+    if "id" in columns:
+        frame["id"] = frame["id"].astype("float64" if "email" in columns else "Int64")
+    project = begin(lake, tmp_path / "project", write(tmp_path / "rows.parquet", frame))
+    assert guessed(project)["keys"] == keys
+    (reason,) = [guess.reason for guess in project.guesses if guess.key == "keys"]
+    assert reason == "id is null in 1 row" or "all 6 rows" in reason
+
+
+def test_columns_of_a_model_without_names_are_those_beside_the_keys(
+    lake: Lake, tmp_path: Path
+) -> None:
+    data = write(tmp_path / "rows.parquet", make_frame(6)[["id", *NUMBERS, "color"]])
+    project = begin(lake, tmp_path / "fits", data, model="models:/linear_numpy/1")
+    assert guessed(project)["features"] == ", ".join(NUMBERS)
+    assert not project.obstacles
+
+    data = write(tmp_path / "more.parquet", make_frame(6))
+    project = begin(lake, tmp_path / "unclear", data, model="models:/linear_numpy/1")
+    assert "name them in order under `features`" in project.obstacles[0]
+
+
+def test_a_model_that_may_not_be_loaded_is_known_by_its_signature(
+    lake: Lake, tmp_path: Path, registry_root: Path
+) -> None:
+    uri = copy_registry(registry_root, tmp_path / "registry")
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as db, db:
+        db.execute("DELETE FROM model_version_tags")
+    lake.write(DAY, make_frame(10))
+    project = begin(lake, tmp_path / "project", lake.features.uri, registry=uri)
+    assert guessed(project)["features"].startswith("a (double)")
+    assert "nightscore pin" in project.obstacles[0]
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"model": "models:/hgb_binry/1"}, "did you mean models:/hgb_binary/1"),
+        ({"registry": "sqlite:///nowhere.db"}, "--registry or MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_refused(
+    lake: Lake, tmp_path: Path, wish: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ModelNotFoundError) as refused:
+        begin(lake, tmp_path / "project", **wish)
+    assert told in str(refused.value)
+    assert not (tmp_path / "project").exists()
+
+
+def own_data_of_the_readme() -> tuple[str, list[str]]:
+    """The training script of README, and the commands after it."""
+    section = (ROOT / "README.md").read_text().partition("## Your own data")[2].split("\n## ")[0]
+    (script,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    lines = re.findall(r"^nightscore .*$", section, re.MULTILINE)
+    return str(script), [str(line) for line in lines]
+
+
+def test_the_first_hour_of_the_readme_runs_as_it_stands(
+    registry: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # An MLflow database that is there already saves seconds; its models are not used.
+    shutil.copy(registry.removeprefix("sqlite:///"), tmp_path / "mlflow.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as db, db:
+        db.execute("UPDATE experiments SET artifact_location = ?", (f"{tmp_path}/mlruns/0",))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(tmp_path / "cache"))
+
+    script, commands = own_data_of_the_readme()
+    assert [shlex.split(line)[1] for line in commands] == ["init", "check", "run", "report"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(script, "train.py", "exec"), {})  # noqa: S102
+
+    for line in commands:
+        code = build_app()(shlex.split(line)[1:], standalone_mode=False)
+        told = capsys.readouterr()
+        assert not code, f"{line}\n{told.out}{told.err}"
+
+    predictions = nightscore.read_predictions(load_job("jobs/churn.yaml"), "2026-11-24")
+    assert predictions.num_rows == 1000
+    assert predictions.column_names[:3] == ["customer_id", "prediction", "probability"]
