@@ -49,11 +49,15 @@ class StubPublisher:
         self.answer: Any = None
         self.failure: Exception | None = None
         self.published: list[Any] = []
+        self.deleted: set[str] = set()
 
     def live(self, value: str | None) -> Any:
         if self.failure is not None:
             raise self.failure
         return self.answer
+
+    def gone(self, live: Any) -> set[str]:
+        return self.deleted
 
     def publish(self, publication: Any, planned: Any) -> tuple[tuple[WrittenPart, ...], int]:
         publication.check()

@@ -108,6 +108,16 @@ def test_the_same_published_work_is_unchanged(execution: Execution) -> None:
     assert (answer.run_id, answer.status) == ("earlier", "unchanged")
 
 
+def test_the_same_work_is_scored_again_if_its_files_were_deleted(execution: Execution) -> None:
+    publisher = StubPublisher()
+    publisher.deleted.add("ds=1/part.parquet")
+    standing = ended(execution, "published")
+    before = state(execution, standing=standing, publisher=publisher)
+    assert find_earlier_answer(execution, before) is None
+    (warning,) = execution.record.manifest.warnings
+    assert warning.startswith("the published file ds=1/part.parquet was deleted")
+
+
 def test_other_work_is_scored_whatever_stands(execution: Execution) -> None:
     other = ended(execution, "published", fingerprint="sha256:other")
     assert find_earlier_answer(execution, state(execution, standing=other)) is None
