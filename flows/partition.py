@@ -47,6 +47,7 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
 from nightscore.models.cache import default_cache
 from nightscore.operations.report import NOTHING_DRAWN, Drawn, draw_report
+from nightscore.process import count_startup
 from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -292,6 +293,7 @@ def _is_transient(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) ->
     persist_result=False,
 )
 async def _score(request: _Request) -> Manifest:
+    count_startup()
     async with borrowed_pool(request.spec.workers) as pool:
         score = functools.partial(
             run,

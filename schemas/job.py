@@ -54,6 +54,9 @@ ColumnNames = Annotated[
     Accepts("a list of column names, such as [origin, dest], or one name"),
 ]
 
+HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
+"""A server without its scheme."""
+
 LEAST_MEMORY_BYTES = 64 << 20
 Bytes = Annotated[int, Field(ge=LEAST_MEMORY_BYTES)]
 Memory = Annotated[
@@ -399,6 +402,23 @@ class ScoringJob(Record):
         """The command line that does something with this job, to be pasted into a shell."""
         return shlex.join(["nightscore", verb, self.given_as, *arguments])
 
+    def settings_without_effect(self) -> list[str]:
+        """Settings that another one switches off, for plans and records."""
+        drift, usual = self.drift, Drift()
+        notes: list[str] = []
+
+        if not drift.profile:
+            for name in ("columns", "segments", "max_share", "severity"):
+                if getattr(drift, name) != getattr(usual, name):
+                    notes.append(f"drift.{name} has no effect with drift.profile: false")
+        elif drift.gate == "off" and drift.severity != usual.severity:
+            notes.append("drift.severity has no effect with drift.gate: off")
+
+        if self.name in self.renamed_from:
+            notes.append(f"renamed_from: {self.name} is the job's own name, and has no effect")
+
+        return notes
+
     def __eq__(self, other: object) -> bool:
         """Whether both jobs do the same, wherever they were loaded from."""
         return isinstance(other, ScoringJob) and self.__dict__ == other.__dict__
@@ -408,6 +428,13 @@ class ScoringJob(Record):
     def _is_a_model_uri(cls, uri: str) -> str:
         if not MODEL_URI.fullmatch(uri):
             raise ValueError(f"expected {MODEL_URI_FORMS}")
+        return uri
+
+    @field_validator("registry")
+    @classmethod
+    def _is_a_registry_uri(cls, uri: str | None) -> str | None:
+        if uri is not None and HOST_AND_PORT.fullmatch(uri):
+            raise ValueError(f"expected a URL or a path; did you mean http://{uri}?")
         return uri
 
     @model_validator(mode="after")

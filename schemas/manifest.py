@@ -282,6 +282,9 @@ class Measures(Stored):
 
     stages_s: dict[str, float] = {}
     total_s: float = 0.0
+    startup_s: float = 0.0
+    """From the start of the process until the run began, if it was the first run of a command or a
+    flow; else 0."""
     cpu_s: float = 0.0
     """CPU seconds of driver and workers."""
     peak_worker_bytes: tuple[int, ...] = ()

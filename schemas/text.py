@@ -46,3 +46,16 @@ def is_utf8(name: str) -> bool:
 def counted(n_things: int, noun: str) -> str:
     """So many things: `1 partition`, `2 partitions`."""
     return f"{n_things:,} {noun}" if n_things == 1 else f"{n_things:,} {noun}s"
+
+
+def show_seconds(seconds: float) -> str:
+    """A duration for people: 2.5 s, 45 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3_600} h {whole % 3_600 // 60} min"

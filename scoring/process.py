@@ -194,6 +194,38 @@ def process_start(pid: int) -> str:
     return "" if is_dead else fields[19]
 
 
+class _Startup:
+    """Whether the next run is the first one of a command or a flow."""
+
+    def __init__(self) -> None:
+        self.is_counted = self.is_over = False
+
+
+_startup = _Startup()
+
+
+def count_startup() -> None:
+    """Have the first run of this process count what came before it: for commands and flows."""
+    _startup.is_counted = True
+
+
+def take_startup_s() -> float:
+    """Seconds that this process is old, for the first run after `count_startup`; 0 for all others.
+
+    0 where the system does not say.
+    """
+    if not _startup.is_counted or _startup.is_over:
+        return 0.0
+
+    _startup.is_over = True
+    try:
+        started_s = int(process_start(os.getpid())) / os.sysconf("SC_CLK_TCK")
+        now_s = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError):
+        return 0.0
+    return max(0.0, round(now_s - started_s, 3))
+
+
 def is_running(pid: int, start: str = "") -> bool:
     """Whether a process of this machine exists.
 

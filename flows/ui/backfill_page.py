@@ -9,11 +9,10 @@ from datetime import date, timedelta
 from nightscore.flows.outcome import Outcome
 from nightscore.flows.ui.drift import MAX_TABLE_ROWS
 from nightscore.flows.ui.markdown import escaped, fenced
-from nightscore.flows.ui.progress import show_seconds
 from nightscore.inputs.partitions import partition_date
 from nightscore.operations.backfill import DEFAULT_MODES, BackfillItem, BackfillPlan
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.text import printable
+from nightscore.schemas.text import printable, show_seconds
 
 MAX_FAILURES = 50
 """Failures with their message; the others are named."""
@@ -27,9 +26,9 @@ LEGEND = "✅ done · ❌ failed · ⬜ not run · 🔹 not planned · ➖ no in
 def plan_summary(plan: BackfillPlan, max_parallel: int) -> str:
     """One sentence with the totals."""
     seconds = plan.estimated_s(max_parallel)
-    duration = "time unknown (no earlier run to estimate from)"
+    duration = "time unknown (no earlier run of about as many rows)"
     if seconds is not None:
-        duration = f"about {show_seconds(seconds)}"
+        duration = f"about {show_seconds(seconds)}, as earlier runs took"
 
     return (
         f"{len(plan.to_score)} of {len(plan.items)} partitions to score, {plan.n_rows:,} rows, "
@@ -113,10 +112,12 @@ def resume_command(
     parameters: dict[str, object] = {"job": job, "start": first, "end": last}
 
     if tuple(modes) != DEFAULT_MODES:
-        for mode in modes:
+        # What was stale and failed is `failed` now.
+        left = [*modes] if "all" in modes else [*dict.fromkeys((*modes, "failed"))]
+        for mode in left:
             command += ["--mode", mode]
 
-        parameters["mode"] = list(modes)
+        parameters["mode"] = left
 
     if model != "current":
         command += ["--model", model]

@@ -10,7 +10,8 @@ from uuid import UUID
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.logging import get_run_logger
 
-from nightscore.engine.events import Event, RunPlanned, ShardScored
+from nightscore.engine.events import Event, RowsScored, RunPlanned, ShardScored
+from nightscore.schemas.text import show_seconds
 
 PERIOD_S = 2.0
 """Runs that end sooner get no artifact: it would cost more than it is worth."""
@@ -32,13 +33,16 @@ class RunProgress:
         self._partition = partition
         self._planned: RunPlanned | None = None
         self._started = 0.0
-        self._n_scored = 0
+        self._n_scored = self._n_noted = 0
 
     def __call__(self, event: Event) -> None:
         """Take note of an event of the run."""
         match event:
             case RunPlanned():
-                self._started, self._n_scored, self._planned = time.monotonic(), 0, event
+                self._started, self._planned = time.monotonic(), event
+                self._n_scored = self._n_noted = 0
+            case RowsScored():
+                self._n_noted = event.n_rows
             case ShardScored():
                 self._n_scored += event.n_rows
             case _:
@@ -50,8 +54,9 @@ class RunProgress:
         if planned is None or not planned.n_rows:
             return None
 
-        n_done = planned.n_rows_resumed + self._n_scored
-        rows_per_s = self._n_scored / max(time.monotonic() - self._started, 1e-3)
+        n_scored = max(self._n_scored, self._n_noted)
+        n_done = planned.n_rows_resumed + n_scored
+        rows_per_s = n_scored / max(time.monotonic() - self._started, 1e-3)
         text = f"{self._partition}: {n_done:,} of {planned.n_rows:,} rows"
 
         if rows_per_s:
@@ -132,16 +137,3 @@ class _Updater:
             )
         else:
             await aupdate_progress_artifact(self.artifact, progress=percent, description=text)
-
-
-def show_seconds(seconds: float) -> str:
-    """A duration for people: 2.5 s, 45 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3_600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3_600} h {whole % 3_600 // 60} min"

@@ -3,12 +3,12 @@
 from nightscore.flows.tracking import TrackedRun
 from nightscore.flows.ui.drift import drift_lines
 from nightscore.flows.ui.markdown import code, escaped, fenced
-from nightscore.flows.ui.progress import show_seconds
 from nightscore.operations.report import NOTHING_DRAWN, Drawn
 from nightscore.reports.cards import SIGNS
 from nightscore.schemas.manifest import GateRecord, Manifest, QuarantineRecord
 from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
+from nightscore.schemas.text import show_seconds
 
 MAX_QUARANTINE_FILES = 3
 

@@ -1,27 +1,15 @@
-"""What the command prints: tables, documents, progress, errors."""
+"""What the command prints: tables, documents, errors."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 import nightscore.errors
-from nightscore.engine.events import Event, RunEnded, RunPlanned, ShardScored
 from nightscore.errors import ScoringError
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.text import counted as counted
@@ -112,40 +100,3 @@ def exit_code(manifest: Manifest) -> int:
         return 0
     kind = getattr(nightscore.errors, manifest.error.type, ScoringError)
     return int(getattr(kind, "exit_code", 1))
-
-
-@contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """A listener that shows a progress bar on a terminal. Elsewhere `--verbose` logs the steps."""
-    if quiet or not err.is_terminal:
-        yield lambda event: None
-        return
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows  {task.fields[speed]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("planning", total=None, speed="")
-        yield lambda event: _advance(bar, task, event)
-
-
-def _advance(bar: Progress, task: TaskID, event: Event) -> None:
-    match event:
-        case RunPlanned():
-            description = printable(f"scoring {event.partition}")
-            bar.reset(task, description=description, total=event.n_rows)
-            bar.advance(task, event.n_rows_resumed)
-        case ShardScored():
-            bar.advance(task, event.n_rows)
-            bar.update(task, speed=f"{bar.tasks[0].speed or 0:,.0f} rows/s")
-        case RunEnded():
-            bar.update(task, description=event.status)
-        case _:
-            pass

@@ -5,12 +5,14 @@ from typing import NoReturn
 
 import typer
 
+from nightscore.cli.progress_bar import progress
 from nightscore.cli.resolve import log_to
-from nightscore.cli.show import exit_code, progress
+from nightscore.cli.show import exit_code
 from nightscore.cli.summary import print_record
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.engine.worker_backend_catalog import open_pool
+from nightscore.process import count_startup
 from nightscore.runs.execution import RunInterrupted
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import Manifest
@@ -21,6 +23,7 @@ def with_workers(
 ) -> Manifest:
     """The manifest of the scored run, also if it was interrupted."""
     log_to(verbose)
+    count_startup()
     try:
         with open_pool(workers) as pool, progress(quiet=as_json or verbose) as listener:
             return score(pool, listener)

@@ -22,6 +22,19 @@ class RunPlanned:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsScored:
+    """Rows are scored, of shards that are finished or under way.
+
+    Told a few times a second at most, in a thread of its own, and only by workers of this machine.
+    """
+
+    run_id: str
+    partition: str
+    n_rows: int
+    """Of this attempt, so far. It never falls."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShardScored:
     """A shard's predictions are written."""
 
@@ -55,17 +68,20 @@ class RunEnded:
     total_s: float
 
 
-Event = RunPlanned | ShardScored | ShardLost | RunEnded
+Event = RunPlanned | RowsScored | ShardScored | ShardLost | RunEnded
 Listener = Callable[[Event], None]
 
 
 def log_event(event: Event) -> None:
-    """Log one plain line for each event."""
+    """Log one plain line for each event, without those that only move a progress bar."""
+    if isinstance(event, RowsScored):
+        return
+
     level = logging.WARNING if isinstance(event, ShardLost) else logging.INFO
     logger.log(level, "run_id=%s partition=%s %s", event.run_id, event.partition, _in_words(event))
 
 
-def _in_words(event: Event) -> str:
+def _in_words(event: RunPlanned | ShardScored | ShardLost | RunEnded) -> str:
     """What an event's line says beside the run and the partition."""
     match event:
         case RunPlanned():

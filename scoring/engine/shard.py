@@ -54,6 +54,9 @@ class ShardTask:
     attempt: int = 0
     n_hung: int = 0
     """Attempts that did not end in time."""
+    row_counts: str = ""
+    """Path of the file in which the worker notes how many rows it has scored. Empty: nobody asks,
+    or the worker is on another machine."""
     first_attempt: int = 0
     """Number of the run's first attempt at any shard: none writes over an earlier one's part."""
 

@@ -15,12 +15,13 @@ from nightscore.ledger import liveness
 from nightscore.ledger.layout import claim_path
 from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
-from nightscore.process import peak_resident_bytes
+from nightscore.process import peak_resident_bytes, take_startup_s
 from nightscore.schemas.commands import name_job
 from nightscore.schemas.manifest import (
     ErrorRecord,
     InputsRecord,
     Manifest,
+    Measures,
     ModelRecord,
     OutputRecord,
     Status,
@@ -85,6 +86,7 @@ class RunRecord:
             model=ModelRecord(uri=job.model, name="", version=""),
             inputs=InputsRecord(uri=job.input.uri),
             output=OutputRecord(uri=workspace.predictions.url, format=job.output.format),
+            measures=Measures(startup_s=take_startup_s()),
         )
 
     @property

@@ -37,6 +37,9 @@ STEPS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1))
 PLAN_THREADS = 8
 HISTORY_RUNS = 20
 """An estimate of time uses this many of the newest published runs."""
+ALIKE_FACTOR = 2
+"""Runs of up to twice as many rows, or half as many, take about as long. What others take does not
+follow from them: start-up and model are most of a small run, rows are all of a large one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class BackfillPlan:
     """What a backfill will do, in order."""
 
     items: tuple[BackfillItem, ...]
+    startup_s: float = 0.0
+    """What a process took until its first run began."""
 
     @property
     def to_score(self) -> tuple[BackfillItem, ...]:
@@ -79,12 +84,18 @@ class BackfillPlan:
         return sum(item.n_bytes for item in self.to_score)
 
     def estimated_s(self, max_parallel: int = 1) -> float | None:
-        """Wall seconds, or None if the job has no history to estimate from."""
-        known = [item.estimated_s for item in self.to_score if item.estimated_s is not None]
-        if self.to_score and not known:
-            return None
+        """Wall seconds as earlier runs took; None if one of these is like no earlier run."""
+        scored_s: list[float] = []
+        for item in self.to_score:
+            if item.n_rows is None:
+                continue  # unreadable: its run will fail soon
+            if item.estimated_s is None:
+                return None
+            scored_s.append(item.estimated_s)
 
-        return sum(known) / max_parallel
+        if self.to_score and not scored_s:
+            return None
+        return self.startup_s + sum(scored_s) / max_parallel
 
 
 def parse_modes(texts: Iterable[str]) -> tuple[Mode, ...]:
@@ -344,21 +355,22 @@ def plan_backfill(
 
     plan = choose(values, statuses, modes, order)
     n_rows = _count_rows(job, [item.value for item in plan.to_score])
-    pace = _pace(history)
+    experience = _experience(history)
 
     items = []
     for item in plan.items:
         n_rows_of_item = n_rows.get(item.value)
+        is_first = bool(plan.to_score) and item == plan.to_score[0]
         items.append(
             replace(
                 item,
                 model=exact_uris[uris[item.value]],
                 n_rows=n_rows_of_item,
-                estimated_s=_estimate_s(n_rows_of_item, pace),
+                estimated_s=experience.run_s(n_rows_of_item, is_first=is_first),
             )
         )
 
-    return BackfillPlan(tuple(items))
+    return BackfillPlan(tuple(items), experience.startup_s())
 
 
 def _plan_item(value: str, status: PartitionStatus | None, modes: set[Mode]) -> BackfillItem:
@@ -403,32 +415,56 @@ def _count_rows(job: ScoringJob, values: Sequence[str]) -> dict[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Pace:
-    """How long the job's runs take: medians of the newest ones."""
+class _Took:
+    """What an earlier run took."""
 
-    fixed_s: float
-    s_per_row: float
-
-
-def _estimate_s(n_rows: int | None, pace: _Pace | None) -> float | None:
-    if n_rows is None or pace is None:
-        return None
-
-    return pace.fixed_s + pace.s_per_row * n_rows
+    n_rows: int
+    startup_s: float
+    """Of its process, if it was the first run there; else 0."""
+    run_s: float
 
 
-def _pace(history: Sequence[Manifest]) -> _Pace | None:
-    """The pace of the newest published runs, or None if there are none."""
-    published = [run for run in history if run.status == "published" and run.counts.rows_in]
-    runs = published[:HISTORY_RUNS]
-    if not runs:
-        return None
+@dataclass(frozen=True, slots=True)
+class _Experience:
+    """What the newest published runs took, to say what others will take."""
 
-    s_per_row: list[float] = []
-    fixed_s: list[float] = []
-    for run in runs:
-        scoring_s = run.measures.stages_s.get("score", 0.0)
-        s_per_row.append(scoring_s / run.counts.rows_in)
-        fixed_s.append(run.measures.total_s - waited_for_turn_s(run) - scoring_s)
+    runs: Sequence[_Took]
 
-    return _Pace(max(statistics.median(fixed_s), 0.0), statistics.median(s_per_row))
+    def startup_s(self) -> float:
+        """Seconds until the first run of a process begins; 0 where no run says so."""
+        return _median(took.startup_s for took in self.runs if took.startup_s)
+
+    def run_s(self, n_rows: int | None, *, is_first: bool) -> float | None:
+        """Seconds of a run, as runs of about as many rows took; None if there were none.
+
+        Args:
+            n_rows: Of the run. None: unknown.
+            is_first: In its process. Such a run starts workers and loads the model.
+        """
+        if n_rows is None:
+            return None
+
+        alike = [
+            took
+            for took in self.runs
+            if n_rows / ALIKE_FACTOR <= took.n_rows <= n_rows * ALIKE_FACTOR
+        ]
+        of_its_kind = [took for took in alike if bool(took.startup_s) == is_first]
+        chosen = of_its_kind or alike
+        return _median(took.run_s for took in chosen) if chosen else None
+
+
+def _experience(history: Iterable[Manifest]) -> _Experience:
+    """What the newest published runs took, with all that their users waited for."""
+    runs = []
+    for run in history:
+        if run.status == "published" and run.counts.rows_in and not (run.restores or run.replays):
+            run_s = run.measures.total_s - waited_for_turn_s(run)
+            runs.append(_Took(run.counts.rows_in, run.measures.startup_s, run_s))
+
+    return _Experience(runs[:HISTORY_RUNS])
+
+
+def _median(seconds: Iterable[float]) -> float:
+    known = list(seconds)
+    return statistics.median(known) if known else 0.0

@@ -87,7 +87,11 @@ def plan_runs(
     model = PinnedModel.resolve(job, cache)
     publisher = open_publisher(workspace)
     facts = learn_facts(model, cache, pool)
-    general_warnings = [*version_warnings(facts), *missing_guarantees(job)]
+    general_warnings = [
+        *version_warnings(facts),
+        *job.settings_without_effect(),
+        *missing_guarantees(job),
+    ]
 
     statuses = partition_statuses(job, model, values)
     status_by_value = {status.value: status for status in statuses}

@@ -1,12 +1,13 @@
 """Hands the shards of a run to the workers, and collects what they did."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from nightscore.arrow.parsing import client
-from nightscore.engine.events import RunPlanned, ShardLost, ShardScored
+from nightscore.engine.events import RowsScored, RunPlanned, ShardLost, ShardScored
 from nightscore.engine.retry import MAX_ATTEMPTS
+from nightscore.engine.row_counts import row_counts_file, watched_rows
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.worker_model import make_machine_code
 from nightscore.errors import ScoringError
@@ -41,11 +42,32 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
         tasks = plan.drift_check.add_profiles(tasks, plan.contract)
         _compile_once(execution, plan, tasks)
 
-        for result in _score(execution, plan, tasks):
-            execution.results.scored.append(result)
-            execution.emit(_scored(execution, result))
+        with _told_rows(execution, plan) as path:
+            tasks = [replace(task, row_counts=path) for task in tasks]
+            for result in _score(execution, plan, tasks):
+                execution.results.scored.append(result)
+                execution.emit(_scored(execution, result))
 
         _rescore_by_library(execution, plan, tasks)
+
+
+@contextlib.contextmanager
+def _told_rows(execution: Execution, plan: RunPlan) -> Iterator[str]:
+    """Tell listeners of rows before their shards are done.
+
+    Gives the path of the file that workers note them in; empty where nobody asks. Workers on other
+    machines cannot do that: of these, shards are told as they end.
+    """
+    if not (execution.pool.is_local and execution.has_listeners):
+        yield ""
+        return
+
+    def tell(n_rows: int) -> None:
+        execution.emit(RowsScored(execution.run_id, execution.shown_value, n_rows))
+
+    n_shards = 1 + max((shard.index for shard in plan.shards.shards), default=0)
+    with row_counts_file(n_shards) as path, watched_rows(path, tell):
+        yield path
 
 
 def make_tasks(execution: Execution, plan: RunPlan) -> list[ShardTask]:

@@ -111,6 +111,11 @@ class Execution:
         """CPU seconds that the workers have spent on this run."""
         return sum(self.pool.cpu_s_by_pid.values()) - self._cpu_before_s
 
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens, besides the log."""
+        return len(self._listeners) > 1
+
     def emit(self, event: Event) -> None:
         """Tell the listeners."""
         for listener in self._listeners:

@@ -223,11 +223,14 @@ def learn_model(execution: Execution, model: PinnedModel, notes: Sequence[str]) 
 
 
 def log_missing_guarantees(execution: Execution) -> list[str]:
-    """Log what the output's store cannot guarantee. Returned for the record."""
+    """Log what the output's store cannot guarantee.
+
+    Returned for the record, with the settings that have no effect.
+    """
     missing = missing_guarantees(execution.job)
     for note in missing:
         logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.shown_value, note)
-    return missing
+    return [*missing, *execution.job.settings_without_effect()]
 
 
 def inputs_record(

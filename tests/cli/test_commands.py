@@ -87,6 +87,7 @@ def answer(lake: Lake, *arguments: str, code: int = 0) -> Any:
 def test_a_plan_says_what_a_run_would_do_and_does_nothing(lake: Lake, job_file: Path) -> None:
     (planned,) = answer(lake, "plan", str(job_file), DAY)
     assert (planned["action"], planned["rows"], planned["shards"]) == ("score", 100, 1)
+    assert planned["workers"] == 1, "one shard gives one worker work"
     assert planned["memory_bytes"] > 0
     assert not (Path(lake.root) / "predictions").exists()
 

@@ -1,7 +1,10 @@
 """A backfill's plan is a pure function of dates, states and modes; what it plans is what it runs."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,9 @@ from hypothesis import strategies as st
 from nightscore.errors import InvalidJobError
 from nightscore.operations.backfill import (
     DEFAULT_MODES,
+    BackfillItem,
+    BackfillPlan,
+    _experience,
     choose,
     choose_models,
     dates_between,
@@ -20,6 +26,7 @@ from nightscore.operations.backfill import (
 )
 from nightscore.operations.partitions import PartitionStatus
 from nightscore.runs.run import run
+from nightscore.schemas.manifest import Measures
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 
@@ -157,6 +164,36 @@ def test_a_partition_is_skipped_with_the_mode_that_would_score_it() -> None:
         "stale": "stale, and --mode stale was not asked for: because",
         "failed": "failed, and --mode failed was not asked for: because",
     }
+
+
+def took(n_rows: int, run_s: float, startup_s: float = 0.0) -> Any:
+    measures = Measures(total_s=run_s + 5.0, startup_s=startup_s, stages_s={"turn": 5.0})
+    counts = SimpleNamespace(rows_in=n_rows)
+    return SimpleNamespace(
+        status="published", counts=counts, restores=None, replays=None, measures=measures
+    )
+
+
+def test_an_estimate_is_what_like_runs_took_or_none() -> None:
+    runs = [took(100, 9.0, 2.0), took(120, 1.0), took(90, 1.4), took(110, 11.0, 4.0)]
+    experience = _experience([took(0, 500.0), *runs, took(9_000, 60.0)])
+    assert experience.startup_s() == 3.0
+    assert experience.run_s(100, is_first=True) == 10.0
+    assert experience.run_s(100, is_first=False) == pytest.approx(1.2)
+    assert experience.run_s(5_000, is_first=True) == 60.0, "the only one of about as many rows"
+    assert experience.run_s(1_000, is_first=False) is None, "nothing like it has run"
+    assert experience.run_s(None, is_first=False) is None
+    assert _experience([]).run_s(100, is_first=True) is None
+
+
+def test_an_estimate_has_the_start_up_once_and_leaves_out_what_is_not_known() -> None:
+    item = BackfillItem("a", "score", "", n_rows=10, estimated_s=4.0)
+    unread = replace(item, n_rows=None, estimated_s=None)
+    strange = replace(item, estimated_s=None)
+    assert BackfillPlan((item, item, unread), 3.0).estimated_s() == 11.0
+    assert BackfillPlan((item, item), 3.0).estimated_s(2) == 7.0
+    assert BackfillPlan((item, strange), 3.0).estimated_s() is None
+    assert BackfillPlan((unread,)).estimated_s() is None
 
 
 def test_a_plan_says_rows_bytes_and_reasons_and_is_what_runs(any_lake: Lake) -> None:

@@ -1,5 +1,6 @@
 """Shards go to the workers once, and again where a compiled predictor cannot be trusted."""
 
+import queue
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nightscore.engine.events import RunPlanned, ShardLost, ShardScored
+from nightscore.engine import row_counts
+from nightscore.engine.events import RowsScored, RunPlanned, ShardLost, ShardScored
 from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.runs.dispatch import make_tasks, score_shards
@@ -88,6 +90,32 @@ def test_results_are_collected_and_told(
     ]
     assert workers.timeouts == {3_600.0}, "limits.shard_minutes"
     assert "score" in execution.record.manifest.measures.stages_s
+
+
+def test_rows_are_told_before_their_shard_is_done(
+    make_execution: Callable[..., Execution], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_counts, "PERIOD_S", 0.001)
+    told: queue.Queue[Any] = queue.Queue()
+    model = SimpleNamespace(
+        cached=SimpleNamespace(path=tmp_path), version=SimpleNamespace(version="1")
+    )
+
+    class Slow(Workers):
+        """Wait in the midst of a shard until its rows are told."""
+
+        def score(self, tasks: Any, *others: Any) -> Iterator[ShardResult]:
+            row_counts.note_rows(tasks[1].row_counts, 1, 7)
+            while not isinstance(event := told.get(timeout=30), RowsScored):
+                pass
+            assert (event.n_rows, event.partition) == (7, execution.shown_value)
+            yield result(1)
+
+    execution = make_execution()
+    execution._listeners.append(told.put)
+    monkeypatch.setattr(execution.pool, "score", Slow().score)
+    score_shards(execution, run_plan(execution, n_shards=3, model=model))
+    assert [one.index for one in execution.results.scored] == [1]
 
 
 def test_if_one_shard_differs_all_that_were_compiled_are_scored_again(

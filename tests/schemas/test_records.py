@@ -95,3 +95,19 @@ def test_run_ids_sort_by_time_and_are_uuid7() -> None:
         parsed = uuid.UUID(text)
         assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
     assert uuid.UUID(ids[1]).int >> 80 == 1_700_000_001_000
+
+
+def test_settings_that_another_one_switches_off_are_named() -> None:
+    """They are no errors: such files have worked so far."""
+    raw = {"name": "late", "model": "models:/m/1", "input": "in", "output": "out"}
+    off = {"profile": False, "segments": ["color"], "max_share": 0.5, "severity": "warning"}
+    job = ScoringJob.model_validate(raw | {"drift": off, "renamed_from": "late"})
+    assert job.settings_without_effect() == [
+        "drift.segments has no effect with drift.profile: false",
+        "drift.max_share has no effect with drift.profile: false",
+        "drift.severity has no effect with drift.profile: false",
+        "renamed_from: late is the job's own name, and has no effect",
+    ]
+    warned = ScoringJob.model_validate(raw | {"drift": {"gate": "off", "severity": "warning"}})
+    assert warned.settings_without_effect() == ["drift.severity has no effect with drift.gate: off"]
+    assert ScoringJob.model_validate(raw).settings_without_effect() == []

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import typer
 
+from nightscore.cli.progress_bar import progress
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import (
     counted,
@@ -16,7 +18,6 @@ from nightscore.cli.show import (
     out,
     print_json,
     print_table,
-    progress,
     show_count,
     show_size,
 )
@@ -32,8 +33,11 @@ from nightscore.operations.backfill import (
 )
 from nightscore.operations.backfill_runner import score_items
 from nightscore.outputs.guarantees import missing_guarantees
+from nightscore.process import count_startup
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
+from nightscore.schemas.text import show_seconds
 
 
 def backfill(
@@ -61,7 +65,9 @@ def backfill(
 
     manifests: list[Manifest] = []
     if not dry_run:
-        with progress(quiet=as_json or verbose) as listener:
+        count_startup()
+        n_runs = len(plan.to_score)
+        with progress(quiet=as_json or verbose, n_rows=plan.n_rows, n_runs=n_runs) as listener:
             manifests = score_items(spec, plan.to_score, cache, [listener])
 
     if as_json:
@@ -69,7 +75,8 @@ def backfill(
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
         print_json({"plan": items, "runs": runs})
     elif not dry_run:
-        _print_outcome(spec, start, end, manifests)
+        again = _same_call(spec, start, end, order, model, max_partitions, cache_dir)
+        _print_outcome(spec, manifests, again)
 
     raise typer.Exit(max(map(exit_code, manifests), default=0))
 
@@ -84,9 +91,9 @@ def _print_plan(spec: ScoringJob, plan: BackfillPlan) -> None:
 
     seconds = plan.estimated_s()
 
-    duration = "time unknown (no earlier run to estimate from)"
+    duration = "time unknown (no earlier run of about as many rows)"
     if seconds is not None:
-        duration = f"about {seconds:,.0f} s"
+        duration = f"about {show_seconds(seconds)}, as earlier runs took"
 
     out.print(
         f"{len(plan.to_score)} of {counted(len(plan.items), 'partition')} to score: "
@@ -106,13 +113,35 @@ def _row(item: BackfillItem) -> dict[str, str]:
     }
 
 
-def _print_outcome(
-    spec: ScoringJob, start: datetime, end: datetime, manifests: Sequence[Manifest]
-) -> None:
+def _same_call(
+    spec: ScoringJob,
+    start: datetime,
+    end: datetime,
+    order: str,
+    model: str,
+    max_partitions: int,
+    cache_dir: Path | None,
+) -> str:
+    """The same call for what is left: failed partitions are scored without a mode."""
+    options = ["--from", f"{start:%Y-%m-%d}", "--to", f"{end:%Y-%m-%d}"]
+
+    if order != "newest":
+        options += ["--order", order]
+    if model != "current":
+        options += ["--model", model]
+    if max_partitions != DEFAULT_MAX_PARTITIONS:
+        options += ["--max-partitions", str(max_partitions)]
+    if cache_dir is not None and str(cache_dir) != os.environ.get("NIGHTSCORE_CACHE"):
+        options += ["--cache-dir", str(cache_dir)]
+
+    return spec.command("backfill", *options)
+
+
+def _print_outcome(spec: ScoringJob, manifests: Sequence[Manifest], again: str) -> None:
     failed = [manifest for manifest in manifests if manifest.error]
     held = [manifest for manifest in manifests if manifest.status == "held"]
     done = [manifest for manifest in manifests if manifest.status in ("published", "unchanged")]
-    n_rows = sum(manifest.counts.rows_scored for manifest in done)
+    n_rows = sum(one.counts.rows_scored for one in done if one.status == "published")
     out.print(
         f"{counted(len(done), 'partition')} done, {counted(n_rows, 'row')} scored; "
         f"{len(failed)} failed, {len(held)} held"
@@ -124,6 +153,4 @@ def _print_outcome(
     print_failures(failed)
 
     if failed:
-        dates = ("--from", f"{start:%Y-%m-%d}", "--to", f"{end:%Y-%m-%d}")
-        command = spec.command("backfill", *dates)
-        err.print(f"To score what is left, run: {command}")
+        err.print(f"To score what is left, run: {again}")

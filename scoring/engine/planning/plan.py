@@ -1,7 +1,7 @@
 """What a run will do: the columns, shards and memory, before it reads a row."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
-from nightscore.schemas.partition import Partition, Plan
+from nightscore.schemas.partition import MemoryPlan, Partition, Plan
 from nightscore.storage.store import Store
 
 T = TypeVar("T")
@@ -82,20 +82,27 @@ def plan_partition(
     predictor = choose_predictor(job, model.cached.path, facts)
     memory = plan_memory(job, predictor, contract, footers, store.is_local, workers.capacity)
     cut_for = workers.cut_for or memory.n_workers
+    shards = plan_shards(footers, contract.needed, cut_for)
+
     plan = Plan(
         partition=partition,
         fingerprint=model.fingerprint(job, partition),
         n_rows=sum(footer.n_rows for footer in footers),
         n_bytes=sum(needed_bytes(footer, contract.needed) for footer in footers),
-        shards=plan_shards(footers, contract.needed, cut_for),
+        shards=shards,
         cut_for=cut_for,
-        memory=memory,
+        memory=_for_shards(memory, len(shards)),
         fallback_reason=predictor.fallback_reason,
         is_unchecked=predictor.is_unchecked,
         extra_columns=contract.extra,
     )
 
     return plan, contract
+
+
+def _for_shards(memory: MemoryPlan, n_shards: int) -> MemoryPlan:
+    """The plan without workers that would find nothing to do."""
+    return replace(memory, n_workers=max(1, min(memory.n_workers, n_shards)))
 
 
 def _agree_on_columns(

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from nightscore.engine.checkpoints import write_checkpoint
+from nightscore.engine.row_counts import note_rows
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.value_policy import nulled_masks
 from nightscore.engine.worker.batch_scorer import BatchScorer
@@ -167,6 +168,8 @@ class _ShardScoring:
 
         with clock("write"):
             writer.write(output)
+
+        note_rows(self._task.row_counts, self._task.shard.index, self._rows_in)
 
         return True
 
