@@ -1,5 +1,6 @@
 """URIs in a job file: no credentials in them, and one spelling for one place."""
 
+import os
 import posixpath
 import re
 from typing import NamedTuple
@@ -14,6 +15,7 @@ SIGNATURE = re.compile(
     r"[?&](sig|X-Amz-Signature|X-Goog-Signature|\w*token|\w*password)=", re.IGNORECASE
 )
 """Query parameters of links that a store has signed."""
+WINDOWS_PATH = re.compile(r"[A-Za-z]:\\")
 
 
 def check_uri(uri: str) -> str:
@@ -25,6 +27,9 @@ def check_uri(uri: str) -> str:
     """
     if not uri.strip() or "\x00" in uri:
         raise ValueError("expected a URL or a path, found an empty one")
+
+    if os.sep == "/" and WINDOWS_PATH.match(uri):
+        raise ValueError("expected a path of this system, or a URL; found a path of Windows")
 
     if "://" in uri and _has_credentials(uri):
         raise ValueError(

@@ -1,6 +1,7 @@
 """Keys and short texts of artifacts and states in the Prefect UI."""
 
 from nightscore.drift.wording import verdict_text
+from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.reports.cards import SIGNS
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
@@ -28,7 +29,9 @@ def state_message(manifest: Manifest, job: ScoringJob) -> str:
 
         verdict = "was rejected"
         if manifest.status == "held":
-            verdict = f"held, waits for `{job.command('approve', partition)}` or `reject`"
+            commands = decisions(manifest, job.given_as)
+            advice = instead_of_a_decision(manifest, job.given_as)
+            verdict = f"held, waits for `{commands[0]}` or `reject`" if commands else advice
 
         return f"{partition}: {verdict}: {reasons}"
 

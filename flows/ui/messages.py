@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nightscore.drift.findings import column_names, counted, worse
 from nightscore.flows.ui.artifacts import holding_gates
 from nightscore.flows.ui.transition import Transition
+from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.schemas.drift import ORDER, Severity
 from nightscore.schemas.manifest import FindingRecord, GateRecord, Manifest
 from nightscore.schemas.model_uri import named_model
@@ -174,8 +175,12 @@ def _next_steps(manifest: Manifest, links: Links) -> list[str]:
     before = "nothing of this partition"
     if manifest.replaces:
         before = "the previous predictions"
-    approve, reject = (_command(verb, manifest, links) for verb in ("approve", "reject"))
-    return [f"Readers see {before} until you decide:", *look, f"{approve}, or {reject}"]
+    given_as = links.job or manifest.job
+    commands = decisions(manifest, given_as)
+    if not commands:
+        instead = instead_of_a_decision(manifest, given_as)
+        return [f"Readers see {before}. To change that, {instead}. Look:", *look]
+    return [f"Readers see {before} until you decide:", *look, ", or ".join(commands)]
 
 
 def _ongoing(manifest: Manifest) -> list[str]:

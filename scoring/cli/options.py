@@ -33,7 +33,8 @@ EndDate = Annotated[
     typer.Option("--to", formats=["%Y-%m-%d"], metavar="DATE", help="Last date, included."),
 ]
 MaxPartitions = Annotated[
-    int, typer.Option(metavar="COUNT", help="Refuse a larger range. Raise it to confirm one.")
+    int,
+    typer.Option(min=1, metavar="COUNT", help="Refuse a larger range. Raise it to confirm one."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only plan.")]
 Registry = Annotated[

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from nightscore.cli.show import counted, err, out, show_size
 from nightscore.drift.wording import verdict_text
+from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.model_uri import named_model
@@ -53,9 +54,8 @@ def _print_held(manifest: Manifest, job: ScoringJob) -> None:
         if not gate.passed:
             err.print(f"  {_gate(gate)}")
 
-    partition = show_value(manifest.partition)
-    approve, reject = (job.command(verb, partition) for verb in ("approve", "reject"))
-    err.print(f"  next:     {approve}, or {reject}")
+    next_step = ", or ".join(decisions(manifest, job.given_as))
+    err.print(f"  next:     {next_step or instead_of_a_decision(manifest, job.given_as)}")
     err.print(f"  record:   {manifest.location}")
 
 

@@ -26,8 +26,52 @@ _SYNONYMS = {
     "folder": "uri",
     "table": "uri",
     "primary_key": "keys",
+    "id": "keys",
+    "id_columns": "keys",
+    "index": "keys",
+    "columns": "features",
+    "source": "input",
+    "data": "input",
+    "dataset": "input",
+    "inputs": "input",
+    "target": "output",
+    "destination": "output",
+    "sink": "output",
+    "outputs": "output",
+    "tracking_uri": "registry",
+    "registry_uri": "registry",
+    "mlflow": "registry",
+    "threads": "workers",
+    "n_jobs": "workers",
+    "concurrency": "workers",
+    "parallelism": "workers",
 }
 """What other tools call a key."""
+
+_NOT_IN_A_JOB = {
+    **dict.fromkeys(
+        ("schedule", "cron", "timezone", "interval"),
+        "schedules are not in the job file; `nightscore deploy` takes --cron and --timezone",
+    ),
+    **dict.fromkeys(
+        ("retry", "retries", "max_retries", "attempts"),
+        "lost shards and stores that do not answer are tried again without it",
+    ),
+    **dict.fromkeys(
+        ("timeout", "timeout_s", "timeout_seconds", "timeout_minutes"),
+        "did you mean shard_minutes below limits?",
+    ),
+    **dict.fromkeys(
+        ("batch_size", "chunk_size", "batch_rows", "memory"),
+        "batches are sized by memory_bytes below limits",
+    ),
+    **dict.fromkeys(("description", "owner", "tags", "notes"), "write it as a comment, after a #"),
+    **dict.fromkeys(
+        ("alias", "version", "model_version", "stage"),
+        "it is a part of model: models:/<name>/<version> or models:/<name>@<alias>",
+    ),
+}
+"""Keys of other tools that a job has no key for, and what there is instead."""
 
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 """The schema's errors for keys that it does not have."""
@@ -207,6 +251,10 @@ def _unknown_key(path: KeyPath) -> str:
     section, key = path[:-1], str(path[-1])
     known = field_at(section)[0].keys
     homes = _homes().get(key, [])
+
+    instead = _NOT_IN_A_JOB.get(key.lower())
+    if instead and not section and not homes:
+        return f"unknown key; {instead}"
 
     # What is a key elsewhere is rather in the wrong place than misspelt.
     cutoff = 0.8 if len(homes) == 1 else 0.5

@@ -114,7 +114,8 @@ def _parse(raw: object, source: str, content: bytes) -> ScoringJob:
             source,
             expected="a mapping with the keys name, model, input, output",
             found="an empty file" if raw is None else describe_value(raw),
-            next_step="write it as in README.md; schemas/job.schema.json lists every key",
+            next_step="write each key as `key: value`, with a space after the colon, as in "
+            "README.md; schemas/job.schema.json lists every key",
         )
 
     expanded, problems = expand_references(raw)

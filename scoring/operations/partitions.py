@@ -9,6 +9,7 @@ from nightscore.ledger.history import find_undecided, list_histories
 from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
+from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import show_gone
 from nightscore.runs.held import is_blocking, still_holding
@@ -231,8 +232,12 @@ def _show_undecided(workspace: Workspace, manifest: Manifest) -> tuple[State, li
 
 def _decisions(workspace: Workspace, held: Manifest) -> str:
     """The commands that decide on a run that is held."""
-    partition = show_value(held.partition)
-    approve, reject = (workspace.job.command(verb, partition) for verb in ("approve", "reject"))
+    given_as = workspace.job.given_as
+    commands = decisions(held, given_as)
+    if not commands:
+        return instead_of_a_decision(held, given_as)
+
+    approve, reject = commands
     return f"`{approve}` publishes it, `{reject}` drops it"
 
 

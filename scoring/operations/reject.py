@@ -34,7 +34,7 @@ def reject(job: ScoringJob, held: Manifest, now: datetime, note: str = "") -> Ma
                 expected="a run that readers do not see",
                 found=f"run {held.run_id} is what they see",
                 next_step="approve it again, which completes its record; "
-                "then `nightscore rollback` can take it back",
+                "then `nightscore rollback` can take it back if there are earlier results",
             )
 
         claim(workspace, held, "rejected")

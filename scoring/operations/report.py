@@ -22,6 +22,7 @@ from nightscore.ledger.timeline import earlier_values, latest_publications, reco
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.operations.history import run_history
+from nightscore.operations.rollback import restorable_run
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.reports.page import render
 from nightscore.reports.plots import contact_sheet_png
@@ -270,8 +271,11 @@ def _write(job: ScoringJob, manifest: Manifest, stored: _Stored) -> None:
     if state.exists(path):
         return
 
+    earlier = restorable_run(job, manifest)
     with _drawing:
-        page = render(run_page(job, manifest, stored.current, stored.references, stored.past))
+        page = render(
+            run_page(job, manifest, stored.current, stored.references, stored.past, earlier)
+        )
     state.write_bytes(path, page.encode())
 
 

@@ -184,6 +184,24 @@ def plan_rollback(
     return items
 
 
+def restorable_run(job: ScoringJob, manifest: Manifest) -> str | None:
+    """The run whose results a rollback can put in place of a published run's; None: there is none.
+
+    It looks at those that the run has replaced, and whether their files are still there.
+    """
+    if manifest.status != "published" or manifest.replaces is None:
+        return None
+
+    workspace = Workspace(job)
+    history = publications(PartitionHistory(workspace, manifest.partition).runs())
+    choice = choose_target(history, manifest.result_id, manifest.replaces, None)
+    choice = _check_files(open_publisher(workspace), choice)
+
+    if choice.action != "roll back" or choice.target is None:
+        return None
+    return choice.target.run_id
+
+
 def _check_files(publisher: Publisher, choice: RollbackChoice) -> RollbackChoice:
     """The choice, or a refusal if the files of the target are gone."""
     if choice.target is None or choice.action != "roll back":

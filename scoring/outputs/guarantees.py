@@ -1,12 +1,16 @@
 """Guarantees that nightscore gives everywhere, except on stores that lack what they rely on."""
 
+import shlex
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from nightscore.errors import StorageError
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.ledger.output_formats import format_of, known_formats
 from nightscore.schemas.job import ScoringJob
-from nightscore.storage.backend_catalog import describe_places
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import show_value
+from nightscore.storage.backend_catalog import describe_places, find_backend
 from nightscore.storage.protocol import NO_VERSION
 
 
@@ -60,6 +64,28 @@ def check_claims(job: ScoringJob, command: str) -> None:
         next_step="correct the input or the gate in the job file, then publish with `nightscore "
         "run --force`",
     )
+
+
+def decisions(manifest: Manifest, given_as: str) -> tuple[str, ...]:
+    """The commands that approve or reject a run that a gate holds; none where none can.
+
+    Args:
+        manifest: The run's record.
+        given_as: What commands call its job.
+    """
+    if not find_backend(urlsplit(manifest.output.uri).scheme or "file").capabilities.can_create:
+        return ()
+
+    partition = show_value(manifest.partition)
+    return tuple(
+        shlex.join(["nightscore", verb, given_as, partition]) for verb in ("approve", "reject")
+    )
+
+
+def instead_of_a_decision(manifest: Manifest, given_as: str) -> str:
+    """What to do about a run that is held where nobody can approve or reject it."""
+    again = shlex.join(["nightscore", "run", given_as, show_value(manifest.partition), "--force"])
+    return f"correct the input, or the gate in the job file; then `{again}` publishes it"
 
 
 def unnoticed_changes(job: ScoringJob, versions: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from nightscore.drift.wording import (
     show_made_at,
     show_references,
 )
+from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.profiles.table import ColumnProfile, Key
 from nightscore.reports.bars import Bars, bars_of
 from nightscore.reports.cards import SIGNS, Card, ColumnSides, make_card
@@ -34,6 +35,7 @@ def run_page(
     columns: Sequence[ColumnProfile],
     references: Mapping[str, Sequence[ColumnProfile]],
     past: Sequence[Past],
+    earlier_run_id: str | None = None,
 ) -> Page:
     """The page of a run.
 
@@ -43,6 +45,8 @@ def run_page(
         columns: The run's profile.
         references: Profiles of what it was compared with.
         past: Partitions before it and itself, in order.
+        earlier_run_id: The run whose results can be put back in place of these. None: there is
+            none.
     """
     drift = manifest.drift
     assert drift is not None  # noqa: S101
@@ -52,7 +56,7 @@ def run_page(
         title=f"{manifest.job}, {show_value(manifest.partition)}",
         verdict=drift.verdict,
         headline=_headline(manifest, drift),
-        steps=_steps(job, manifest, drift),
+        steps=_steps(job, manifest, drift, earlier_run_id),
         facts=_facts(manifest, drift),
         references=_in_order(references),
         columns=_cards(drift, whole, references, past),
@@ -191,27 +195,40 @@ def _columns_headline(drift: DriftRecord) -> str:
     return f"{advice}: {len(moved)} of {drift.n_columns} columns moved, above all {moved[0]}"
 
 
-def _steps(job: ScoringJob, manifest: Manifest, drift: DriftRecord) -> list[str]:
+def _steps(
+    job: ScoringJob, manifest: Manifest, drift: DriftRecord, earlier_run_id: str | None
+) -> list[str]:
     """What moved most, and the commands that help."""
     steps = []
     for finding in worse(drift.findings, "warning")[:SHOWN_STEPS]:
         steps.append(_finding_step(finding, drift))
 
-    day = show_value(manifest.partition)
-
     if manifest.status == "held":
-        steps.append(
-            f"The run is held. Publish it with `{job.command('approve', day)}`, "
-            f"or drop it with `{job.command('reject', day)}`"
-        )
+        steps.append(_decision_step(job, manifest))
     elif drift.verdict == "critical":
-        steps.append(
-            "If the input is wrong, have it written again: the next run scores it. Until then, "
-            "give readers the previous results back with "
-            f"`{job.command('rollback', '--from', day, '--to', day)}`"
-        )
+        steps.append(_repair_step(job, manifest, earlier_run_id))
 
     return steps
+
+
+def _decision_step(job: ScoringJob, manifest: Manifest) -> str:
+    commands = decisions(manifest, job.given_as)
+    if not commands:
+        return f"The run is held: {instead_of_a_decision(manifest, job.given_as)}"
+
+    approve, reject = commands
+    return f"The run is held. Publish it with `{approve}`, or drop it with `{reject}`"
+
+
+def _repair_step(job: ScoringJob, manifest: Manifest, earlier_run_id: str | None) -> str:
+    """How readers get right predictions again; a rollback only where there are earlier results."""
+    step = "If the input is wrong, have it written again: the next run scores it. "
+    if earlier_run_id is None:
+        return f"{step}There are no earlier results of this partition to go back to"
+
+    day = show_value(manifest.partition)
+    rollback = job.command("rollback", "--from", day, "--to", day, "--run-id", earlier_run_id)
+    return f"{step}Until then, give readers the previous results back with `{rollback}`"
 
 
 def _finding_step(finding: FindingRecord, drift: DriftRecord) -> str:

@@ -18,9 +18,17 @@ from nightscore.operations.clean import clean
 from nightscore.operations.history import run_history
 from nightscore.operations.partitions import partition_statuses
 from nightscore.operations.replay import replay
-from nightscore.operations.rollback import choose_target, plan_rollback, publications, roll_back
+from nightscore.operations.rollback import (
+    choose_target,
+    plan_rollback,
+    publications,
+    restorable_run,
+    roll_back,
+)
+from nightscore.outputs.guarantees import decisions
 from nightscore.outputs.publish import open_publisher
-from nightscore.runs.execution import RunInterrupted
+from nightscore.reports.run_page import _decision_step, _repair_step
+from nightscore.runs.execution import Execution, RunInterrupted
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from tests.support.lake import Lake
@@ -178,8 +186,10 @@ def test_the_target_is_chosen_by_what_was_seen(lake: Lake) -> None:
 
 def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lake.write(DAY, make_frame(20))
-    lake.run(lake.job("hgb_binary"))
-    lake.run(lake.job("logistic"))
+    first = lake.run(lake.job("hgb_binary"))
+    second = lake.run(lake.job("logistic"))
+    assert restorable_run(lake.job(), first) is None, "there was nothing before it"
+    assert restorable_run(lake.job(), second) == first.run_id
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(lake.job("logistic").model_dump(mode="json")))
 
@@ -201,6 +211,28 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [row["results"] for row in shown] == ["seen now", "can be put back", "restored above"]
     assert shown[0]["rollback to"] == shown[2]["run"]
     assert len(predictions_store(lake.job()).list_files()) > 0
+
+
+def test_no_advice_that_would_be_refused(lake: Lake) -> None:
+    """A report names a rollback, and a held run its approval, only where these can be done."""
+    job = lake.job().remember("late.yaml")
+    record = Execution(
+        Workspace(job), DAY, pool=lake.pool, cache=lake.cache, now=datetime.now(UTC)
+    ).record.manifest
+    assert "no earlier results" in _repair_step(job, record, None)
+    rollback = f"`nightscore rollback late.yaml --from {DAY} --to {DAY} --run-id 01a`"
+    assert _repair_step(job, record, "01a").endswith(rollback)
+
+    held = record.model_copy(update={"status": "held"})
+    assert decisions(held, "late.yaml") == (
+        f"nightscore approve late.yaml {DAY}",
+        f"nightscore reject late.yaml {DAY}",
+    )
+    on_azure = {"output": held.output.model_copy(update={"uri": "az://lake/predictions"})}
+    held = held.model_copy(update=on_azure)
+    assert decisions(held, "late.yaml") == ()
+    assert "approve" not in _decision_step(job, held)
+    assert f"`nightscore run late.yaml {DAY} --force`" in _decision_step(job, held)
 
 
 def test_every_field_of_a_rollback_s_record_is_decided(lake: Lake) -> None:

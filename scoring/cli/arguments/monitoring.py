@@ -43,7 +43,7 @@ def report(
 
 
 def pages(
-    port: Annotated[int, typer.Option(metavar="PORT", help="TCP port.")] = 4280,
+    port: Annotated[int, typer.Option(min=1, max=65_535, metavar="PORT", help="TCP port.")] = 4280,
     host: Annotated[
         str,
         typer.Option(

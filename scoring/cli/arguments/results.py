@@ -41,7 +41,7 @@ def runs(
     ] = None,
     limit: Annotated[
         int,
-        typer.Option(metavar="COUNT", help="Number of runs to show, newest first; 0: all."),
+        typer.Option(min=0, metavar="COUNT", help="Number of runs to show, newest first; 0: all."),
     ] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -58,9 +58,11 @@ def history(
         typer.Argument(help="Partition value, or name of a column.", metavar="PARTITION|COLUMN"),
     ],
     last: Annotated[
-        int,
-        typer.Option(min=1, metavar="COUNT", help="For a column: number of partitions to show."),
-    ] = 30,
+        int | None,
+        typer.Option(
+            min=1, metavar="COUNT", help="For a column: number of partitions to show. Default: 30."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the results of a partition, newest first; or how a column drifted, by partition.

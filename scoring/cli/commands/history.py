@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from nightscore.cli.figures import explain_figures
+from nightscore.cli.messages import say
 from nightscore.cli.resolve import load, read_value
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.drift import statistic_catalog
@@ -35,6 +36,7 @@ RUN_COLUMNS = (
     "seconds",
     "error",
 )
+SHOWN_DAYS = 30
 SEEN = "seen now"
 RESTORED = "restored above"
 """Readers see these results again, by the rollback that is listed as seen."""
@@ -83,14 +85,16 @@ def _run_row(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def history(job: str, subject: str, last: int, as_json: bool) -> None:
+def history(job: str, subject: str, last: int | None, as_json: bool) -> None:
     """Print the results of a partition, or how a column drifted."""
     spec = load(job)
-    series = column_series(spec, subject, last)
+    series = column_series(spec, subject, last or SHOWN_DAYS)
 
     if series is not None:
         _print_series(spec, subject, series, as_json=as_json)
     else:
+        if last is not None:
+            say("--last has no effect here: all results of the partition are shown.")
         _print_results(spec, subject, as_json=as_json)
 
 
