@@ -76,6 +76,14 @@ class PinnedModel:
             load_s=model_seconds(job),
         )
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its artifacts match a pin, or are those of a logged model, which must not change.
+
+        Only a pin vouches for a pickle: see `is_vouched`.
+        """
+        return self.cached.is_pinned or self.version.is_logged_model
+
     def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
         """The fingerprint of scoring a partition with this model."""
         name, version = self.version.name, self.version.version
@@ -89,7 +97,7 @@ class PinnedModel:
             name=self.version.name,
             version=self.version.version,
             digest=self.cached.digest,
-            is_pinned=self.cached.is_pinned or self.version.is_logged_model,
+            is_pinned=self.is_pinned,
             flavor=known.flavor,
             estimator=known.estimator,
             trained_with=known.trained_with,

@@ -135,7 +135,7 @@ class _JobChecks:
 
     def _resolve_model(self) -> Finding[PinnedModel]:
         model = PinnedModel.resolve(self._job, self._cache)
-        pinned = "pinned to" if model.cached.is_pinned else "not pinned,"
+        pinned = "pinned to" if model.is_pinned else "not pinned,"
         digest = model.cached.digest[:SHOWN_DIGITS]
 
         text = f"{model.version}, {pinned} {digest}…"

@@ -24,6 +24,7 @@ from nightscore.outputs.publish import open_publisher, republication
 from nightscore.outputs.publisher import Publisher
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
 
 Action = Literal["roll back", "leave", "refuse"]
@@ -99,7 +100,8 @@ def choose_target(
     writer = _find_run(history, target.result_id) or target
     published_at = writer.finished_at or writer.started_at
     shown_time = published_at.isoformat(timespec="seconds")
-    reason = f"model version {writer.model.version}, published {shown_time}"
+    model = named_model(writer.model.name, writer.model.version)
+    reason = f"{model}, published {shown_time}"
 
     return RollbackChoice("roll back", reason, writer)
 
