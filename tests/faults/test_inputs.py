@@ -111,16 +111,9 @@ def test_flipped_bits_are_never_scored(lab: Lab, report: Tell, thorough: bool) -
     ("limit", "megabytes"), [(None, 4), (512 << 20, 50)], ids=["no limit", "512 MiB"]
 )
 def test_a_decompression_bomb(
-    lab: Lab,
-    report: Tell,
-    monkeypatch: pytest.MonkeyPatch,
-    limit: int | None,
-    megabytes: int,
-    thorough: bool,
+    lab: Lab, report: Tell, monkeypatch: pytest.MonkeyPatch, limit: int | None, megabytes: int
 ) -> None:
     """A column of equal values: kilobytes that decode to gigabytes, in pages of as much as a writer can be told."""
-    if not thorough:  # fewer and longer texts are as many bytes, and found sooner
-        megabytes = max(megabytes, 20)
     if limit is None:  # the machine's memory is the limit; a small machine is as full, and sooner
         monkeypatch.setattr("nightscore.runs.dispatch.available_bytes", lambda: 256 << 20)
     lab.begin()
