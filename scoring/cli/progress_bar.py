@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from rich.progress import (
     BarColumn,
@@ -18,31 +17,15 @@ from nightscore.cli.show import err
 from nightscore.engine.events import (
     Event,
     Listener,
-    RowsScored,
+    RowCount,
     RunEnded,
     RunPlanned,
-    ShardScored,
 )
 from nightscore.schemas.text import printable
 
 FULL_WIDTH = 120
 """Columns from which on the counts and the rate fit beside the bar."""
 BAR_WIDTH = 12
-
-
-@dataclass(slots=True)
-class _RunRows:
-    """Rows of one run that are done."""
-
-    n_resumed: int = 0
-    n_in_shards: int = 0
-    """Of finished shards."""
-    n_noted: int = 0
-    """Of these and of shards under way, as far as their workers say so."""
-
-    @property
-    def n_done(self) -> int:
-        return self.n_resumed + max(self.n_in_shards, self.n_noted)
 
 
 class _Rows:
@@ -57,29 +40,24 @@ class _Rows:
             n_runs: Runs in all.
         """
         self._bar, self._n_rows, self._n_runs = bar, n_rows, n_runs
-        self._runs: dict[str, _RunRows] = {}
+        self._count = RowCount()
         self._n_ended = 0
         self._task = bar.add_task("planning", total=None, counts="", rate="")
 
     def __call__(self, event: Event) -> None:
-        rows = self._runs.setdefault(event.run_id, _RunRows())
+        self._count.listen(event)
 
         match event:
             case RunPlanned():
-                self._begin(event, rows)
-            case RowsScored():
-                rows.n_noted = event.n_rows
-            case ShardScored():
-                rows.n_in_shards += event.n_rows
+                self._begin(event)
             case RunEnded():
                 self._n_ended += 1
             case _:
-                return
+                pass
 
         self._show()
 
-    def _begin(self, event: RunPlanned, rows: _RunRows) -> None:
-        rows.n_resumed = event.n_rows_resumed
+    def _begin(self, event: RunPlanned) -> None:
         if self._n_rows is None:
             self._n_rows = event.n_rows
 
@@ -87,12 +65,12 @@ class _Rows:
         description = printable(f"scoring {event.partition}") + of_all
 
         # The time left is judged by what is scored from now on.
-        if len(self._runs) == 1:
-            self._bar.reset(self._task, total=self._n_rows, completed=rows.n_resumed)
+        if self._count.n_runs == 1:
+            self._bar.reset(self._task, total=self._n_rows, completed=self._count.n_done)
         self._bar.update(self._task, description=description)
 
     def _show(self) -> None:
-        n_done = sum(rows.n_done for rows in self._runs.values())
+        n_done = self._count.n_done
         rate = self._bar.tasks[0].speed
         self._bar.update(
             self._task,

@@ -72,6 +72,52 @@ Event = RunPlanned | RowsScored | ShardScored | ShardLost | RunEnded
 Listener = Callable[[Event], None]
 
 
+@dataclass(slots=True)
+class _RunRows:
+    """Rows of one run that are done."""
+
+    n_resumed: int = 0
+    n_in_shards: int = 0
+    """Of finished shards."""
+    n_noted: int = 0
+    """Of these and of shards under way, as far as their workers say so."""
+
+    @property
+    def n_done(self) -> int:
+        return self.n_resumed + max(self.n_in_shards, self.n_noted)
+
+
+class RowCount:
+    """Counts the rows that are done, of one run or of those of a backfill, by their events."""
+
+    def __init__(self) -> None:
+        """Nothing is done yet."""
+        self._runs: dict[str, _RunRows] = {}
+
+    @property
+    def n_runs(self) -> int:
+        """Runs that it has heard of."""
+        return len(self._runs)
+
+    @property
+    def n_done(self) -> int:
+        """Rows of all runs."""
+        return sum(rows.n_done for rows in self._runs.values())
+
+    def listen(self, event: Event) -> None:
+        """Count what an event tells of."""
+        rows = self._runs.setdefault(event.run_id, _RunRows())
+        match event:
+            case RunPlanned():
+                rows.n_resumed = event.n_rows_resumed
+            case RowsScored():
+                rows.n_noted = event.n_rows
+            case ShardScored():
+                rows.n_in_shards += event.n_rows
+            case _:
+                pass
+
+
 def log_event(event: Event) -> None:
     """Log one plain line for each event, without those that only move a progress bar."""
     if isinstance(event, RowsScored):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from nightscore.engine.events import Event, Listener, RunEnded, RunPlanned, ShardScored
+from nightscore.engine.events import Event, Listener, RowCount, RunEnded, RunPlanned
 
 MIN_INTERVAL_S = 0.2
 """Between two drawings of the bar."""
@@ -54,13 +54,15 @@ class ProgressBar:
         self._lock = threading.Lock()
         self._started = self._drawn = time.monotonic()
         self._is_total_given = n_rows > 0
-        self._n_rows, self._n_done = n_rows, 0
+        self._n_rows, self._n_resumed = n_rows, 0
+        self._count = RowCount()
         self._what = "planning"
         self._handle: Any = display(self._make(self.html(0.0)), display_id=True)
 
     def listen(self, event: Event) -> None:
         """Move the bar."""
         with self._lock:
+            self._count.listen(event)
             self._take(event)
             now = time.monotonic()
             if now - self._drawn >= MIN_INTERVAL_S:
@@ -75,12 +77,15 @@ class ProgressBar:
 
     def html(self, elapsed_s: float, *, is_over: bool = False) -> str:
         """The bar and what it says."""
-        text = f"{self._what}: {self._n_done:,} of {self._n_rows:,} rows, {elapsed_s:.0f} s"
-        if self._n_done and not is_over:
-            left_s = elapsed_s * (self._n_rows - self._n_done) / self._n_done
+        n_done = self._count.n_done
+        text = f"{self._what}: {n_done:,} of {self._n_rows:,} rows, {elapsed_s:.0f} s"
+
+        n_scored = n_done - self._n_resumed
+        if n_scored and not is_over:
+            left_s = elapsed_s * (self._n_rows - n_done) / n_scored
             text += f", about {left_s:.0f} s left"
 
-        value = f'value="{self._n_done}" max="{max(self._n_rows, 1)}"'
+        value = f'value="{n_done}" max="{max(self._n_rows, 1)}"'
         if not self._n_rows:
             text, value = self._what, ""  # a bar without a value moves to and fro
         return f"<div><progress {value}></progress> {escape(text)}</div>"
@@ -89,11 +94,9 @@ class ProgressBar:
         match event:
             case RunPlanned():
                 self._what = f"scoring {event.partition}"
-                self._n_done += event.n_rows_resumed
+                self._n_resumed += event.n_rows_resumed
                 if not self._is_total_given:
                     self._n_rows += event.n_rows
-            case ShardScored():
-                self._n_done += event.n_rows
             case RunEnded():
                 self._what = f"{event.status} {event.partition}"
             case _:

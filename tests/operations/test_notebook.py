@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from nightscore.engine.events import RunEnded, RunPlanned, ShardScored
+from nightscore.engine.events import RowsScored, RunEnded, RunPlanned, ShardScored
 from nightscore.errors import PartitionNotFoundError
 from nightscore.operations.notebook import Job, JobRun
 from nightscore.operations.notebook_progress import ProgressBar, in_jupyter
@@ -93,10 +93,11 @@ def test_a_bar_moves_by_rows_and_says_how_long(monkeypatch: pytest.MonkeyPatch) 
     bar = ProgressBar(0)
     assert bar.html(0.0) == "<div><progress ></progress> planning</div>"
     bar.listen(RunPlanned("r", DAY, 100, 1, 4, 2, n_rows_resumed=20))
-    bar.listen(ShardScored("r", DAY, 0, 30, 0, 1.0))
-    assert bar.html(5.0) == (
+    bar.listen(ShardScored("r", DAY, 0, 20, 0, 1.0))
+    bar.listen(RowsScored("r", DAY, 30))
+    assert bar.html(6.0) == (
         '<div><progress value="50" max="100"></progress> '
-        "scoring 2024-02-29: 50 of 100 rows, 5 s, about 5 s left</div>"
+        "scoring 2024-02-29: 50 of 100 rows, 6 s, about 10 s left</div>"
     )
     bar.listen(RunEnded("r", DAY, "published", 100, 0, 9.0))
     bar.close()
