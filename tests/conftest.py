@@ -18,6 +18,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.storage.backend_catalog import registered
 from nightscore.storage.store import Store
 from tests.fakes.memory_store import MemoryBackend, memory_store
+from tests.fakes.pool import InProcessPool
 from tests.support.boosters import KnownBooster, register_boosters
 from tests.support.lake import Lake
 from tests.support.models import (
@@ -206,6 +207,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def lake(tmp_path: Path, registry: str, pool: WorkerPool, cache: ModelCache) -> Lake:
     """A lake on local files with a Delta table."""
     return Lake(str(tmp_path / "lake"), {}, registry, pool, cache)
+
+
+@pytest.fixture
+def bare_lake(tmp_path: Path) -> Lake:
+    """The same without models and workers, for tests that score nothing."""
+    cache = ModelCache(tmp_path / "cache")
+    return Lake(str(tmp_path / "lake"), {}, f"sqlite:///{tmp_path}/none.db", InProcessPool(), cache)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ DAY = "2024-02-29"
 N_FILES, N_ROWS = 3, 2_000
 
 
-@pytest.fixture(scope="module", params=["in-process", "loky"])
+@pytest.fixture(scope="module", params=["in-process", pytest.param("loky", marks=pytest.mark.slow)])
 def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     """The `workers` of a job for each backend of this machine."""
     name: str = request.param

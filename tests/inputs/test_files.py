@@ -33,7 +33,12 @@ DAY = "2024-02-29"
 FOLDER = f"ds={DAY}"
 
 
-@pytest.fixture(params=["lake", pytest.param("s3_lake", marks=pytest.mark.s3)])
+@pytest.fixture(
+    params=[
+        pytest.param("bare_lake", id="lake"),
+        pytest.param("s3_lake", marks=pytest.mark.s3),
+    ]
+)
 def place(request: pytest.FixtureRequest) -> Lake:
     """On each kind of storage."""
     lake: Lake = request.getfixturevalue(request.param)

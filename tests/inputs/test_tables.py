@@ -29,7 +29,12 @@ MARKS = {
 }
 
 
-@pytest.fixture(params=["lake", pytest.param("s3_lake", marks=pytest.mark.s3)])
+@pytest.fixture(
+    params=[
+        pytest.param("bare_lake", id="lake"),
+        pytest.param("s3_lake", marks=pytest.mark.s3),
+    ]
+)
 def place(request: pytest.FixtureRequest) -> Lake:
     """On each kind of storage."""
     lake: Lake = request.getfixturevalue(request.param)

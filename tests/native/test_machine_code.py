@@ -38,6 +38,7 @@ def test_a_second_process_does_without_the_compiler(tmp_path: Path) -> None:
     assert process() == "False"
 
 
+@pytest.mark.slow
 def test_damaged_code_is_compiled_again(tmp_path: Path) -> None:
     values, out = np.zeros(2), np.zeros(2)
     Kernels(tmp_path).expit(values, out)
