@@ -11,9 +11,9 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Two marks for one environment: what the demo needs, and everything.
-DEMO_READY := $(VENV)/.demo-ready
+# Two marks for one environment: everything, or what the demo needs. Everything will do for the demo.
 READY := $(VENV)/.ready
+DEMO_READY := $(or $(wildcard $(READY)),$(VENV)/.demo-ready)
 
 # Byte-compiled once: starting workers and the Prefect server then costs half the CPU.
 define install
@@ -24,13 +24,13 @@ define install
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 endef
 
-$(DEMO_READY): pyproject.toml deploy/constraints.txt
+$(VENV)/.demo-ready: pyproject.toml deploy/constraints.txt
 	$(call install,what the demo needs,demo)
 	@touch $@
 
 $(READY): pyproject.toml deploy/constraints.txt
 	$(call install,everything for development,dev)
-	@touch $(DEMO_READY) $@
+	@touch $@
 
 setup: $(READY) ## Install everything for development into .venv, also after `make demo`
 

@@ -23,7 +23,7 @@ def check_installed() -> None:
 
     install = [sys.executable, "-m", "pip", "install", f"nightscore[{EXTRA}]"]
     raise StackError(
-        "The demo and the local stack need libraries that are not installed; nothing was started.",
+        "The demo and the local stack need libraries that are not installed.",
         problems=missing,
         next_step=shlex.join(install),
     )
