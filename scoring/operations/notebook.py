@@ -27,7 +27,7 @@ from nightscore.operations.notebook_progress import shown_progress
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.model_uri import named_model
+from nightscore.schemas.model_uri import named_model, short_model_name
 from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS, show_value
 from nightscore.schemas.text import printable
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PAGE_HEIGHT_PX = 640
 """Of a report inside a notebook. It scrolls."""
-LEFT_CELL = '<td style="text-align: left">'
+LEFT = 'style="text-align: left"'
 """Jupyter sets cells to the right."""
 COLUMNS = ("partition", "status", "rows", "scored", "quarantined", "model", "seconds", "drift")
 """What the table of several runs shows of each."""
@@ -63,10 +63,16 @@ class Report:
         return f"{_title(self.manifest)}: drift {verdict}"
 
     def _repr_html_(self) -> str:
-        """The page in a frame of its own, so that its styles and the notebook's do not meet."""
+        """The page in a frame of its own, so that its styles and the notebook's do not meet.
+
+        No script runs in it. It has the notebook's origin, since browsers may leave a frame without
+        one blank.
+        """
+        style = f"width: 100%; height: {PAGE_HEIGHT_PX}px; border: 0"
+        page, title = escape(self.html), escape(repr(self))
         return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(repr(self))}" '
-            f'style="width: 100%; height: {PAGE_HEIGHT_PX}px; border: 0" sandbox></iframe>'
+            f'<iframe srcdoc="{page}" title="{title}" style="{style}" '
+            'sandbox="allow-same-origin"></iframe>'
         )
 
 
@@ -342,17 +348,17 @@ def _summary(manifest: Manifest) -> list[str]:
         f"{counts.rows_in:,}",
         f"{counts.rows_scored:,}",
         f"{counts.rows_quarantined:,}",
-        printable(named_model(model.name, model.version)),
+        printable(short_model_name(model.name, model.version)),
         f"{manifest.measures.total_s:.1f}",
         verdict_text(manifest.drift) if manifest.drift is not None else "",
     ]
 
 
 def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    head = "".join(f"<th {LEFT}>{escape(name)}</th>" for name in header)
     lines = []
     for row in rows:
-        cells = "".join(f"{LEFT_CELL}{_html(cell)}</td>" for cell in row)
+        cells = "".join(f"<td {LEFT}>{_html(cell)}</td>" for cell in row)
         lines.append(f"<tr>{cells}</tr>")
     heading = f"<thead><tr>{head}</tr></thead>" if head else ""
     caption = f"<caption><b>{escape(title)}</b></caption>"
