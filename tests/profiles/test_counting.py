@@ -3,6 +3,7 @@
 import decimal
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nightscore.native.constants import BIN_COPIES, STRIP_VALUES
-from nightscore.native.machine_code import Kernels, load_kernels
+from nightscore.native.machine_code import CODE_FOLDER, Kernels, load_kernels
 from nightscore.native.search_trees import edge_tree
 from nightscore.profiles import profile as profiles
 from nightscore.profiles.bins import Floats
@@ -29,6 +30,7 @@ from nightscore.profiles.hashes import MAX_HASHES
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import NumberProfile
 from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
+from tests.support.shared import with_machine_code
 
 EXACT = ("n_rows", "n_null", "n_nan", "n_high", "n_low", "n_outside", "least", "greatest")
 ODD = [
@@ -77,8 +79,9 @@ KINDS = st.sampled_from(
 
 
 @pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    return load_kernels(tmp_path_factory.mktemp("code") / "machine-code")
+def kernels(tmp_path_factory: pytest.TempPathFactory, machine_code: Path) -> Kernels:
+    cache = with_machine_code(tmp_path_factory.mktemp("code"), machine_code)
+    return load_kernels(cache / CODE_FOLDER)
 
 
 def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:

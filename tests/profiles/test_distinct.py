@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.native.machine_code import load_kernels
+from nightscore.native.machine_code import CODE_FOLDER, load_kernels
 from nightscore.profiles.counting import CountSpec, NumberCounter
 from nightscore.profiles.hashes import MAX_HASHES
 from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
+from tests.support.shared import with_machine_code
 
 
 def counted(*parts: list[float]) -> DistinctValues:
@@ -58,10 +59,9 @@ def test_a_batch_of_many_equal_values_keeps_the_least_hashes() -> None:
     assert counted([0.0], [-0.0]).estimate == 1
 
 
-def test_machine_code_and_numpy_give_the_same_hashes(tmp_path: Path) -> None:
-    counter = NumberCounter(
-        CountSpec(np.empty(0), 0.0, (0.0, 1.0)), load_kernels(tmp_path / "machine-code")
-    )
+def test_machine_code_and_numpy_give_the_same_hashes(tmp_path: Path, machine_code: Path) -> None:
+    kernels = load_kernels(with_machine_code(tmp_path, machine_code) / CODE_FOLDER)
+    counter = NumberCounter(CountSpec(np.empty(0), 0.0, (0.0, 1.0)), kernels)
     values = np.sort(
         np.concatenate([np.random.default_rng(0).normal(size=20_000), [-0.0, 0.0, 5e-324, 1e308]])
     )
