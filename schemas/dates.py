@@ -8,6 +8,7 @@ YEAR_FIRST = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y_%m_%d", "%Y-%m-%
 DAY_OR_MONTH_FIRST = ("%d.%m.%Y", "%m.%d.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y")
 
 _YEAR_FIRST = re.compile(r"(\d{4})([-/._]?)(\d{1,2})\2(\d{1,2})")
+_MONTH = re.compile(r"([1-9]\d{3})[-/.]?(0[1-9]|1[0-2])")
 _DAY_FIRST = re.compile(r"(\d{1,2})([-/._])(\d{1,2})\2(\d{4})")
 
 
@@ -47,6 +48,17 @@ def nearest_date(text: str) -> datetime | None:
     year, month = max(year, 1), min(max(month, 1), 12)
     last_day = calendar.monthrange(year, month)[1]
     return datetime(year, month, min(max(day, 1), last_day))
+
+
+def month_of(text: str) -> tuple[datetime, datetime] | None:
+    """First and last day of a month that is written as 2024-02; None: it is no month."""
+    match = _MONTH.fullmatch(text)
+    if match is None:
+        return None
+
+    year, month = int(match[1]), int(match[2])
+    last_day = calendar.monthrange(year, month)[1]
+    return datetime(year, month, 1), datetime(year, month, last_day)
 
 
 def _parsed(text: str, pattern: str) -> datetime | None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.logging import get_run_logger
 
-from nightscore.engine.events import Event, RowsScored, RunPlanned, ShardScored
+from nightscore.engine.events import Event, RowCount, RunPlanned
 from nightscore.schemas.text import show_seconds
 
 PERIOD_S = 2.0
@@ -33,20 +33,15 @@ class RunProgress:
         self._partition = partition
         self._planned: RunPlanned | None = None
         self._started = 0.0
-        self._n_scored = self._n_noted = 0
+        self._count = RowCount()
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event of the run."""
-        match event:
-            case RunPlanned():
-                self._started, self._planned = time.monotonic(), event
-                self._n_scored = self._n_noted = 0
-            case RowsScored():
-                self._n_noted = event.n_rows
-            case ShardScored():
-                self._n_scored += event.n_rows
-            case _:
-                pass
+        """Take note of an event of the run. A plan that comes again is that of a retry."""
+        if isinstance(event, RunPlanned):
+            self._started, self._planned = time.monotonic(), event
+            self._count = RowCount()
+
+        self._count.listen(event)
 
     def show(self) -> tuple[float, str] | None:
         """See `Progress`."""
@@ -54,8 +49,8 @@ class RunProgress:
         if planned is None or not planned.n_rows:
             return None
 
-        n_scored = max(self._n_scored, self._n_noted)
-        n_done = planned.n_rows_resumed + n_scored
+        n_done = self._count.n_done
+        n_scored = n_done - planned.n_rows_resumed
         rows_per_s = n_scored / max(time.monotonic() - self._started, 1e-3)
         text = f"{self._partition}: {n_done:,} of {planned.n_rows:,} rows"
 

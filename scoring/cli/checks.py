@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from nightscore.cli import help_text
@@ -24,6 +25,8 @@ PLAIN_WORDS = {
 
 _CHOICE = re.compile(r"'([^']*)' is not one of (.*)")
 _CHOICES = re.compile(r"'([^']*)'")
+_FORMATS = re.compile(r"does not match the formats? '[^']*'(, '[^']*')*")
+EXAMPLE_TIME = datetime(2013, 7, 5, 12)
 
 
 def settle(words: Sequence[str], corrected: Corrected) -> None:
@@ -122,6 +125,7 @@ def usage_message(error: Any) -> str:
     message = str(error.format_message())
     for theirs, ours in PLAIN_WORDS.items():
         message = message.replace(theirs, ours)
+    message = _FORMATS.sub(_as_examples, message)
 
     context = getattr(error, "ctx", None)
     if context is None:
@@ -154,6 +158,12 @@ def path_of(context: Any) -> list[str]:
         names.insert(0, context.info_name)
         context = context.parent
     return names
+
+
+def _as_examples(formats: re.Match[str]) -> str:
+    """Formats of dates as dates that are written in them."""
+    examples = [EXAMPLE_TIME.strftime(pattern) for pattern in _CHOICES.findall(formats[0])]
+    return f"is no date; write it as {' or '.join(examples)}"
 
 
 def _usage(path: Sequence[str], command: Any) -> str:

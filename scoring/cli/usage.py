@@ -101,8 +101,10 @@ class CheckedCommand(TyperCommand):
         same_call = f"{command_line([*path, job])} "
         meant = error.next_step.removeprefix(same_call)
         if meant != error.next_step and " " not in meant:
-            corrected = with_partition(self, words, error.what, *shlex.split(meant))
-            error.next_step = command_line([*path, *corrected])
+            message = f"{error.what} {error.found}"
+            corrected = with_partition(self, words, message, *shlex.split(meant))
+            if corrected != words:
+                error.next_step = command_line([*path, *corrected])
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The arguments by their names."""

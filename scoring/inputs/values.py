@@ -3,16 +3,19 @@
 import difflib
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.partitions import list_partitions
-from nightscore.schemas.dates import nearest_date, readings
+from nightscore.schemas.dates import month_of, nearest_date, readings
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import NULL_VALUE, decode_folder, parse_time, show_value
 
 SLIP_CUTOFF = 0.75
 """Texts that are more alike than this are the same, one with a slip: EUU and EU."""
+
+DAYS_AGO = {"today": 0, "now": 0, "yesterday": 1}
+"""Words for dates. They are suggested, in UTC, and never taken: a run repeated later is another."""
 
 _DIGITS = re.compile(r"\d+")
 
@@ -55,7 +58,7 @@ def check_value(job: ScoringJob, value: str | None, command: str = "run") -> Non
         job.input.uri,
         expected=_expected(job, suggestion or (dates[-1] if dates else ""), is_date=bool(dates)),
         found=_found(job, value),
-        next_step=_next_step(job, command, suggestion),
+        next_step=_of_a_month(job, value, command) or _next_step(job, command, suggestion),
     )
 
 
@@ -161,12 +164,25 @@ def _found(job: ScoringJob, value: str) -> str:
         return f"{value}, a date in another format"
     if nearest_date(value) is not None:
         return f"{value}, a date that does not exist"
+    if month_of(value) is not None:
+        return f"{value}, a month"
     return f"{value}, which is no date"
+
+
+def _of_a_month(job: ScoringJob, value: str, command: str) -> str:
+    """The command that scores all days of a month; empty if none is meant."""
+    month = month_of(value)
+    if month is None or command != "run":
+        return ""
+
+    first, last = (f"{day:%Y-%m-%d}" for day in month)
+    backfill = job.command("backfill", "--from", first, "--to", last)
+    return f"`{backfill}` scores all days of a month"
 
 
 def _next_step(job: ScoringJob, command: str, suggestion: str) -> str:
     if not suggestion:
-        return f"give the value as `{job.command('partitions')}` shows it"
+        return f"`{job.command('partitions')}` lists the values"
     return job.command(command, suggestion)
 
 
@@ -180,6 +196,11 @@ def _without_key(job: ScoringJob, value: str) -> str | None:
 def _suggested(job: ScoringJob, value: str, known: Iterable[str | None]) -> str:
     """The value that was probably meant; empty: nobody can say."""
     plain = _without_key(job, value) or value
+    n_days_ago = DAYS_AGO.get(plain.casefold())
+    if n_days_ago is not None:
+        day = datetime.now(UTC) - timedelta(days=n_days_ago)
+        return day.strftime(job.input.partition_format)
+
     if plain in known or is_written_as_format(job, plain):
         return plain
 

@@ -108,6 +108,15 @@ def parse_modes(texts: Iterable[str]) -> tuple[Mode, ...]:
     known = get_args(Mode)
     unknown = sorted(set(modes) - set(known))
 
+    several = [mode.strip() for text in unknown for mode in text.split(",")]
+    if len(several) > len(unknown) and set(several) <= set(known):
+        raise InvalidJobError(
+            "Each mode has an option of its own.",
+            expected=", ".join(known),
+            found=", ".join(unknown),
+            next_step=f"write {' '.join(f'--mode {mode}' for mode in several)}",
+        )
+
     if unknown:
         raise InvalidJobError(
             "Unknown mode.",
@@ -262,11 +271,15 @@ def choose_models(
     if model == "as-of":
         return _models_as_of(job, values, history)
 
+    next_step = "give a version number such as 3, as-of, or leave it out for the current one"
+    if model[:1] in "vV" and model[1:].isdigit():
+        next_step = f"write the number alone: --model {model[1:]}"
+
     raise InvalidJobError(
         "Unknown model for a backfill.",
         expected="current, as-of, or a version number",
         found=model,
-        next_step="give a version number such as 3, as-of, or leave it out for the current one",
+        next_step=next_step,
     )
 
 

@@ -57,14 +57,30 @@ def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) 
         if manifest.drift is not None and wanted in (None, manifest.run_id):
             return manifest
 
+    if run_id is not None:
+        raise _no_such_report(job, value, run_id, history)
+
     expected = "a run that was published or held, with drift.profile left on"
     raise PartitionNotFoundError(
         "No run of this partition has compared its columns.",
         f"{job.output.uri}.nightscore/runs/{encode_folder(job.input.partition_key, value)}",
-        expected=f"the run {run_id}" if run_id else expected,
+        expected=expected,
         found=f"{len(history)} runs without a comparison",
         next_step=f"score it with `{job.command('run', show_value(value))}`, or compare two "
         "datasets with `nightscore drift`",
+    )
+
+
+def _no_such_report(
+    job: ScoringJob, value: str | None, run_id: str, history: Iterable[Manifest]
+) -> PartitionNotFoundError:
+    known = [manifest.run_id for manifest in history if manifest.drift is not None]
+    return PartitionNotFoundError(
+        "This run has no comparison of the partition's columns.",
+        f"{job.output.uri}.nightscore/runs/{encode_folder(job.input.partition_key, value)}",
+        expected=f"a run that has one: {', '.join(known)}" if known else "a run that has one",
+        found=run_id,
+        next_step=f"`{job.command('runs', show_value(value))}` lists the runs",
     )
 
 

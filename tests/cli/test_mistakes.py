@@ -16,6 +16,7 @@ from nightscore.cli.app import build_app, run_command_line
 from nightscore.cli.command_catalog import COMMANDS
 from nightscore.cli.corrections import correct
 from nightscore.cli.job_names import complete_jobs
+from nightscore.cli.tokens import with_partition
 from nightscore.cli.well_formed import FLAGS, OPTIONS, job_of
 from nightscore.operations.history import run_history
 from nightscore.schemas.dates import nearest_date, readings
@@ -67,6 +68,12 @@ REFUSED = [
     ("run job.yaml 2024-02-29 --zzz", "there is no option --zzz; known: --cache-dir, --force"),
     ("drift a b --format tabel", "drift a b --format table"),
     ("verify job.yaml 2024-02-29 --sample many", "not a whole number"),
+    ("runs job.yaml --limit -5", "it should be greater than or equal to 0"),
+    ("pages --port 99999", "it should be less than or equal to 65535"),
+    (
+        "rollback job.yaml --from 2024-02-01 --to 2024-02-01 --before noon",
+        "'noon' is no date; write it as 2013-07-05 or 2013-07-05T12:00:00",
+    ),
     # Dates.
     (
         "backfill job.yaml 2024-02-01 2024-02-29",
@@ -201,6 +208,10 @@ def test_a_command_that_reads_takes_what_was_meant_and_says_so(
         ("plan job.yaml 2024-29-02", "plan job.yaml 2024-02-29"),
         ("approve job.yaml ds=20240229", "approve job.yaml 2024-02-29"),
         ("partitions job.yaml --from 2024-02-30", "partitions job.yaml --from 2024-02-29"),
+        (
+            "partitions job.yaml --from 2024-03-02 --to 2024-02-29",
+            "partitions job.yaml --from 2024-02-29 --to 2024-03-02",
+        ),
         ("history job.yaml 2024-02-30", "history job.yaml 2024-02-29"),
         (
             "backfill job.yaml --from 2024-02-29 --to 2024-02-29 --mode misssing",
@@ -242,6 +253,14 @@ def test_a_column_that_is_misspelt_is_named(
         pd.DataFrame({"age": [1.0, 2.0], "income": [3.0, 4.0]}).to_parquet(f"{name}.parquet")
     assert call(monkeypatch, "drift old.parquet new.parquet --columns incmoe") == 2
     assert "- incmoe: did you mean income?" in capsys.readouterr().err
+
+
+def test_a_corrected_call_keeps_its_options() -> None:
+    history = typer.main.get_command(build_app()).commands["history"]  # type: ignore[attr-defined]
+    words = ["late", "prediciton", "--last", "3"]
+    told = "no column of this name. prediciton; near: prediction"
+    assert with_partition(history, words, told, "prediction") == ["late", "prediction", *words[2:]]
+    assert with_partition(history, words, "something else", "prediction") == words
 
 
 def test_words_that_are_right_stay_as_they_are() -> None:

@@ -92,6 +92,19 @@ def test_the_next_step_is_the_nearest_real_date_and_leaves_no_record(
     assert run_history(lake.job()) == []
 
 
+def test_words_for_dates_and_months_are_answered_with_the_command(lake: Lake) -> None:
+    lake.write("2026-09-09", make_frame(5))
+    job = lake.job()
+    with pytest.raises(InvalidJobError) as refused:
+        check_value(job, "2024-02")
+    assert refused.value.found == "2024-02, a month"
+    assert refused.value.next_step.startswith(
+        "`nightscore backfill test --from 2024-02-01 --to 2024-02-29`"
+    )
+    with pytest.raises(InvalidJobError, match=r"next: +nightscore run test 20\d\d-\d\d-\d\d"):
+        check_value(job, "Yesterday")
+
+
 def test_an_ambiguous_date_is_not_guessed(lake: Lake) -> None:
     lake.write(DAY, make_frame(5))
     assert respelled(lake.job(), "01.02.2026") == "01.02.2026"

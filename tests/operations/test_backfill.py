@@ -124,6 +124,10 @@ def test_nonsense_is_refused_with_the_reason(lake: Lake) -> None:
         values_between(lake.job(), date(2023, 1, 1), date(2024, 12, 31))
     with pytest.raises(InvalidJobError, match="Unknown mode"):
         parse_modes(["mising"])
+    with pytest.raises(InvalidJobError, match="write --mode stale --mode missing"):
+        parse_modes(["stale,missing"])
+    with pytest.raises(InvalidJobError, match="write the number alone: --model 2"):
+        choose_models(lake.job(), ["2024-01-01"], "v2", [])
     with pytest.raises(InvalidJobError, match="Unknown order"):
         parse_order("random")
     with pytest.raises(InvalidJobError, match="Unknown model for a backfill"):

@@ -29,6 +29,14 @@ def partitions(
     first = _bound(spec, start, "--from")
     last = _bound(spec, end, "--to")
 
+    if first and last and order_of(last, pattern) < order_of(first, pattern):
+        raise InvalidJobError(
+            "The range ends before it starts.",
+            expected="a first value that is not after the last",
+            found=f"{first} to {last}",
+            next_step=spec.command("partitions", "--from", last, "--to", first),
+        )
+
     def is_shown(status: PartitionStatus) -> bool:
         position = order_of(status.value, pattern)
         is_after_start = not first or order_of(first, pattern) <= position
