@@ -25,6 +25,7 @@ from dask import config
 from nightscore.engine.backends.dask import DaskCluster
 from nightscore.engine.backends.ray import RayCluster
 from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning import shards
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.remote.calls import Call, pack
 from nightscore.engine.remote.node import run_call
@@ -287,8 +288,11 @@ def test_a_disk_that_the_workers_share(
     assert "lake/features" in manifest.error.message
 
 
-def test_memory_is_planned_for_each_process_of_a_cluster(lake: Lake) -> None:
-    lake.write(DAY, make_frame(5_000))
+def test_memory_is_planned_for_each_process_of_a_cluster(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "MIN_SHARD_ROWS", 64)
+    lake.write(DAY, make_frame(5_000), row_group_size=64)  # a shard for each worker, and more
     plans = {}
     for backend, address in (("loky", None), ("dask", "tcp://nowhere:1")):
         workers = {"backend": backend, "address": address}
