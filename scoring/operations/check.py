@@ -287,7 +287,7 @@ class _JobChecks:
 
         text = "nothing is published yet"
         if live:
-            text = f"{counted(len(live), 'partition')} published; their columns are the same"
+            text = f"{counted(len(live), 'partition')} published; the columns fit"
         return Finding(None, text, warnings)
 
 

@@ -86,6 +86,10 @@ def test_a_project_passes_its_check_and_runs_at_once(lake: Lake, tmp_path: Path)
 
 def test_the_files_of_a_project_fit_together(lake: Lake, tmp_path: Path) -> None:
     project = begin(lake, tmp_path, model="", name="late flights")
+    assert [obstacle.split(":")[0] for obstacle in project.obstacles] == [
+        "There is no model yet",
+        "There are no data yet",
+    ]
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {*project.files}
 

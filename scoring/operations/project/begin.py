@@ -117,6 +117,7 @@ def begin_project(
     if wish.data:
         _look_at_data(known, wish, root)
 
+    known.obstacles += _unsaid(wish, known.job)
     with open_workers(Workers()) as pool:
         if wish.model:
             _look_at_model(known, cache, pool)
@@ -197,7 +198,16 @@ def _registry(wish: Wish, root: Path) -> str | None:
         return f"{SQLITE}{root}/mlflow.db"
     if uri.startswith(SQLITE):
         return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
-    return uri if "://" in uri or ":" in uri else str(Path(uri).absolute())
+    return str(Path(uri).absolute()) if Path(uri).is_dir() else uri
+
+
+def _unsaid(wish: Wish, job: Mapping[str, Any]) -> Iterator[str]:
+    """What the job file cannot have yet."""
+    if not wish.model:
+        yield f"There is no model yet: name it in the job file, in place of {job['model']}."
+    if not wish.data:
+        folder = f"{job['input']['uri']}/ds={PLACEHOLDER_VALUE}/"
+        yield f"There are no data yet: write Parquet files to folders such as {folder}."
 
 
 def _look_at_data(known: _Known, wish: Wish, root: Path) -> None:
