@@ -3,11 +3,16 @@
 import contextlib
 import io
 import warnings
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from nightscore.flows.demo.calendar import source_day
 
 STRINGS = ["carrier", "origin", "dest", "manufacturer", "engine"]
 NUMBERS = [
@@ -29,6 +34,8 @@ NUMBERS = [
     "pressure",
     "visib",
 ]
+ROWS_PER_GROUP = 10_000
+"""Of the file with all flights: a single day is found without reading the whole file."""
 LABEL = "late"
 LATE_MINUTES = 15
 TRAINING_END = "2013-03-31"
@@ -52,9 +59,9 @@ def load_flights() -> Any:
     frame = flights.merge(planes.rename(columns={"year": "plane_year"}), on="tailnum", how="left")
     frame = frame.merge(weather, on=["origin", "year", "month", "day", "hour"], how="left")
 
-    date = pd.to_datetime(frame[["year", "month", "day"]])
-    frame["ds"] = date.dt.strftime("%Y-%m-%d")
-    frame["weekday"] = date.dt.weekday
+    day = pd.to_datetime(frame[["year", "month", "day"]])
+    frame["ds"] = day.dt.strftime("%Y-%m-%d")
+    frame["weekday"] = day.dt.weekday
 
     for kind in ("dep", "arr"):
         clock = frame[f"sched_{kind}_time"]
@@ -68,15 +75,71 @@ def load_flights() -> Any:
     return frame[["flight_id", *STRINGS, *NUMBERS, "ds", "arr_delay"]]
 
 
-def write_partitions(frame: Any, root: Path) -> int:
-    """Write `root/ds=<date>/part-0.parquet` for each day; returns the number of days."""
-    days = frame.drop(columns=["arr_delay"]).groupby("ds", sort=True)
-    for day, rows in days:
-        folder = root / f"ds={day}"
-        folder.mkdir(parents=True, exist_ok=True)
-        table = pa.Table.from_pandas(rows.drop(columns=["ds"]), preserve_index=False)
-        pq.write_table(table.replace_schema_metadata(None), folder / "part-0.parquet")
-    return len(days)
+def write_source(frame: Any, path: Path) -> None:
+    """Write all flights of 2013 to one file, ordered by day: what partitions are made of."""
+    flights = frame.drop(columns=["arr_delay"]).sort_values("ds", kind="stable")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(pa.Table.from_pandas(flights, preserve_index=False), path)
+
+
+def partition_file(root: Path, day: date) -> Path:
+    """The one file of a day's partition."""
+    return root / f"ds={day}" / "part-0.parquet"
+
+
+def write_partitions(source: Path, root: Path, days: Sequence[date]) -> int:
+    """Write the partitions of some days; returns the rows written.
+
+    A day has the flights of its `source_day`, under its own date.
+    """
+    if not days:
+        return 0
+
+    sources = {day: str(source_day(day)) for day in days}
+    flights = pq.read_table(source, filters=[("ds", "in", set(sources.values()))])
+    positions = _positions(flights["ds"])
+    n_rows = 0
+
+    for day in days:
+        start, length = positions[sources[day]]
+        rows = _moved(flights.slice(start, length), day)
+        path = partition_file(root, day)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(rows, path)
+        n_rows += rows.num_rows
+
+    return n_rows
+
+
+def _positions(days: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
+    """The first row and the number of rows of each day, of an ordered column."""
+    encoded = pc.run_end_encode(days.combine_chunks())
+    ends = encoded.run_ends.to_pylist()
+    starts = [0, *ends[:-1]]
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    return dict(zip(encoded.values.to_pylist(), zip(starts, lengths, strict=True), strict=True))
+
+
+def _moved(flights: pa.Table, day: date) -> pa.Table:
+    """The flights of one day of 2013, as those of another: its keys and its month."""
+    ids = flights["flight_id"]
+    date_text, nothing = pa.scalar(str(day), ids.type), pa.scalar("", ids.type)
+    keys = pc.binary_join_element_wise(
+        date_text, pc.utf8_slice_codeunits(ids, len(str(day))), nothing
+    )
+    month = pa.array([day.month] * flights.num_rows, flights.schema.field("month").type)
+
+    moved = flights.drop_columns(["ds"])
+    for name, values in (("flight_id", keys), ("month", month)):
+        moved = moved.set_column(moved.schema.get_field_index(name), name, values)
+    return moved
+
+
+def _write_whole(table: pa.Table, path: Path) -> None:
+    """Write a file that readers see only when it is complete."""
+    spool = path.with_name(f".{path.name}.new")
+    pq.write_table(table.replace_schema_metadata(None), spool, row_group_size=ROWS_PER_GROUP)
+    spool.replace(path)
 
 
 def write_training(frame: Any, path: Path) -> None:

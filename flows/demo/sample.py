@@ -4,10 +4,13 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from nightscore.flows.demo.calendar import demo_days
 
 DEFAULT_ROOT = Path(".demo")
 JOB_NAME = "flight_delay"
@@ -23,6 +26,11 @@ class Sample:
     def features(self) -> Path:
         """Folder of the input."""
         return self.root / "lake" / "features" / "flights"
+
+    @property
+    def source(self) -> Path:
+        """File with all flights of 2013."""
+        return self.root / "lake" / "flights_2013.parquet"
 
     @property
     def predictions(self) -> Path:
@@ -49,10 +57,13 @@ class Sample:
         """Folder of the model cache."""
         return (self.root / "cache").absolute()
 
-    def prepare(self, on_step: Callable[[str], None], on_result: Callable[[str], None]) -> None:
+    def prepare(
+        self, today: date, on_step: Callable[[str], None], on_result: Callable[[str], None]
+    ) -> None:
         """Write the data, train, register and pin the model. What exists is left as it is.
 
         Args:
+            today: The date in New York. There are flights for the year before, and for tomorrow.
             on_step: Called with each step that begins.
             on_result: Called with the result of each step.
         """
@@ -60,18 +71,16 @@ class Sample:
 
         _quiet()
         self.root.mkdir(parents=True, exist_ok=True)
+        is_trained = self._is_done("baseline") and self._is_done("model")
+        is_complete = is_trained and self.source.exists()
+        frame = None if is_complete else flights.load_flights()
 
-        if self._is_done("baseline") and self._is_done("model") and self._is_done("data"):
-            return
+        if not self.source.exists():
+            flights.write_source(frame, self.source)
 
-        frame = flights.load_flights()
-        if not self._is_done("data"):
-            on_step(
-                "Writing New York's flights of 2013, with planes and weather, as daily partitions"
-            )
-            n_days = flights.write_partitions(frame, self.features)
-            on_result(f"{len(frame):,} flights in {n_days} partitions under {self.features}")
-            self._set_done("data")
+        if self._missing_days(today):
+            on_step("Writing New York's flights up to tomorrow, as daily partitions")
+            on_result(self.add_days(today))
 
         if not self._is_done("model"):
             minutes = flights.LATE_MINUTES
@@ -84,6 +93,21 @@ class Sample:
             flights.write_training(frame, self.training)
             on_result(self._log_baseline())
             self._set_done("baseline")
+
+    def add_days(self, today: date) -> str:
+        """Write the partitions that are missing up to tomorrow; returns a sentence about them."""
+        from nightscore.flows.demo.flights import write_partitions
+
+        missing = self._missing_days(today)
+        n_rows = write_partitions(self.source, self.features, missing)
+        partitions = "1 partition" if len(missing) == 1 else f"{len(missing)} partitions"
+        return f"{n_rows:,} flights in {partitions} under {self.features}"
+
+    def _missing_days(self, today: date) -> list[date]:
+        from nightscore.flows.demo.flights import partition_file
+
+        days = demo_days(today)
+        return [day for day in days if not partition_file(self.features, day).exists()]
 
     def _is_done(self, step: str) -> bool:
         return (self.root / f"{step}.done").exists()

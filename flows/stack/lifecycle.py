@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
 from nightscore.errors import StackError
+from nightscore.flows.demo.calendar import today_at
 from nightscore.flows.stack.services import find_weed
 from nightscore.flows.stack.settings import Settings
 from nightscore.flows.stack.state import State
@@ -52,6 +54,7 @@ def up(settings: Settings, tell: Tell) -> Settings:
         find_weed()
 
     settings.sample.prepare(
+        today_at(datetime.now(UTC)),
         lambda text: tell(f"{text} …"),
         lambda text: tell(f"  {text}"),
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import shutil
 import signal
@@ -9,33 +10,39 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from nightscore.errors import StackError
+from nightscore.errors import ScoringError, StackError
+from nightscore.flows.demo.calendar import TIMEZONE, today_at
 from nightscore.flows.stack.http_calls import request
+from nightscore.flows.stack.lake import add_days
+from nightscore.flows.stack.last_night import schedule_last_night
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.services import all_services
-from nightscore.flows.stack.settings import BUCKET, Settings
+from nightscore.flows.stack.settings import Settings
 from nightscore.flows.stack.state import State
+
+logger = logging.getLogger(__name__)
 
 HEALTHY_S = 120.0
 POLL_S = 0.2
 STOP_S = 20.0
 LOG_LINES = 15
-CRON, TIMEZONE = "0 3 * * *", "America/New_York"
+CRON = "0 3 * * *"
 """When the demo's job runs: at night where its flights leave."""
-POOL_RUNS = 8
-"""Runs at once in the pool."""
+POOL_RUNS = {"sqlite": 8, "postgres": 8}
+"""Runs at once in the pool, by database."""
 BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
 """Runs at once in the queue `backfill`, by database. The nightly run always finds a place. On
 SQLite the server may stall for a minute while two backfills write. These are limits of the server:
 a worker with a `--limit` of its own dies if a run is retried while its process is still ending
 (Prefect 3.8)."""
-UPLOADED = ".uploaded"
-UPLOAD_THREADS = 16
+NEW_DAY_S = 60.0
+"""Between looks at the calendar."""
 
 
 class _Stopped(BaseException):
@@ -69,6 +76,9 @@ class _Supervisor:
     def __init__(self, state: State) -> None:
         self._state, self._settings = state, state.settings
         self._running: list[tuple[Service, psutil.Popen]] = []
+        self._today = today_at(datetime.now(UTC))
+        """The day up to which the lake has flights."""
+        self._next_look = 0.0
 
     def start(self) -> None:
         settings = self._settings
@@ -84,8 +94,8 @@ class _Supervisor:
 
         if settings.store == "s3":
             self._report("uploading the lake to the bucket")
-            _upload(settings)
 
+        add_days(settings, self._today)
         self._report("creating the deployments")
         _deploy(settings, self._environment())
 
@@ -100,7 +110,25 @@ class _Supervisor:
             for service, process in self._running:
                 if process.poll() is not None:
                     raise _exited(service, process, self._log(service))
+
+            if time.monotonic() >= self._next_look:
+                self._next_look = time.monotonic() + NEW_DAY_S
+                self._add_new_days()
+
             time.sleep(POLL_S)
+
+    def _add_new_days(self) -> None:
+        """Add the flights of a day that has begun. What fails is logged, and tried again."""
+        today = today_at(datetime.now(UTC))
+        if today == self._today:
+            return
+
+        try:
+            add_days(self._settings, today)
+        except (ScoringError, OSError) as error:
+            logger.warning("the flights of %s could not be added: %s", today, error)
+        else:
+            self._today = today
 
     def stop(self) -> None:
         """Stop all services in reverse order, with everything that they have started."""
@@ -206,43 +234,12 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
             next_step="correct what it says, then run: nightscore up",
         )
 
-    request(settings.api_url, "PATCH", "/work_pools/local", {"concurrency_limit": POOL_RUNS})
-    request(
-        settings.api_url,
-        "PATCH",
-        "/work_pools/local/queues/backfill",
-        {"concurrency_limit": BACKFILL_RUNS[settings.db]},
-    )
+    pool = "/work_pools/local"
+    limits = {pool: POOL_RUNS, f"{pool}/queues/backfill": BACKFILL_RUNS}
+    for path, runs in limits.items():
+        request(settings.api_url, "PATCH", path, {"concurrency_limit": runs[settings.db]})
 
-
-def _upload(settings: Settings) -> None:
-    """Copy the demo's features to the bucket, once."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from nightscore.storage.store import Store
-
-    environment = settings.client_environment
-    options = {
-        "key": environment["LAKE_KEY"],
-        "secret": environment["LAKE_SECRET"],
-        "endpoint_url": environment["LAKE_ENDPOINT"],
-    }
-    bucket, features = Store(f"s3://{BUCKET}/", options), Store(settings.features, options)
-
-    if bucket.head(UPLOADED) is not None:
-        return
-
-    source = Store(str(settings.sample.features))
-
-    def copy(path: str) -> None:
-        features.write_bytes(path, source.read_bytes(path))
-
-    paths = [entry.path for entry in source.list_files()]
-
-    with ThreadPoolExecutor(UPLOAD_THREADS) as threads:
-        list(threads.map(copy, paths))
-
-    bucket.write_bytes(UPLOADED, b"")
+    schedule_last_night(settings.api_url, datetime.now(UTC))
 
 
 def _stop(signum: int, frame: Any) -> None:

@@ -18,7 +18,7 @@ import venv
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ def _tree_cpu_s() -> float:
 def _demo(root: Path, pool: WorkerPool, cache: ModelCache) -> Case:
     """The demo's model; its year of flights three times is one partition of a million rows."""
     sample = Sample(root / "demo")
-    sample.prepare(lambda _: None, lambda _: None)
+    sample.prepare(date(2013, 12, 31), lambda _: None, lambda _: None)
     flights = pq.read_table(sorted(sample.features.glob("*/*.parquet"))[0]).schema
     year = pa.concat_tables(
         [

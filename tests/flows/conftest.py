@@ -77,9 +77,10 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """Prepared in a process of its own: training imports much that other tests shall not have imported."""
     root = tmp_path_factory.mktemp("sample")
     script = (
-        "import sys; from pathlib import Path; from nightscore.flows.demo.sample import Sample; "
+        "import sys; from datetime import date; from pathlib import Path; "
+        "from nightscore.flows.demo.sample import Sample; "
+        "Sample(Path(sys.argv[1])).prepare(date(2013, 12, 31), print, print)"
     )
-    script += "Sample(Path(sys.argv[1])).prepare(print, print)"
     subprocess.run([sys.executable, "-c", script, str(root)], check=True, capture_output=True)
     return Sample(root)
 

@@ -5,16 +5,20 @@ import os
 import subprocess
 import sys
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
 
 from nightscore.flows.demo.sample import Sample
+from nightscore.flows.nightly import logical_date
 from nightscore.flows.stack.http_calls import request
 from nightscore.flows.stack.settings import Settings
 from tests.flows.conftest import Stack, a_stack, assert_nothing_is_left, copy_of
+from tests.flows.test_end_to_end import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -58,6 +62,30 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
     assert mlflow is not None
     assert len([mlflow, *mlflow.children(recursive=True)]) == 2
     assert "up" in stack.call("status").stdout
+
+
+def test_last_night_is_published_by_a_scheduled_run(stack: Stack) -> None:
+    """By the nightly schedule's own run, which the stack has missed: it was not up."""
+
+    def nightly_runs() -> list[dict[str, Any]]:
+        flow_runs = {"state": {"name": {"any_": ["Completed", "Failed", "Crashed"]}}}
+        deployments = {"name": {"any_": ["flight_delay-nightly"]}}
+        body = {"flow_runs": flow_runs, "deployments": deployments}
+        return list(request(stack.settings.api_url, "POST", "/flow_runs/filter", body))
+
+    (run,) = wait_for(nightly_runs, "the nightly run")
+    state = stack.state
+    worker = state.process("worker") if state else None
+    assert worker is not None
+    wait_for(lambda: not worker.children(), "the run's process to end")
+
+    assert run["auto_scheduled"] is True
+    assert run["state"]["message"].partition(";")[0].endswith("0 quarantined"), run["state"]
+    scheduled = datetime.fromisoformat(run["expected_start_time"])
+    assert scheduled < datetime.fromisoformat(run["start_time"])
+    assert scheduled.astimezone(ZoneInfo("America/New_York")).hour == 3
+    last_night = logical_date(scheduled, "America/New_York", 1)
+    assert run["name"] == f"flight_delay · nightly {last_night}"
 
 
 def test_up_again_says_so(stack: Stack) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import typer
@@ -14,6 +14,7 @@ import typer
 from nightscore.cli.commands.up import program, short
 from nightscore.cli.show import counted, err, out, print_json
 from nightscore.cli.summary import print_manifest
+from nightscore.flows.demo.calendar import today_at
 from nightscore.flows.demo.requirements import check_installed
 from nightscore.flows.demo.sample import DEFAULT_ROOT, Sample
 from nightscore.flows.prefect_server import prefect_server
@@ -23,9 +24,10 @@ from nightscore.schemas.manifest import Manifest
 
 SAMPLE = Sample(DEFAULT_ROOT)
 JOB_FILE = DEFAULT_ROOT / "flight_delay.yaml"
-DAY = date(2013, 7, 4)
-Tell = Callable[[str], None]
+TODAY = today_at(datetime.now(UTC))
+DAY = TODAY - timedelta(days=15)
 FORTNIGHT = [DAY + timedelta(days=1 + i) for i in range(14)]
+Tell = Callable[[str], None]
 
 
 def demo(as_json: bool) -> None:
@@ -44,7 +46,7 @@ def demo(as_json: bool) -> None:
 
     with prefect_server(DEFAULT_ROOT / "prefect") as server:
         os.environ.update(server.environment | {"PREFECT_LOGGING_LEVEL": "WARNING"})
-        SAMPLE.prepare(say, result)
+        SAMPLE.prepare(TODAY, say, result)
         SAMPLE.write_job(JOB_FILE, SAMPLE.registry, str(SAMPLE.features), str(SAMPLE.predictions))
         say("Waiting for the demo's own Prefect server")
         server.wait()
@@ -130,5 +132,5 @@ def _show_next_steps() -> None:
     # fmt: on
 
     out.print_lines("\nAsk what happened, or score another day:")
-    out.print(f"  {program()} partitions {JOB_FILE} --from 2013-07-01 --to 2013-07-20")
-    out.print(f"  {program()} run {JOB_FILE} 2013-12-24")
+    out.print(f"  {program()} partitions {JOB_FILE} --from {DAY} --to {FORTNIGHT[-1]}")
+    out.print(f"  {program()} run {JOB_FILE} {DAY - timedelta(days=1)}")

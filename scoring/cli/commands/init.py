@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,14 @@ def _check_alone(*others: object) -> None:
 
 def _demo(folder: Path, name: str) -> Wish:
     """The demo's data and model, made below the folder."""
+    from nightscore.flows.demo.calendar import today_at
     from nightscore.flows.demo.requirements import check_installed
     from nightscore.flows.demo.sample import DEFAULT_ROOT, Sample
 
     check_installed()
     sample = Sample(folder.absolute() / DEFAULT_ROOT)
-    sample.prepare(err.print, lambda text: err.print(f"  {text}"))
+    today = today_at(datetime.now(UTC))
+    sample.prepare(today, err.print, lambda text: err.print(f"  {text}"))
 
     return Wish(
         folder=folder,

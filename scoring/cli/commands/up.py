@@ -5,11 +5,13 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightscore.cli.messages import PROGRAM
 from nightscore.cli.show import err, out, print_json
+from nightscore.flows.demo.calendar import today_at
 from nightscore.flows.demo.requirements import check_installed
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def _lines(settings: "Settings") -> list[str]:
         f"{name}={shlex.quote(short(value))}" for name, value in settings.client_environment.items()
     ]
     job = settings.job_file.stem
+    last_night = today_at(datetime.now(UTC)) - timedelta(days=1)
+    first = last_night - timedelta(days=9)
     stop = f"{program()} down"
     if settings.root != str(Path(".demo").absolute()):
         stop += f" --root {shlex.quote(short(settings.root))}"
@@ -101,7 +105,7 @@ def _lines(settings: "Settings") -> list[str]:
         "",
         f"In the browser: Deployments, {job}-backfill, Run, Custom run. Or in a shell:",
         f"  export {' '.join(exports)}",
-        f"  {program()} backfill {job} --from 2013-07-01 --to 2013-07-10",
+        f"  {program()} backfill {job} --from {first} --to {last_night}",
         "A job of your own, every night:",
         f'  {program()} deploy JOB --cron "0 3 * * *"',
         "",

@@ -1,0 +1,73 @@
+"""The demo's days: flights of 2013, moved by whole weeks."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightscore.flows.demo.calendar import demo_days, source_day, today_at
+from nightscore.flows.demo.flights import partition_file, write_partitions
+from nightscore.flows.demo.sample import Sample
+
+MONDAY = date(2026, 11, 30)
+
+
+def test_a_day_has_the_flights_of_the_same_weekday_and_season() -> None:
+    for i in range(30 * 366):
+        day = date(2010, 1, 1) + timedelta(days=i)
+        source = source_day(day)
+        assert source.year == 2013
+        assert source.weekday() == day.weekday()
+        days_apart = abs(source.timetuple().tm_yday - day.timetuple().tm_yday)
+        assert min(days_apart, 366 - days_apart) <= 7
+    assert source_day(MONDAY) == date(2013, 12, 2)
+
+
+def test_a_day_of_2013_is_itself() -> None:
+    days = [date(2013, 1, 1) + timedelta(days=i) for i in range(365)]
+    assert [source_day(day) for day in days] == days
+
+
+def test_today_is_that_of_new_york() -> None:
+    assert today_at(datetime(2026, 11, 30, 4, 59, tzinfo=UTC)) == date(2026, 11, 29)
+    assert today_at(datetime(2026, 11, 30, 5, 0, tzinfo=UTC)) == MONDAY
+
+
+def test_flights_are_moved_with_their_keys_and_month(tmp_path: Path) -> None:
+    source = tmp_path / "flights.parquet"
+    days = ["2013-12-01", "2013-12-02", "2013-12-02"]
+    flights = pa.table(
+        {"flight_id": [f"{day}-AA{i}" for i, day in enumerate(days)], "month": [12] * 3, "ds": days}
+    )
+    pq.write_table(flights, source)
+
+    n_rows = write_partitions(source, tmp_path / "lake", [MONDAY, date(2013, 12, 1)])
+
+    assert n_rows == 3
+    moved = pq.read_table(partition_file(tmp_path / "lake", MONDAY), partitioning=None)
+    assert moved.to_pydict() == {
+        "flight_id": ["2026-11-30-AA1", "2026-11-30-AA2"],
+        "month": [11, 11],
+    }
+    (folder,) = (tmp_path / "lake").glob("ds=2013-12-01")
+    assert [path.name for path in folder.iterdir()] == ["part-0.parquet"]
+
+
+def test_each_morning_brings_one_day_and_leaves_the_others(tmp_path: Path) -> None:
+    sample = Sample(tmp_path)
+    days = [str(date(2013, 1, 1) + timedelta(days=i)) for i in range(365)]
+    flights = {"flight_id": [f"{day}-AA1" for day in days], "month": [1] * 365, "ds": days}
+    sample.source.parent.mkdir(parents=True)
+    pq.write_table(pa.table(flights), sample.source)
+
+    first = sample.add_days(MONDAY)
+    written = {path: path.stat().st_mtime_ns for path in sample.features.glob("*/*")}
+    later = [sample.add_days(MONDAY + timedelta(days=n)) for n in range(1, 8)]
+
+    assert first.startswith("366 flights in 366 partitions")
+    assert all(text.startswith("1 flights in 1 partition under") for text in later)
+    assert written.items() <= {p: p.stat().st_mtime_ns for p in sample.features.glob("*/*")}.items()
+    week_later = MONDAY + timedelta(days=7)
+    assert all(partition_file(sample.features, day).exists() for day in demo_days(week_later)[-9:])
+    assert sample.add_days(week_later).startswith("0 flights in 0 partitions")
