@@ -47,7 +47,7 @@ POSTGRES_PORT ?=
 PAGES_PORT ?=
 FOREGROUND ?=
 
-up: $(DEMO_READY) ## Start Prefect, MLflow and a worker on this machine (STORE=s3, DB=postgres, PREFECT_PORT=..., FOREGROUND=1)
+up: $(DEMO_READY) ## Start Prefect, MLflow and a worker on this machine (STORE=s3, DB=sqlite, PREFECT_PORT=..., FOREGROUND=1)
 	@$(BIN)/nightscore up $(if $(STORE),--store $(STORE)) $(if $(DB),--db $(DB)) \
 	  $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) $(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT)) \
 	  $(if $(S3_PORT),--s3-port $(S3_PORT)) $(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) \

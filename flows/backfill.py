@@ -23,6 +23,7 @@ from nightscore.flows.parameters import (
     Minutes,
     Mode,
     Order,
+    allowed_parallel,
     job_name,
     read_job,
 )
@@ -105,13 +106,15 @@ async def backfill(
         order: Newest or oldest first.
         model: current, a version number, or as-of (the version that the job used on each date).
         dry_run: Only plan.
-        max_parallel: Partitions scored at once. Above 4 the Prefect server needs Postgres.
+        max_parallel: Partitions scored at once. The worker may allow fewer
+            (`NIGHTSCORE_MAX_PARALLEL`). Above 4 the Prefect server needs Postgres.
         max_partitions: Refuse a larger range. Raise it to confirm one.
         partitions_per_run: Dates in one child run. More than one is faster for tiny partitions.
         timeout_minutes: Stop the run of a partition after this time. The next run resumes from the
             finished shards.
     """
     forward_engine_log()
+    max_parallel = allowed_parallel(max_parallel)
     spec = read_job(job)
     values = values_between(spec, start, end, max_partitions)
     modes = parse_modes(m.value for m in mode)

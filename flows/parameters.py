@@ -38,6 +38,28 @@ DEFAULT_TIMEOUT_MINUTES = 360
 """One night. Without a limit, a run that hangs would block all following nights."""
 
 
+def allowed_parallel(wanted: int) -> int:
+    """How many partitions of a backfill run at once: what it asks for, within this worker's limit.
+
+    Raises:
+        InvalidJobError: The limit, `NIGHTSCORE_MAX_PARALLEL`, is not a positive number.
+    """
+    limit = os.environ.get("NIGHTSCORE_MAX_PARALLEL", "")
+    if not limit:
+        return wanted
+
+    if not limit.isdecimal() or int(limit) < 1:
+        raise InvalidJobError(
+            "The limit of partitions at once is not a number; nothing was scored.",
+            "environment variable NIGHTSCORE_MAX_PARALLEL",
+            expected="a whole number from 1",
+            found=limit,
+            next_step="correct or unset it where the worker starts",
+        )
+
+    return min(wanted, int(limit))
+
+
 def read_job(job: str) -> ScoringJob:
     """The job with this name, path or URL."""
     return load_job(job)

@@ -17,6 +17,11 @@ SERVICE_USERS = ("postgres", "nobody")
 """Users to run as in place of root, the first that exists."""
 
 
+def can_keep_data(folder: Path) -> bool:
+    """Whether a Postgres server can run here and keep its data below a folder."""
+    return _programs() is not None and (os.geteuid() != 0 or _others_can_enter(folder))
+
+
 def postgres(settings: Settings) -> Service:
     """The Postgres server. It refuses to run as root: root starts it as another user."""
     binaries = _find_binaries()
@@ -45,14 +50,18 @@ def postgres(settings: Settings) -> Service:
 
 def _data_folder(settings: Settings, user: str | None) -> tuple[Path, tuple[Path, ...]]:
     """The folder of the data, and what of it to remove at the end."""
-    folders = settings.folder.absolute().parents
-    is_reachable = all(folder.stat().st_mode & 0o001 for folder in folders)
-    if user is None or is_reachable:
+    if user is None or _others_can_enter(settings.folder):
         return settings.folder / "postgres", ()
 
     # Another user cannot enter a folder below, say, /root.
     data = Path(tempfile.mkdtemp(prefix="nightscore-postgres-"))
     return data, (data,)
+
+
+def _others_can_enter(folder: Path) -> bool:
+    """Whether other users may enter a folder that will be made here."""
+    existing = [parent for parent in folder.absolute().parents if parent.exists()]
+    return all(parent.stat().st_mode & 0o001 for parent in existing)
 
 
 def _create_database(binaries: Path, data: Path, user: str | None) -> None:
@@ -82,6 +91,20 @@ def _create_database(binaries: Path, data: Path, user: str | None) -> None:
 
 def _find_binaries() -> Path:
     """The folder of Postgres' programs, the newest version first."""
+    folder = _programs()
+    if folder is not None:
+        return folder
+
+    raise StackError(
+        "This machine has no Postgres; nothing was started.",
+        expected=f"the programs {', '.join(PROGRAMS)} below /usr/lib/postgresql or on the path",
+        next_step="install it (apt-get install postgresql, brew install postgresql), "
+        "or use --db sqlite",
+    )
+
+
+def _programs() -> Path | None:
+    """The folder of Postgres' programs, the newest version first; None if there is none."""
     versions = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name)
     )
@@ -91,13 +114,7 @@ def _find_binaries() -> Path:
     for folder in folders:
         if all((folder / name).exists() for name in PROGRAMS):
             return folder
-
-    raise StackError(
-        "This machine has no Postgres; nothing was started.",
-        expected=f"the programs {', '.join(PROGRAMS)} below /usr/lib/postgresql or on the path",
-        next_step="install it (apt-get install postgresql, brew install postgresql), "
-        "or use --db sqlite",
-    )
+    return None
 
 
 def _exists(user: str) -> bool:

@@ -12,6 +12,11 @@ from nightscore.flows.prefect_server import prefect_environment
 
 S3_KEY, S3_SECRET, BUCKET = "nightscore", "nightscore-secret", "lake"
 """Of the S3 server, which listens on the loopback address of this machine only."""
+STACK_FOLDER = "stack"
+"""Of logs, state and databases, below the folder of the demo."""
+SQLITE_LIMITS = {"NIGHTSCORE_MAX_PARALLEL": "2", "PREFECT_CLIENT_MAX_RETRIES": "10"}
+"""For the flows of a stack on SQLite, where one writes at a time. More partitions at once are no
+faster there, and a server that is busy is asked more often than by default (5 times)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,7 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Logs, state and databases of the services."""
-        return Path(self.root) / "stack"
+        return Path(self.root) / STACK_FOLDER
 
     @property
     def jobs(self) -> Path:
@@ -141,6 +146,7 @@ class Settings:
         return {
             **prefect_environment(self.folder / "prefect", self.prefect_port),
             **self.client_environment,
+            **(SQLITE_LIMITS if self.db == "sqlite" else {}),
             "MLFLOW_TRACKING_URI": self.mlflow_url,
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",

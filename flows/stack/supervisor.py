@@ -34,7 +34,7 @@ STOP_S = 20.0
 LOG_LINES = 15
 CRON = "0 3 * * *"
 """When the demo's job runs: at night where its flights leave."""
-POOL_RUNS = {"sqlite": 8, "postgres": 8}
+POOL_RUNS = {"sqlite": 3, "postgres": 8}
 """Runs at once in the pool, by database."""
 BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
 """Runs at once in the queue `backfill`, by database. The nightly run always finds a place. On

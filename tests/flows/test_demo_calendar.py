@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from nightscore.flows.demo.calendar import demo_days, source_day, today_at
 from nightscore.flows.demo.flights import partition_file, write_partitions
 from nightscore.flows.demo.sample import Sample
+from nightscore.flows.stack import supervisor
+from nightscore.flows.stack.settings import Settings
+from nightscore.flows.stack.state import State
 
 MONDAY = date(2026, 11, 30)
 
@@ -71,3 +75,30 @@ def test_each_morning_brings_one_day_and_leaves_the_others(tmp_path: Path) -> No
     week_later = MONDAY + timedelta(days=7)
     assert all(partition_file(sample.features, day).exists() for day in demo_days(week_later)[-9:])
     assert sample.add_days(week_later).startswith("0 flights in 0 partitions")
+
+
+def test_a_running_stack_adds_each_new_day_and_tries_again_if_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[OSError | None] = [OSError("disk full"), None]
+    added: list[date] = []
+
+    def add_days(settings: Settings, day: date) -> None:
+        added.append(day)
+        if error := answers.pop(0):
+            raise error
+
+    today = [MONDAY]
+    monkeypatch.setattr(supervisor, "add_days", add_days)
+    monkeypatch.setattr(supervisor, "today_at", lambda now: today[-1])
+    owner = supervisor._Supervisor(State(settings=Settings(root=str(tmp_path)), status="up"))
+
+    owner._add_new_days()
+    assert not added, "the lake has this day since the start"
+
+    today.append(MONDAY + timedelta(days=1))
+    for _ in range(3):
+        owner._add_new_days()
+
+    assert added == [today[-1]] * 2
+    assert "the flights of 2026-12-01 could not be added: disk full" in caplog.text

@@ -49,7 +49,11 @@ def up(
     ] = StoreKind.LOCAL,
     db: Annotated[
         Database | None,
-        typer.Option(metavar="KIND", help="Prefect's database: sqlite or postgres."),
+        typer.Option(
+            metavar="KIND",
+            help="Prefect's database: sqlite or postgres. Default: the one that was used before, "
+            "else postgres if it is installed, else sqlite.",
+        ),
     ] = None,
     prefect_port: Annotated[int, Port] = 4200,
     mlflow_port: Annotated[int, Port] = 5000,

@@ -30,9 +30,12 @@ def up(
     check_installed()
 
     from nightscore.flows.stack import lifecycle
-    from nightscore.flows.stack.settings import Settings
+    from nightscore.flows.stack.database import default_database
+    from nightscore.flows.stack.settings import STACK_FOLDER, Settings
 
-    settings = Settings(root=str(root.absolute()), store=store, db=db or "sqlite", **ports)
+    root = root.absolute()
+    database = db or default_database(root / STACK_FOLDER)
+    settings = Settings(root=str(root), store=store, db=database, **ports)
     tell = _teller(as_json)
 
     running = lifecycle.up(settings, tell)
