@@ -42,6 +42,7 @@ JOBS = ("flight_delay", "broken", "twice", "cancelled", "abandoned")
 BACKFILL = "backfill/flight_delay-backfill"
 NIGHTLY = "nightly/flight_delay-nightly"
 ZOMBIES = "deploy/automations/zombies.yaml"
+PENDING = "deploy/automations/pending.yaml"
 
 pytestmark = pytest.mark.slow
 
@@ -120,14 +121,22 @@ class Prefect:
         path = "/work_pools/local/queues/backfill"
         self.api("PATCH", path, {"concurrency_limit": n_runs})
 
-    def create_impatient_automation(self) -> None:
-        """Create one like the deployed one, which waits for 40 s and not for three heartbeats."""
-        deployed = yaml.safe_load((ROOT / ZOMBIES).read_text())
-        assert deployed["trigger"]["within"] == 90
-        changed = deployed | {"name": "Impatient", "trigger": deployed["trigger"] | {"within": 40}}
+    def create_impatient_automation(self, file: str, within_s: int, **match: str) -> None:
+        """Create one like a deployed one, which waits for so long and not for minutes."""
+        deployed = yaml.safe_load((ROOT / file).read_text())
+        trigger = deployed["trigger"] | {"within": within_s}
+        trigger["match"] |= match
         path = self.home / "impatient.yaml"
-        path.write_text(yaml.safe_dump(changed))
+        path.write_text(
+            yaml.safe_dump(deployed | {"name": f"Impatient {file}", "trigger": trigger})
+        )
         self.call("automation", "create", "--from-file", str(path))
+
+    def create_pending_run(self, name: str) -> str:
+        """A run that nobody starts."""
+        flow = self.api("POST", "/flows/", {"name": "score-partition"})
+        run = {"name": name, "flow_id": flow["id"], "state": {"type": "PENDING"}}
+        return str(self.api("POST", "/flow_runs/", run)["id"])
 
     def engine(self) -> psutil.Process:
         """The process of the one flow run that the worker has started."""
@@ -436,14 +445,16 @@ def test_no_run_is_left_running_when_its_process_or_worker_is_gone(
 ) -> None:
     """A run's process is killed; a worker is stopped; a worker is killed together with its run.
 
-    The worker ends the first run, the automation ends the others, and a backfill resumes them all.
+    The worker ends the first run, an automation ends the others, and a backfill resumes them all.
+    Another automation ends a run that nobody starts.
     """
     days = ("2024-02-26", "2024-02-27", "2024-02-28")
     for day in days:
         write_held(lake, waiting, day)
     waiting.close()
     job = write_job("abandoned", lake, model=waiting.name)
-    prefect.create_impatient_automation()
+    prefect.create_impatient_automation(ZOMBIES, 40)
+    prefect.create_impatient_automation(PENDING, 10, **{"prefect.resource.name": "forgotten"})
 
     def start(day: str) -> str:
         before = n_finished_shards(lake)
@@ -476,9 +487,13 @@ def test_no_run_is_left_running_when_its_process_or_worker_is_gone(
     assert_gone(processes)
     prefect.start_worker()
 
-    for run_id in (stopped, abandoned):
+    forgotten = prefect.create_pending_run("forgotten")
+
+    for run_id in (stopped, abandoned, forgotten):
         ended = prefect.finished(run_id)
         assert ended["state_name"] in ("Crashed", "Cancelled"), ended["state"]
+
+    for run_id in (stopped, abandoned):
         assert set(prefect.all_final(run_id).values()) <= {"Crashed", "Cancelled"}
 
     waiting.open()
