@@ -1,6 +1,7 @@
 """`nightscore deploy`: what a server gets, that a second call changes nothing, and that nothing of others is lost."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.flows.conftest import Stack
 
 JOB = JobToDeploy(name="late", source="/jobs/late.yaml", folder="/jobs", environment={})
 NIGHTS = Nights(cron="0 3 * * *", timezone="America/New_York")
+PARTITION = "score-partition"
 KINDS = ("work pool", "queue", "deployment", "schedule", "automation")
 
 
@@ -261,10 +263,21 @@ def test_documents_are_merged_and_compared_to_their_innermost_values() -> None:
     assert differences(old, new) == [FieldChange("a.b", 1, 3), FieldChange("c", [1], [1, 2])]
 
 
+@pytest.fixture
+def api_url(stack: Stack) -> Iterator[str]:
+    """A real server, which afterwards has what it had before."""
+    url = stack.settings.api_url
+    yield url
+    for flow, kind in (("nightly", "nightly"), ("backfill", "backfill"), (PARTITION, "partition")):
+        details = request(url, "GET", f"/deployments/name/{flow}/real-{kind}")
+        request(url, "DELETE", f"/deployments/{details['id']}")
+    request(url, "DELETE", "/work_pools/own")
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 def test_the_command_on_a_real_server(
-    stack: Stack,
+    api_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -279,7 +292,7 @@ def test_the_command_on_a_real_server(
 
     def call(*more: str) -> str:
         line = ["deploy", "real.yaml", *options, *more]
-        with temporary_settings({PREFECT_API_URL: stack.settings.api_url}):
+        with temporary_settings({PREFECT_API_URL: api_url}):
             assert not build_app()(line, standalone_mode=False)
         return capsys.readouterr().out
 
@@ -293,6 +306,6 @@ def test_the_command_on_a_real_server(
     document = json.loads(call("--lag-days", "2", "--json"))
     assert {change["action"] for change in document["changes"]} == {"unchanged"}
 
-    details = request(stack.settings.api_url, "GET", "/deployments/name/nightly/real-nightly")
+    details = request(api_url, "GET", "/deployments/name/nightly/real-nightly")
     assert details["parameters"]["job"] == str(tmp_path / "real.yaml")
     assert details["concurrency_options"]["collision_strategy"] == "ENQUEUE"
