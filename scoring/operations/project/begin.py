@@ -222,7 +222,7 @@ def _look_at_data(known: _Known, wish: Wish, root: Path) -> None:
     except CredentialsError as error:
         error.next_step = (
             "set the store's own environment variables, such as AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY for s3://, then run the command again"
+            "AWS_SECRET_ACCESS_KEY for S3, then run the command again"
         )
         raise
 
