@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Where a shell sets it, each of the many processes of the tests compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status alerts test thorough check lint fast coverage stores faults soak fuzz bench bench-kernels schema clean
+.PHONY: help setup demo up down status alerts test thorough check lint fast coverage stores image faults soak fuzz bench bench-kernels schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+image: $(READY) ## Execute the steps of deploy/Dockerfile in an empty environment, and print its sizes (10 minutes, 2 GB)
+	$(BIN)/python -m pytest -q -s --thorough tests/deploy
 
 faults: $(READY) ## Inject each fault of the table at each moment, and print what happened
 	$(BIN)/python -m pytest -q --thorough tests/faults
