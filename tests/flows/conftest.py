@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import psutil
 import pytest
 
 from nightscore.flows.demo.sample import Sample
+from nightscore.flows.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.state import State
+from tests.support.prefect_database import make_database, place_database
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,30 @@ def a_stack(root: Path, store: str = "local", db: str = "sqlite") -> Stack:
     names = ("prefect_port", "mlflow_port", "s3_port", "postgres_port", "pages_port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     return Stack(Settings(root=str(root), store=store, db=db, **ports))
+
+
+@pytest.fixture(scope="session")
+def prefect_database(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of Prefect, from pytest's cache."""
+    cache = getattr(pytestconfig, "cache", None)
+    return make_database(cache.mkdir("prefect") if cache else tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, prefect_database: Path
+) -> Iterator[PrefectServer]:
+    """A Prefect server without a worker, which drops events."""
+    home = tmp_path_factory.mktemp("prefect")
+    place_database(prefect_database, home)
+
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for service in ("EVENT_PERSISTER", "TRIGGERS"):
+                patch.setenv(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+            server = stack.enter_context(prefect_server(home))
+        server.wait()
+        yield server
 
 
 @pytest.fixture(scope="session")

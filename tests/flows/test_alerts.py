@@ -24,9 +24,10 @@ from nightscore.operations.baseline import record_baseline
 from tests.flows.test_end_to_end import ROOT, wait_for
 from tests.support.lake import Lake
 from tests.support.models import copy_registry, make_frame
+from tests.support.prefect_database import place_database
 from tests.support.receivers import PATIENCE_S, SLACK, HttpReceiver, MailReceiver, Post
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a busy machine
 
 SECRET = "T00000000/B00000000/aVerySecretToken"
 RUNS = """
@@ -36,7 +37,7 @@ from nightscore.flows.backfill import backfill
 from nightscore.flows.partition import score_partition
 for job, *days in (word.split() for word in sys.argv[1:]):
     if len(days) == 1:
-        state = asyncio.run(score_partition(job, days[0], return_state=True))
+        state = asyncio.run(score_partition(job, days[0], report=False, return_state=True))
     else:
         state = asyncio.run(backfill(job, *map(date.fromisoformat, days), return_state=True))
     assert state.is_completed() or "held" in state.message, state.message
@@ -79,12 +80,14 @@ def take(queue: "Queue[Any]", n: int) -> list[Any]:
 @pytest.fixture(scope="module")
 def told(
     tmp_path_factory: pytest.TempPathFactory,
+    prefect_database: Path,
     registry_root: Path,
     registry: str,
     pool: WorkerPool,
     cache: ModelCache,
+    thorough: bool,
 ) -> Iterator[Told]:
-    """Quiet, shifted, still shifted, a backfill of shifted days, quiet again; and a shift that a gate holds."""
+    """Quiet, shifted, still shifted, a backfill of some of these, quiet again; and a shift that a gate holds."""
     root = tmp_path_factory.mktemp("alerts")
     http, mail = HttpReceiver(root), MailReceiver()
     lake = Lake(
@@ -110,6 +113,7 @@ def told(
             stack.enter_context(receiver.listening())
         for variable, value in http.environment.items():
             patch.setenv(variable, value)  # of the server
+        place_database(prefect_database, root / "prefect")
         server = stack.enter_context(prefect_server(root / "prefect"))
         for variable in http.environment:
             patch.delenv(variable)
@@ -126,7 +130,7 @@ def told(
             "nights 2024-03-01",
             "nights 2024-03-02",
             "nights 2024-03-03",
-            "past 2024-03-01 2024-03-04",
+            f"past 2024-03-01 2024-03-0{4 if thorough else 2}",
         ]
         runs += ["nights 2024-03-04", "gated 2024-03-02"]
         done = subprocess.run(

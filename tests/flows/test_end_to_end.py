@@ -44,7 +44,7 @@ NIGHTLY = "nightly/flight_delay-nightly"
 ZOMBIES = "deploy/automations/zombies.yaml"
 PENDING = "deploy/automations/pending.yaml"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a busy machine
 
 
 @dataclass
@@ -199,7 +199,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, cache: Any) -> Iterator[Pr
             for worker in started.workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(worker.pid, signal.SIGTERM)
-                worker.wait(30)
+                worker.wait(PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -474,7 +474,7 @@ def test_no_run_is_left_running_when_its_process_or_worker_is_gone(
     processes = family(psutil.Process(prefect.worker.pid))
     assert has_pool(processes)
     prefect.worker.terminate()
-    prefect.worker.wait(60)
+    prefect.worker.wait(PATIENCE_S)
     assert_gone(processes)
     prefect.start_worker()
 
@@ -483,7 +483,7 @@ def test_no_run_is_left_running_when_its_process_or_worker_is_gone(
     assert has_pool(processes)
     for process in processes[:2]:
         process.kill()
-    prefect.worker.wait(60)
+    prefect.worker.wait(PATIENCE_S)
     assert_gone(processes)
     prefect.start_worker()
 

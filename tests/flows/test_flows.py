@@ -1,4 +1,4 @@
-"""The flows, in Prefect's own test server."""
+"""The flows in this process, on a real Prefect server."""
 
 import asyncio
 import functools
@@ -20,9 +20,9 @@ import pytest
 import yaml
 from sklearn.base import BaseEstimator, RegressorMixin
 
+from nightscore.engine import retry
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.engine.events import Event, RowsScored, RunPlanned, ShardScored
-from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.ledger.comparison_records import with_newest_comparisons
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
@@ -31,6 +31,7 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.runs.run import run
 from tests.models.test_odd_models import add_model
 from tests.support.lake import Lake
+from tests.support.lent_pool import lender
 from tests.support.models import NUMBERS, make_frame
 
 with warnings.catch_warnings():
@@ -45,9 +46,14 @@ with warnings.catch_warnings():
         LogFilter,
         LogFilterFlowRunId,
     )
-    from prefect.settings import temporary_settings
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
     from prefect.states import Completed
-    from prefect.testing.utilities import prefect_test_harness
 
     from nightscore.flows.backfill import backfill
     from nightscore.flows.children import run_child
@@ -56,6 +62,7 @@ with warnings.catch_warnings():
     from nightscore.flows.parameters import Mode, Order
     from nightscore.flows.partition import score_partition, score_partitions
     from nightscore.flows.pools import run_within
+    from nightscore.flows.prefect_server import PrefectServer
     from nightscore.flows.ui.artifacts import artifact_key
     from nightscore.flows.ui.backfill_page import backfill_markdown, resume_command
     from nightscore.flows.ui.progress import BackfillProgress, RunProgress, progress_artifact
@@ -65,18 +72,24 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harness() -> Iterator[None]:
-    quiet = {
-        "server.services.event_persister.enabled": False,
-        "server.services.triggers.enabled": False,
-        "flows.heartbeat_frequency": None,
-    }
-    with temporary_settings(quiet), prefect_test_harness(server_startup_timeout=120):  # type: ignore[arg-type]
+def flows_use_server(server: PrefectServer) -> Iterator[None]:
+    settings = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(settings):
         yield
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all()
 
 
 @pytest.fixture
-def job_file(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def warm_workers(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session's workers for one flow at a time. Tests without this start their own."""
+    monkeypatch.setattr("nightscore.flows.pools.open_pool", lender(pool))
+
+
+@pytest.fixture
+def job_file(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_workers: None
+) -> str:
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(lake.job().model_dump(mode="json")))
@@ -133,7 +146,7 @@ def test_what_a_gate_holds_is_no_success(
 
 
 def test_a_run_that_still_waits_is_told_once(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_workers: None
 ) -> None:
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
     told: list[str] = []
@@ -486,6 +499,8 @@ def test_what_may_pass_is_tried_again(
     from nightscore.flows import partition
 
     asked = tmp_path / "asked"
+    n_attempts = 1
+    monkeypatch.setattr(retry, "MAX_ATTEMPTS", n_attempts)  # each costs the start of a worker
 
     class Unlucky(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Kills its process the first few times, once it is armed."""
@@ -498,7 +513,7 @@ def test_what_may_pass_is_tried_again(
             if asked.exists():
                 n_asked = len(list(asked.iterdir()))
                 (asked / str(n_asked)).touch()
-                if n_asked <= MAX_ATTEMPTS + 2:  # twice where the first rows are looked at
+                if n_asked <= n_attempts + 2:  # twice where the first rows are looked at
                     os._exit(1)
             return np.asarray(x)[:, 0]
 
