@@ -61,6 +61,7 @@ class Image:
         ]
         variables = {name: self.in_image(value) for name, value in settings.pairs.items()}
         variables["PATH"] = f"{self.environment}/bin"
+        variables["PYTHONDONTWRITEBYTECODE"] = "1"  # the image's file system is read-only
         done = subprocess.run(
             [str(self.environment / "bin" / command[0]), *command[1:]],
             env=variables | {"TMPDIR": str(self.root / "tmp")},
@@ -156,7 +157,8 @@ def test_the_image_is_small(image: Image) -> None:
     base = Path(sys.base_prefix)
     unshipped = ("site-packages", "test", "tests", "idlelib", "__pycache__", "ensurepip")
     stdlib = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
-    interpreter = _size_bytes(base / stdlib, unshipped) + sum(
+    for_embedding = [path.name for path in (base / stdlib).glob("config-*")]
+    interpreter = _size_bytes(base / stdlib, (*unshipped, *for_embedding)) + sum(
         path.stat().st_size
         for path in (base / "lib").glob("libpython*.so*")
         if not path.is_symlink()
