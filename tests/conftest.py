@@ -33,14 +33,8 @@ from tests.support.shared import made_once, with_machine_code
 settings.register_profile("any machine", deadline=None)  # a busy one is no failure
 settings.load_profile("any machine")
 
-# Of all processes, before the libraries that read it are imported. Threads of OpenMP spin while
-# they wait for each other: where tests share the cores, that costs several times the work.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-ALONE = "tests/flows/"
-"""Folder whose tests may be alone."""
 CLUSTERS = "tests/engine/clusters/"
-LONG = ("tests/bench/", CLUSTERS, ALONE, "tests/faults/")
+LONG = ("tests/bench/", CLUSTERS, "tests/flows/", "tests/faults/")
 """Folders whose tests are long, in the order in which they begin."""
 PROCESSES = {"any_lake", "boosters", "cluster", "models", "pool", "s3_server"}
 """Fixtures that start workers or servers or train many models, or stand for others that do."""
@@ -64,14 +58,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only a thorough run has, mark what is slow, and order what two processes share."""
-    misplaced = [
-        item.nodeid
-        for item in items
-        if item.get_closest_marker("alone") and not item.nodeid.startswith(ALONE)
-    ]
-    if misplaced:
-        raise pytest.UsageError(f"`make test` runs tests that are alone in {ALONE}: {misplaced}")
-
     if not config.getoption("--thorough"):
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left_out)

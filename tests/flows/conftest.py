@@ -17,6 +17,7 @@ from nightscore.flows.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.state import State
 from tests.support.prefect_database import make_database, place_database
+from tests.support.shared import made_once
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,16 @@ def assert_nothing_is_left(stack: Stack, processes: list[psutil.Process]) -> Non
     stack.settings.check_ports()
 
 
+def leave_dead_state(stack: Stack) -> None:
+    """Leave what a supervisor leaves that was killed."""
+    socket = stack.settings.folder / "left.sock"
+    socket.touch()
+    state = State(settings=stack.settings, status="up", temporary=[str(socket)])
+    with psutil.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        state.add("supervisor", process)
+        process.kill()
+
+
 def a_stack(root: Path, store: str = "local", db: str = "sqlite") -> Stack:
     names = ("prefect_port", "mlflow_port", "s3_port", "postgres_port", "pages_port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
@@ -100,25 +111,36 @@ def server(
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """Prepared in a process of its own: training imports much that other tests shall not have imported."""
-    root = tmp_path_factory.mktemp("sample")
+def sample(tmp_path_factory: pytest.TempPathFactory, shared: Path, empty_registry: Path) -> Sample:
+    """Prepared once for all processes, which have a copy each.
+
+    A process of its own prepares it: training imports much that tests shall not have imported.
+    """
     script = (
         "import sys; from datetime import date; from pathlib import Path; "
         "from nightscore.flows.demo.sample import Sample; "
         "Sample(Path(sys.argv[1])).prepare(date(2013, 12, 31), print, print)"
     )
-    subprocess.run([sys.executable, "-c", script, str(root)], check=True, capture_output=True)
-    return Sample(root)
+
+    def prepare(folder: Path) -> None:
+        shutil.copyfile(empty_registry, folder / "mlflow.db")
+        command = [sys.executable, "-c", script, str(folder)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    prepared = Sample(made_once(shared / "sample", prepare))
+    return Sample(copy_of(prepared, tmp_path_factory.mktemp("sample") / "root"))
 
 
 @pytest.fixture(scope="session")
-def stack(sample: Sample) -> Iterator[Stack]:
-    """Up on local files and SQLite; nothing of it is left at the end."""
+def stack(sample: Sample, prefect_database: Path) -> Iterator[Stack]:
+    """Up on local files and SQLite, after a supervisor was killed; nothing is left at the end."""
     running = a_stack(sample.root)
+    place_database(prefect_database, running.settings.folder / "prefect")
+    leave_dead_state(running)
     started = running.call("up")
     assert started.returncode == 0, started.stdout + started.stderr
     assert running.settings.prefect_url in started.stdout
+    assert not (running.settings.folder / "left.sock").exists()
     try:
         yield running
     finally:

@@ -18,10 +18,10 @@ from nightscore.flows.deployments.jobs import read_jobs
 from nightscore.flows.deployments.prefect_api import prefect_api
 from nightscore.flows.deployments.schedules import check_schedule
 from nightscore.flows.deployments.wanted import JobToDeploy, Nights
+from nightscore.flows.prefect_server import PrefectServer
 from nightscore.flows.stack.http_calls import request
 from nightscore.models.cache import ModelCache
 from tests.fakes.prefect_api import MemoryPrefect
-from tests.flows.conftest import Stack
 
 JOB = JobToDeploy(name="late", source="/jobs/late.yaml", folder="/jobs", environment={})
 NIGHTS = Nights(cron="0 3 * * *", timezone="America/New_York")
@@ -264,9 +264,9 @@ def test_documents_are_merged_and_compared_to_their_innermost_values() -> None:
 
 
 @pytest.fixture
-def api_url(stack: Stack) -> Iterator[str]:
+def api_url(server: PrefectServer) -> Iterator[str]:
     """A real server, which afterwards has what it had before."""
-    url = stack.settings.api_url
+    url = server.api_url
     yield url
     for flow, kind in (("nightly", "nightly"), ("backfill", "backfill"), (PARTITION, "partition")):
         details = request(url, "GET", f"/deployments/name/{flow}/real-{kind}")
@@ -275,7 +275,6 @@ def api_url(stack: Stack) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_command_on_a_real_server(
     api_url: str,
     tmp_path: Path,

@@ -1,11 +1,14 @@
-"""`nightscore up` and `nightscore down`: all services, healthy, and nothing left of them."""
+"""`nightscore up` and `down`: all services healthy, in use in a browser, and nothing left of them."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,8 +22,19 @@ from nightscore.flows.stack.http_calls import request
 from nightscore.flows.stack.settings import Settings
 from tests.flows.conftest import Stack, a_stack, assert_nothing_is_left, copy_of
 from tests.flows.test_end_to_end import wait_for
+from tests.support.browser import needs_browser, open_browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+PATIENCE_MS = 60_000
+START, END, BROKEN = date(2013, 7, 8), date(2013, 7, 11), "2013-07-10"
+SHOWN_START, SHOWN_END = date(2013, 7, 5), date(2013, 7, 14)
+"""Of thorough runs, and of the pictures in the README."""
+FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a busy machine
+
+
+def in_browser(test: Callable[..., None]) -> Callable[..., None]:
+    return needs_browser(pytest.mark.filterwarnings("ignore::ResourceWarning")(test))
 
 
 def nightscore(stack: Stack, *arguments: str) -> str:
@@ -123,7 +137,9 @@ def test_down_when_nothing_is_up(tmp_path: Path) -> None:
     assert a_stack(tmp_path).call("down").stdout == "Nothing is running.\n"
 
 
-def test_s3_and_postgres_and_a_supervisor_that_is_killed(sample: Sample, tmp_path: Path) -> None:
+def test_s3_and_postgres_and_a_supervisor_that_is_killed(
+    sample: Sample, tmp_path: Path, thorough: bool
+) -> None:
     stack = a_stack(copy_of(sample, tmp_path / "root"), "s3", "postgres")
     first = stack.call("up")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -143,10 +159,11 @@ def test_s3_and_postgres_and_a_supervisor_that_is_killed(sample: Sample, tmp_pat
 
     _, alive = psutil.wait_procs(processes, timeout=60)
     assert not alive, [p.cmdline() for p in alive]
-    again = stack.call("up")
-    assert again.returncode == 0, again.stdout + again.stderr
-    unchanged = nightscore(stack, "run", "flight_delay", "2013-02-01")
-    assert "unchanged" in unchanged  # the bucket is still the same
+    if thorough:
+        again = stack.call("up")
+        assert again.returncode == 0, again.stdout + again.stderr
+        unchanged = nightscore(stack, "run", "flight_delay", "2013-02-01")
+        assert "unchanged" in unchanged  # the bucket is still the same
     left = stack.processes()
     assert stack.call("down").returncode == 0
     assert_nothing_is_left(stack, left)
@@ -164,3 +181,157 @@ async def _flows_in_postgres(stack: Stack) -> set[str]:
         return {row["name"] for row in await connection.fetch("select name from flow")}
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    with open_browser() as browser:
+        page = browser.new_page(viewport={"width": 1180, "height": 820})
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
+
+
+@pytest.fixture(scope="module")
+def dates(thorough: bool) -> tuple[date, date]:
+    """First and last date of the backfill."""
+    is_long = thorough or "NIGHTSCORE_PICTURES" in os.environ
+    return (SHOWN_START, SHOWN_END) if is_long else (START, END)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go; NIGHTSCORE_PICTURES names the folder that the README shows."""
+    folder = Path(os.environ.get("NIGHTSCORE_PICTURES") or tmp_path_factory.mktemp("pictures"))
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def picture(page: Any, folder: Path, name: str) -> None:
+    page.wait_for_load_state("networkidle")
+    path = folder / f"{name}.png"
+    page.screenshot(path=path)
+    assert 10_000 < path.stat().st_size < 300 << 10
+
+
+def pick(page: Any, name: str, day: date) -> None:
+    """Fill in a date as a person does: open the calendar, type it, apply."""
+    page.get_by_text("Select date").first.click()
+    page.locator("input[type=date]").fill(day.isoformat())
+    page.get_by_role("button", name="Apply").click()
+    page.locator("input[type=date]").wait_for(state="hidden")
+
+
+def finished(stack: Stack, run_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        run: dict[str, Any] = request(stack.settings.api_url, "GET", f"/flow_runs/{run_id}")
+        if run["state_type"] in FINAL:
+            return run
+        time.sleep(0.5)
+    raise AssertionError(f"run {run_id} did not end")
+
+
+def newest_artifact(stack: Stack, key: str, text: str = "") -> str:
+    artifacts = request(
+        stack.settings.api_url, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}}
+    )
+    return next(str(artifact["id"]) for artifact in artifacts if text in str(artifact["data"]))
+
+
+@in_browser
+def test_a_backfill_from_the_form_to_its_matrix(
+    stack: Stack, page: Any, pictures: Path, dates: tuple[date, date]
+) -> None:
+    ui = stack.settings.prefect_url
+    start, end = dates
+    n_days = (end - start).days + 1
+    day = stack.settings.sample.features / f"ds={BROKEN}" / "part-0.parquet"
+    whole = day.read_bytes()
+    day.write_bytes(whole[:1_000])
+    deployment = request(
+        stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill"
+    )
+
+    page.goto(f"{ui}/deployments/deployment/{deployment['id']}/run")
+    page.get_by_text("Last date, included.").wait_for()
+    pick(page, "start", start)
+    pick(page, "end", end)
+    for help_text in ("One of the jobs", "What to score", "Newest or oldest first", "Only plan"):
+        assert page.get_by_text(help_text).count(), help_text
+    picture(page, pictures, "form")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(f"**/deployments/deployment/{deployment['id']}")
+    mine = {
+        "deployments": {"id": {"any_": [deployment["id"]]}},
+        "sort": "START_TIME_DESC",
+        "limit": 1,
+    }
+    (run,) = request(stack.settings.api_url, "POST", "/flow_runs/filter", mine)
+    run_id = run["id"]
+
+    page.goto("about:blank")  # the page of the deployment would ask for news all the while
+    run = finished(stack, run_id)
+    counts = f"{n_days - 1} done, 1 failed, 0 not run"
+    assert run["state"]["message"].startswith(f"{counts}; failed: {BROKEN}"), run["state"]
+    assert run["name"] == f"flight_delay · backfill {start} to {end}"
+    page.goto(f"{ui}/runs/flow-run/{run_id}")
+    page.get_by_text(f"backfill {start} to {end}").first.wait_for()
+    page.get_by_text("Subflow Runs").click()
+    page.get_by_text(f"flight_delay · {BROKEN}").first.wait_for()
+    picture(page, pictures, "backfill")
+
+    page.goto(f"{ui}/artifacts/artifact/{newest_artifact(stack, 'flight-delay-backfill')}")
+    for text in (
+        counts,
+        "10 ❌",
+        "Failures",
+        "Run again what is left",
+        f"--to {end}",
+    ):
+        page.get_by_text(text).first.wait_for()
+    picture(page, pictures, "matrix")
+
+    page.goto(
+        f"{ui}/artifacts/artifact/{newest_artifact(stack, 'flight-delay-run', 'ds=2013-07-08')}"
+    )
+    for text in (
+        "published · flight_delay · ds=2013-07-08",
+        "quarantined",
+        "pinned",
+        "scoring/flight_delay",
+    ):
+        page.get_by_text(text).first.wait_for()
+    picture(page, pictures, "run")
+    link = page.get_by_text("scoring/flight_delay").get_attribute("href")
+    assert link.startswith(stack.settings.mlflow_url)
+    page.goto(link)
+    page.get_by_text("flight_delay · 2013-07-08").first.wait_for()
+    page.get_by_text("prefect.flow_run_url").first.wait_for()
+    run_id = link.split("/")[-1]
+    with urllib.request.urlopen(
+        f"{stack.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}"
+    ) as answer:
+        inputs = json.load(answer)["run"]["inputs"]
+    assert [model["model_id"].startswith("m-") for model in inputs["model_inputs"]] == [True]
+
+    day.write_bytes(whole)
+
+
+@in_browser
+def test_the_reason_of_a_refusal_is_on_the_run_page(stack: Stack, page: Any) -> None:
+    deployment = request(
+        stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill"
+    )
+    parameters = {"job": "flight_delay", "start": "2013-07-10", "end": "2013-07-01"}
+    created = request(
+        stack.settings.api_url,
+        "POST",
+        f"/deployments/{deployment['id']}/create_flow_run",
+        {"parameters": parameters},
+    )
+    page.goto("about:blank")
+    run = finished(stack, created["id"])
+    assert run["state_name"] == "Failed"
+    page.goto(f"{stack.settings.prefect_url}/runs/flow-run/{created['id']}")
+    page.get_by_text("Details").first.click()
+    page.get_by_text("ends before it starts").first.wait_for()
