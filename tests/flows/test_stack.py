@@ -322,7 +322,7 @@ def test_the_reason_of_a_refusal_is_on_the_run_page(stack: Stack, page: Any) -> 
     deployment = request(
         stack.settings.api_url, "GET", "/deployments/name/backfill/flight_delay-backfill"
     )
-    parameters = {"job": "flight_delay", "start": "2013-07-10", "end": "2013-07-01"}
+    parameters = {"start": "2013-07-10", "end": "2013-07-01"}  # of the job that is deployed
     created = request(
         stack.settings.api_url,
         "POST",
