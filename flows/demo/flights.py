@@ -3,7 +3,7 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nightscore.arrow.parsing.files import read_tables
 from nightscore.flows.demo.calendar import source_day
+from nightscore.storage.store import Store
 
 STRINGS = ["carrier", "origin", "dest", "manufacturer", "engine"]
 NUMBERS = [
@@ -35,7 +37,9 @@ NUMBERS = [
     "visib",
 ]
 ROWS_PER_GROUP = 10_000
-"""Of the file with all flights: a single day is found without reading the whole file."""
+"""Of the file with all flights."""
+READ_ROWS = 100_000
+"""Rows of it decoded at a time."""
 LABEL = "late"
 LATE_MINUTES = 15
 TRAINING_END = "2013-03-31"
@@ -96,7 +100,7 @@ def write_partitions(source: Path, root: Path, days: Sequence[date]) -> int:
         return 0
 
     sources = {day: str(source_day(day)) for day in days}
-    flights = pq.read_table(source, filters=[("ds", "in", set(sources.values()))])
+    flights = _read_days(source, set(sources.values()))
     positions = _positions(flights["ds"])
     n_rows = 0
 
@@ -109,6 +113,19 @@ def write_partitions(source: Path, root: Path, days: Sequence[date]) -> int:
         n_rows += rows.num_rows
 
     return n_rows
+
+
+def _read_days(source: Path, days: Set[str]) -> pa.Table:
+    """The flights of some days of 2013, in their order."""
+    store = Store(str(source.parent))
+    columns = ["flight_id", *STRINGS, *NUMBERS, "ds"]
+    wanted = pa.array(sorted(days))
+
+    parts = []
+    for table in read_tables(store, source.name, columns, READ_ROWS):
+        parts.append(table.filter(pc.is_in(table["ds"], value_set=wanted)))
+
+    return pa.concat_tables(parts)
 
 
 def _positions(days: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
