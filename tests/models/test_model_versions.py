@@ -1,5 +1,6 @@
 """A model URI becomes one exact version, fetched once and verified before it is loaded."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -215,21 +216,32 @@ def test_skops_models_load_and_strangers_in_them_do_not(
     assert "genericpath.exists" in bad.error.message
 
 
+@contextlib.contextmanager
+def tracked(uri: str) -> Iterator[None]:
+    """What is logged inside goes to a server. Then MLflow forgets it, and the experiment as well."""
+    import mlflow
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+        patch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+        patch.delenv("MLFLOW_EXPERIMENT_ID")
+        warnings.simplefilter("ignore")
+        mlflow.set_tracking_uri(uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(None)
+
+
 def log_by_default(uri: str, place: Path, estimator: Any, **arguments: Any) -> str:
     """What `mlflow.sklearn.log_model` logs with a name and nothing else; returns the URI."""
     import mlflow
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.set_tracking_uri(uri)
-        try:
-            mlflow.create_experiment("training", artifact_location=place.as_uri())
-            mlflow.set_experiment("training")
-            logged = mlflow.sklearn.log_model(
-                estimator, name="churn", pip_requirements=[], **arguments
-            )
-        finally:
-            mlflow.set_tracking_uri(None)
+    with tracked(uri):
+        mlflow.create_experiment("training", artifact_location=place.as_uri())
+        mlflow.set_experiment("training")
+        logged = mlflow.sklearn.log_model(estimator, name="churn", pip_requirements=[], **arguments)
+
     return str(logged.model_uri)
 
 
@@ -333,21 +345,16 @@ def test_a_server_registry_resolves_fetches_and_pins(
     import mlflow
 
     url, _ = server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.set_tracking_uri(url)
-        try:
-            mlflow.set_experiment("served")
-            logged = mlflow.sklearn.log_model(
-                models["logistic"].estimator,
-                name="model",
-                registered_model_name="served",
-                serialization_format="cloudpickle",
-                pip_requirements=[],
-                signature=mlflow.models.infer_signature(make_frame(5)[NUMBERS], np.array([1])),
-            )
-        finally:
-            mlflow.set_tracking_uri(None)
+    with tracked(url):
+        mlflow.set_experiment("served")
+        logged = mlflow.sklearn.log_model(
+            models["logistic"].estimator,
+            name="model",
+            registered_model_name="served",
+            serialization_format="cloudpickle",
+            pip_requirements=[],
+            signature=mlflow.models.infer_signature(make_frame(5)[NUMBERS], np.array([1])),
+        )
     client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
     client.set_registered_model_alias("served", "champion", "1")
     assert logged
