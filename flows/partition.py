@@ -112,7 +112,7 @@ async def score_partition(
 
     Args:
         job: One of the jobs. From Python also the path or URL of a job file.
-        partition: Partition value, such as 2013-07-04.
+        partition: Partition value, such as 2026-11-24.
         model: Model URI to use instead of the job's, such as models:/flight_delay/3.
         force: Score the partition again even if it is already published.
         timeout_minutes: Stop the run after this time. The next run resumes from the finished

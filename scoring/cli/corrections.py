@@ -89,6 +89,7 @@ _MODEL = re.compile(
     r"|(models:/{0,2})?(?P<name>[^/:@\s]+)([/:]v?(?P<version>\d+)|@(?P<alias>[\w.-]+))"
 )
 """A version of a model, as people write it."""
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(slots=True)
@@ -113,7 +114,8 @@ def correct(command: Any, arguments: Sequence[str]) -> Corrected:
     words = _respell_options(command, arguments, result)
     tokens = tokens_of(command, words)
 
-    for step in (_order, _name_job, _model_uris, _date_options, _dates_for_range):
+    steps = (_order, _name_job, _model_uris, _date_options, _dates_for_range, _order_range)
+    for step in steps:
         tokens = step(command, tokens, result)
 
     result.arguments = [token.text for token in tokens]
@@ -290,6 +292,24 @@ def _dates_for_range(command: Any, tokens: list[Token], result: Corrected) -> li
             corrected.append(token)
 
     return corrected
+
+
+def _order_range(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
+    """The earlier of two dates first."""
+    if not {"--from", "--to"} <= _date_option_names(command):
+        return tokens
+
+    dates = {
+        token.option: token
+        for token in tokens
+        if token.kind == VALUE and _ISO_DATE.fullmatch(token.text)
+    }
+    start, end = dates.get("--from"), dates.get("--to")
+
+    if start and end and start.text > end.text:
+        result.notes.append(f"--from is the earlier date, {end.text}, and --to the later one")
+        start.text, end.text = end.text, start.text
+    return tokens
 
 
 def _date_option_names(command: Any) -> set[str]:

@@ -18,7 +18,7 @@ Job = Annotated[
     ),
 ]
 PartitionValue = Annotated[
-    str, typer.Argument(help="Partition value, such as 2013-07-04.", metavar="PARTITION")
+    str, typer.Argument(help="Partition value, such as 2026-11-24.", metavar="PARTITION")
 ]
 ModelUri = Annotated[
     str,

@@ -268,7 +268,7 @@ class _JobChecks:
         check_writable(self._workspace.predictions)
         publisher.check()
 
-        able = "only one of two writers can publish a partition"
+        able = "two writers cannot both publish a partition"
         if not self._workspace.state.capabilities.can_create:
             able = "the table's own commits decide between two writers"
 

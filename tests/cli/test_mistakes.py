@@ -34,7 +34,7 @@ REFUSED = [
     ("approve 2024-02-29 flight_delay --note ok", "approve flight_delay 2024-02-29 --note ok"),
     ("run", "- JOB is missing"),
     ("run job.yaml", "- PARTITION is missing"),
-    ("run job.yaml", "an example: nightscore run flight_delay 2013-07-04"),
+    ("run job.yaml", "an example: nightscore run flight_delay 2026-11-24"),
     ("run job.yaml 2024-02-28 2024-02-29", "nightscore backfill job.yaml --from DATE --to DATE"),
     ("backfill job.yaml --from 2024-02-29", "- --to DATE is missing"),
     ("drift a.parquet", "- CURRENT is missing"),
@@ -90,6 +90,10 @@ REFUSED = [
     (
         "rollback job.yaml --from 2024-02-01 --to 2024-02-30",
         "rollback job.yaml --from 2024-02-01 --to 2024-02-29",
+    ),
+    (
+        "backfill job.yaml --from 2024-02-29 --to 2024-02-01",
+        "backfill job.yaml --from 2024-02-01 --to 2024-02-29",
     ),
     (
         "backfill job.yaml --from 01.02.2024 --to 2024-02-29",

@@ -100,11 +100,11 @@ def test_the_example_of_the_readme_runs_as_it_stands(lake: Lake, tmp_path: Path)
         for node in ast.walk(ast.parse(readme_example()))
         if isinstance(node, ast.Constant)
     ]
-    days = sorted({text for text in literals if re.fullmatch(r"2013-12-\d\d", str(text))})
+    days = sorted({text for text in literals if re.fullmatch(r"2026-11-\d\d", str(text))})
     first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
     n_days = (last - first).days + 1
     for day in range(first.day, last.day + 1):
-        lake.write(f"2013-12-{day}", make_frame(50, seed=day).rename(columns={"id": "flight_id"}))
+        lake.write(f"2026-11-{day}", make_frame(50, seed=day).rename(columns={"id": "flight_id"}))
     document = lake.job(keys=["flight_id"]).model_dump(mode="json") | {"registry": lake.registry}
     (tmp_path / ".demo").mkdir()
     (tmp_path / ".demo" / "flight_delay.yaml").write_text(yaml.safe_dump(document))
