@@ -127,21 +127,70 @@ def _taken_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """Memory that the machine can give without swapping.
+    """Memory that this process can get without swapping: what the machine has, or its container.
 
-    If the system does not say, this is all of its memory.
+    If the system does not say, this is all of the machine's memory.
     """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        machine_bytes = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        machine_bytes = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+    return min([machine_bytes, *_each_group(_group_bytes)])
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: those it may run on, or what its container may take."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    n_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min([n_cores, *_each_group(_group_cores)])
+
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+"""Where Linux shows the limits of containers and services (control groups, version 2)."""
+
+
+def _each_group(read: Callable[[Path], int]) -> list[int]:
+    """What a function reads of each control group around this process that has such a limit."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+
+    # Version 2 has one line, `0::/path`. The path is `/` in a container, which sees its own only.
+    paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    if not paths:
+        return []
+
+    group = CONTROL_GROUPS / paths[0]
+    limits: list[int] = []
+    for folder in (group, *group.parents):
+        # The uppermost group has no files of limits, and other systems have no groups.
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(read(folder))
+        if folder == CONTROL_GROUPS:
+            break
+
+    return limits
+
+
+def _group_bytes(folder: Path) -> int:
+    """Memory that a group can still take. ValueError: it has no limit (`max`)."""
+    limit = int((folder / "memory.max").read_text())
+    used = int((folder / "memory.current").read_text())
+
+    # Pages of files that nobody has used lately are given back before memory runs out.
+    lines = (folder / "memory.stat").read_text().splitlines()
+    idle = dict(line.split() for line in lines).get("inactive_file", "0")
+    return max(limit - used + int(idle), 0)
+
+
+def _group_cores(folder: Path) -> int:
+    """Cores of CPU time that a group may take, at least one. ValueError: it has no limit."""
+    quota, period = (folder / "cpu.max").read_text().split()
+    return max(int(quota) // int(period), 1)
 
 
 def start_daemon(name: str, function: Callable[[], T]) -> Future[T]:

@@ -1,13 +1,44 @@
-"""Threads that do not keep a process alive."""
+"""What a process may use in a container, and threads that do not keep it alive."""
 
 import contextvars
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from nightscore.process import start_daemon
+from nightscore import process
+from nightscore.process import available_bytes, available_cores, start_daemon
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the control groups of a container."""
+    monkeypatch.setattr(process, "CONTROL_GROUPS", tmp_path)
+    return tmp_path
+
+
+def test_a_container_s_limits_count(container: Path) -> None:
+    (container / "memory.max").write_text(f"{64 * MIB}\n")
+    (container / "memory.current").write_text(f"{50 * MIB}\n")
+    (container / "memory.stat").write_text(f"anon {30 * MIB}\ninactive_file {10 * MIB}\n")
+    (container / "cpu.max").write_text("150000 100000\n")
+    assert available_bytes() == 24 * MIB
+    assert available_cores() == 1
+    # What is over the limit already leaves nothing.
+    (container / "memory.current").write_text(f"{90 * MIB}\n")
+    assert available_bytes() == 0
+
+
+def test_without_limits_the_machine_counts(container: Path) -> None:
+    machine = available_cores()
+    (container / "memory.max").write_text("max\n")
+    (container / "cpu.max").write_text("max 100000\n")
+    assert available_bytes() > MIB
+    assert available_cores() == machine
 
 
 def test_the_outcome_of_a_daemon_thread_is_its_result_or_its_error() -> None:
