@@ -62,27 +62,27 @@ status: $(DEMO_READY) ## Show what is running
 alerts: $(DEMO_READY) ## Register the alerts in Prefect (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
 	@$(BIN)/nightscore alerts
 
-# In two processes, a file in either.
-IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# In three processes, a file in one: on two cores, since many tests wait for servers.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 test: $(READY) ## Run all tests, including those with S3 and kills (about 15 minutes)
-	@$(BIN)/python -m pytest $(IN_TWO) $(CASES)
+	@$(BIN)/python -m pytest $(PARALLEL) $(CASES)
 
 thorough: CASES := --thorough
 thorough: test ## Run all tests with all their cases (an hour or two)
 
 fast: $(READY) ## Run the fast tests only, without workers or servers (about a minute)
-	@$(BIN)/python -m pytest $(IN_TWO) -m 'not slow' --ignore tests/bench --ignore tests/faults --ignore tests/fuzz
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' --ignore tests/bench --ignore tests/faults --ignore tests/fuzz
 
 # The commands, workers and servers that tests start are measured too.
 coverage: $(READY) ## Measure line and branch coverage of each package with all tests
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest $(IN_TWO)
+	@$(BIN)/python -m coverage run -m pytest $(PARALLEL)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage json --quiet
 	@$(BIN)/python -m tests.support.package_coverage
 
 stores: $(READY) ## Run the tests of stores on each store with each output format
-	@$(BIN)/python -m pytest $(IN_TWO) --thorough tests/contracts tests/inputs tests/ledger \
+	@$(BIN)/python -m pytest $(PARALLEL) --thorough tests/contracts tests/inputs tests/ledger \
 	  tests/operations tests/outputs tests/runs tests/storage tests/test_errors.py
 
 lint: $(READY)

@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only a thorough run has, mark what is slow, and order what two processes share."""
+    """Leave out what only a thorough run has, mark what is slow, and order what processes share."""
     if not config.getoption("--thorough"):
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left_out)
@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if is_s3 or needs_processes or item.nodeid.startswith(TRAINING):
             item.add_marker(pytest.mark.slow)
 
-    # The long tests begin: what is left for one of two processes at the end is short.
+    # The long tests begin: what is left for one process at the end is short.
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_turn)
 

@@ -89,7 +89,7 @@ _MODEL = re.compile(
     r"|(models:/{0,2})?(?P<name>[^/:@\s]+)([/:]v?(?P<version>\d+)|@(?P<alias>[\w.-]+))"
 )
 """A version of a model, as people write it."""
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_ISO_DATE = re.compile(r"(?<![^=])\d{4}-\d\d-\d\d$")
 
 
 @dataclass(slots=True)
@@ -299,16 +299,15 @@ def _order_range(command: Any, tokens: list[Token], result: Corrected) -> list[T
     if not {"--from", "--to"} <= _date_option_names(command):
         return tokens
 
-    dates = {
-        token.option: token
-        for token in tokens
-        if token.kind == VALUE and _ISO_DATE.fullmatch(token.text)
-    }
+    # What holds a date is the word after the option, or `--from=2026-11-24` itself.
+    holders = {token.option: token for token in tokens if token.kind == VALUE or "=" in token.text}
+    dates = {option: _ISO_DATE.search(token.text) for option, token in holders.items()}
     start, end = dates.get("--from"), dates.get("--to")
 
-    if start and end and start.text > end.text:
-        result.notes.append(f"--from is the earlier date, {end.text}, and --to the later one")
-        start.text, end.text = end.text, start.text
+    if start and end and start[0] > end[0]:
+        result.notes.append(f"--from is the earlier date, {end[0]}, and --to the later one")
+        for option, date in (("--from", end[0]), ("--to", start[0])):
+            holders[option].text = _ISO_DATE.sub(date, holders[option].text)
     return tokens
 
 

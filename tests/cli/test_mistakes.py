@@ -225,7 +225,10 @@ def test_a_command_that_reads_takes_what_was_meant_and_says_so(
             "backfill job.yaml --from 2024-02-29 --to 2024-02-29 --order oldst",
             "did you mean oldest?",
         ),
-        ("backfill job.yaml --from 2024-02-29 --to 2024-02-28", "swap --from and --to"),
+        (
+            "backfill job.yaml --from=2024-02-29 --to 2024-02-28",
+            "backfill job.yaml --from=2024-02-28 --to 2024-02-29",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_right_leaves_no_record(

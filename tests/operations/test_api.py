@@ -116,7 +116,7 @@ def test_the_example_of_the_readme_runs_as_it_stands(lake: Lake, tmp_path: Path)
     planned, ran, *rest = done.stdout.splitlines()
     assert planned == f"{days[0]} score 50 rows: never published"
     assert ran == "published 50 rows"
-    backfilled = [line for line in rest if re.fullmatch(r"2013-12-\d\d published", line)]
+    backfilled = [line for line in rest if re.fullmatch(r"2026-11-\d\d published", line)]
     assert len(backfilled) == n_days - 1
     table = rest[n_days - 1 : -1]
     assert table[0].split() == ["flight_id", "prediction"]
