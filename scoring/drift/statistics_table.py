@@ -8,10 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.arrow.arrays import from_columns
+from nightscore.arrow.arrays import from_numpy, from_texts, from_values
 from nightscore.drift import statistic_catalog
 from nightscore.drift.compare_profiles import Comparison
 from nightscore.errors import CorruptFileError, ScoringError
@@ -45,6 +46,19 @@ SCHEMA = pa.schema(
 )
 _TEXTS = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
 """They repeat; numbers do not."""
+_TEXTS_OF_BLOCKS = (
+    "run_id",
+    "partition",
+    "model_version",
+    "column",
+    "role",
+    "segment",
+    "reference",
+    "severity",
+    "status",
+)
+"""The same for all statistics of a column against one reference."""
+_NUMBERS = ("value", "noise_floor", "p", "q", "threshold")
 
 Values = Mapping[str, float | None]
 """Statistic to value; None where it is not known."""
@@ -76,8 +90,7 @@ def statistics_table(
     rows.add(("rows", "rows", ""), NO_REFERENCE, {"rows": float(manifest.counts.rows_in)})
 
     sink = io.BytesIO()
-    table = from_columns(rows.columns, SCHEMA)
-    pq.write_table(table, sink, compression="zstd", use_dictionary=_TEXTS)
+    pq.write_table(rows.table(), sink, compression="zstd", use_dictionary=_TEXTS)
 
     return sink.getvalue()
 
@@ -108,15 +121,14 @@ def read_statistics(job: ScoringJob, manifest: Manifest) -> list[dict[str, Any]]
 
 
 class _Rows:
-    """The table under construction, by columns."""
+    """The table under construction: blocks of rows, each of one column and one reference."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self.columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-        self._run = {
-            "run_id": manifest.run_id,
-            "partition": manifest.partition,
-            "model_version": manifest.model.version,
-        }
+        self._run = (manifest.run_id, manifest.partition, manifest.model.version)
+        self._sizes: list[int] = []
+        self._texts: dict[str, list[str | None]] = {name: [] for name in _TEXTS_OF_BLOCKS}
+        self._columns: dict[str, list[Any]] = {name: [] for name in ("statistic", *_NUMBERS)}
+        self._thresholds = {one.name: one.warning for one in statistic_catalog.STATISTICS}
 
     def add(
         self,
@@ -138,26 +150,31 @@ class _Rows:
             tests: `noise_floor`, `p` and `q` by statistic, as far as they are known.
         """
         role, name, segment = key
-        common = self._run | {"column": name, "role": role, "segment": segment}
-        common |= {"reference": reference, "severity": severity, "status": status}
+        texts = (*self._run, name, role, segment, reference, severity, status)
+        for column, text in zip(_TEXTS_OF_BLOCKS, texts, strict=True):
+            self._texts[column].append(text)
+        self._sizes.append(len(values))
 
-        for column, value in common.items():
-            self.columns[column] += [value] * len(values)
-
-        self.columns["statistic"] += values
-        self.columns["value"] += values.values()
-        self.columns["threshold"] += map(_threshold, values)
+        self._columns["statistic"] += values
+        self._columns["value"] += values.values()
+        self._columns["threshold"] += map(self._thresholds.get, values)
 
         for column in ("noise_floor", "p", "q"):
             by_statistic = (tests or {}).get(column, {})
-            self.columns[column] += map(by_statistic.get, values)
+            self._columns[column] += map(by_statistic.get, values)
 
+    def table(self) -> pa.Table:
+        """All rows. The texts of a block are repeated here, since a block has many rows."""
+        blocks = np.repeat(np.arange(len(self._sizes)), self._sizes)
+        places = from_numpy(blocks)
 
-def _threshold(name: str) -> float | None:
-    statistic = statistic_catalog.find(name)
-    if statistic is None:
-        return None
-    return statistic.warning
+        arrays = []
+        for field in SCHEMA:
+            if field.name in self._texts:
+                arrays.append(from_texts(self._texts[field.name]).take(places))
+            else:
+                arrays.append(from_values(self._columns[field.name], field.type))
+        return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def _own_figures(column: ColumnProfile) -> dict[str, float | None]:
@@ -189,6 +206,7 @@ def _add_comparison(
 
     stored_of_columns = _stored_of_columns()
     stored_of_segments = {*statistic_catalog.names_in("segments")}
+    sources = _sources_of_tests()
 
     for key, drift in comparison.columns.items():
         role, name, segment = key
@@ -200,7 +218,7 @@ def _add_comparison(
             {statistic: value for statistic, value in values.items() if statistic in stored},
             drift.severity,
             "" if segment else _status(findings.get((reference, role, name))),
-            _tests(drift),
+            _tests(drift, sources),
         )
 
 
@@ -215,19 +233,26 @@ def _stored_of_columns() -> set[str]:
     return names - noise_floors
 
 
-def _tests(drift: ColumnDrift) -> dict[str, dict[str, float | None]]:
+def _sources_of_tests() -> list[tuple[str, str, str]]:
+    """Column of the table, statistic, and the statistic that the column's value is taken from."""
+    sources = []
+    for statistic in statistic_catalog.STATISTICS:
+        if statistic.noise_floor:
+            sources.append(("noise_floor", statistic.name, statistic.noise_floor))
+        if statistic.p_value:
+            sources.append(("p", statistic.name, statistic.p_value))
+        if statistic.q_value:
+            sources.append(("q", statistic.name, statistic.q_value))
+    return sources
+
+
+def _tests(
+    drift: ColumnDrift, sources: Sequence[tuple[str, str, str]]
+) -> dict[str, dict[str, float | None]]:
     """Noise floor, p and q of the statistics that have them."""
     tests: dict[str, dict[str, float | None]] = {"noise_floor": {}, "p": {}, "q": {}}
-    for statistic in statistic_catalog.STATISTICS:
-        sources = (
-            ("noise_floor", statistic.noise_floor),
-            ("p", statistic.p_value),
-            ("q", statistic.q_value),
-        )
-        for column, source in sources:
-            if source:
-                tests[column][statistic.name] = drift.statistics.get(source)
-
+    for column, name, source in sources:
+        tests[column][name] = drift.statistics.get(source)
     return tests
 
 

@@ -1,5 +1,6 @@
 """Later comparisons of a run: one record beside the run's manifest, which stays as it is."""
 
+import functools
 import importlib.metadata
 from collections.abc import Iterable
 
@@ -60,7 +61,7 @@ def write_comparison(
         job=manifest.job,
         partition_key=manifest.partition_key,
         partition=manifest.partition,
-        engine=importlib.metadata.version("nightscore"),
+        engine=_engine(),
         drift=located,
     )
 
@@ -73,3 +74,9 @@ def write_comparison(
 
 def _folder(manifest: Manifest) -> str:
     return encode_folder(manifest.partition_key, manifest.partition)
+
+
+@functools.cache
+def _engine() -> str:
+    """This version of nightscore. Looking it up parses a file, so it is done once."""
+    return importlib.metadata.version("nightscore")

@@ -1,12 +1,14 @@
 """The model of a job: one exact version, fetched and verified."""
 
+import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from nightscore.errors import StorageUnavailableError
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.models.cache import CachedModel, ModelCache
-from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.mlmodel import MlModel, read_mlmodel
 from nightscore.models.model_versions import fetch, recall, remember, resolve
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.trust import check_trust, naming_model
@@ -60,7 +62,7 @@ class PinnedModel:
 
         with naming_model(version, job.registry):
             check_trust(
-                read_mlmodel(cached.path),
+                _read_verified(cached.path),
                 str(version),
                 is_pinned=cached.is_pinned,
                 allow_pickle=job.allow_pickle,
@@ -102,6 +104,15 @@ class PinnedModel:
             estimator=known.estimator,
             trained_with=known.trained_with,
         )
+
+
+@functools.lru_cache(maxsize=16)
+def _read_verified(folder: Path) -> MlModel:
+    """The MLmodel file of a folder of the cache, parsed once.
+
+    The folder is named by its digest, and was hashed just now: another content is another folder.
+    """
+    return read_mlmodel(folder)
 
 
 def model_seconds(job: ScoringJob) -> float:
