@@ -54,6 +54,7 @@ def is_utf8(value: bytes | None) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],

@@ -318,6 +318,7 @@ def test_processes_start_early_for_well_formed_calls_alone(words: str, job: str 
     assert job_of(words.split()) == job
 
 
+@pytest.mark.slow
 def test_a_shell_completes_commands_options_and_jobs(folder: Path) -> None:
     assert complete_jobs("") == ["flight_delay", "job.yaml"]
     assert complete_jobs("jo") == ["job.yaml"]

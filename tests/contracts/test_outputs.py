@@ -274,6 +274,7 @@ def test_of_simultaneous_publishers_one_wins(place: Place, round_: int, is_first
     assert place.predictions() == {float(has_won.index(True))}
 
 
+@pytest.mark.slow
 def test_publishers_of_different_partitions_all_succeed(place: Place) -> None:
     place.open().publish(place.publication(100, value="first"), None)
     ready = [place.publication(n, value=f"p{n}") for n in range(8)]
@@ -303,6 +304,7 @@ def test_the_first_publishers_may_race_to_create_the_output(place: Place) -> Non
     assert set(place.open().all_live()) == {"p0", "p1", "p2", "p3"}
 
 
+@pytest.mark.slow
 def test_a_polling_reader_never_sees_a_mix(place: Place) -> None:
     publisher = place.open()
     publisher.publish(place.publication(0), None)

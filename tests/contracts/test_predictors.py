@@ -220,6 +220,7 @@ def test_what_the_library_refuses_is_refused_in_its_words(
         predictor.predict(table_of(known, frame), [])
 
 
+@pytest.mark.slow
 def test_an_unknown_category_is_refused_in_the_librarys_words(machine_code: Path) -> None:
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingRegressor

@@ -243,6 +243,7 @@ def test_what_would_fail_every_night_is_named_before_anything_changes(
     assert "`nightscore check late.yaml` says more; --no-check deploys all the same" in said
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_named_or_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 

@@ -624,6 +624,7 @@ def test_no_secret_is_repeated(tmp_path: Path) -> None:
                 assert not any(secret in line.replace(f".{secret}: ", "") for line in shown), error
 
 
+@pytest.mark.slow
 def test_a_flood_of_problems_is_counted(tmp_path: Path) -> None:
     error = refused(tmp_path, HEAD + "\n".join(f"key{i}: 1" for i in range(20_000)))
     assert len(error.problems) == 101

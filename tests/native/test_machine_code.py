@@ -52,6 +52,7 @@ def test_damaged_code_is_compiled_again(tmp_path: Path) -> None:
         assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_each_kind_of_argument_has_code_of_its_own(tmp_path: Path) -> None:
     kernels = Kernels(tmp_path)
     packed = np.frombuffer(b"\0" + np.arange(4, dtype=np.float32).tobytes(), np.uint8)

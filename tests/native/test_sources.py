@@ -78,6 +78,7 @@ def test_a_new_a_renamed_and_a_removed_source_change_the_digest(tmp_path: Path) 
     assert len(set(digests)) == len(digests)
 
 
+@pytest.mark.slow
 def test_what_another_version_of_the_code_has_cached_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

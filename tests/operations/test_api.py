@@ -43,6 +43,7 @@ def test_importing_the_package_imports_nothing_else(tmp_path: Path) -> None:
     assert python("-c", code, cwd=tmp_path).stdout.split() == ["nightscore"]
 
 
+@pytest.mark.slow
 def test_no_module_replaces_the_function_run(tmp_path: Path) -> None:
     code = "import nightscore.runs.run, inspect; assert inspect.isfunction(nightscore.run)"
     done = python("-W", "error", "-c", code, cwd=tmp_path)

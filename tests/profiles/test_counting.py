@@ -341,6 +341,7 @@ def test_categories_are_counted_by_their_places(
         assert counts == Counter(value for value in values[start:][:length] if value is not None)
 
 
+@pytest.mark.slow
 @given(columns().filter(lambda column: pa.types.is_floating(column.type)), st.integers(0, 5))
 def test_missing_floats_are_nulls_and_nan(column: pa.ChunkedArray, start: int) -> None:
     column = column.slice(start)

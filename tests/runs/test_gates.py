@@ -88,6 +88,7 @@ def test_equal_keys_in_one_column_are_no_duplicates_of_several(lake: Lake) -> No
     assert lake.run(lake.job(keys=keys)).status == "published"
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # of a machine that is busy
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["x", "y", None])), max_size=60),
