@@ -25,7 +25,7 @@ from nightscore.schemas.partition import show_value
 Profiles = Mapping[Key, ColumnProfile]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """What is stored of a run's comparison."""
 
@@ -35,6 +35,9 @@ class Drift:
     table: bytes
     """The statistics, as a Parquet file."""
     warnings: tuple[str, ...]
+    columns: tuple[ColumnProfile, ...] = ()
+    """The profile, if it is what reading the file would give. A sum of several shards has its
+    categories in another order."""
 
 
 def assess(
@@ -65,7 +68,13 @@ def assess(
     table = statistics_table(manifest, columns, comparisons, record)
     warnings = _warnings(job, manifest, record, references)
 
-    return Drift(record, to_bytes(columns), table, warnings)
+    return Drift(
+        record=record,
+        profile=to_bytes(columns),
+        table=table,
+        warnings=warnings,
+        columns=tuple(columns) if len(results) == 1 else (),
+    )
 
 
 def assess_again(
@@ -98,6 +107,7 @@ def keep(job: ScoringJob, folder: str, run_id: str, drift: Drift) -> DriftRecord
     profile, table = profile_path(folder, run_id), drift_path(folder, run_id)
     state.write_bytes(profile, drift.profile)
     state.write_bytes(table, drift.table)
+
     return drift.record.model_copy(update={"profile": profile, "table": table})
 
 

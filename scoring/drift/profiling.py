@@ -16,7 +16,7 @@ from nightscore.profiles.profile_spec import (
     match_column,
     match_segments,
 )
-from nightscore.profiles.table import ColumnProfile, Role, from_bytes, merge_profiles
+from nightscore.profiles.table import ColumnProfile, Role, from_bytes, from_stream, merge_profiles
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 
@@ -115,5 +115,11 @@ def with_types(columns: Sequence[ProfiledColumn], contract: Contract) -> tuple[P
 
 
 def profile_of(result: ShardResult) -> list[ColumnProfile]:
-    """The profiles of a shard's columns."""
+    """The profiles of a shard's columns.
+
+    Raises:
+        ValueError: A checkpoint has another file in place of a profile.
+    """
+    if result.counted:
+        return from_stream(result.counted)
     return from_bytes(base64.b64decode(result.profile))

@@ -13,8 +13,9 @@ from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri
 
-BYTES_PARSED = 8
-"""Bytes in memory for each byte of a stored profile, which is compressed."""
+BYTES_PARSED = 3
+"""Bytes in memory for each byte of a stored profile, which is compressed: 80 KB for 55 KB of 22
+columns, whose edges are shared, and as much again for those whose are not."""
 
 Baseline = tuple[str, list[ColumnProfile]]
 """Its sha256 and its columns."""
@@ -77,8 +78,27 @@ def stored_profile(workspace: Workspace, path: str) -> list[ColumnProfile]:
         content = state.read_bytes(path)
         return from_bytes(content), BYTES_PARSED * len(content)
 
-    # The path names the run, which is published: nobody writes it again.
-    return workspace.run_cache.read_once(("profile", state.url, path), list, read)
+    return workspace.run_cache.read_once(_key_of(workspace, path), list, read)
+
+
+def cache_profile(
+    workspace: Workspace, path: str, columns: Sequence[ColumnProfile], n_bytes: int
+) -> None:
+    """Cache the profile of a run that was just published, so that later runs need not read it.
+
+    Args:
+        workspace: Of the job.
+        path: Where it was stored.
+        columns: What reading it would give. They are shared from now on: do not change them.
+        n_bytes: Size of the stored file.
+    """
+    key = _key_of(workspace, path)
+    workspace.run_cache.put(key, list(columns), BYTES_PARSED * n_bytes)
+
+
+def _key_of(workspace: Workspace, path: str) -> tuple[str, ...]:
+    """The path names the run, which is published: nobody writes it again."""
+    return ("profile", workspace.state.url, path)
 
 
 def merged_profile(

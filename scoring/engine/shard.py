@@ -86,7 +86,8 @@ class ShardResult:
     examples: tuple[QuarantineExample, ...]
     quarantine_files: tuple[FileRecord, ...]
     profile: str
-    """Profile of the columns: a Parquet file in base64."""
+    """Profile of the columns as a checkpoint has it: a Parquet file in base64. Empty: see
+    `counted`."""
     profile_errors: dict[str, str]
     profile_cpu_s: float
     """What the counting took of the shard's CPU seconds."""
@@ -104,5 +105,8 @@ class ShardResult:
     pid: int = 0
     peak_bytes: int = 0
     """Peak memory of the worker's process."""
+    counted: bytes = b""
+    """Profile of the columns as it comes from a worker: an Arrow stream. Checkpoints do not have
+    it."""
     predictor: PredictorRecord = field(default_factory=PredictorRecord)
     """What has predicted; a checkpoint of an earlier version does not say."""

@@ -169,12 +169,21 @@ def merge_profiles(
     return sums, failed
 
 
+def to_profile_table(columns: Iterable[ColumnProfile]) -> pa.Table:
+    """As a table."""
+    return to_table([_row(column) for column in columns], schema())
+
+
 def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     """As a Parquet file."""
+    return write_parquet(to_profile_table(columns))
+
+
+def write_parquet(table: pa.Table) -> bytes:
+    """A table of profiles as a Parquet file."""
     # A driver that writes nothing need not import it.
     import pyarrow.parquet as pq
 
-    table = to_table([_row(column) for column in columns], schema())
     sink = io.BytesIO()
     # Values hardly repeat: dictionaries would take half of the time, and space.
     pq.write_table(
@@ -189,6 +198,29 @@ def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
     return sink.getvalue()
 
 
+def write_stream(table: pa.Table) -> bytes:
+    """A table of profiles as an Arrow stream, which takes a fiftieth of the time of Parquet."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def from_stream(content: bytes) -> list[ColumnProfile]:
+    """The profiles in an Arrow stream of a worker of this run. It is not parsed in a process apart.
+
+    Raises:
+        ValueError: It is no profile.
+    """
+    try:
+        table = pa.ipc.open_stream(pa.py_buffer(content)).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"no Arrow stream: {error}") from error
+
+    return from_profile_table(table)
+
+
 def from_bytes(content: bytes) -> list[ColumnProfile]:
     """The profiles in a Parquet file. Columns over the same bins have the same `Edges`.
 
@@ -200,6 +232,15 @@ def from_bytes(content: bytes) -> list[ColumnProfile]:
     except CorruptFileError as error:
         raise ValueError(f"no Parquet: {error.found}") from error
 
+    return from_profile_table(table)
+
+
+def from_profile_table(table: pa.Table) -> list[ColumnProfile]:
+    """The profiles in a table.
+
+    Raises:
+        ValueError: It is no profile.
+    """
     missing = sorted(_required_names() - set(table.schema.names))
     if missing:
         raise ValueError(f"no profile: the columns {', '.join(missing)} are missing")

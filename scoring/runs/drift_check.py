@@ -9,6 +9,7 @@ from dataclasses import replace
 from nightscore.drift.assess import Drift, assess, keep
 from nightscore.drift.profiling import ColumnsWithoutBins, choose_columns, with_types
 from nightscore.drift.references import References, find_references
+from nightscore.drift.stored_profiles import cache_profile
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker.bin_sampling import sample_bins
 from nightscore.errors import ModelDigestError, ScoringError
@@ -124,6 +125,18 @@ class DriftCheck:
             return
 
         self._record.update(drift=stored)
+
+    def share(self) -> None:
+        """Hand the stored profile to later runs of this process, once the run is published.
+
+        An attempt that failed might be made again, and would store another one.
+        """
+        drift, stored = self._drift, self._record.manifest.drift
+        if drift is None or stored is None or not (drift.columns and stored.profile):
+            return
+
+        workspace = self._execution.workspace
+        cache_profile(workspace, stored.profile, drift.columns, len(drift.profile))
 
     def _give_up(self, error: Exception) -> None:
         """Go on without a comparison."""

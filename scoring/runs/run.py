@@ -117,5 +117,6 @@ def _score_and_publish(
 
     manifest = execution.record.end_published(execution.worker_cpu_s)
     execution.forget_checkpoints()
+    plan.drift_check.share()
 
     return manifest

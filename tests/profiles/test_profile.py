@@ -28,8 +28,11 @@ from nightscore.profiles.table import (
     Key,
     Scores,
     from_bytes,
+    from_stream,
     merge_profiles,
     to_bytes,
+    to_profile_table,
+    write_stream,
 )
 from nightscore.schemas.drift import ColumnDrift
 from nightscore.schemas.manifest import DriftRecord, FindingRecord
@@ -156,7 +159,11 @@ def test_a_table_comes_back_as_it_was() -> None:
     )
     table = pa.table({"x": [1.0, None, 9.0, np.inf], "c": ["a", "b", None, "a"]})
     add(profiler, table, pa.table({"p": [0.1, 0.2, 0.3, 0.4]}))
-    columns = {column.key: column for column in from_bytes(to_bytes(profiler.columns))}
+    stored = from_bytes(to_bytes(profiler.columns))
+    streamed = from_stream(write_stream(to_profile_table(profiler.columns)))
+    assert to_bytes(streamed) == to_bytes(stored), "a worker's profile is the stored one"
+
+    columns = {column.key: column for column in stored}
     x, c = columns["feature", "x", ""], columns["feature", "c", ""]
     assert isinstance(x.profile, NumberProfile)
     (before,) = (column.profile for column in profiler.columns if column.name == "x")

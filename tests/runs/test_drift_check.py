@@ -9,9 +9,10 @@ import pytest
 
 from nightscore.drift.assess import Drift
 from nightscore.drift.references import References
+from nightscore.drift.stored_profiles import stored_profile
 from nightscore.errors import ModelDigestError, StorageError
 from nightscore.profiles.edges import Edges
-from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.profile_spec import ProfiledColumn
 from nightscore.profiles.table import ColumnProfile
 from nightscore.runs import drift_check as module
@@ -184,9 +185,17 @@ def test_a_comparison_and_its_warnings_go_into_the_record_and_then_to_the_store(
     execution.results.scored += [result(1), result(0)]
     seen: list[int] = []
 
+    counted = ColumnProfile(role="feature", name="c", profile=CategoryProfile(n_rows=1))
+
     def assess(job: Any, manifest: Any, results: Any, references: Any) -> Drift:
         seen.extend(shard.index for shard in results)
-        return Drift(DriftRecord(verdict="warning"), b"profile", b"table", ("a moved",))
+        return Drift(
+            record=DriftRecord(verdict="warning"),
+            profile=b"profile",
+            table=b"table",
+            warnings=("a moved",),
+            columns=(counted,),
+        )
 
     monkeypatch.setattr(module, "assess", assess)
     check = with_references()
@@ -202,6 +211,9 @@ def test_a_comparison_and_its_warnings_go_into_the_record_and_then_to_the_store(
     assert execution.workspace.state.read_bytes(drift.profile) == b"profile"
     assert execution.workspace.state.read_bytes(drift.table) == b"table"
 
+    check.share()
+    assert stored_profile(execution.workspace, drift.profile) == [counted], "it is not read again"
+
 
 def test_a_comparison_that_fails_or_cannot_be_stored_is_a_warning(
     execution: Execution,
@@ -216,7 +228,8 @@ def test_a_comparison_that_fails_or_cannot_be_stored_is_a_warning(
     assert execution.record.manifest.drift is None
 
     record = DriftRecord(verdict="ok")
-    monkeypatch.setattr(module, "assess", lambda *_: Drift(record, b"", b"", ()))
+    drift = Drift(record=record, profile=b"", table=b"", warnings=())
+    monkeypatch.setattr(module, "assess", lambda *_: drift)
     monkeypatch.setattr(module, "keep", raises(StorageError("The disk is full.", "x")))
     unstored = with_references()
     unstored.assess()

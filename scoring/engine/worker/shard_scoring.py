@@ -28,7 +28,7 @@ from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.process import limited_address_space, peak_resident_bytes
 from nightscore.profiles.column_records import feature_records, merge_records, prediction_records
 from nightscore.profiles.profiler import Profiler
-from nightscore.profiles.table import to_bytes
+from nightscore.profiles.table import to_profile_table, write_parquet, write_stream
 from nightscore.schemas.manifest import ColumnRecord
 from nightscore.storage.store import Store
 
@@ -92,9 +92,9 @@ def _score_shard(task: ShardTask) -> ShardResult:
         stages_s=clock.seconds,
         peak_bytes=peak_resident_bytes(),
     )
-    write_checkpoint(task, result)
+    write_checkpoint(task, replace(result, counted=b""))
 
-    return result
+    return replace(result, profile="")
 
 
 class _ShardScoring:
@@ -183,7 +183,7 @@ class _ShardScoring:
 
     def _result(self, part: WrittenPart) -> ShardResult:
         rejects, profiler = self._rejects, self._profiler
-        profile = base64.b64encode(to_bytes(profiler.columns)).decode()
+        counted = to_profile_table(profiler.columns)
 
         return ShardResult(
             index=self._task.shard.index,
@@ -195,7 +195,8 @@ class _ShardScoring:
             columns=self._columns,
             examples=tuple(rejects.examples),
             quarantine_files=tuple(rejects.files),
-            profile=profile,
+            profile=base64.b64encode(write_parquet(counted)).decode(),
+            counted=write_stream(counted),
             profile_errors=profiler.errors,
             profile_cpu_s=profiler.cpu_s,
             n_unprofiled=profiler.n_skipped,
