@@ -34,7 +34,10 @@ def tree_model(final: Any) -> TreeModel:
 
 
 def _hist_boosting(final: Any) -> TreeModel:
-    """`HistGradientBoosting*._raw_predict`: float64, `raw[:, k] += tree`, from the baseline on."""
+    """`HistGradientBoosting*._raw_predict`: float64, `raw[:, k] += tree`, from the baseline on.
+
+    Its sums are in Fortran's order.
+    """
     n_categories = _hist_categories(final._bin_mapper)
     trees, column = [], []
 
@@ -52,7 +55,7 @@ def _hist_boosting(final: Any) -> TreeModel:
         n_categories=n_categories,
     )
 
-    link = _link(final, zero_is_second=False)
+    link = replace(_link(final, zero_is_second=False), is_by_column=True)
 
     return TreeModel(forest, link, refuses_nan=False, refuses_infinite=False)
 

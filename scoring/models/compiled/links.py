@@ -38,6 +38,9 @@ class Link:
     """Classes of a classifier, in the order of its columns."""
     zero_is_second: bool = False
     """A score of exactly 0 means the second of two classes."""
+    is_by_column: bool = False
+    """The library holds the sums column by column. NumPy then adds up the classes of a row in their
+    order; else it adds up eight numbers side by side from eight classes on."""
     divisor: int = 0
     """What sums are divided by; 0: nothing."""
     library: Literal["scikit-learn", "lightgbm", "xgboost"] = "scikit-learn"
@@ -189,7 +192,7 @@ def _probabilities(
     They follow the operations of scikit-learn's losses and linear classifiers, in their order.
     """
     if link.function == "softmax":
-        return _softmax(raw)
+        return _softmax(raw, order="F" if link.is_by_column else "C")
 
     if raw.shape[1] == 1:
         scores = raw
@@ -211,9 +214,9 @@ def _probabilities(
     return shares
 
 
-def _softmax(raw: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    # A copy that is contiguous by rows: the sum of a row then has the library's order.
-    shares = raw.copy()
+def _softmax(raw: npt.NDArray[np.float64], order: Literal["C", "F"]) -> npt.NDArray[np.float64]:
+    # In the library's layout the sum of a row has the library's order.
+    shares = raw.copy(order)
     shares -= shares.max(axis=1)[:, None]
     np.exp(shares, out=shares)
     shares /= shares.sum(axis=1)[:, None]

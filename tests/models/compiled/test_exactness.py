@@ -194,3 +194,16 @@ def test_more_thresholds_than_a_byte_counts(form: str, machine_code: Path) -> No
         x, np.sin(9 * x[:, 0])
     )
     check(model, adversarial_rows(rng, model, 5_000, finite32=True, nan=False), machine_code)
+
+
+@pytest.mark.parametrize("n_classes", [8, 12, 130])
+@pytest.mark.parametrize("kind", [HistGradientBoostingClassifier, GradientBoostingClassifier])
+def test_many_classes(kind: Any, n_classes: int, machine_code: Path) -> None:
+    """From eight classes on the order in which a row's shares are added up shows in their bits."""
+    rng = np.random.default_rng(n_classes)
+    x = training_matrix(rng, 3 * n_classes, ["normal", "normal"])
+    y = rng.permutation(np.arange(3 * n_classes) % n_classes)
+    rounds = "max_iter" if kind is HistGradientBoostingClassifier else "n_estimators"
+    model = fit(kind(**{rounds: 2, "max_depth": 2}), x, y)
+    for n_rows in (1, 2, 333):
+        check(model, rng.normal(size=(n_rows, 2)), machine_code)
