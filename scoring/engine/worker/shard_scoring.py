@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from nightscore.arrow.chunks import combine_small_chunks
 from nightscore.engine.checkpoints import write_checkpoint
 from nightscore.engine.row_counts import note_rows
 from nightscore.engine.shard import ShardResult, ShardTask
@@ -147,6 +148,10 @@ class _ShardScoring:
         batch = clock.next("read", batches)
         if batch is None:
             return False
+
+        # Each chunk of each column is a call of its own: of the model, the profile and the writer.
+        batch.features = combine_small_chunks(batch.features)
+        batch.passthrough = combine_small_chunks(batch.passthrough)
 
         rejected = self._scorer.find_rejected(batch)
 
