@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nightscore.native.column_intrinsics import add_moments, count_edges_below
 from nightscore.native.compilation import kernel
 from nightscore.native.constants import (
     BIN_COPIES,
@@ -20,7 +21,6 @@ from nightscore.native.constants import (
     STRIP_VALUES,
     WORD_ROWS,
 )
-from nightscore.native.intrinsics import add_moments, count_edges_below
 
 
 @kernel

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from nightscore.native.column_intrinsics import fill_block
 from nightscore.native.compilation import kernel
 from nightscore.native.constants import BLOCK_ROWS, DIVIDE, MULTIPLY, SUBTRACT
-from nightscore.native.intrinsics import fill_block
 
 
 @kernel

@@ -21,12 +21,18 @@ from nightscore.native.count_buffers import CountBuffers
 from nightscore.native.object_files import (
     compile_object,
     read_object,
-    target_machine,
     write_object,
 )
 from nightscore.native.private_files import is_private
 from nightscore.native.search_trees import edge_tree
 from nightscore.native.sources import source_digest
+from nightscore.native.variants import (
+    Variant,
+    choose_variant,
+    named_variant,
+    processor_of,
+    target_machine,
+)
 
 CODE_FOLDER = "machine-code"
 """Name of the folder, beside the cached models."""
@@ -35,9 +41,15 @@ CODE_FOLDER = "machine-code"
 class Kernels:
     """Has each function of `kernels` as an attribute. Threads may share it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use the object files in a private folder, see `load_kernels`."""
+    def __init__(self, folder: Path, variant: Variant | None = None) -> None:
+        """Use the object files in a private folder, see `load_kernels`.
+
+        Args:
+            folder: The folder.
+            variant: What is called, and compiled if need be. None: see `choose_variant`.
+        """
         self._folder = folder
+        self.variant = variant or choose_variant()
         self._lock = threading.Lock()
         self._engine: Any = None
         self._addresses: dict[str, int] = {}
@@ -58,7 +70,7 @@ class Kernels:
         """
         with self._lock:
             engine = self._get_engine()
-            symbol = _symbol(name, types)
+            symbol = _symbol(self.variant, name, types)
             if symbol not in self._addresses:
                 self._load(engine, name, types, symbol)
             return self._addresses[symbol]
@@ -69,7 +81,9 @@ class Kernels:
         if self._engine is None:
             llvm.initialize_native_target()
             llvm.initialize_native_asmprinter()
-            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+            self._engine = llvm.create_mcjit_compiler(
+                llvm.parse_assembly(""), target_machine(self.variant)
+            )
         return self._engine
 
     def _load(self, engine: Any, name: str, types: ArgumentTypes, symbol: str) -> None:
@@ -78,7 +92,7 @@ class Kernels:
         path = self._folder / f"{symbol}.o"
         code = read_object(path)
         if code is None:
-            code = compile_object(name, types, symbol)
+            code = compile_object(name, types, symbol, self.variant)
             write_object(path, code)
 
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -121,26 +135,31 @@ class Kernel:
 
 
 def has_machine_code(cache: Path) -> bool:
-    """Whether a process of this host has compiled kernels."""
-    return any((cache / CODE_FOLDER / _build()).glob("*.o"))
+    """Whether a process of this host has compiled kernels of the variant that is to be used."""
+    return any(_build_folder(cache / CODE_FOLDER, named_variant()).glob("*.o"))
 
 
-@functools.cache
 def load_kernels(folder: Path) -> Kernels:
     """The kernels, compiled by their first call or by an earlier process of this host.
 
     Machine code is valid for the sources of this package, the versions of Numba and LLVM, and the
-    CPU's name and features. Damaged code is compiled again.
+    name and features of the CPU that it was compiled for. Damaged code is compiled again.
 
     Raises:
         PermissionError: Others can write to the folder.
+        InvalidJobError: The setting names no variant that this host can run.
     """
+    return _load_kernels(folder, named_variant())
+
+
+@functools.cache
+def _load_kernels(folder: Path, variant: str) -> Kernels:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     if not is_private(folder):
         raise PermissionError(f"{folder} holds machine code, and others can write to it: remove it")
 
-    build = folder / _build()
+    build = _build_folder(folder, variant)
     build.mkdir(exist_ok=True, mode=0o700)
     kernels = Kernels(build)
     _load_counting(kernels)
@@ -174,10 +193,16 @@ def _build(package: Path = Path(__file__).parent) -> str:
     return hashlib.sha256(repr((versions, content)).encode()).hexdigest()[:16]
 
 
-def _symbol(name: str, types: ArgumentTypes) -> str:
-    """The name of a kernel's code for this machine and some types of arguments."""
+def _build_folder(folder: Path, variant: str) -> Path:
+    """The folder of the code of a variant; empty: of the best one of each host."""
+    return folder / "-".join(filter(None, (_build(), variant)))
+
+
+def _symbol(variant: Variant, name: str, types: ArgumentTypes) -> str:
+    """The name of a kernel's code of a variant on this machine, for some types of arguments."""
     import llvmlite.binding as llvm
 
-    machine = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    processor = processor_of(variant)
+    machine = f"{processor.name} {processor.flags}"
     described = repr((llvm.llvm_version_info, machine, name, types))
     return f"{name}_{hashlib.sha256(described.encode()).hexdigest()[:16]}"

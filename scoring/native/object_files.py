@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.native.arguments import ArgumentTypes, numba_type
+from nightscore.native.variants import Variant, target_machine
 
 DIGEST_BYTES = 32
 """The SHA-256 of the code, in front of it."""
@@ -14,13 +15,14 @@ ALLOWED_CALLS = frozenset(("exp", "expf", "log1p", "log1pf", "memcpy", "memmove"
 """C functions that machine code may call. It never calls into Python."""
 
 
-def compile_object(name: str, types: ArgumentTypes, symbol: str) -> bytes:
+def compile_object(name: str, types: ArgumentTypes, symbol: str, variant: Variant) -> bytes:
     """Compile a kernel to an object file.
 
     Args:
         name: A function of `kernels`.
         types: The types of its arguments.
         symbol: The name that the object file defines.
+        variant: What it is compiled for.
 
     Raises:
         RuntimeError: The code calls what machine code must not call.
@@ -28,15 +30,20 @@ def compile_object(name: str, types: ArgumentTypes, symbol: str) -> bytes:
     import llvmlite.binding as llvm
 
     from nightscore.native import kernels
+    from nightscore.native.compilation import plain_code
 
     function = getattr(kernels, name)
     signature = tuple(map(numba_type, types))
-    function.compile(signature)
+    with plain_code():
+        function.compile(signature)
 
     module = llvm.parse_assembly(function.inspect_llvm(signature))
     compiled_name = function.overloads[signature].fndesc.llvm_func_name
     module.get_function(compiled_name).name = symbol
     module.verify()
+
+    machine = target_machine(variant)
+    _optimize(module, machine)
 
     declared = {one.name for one in module.functions if one.is_declaration}
     calls = {call for call in declared if not call.startswith("llvm.")}
@@ -45,22 +52,17 @@ def compile_object(name: str, types: ArgumentTypes, symbol: str) -> bytes:
             f"the kernel {name} calls what machine code must not call: {', '.join(forbidden)}"
         )
 
-    return bytes(target_machine().emit_object(module))
+    return bytes(machine.emit_object(module))
 
 
-def target_machine() -> Any:
-    """LLVM's description of this host, with Numba's options."""
+def _optimize(module: Any, machine: Any) -> None:
+    """Optimize a module as Numba does, for another machine than this host if need be."""
     import llvmlite.binding as llvm
 
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        reloc="static" if target.triple.startswith("x86_64") else "default",
-        codemodel="jitdefault",
-        jit=True,
-    )
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
 
 
 def read_object(path: Path) -> bytes | None:

@@ -12,17 +12,20 @@ import numpy as np
 
 from nightscore.native.compilation import kernel
 from nightscore.native.constants import BLOCK_ROWS, FANOUT, INFINITE_SEEN, NAN_SEEN, STRIP_BLOCKS
-from nightscore.native.intrinsics import count_below, split_rows
+from nightscore.native.tree_intrinsics import count_keys_below, next_node, split_rows
 
 
 @kernel
-def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int, start: int) -> int:
+def rank_column(
+    values: Any, keys: Any, n_levels: int, mask: Any, codes: Any, feature: int, start: int
+) -> int:
     """Write the codes of a column's values from row `start` on. NaN gets the greatest code.
 
     Args:
         values: float32 or float64.
         keys: The thresholds as a static tree, see `search_trees.key_tree`.
         n_levels: Levels of that tree.
+        mask: Of the type of masks, see `tree_buffers.mask_type`.
         codes: (blocks, features, 64).
         feature: Second index of the codes.
         start: First row.
@@ -30,31 +33,49 @@ def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int,
     Returns:
         The flags `NAN_SEEN` and `INFINITE_SEEN` of what was among the values.
     """
-    address = keys.ctypes.data
-    greatest = (1 << (8 * codes.itemsize)) - 1
-    seen = 0
+    root = keys.ctypes.data
+    node_bytes = 8 * FANOUT
+    greatest = codes.dtype.type((1 << (8 * codes.itemsize)) - 1)
+    n_nan = 0
+    n_infinite = 0
+    first = 0
 
-    for i in range(values.size):
-        value = np.float64(values[i])
-        code = 0
-        offset = 0
-        size = FANOUT
+    while first < values.size:
+        # The rows of one block are side by side.
+        block, place = (start + first) // BLOCK_ROWS, (start + first) % BLOCK_ROWS
+        n_rows = min(BLOCK_ROWS - place, values.size - first)
+        part, target = values[first : first + n_rows], codes[block, feature, place:]
+        first += n_rows
 
-        for _ in range(n_levels):
-            code = code * FANOUT + count_below(address + 8 * (offset + code * FANOUT), value)
-            offset += size
-            size *= FANOUT
+        # Most features have two levels. Without a loop over levels they take half the time.
+        if n_levels == 2:
+            for i in range(n_rows):
+                value = np.float64(part[i])
+                node = count_keys_below(mask, root, value)
+                below = count_keys_below(mask, root + node_bytes * (1 + node), value)
+                target[i] = node * FANOUT + below
+        else:
+            for i in range(n_rows):
+                value = np.float64(part[i])
+                node = 0
+                offset = 0
+                size = 1
 
-        if value != value:
-            code = greatest
-            seen |= NAN_SEEN
-        elif value - value != 0.0:
-            seen |= INFINITE_SEEN
+                for _ in range(n_levels):
+                    address = root + node_bytes * (offset + node)
+                    node = node * FANOUT + count_keys_below(mask, address, value)
+                    offset += size
+                    size *= FANOUT
 
-        row = np.uint64(start + i)
-        codes[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = code
+                target[i] = node
 
-    return seen
+        for i in range(n_rows):
+            is_nan = part[i] != part[i]
+            n_nan += is_nan
+            n_infinite += abs(part[i]) == np.inf
+            target[i] = greatest if is_nan else target[i]
+
+    return (NAN_SEEN if n_nan else 0) | (INFINITE_SEEN if n_infinite else 0)
 
 
 @kernel
@@ -90,21 +111,24 @@ def order_column(
     Returns:
         The flags `NAN_SEEN` and `INFINITE_SEEN` of what was among the values.
     """
-    seen = 0
-    for i in range(bits.size):
-        size = bits[i] & magnitude
-        key = size if bits[i] >= 0 else -size  # both zeros have one key
+    n_nan = 0
+    n_infinite = 0
+    first = 0
 
-        if size > infinity:
-            key = magnitude
-            seen |= NAN_SEEN
-        elif size == infinity:
-            seen |= INFINITE_SEEN
+    while first < bits.size:
+        block, place = (start + first) // BLOCK_ROWS, (start + first) % BLOCK_ROWS
+        n_rows = min(BLOCK_ROWS - place, bits.size - first)
+        part, target = bits[first : first + n_rows], keys[block, feature, place:]
+        first += n_rows
 
-        row = np.uint64(start + i)
-        keys[row // BLOCK_ROWS, feature, row % BLOCK_ROWS] = key
+        for i in range(n_rows):
+            size = part[i] & magnitude
+            key = size if part[i] >= 0 else -size  # both zeros have one key
+            n_nan += size > infinity
+            n_infinite += size == infinity
+            target[i] = magnitude if size > infinity else key
 
-    return seen
+    return (NAN_SEEN if n_nan else 0) | (INFINITE_SEEN if n_infinite else 0)
 
 
 @kernel
@@ -146,7 +170,8 @@ def sum_split(
         first_leaf: The first leaf of each tree, and the number of leaves.
         values: (leaves, width).
         column: The first row of `out` that each tree adds to.
-        masks: Scratch, uint64, one more than the greatest tree has nodes.
+        masks: Scratch, one more than the greatest tree has nodes: words of 64 rows, uint64, or 64
+            lanes each of the type of `codes`. See `tree_buffers.mask_buffer`.
         leaves: Scratch, 64 of the type of `jump`.
         out: (columns, rows), with the rows filled up to whole blocks.
     """
@@ -158,10 +183,10 @@ def sum_split(
             into = column[tree]
 
             for block in range(strip, min(strip + STRIP_BLOCKS, n_blocks)):
-                masks[0] = ~np.uint64(0)
                 split_rows(
                     cut.dtype.type(0),
                     jump.dtype.type(0),
+                    masks.dtype.type(0),
                     codes[block].ctypes.data,
                     feature.ctypes.data,
                     cut.ctypes.data,
@@ -181,8 +206,9 @@ def sum_split(
                 row = block * BLOCK_ROWS
 
                 for k in range(width):
+                    total, value = out[into + k, row : row + BLOCK_ROWS], values[origin:, k]
                     for i in range(BLOCK_ROWS):
-                        out[into + k, row + i] += values[origin + leaves[i], k]
+                        total[i] += value[leaves[i]]
 
 
 @kernel
@@ -206,12 +232,13 @@ def sum_walked(
         out: (columns, rows), with the rows filled up to whole blocks.
     """
     n_blocks, n_trees, width = keys.shape[0], root.size, values.shape[1]
+    key, address = keys.dtype.type(0), nodes.ctypes.data
     for strip in range(0, n_blocks, n_strip):
         for tree in range(n_trees):
             into = column[tree]
 
             for block in range(strip, min(strip + n_strip, n_blocks)):
-                flat = keys[block]
+                flat = keys[block].ctypes.data
 
                 for i in range(0, BLOCK_ROWS, 8):
                     n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = np.int64(root[tree])
@@ -221,24 +248,15 @@ def sum_walked(
                         before = n0 + n1 + n2 + n3 + n4 + n5 + n6 + n7
 
                         for _ in range(min(4, left)):
-                            key = keys.dtype.type(flat[nodes[n0, 1] + i + 0] + nodes[n0, 3])
-                            n0 = nodes[n0, 2] + (key > nodes[n0, 0])
-                            key = keys.dtype.type(flat[nodes[n1, 1] + i + 1] + nodes[n1, 3])
-                            n1 = nodes[n1, 2] + (key > nodes[n1, 0])
-                            key = keys.dtype.type(flat[nodes[n2, 1] + i + 2] + nodes[n2, 3])
-                            n2 = nodes[n2, 2] + (key > nodes[n2, 0])
+                            n0 = next_node(key, address, flat, n0, i)
+                            n1 = next_node(key, address, flat, n1, i + 1)
+                            n2 = next_node(key, address, flat, n2, i + 2)
+                            n3 = next_node(key, address, flat, n3, i + 3)
 
-                            key = keys.dtype.type(flat[nodes[n3, 1] + i + 3] + nodes[n3, 3])
-                            n3 = nodes[n3, 2] + (key > nodes[n3, 0])
-                            key = keys.dtype.type(flat[nodes[n4, 1] + i + 4] + nodes[n4, 3])
-                            n4 = nodes[n4, 2] + (key > nodes[n4, 0])
-                            key = keys.dtype.type(flat[nodes[n5, 1] + i + 5] + nodes[n5, 3])
-                            n5 = nodes[n5, 2] + (key > nodes[n5, 0])
-
-                            key = keys.dtype.type(flat[nodes[n6, 1] + i + 6] + nodes[n6, 3])
-                            n6 = nodes[n6, 2] + (key > nodes[n6, 0])
-                            key = keys.dtype.type(flat[nodes[n7, 1] + i + 7] + nodes[n7, 3])
-                            n7 = nodes[n7, 2] + (key > nodes[n7, 0])
+                            n4 = next_node(key, address, flat, n4, i + 4)
+                            n5 = next_node(key, address, flat, n5, i + 5)
+                            n6 = next_node(key, address, flat, n6, i + 6)
+                            n7 = next_node(key, address, flat, n7, i + 7)
 
                         left -= 4
 
@@ -250,13 +268,13 @@ def sum_walked(
                     row = block * BLOCK_ROWS + i
 
                     for k in range(width):
-                        o = out[into + k]
-                        o[row] += values[n0, k]
-                        o[row + 1] += values[n1, k]
-                        o[row + 2] += values[n2, k]
-                        o[row + 3] += values[n3, k]
+                        total, value = out[into + k, row : row + 8], values[:, k]
+                        total[0] += value[np.uintp(n0)]
+                        total[1] += value[np.uintp(n1)]
+                        total[2] += value[np.uintp(n2)]
+                        total[3] += value[np.uintp(n3)]
 
-                        o[row + 4] += values[n4, k]
-                        o[row + 5] += values[n5, k]
-                        o[row + 6] += values[n6, k]
-                        o[row + 7] += values[n7, k]
+                        total[4] += value[np.uintp(n4)]
+                        total[5] += value[np.uintp(n5)]
+                        total[6] += value[np.uintp(n6)]
+                        total[7] += value[np.uintp(n7)]

@@ -1,15 +1,18 @@
-"""`make bench-kernels`: compiled predictors against the library's own, on the same batch, one core, in one run.
+"""`make bench-kernels`: compiled predictors against the library's own, on the same batch, one core, in one run. Other variants of the
+kernels that this processor runs are forced in turn.
 
 Library threads are limited by the Makefile, as a worker's are.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,16 @@ from nightscore.models.installed_libraries import library_version
 from nightscore.models.libraries.sklearn_facts import takes_matrix
 from nightscore.models.protocol import CompiledPredictor, Predictor
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
+from nightscore.native.constants import LEAST_HASHES
+from nightscore.native.machine_code import CODE_FOLDER, load_kernels
+from nightscore.native.variants import (
+    SETTING,
+    choose_variant,
+    runnable_variants,
+    this_processor,
+)
+from nightscore.profiles.counting import CountSpec, NumberCounter
+from nightscore.profiles.edges import Edges
 from nightscore.schemas.model import ModelFacts
 from tests.support.tree_data import compile_predictor
 
@@ -41,6 +54,10 @@ VERSIONS = (
     "xgboost",
 )
 Case = tuple[Any, pa.Table]
+OTHER_VARIANTS = runnable_variants(this_processor())[1:]
+"""What the kernels can be forced to here, besides the best."""
+PROFILE_REPEATS = 25
+PROFILE_BAR_NS = 5.0
 
 
 def _numbers(n_rows: int, n_columns: int, seed: int, *, missing: float = 0.0) -> pd.DataFrame:
@@ -73,6 +90,17 @@ def hist_boosting() -> Case:
         max_iter=200, max_leaf_nodes=31, early_stopping=False, random_state=0
     )
     return model.fit(x, _target(x) > 0), _table(_numbers(N_ROWS, 30, 2, missing=0.03))
+
+
+def many_classes() -> Case:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    x = _numbers(20_000, 10, 0)
+    y = np.argsort(np.argsort(_target(x))) * 100 // len(x)
+    model = HistGradientBoostingClassifier(
+        max_iter=10, max_leaf_nodes=31, early_stopping=False, random_state=0
+    )
+    return model.fit(x, y), _table(_numbers(N_ROWS, 10, 2))
 
 
 def categorical_boosting() -> Case:
@@ -241,9 +269,10 @@ def lightgbm_deep() -> Case:
 
 
 CASES: dict[str, tuple[Callable[[], Case], float]] = {
-    "HistGradientBoosting 200 x 31, 30 features": (hist_boosting, 6.0),
+    "HistGradientBoosting 200 x 31, 30 features": (hist_boosting, 12.0),
     "the same, 20 features and 5 of categories": (categorical_boosting, 1.0),
-    "RandomForest 100 x depth 12": (random_forest, 2.0),
+    "HistGradientBoosting 10 x 31, 100 classes": (many_classes, 3.0),
+    "RandomForest 100 x depth 12": (random_forest, 3.0),
     "ExtraTrees 50, grown out": (deep_forest, 1.0),
     "DecisionTree depth 8": (one_tree, 1.0),
     "GradientBoosting 100 x depth 3": (boosting, 1.0),
@@ -264,9 +293,7 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
     """CPU seconds of one batch, medians; both are called in turn."""
     model, table = CASES[name][0]()
     started = time.process_time()
-    own, compiled, kinds = (
-        _booster(model, cache) if type(model).__name__ == "Booster" else _sklearn(model, cache)
-    )
+    own, compiled, kinds = _predictors(model, cache)
     compile_s = time.process_time() - started
     seconds: dict[str, list[float]] = {"own": [], "compiled": []}
     answers = {}
@@ -274,6 +301,9 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
         ("own", own, table),
         ("compiled", compiled, table),
     ]
+    for variant in OTHER_VARIANTS:
+        calls.append((variant, _forced(variant, model, cache), table))
+        seconds[variant] = []
     if any(pa.types.is_string(kind) for kind in table.schema.types):
         calls.append(("coded", compiled, _coded(table)))
         seconds["coded"] = []
@@ -292,16 +322,47 @@ def measure(name: str, repeats: int, cache: Path) -> dict[str, Any]:
         "compiled_s": compiled_s,
         "speed_up": own_s / compiled_s,
         "coded_s": medians.get("coded"),
+        "variants_s": {variant: medians[variant] for variant in OTHER_VARIANTS},
         "bar": CASES[name][1],
         "difference": max(
-            difference(
-                answers["own"][kind], answers["compiled"][kind], is_exact=compiled.tolerance == 0
-            )
+            difference(answers["own"][kind], answers[which][kind], is_exact=compiled.tolerance == 0)
             for kind in answers["own"]
+            for which in ("compiled", *OTHER_VARIANTS)
         ),
         "rows_by_library": compiled.rows_by_library,
         "compile_s": compile_s,
     }
+
+
+def _predictors(model: Any, cache: Path) -> tuple[Predictor, CompiledPredictor, list[str]]:
+    if type(model).__name__ == "Booster":
+        return _booster(model, cache)
+    return _sklearn(model, cache)
+
+
+def _forced(variant: str, model: Any, cache: Path) -> CompiledPredictor:
+    with forced_variant(variant):
+        return _predictors(model, cache)[1]
+
+
+def measure_profile(cache: Path) -> dict[str, float]:
+    """Nanoseconds a value of each variant: bins, moments and hashes of a batch of one column."""
+    rng = np.random.default_rng(0)
+    edges = Edges.from_values(rng.normal(size=20_000))
+    spec = CountSpec(edges.both, edges.pivot, (-3.0, 3.0))
+    column = pa.array(rng.normal(size=N_ROWS), mask=rng.random(N_ROWS) < 0.03)
+    known = np.empty(0, np.uint64)
+    measured = {}
+    for variant in (choose_variant(), *OTHER_VARIANTS):
+        with forced_variant(variant):
+            counter = NumberCounter(spec, load_kernels(cache / CODE_FOLDER))
+        seconds = []
+        for _ in range(PROFILE_REPEATS):
+            started = time.process_time()
+            known = np.sort(counter.count(column, known).hashes)[:LEAST_HASHES]
+            seconds.append(time.process_time() - started)
+        measured[variant] = 1e9 * statistics.median(seconds) / N_ROWS
+    return measured
 
 
 def _sklearn(estimator: Any, cache: Path) -> tuple[Predictor, CompiledPredictor, list[str]]:
@@ -342,6 +403,23 @@ def _coded(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=table.column_names)
 
 
+@contextlib.contextmanager
+def forced_variant(variant: str) -> Iterator[None]:
+    """Kernels that are loaded here are of this variant."""
+    before = os.environ.get(SETTING)
+    os.environ[SETTING] = variant
+    try:
+        yield
+    finally:
+        os.environ.pop(SETTING)
+        if before is not None:
+            os.environ[SETTING] = before
+
+
+def _listed(numbers: dict[str, float], form: str) -> str:
+    return ", ".join(f"{name} {form.format(number)}" for name, number in numbers.items())
+
+
 def _versions() -> dict[str, str]:
     return {name: version for name in VERSIONS if (version := library_version(name))}
 
@@ -367,6 +445,10 @@ def main() -> None:
             print(
                 f"{name:45}{1000 * measured['own_s']:9.1f}{1000 * measured['compiled_s']:10.1f}{measured['speed_up']:8.1f}"
                 f"{measured['bar']:6g}  {measured['difference']:.1e}, {measured['compile_s']:.2f} s"
+                + "".join(
+                    f", {variant} {own / seconds:.1f} times"
+                    for variant, seconds in measured["variants_s"].items()
+                )
                 + (
                     f", strings as dictionaries {own / coded:.1f} times"
                     if (coded := measured["coded_s"])
@@ -378,9 +460,14 @@ def main() -> None:
                     else ""
                 )
             )
+        profile_ns = measure_profile(Path(cache))
+    print(f"profile, ns a value, bar {PROFILE_BAR_NS:g}: " + _listed(profile_ns, "{:.1f}"))
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "kernels.json").write_text(
-        json.dumps({"versions": _versions(), "results": results}, indent=2) + "\n"
+        json.dumps(
+            {"versions": _versions(), "results": results, "profile_ns": profile_ns}, indent=2
+        )
+        + "\n"
     )
 
 

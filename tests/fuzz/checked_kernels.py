@@ -35,7 +35,9 @@ def fill_nulls(values: Any, validity: Any, first_byte: int, filled: Any) -> int:
 
 
 @checked  # type: ignore[untyped-decorator]
-def rank_column(values: Any, keys: Any, n_levels: int, codes: Any, feature: int, start: int) -> int:
+def rank_column(
+    values: Any, keys: Any, n_levels: int, _mask: Any, codes: Any, feature: int, start: int
+) -> int:
     greatest = (1 << (8 * codes.itemsize)) - 1
     seen = 0
     at(feature, codes.shape[1])
@@ -109,8 +111,31 @@ def sum_split(
     return 0
 
 
+@checked  # type: ignore[untyped-decorator]
+def sum_walked(
+    keys: Any, nodes: Any, root: Any, depth: Any, values: Any, column: Any, _n_strip: int, out: Any
+) -> int:
+    for tree in range(root.size):
+        for block in range(keys.shape[0]):
+            flat = keys[block]
+            for i in range(BLOCK_ROWS):
+                node = np.int64(root[tree])
+                for _ in range(depth[at(tree, depth.size)]):
+                    at(node, nodes.shape[0])
+                    place = at(np.int64(nodes[node, 1]) + i, flat.size)
+                    key = keys.dtype.type(flat[place] + nodes[node, 3])
+                    node = np.int64(nodes[node, 2]) + (key > nodes[node, 0])
+                leaf = at(node, values.shape[0])
+                for k in range(values.shape[1]):
+                    into = at(column[tree] + k, out.shape[0])
+                    out[into, block * BLOCK_ROWS + i] += values[leaf, k]
+    return 0
+
+
 class CheckedKernels:
-    """As `machine_code.Kernels`."""
+    """As `machine_code.Kernels`, with masks of words."""
+
+    variant = "avx512"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -120,7 +145,12 @@ class CheckedKernels:
 
 @functools.cache
 def _checked(name: str) -> Any:
-    written = {"fill_nulls": fill_nulls, "rank_column": rank_column, "sum_split": sum_split}
+    written = {
+        "fill_nulls": fill_nulls,
+        "rank_column": rank_column,
+        "sum_split": sum_split,
+        "sum_walked": sum_walked,
+    }
     if name in written:
         return written[name]
     source = getattr(kernels, name).py_func

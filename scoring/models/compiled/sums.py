@@ -10,6 +10,7 @@ import numpy.typing as npt
 from nightscore.models.compiled.forest import FlatForest, SplitTrees, WalkedTrees
 from nightscore.native.constants import BLOCK_ROWS, STRIP_BLOCKS
 from nightscore.native.machine_code import Kernels
+from nightscore.native.tree_buffers import aligned_zeros, mask_buffer, mask_type
 
 INFINITY_BITS = {"float32": 0x7F800000, "float64": 0x7FF0000000000000}
 MAGNITUDE_BITS = {"float32": 0x7FFFFFFF, "float64": 0x7FFFFFFFFFFFFFFF}
@@ -59,7 +60,9 @@ class ForestSum:
 
         if isinstance(trees, SplitTrees):
             self._buffer: npt.NDArray[Any] = np.empty(0, trees.code)
-            self._masks = np.empty(trees.most_nodes + 1, np.uint64)
+            mask = mask_type(trees.code, kernels.variant)
+            self._mask = mask.type(0)
+            self._masks = mask_buffer(trees.most_nodes + 1, mask)
             self._leaves = np.empty(BLOCK_ROWS, trees.jump.dtype)
         else:
             self._buffer = np.empty(0, trees.key)
@@ -110,7 +113,7 @@ class ForestSum:
         n_features = self.forest.n_features
         size = n_blocks * n_features * BLOCK_ROWS
         if self._buffer.size < size:
-            self._buffer = np.zeros(size, self._buffer.dtype)
+            self._buffer = aligned_zeros(size, self._buffer.dtype)
         return self._buffer[:size].reshape(n_blocks, n_features, BLOCK_ROWS)
 
     def _encode(self, chunk: Chunk, codes: npt.NDArray[Any], feature: int, start: int) -> int:
@@ -155,7 +158,9 @@ class ForestSum:
 
         if isinstance(self._trees, SplitTrees):
             keys, n_levels = self._trees.keys[feature], self._trees.n_levels[feature]
-            return self._kernels.rank_column(values, keys, n_levels, codes, feature, start)
+            return self._kernels.rank_column(
+                values, keys, n_levels, self._mask, codes, feature, start
+            )
 
         number = self.forest.number
         infinity = codes.dtype.type(INFINITY_BITS[number])
