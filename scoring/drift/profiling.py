@@ -10,6 +10,7 @@ from nightscore.drift.references import References
 from nightscore.engine.shard import ShardResult
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
+    BinsToCut,
     ProfiledColumn,
     ProfileSpec,
     SegmentColumn,
@@ -33,6 +34,11 @@ class ColumnsWithoutBins:
         """For a message."""
         names = [name for _, name in self.columns]
         return names + [f"segments of {name}" for name in self.segments]
+
+    def to_cut(self, contract: Contract) -> BinsToCut:
+        """The same, for a single shard that cuts them itself."""
+        columns = tuple(ProfiledColumn(role, name, None) for role, name in self.columns)
+        return BinsToCut(with_types(columns, contract), self.segments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,16 @@ class SegmentColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class BinsToCut:
+    """What has no bins yet: the first batch of the only shard cuts them, when it is counted."""
+
+    columns: tuple[ProfiledColumn, ...] = ()
+    """Columns of numbers. Their edges are not known yet."""
+    segments: tuple[str, ...] = ()
+    """Names of the columns to cut into segments."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileSpec:
     """What a worker profiles."""
 
@@ -89,6 +99,9 @@ class ProfileSpec:
     """
     max_share: float = 1.0
     """Share of the worker's CPU time. Beyond it, only every n-th row is counted."""
+    to_cut: BinsToCut = BinsToCut()
+    """What the first batch gives bins to. Shards that are added up must have the same bins: only
+    the spec of a single shard has any."""
 
 
 NO_PROFILE = ProfileSpec()

@@ -1,7 +1,8 @@
 """Counting the columns of a shard, batch by batch, in a worker."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,14 @@ import pyarrow as pa
 from nightscore.arrow.arrays import from_numpy
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import CategoryProfile, NumberProfile, category_name
-from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, SegmentColumn
+from nightscore.profiles.profile_spec import (
+    BinsToCut,
+    ProfiledColumn,
+    ProfileSpec,
+    SegmentColumn,
+    cut_column,
+    cut_segments,
+)
 from nightscore.profiles.table import ColumnProfile, Key, Role, Scores
 
 MAX_CATEGORIES = 100_000
@@ -21,6 +29,7 @@ STRIDE_STEP = 4
 """Factor by which fewer rows are counted."""
 MAX_STRIDE = 64
 
+NOTHING_TO_CUT = BinsToCut()
 COUNT_ERRORS = (pa.ArrowException, TypeError, ValueError)
 """What a column raises that cannot be counted."""
 
@@ -41,6 +50,11 @@ class _Batch:
             "pass_through": self.passthrough,
         }
         return tables[role]
+
+    def source(self, name: str) -> pa.ChunkedArray:
+        """A column of the input, whether the model reads it or not."""
+        is_feature = name in self.features.column_names
+        return (self.features if is_feature else self.passthrough).column(name)
 
     def thin(self, wanted: npt.NDArray[np.int64]) -> "_Batch":
         """The batch with some of its rows."""
@@ -66,11 +80,7 @@ class Profiler:
         """Begin to count what the spec says."""
         self._spec = spec
         self._columns: dict[tuple[Role, str], ColumnProfile] = {}
-
-        for column in spec.columns:
-            profile = _empty(column, with_scores=_has_scores(column, spec))
-            self._columns[column.role, column.name] = profile
-
+        self._watch(spec.columns)
         self._segments: dict[Key, ColumnProfile] = {}
 
         self.errors: dict[str, str] = {}
@@ -103,8 +113,11 @@ class Profiler:
             is_scored: Which rows have a prediction, shape (n,).
             predictions: The predictions of these rows.
         """
-        started = time.thread_time()
         batch = _Batch(features, passthrough, is_scored, predictions)
+        if self._spec.to_cut != NOTHING_TO_CUT:
+            self._cut_bins(batch)
+
+        started = time.thread_time()
 
         is_whole = self.stride == 1
         if not is_whole:
@@ -132,6 +145,41 @@ class Profiler:
             if column.name not in self.errors and not self._is_cut_segment(column):
                 columns.append(column)
         return columns
+
+    def _watch(self, columns: Sequence[ProfiledColumn]) -> None:
+        """Begin to count columns."""
+        for column in columns:
+            profile = _empty(column, with_scores=_has_scores(column, self._spec))
+            self._columns[column.role, column.name] = profile
+
+    def _cut_bins(self, batch: _Batch) -> None:
+        """Cut the bins that are not known yet at this batch, the first one."""
+        to_cut = self._spec.to_cut
+        columns: list[ProfiledColumn] = []
+        segments: list[SegmentColumn] = []
+
+        for column in to_cut.columns:
+            values = batch.table(column.role).column(column.name)
+            try:
+                cut = cut_column(column.role, column.name, [values])
+            except COUNT_ERRORS as error:
+                self._fail(column.name, error)
+                continue
+            columns.append(replace(cut, type=column.type))
+
+        for name in to_cut.segments:
+            try:
+                segments.append(cut_segments(name, [batch.source(name)]))
+            except COUNT_ERRORS as error:
+                self._fail(f"segments of {name}", error)
+
+        self._spec = replace(
+            self._spec,
+            columns=self._spec.columns + tuple(columns),
+            segments=self._spec.segments + tuple(segments),
+            to_cut=NOTHING_TO_CUT,
+        )
+        self._watch(columns)
 
     def _count_column(self, column: ProfiledColumn, batch: _Batch, *, is_whole: bool) -> None:
         values = batch.table(column.role).column(column.name)
@@ -170,12 +218,8 @@ class Profiler:
         if name in self.errors:
             return
 
-        source = batch.features
-        if segment.name not in source.column_names:
-            source = batch.passthrough
-
         try:
-            codes = segment.codes(source.column(segment.name))
+            codes = segment.codes(batch.source(segment.name))
         except pa.ArrowException as error:
             self._fail(name, error)
             return

@@ -68,7 +68,9 @@ class DriftCheck:
             self._give_up(error)
             return tasks
 
-        if without_bins.names and tasks:
+        if len(tasks) == 1:
+            spec = replace(spec, to_cut=without_bins.to_cut(contract))
+        elif without_bins.names and tasks:
             spec = self._add_new_bins(tasks[0], spec, without_bins)
 
         spec = replace(spec, columns=with_types(spec.columns, contract))
@@ -77,7 +79,11 @@ class DriftCheck:
     def _add_new_bins(
         self, task: ShardTask, spec: ProfileSpec, without_bins: ColumnsWithoutBins
     ) -> ProfileSpec:
-        """Cut bins for columns that no reference has, from a sample of one shard."""
+        """Cut bins for columns that no reference has, from a sample of one shard.
+
+        Several shards are counted at the same time, over the same bins. A single one cuts its bins
+        itself, when it comes to its first batch.
+        """
         timeout_s = model_seconds(self._job) + self._job.limits.shard_s
         try:
             columns, segments = self._execution.pool.call(

@@ -21,7 +21,13 @@ from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
-from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column
+from nightscore.profiles.profile_spec import (
+    BinsToCut,
+    ProfiledColumn,
+    ProfileSpec,
+    cut_column,
+    cut_segments,
+)
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import (
     ColumnProfile,
@@ -179,6 +185,40 @@ def test_a_table_comes_back_as_it_was() -> None:
     assert c.scores.sums == pytest.approx({"a": 0.5, "b": 0.2, None: 0.3})
     with pytest.raises(ValueError, match="no Parquet"):
         from_bytes(b"nothing")
+
+
+def test_bins_that_are_cut_at_the_first_batch_are_those_of_a_sample_of_it() -> None:
+    first = pa.table({"x": [1.0, 1.0, None, 5.0], "s": ["a", None, "b", "a"]})
+    second = pa.table({"x": [0.0, 9.0], "s": ["c", "a"]})
+    predictions = [pa.table({"p": [0.1, 0.2, 0.2, 0.4]}), pa.table({"p": [0.9, 0.1]})]
+    numbers = (("feature", "x", first), ("prediction", "p", predictions[0]))
+    category = ProfiledColumn("feature", "s", None, type="string")
+
+    sampled = ProfileSpec(
+        (category, *(cut_column(role, name, [of.column(name)]) for role, name, of in numbers)),
+        (cut_segments("s", [first.column("s")]),),
+        score="p",
+    )
+    to_cut = BinsToCut(tuple(ProfiledColumn(role, name, None) for role, name, _ in numbers), ("s",))
+    in_the_pass = ProfileSpec((category,), score="p", to_cut=to_cut)
+
+    contents = []
+    for spec in (sampled, in_the_pass):
+        profiler = Profiler(spec)
+        for features, predicted in zip((first, second), predictions, strict=True):
+            add(profiler, features, predicted)
+        assert profiler.errors == {}
+        contents.append(to_bytes(profiler.columns))
+    assert contents[0] == contents[1]
+
+
+def test_a_column_that_gets_no_bins_is_reported() -> None:
+    texts = pa.table({"x": ["a", "b"], "y": [1.0, 2.0]})
+    columns = tuple(ProfiledColumn("feature", name, None) for name in ("x", "y"))
+    profiler = Profiler(ProfileSpec(to_cut=BinsToCut(columns)))
+    add(profiler, texts)
+    assert [*profiler.errors] == ["x"]
+    assert [column.name for column in profiler.columns] == ["y"]
 
 
 def stored_profile() -> pa.Table:

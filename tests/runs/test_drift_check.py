@@ -139,6 +139,22 @@ def test_known_columns_keep_the_bins_of_the_reference_and_new_ones_are_cut_once(
     assert [column.type for column in spec.columns] == ["int32", "", "double"]
 
 
+def test_a_single_shard_cuts_new_bins_itself(
+    execution: Execution,
+    tasks: list[Any],
+    with_references: Callable[..., DriftCheck],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution.pool, "call", raises(AssertionError("nothing is sampled")))
+    (task,) = with_references().add_profiles(tasks[:1], CONTRACT)
+    spec = task.profile_spec
+    assert [column.name for column in spec.columns] == ["a"]
+    assert spec.to_cut.columns == (
+        ProfiledColumn("feature", "b", None),
+        ProfiledColumn("prediction", "prediction", None, type="double"),
+    )
+
+
 def test_without_new_bins_the_other_columns_are_profiled(
     execution: Execution,
     tasks: list[Any],
