@@ -15,7 +15,15 @@ from nightscore.drift.statistics_table import statistics_table
 from nightscore.engine.shard import ShardResult
 from nightscore.ledger.layout import drift_path, profile_path, state_store
 from nightscore.profiles.profile_spec import score_column
-from nightscore.profiles.table import ColumnProfile, Key, merge_profiles, to_bytes
+from nightscore.profiles.table import (
+    ColumnProfile,
+    Key,
+    merge_profiles,
+    read_stream,
+    to_bytes,
+    with_recent,
+    write_parquet,
+)
 from nightscore.schemas.drift import REFERENCES
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, DriverRecord, Manifest
@@ -70,11 +78,21 @@ def assess(
 
     return Drift(
         record=record,
-        profile=to_bytes(columns),
+        profile=_stored(results, columns),
         table=table,
         warnings=warnings,
         columns=tuple(columns) if len(results) == 1 else (),
     )
+
+
+def _stored(results: Sequence[ShardResult], columns: Sequence[ColumnProfile]) -> bytes:
+    """The profile as a Parquet file.
+
+    That of a single shard is a table already, and lacks only what the comparison has found.
+    """
+    if len(results) != 1 or not results[0].counted:
+        return to_bytes(columns)
+    return write_parquet(with_recent(read_stream(results[0].counted), columns))
 
 
 def assess_again(

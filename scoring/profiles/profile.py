@@ -131,7 +131,7 @@ class NumberProfile:
     @property
     def n_finite(self) -> int:
         """Finite values."""
-        return int(self.counts.sum())
+        return self.binned.n_values
 
     @property
     def n_nan(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pyarrow as pa
 
-from nightscore.arrow.arrays import list_ends, to_lists, to_table, to_texts
+from nightscore.arrow.arrays import from_values, list_ends, to_lists, to_table, to_texts
 from nightscore.arrow.parsing.files import read_table as parse_table
 from nightscore.errors import CorruptFileError
 from nightscore.profiles.edges import Edges
@@ -213,12 +213,30 @@ def from_stream(content: bytes) -> list[ColumnProfile]:
     Raises:
         ValueError: It is no profile.
     """
+    return from_profile_table(read_stream(content))
+
+
+def read_stream(content: bytes) -> pa.Table:
+    """The table in an Arrow stream of a worker of this run.
+
+    Raises:
+        ValueError: It is no Arrow stream.
+    """
     try:
-        table = pa.ipc.open_stream(pa.py_buffer(content)).read_all()
+        return pa.ipc.open_stream(pa.py_buffer(content)).read_all()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"no Arrow stream: {error}") from error
 
-    return from_profile_table(table)
+
+def with_recent(table: pa.Table, columns: Sequence[ColumnProfile]) -> pa.Table:
+    """A table of profiles with the distances that its columns have by now, in the same order."""
+    recent = [column.recent for column in columns]
+    if not any(recent):
+        return table
+
+    field = table.schema.field("recent")
+    place = table.schema.get_field_index("recent")
+    return table.set_column(place, field, from_values(recent, field.type))
 
 
 def from_bytes(content: bytes) -> list[ColumnProfile]:

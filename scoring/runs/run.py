@@ -102,6 +102,10 @@ def _score_and_publish(
     summarize(execution, plan)
     reconcile(execution, plan)
 
+    # Before the turn: nobody waits for a comparison then.
+    with execution.record.stage("compare"):
+        plan.drift_check.assess()
+
     if wait_for_turn is not None:
         with execution.record.stage(WAIT_FOR_TURN):
             wait_for_turn()
@@ -109,7 +113,6 @@ def _score_and_publish(
     with execution.record.stage("publish"):
         check_unchanged(execution.job, plan.shards.partition)
         parts = finish_parts(execution, plan)
-        plan.drift_check.assess()
         if not pass_gates(execution, plan, parts):
             return hold(execution, plan)
         if parts:

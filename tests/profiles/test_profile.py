@@ -36,8 +36,11 @@ from nightscore.profiles.table import (
     from_bytes,
     from_stream,
     merge_profiles,
+    read_stream,
     to_bytes,
     to_profile_table,
+    with_recent,
+    write_parquet,
     write_stream,
 )
 from nightscore.schemas.drift import ColumnDrift
@@ -166,8 +169,14 @@ def test_a_table_comes_back_as_it_was() -> None:
     table = pa.table({"x": [1.0, None, 9.0, np.inf], "c": ["a", "b", None, "a"]})
     add(profiler, table, pa.table({"p": [0.1, 0.2, 0.3, 0.4]}))
     stored = from_bytes(to_bytes(profiler.columns))
-    streamed = from_stream(write_stream(to_profile_table(profiler.columns)))
+    stream = write_stream(to_profile_table(profiler.columns))
+    streamed = from_stream(stream)
     assert to_bytes(streamed) == to_bytes(stored), "a worker's profile is the stored one"
+
+    for recent in ({}, {"2024-02-28": {"psi": 0.5}}):
+        streamed[0].recent = recent
+        completed = with_recent(read_stream(stream), streamed)
+        assert write_parquet(completed) == to_bytes(streamed), "whatever was found since"
 
     columns = {column.key: column for column in stored}
     x, c = columns["feature", "x", ""], columns["feature", "c", ""]
