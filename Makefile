@@ -114,9 +114,10 @@ SIZE ?= medium
 WORKLOAD ?=
 PEER ?=
 REPEATS ?=
-bench: $(READY) ## Measure Prefect, drift, a 10 TB plan, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray)
+ONLY ?=
+bench: $(READY) ## Measure Prefect, drift, a 10 TB plan, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray); BENCH=bars: what is asked of speed (40 minutes; ONLY=4,5)
 	$(BIN)/python -m tests.bench $(BENCH) --size $(SIZE) $(if $(WORKLOAD),--workload $(WORKLOAD)) \
-	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS))
+	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS)) $(if $(ONLY),--only $(ONLY))
 
 bench-kernels: $(READY) ## Compare compiled predictors with the libraries, on one core (about 3 minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import drift_cost, prefect_overhead, ten_terabytes
+from tests.bench.bars import report as bars
+from tests.bench.bars import sizes as bar_sizes
 from tests.bench.engine.measure import SIZES, measure
 from tests.bench.engine.peers import PEERS
 from tests.bench.engine.report import show
@@ -17,9 +19,9 @@ FOLDER = Path(".bench")
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
-    names = ["prefect", "drift", "plan", "engine"]
+    names = ["prefect", "drift", "plan", "engine", "bars"]
     parser.add_argument(
-        "name", nargs="*", choices=names, help="which; none: all, one after another"
+        "name", nargs="*", choices=names, help="which; none: all but bars, one after another"
     )
     parser.add_argument(
         "--partitions", type=int, default=365, help="of the backfill through Prefect"
@@ -35,6 +37,9 @@ def main() -> None:
         "--workload", nargs="*", default=[], help="W1 to W5; none: all; others' results are kept"
     )
     engine.add_argument("--peer", nargs="*", default=[], choices=[peer.name for peer in PEERS])
+    parser.add_argument(
+        "--only", type=_numbers, default=(), help="numbers of bars, as 4,5; none: all"
+    )
     options = parser.parse_args()
     repeats = options.repeats or 3
     ways: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
@@ -47,6 +52,10 @@ def main() -> None:
     }
     FOLDER.mkdir(exist_ok=True)
     for name in options.name or [*ways, "engine"]:
+        if name == "bars":
+            size_name = "small" if options.size == "small" else "full"
+            bars.measure(bar_sizes.SIZES[size_name], FOLDER, options.only)
+            continue
         if name == "engine":
             size = SIZES[options.size]
             measure(
@@ -62,6 +71,13 @@ def main() -> None:
         result = run()
         print_result(result)
         (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(map(int, text.split(",")))
+    if unknown := sorted(set(numbers) - set(bars.BARS)):
+        raise argparse.ArgumentTypeError(f"there is no bar {unknown[0]}")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ N_ROWS, N_COLUMNS, N_FILES = 1_000_000, 20, 8
 N_TRAINING = 50_000
 N_TREES = 100
 N_FEW = 1_000
-TREES, THEIRS = f"HistGradientBoosting, {N_TREES} trees", "evidently, DataDriftPreset"
+TREES, LINEAR = f"HistGradientBoosting, {N_TREES} trees", "LogisticRegression"
+THEIRS = "evidently, DataDriftPreset"
 DAY, EARLIER = "2024-03-15", ("2024-03-08", "2024-03-14")
 """The same weekday a week before, and the day before."""
 POLL_S = 0.02
@@ -68,6 +69,17 @@ class Case:
     name: str
     job: ScoringJob
     day: str
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU seconds of one run, and the columns that it has profiled."""
+
+    cpu_s: float
+    driver_cpu_s: float
+    """Of them, those of this process."""
+    n_columns: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ def measure(repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root = Path(folder)
-        shares = _shares(root, repeats)
+        shares = measure_shares(root, repeats)
         beside = _beside(root, repeats)
     return {
         "repeats": repeats,
@@ -142,49 +154,63 @@ def _net_s(way: dict[str, Any]) -> float:
     return float(way["cpu_s"] - way["start_cpu_s"])
 
 
-def _shares(root: Path, repeats: int) -> dict[str, Any]:
+def measure_shares(
+    root: Path, repeats: int, *, n_rows: int = N_ROWS, has_demo: bool = True
+) -> dict[str, Any]:
+    """The profile's share of a run's CPU, by case.
+
+    Args:
+        root: An empty folder.
+        repeats: Rounds.
+        n_rows: Of the partition.
+        has_demo: Measure the demo's model too.
+    """
     cache, shares = ModelCache(root / "cache"), {}
     with WorkerPool() as pool:
-        for case in (_demo(root, pool, cache), *_synthetic(root, pool, cache)):
-            cpu_s: dict[bool, list[float]] = {True: [], False: []}
-            columns = 0
+        demo = [_demo(root, pool, cache)] if has_demo else []
+        for case in (*demo, *_synthetic(root, pool, cache, n_rows)):
+            spent: dict[bool, list[Spent]] = {True: [], False: []}
             for repeat in range(repeats + 1):
                 for is_on in (True, False):
-                    spent, columns = _score(case, is_on, pool, cache, columns)
+                    one = _score(case, is_on, pool, cache)
                     if repeat:  # the first of each warms up
-                        cpu_s[is_on].append(spent)
-            on, off = statistics.median(cpu_s[True]), statistics.median(cpu_s[False])
-            shares[case.name] = {
-                "rows": N_ROWS,
-                "columns": columns,
-                "on_cpu_s": on,
-                "off_cpu_s": off,
-                "profile_cpu_s": on - off,
-                "share": (on - off) / on,
-                "all_on_cpu_s": cpu_s[True],
-                "all_off_cpu_s": cpu_s[False],
-            }
-            print(f"{case.name}: {(on - off) / on:.1%}", flush=True)
+                        spent[is_on].append(one)
+            shares[case.name] = cost = _summarize(case, spent[True], spent[False])
+            print(f"{case.name}: {cost['share']:.1%}", flush=True)
     return shares
 
 
-def _score(
-    case: Case, is_on: bool, pool: WorkerPool, cache: ModelCache, columns: int
-) -> tuple[float, int]:
+def _summarize(case: Case, with_profile: list[Spent], without: list[Spent]) -> dict[str, Any]:
+    on = statistics.median(spent.cpu_s for spent in with_profile)
+    off = statistics.median(spent.cpu_s for spent in without)
+    return {
+        "rows": case.n_rows,
+        "columns": with_profile[-1].n_columns,
+        "on_cpu_s": on,
+        "off_cpu_s": off,
+        "driver_cpu_s": statistics.median(spent.driver_cpu_s for spent in without),
+        "profile_cpu_s": on - off,
+        "share": (on - off) / on,
+        "all_on_cpu_s": [spent.cpu_s for spent in with_profile],
+        "all_off_cpu_s": [spent.cpu_s for spent in without],
+    }
+
+
+def _score(case: Case, is_on: bool, pool: WorkerPool, cache: ModelCache) -> Spent:
     job = case.job.model_copy(
         update={"drift": case.job.drift.model_copy(update={"profile": is_on})}
     )
-    before = _tree_cpu_s()
+    before, driver_before = _tree_cpu_s(), time.process_time()
     manifest = run(job, case.day, pool=pool, cache=cache, now=datetime.now(UTC), force=True)
-    spent = _tree_cpu_s() - before
+    cpu_s, driver_cpu_s = _tree_cpu_s() - before, time.process_time() - driver_before
     if (
         manifest.status != "published"
-        or manifest.counts.rows_in != N_ROWS
+        or manifest.counts.rows_in != case.n_rows
         or bool(manifest.drift) != is_on
     ):
         raise RuntimeError(f"{case.name}: {manifest.status}, {manifest.counts}, {manifest.error}")
     if manifest.drift is None:
-        return spent, columns
+        return Spent(cpu_s, driver_cpu_s, 0)
     if manifest.drift.unprofiled_rows:
         print(
             f"{case.name}: {manifest.drift.unprofiled_rows:,} rows were not profiled, drift.max_share",
@@ -192,7 +218,7 @@ def _score(
         )
     if not {"baseline", "weekdays", "previous"} <= manifest.drift.references.keys():
         raise RuntimeError(f"{case.name} was compared with {manifest.drift.references} only")
-    return spent, manifest.drift.n_columns
+    return Spent(cpu_s, driver_cpu_s, manifest.drift.n_columns)
 
 
 def _tree_cpu_s() -> float:
@@ -220,10 +246,10 @@ def _demo(root: Path, pool: WorkerPool, cache: ModelCache) -> Case:
     sample.write_job(
         path, sample.registry, str(root / "flights"), str(root / "predictions" / JOB_NAME)
     )
-    return _prepared("the demo's model", load_job(str(path)), pool, cache)
+    return _prepared("the demo's model", load_job(str(path)), N_ROWS, pool, cache)
 
 
-def _synthetic(root: Path, pool: WorkerPool, cache: ModelCache) -> Iterator[Case]:
+def _synthetic(root: Path, pool: WorkerPool, cache: ModelCache, n_rows: int) -> Iterator[Case]:
     """A hundred trees and a linear model, on numbers."""
     import mlflow
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -236,10 +262,10 @@ def _synthetic(root: Path, pool: WorkerPool, cache: ModelCache) -> Iterator[Case
     x = training.drop_columns(["id"]).to_pandas()
     label = (x["c0"] + x["c1"] * x["c2"] + 0.5 * x["c3"] > 0).astype("int64")
     pq.write_table(training, root / "training.parquet")
-    _write_partitions(root / "numbers", _numbers(N_ROWS, 1))
+    _write_partitions(root / "numbers", _numbers(n_rows, 1))
     models: dict[str, Any] = {
         TREES: HistGradientBoostingClassifier(max_iter=N_TREES, random_state=0),
-        "LogisticRegression": LogisticRegression(),
+        LINEAR: LogisticRegression(),
     }
     for title, model in models.items():
         name = type(model).__name__
@@ -258,14 +284,14 @@ def _synthetic(root: Path, pool: WorkerPool, cache: ModelCache) -> Iterator[Case
         }
         job = parse_job(raw)
         record_baseline(job, str(root / "training.parquet"), pool, cache)
-        yield _prepared(title, job, pool, cache)
+        yield _prepared(title, job, n_rows, pool, cache)
 
 
-def _prepared(name: str, job: ScoringJob, pool: WorkerPool, cache: ModelCache) -> Case:
+def _prepared(name: str, job: ScoringJob, n_rows: int, pool: WorkerPool, cache: ModelCache) -> Case:
     job = job.model_copy(update={"workers": job.workers.model_copy(update={"count": 1})})
     for day in EARLIER:
         run(job, day, pool=pool, cache=cache, now=datetime.now(UTC))
-    return Case(name, job, DAY)
+    return Case(name, job, DAY, n_rows)
 
 
 def _write_partitions(folder: Path, rows: pa.Table) -> None:

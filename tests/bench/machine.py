@@ -8,12 +8,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+VECTOR_EXTENSIONS = ("sse4_2", "avx2", "avx512f", "avx512_vbmi")
+"""As Linux names them."""
+
 
 def cpu_name() -> str:
     """The processor as the kernel names it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def vector_extensions() -> list[str]:
+    """Those of the processor that decide which kernels it runs."""
+    path = Path("/proc/cpuinfo")
+    flags = path.read_text().partition("flags")[2].partition("\n")[0] if path.exists() else ""
+    return [name for name in VECTOR_EXTENSIONS if name in flags.split()]
 
 
 def n_cores() -> int:
@@ -25,6 +35,7 @@ def describe_machine() -> dict[str, Any]:
     """Cores, memory, kernel and how busy the machine is now."""
     return {
         "cpu": cpu_name(),
+        "vectors": vector_extensions(),
         "cores": n_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",

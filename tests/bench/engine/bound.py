@@ -1,7 +1,7 @@
-"""What is possible: decode, predict and encode, each alone on one core, and how the bare predictor scales.
+"""What is possible: decode, predict, profile and encode, each alone on one core, and how the bare predictor scales.
 
 A process of its own, with one library thread: `python -m tests.bench.engine.bound SPEC`; prints JSON. Nothing of
-nightscore is in it but the predictor that its workers use.
+nightscore is in it but the predictor and the profiler that its workers use.
 """
 
 import json
@@ -15,11 +15,21 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.models.loading import LoadedModel, inspect_model
 from nightscore.models.protocol import Predictor
+from nightscore.profiles.profile import kind_of
+from nightscore.profiles.profile_spec import (
+    SCORE_COLUMNS,
+    ProfiledColumn,
+    ProfileSpec,
+    cut_column,
+)
+from nightscore.profiles.profiler import Profiler
+from nightscore.profiles.table import Role
 
 BATCH_ROWS = 65_536
 N_KEPT = 4
@@ -53,7 +63,11 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         ]
         stages[form] = {"decode": decode, "predict": _predict_s(predictor, kinds, tables)}
     form = min(stages, key=lambda name: sum(stages[name].values()))
-    seconds = stages[form] | {"encode": _encode_s(predictor, kinds, files, spec)}
+    tables = list(islice(_batches(files, spec, forms[form]), N_KEPT))
+    seconds = stages[form] | {
+        "profile": _profile_s(predictor, kinds, tables, spec),
+        "encode": _encode_s(predictor, kinds, files, spec),
+    }
     n_cores, total = int(spec["cores"]), sum(seconds.values())
     scaling = {n: _rate(spec, n, seconds["predict"]) for n in dict.fromkeys((1, n_cores))}
     return {
@@ -94,6 +108,39 @@ def _predict_s(predictor: Predictor, kinds: Collection[str], tables: list[pa.Tab
             predictor.predict(table, kinds)
             n_rows += table.num_rows
     return spent / n_rows
+
+
+def _profile_s(
+    predictor: Predictor, kinds: Collection[str], tables: list[pa.Table], spec: dict[str, Any]
+) -> float:
+    """Of counting each feature and the prediction, over bins that are cut at the first batch."""
+    batches = []
+    for table in tables:
+        features = table.select(spec["features_in_order"])
+        answer = predictor.predict(features, kinds)
+        scores = {kind: pa.array(values[:, -1].copy()) for kind, values in answer.items()}
+        batches.append((features, table.select([spec["key"]]), pa.table(scores)))
+
+    features, _, scores = batches[0]
+    columns = [_profiled("feature", features, name) for name in features.column_names]
+    columns += [_profiled("prediction", scores, name) for name in scores.column_names]
+    score = next(name for name in SCORE_COLUMNS if name in scores.column_names)
+    profiler = Profiler(ProfileSpec(tuple(columns), score=score))
+
+    n_rows, started = 0, time.process_time()
+    while (spent := time.process_time() - started) < LEAST_S:
+        for features, keys, scores in batches:
+            profiler.add(features, keys, np.ones(len(keys), np.bool_), scores)
+            n_rows += len(keys)
+    if profiler.errors:
+        raise RuntimeError(f"columns cannot be counted: {profiler.errors}")
+    return spent / n_rows
+
+
+def _profiled(role: Role, table: pa.Table, name: str) -> ProfiledColumn:
+    if kind_of(table.schema.field(name).type) == "category":
+        return ProfiledColumn(role, name, None)
+    return cut_column(role, name, [table.column(name)])
 
 
 def _encode_s(

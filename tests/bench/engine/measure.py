@@ -15,6 +15,7 @@ from typing import Any
 from tests.bench.engine import ours
 from tests.bench.engine.outputs import Written, differences, read_written
 from tests.bench.engine.peers import ONE_THREAD, PEERS, Peer
+from tests.bench.engine.peers.onnx_graph import write_graph
 from tests.bench.engine.process_tree import Cost, Ran, run_measured
 from tests.bench.engine.workloads import (
     KEY,
@@ -32,7 +33,8 @@ ONE_PARTITION, ONE_SMALL = "nightscore, one partition", "nightscore, one small r
 BOUND = "bound"
 DISTRIBUTIONS = (
     *("pyarrow", "polars", "numpy", "pandas", "scikit-learn", "numba", "mlflow", "joblib"),
-    *("lightgbm", "xgboost", "xgboost-cpu", "dask", "distributed", "ray", "pyspark", "daft"),
+    *("lightgbm", "xgboost", "xgboost-cpu", "onnxruntime"),
+    *("dask", "distributed", "ray", "pyspark", "daft"),
 )
 LIMITS = (*ONE_THREAD, "NUMEXPR_NUM_THREADS", "POLARS_MAX_THREADS", "OMP_THREAD_LIMIT")
 """Of threads: what is set around the benchmark must not favour one way."""
@@ -56,7 +58,7 @@ class Size:
 
 
 _BY_NAME = {workload.name: workload for workload in WORKLOADS}
-_CORE = ("polars", "pandas", "joblib")
+_CORE = ("polars", "onnxruntime", "pandas", "joblib")
 _BOOSTERS = ("W5-lightgbm", "W5-xgboost")
 SIZES = {
     "small": Size(
@@ -67,7 +69,7 @@ SIZES = {
         },
         {"W1": 500_000},
         1,
-        dict.fromkeys(("W1", "W2", *_BOOSTERS), _CORE[:1]) | {"W4": _CORE},
+        dict.fromkeys(("W1", "W2", *_BOOSTERS), _CORE[:2]) | {"W4": _CORE},
         "engine-small.json",
     ),
     "medium": Size("medium", _BY_NAME, {"W1": 10_000_000}, 3, dict.fromkeys(_BOOSTERS, _CORE)),
@@ -223,7 +225,7 @@ def _measure_one(
         "ways": {},
     }
     print(f"\n{workload.id}: {workload.title}, {workload.total_rows:,} rows", flush=True)
-    if absent := [name for name in workload.needs if not _is_installed(name)]:
+    if absent := [name for name in workload.needs if not is_installed(name)]:
         print(f"  not installed: {', '.join(absent)}", flush=True)
         return result | {"not_installed": absent}
     data, models = folder / "data", folder / "models"
@@ -234,14 +236,15 @@ def _measure_one(
     _remove_left(folder)
     with tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=folder) as scratch:
         root = Path(scratch).absolute()
-        stage = ours.open_stage(root, {workload.name: model.absolute()})
+        stage = ours.open_stage(root)
+        ours.register_models(stage, {workload.name: model.absolute()})
         ways = _our_ways(size, workload, stage, features.absolute(), data)
         result["first"] = _first(ways[0], stage)
         for peer in PEERS:
-            if peer.name not in peers:
+            if peer.name not in peers or (peer.workloads and workload.name not in peer.workloads):
                 continue
             if peer.is_installed:
-                ways.append(_peer_way(peer, workload, root, model.absolute(), features.absolute()))
+                ways.append(peer_way(peer, workload, root, model.absolute(), features.absolute()))
             else:
                 result["ways"][peer.name] = {
                     "title": peer.title,
@@ -256,7 +259,7 @@ def _measure_one(
             for way in ways:
                 if not way.error:
                     _run(way, ways[0])
-            bounds.append(_bound(workload, root, model, features))
+            bounds.append(measure_bound(workload, root, model, features))
     result["bound"] = _median(bounds)
     beside = ways[0].record()
     for way in ways:
@@ -274,13 +277,15 @@ def _remove_left(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether a package can be imported."""
     from importlib.util import find_spec
 
     return find_spec(name) is not None
 
 
-def _environment(more: Mapping[str, str], registry: str) -> dict[str, str]:
+def command_environment(more: Mapping[str, str], registry: str) -> dict[str, str]:
+    """The variables of a measured command: threads are not limited from outside."""
     kept = {name: value for name, value in os.environ.items() if name not in LIMITS}
     return kept | {
         "PYTHONPATH": str(Path.cwd()),
@@ -295,11 +300,12 @@ def _our_ways(
 ) -> list[Way]:
     """The one that all are compared with first."""
     version = versions(["nightscore"]).get("nightscore", "")
-    environment = _environment({}, stage.registry)
+    environment = command_environment({}, stage.registry)
 
     def way(name: str, title: str, spec: Workload, where: Path, **options: Any) -> Way:
         job_name = name.replace(", ", "-").replace(" ", "-")
-        job = ours.write_job(stage, job_name, spec, where, n_workers=options.pop("n_workers", None))
+        changes = {"workers": {"count": n}} if (n := options.pop("n_workers", None)) else {}
+        job = ours.write_job(stage, job_name, spec, where, **changes)
         if options.pop("is_backfill", False):
             command = ours.backfill_command(stage, job, spec.days)
         else:
@@ -332,7 +338,10 @@ def _our_ways(
     return ways
 
 
-def _peer_way(peer: Peer, workload: Workload, root: Path, model: Path, features: Path) -> Way:
+def peer_way(peer: Peer, workload: Workload, root: Path, model: Path, features: Path) -> Way:
+    """A peer's command on a workload; its output is below `root`."""
+    if peer.needs_graph:
+        write_graph(model)
     many = workload.n_partitions > 1
     output = root / "peers" / peer.name
     # A single partition is a folder of files to everybody but nightscore.
@@ -349,7 +358,7 @@ def _peer_way(peer: Peer, workload: Workload, root: Path, model: Path, features:
     }
     path = root / f"{peer.name}.json"
     path.write_text(json.dumps(task))
-    environment = _environment(peer.environment, f"sqlite:///{root}/registry.db")
+    environment = command_environment(peer.environment, f"sqlite:///{root}/registry.db")
     version = versions(peer.distributions).get(peer.distributions[0], "")
     return Way(
         peer.name,
@@ -417,7 +426,10 @@ def _say(title: str, cost: Cost) -> None:
     )
 
 
-def _bound(workload: Workload, root: Path, model: Path, features: Path) -> dict[str, Any]:
+def measure_bound(
+    workload: Workload, root: Path, model: Path, features: Path, **environment: str
+) -> dict[str, Any]:
+    """What is possible, as `bound` measures it in a process of its own."""
     spec = {
         "model": str(model.absolute()),
         "features": str(features.absolute()),
@@ -431,7 +443,9 @@ def _bound(workload: Workload, root: Path, model: Path, features: Path) -> dict[
     path.write_text(json.dumps(spec))
     command = [sys.executable, "-m", "tests.bench.engine.bound", str(path)]
     ran = run_measured(
-        command, _environment(ONE_THREAD | {"ARROW_NUM_THREADS": "1"}, ""), timeout_s=TIMEOUT_S
+        command,
+        command_environment(ONE_THREAD | {"ARROW_NUM_THREADS": "1"} | environment, ""),
+        timeout_s=TIMEOUT_S,
     )
     if ran.cost.exit_code:
         raise RuntimeError(f"the bound could not be measured: {_last_words(ran)}")

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,29 +29,30 @@ class Stage:
         return self.root / "cache"
 
 
-def open_stage(root: Path, models: dict[str, Path]) -> Stage:
-    """A new registry with pinned versions of the models.
+def open_stage(root: Path) -> Stage:
+    """A stage in an empty folder; nothing is registered yet."""
+    return Stage(root, f"sqlite:///{root}/registry.db")
+
+
+def register_models(stage: Stage, models: Mapping[str, Path]) -> None:
+    """Register and pin models.
 
     Args:
-        root: An empty folder.
+        stage: Of the registry.
         models: Name to artifact folder.
     """
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    registry = f"sqlite:///{root}/registry.db"
-    client = mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry)
+    client = mlflow.MlflowClient(tracking_uri=stage.registry, registry_uri=stage.registry)
     for name, folder in models.items():
         client.create_registered_model(name)
         client.create_model_version(
             name, source=str(folder), tags={DIGEST_TAG: digest_tree(folder)}
         )
-    return Stage(root, registry)
 
 
-def write_job(
-    stage: Stage, name: str, workload: Workload, features: Path, *, n_workers: int | None = None
-) -> Path:
+def write_job(stage: Stage, name: str, workload: Workload, features: Path, **changes: Any) -> Path:
     """A job file with the defaults, but for the format that the peers write too.
 
     Args:
@@ -59,7 +60,7 @@ def write_job(
         name: Of the job, unique on the stage.
         workload: Names model and key.
         features: Folder of the partitions.
-        n_workers: None: as many as nightscore thinks fit.
+        changes: Keys of the job file.
     """
     job: dict[str, Any] = {
         "name": name,
@@ -69,10 +70,8 @@ def write_job(
         "output": {"uri": str(output_folder(stage, name)), "format": "parquet"},
         "keys": [KEY],
     }
-    if n_workers is not None:
-        job["workers"] = {"count": n_workers}
     path = stage.root / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(job))
+    path.write_text(yaml.safe_dump(job | changes))
     return path
 
 
@@ -81,23 +80,21 @@ def output_folder(stage: Stage, name: str) -> Path:
     return stage.root / "predictions" / name
 
 
-def run_command(stage: Stage, job: Path, day: str) -> list[str]:
-    """Score one partition, whether it is published or not."""
-    return [*_program(), "run", str(job), day, "--force", *_common(stage)]
+def run_command(stage: Stage, job: Path, day: str, *, force: bool = True) -> list[str]:
+    """Score one partition; `force`: whether it is published or not."""
+    return command(stage, "run", str(job), day, *(["--force"] if force else []))
 
 
 def backfill_command(stage: Stage, job: Path, days: Sequence[str]) -> list[str]:
     """Score all partitions in one process, whether they are published or not."""
     dates = ["--from", days[0], "--to", days[-1]]
-    return [*_program(), "backfill", str(job), *dates, "--mode", "all", *_common(stage)]
+    return command(stage, "backfill", str(job), *dates, "--mode", "all")
 
 
-def _program() -> list[str]:
-    return [sys.executable, "-m", "nightscore.cli"]
-
-
-def _common(stage: Stage) -> list[str]:
-    return ["--json", "--cache-dir", str(stage.cache)]
+def command(stage: Stage, *words: str) -> list[str]:
+    """A command of nightscore on this stage; it prints JSON."""
+    program = [sys.executable, "-m", "nightscore.cli"]
+    return [*program, *words, "--json", "--cache-dir", str(stage.cache)]
 
 
 def read_manifests(ran: Ran) -> list[dict[str, Any]]:

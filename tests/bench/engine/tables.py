@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.bench.engine.bars import bars_of
 from tests.bench.engine.measure import BOUND
 
 HEAD = ("", "wall s", "CPU s", "peak MB", "runs", "wall", "CPU", "peak", "remarks")
@@ -11,7 +10,7 @@ HEAD = ("", "wall s", "CPU s", "peak MB", "runs", "wall", "CPU", "peak", "remark
 
 
 def as_markdown(result: dict[str, Any]) -> str:
-    """One document: the machine, a table a workload, and what was asked."""
+    """One document: the machine, and a table a workload."""
     return "\n".join([*_lines(result), ""])
 
 
@@ -29,15 +28,8 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield from _about(workload)
         yield ""
-    asked = [bar for workload in result["workloads"].values() for bar in bars_of(workload)]
-    if asked:
-        yield "### What is asked"
-        yield ""
-        if any(workload["size"] == "small" for workload in result["workloads"].values()):
-            yield "Of so few rows start-up is nearly all: this shows that everything works, and nothing else."
-            yield ""
-        rows = [(bar.workload, bar.what, bar.asked, bar.found, bar.verdict) for bar in asked]
-        yield from _table(("workload", "what", "asked", "found", ""), rows)
+    if any(workload["size"] == "small" for workload in result["workloads"].values()):
+        yield "Of so few rows start-up is nearly all: this shows that everything works, and nothing else."
 
 
 def caption(workload: dict[str, Any]) -> str:

@@ -43,6 +43,8 @@ class Workload:
     """Share of missing values in each feature."""
     needs: tuple[str, ...] = ()
     """Packages beyond the project's own."""
+    n_training: int = 0
+    """Rows that the model is trained on; 0: `N_TRAINING`."""
 
     @property
     def floats(self) -> list[str]:
@@ -228,6 +230,11 @@ def _chunk(workload: Workload, index: int, seed: int) -> pa.Table:
     return pa.table(columns, schema=_schema(workload))
 
 
+def training_rows(workload: Workload) -> pa.Table:
+    """What the model is trained on, with keys."""
+    return _rows(workload, 0, workload.n_training or N_TRAINING, SEED["training"])
+
+
 def _schema(workload: Workload) -> pa.Schema:
     return pa.schema(
         [
@@ -247,7 +254,7 @@ def model_folder(workload: Workload, folder: Path) -> Path:
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     print(f"Training the model of {workload.name}", flush=True)
-    x = _rows(workload, 0, N_TRAINING, SEED["training"]).drop_columns([KEY]).to_pandas()
+    x = training_rows(workload).drop_columns([KEY]).to_pandas()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = workload.fit(x, _target(workload, x))

@@ -25,6 +25,10 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_heavy: bool = False
     """It starts daemons or a JVM: 10 s and more before the first row."""
+    workloads: tuple[str, ...] = ()
+    """Those that it can score; empty: all."""
+    needs_graph: bool = False
+    """It reads an ONNX graph, which is written before, beside the model."""
 
     @property
     def command(self) -> list[str]:
@@ -38,6 +42,14 @@ class Peer:
 
 PEERS = (
     Peer("polars", "Polars map_batches", "polars_map_batches", ("polars",)),
+    Peer(
+        "onnxruntime",
+        "ONNX Runtime in a pyarrow loop",
+        "onnx_runtime_loop",
+        ("onnxruntime", "onnx"),
+        workloads=("W1",),
+        needs_graph=True,
+    ),
     Peer("pandas", "pandas + mlflow.pyfunc, file by file", "pandas_loop", ("pandas",)),
     Peer("joblib", "joblib over files", "joblib_files", ("joblib",)),
     Peer(
