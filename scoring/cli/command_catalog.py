@@ -111,6 +111,7 @@ COMMANDS = {
     "alerts": Command("deployments:alerts", NIGHTLY, "alerts", changes_data=True),
     "down": Command("services:down", NIGHTLY, "down", changes_data=True),
     "pin": Command("models:pin", MODELS, "pin models:/flight_delay/1", changes_data=True),
+    "warm": Command("models:warm", MODELS, "warm flight_delay", reads_footers=True),
     "model": Command("models:model", MODELS, "model inspect models:/flight_delay/1"),
 }
 """In the order of the help, which shows groups last."""

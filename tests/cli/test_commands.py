@@ -52,6 +52,7 @@ READS = {
     "report": f"report JOB {DAY}",
     "drift": "drift FEATURES FEATURES",
     "status": "status",
+    "warm": "warm JOB",
     "model": "model inspect MODEL --registry REGISTRY",
 }
 """An example of each other command; the test sees that it leaves the lake as it was."""
@@ -204,6 +205,8 @@ def test_pin_by_command(lake: Lake, tmp_path: Path, registry_root: Path) -> None
     pinned = answer(lake, "pin", "models:/logistic/1", "--registry", uri)
     assert pinned["digest"].startswith("sha256:")
     assert answer(lake, "pin", "models:/logistic/1", "--registry", uri) == pinned
+    warmed = answer(lake, "pin", "models:/logistic/1", "--registry", uri, "--warm")
+    assert warmed == pinned | {"engine": warmed["engine"], "why": warmed["why"]}
     error = answer(lake, "pin", "models:/logistic/9", "--registry", uri, code=1)
     assert error["error"]["type"] == "ModelNotFoundError"
 

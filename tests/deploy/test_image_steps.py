@@ -102,7 +102,8 @@ def image() -> Iterator[Image]:
         printed = "".join(_execute(image, part) for part in dockerfile())
         if (user := _user()) is not None:
             for name in ("tmp", "var/cache/nightscore", "work"):
-                shutil.chown(root / name, user, user)
+                for path in (root / name, *(root / name).rglob("*")):
+                    shutil.chown(path, user, user)
         yield Image(root, printed)
 
 

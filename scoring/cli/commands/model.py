@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nightscore.cli.commands.warm import describe
 from nightscore.cli.resolve import model_cache
 from nightscore.cli.show import counted, out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
@@ -20,16 +21,29 @@ from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.registries.uris import command_arguments
 from nightscore.models.structure.pickle_imports import pickled_names
 from nightscore.models.trust import check_trust, loading_steps
+from nightscore.operations.warm import warm_version
 
 
-def pin(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path | None) -> None:
+def pin(
+    model_uri: str, registry: str | None, warm: bool, as_json: bool, cache_dir: Path | None
+) -> None:
     """Pin a model version, and print its digest."""
-    version, digest = pin_version(model_uri, registry, model_cache(cache_dir))
+    cache = model_cache(cache_dir)
+    version, digest = pin_version(model_uri, registry, cache)
+    document = {"name": version.name, "version": version.version, "digest": digest}
+    lines = [f"{version} is pinned to {digest}"]
+
+    if warm:
+        with WorkerPool() as pool:
+            warmed = warm_version(version.uri, registry, pool, cache)
+        document |= {"engine": warmed.predictor.engine, "why": warmed.predictor.why}
+        lines.append(f"On this host {describe(warmed)}")
 
     if as_json:
-        print_json({"name": version.name, "version": version.version, "digest": digest})
+        print_json(document)
     else:
-        out.print(f"{version} is pinned to {digest}")
+        for line in lines:
+            out.print(line)
 
 
 def inspect(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path | None) -> None:

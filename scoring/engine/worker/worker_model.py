@@ -42,3 +42,18 @@ def make_machine_code(task: ShardTask) -> None:
     Else each worker would, at the same time and beside what it is meant to take of memory.
     """
     predictor_of(task)
+
+
+def compile_model_code(folder: Path, facts: ModelFacts) -> str:
+    """Compile a model and its machine code for later processes of this host.
+
+    Args:
+        folder: The verified artifacts, in the cache of models.
+        facts: What the model is.
+
+    Returns:
+        Why its library will predict all the same; empty: its compiled form will.
+    """
+    model = LoadedModel(folder, facts)
+    CheckedPredictor(model, {})
+    return model.fallback_reason

@@ -16,14 +16,17 @@ import platform
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from nightscore.models.compiled.flat import CompiledForm, FlatFileError, read_form, write_form
 from nightscore.native.private_files import is_private
 from nightscore.native.sources import source_digest
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts
+
+if TYPE_CHECKING:
+    from nightscore.models.compiled.flat import CompiledForm
 
 FOLDER = "forms"
 PACKAGE = Path(__file__).parents[2]
@@ -69,8 +72,11 @@ class CachedForm:
         except FileNotFoundError:
             return False
 
-    def read(self) -> CompiledForm | None:
+    def read(self) -> "CompiledForm | None":
         """The form, or None: it does not exist, is damaged, or others could have written it."""
+        # The driver asks for notes alone, and needs no code of the forms.
+        from nightscore.models.compiled.flat import FlatFileError, read_form
+
         if self.is_shared:
             return None
         try:
@@ -78,8 +84,10 @@ class CachedForm:
         except (FileNotFoundError, FlatFileError):
             return None
 
-    def write(self, form: CompiledForm) -> None:
+    def write(self, form: "CompiledForm") -> None:
         """Write the form for later processes, unless others can write to the folder."""
+        from nightscore.models.compiled.flat import write_form
+
         if not self.is_shared:
             write_form(form, self._path(".flat"))
 

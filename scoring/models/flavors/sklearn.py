@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.models.answers import check_order, column_array, empty_answer
-from nightscore.models.features import FeatureBuilder
 from nightscore.models.flavor import Flavor
 from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import MlModel
@@ -52,6 +51,9 @@ class SklearnPredictor:
 
     def __init__(self, estimator: Any, facts: ModelFacts) -> None:
         """Take what `load_estimator` gave."""
+        # Whoever only asks what loading would run needs no columns.
+        from nightscore.models.features import FeatureBuilder
+
         self._facts = facts
         self._builder = FeatureBuilder(facts)
         self._steps, self._final = split_pipeline(estimator)
