@@ -54,7 +54,8 @@ def _run() -> int:
 def _start_processes(command: Command) -> None:
     """Start child processes now, while this process imports the libraries.
 
-    A call that is not well formed is refused before any process is needed.
+    A call that is not well formed is refused before any process is needed. A partition that was
+    scored before is mostly found unchanged, and then needs none either.
     """
     if not command.reads_footers:
         return
@@ -65,6 +66,12 @@ def _start_processes(command: Command) -> None:
     job = job_of(sys.argv[2:])
     if job is None or not is_job(job):
         return
+
+    if command is COMMANDS["run"]:
+        from nightscore.cli.likely_unchanged import has_records
+
+        if has_records(job, sys.argv[2:]):
+            return
 
     from nightscore.arrow.parsing import client
     from nightscore.engine.executor import start_early

@@ -9,9 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import nightscore.errors
-from nightscore.errors import ScoringError
-from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.text import counted as counted
 from nightscore.schemas.text import printable
 
@@ -90,13 +87,3 @@ def show_count(n_rows: int | None) -> str:
     if n_rows is None:
         return ""
     return f"{n_rows:,}"
-
-
-def exit_code(manifest: Manifest) -> int:
-    """The exit code for a run with this manifest."""
-    if manifest.status == "held":
-        return 3
-    if manifest.error is None:
-        return 0
-    kind = getattr(nightscore.errors, manifest.error.type, ScoringError)
-    return int(getattr(kind, "exit_code", 1))

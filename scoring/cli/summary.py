@@ -1,26 +1,16 @@
 """Prints manifests: what a person wants to know of a run."""
 
-import sys
 from collections.abc import Sequence
 
 from rich.text import Text
 
 from nightscore.cli.show import counted, err, out, show_size
-from nightscore.drift.wording import verdict_text
 from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
-from nightscore.schemas.text import json_printable, printable
-
-
-def print_record(manifest: Manifest, job: ScoringJob, *, as_json: bool) -> None:
-    """Print a manifest of the job for a program or for a person."""
-    if as_json:
-        sys.stdout.write(json_printable(manifest.model_dump_json(indent=2)) + "\n")
-    else:
-        print_manifest(manifest, job)
+from nightscore.schemas.text import printable
 
 
 def print_manifest(manifest: Manifest, job: ScoringJob) -> None:
@@ -94,6 +84,8 @@ def _print_done(manifest: Manifest) -> None:
     ]
 
     if manifest.drift is not None:
+        from nightscore.drift.wording import verdict_text
+
         lines.append(f"  drift:       {verdict_text(manifest.drift)}")
 
     for line in lines:

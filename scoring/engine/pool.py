@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
-from nightscore.engine.remote.calls import ModelSource
-from nightscore.engine.shard import ShardResult, ShardTask
+if TYPE_CHECKING:  # a command with nothing to do opens a pool, and imports no shards
+    from nightscore.engine.remote.calls import ModelSource
+    from nightscore.engine.shard import ShardResult, ShardTask
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Pool(Protocol):
         """Shards that may be under way at once, where the job does not say."""
         ...
 
-    def add_model(self, source: ModelSource, folder: Path) -> None:
+    def add_model(self, source: "ModelSource", folder: Path) -> None:
         """Say where workers of other hosts get a model that this host has in `folder`."""
         ...
 
@@ -49,11 +50,11 @@ class Pool(Protocol):
 
     def score(
         self,
-        tasks: Sequence[ShardTask],
+        tasks: "Sequence[ShardTask]",
         n_workers: int,
         timeout_s: float,
-        on_lost: Callable[[ShardTask], None],
-    ) -> Iterator[ShardResult]:
+        on_lost: "Callable[[ShardTask], None]",
+    ) -> "Iterator[ShardResult]":
         """The results as they finish, in any order.
 
         Args:

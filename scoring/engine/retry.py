@@ -1,9 +1,12 @@
 """How often a shard is tried again, and how: the one policy of all worker backends."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from nightscore.engine.shard import ShardTask
 from nightscore.errors import MemoryLimitError, WorkerError
+
+if TYPE_CHECKING:
+    from nightscore.engine.shard import ShardTask
 
 MAX_ATTEMPTS = 4
 """Attempts at a shard whose worker dies. A part's name carries the number of its attempt."""
@@ -33,7 +36,7 @@ class Advice:
 class LostShard:
     """A shard whose worker ended before it had a result."""
 
-    task: ShardTask
+    task: "ShardTask"
     has_hung: bool = False
     """The worker was ended because it did not finish in time."""
     worker: str = ""
@@ -47,7 +50,7 @@ class LostShard:
         return f"{self.task.where} (on {self.worker})" if self.worker else self.task.where
 
 
-def next_attempt(lost: LostShard, timeout_s: float, advice: Advice) -> ShardTask:
+def next_attempt(lost: LostShard, timeout_s: float, advice: Advice) -> "ShardTask":
     """The task of a lost shard, under the number of its next attempt.
 
     Args:
@@ -84,8 +87,8 @@ def next_attempt(lost: LostShard, timeout_s: float, advice: Advice) -> ShardTask
 
 
 def retry_alone(
-    task: ShardTask, error: MemoryError, advice: Advice, *, allowed: str, memory_bytes: int
-) -> ShardTask:
+    task: "ShardTask", error: MemoryError, advice: Advice, *, allowed: str, memory_bytes: int
+) -> "ShardTask":
     """The task of a shard that had no memory, to be scored while no other is.
 
     Args:
@@ -111,6 +114,6 @@ def retry_alone(
     return replace(task, is_alone=True, memory_bytes=memory_bytes)
 
 
-def runs_apart(task: ShardTask) -> bool:
+def runs_apart(task: "ShardTask") -> bool:
     """Whether a retried shard is a suspect: it shares no pool of processes with other shards."""
     return task.n_hung > 0 or task.attempt >= ALONE_FROM_ATTEMPT

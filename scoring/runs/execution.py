@@ -5,12 +5,10 @@ import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from nightscore.engine.checkpoints import forget
 from nightscore.engine.events import Event, Listener, RunEnded, log_event
 from nightscore.engine.pool import Pool
-from nightscore.engine.shard import ShardResult
 from nightscore.errors import ConflictError, ContractError, InterruptedRunError, ScoringError
 from nightscore.ledger.layout import sealed_history_path, staging_folder
 from nightscore.ledger.lease import Lease
@@ -22,6 +20,9 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import show_value
+
+if TYPE_CHECKING:
+    from nightscore.engine.shard import ShardResult
 
 ENGINE = importlib.metadata.version("nightscore")
 
@@ -39,16 +40,16 @@ class RunInterrupted(KeyboardInterrupt):
 class RunResults:
     """The shards that are finished."""
 
-    scored: list[ShardResult] = field(default_factory=list)
+    scored: "list[ShardResult]" = field(default_factory=list)
     """By this attempt."""
-    resumed: list[ShardResult] = field(default_factory=list)
+    resumed: "list[ShardResult]" = field(default_factory=list)
     """By an earlier attempt that died."""
 
-    def in_order(self) -> list[ShardResult]:
+    def in_order(self) -> "list[ShardResult]":
         """All finished shards, in the order of the partition."""
         return sorted([*self.resumed, *self.scored], key=lambda result: result.index)
 
-    def discard(self, results: Sequence[ShardResult]) -> None:
+    def discard(self, results: "Sequence[ShardResult]") -> None:
         """Forget some shards: they are scored again."""
         discarded = {result.index for result in results}
         self.scored = [result for result in self.scored if result.index not in discarded]
@@ -152,6 +153,8 @@ class Execution:
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints: there will be no next attempt."""
+        from nightscore.engine.checkpoints import forget
+
         with contextlib.suppress(ScoringError, OSError):
             forget(self.job, self.run_id)
 

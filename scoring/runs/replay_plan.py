@@ -32,13 +32,8 @@ from nightscore.outputs.writer import WrittenPart
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
 from nightscore.runs.owner import check_owner
-from nightscore.runs.run_plan import (
-    RunPlan,
-    SourceRows,
-    learn_model,
-    log_missing_guarantees,
-    resolve_model,
-)
+from nightscore.runs.partition_state import log_missing_guarantees, resolve_model
+from nightscore.runs.run_plan import RunPlan, SourceRows, learn_model
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Input, ScoringJob
 from nightscore.schemas.manifest import InputRecord, Manifest

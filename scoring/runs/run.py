@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from nightscore.drift.recompare_runs import compare_later
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.inputs.partitions import check_unchanged
@@ -12,16 +11,11 @@ from nightscore.ledger.run_record import WAIT_FOR_TURN
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.runs.accounting import reconcile, summarize
-from nightscore.runs.dispatch import score_shards
 from nightscore.runs.execution import Execution
-from nightscore.runs.gating import pass_gates
-from nightscore.runs.owner import check_owner
-from nightscore.runs.publishing import finish_parts, hold, publish
-from nightscore.runs.run_plan import (
+from nightscore.runs.partition_state import (
+    PartitionState,
     find_earlier_answer,
     look_up_partition,
-    plan_run,
     resolve_model,
 )
 from nightscore.schemas.job import ScoringJob
@@ -76,6 +70,8 @@ def run(
 
     is_new = manifest.run_id == execution.run_id and manifest.status in ("published", "held")
     if compares_later and is_new:
+        from nightscore.drift.recompare_runs import compare_later
+
         compare_later(workspace, [value], cache, datetime.now(UTC), are_fresh=True)
 
     return manifest
@@ -88,13 +84,34 @@ def _score_and_publish(
     *,
     force: bool,
 ) -> Manifest:
-    """Take the steps of a run, one after another."""
+    """Take the steps of a run, one after another, unless an earlier run is the answer."""
     execution.record.update(forced=force)
     model = resolve_model(execution, model)
     state = look_up_partition(execution, model)
     earlier_answer = None if force else find_earlier_answer(execution, state)
     if earlier_answer is not None:
         return earlier_answer
+
+    return _score(execution, model, state, wait_for_turn)
+
+
+def _score(
+    execution: Execution,
+    model: PinnedModel,
+    state: PartitionState,
+    wait_for_turn: Callable[[], object] | None,
+) -> Manifest:
+    """Score the partition and publish it.
+
+    What that needs is imported here: most nights find partitions that are published already, and
+    importing is most of what they cost.
+    """
+    from nightscore.runs.accounting import reconcile, summarize
+    from nightscore.runs.dispatch import score_shards
+    from nightscore.runs.gating import pass_gates
+    from nightscore.runs.owner import check_owner
+    from nightscore.runs.publishing import finish_parts, hold, publish
+    from nightscore.runs.run_plan import plan_run
 
     check_owner(execution.job, state.standing)
     plan = plan_run(execution, model, state)

@@ -1,10 +1,9 @@
 """Plans a run: which model scores which rows, and in which shards. Nothing is scored yet."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nightscore.engine.checkpoints import Resumption, take_over
-from nightscore.engine.events import logger
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.environment import (
     cache_warnings,
@@ -13,20 +12,15 @@ from nightscore.engine.planning.environment import (
     version_warnings,
 )
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
-from nightscore.inputs.partitions import find_partition
-from nightscore.inputs.tables import check_root
-from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.live import Live
 from nightscore.models.pinned import PinnedModel
-from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
-from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Publisher, show_gone
+from nightscore.outputs.publisher import Publisher
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
-from nightscore.runs.held import is_blocking
+from nightscore.runs.partition_state import PartitionState
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import InputRecord, InputsRecord, Manifest
+from nightscore.schemas.manifest import InputRecord, InputsRecord
 from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.partition import Partition, Plan
 
@@ -41,29 +35,6 @@ class SourceRows:
     """Rows of the whole partition: the limits are shares of these."""
     from_quarantine: bool = False
     """The rows say themselves where they stand in the input."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionState:
-    """What there is of a partition when its run begins."""
-
-    publisher: Publisher
-    partition: Partition
-    n_left_out: int
-    """Files that `input.files` leaves out."""
-    fingerprint: str
-    """What decides the predictions, as one digest."""
-    live: Live | None
-    history: PartitionHistory
-    standing: Manifest | None
-    """The record behind what readers see."""
-    notes: tuple[str, ...]
-    """What the stores cannot guarantee."""
-
-    @property
-    def live_run_id(self) -> str | None:
-        """The run whose files readers see."""
-        return self.live.run_id if self.live else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,62 +53,6 @@ class RunPlan:
     live: Live | None
     """What readers saw when this was planned. The publication replaces exactly this."""
     drift_check: DriftCheck
-
-
-def resolve_model(execution: Execution, model: PinnedModel | None) -> PinnedModel:
-    """The exact version of the job's model, on this host."""
-    with execution.record.stage("model"):
-        model = model or PinnedModel.resolve(execution.job, execution.cache)
-        execution.record.update(model=model.record(execution.job), policy=execution.job.policy)
-    return model
-
-
-def look_up_partition(execution: Execution, model: PinnedModel) -> PartitionState:
-    """List the input, what readers see, and the history of the partition."""
-    workspace = execution.workspace
-
-    with execution.record.stage("plan"):
-        check_root(workspace)
-        publisher = open_publisher(workspace)
-        notes = log_missing_guarantees(execution)
-        partition, left_out = find_partition(workspace, execution.value)
-        notes += unnoticed_changes(execution.job, [file.version for file in partition.files])
-
-        live = publisher.live(execution.value)
-        history = PartitionHistory(workspace, execution.value)
-
-        return PartitionState(
-            publisher=publisher,
-            partition=partition,
-            n_left_out=len(left_out),
-            fingerprint=model.fingerprint(execution.job, partition),
-            live=live,
-            history=history,
-            standing=history.complete(live),
-            notes=tuple(notes),
-        )
-
-
-def find_earlier_answer(execution: Execution, state: PartitionState) -> Manifest | None:
-    """The run that makes this one unnecessary: it published the same, or it waits for a review."""
-    standing = state.standing
-    if standing is not None and standing.fingerprint == state.fingerprint:
-        gone = state.publisher.gone([state.live] if state.live else [])
-        if not gone:
-            return standing.model_copy(update={"status": "unchanged"})
-
-        _warn_of_gone(execution, standing, gone)
-
-    undecided = state.history.undecided(state.fingerprint)
-    if undecided is not None and is_blocking(execution.workspace, undecided):
-        return undecided
-    return None
-
-
-def _warn_of_gone(execution: Execution, standing: Manifest, gone: Collection[str]) -> None:
-    note = f"{show_gone(gone)} (run {standing.run_id}), so the partition is scored again"
-    logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.shown_value, note)
-    execution.record.warn(note)
 
 
 def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) -> RunPlan:
@@ -220,17 +135,6 @@ def learn_model(execution: Execution, model: PinnedModel, notes: Sequence[str]) 
         warnings=warnings,
     )
     return facts
-
-
-def log_missing_guarantees(execution: Execution) -> list[str]:
-    """Log what the output's store cannot guarantee.
-
-    Returned for the record, with the settings that have no effect.
-    """
-    missing = missing_guarantees(execution.job)
-    for note in missing:
-        logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.shown_value, note)
-    return [*missing, *execution.job.settings_without_effect()]
 
 
 def inputs_record(

@@ -149,7 +149,7 @@ def test_what_is_killed_can_be_used_again(own_pool: Pool) -> None:
 
 def test_nothing_is_started_before_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
-    monkeypatch.setattr("nightscore.engine.backends.local.open_executor", started.append)
+    monkeypatch.setattr("nightscore.engine.executor.open_executor", started.append)
     monkeypatch.setattr("nightscore.engine.backends.dask.DaskCluster", started.append)
     monkeypatch.setattr("nightscore.engine.backends.ray.RayCluster", started.append)
     for name in ("loky", "dask", "ray"):

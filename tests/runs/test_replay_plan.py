@@ -16,9 +16,9 @@ from nightscore.errors import (
 )
 from nightscore.ledger.manifest_files import find_manifest
 from nightscore.runs.execution import Execution
+from nightscore.runs.partition_state import look_up_partition, resolve_model
 from nightscore.runs.replay_plan import plan_replay
 from nightscore.runs.run import run
-from nightscore.runs.run_plan import look_up_partition, resolve_model
 from nightscore.schemas.manifest import Manifest
 from tests.fakes import tiny_flavor
 from tests.fakes.registry import URI, StubRegistry

@@ -12,16 +12,17 @@ from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.ledger.live import Live
 from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.models.pinned import PinnedModel
+from nightscore.runs import partition_state
 from nightscore.runs import run_plan as module
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
-from nightscore.runs.run_plan import (
+from nightscore.runs.partition_state import (
     PartitionState,
     find_earlier_answer,
     look_up_partition,
-    plan_run,
     resolve_model,
 )
+from nightscore.runs.run_plan import plan_run
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import InputFile, Partition
 from tests.fakes.registry import URI, StubRegistry
@@ -206,7 +207,7 @@ def test_what_readers_see_is_recorded_as_replaced_and_completed_if_its_run_died(
     publisher.answer = Live(run_id, ("x.parquet",), "1")
     for name, answer in (("check", None), ("check_fits", ())):
         monkeypatch.setattr(publisher, name, lambda *_, answer=answer: answer, raising=False)
-    monkeypatch.setattr(module, "open_publisher", lambda _: publisher)
+    monkeypatch.setattr(partition_state, "open_publisher", lambda _: publisher)
     published = ended(prepared, "published", run_id=run_id, fingerprint="sha256:other")
     write_manifest(prepared.workspace.state, prepared.folder, published)
 

@@ -1,7 +1,7 @@
 """`nightscore approve`."""
 
 from nightscore.cli.decision import decide
-from nightscore.cli.summary import print_record
+from nightscore.cli.records import print_record
 from nightscore.operations.approve import approve as publish_held
 
 

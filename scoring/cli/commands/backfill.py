@@ -10,11 +10,11 @@ from pathlib import Path
 import typer
 
 from nightscore.cli.progress_bar import progress
+from nightscore.cli.records import exit_code
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import (
     counted,
     err,
-    exit_code,
     out,
     print_json,
     print_table,

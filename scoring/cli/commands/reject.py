@@ -1,7 +1,7 @@
 """`nightscore reject`."""
 
 from nightscore.cli.decision import decide
-from nightscore.cli.summary import print_record
+from nightscore.cli.records import print_record
 from nightscore.operations.reject import reject as drop_held
 
 

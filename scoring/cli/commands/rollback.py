@@ -8,8 +8,9 @@ from typing import Any
 
 import typer
 
+from nightscore.cli.records import exit_code
 from nightscore.cli.resolve import load, log_to, model_cache
-from nightscore.cli.show import counted, exit_code, out, print_json, print_table
+from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.cli.summary import print_failures
 from nightscore.drift.recompare_runs import compare_later
 from nightscore.inputs.partitions import parse_value

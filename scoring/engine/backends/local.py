@@ -1,18 +1,15 @@
 """Worker processes of this machine.
 
-They stay warm between partitions, and survive each other's loss.
+They stay warm between partitions, and survive each other's loss. What shards and processes need is
+imported with the first of them: a command that finds nothing to do opens a pool too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any, TypeVar
-
-from loky.process_executor import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nightscore.engine.base_pool import BasePool
-from nightscore.engine.executor import end_executor, open_executor
-from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.retry import (
     CALL_ATTEMPTS,
     Advice,
@@ -21,8 +18,6 @@ from nightscore.engine.retry import (
     retry_alone,
     runs_apart,
 )
-from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.wave import Wave, score_in_processes, score_in_threads
 from nightscore.engine.worker_errors import (
     call_died,
     call_hung,
@@ -32,6 +27,11 @@ from nightscore.engine.worker_errors import (
 from nightscore.errors import WorkerError, WorkerHungError
 from nightscore.process import available_cores
 from nightscore.schemas.job import Workers
+
+if TYPE_CHECKING:
+    from nightscore.engine.remote.calls import ModelSource
+    from nightscore.engine.shard import ShardResult, ShardTask
+    from nightscore.engine.wave import Wave
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class WorkerPool(BasePool):
         """One worker for each core that this process may use."""
         return available_cores()
 
-    def add_model(self, source: ModelSource, folder: Path) -> None:
+    def add_model(self, source: "ModelSource", folder: Path) -> None:
         """Do nothing: these workers read the model where this host has it."""
 
     def call(
@@ -100,11 +100,11 @@ class WorkerPool(BasePool):
 
     def score(
         self,
-        tasks: Sequence[ShardTask],
+        tasks: "Sequence[ShardTask]",
         n_workers: int,
         timeout_s: float,
-        on_lost: Callable[[ShardTask], None],
-    ) -> Iterator[ShardResult]:
+        on_lost: "Callable[[ShardTask], None]",
+    ) -> "Iterator[ShardResult]":
         """The results as they finish, in any order.
 
         A worker's death breaks the pool: the shards without a result are scored again in a new
@@ -116,6 +116,8 @@ class WorkerPool(BasePool):
             WorkerError: A shard's worker died or hung too often; see `retry`.
             MemoryLimitError: A shard does not fit, even alone.
         """
+        from nightscore.engine.wave import Wave
+
         waves = [list(tasks)] if tasks else []
 
         while waves:
@@ -135,12 +137,16 @@ class WorkerPool(BasePool):
     def kill(self) -> None:
         """End all workers at once: an orderly end of idle processes takes a tenth of a second."""
         if self._executor is not None:
+            from nightscore.engine.executor import end_executor
+
             executor, self._executor, self._n_processes = self._executor, None, 0
             end_executor(executor)
 
     def _call(
         self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None
     ) -> T:
+        from loky.process_executor import BrokenProcessPool
+
         self._start(max(self._n_processes, 1))
 
         try:
@@ -159,7 +165,9 @@ class WorkerPool(BasePool):
             self.kill()
             raise call_died(function, first_line(error), ADVICE) from error
 
-    def _score_wave(self, wave: Wave, *, in_threads: bool) -> Iterator[ShardResult]:
+    def _score_wave(self, wave: "Wave", *, in_threads: bool) -> "Iterator[ShardResult]":
+        from nightscore.engine.wave import score_in_processes, score_in_threads
+
         if in_threads:
             self._start(1, exactly=True)
             results = score_in_threads(self._executor, wave)
@@ -183,16 +191,19 @@ class WorkerPool(BasePool):
 
         fits = self._n_processes == n_processes if exactly else self._n_processes >= n_processes
         if self._executor is None or not fits:
+            from nightscore.engine.executor import open_executor
+
             self.kill()
             self._executor = open_executor(n_processes)
             self._n_processes = n_processes
 
 
 def _retry_waves(
-    lost: Sequence[LostShard], timeout_s: float, on_lost: Callable[[ShardTask], None]
-) -> list[list[ShardTask]]:
+    lost: Sequence[LostShard], timeout_s: float, on_lost: "Callable[[ShardTask], None]"
+) -> "list[list[ShardTask]]":
     """The next attempts of lost shards: those above suspicion together, each other alone."""
-    together, apart = list[ShardTask](), list[list[ShardTask]]()
+    together: list[ShardTask] = []
+    apart: list[list[ShardTask]] = []
 
     for shard in lost:
         task = next_attempt(shard, timeout_s, ADVICE)
@@ -205,7 +216,7 @@ def _retry_waves(
     return [together, *apart] if together else apart
 
 
-def _with_all_memory(task: ShardTask, error: MemoryError, n_workers: int) -> ShardTask:
+def _with_all_memory(task: "ShardTask", error: MemoryError, n_workers: int) -> "ShardTask":
     """The same shard, alone, with the memory of all workers."""
     return retry_alone(
         task,

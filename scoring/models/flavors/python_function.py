@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from nightscore.errors import ModelLoadError
 from nightscore.models.answers import empty_answer, labelled_columns
-from nightscore.models.features import to_frame
 from nightscore.models.flavor import Flavor
 from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import TYPES, MlModel
@@ -42,6 +41,8 @@ class PyfuncPredictor:
         """See `Predictor`. The only kind is `prediction`."""
         if not features.num_rows:
             return empty_answer(self._facts, kinds)
+
+        from nightscore.models.features import to_frame
 
         frame = to_frame(features, self._facts)
         x = frame if self._facts.is_named else frame.to_numpy(dtype=self._facts.matrix_dtype)

@@ -13,7 +13,6 @@ from nightscore.models.registries.protocol import (
     ModelVersion,
     RegisteredModel,
 )
-from nightscore.models.registries.rest import get_json, unexpected_answer
 from nightscore.models.registries.uris import redacted
 
 SCHEMES = ("http://", "https://")
@@ -115,6 +114,9 @@ class ServerRegistry:
         url = f"{self._base}{path}"
         if query:
             url += f"?{urllib.parse.urlencode(query)}"
+        # Its HTTP client takes longer to import than a registry in a file takes to answer.
+        from nightscore.models.registries.rest import get_json
+
         return get_json(url, _authorization(os.environ, self._user), self._shown)
 
     @contextlib.contextmanager
@@ -124,6 +126,8 @@ class ServerRegistry:
             yield
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             text = f"a field is missing or of another type ({type(error).__name__}: {error})"
+            from nightscore.models.registries.rest import unexpected_answer
+
             raise unexpected_answer(text, self._shown) from error
 
 
