@@ -1,5 +1,6 @@
 """Assesses a run: compares what its workers counted with the references, and stores the result."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -88,11 +89,15 @@ def assess(
 def _stored(results: Sequence[ShardResult], columns: Sequence[ColumnProfile]) -> bytes:
     """The profile as a Parquet file.
 
-    That of a single shard is a table already, and lacks only what the comparison has found.
+    That of a single shard is one already. It lacks only what the comparison has found.
     """
     if len(results) != 1 or not results[0].counted:
         return to_bytes(columns)
-    return write_parquet(with_recent(read_stream(results[0].counted), columns))
+
+    (result,) = results
+    if result.profile and not any(column.recent for column in columns):
+        return base64.b64decode(result.profile)
+    return write_parquet(with_recent(read_stream(result.counted), columns))
 
 
 def assess_again(

@@ -86,8 +86,8 @@ class ShardResult:
     examples: tuple[QuarantineExample, ...]
     quarantine_files: tuple[FileRecord, ...]
     profile: str
-    """Profile of the columns as a checkpoint has it: a Parquet file in base64. Empty: see
-    `counted`."""
+    """Profile of the columns as a checkpoint has it: a Parquet file in base64. Empty where there
+    are several shards: see `counted`."""
     profile_errors: dict[str, str]
     profile_cpu_s: float
     """What the counting took of the shard's CPU seconds."""

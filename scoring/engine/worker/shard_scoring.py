@@ -95,7 +95,10 @@ def _score_shard(task: ShardTask) -> ShardResult:
     )
     write_checkpoint(task, replace(result, counted=b""))
 
-    return replace(result, profile="")
+    # The driver holds the results of all shards: each profile once. That of an only shard is stored
+    # as it is, if nothing is added to it.
+    is_only_shard = task.shard.n_rows == task.n_rows
+    return result if is_only_shard else replace(result, profile="")
 
 
 class _ShardScoring:
