@@ -153,10 +153,11 @@ class Settings:
         }
 
     def check_ports(self) -> None:
-        """Check that all ports are free.
+        """Check that all ports are free, and that each service has its own.
 
         Raises:
-            StackError: Some are in use. All are named, each with the option that sets it.
+            StackError: Some are in use, or given twice. All are named, each with the option that
+                sets it.
         """
         ports = {
             "prefect": self.prefect_port,
@@ -169,6 +170,15 @@ class Settings:
 
         if self.db == "postgres":
             ports["postgres"] = self.postgres_port
+
+        given = [*ports.values()]
+        twice = {name: port for name, port in ports.items() if given.count(port) > 1}
+        if twice:
+            raise StackError(
+                "Two services have the same port; nothing was started.",
+                problems=[f"{port}: --{name}-port" for name, port in twice.items()],
+                next_step="give each service a port of its own",
+            )
 
         taken = {name: port for name, port in ports.items() if _is_in_use(port)}
         if not taken:

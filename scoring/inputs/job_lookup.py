@@ -37,6 +37,18 @@ def _chosen_folder() -> tuple[Path, ...]:
     return (_expanded(named),) if named else ()
 
 
+def _check_chosen_folder() -> None:
+    """A folder that somebody chose is not passed over for another one."""
+    for folder in _chosen_folder():
+        if not folder.is_dir():
+            raise InvalidJobError(
+                "The variable NIGHTSCORE_JOBS names no folder.",
+                expected="one folder of this machine",
+                found=str(folder),
+                next_step="correct or unset the variable, or give the path of the job file",
+            )
+
+
 def _expanded(path: str) -> Path:
     """The path with `~` expanded; as it is where there is no such home."""
     try:
@@ -93,12 +105,14 @@ def find_job(source: str, folders: Sequence[Path] | None = None) -> str:
         folders: Where to look a name up. None: `job_folders()` and the current folder.
 
     Raises:
-        InvalidJobError: No folder has a file of this name, or there are several.
+        InvalidJobError: No folder has a file of this name, or there are several; or the variable
+            `NIGHTSCORE_JOBS` names no folder.
     """
     if not is_job_name(source):
         return str(_expanded(source)) if source.startswith("~") else source
 
     if folders is None:
+        _check_chosen_folder()
         folders = lookup_folders()
 
     files = [folder / f"{source}{suffix}" for folder in folders for suffix in SUFFIXES]
@@ -138,7 +152,7 @@ def other_spelling(path: str) -> str | None:
 
 def _job_files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.suffix in SUFFIXES and not path.name.startswith("."):
+        if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file():
             yield path
 
 

@@ -43,11 +43,12 @@ def parse_value(text: str) -> str | None:
     Raises:
         InvalidJobError: It could not be a folder's name on every store.
     """
-    n_bytes = len(quote(text, safe="").encode())
-    if not 1 <= n_bytes <= MAX_VALUE_BYTES or "\x00" in text or text in (".", ".."):
+    n_bytes = len(quote(text, safe="", errors="surrogateescape").encode())
+    is_possible = is_utf8(text) and "\x00" not in text and text not in (".", "..")
+    if not (is_possible and 1 <= n_bytes <= MAX_VALUE_BYTES):
         raise InvalidJobError(
             "Invalid partition value.",
-            expected=f"1 to {MAX_VALUE_BYTES} bytes (percent-encoded), without NUL, "
+            expected=f"1 to {MAX_VALUE_BYTES} bytes (percent-encoded) of UTF-8, without NUL, "
             "not '.' or '..'",
             found=repr(text[:80]),
             next_step="give the value of a partition, such as 2024-02-29; `nightscore partitions` "

@@ -208,10 +208,11 @@ def _suggested(job: ScoringJob, value: str, known: Iterable[str | None]) -> str:
     if meant is not None:
         return meant
 
-    # An ambiguous date has its first reading suggested, next to what it may be.
+    # An ambiguous date has a reading suggested, next to what it may be: the one that is there.
     times = [*readings(plain), nearest_date(plain)]
-    if times[0] is not None:
-        return times[0].strftime(job.input.partition_format)
+    written = [time.strftime(job.input.partition_format) for time in times if time is not None]
+    if written:
+        return next((text for text in written if text in known), written[0])
 
     return _near(value, known, 0.6)
 

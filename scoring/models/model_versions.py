@@ -52,7 +52,7 @@ def resolve(model_uri: str, registry: str | None) -> ModelVersion:
             "Invalid model URI.",
             expected=MODEL_URI_FORMS,
             found=model_uri,
-            next_step="correct model in the job file",
+            next_step=CORRECT_MODEL,
         )
 
     uri = registry_uri(registry)

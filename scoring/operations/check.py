@@ -46,6 +46,8 @@ from nightscore.schemas.partition import Partition, show_value
 from nightscore.schemas.text import counted
 from nightscore.storage.probe import check_creates, check_writable
 
+PREFECT = "Prefect"
+"""Name of the check of Prefect's server, without which a run can publish from here."""
 PREFECT_TIMEOUT_S = 10.0
 NEEDS_LOGIN = (401, 403)
 """Statuses of a server that is there. The flows have its key."""
@@ -80,9 +82,9 @@ def check_job(
         checklist.skip("all else", "needs the job file")
 
     if prefect_url:
-        checklist.look("Prefect", lambda: _ask_prefect(prefect_url))
+        checklist.look(PREFECT, lambda: _ask_prefect(prefect_url))
     else:
-        checklist.skip("Prefect", "PREFECT_API_URL is not set")
+        checklist.skip(PREFECT, "PREFECT_API_URL is not set")
 
     return checklist.checks
 

@@ -278,7 +278,8 @@ def _translate_failure(
             next_step="mount it for writing, or name another output.uri in the job file",
         )
 
-    if isinstance(error, NotADirectoryError):
+    # To make a folder where a file is, or a link to nothing, is refused as existing.
+    if isinstance(error, NotADirectoryError | FileExistsError):
         return StorageError(
             "A part of the path is a file, where a folder is needed.",
             where,

@@ -13,6 +13,7 @@ from nightscore.inputs.job_lookup import (
     list_jobs,
     listed_name,
     lookup_folders,
+    near_files,
     show_folders,
 )
 from nightscore.inputs.jobfile import load_job, parse_job
@@ -54,6 +55,7 @@ def write(path: str, **changes: object) -> None:
 def test_a_name_is_looked_up_in_each_place(
     path: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Path("chosen").mkdir(exist_ok=True)
     monkeypatch.setenv("NIGHTSCORE_JOBS", "chosen")
     write(path)
     assert find_job("late") == path
@@ -78,7 +80,7 @@ def test_a_home_in_the_chosen_folder(project: Path, monkeypatch: pytest.MonkeyPa
     assert find_job("late") == str(project / "mine" / "late.yaml")
     assert load_job("~/mine/late.yaml").given_as == str(project / "mine" / "late.yaml")
     monkeypatch.setenv("NIGHTSCORE_JOBS", "~no-such-user/mine")
-    with pytest.raises(InvalidJobError, match="There is no job late"):
+    with pytest.raises(InvalidJobError, match="NIGHTSCORE_JOBS names no folder"):
         load_job("late")
     with pytest.raises(InvalidJobError, match="cannot be read"):
         load_job("~no-such-user/late.yaml")
@@ -97,6 +99,7 @@ def test_a_home_in_the_chosen_folder(project: Path, monkeypatch: pytest.MonkeyPa
 def test_a_name_of_several_files_is_refused_with_their_paths(
     paths: tuple[str, ...], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Path("chosen").mkdir(exist_ok=True)
     monkeypatch.setenv("NIGHTSCORE_JOBS", "chosen")
     for path in paths:
         write(path)
@@ -168,6 +171,7 @@ def test_forms_and_pages_list_what_commands_find(
     Path("there.yml").write_text("name: x\nmodel: models:/x/1\ninput: in\noutput: out\n")
     Path("compose.yaml").write_text("services:\n  x:\n    image: y\nmodel: z\n")
     assert list_jobs(lookup_folders()) == ["churn", "here", "late", "there"]
+    Path("chosen").mkdir(exist_ok=True)
     monkeypatch.setenv("NIGHTSCORE_JOBS", "chosen")
     assert list_jobs(lookup_folders()) == ["churn", "here", "late", "own", "there"]
     for name in list_jobs(lookup_folders()):
@@ -187,3 +191,19 @@ def test_a_job_remembers_how_it_was_given(tmp_path: Path) -> None:
     assert job == parse_job(REQUIRED)
     assert str(path) not in job.model_dump_json() + repr(job)
     assert ScoringJob.model_validate_json(job.model_dump_json()) == job
+
+
+def test_a_chosen_folder_that_is_not_there_is_not_passed_over(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "jobs").mkdir(exist_ok=True)
+    (project / "jobs" / "late.yaml").touch()
+    monkeypatch.setenv("NIGHTSCORE_JOBS", "choosen")
+    with pytest.raises(InvalidJobError, match="NIGHTSCORE_JOBS names no folder") as refused:
+        find_job("late")
+    assert refused.value.found == "choosen"
+
+
+def test_a_link_to_nothing_is_no_job_that_could_be_meant(project: Path) -> None:
+    (project / "dang.yaml").symlink_to("gone.yaml")
+    assert near_files("dang.yaml") == []

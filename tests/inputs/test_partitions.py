@@ -37,7 +37,7 @@ def test_folder_names_round_trip(value: str | None) -> None:
     assert decode_folder(folder) == ("d s", value)
 
 
-@pytest.mark.parametrize("text", ["", "a\x00b", ".", "..", "x" * 201, "é" * 40])
+@pytest.mark.parametrize("text", ["", "a\x00b", ".", "..", "x" * 201, "é" * 40, "a\udcff"])
 def test_values_that_no_store_could_hold_are_refused(text: str) -> None:
     with pytest.raises(InvalidJobError, match="Invalid partition value"):
         parse_value(text)

@@ -206,6 +206,25 @@ def test_formats_of_dates_are_recognised(values: list[str | None], pattern: str 
     assert recognise_format(values) == pattern
 
 
+def test_the_command_ends_as_a_run_would(
+    lake: Lake,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    lake.write("2024-02-29", make_frame(5))
+    path = save(lake.job(), tmp_path)
+    assert build_app()(["check", path, "2024-02-30"], standalone_mode=False) == 2
+    (tmp_path / "empty.yaml").touch()
+    assert build_app()(["check", str(tmp_path / "empty.yaml")], standalone_mode=False) == 2
+
+    capsys.readouterr()
+    monkeypatch.setenv("PREFECT_API_URL", "prefect")
+    assert build_app()(["check", path], standalone_mode=False) == 2
+    assert "A run can publish from here, but not through Prefect." in capsys.readouterr().out
+
+
 def test_the_command_exits_with_1_and_tells_people_and_machines(
     lake: Lake,
     tmp_path: Path,
