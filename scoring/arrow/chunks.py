@@ -1,6 +1,6 @@
 """Columns of many small chunks, put together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -13,44 +13,55 @@ def combine_small_chunks(table: pa.Table) -> pa.Table:
 
     Large chunks stay where they are: they are not copied.
     """
-    for i, column in enumerate(table.columns):
-        if column.num_chunks > 1:
-            combined = _combine(column)
-            if combined.num_chunks < column.num_chunks:
-                table = table.set_column(i, table.schema.field(i), combined)
+    most = max(table.columns, key=_n_chunks, default=None)
+    if most is None or most.num_chunks < 2:
+        return table
 
-    return table
+    parts = []
+    first = 0
+    for n_rows in _stretches(most):
+        parts.append(_combine(table.slice(first, n_rows)))
+        first += n_rows
 
-
-def _combine(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    chunks: list[pa.Array] = []
-    for run in _runs(column.chunks):
-        chunks += _join(run) if len(run) > 1 else run
-    return pa.chunked_array(chunks, column.type)
+    return pa.concat_tables(parts)
 
 
-def _runs(chunks: Sequence[pa.Array]) -> Iterator[list[pa.Array]]:
-    """Chunks that become one: neighbours that are small, until together they are not."""
-    run: list[pa.Array] = []
+def _n_chunks(column: pa.ChunkedArray) -> int:
+    return int(column.num_chunks)
+
+
+def _stretches(column: pa.ChunkedArray) -> Iterator[int]:
+    """The rows of each large chunk, and of neighbours that are small, until they are not."""
     n_rows = 0
 
-    for chunk in chunks:
-        if run and (len(chunk) >= SMALL_ROWS or n_rows >= SMALL_ROWS):
-            yield run
-            run, n_rows = [], 0
+    for chunk in column.chunks:
+        if n_rows and (len(chunk) >= SMALL_ROWS or n_rows >= SMALL_ROWS):
+            yield n_rows
+            n_rows = 0
 
-        run.append(chunk)
         n_rows += len(chunk)
 
-    if run:
-        yield run
+    yield n_rows
 
 
-def _join(run: Sequence[pa.Array]) -> Sequence[pa.Array]:
-    """One chunk, or more where the offsets of their texts would overflow."""
-    table = pa.Table.from_arrays([pa.chunked_array(run)], ["run"])
+def _combine(table: pa.Table) -> pa.Table:
+    """The table with one chunk a column, or more where the offsets of texts would overflow."""
     try:
-        return table.combine_chunks().column(0).chunks  # type: ignore[no-any-return]
+        return table.combine_chunks()
     except pa.ArrowException:
-        # Dictionaries with a null among their values, or too many of them for their indices.
-        return run
+        return _combine_each(table)
+
+
+def _combine_each(table: pa.Table) -> pa.Table:
+    """The same without the columns that cannot be combined.
+
+    Those are dictionaries with a null among their values, or too many for their indices.
+    """
+    for i in range(table.num_columns):
+        try:
+            combined = table.select([i]).combine_chunks()
+        except pa.ArrowException:
+            continue
+        table = table.set_column(i, table.schema.field(i), combined.column(0))
+
+    return table

@@ -69,7 +69,13 @@ def test_texts_nulls_and_dictionaries_keep_their_values() -> None:
     ],
 )  # fmt: skip
 def test_dictionaries_that_cannot_be_one_stay_apart(parts: Any) -> None:
-    table = pa.table({"x": pa.chunked_array(parts)})
+    table = pa.table({"x": pa.chunked_array(parts), "y": column([len(part) for part in parts])})
     result = combine_small_chunks(table)
     assert result.column("x").to_pylist() == table.column("x").to_pylist()
+    assert sizes_of(result.column("y")) == [table.num_rows]
     assert result.schema.equals(table.schema)
+
+
+def test_a_table_without_columns_or_rows_stays_as_it_is() -> None:
+    for table in (pa.table({}), pa.table({"x": pa.chunked_array([], pa.int64())})):
+        assert combine_small_chunks(table).equals(table)
