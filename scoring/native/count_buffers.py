@@ -1,7 +1,6 @@
 """The memory that `column_kernels.count_numbers` works in, and what it leaves there."""
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,66 +27,64 @@ SQUARES = SHIFTED + 2
 """Place of the sum of the squares of these distances. Its rest follows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CountBuffers:
-    """The memory of one call: 24 KiB.
+    """The memory of one call after another: 24 KiB. One thread uses it at a time."""
 
-    Making it takes less time than keeping one for each thread.
-    """
-
-    n_known: int
-    hashes: Hashes
-    strip: Floats
-    mixed: Hashes
-    rows: Counts
-    sums: Floats
-    rests: Floats
-    tallies: Counts
-    moments: Floats
-
-    @classmethod
-    def for_bins(cls, n_bins: int, known_hashes: Hashes | None) -> Self:
-        """The buffers before a call.
+    def __init__(self, n_bins: int, *, with_hashes: bool) -> None:
+        """Take memory.
 
         Args:
             n_bins: One more than there are edges.
-            known_hashes: The least hashes so far, ascending, without duplicates, at most
-                `LEAST_HASHES`. None: hashes are not wanted.
+            with_hashes: Whether hashes are wanted.
         """
-        n_known = 0
-        hashes = np.empty(0, np.uint64)
+        n_places = BIN_COPIES * n_bins
+        n_hashes = HASH_SLOTS + 1 + LEAST_HASHES if with_hashes else 0
+        sizes = [n_hashes, n_places, n_places, n_places, 4, SQUARES + 2]
 
-        if known_hashes is not None:
-            n_known = len(known_hashes)
-            first = HASH_SLOTS + 1
-            hashes = np.zeros(first + LEAST_HASHES, np.uint64)
-            hashes[first : first + n_known] = known_hashes
+        # They are emptied together.
+        self._memory = np.zeros(sum(sizes))
+        parts = np.split(self._memory, np.cumsum(sizes)[:-1])
 
-        moments = np.zeros(SQUARES + 2)
-        moments[LEAST] = np.inf
-        moments[GREATEST] = -np.inf
+        self.hashes: Hashes = parts[0].view(np.uint64)
+        self.rows: Counts = parts[1].view(np.int64)
+        self.sums, self.rests = parts[2], parts[3]
+        self.tallies: Counts = parts[4].view(np.int64)
+        self.moments = parts[5]
 
-        return cls(
-            n_known=n_known,
-            hashes=hashes,
-            strip=np.empty(STRIP_VALUES),
-            mixed=np.empty(STRIP_VALUES, np.uint64),
-            rows=np.zeros(BIN_COPIES * n_bins, np.int64),
-            sums=np.zeros(BIN_COPIES * n_bins),
-            rests=np.zeros(BIN_COPIES * n_bins),
-            tallies=np.zeros(4, np.int64),
-            moments=moments,
-        )
+        self._strip = np.empty(STRIP_VALUES)
+        self._mixed = np.empty(STRIP_VALUES, np.uint64)
+        self.empty(None)
+
+    def empty(self, known_hashes: Hashes | None) -> int:
+        """Forget what was counted.
+
+        Args:
+            known_hashes: The least hashes so far, ascending, without duplicates, at most
+                `LEAST_HASHES`. None: there are none.
+
+        Returns:
+            How many hashes are known.
+        """
+        self._memory[:] = 0.0
+        self.moments[LEAST] = np.inf
+        self.moments[GREATEST] = -np.inf
+
+        if known_hashes is None:
+            return 0
+
+        first = HASH_SLOTS + 1
+        self.hashes[first : first + len(known_hashes)] = known_hashes
+
+        return len(known_hashes)
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """The kernel's last arguments."""
+        """The kernel's last arguments. They stay the same."""
         return (
-            self.n_known,
             self.hashes,
-            self.strip,
-            self.strip.view(np.uint64),
-            self.mixed,
+            self._strip,
+            self._strip.view(np.uint64),
+            self._mixed,
             self.rows,
             self.sums,
             self.rests,

@@ -115,14 +115,20 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> int:
         """Call the code for arguments of these types."""
-        types = tuple(map(argument_type, arguments))
+        return self.call(_types(arguments), _values(arguments))
+
+    def bind(self, *last: Any) -> "BoundKernel":
+        """The kernel with its last arguments, which are taken apart once."""
+        return BoundKernel(self, last)
+
+    def call(self, types: ArgumentTypes, values: list[Any]) -> int:
+        """Call the code for some types, with the parts of the arguments."""
         function = self._functions.get(types)
         if function is None:
             function = self._functions[types] = self._load(types)
 
         result, error = ctypes.c_int64(0), ctypes.c_void_p()
 
-        values = [value for argument in arguments for value in c_values(argument)]
         if function(ctypes.byref(result), ctypes.byref(error), *values):
             raise RuntimeError(f"the kernel {self._name} failed")
 
@@ -132,6 +138,27 @@ class Kernel:
         parts = [part for argument in types for part in c_types(argument)]
         prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *parts)
         return prototype(self._address(self._name, types))
+
+
+class BoundKernel:
+    """A kernel with its last arguments. They are kept as long as it is."""
+
+    def __init__(self, kernel: Kernel, last: tuple[Any, ...]) -> None:
+        """Take the last arguments apart."""
+        self._kernel, self._last = kernel, last
+        self._types, self._values = _types(last), _values(last)
+
+    def __call__(self, *first: Any) -> int:
+        """Call the kernel with its first arguments."""
+        return self._kernel.call(_types(first) + self._types, _values(first) + self._values)
+
+
+def _types(arguments: tuple[Any, ...]) -> ArgumentTypes:
+    return tuple(map(argument_type, arguments))
+
+
+def _values(arguments: tuple[Any, ...]) -> list[Any]:
+    return [value for argument in arguments for value in c_values(argument)]
 
 
 def has_machine_code(cache: Path) -> bool:
@@ -178,10 +205,10 @@ _loaded: list[Kernels] = []
 
 def _load_counting(kernels: Kernels) -> None:
     """Call what profiles use: it is compiled now, before the address space is limited."""
-    buffers = CountBuffers.for_bins(1, np.empty(0, np.uint64))
+    buffers = CountBuffers(1, with_hashes=True)
     values, bits = np.zeros(1), np.zeros(1, np.uint8)
     kernels.count_numbers(
-        values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, *buffers.arguments
+        values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, 0, *buffers.arguments
     )
 
 

@@ -3,9 +3,10 @@
 Machine code counts it in one pass. Without machine code the values are sorted.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,14 @@ import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_numpy, to_places
 from nightscore.native.count_buffers import CountBuffers
-from nightscore.native.machine_code import Kernels
+from nightscore.native.machine_code import BoundKernel, Kernels
 from nightscore.native.search_trees import edge_tree
 from nightscore.profiles.bins import Counts, Floats, count_sorted
 from nightscore.profiles.hashes import Hashes, add_sorted, no_hashes
 from nightscore.profiles.numbers import as_numbers, finite_values, raw_numbers
+
+MOST_SIZES = 64
+"""Numbers of bins for which a thread keeps buffers: 24 KiB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,37 @@ def count_by_sorting(
     )
 
 
+class _Bound(NamedTuple):
+    """Buffers, and the kernel that counts into them."""
+
+    buffers: CountBuffers
+    count_numbers: BoundKernel
+
+
+class _BoundKernels(threading.local):
+    """The buffers of a thread, for columns of as many bins."""
+
+    def __init__(self) -> None:
+        self._by_size: dict[tuple[Kernels, int, bool], _Bound] = {}
+
+    def take(self, kernels: Kernels, n_bins: int, *, with_hashes: bool) -> _Bound:
+        """Buffers that nobody else uses until this thread takes them again."""
+        size = kernels, n_bins, with_hashes
+        bound = self._by_size.get(size)
+
+        if bound is None:
+            if len(self._by_size) >= MOST_SIZES:
+                self._by_size.clear()
+            buffers = CountBuffers(n_bins, with_hashes=with_hashes)
+            bound = _Bound(buffers, kernels.count_numbers.bind(*buffers.arguments))
+            self._by_size[size] = bound
+
+        return bound
+
+
+_bound_kernels = _BoundKernels()
+
+
 class NumberCounter:
     """Counts chunks of one column by machine code."""
 
@@ -142,8 +177,11 @@ class NumberCounter:
             known_hashes: The least hashes so far; None: hashes are not wanted.
         """
         numbers = raw_numbers(chunk)
-        buffers = CountBuffers.for_bins(len(self._spec.edges) + 1, known_hashes)
-        n_new = self._kernels.count_numbers(
+        buffers, count_numbers = _bound_kernels.take(
+            self._kernels, len(self._spec.edges) + 1, with_hashes=known_hashes is not None
+        )
+        n_known = buffers.empty(known_hashes)
+        n_new = count_numbers(
             numbers.values,
             numbers.validity,
             numbers.first_bit,
@@ -151,7 +189,7 @@ class NumberCounter:
             self._n_levels,
             self._spec.pivot,
             *self._spec.bounds,
-            *buffers.arguments,
+            n_known,
         )
 
         n_nan, n_high, n_low, n_outside = buffers.tallies.tolist()

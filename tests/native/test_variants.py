@@ -88,10 +88,10 @@ def test_profiles_are_equal_on_each_variant(variant: Any, machine_code: Path) ->
         found = []
         for n_edges, first_bit in ((0, -1), (70, 3), (100, 0), (800, 11)):
             edges = np.sort(np.random.default_rng(n_edges).normal(size=n_edges))
-            buffers = CountBuffers.for_bins(n_edges + 1, np.empty(0, np.uint64))
+            buffers = CountBuffers(n_edges + 1, with_hashes=True)
             tree = edge_tree(edges)
             kernels.count_numbers(
-                values, validity, first_bit, *tree, 0.5, -2.0, 2.0, *buffers.arguments
+                values, validity, first_bit, *tree, 0.5, -2.0, 2.0, 0, *buffers.arguments
             )
             found += [buffers.rows, buffers.sums, buffers.rests, buffers.tallies, buffers.moments]
             found.append(np.sort(buffers.candidate_hashes))
