@@ -309,6 +309,10 @@ class ErrorRecord(Stored):
     message: str
     retryable: bool = False
 
+    def __str__(self) -> str:
+        """The message."""
+        return self.message
+
 
 class Manifest(Stored):
     """One run of a job on one partition."""

@@ -71,8 +71,9 @@ def server_url() -> str:
         raise DeploymentError(
             "PREFECT_API_URL is not set; nothing was changed.",
             expected="the API of a Prefect server",
-            next_step="export PREFECT_API_URL=http://127.0.0.1:4200/api, "
-            "the server that `nightscore up` starts, or the URL of your own",
+            next_step="export PREFECT_API_URL=http://127.0.0.1:4200/api, where `nightscore up` "
+            "starts a server unless you give it another port (`nightscore status` shows its "
+            "address), or the URL of your own",
         )
     return str(url)
 

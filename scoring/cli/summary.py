@@ -1,5 +1,6 @@
 """Prints manifests: what a person wants to know of a run."""
 
+import posixpath
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -11,6 +12,9 @@ from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.text import printable
+
+SHOWN_REASONS = 5
+"""Of quarantined rows."""
 
 
 def print_manifest(manifest: Manifest, job: ScoringJob) -> None:
@@ -83,6 +87,9 @@ def _print_done(manifest: Manifest) -> None:
         f"  manifest:    {manifest.location}",
     ]
 
+    if manifest.quarantine.by_column:
+        lines.insert(2, f"  quarantine:  {_quarantine(manifest)}")
+
     if manifest.drift is not None:
         from nightscore.drift.wording import verdict_text
 
@@ -93,6 +100,20 @@ def _print_done(manifest: Manifest) -> None:
 
     for warning in manifest.warnings:
         err.print(f"  warning:     {warning}")
+
+
+def _quarantine(manifest: Manifest) -> str:
+    """Why rows could not be scored, the commonest reasons first, and where they are."""
+    quarantine = manifest.quarantine
+    ordered = sorted(quarantine.by_column.items(), key=lambda item: -item[1])
+
+    reasons = [f"{reason} in {counted(n_rows, 'row')}" for reason, n_rows in ordered]
+    if len(reasons) > SHOWN_REASONS:
+        reasons[SHOWN_REASONS:] = [counted(len(reasons) - SHOWN_REASONS, "more reason")]
+
+    folders = sorted({posixpath.dirname(file.path) for file in quarantine.files})
+    places = ", ".join(f"{manifest.output.uri}.nightscore/{folder}/" for folder in folders)
+    return f"{', '.join(reasons)}; in {places}" if places else ", ".join(reasons)
 
 
 def _partition(manifest: Manifest) -> str:

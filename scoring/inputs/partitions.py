@@ -251,9 +251,24 @@ def partition_date(job: ScoringJob, value: str | None) -> dt.date | None:
     return time.date()
 
 
+def _nearest(job: ScoringJob, wanted: str, known: list[str]) -> list[str]:
+    """The partitions of the nearest dates, or those that are spelled most like the wanted one."""
+    date = partition_date(job, wanted)
+    if date is None:
+        return difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+
+    distances: dict[str, int] = {}
+    for value in known:
+        other = partition_date(job, value)
+        if other is not None:
+            distances[value] = abs((other - date).days)
+
+    return sorted(distances, key=distances.__getitem__)[:3]
+
+
 def _not_found(job: ScoringJob, value: str | None, known: list[str]) -> PartitionNotFoundError:
     wanted = show_value(value)
-    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+    near = _nearest(job, wanted, known)
 
     if not known:
         store = Store(job.input.uri, job.input.storage_options)

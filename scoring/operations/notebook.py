@@ -99,12 +99,12 @@ class JobRun:
             PartitionNotFoundError: This run has published nothing.
         """
         if self.status not in ("published", "unchanged"):
-            partition = show_value(self.manifest.partition)
+            partition, error = show_value(self.manifest.partition), self.manifest.error
             raise PartitionNotFoundError(
                 "The run has published no predictions.",
                 _title(self.manifest),
                 expected="a run that is published or unchanged",
-                found=self.manifest.error.message if self.manifest.error else self.status,
+                found=error.message.split("\n")[0] if error else self.status,
                 next_step=f"job.predictions({partition!r}) reads what an earlier run has "
                 "published, if there is one",
             )
@@ -134,7 +134,10 @@ class JobRun:
         facts = self._facts()
         width = max(map(len, facts))
         lines = [_title(self.manifest)]
-        lines += [f"  {name:<{width}}  {printable(text)}" for name, text in facts.items()]
+        for name, text in facts.items():
+            first, *others = map(printable, text.split("\n"))
+            lines.append(f"  {name:<{width}}  {first}")
+            lines += [f"  {'':<{width}}  {other}" for other in others]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -103,6 +103,13 @@ def test_a_partition_that_comes_or_goes_during_a_backfill_is_noticed(lake: Lake)
         find_partition(workspace, DAY)
 
 
+def test_the_nearest_dates_are_named_where_there_is_no_partition(lake: Lake) -> None:
+    for day in ("2024-02-09", "2024-02-27", "2024-02-28", "2024-03-02", "2024-12-29"):
+        lake.write(day, make_frame(3))
+    with pytest.raises(PartitionNotFoundError, match="near: 2024-02-28, 2024-02-27, 2024-03-02"):
+        find_partition(Workspace(lake.job()), DAY)
+
+
 def test_files_beside_the_partitions_are_told_of_by_each_run(
     lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -49,6 +49,10 @@ def test_a_failed_run_shows_its_error_and_has_no_predictions(lake: Lake) -> None
     run = JobRun(lake.run(job.spec), job)
 
     assert "failed test ds=2024-02-29" in repr(run)
+    assert "\\n" not in repr(run)
+    assert re.search(rf"\n +- {NUMBERS[0]}: is missing", repr(run))
+    assert run.manifest.error is not None
+    assert str(run.manifest.error) == run.manifest.error.message
     assert NUMBERS[0] in run._repr_html_()
     with pytest.raises(PartitionNotFoundError, match="The run has published no predictions"):
         run.predictions()

@@ -314,9 +314,13 @@ def test_a_model_that_does_not_exist_is_refused(
     assert not (tmp_path / "project").exists()
 
 
+def own_data_section() -> str:
+    return (ROOT / "README.md").read_text().partition("## Your own data")[2].split("\n## ")[0]
+
+
 def own_data_of_the_readme() -> tuple[str, list[str]]:
     """The training script of README, and the commands after it."""
-    section = (ROOT / "README.md").read_text().partition("## Your own data")[2].split("\n## ")[0]
+    section = own_data_section()
     (script,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     lines = re.findall(r"^nightscore .*$", section, re.MULTILINE)
     return str(script), [str(line) for line in lines]
@@ -353,3 +357,7 @@ def test_the_first_hour_of_the_readme_runs_as_it_stands(
     predictions = nightscore.read_predictions(load_job("jobs/churn.yaml"), "2026-11-24")
     assert predictions.num_rows == 1000
     assert predictions.column_names[:3] == ["customer_id", "prediction", "probability"]
+
+    (reads,) = re.findall(r"^python -c '(.*)'$", own_data_section(), re.MULTILINE)
+    exec(reads)  # noqa: S102 (a line of README)
+    assert "shape: (1_000, 6)" in capsys.readouterr().out

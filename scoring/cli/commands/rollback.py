@@ -52,7 +52,9 @@ def rollback(
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
         print_json({"plan": [_document(item) for item in items], "runs": runs})
     else:
-        _print_outcome(spec, items, manifests)
+        _print_plan(spec, items)
+        out.print(_planned(items) if dry_run else _outcome(items, manifests))
+        print_failures([manifest for manifest in manifests if manifest.error])
 
     is_refused = any(item.action == "refuse" for item in items)
     codes = [exit_code(manifest) for manifest in manifests if manifest.error]
@@ -93,9 +95,7 @@ def _target_id(item: RollbackItem) -> str | None:
     return item.target.run_id if item.target else None
 
 
-def _print_outcome(
-    spec: ScoringJob, items: Sequence[RollbackItem], manifests: Sequence[Manifest]
-) -> None:
+def _print_plan(spec: ScoringJob, items: Sequence[RollbackItem]) -> None:
     rows = [
         {
             "partition": item.value,
@@ -107,10 +107,17 @@ def _print_outcome(
     ]
     print_table(f"Rollback of {spec.name}", ("partition", "action", "to run", "why"), rows)
 
-    failed = [manifest for manifest in manifests if manifest.error]
-    n_done = len(manifests) - len(failed)
-    n_refused = sum(item.action == "refuse" for item in items)
-    out.print(
-        f"{counted(n_done, 'partition')} rolled back, {len(failed)} failed, {n_refused} refused"
-    )
-    print_failures(failed)
+
+def _planned(items: Sequence[RollbackItem]) -> str:
+    n_planned = sum(item.action == "roll back" for item in items)
+    return f"{counted(n_planned, 'partition')} would be rolled back; {_refused(items)}"
+
+
+def _outcome(items: Sequence[RollbackItem], manifests: Sequence[Manifest]) -> str:
+    n_failed = sum(manifest.error is not None for manifest in manifests)
+    n_done = counted(len(manifests) - n_failed, "partition")
+    return f"{n_done} rolled back, {n_failed} failed, {_refused(items)}"
+
+
+def _refused(items: Sequence[RollbackItem]) -> str:
+    return f"{sum(item.action == 'refuse' for item in items)} refused"
