@@ -121,7 +121,12 @@ nightscore partitions {job_file}           # what is published, missing or stale
 nightscore --help
 ```
 
-Every night, with a Prefect server in `PREFECT_API_URL` (`nightscore up` starts one here):
+New data belongs in a folder `<input.partition_key>=<date>/` directly below `input.uri`, as the job
+file has them. Have it written there. Files that arrive later where `nightscore init --data` found
+the first ones are not seen.
+
+Every night, with a Prefect server in `PREFECT_API_URL`. `nightscore up` starts one here, with a
+demo beside; it needs the extra `demo`.
 
 ```
 nightscore deploy {job_file} --cron "0 3 * * *"
