@@ -2,17 +2,25 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
 
 from nightscore.schemas.base_record import Record
-from nightscore.schemas.short_forms import PERCENT, Accepts, read_off, read_percentage
+from nightscore.schemas.short_forms import (
+    PERCENT,
+    Accepts,
+    read_number,
+    read_off,
+    read_percentage,
+    read_whole,
+)
 
 ColumnName = Annotated[str, Field(min_length=1), Accepts("the name of a column")]
 GateAction = Literal["fail", "hold", "warn"]
-FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
+FiniteNumber = Annotated[float, Strict(), Field(allow_inf_nan=False), BeforeValidator(read_number)]
 Percentage = Annotated[str, Field(pattern=PERCENT)]
 Share = Annotated[
     float,
+    Strict(),
     Field(ge=0.0, le=1.0),
     BeforeValidator(
         read_percentage, json_schema_input_type=Annotated[float, Field(ge=0, le=1)] | Percentage
@@ -21,6 +29,7 @@ Share = Annotated[
 ]
 Ratio = Annotated[
     float,
+    Strict(),
     Field(ge=0.0, allow_inf_nan=False),
     BeforeValidator(
         read_percentage, json_schema_input_type=Annotated[float, Field(ge=0)] | Percentage
@@ -71,7 +80,7 @@ class NullRate(Record):
 class History(Record):
     """A comparison with the published partitions before this one."""
 
-    runs: Annotated[int, Field(ge=1, le=365)] = 14
+    runs: Annotated[int, Strict(), Field(ge=1, le=365), BeforeValidator(read_whole)] = 14
     """Earlier partitions to compare with, at least three. With fewer than three the gate passes
     and says so."""
     action: GateAction = "hold"
@@ -92,7 +101,9 @@ class ScoreShift(History):
     The distance is in standard deviations of the predictions of one partition.
     """
 
-    max: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    max: Annotated[
+        float, Strict(), Field(gt=0.0, allow_inf_nan=False), BeforeValidator(read_number)
+    ]
 
 
 class Rows(History):

@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     JsonValue,
     PrivateAttr,
+    Strict,
     field_validator,
     model_validator,
 )
@@ -29,13 +30,17 @@ from nightscore.schemas.short_forms import (
     Accepts,
     read_keys,
     read_names,
+    read_number,
     read_off,
     read_percentage,
     read_section,
     read_size,
+    read_whole,
 )
 from nightscore.schemas.uri import check_uri, contain_each_other
 
+# Numbers and flags are strict: `yes` is no number, and `1` and "yes" are no flags.
+Flag = Annotated[bool, Strict()]
 ValuePolicy = Literal["auto", "error", "quarantine", "pass"]
 StorageOptions = Annotated[
     dict[str, JsonValue],
@@ -58,7 +63,7 @@ HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
 """A server without its scheme."""
 
 LEAST_MEMORY_BYTES = 64 << 20
-Bytes = Annotated[int, Field(ge=LEAST_MEMORY_BYTES)]
+Bytes = Annotated[int, Strict(), Field(ge=LEAST_MEMORY_BYTES)]
 Memory = Annotated[
     Bytes,
     BeforeValidator(read_size, json_schema_input_type=Bytes | Annotated[str, Field(pattern=SIZE)]),
@@ -160,7 +165,7 @@ class Output(Record):
 class Limits(Record):
     """How much may go wrong, and how much memory a run may use."""
 
-    max_quarantined_rows: Annotated[int, Field(ge=0)] = 0
+    max_quarantined_rows: Annotated[int, Strict(), Field(ge=0), BeforeValidator(read_whole)] = 0
     """Rows that may be quarantined. 0: every row must be scored, unless you decide otherwise."""
     max_quarantined_share: Share = 0.0
     """Share of the partition's rows that may be quarantined. If you set both limits, both must
@@ -170,7 +175,7 @@ class Limits(Record):
     batches have their default size, and there is one worker for each core. On a cluster, the bound
     of each worker process: the cluster decides how many of them share a node, and its own bounds,
     such as Dask's `--memory-limit`, do not see these processes."""
-    shard_minutes: Annotated[float, Field(gt=0.0)] = 60.0
+    shard_minutes: Annotated[float, Strict(), Field(gt=0.0), BeforeValidator(read_number)] = 60.0
     """Time limit for one shard. A worker that takes longer hangs, say on a store that neither
     answers nor fails. It is stopped, and its shard is scored again."""
 
@@ -188,7 +193,7 @@ class Keys(Record):
 
     columns: ColumnNames = ()
     """Names of the columns."""
-    unique: bool = False
+    unique: Flag = False
     """No two published rows of a partition may have the same keys. `gates.unique_keys` decides what
     happens if they have."""
 
@@ -232,7 +237,7 @@ class Workers(Record):
     backend: Literal["loky", "dask", "ray"] = "loky"
     """`loky`: joblib's worker processes on this machine. On a cluster each shard has a process of
     its own beside the cluster's. Either way a crash in native code costs one shard, not the run."""
-    count: Annotated[int, Field(ge=1)] | None = None
+    count: Annotated[int, Strict(), Field(ge=1), BeforeValidator(read_whole)] | None = None
     """Shards that are scored at once. null: one for each core that this process may use, fewer for
     a small partition; on a cluster, one for each thread of Dask's workers or each CPU of Ray's
     nodes. An adaptive cluster grows to this count."""
@@ -267,7 +272,7 @@ class Workers(Record):
 class Drift(Record):
     """How the columns are monitored for change."""
 
-    profile: bool = True
+    profile: Flag = True
     """Profile each feature and prediction while scoring. The profile is compared with the model's
     baseline and with earlier partitions."""
     columns: ColumnNames = ()
@@ -278,6 +283,7 @@ class Drift(Record):
     the first profile."""
     max_share: Annotated[
         float,
+        Strict(),
         Field(gt=0.0, le=1.0),
         BeforeValidator(
             read_percentage,
@@ -355,7 +361,7 @@ class ScoringJob(Record):
     version, and after a change of the libraries, the first rows of each shard are checked against
     the model's own library; if they differ, the library scores everything. `library`: always use
     the library. Trees give the same bits either way, so changing this scores nothing again."""
-    allow_pickle: bool = False
+    allow_pickle: Flag = False
     """Load a model that runs code when it is loaded (a pickle) although its version is not pinned.
     A pinned version (`nightscore pin`) does not need this: somebody has vouched for its bytes."""
     allow_code: Annotated[
@@ -459,11 +465,11 @@ class ScoringJob(Record):
             )
 
     def _column_problems(self) -> Iterator[Problem]:
-        carried = [*self.keys.columns, *self.pass_through]
+        carried = Counter([*self.keys.columns, *self.pass_through])
         place = "pass_through" if self.pass_through else "keys"
         both = (("keys",), ("pass_through",))
 
-        duplicates = sorted({name for name in carried if carried.count(name) > 1})
+        duplicates = sorted(name for name, n_times in carried.items() if n_times > 1)
         if duplicates:
             yield Problem(
                 (place,),

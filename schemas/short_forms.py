@@ -18,6 +18,7 @@ _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kKmMgGtT])(i?)([bB]?)\s*")
 """The same, and sizes without a unit's last letter, which have two meanings."""
 _PERCENT = re.compile(PERCENT)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+_EXPONENT = re.compile(r"[-+]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})[eE][-+]?\d{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,14 @@ class Accepts:
 
 
 def read_size(value: Any) -> Any:
-    """The bytes of a size such as `2GiB`, rounded down; any other value as it is.
+    """The bytes of a size such as `2GiB`, rounded down; any other value as `read_whole` reads it.
 
     Raises:
         ValueError: The unit has two meanings.
     """
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        return value
+        return read_whole(value)
 
     number, prefix, binary, byte = match.groups()
     power = _POWERS[prefix.lower()]
@@ -55,10 +56,21 @@ def read_size(value: Any) -> Any:
 
 
 def read_percentage(value: Any) -> Any:
-    """The share that a text such as `5%` means: 0.05; any other value as it is."""
+    """The share that a text such as `5%` means: 0.05; any other value as `read_number` reads it."""
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     # Decimal divides exactly: the same float as the literal 0.05 gives.
-    return value if match is None else float(Decimal(match[1]) / 100)
+    return read_number(value) if match is None else float(Decimal(match[1]) / 100)
+
+
+def read_number(value: Any) -> Any:
+    """The number of `1e-3`, for which JSON and YAML 1.2 take it and YAML 1.1 does not."""
+    is_number = isinstance(value, str) and _EXPONENT.fullmatch(value) is not None
+    return float(value) if is_number else value
+
+
+def read_whole(value: Any) -> Any:
+    """The whole number of 100.0, for which JSON Schema takes it; any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def read_names(value: Any) -> Any:

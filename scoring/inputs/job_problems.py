@@ -115,8 +115,10 @@ def describe_errors(
     shown = details[:MAX_PROBLEMS]
 
     found = list(_located(others, positions))
+    told = {problem.path for problem in others}
     for detail in shown:
-        found += _problems(detail, raw, positions)
+        if _path_of(detail) not in told:
+            found += _problems(detail, raw, positions)
 
     wrong = [problem.path for problem in others] + [_path_of(detail) for detail in shown]
     if len(shown) == len(details):

@@ -88,6 +88,8 @@ class JobValue:
         field, value = self.field, self.value
         is_plain = isinstance(value, _SCALARS) and not isinstance(value, str)
 
+        if field.type is bool:
+            return _near_flag(value)
         if field.choices:
             return _near_choice(field.choices, value)
         if field.is_number:
@@ -138,12 +140,25 @@ def _near_choice(choices: tuple[str, ...], value: Any) -> str:
     return _meant("".join(near))
 
 
+def _near_flag(value: Any) -> str:
+    """True or false, if the value is another word for one of them."""
+    word = str(value).strip().lower()
+    if word in ("1", "1.0", "y", "yes", "on", "true"):
+        return "write true, without quotes"
+    if word in ("0", "0.0", "n", "no", "off", "false"):
+        return "write false, without quotes"
+    return ""
+
+
 def _near_number(field: Field, value: Any, written: Written | None) -> str:
+    if isinstance(value, bool):
+        return "write a number"
     if isinstance(value, str):
-        return _meant(_without_separators(value))
+        number = _without_separators(value)
+        return f"write it without quotes: {number}" if number == value else _meant(number)
 
     has_unit = written is not None and _UNIT.search(written.text or "") is not None
-    if has_unit or isinstance(value, bool) or not isinstance(value, int | float):
+    if has_unit or not isinstance(value, int | float):
         return ""
 
     if "GiB" in field.words and 0 < value < 1 << 20:
@@ -161,4 +176,6 @@ def _without_separators(text: str) -> str:
         return plain.replace(",", "")
     if re.fullmatch(r"\d+,\d+%?", plain):
         return plain.replace(",", ".")
-    return plain if plain.isdigit() else ""
+    if re.fullmatch(r"-?\d+(\.\d+)?", plain):
+        return re.sub(r"^(-?)0+(?=\d)", r"\1", plain)
+    return ""

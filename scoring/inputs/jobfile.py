@@ -12,6 +12,7 @@ from nightscore.inputs.job_lookup import find_job, is_job_name, near_files, othe
 from nightscore.inputs.job_problems import describe_errors, describe_problems
 from nightscore.inputs.job_references import expand_references
 from nightscore.inputs.job_values import describe_value
+from nightscore.inputs.misread_numbers import misread_numbers
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.document_positions import DocumentPositions
 from nightscore.storage.documents import DocumentBoundsError, DocumentError, read_yaml
@@ -119,6 +120,8 @@ def _parse(raw: object, source: str, content: bytes) -> ScoringJob:
         )
 
     expanded, problems = expand_references(raw)
+    problems += misread_numbers(content)
+
     try:
         job = ScoringJob.model_validate(expanded)
     except ValidationError as error:

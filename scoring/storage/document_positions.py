@@ -67,7 +67,7 @@ class DocumentPositions:
         if entry is None or not is_there:
             return None
         if isinstance(entry.value, yaml.ScalarNode):
-            return Written(entry.value.value, is_quoted=entry.value.style is not None)
+            return Written(entry.value.value, is_quoted=bool(entry.value.style))
         return Written(None, is_quoted=False)
 
     def _find(self, path: Sequence[str | int]) -> tuple[_Entry | None, bool]:

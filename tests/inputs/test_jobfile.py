@@ -222,6 +222,49 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("{uri: lake/in}", "7"),
         [f"line 3, column 8: input: expected {PLACES}; found 7"],
     ),
+    # What YAML and other readers convert on the way
+    "yes for a number": (
+        HEAD + "limits: {max_quarantined_rows: yes, shard_minutes: 'on'}",
+        [
+            "line 5, column 32: limits.max_quarantined_rows: expected a whole number of at least "
+            "0; found yes, which YAML reads as true; write a number",
+            "line 5, column 52: limits.shard_minutes: expected a number above 0; found the text on",
+        ],
+    ),
+    "numbers in quotes": (
+        HEAD + "limits: {max_quarantined_rows: '0100'}\ngates: {rows: {min_ratio: '2'}}",
+        [
+            "line 5, column 32: limits.max_quarantined_rows: expected a whole number of at least "
+            "0; found the text 0100; did you mean 100?",
+            "line 6, column 27: gates.rows.min_ratio: expected a ratio of at least 0, such as "
+            "0.5, or 50%, or null; found the text 2; write it without quotes: 2",
+        ],
+    ),
+    "flags that are none": (
+        HEAD + "allow_pickle: 1\nkeys: {columns: id, unique: 'yes'}\ndrift: {profile: 0}",
+        [
+            "line 5, column 15: allow_pickle: expected true or false; found 1; write true, without "
+            "quotes",
+            "line 6, column 29: keys.unique: expected true or false; found the text yes; write "
+            "true, without quotes",
+            "line 7, column 18: drift.profile: expected true or false; found 0; write false, "
+            "without quotes",
+        ],
+    ),
+    "numbers in other bases": (
+        HEAD.replace("lake/in", "lake/in, storage_options: {account: 0123}")
+        + "limits: {max_quarantined_rows: 010, shard_minutes: 1:30}\nworkers: 010",
+        [
+            "line 3, column 50: input.storage_options.account: expected quotes around a number "
+            "that begins with 0 or has a colon",
+            "line 5, column 32: limits.max_quarantined_rows: expected a whole number of at least "
+            "0; found 010, which YAML reads in base 8 as 8; write 10",
+            "line 5, column 52: limits.shard_minutes: expected a number above 0; found 1:30, "
+            "which YAML reads in base 60; write the number without a colon",
+            "line 6, column 10: workers.count: expected a whole number of at least 1, or null; "
+            "found 010, which YAML reads in base 8 as 8; write 10",
+        ],
+    ),
     # Sizes, shares and choices
     "a size in words": (
         HEAD + "limits: {memory_bytes: plenty}",
@@ -744,3 +787,24 @@ def test_a_plain_off_is_off() -> None:
     raw = "drift: {gate: off}\ngates: {finite_predictions: off}"
     job = parse_job(REQUIRED | yaml.safe_load(raw))
     assert (job.drift.gate, job.gates.finite_predictions) == ("off", "off")
+
+
+def test_numbers_with_an_exponent_and_whole_floats_stay_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        HEAD + "limits: {max_quarantined_rows: 100.0, max_quarantined_share: 1e-3}\n"
+        "gates: {score_shift: {max: 5e-1, runs: 7.0}}\n"
+    )
+    job = load_job(str(path))
+    assert (job.limits.max_quarantined_rows, job.limits.max_quarantined_share) == (100, 0.001)
+    assert job.gates.score_shift is not None
+    assert (job.gates.score_shift.max, job.gates.score_shift.runs) == (0.5, 7)
+
+
+@pytest.mark.parametrize("value", [True, "100", 1.5])
+def test_a_number_is_never_cast_from_another_type(value: Any) -> None:
+    changes = {"limits": {"max_quarantined_rows": value}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(REQUIRED | changes, json_schema())
+    with pytest.raises(InvalidJobError, match="expected a whole number"):
+        parse_job(REQUIRED | changes)
