@@ -50,8 +50,8 @@ def read_size(value: Any) -> Any:
         return decimal_bytes
     unit = prefix.upper().replace("K", "k")
     raise ValueError(
-        f"expected a unit with one meaning: {number}{unit}B is {decimal_bytes:,} bytes, "
-        f"{number}{prefix.upper()}iB is {binary_bytes:,} bytes"
+        f"{value} has two meanings; write {number}{unit}B ({decimal_bytes:,} bytes) or "
+        f"{number}{prefix.upper()}iB ({binary_bytes:,} bytes)"
     )
 
 

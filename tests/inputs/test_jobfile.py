@@ -273,8 +273,8 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a size with two meanings": (
         HEAD + "limits: {memory_bytes: 2G}",
         [
-            "line 5, column 24: limits.memory_bytes: expected a unit with one meaning: 2GB is "
-            "2,000,000,000 bytes, 2GiB is 2,147,483,648 bytes"
+            "line 5, column 24: limits.memory_bytes: 2G has two meanings; write 2GB "
+            "(2,000,000,000 bytes) or 2GiB (2,147,483,648 bytes)"
         ],
     ),
     "a size without its unit": (
