@@ -31,6 +31,8 @@ class Way:
     """What is done before each run, and is not measured."""
     check: Callable[[Ran], object] = lambda ran: None
     """Raises if the command has not done what it should."""
+    output: Path = Path()
+    """Folder of its predictions, where that is of use."""
     costs: list[Cost] = field(default_factory=list)
 
     @property
@@ -129,7 +131,12 @@ class Bench:
         peer = PEER_BY_NAME[name]
         way = peer_way(peer, workload, self.root, self.model(workload), place)
         output = way.output
-        return Way(way.command, way.environment, lambda: shutil.rmtree(output, ignore_errors=True))
+        return Way(
+            way.command,
+            way.environment,
+            lambda: shutil.rmtree(output, ignore_errors=True),
+            output=output,
+        )
 
     def cached_model(self, job: Path) -> Path:
         """Where the cache of this host has a job's model."""
@@ -151,4 +158,5 @@ class Bench:
             self.environment(**environment),
             lambda: self.clear(job),
             ours.read_manifests,
+            ours.output_folder(self.stage, job.stem),
         )

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.bench.bars.bench import Bench, run_in_turns
+from tests.bench.bars.bench import Bench, Way, run_in_turns
 from tests.bench.bars.figures import Figure, at_most
 from tests.bench.engine.measure import is_installed
+from tests.bench.engine.outputs import differences, read_written
 from tests.bench.engine.workloads import W1, W2, W3, W5L, W5X, Workload
 
 BAR = 1
@@ -53,6 +54,7 @@ def _compare(bench: Bench, comparison: Comparison, workload: Workload) -> Iterat
     ways |= {name: bench.peer_way(name, workload) for name in comparison.asked}
     run_in_turns({"nightscore, not counted": bench.run_way(job, workload)}, 1)  # fills the cache
     run_in_turns(ways, comparison.repeats)
+    _check_same(ways)
     bench.clear(job)
 
     ours = ways["nightscore"].wall_s
@@ -60,3 +62,11 @@ def _compare(bench: Bench, comparison: Comparison, workload: Workload) -> Iterat
         theirs = ways[name].wall_s
         what = f"{comparison.title}, {workload.n_rows:,} rows, share of {name}'s wall time"
         yield at_most(BAR, what, ours / theirs, share, basis=f"{ours:.2f} s, {theirs:.2f} s")
+
+
+def _check_same(ways: Mapping[str, Way]) -> None:
+    """Check that all have written the same scores of the same keys."""
+    expected, *others = (read_written(way.output) for way in ways.values())
+    for name, written in zip([*ways][1:], others, strict=True):
+        if problems := differences(written, expected, by_partition=False):
+            raise RuntimeError(f"{name} has written other predictions: {'; '.join(problems)}")

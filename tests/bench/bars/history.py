@@ -3,6 +3,7 @@
 The nightly flow does what `run` does for one partition, and plans a backfill of the days before.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from tests.bench.bars.bench import Bench, Way, run_in_turns
 from tests.bench.bars.figures import Figure, at_most
 from tests.bench.bars.long_history import extend_history, link_inputs
 from tests.bench.engine import ours
+from tests.bench.engine.process_tree import Ran
 from tests.bench.engine.workloads import FIRST_DAY, PARTITION_KEY, W4
 
 BAR = 8
@@ -82,7 +84,17 @@ def _looking_ways(bench: Bench, job: Path, days: list[str]) -> dict[str, Way]:
         "clean": ["clean", str(job), "--dry-run"],
         "backfill --dry-run": ["backfill", str(job), *dates, "--dry-run"],
     }
-    return {name: _way(bench, command) for name, command in words.items()}
+    ways = {name: _way(bench, command) for name, command in words.items()}
+    ways["partitions"].check = lambda ran: _check_published(ran, days)
+    return ways
+
+
+def _check_published(ran: Ran, days: list[str]) -> None:
+    """Check that all but the last day are published and unchanged."""
+    states = {one["value"]: one["state"] for one in json.loads(ran.output)}
+    others = {day: states.get(day) for day in days[:-1] if states.get(day) != "published"}
+    if others:
+        raise RuntimeError(f"{len(others)} days of the history are not published: {others}")
 
 
 def _way(bench: Bench, words: list[str]) -> Way:
