@@ -101,7 +101,9 @@ def check_arguments(command: Any, path: Sequence[str], corrected: Corrected) -> 
     Raises:
         InvalidJobError: With all that is wrong, the usage and an example.
     """
-    problems = [f"{name} is missing" for name in missing(command, corrected.arguments)]
+    problems = [
+        f"{name.removesuffix('...')} is missing" for name in missing(command, corrected.arguments)
+    ]
     extra = superfluous(command, corrected.arguments)
     problems += [f"{text} is one argument too many" for text in extra]
     if not problems:

@@ -65,8 +65,10 @@ def _print_done(manifest: Manifest) -> None:
 
     title = f"{manifest.status} {manifest.job} {_partition(manifest)}"
 
+    time = f"{measures.total_s:.1f} s, scoring at {measures.rows_per_s:,.0f} rows/s"
     if manifest.status == "unchanged":
         title += " (already published; --force scores it again)"
+        time = f"{time}, in the run that published"
 
     digest = model.digest
 
@@ -81,8 +83,7 @@ def _print_done(manifest: Manifest) -> None:
         f"  rows:        {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined",
         f"  model:       {named_model(model.name, model.version)} ({model.estimator}), {digest}",
-        f"  time:        {measures.total_s:.1f} s, scoring at {measures.rows_per_s:,.0f} rows/s; "
-        f"{workers}, peak {peak} per worker",
+        f"  time:        {time}; {workers}, peak {peak} per worker",
         f"  predictions: {manifest.output.uri}",
         f"  manifest:    {manifest.location}",
     ]

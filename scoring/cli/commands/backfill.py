@@ -89,8 +89,11 @@ def _print_plan(spec: ScoringJob, plan: BackfillPlan) -> None:
     for warning in missing_guarantees(spec):
         out.print(warning)
 
-    seconds = plan.estimated_s()
+    if not plan.to_score:
+        out.print(f"None of {counted(len(plan.items), 'partition')} is to be scored.")
+        return
 
+    seconds = plan.estimated_s()
     duration = "time unknown (no earlier run of about as many rows)"
     if seconds is not None:
         duration = f"about {show_seconds(seconds)}, as earlier runs took"
