@@ -23,6 +23,7 @@ FORMATS = (
     "%Y",
 )
 """What folders of partitions are named after, the most usual first."""
+SHOWN_VALUES = 3
 YEARS = range(1970, 2101)
 """Other numbers of four digits are no years, but shops or regions."""
 
@@ -51,6 +52,26 @@ def newest_value(values: Sequence[str | None], pattern: str) -> str | None:
         if is_date(value, pattern):
             return value
     return (named or ordered)[-1]
+
+
+def other_dates(values: Sequence[str | None], pattern: str) -> str:
+    """What is said of partitions whose dates are written in another way; empty: there are none.
+
+    Args:
+        values: Of partitions.
+        pattern: The format that the job states.
+    """
+    odd = []
+    for value in values:
+        if value is not None and not is_date(value, pattern) and recognise_format([value]):
+            odd.append(value)
+
+    if not odd:
+        return ""
+
+    shown = ", ".join(odd[:SHOWN_VALUES])
+    verb = "is a date" if len(odd) == 1 else "are dates"
+    return f"{len(odd):,} of {len(values):,} partitions, such as {shown}, {verb} in another format"
 
 
 def is_date(value: str | None, pattern: str) -> bool:

@@ -17,7 +17,7 @@ from nightscore.errors import (
     InvalidJobError,
     StorageUnavailableError,
 )
-from nightscore.inputs.date_formats import is_date, newest_value, recognise_format
+from nightscore.inputs.date_formats import is_date, newest_value, other_dates, recognise_format
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.inapplicable_gates import inapplicable_gates
 from nightscore.inputs.job_lookup import find_job
@@ -188,7 +188,8 @@ class _JobChecks:
         """What commands with dates would not find."""
         stated = self._job.input.partition_format
         if any(is_date(value, stated) for value in values):
-            return []
+            odd = other_dates(values, stated)
+            return [f"{odd}: backfills and the nightly flow do not see them"] if odd else []
 
         usual = recognise_format(values)
         advice = "`backfill` and the nightly flow need dates; `run` takes any value"

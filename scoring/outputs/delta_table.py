@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
+from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from nightscore.errors import InputError
@@ -146,9 +147,21 @@ def current_files(store: Store) -> tuple[list[str], list[tuple[str, dict[str, st
     """The partition columns of a table, and path and partition values of each current file.
 
     Raises:
-        InputError: Not all rows of the current files are current, or columns have other names.
+        InputError: The table's log cannot be read, not all rows of the current files are current,
+            or columns have other names.
     """
-    table = DeltaTable(store.table_url, storage_options=store.table_options())
+    try:
+        table = DeltaTable(store.table_url, storage_options=store.table_options())
+    except DeltaError as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            "The log of the Delta table cannot be read.",
+            store.url,
+            expected="a folder _delta_log/ with the table's versions",
+            found=reason[0],
+            next_step="repair the table, or give a folder of plain Parquet files",
+        ) from error
+
     features = set(table.protocol().reader_features or ()) - PLAIN_FEATURES
     if features:
         raise InputError(

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import json
 import os
 import re
@@ -23,10 +24,11 @@ from deltalake import write_deltalake
 
 import nightscore
 from nightscore.cli.app import build_app
-from nightscore.errors import InvalidJobError, ModelNotFoundError, ScoringError
+from nightscore.errors import InvalidJobError, ModelNotFoundError, ScoringError, StorageError
 from nightscore.inputs.jobfile import load_job
 from nightscore.operations.check import check_job
-from nightscore.operations.project.begin import Project, Wish, begin_project
+from nightscore.operations.project.begin import Project, begin_project
+from nightscore.operations.project.records import Wish
 from tests.support.lake import Lake
 from tests.support.models import NUMBERS, copy_registry, make_frame
 
@@ -256,6 +258,10 @@ KEYS = [
     ({}, "id"),
     ({"id": [1, 1, 2, 2, 3, 3], "line_no": [1, 2, 1, 2, 1, 2]}, "id, line_no"),
     ({"id": [1, None, 2, 3, 4, 5]}, "none"),
+    (
+        {"id": [1] * 6, "run_id": list("abcdef"), "user_id": pd.Categorical(list("abcdef"))},
+        "user_id",
+    ),
     ({"id": [1.5, 2.5, 3.5, 4.5, 5.5, 6.5], "email": list("abcdef")}, "email"),
 ]
 
@@ -316,6 +322,19 @@ def test_a_model_that_does_not_exist_is_refused(
 
 def own_data_section() -> str:
     return (ROOT / "README.md").read_text().partition("## Your own data")[2].split("\n## ")[0]
+
+
+def test_nothing_is_left_if_not_all_can_be_written(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*places: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", no_room)
+    monkeypatch.setattr(shutil, "copyfile", no_room)
+    with pytest.raises(StorageError, match="The disk is full"):
+        begin(lake, tmp_path / "new" / "project", dates_in_names(tmp_path / "lake"))
+    assert [path.name for path in tmp_path.iterdir()] == ["lake"]
 
 
 def own_data_of_the_readme() -> tuple[str, list[str]]:

@@ -10,7 +10,9 @@ from nightscore.cli.messages import PROGRAM
 from nightscore.cli.resolve import log_to, model_cache
 from nightscore.cli.show import err, out, print_json
 from nightscore.errors import InvalidJobError
-from nightscore.operations.project.begin import Project, Wish, begin_project, check_absent
+from nightscore.operations.project.begin import Project, begin_project
+from nightscore.operations.project.checks import check_absent, check_wish
+from nightscore.operations.project.records import Wish
 
 JOB_OF_DEMO = "flight_delay"
 
@@ -30,6 +32,7 @@ def init(
     wish = Wish(folder=folder, model=model, data=data, registry=registry, name=name)
     if demo:
         _check_alone(model, data, registry)
+        check_wish(wish)
         check_absent(folder, name or JOB_OF_DEMO)
         wish = _demo(folder, name or JOB_OF_DEMO)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,11 +18,18 @@ from nightscore.inputs.validate import check_contract
 from nightscore.models.cache import ModelCache
 from nightscore.models.model_versions import resolve
 from nightscore.models.registries.uris import DEFAULT_REGISTRY, redacted, registry_uri
+from nightscore.operations.project.checks import (
+    check_absent,
+    check_links,
+    check_rows_undated,
+    check_wish,
+    job_name,
+)
 from nightscore.operations.project.features import guess_features
 from nightscore.operations.project.keys import guess_keys
 from nightscore.operations.project.layout import find_layout
 from nightscore.operations.project.model_look import ModelLook, look_at_model, model_guesses
-from nightscore.operations.project.records import Guess, Layout, Link
+from nightscore.operations.project.records import Guess, Layout, Link, Wish
 from nightscore.operations.project.templates import (
     IGNORED,
     constraints_text,
@@ -35,33 +41,11 @@ from nightscore.operations.project.templates import (
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.uri import contain_each_other
+from nightscore.storage.errors import translated_errors
 
-OTHER_FILES = (
-    "README.md",
-    "prefect.yaml",
-    "constraints.txt",
-    "schemas/job.schema.json",
-    ".gitignore",
-)
 SQLITE = "sqlite:///"
 PLACEHOLDER_VALUE = "2026-11-24"
 """Shown where no data are known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What somebody wants to begin with."""
-
-    folder: Path
-    """Of the project."""
-    model: str = ""
-    """URI of a model; empty: it is named later."""
-    data: str = ""
-    """Path or URL of data; empty: they are named later."""
-    registry: str | None = None
-    """As in a job file."""
-    name: str = ""
-    """Of the job; empty: it is guessed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +94,7 @@ def begin_project(
         InputError: The data are no Parquet, or empty.
         ContractError: The data lack columns of the model. All of them are named.
     """
+    wish = check_wish(wish)
     name, name_guess = _name(wish)
     check_absent(wish.folder, name)
     root = wish.folder.absolute()
@@ -146,33 +131,12 @@ def _name(wish: Wish) -> tuple[str, Guess]:
     )
 
     for text, reason in sources:
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_.-")[:100]
+        name = job_name(text)
         if name:
+            if text == wish.name != name:
+                reason = f"{text!r} as a job may be called"
             return name, Guess("name", name, reason)
     return "scoring", Guess("name", "scoring", "nothing has a name")
-
-
-def check_absent(folder: Path, name: str) -> None:
-    """Refuse to write a job of this name where files are.
-
-    Raises:
-        InvalidJobError: All of them are named.
-    """
-    names = [*OTHER_FILES, f"jobs/{name}.yaml"]
-    if folder.exists() and not folder.is_dir():
-        names = [""]
-
-    existing = [str(folder / below) for below in names if os.path.lexists(folder / below)]
-    if not existing:
-        return
-
-    raise InvalidJobError(
-        "Files of the project exist already; nothing was written.",
-        str(folder),
-        expected="a folder without them",
-        problems=existing,
-        next_step="give another folder, `nightscore init DIR ...`, another --name, or move them",
-    )
 
 
 def _draft(wish: Wish, name: str, root: Path) -> dict[str, Any]:
@@ -220,6 +184,9 @@ def _look_at_data(known: _Known, wish: Wish, root: Path) -> None:
     try:
         layout = find_layout(wish.data, Path(known.job["input"]["uri"]))
     except CredentialsError as error:
+        if "://" not in wish.data:
+            error.next_step = "correct the permissions of the path, or run as another user"
+            raise
         error.next_step = (
             "set the store's own environment variables, such as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY for S3, then run the command again"
@@ -235,6 +202,7 @@ def _look_at_data(known: _Known, wish: Wish, root: Path) -> None:
             next_step="give a folder outside of the data: nightscore init DIR --data ...",
         )
 
+    check_links(layout)
     known.layout = layout
     known.guesses += layout.guesses
     known.job["input"] = {
@@ -271,6 +239,8 @@ def _look_at_columns(known: _Known, layout: Layout, pool: Pool) -> None:
     footers = read_footers(layout.store, layout.sample)
     facts = known.look.facts if known.look is not None else None
     names = [feature.name for feature in facts.features] if facts is not None else []
+
+    check_rows_undated(layout, footers, names)
 
     keys, guess = guess_keys(layout, footers, names, pool)
     known.guesses.append(guess)
@@ -329,7 +299,7 @@ def _write(known: _Known, name: str, root: Path) -> Project:
     links = known.layout.links if known.layout is not None else ()
     data = Path(known.job["input"]["uri"])
 
-    with _undone_on_error() as written:
+    with translated_errors(str(root)), _undone_on_error() as written:
         for below, text in texts.items():
             _write_new(root / below, text, written)
         for link in links:
@@ -347,7 +317,7 @@ def _write(known: _Known, name: str, root: Path) -> Project:
 
 
 def _write_new(path: Path, text: str, written: list[Path]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent, written)
     with path.open("x", encoding="utf-8") as file:
         written.append(path)
         file.write(text)
@@ -356,7 +326,7 @@ def _write_new(path: Path, text: str, written: list[Path]) -> None:
 def _link(link: Link, data: Path, written: list[Path]) -> None:
     """Give a file its place: a second name, or a copy on another file system."""
     target = data / link.target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent, written)
     try:
         os.link(link.source.resolve(), target)
     except FileExistsError:
@@ -366,13 +336,24 @@ def _link(link: Link, data: Path, written: list[Path]) -> None:
     written.append(target)
 
 
+def _make_folder(folder: Path, written: list[Path]) -> None:
+    """Make a folder, and note those that were not there."""
+    if folder.exists():
+        return
+
+    _make_folder(folder.parent, written)
+    folder.mkdir()
+    written.append(folder)
+
+
 @contextlib.contextmanager
 def _undone_on_error() -> Iterator[list[Path]]:
-    """Remove what was written if not all could be."""
+    """Remove the files and folders that were written if not all could be."""
     written: list[Path] = []
     try:
         yield written
     except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
+        for path in reversed(written):
+            with contextlib.suppress(OSError):  # somebody has written into the folder meanwhile
+                path.rmdir() if path.is_dir() else path.unlink()
         raise

@@ -13,6 +13,7 @@ from nightscore.inputs.casts import plain_type
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.parquet_files import open_parquet
 from nightscore.operations.project.records import Guess, Layout
+from nightscore.schemas.job import OUTPUT_COLUMNS, OUTPUT_PREFIXES
 from nightscore.schemas.partition import InputFile
 from nightscore.schemas.text import counted
 from nightscore.storage.store import Store
@@ -74,8 +75,15 @@ def _why_not(counts: KeyCounts) -> list[str]:
             reasons.append(f"{name} is null in {counted(counts.n_nulls[name], 'row')}")
         else:
             n_rows = counted(counts.n_rows, "row")
-            reasons.append(f"{name} has {n_different:,} different values in {n_rows}")
+            values = counted(n_different, "different value")
+            reasons.append(f"{name} has {values} in {n_rows}")
     return reasons
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The same values without an encoding such as a dictionary: Arrow cannot count those."""
+    fields = [pa.field(field.name, plain_type(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def _candidates(layout: Layout, footers: Sequence[Footer], features: set[str]) -> list[str]:
@@ -87,7 +95,7 @@ def _candidates(layout: Layout, footers: Sequence[Footer], features: set[str]) -
     for field in schema:
         plain = plain_type(field.type)
         is_countable = pa.types.is_integer(plain) or pa.types.is_string(plain)
-        if field.name == layout.key or not is_countable:
+        if not is_countable or field.name == layout.key or not _may_be_key(field.name):
             continue
 
         if _ID_NAME.search(field.name):
@@ -97,6 +105,12 @@ def _candidates(layout: Layout, footers: Sequence[Footer], features: set[str]) -
 
     named.sort(key=lambda name: name in features)
     return [*named, *others][:MAX_CANDIDATES]
+
+
+def _may_be_key(name: str) -> bool:
+    """Whether a job file takes the name: the output has columns of its own."""
+    lowered = name.lower()  # tables compare names without case
+    return bool(name) and lowered not in OUTPUT_COLUMNS and not lowered.startswith(OUTPUT_PREFIXES)
 
 
 def count_keys(store: Store, file: InputFile, names: Sequence[str]) -> KeyCounts:
@@ -111,7 +125,7 @@ def count_keys(store: Store, file: InputFile, names: Sequence[str]) -> KeyCounts
             if n_rows >= READ_ROWS:
                 break
 
-    table = pa.Table.from_batches(batches)
+    table = _plain(pa.Table.from_batches(batches))
     n_nulls = {name: table[name].null_count for name in names}
     n_different: dict[tuple[str, ...], int] = {}
 

@@ -2,10 +2,13 @@
 
 import difflib
 import posixpath
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nightscore.errors import InputError, LocationNotFoundError
+from nightscore.inputs.date_formats import newest_value
 from nightscore.inputs.files import (
     choose_files,
     conversion,
@@ -14,15 +17,24 @@ from nightscore.inputs.files import (
     other_format,
     shown,
 )
-from nightscore.inputs.listing import list_all
+from nightscore.inputs.listing import Listing, list_all
 from nightscore.inputs.tables import LOG_FOLDERS, check_listing, check_no_table
-from nightscore.operations.project.links import DEFAULT_KEY, guess_format, link_files, link_table
+from nightscore.operations.project.links import (
+    DEFAULT_KEY,
+    PLACEHOLDER_DAY,
+    guess_format,
+    link_files,
+    link_table,
+)
 from nightscore.operations.project.records import Guess, Layout
-from nightscore.schemas.partition import decode_folder, encode_folder
+from nightscore.schemas.partition import InputFile, decode_folder, encode_folder, show_value
 from nightscore.schemas.text import counted
+from nightscore.storage.errors import translated_errors
 from nightscore.storage.store import Store
 
 SHOWN_FILES = 5
+PATTERN_SIGNS = frozenset("*?[")
+FOLDER_ABOVE_PARTITIONS = re.compile(r"((?:[^/=]+/)*[^/=]+)/[^/=]+=[^/]*/")
 
 
 def find_layout(data: str, target: Path) -> Layout:
@@ -37,7 +49,8 @@ def find_layout(data: str, target: Path) -> Layout:
         LocationNotFoundError: There is nothing.
     """
     if "://" not in data:
-        _check_exists(Path(data))
+        with translated_errors(data):
+            _check_exists(Path(data))
         data = str(Path(data).absolute())
         if Path(data).is_file():
             return _file_layout(Path(data), target)
@@ -61,8 +74,35 @@ def find_layout(data: str, target: Path) -> Layout:
 
 
 def _check_exists(path: Path) -> None:
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return
+    if path.exists():
+        raise InputError(
+            "The data are no file and no folder.",
+            str(path),
+            expected="a Parquet file, a folder of them, or a Delta table",
+            found="a device, a pipe or a socket",
+            next_step="write the data to a file, and give that as --data",
+        )
+    if path.is_symlink():
+        raise LocationNotFoundError(
+            "The link of --data leads nowhere.",
+            str(path),
+            expected="a Parquet file, a folder of them, or a Delta table",
+            found=f"a link to {path.readlink()}",
+            next_step="correct the link, or give the file or folder itself",
+        )
+    if PATTERN_SIGNS & set(str(path)):
+        parent = path.parent
+        while PATTERN_SIGNS & set(str(parent)):
+            parent = parent.parent
+        raise LocationNotFoundError(
+            "--data takes one file or one folder, no pattern.",
+            str(path),
+            expected="a Parquet file, a folder of them, or a Delta table",
+            found="a pattern that is no name",
+            next_step=f"give the folder: --data {shlex.quote(str(parent))}",
+        )
 
     siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.6)
@@ -90,9 +130,17 @@ def _partition_layout(store: Store, values_by_key: Mapping[str, list[str | None]
     """The layout of folders `key=value`."""
     key = max(values_by_key, key=lambda name: len(values_by_key[name]))
     values = values_by_key[key]
-    newest, of_dates = guess_format(values)
+    newest, of_dates = guess_format(values, store.url)
 
     reason = f"the data have {counted(len(values), 'folder')} {key}=..."
+    sample = _files_below(store, encode_folder(key, newest))
+    left = list(values)
+    while not sample and len(left) > 1:
+        reason += f"; {show_value(newest)} has no files yet"
+        left.remove(newest)
+        newest = newest_value(left, of_dates.value)
+        sample = _files_below(store, encode_folder(key, newest))
+
     others = [f"{name}=..." for name in values_by_key if name != key]
     if others:
         reason += f"; not read: {', '.join(others)}"
@@ -102,7 +150,6 @@ def _partition_layout(store: Store, values_by_key: Mapping[str, list[str | None]
     if inner:
         reason += f"; folders below it, such as {inner[0]}, belong to the same partition"
 
-    sample = choose_files(list_all(store, [folder])).files
     return Layout(
         uri=store.uri,
         key=key,
@@ -112,6 +159,30 @@ def _partition_layout(store: Store, values_by_key: Mapping[str, list[str | None]
         sample=sample,
         guesses=(Guess("input.partition_key", key, reason), of_dates),
     )
+
+
+def _files_below(store: Store, folder: str) -> tuple[InputFile, ...]:
+    """The files of a folder."""
+    return _readable(list_all(store, [folder]), store)
+
+
+def _readable(listing: Listing, store: Store) -> tuple[InputFile, ...]:
+    """The files of a listing.
+
+    Raises:
+        InputError: Some cannot be read. All of them are named.
+    """
+    choice = choose_files(listing)
+    if choice.problems:
+        raise InputError(
+            "Some files or folders of the data cannot be read; nothing was written.",
+            store.url,
+            expected="files that this user may read, with names in UTF-8",
+            found=counted(len(choice.problems), "problem"),
+            problems=choice.problems,
+            next_step="correct their permissions, links or names, or move them away",
+        )
+    return choice.files
 
 
 def _file_layout(path: Path, target: Path) -> Layout:
@@ -142,7 +213,7 @@ def _plain_layout(store: Store, target: Path) -> Layout:
 
     listing = list_all(store, [""])
     check_listing(listing, store.url)
-    files = choose_files(listing).files
+    files = _readable(listing, store)
     if any(is_named_parquet(file.path) and "/" not in file.path for file in files):
         files = tuple(file for file in files if "/" not in file.path)
 
@@ -150,7 +221,32 @@ def _plain_layout(store: Store, target: Path) -> Layout:
     if not parquet:
         raise _no_parquet(store, [file.path for file in files])
 
+    _check_no_partitions_below(store, parquet)
     return link_files(store, parquet, target, n_left_out=len(files) - len(parquet))
+
+
+def _check_no_partitions_below(store: Store, files: Sequence[InputFile]) -> None:
+    """Refuse a folder whose own folders have the partitions: they may be several data sets.
+
+    Raises:
+        InputError: The folders to give instead are named.
+    """
+    folders = set()
+    for file in files:
+        if match := FOLDER_ABOVE_PARTITIONS.match(file.path):
+            folders.add(store.locate_url(match[1]))
+
+    if not folders:
+        return
+
+    raise InputError(
+        "The partitions are not directly below the folder; nothing was written.",
+        store.url,
+        expected=f"folders such as {DEFAULT_KEY}={PLACEHOLDER_DAY}/ directly below --data",
+        found=f"such folders below {counted(len(folders), 'other folder')}",
+        problems=sorted(folders)[:SHOWN_FILES],
+        next_step=f"give the folder that has them: --data {shlex.quote(min(folders))}",
+    )
 
 
 def _no_parquet(store: Store, paths: Sequence[str]) -> InputError:

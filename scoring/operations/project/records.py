@@ -7,6 +7,22 @@ from nightscore.schemas.partition import InputFile
 from nightscore.storage.store import Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody wants to begin with."""
+
+    folder: Path
+    """Of the project."""
+    model: str = ""
+    """URI of a model; empty: it is named later."""
+    data: str = ""
+    """Path or URL of data; empty: they are named later."""
+    registry: str | None = None
+    """As in a job file."""
+    name: str = ""
+    """Of the job; empty: it is guessed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guess:
     """One thing that nobody has said."""
@@ -44,3 +60,7 @@ class Layout:
     """The files of the newest partition, where they are now."""
     guesses: tuple[Guess, ...]
     links: tuple[Link, ...] = ()
+    is_dated: bool = True
+    """The partitions are in the data. If not, there is one, named after the last change."""
+    is_table: bool = False
+    """The data are a Delta table without partitions."""
