@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nightscore.inputs.other_templates import find_templates, without_escapes
 from nightscore.schemas.problem import KeyPath, Problem
 from nightscore.schemas.uri import check_uri
 
@@ -30,6 +31,8 @@ _REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOME = re.compile(r"(file://|sqlite:///)?~([^/]*)")
 """`~` or `~user` where a path begins."""
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
+"""Line breaks and other characters that no path has on purpose. NUL is refused elsewhere."""
 
 
 def expand_references(raw: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Problem]]:
@@ -47,29 +50,26 @@ def expand_references(raw: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Prob
 
         if isinstance(section, str) and key != "address":
             job[top] = _expanded(section, path, problems)
-        elif isinstance(section, Mapping) and _has_reference(section.get(key)):
+        elif isinstance(section, Mapping) and isinstance(section.get(key), str):
             job[top] = {**section, key: _expanded(section[key], path, problems)}
 
     return job, problems
 
 
-def _has_reference(value: Any) -> bool:
-    return isinstance(value, str) and ("~" in value or "${" in value)
-
-
 def _expanded(text: str, path: KeyPath, problems: list[Problem]) -> str:
     """The text with its references replaced. Adds what is wrong with them to the problems."""
-    if not _has_reference(text):
-        return text
-
     references = {match[0]: match for match in _REFERENCE.finditer(text)}
     wrong = [problem for match in references.values() if (problem := _problem(match))]
+    wrong += find_templates(text)
+    if _CONTROL.search(text):
+        wrong.append("expected a path or a URI on one line; remove its line breaks and tabs")
+
     if wrong:
         problems += [Problem(path, problem) for problem in wrong[:MAX_WRONG]]
         return text
 
     try:
-        expanded = _REFERENCE.sub(lambda match: os.environ[match[1]], text)
+        expanded = _REFERENCE.sub(lambda match: os.environ[match[1]], without_escapes(text))
         home = _HOME.match(expanded)
         if home is not None:
             expanded = _home_folder(home) + expanded[home.end() :]
@@ -77,7 +77,7 @@ def _expanded(text: str, path: KeyPath, problems: list[Problem]) -> str:
         problems.append(Problem(path, str(error)))
         return text
 
-    if expanded != text:
+    if expanded != text or path == ("registry",):
         problems += _credentials(expanded, path, list(references))
     return expanded
 
@@ -93,6 +93,11 @@ def _problem(reference: re.Match[str]) -> str:
         return f"the environment variable {name} is not set; export it, or correct its name"
     if not value.strip():
         return f"the environment variable {name} is empty; give it a value"
+    if _CONTROL.search(value):
+        return (
+            f"expected a path or a URI on one line: the environment variable {name} has a line "
+            "break or a tab in it; remove it"
+        )
     return ""
 
 
@@ -105,19 +110,35 @@ def _home_folder(match: re.Match[str]) -> str:
             f"~{user} names no folder, since there is no such user, or the user has no home; write "
             f"the whole path, or ./~{user} for a folder of that name"
         ) from None
+
+    if not user and not os.environ.get("HOME", folder).strip():
+        raise ValueError(
+            "~ names no folder: the environment variable HOME is empty; expected the path of your "
+            "home in it, or the whole path here"
+        )
     return f"{scheme}{quote(folder) if scheme == 'file://' else folder}"
 
 
 def _credentials(expanded: str, path: KeyPath, references: list[str]) -> list[Problem]:
-    """The problem of credentials in an expanded URI: records and other hosts would get them."""
+    """The problem of credentials in an expanded URI: records and other hosts would get them.
+
+    The URI of a database may have them, since MLflow takes them nowhere else. They are kept out of
+    records and messages.
+    """
+    is_registry = path == ("registry",)
+    if is_registry and not expanded.lower().startswith(("http://", "https://")):
+        return []
+
     try:
         check_uri(expanded)
     except ValueError as error:
         reason = str(error)
-        if path == ("registry",):
+        if is_registry:
             reason = (
                 "carries credentials; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
                 "or leave registry out and set MLFLOW_TRACKING_URI"
             )
-        return [Problem(path, f"with the value of {' and '.join(references)} it {reason}")]
+        if references:
+            reason = f"with the value of {' and '.join(references)} it {reason}"
+        return [Problem(path, reason)]
     return []

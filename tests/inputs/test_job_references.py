@@ -76,3 +76,77 @@ def test_an_empty_variable_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKE", "")
     with pytest.raises(InvalidJobError, match="environment variable LAKE is empty"):
         parse_job(REQUIRED | {"input": "${LAKE}/in"})
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("$HOME/x", "$HOME is not replaced; expected ${HOME} for the environment variable, or "),
+        ("s3://$BUCKET/x", "$BUCKET is not replaced"),
+        ("lake/ds=$DAY", "$DAY is not replaced"),
+        ("%HOME%/x", "%HOME% is not replaced; expected ${HOME}"),
+        ("lake/%USER%_x", "%USER% is not replaced"),
+        ("lake/{{ ds }}/x", "templates such as {{ name }} are not filled in"),
+        ("lake/in\n", "expected a path or a URI on one line"),
+        ("${BROKEN}/in", "the environment variable BROKEN has a line break or a tab in it"),
+        ("~/in", "the environment variable HOME is empty"),
+    ],
+)
+def test_what_would_name_another_folder_than_is_meant_is_refused(
+    uri: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKEN", "lake\n")
+    monkeypatch.setenv("HOME", "")
+    for place in (uri, {"uri": uri}):
+        with pytest.raises(InvalidJobError) as caught:
+            parse_job(REQUIRED | {"output": place})
+        assert len(caught.value.problems) == 1
+        assert expected in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("lake/$$HOME/x", "lake/$HOME/x"),
+        ("lake/a$B", "lake/a$B"),
+        ("s3://lake/%C3%A9%20x", "s3://lake/%C3%A9%20x"),
+        ("s3://lake/%C3%C3%A9", "s3://lake/%C3%C3%A9"),
+        ("abfss://$web@account.dfs.core.windows.net/x", None),
+        ("lake/100%_of_50%", None),
+    ],
+)
+def test_a_folder_s_own_signs_stay(uri: str, meant: str | None) -> None:
+    assert parse_job(REQUIRED | {"input": uri}).input.uri == (meant or uri)
+
+
+@pytest.mark.parametrize("written", ["literal", "${PLACE}"])
+@pytest.mark.parametrize(
+    ("uri", "is_right"),
+    [
+        ("postgresql://me:n3v3r-t0-b3-s33n@db/mlflow", True),
+        ("mysql+pymysql://me:n3v3r-t0-b3-s33n@db/mlflow", True),
+        ("https://me:n3v3r-t0-b3-s33n@host", False),
+    ],
+)
+def test_a_registry_s_password_is_judged_alike_wherever_it_stands(
+    written: str, uri: str, is_right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", uri)
+    raw = REQUIRED | {"registry": uri if written == "literal" else written}
+    if is_right:
+        job = parse_job(raw)
+        assert job.registry == uri
+        assert "n3v3r" not in repr(job)
+        return
+
+    with pytest.raises(InvalidJobError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        parse_job(raw)
+    assert "n3v3r" not in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_credentials_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "https://me:pw@host/x")
+    with pytest.raises(InvalidJobError) as caught:
+        parse_job(REQUIRED | {"input": "${PLACE}"})
+    assert len(caught.value.problems) == 1
