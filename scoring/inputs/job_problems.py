@@ -1,15 +1,14 @@
 """Says what is wrong with a job file: where, what was expected, what was found, what was meant."""
 
-import difflib
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from nightscore.inputs.job_fields import field_at, sections
+from nightscore.inputs.job_fields import field_at
 from nightscore.inputs.job_values import JobValue, describe_value, near_model
+from nightscore.inputs.unknown_keys import describe_unknown_key, wrapped_keys
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.problem import KeyPath, Problem, ProblemsError, show_path
 from nightscore.storage.document_positions import DocumentPositions, Position
@@ -19,59 +18,6 @@ MAX_PROBLEMS = 100
 
 MAX_KEY = 200
 """Characters of a key, with those around it, that a message shows."""
-
-_SYNONYMS = {
-    "path": "uri",
-    "location": "uri",
-    "folder": "uri",
-    "table": "uri",
-    "primary_key": "keys",
-    "id": "keys",
-    "id_columns": "keys",
-    "index": "keys",
-    "columns": "features",
-    "source": "input",
-    "data": "input",
-    "dataset": "input",
-    "inputs": "input",
-    "target": "output",
-    "destination": "output",
-    "sink": "output",
-    "outputs": "output",
-    "tracking_uri": "registry",
-    "registry_uri": "registry",
-    "mlflow": "registry",
-    "threads": "workers",
-    "n_jobs": "workers",
-    "concurrency": "workers",
-    "parallelism": "workers",
-}
-"""What other tools call a key."""
-
-_NOT_IN_A_JOB = {
-    **dict.fromkeys(
-        ("schedule", "cron", "timezone", "interval"),
-        "schedules are not in the job file; `nightscore deploy` takes --cron and --timezone",
-    ),
-    **dict.fromkeys(
-        ("retry", "retries", "max_retries", "attempts"),
-        "lost shards and stores that do not answer are tried again without it",
-    ),
-    **dict.fromkeys(
-        ("timeout", "timeout_s", "timeout_seconds", "timeout_minutes"),
-        "did you mean shard_minutes below limits?",
-    ),
-    **dict.fromkeys(
-        ("batch_size", "chunk_size", "batch_rows", "memory"),
-        "batches are sized by memory_bytes below limits",
-    ),
-    **dict.fromkeys(("description", "owner", "tags", "notes"), "write it as a comment, after a #"),
-    **dict.fromkeys(
-        ("alias", "version", "model_version", "stage"),
-        "it is a part of model: models:/<name>/<version> or models:/<name>@<alias>",
-    ),
-}
-"""Keys of other tools that a job has no key for, and what there is instead."""
 
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 """The schema's errors for keys that it does not have."""
@@ -116,6 +62,7 @@ def describe_errors(
 
     found = list(_located(others, positions))
     told = {problem.path for problem in others}
+    told |= {(key,) for key in wrapped_keys(raw)}
     for detail in shown:
         if _path_of(detail) not in told:
             found += _problems(detail, raw, positions)
@@ -215,7 +162,7 @@ def _problems(
 
     if kind in _UNKNOWN_KEY:
         named = (*given_path[:-1], str(given_path[-1]))
-        yield _Located(positions.of_key(given_path), named, _unknown_key(named))
+        yield _Located(positions.of_key(given_path), named, describe_unknown_key(named, raw))
     elif kind == "missing":
         text = f"is missing; expected {field.words}"
         yield _Located(positions.of_key(path[:-1]), path, text)
@@ -247,39 +194,3 @@ def _add_found(problem: Problem, raw: Mapping[Any, Any]) -> Problem:
     if problem.path != ("model",) or not isinstance(model, str):
         return problem
     return Problem(problem.path, f"{problem.text}{near_model(model)}")
-
-
-def _unknown_key(path: KeyPath) -> str:
-    section, key = path[:-1], str(path[-1])
-    known = field_at(section)[0].keys
-    homes = _homes().get(key, [])
-
-    instead = _NOT_IN_A_JOB.get(key.lower())
-    if instead and not section and not homes:
-        return f"unknown key; {instead}"
-
-    # What is a key elsewhere is rather in the wrong place than misspelt.
-    cutoff = 0.8 if len(homes) == 1 else 0.5
-    suggestions = difflib.get_close_matches(key.lower(), known, n=1, cutoff=cutoff)
-
-    synonym = _SYNONYMS.get(key.lower(), "")
-    if synonym in known:
-        suggestions = [synonym]
-
-    if len(homes) == 1:
-        place = f"below {show_path(homes[0])}" if homes[0] else "at the top, without indentation"
-        suggestions.append(f"{key} {place}")
-
-    if suggestions:
-        return f"unknown key; did you mean {', or '.join(suggestions)}?"
-    return f"unknown key; known keys: {', '.join(known)}"
-
-
-@functools.cache
-def _homes() -> Mapping[str, Sequence[KeyPath]]:
-    """The sections that have a key, by key."""
-    homes: dict[str, list[KeyPath]] = {}
-    for section in sections():
-        for key in field_at(section)[0].keys:
-            homes.setdefault(key, []).append(section)
-    return homes

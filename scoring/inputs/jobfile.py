@@ -1,5 +1,6 @@
 """Reads a job file and says everything that is wrong with it at once."""
 
+import codecs
 import logging
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,13 @@ from nightscore.inputs.job_values import describe_value
 from nightscore.inputs.misread_numbers import misread_numbers
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.document_positions import DocumentPositions
-from nightscore.storage.documents import DocumentBoundsError, DocumentError, read_yaml
+from nightscore.storage.documents import (
+    DocumentBoundsError,
+    DocumentError,
+    json_as_yaml,
+    read_json,
+    read_yaml,
+)
 from nightscore.storage.store import Store
 
 logger = logging.getLogger("nightscore")
@@ -59,8 +66,13 @@ def _read(path: str) -> tuple[str, bytes]:
 
 
 def _parse_content(source: str, content: bytes) -> ScoringJob:
+    is_json = source.lower().endswith(".json")
     try:
-        raw = read_yaml(content, MAX_BYTES)
+        if is_json:
+            raw = read_json(content.removeprefix(codecs.BOM_UTF8), MAX_BYTES, has_unique_keys=True)
+            content = json_as_yaml(content)
+        else:
+            raw = read_yaml(content, MAX_BYTES, has_text_keys=True)
     except DocumentBoundsError as error:
         raise InvalidJobError(
             "The job file expands to more than a job needs; it was not read.",
@@ -71,7 +83,7 @@ def _parse_content(source: str, content: bytes) -> ScoringJob:
         ) from error
     except DocumentError as error:
         raise InvalidJobError(
-            "The job file is no valid YAML.",
+            f"The job file is no valid {'JSON' if is_json else 'YAML'}.",
             source,
             found=str(error),
             next_step="correct the file at this place",

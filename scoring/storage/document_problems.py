@@ -4,6 +4,7 @@ The parser names the place where it gave up and what it expected of YAML's gramm
 often a line earlier, and always simpler. Keys are quoted here, values never: they may be secrets.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,20 @@ def find_cause(error: yaml.MarkedYAMLError, text: str) -> Cause | None:
     )
     causes = (rule(failure) for rule in _RULES)
     return next((cause for cause in causes if cause is not None), None)
+
+
+def describe_json_slip(error: json.JSONDecodeError) -> str:
+    """What people usually do wrong at the place of an error of JSON. Empty: something else."""
+    rest = error.doc[error.pos :].lstrip()
+    before = error.doc[: error.pos].rstrip()
+
+    if rest.startswith(("//", "/*", "#")):
+        return "JSON has no comments; remove it, or name the file .yaml and begin comments with #"
+    if rest[:1] in ("}", "]") and before.endswith(","):
+        return f"a comma stands before the closing {rest[0]}; remove it"
+    if rest.startswith("'"):
+        return "JSON takes double quotes only"
+    return ""
 
 
 def _tab(failure: _Failure) -> Cause | None:
@@ -174,6 +189,12 @@ def _special_character(failure: _Failure) -> Cause | None:
     return None
 
 
+def _list_as_key(failure: _Failure) -> Cause | None:
+    if "unhashable key" not in failure.problem or "{{" in failure.text:
+        return None
+    return failure.at_problem("a list or a mapping stands where a key is expected; write a name")
+
+
 def _of_yaml_s_own(failure: _Failure) -> Cause | None:
     for part, words in _BY_PROBLEM.items():
         if part in failure.problem:
@@ -209,6 +230,7 @@ _RULES: tuple[Callable[[_Failure], Cause | None], ...] = (
     _open_quote,
     _unknown_escape,
     _open_bracket,
+    _list_as_key,
     _of_yaml_s_own,
     _special_character,
     _no_space_after_colon,

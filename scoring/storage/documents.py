@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from nightscore.storage.document_problems import find_cause
+from nightscore.storage.document_problems import describe_json_slip, find_cause
 
 MAX_BYTES = 16 << 20
 """The MLmodel file of a model with 100,000 columns has 10 MB."""
@@ -31,6 +31,11 @@ MAX_NUMBER = 100
 
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser takes a tenth of the time, if it was built in."""
+
+_SURROGATES = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE
+)
+"""A character beyond 16 bits, as `json.dump` writes it, after an even number of backslashes."""
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
@@ -64,9 +69,7 @@ class _Loader(_FAST):  # type: ignore[misc]
         counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         repeated = sorted(key for key, n_times in counts.items() if n_times > 1)
         if repeated:
-            names = ", ".join(repeated[:10])
-            marks = [key.start_mark for key, _ in node.value if key.value == repeated[0]]
-            raise _invalid(f"the key {names} is given twice", marks[1])
+            raise _given_twice(repeated, node)
 
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
         return mapping
@@ -87,8 +90,28 @@ class _Loader(_FAST):  # type: ignore[misc]
             raise _invalid(f"the value is no {kind}", node.start_mark) from error
 
 
-def read_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> Any:
+class _TextKeyLoader(_Loader):
+    """The same with all keys as texts: `no`, `2024` and `null` are names of columns, too."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        node.value = [(_as_text(key), value) for key, value in node.value]
+
+
+def _as_text(key: yaml.Node) -> yaml.Node:
+    """A key as it is written, in a node of its own: an alias may share the given one."""
+    if not isinstance(key, yaml.ScalarNode):
+        return key
+    return yaml.ScalarNode(_TEXT_TAG, key.value, key.start_mark, key.end_mark, key.style)
+
+
+def read_yaml(content: bytes, max_bytes: int = MAX_BYTES, *, has_text_keys: bool = False) -> Any:
     """The data of a YAML document.
+
+    Args:
+        content: The document.
+        max_bytes: Its greatest size.
+        has_text_keys: Whether all keys are texts, whatever YAML would convert them to.
 
     Raises:
         DocumentError: It is not YAML, or exceeds the bounds. Names line and column.
@@ -97,7 +120,8 @@ def read_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> Any:
 
     try:
         _check_expansion(text)
-        return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
+        loader = _TextKeyLoader if has_text_keys else _Loader
+        return yaml.load(text, loader)  # noqa: S506 (safe loaders)
     except yaml.MarkedYAMLError as error:
         raise _describe(error, text) from None
     except yaml.reader.ReaderError as error:
@@ -124,8 +148,15 @@ def compose_yaml(content: bytes, max_bytes: int = MAX_BYTES) -> yaml.Node | None
     return node
 
 
-def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
+def read_json(
+    content: bytes | str, max_bytes: int = MAX_BYTES, *, has_unique_keys: bool = False
+) -> Any:
     """The data of a JSON document.
+
+    Args:
+        content: The document.
+        max_bytes: Its greatest size.
+        has_unique_keys: Whether a repeated key is an error. Otherwise the last one counts.
 
     Raises:
         DocumentError: It is not JSON, or exceeds the bounds.
@@ -133,19 +164,54 @@ def read_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     text = _decode(content, max_bytes)
 
     try:
-        data = json.loads(text)
+        hook = _unique_mapping if has_unique_keys else None
+        data = json.loads(text, object_pairs_hook=hook)
 
         if "\\ud" in text.lower():
             json.dumps(data, ensure_ascii=False).encode()
         return data
+    except DocumentError:
+        raise
     except UnicodeEncodeError:
         raise DocumentError("a text has half a surrogate pair") from None
     except json.JSONDecodeError as error:
-        raise DocumentError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+        words = describe_json_slip(error) or error.msg
+        raise DocumentError(f"line {error.lineno}, column {error.colno}: {words}") from None
     except RecursionError:
         raise DocumentBoundsError("values are nested too deep") from None
     except ValueError:
         raise DocumentError("a number has too many digits") from None
+
+
+def _unique_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        name, _ = counts.most_common(1)[0]
+        raise DocumentError(f"the key {name} is given twice")
+    return mapping
+
+
+def json_as_yaml(content: bytes) -> bytes:
+    """A JSON document as YAML with the same lines, to find the places of its values.
+
+    Empty: it cannot be read as YAML. Columns after a surrogate pair are two too high.
+    """
+    text = content.decode().removeprefix("\ufeff").replace("\t", " ")
+    document = _SURROGATES.sub(_as_one_escape, text).encode()
+
+    try:
+        compose_yaml(document)
+    except DocumentError:
+        return b""
+    return document
+
+
+def _as_one_escape(pair: re.Match[str]) -> str:
+    """YAML's escape of the character that a surrogate pair of JSON stands for."""
+    before, high, low = pair.groups()
+    units = bytes.fromhex(high + low)
+    return f"{before}\\U{ord(units.decode('utf-16-be')):08x}"
 
 
 def _decode(content: bytes | str, max_bytes: int) -> str:
@@ -261,6 +327,22 @@ def _code_of(character: int | str | bytes) -> int:
 
 def _invalid(problem: str, mark: Any) -> yaml.MarkedYAMLError:
     return _ContentError(problem=problem, problem_mark=mark)
+
+
+def _given_twice(repeated: list[str], mapping: yaml.MappingNode) -> yaml.MarkedYAMLError:
+    """The error of keys that a mapping has more than once, at the second one."""
+    name = repeated[0]
+    places = [place for place, (key, _) in enumerate(mapping.value) if key.value == name]
+    second = places[1]
+    key, _ = mapping.value[second]
+    owner, value_above = mapping.value[second - 1]
+
+    words = f"the key {', '.join(repeated[:10])} is given twice"
+    if mapping.flow_style and name.isdigit():
+        words += "; a comma begins a new key, so write numbers without commas"
+    elif not mapping.flow_style and value_above.value == "":
+        words += f"; if it belongs below {owner.value}, indent it"
+    return _invalid(words, key.start_mark)
 
 
 def _out_of_bounds(problem: str, mark: Any) -> _BoundsError:

@@ -1,5 +1,6 @@
 """Job files: a wrong one is answered with place, accepted forms and the fix; short forms count."""
 
+import json
 import re
 import traceback
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pydantic_core._pydantic_core import list_all_errors
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.job_fields import Field, field_at, field_below
 from nightscore.inputs.jobfile import load_job, parse_job
-from nightscore.schemas.job import json_schema
+from nightscore.schemas.job import ScoringJob, json_schema
 from nightscore.schemas.problem import KeyPath
 from nightscore.storage.document_positions import DocumentPositions
 from nightscore.storage.documents import MAX_VALUES, read_yaml
@@ -27,6 +28,7 @@ SIZES = "at least 64MiB, as a size such as 512MB or 2GiB, or as a number of byte
 SHARES = "a share from 0 to 1, such as 0.05, or 5%"
 NAMES = "a list of column names, such as [origin, dest], or one name"
 MODELS = "models:/<name>/<version>, models:/<name>@<alias> or models:/m-<id>"
+TOP = ", ".join(ScoringJob.model_fields)
 PLACES = "a path, a URL, or a mapping with the key uri"
 
 WRONG: dict[str, tuple[str, list[str]]] = {
@@ -83,6 +85,45 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a section without its value": (
         HEAD + "gates:\n  score_shift: {action: hold}",
         ["line 6, column 3: gates.score_shift.max: is missing; expected a number above 0"],
+    ),
+    "keys that YAML converts": (
+        HEAD + "true: 5\nnull: 5\n2024-01-01: 5\nlimits: {no: 1}",
+        [
+            "line 5, column 1: true: unknown key; known keys: " + TOP,
+            "line 6, column 1: null: unknown key; known keys: " + TOP,
+            "line 7, column 1: 2024-01-01: unknown key; known keys: " + TOP,
+            "line 8, column 10: limits.no: unknown key; known keys: max_quarantined_rows, "
+            "max_quarantined_share, memory_bytes, shard_minutes",
+        ],
+    ),
+    "numbers with commas": (
+        HEAD + "limits: {max_quarantined_rows: 1,000, max_quarantined_share: 0,05}",
+        [
+            "line 5, column 34: limits.000: unknown key; a comma begins a new key; write 1000",
+            "line 5, column 64: limits.05: unknown key; a comma begins a new key; write 0.05",
+        ],
+    ),
+    "a section that is not indented": (
+        HEAD.replace("{uri: lake/in}", "\nuri: lake/in\npartition_key: day"),
+        [
+            f"line 3, column 7: input: expected {PLACES}; found nothing",
+            "line 4, column 1: uri: unknown key; it belongs below input; indent it",
+            "line 5, column 1: partition_key: unknown key; it belongs below input; indent it",
+        ],
+    ),
+    "everything below a key of its own": (
+        "job:\n  " + HEAD.strip().replace("\n", "\n  "),
+        [
+            "line 1, column 1: job: unknown key; move the keys below it to the top, without "
+            "indentation",
+        ],
+    ),
+    "a comment of another language": (
+        '{"name": "late", "model": "models:/late/3", "input": "in", /* to */ "output": "out"}',
+        [
+            f"line 1, column 1: output: is missing; expected {PLACES}",
+            'line 1, column 60: /* to */ "output": unknown key; a comment begins with #',
+        ],
     ),
     # The kind of a value
     "a text for a number": (
@@ -502,6 +543,19 @@ NOT_YAML = {
     "braces in braces": ("name: a\ninput: {uri: ${LAKE}/in}", "line 2, column 8: "),
     "a colon": ("name: a: b", "line 1, column 8: "),
     "no end of a list": ("keys: [a, b\nname: c", "line 1, column 7: "),
+    "a list as a key": (
+        "name: a\n? [a, b]\n: 1",
+        "line 2, column 3: a list or a mapping stands where a key is expected; write a name",
+    ),
+    "two sections that are not indented": (
+        "input:\nuri: a\noutput:\nuri: b",
+        "line 4, column 1: the key uri is given twice; if it belongs below output, indent it",
+    ),
+    "millions with commas": (
+        "limits: {max_quarantined_rows: 1,000,000}",
+        "line 1, column 38: the key 000 is given twice; a comma begins a new key, so write "
+        "numbers without commas",
+    ),
     "a key twice": ("name: a\nmodel: b\nname: c", "line 3, column 1: the key name is given twice"),
     "a date that does not exist": (
         "name: 2024-02-30",
@@ -808,3 +862,58 @@ def test_a_number_is_never_cast_from_another_type(value: Any) -> None:
         jsonschema.validate(REQUIRED | changes, json_schema())
     with pytest.raises(InvalidJobError, match="expected a whole number"):
         parse_job(REQUIRED | changes)
+
+
+def test_columns_keep_their_names_whatever_yaml_reads(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(HEAD + "gates: {null_rate: {max: 0.5, columns: {no: 0.1, 2024: 0.2}}}")
+    gate = load_job(str(path)).gates.null_rate
+    assert gate is not None
+    assert gate.columns == {"no": 0.1, "2024": 0.2}
+
+
+# JSON.
+
+
+def refused_json(tmp_path: Path, text: str) -> InvalidJobError:
+    path = tmp_path / "job.json"
+    path.write_text(text)
+    with pytest.raises(InvalidJobError) as caught:
+        load_job(str(path))
+    return caught.value
+
+
+def test_json_is_read_as_json_dump_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    raw = REQUIRED | {"pass_through": ["\U0001f600", "a\\ud83d"], "features": ["\\"]}
+    for content in (json.dumps(raw), json.dumps(raw, indent="\t", ensure_ascii=False)):
+        path.write_text(f"\ufeff{content}")
+        assert load_job(str(path)) == parse_job(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{\n  // a job\n  "name": "a"}', "line 2, column 3: JSON has no comments; remove it"),
+        ('{"name": "a", /* b */ "model": 1}', "line 1, column 15: JSON has no comments"),
+        ('{"name": "a",}', "line 1, column 14: a comma stands before the closing }; remove it"),
+        ("{'name': 'a'}", "line 1, column 2: JSON takes double quotes only"),
+        ('{"name": "a", "name": "b"}', "the key name is given twice"),
+        ('{"name": "\\ud83d"}', "a text has half a surrogate pair"),
+    ],
+)
+def test_what_is_no_json_is_answered_in_words(text: str, found: str, tmp_path: Path) -> None:
+    error = refused_json(tmp_path, text)
+    assert error.what == "The job file is no valid JSON."
+    assert error.found.startswith(found)
+
+
+def test_problems_of_json_have_their_places(tmp_path: Path) -> None:
+    raw = REQUIRED | {"features": ["\U0001f600"], "allow_pickle": 1}
+    error = refused_json(tmp_path, json.dumps(raw, indent="\t"))
+    assert list(error.problems) == [
+        "line 13, column 18: allow_pickle: expected true or false; found 1; write true, without "
+        "quotes"
+    ]
+    deep = json.dumps(raw | {"x": json.loads("[" * 90 + "]" * 90)})
+    assert "allow_pickle: expected true or false" in refused_json(tmp_path, deep).problems[0]

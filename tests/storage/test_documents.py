@@ -37,7 +37,7 @@ REFUSED = {
     "a text as a mapping": ("a: !!map b", "the value is no mapping"),
     "a key twice": ("a: 1\nb: 2\na: 3", "line 3, column 1: the key a is given twice"),
     "a key twice below": ("a:\n  b: 1\n  b: 2", "line 3, column 3: the key b is given twice"),
-    "a list as a key": ("? [a]\n: 1", "line 1, column 3: {{ opens a mapping"),
+    "a list as a key": ("? [a]\n: 1", "line 1, column 3: a list or a mapping stands where a key"),
     "an object": (
         "a: !!python/object/apply:os.system [ls]",
         "line 1, column 4: a value that begins with !",
