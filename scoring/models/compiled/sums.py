@@ -14,10 +14,11 @@ from nightscore.native.tree_buffers import aligned_zeros, mask_buffer, mask_type
 
 INFINITY_BITS = {"float32": 0x7F800000, "float64": 0x7FF0000000000000}
 MAGNITUDE_BITS = {"float32": 0x7FFFFFFF, "float64": 0x7FFFFFFFFFFFFFFF}
-STRIP_PER_TREE = 40
+STRIP_PER_TREE = 12
 """Size of a strip of rows, in sizes of a tree that is walked.
 
-Each strip fetches the tree from a farther cache.
+Each strip fetches the tree from a farther cache, and each tree the strip if that does not fit
+into the second one.
 """
 
 
