@@ -1,4 +1,4 @@
-"""Gives the columns of one file the contract's types, and finds values that do not survive."""
+"""Gives the columns of files the contract's types, and finds values that do not survive."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,12 +50,17 @@ class FileCasts:
 
         return cls(contract, features, passthrough, folders)
 
-    def cast(self, rows: pa.RecordBatch, stretch: Stretch) -> Batch:
-        """The rows with the contract's types."""
+    def cast(self, rows: pa.Table, stretches: tuple[Stretch, ...]) -> Batch:
+        """The rows with the contract's types.
+
+        Args:
+            rows: Of one file, or of several that are alike.
+            stretches: Where they come from.
+        """
         casting = _Casting(rows, self.folders)
         features = casting.table(self.contract.features, self.features)
         passthrough = casting.table(self.contract.passthrough, self.passthrough)
-        return Batch(features, passthrough, (stretch,), casting.changed)
+        return Batch(features, passthrough, stretches, casting.changed)
 
 
 def _feature_cast(column: InputColumn, found: pa.DataType, contract: Contract) -> Cast:
@@ -89,9 +94,9 @@ def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
 
 @dataclass(slots=True)
 class _Casting:
-    """The cast of one batch."""
+    """The cast of some rows."""
 
-    rows: pa.RecordBatch
+    rows: pa.Table
     folders: Mapping[str, str | None]
     changed: dict[str, Mask] = field(default_factory=dict)
     """Column to the rows whose values do not survive."""
@@ -121,7 +126,7 @@ class _Casting:
     def _readable(self, column: InputColumn, cast: Cast) -> tuple[pa.ChunkedArray, Mask | None]:
         """The column without text that is not UTF-8, and the rows of such text."""
         index = self.rows.schema.get_field_index(column.name)
-        values = pa.chunked_array([self.rows.column(index)])
+        values = self.rows.column(index)
         if is_text_of_bytes(values.type, cast.type):
             values = as_text(values)
 

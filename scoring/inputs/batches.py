@@ -1,4 +1,4 @@
-"""Batches of validated rows: what they hold, and how they are joined and cut."""
+"""Batches of validated rows: what they hold, and how they are joined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,11 @@ class Stretch:
     path: str
     first_row: int
     n_rows: int
+
+    def cut(self, n_rows: int) -> "tuple[Stretch, Stretch]":
+        """The first rows, and the others."""
+        rest = Stretch(self.path, self.first_row + n_rows, self.n_rows - n_rows)
+        return Stretch(self.path, self.first_row, n_rows), rest
 
 
 @dataclass(slots=True)
@@ -59,46 +64,3 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
         tuple(stretches),
         changed,
     )
-
-
-def cut_batch(batch: Batch, n_rows: int) -> tuple[Batch, Batch]:
-    """The first rows of a batch, and the others."""
-    head_stretches, rest_stretches = _cut_stretches(batch.stretches, n_rows)
-    head_changed, rest_changed = {}, {}
-    for name, mask in batch.changed.items():
-        head_changed[name] = mask[:n_rows]
-        rest_changed[name] = mask[n_rows:]
-
-    head = Batch(
-        batch.features.slice(0, n_rows),
-        batch.passthrough.slice(0, n_rows),
-        head_stretches,
-        head_changed,
-    )
-    rest = Batch(
-        batch.features.slice(n_rows),
-        batch.passthrough.slice(n_rows),
-        rest_stretches,
-        rest_changed,
-    )
-    return head, rest
-
-
-def _cut_stretches(
-    stretches: Sequence[Stretch], n_rows: int
-) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
-    head, rest = [], []
-    n_left = n_rows
-
-    for stretch in stretches:
-        n_taken = min(n_left, stretch.n_rows)
-        if n_taken:
-            head.append(Stretch(stretch.path, stretch.first_row, n_taken))
-
-        if n_taken < stretch.n_rows:
-            first_row = stretch.first_row + n_taken
-            rest.append(Stretch(stretch.path, first_row, stretch.n_rows - n_taken))
-
-        n_left -= n_taken
-
-    return tuple(head), tuple(rest)

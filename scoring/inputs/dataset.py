@@ -14,6 +14,7 @@ from nightscore.inputs.files import choose_files, is_named_parquet
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.listing import Listing, list_all
 from nightscore.inputs.parquet_files import read_columns
+from nightscore.inputs.schema_groups import count_columns
 from nightscore.inputs.tables import check_listing, check_no_table
 from nightscore.schemas.partition import InputFile
 from nightscore.storage.store import Store
@@ -81,7 +82,7 @@ class Dataset:
         Files without the column give nulls, and so does text that is not UTF-8.
         """
         for file, footer in zip(self.files, self.footers, strict=True):
-            if column not in footer.schema.names:
+            if not count_columns(footer.schema, column):
                 yield pa.chunked_array([pa.nulls(footer.n_rows, self.schema[column])])
                 continue
 

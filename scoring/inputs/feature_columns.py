@@ -8,7 +8,7 @@ from nightscore.inputs.agreed_types import AgreedTypes
 from nightscore.inputs.casts import WANTED, exceeds_float64, feature_cast
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.missing_columns import missing_column
-from nightscore.inputs.schema_groups import SchemaGroup
+from nightscore.inputs.schema_groups import SchemaGroup, count_columns
 from nightscore.schemas.contract import InputColumn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import Feature, FeatureType, ModelFacts
@@ -192,14 +192,16 @@ def nullable_features(
     for footer in footers:
         nullable |= footer.with_nulls
         for key, text in footer.file.hive:
-            if text is None and key not in footer.schema.names:
+            if text is None and not count_columns(footer.schema, key):
                 nullable.add(key)
 
     return frozenset(nullable)
 
 
-def inexact_integers(job: ScoringJob, features: Sequence[Feature], footer: Footer) -> Iterator[str]:
-    """Integers that float64 cannot hold, seen in a file's statistics.
+def inexact_integers(
+    job: ScoringJob, features: Sequence[Feature], footers: Sequence[Footer]
+) -> Iterator[str]:
+    """Integers that float64 cannot hold, seen in the files' statistics.
 
     It is an error at once where no row may be lost.
     """
@@ -208,11 +210,13 @@ def inexact_integers(job: ScoringJob, features: Sequence[Feature], footer: Foote
     if may_lose_rows or job.policy.cast == "pass":
         return
 
-    for feature in features:
-        bounds = footer.ranges.get(feature.name)
-        if feature.type == "double" and bounds is not None and exceeds_float64(bounds):
-            low, high = bounds
-            yield (
-                f"{feature.name}: has integers beyond 2**53 ({low} to {high}), "
-                f"which float64 cannot hold exactly ({footer.file.path})"
-            )
+    doubles = {feature.name for feature in features if feature.type == "double"}
+
+    for footer in footers:
+        for name, bounds in footer.ranges.items():
+            if name in doubles and exceeds_float64(bounds):
+                low, high = bounds
+                yield (
+                    f"{name}: has integers beyond 2**53 ({low} to {high}), "
+                    f"which float64 cannot hold exactly ({footer.file.path})"
+                )

@@ -69,6 +69,26 @@ def is_marker(path: str, size_bytes: int) -> bool:
     return path.endswith(CHECKSUM_SUFFIX) or (size_bytes == 0 and not is_named_parquet(path))
 
 
+class _Folders:
+    """What the folders' names say, worked out once for all files of a folder."""
+
+    def __init__(self) -> None:
+        self._hidden: dict[str, bool] = {}
+        self._hive: dict[str, tuple[tuple[str, str | None], ...]] = {}
+
+    def is_hidden(self, path: str) -> bool:
+        """Whether any part of the path is hidden."""
+        if path not in self._hidden:
+            self._hidden[path] = any(is_hidden(part) for part in path.split("/"))
+        return self._hidden[path]
+
+    def hive_of(self, folder: str) -> tuple[tuple[str, str | None], ...]:
+        """The decoded `key=value` folders of the files in a folder."""
+        if folder not in self._hive:
+            self._hive[folder] = hive_of(f"{folder}/")
+        return self._hive[folder]
+
+
 def choose_files(listing: Listing, pattern: str | None = None) -> Choice:
     """The input in a listing.
 
@@ -80,24 +100,27 @@ def choose_files(listing: Listing, pattern: str | None = None) -> Choice:
     files: list[InputFile] = []
     left_out: list[str] = []
     problems: list[str] = []
+    folders = _Folders()
 
     for entry in listing.entries:
-        parts = entry.path.split("/")
-        if any(is_hidden(part) for part in parts) or is_marker(entry.path, entry.size_bytes):
+        folder, _, name = entry.path.rpartition("/")
+        if is_hidden(name) or folders.is_hidden(folder):
+            continue
+        if is_marker(entry.path, entry.size_bytes):
             continue
 
-        if matches is not None and not matches(parts[-1]):
+        if matches is not None and not matches(name):
             left_out.append(entry.path)
             continue
 
         if not is_utf8(entry.path):
             problems.append(f"{shown(entry.path)}: the name is not UTF-8")
 
-        files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive_of(entry.path)))
+        hive = folders.hive_of(folder)
+        files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive))
 
     for path, reason in sorted(listing.problems.items()):
-        parts = path.split("/")
-        if any(is_hidden(part) for part in parts):
+        if folders.is_hidden(path):
             continue
 
         problems.append(f"{shown(path)}: {reason}")

@@ -4,6 +4,7 @@ A partition may have 100,000 files. Of each file a plan needs some KB; what the 
 common is held once.
 """
 
+import itertools
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,9 @@ from nightscore.storage.store import Store
 LOCAL_THREADS = 16
 REMOTE_THREADS = 64
 """Footers are small ranged reads: many at once hide latency, not bandwidth."""
+LOCAL_READS = 16
+"""Footers that a thread reads in one go from a disk: handing each over takes longer than reading
+it."""
 NO_NULLS: frozenset[str] = frozenset()
 BATCH_FILES = (32, 256)
 """Files that are parsed in one call, of few and of many files. The next are fetched meanwhile; 256
@@ -112,13 +116,16 @@ def _fetch_batches(
 
     with ThreadPoolExecutor(LOCAL_THREADS if reading.store.is_local else REMOTE_THREADS) as threads:
 
-        def submit(batch: Sequence[InputFile]) -> list[Future[bytes | str]]:
-            return [threads.submit(reading.fetch, file) for file in batch]
+        def submit(batch: Sequence[InputFile]) -> list[Future[list[bytes | str]]]:
+            n_files = LOCAL_READS if reading.store.is_local else 1
+            parts = [batch[i : i + n_files] for i in range(0, len(batch), n_files)]
+            return [threads.submit(reading.fetch_all, part) for part in parts]
 
         ahead = [submit(batch) for batch in batches[:1]]
         for i, batch in enumerate(batches):
             ahead += [submit(following) for following in batches[i + 1 : i + 2]]
-            yield batch, [future.result() for future in ahead.pop(0)]
+            parts = [future.result() for future in ahead.pop(0)]
+            yield batch, list(itertools.chain.from_iterable(parts))
 
 
 @dataclass(slots=True)
@@ -155,6 +162,10 @@ class _Reading:
         self.store = store
         self._by_leaves: dict[tuple[int, ...], list[_SharedSizes]] = {}
         self._tail_bytes = TAIL_BYTES
+
+    def fetch_all(self, files: Sequence[InputFile]) -> list[bytes | str]:
+        """The footers of some files, one after another."""
+        return [self.fetch(file) for file in files]
 
     def fetch(self, file: InputFile) -> bytes | str:
         """The file's footer in bytes, or why it has none."""

@@ -32,21 +32,34 @@ def open_parquet(
     """
     import pyarrow.parquet as pq
 
+    _check_unchanged(store, file)
+    source = store.open_input(file.path) if source is None else source
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True, **options)
+
+
+def read_whole(store: Store, file: InputFile) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        InputChangedError: Its size or version differs, or it is gone.
+    """
+    _check_unchanged(store, file)
     try:
-        now = store.describe(file.path)
+        return store.read_range(file.path, 0, file.size_bytes)
     except LocationNotFoundError as error:
         raise gone_error(store.locate_url(file.path), error) from error
 
-    if (now.size_bytes, now.version) != (file.size_bytes, file.version):
-        raise InputChangedError(
-            "An input file changed after it was listed; nothing was published.",
-            store.locate_url(file.path),
-            expected=f"{file.size_bytes:,} bytes, version {file.version}",
-            found=f"{now.size_bytes:,} bytes, version {now.version}",
-            next_step=RUN_AGAIN,
-        )
 
-    source = store.open_input(file.path) if source is None else source
+def open_content(content: bytes, **options: Any) -> "pq.ParquetFile":
+    """The open file of which these are all bytes.
+
+    Args:
+        content: As `read_whole` gives it.
+        options: Of `pyarrow.parquet.ParquetFile`.
+    """
+    import pyarrow.parquet as pq
+
+    source = pa.BufferReader(content)
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True, **options)
 
 
@@ -72,6 +85,22 @@ def gone_error(where: str, error: Exception) -> InputChangedError:
         found=str(error).splitlines()[0] if str(error) else "no details",
         next_step=RUN_AGAIN,
     )
+
+
+def _check_unchanged(store: Store, file: InputFile) -> None:
+    try:
+        now = store.describe(file.path)
+    except LocationNotFoundError as error:
+        raise gone_error(store.locate_url(file.path), error) from error
+
+    if (now.size_bytes, now.version) != (file.size_bytes, file.version):
+        raise InputChangedError(
+            "An input file changed after it was listed; nothing was published.",
+            store.locate_url(file.path),
+            expected=f"{file.size_bytes:,} bytes, version {file.version}",
+            found=f"{now.size_bytes:,} bytes, version {now.version}",
+            next_step=RUN_AGAIN,
+        )
 
 
 def _texts_as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -66,13 +66,14 @@ def group_ranges(metadata: Any, group: int, names: Sequence[str]) -> GroupRanges
         group: The row group.
         names: Top-level columns.
     """
+    wanted = frozenset(names)
     row_group = metadata.row_group(group)
     chunks = [row_group.column(place) for place in range(row_group.num_columns)]
     ranges = []
 
     for chunk in chunks:
         path = chunk.path_in_schema
-        if path not in names and path.split(".")[0] not in names:
+        if path not in wanted and path.split(".")[0] not in wanted:
             continue
 
         offsets = (chunk.dictionary_page_offset, chunk.data_page_offset)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -13,9 +14,11 @@ import pyarrow as pa
 from nightscore.arrow.texts import stated_schema
 from nightscore.errors import CorruptFileError
 from nightscore.inputs.batch_casts import FileCasts
-from nightscore.inputs.batches import Batch, Stretch, cut_batch, join_batches
-from nightscore.inputs.parquet_files import open_parquet
+from nightscore.inputs.batches import Batch, Stretch
+from nightscore.inputs.blocks import Block, WaitingBlocks, cast_blocks
+from nightscore.inputs.parquet_files import open_content, open_parquet
 from nightscore.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
+from nightscore.inputs.small_files import SmallFiles
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.partition import InputFile, Piece, Shard
 from nightscore.storage.errors import is_store_error, translated_errors
@@ -28,6 +31,8 @@ LOCAL_BUFFER_BYTES = 256 << 10
 REMOTE_BUFFER_BYTES = 1 << 20
 """Bytes read at once from a column chunk. Without a bound pyarrow holds whole chunks; a remote
 request costs latency."""
+COLUMNS_AT_ONCE = 256
+"""Columns whose pages are held at once, where a file's rows are one batch."""
 WRITE_AGAIN = "write this file again, then run again"
 
 
@@ -43,39 +48,34 @@ def read_batches(
         shard: Whose rows.
         contract: Which columns, with which types.
         batch_rows: Rows in a batch.
-        prefetch_bytes: How much of a remote file may be held before it is decoded; 0: nothing is
+        prefetch_bytes: How much of remote files may be held before it is decoded; 0: nothing is
             fetched ahead.
 
     Raises:
         CorruptFileError: A page cannot be decoded, or a file ends early.
         InputChangedError: A file is not the one that was planned.
     """
-    reading = _Reading(store, contract, batch_rows, 0 if store.is_local else prefetch_bytes)
-    waiting: list[Batch] = []
-    n_waiting, n_left = 0, shard.n_rows
+    prefetch_bytes = 0 if store.is_local else prefetch_bytes
+    files = [piece.file for piece in shard.pieces]
+    waiting, n_left = WaitingBlocks(), shard.n_rows
 
-    for piece in shard.pieces:
-        for batch in reading.read_piece(piece):
-            waiting.append(batch)
-            n_waiting += batch.n_rows
-            # What is given away is not held here while the next batch is decoded.
-            del batch
+    with SmallFiles(store, files, prefetch_bytes) as small_files:
+        names = list(contract.needed)
+        reading = _Reading(store, contract, batch_rows, prefetch_bytes, small_files, names)
 
-            while n_waiting >= batch_rows or n_waiting == n_left > 0:
-                whole, waiting = join_batches(waiting), []
-                head, rest = whole, None
+        for piece in shard.pieces:
+            for block in reading.read_piece(piece):
+                waiting.add(block)
+                # What is given away is not held here while the next block is decoded.
+                del block
 
-                if n_waiting > batch_rows:
-                    head, rest = cut_batch(whole, batch_rows)
-                    waiting.append(rest)
+                while waiting.n_rows >= batch_rows or waiting.n_rows == n_left > 0:
+                    batch = reading.make_batch(waiting.take(batch_rows))
+                    n_left -= batch.n_rows
+                    batch.is_last = shard.is_last and n_left == 0
+                    yield batch
 
-                n_waiting -= head.n_rows
-                n_left -= head.n_rows
-                head.is_last = shard.is_last and n_left == 0
-                del whole, rest
-                yield head
-
-                del head
+                    del batch
 
 
 def read_rows(
@@ -115,6 +115,19 @@ def _buffer_bytes(store: Store) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class _LastFile:
+    """How the columns of the last file are cast. Most files are like the one before."""
+
+    schema: pa.Schema
+    hive: tuple[tuple[str, str | None], ...]
+    casts: FileCasts
+
+    def is_like(self, schema: pa.Schema, file: InputFile) -> bool:
+        """Whether the columns of a file are cast alike."""
+        return self.hive == file.hive and bool(self.schema.equals(schema, check_metadata=True))
+
+
+@dataclass(slots=True)
 class _Reading:
     """How the pieces of a shard are read."""
 
@@ -122,36 +135,34 @@ class _Reading:
     contract: Contract
     batch_rows: int
     prefetch_bytes: int
+    small_files: SmallFiles
+    names: list[str]
+    """Columns to read."""
+    last_file: _LastFile | None = None
 
-    def read_piece(self, piece: Piece) -> Iterator[Batch]:
+    def read_piece(self, piece: Piece) -> Iterator[Block]:
         """The rows of a stretch of one file."""
         file = piece.file
         n_skipped, n_left, position = piece.skip_rows, piece.n_rows, piece.first_row
 
-        with _open(
-            self.store, file, sorted(self.contract.dictionaries), self.prefetch_bytes
-        ) as source:
-            schema = stated_schema(source.parquet.schema_arrow)
-            names = [name for name in self.contract.needed if name in schema.names]
+        try:
+            for decoded in self._decode(piece):
+                rows = decoded.slice(n_skipped, n_left)
+                n_skipped = max(0, n_skipped - decoded.num_rows)
 
-            casts = FileCasts.for_file(schema, self.contract, dict(file.hive))
-            try:
-                for decoded in source.decode(piece.row_groups, names, self.batch_rows):
-                    rows = decoded.slice(n_skipped, n_left)
-                    n_skipped = max(0, n_skipped - decoded.num_rows)
+                if rows.num_rows:
+                    stretch = Stretch(file.path, position, rows.num_rows)
+                    yield Block(rows, stretch, self._casts_of(rows.schema, file))
 
-                    if rows.num_rows:
-                        yield casts.cast(rows, Stretch(file.path, position, rows.num_rows))
+                position += rows.num_rows
+                n_left -= rows.num_rows
 
-                    position += rows.num_rows
-                    n_left -= rows.num_rows
-
-                    if n_left == 0:
-                        break
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 (what is no fault of the file is raised again)
-                self._raise_read_error(error, file, position)
+                if n_left == 0:
+                    break
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (what is no fault of the file is raised again)
+            self._raise_read_error(error, file.path, position)
 
         if n_left:
             raise CorruptFileError(
@@ -162,8 +173,49 @@ class _Reading:
                 next_step=WRITE_AGAIN,
             )
 
-    def _raise_read_error(self, error: Exception, file: InputFile, position: int) -> NoReturn:
-        where = self.store.locate_url(file.path)
+    def make_batch(self, blocks: Sequence[Block]) -> Batch:
+        """The blocks' rows with the contract's types."""
+        try:
+            return cast_blocks(blocks)
+        except MemoryError:
+            raise
+        except Exception:
+            # Which file is it?
+            for block in blocks:
+                self._cast_alone(block)
+            raise
+
+    def _cast_alone(self, block: Block) -> None:
+        try:
+            block.cast()
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (as above)
+            self._raise_read_error(error, block.stretch.path, block.stretch.first_row)
+
+    def _casts_of(self, schema: pa.Schema, file: InputFile) -> FileCasts:
+        """How the columns of a file are cast; the same object if the last file was alike."""
+        schema = schema.remove_metadata()
+        if self.last_file is None or not self.last_file.is_like(schema, file):
+            casts = FileCasts.for_file(stated_schema(schema), self.contract, dict(file.hive))
+            self.last_file = _LastFile(schema, file.hive, casts)
+        return self.last_file.casts
+
+    def _decode(self, piece: Piece) -> Iterator[pa.Table]:
+        """The needed columns of a piece's row groups, so many rows at a time."""
+        coded = sorted(self.contract.dictionaries)
+        content = self.small_files.read(piece.file)
+
+        if content is not None:
+            with open_content(content, read_dictionary=coded) as parquet:
+                yield from _decode(parquet, piece.row_groups, self.names, self.batch_rows)
+            return
+
+        with _open(self.store, piece.file, coded, self.prefetch_bytes) as source:
+            yield from source.decode(piece.row_groups, self.names, self.batch_rows)
+
+    def _raise_read_error(self, error: Exception, path: str, position: int) -> NoReturn:
+        where = self.store.locate_url(path)
 
         if is_store_error(error):
             with translated_errors(where):
@@ -180,6 +232,36 @@ class _Reading:
         ) from error
 
 
+def _decode(
+    parquet: "pq.ParquetFile", groups: Sequence[int], names: list[str], batch_rows: int
+) -> Iterator[pa.Table]:
+    """These columns of these row groups, so many rows at a time."""
+    metadata = parquet.metadata
+    n_rows = sum(metadata.row_group(group).num_rows for group in groups)
+
+    if n_rows > batch_rows:
+        for batch in parquet.iter_batches(
+            batch_rows, list(groups), columns=names, use_threads=False
+        ):
+            yield pa.Table.from_batches([batch])
+        return
+
+    # One call for thousands of columns would hold the pages of all of them.
+    tables = []
+    for start in range(0, max(len(names), 1), COLUMNS_AT_ONCE):
+        some = names[start : start + COLUMNS_AT_ONCE]
+        tables.append(parquet.read_row_groups(list(groups), some, use_threads=False))
+
+    yield tables[0] if len(tables) == 1 else _side_by_side(tables)
+
+
+def _side_by_side(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table of the columns of all."""
+    columns = itertools.chain.from_iterable(table.columns for table in tables)
+    fields = itertools.chain.from_iterable(table.schema for table in tables)
+    return pa.Table.from_arrays(list(columns), schema=pa.schema(fields))
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """An open file, read ahead where that is wanted."""
@@ -189,14 +271,10 @@ class _Source:
 
     def decode(
         self, groups: Sequence[int], names: list[str], batch_rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Iterator[pa.Table]:
         """These columns of these row groups, so many rows at a time."""
-        read = functools.partial(
-            self.parquet.iter_batches, batch_rows, columns=names, use_threads=False
-        )
-
         if self.prefetched is None:
-            yield from read(row_groups=list(groups))
+            yield from _decode(self.parquet, groups, names, batch_rows)
             return
 
         metadata = self.parquet.metadata
@@ -204,7 +282,7 @@ class _Source:
 
         for place, group in enumerate(groups):
             self.prefetched.begin(place)
-            yield from read(row_groups=[group])
+            yield from _decode(self.parquet, [group], names, batch_rows)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,11 @@ import pyarrow as pa
 from nightscore.inputs.footers import Footer
 
 
+def count_columns(schema: pa.Schema, name: str) -> int:
+    """Columns of this name. `schema.names` would be made anew for each name of thousands."""
+    return len(schema.get_all_field_indices(name))
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaGroup:
     """Files that have one schema."""
@@ -26,11 +31,11 @@ class SchemaGroup:
 
     def count(self, name: str) -> int:
         """Columns of this name."""
-        return int(self.schema.names.count(name))
+        return count_columns(self.schema, name)
 
     def is_from_folder(self, name: str) -> bool:
         """Whether the column is given by the files' folders, as text."""
-        return bool(self.footers) and name not in self.footers[0].schema.names
+        return bool(self.footers) and not count_columns(self.footers[0].schema, name)
 
     def locate(self, problem: str, n_files: int) -> str:
         """The problem, with the files that have it."""
@@ -61,6 +66,6 @@ def _with_folders(footer: Footer) -> pa.Schema:
     """The file's schema and the columns that its folders give. The file's own columns go first."""
     schema = footer.schema
     for key, _ in footer.file.hive:
-        if key not in schema.names:
+        if not count_columns(schema, key):
             schema = schema.append(pa.field(key, pa.string()))
     return schema

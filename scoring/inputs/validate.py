@@ -74,8 +74,7 @@ def check_contract(
         ):
             problems.append(group.locate(problem, len(footers)))
 
-    for footer in footers:
-        problems += inexact_integers(job, features, footer)
+    problems += inexact_integers(job, features, footers)
 
     problems += _job_problems(job, facts, passthrough_names, predictions)
 
@@ -249,6 +248,7 @@ def _dictionaries(footers: Sequence[Footer], features: Sequence[InputColumn]) ->
 
 def _is_text_everywhere(schemas: Iterable[pa.Schema], name: str) -> bool:
     for schema in schemas:
-        if name not in schema.names or plain_type(schema.field(name).type) != pa.string():
+        index = schema.get_field_index(name)
+        if index < 0 or plain_type(schema.field(index).type) != pa.string():
             return False
     return True

@@ -49,12 +49,13 @@ def _position(
         positions = np.arange(stretch.first_row, stretch.first_row + stretch.n_rows)
         located.append(origins.locate(stretch.path, positions))
 
-    paths = list(dict.fromkeys(path for path, _ in located))
-    codes = np.concatenate(
-        [np.full(len(rows), paths.index(path), np.int32) for path, rows in located]
-    )
+    places: dict[str, int] = {}
+    for path, _ in located:
+        places.setdefault(path, len(places))
+
+    codes = np.concatenate([np.full(len(rows), places[path], np.int32) for path, rows in located])
     source_rows = np.concatenate([rows for _, rows in located])
 
-    names = pa.DictionaryArray.from_arrays(from_numpy(codes[is_scored]), from_texts(paths))
+    names = pa.DictionaryArray.from_arrays(from_numpy(codes[is_scored]), from_texts(list(places)))
 
     return names.cast(REPEATED_TEXT), from_numpy(source_rows[is_scored])
