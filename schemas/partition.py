@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote
 
 NULL_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """Hive's folder for rows without a partition value."""
+MIN_SHARD_ROWS = 65_536
+"""Below this, sharing the work of a usual model costs more than it saves."""
 DEFAULT_MAX_PARTITIONS = 400
 """Of a backfill: a year and a month. More than that at once is usually a typing mistake."""
 
@@ -113,6 +115,8 @@ class Plan:
     shards: tuple[Shard, ...]
     cut_for: int
     """Number of workers that the shards were cut for."""
+    least_shard_rows: int = MIN_SHARD_ROWS
+    """Rows below which no shard was cut: fewer where the model is slow."""
     memory: MemoryPlan
     fallback_reason: str = ""
     """Why the model's own library predicts. Empty: a compiled predictor does."""

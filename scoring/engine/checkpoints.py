@@ -24,7 +24,7 @@ from nightscore.ledger.liveness import mark_dead_runs
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.partition import Shard
+from nightscore.schemas.partition import MIN_SHARD_ROWS, Shard
 
 READ_THREADS = 16
 
@@ -34,8 +34,15 @@ class Checkpoint:
     """One finished shard."""
 
     cut_for: int
-    """Number of workers that the partition was cut for: the same number gives the same shards."""
+    """Number of workers that the partition was cut for."""
     result: ShardResult
+    least_shard_rows: int = MIN_SHARD_ROWS
+    """Rows below which no shard was cut. The same two numbers give the same shards."""
+
+    def is_cut_like(self, other: "Checkpoint") -> bool:
+        """Whether both shards are of one cut."""
+        cuts = {(one.cut_for, one.least_shard_rows) for one in (self, other)}
+        return len(cuts) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Resumption:
     cut_for: int | None
     """Number of workers that the partition was cut for; None: nothing was finished."""
     results: tuple[ShardResult, ...]
+    least_shard_rows: int | None = None
+    """Rows below which no shard was cut; None: nothing was finished."""
 
     def fitting(self, shards: Sequence[Shard]) -> list[ShardResult]:
         """The results of shards that are the same in the new plan."""
@@ -67,7 +76,8 @@ def write_checkpoint(task: ShardTask, result: ShardResult) -> None:
         return
 
     path = f"{checkpoints_folder(task.run_id)}/{task.shard.index:05d}.json"
-    state_store(task.job).write_bytes(path, _codec.dump_json(Checkpoint(task.cut_for, result)))
+    checkpoint = Checkpoint(task.cut_for, result, task.least_shard_rows)
+    state_store(task.job).write_bytes(path, _codec.dump_json(checkpoint))
 
 
 def take_over(
@@ -113,7 +123,7 @@ def take_over(
 
     results = tuple(checkpoint.result for checkpoint in checkpoints)
 
-    return Resumption(newest, checkpoints[0].cut_for, results)
+    return Resumption(newest, checkpoints[0].cut_for, results, checkpoints[0].least_shard_rows)
 
 
 def forget(job: ScoringJob, run_id: str) -> None:
@@ -144,7 +154,7 @@ def _read(workspace: Workspace, run_id: str) -> list[Checkpoint]:
         read = list(threads.map(functools.partial(_read_one, workspace), paths))
 
     checkpoints = [checkpoint for checkpoint in read if checkpoint]
-    return [one for one in checkpoints if one.cut_for == checkpoints[0].cut_for]
+    return [one for one in checkpoints if one.is_cut_like(checkpoints[0])]
 
 
 def _read_one(workspace: Workspace, path: str) -> Checkpoint | None:

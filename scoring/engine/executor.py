@@ -95,6 +95,17 @@ def open_executor(n_processes: int) -> Any:
     return _start(n_processes)
 
 
+def grow_executor(executor: Any, n_processes: int) -> None:
+    """Have an executor start further processes. Those that it has keep what they have loaded.
+
+    Raises:
+        WorkerError: The system gives no more processes.
+    """
+    executor._max_workers = n_processes
+    with _processes_starting():
+        executor._ensure_executor_running()
+
+
 def end_executor(executor: Any) -> None:
     """End an executor's processes at once; none is left.
 
@@ -112,15 +123,24 @@ def end_executor(executor: Any) -> None:
 def _start(n_processes: int) -> Any:
     _name_semaphores()
 
-    try:
+    with _processes_starting():
         executor = ProcessPoolExecutor(
             max_workers=n_processes,
             env=ENVIRONMENT,
             initializer=_start_worker,
             initargs=(os.getpid(),),
         )
+        executor._ensure_executor_running()
+
+    return executor
+
+
+@contextlib.contextmanager
+def _processes_starting() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, or say why none can be started."""
+    try:
         with _ctrl_c_ignored():
-            executor._ensure_executor_running()
+            yield
     except OSError as error:
         raise WorkerError(
             "No worker process can be started on this machine; nothing was scored.",
@@ -129,8 +149,6 @@ def _start(n_processes: int) -> Any:
             next_step="mount /dev/shm (Docker: --shm-size=64m); check `ulimit -u` and the "
             "container's limits of processes and memory; then run again",
         ) from error
-
-    return executor
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ColumnRecord, FileRecord, PredictorRecord, QuarantineExample
 from nightscore.schemas.model import ModelFacts
-from nightscore.schemas.partition import Shard
+from nightscore.schemas.partition import MIN_SHARD_ROWS, Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class ShardTask:
     the kernel's killer."""
     cut_for: int
     """Number of workers that the partition was cut into shards for."""
+    least_shard_rows: int = MIN_SHARD_ROWS
+    """Rows below which no shard was cut."""
     profile_spec: ProfileSpec = NO_PROFILE
     """Columns to profile."""
     prefetch_bytes: int = 0

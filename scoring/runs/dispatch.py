@@ -101,6 +101,7 @@ def _make_task(execution: Execution, plan: RunPlan, shard: Shard, memory_bytes: 
         n_rows=shards.n_rows,
         memory_bytes=memory_bytes,
         cut_for=shards.cut_for,
+        least_shard_rows=shards.least_shard_rows,
         prefetch_bytes=shards.memory.prefetch_bytes,
         in_threads=shards.memory.in_threads,
         fallback_reason=shards.fallback_reason,

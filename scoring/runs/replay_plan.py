@@ -104,7 +104,7 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
             model,
             facts,
             Partition(base.partition_key, base.partition, execution.folder, quarantined),
-            PlannedWorkers(execution.pool.capacity, execution.pool),
+            PlannedWorkers(execution.pool.capacity, execution.pool, may_measure=True),
             nullable=_nullable_features(base),
         )
         _check_columns(execution.workspace, base, published, contract)

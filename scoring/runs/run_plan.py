@@ -69,8 +69,13 @@ def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) ->
 
         state.publisher.check()
         facts = learn_model(execution, model, state.notes)
-        cut_for = resumption.cut_for if resumption else None
-        workers = PlannedWorkers(execution.pool.capacity, execution.pool, cut_for)
+        workers = PlannedWorkers(
+            execution.pool.capacity,
+            execution.pool,
+            cut_for=resumption.cut_for if resumption else None,
+            least_shard_rows=resumption.least_shard_rows if resumption else None,
+            may_measure=True,
+        )
         shards, contract = plan_partition(job, model, facts, state.partition, workers)
 
         if resumption is not None:

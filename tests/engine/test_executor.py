@@ -1,5 +1,6 @@
 """Worker processes leave Ctrl-C to the driver from their first moment."""
 
+import os
 import signal
 
 import pytest
@@ -20,3 +21,16 @@ def test_a_worker_ignores_ctrl_c_before_it_has_imported_anything(
 
     assert answer is signal.SIG_IGN
     assert signal.getsignal(signal.SIGINT) is before, "the driver itself listens again"
+
+
+def test_an_executor_that_grows_keeps_its_processes() -> None:
+    started = executor.open_executor(1)
+    try:
+        first = started.submit(os.getpid).result()
+        executor.grow_executor(started, 2)
+        processes = set(started._processes)
+    finally:
+        executor.end_executor(started)
+
+    assert first in processes
+    assert len(processes) == 2

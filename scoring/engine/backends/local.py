@@ -189,12 +189,16 @@ class WorkerPool(BasePool):
         if self._executor is not None and self._executor._flags.broken is not None:
             self.kill()  # a worker died between two partitions
 
-        fits = self._n_processes == n_processes if exactly else self._n_processes >= n_processes
-        if self._executor is None or not fits:
+        if self._executor is None or (exactly and self._n_processes != n_processes):
             from nightscore.engine.executor import open_executor
 
             self.kill()
             self._executor = open_executor(n_processes)
+            self._n_processes = n_processes
+        elif self._n_processes < n_processes:
+            from nightscore.engine.executor import grow_executor
+
+            grow_executor(self._executor, n_processes)
             self._n_processes = n_processes
 
 

@@ -6,7 +6,7 @@ from nightscore.engine.planning.predictor_choice import PredictorChoice
 from nightscore.errors import MemoryLimitError
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.prefetch import BLOCK_BYTES
-from nightscore.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
+from nightscore.inputs.reader import COLUMNS_AT_ONCE, LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
 from nightscore.ledger.layout import predictions_store
 from nightscore.ledger.output_formats import format_of
 from nightscore.outputs.writer import ROW_GROUP_ROWS
@@ -67,6 +67,7 @@ def plan_memory(
         n_workers = job.workers.count
 
     row_bytes = decoded_row_bytes(contract, footers)
+    pages_bytes = page_and_buffer_bytes(contract, footers, is_local)
     all_local = is_local and predictions_store(job).is_local
     remote_bytes = 0 if all_local else REMOTE_BYTES
 
@@ -79,7 +80,7 @@ def plan_memory(
                 worker_bytes=WORKER_BYTES + remote_bytes,
                 model_bytes=predictor.model_bytes,
                 stream_bytes=stream_bytes(
-                    contract, row_bytes, batch_rows, prefetch_bytes, is_local
+                    contract, row_bytes, batch_rows, prefetch_bytes, pages_bytes
                 ),
                 prefetch_bytes=prefetch_bytes,
                 in_threads=predictor.in_threads(n_workers),
@@ -103,13 +104,34 @@ def decoded_row_bytes(contract: Contract, footers: Sequence[Footer]) -> float:
     return n_bytes / max(n_rows, 1) + 8 * len(contract.features)
 
 
+def page_and_buffer_bytes(contract: Contract, footers: Sequence[Footer], is_local: bool) -> int:
+    """Size of the pages and buffers that decoding holds at once.
+
+    Thousands of columns do not have usual pages: no more is held than a row group has.
+    """
+    buffer_bytes = LOCAL_BUFFER_BYTES if is_local else REMOTE_BUFFER_BYTES
+    n_columns = len(contract.needed)
+    usual_bytes = n_columns * (PAGE_BYTES + buffer_bytes)
+
+    if n_columns <= COLUMNS_AT_ONCE:
+        return usual_bytes
+
+    largest_bytes = 0
+    for footer in footers:
+        groups = footer.row_groups
+        stored = groups.compressed_bytes(contract.needed)
+        decoded = groups.uncompressed_bytes(contract.needed)
+        sizes = [sum(pair) for pair in zip(stored, decoded, strict=True)]
+        largest_bytes = max(largest_bytes, *sizes, 0)
+
+    return min(usual_bytes, largest_bytes)
+
+
 def stream_bytes(
-    contract: Contract, row_bytes: float, batch_rows: int, prefetch_bytes: int, is_local: bool
+    contract: Contract, row_bytes: float, batch_rows: int, prefetch_bytes: int, read_bytes: int
 ) -> int:
     """Size of the data that one worker holds at once."""
     n_columns = len(contract.needed)
-    buffer_bytes = LOCAL_BUFFER_BYTES if is_local else REMOTE_BUFFER_BYTES
-    read_bytes = n_columns * (PAGE_BYTES + buffer_bytes)
 
     if prefetch_bytes:  # or two blocks of each column, where row groups are too large to be held
         read_bytes += max(prefetch_bytes, 2 * n_columns * BLOCK_BYTES)

@@ -1,14 +1,14 @@
 """What a run will do: the columns, shards and memory, before it reads a row."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from nightscore.engine.planning.memory import plan_memory
+from nightscore.engine.planning.caller import Caller
+from nightscore.engine.planning.memory import decoded_row_bytes, plan_memory
 from nightscore.engine.planning.predictor_choice import choose_predictor
-from nightscore.engine.planning.shards import needed_bytes, plan_shards
+from nightscore.engine.planning.row_cost import ModelAtWork, find_row_s
+from nightscore.engine.planning.shards import least_shard_rows, needed_bytes, plan_shards
 from nightscore.inputs.files import named_parquet_first
 from nightscore.inputs.footers import Footer, read_footers
 from nightscore.inputs.nulls import add_nulls, find_nulls, uncounted_columns
@@ -21,22 +21,10 @@ from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.partition import MemoryPlan, Partition, Plan
 from nightscore.storage.store import Store
 
-T = TypeVar("T")
-
 NEIGHBOURS_TRIED = 5
 """Other partitions that are asked for a schema when one has no rows."""
 FILES_TRIED = 8
 """Files of each neighbour that are read, until one has rows."""
-
-
-class Caller(Protocol):
-    """Runs a function in a worker: all that planning knows of a pool of workers."""
-
-    def call(
-        self, function: Callable[..., T], *arguments: object, timeout_s: float | None = None
-    ) -> T:
-        """The function's result."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +37,10 @@ class PlannedWorkers:
     """Looks for nulls in a worker; None: this process does."""
     cut_for: int | None = None
     """Cut into shards as for this number of workers; None: as for those that share the work."""
+    least_shard_rows: int | None = None
+    """Rows below which no shard is cut; None: as the model's time for a row suggests."""
+    may_measure: bool = False
+    """Whether a worker may try an unknown model on some rows, to see how long they take."""
 
 
 def plan_partition(
@@ -82,7 +74,16 @@ def plan_partition(
     predictor = choose_predictor(job, model.cached.path, facts)
     memory = plan_memory(job, predictor, contract, footers, store.is_local, workers.capacity)
     cut_for = workers.cut_for or memory.n_workers
-    shards = plan_shards(footers, contract.needed, cut_for)
+    least_rows = workers.least_shard_rows
+
+    if least_rows is None:
+        model_at_work = ModelAtWork(job, model.cached.path, facts, contract, predictor)
+        caller = workers.caller if workers.may_measure and cut_for > 1 else None
+        row_s = find_row_s(model_at_work, footers, caller)
+        row_bytes = decoded_row_bytes(contract, footers)
+        least_rows = least_shard_rows(row_s, row_bytes, in_threads=memory.in_threads)
+
+    shards = plan_shards(footers, contract.needed, cut_for, least_rows)
 
     plan = Plan(
         partition=partition,
@@ -91,6 +92,7 @@ def plan_partition(
         n_bytes=sum(needed_bytes(footer, contract.needed) for footer in footers),
         shards=shards,
         cut_for=cut_for,
+        least_shard_rows=least_rows,
         memory=_for_shards(memory, len(shards)),
         fallback_reason=predictor.fallback_reason,
         is_unchecked=predictor.is_unchecked,

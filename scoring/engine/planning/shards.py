@@ -6,23 +6,55 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from nightscore.inputs.footers import Footer
-from nightscore.schemas.partition import Piece, Shard
+from nightscore.schemas.partition import MIN_SHARD_ROWS, Piece, Shard
 
 SHARDS_PER_WORKER = 4
 """Enough that the last ones to finish even out; few enough that files have a useful size."""
-MIN_SHARD_ROWS = 65_536
-"""Below this, sharing the work costs more than it saves."""
 MAX_SHARD_BYTES = 256 << 20
 """What a retry repeats at most, as long as the shards are not too many."""
 MAX_SHARDS = 4_096
 """A shard is a part, a line of the commit, a checkpoint and a result in the driver. 10 TB make
 shards of 2.5 GB."""
+LEAST_ROWS = 1_024
+"""Of a slow model's shard."""
+DECODED_BYTE_S = 2e-9
+"""Seconds that a byte of a row takes to be decoded. A shard that begins within a row group decodes
+what stands before it."""
+THREAD_SHARD_S = 0.25
+"""Seconds that a shard is worth at least, where one more worker is a thread."""
+PROCESS_SHARD_S = 1.0
+"""The same, where one more worker is a process that loads the model's library first."""
 ROW_ALIGNMENT = 64
 """Row groups are cut at multiples of this: batches keep the shape that vector kernels like."""
 
 
+def least_shard_rows(row_s: float | None, row_bytes: float, *, in_threads: bool) -> int:
+    """Rows below which a shard is not worth one more worker.
+
+    A power of two, so that two measurements give the same shards if they are nearly equal.
+
+    Args:
+        row_s: Seconds that the model takes for a row; None: not known.
+        row_bytes: Decoded bytes of a row.
+        in_threads: Workers are threads of one process.
+    """
+    least_s = THREAD_SHARD_S if in_threads else PROCESS_SHARD_S
+    n_rows = MIN_SHARD_ROWS
+
+    if row_s is None or row_s < DECODED_BYTE_S * row_bytes:
+        return n_rows
+
+    while n_rows > LEAST_ROWS and n_rows // 2 * row_s >= least_s:
+        n_rows //= 2
+
+    return n_rows
+
+
 def plan_shards(
-    footers: Sequence[Footer], needed: Sequence[str], n_workers: int
+    footers: Sequence[Footer],
+    needed: Sequence[str],
+    n_workers: int,
+    least_rows: int = MIN_SHARD_ROWS,
 ) -> tuple[Shard, ...]:
     """The shards in the order of the files' paths and rows; none for a partition without rows.
 
@@ -30,6 +62,7 @@ def plan_shards(
         footers: Footers of the partition's files, in the order of their paths.
         needed: Columns that will be read.
         n_workers: Workers that will share the work.
+        least_rows: Rows below which a shard is not worth one more worker.
     """
     n_rows = sum(footer.n_rows for footer in footers)
     n_bytes = sum(needed_bytes(footer, needed) for footer in footers)
@@ -37,14 +70,14 @@ def plan_shards(
     if n_rows == 0:
         return ()
 
-    n_shards = min(SHARDS_PER_WORKER * n_workers, math.ceil(n_rows / MIN_SHARD_ROWS))
+    n_shards = min(SHARDS_PER_WORKER * n_workers, math.ceil(n_rows / least_rows))
     n_shards = max(1, n_shards, math.ceil(n_bytes / MAX_SHARD_BYTES))
     n_shards = min(n_shards, MAX_SHARDS)
-    target_rows = math.ceil(n_rows / n_shards)
+    piece_rows = max(math.ceil(n_rows / n_shards), least_rows)
 
     def weighted_pieces() -> Iterator[_WeightedPiece]:
         for footer in footers:
-            for piece, piece_bytes in _pieces(footer, needed, target_rows, n_workers):
+            for piece, piece_bytes in _pieces(footer, needed, piece_rows, n_workers):
                 # A model costs by rows, a store by bytes: both count, each with its share.
                 weight = piece.n_rows / n_rows + piece_bytes / max(n_bytes, 1)
                 yield _WeightedPiece(piece, weight, piece_bytes)
@@ -65,7 +98,7 @@ class _WeightedPiece(NamedTuple):
 
 
 def _pieces(
-    footer: Footer, needed: Sequence[str], target_rows: int, n_workers: int
+    footer: Footer, needed: Sequence[str], piece_rows: int, n_workers: int
 ) -> Iterator[tuple[Piece, int]]:
     """Pieces of one file, each within a row group, with their bytes."""
     first_row = 0
@@ -74,7 +107,7 @@ def _pieces(
     for index, (group_rows, group_bytes) in enumerate(groups):
         # Rows within a row group are found by decoding what stands before them, so it is cut only
         # as often as there are workers to share it.
-        n_cuts = min(n_workers, max(1, group_rows // max(target_rows, MIN_SHARD_ROWS)))
+        n_cuts = min(n_workers, max(1, group_rows // piece_rows))
         step = math.ceil(group_rows / n_cuts / ROW_ALIGNMENT) * ROW_ALIGNMENT
 
         for start in range(0, group_rows, step or 1):

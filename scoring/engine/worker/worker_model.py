@@ -1,11 +1,15 @@
 """The model that stays loaded in a worker process."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+
 from nightscore.engine.shard import ShardTask
-from nightscore.models.compiled.checked import CheckedPredictor
+from nightscore.models.compiled.checked import CheckedPredictor, Decoded
 from nightscore.models.loading import LoadedModel
+from nightscore.models.protocol import Predictor
 from nightscore.schemas.model import ModelFacts
 
 
@@ -17,8 +21,10 @@ class _WorkerModel:
         self._key: tuple[Path, ModelFacts, str, bool] | None = None
         self._model: LoadedModel | None = None
 
-    def load(self, task: ShardTask) -> LoadedModel:
-        key = (task.model_folder, task.facts, task.fallback_reason, task.is_fresh)
+    def load(
+        self, folder: Path, facts: ModelFacts, fallback_reason: str, *, is_fresh: bool = False
+    ) -> LoadedModel:
+        key = (folder, facts, fallback_reason, is_fresh)
         with self._lock:
             if self._model is None or self._key != key:
                 self._model = None  # two models at once may be more than the memory holds
@@ -31,9 +37,26 @@ _worker_model = _WorkerModel()
 
 def predictor_of(task: ShardTask) -> CheckedPredictor:
     """The predictor of a task's model, which is loaded if another one was."""
-    model = _worker_model.load(task)
+    model = _worker_model.load(
+        task.model_folder, task.facts, task.fallback_reason, is_fresh=task.is_fresh
+    )
     types = task.contract.feature_types()
     return CheckedPredictor(model, types, is_unchecked=task.is_unchecked)
+
+
+def library_predictor(
+    folder: Path, facts: ModelFacts, fallback_reason: str, types: Mapping[str, pa.DataType]
+) -> Predictor:
+    """The predictor of a model's own library, which stays loaded for the shards.
+
+    Args:
+        folder: The model's artifacts.
+        facts: What the model is.
+        fallback_reason: Why the library predicts.
+        types: The type of each feature as the library gets it.
+    """
+    model = _worker_model.load(folder, facts, fallback_reason)
+    return Decoded(model.library_predictor(), types)
 
 
 def make_machine_code(task: ShardTask) -> None:

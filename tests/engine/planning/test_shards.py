@@ -34,12 +34,12 @@ def footers_of(files: list[list[tuple[int, int]]]) -> list[Footer]:
     ]
 
 
-@given(st.lists(GROUPS, max_size=8), st.integers(1, 16))
+@given(st.lists(GROUPS, max_size=8), st.integers(1, 16), st.sampled_from([MIN_SHARD_ROWS, 1_024]))
 def test_every_row_is_in_one_shard_in_order(
-    files: list[list[tuple[int, int]]], n_workers: int
+    files: list[list[tuple[int, int]]], n_workers: int, least_rows: int
 ) -> None:
     footers = footers_of(files)
-    shards = plan_shards(footers, ["x"], n_workers)
+    shards = plan_shards(footers, ["x"], n_workers, least_rows)
     position: dict[str, int] = {}
     order = []
     for shard in shards:
@@ -83,6 +83,18 @@ def test_a_thousand_small_files_make_few_even_shards() -> None:
 
 def test_a_small_partition_is_not_cut() -> None:
     assert len(plan_shards(footers_of([[(MIN_SHARD_ROWS, 8)]]), ["x"], 8)) == 1
+
+
+def test_few_rows_of_a_slow_model_are_shared_by_all_workers() -> None:
+    one_group = footers_of([[(100_000, 8)]])
+    assert [shard.n_rows for shard in plan_shards(one_group, ["x"], 2)] == [100_000]
+    shards = plan_shards(one_group, ["x"], 2, least_rows=4_096)
+    assert [shard.n_rows for shard in shards] == [50_048, 49_952]
+
+    small_files = footers_of([[(1_000, 8)]] * 100)
+    shards = plan_shards(small_files, ["x"], 2, least_rows=4_096)
+    assert len(shards) == 8
+    assert max(shard.n_rows for shard in shards) <= 13_000
 
 
 def test_wide_rows_make_shards_that_a_retry_can_afford() -> None:
