@@ -40,7 +40,7 @@ def test_no_such_model_version_or_alias(lake: Lake, tmp_path: Path) -> None:
     assert "no registered model nobody" in message
     message = fail(lake, lake.job("models:/hgb_binary/99"), "ModelNotFoundError")
     assert "no version 99" in message
-    assert "versions 1; aliases champion (1)" in message
+    assert "version 1; alias champion (1)" in message
     message = fail(lake, lake.job("models:/hgb_binary@nightly"), "ModelNotFoundError")
     assert "no alias nightly" in message
     message = fail(lake, lake.job(registry=f"sqlite:///{tmp_path}/none.db"), "ModelNotFoundError")

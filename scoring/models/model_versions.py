@@ -243,7 +243,11 @@ def _not_found(
     if model is None:
         return _no_such_model(registry, where, name, f"@{alias}" if alias else f"/{version}")
 
-    versions = ", ".join(model.versions[-SHOWN_VERSIONS:]) or "none"
+    versions = "no versions"
+    if model.versions:
+        noun = "version" if len(model.versions) == 1 else "versions"
+        versions = f"{noun} {', '.join(model.versions[-SHOWN_VERSIONS:])}"
+
     what = f"version {version}"
     if alias and not version:
         what = f"alias {alias}"
@@ -253,7 +257,7 @@ def _not_found(
     return ModelNotFoundError(
         f"The model {name} has no {what}.",
         where,
-        found=f"versions {versions}; aliases {_listed(model.aliases)}",
+        found=f"{versions}; {_listed(model.aliases)}",
         next_step=step,
     )
 
@@ -283,4 +287,8 @@ def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> Mode
 
 
 def _listed(aliases: Mapping[str, str]) -> str:
-    return ", ".join(f"{alias} ({version})" for alias, version in sorted(aliases.items())) or "none"
+    if not aliases:
+        return "no aliases"
+
+    shown = ", ".join(f"{alias} ({version})" for alias, version in sorted(aliases.items()))
+    return f"{'alias' if len(aliases) == 1 else 'aliases'} {shown}"

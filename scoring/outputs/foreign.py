@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from nightscore.errors import StorageError
+from nightscore.schemas.text import counted
 from nightscore.storage.store import Store
 
 
@@ -52,7 +53,7 @@ def check_own_files(store: Store, folder: str, own_path: str) -> None:
         "The partition's folder has files that nightscore did not write; nothing was published.",
         store.locate_url(folder),
         expected=f"{own_path} and nothing else",
-        found=f"{len(others):,} others: {', '.join(others[:5])}",
+        found=f"{counted(len(others), 'other file')}: {', '.join(others[:5])}",
         next_step="move them away, or write to another output.uri",
     )
 

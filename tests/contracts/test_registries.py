@@ -131,7 +131,7 @@ def test_a_misspelt_model_or_alias_is_refused_with_the_nearest(uri: str) -> None
 def test_an_unknown_version_is_refused_with_those_that_there_are(uri: str) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         resolve("models:/mine/7", uri)
-    assert "versions 1, 2; aliases champion (2)" in str(caught.value)
+    assert "versions 1, 2; alias champion (2)" in str(caught.value)
 
 
 def test_pinned_artifacts_are_fetched_and_remembered(

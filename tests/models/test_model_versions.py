@@ -367,7 +367,7 @@ def test_a_server_registry_resolves_fetches_and_pins(
     assert fetch(unregistered, url, lake.cache).digest == fetch(version, url, lake.cache).digest
     with pytest.raises(ModelNotFoundError, match="no logged model"):
         resolve(f"models:/m-{'0' * 32}", url)
-    with pytest.raises(ModelNotFoundError, match="versions 1; aliases champion"):
+    with pytest.raises(ModelNotFoundError, match="version 1; alias champion"):
         resolve("models:/served/7", url)
     with pytest.raises(ModelNotFoundError, match="no alias other"):
         resolve("models:/served@other", url)

@@ -99,7 +99,7 @@ def test_an_invalid_file_is_the_only_problem(lake: Lake, tmp_path: Path) -> None
 
 BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("a name", {"model": "models:/hgb_binry/1"}, "model", "did you mean models:/hgb_binary/1?"),
-    ("a version", {"model": "models:/hgb_binary/9"}, "model", "found:    versions 1"),
+    ("a version", {"model": "models:/hgb_binary/9"}, "model", "found:    version 1;"),
     ("a key", {"keys": ["idd"]}, "columns", "idd: is missing (a key)"),
     ("features", {"model": "models:/pipeline_strict/1"}, "columns", "size: is missing (string)"),
     (

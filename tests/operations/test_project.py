@@ -24,7 +24,13 @@ from deltalake import write_deltalake
 
 import nightscore
 from nightscore.cli.app import build_app
-from nightscore.errors import InvalidJobError, ModelNotFoundError, ScoringError, StorageError
+from nightscore.errors import (
+    CredentialsError,
+    InvalidJobError,
+    ModelNotFoundError,
+    ScoringError,
+    StorageError,
+)
 from nightscore.inputs.jobfile import load_job
 from nightscore.operations.check import check_job
 from nightscore.operations.project.begin import Project, begin_project
@@ -252,6 +258,21 @@ def test_a_project_inside_its_data_is_refused(lake: Lake, tmp_path: Path) -> Non
     write(tmp_path / f"ds={DAY}" / "part-0.parquet", make_frame(5))
     with pytest.raises(InvalidJobError, match="outside of the data"):
         begin(lake, tmp_path / "project", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"), [("lake", "permissions of the path"), ("s3://b/x", "AWS_ACCESS_KEY_ID")]
+)
+def test_refused_access_is_told_as_the_place_of_the_data_needs_it(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, told: str
+) -> None:
+    def refuse(place: str, target: Path) -> None:
+        raise CredentialsError("The store refuses access.", place)
+
+    monkeypatch.setattr("nightscore.operations.project.begin.find_layout", refuse)
+    with pytest.raises(CredentialsError) as refused:
+        begin(lake, tmp_path / "project", data, name="job")
+    assert told in refused.value.next_step
 
 
 KEYS = [

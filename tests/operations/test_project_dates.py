@@ -96,6 +96,7 @@ def test_other_numbers_are_no_dates(name: str) -> None:
             ["a_26-11-28.parquet: 26-11-28 is", "b.parquet: has no"],
         ),
         (["01-02-2026"], ["may be"]),
+        (["26-11-28"], ["26-11-28.parquet: 26-11-28 is no full date"]),
         (["customers", "orders"], ["customers.parquet: has no", "orders.parquet: has no"]),
     ],
 )
@@ -160,19 +161,22 @@ def test_the_newest_partition_is_one_with_files(tmp_path: Path) -> None:
 
 
 def test_rows_with_dates_of_their_own_are_no_single_partition(tmp_path: Path) -> None:
-    rows = pa.table({"id": [1, 2], "ds": ["2026-11-24", "2026-11-25"]})
+    days = ["2026-11-24", "2026-11-25"]
+    rows = pa.table({"id": [1, 2], "ds": days})
+    times = pa.array([f"{day}T12:30:00" for day in days]).cast(pa.timestamp("us"))
     table = tmp_path / "table"
     write_deltalake(table, rows)
 
-    for data in (table, write(tmp_path / "lake", "rows.parquet", table=rows)):
+    lake = write(tmp_path / "lake", "rows.parquet", table=rows.set_column(1, "ds", times))
+    for data in (table, lake):
         layout = layout_of(data)
         footers = read_footers(layout.store, layout.sample)
         with pytest.raises(InputError, match="a date in each row, in the column ds") as refused:
             check_rows_undated(layout, footers, [])
         check_rows_undated(layout, footers, ["ds"])
 
-        code = refused.value.next_step.partition("python -c '")[2].partition("'; then")[0]
-        exec(code.replace("'\"'\"'", "'"), {})  # noqa: S102 (what somebody would paste)
+        code = refused.value.next_step.partition("python -c '")[2].partition("'")[0]
+        exec(code, {})  # noqa: S102 (what somebody would paste)
         made = find_layout(layout.uri, tmp_path / "unused")
         assert (made.key, made.newest, made.links) == ("ds", "2026-11-25", ())
         (tmp_path / "project" / "data" / "job").rename(tmp_path / f"made of {data.name}")

@@ -96,4 +96,4 @@ def test_files_that_readers_would_see_beside_the_object_are_refused(memory: Stor
     memory.write_bytes("ds=x/more/other.parquet", b"1")
     with pytest.raises(StorageError, match="did not write") as caught:
         check_own_files(memory, "ds=x", own)
-    assert caught.value.found == "1 others: ds=x/more/other.parquet"
+    assert caught.value.found == "1 other file: ds=x/more/other.parquet"

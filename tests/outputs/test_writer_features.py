@@ -420,7 +420,7 @@ def test_files_of_others_beside_a_partition_s_object_are_named(lake: Lake) -> No
     for name in ("part-0.parquet", "_SUCCESS", ".part-0.parquet.crc"):
         store.write_bytes(f"ds=x/{name}", b"theirs")
     publisher = open_publisher(Workspace(job))
-    with pytest.raises(StorageError, match=r"1 others: ds=x/part-0\.parquet"):
+    with pytest.raises(StorageError, match=r"1 other file: ds=x/part-0\.parquet"):
         publisher.check_fits(SCHEMA, "x")
     assert publisher.check_fits(SCHEMA, "y") == ()
 

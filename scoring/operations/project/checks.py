@@ -1,5 +1,6 @@
 """Refuses what a project cannot begin with, before anything is written."""
 
+import json
 import os
 import re
 import shlex
@@ -162,26 +163,43 @@ def check_rows_undated(
     if not columns:
         return
 
-    column = columns[0]
-    source, read = layout.store.url, "pyarrow.dataset.dataset({source!r}, format='parquet')"
-    if layout.is_table:
-        read = "deltalake.DeltaTable({source!r}).to_pyarrow_table()"
-    elif len(layout.sample) == 1:
+    column, source = columns[0], layout.store.url
+    if not layout.is_table and len(layout.sample) == 1:
         source = layout.store.locate_url(layout.sample[0].path)
 
-    code = (
-        f"import deltalake, pyarrow.dataset; pyarrow.dataset.write_dataset("
-        f"{read.format(source=source)}, {layout.uri!r}, format='parquet', "
-        f"partitioning=[{column!r}], partitioning_flavor='hive')"
+    code = _partitioning(layout, source, column, schema.field(column).type)
+    next_step = (
+        f"write partitions, python -c {shlex.quote(code)}; then give --data "
+        f"{shlex.quote(layout.uri)}"
     )
+    if not layout.is_table:
+        next_step += "; or, if all rows are of one day, put its date into the name of the file"
+
     raise InputError(
         f"The data have a date in each row, in the column {column}, and no partitions; "
         "nothing was written.",
         source,
         expected=f"a folder {column}=2026-11-24/ for each date",
         found=f"{counted(len(layout.sample), 'file')} with a column {column}",
-        next_step=f"write partitions, python -c {shlex.quote(code)}; then give --data "
-        f"{shlex.quote(layout.uri)}",
+        next_step=next_step,
+    )
+
+
+def _partitioning(layout: Layout, source: str, column: str, found: pa.DataType) -> str:
+    """Python code that writes a folder for each date."""
+    source, target, name = json.dumps(source), json.dumps(layout.uri), json.dumps(column)
+    table = f'pyarrow.dataset.dataset({source}, format="parquet").to_table()'
+    if layout.is_table:
+        table = f"deltalake.DeltaTable({source}).to_pyarrow_table()"
+
+    code = f"import deltalake, pyarrow.dataset; t = {table}; "
+    if pa.types.is_timestamp(found):
+        position = f"t.schema.get_field_index({name})"
+        code += f't = t.set_column({position}, {name}, t[{name}].cast("date32")); '
+
+    return code + (
+        f'pyarrow.dataset.write_dataset(t, {target}, format="parquet", partitioning=[{name}], '
+        'partitioning_flavor="hive")'
     )
 
 

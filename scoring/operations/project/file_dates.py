@@ -26,7 +26,7 @@ _NO_FULL_DATE = re.compile(
 )
 """A year of two digits, a month, or a month's name."""
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PART = re.compile(r"(part[-._]?|data_)?\d+\b|part[-._]", re.IGNORECASE)
+_PART = re.compile(r"part[-._]?\d*\b|data_\d+\.|0\d*\.|\d{1,3}\.", re.IGNORECASE)
 """How writers number the files of one data set: `part-00000-...`, `data_0.parquet`, `0.parquet`."""
 _TIMES = {0: "", 2: "%H", 4: "%H%M", 6: "%H%M%S", 9: "%H%M%S%f"}
 

@@ -136,20 +136,21 @@ def _check_undated(
     Raises:
         InputError: Some have dates, something like a date, or nothing in common.
     """
-    problems = []
+    problems, examples = [], []
     n_parts, is_like_dates, folders = 0, False, set()
     for file, date in zip(files, dates, strict=True):
         is_like_dates |= bool(date.day or date.problem)
         n_parts += is_part(file.path)
         folders.add(posixpath.dirname(file.path))
         if not date.day:
+            examples.append(posixpath.basename(shown(file.path)))
             problems.append(date.problem or f"{shown(file.path)}: has no date")
 
     is_one_set = len(folders) == 1 and n_parts == len(files)
     if not is_like_dates and (len(files) == 1 or is_one_set):
         return
 
-    first = posixpath.basename(shown(files[0].path))
+    example = f"{examples[0]} to {PLACEHOLDER_DAY}_{examples[0]}"
     folder = f"{target}/{DEFAULT_KEY}={PLACEHOLDER_DAY}/"
     n_more = len(problems) - SHOWN_PROBLEMS
     listed = problems[:SHOWN_PROBLEMS]
@@ -162,7 +163,7 @@ def _check_undated(
         expected=f"a date such as {PLACEHOLDER_DAY} in the name of each file",
         found=f"{len(problems):,} of {counted(len(files), 'file')} without a clear date",
         problems=listed,
-        next_step=f"rename them, such as {first} to {PLACEHOLDER_DAY}_{first}; or move each into "
+        next_step=f"rename them, such as {example}; or move each into "
         f"the folder of its day, such as {folder}, and give --data {target}",
     )
 
