@@ -6,9 +6,11 @@ and the comparison is stored beside the run's record. Manifest, gates and alerts
 run.
 """
 
+import functools
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from nightscore.drift.assess import assess_again
@@ -17,10 +19,11 @@ from nightscore.drift.references import read_references
 from nightscore.drift.seasonal import HABIT_DAYS
 from nightscore.drift.stored_profiles import Baseline, stored_baseline, stored_profile
 from nightscore.errors import LocationNotFoundError, ScoringError
-from nightscore.ledger.comparison_records import write_comparison
+from nightscore.ledger.comparison_records import locate_comparison, write_comparison
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.process import start_daemon
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, Manifest
 from nightscore.schemas.partition import show_value
@@ -60,7 +63,11 @@ def compare_later(
 
     try:
         recomparison = _Recomparison(Timeline(workspace), cache, now)
-        return recomparison.compare_later(values, are_fresh=are_fresh)
+        try:
+            n_compared = recomparison.compare_later(values, are_fresh=are_fresh)
+        finally:
+            recomparison.pending.wait()
+        return n_compared
     except KeyboardInterrupt:
         # All is published by now: the command must not end as if nothing was.
         logger.warning("%s: stopped while later partitions were compared again", name)
@@ -87,7 +94,9 @@ def compared_now(job: ScoringJob, manifest: Manifest, cache: ModelCache, now: da
         if _is_latest(timeline, manifest):
             timeline.read(timeline.before(manifest.partition)[:HABIT_DAYS])
             recomparison = _Recomparison(timeline, cache, now)
-            drift = recomparison.compare_run(manifest, is_moved=False)
+            compared = recomparison.compare_run(manifest, is_moved=False)
+            recomparison.pending.wait()
+            drift = compared
     except Exception as error:  # noqa: BLE001 (it is only asked for: what is stored can be shown)
         partition = show_value(manifest.partition)
         logger.warning("%s %s: not compared again: %s", job.name, partition, _in_short(error))
@@ -113,13 +122,32 @@ def _is_latest(timeline: Timeline, manifest: Manifest) -> bool:
     return any(other is not None and other.run_id == manifest.run_id for other in latest)
 
 
+class _PendingWrite:
+    """Writes a comparison while the next one is made: making it durable is mostly waiting."""
+
+    def __init__(self) -> None:
+        self._outcome: Future[None] | None = None
+
+    def start(self, write: Callable[[], None]) -> None:
+        """Begin to write, once the write before has ended; raises what that one raised."""
+        self.wait()
+        self._outcome = start_daemon("comparison", write)
+
+    def wait(self) -> None:
+        """Wait until nothing is written any more; raises what the write raised."""
+        outcome, self._outcome = self._outcome, None
+        if outcome is not None:
+            outcome.result()
+
+
 @dataclass(frozen=True, slots=True)
 class _Recomparison:
-    """One pass over the partitions of a job."""
+    """One pass over the partitions of a job. Who makes it waits for the last write."""
 
     timeline: Timeline
     cache: ModelCache
     now: datetime
+    pending: _PendingWrite = field(default_factory=_PendingWrite)
 
     def compare_later(self, values: Iterable[str | None], *, are_fresh: bool) -> int:
         """Go through the partitions in order, while findings change; see `compare_later`."""
@@ -186,10 +214,12 @@ class _Recomparison:
         references = read_references(timeline, neighbours, baseline)
         drift, table = assess_again(manifest, own, profile, references)
         drift = drift.model_copy(update={"made_at": self.now})
-        written = write_comparison(timeline.store, manifest, drift, table)
-        timeline.note(manifest, written)
+        located = locate_comparison(manifest, drift)
+        write = functools.partial(write_comparison, timeline.store, manifest, located, table)
+        self.pending.start(write)
+        timeline.note(manifest, located)
 
-        return written
+        return located
 
     def _affected(self, values: Iterable[str | None], *, are_fresh: bool) -> set[str]:
         """The changed partitions, and those that may have one of them for a neighbour."""

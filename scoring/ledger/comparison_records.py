@@ -43,19 +43,18 @@ def with_newest_comparisons(store: Store, manifests: Iterable[Manifest]) -> list
     return newest
 
 
-def write_comparison(
-    store: Store, manifest: Manifest, drift: DriftRecord, table: bytes
-) -> DriftRecord:
-    """Write a comparison and its statistics beside the run's record, in place of an earlier one.
+def locate_comparison(manifest: Manifest, drift: DriftRecord) -> DriftRecord:
+    """A later comparison of a run, with the path that its table will have."""
+    path = comparison_table_path(_folder(manifest), manifest.run_id)
+    return drift.model_copy(update={"table": path})
 
-    Returns:
-        The comparison with the path of its table.
+
+def write_comparison(store: Store, manifest: Manifest, located: DriftRecord, table: bytes) -> None:
+    """Write a comparison and its statistics beside the run's record, in place of an earlier one.
 
     Raises:
         ScoringError: The store cannot be written to.
     """
-    folder = _folder(manifest)
-    located = drift.model_copy(update={"table": comparison_table_path(folder, manifest.run_id)})
     record = ComparisonRecord(
         run_id=manifest.run_id,
         job=manifest.job,
@@ -67,9 +66,7 @@ def write_comparison(
 
     store.write_bytes(located.table, table)
     content = record.model_dump_json(indent=2).encode()
-    store.write_bytes(comparison_path(folder, manifest.run_id), content)
-
-    return located
+    store.write_bytes(comparison_path(_folder(manifest), manifest.run_id), content)
 
 
 def _folder(manifest: Manifest) -> str:

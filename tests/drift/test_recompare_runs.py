@@ -12,6 +12,7 @@ import pytest
 from nightscore.drift import recompare_runs
 from nightscore.drift.recompare_runs import compare_later
 from nightscore.drift.statistics_table import read_statistics
+from nightscore.errors import StorageError
 from nightscore.ledger.comparison_records import newest_comparison, with_newest_comparison
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import comparison_path, state_store
@@ -328,15 +329,31 @@ def test_a_backfill_compares_each_day_once(ten: Lake, monkeypatch: pytest.Monkey
     written: list[str | None] = []
     real = recompare_runs.write_comparison
 
-    def counted(store: Any, manifest: Manifest, *rest: Any) -> DriftRecord:
+    def counted(store: Any, manifest: Manifest, *rest: Any) -> None:
         written.append(manifest.partition)
-        return real(store, manifest, *rest)
+        real(store, manifest, *rest)
 
     monkeypatch.setattr(recompare_runs, "write_comparison", counted)
     job = ten.job()
     a_backfill(ten, job)
     assert written == DAYS[1:], "the first day has nothing before it"
     assert compare_later(Workspace(job), DAYS, ten.cache, NOW) == 0
+
+
+def test_a_comparison_that_cannot_be_written_ends_them_and_is_told(
+    ten: Lake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise StorageError("The disk is full.", "x")
+
+    job = ten.job()
+    ten.run(job, DAYS[1])
+    with monkeypatch.context() as patched:
+        patched.setattr(recompare_runs, "write_comparison", refuse)
+        assert ten.run(job, DAYS[0]).status == "published"
+    assert "later partitions could not be compared again: The disk is full." in caplog.text
+
+    assert compare_later(Workspace(job), DAYS[:1], ten.cache, NOW) == 1
 
 
 @pytest.mark.parametrize(
