@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from nightscore.drift.recompare_runs import compare_later
 from nightscore.flows.children import end_children, run_child
+from nightscore.flows.failures import tell_of_failure
 from nightscore.flows.outcome import Outcome, as_backfill, fail_with_reason, outcomes_of
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
@@ -77,7 +78,7 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     persist_result=False,
     on_completion=[end_children],
-    on_failure=[end_children],
+    on_failure=[end_children, tell_of_failure],
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
@@ -157,7 +158,9 @@ async def backfill(
         )
 
     if failed:
-        return Failed(message=_failure_message(spec.name, verdict, failed))
+        command, _ = resume
+        failures = [replace(outcomes[value], command=command) for value in failed]
+        return Failed(message=_failure_message(spec.name, verdict, failed), data=failures)
 
     return Completed(message=verdict)
 

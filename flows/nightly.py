@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from prefect import flow, tags
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -14,7 +16,8 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from nightscore.flows.children import end_children, run_child
-from nightscore.flows.outcome import fail_with_reason
+from nightscore.flows.failures import tell_of_failure
+from nightscore.flows.outcome import Outcome, fail_with_reason, outcomes_of
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
     JobName,
@@ -24,7 +27,9 @@ from nightscore.flows.parameters import (
 )
 from nightscore.flows.partition import score_partition
 from nightscore.flows.pools import shared_pools
+from nightscore.flows.ui.artifacts import artifact_key
 from nightscore.flows.ui.log import forward_engine_log
+from nightscore.flows.ui.nightly_page import nightly_markdown, nightly_message, nightly_verdict
 from nightscore.models.cache import default_cache
 from nightscore.operations.backfill import plan_backfill
 from nightscore.schemas.job import ScoringJob
@@ -55,7 +60,7 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     persist_result=False,
     on_completion=[end_children],
-    on_failure=[end_children],
+    on_failure=[end_children, tell_of_failure],
     on_cancellation=[end_children],
     on_crashed=[end_children],
 )
@@ -89,34 +94,44 @@ async def nightly(
     value = day.strftime(spec.input.partition_format)
 
     with shared_pools(1, spec.workers):
-        states = [await _score(job, spec, value, force, timeout_minutes)]
+        outcomes = [await _score(job, spec, value, force, timeout_minutes)]
         late = await asyncio.to_thread(_late_values, spec, day, look_back_days)
 
         if late:
             get_run_logger().info("late data: %s", ", ".join(late))
 
-        states += [await _score(job, spec, other, False, timeout_minutes) for other in late]
+        outcomes += [await _score(job, spec, other, False, timeout_minutes) for other in late]
 
-    failed = [state for state in states if not state.is_completed()]
-    message = states[0].message or str(states[0].name)
+    artifact = artifact_key(spec.name, "nightly")
+    await acreate_markdown_artifact(
+        key=artifact,
+        markdown=nightly_markdown(spec.name, outcomes),
+        description=nightly_verdict(outcomes),
+    )
 
-    if late:
-        n_failed = sum(not state.is_completed() for state in states[1:])
-        message += (
-            f"; late data: {len(late)} more partitions, {n_failed} failed ({', '.join(late)})"
-        )
-
-    final_state = Failed if failed else Completed
-    return final_state(message=message)
+    is_done = all(outcome.is_done for outcome in outcomes)
+    final_state = Completed if is_done else Failed
+    return final_state(message=nightly_message(outcomes, artifact), data=outcomes)
 
 
 async def _score(
     job: str, spec: ScoringJob, value: str, force: bool, timeout_minutes: int
-) -> State[Any]:
+) -> Outcome:
+    """Score a partition in a child run. Why it failed is also in the log of this one."""
     with tags(spec.name, value):
-        return await run_child(
+        state = await run_child(
             score_partition, value, job, value, force=force, timeout_minutes=timeout_minutes
         )
+
+    (outcome,) = await outcomes_of(state, [value])
+    if not outcome.is_done and not outcome.command:  # the child run ended with an error
+        options = ["--force"] if force else []
+        outcome = replace(outcome, command=spec.command("run", value, *options))
+
+    if outcome.is_failed:
+        get_run_logger().error("%s: %s", value, outcome.message)
+
+    return outcome
 
 
 def _late_values(spec: ScoringJob, day: date, look_back_days: int) -> list[str]:

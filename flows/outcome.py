@@ -16,6 +16,9 @@ from nightscore.errors import ScoringError
 
 P = ParamSpec("P")
 
+WHOLE_RUN = ""
+"""Stands for the partition of an outcome if a run failed before, or apart from, any partition."""
+
 _is_backfill: ContextVar[bool] = ContextVar("is_backfill", default=False)
 
 
@@ -47,13 +50,23 @@ class Outcome:
     message: str
     n_rows: int = 0
     """Rows scored; 0 if it failed."""
+    is_held: bool = False
+    """A gate holds it, or somebody rejected it: it waits for people, and is no failure."""
+    command: str = ""
+    """Scores it again, once the cause of its failure is mended. Empty: there is none."""
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether something went wrong."""
+        return not self.is_done and not self.is_held
 
 
 async def outcomes_of(state: State[Any], partitions: Sequence[str]) -> list[Outcome]:
     """The outcome of each partition of a child run.
 
     If the run's result is missing, each partition has the outcome of the whole run. That happens
-    after a lost answer: the server is then asked for the state, and the server stores no results.
+    after an error, and after a lost answer: the server is then asked for the state, and the server
+    stores no results.
     """
     with contextlib.suppress(MissingResult):
         outcomes = await state.aresult(raise_on_failure=False)

@@ -19,6 +19,7 @@ from prefect.tasks import Task
 
 from nightscore.drift.statistics_table import read_statistics
 from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.flows.failures import tell_of_failure
 from nightscore.flows.outcome import Outcome, fail_with_reason, is_backfill
 from nightscore.flows.parameters import (
     DEFAULT_TIMEOUT_MINUTES,
@@ -91,6 +92,9 @@ class _Request:
         self.force = force
         self.timeout_s = 60.0 * timeout_minutes
         self.progress = RunProgress(partition)
+        options = ["--force"] if force else []
+        self.command = spec.command("run", partition, *options)
+        """The command line that scores the same; empty if none does."""
 
 
 def _run_name() -> str:
@@ -98,7 +102,12 @@ def _run_name() -> str:
     return f"{job_name(parameters['job'])} · {parameters['partition']}"
 
 
-@flow(name="score-partition", flow_run_name=_run_name, persist_result=False)
+@flow(
+    name="score-partition",
+    flow_run_name=_run_name,
+    persist_result=False,
+    on_failure=[tell_of_failure],
+)
 @fail_with_reason
 async def score_partition(
     job: JobName,
@@ -122,6 +131,9 @@ async def score_partition(
     forward_engine_log()
     spec = _with_model(read_job(job), model)
     request = _Request(spec, job, partition, force=force, timeout_minutes=timeout_minutes)
+    if model:
+        request.command = ""  # on the command line, the job's model would score it
+
     result = await score_and_record(request, draws_report=report)
 
     await _show_page(spec.name, result)
@@ -145,7 +157,12 @@ def _batch_name() -> str:
     )
 
 
-@flow(name="score-partitions", flow_run_name=_batch_name, persist_result=False)
+@flow(
+    name="score-partitions",
+    flow_run_name=_batch_name,
+    persist_result=False,
+    on_failure=[tell_of_failure],
+)
 @fail_with_reason
 async def score_partitions(
     job: JobName,
@@ -204,7 +221,8 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
     try:
         manifest = await _score_with_progress(request)
     except RunStuckError as error:
-        outcome = Outcome(request.partition, False, f"{request.partition}: {error}")
+        message = f"{request.partition}: {error}"
+        outcome = Outcome(request.partition, False, message, command=request.command)
         return PartitionResult(outcome, f"## stuck\n\n{error}\n", "stuck")
 
     tracked = await _track(manifest, request.spec.registry)
@@ -222,8 +240,16 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
     is_done = manifest.status in ("published", "unchanged")
     n_rows = manifest.counts.rows_scored if is_done else 0
 
+    outcome = Outcome(
+        request.partition,
+        is_done,
+        message,
+        n_rows,
+        is_held=manifest.status in ("held", "rejected"),
+        command=request.command,
+    )
     return PartitionResult(
-        Outcome(request.partition, is_done, message, n_rows),
+        outcome,
         run_markdown(manifest, tracked, report_url, drawn),
         headline(manifest, message),
         tuple(drift_rows(statistics)),

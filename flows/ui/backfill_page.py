@@ -153,7 +153,7 @@ def backfill_markdown(
     ]
 
     if failures:
-        lines += ["### Failures", "", *_failures(failures)]
+        lines += ["### Failures", "", *failure_lines(failures)]
 
     if failures or n_left:
         command, parameters = resume
@@ -173,7 +173,8 @@ def _mark(item: BackfillItem, outcomes: Mapping[str, Outcome]) -> str:
     return MARKS["done" if outcome.is_done else "failed"]
 
 
-def _failures(failures: Mapping[str, Outcome]) -> list[str]:
+def failure_lines(failures: Mapping[str, Outcome]) -> list[str]:
+    """Each partition that failed, with its cause."""
     lines = []
     for value in sorted(failures)[:MAX_FAILURES]:
         message = failures[value].message[:MAX_FAILURE_CHARACTERS].removeprefix(f"{value}: ")

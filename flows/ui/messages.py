@@ -46,7 +46,7 @@ def subject(manifest: Manifest, changes: Transition) -> str:
 def _drift_subject(manifest: Manifest, changes: Transition) -> list[str]:
     if changes.severity:
         names = column_names(_most_severe_first(changes))
-        return [f"drift {changes.severity}: {_names(names)}"]
+        return [f"drift {changes.severity}: {named_first(names)}"]
 
     if not changes.resolved:
         return []
@@ -55,11 +55,11 @@ def _drift_subject(manifest: Manifest, changes: Transition) -> list[str]:
     if len(changes.explained) == len(changes.resolved):
         verb = "is usual by now"
 
-    parts = [f"drift {verb}: {_names(changes.resolved)}"]
+    parts = [f"drift {verb}: {named_first(changes.resolved)}"]
 
     ongoing = _ongoing(manifest)
     if ongoing and manifest.drift:
-        parts.append(f"still {manifest.drift.verdict}: {_names(ongoing)}")
+        parts.append(f"still {manifest.drift.verdict}: {named_first(ongoing)}")
 
     return parts
 
@@ -140,15 +140,15 @@ def _resolved_lines(manifest: Manifest, changes: Transition) -> list[str]:
 
     resolved = [name for name in changes.resolved if name not in changes.explained]
     if resolved:
-        lines += [f"Resolved: {_names(resolved, MAX_SHOWN)}", ""]
+        lines += [f"Resolved: {named_first(resolved, MAX_SHOWN)}", ""]
 
     if changes.explained:
-        names = _names(changes.explained, MAX_SHOWN)
+        names = named_first(changes.explained, MAX_SHOWN)
         lines += [f"As before, but now seasonal or usual: {names}", ""]
 
     ongoing = _ongoing(manifest)
     if not changes.severity and changes.resolved and ongoing:
-        lines += [f"Still a warning or worse: {_names(ongoing, MAX_SHOWN)}", ""]
+        lines += [f"Still a warning or worse: {named_first(ongoing, MAX_SHOWN)}", ""]
 
     return lines
 
@@ -214,7 +214,8 @@ def _most_severe_first(changes: Transition) -> list[FindingRecord]:
     return sorted(findings, key=lambda f: (-ORDER.index(counted(f)), -abs(f.impact or 0.0)))
 
 
-def _names(names: Sequence[str], most: int = MAX_NAMES) -> str:
+def named_first(names: Sequence[str], most: int = MAX_NAMES) -> str:
+    """The first names, and how many more there are."""
     text = ", ".join(names[:most])
     if len(names) > most:
         text += f" and {len(names) - most} more"

@@ -34,6 +34,7 @@ RUNS = """
 import asyncio, sys
 from datetime import date
 from nightscore.flows.backfill import backfill
+from nightscore.flows.nightly import nightly
 from nightscore.flows.partition import score_partition
 for job, *days in (word.split() for word in sys.argv[1:]):
     if len(days) == 1:
@@ -41,6 +42,10 @@ for job, *days in (word.split() for word in sys.argv[1:]):
     else:
         state = asyncio.run(backfill(job, *map(date.fromisoformat, days), return_state=True))
     assert state.is_completed() or "held" in state.message, state.message
+night = date(2024, 3, 7)
+state = asyncio.run(nightly("broken", night, look_back_days=1, return_state=True))
+assert state.is_failed(), state.message
+print(state.message)
 """
 """In a process of its own that ends at once: events that were not sent by then would be lost."""
 
@@ -55,6 +60,8 @@ class Told:
     slack: list[Post]
     mails: list[EmailMessage]
     registered: list[str]
+    night: str
+    """What the state of the failed nightly run says."""
 
     def api(self, path: str, body: Any = None) -> Any:
         return request(self.server.api_url, "POST", path, body or {})
@@ -79,6 +86,24 @@ def shifted(seed: int) -> pd.DataFrame:
     return frame
 
 
+def crash(api: str, flow: str, *, deployed: bool) -> str:
+    """Create a run, and say that it crashed, as the worker or an automation does; returns its id."""
+    flow_id = request(api, "POST", "/flows/", {"name": flow})["id"]
+    path, body = (
+        "/flow_runs/",
+        {"flow_id": flow_id, "name": "lost", "parameters": {"job": "nights"}},
+    )
+    if deployed:
+        named = {"name": "nights-nightly", "flow_id": flow_id}
+        deployment = request(api, "POST", "/deployments/", named)["id"]
+        path = f"/deployments/{deployment}/create_flow_run"
+        del body["flow_id"]
+    run_id: str = request(api, "POST", path, body)["id"]
+    state = {"type": "CRASHED", "name": "Crashed", "message": 'killed by "<OOM>"'}
+    request(api, "POST", f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+    return run_id
+
+
 def take(queue: "Queue[Any]", n: int) -> list[Any]:
     return [queue.get(timeout=PATIENCE_S) for _ in range(n)]
 
@@ -93,7 +118,10 @@ def told(
     cache: ModelCache,
     thorough: bool,
 ) -> Iterator[Told]:
-    """Quiet, shifted, still shifted, a backfill of some of these, quiet again; and a shift that a gate holds."""
+    """Quiet, shifted, still shifted, a backfill of some of these, quiet again; and a shift that a gate holds.
+
+    Then a night that fails, with its late data, and runs that crash.
+    """
     root = tmp_path_factory.mktemp("alerts")
     http, mail = HttpReceiver(root), MailReceiver()
     lake = Lake(
@@ -101,7 +129,7 @@ def told(
     )
     jobs = root / "jobs"
     jobs.mkdir()
-    for name in ("nights", "past", "gated"):
+    for name in ("nights", "past", "gated", "broken"):
         output = {"uri": f"{lake.root}/{name}"}
         job = lake.job(output=output, drift={"gate": "hold" if name == "gated" else "warn"})
         (jobs / f"{name}.yaml").write_text(
@@ -113,6 +141,7 @@ def told(
     frames = [make_frame(4_000, seed=2), shifted(3), shifted(4), make_frame(4_000, seed=5)]
     for day, frame in enumerate(frames, 1):
         lake.write(f"2024-03-0{day}", frame)
+    lake.write("2024-03-06", make_frame(5).drop(columns="a"))
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for receiver in (http, mail):
@@ -148,8 +177,13 @@ def told(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        posts = take(http.posts, 6)
-        mails = take(mail.mails, 3)
+        posts = take(http.posts, 8)
+        mails = take(mail.mails, 4)
+        crash(server.api_url, "score-partition", deployed=False)  # a child of a run that crashed
+        crash(server.api_url, "elsewhere", deployed=True)
+        crash(server.api_url, "nightly", deployed=True)
+        posts += take(http.posts, 2)
+        mails += take(mail.mails, 1)
         received = Told(
             server,
             environment | addresses,
@@ -157,27 +191,33 @@ def told(
             [post for post in posts if post.path != "/hook"],
             mails,
             [output_of(one) for one in registered],
+            done.stdout,
         )
         executed = {"filter": {"event": {"name": ["prefect.automation.action.executed"]}}}
         wait_for(
-            lambda: received.api("/events/filter", executed)["total"] >= 9,
+            lambda: received.api("/events/filter", executed)["total"] >= 15,
             "all actions to be recorded",
         )
         yield received
-        assert received.api("/events/filter", executed)["total"] == 9
+        assert received.api("/events/filter", executed)["total"] == 15
         assert http.posts.empty()
         assert mail.mails.empty()
 
 
 def test_each_change_is_told_once_and_what_goes_on_is_not(told: Told) -> None:
-    told_by_webhook = [(post.body["event"], post.body["run"]["partition"]) for post in told.posts]
+    told_by_webhook = [
+        (post.body["event"], post.body["run"].get("partition")) for post in told.posts
+    ]
     assert told_by_webhook == [
         ("nightscore.drift.critical", "2024-03-02"),
         ("nightscore.drift.resolved", "2024-03-04"),
         ("nightscore.run.held", "2024-03-02"),
+        ("nightscore.run.failed", "2024-03-07, 2024-03-06"),
+        ("prefect.flow-run.Crashed", None),
     ]
     subjects = ["nights 2024-03-02: drift critical: a", "nights 2024-03-04: drift resolved: a"]
     subjects.append("gated 2024-03-02: held by drift; drift critical: a")
+    subjects += ["broken: 2 partitions failed: 2024-03-07, 2024-03-06", "lost: crashed"]
     for mail, subject in zip(told.mails, subjects, strict=True):
         assert mail["Subject"].startswith(subject)
     for post, subject in zip(told.slack, subjects, strict=True):
@@ -227,6 +267,48 @@ def test_a_person_can_read_it(told: Told) -> None:
     assert "    nightscore approve gated 2024-03-02, or nightscore reject gated 2024-03-02" in held
 
 
+def test_a_failed_night_says_why_and_what_to_run(told: Told) -> None:
+    assert (
+        "; late data: 1 more partition, 1 failed (2024-03-06); causes and what to run again: "
+        in (told.night)
+    )
+    run = told.posts[3].body["run"]
+    assert run["commands"] == [
+        "nightscore run broken 2024-03-07",
+        "nightscore run broken 2024-03-06",
+    ]
+    missing, broken = run["failures"]
+    assert missing["what"].startswith("There is no partition"), missing
+    assert missing["next"]
+    assert (broken["partition"], broken["expected"][:10]) == ("2024-03-06", "5 features"), broken
+    assert broken["next"]
+    for command in run["commands"]:
+        assert f"    {command}" in run["text"]
+    assert "a: is missing (double)" in run["text"]
+    night = request(
+        told.server.api_url, "GET", f"/flow_runs/{run['flow_run_url'].rpartition('/')[2]}"
+    )
+    assert night["name"] == "broken · nightly 2024-03-07"
+    named = {"artifacts": {"key": {"any_": ["broken-nightly"]}}}
+    (page,) = told.api("/artifacts/filter", named)
+    assert (page["description"], page["flow_run_id"]) == ("0 done, 2 failed", night["id"])
+    for shown in ("**2024-03-06**", "a: is missing (double)", *run["commands"]):
+        assert shown in page["data"]
+    logs = told.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [night["id"]]}}})
+    assert any("a: is missing (double)" in line["message"] for line in logs)
+
+
+def test_a_crashed_run_is_told_by_its_state(told: Told) -> None:
+    run = told.posts[4].body["run"]
+    assert (run["job"], run["status"], run["subject"]) == ("nights", "crashed", "lost: crashed")
+    assert run["message"] == 'killed by "<OOM>"'
+    lost = request(told.server.api_url, "GET", f"/flow_runs/{run['flow_run_url'].split('/')[-1]}")
+    assert (lost["name"], lost["state_type"]) == ("lost", "CRASHED")
+    slack = json.dumps(told.slack[4].body)
+    assert "killed by " in slack
+    assert "<OOM>" not in slack, "no link, and no call of a whole channel"
+
+
 def test_every_change_is_an_event_of_its_run(told: Told) -> None:
     events = told.api("/events/filter", {"filter": {"event": {"prefix": ["nightscore."]}}})[
         "events"
@@ -262,10 +344,10 @@ def test_registering_again_changes_nothing(told: Told) -> None:
     first, again = told.registered
     lines = first.splitlines()
     kinds = [line.split()[0] for line in lines[:-1]]
-    assert kinds == ["block"] * 3 + ["automation"] * 5
+    assert kinds == ["block"] * 3 + ["automation"] * 8
     assert all(line.endswith("  created") for line in lines[:-1]), first
-    assert lines[-1] == "8 things created."
-    unchanged = first.replace("8 things created.", "Nothing changed.")
+    assert lines[-1] == "11 things created."
+    unchanged = first.replace("11 things created.", "Nothing changed.")
     assert again == unchanged.replace("created", "unchanged")
     automations = told.api("/automations/filter")
     assert sorted(automation["name"] for automation in automations) == [
@@ -274,6 +356,9 @@ def test_registering_again_changes_nothing(told: Told) -> None:
         "Nightscore alerts by e-mail",
         "Nightscore alerts by webhook",
         "Nightscore alerts in Slack",
+        "Nightscore crashes by e-mail",
+        "Nightscore crashes by webhook",
+        "Nightscore crashes in Slack",
     ]
     assert len(told.api("/block_documents/filter")) == 3
 
@@ -282,7 +367,7 @@ def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
     bare = {k: v for k, v in told.environment.items() if not k.startswith("NIGHTSCORE_ALERT")}
     told_again = " ".join(make_alerts(bare).stdout.split())
     assert "alerts by e-mail skipped: NIGHTSCORE_ALERT_EMAIL is not set" in told_again
-    assert len(told.api("/automations/filter")) == 5
+    assert len(told.api("/automations/filter")) == 8
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,9 @@ def test_a_failed_night_says_why_in_its_state(lake: Lake, job_file: str) -> None
     state = finish(nightly(job_file, date=date(2024, 2, 28), return_state=True))
     assert state.is_failed()
     assert "a: is missing (double)" in state.message
+    page = asyncio.run(artifacts("test-nightly"))[-1]
+    assert page.description == "0 done, 1 failed"
+    assert f"nightscore run {job_file} 2024-02-28" in page.data
 
 
 def test_a_backfill_is_visible_day_by_day_and_again_runs_only_what_is_left(

@@ -85,7 +85,7 @@ def deploy(
 
 
 def alerts(as_json: AsJson = False) -> None:
-    """Send drift and held runs to Slack, e-mail or a webhook, through Prefect.
+    """Send drift, held and failed runs to Slack, e-mail or a webhook.
 
     Set the addresses in NIGHTSCORE_ALERT_SLACK, NIGHTSCORE_ALERT_EMAIL and
     NIGHTSCORE_ALERT_WEBHOOK, and the server in PREFECT_API_URL. Calling it again changes nothing.
