@@ -31,7 +31,7 @@ from nightscore.flows.ui.artifacts import artifact_key
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.nightly_page import nightly_markdown, nightly_message, nightly_verdict
 from nightscore.models.cache import default_cache
-from nightscore.operations.backfill import plan_backfill
+from nightscore.operations.backfill import values_to_score
 from nightscore.schemas.job import ScoringJob
 
 
@@ -141,5 +141,4 @@ def _late_values(spec: ScoringJob, day: date, look_back_days: int) -> list[str]:
 
     days = [day - timedelta(days=i) for i in range(look_back_days, 0, -1)]
     values = list(dict.fromkeys(day.strftime(spec.input.partition_format) for day in days))
-    plan = plan_backfill(spec, default_cache(), values, ("missing", "failed", "stale"), "oldest")
-    return [item.value for item in plan.to_score]
+    return values_to_score(spec, default_cache(), values, ("missing", "failed", "stale"))

@@ -1,5 +1,6 @@
 """A partition, its files and its shards: small records that cross processes."""
 
+import contextlib
 import functools
 import re
 from dataclasses import dataclass, field
@@ -126,11 +127,16 @@ class Plan:
     """Columns of the files that the run does not read."""
 
 
+ISO_DATE = "%Y-%m-%d"
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def parse_time(value: str | None, pattern: str) -> datetime | None:
     """The time that a value stands for under a job's partition format, or None."""
+    if pattern == ISO_DATE and value and len(value) == 10 and value[4] == value[7] == "-":
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value)  # `strptime` takes ten times as long
+
     pattern = pattern.replace("%-", "%")  # `%-d` writes days without a zero; strptime lacks it
     try:
         return datetime.strptime(value or "", pattern)
@@ -185,6 +191,9 @@ def _decoded(text: str) -> str:
 
     It stays as it is if it does not decode to UTF-8: two such names would become the same.
     """
+    if "%" not in text:
+        return text
+
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -4,6 +4,7 @@ import contextlib
 import contextvars
 import ctypes
 import functools
+import gc
 import os
 import resource
 import socket
@@ -31,6 +32,25 @@ def peak_resident_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+RARELY = 200_000
+"""New objects after which Python looks for unreachable ones, where most objects stay."""
+
+
+@contextlib.contextmanager
+def rare_collection() -> Iterator[None]:
+    """Look for unreachable objects less often.
+
+    The lists of 10,000 partitions are 300,000 objects that stay until the answer is complete. To
+    look for others among them, again and again, takes a third of the time.
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(RARELY, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 M_ARENA_MAX = -8

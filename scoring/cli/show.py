@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,9 @@ WIDE = 200
 """Columns if the output is not a terminal: folded tables are of no use in a file."""
 MIN_COLUMN_WIDTH = 7
 """Of a table on average. Narrower ones fold every date and every number."""
+
+FOLDED_ROWS = 500
+"""In longer tables, lines that are too long for the terminal are left to it."""
 
 
 class _Terminal(Console):
@@ -51,11 +55,30 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any
         return
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    if len(rows) > FOLDED_ROWS:
+        _print_long(table, columns, rows)
+        return
+
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(row[column]) for column in columns))
     out.print(table)
+
+
+def _print_long(table: Table, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Print the same lines, unfolded. Rich would take 0.5 ms a row."""
+    texts = [[printable(str(row[column])) for row in rows] for column in columns]
+
+    padded = []
+    for column, cells in zip(columns, texts, strict=True):
+        width = max(map(cell_len, [column, *cells]))
+        table.add_column(column, min_width=width, no_wrap=True)
+        padded.append([cell + " " * (width - cell_len(cell)) for cell in cells])
+
+    out.print(table)
+    lines = ("  ".join(cells) for cells in zip(*padded, strict=True))
+    out.file.write("".join(f"{line}\n" for line in lines))
 
 
 def _print_records(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

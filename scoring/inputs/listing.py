@@ -3,12 +3,17 @@
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from nightscore.storage.errors import translated_errors
 from nightscore.storage.protocol import Entry
-from nightscore.storage.store import Store
+from nightscore.storage.store import FOLDERS_LISTED, Store
+
+LISTING_THREADS = 16
+PER_REQUEST = 1_000
+"""Objects that a store lists in one request."""
 
 
 @dataclass(slots=True)
@@ -33,24 +38,78 @@ def list_all(store: Store, folders: Iterable[str]) -> Listing:
 
     A folder that does not exist has nothing.
     """
+    if store.is_local:
+        return _walk_all(store, folders, os.path.realpath(store.root))
+
     listing = Listing()
     for folder in folders:
-        if store.is_local:
-            _Walk(store, listing).enter(folder)
-            continue
-
-        for entry in store.list_files(folder, placeholders=True):
-            if entry.path == folder:
-                continue  # an object that has the folder's name
-
-            if not entry.path.endswith("/"):
-                listing.entries.append(entry)
-            elif entry.size_bytes:
-                problem = f"is an object of {entry.size_bytes:,} bytes whose key ends in /"
-                listing.problems[entry.path] = problem
+        _add_objects(listing, folder, store.list_files(folder, placeholders=True))
 
     listing.entries.sort(key=lambda entry: entry.path)
     return listing
+
+
+def list_each(store: Store, groups: Sequence[Sequence[str]], n_folders: int) -> list[Listing]:
+    """All below each group of folders, as `list_all` returns it.
+
+    On an object store many groups are listed with all that is below the store's root, if that takes
+    fewer requests.
+
+    Args:
+        store: The input.
+        groups: Folders directly below the root, those of a partition together.
+        n_folders: Number of folders below the root that hold partitions.
+    """
+    if store.is_local:
+        real_root = os.path.realpath(store.root)
+        return [_walk_all(store, folders, real_root) for folders in groups]
+
+    if len(groups) > FOLDERS_LISTED:
+        first = list_all(store, groups[0])
+        n_per_group = len(first.entries)
+        n_requests = n_folders * n_per_group / PER_REQUEST
+        if n_requests < len(groups) * max(1, n_per_group / PER_REQUEST):
+            return _split(store, groups)
+
+    with ThreadPoolExecutor(LISTING_THREADS) as threads:
+        return list(threads.map(lambda folders: list_all(store, folders), groups))
+
+
+def _split(store: Store, groups: Sequence[Sequence[str]]) -> list[Listing]:
+    """List the whole store once, and give each group its own."""
+    entries: dict[str, list[Entry]] = {}
+    for entry in store.list_files(placeholders=True):
+        entries.setdefault(entry.path.partition("/")[0], []).append(entry)
+
+    listings = []
+    for folders in groups:
+        listing = Listing()
+        for folder in folders:
+            _add_objects(listing, folder, entries.get(folder, []))
+        listing.entries.sort(key=lambda entry: entry.path)
+        listings.append(listing)
+    return listings
+
+
+def _walk_all(store: Store, folders: Iterable[str], real_root: str) -> Listing:
+    listing = Listing()
+    for folder in folders:
+        _Walk(store, listing, real_root).enter(folder)
+
+    listing.entries.sort(key=lambda entry: entry.path)
+    return listing
+
+
+def _add_objects(listing: Listing, folder: str, entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        if entry.path == folder:
+            continue  # an object that has the folder's name
+
+        if not entry.path.endswith("/"):
+            listing.entries.append(entry)
+        elif entry.size_bytes:
+            problem = f"is an object of {entry.size_bytes:,} bytes whose key ends in /"
+            listing.problems[entry.path] = problem
 
 
 class _Walk:
@@ -59,9 +118,9 @@ class _Walk:
     Each folder knows those above it, so that a link cannot lead in a circle.
     """
 
-    def __init__(self, store: Store, listing: Listing) -> None:
+    def __init__(self, store: Store, listing: Listing, real_root: str) -> None:
         self._root = store.root
-        self._real_root = os.path.realpath(store.root)
+        self._real_root = real_root
         self._listing = listing
 
     def enter(self, folder: str) -> None:

@@ -6,13 +6,12 @@ import logging
 import os
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from nightscore.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
 from nightscore.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet
 from nightscore.inputs.layouts import is_other_layout, no_partitions
-from nightscore.inputs.listing import list_all
+from nightscore.inputs.listing import list_all, list_each
 from nightscore.inputs.tables import check_links, check_listing, check_root
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
@@ -28,7 +27,6 @@ from nightscore.schemas.partition import (
 from nightscore.schemas.text import is_utf8
 from nightscore.storage.store import Store
 
-LISTING_THREADS = 16
 MAX_VALUE_BYTES = 200
 BYTES_PER_VALUE = 500
 """In the run cache, about."""
@@ -204,14 +202,15 @@ def find_partitions(
     wanted = set(known) if values is None else set(values)
     store = Store(job.input.uri, job.input.storage_options)
 
-    def list_one(value: str | None) -> Partition:
-        choice = choose_files(list_all(store, known[value]), job.input.files)
-        return Partition(job.input.partition_key, value, known[value][0], choice.files)
-
     values = [value for value in known if value in wanted]
+    listings = list_each(store, [known[value] for value in values], len(known))
 
-    with ThreadPoolExecutor(LISTING_THREADS) as threads:
-        return dict(zip(values, threads.map(list_one, values), strict=True))
+    partitions: dict[str | None, Partition] = {}
+    for value, listing in zip(values, listings, strict=True):
+        files = choose_files(listing, job.input.files).files
+        partitions[value] = Partition(job.input.partition_key, value, known[value][0], files)
+
+    return partitions
 
 
 def check_unchanged(job: ScoringJob, planned: Partition) -> None:

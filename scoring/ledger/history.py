@@ -1,17 +1,20 @@
 """The history of a partition: the records of its runs, listed once for each question."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from nightscore.ledger.layout import run_id_of
 from nightscore.ledger.live import Live
 from nightscore.ledger.liveness import has_died, mark_dead_runs, reconcile_with_live
 from nightscore.ledger.manifest_files import find_manifest, map_records, read_listed, write_manifest
+from nightscore.ledger.run_summaries import UNDER_WAY, summarize
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.partition import decode_folder
+from nightscore.schemas.run_summary import RunSummary
 from nightscore.storage.protocol import Entry
 from nightscore.storage.store import Store
+
+AnyRun = TypeVar("AnyRun", Manifest, RunSummary)
 
 
 class LatestResults(NamedTuple):
@@ -31,7 +34,11 @@ class PartitionHistory:
     """
 
     def __init__(
-        self, workspace: Workspace, value: str | None, entries: Sequence[Entry] | None = None
+        self,
+        workspace: Workspace,
+        value: str | None,
+        entries: Sequence[Entry] | None = None,
+        summaries: Callable[[], Mapping[str, RunSummary]] | None = None,
     ) -> None:
         """List the records.
 
@@ -39,9 +46,11 @@ class PartitionHistory:
             workspace: Of the job.
             value: Of the partition.
             entries: The records, if they are listed already.
+            summaries: Returns these records in short, by path. None: they are read.
         """
         self.folder = workspace.folder(value)
         self._workspace = workspace
+        self._summaries = summaries
 
         if entries is None:
             entries = workspace.state.list_files(f"runs/{self.folder}")
@@ -51,9 +60,14 @@ class PartitionHistory:
         self._entries = {run_id: by_run[run_id] for run_id in run_ids}
         self._records: dict[str, Manifest | None] = {}
 
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs that have records, newest first."""
+        return list(self._entries)
+
     def runs(self) -> list[Manifest]:
         """All records that can be read, newest run first."""
-        _read_all(self._workspace, [self])
+        map_records(self._workspace.state, self.find, self.run_ids)
         records = (self._records[run_id] for run_id in self._entries)
         return [record for record in records if record is not None]
 
@@ -66,6 +80,24 @@ class PartitionHistory:
             workspace = self._workspace
             self._records[run_id] = read_listed(workspace.state, entry, workspace.run_cache)
         return self._records[run_id]
+
+    def summary(self, run_id: str) -> RunSummary | None:
+        """The record of one run in short. None if there is none that can be read."""
+        entry = self._entries.get(run_id)
+        if entry is None:
+            return None
+        if self._summaries is not None and run_id not in self._records:
+            return self._summaries().get(entry.path)
+
+        manifest = self.find(run_id)
+        return None if manifest is None else summarize(manifest)
+
+    def summaries(self) -> list[RunSummary]:
+        """All records that can be read in short, newest run first."""
+        if self._summaries is None:
+            map_records(self._workspace.state, self.find, self.run_ids)
+        summaries = (self.summary(run_id) for run_id in self._entries)
+        return [summary for summary in summaries if summary is not None]
 
     def newest(self) -> Manifest | None:
         """The record of the newest run. None if there are no runs, or it cannot be read."""
@@ -132,6 +164,29 @@ class PartitionHistory:
         marked = mark_dead_runs(state, self.runs())
         return [reconcile_with_live(state, manifest, live) for manifest in marked]
 
+    def outcomes(self, live: Live | None) -> list[RunSummary]:
+        """What `reconciled` returns, in short. Only records in doubt are read whole."""
+        summaries = self.summaries()
+        live_run_id = None if live is None else live.run_id
+
+        in_doubt: list[Manifest] = []
+        for summary in summaries:
+            is_live = live_run_id is not None and summary.result_id == live_run_id
+            if summary.status in UNDER_WAY or (is_live and summary.status in ("failed", "held")):
+                manifest = self.find(summary.run_id)
+                if manifest is not None:
+                    in_doubt.append(manifest)
+
+        if not in_doubt:
+            return summaries
+
+        state = self._workspace.state
+        marked = mark_dead_runs(state, in_doubt)
+        reconciled = [reconcile_with_live(state, manifest, live) for manifest in marked]
+        ended = {manifest.run_id: summarize(manifest) for manifest in reconciled}
+
+        return [ended.get(summary.run_id, summary) for summary in summaries]
+
     def _newest_first(self, after: str = "") -> Iterator[Manifest]:
         """Records that can be read, each when it is asked for, of runs that began after a run."""
         for run_id in self._entries:
@@ -140,22 +195,6 @@ class PartitionHistory:
             manifest = self.find(run_id)
             if manifest is not None:
                 yield manifest
-
-
-def list_histories(workspace: Workspace) -> dict[str | None, PartitionHistory]:
-    """The history of each partition that has runs, from one listing, with all records read."""
-    entries: dict[str | None, list[Entry]] = {}
-    for entry in workspace.state.list_files("runs"):
-        decoded = decode_folder(entry.path.split("/")[1])
-        if decoded is not None:
-            entries.setdefault(decoded[1], []).append(entry)
-
-    histories = {
-        value: PartitionHistory(workspace, value, listed) for value, listed in entries.items()
-    }
-    _read_all(workspace, histories.values())
-
-    return histories
 
 
 def find_writer(workspace: Workspace, value: str | None, live: Live) -> Manifest | None:
@@ -172,23 +211,23 @@ def find_writer(workspace: Workspace, value: str | None, live: Live) -> Manifest
     return None if stored is None else _as_ended(state, stored, live)
 
 
-def find_undecided(manifests: Iterable[Manifest], fingerprint: str) -> Manifest | None:
+def find_undecided(runs: Iterable[AnyRun], fingerprint: str) -> AnyRun | None:
     """The run over the same work that a gate held or a reviewer rejected.
 
     None if a later run over the same work was published.
 
     Args:
-        manifests: Runs of the partition, newest first.
+        runs: Of the partition, newest first.
         fingerprint: Of the work.
     """
-    for manifest in manifests:
-        is_run = not manifest.replays and not manifest.restores
-        if not is_run or manifest.fingerprint != fingerprint:
+    for run in runs:
+        is_scoring = not run.replays and not run.restores
+        if not is_scoring or run.fingerprint != fingerprint:
             continue
-        if manifest.status == "published":
+        if run.status == "published":
             return None
-        if manifest.status in ("held", "rejected"):
-            return manifest
+        if run.status in ("held", "rejected"):
+            return run
 
     return None
 
@@ -197,14 +236,3 @@ def _as_ended(state: Store, manifest: Manifest, live: Live | None) -> Manifest:
     """The record of one run: failed if it is dead, or published if readers see its results."""
     (marked,) = mark_dead_runs(state, [manifest])
     return reconcile_with_live(state, marked, live)
-
-
-def _read_all(workspace: Workspace, histories: Iterable[PartitionHistory]) -> None:
-    """Read the records of several histories that were not needed yet, in one go."""
-    unread = [
-        (history, run_id)
-        for history in histories
-        for run_id in history._entries
-        if run_id not in history._records
-    ]
-    map_records(workspace.state, lambda pair: pair[0].find(pair[1]), unread)

@@ -16,6 +16,10 @@
         comparisons/ds=2013-07-04/<run_id>.parquet  its statistics
         decisions/<run_id>                          the verdict on a run that was held
         leases/ds=2013-07-04                        who changes the partition now
+        index/runs.json.gz                          what lists of runs need of all manifests
+        index/sealed.json.gz                        the run of each sealed object that readers see
+
+What is in `index/` is made anew if it is lost: see `listing_index`.
 
 The second folder stands beside the table, since readers' `**` globs enter folders of any name.
 """
@@ -27,6 +31,10 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+RUNS_INDEX = "index/runs.json.gz"
+SEALED_INDEX = "index/sealed.json.gz"
 
 
 def predictions_store(job: ScoringJob) -> Store:

@@ -5,6 +5,7 @@ What is planned is what is run.
 
 import difflib
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,15 +15,16 @@ from typing import Literal, get_args
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.footers import read_footers
 from nightscore.inputs.partitions import find_partitions, parse_value, partition_date
-from nightscore.ledger.run_record import waited_for_turn_s
+from nightscore.ledger.job_history import JobHistory
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.operations.history import run_history
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
+from nightscore.process import rare_collection
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import MODEL_URI, exact_uri
 from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
+from nightscore.schemas.run_summary import RunSummary
 from nightscore.storage.store import Store
 
 Mode = Literal["missing", "failed", "stale", "all"]
@@ -249,7 +251,7 @@ def choose(
 
 
 def choose_models(
-    job: ScoringJob, values: Sequence[str], model: str, history: Sequence[Manifest]
+    job: ScoringJob, values: Sequence[str], model: str, history: Sequence[RunSummary]
 ) -> dict[str, str]:
     """The model URI for each value.
 
@@ -300,24 +302,26 @@ def _registered_name(job: ScoringJob, version: str) -> str:
 
 
 def _models_as_of(
-    job: ScoringJob, values: Sequence[str], history: Sequence[Manifest]
+    job: ScoringJob, values: Sequence[str], history: Sequence[RunSummary]
 ) -> dict[str, str]:
     """The model that the newest run on or before each date used."""
-    models = [
-        (run.started_at.date(), exact_uri(run.model.name, run.model.version))
-        for run in history
-        if run.model.version
-    ]
+    models: dict[date, str] = {}
+    for run in history:
+        if run.model_version:
+            uri = exact_uri(run.model_name, run.model_version)
+            models.setdefault(run.started_at.date(), uri)
+
+    days = sorted(models)
     uris: dict[str, str] = {}
     unknown: list[str] = []
 
     for value in values:
         day = partition_date(job, value)
-        uri = _model_on(day, models)
-        if uri is None:
+        n_days_until = 0 if day is None else bisect_right(days, day)
+        if n_days_until == 0:
             unknown.append(value)
         else:
-            uris[value] = uri
+            uris[value] = models[days[n_days_until - 1]]
 
     if unknown:
         raise InvalidJobError(
@@ -331,18 +335,7 @@ def _models_as_of(
     return uris
 
 
-def _model_on(day: date | None, models: Sequence[tuple[date, str]]) -> str | None:
-    """The first of `models`, which are newest first, that was used by `day`."""
-    if day is None:
-        return None
-
-    for started, uri in models:
-        if started <= day:
-            return uri
-
-    return None
-
-
+@rare_collection()
 def plan_backfill(
     job: ScoringJob,
     cache: ModelCache,
@@ -352,8 +345,9 @@ def plan_backfill(
     model: str = "current",
 ) -> BackfillPlan:
     """Plan each value, with rows from the footers and times from the job's own history."""
-    history = run_history(job)
-    uris = choose_models(job, values, model, history)
+    history = JobHistory(Workspace(job))
+    runs = history.summaries()
+    uris = choose_models(job, values, model, runs)
 
     # Each model is resolved once, so that an alias that moves meanwhile changes nothing.
     statuses: dict[str, PartitionStatus] = {}
@@ -363,17 +357,19 @@ def plan_backfill(
         exact_uris[uri] = pinned.version.uri
 
         own_values = [parse_value(value) for value in values if uris[value] == uri]
-        for status in partition_statuses(job, pinned, own_values):
+        for status in partition_statuses(job, pinned, own_values, history):
             statuses[status.value] = status
 
     plan = choose(values, statuses, modes, order)
     n_rows = _count_rows(job, [item.value for item in plan.to_score])
-    experience = _experience(history)
+    experience = _experience(runs)
+
+    first = next(iter(plan.to_score), None)
 
     items = []
     for item in plan.items:
         n_rows_of_item = n_rows.get(item.value)
-        is_first = bool(plan.to_score) and item == plan.to_score[0]
+        is_first = item is first
         items.append(
             replace(
                 item,
@@ -384,6 +380,21 @@ def plan_backfill(
         )
 
     return BackfillPlan(tuple(items), experience.startup_s())
+
+
+def values_to_score(
+    job: ScoringJob, cache: ModelCache, values: Sequence[str], modes: Iterable[Mode]
+) -> list[str]:
+    """Those of the values that a backfill would score, in the given order.
+
+    Only the records of these partitions are looked at.
+    """
+    model = PinnedModel.resolve(job, cache)
+    own_values = [parse_value(value) for value in values]
+    statuses = {status.value: status for status in partition_statuses(job, model, own_values)}
+    plan = choose(values, statuses, modes, "oldest")
+
+    return [item.value for item in plan.to_score]
 
 
 def _plan_item(value: str, status: PartitionStatus | None, modes: set[Mode]) -> BackfillItem:
@@ -408,6 +419,9 @@ def _has_no_input(status: PartitionStatus) -> bool:
 
 
 def _count_rows(job: ScoringJob, values: Sequence[str]) -> dict[str, int | None]:
+    if not values:
+        return {}
+
     store = Store(job.input.uri, job.input.storage_options)
     partitions = find_partitions(job, values)
 
@@ -467,13 +481,12 @@ class _Experience:
         return _median(took.run_s for took in chosen) if chosen else None
 
 
-def _experience(history: Iterable[Manifest]) -> _Experience:
+def _experience(history: Iterable[RunSummary]) -> _Experience:
     """What the newest published runs took, with all that their users waited for."""
     runs = []
     for run in history:
-        if run.status == "published" and run.counts.rows_in and not (run.restores or run.replays):
-            run_s = run.measures.total_s - waited_for_turn_s(run)
-            runs.append(_Took(run.counts.rows_in, run.measures.startup_s, run_s))
+        if run.status == "published" and run.rows_in and not (run.restores or run.replays):
+            runs.append(_Took(run.rows_in, run.startup_s, run.total_s - run.waited_s))
 
     return _Experience(runs[:HISTORY_RUNS])
 

@@ -2,12 +2,13 @@
 
 import logging
 import posixpath
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from nightscore.errors import LeaseError, StorageError
-from nightscore.ledger.layout import parts_store, predictions_store, run_id_of, state_store
+from nightscore.ledger.job_history import JobHistory
+from nightscore.ledger.layout import parts_store, run_id_of, state_store
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.live import Live
 from nightscore.ledger.liveness import DIED, has_died, mark_dead_runs, reconcile_with_live
@@ -17,12 +18,15 @@ from nightscore.ledger.manifest_files import (
     write_manifest,
 )
 from nightscore.ledger.output_formats import format_of
+from nightscore.ledger.run_summaries import UNDER_WAY, summarize
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher
+from nightscore.process import rare_collection
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder, encode_folder
+from nightscore.schemas.run_summary import RunSummary, digest_paths
 from nightscore.storage.protocol import Entry
 from nightscore.storage.store import Store
 
@@ -63,7 +67,7 @@ class Rules:
     def unneeded(
         self,
         files: Files,
-        manifests: Sequence[Manifest],
+        runs: Sequence[RunSummary],
         unreadable: Sequence[str],
         live: Collection[Live],
     ) -> Files:
@@ -71,30 +75,27 @@ class Rules:
 
         Args:
             files: Listed before the records were read: a run has its record before it has files.
-            manifests: Records of the partitions of the files.
+            runs: Records of the partitions of the files.
             unreadable: Paths of records that cannot be read, perhaps of a published run.
             live: What readers see of these partitions.
         """
-        protected = self._protected_runs(manifests, unreadable)
+        protected = self._protected_runs(runs, unreadable)
         reported = protected | {result.run_id or "" for result in live}
-        for manifest in manifests:
-            if manifest.status in ("published", "rejected"):
-                reported.add(manifest.run_id)
+        for run in runs:
+            if run.status in ("published", "rejected"):
+                reported.add(run.run_id)
 
-        results = self._results_to_keep(manifests)
+        results = _Results(self.job, self._results_to_keep(runs), files.written)
         return Files(
             tuple(self.publisher.unneeded(files.written, live, results, protected)),
             _without_runs(files.checkpoints, protected),
             _without_runs(files.monitoring, reported),
         )
 
-    def _protected_runs(self, manifests: Sequence[Manifest], unreadable: Sequence[str]) -> set[str]:
+    def _protected_runs(self, runs: Sequence[RunSummary], unreadable: Sequence[str]) -> set[str]:
         """Runs that may go on or be published. Of an unreadable record nobody knows."""
-        protected = set()
-
-        for manifest in mark_dead_runs(state_store(self.job), manifests):
-            if manifest.status in ("running", "prepared", "held"):
-                protected.add(manifest.run_id)
+        protected = {run.run_id for run in runs if run.status in ("held", *UNDER_WAY)}
+        protected -= {manifest.run_id for manifest in _dead(state_store(self.job), runs)}
 
         for path in unreadable:
             run_id = run_id_of(path)
@@ -103,17 +104,16 @@ class Rules:
 
         return protected
 
-    def _results_to_keep(self, manifests: Sequence[Manifest]) -> dict[str, set[str]]:
-        """The files of published results that stay, by the run that wrote them."""
-        replaced = replaced_at(manifests)
-        results: dict[str, set[str]] = {}
+    def _results_to_keep(self, runs: Sequence[RunSummary]) -> dict[str, list[RunSummary]]:
+        """The publications whose results stay, by the run that wrote them."""
+        replaced = replaced_at(runs)
+        kept: dict[str, list[RunSummary]] = {}
 
-        for manifest in manifests:
-            if manifest.status == "published" and self._stays(replaced.get(manifest.result_id)):
-                paths = results.setdefault(manifest.result_id, set())
-                paths.update(file.path for file in manifest.output.files)
+        for run in runs:
+            if run.status == "published" and self._stays(replaced.get(run.result_id)):
+                kept.setdefault(run.result_id, []).append(run)
 
-        return results
+        return kept
 
     def _stays(self, replaced: datetime | None) -> bool:
         """Whether a result stays that was replaced at a time; None: that was not replaced."""
@@ -123,6 +123,56 @@ class Rules:
         return replaced > self.replaced_before
 
 
+class _Results(Mapping[str, Collection[str]]):
+    """The files of results that stay, by the run that wrote them.
+
+    A record is read only if the run's listed files are not those that it has written.
+    """
+
+    def __init__(
+        self, job: ScoringJob, kept: Mapping[str, Sequence[RunSummary]], written: Sequence[Entry]
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            job: Whose outputs.
+            kept: The publications of each run's results.
+            written: Files of runs, as they are listed.
+        """
+        self._state = state_store(job)
+        self._kept = kept
+        self._listed: dict[str, set[str]] = {}
+        for entry in written:
+            self._listed.setdefault(run_id_of(entry.path) or "", set()).add(entry.path)
+        self._paths: dict[str, set[str]] = {}
+
+    def __getitem__(self, run_id: str) -> Collection[str]:
+        """The files of one run's results."""
+        if run_id not in self._paths:
+            publications = self._kept[run_id]
+            self._paths[run_id] = set().union(*map(self._files, publications))
+        return self._paths[run_id]
+
+    def __iter__(self) -> Iterator[str]:
+        """The runs whose results stay."""
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        """Number of runs whose results stay."""
+        return len(self._kept)
+
+    def _files(self, publication: RunSummary) -> set[str]:
+        listed = self._listed.get(publication.result_id, set())
+        if digest_paths(listed) == publication.outputs:
+            return listed
+
+        record = find_manifest(self._state, _folder(publication), publication.run_id)
+        if record is None:
+            return listed  # it cannot be read any more: its files stay
+        return {file.path for file in record.output.files}
+
+
+@rare_collection()
 def clean(
     job: ScoringJob,
     now: datetime,
@@ -153,25 +203,27 @@ def clean(
     if delete and superseded_after is not None and not state.is_conditional:
         raise _unsafe(state)
 
-    publisher = open_publisher(Workspace(job))
+    workspace = Workspace(job)
+    publisher = open_publisher(workspace)
     rules = Rules(job, publisher, _replaced_before(now, superseded_after))
     oldest_s = (now - older_than).timestamp()
 
     # In this order: whoever has begun meanwhile has a record, and whoever has published is seen.
-    # Records are listed here, not asked of a history: those that cannot be read protect files too.
-    files = _list(job, publisher, oldest_s)
-    leases = _untouched_since(oldest_s, state.list_files("leases"))
-    manifests, unreadable = list_manifests(state)
-    unneeded = rules.unneeded(files, manifests, unreadable, publisher.all_live().values())
+    # Records that cannot be read protect files too.
+    everything = _list(workspace, publisher, oldest_s)
+    files = everything.files
+    history = JobHistory(workspace)
+    runs, unreadable = history.summaries(), history.unreadable()
+    unneeded = rules.unneeded(files, runs, unreadable, publisher.all_live().values())
 
     if not delete:
-        return _show(job, unneeded) + _clean_spools(job, oldest_s, delete=False)
+        return _show(job, unneeded) + _clean_spools(everything, delete=False)
 
     # Partitions without files may still have dead runs to record, or leases that nobody holds.
-    by_folder = _by_folder(unneeded, manifests)
-    for manifest in _dead(state, manifests):
+    by_folder = _by_folder(unneeded, runs)
+    for manifest in _dead(state, runs):
         by_folder.setdefault(_folder(manifest), NO_FILES)
-    for entry in leases:
+    for entry in everything.leases:
         by_folder.setdefault(posixpath.basename(entry.path), NO_FILES)
 
     removed: list[str] = []
@@ -181,7 +233,7 @@ def clean(
         except LeaseError as error:
             tell(f"{folder} was left alone: {error.found}")
 
-    return removed + _clean_spools(job, oldest_s, delete=True)
+    return removed + _clean_spools(everything, delete=True)
 
 
 def _replaced_before(now: datetime, superseded_after: timedelta | None) -> datetime | None:
@@ -191,42 +243,70 @@ def _replaced_before(now: datetime, superseded_after: timedelta | None) -> datet
     return now - max(superseded_after, LEAST_SUPERSEDED)
 
 
-def replaced_at(manifests: Sequence[Manifest]) -> dict[str, datetime | None]:
+def replaced_at(runs: Sequence[Manifest | RunSummary]) -> dict[str, datetime | None]:
     """When published results were last replaced, by the run that wrote them.
 
     None: no record says that they were replaced, or they were restored since.
     """
-    published: list[tuple[datetime, str, Manifest]] = []
-    for manifest in manifests:
-        if manifest.status == "published" and manifest.finished_at is not None:
-            published.append((manifest.finished_at, manifest.run_id, manifest))
+    published: list[tuple[datetime, str, Manifest | RunSummary]] = []
+    for run in runs:
+        if run.status == "published" and run.finished_at is not None:
+            published.append((run.finished_at, run.run_id, run))
 
     published.sort(key=lambda publication: publication[:2])
     replaced: dict[str, datetime | None] = {}
     latest: dict[str | None, str] = {}
 
-    for _, _, manifest in published:
+    for finished_at, _, run in published:
         # By time, and by what the run itself says: hosts' clocks differ.
-        for run_id in (latest.get(manifest.partition), manifest.replaces):
-            if run_id is not None and run_id != manifest.result_id:
-                replaced[run_id] = manifest.finished_at
+        for run_id in (latest.get(run.partition), run.replaces):
+            if run_id is not None and run_id != run.result_id:
+                replaced[run_id] = finished_at
 
-        replaced[manifest.result_id] = None
-        latest[manifest.partition] = manifest.result_id
+        replaced[run.result_id] = None
+        latest[run.partition] = run.result_id
 
     return replaced
 
 
-def _list(job: ScoringJob, publisher: Publisher, oldest_s: float) -> Files:
-    state = state_store(job)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """All files that nobody has touched for long enough."""
+
+    files: Files
+    leases: tuple[Entry, ...]
+    spools: tuple[tuple[Store, tuple[Entry, ...]], ...]
+    """Files that writers began and never finished, by store."""
+
+
+def _list(workspace: Workspace, publisher: Publisher, oldest_s: float) -> _Listed:
+    """List each store once."""
+    predictions, state = workspace.predictions, workspace.state
+    in_predictions, spools = predictions.list_with_spools()
+    in_state, state_spools = state.list_with_spools()
+
+    by_kind: dict[str, list[Entry]] = {}
+    for entry in _untouched_since(oldest_s, in_state):
+        by_kind.setdefault(entry.path.partition("/")[0], []).append(entry)
+
     monitoring: list[Entry] = []
     for kind in ("profiles", "drift", "comparisons", "reports"):
-        monitoring += state.list_files(kind)
+        monitoring += by_kind.get(kind, [])
 
-    return Files(
-        _untouched_since(oldest_s, publisher.list_written()),
-        _untouched_since(oldest_s, state.list_files("checkpoints")),
-        _untouched_since(oldest_s, monitoring),
+    writes_in_place = format_of(workspace.job).writes_in_place
+    written = publisher.list_written(in_predictions if writes_in_place else in_state)
+
+    return _Listed(
+        files=Files(
+            _untouched_since(oldest_s, written),
+            tuple(by_kind.get("checkpoints", ())),
+            tuple(monitoring),
+        ),
+        leases=tuple(by_kind.get("leases", ())),
+        spools=(
+            (predictions, _untouched_since(oldest_s, spools)),
+            (state, _untouched_since(oldest_s, state_spools)),
+        ),
     )
 
 
@@ -240,12 +320,12 @@ def _without_runs(entries: Sequence[Entry], run_ids: Collection[str]) -> tuple[E
     return tuple(entry for entry in entries if run_id_of(entry.path) not in run_ids)
 
 
-def _by_folder(files: Files, manifests: Sequence[Manifest]) -> dict[str, Files]:
+def _by_folder(files: Files, runs: Sequence[RunSummary]) -> dict[str, Files]:
     """The files of each partition.
 
     Files without a partition in their path or a run's record are under ''.
     """
-    folders = {manifest.run_id: _folder(manifest) for manifest in manifests}
+    folders = {run.run_id: _folder(run) for run in runs}
     grouped: dict[str, tuple[list[Entry], list[Entry], list[Entry]]] = {}
 
     for i, entries in enumerate((files.written, files.checkpoints, files.monitoring)):
@@ -265,13 +345,19 @@ def _folder_in(path: str) -> str:
     return ""
 
 
-def _folder(manifest: Manifest) -> str:
-    return encode_folder(manifest.partition_key, manifest.partition)
+def _folder(run: Manifest | RunSummary) -> str:
+    return encode_folder(run.partition_key, run.partition)
 
 
-def _dead(state: Store, manifests: Sequence[Manifest]) -> list[Manifest]:
+def _dead(state: Store, runs: Sequence[RunSummary]) -> list[Manifest]:
     """Runs that exited without recording a result, and are not recorded as dead yet."""
-    open_ended = [manifest for manifest in manifests if manifest.status in ("running", "prepared")]
+    open_ended: list[Manifest] = []
+    for run in runs:
+        if run.status in UNDER_WAY:
+            manifest = find_manifest(state, _folder(run), run.run_id)
+            if manifest is not None and manifest.status in UNDER_WAY:
+                open_ended.append(manifest)
+
     return [manifest for manifest in mark_dead_runs(state, open_ended) if has_died(manifest)]
 
 
@@ -295,10 +381,11 @@ def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
 
     try:
         manifests, unreadable = list_manifests(state, folder)
+        runs = [summarize(manifest) for manifest in manifests]
         live = rules.publisher.live(decoded[1])
-        unneeded = rules.unneeded(files, manifests, unreadable, [live] if live else [])
+        unneeded = rules.unneeded(files, runs, unreadable, [live] if live else [])
 
-        for manifest in _dead(state, manifests):
+        for manifest in _dead(state, runs):
             lease.check()
             _mark_failed(job, manifest, live)
 
@@ -331,14 +418,14 @@ def _mark_failed(job: ScoringJob, dead: Manifest, live: Live | None) -> None:
     write_manifest(store, folder, reconciled.model_copy(update={"finished_at": finished_at}))
 
 
-def _clean_spools(job: ScoringJob, oldest_s: float, *, delete: bool) -> list[str]:
+def _clean_spools(listed: _Listed, *, delete: bool) -> list[str]:
     """Files that writers began and never finished, in the stores' temporary folders."""
     shown: list[str] = []
-    for store in (predictions_store(job), state_store(job)):
-        spools = [entry.path for entry in _untouched_since(oldest_s, store.list_spools())]
-        shown += map(store.locate_url, spools)
+    for store, spools in listed.spools:
+        paths = [entry.path for entry in spools]
+        shown += map(store.locate_url, paths)
         if delete:
-            store.delete(spools)
+            store.delete(paths)
 
     return shown
 

@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nightscore.inputs.partitions import find_partitions
-from nightscore.ledger.history import find_undecided, list_histories
+from nightscore.ledger.history import PartitionHistory, find_undecided
+from nightscore.ledger.job_history import JobHistory
 from nightscore.ledger.live import Live
+from nightscore.ledger.manifest_files import map_records
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import show_gone
+from nightscore.process import rare_collection
 from nightscore.runs.held import is_blocking, still_holding
 from nightscore.runs.owner import is_owner
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import Partition, order_of, show_value
+from nightscore.schemas.run_summary import RunSummary, digest_inputs
 
 State = Literal["published", "missing", "stale", "failed", "held", "rejected", "input gone"]
 
@@ -43,8 +47,12 @@ class PartitionStatus:
     last_error: str | None = None
 
 
+@rare_collection()
 def partition_statuses(
-    job: ScoringJob, model: PinnedModel, values: Iterable[str | None] | None = None
+    job: ScoringJob,
+    model: PinnedModel,
+    values: Iterable[str | None] | None = None,
+    history: JobHistory | None = None,
 ) -> list[PartitionStatus]:
     """The states of partitions, in order.
 
@@ -52,31 +60,33 @@ def partition_statuses(
         job: Whose partitions.
         model: The job's model, resolved.
         values: Partition values; None: all partitions of the input and the output.
+        history: The runs of all partitions, if they are listed already.
     """
     wanted = None if values is None else set(values)
     inputs = find_partitions(job, wanted)
     workspace = Workspace(job)
     publisher = open_publisher(workspace)
-    live = publisher.all_live()
-    histories = list_histories(workspace)
+    live = publisher.all_live(wanted)
+    histories = (history or JobHistory(workspace, wanted)).partitions
 
     known = set(inputs) | set(live) if wanted is None else wanted
     gone = publisher.gone([live[value] for value in known if value in live])
 
-    statuses: list[PartitionStatus] = []
+    views: dict[str | None, _View] = {}
     for value in sorted(known, key=lambda value: order_of(value, job.input.partition_format)):
-        history = histories.get(value)
-        view = _View(
+        records = histories.get(value)
+        views[value] = _View(
             workspace=workspace,
             model=model,
             partition=inputs.get(value),
             live=live.get(value),
-            history=history.reconciled(live.get(value)) if history else [],
+            records=records,
+            history=records.outcomes(live.get(value)) if records else [],
             gone=gone.intersection(live[value].paths) if value in live else frozenset(),
         )
-        statuses.append(_status(value, view))
 
-    return statuses
+    _read_changed(workspace, views.values())
+    return [_status(value, view) for value, view in views.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,30 +99,51 @@ class _View:
     """None: it is not in the input."""
     live: Live | None
     """None: readers see nothing."""
-    history: Sequence[Manifest]
-    """Its runs, newest first."""
+    records: PartitionHistory | None
+    """The records of its runs. None: there are none."""
+    history: Sequence[RunSummary]
+    """Its runs as they ended, newest first."""
     gone: Collection[str] = ()
     """Published files that somebody has deleted."""
 
     @property
-    def newest(self) -> Manifest | None:
+    def newest(self) -> RunSummary | None:
         """The newest run."""
         return self.history[0] if self.history else None
 
     @property
-    def newest_failed(self) -> Manifest | None:
+    def newest_failed(self) -> RunSummary | None:
         """The newest run, if it failed."""
         newest = self.newest
         return newest if newest is not None and newest.status == "failed" else None
 
     @property
-    def standing(self) -> Manifest | None:
+    def standing(self) -> RunSummary | None:
         """The record behind what readers see: of the run itself, or of a rollback to it."""
-        for manifest in self.history:
-            if self.live is not None and _stands_behind(manifest, self.live):
-                return manifest
+        for run in self.history:
+            if self.live is not None and _stands_behind(run, self.live):
+                return run
 
         return None
+
+    def record(self, run: RunSummary) -> Manifest | None:
+        """The whole record of a run. None if it cannot be read any more."""
+        return None if self.records is None else self.records.find(run.run_id)
+
+    def has_changed_files(self, standing: RunSummary) -> bool:
+        """Whether the input has other files than the published run has read."""
+        return self.partition is not None and digest_inputs(self.partition.files) != standing.inputs
+
+
+def _read_changed(workspace: Workspace, views: Iterable[_View]) -> None:
+    """Read the records of the partitions whose input has changed, at once: these name the files."""
+    changed: list[tuple[_View, RunSummary]] = []
+    for view in views:
+        standing = view.standing
+        if standing is not None and view.has_changed_files(standing):
+            changed.append((view, standing))
+
+    map_records(workspace.state, lambda pair: pair[0].record(pair[1]), changed)
 
 
 def _status(value: str | None, view: _View) -> PartitionStatus:
@@ -128,15 +159,15 @@ def _status(value: str | None, view: _View) -> PartitionStatus:
         n_files=len(files),
         n_bytes=sum(file.size_bytes for file in files),
         run_id=view.live.run_id if view.live else None,
-        rows=standing.counts.rows_scored if standing and not view.gone else None,
-        model_version=standing.model.version if standing else None,
+        rows=standing.rows_scored if standing and not view.gone else None,
+        model_version=standing.model_version if standing else None,
         last_error=failed.error.message if failed and failed.error else None,
     )
 
 
-def _stands_behind(manifest: Manifest, live: Live) -> bool:
-    is_own_run = manifest.run_id == live.run_id
-    is_rollback = manifest.restores == live.run_id and manifest.status == "published"
+def _stands_behind(run: RunSummary, live: Live) -> bool:
+    is_own_run = run.run_id == live.run_id
+    is_rollback = run.restores == live.run_id and run.status == "published"
     return is_own_run or is_rollback
 
 
@@ -156,7 +187,8 @@ def _judge(view: _View) -> tuple[State, list[str]]:
     # A run that waits for a person says more than what is published.
     notes: list[str] = []
 
-    undecided = find_undecided(view.history, fingerprint)
+    waiting = find_undecided(view.history, fingerprint)
+    undecided = None if waiting is None else view.record(waiting)
     if undecided is not None:
         if is_blocking(view.workspace, undecided):
             return _show_undecided(view.workspace, undecided)
@@ -171,7 +203,7 @@ def _judge(view: _View) -> tuple[State, list[str]]:
     return _judge_outdated(view, view.partition, standing, notes)
 
 
-def _judge_current(view: _View, standing: Manifest) -> tuple[State, list[str]]:
+def _judge_current(view: _View, standing: RunSummary) -> tuple[State, list[str]]:
     """The state of a partition whose published run had the same input, model and job."""
     if view.gone:
         return "missing", [_show_unseen(view.gone)]
@@ -187,7 +219,7 @@ def _judge_unpublished(view: _View, notes: list[str]) -> tuple[State, list[str]]
 
 
 def _judge_outdated(
-    view: _View, partition: Partition, standing: Manifest, notes: list[str]
+    view: _View, partition: Partition, standing: RunSummary, notes: list[str]
 ) -> tuple[State, list[str]]:
     """The state of a partition whose published run had another input, model or job."""
     reasons = [*_differences(view, partition, standing), *notes]
@@ -199,20 +231,23 @@ def _judge_outdated(
     return "stale", reasons
 
 
-def _replay_notes(view: _View, standing: Manifest) -> list[str]:
+def _replay_notes(view: _View, standing: RunSummary) -> list[str]:
     """What to say of a replay of the published run that a gate holds."""
     newest = view.newest
     if newest is None or newest.status != "held" or newest.replays != standing.run_id:
         return []
 
-    return [f"replay {newest.run_id} is held: {_decisions(view.workspace, newest)}"]
+    replay = view.record(newest)
+    if replay is None:
+        return []
+    return [f"replay {replay.run_id} is held: {_decisions(view.workspace, replay)}"]
 
 
 def _show_unseen(gone: Collection[str]) -> str:
     return f"{show_gone(gone)}, so readers do not see all rows"
 
 
-def _show_unchanged(standing: Manifest) -> str:
+def _show_unchanged(standing: RunSummary) -> str:
     if standing.restores:
         return f"rolled back to run {standing.restores}; nothing has changed since"
     return "the published run has the same fingerprint"
@@ -254,12 +289,12 @@ def _held_by(manifest: Manifest) -> list[GateRecord]:
     return [gate for gate in manifest.gates if not gate.passed and gate.action == "hold"]
 
 
-def _differences(view: _View, partition: Partition, standing: Manifest) -> list[str]:
+def _differences(view: _View, partition: Partition, standing: RunSummary) -> list[str]:
     """What has changed since the published run, in words."""
     differences = [
         *_owner_differences(view.workspace.job, standing),
         *_model_differences(view.model, standing),
-        *_file_differences(partition, standing),
+        *_file_differences(view, partition, standing),
     ]
     if differences:
         return differences
@@ -267,26 +302,31 @@ def _differences(view: _View, partition: Partition, standing: Manifest) -> list[
     return ["settings: the job's keys, columns, predict or format changed, or the engine did"]
 
 
-def _owner_differences(job: ScoringJob, standing: Manifest) -> list[str]:
+def _owner_differences(job: ScoringJob, standing: RunSummary) -> list[str]:
     if is_owner(job, standing):
         return []
     return [f"output: the job {standing.job} published it, and {job.name} may not replace it"]
 
 
-def _model_differences(model: PinnedModel, standing: Manifest) -> list[str]:
-    published, current = standing.model, model.version
+def _model_differences(model: PinnedModel, standing: RunSummary) -> list[str]:
+    name, version, current = standing.model_name, standing.model_version, model.version
 
-    if (published.name, published.version) != (current.name, current.version):
-        return [
-            f"model: published with {named_model(published.name, published.version)}, now {current}"
-        ]
-    if published.digest != model.cached.digest:
+    if (name, version) != (current.name, current.version):
+        return [f"model: published with {named_model(name, version)}, now {current}"]
+    if standing.model_digest != model.cached.digest:
         return [f"model: the artifacts of {current} changed"]
     return []
 
 
-def _file_differences(partition: Partition, standing: Manifest) -> list[str]:
-    published = {file.path: (file.size_bytes, file.version) for file in standing.inputs.files}
+def _file_differences(view: _View, partition: Partition, standing: RunSummary) -> list[str]:
+    if not view.has_changed_files(standing):
+        return []
+
+    record = view.record(standing)
+    if record is None:
+        return ["input: the files changed"]
+
+    published = {file.path: (file.size_bytes, file.version) for file in record.inputs.files}
     current = {file.path: (file.size_bytes, file.version) for file in partition.files}
     in_both = current.keys() & published.keys()
     kinds = {
@@ -304,8 +344,8 @@ def _file_differences(partition: Partition, standing: Manifest) -> list[str]:
     return differences
 
 
-def _first_line(manifest: Manifest) -> str:
-    if manifest.error is None:
+def _first_line(run: RunSummary) -> str:
+    if run.error is None:
         return "no error was recorded"
 
-    return manifest.error.message.splitlines()[0]
+    return run.error.message.splitlines()[0]

@@ -46,8 +46,8 @@ from nightscore.storage.protocol import Entry
 COMMIT_ATTEMPTS = 100
 """Commits of other partitions make a commit fail too, each at most once."""
 
-FOLDERS_LISTED = 8
-"""To look for files of more partitions, the whole table is listed: one request for 1,000 files."""
+FILES_ASKED_FOR = 4
+"""To look for more files on an object store, their folders are listed."""
 
 RETRY_PAUSE_S = 0.05
 """Grows to ten times this. Drawn at random, so that publishers do not collide again and again."""
@@ -97,7 +97,7 @@ class DeltaPublisher:
         paths = [path for partition, path in files if partition == value]
         return live_of(paths, version) if paths else None
 
-    def all_live(self) -> dict[str | None, Live]:
+    def all_live(self, values: Collection[str | None] | None = None) -> dict[str | None, Live]:
         """See `Publisher`."""
         with self._handle.loaded() as table:
             if table is None:
@@ -106,7 +106,8 @@ class DeltaPublisher:
 
         paths: dict[str | None, list[str]] = {}
         for value, path in files:
-            paths.setdefault(value, []).append(path)
+            if values is None or value in values:
+                paths.setdefault(value, []).append(path)
         return {value: live_of(encoded, version) for value, encoded in paths.items()}
 
     def publish(
@@ -155,12 +156,12 @@ class DeltaPublisher:
     def gone(self, live: Collection[Live]) -> set[str]:
         """See `Publisher`. The table's log still names them."""
         expected = {path for one in live if one.run_id is not None for path in one.paths}
-        folders = {posixpath.dirname(path) for path in expected}
-        if len(folders) > FOLDERS_LISTED:
-            folders = {""}
 
-        listed = {entry.path for folder in folders for entry in self._store.list_files(folder)}
-        return expected - listed
+        if self._store.is_local or len(expected) <= FILES_ASKED_FOR:
+            return {path for path in expected if not self._store.exists(path)}
+
+        listed = self._store.list_below({posixpath.dirname(path) for path in expected})
+        return expected - {entry.path for entry in listed}
 
     def find_results(self, manifest: Manifest) -> tuple[WrittenPart, ...]:
         """See `Publisher`."""
@@ -170,11 +171,11 @@ class DeltaPublisher:
         """See `Publisher`."""
         self._store.delete([file.path for file in manifest.output.files])
 
-    def list_written(self) -> list[Entry]:
+    def list_written(self, listed: Sequence[Entry] | None = None) -> list[Entry]:
         """See `Publisher`."""
         return [
             entry
-            for entry in self._store.list_files()
+            for entry in (self._store.list_files() if listed is None else listed)
             if not entry.path.startswith("_delta_log/") and run_id_of(entry.path) is not None
         ]
 
@@ -186,16 +187,17 @@ class DeltaPublisher:
         protected_runs: Collection[str],
     ) -> list[Entry]:
         """See `Publisher`. Includes files of a published run that were scored twice."""
-        needed = {path for one in live for path in one.paths}
+        live_paths = {path for one in live for path in one.paths}
 
-        for paths in published.values():
-            needed.update(paths)
+        unneeded = []
+        for entry in written:
+            run_id = run_id_of(entry.path)
+            if entry.path in live_paths or run_id in protected_runs:
+                continue
+            if entry.path not in published.get(run_id or "", ()):
+                unneeded.append(entry)
 
-        return [
-            entry
-            for entry in written
-            if entry.path not in needed and run_id_of(entry.path) not in protected_runs
-        ]
+        return unneeded
 
     def _try(
         self, table: DeltaTable | None, publication: Publication, planned: Live | None

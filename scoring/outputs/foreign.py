@@ -6,13 +6,17 @@ from nightscore.errors import StorageError
 from nightscore.schemas.text import counted
 from nightscore.storage.store import Store
 
+ICEBERG_FOLDER, HUDI_FOLDER = "metadata", ".hoodie"
+TABLE_FOLDERS = (ICEBERG_FOLDER, HUDI_FOLDER)
+"""One of these is in the folder of a table of another format."""
+
 
 def check_no_other_table(store: Store, folders: Collection[str]) -> None:
     """Look for tables of other formats.
 
     Args:
         store: The output.
-        folders: Names of the folders directly below it.
+        folders: Names of folders directly below it, with those of `TABLE_FOLDERS` that exist.
 
     Raises:
         StorageError: There is one.
@@ -59,11 +63,11 @@ def check_own_files(store: Store, folder: str, own_path: str) -> None:
 
 
 def _find_table(store: Store, folders: Collection[str]) -> str | None:
-    if "metadata" in folders:
-        paths = [entry.path for entry in store.list_files("metadata")]
+    if ICEBERG_FOLDER in folders:
+        paths = [entry.path for entry in store.list_files(ICEBERG_FOLDER)]
         if any(path.endswith(".metadata.json") for path in paths):
             return "an Iceberg table (metadata/*.metadata.json)"
-    return "a Hudi table (.hoodie)" if ".hoodie" in folders else None
+    return "a Hudi table (.hoodie)" if HUDI_FOLDER in folders else None
 
 
 def _is_data(path: str) -> bool:

@@ -13,15 +13,17 @@ from nightscore.errors import (
     StorageUnavailableError,
 )
 from nightscore.ledger.layout import (
+    SEALED_INDEX,
     run_id_of,
     sealed_history_path,
     sealed_path,
     staging_folder,
     state_store,
 )
+from nightscore.ledger.listing_index import Listing, recall
 from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
-from nightscore.outputs.foreign import check_no_other_table, check_own_files
+from nightscore.outputs.foreign import TABLE_FOLDERS, check_no_other_table, check_own_files
 from nightscore.outputs.merge import read_tables
 from nightscore.outputs.publisher import Publication, describe_run
 from nightscore.outputs.splice import splice
@@ -50,7 +52,8 @@ class ParquetPublisher:
 
     def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
         """See `Publisher`. Each object has a schema of its own, so all columns fit."""
-        folders = self._store.list_folders()
+        # Asked for by name: listing the folders takes longer with each partition.
+        folders = list(filter(self._store.has_files, ("_delta_log", *TABLE_FOLDERS)))
         check_no_other_table(self._store, folders)
 
         if "_delta_log" in folders:
@@ -71,17 +74,22 @@ class ParquetPublisher:
         """See `Publisher`."""
         return self._live_at(sealed_path(encode_folder(self._key, value)))
 
-    def all_live(self) -> dict[str | None, Live]:
-        """See `Publisher`."""
-        live_by_value: dict[str | None, Live] = {}
-        for folder in self._store.list_folders():
-            decoded = decode_folder(folder)
-            if decoded is None:
-                continue
-            live = self._live_at(sealed_path(folder))
-            if live is not None:
-                live_by_value[decoded[1]] = live
-        return live_by_value
+    def all_live(self, values: Collection[str | None] | None = None) -> dict[str | None, Live]:
+        """See `Publisher`. An index knows the run of each object that was looked at before."""
+
+        def list_sealed() -> list[Entry]:
+            if values is None:
+                listed = self._store.list_files()
+            else:
+                folders = {encode_folder(self._key, value) for value in values}
+                listed = self._store.list_below(folders)
+            return list(filter(_is_sealed, listed))
+
+        listing = Listing(list_sealed(), list_sealed, is_complete=values is None)
+        live_by_path = recall(
+            self._state, SEALED_INDEX, listing, lambda entry: self._live_at(entry.path), Live
+        )
+        return dict(zip(map(_value_of, live_by_path), live_by_path.values(), strict=True))
 
     def publish(
         self, publication: Publication, planned: Live | None
@@ -122,9 +130,11 @@ class ParquetPublisher:
         self._state.delete([sealed_history_path(folder, manifest.run_id)])
         self._state.delete_tree(staging_folder(manifest.run_id))
 
-    def list_written(self) -> list[Entry]:
+    def list_written(self, listed: Sequence[Entry] | None = None) -> list[Entry]:
         """See `Publisher`."""
-        return [*self._state.list_files("staging"), *self._state.list_files("sealed")]
+        if listed is None:
+            return [*self._state.list_files("staging"), *self._state.list_files("sealed")]
+        return [entry for entry in listed if entry.path.startswith(("staging/", "sealed/"))]
 
     def unneeded(
         self,
@@ -199,6 +209,19 @@ class ParquetPublisher:
             next_step="look at that run; run again with --force only if its predictions should be "
             "replaced",
         ) from error
+
+
+def _is_sealed(entry: Entry) -> bool:
+    """Whether it is the one object of a partition."""
+    folder = entry.path.partition("/")[0]
+    return entry.path == sealed_path(folder) and decode_folder(folder) is not None
+
+
+def _value_of(path: str) -> str | None:
+    """The partition of a sealed object."""
+    decoded = decode_folder(path.partition("/")[0])
+    assert decoded is not None  # noqa: S101
+    return decoded[1]
 
 
 def seal(

@@ -57,8 +57,12 @@ class Publisher(Protocol):
         """What is published for a partition now."""
         ...
 
-    def all_live(self) -> dict[str | None, Live]:
-        """What is published, by partition value."""
+    def all_live(self, values: Collection[str | None] | None = None) -> dict[str | None, Live]:
+        """What is published, by partition value.
+
+        Args:
+            values: Partitions to look at; None: all.
+        """
         ...
 
     def gone(self, live: Collection[Live]) -> set[str]:
@@ -94,10 +98,13 @@ class Publisher(Protocol):
         """
         ...
 
-    def list_written(self) -> list[Entry]:
+    def list_written(self, listed: Sequence[Entry] | None = None) -> list[Entry]:
         """All files that runs have written, below the store of their parts.
 
         They are live, replaced, or were never seen by readers.
+
+        Args:
+            listed: All files of that store. None: they are listed now.
         """
         ...
 

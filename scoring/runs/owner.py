@@ -3,9 +3,10 @@
 from nightscore.errors import InvalidJobError
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.run_summary import RunSummary
 
 
-def is_owner(job: ScoringJob, standing: Manifest) -> bool:
+def is_owner(job: ScoringJob, standing: Manifest | RunSummary) -> bool:
     """Whether the job has published the results behind this record, under any of its names."""
     return standing.job in (job.name, *job.renamed_from)
 

@@ -134,8 +134,8 @@ class Backend(Protocol):
         """
         ...
 
-    def list_spools(self) -> list[Entry]:
-        """Unfinished files that killed processes left."""
+    def list_with_spools(self) -> tuple[list[Entry], list[Entry]]:
+        """All files, and the unfinished ones that killed processes left, each sorted by path."""
         ...
 
     def list_names(self, prefix: str) -> tuple[list[str], list[str]]:

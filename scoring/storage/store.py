@@ -1,8 +1,9 @@
 """The one door to files and buckets: list, read, write whole files, replace on a condition."""
 
+import itertools
 import posixpath
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,9 @@ from nightscore.storage.protocol import (
     Capabilities,
     Entry,
 )
+
+FOLDERS_LISTED = 8
+"""Folders of an object store that are listed one by one."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +124,35 @@ class Store:
         with translated_errors(self.locate_url(prefix)):
             return self.backend.list_files(prefix, placeholders=placeholders)
 
+    def list_below(self, names: Collection[str], prefix: str = "") -> list[Entry]:
+        """All files below some folders, sorted by path; none if they do not exist.
+
+        Many folders of an object store are listed with all others: one request for 1,000 files.
+
+        Args:
+            names: Of the folders.
+            prefix: The folder that they are in.
+        """
+        with translated_errors(self.locate_url(prefix)):
+            list_files = self.backend.list_files
+            if self.is_local or len(names) <= FOLDERS_LISTED:
+                paths = (posixpath.join(prefix, name) for name in names)
+                listed = [list_files(path, placeholders=False) for path in paths]
+                entries = itertools.chain.from_iterable(listed)
+                return sorted(entries, key=lambda entry: entry.path)
+
+            depth = prefix.count("/") + 1 if prefix else 0
+            everything = list_files(prefix, placeholders=False)
+            return [entry for entry in everything if entry.path.split("/")[depth] in names]
+
     def list_spools(self) -> list[Entry]:
         """Unfinished local files that killed processes left."""
+        return self.list_with_spools()[1]
+
+    def list_with_spools(self) -> tuple[list[Entry], list[Entry]]:
+        """All files, and `list_spools`, from one listing."""
         with translated_errors(self.url):
-            return self.backend.list_spools()
+            return self.backend.list_with_spools()
 
     def list_folders(self, prefix: str = "") -> list[str]:
         """Names of the folders directly below `prefix`, sorted; none if it does not exist."""

@@ -55,8 +55,8 @@ class MemoryBackend:
             paths = sorted(path for path in _FILES if path.startswith(folder))
             return [self._entry(path) for path in paths]
 
-    def list_spools(self) -> list[Entry]:
-        return []
+    def list_with_spools(self) -> tuple[list[Entry], list[Entry]]:
+        return self.list_files("", placeholders=False), []
 
     def list_names(self, prefix: str) -> tuple[list[str], list[str]]:
         start = f"{prefix}/" if prefix else ""

@@ -40,11 +40,11 @@ class PointerPublisher:
     def live(self, value: str | None) -> Live | None:
         return self._read(encode_folder(self._key, value))
 
-    def all_live(self) -> dict[str | None, Live]:
+    def all_live(self, values: Collection[str | None] | None = None) -> dict[str | None, Live]:
         live_by_value = {}
         for folder in self._store.list_folders():
             decoded, live = decode_folder(folder), self._read(folder)
-            if decoded and live:
+            if decoded and live and (values is None or decoded[1] in values):
                 live_by_value[decoded[1]] = live
         return live_by_value
 
@@ -78,8 +78,9 @@ class PointerPublisher:
     def drop(self, manifest: Manifest) -> None:
         self._store.delete([file.path for file in manifest.output.files])
 
-    def list_written(self) -> list[Entry]:
-        return [entry for entry in self._store.list_files() if run_id_of(entry.path)]
+    def list_written(self, listed: Sequence[Entry] | None = None) -> list[Entry]:
+        entries = self._store.list_files() if listed is None else listed
+        return [entry for entry in entries if run_id_of(entry.path)]
 
     def unneeded(
         self,

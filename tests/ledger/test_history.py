@@ -8,7 +8,8 @@ import pytest
 
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger import history as module
-from nightscore.ledger.history import PartitionHistory, list_histories
+from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.job_history import JobHistory
 from nightscore.ledger.layout import manifest_path
 from nightscore.ledger.live import Live
 from nightscore.ledger.liveness import DEATH_MESSAGES, DIED, has_died
@@ -180,11 +181,15 @@ def test_all_histories_come_from_one_listing(
 ) -> None:
     first = add(workspace, 1, "published", OTHER_DAY)
     second = add(workspace, 2, "held")
-    histories = list_histories(workspace)
-    assert set(histories) == {OTHER_DAY, DAY}
+    job_history = JobHistory(workspace)
+    monkeypatch.setattr(Store, "list_files", lambda *_: pytest.fail("it is listed already"))
+
+    assert set(job_history.partitions) == {OTHER_DAY, DAY}
+    assert job_history.partitions[OTHER_DAY].runs() == [first]
+    assert job_history.partitions[DAY].runs() == [second]
+
     monkeypatch.setattr(module, "read_listed", lambda *_: pytest.fail("it is read already"))
-    assert histories[OTHER_DAY].runs() == [first]
-    assert histories[DAY].runs() == [second]
+    assert job_history.partitions[DAY].runs() == [second]
 
 
 def test_earlier_partitions_are_told_nearest_first(workspace: Workspace) -> None:

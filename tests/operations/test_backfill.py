@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.errors import InvalidJobError
+from nightscore.ledger.run_summaries import summarize
 from nightscore.operations.backfill import (
     DEFAULT_MODES,
     BackfillItem,
@@ -26,7 +27,6 @@ from nightscore.operations.backfill import (
 )
 from nightscore.operations.partitions import PartitionStatus
 from nightscore.runs.run import run
-from nightscore.schemas.manifest import Measures
 from tests.support.lake import Lake
 from tests.support.models import make_frame
 
@@ -148,9 +148,7 @@ def test_as_of_takes_the_version_of_the_last_run_by_then(lake: Lake) -> None:
     base = lake.run(job, "2024-03-01")
     versions = [("2", datetime(2024, 3, 5, tzinfo=UTC)), ("1", datetime(2024, 3, 1, tzinfo=UTC))]
     history = [
-        base.model_copy(
-            update={"started_at": at, "model": base.model.model_copy(update={"version": version})}
-        )
+        summarize(base).model_copy(update={"started_at": at, "model_version": version})
         for version, at in versions
     ]
     chosen = choose_models(job, ["2024-03-04", "2024-03-05", "2024-03-09"], "as-of", history)
@@ -171,10 +169,14 @@ def test_a_partition_is_skipped_with_the_mode_that_would_score_it() -> None:
 
 
 def took(n_rows: int, run_s: float, startup_s: float = 0.0) -> Any:
-    measures = Measures(total_s=run_s + 5.0, startup_s=startup_s, stages_s={"turn": 5.0})
-    counts = SimpleNamespace(rows_in=n_rows)
     return SimpleNamespace(
-        status="published", counts=counts, restores=None, replays=None, measures=measures
+        status="published",
+        restores=None,
+        replays=None,
+        rows_in=n_rows,
+        startup_s=startup_s,
+        total_s=run_s + 5.0,
+        waited_s=5.0,
     )
 
 

@@ -50,7 +50,7 @@ def test_a_folder_that_others_remove_is_made_again(
     write(store, source)
     assert store.read_bytes(f"{FOLDER}/new") == b"new"
     assert [entry.path for entry in store.list_files()] == [f"{FOLDER}/new"]
-    assert store.backend.list_spools() == []
+    assert store.list_spools() == []
 
 
 def test_an_output_is_opened_in_a_folder_that_others_remove(

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.messages import say
 from nightscore.cli.resolve import load, read_value
-from nightscore.cli.show import out, print_json, print_table
+from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.drift import statistic_catalog
 from nightscore.drift.statistics.shared.statistic import Figure
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
-from nightscore.operations.history import run_history
+from nightscore.operations.history import newest_runs, run_history
 from nightscore.operations.report import ColumnDay, column_series, compared_columns
 from nightscore.operations.rollback import publications
 from nightscore.outputs.publish import open_publisher
@@ -49,22 +49,24 @@ def runs(job: str, partition: str | None, limit: int, as_json: bool) -> None:
 
     if partition:
         value = read_value(spec, partition)
-        manifests = run_history(spec, value, everything=False)
+        page = newest_runs(spec, value, everything=False, limit=limit)
 
-        if not manifests:
+        if not page.manifests:
             check_value(spec, value, "runs")
     else:
-        manifests = run_history(spec)
-
-    if limit:
-        manifests = manifests[:limit]
+        page = newest_runs(spec, limit=limit)
 
     if as_json:
-        print_json([json.loads(manifest.model_dump_json()) for manifest in manifests])
+        print_json([json.loads(manifest.model_dump_json()) for manifest in page.manifests])
         return
 
-    rows = [_run_row(manifest) for manifest in manifests]
+    rows = [_run_row(manifest) for manifest in page.manifests]
     print_table(f"Runs of {spec.name}", RUN_COLUMNS, rows)
+
+    if limit and page.n_runs > limit:
+        every = spec.command("runs", *([partition] if partition else []), "--limit", "0")
+        shown = f"the newest {len(rows):,} of {counted(page.n_runs, 'run')}"
+        out.print(f"These are {shown}; `{every}` lists all.")
 
 
 def _run_row(manifest: Manifest) -> dict[str, str]:

@@ -120,9 +120,9 @@ class FsspecBackend:
             files = [info for info in files if not info["name"].endswith("/")]
         return sorted(map(self._entry, files), key=lambda entry: entry.path)
 
-    def list_spools(self) -> list[Entry]:
-        """None: objects appear complete."""
-        return []
+    def list_with_spools(self) -> tuple[list[Entry], list[Entry]]:
+        """See `Backend`. Objects appear complete, so there are no unfinished ones."""
+        return self.list_files("", placeholders=False), []
 
     def list_names(self, prefix: str) -> tuple[list[str], list[str]]:
         """See `Backend`."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import posixpath
 import re
 import shutil
 import uuid
@@ -59,15 +58,11 @@ class LocalBackend:
 
     def list_files(self, prefix: str, *, placeholders: bool) -> list[Entry]:
         """See `Backend`. Links are followed; there are no placeholders on a disk."""
-        entries = self._walk(prefix)
-        return sorted(
-            (entry for entry in entries if not _is_spool(entry)), key=lambda entry: entry.path
-        )
+        return self._walk(prefix)[0]
 
-    def list_spools(self) -> list[Entry]:
+    def list_with_spools(self) -> tuple[list[Entry], list[Entry]]:
         """See `Backend`."""
-        spools = [entry for entry in self._walk("") if _is_spool(entry)]
-        return sorted(spools, key=lambda entry: entry.path)
+        return self._walk("")
 
     def list_names(self, prefix: str) -> tuple[list[str], list[str]]:
         """See `Backend`."""
@@ -217,21 +212,38 @@ class LocalBackend:
         return {name: str(value) for name, value in self._options.items()}
 
     def _locate(self, path: str) -> str:
-        return posixpath.join(self.root, path) if path else self.root
+        return f"{self.root}/{path}" if path else self.root
 
     def _path(self, path: str) -> Path:
         return Path(self._locate(path))
 
-    def _walk(self, prefix: str) -> Iterator[Entry]:
-        root = Path(self.root)
-        for folder, _, names in os.walk(root / prefix, followlinks=True):
-            below = Path(folder).relative_to(root).as_posix()
-            for name in names:
+    def _walk(self, prefix: str) -> tuple[list[Entry], list[Entry]]:
+        """The files below a folder, and the spools, each sorted by path.
+
+        Folders that may not be read have none. Lists of partitions walk through 10,000 folders, and
+        a partition may have 100,000 files: `Path` objects would take longer.
+        """
+        files: list[Entry] = []
+        spools: list[Entry] = []
+        waiting = [prefix]
+
+        while waiting:
+            folder = waiting.pop()
+            start = f"{folder}/" if folder else ""
+
+            for entry in _scan(self._locate(folder)):
+                path = start + entry.name
+                if _is_folder(entry):
+                    waiting.append(path)
+                    continue
+
                 with contextlib.suppress(FileNotFoundError):
-                    # A partition may have 100,000 files: `Path` objects would take longer.
-                    stat = os.stat(f"{folder}/{name}")  # noqa: PTH116
-                    path = name if below == "." else f"{below}/{name}"
-                    yield Entry(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
+                    stat = entry.stat()
+                    listed = spools if _is_spool(entry.name) else files
+                    version = str(stat.st_mtime_ns)
+                    listed.append(Entry(path, stat.st_size, version, stat.st_mtime))
+
+        return sorted(files, key=_path), sorted(spools, key=_path)
 
     def _expect_version(self, path: str, expected: str | None) -> None:
         current = self.head(path)
@@ -251,8 +263,20 @@ class LocalBackend:
             folder = folder.parent
 
 
-def _is_spool(entry: Entry) -> bool:
-    return SPOOL.fullmatch(posixpath.basename(entry.path)) is not None
+def _is_spool(name: str) -> bool:
+    return name.startswith(".") and SPOOL.fullmatch(name) is not None
+
+
+def _path(entry: Entry) -> str:
+    return entry.path
+
+
+def _scan(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
