@@ -141,7 +141,11 @@ def _compare_first_rows(
             scratch, model, facts, partition, PlannedWorkers(pool.capacity, pool)
         )
         if not plan.n_rows:
-            raise InputError("The newest partition has no rows.", partition.folder)
+            raise InputError(
+                "The newest partition has no rows.",
+                partition.folder,
+                next_step="warm again once there is one with rows",
+            )
 
         run = ScratchRun(scratch, WARM_RUN, model, facts)
         (task,) = run.tasks(plan, contract, [_first_rows(plan)])
