@@ -137,7 +137,7 @@ def _save(store: Store, index: str, remembered: Mapping[str, Any], kind: type[An
     """Write the index where this process may."""
     text = _adapter(kind).dump_json((INDEX_VERSION, dict(remembered)), exclude_defaults=True)
     with contextlib.suppress(ScoringError, OSError):
-        store.write_bytes(index, gzip.compress(text, COMPRESSION))
+        store.write_bytes(index, gzip.compress(text, COMPRESSION, mtime=0))
 
 
 def _adapter(kind: type[Any]) -> TypeAdapter[tuple[int, Remembered]]:
