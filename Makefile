@@ -62,14 +62,16 @@ status: $(DEMO_READY) ## Show what is running
 alerts: $(DEMO_READY) ## Register the alerts in Prefect (PREFECT_API_URL, NIGHTSCORE_ALERT_SLACK, _EMAIL, _WEBHOOK; see README)
 	@$(BIN)/nightscore alerts
 
-# In three processes, a file in one: on two cores, since many tests wait for servers.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+# Each process has a file at a time. Three on two cores, since many tests wait for servers.
+PROCESSES := 3
+PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 test: $(READY) ## Run all tests, including those with S3 and kills (about 15 minutes)
 	@$(BIN)/python -m pytest $(PARALLEL) $(CASES)
 
 thorough: CASES := --thorough
 thorough: test ## Run all tests with all their cases (an hour or two)
 
+fast: PROCESSES := 2
 fast: $(READY) ## Run the fast tests only, without workers or servers (about a minute)
 	@$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' --ignore tests/bench --ignore tests/faults --ignore tests/fuzz
 

@@ -41,7 +41,7 @@ PROCESSES = {"any_lake", "boosters", "cluster", "models", "pool", "s3_server"}
 
 TRAINING = tuple(
     f"tests/models/compiled/test_{name}.py"
-    for name in ("booster_exactness", "exactness", "linear", "pipelines")
+    for name in ("booster_exactness", "exactness", "linear", "pipelines", "variants")
 )
 """Tests that train one random model after another."""
 

@@ -239,6 +239,7 @@ def test_weights_of_a_graph_outside_the_model_are_refused(
         inspect_model(folder)
 
 
+@pytest.mark.slow
 def test_a_classifier_with_an_objective_of_its_own_predicts_raw_scores(tmp_path: Path) -> None:
     import lightgbm
     import pyarrow as pa
