@@ -3,10 +3,10 @@
     import nightscore
 
     job = nightscore.load_job("flight_delay.yaml")
-    manifest = nightscore.run(job, "2013-07-04")
-    table = nightscore.read_predictions(job, "2013-07-04")
+    manifest = nightscore.run(job, "2026-11-24")
+    table = nightscore.read_predictions(job, "2026-11-24")
 
-In a notebook, `nightscore.Job("flight_delay.yaml").run("2013-07-04")` shows a table.
+In a notebook, `nightscore.Job("flight_delay.yaml").run("2026-11-24")` shows a table.
 
 Importing the package costs nothing: each name below is imported when it is first used.
 """

@@ -8,9 +8,9 @@ from typing import Any
 
 from nightscore.cli import help_text
 from nightscore.cli.command_catalog import COMMANDS
-from nightscore.cli.corrections import Corrected, near_name
+from nightscore.cli.corrections import Corrected, correct_partitions, near_name
 from nightscore.cli.messages import PROGRAM, command_line, say
-from nightscore.cli.tokens import job_in, missing, option_names, superfluous
+from nightscore.cli.tokens import job_in, missing, option_names, superfluous, tokens_of
 from nightscore.errors import InvalidJobError
 
 DONE_IN_STEPS = ("backfill", "rollback", "clean", "demo", "up", "deploy", "alerts", "down")
@@ -26,7 +26,7 @@ PLAIN_WORDS = {
 _CHOICE = re.compile(r"'([^']*)' is not one of (.*)")
 _CHOICES = re.compile(r"'([^']*)'")
 _FORMATS = re.compile(r"does not match the formats? '[^']*'(, '[^']*')*")
-EXAMPLE_TIME = datetime(2013, 7, 5, 12)
+EXAMPLE_TIME = datetime(2026, 11, 24, 12)
 
 
 def settle(words: Sequence[str], corrected: Corrected) -> None:
@@ -88,10 +88,12 @@ def check_options(command: Any, path: Sequence[str], corrected: Corrected) -> No
         words += [near + equals + value] if near else []
 
     if problems:
+        tokens = tokens_of(command, words)
+        correct_partitions(tokens, corrected)
         raise InvalidJobError(
             "The command line is not quite right; nothing was done.",
             problems=[*problems, *corrected.problems, *corrected.notes],
-            next_step=command_line([*path, *words]),
+            next_step=command_line([*path, *(token.text for token in tokens)]),
         )
 
 

@@ -1,6 +1,7 @@
 """Understands command lines that are nearly right: swapped arguments, other formats of dates.
 
-It only rewrites what is typed; it reads no job. `usage` decides what to do with the result.
+It only rewrites what is typed. It reads a job where the words leave open which date was meant.
+`usage` decides what to do with the result.
 """
 
 import difflib
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nightscore.cli.job_dates import only_date, possible_partition
 from nightscore.cli.job_names import is_job, is_like_a_job, near_jobs, other_suffix
 from nightscore.cli.tokens import (
     OPTION,
@@ -103,12 +105,14 @@ class Corrected:
     """What is wrong. `arguments` then hold the nearest thing that would be right."""
 
 
-def correct(command: Any, arguments: Sequence[str]) -> Corrected:
+def correct(command: Any, arguments: Sequence[str], *, is_wrong: bool = False) -> Corrected:
     """The command line that was meant.
 
     Args:
         command: Of typer; it says which options and arguments there are.
         arguments: What was typed after the command's name.
+        is_wrong: The command's name was not right. Otherwise partitions are left to the command, as
+            long as all else is right.
     """
     result = Corrected([])
     words = _respell_options(command, arguments, result)
@@ -118,8 +122,26 @@ def correct(command: Any, arguments: Sequence[str]) -> Corrected:
     for step in steps:
         tokens = step(command, tokens, result)
 
+    if is_wrong or result.notes or result.problems:
+        correct_partitions(tokens, result)
+
     result.arguments = [token.text for token in tokens]
     return result
+
+
+def correct_partitions(tokens: Sequence[Token], result: Corrected) -> None:
+    """Put partitions that can be in the place of those that cannot: one answer names all slips."""
+    job = _job_of(tokens)
+    for token in tokens:
+        if not job or not token.kind.startswith("PARTITION"):
+            continue
+
+        meant = possible_partition(job, token.text)
+        if meant != token.text:
+            is_date = is_like_a_date(token.text) and not readings(token.text)
+            what = "a date that does not exist" if is_date else "no partition of this job"
+            result.problems.append(f"{token.text} is {what}; the nearest is {meant}")
+            token.text = meant
 
 
 def meant_with_job(words: Sequence[str]) -> str:
@@ -260,13 +282,14 @@ def _model_uri(match: re.Match[str]) -> str:
 def _date_options(command: Any, tokens: list[Token], result: Corrected) -> list[Token]:
     """Dates of options as the command wants them."""
     names = _date_option_names(command)
+    job = _job_of(tokens)
 
     for token in tokens:
         if token.kind == VALUE and token.option in names:
-            token.text = _as_date(token.text, result)
+            token.text = _as_date(token.text, job, result)
         elif token.kind == OPTION and token.option in names and "=" in token.text:
             value = token.text.partition("=")[2]
-            token.text = f"{token.option}={_as_date(value, result)}"
+            token.text = f"{token.option}={_as_date(value, job, result)}"
 
     return tokens
 
@@ -287,7 +310,8 @@ def _dates_for_range(command: Any, tokens: list[Token], result: Corrected) -> li
         if token.kind == "":
             option = "--from" if token is extra[0] else "--to"
             corrected.append(Token(option, OPTION, option))
-            corrected.append(Token(_as_date(token.text, result), VALUE, option))
+            date = _as_date(token.text, _job_of(tokens), result)
+            corrected.append(Token(date, VALUE, option))
         else:
             corrected.append(token)
 
@@ -316,10 +340,23 @@ def _date_option_names(command: Any) -> set[str]:
     return {name for param in params for name in param.opts}
 
 
-def _as_date(text: str, result: Corrected) -> str:
+def _job_of(tokens: Sequence[Token]) -> str:
+    """The job that a call names; empty if it names none."""
+    jobs = [token.text for token in tokens if token.kind == "JOB"]
+    return jobs[0] if jobs else ""
+
+
+def _as_date(text: str, job: str, result: Corrected) -> str:
     """The date in the form that commands take."""
     plain = text.partition("=")[2] if "=" in text else text
     dates = [f"{time:%Y-%m-%d}" for time in readings(plain)]
+
+    if len(dates) > 1 and job:
+        only = only_date(job, plain)
+        if only is not None:
+            date = f"{only:%Y-%m-%d}"
+            result.notes.append(f"{text} is {date} for this job, by its dates")
+            return date
 
     if len(dates) > 1:
         result.problems.append(f"{text} is ambiguous: {' or '.join(dates)}?")

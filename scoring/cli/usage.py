@@ -159,15 +159,18 @@ class CheckedGroup(TyperGroup):
         known = near_commands(args[0], [*self.commands, *self.synonyms])
         near = list(dict.fromkeys(self.synonyms.get(name, name) for name in known))
         next_step = f"`{command_line([*path, '--help'])}` lists the commands"
+        problems: list[str] = []
 
         if near:
             words = near[0].split()
             rest = _corrected_rest(self.commands[words[0]], words, args[1:])
+            problems = [*rest.problems, *rest.notes]
             next_step = command_line([*path, *words, *rest.arguments])
 
         return InvalidJobError(
             f"There is no command {args[0]}."
             + (f" Did you mean {' or '.join(near[:SHOWN_COMMANDS])}?" if near else ""),
+            problems=problems,
             next_step=next_step,
         )
 
@@ -209,4 +212,4 @@ def _corrected_rest(command: Any, meant: Sequence[str], args: Sequence[str]) -> 
         command = command.commands[name]
     if hasattr(command, "commands"):
         return Corrected([*args])
-    return correct(command, args)
+    return correct(command, args, is_wrong=True)

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
 from nightscore.errors import InvalidJobError, ScoringError
@@ -73,7 +73,7 @@ def respelled(job: ScoringJob, value: str | None) -> str | None:
 
     plain = _without_key(job, value)
     meant = _same_date(job, plain or value) or plain
-    if meant is None:
+    if meant is None and len(readings(value)) < 2:
         return value
 
     try:
@@ -86,18 +86,59 @@ def respelled(job: ScoringJob, value: str | None) -> str | None:
     if plain in known:
         return plain
 
+    only = _only_known(job, plain or value, known)
+    if only is not None:
+        return only
+
     # Where partitions are no dates, any text may be one.
     is_other_text = known and not _dates(job, known) and plain is None
-    return value if is_other_text else meant
+    return value if is_other_text else meant or value
+
+
+def only_reading(job: ScoringJob, text: str) -> datetime | None:
+    """The date that a text with several readings stands for, if the job says so.
+
+    Its partition format may be how the text is written; or only one of the dates has a partition.
+    """
+    if is_written_as_format(job, text):
+        return parse_time(text, job.input.partition_format)
+
+    try:
+        known = list_partitions(job)
+    except ScoringError:
+        return None
+
+    only = _only_known(job, text, known)
+    return None if only is None else parse_time(only, job.input.partition_format)
+
+
+def probable_value(job: ScoringJob, value: str) -> str:
+    """The value that was probably meant; as it is, if nothing is wrong; empty: nobody can say."""
+    if is_written_as_format(job, value):
+        return value
+
+    known = list_partitions(job)
+    if value in known:
+        return value
+    if known and not _dates(job, known) and not has_key(job, value):
+        return _slip_of(value, known) or value
+    return _suggested(job, value, known)
+
+
+def _only_known(job: ScoringJob, text: str, known: Collection[str | None]) -> str | None:
+    """The one reading of a date that is a partition; None: none of them is, or several are."""
+    if not _is_daily(job.input.partition_format):
+        return None
+
+    written = [time.strftime(job.input.partition_format) for time in readings(text)]
+    there = [value for value in written if value in known]
+    return there[0] if len(there) == 1 else None
 
 
 def _check_slip(job: ScoringJob, value: str, known: Iterable[str | None], command: str) -> None:
-    """Refuse a text that is nearly a partition: it is that one, mistyped.
-
-    Numbers in it may differ: `store-101` is another store than `store-100`.
-    """
-    near = _near(value, known, SLIP_CUTOFF)
-    if not near or _DIGITS.sub("0", near) == _DIGITS.sub("0", value):
+    """Refuse a text that is nearly a partition: it is that one, mistyped."""
+    near = _slip_of(value, known)
+    if not near:
         return
 
     raise InvalidJobError(
@@ -106,6 +147,16 @@ def _check_slip(job: ScoringJob, value: str, known: Iterable[str | None], comman
         found=f"{near}, which is nearly the same",
         next_step=_next_step(job, command, near),
     )
+
+
+def _slip_of(value: str, known: Iterable[str | None]) -> str:
+    """The partition that a text is nearly; empty: none is.
+
+    Numbers in it may differ: `store-101` is another store than `store-100`.
+    """
+    near = _near(value, known, SLIP_CUTOFF)
+    is_other_number = _DIGITS.sub("0", near) == _DIGITS.sub("0", value)
+    return "" if is_other_number else near
 
 
 def _empty(job: ScoringJob) -> InvalidJobError:

@@ -1,21 +1,21 @@
 """Where a job's outputs stand.
 
-    <output.uri>/ds=2013-07-04/
+    <output.uri>/ds=2026-11-24/
         <run_id>-00000-0.parquet        parts of a Delta table
         predictions.parquet             or one sealed object
     <output.uri>.nightscore/
-        runs/ds=2013-07-04/<run_id>.json            manifests
-        quarantine/ds=2013-07-04/<run_id>-*.parquet
+        runs/ds=2026-11-24/<run_id>.json            manifests
+        quarantine/ds=2026-11-24/<run_id>-*.parquet
         staging/<run_id>/                           parts before they are sealed
-        sealed/ds=2013-07-04/<run_id>.parquet       each sealed object, for a rollback
+        sealed/ds=2026-11-24/<run_id>.parquet       each sealed object, for a rollback
         checkpoints/<run_id>/                       finished shards of an unpublished run
-        profiles/ds=2013-07-04/<run_id>.parquet     what the columns looked like
-        drift/ds=2013-07-04/<run_id>.parquet        how they differ from before, by statistic
-        reports/ds=2013-07-04/<run_id>.html         the same for people, if somebody asked
-        comparisons/ds=2013-07-04/<run_id>.json     the newest comparison, if it is a later one
-        comparisons/ds=2013-07-04/<run_id>.parquet  its statistics
+        profiles/ds=2026-11-24/<run_id>.parquet     what the columns looked like
+        drift/ds=2026-11-24/<run_id>.parquet        how they differ from before, by statistic
+        reports/ds=2026-11-24/<run_id>.html         the same for people, if somebody asked
+        comparisons/ds=2026-11-24/<run_id>.json     the newest comparison, if it is a later one
+        comparisons/ds=2026-11-24/<run_id>.parquet  its statistics
         decisions/<run_id>                          the verdict on a run that was held
-        leases/ds=2013-07-04                        who changes the partition now
+        leases/ds=2026-11-24                        who changes the partition now
         index/runs.json.gz                          what lists of runs need of all manifests
         index/sealed.json.gz                        the run of each sealed object that readers see
 

@@ -1,6 +1,6 @@
 """The right to change a partition: one command holds it at a time.
 
-    <output.uri>.nightscore/leases/ds=2013-07-04    created by the holder, removed when it is done
+    <output.uri>.nightscore/leases/ds=2026-11-24    created by the holder, removed when it is done
 
 The file names its holder, who writes it again every `HEARTBEAT_S`. A holder that was silent for
 `LEASE_TIMEOUT_S` by the store's own clock loses the lease. One whose process is known to be gone

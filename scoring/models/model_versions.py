@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,10 @@ from nightscore.schemas.model_uri import (
 
 SHOWN_VERSIONS = 20
 """Versions that the error for an unknown one lists: the newest."""
+SHOWN_INCOMPLETE = 3
+"""Logged models that are said not to be complete: the newest."""
+MLMODEL = "MLmodel"
+"""The file that MLflow writes with every model."""
 NEAR_CUTOFF = 0.6
 CHECK_MODEL = "check the `model` key of the job file and which registry it means"
 CORRECT_MODEL = "correct the `model` key of the job file, or the command"
@@ -265,10 +269,10 @@ def _not_found(
 def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> ModelNotFoundError:
     """The error for an unknown name, with the nearest ones that the registry has."""
     known: list[str] = []
-    logged: list[str] = []
+    logged: list[ModelVersion] = []
     with contextlib.suppress(ScoringError):  # the error that is told must not be hidden by another
         known = registry.names()
-        logged = registry.logged_models(name)
+        logged = _newest_logged(registry, name)
 
     near = difflib.get_close_matches(name, known, n=3, cutoff=NEAR_CUTOFF)
     shown = ", ".join(known[:SHOWN_VERSIONS]) or "none"
@@ -277,13 +281,61 @@ def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> Mode
         found = f"near: {', '.join(near)}"
         step = f"did you mean models:/{near[0]}{rest}? If so, {CORRECT_MODEL}"
     if logged:
-        found = f"logged models of this name, the newest models:/{logged[0]}"
-        command = register_command(name, logged[0], where)
-        step = f"set model: models:/{logged[0]} in the job file, or register it with `{command}`"
+        found, step = _of_logged(logged, where)
 
     return ModelNotFoundError(
         f"There is no registered model {name}.", where, found=found, next_step=step
     )
+
+
+def _newest_logged(registry: Registry, name: str) -> list[ModelVersion]:
+    """The logged models of a name down to the first that can be used, newest first."""
+    newest: list[ModelVersion] = []
+    for model_id in registry.logged_models(name)[:SHOWN_VERSIONS]:
+        logged = registry.logged_model(model_id)
+        if logged is None:
+            continue
+
+        newest.append(logged)
+        if not _missing_of(logged):
+            break
+    return newest
+
+
+def _missing_of(logged: ModelVersion) -> str:
+    """What keeps a logged model from being used, as a clause; empty: nothing is known."""
+    if not logged.is_ready:
+        return "its upload has failed or is still under way"
+
+    local = local_folder(logged.location)
+    if local is not None and not (local / MLMODEL).is_file():
+        return f"there is no file {MLMODEL} in {local}"
+    return ""
+
+
+def _of_logged(logged: Sequence[ModelVersion], where: str) -> tuple[str, str]:
+    """What is found and what to do where only logged models have a name.
+
+    Args:
+        logged: Newest first. Only the last may be usable.
+        where: The registry, as messages show it.
+    """
+    usable = logged[-1]
+    unusable = [model for model in logged if _missing_of(model)]
+    missing = [f"{model.uri} is not complete: {_missing_of(model)}" for model in unusable]
+
+    if usable in unusable:
+        found = "logged models of this name only; " + "; ".join(missing[:SHOWN_INCOMPLETE])
+        return found, "wait until `log_model` has returned, or log the model again"
+
+    found = f"logged models of this name, the newest {usable.uri}"
+    if missing:
+        found = f"logged models of this name, the newest complete one {usable.uri}; " + "; ".join(
+            missing[:SHOWN_INCOMPLETE]
+        )
+
+    command = register_command(usable.name, usable.version, where)
+    return found, f"set model: {usable.uri} in the job file, or register it with `{command}`"
 
 
 def _listed(aliases: Mapping[str, str]) -> str:

@@ -50,7 +50,7 @@ def plan(
 
     Args:
         job: What would be scored.
-        partitions: Partition values, such as "2013-07-04".
+        partitions: Partition values, such as "2026-11-24".
         force: Plan to score published partitions again.
         pool: Workers; None: open some, and close them.
         cache_dir: Folder for models on this host; None: `$NIGHTSCORE_CACHE`, or the user's cache.
@@ -79,7 +79,7 @@ def run(
 
     Args:
         job: What to score.
-        partition: Partition value, such as "2013-07-04".
+        partition: Partition value, such as "2026-11-24".
         force: Score again what is published already.
         pool: Workers; None: open some, and close them.
         cache_dir: Folder for models on this host; None: `$NIGHTSCORE_CACHE`, or the user's cache.
@@ -120,7 +120,7 @@ def plan_backfill(
 
     Args:
         job: What would be scored.
-        start: First date, or its text such as "2013-07-01".
+        start: First date, or its text such as "2026-11-01".
         end: Last date, included.
         modes: Which partitions to score: "missing", "failed", "stale", or "all".
         order: Begin with the "newest" or the "oldest".
@@ -176,7 +176,7 @@ def read_predictions(
 
     Args:
         job: Names the output.
-        partition: Partition value, such as "2013-07-04".
+        partition: Partition value, such as "2026-11-24".
         columns: Columns to read, in this order; None for all.
 
     Raises:
@@ -247,7 +247,7 @@ def _partition_value(partition: str) -> str | None:
     if not isinstance(partition, str):
         raise InvalidJobError(
             "A partition value must be text.",
-            expected='text, such as "2013-07-04"',
+            expected='text, such as "2026-11-24"',
             found=f"{partition!r}, of type {type(partition).__name__}",
             next_step="pass the text that stands in the name of the partition's folder",
         )
@@ -264,7 +264,7 @@ def _date(day: date | str) -> date:
     except ValueError as error:
         raise InvalidJobError(
             "This is not a date.",
-            expected="a date such as 2013-07-04",
+            expected="a date such as 2026-11-24",
             found=day,
             next_step="give start and end as dates, or as text in this form",
         ) from error

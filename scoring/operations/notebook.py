@@ -3,7 +3,7 @@
     import nightscore
 
     job = nightscore.Job("flight_delay.yaml")
-    run = job.run("2013-07-04")    # the last line of a cell: shown as a table
+    run = job.run("2026-11-24")    # the last line of a cell: shown as a table
     run.predictions()              # a Polars frame
     run.report()                   # the page of the report, inside the notebook
 
@@ -220,7 +220,7 @@ class Job:
         A run that fails does not raise: its status is `failed`, and it shows the error.
 
         Args:
-            partition: Partition value, such as "2013-07-04", or a date.
+            partition: Partition value, such as "2026-11-24", or a date.
             force: Score again what is published already.
         """
         with shown_progress() as listener:
@@ -239,7 +239,7 @@ class Job:
         """Score the dates of a range that are missing, failed or stale, the newest first.
 
         Args:
-            start: First date, or its text such as "2013-07-01".
+            start: First date, or its text such as "2026-11-01".
             end: Last date, included.
             max_partitions: Refuse a larger range.
 
@@ -272,7 +272,7 @@ class Job:
         """The published predictions of one partition as a Polars frame.
 
         Args:
-            partition: Partition value, such as "2013-07-04", or a date.
+            partition: Partition value, such as "2026-11-24", or a date.
             columns: Columns to read, in this order; None for all.
 
         Raises:
@@ -290,7 +290,7 @@ class Job:
         """The drift report of a partition's newest run, drawn now if it does not exist yet.
 
         Args:
-            partition: Partition value, such as "2013-07-04", or a date.
+            partition: Partition value, such as "2026-11-24", or a date.
             run_id: Another run of the partition; None: the newest.
 
         Raises:

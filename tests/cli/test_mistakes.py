@@ -45,6 +45,10 @@ REFUSED = [
     ("score 2024-02-29 job.yml", "run job.yaml 2024-02-29"),
     ("predict flight_delay 2024-02-29", "run flight_delay 2024-02-29"),
     ("rnu job.yaml 2024-02-29", "run job.yaml 2024-02-29"),
+    ("rnu job.yaml 2024-02-31", "run job.yaml 2024-02-29"),
+    ("rnu job.yaml 2024-02-31", "- 2024-02-31 is a date that does not exist"),
+    ("score job.yaml 2024-02-31", "run job.yaml 2024-02-29"),
+    ("run job.yaml 2024-02-31 --frce", "run job.yaml 2024-02-29 --force"),
     ("plna job.yaml 2024-02-29", "plan job.yaml 2024-02-29"),
     ("undo job.yaml 2024-02-28 2024-02-29", "rollback job.yaml --from 2024-02-28 --to 2024-02-29"),
     ("modle inspect models:/a/1", "model inspect models:/a/1"),
@@ -72,7 +76,7 @@ REFUSED = [
     ("pages --port 99999", "it should be less than or equal to 65535"),
     (
         "rollback job.yaml --from 2024-02-01 --to 2024-02-01 --before noon",
-        "'noon' is no date; write it as 2013-07-05 or 2013-07-05T12:00:00",
+        "'noon' is no date; write it as 2026-11-24 or 2026-11-24T12:00:00",
     ),
     # Dates.
     (

@@ -199,6 +199,27 @@ def test_the_name_of_a_logged_model_leads_to_its_uri(uri: str) -> None:
     assert f"set model: models:/{model_id} in the job file" in caught.value.next_step
 
 
+def test_an_incomplete_logged_model_is_not_recommended(tmp_path: Path) -> None:
+    tiny_flavor.save(tmp_path / "model")
+    with stub_registry() as registry:
+        ids = [registry.log("fresh", tmp_path / name) for name in ("model", "model", "gone")]
+        registry.logged[ids[1]] = replace(registry.logged[ids[1]], is_ready=False)
+
+        with pytest.raises(ModelNotFoundError) as caught:
+            resolve("models:/fresh/1", URI)
+        assert f"the newest complete one models:/{ids[0]}" in caught.value.found
+        assert f"models:/{ids[1]} is not complete: its upload has failed" in caught.value.found
+        assert f"models:/{ids[2]} is not complete: there is no file MLmodel" in caught.value.found
+        assert caught.value.next_step.startswith(f"set model: models:/{ids[0]} in the job file")
+
+        del registry.logged[ids[0]]
+        with pytest.raises(ModelNotFoundError, match="is not complete") as caught:
+            resolve("models:/fresh/1", URI)
+        assert caught.value.next_step == (
+            "wait until `log_model` has returned, or log the model again"
+        )
+
+
 def test_changed_artifacts_are_refused(tmp_path: Path) -> None:
     tiny_flavor.save(tmp_path / "model")
     with stub_registry() as registry:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.values import check_value, respelled
+from nightscore.inputs.values import check_value, only_reading, respelled
 from nightscore.operations.history import run_history
 from tests.cli.test_commands import nightscore, save
 from tests.support.lake import Lake
@@ -111,6 +111,28 @@ def test_an_ambiguous_date_is_not_guessed(lake: Lake) -> None:
     assert respelled(lake.job(), "13.02.2026") == "2026-02-13"
     with pytest.raises(InvalidJobError, match="may be 2026-01-02 or 2026-02-01"):
         check_value(lake.job(), "01.02.2026")
+
+
+def test_partitions_and_their_format_say_which_date_was_meant(lake: Lake, tmp_path: Path) -> None:
+    lake.write("2026-11-12", make_frame(5))
+    job, typed = lake.job(), "12.11.2026"
+    assert only_reading(job, typed) == datetime(2026, 11, 12)
+    assert respelled(job, typed) == "2026-11-12"
+    assert respelled(job, f"ds={typed}") == "2026-11-12"
+
+    path = str(save(job, tmp_path))
+    refused = nightscore(lake, "backfill", path, "--from", "2026-11-01", "--to", typed)
+    assert refused.returncode == 2
+    assert f"{typed} is 2026-11-12 for this job" in refused.stderr
+    assert f"nightscore backfill {path} --from 2026-11-01 --to 2026-11-12" in refused.stderr
+
+    lake.write("2026-12-11", make_frame(5))
+    assert only_reading(job, typed) is None
+    assert respelled(job, typed) == typed
+
+    none = str(tmp_path / "none")
+    german = lake.job(input={"uri": none, "partition_format": "%d.%m.%Y"})
+    assert only_reading(german, typed) == datetime(2026, 11, 12)
 
 
 def test_times_are_not_guessed(lake: Lake) -> None:
