@@ -1,7 +1,9 @@
 """Calls of a model on padded batches, and the check of the shape of its answers."""
 
+import numpy as np
 import pyarrow as pa
 
+from nightscore.arrow.arrays import from_numpy
 from nightscore.errors import ModelAnswerError
 from nightscore.models.features import mark_nullable
 from nightscore.models.protocol import Answer, Predictor
@@ -34,8 +36,10 @@ def predict_padded(
     n_rows = features.num_rows
     n_padding = (remainder - n_rows) % PAD_ROWS if facts.pads_batches else 0
     if n_padding:
+        # As one chunk: each chunk of each column is a call of its own.
         last_row = features.slice(n_rows - 1)
-        features = pa.concat_tables([features, *([last_row] * n_padding)])
+        padding = last_row.take(from_numpy(np.zeros(n_padding, np.int64)))
+        features = pa.concat_tables([features, padding])
 
     kinds = {column.kind for column in contract.predictions}
     answer = predictor.predict(mark_nullable(features, contract.nullable_flags), kinds)
