@@ -13,6 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from nightscore.errors import ScoringError
+from nightscore.schemas.manifest import ErrorRecord
 
 P = ParamSpec("P")
 
@@ -54,6 +55,8 @@ class Outcome:
     """A gate holds it, or somebody rejected it: it waits for people, and is no failure."""
     command: str = ""
     """Scores it again, once the cause of its failure is mended. Empty: there is none."""
+    error: ErrorRecord | None = None
+    """Why it failed, in parts. None: only the message tells."""
 
     @property
     def is_failed(self) -> bool:

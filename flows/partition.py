@@ -247,6 +247,7 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
         n_rows,
         is_held=manifest.status in ("held", "rejected"),
         command=request.command,
+        error=manifest.error,
     )
     return PartitionResult(
         outcome,

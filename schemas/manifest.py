@@ -303,11 +303,21 @@ class Measures(Stored):
 
 
 class ErrorRecord(Stored):
-    """Why a run failed, with the message that its user saw."""
+    """Why a run failed, with the message that its user saw, and its parts.
+
+    Records of older versions have no parts, and nor have errors that are not our own.
+    """
 
     type: str
     message: str
     retryable: bool = False
+    what: str = ""
+    """What failed, without the partition."""
+    where: str = ""
+    expected: str = ""
+    found: str = ""
+    next_step: str = ""
+    """What to do about it, if possible a command."""
 
     def __str__(self) -> str:
         """The message."""

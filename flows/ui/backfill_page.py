@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 from nightscore.flows.outcome import Outcome
 from nightscore.flows.ui.drift import MAX_TABLE_ROWS
+from nightscore.flows.ui.failure_text import error_text
 from nightscore.flows.ui.markdown import escaped, fenced
 from nightscore.inputs.partitions import partition_date
 from nightscore.operations.backfill import DEFAULT_MODES, BackfillItem, BackfillPlan
@@ -177,8 +178,8 @@ def failure_lines(failures: Mapping[str, Outcome]) -> list[str]:
     """Each partition that failed, with its cause."""
     lines = []
     for value in sorted(failures)[:MAX_FAILURES]:
-        message = failures[value].message[:MAX_FAILURE_CHARACTERS].removeprefix(f"{value}: ")
-        lines += [f"**{escaped(value)}**", "", *fenced(message), ""]
+        text = error_text(failures[value], MAX_FAILURE_CHARACTERS)
+        lines += [f"**{escaped(value)}**", "", *fenced(text), ""]
 
     others = sorted(failures)[MAX_FAILURES:]
     if others:

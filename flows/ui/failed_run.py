@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from nightscore.flows.outcome import WHOLE_RUN, Outcome
 from nightscore.flows.ui.events import SIGNS, RunEvent
+from nightscore.flows.ui.failure_text import RUN_AGAIN, error_fields, error_lines
 from nightscore.flows.ui.messages import named_first
 from nightscore.schemas.text import counted, printable
 
@@ -12,10 +13,6 @@ MAX_SHOWN = 8
 """Failed partitions in a message."""
 MAX_FAILURES = 50
 """Failed partitions in an event, whose size the server limits."""
-MAX_LINES = 12
-"""Lines of an error in a message. What is left out are its problems, never its next step."""
-MAX_LINE_CHARACTERS = 500
-ERROR_FIELDS = ("where", "expected", "found", "next")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +93,7 @@ def text_lines(run: FailedRun) -> list[str]:
         lines.append(f"• and {len(run.failures) - MAX_SHOWN} more")
 
     if run.commands:
-        lines += ["", "Once the cause is mended, run again:"]
+        lines += ["", f"{RUN_AGAIN}:"]
         lines += map("    {}".format, run.commands[:MAX_SHOWN])
 
     if run.url:
@@ -105,32 +102,11 @@ def text_lines(run: FailedRun) -> list[str]:
     return lines
 
 
-def error_lines(failure: Outcome) -> list[str]:
-    """The lines of an error, without its partition and without most of its problems if many."""
-    message = failure.message.removeprefix(f"{failure.partition}: ").strip()
-    lines = [line[:MAX_LINE_CHARACTERS] for line in message.splitlines()] or ["no reason given"]
-    if len(lines) <= MAX_LINES:
-        return lines
-
-    last = lines[-1:]
-    shown = lines[: MAX_LINES - 2]
-    n_left_out = len(lines) - len(shown) - len(last)
-    return [*shown, f"  - and {n_left_out:,} more", *last]
-
-
 def _fields(failure: Outcome) -> dict[str, str]:
-    """The parts of an error, as `ScoringError` prints them: records keep its text only."""
-    what, *lines = error_lines(failure)
-    fields = dict.fromkeys(ERROR_FIELDS, "")
-    for line in lines:
-        name, _, text = line.strip().partition(":")
-        if name in fields:
-            fields[name] = printable(text.strip())
-
-    return {"partition": failure.partition, "what": printable(what), **fields}
+    return {"partition": failure.partition, **error_fields(failure)}
 
 
 def _next_steps(run: FailedRun) -> list[str]:
     if not run.commands:
         return []
-    return ["Once the cause is mended, run again:", "; ".join(run.commands[:MAX_SHOWN])]
+    return [f"{RUN_AGAIN}:", "; ".join(run.commands[:MAX_SHOWN])]

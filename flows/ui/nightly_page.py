@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from nightscore.flows.outcome import Outcome
 from nightscore.flows.ui.backfill_page import MAX_FAILURES, failure_lines
+from nightscore.flows.ui.failure_text import RUN_AGAIN
 from nightscore.flows.ui.markdown import escaped, fenced
 from nightscore.schemas.text import counted
 
@@ -41,7 +42,7 @@ def nightly_markdown(name: str, outcomes: Sequence[Outcome]) -> str:
 
     if failures:
         lines += ["### Failures", "", *failure_lines(failures)]
-        lines += ["", "### Once the cause is mended, run again", ""]
+        lines += ["", f"### {RUN_AGAIN}", ""]
         lines += [*fenced("\n".join(commands[:MAX_FAILURES])), ""]
 
     return "\n".join([*lines, *others]).strip() + "\n"

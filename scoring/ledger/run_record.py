@@ -12,7 +12,7 @@ from typing import Any
 
 from nightscore.errors import ConflictError, ScoringError
 from nightscore.ledger import liveness
-from nightscore.ledger.layout import claim_path
+from nightscore.ledger.layout import claim_path, manifest_path
 from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.process import peak_resident_bytes, take_startup_s
@@ -210,6 +210,17 @@ class RunRecord:
         has_ended = stored.status not in ("running", "prepared")  # `clean` took it for dead
         return has_ended or stored.attempts > attempts
 
+    def withdraw(self) -> None:
+        """Remove the record. Nothing is written to it any more.
+
+        Raises:
+            ConflictError: Another process has taken the run over.
+        """
+        with self._lock:
+            self._check_owner()
+            self.update(status="unchanged")
+            self._store.delete([manifest_path(self._folder, self.run_id)])
+
     def end(self, status: Status, worker_cpu_s: float = 0.0) -> Manifest:
         """Write the manifest for the last time."""
         cpu_s = time.process_time() - self._cpu_before_s + worker_cpu_s
@@ -236,11 +247,7 @@ class RunRecord:
 
     def fail(self, error: BaseException, worker_cpu_s: float = 0.0) -> Manifest:
         """Record a failure. Where even that cannot be written, the returned manifest says so."""
-        message = masked(str(error)) or type(error).__name__
-        message = name_job(message, self._given_as, show_value(self.manifest.partition))
-        retryable = isinstance(error, ScoringError) and error.retryable
-        recorded = ErrorRecord(type=type(error).__name__, message=message, retryable=retryable)
-        self.update(error=recorded)
+        self.update(error=self._describe(error))
 
         if self._is_superseded:
             self.update(status="failed")
@@ -252,3 +259,26 @@ class RunRecord:
             self.warn(f"this record could not be written: {second.what}")
             self.update(status="failed", location="")
             return self.manifest
+
+    def _describe(self, error: BaseException) -> ErrorRecord:
+        """The error, with commands in it that can be pasted."""
+        shown_value = show_value(self.manifest.partition)
+
+        def named(text: str) -> str:
+            return name_job(text, self._given_as, shown_value)
+
+        kind = type(error).__name__
+        message = named(masked(str(error)) or kind)
+        if not isinstance(error, ScoringError):
+            return ErrorRecord(type=kind, message=message)
+
+        return ErrorRecord(
+            type=kind,
+            message=message,
+            retryable=error.retryable,
+            what=named(error.what),
+            where=error.where,
+            expected=named(error.expected),
+            found=named(error.found),
+            next_step=named(error.next_step),
+        )

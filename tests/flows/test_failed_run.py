@@ -1,11 +1,15 @@
 """What is told of a failed run: in its event, in messages and on the page of a nightly run."""
 
 import warnings
+from dataclasses import replace
+
+from nightscore.schemas.manifest import ErrorRecord
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from nightscore.flows.outcome import WHOLE_RUN, Outcome
-    from nightscore.flows.ui.failed_run import MAX_LINES, FailedRun, failed_event
+    from nightscore.flows.ui.failed_run import FailedRun, failed_event
+    from nightscore.flows.ui.failure_text import MAX_LINES, error_text
     from nightscore.flows.ui.nightly_page import (
         nightly_markdown,
         nightly_message,
@@ -63,6 +67,35 @@ def test_a_failure_is_told_with_its_reason_and_what_to_run() -> None:
         "",
         f"Run: {URL}",
     ]
+
+
+def test_the_fields_of_an_error_are_those_of_its_record() -> None:
+    error = ErrorRecord(
+        type="InputError",
+        message="x",
+        what="The file is no Parquet.",
+        where="a:b",
+        found="next: to nothing",
+        next_step="write it again",
+    )
+    failure = replace(a_failure(), error=error)
+    payload = failed_event(FailedRun(job="delay", failures=[failure])).payload
+    assert payload["failures"] == [
+        {
+            "partition": "2024-03-02",
+            "what": "The file is no Parquet.",
+            "where": "a:b",
+            "expected": "",
+            "found": "next: to nothing",
+            "next": "write it again",
+        }
+    ]
+
+
+def test_a_long_error_keeps_what_to_do_next() -> None:
+    lines = error_text(a_failure(), 60).splitlines()
+    assert lines == ["The files do not fit the m…", "  next:     nightscore check delay"]
+    assert error_text(a_failure(), 5_000) == ERROR.removeprefix("2024-03-02: ")
 
 
 def test_a_run_that_never_reached_a_partition_is_told_too() -> None:
