@@ -20,6 +20,7 @@ from nightscore.runs.replay_merge import merge_with_published
 from nightscore.runs.replay_plan import plan_replay
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.text import counted
 
 
 def replay(
@@ -48,8 +49,9 @@ def replay(
         listeners: Told what happens, besides the log.
 
     Returns:
-        The manifest: `published`, `held` by a gate, `failed`, or `unchanged` if nothing is in
-        quarantine.
+        The manifest: `published`, `held` by a gate, or `failed`. It is that of the published run,
+        with the status `unchanged`, if nothing is in quarantine, or no row of it can be scored; its
+        last warning then says why.
 
     Raises:
         RunInterrupted: Ctrl-C or SIGTERM. The replay is recorded as failed; nothing was published.
@@ -103,6 +105,12 @@ def _score_and_publish(execution: Execution, base: Manifest, *, allow_new_model:
     summarize(execution, plan.run)
     reconcile(execution, plan.run)
 
+    record = execution.record.manifest
+    if not record.counts.rows_scored:
+        execution.withdraw()
+        note = _still_refused(record)
+        return base.model_copy(update={"status": "unchanged", "warnings": (*base.warnings, note)})
+
     with execution.record.stage("publish"):
         merged = merge_with_published(execution, plan)
         if not pass_gates(execution, plan.run, [merged]):
@@ -111,3 +119,13 @@ def _score_and_publish(execution: Execution, base: Manifest, *, allow_new_model:
 
     execution.forget_parts()
     return execution.record.end_published(execution.worker_cpu_s)
+
+
+def _still_refused(record: Manifest) -> str:
+    """Why nothing is new: no row can be scored, under the job as it is now."""
+    n_rows = record.counts.rows_quarantined
+    reasons = [f"{name} in {counted(n, 'row')}" for name, n in record.quarantine.by_column.items()]
+    return (
+        f"none of the {counted(n_rows, 'row')} in quarantine can be scored under the job as it is "
+        f"now, so nothing new was published: {', '.join(reasons)}"
+    )

@@ -165,6 +165,14 @@ class Execution:
         with contextlib.suppress(ScoringError, OSError):
             self.workspace.parts.delete(paths)
 
+    def withdraw(self) -> None:
+        """Remove the run and what it has written: it has changed nothing that is worth a record."""
+        quarantined = [file.path for file in self.record.manifest.quarantine.files]
+        self._sweep()
+        with contextlib.suppress(ScoringError, OSError):
+            self.workspace.state.delete(quarantined)
+        self.record.withdraw()
+
     def _fail(self, error: BaseException) -> Manifest:
         """Record a failure, or a publication if the commit succeeded after all."""
         fate = self._fate(error)

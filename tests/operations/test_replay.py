@@ -115,6 +115,23 @@ def test_rows_come_back_to_their_places(
     assert len(any_lake.read(job)) == 3_000
 
 
+def test_a_replay_that_rescues_no_row_publishes_nothing(any_lake: Lake) -> None:
+    write(any_lake)
+    job = any_lake.job(**STRICT)
+    then = any_lake.run(job)
+    before = {entry.path for entry in state_store(job).list_files()}
+
+    manifest = again(any_lake, job)
+
+    assert (manifest.run_id, manifest.status) == (then.run_id, "unchanged")
+    assert manifest.warnings[-1].startswith(
+        "none of the 9 rows in quarantine can be scored under the job as it is now, so nothing new "
+        "was published: b: null in 7 rows"
+    )
+    assert {entry.path for entry in state_store(job).list_files()} == before
+    assert any_lake.run(job).status == "unchanged"
+
+
 def test_every_field_of_a_replay_s_record_is_decided(lake: Lake) -> None:
     named = [name for group in (OF_THE_BASE_RUN, OF_BOTH, OF_THE_REPLAY) for name in group]
     assert sorted(named) == sorted(Manifest.model_fields), "decide who fills a new field"
@@ -266,6 +283,9 @@ def test_by_command(lake: Lake, tmp_path: Path) -> None:
     write(lake)
     path = str(save(lake.job(**STRICT), tmp_path))
     answer(lake, "run", path, DAY)
+    refused = nightscore(lake, "replay", path, DAY)
+    assert refused.returncode == 0
+    assert refused.stdout.startswith(f"{DAY}: none of the 9 rows in quarantine can be scored")
     save(lake.job(**MISSING_PASSES), tmp_path)
     assert answer(lake, "replay", path, DAY)["counts"]["rows_quarantined"] == 2
     save(lake.job(**STRICT | {"policy": {}}), tmp_path)

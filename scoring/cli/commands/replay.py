@@ -39,7 +39,10 @@ def replay_command(
         manifest = with_workers(spec.workers, score, as_json=as_json, verbose=verbose)
 
     if not as_json and manifest.status == "unchanged":
-        out.print(f"{partition}: no rows are in quarantine")
+        reason = "no rows are in quarantine"
+        if manifest.quarantine.files:
+            reason = manifest.warnings[-1]
+        out.print(f"{partition}: {reason}")
         return
 
     print_and_exit(manifest, spec, as_json=as_json)
