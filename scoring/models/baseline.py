@@ -51,6 +51,16 @@ def fetch_baseline(
     return expected, content
 
 
+def baseline_digest(version: ModelVersion) -> str:
+    """The sha256 of the version's baseline. Empty: it has none, or none that can be found."""
+    if version.baseline_tag is None:
+        return ""
+    try:
+        return _parse(version)[1]
+    except ModelDigestError:
+        return ""
+
+
 def log_baseline(version: ModelVersion, registry: str | None, content: bytes) -> str:
     """Log a baseline with the version's run, and tag the version with its place and sha256.
 

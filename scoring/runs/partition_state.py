@@ -96,6 +96,26 @@ def find_earlier_answer(execution: Execution, state: PartitionState) -> Manifest
     return undecided if is_blocking(execution.workspace, undecided) else None
 
 
+def with_baseline_note(execution: Execution, model: PinnedModel, answer: Manifest) -> Manifest:
+    """The earlier run, with a warning if its model has a baseline that it was not compared with."""
+    drift = answer.drift
+    if model.version.baseline_tag is None or drift is None or not execution.job.drift.profile:
+        return answer
+
+    from nightscore.models.baseline import baseline_digest
+
+    digest = baseline_digest(model.version)
+    if digest in ("", drift.references.get("baseline")):
+        return answer
+
+    command = execution.job.command("run", execution.shown_value, "--force")
+    note = (
+        "these results were not compared with the model's baseline, which may have been logged "
+        f"later; `{command}` scores the partition again and compares it"
+    )
+    return answer.model_copy(update={"warnings": (*answer.warnings, note)})
+
+
 def _warn_of_gone(execution: Execution, standing: Manifest, gone: Collection[str]) -> None:
     note = f"{show_gone(gone)} (run {standing.run_id}), so the partition is scored again"
     logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.shown_value, note)

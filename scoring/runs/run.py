@@ -17,6 +17,7 @@ from nightscore.runs.partition_state import (
     find_earlier_answer,
     look_up_partition,
     resolve_model,
+    with_baseline_note,
 )
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -90,7 +91,7 @@ def _score_and_publish(
     state = look_up_partition(execution, model)
     earlier_answer = None if force else find_earlier_answer(execution, state)
     if earlier_answer is not None:
-        return earlier_answer
+        return with_baseline_note(execution, model, earlier_answer)
 
     return _score(execution, model, state, wait_for_turn)
 

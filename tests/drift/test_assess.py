@@ -360,6 +360,24 @@ def test_changes_of_schema_and_of_rows_are_findings(own: Lake) -> None:
     assert rows.reasons == ("900 rows, 4,000 in the partition before",)
 
 
+def test_a_baseline_that_was_logged_later_is_said_on_an_unchanged_run(own: Lake) -> None:
+    job = own.job()
+    own.write(DAY, make_frame(200))
+    first = own.run(job)
+    assert own.run(job).warnings == first.warnings
+
+    digest = give_baseline(own, job, make_frame(2_000, seed=1))
+    unchanged = own.run(job)
+    assert unchanged.status == "unchanged"
+    assert unchanged.warnings[-1].startswith("these results were not compared with the model's")
+    assert f"`{job.command('run', DAY, '--force')}` scores" in unchanged.warnings[-1]
+
+    forced = own.run(job, force=True)
+    assert forced.drift
+    assert forced.drift.references["baseline"] == digest
+    assert own.run(job).warnings == forced.warnings
+
+
 def test_labels_say_what_rate_to_expect(own: Lake) -> None:
     job = own.job()
     frame = make_frame(20_000, seed=1)
