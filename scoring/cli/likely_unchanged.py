@@ -1,6 +1,7 @@
 """Sees at a glance whether a partition may be published already, so that no process is needed."""
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from nightscore.inputs.job_lookup import find_job
 
@@ -21,13 +22,18 @@ def has_records(job: str, words: list[str]) -> bool:
     if "--force" in words:
         return False
 
-    import yaml
+    from nightscore.inputs.job_document import read_document
+    from nightscore.inputs.job_references import expand_references
+    from nightscore.schemas.short_forms import read_section
 
+    as_section = read_section("uri")
     try:
-        document = yaml.safe_load(Path(find_job(job)).read_text())
-        output = str(document["output"]["uri"]).removeprefix("file://")
-        key = document["input"].get("partition_key", PARTITION_KEY)
-        state = Path(f"{output.rstrip('/')}.nightscore", "runs").expanduser()
+        path = find_job(job)
+        document, _ = expand_references(read_document(path, Path(path).read_bytes()))
+        output = str(as_section(document["output"])["uri"])
+        key = as_section(document["input"]).get("partition_key", PARTITION_KEY)
+        folder = unquote(urlsplit(output).path) if output.startswith("file://") else output
+        state = Path(f"{folder.rstrip('/')}.nightscore", "runs")
     except Exception:  # noqa: BLE001 (the command reads it again, and says what is wrong)
         return False
 

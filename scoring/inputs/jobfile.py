@@ -1,6 +1,5 @@
 """Reads a job file and says everything that is wrong with it at once."""
 
-import codecs
 import logging
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.inputs.job_document import is_json, read_document
 from nightscore.inputs.job_lookup import find_job, is_job_name, near_files, other_spelling
 from nightscore.inputs.job_problems import describe_errors, describe_problems
 from nightscore.inputs.job_references import expand_references
@@ -20,14 +20,10 @@ from nightscore.storage.documents import (
     DocumentBoundsError,
     DocumentError,
     json_as_yaml,
-    read_json,
-    read_yaml,
 )
 from nightscore.storage.store import Store
 
 logger = logging.getLogger("nightscore")
-
-MAX_BYTES = 1 << 20
 
 
 def load_job(source: str, folders: Sequence[Path] | None = None) -> ScoringJob:
@@ -66,13 +62,8 @@ def _read(path: str) -> tuple[str, bytes]:
 
 
 def _parse_content(source: str, content: bytes) -> ScoringJob:
-    is_json = source.lower().endswith(".json")
     try:
-        if is_json:
-            raw = read_json(content.removeprefix(codecs.BOM_UTF8), MAX_BYTES, has_unique_keys=True)
-            content = json_as_yaml(content)
-        else:
-            raw = read_yaml(content, MAX_BYTES, has_text_keys=True)
+        raw = read_document(source, content)
     except DocumentBoundsError as error:
         raise InvalidJobError(
             "The job file expands to more than a job needs; it was not read.",
@@ -83,13 +74,13 @@ def _parse_content(source: str, content: bytes) -> ScoringJob:
         ) from error
     except DocumentError as error:
         raise InvalidJobError(
-            f"The job file is no valid {'JSON' if is_json else 'YAML'}.",
+            f"The job file is no valid {'JSON' if is_json(source) else 'YAML'}.",
             source,
             found=str(error),
             next_step="correct the file at this place",
         ) from error
 
-    return _parse(raw, source, content)
+    return _parse(raw, source, json_as_yaml(content) if is_json(source) else content)
 
 
 def _unreadable(source: str, error: ScoringError) -> InvalidJobError:

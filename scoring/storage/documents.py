@@ -36,6 +36,7 @@ _SURROGATES = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE
 )
 """A character beyond 16 bits, as `json.dump` writes it, after an even number of backslashes."""
+_JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
@@ -193,18 +194,23 @@ def _unique_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_as_yaml(content: bytes) -> bytes:
-    """A JSON document as YAML with the same lines, to find the places of its values.
+    """A JSON document as YAML with the same lines and columns, to find the places of its values.
 
-    Empty: it cannot be read as YAML. Columns after a surrogate pair are two too high.
+    Empty: it cannot be read as YAML.
     """
     text = content.decode().removeprefix("\ufeff").replace("\t", " ")
-    document = _SURROGATES.sub(_as_one_escape, text).encode()
+    document = _JSON_TEXT.sub(_without_surrogates, text).encode()
 
     try:
         compose_yaml(document)
     except DocumentError:
         return b""
     return document
+
+
+def _without_surrogates(text: re.Match[str]) -> str:
+    """A text of JSON for YAML. Spaces behind it keep what follows at its place."""
+    return _SURROGATES.sub(_as_one_escape, text[0]).ljust(len(text[0]))
 
 
 def _as_one_escape(pair: re.Match[str]) -> str:

@@ -43,6 +43,30 @@ def test_the_jobs_own_partition_key_counts(job: Path, tmp_path: Path) -> None:
     assert has_records(str(job), [str(job), DAY])
 
 
+def test_short_forms_and_references_are_understood(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE", str(tmp_path))
+    job.write_text("input: features\noutput: ${LAKE}/predictions\n")
+    words = [str(job), DAY]
+    assert not has_records(str(job), words)
+
+    record(tmp_path, f"ds={DAY}")
+    assert has_records(str(job), words)
+    monkeypatch.delenv("LAKE")
+    assert not has_records(str(job), words), "the command says that it is not set"
+
+
+def test_the_answer_costs_no_import_of_pydantic(job: Path) -> None:
+    code = (
+        "import sys; from nightscore.cli.likely_unchanged import has_records; "
+        "has_records(sys.argv[1], sys.argv[1:]); print(*sys.modules)"
+    )
+    words = [sys.executable, "-c", code, str(job), DAY]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert not {"pydantic", "pyarrow"} & {*done.stdout.split()}
+
+
 @pytest.mark.parametrize("text", ["", "- a list", "output: 3", "output: {uri: 's3://lake/x'}", "{"])
 def test_what_is_unclear_counts_as_new(job: Path, text: str) -> None:
     job.write_text(text)

@@ -915,5 +915,11 @@ def test_problems_of_json_have_their_places(tmp_path: Path) -> None:
         "line 13, column 18: allow_pickle: expected true or false; found 1; write true, without "
         "quotes"
     ]
+    line = json.dumps(raw)
+    assert (
+        refused_json(tmp_path, line)
+        .problems[0]
+        .startswith(f"line 1, column {line.rindex('1') + 1}: ")
+    )
     deep = json.dumps(raw | {"x": json.loads("[" * 90 + "]" * 90)})
     assert "allow_pickle: expected true or false" in refused_json(tmp_path, deep).problems[0]
