@@ -44,9 +44,7 @@ class Channel:
         if self.block == "nightscore-webhook":
             return self._webhook(address)
 
-        if self.block == "nightscore-email":
-            address = _as_text(address)
-
+        address = _as_text(address)
         if not Apprise().add(address):
             raise InvalidJobError(
                 f"{self.variable} is not an address that Apprise knows; nothing was registered.",
@@ -68,7 +66,11 @@ class Channel:
 
 
 def _as_text(address: str) -> str:
-    """The address, asking for plain text: in HTML the lines of a message would run together."""
+    """The address, asking for plain text.
+
+    In HTML the lines of an e-mail would run together. For Slack, Apprise would escape a message
+    that is escaped already, and so that readers see the escapes.
+    """
     if "format=" in address:
         return address
     separator = "&" if "?" in address else "?"

@@ -307,6 +307,7 @@ def test_a_crashed_run_is_told_by_its_state(told: Told) -> None:
     slack = json.dumps(told.slack[4].body)
     assert "killed by " in slack
     assert "<OOM>" not in slack, "no link, and no call of a whole channel"
+    assert "&lt;OOM&gt;" in slack, "escaped once: readers see <OOM>"
 
 
 def test_every_change_is_an_event_of_its_run(told: Told) -> None:
