@@ -213,6 +213,20 @@ def _group_cores(folder: Path) -> int:
     return max(int(quota) // int(period), 1)
 
 
+def working_folder() -> str:
+    """The folder in which this process works; empty if it was removed."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
+
+
+def enter_folder(folder: str) -> None:
+    """Work in a folder from now on. If it is gone, relative paths lead nowhere anyway."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
+
+
 def start_daemon(name: str, function: Callable[[], T]) -> Future[T]:
     """The outcome of a function that runs in a thread of its own, with the caller's context.
 

@@ -11,15 +11,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loky import ProcessPoolExecutor, process_executor
 from loky.backend.synchronize import SemLock
 
 from nightscore.errors import WorkerError
-from nightscore.process import is_running
+from nightscore.process import enter_folder, is_running, working_folder
+
+T = TypeVar("T")
 
 PARENT_POLL_S = 0.5
 ONE_THREAD = dict.fromkeys(
@@ -93,6 +96,16 @@ def open_executor(n_processes: int) -> Any:
 
     end_early()
     return _start(n_processes)
+
+
+def submit(executor: Any, function: Callable[..., T], *arguments: object) -> "Future[T]":
+    """The result of a function, which one of the executor's processes calls.
+
+    It works in the folder in which this process works now: a notebook may have changed it since the
+    process was started, and paths in a job may be relative.
+    """
+    future: Future[T] = executor.submit(_call_in, working_folder(), function, *arguments)
+    return future
 
 
 def grow_executor(executor: Any, n_processes: int) -> None:
@@ -190,6 +203,11 @@ def _name_semaphores() -> None:
             # Another process removes it too, or it is another user's.
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _call_in(folder: str, function: Callable[..., T], *arguments: object) -> T:
+    enter_folder(folder)
+    return function(*arguments)
 
 
 def _import_engine() -> None:

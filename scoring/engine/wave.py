@@ -7,6 +7,7 @@ from typing import Any
 
 from loky.process_executor import BrokenProcessPool
 
+from nightscore.engine.executor import submit
 from nightscore.engine.retry import LostShard
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.shard_scoring import score_shard
@@ -91,7 +92,7 @@ def score_in_processes(executor: Any, wave: Wave) -> Iterator[ShardResult]:
     try:
         while wave.is_unfinished:
             for task in wave.start_next():
-                indices[executor.submit(score_shard, task)] = task.shard.index
+                indices[submit(executor, score_shard, task)] = task.shard.index
 
             done, _ = wait(indices, wave.seconds_left, return_when=FIRST_COMPLETED)
             if not done and wave.give_up_hung():
@@ -119,7 +120,7 @@ def score_in_threads(executor: Any, wave: Wave) -> Iterator[ShardResult]:
     """
     try:
         while wave.is_unfinished:
-            future = executor.submit(exchange, score_shard, wave.start_next())
+            future = submit(executor, exchange, score_shard, wave.start_next())
 
             while not wait([future], wave.seconds_left).done:
                 if wave.give_up_hung():

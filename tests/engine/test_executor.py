@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,22 @@ def test_a_worker_ignores_ctrl_c_before_it_has_imported_anything(
 
     assert answer is signal.SIG_IGN
     assert signal.getsignal(signal.SIGINT) is before, "the driver itself listens again"
+
+
+def test_a_worker_works_where_the_driver_works_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = str(Path.cwd())
+    started = executor.open_executor(1)
+    try:
+        before = executor.submit(started, os.getcwd).result()
+        monkeypatch.chdir(tmp_path)
+        after = executor.submit(started, os.getcwd).result()
+    finally:
+        executor.end_executor(started)
+
+    assert before == own
+    assert after == str(tmp_path)
 
 
 def test_an_executor_that_grows_keeps_its_processes() -> None:

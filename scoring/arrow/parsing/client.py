@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from nightscore.arrow.parsing.server import CALL, ERROR, HEADER, ITEM, STREAM
 from nightscore.errors import CorruptFileError, ScoringError, WorkerError
+from nightscore.process import working_folder
 
 T = TypeVar("T")
 
@@ -187,9 +188,9 @@ class _Child:
         return self._process.poll() is None
 
     def ask(self, kind: bytes, request: object) -> None:
-        """Send a request."""
+        """Send a request. Relative paths in it are meant from where this process works now."""
         assert self._process.stdin is not None  # noqa: S101
-        content = pickle.dumps(request, protocol=5)
+        content = pickle.dumps((working_folder(), request), protocol=5)
         try:
             self._write(HEADER.pack(kind, len(content)))
             self._write(content)

@@ -72,7 +72,11 @@ def _answers(kind: bytes, content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of each answer to a request."""
     try:
         # The request comes from the parent, so its pickle is trusted.
-        function, arguments, memory_bytes, timeout_s = pickle.loads(content)  # noqa: S301
+        folder, request = pickle.loads(content)  # noqa: S301
+        with contextlib.suppress(OSError):  # it is gone: relative paths lead nowhere
+            os.chdir(folder)
+
+        function, arguments, memory_bytes, timeout_s = request
         _limit_memory(memory_bytes)
 
         if kind == CALL:

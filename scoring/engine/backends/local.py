@@ -5,7 +5,7 @@ imported with the first of them: a command that finds nothing to do opens a pool
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -147,10 +147,12 @@ class WorkerPool(BasePool):
     ) -> T:
         from loky.process_executor import BrokenProcessPool
 
+        from nightscore.engine.executor import submit
+
         self._start(max(self._n_processes, 1))
 
         try:
-            future: Future[T] = self._executor.submit(function, *arguments)
+            future = submit(self._executor, function, *arguments)
             if not wait([future], timeout_s).done:
                 self.kill()
                 raise call_hung(function, timeout_s or 0.0)
