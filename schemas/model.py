@@ -40,6 +40,9 @@ class ModelFacts(Record):
     takes_matrix: bool = False
     """Numeric columns of several types may be given as one matrix: the estimator would build the
     same one."""
+    reads_numbers: bool = False
+    """What the model is given is read as one matrix of numbers first. No time can be part of it,
+    unless all columns are times."""
     matrix_dtype: Literal["float64", "float32", "int64", "int32", "object"] = "float64"
     """dtype of X for a model that was trained without names. Objects are texts."""
     classes: tuple[str | int | float | bool, ...] | None = None

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 FLAGS = frozenset({"--force", "--json", "--verbose", "-v", "--dry-run", "--new-model"})
 """Options of the scoring commands. A call with another one is looked at more closely first."""
 OPTIONS = frozenset(
-    {"--from", "--to", "--mode", "--order", "--model", "--max-partitions", "--cache-dir"}
+    {
+        *("--from", "--to", "--mode", "--order", "--model", "--max-partitions", "--cache-dir"),
+        "--timeout",
+    }
 )
 """Options of theirs that a value follows."""
 

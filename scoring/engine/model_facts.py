@@ -17,7 +17,7 @@ from nightscore.models.registries.uris import shared_uri
 from nightscore.models.trust import naming_model
 from nightscore.schemas.model import ModelFacts
 
-FACTS = "facts-7"
+FACTS = "facts-8"
 """Name of the note in the cache; the number grows when a model must be looked at again."""
 
 

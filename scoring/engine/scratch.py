@@ -1,7 +1,7 @@
 """Tasks of shards that are scored apart from any run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nightscore.engine.shard import ShardTask
 from nightscore.models.pinned import PinnedModel
@@ -66,3 +66,11 @@ class ScratchRun:
             )
             for shard in shards
         ]
+
+
+def first_rows(plan: Plan, n_rows: int) -> Shard:
+    """The first rows of a partition that has some, as a shard of their own."""
+    shard = plan.shards[0]
+    n_rows = min(shard.pieces[0].n_rows, n_rows)
+    piece = replace(shard.pieces[0], n_rows=n_rows)
+    return replace(shard, pieces=(piece,), n_rows=n_rows, is_last=False)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 import pyarrow as pa
 
 from nightscore.inputs.agreed_types import AgreedTypes
-from nightscore.inputs.casts import WANTED, exceeds_float64, feature_cast
+from nightscore.inputs.casts import WANTED, exceeds_float64, feature_cast, plain_type
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.missing_columns import missing_column
 from nightscore.inputs.schema_groups import SchemaGroup, count_columns
@@ -92,6 +92,8 @@ class FeatureColumns:
                 yield from self._missing(feature, group)
             elif group.is_from_folder(feature.name) and feature.type in FOLDER_NUMBERS:
                 yield from self._check_folder(feature, group)
+            elif self._is_time_among_numbers(feature, stored_type, group):
+                yield _not_a_number(feature.name, stored_type, self._facts)
             else:
                 yield from self._check_column(feature, stored_type)
 
@@ -108,6 +110,20 @@ class FeatureColumns:
             return  # it is reported as ambiguous
         if feature.required or not self._facts.enforces_signature:
             yield missing_column(feature.name, feature.type, group.schema)
+
+    def _is_time_among_numbers(
+        self, feature: Feature, stored_type: pa.DataType, group: SchemaGroup
+    ) -> bool:
+        """Whether a model that states no types cannot take a column, whatever its values are.
+
+        NumPy makes numbers of times if there is nothing else, and they have no time zone.
+        """
+        is_stated = feature.type != "any" or not self._facts.reads_numbers
+        if is_stated or not pa.types.is_temporal(plain_type(stored_type)):
+            return False
+
+        types = {group.type_of(other.name) for other in self._features}
+        return not all(pa.types.is_timestamp(other) and not other.tz for other in types if other)
 
     def _check_folder(self, feature: Feature, group: SchemaGroup) -> Iterator[str]:
         """Folder values that are no number: a folder's text has no type of its own."""
@@ -175,6 +191,13 @@ class FeatureColumns:
             arrow_type = pa.float64()
 
         return InputColumn(column.name, arrow_type, column.wanted, has_nulls)
+
+
+def _not_a_number(name: str, stored_type: pa.DataType, facts: ModelFacts) -> str:
+    return (
+        f"{name}: has the type {stored_type}, and {facts.estimator} reads numbers; compute the "
+        "number in the features"
+    )
 
 
 def nullable_features(

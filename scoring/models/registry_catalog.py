@@ -17,8 +17,12 @@ _registered: dict[str, Callable[[str], Registry]] = {}
 
 
 @contextlib.contextmanager
-def open_registry(uri: str) -> Iterator[Registry]:
+def open_registry(uri: str, patience_s: float | None = None) -> Iterator[Registry]:
     """The registry at a URI.
+
+    Args:
+        uri: Of the registry.
+        patience_s: Seconds for each answer of a tracking server; None: as long as a run waits.
 
     Raises:
         ModelNotFoundError: There is none.
@@ -31,7 +35,7 @@ def open_registry(uri: str) -> Iterator[Registry]:
         with open_sqlite(uri) as registry:
             yield registry
     elif can_ask(uri):
-        yield ServerRegistry(uri)
+        yield ServerRegistry(uri, patience_s)
     else:
         yield ClientRegistry(uri)
 

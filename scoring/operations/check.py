@@ -33,6 +33,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import redacted, registry_uri
 from nightscore.models.registry_catalog import open_registry
 from nightscore.operations.checklist import Check, Checklist, Finding, UnknownError, known
+from nightscore.operations.first_rows import score_first_rows, states_all_types
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher
@@ -48,9 +49,12 @@ from nightscore.storage.probe import check_creates, check_writable
 
 PREFECT = "Prefect"
 """Name of the check of Prefect's server, without which a run can publish from here."""
-PREFECT_TIMEOUT_S = 10.0
+PATIENCE_S = 5.0
+"""For an answer of the registry and of Prefect's API. Both take milliseconds; somebody waits."""
 NEEDS_LOGIN = (401, 403)
 """Statuses of a server that is there. The flows have its key."""
+ROWS = "rows"
+"""Name of the check of the first rows. It is made only if types tell too little."""
 SHOWN_BYTES = 60
 SHOWN_DIGITS = len("sha256:") + 12
 SHOWN_NAMES = 5
@@ -62,6 +66,7 @@ def check_job(
     partition: str | None = None,
     prefect_url: str = "",
     open_workers: Callable[[Workers], AbstractContextManager[Pool]] = open_pool,
+    patience_s: float = PATIENCE_S,
 ) -> list[Check]:
     """Look at everything that a run of a job needs. Nothing is left in its stores.
 
@@ -71,18 +76,19 @@ def check_job(
         partition: Value of the partition to look at; None: the newest.
         prefect_url: URL of Prefect's API; empty: there is none.
         open_workers: Opens the pool that loads the model.
+        patience_s: Seconds that the registry and Prefect's API have to answer.
     """
     checklist = Checklist()
     job = checklist.look("job file", lambda: _read_job(source))
 
     if job is not None:
         with open_workers(job.workers) as pool:
-            _JobChecks(checklist, job, cache, pool).look_at_all(partition)
+            _JobChecks(checklist, job, cache, pool, patience_s).look_at_all(partition)
     else:
         checklist.skip("all else", "needs the job file")
 
     if prefect_url:
-        checklist.look(PREFECT, lambda: _ask_prefect(prefect_url))
+        checklist.look(PREFECT, lambda: _ask_prefect(prefect_url, patience_s))
     else:
         checklist.skip(PREFECT, "PREFECT_API_URL is not set")
 
@@ -93,11 +99,18 @@ class _JobChecks:
     """The checks of one job. Each uses what those before it have found."""
 
     def __init__(
-        self, checklist: Checklist, job: ScoringJob, cache: ModelCache, pool: Pool
+        self,
+        checklist: Checklist,
+        job: ScoringJob,
+        cache: ModelCache,
+        pool: Pool,
+        patience_s: float,
     ) -> None:
         self._checklist, self._workspace = checklist, Workspace(job)
         self._job, self._cache, self._pool = job, cache, pool
+        self._patience_s = patience_s
 
+        self._is_registry_silent = False
         self._model: PinnedModel | None = None
         self._capacity: int | None = None
         self._facts: ModelFacts | None = None
@@ -123,6 +136,7 @@ class _JobChecks:
         self._values = look("input", self._list_input)
         self._partition = look("partition", lambda: self._read_partition(partition))
         self._contract = look("columns", self._compare_columns)
+        self._look_at_first_rows()
         look("gates", self._compare_gates)
 
         self._publisher = look("output", self._write_output)
@@ -130,12 +144,19 @@ class _JobChecks:
 
     def _reach_registry(self) -> Finding[None]:
         uri = registry_uri(self._job.registry)
-        with open_registry(uri) as registry:
-            names = registry.names()
+        try:
+            with open_registry(uri, self._patience_s) as registry:
+                names = registry.names()
+        except StorageUnavailableError as error:
+            self._is_registry_silent = True
+            raise _with_longer_patience(error) from error
 
         return Finding(None, f"{redacted(uri)}: {counted(len(names), 'registered model')}")
 
     def _resolve_model(self) -> Finding[PinnedModel]:
+        if self._is_registry_silent:
+            raise UnknownError("registry")  # asking again would take as long again
+
         model = PinnedModel.resolve(self._job, self._cache)
         pinned = "pinned to" if model.is_pinned else "not pinned,"
         digest = model.cached.digest[:SHOWN_DIGITS]
@@ -246,6 +267,23 @@ class _JobChecks:
 
         return Finding(contract, text)
 
+    def _look_at_first_rows(self) -> None:
+        """Have the model predict a few rows, if only that shows whether it takes the columns."""
+        if self._contract is None or states_all_types(self._contract):
+            return
+        if self._job.workers.is_cluster:
+            self._checklist.skip(ROWS, "only the cluster's workers could score some")
+        else:
+            self._checklist.look(ROWS, self._score_first_rows)
+
+    def _score_first_rows(self) -> Finding[None]:
+        model, facts = known(self._model, "model"), known(self._facts, "model")
+        partition = known(self._partition, "partition")
+
+        tried = score_first_rows(self._job, model, facts, partition, self._pool)
+        text = f"the model predicts {counted(tried.n_rows, 'row')}"
+        return Finding(None, text, [f"rows for the quarantine: {why}" for why in tried.refused])
+
     def _compare_gates(self) -> Finding[None]:
         facts, problems = known(self._facts, "model"), list[str]()
         predictions = choose_predictions(self._job, facts, [])
@@ -314,12 +352,25 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown} and {n_others:,} more" if n_others > 0 else shown
 
 
+def _with_longer_patience(error: StorageUnavailableError) -> StorageUnavailableError:
+    """The error, with the way to wait longer if time was too short."""
+    if not isinstance(error.__cause__, TimeoutError):
+        return error
+    return StorageUnavailableError(
+        error.what,
+        error.where,
+        expected=error.expected,
+        found=error.found,
+        next_step=f"{error.next_step}; if the network is slow: nightscore check --timeout 60",
+    )
+
+
 def _read_job(source: str) -> Finding[ScoringJob]:
     job = load_job(source)
     return Finding(job, f"{find_job(source)}, job {job.name}")
 
 
-def _ask_prefect(url: str) -> Finding[None]:
+def _ask_prefect(url: str, patience_s: float) -> Finding[None]:
     """Whether Prefect's API answers."""
     shown, advice = redacted(url), "start the server, or correct PREFECT_API_URL"
     if not url.startswith(("http://", "https://")):
@@ -332,7 +383,7 @@ def _ask_prefect(url: str) -> Finding[None]:
 
     request = urllib.request.Request(f"{url.rstrip('/')}/health")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=PREFECT_TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=patience_s) as answer:  # noqa: S310
             found = answer.read(SHOWN_BYTES).decode(errors="replace")
     except urllib.error.HTTPError as error:
         found = "true" if error.code in NEEDS_LOGIN else f"status {error.code}"

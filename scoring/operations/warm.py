@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
-from nightscore.engine.scratch import ScratchRun, scratch_job
+from nightscore.engine.scratch import ScratchRun, first_rows, scratch_job
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.engine.worker.worker_model import compile_model_code
 from nightscore.errors import InputError, ScoringError
@@ -26,7 +26,7 @@ from nightscore.models.sample_models import compile_kernels
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts
-from nightscore.schemas.partition import Partition, Plan, Shard, show_value
+from nightscore.schemas.partition import Partition, show_value
 
 WARM_RUN = "warm"
 
@@ -148,7 +148,7 @@ def _compare_first_rows(
             )
 
         run = ScratchRun(scratch, WARM_RUN, model, facts)
-        (task,) = run.tasks(plan, contract, [_first_rows(plan)])
+        (task,) = run.tasks(plan, contract, [first_rows(plan, CHECK_ROWS)])
         result = pool.call(score_shard, task, timeout_s=model.load_s)
 
     return Warmed(
@@ -156,14 +156,6 @@ def _compare_first_rows(
         predictor=result.predictor,
         partition=show_value(partition.value),
     )
-
-
-def _first_rows(plan: Plan) -> Shard:
-    """The first rows of a partition, as many as are compared, as a shard of their own."""
-    shard = plan.shards[0]
-    n_rows = min(shard.pieces[0].n_rows, CHECK_ROWS)
-    piece = replace(shard.pieces[0], n_rows=n_rows)
-    return replace(shard, pieces=(piece,), n_rows=n_rows, is_last=False)
 
 
 def _by_library(reason: str) -> PredictorRecord:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import yaml
 from nightscore.cli.app import build_app
 from nightscore.errors import StorageError
 from nightscore.inputs.date_formats import recognise_format
-from nightscore.operations.check import check_job
+from nightscore.operations.check import ROWS, check_job
 from nightscore.operations.checklist import Check
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.probe import check_creates, check_writable
 from nightscore.storage.store import Store
 from tests.fakes.memory_store import MemoryBackend
 from tests.support.lake import Lake
-from tests.support.models import make_frame
+from tests.support.models import KnownModel, copy_registry, make_frame, register
 
 DAY = "2024-02-29"
 NAMES = (
@@ -36,7 +37,12 @@ def save(job: ScoringJob | dict[str, Any], folder: Path) -> str:
 
 
 def looked_at(
-    lake: Lake, job: ScoringJob, tmp_path: Path, partition: str | None = None, prefect: str = ""
+    lake: Lake,
+    job: ScoringJob,
+    tmp_path: Path,
+    partition: str | None = None,
+    prefect: str = "",
+    patience_s: float = 5.0,
 ) -> dict[str, Check]:
     checks = check_job(
         save(job, tmp_path),
@@ -44,6 +50,7 @@ def looked_at(
         partition,
         prefect,
         lambda workers: contextlib.nullcontext(lake.pool),
+        patience_s,
     )
     return {check.name: check for check in checks}
 
@@ -88,6 +95,79 @@ def test_all_problems_are_told_at_once_and_one_cause_once(lake: Lake, tmp_path: 
     assert "A part of the path is a file" in told(checks["output"])
     assert "Prefect's API does not answer" in told(checks["Prefect"])
     assert checks["columns"].found == "needs the partition"
+
+
+def test_a_registry_that_never_answers_is_waited_for_once(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, make_frame(50))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        job = lake.job(registry=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        checks = looked_at(lake, job, tmp_path, patience_s=0.1)
+
+    assert "did not answer in time" in told(checks["registry"])
+    assert "expected: a complete answer within 0.1 s" in told(checks["registry"])
+    assert "if the network is slow: nightscore check --timeout 60" in told(checks["registry"])
+    assert checks["model"].found == "needs the registry"
+    assert checks["partition"].state == "ok"
+
+
+@pytest.fixture
+def unsigned(
+    lake: Lake, models: dict[str, KnownModel], registry_root: Path, tmp_path: Path
+) -> Lake:
+    """A lake whose model `unsigned` was logged without a signature, as was `pipeline`."""
+    import mlflow
+
+    lake.registry = copy_registry(registry_root, tmp_path / "registry")
+    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
+    for name, known in (
+        ("unsigned", models["hgb_binary"]),
+        ("pipeline", models["pipeline_onehot"]),
+    ):
+        folder = tmp_path / "registry" / "models" / name
+        mlflow.sklearn.save_model(
+            known.estimator,
+            folder,
+            serialization_format="cloudpickle",
+            pip_requirements=["scikit-learn"],
+        )
+        register(client, name, folder)
+    return lake
+
+
+def test_a_type_that_a_model_without_a_signature_cannot_take_is_found_as_by_a_run(
+    unsigned: Lake, tmp_path: Path
+) -> None:
+    frame, job = make_frame(100), unsigned.job(model="models:/unsigned/1")
+
+    unsigned.write(DAY, frame.assign(a=None))
+    checks = looked_at(unsigned, job, tmp_path)
+    assert checks[ROWS].found == "the model predicts 64 rows", "it takes missing values"
+    assert unsigned.run(job).status == "published"
+
+    unsigned.write(DAY, frame.assign(a="x"))
+    checks = looked_at(unsigned, job, tmp_path)
+    refused = told(checks[ROWS])
+    assert refused.startswith("Every row of the sample was refused; a run would fail.")
+    assert "could not convert string to float" in refused
+    failed = unsigned.run(job).error
+    assert failed
+    assert failed.type == "QuarantineLimitError"
+
+    unsigned.write(DAY, frame.assign(a=pd.Timestamp("2024-02-29")))
+    checks = looked_at(unsigned, job, tmp_path)
+    reason = "and HistGradientBoostingClassifier reads numbers; compute the number in the features"
+    assert reason in told(checks["columns"])
+    assert ROWS not in checks
+    failed = unsigned.run(job).error
+    assert failed
+    assert failed.type == "ContractError"
+    assert reason in failed.message
+
+
+def test_a_pipeline_that_takes_texts_is_tried_with_them(unsigned: Lake, tmp_path: Path) -> None:
+    unsigned.write(DAY, make_frame(100))
+    checks = looked_at(unsigned, unsigned.job(model="models:/pipeline/1"), tmp_path)
+    assert checks[ROWS].found == "the model predicts 64 rows"
 
 
 def test_an_invalid_file_is_the_only_problem(lake: Lake, tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def check(
             help="Partition value to look at. Default: the newest.", metavar="PARTITION"
         ),
     ] = None,
+    timeout_s: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.1,
+            help="How long the registry and Prefect's API have to answer.",
+        ),
+    ] = 5.0,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
     verbose: Verbose = False,
@@ -66,4 +75,4 @@ def check(
     """
     from nightscore.cli.commands.check import check as execute
 
-    execute(job, partition, as_json, cache_dir, verbose)
+    execute(job, partition, timeout_s, as_json, cache_dir, verbose)

@@ -14,12 +14,17 @@ from nightscore.operations.checklist import Check
 
 
 def check(
-    job: str, partition: str | None, as_json: bool, cache_dir: Path | None, verbose: bool
+    job: str,
+    partition: str | None,
+    timeout_s: float,
+    as_json: bool,
+    cache_dir: Path | None,
+    verbose: bool,
 ) -> None:
     """Print what was looked at, and what is wrong with it."""
     log_to(verbose)
     prefect_url = os.environ.get("PREFECT_API_URL", "")
-    checks = check_job(job, model_cache(cache_dir), partition, prefect_url)
+    checks = check_job(job, model_cache(cache_dir), partition, prefect_url, patience_s=timeout_s)
 
     if as_json:
         print_json(_document(job, checks))

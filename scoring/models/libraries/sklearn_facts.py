@@ -21,6 +21,19 @@ MATRIX_MODULES = (
     "sklearn.linear_model._",
 )
 """Estimators that turn a frame into one floating matrix before anything else."""
+NUMBER_MODULES = (
+    *MATRIX_MODULES,
+    "sklearn.preprocessing._data",
+    "sklearn.preprocessing._discretization",
+    "sklearn.preprocessing._polynomial",
+    "sklearn.decomposition._pca",
+    "sklearn.discriminant_analysis",
+    "sklearn.naive_bayes",
+    "sklearn.neural_network._multilayer_perceptron",
+    "sklearn.cluster._kmeans",
+    "sklearn.ensemble._iforest",
+)
+"""Estimators and transformers that refuse what does not convert to numbers."""
 
 
 def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
@@ -41,6 +54,7 @@ def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
         # If the first step is a transformer of the user's own, only the signature knows of a frame.
         is_named=names is not None or bool(mlmodel.inputs),
         takes_matrix=not steps and takes_matrix(final),
+        reads_numbers=_reads_numbers(steps[0] if steps else final),
         matrix_dtype="float32" if mlmodel.tensor_dtype == "float32" else "float64",
         classes=classes,
         categories=encoder_categories(estimator) | by_column,
@@ -59,6 +73,12 @@ def takes_matrix(final: Any) -> bool:
     """Whether the estimator makes one floating matrix of a frame anyway."""
     module = type(final).__module__
     return module.startswith(MATRIX_MODULES) and getattr(final, "_preprocessor", None) is None
+
+
+def _reads_numbers(first: Any) -> bool:
+    """Whether the part that is given the columns makes one matrix of numbers of them."""
+    has_encoder = getattr(first, "_preprocessor", None) is not None
+    return type(first).__module__.startswith(NUMBER_MODULES) and not has_encoder
 
 
 def _predict_function(mlmodel: MlModel) -> str:

@@ -32,21 +32,25 @@ class UnexpectedAnswerError(Exception):
     """The server answered with something that is not what the interface documents."""
 
 
-def get_json(url: str, headers: Mapping[str, str], shown: str) -> dict[str, Any] | None:
+def get_json(
+    url: str, headers: Mapping[str, str], shown: str, patience_s: float | None = None
+) -> dict[str, Any] | None:
     """The JSON object at a URL; None where the server says that there is no such thing.
 
     Args:
         url: With its query.
         headers: Credentials included. They are sent to this server only.
         shown: How errors name the server: without credentials.
+        patience_s: Seconds for the whole answer; None: `ANSWER_TIMEOUT_S`.
 
     Raises:
         StorageUnavailableError: It refused, redirected elsewhere, did not answer in time, or
             answered with
             something other than a JSON object.
     """
+    seconds = ANSWER_TIMEOUT_S if patience_s is None else patience_s
     try:
-        return _within(ANSWER_TIMEOUT_S, lambda: _get(url, headers))
+        return _within(seconds, lambda: _get(url, headers))
     except urllib.error.HTTPError as error:
         if 300 <= error.code < 400:
             raise _redirected(error, shown) from error
@@ -63,7 +67,7 @@ def get_json(url: str, headers: Mapping[str, str], shown: str) -> dict[str, Any]
         raise StorageUnavailableError(
             "The model registry did not answer in time.",
             shown,
-            expected=f"a complete answer within {ANSWER_TIMEOUT_S:.0f} s",
+            expected=f"a complete answer within {seconds:g} s",
             found=str(error) or "the connection timed out",
             next_step="check the MLflow server and the network, then run again",
         ) from error
@@ -158,5 +162,5 @@ def _within(seconds: float, action: Callable[[], T]) -> T:
     """
     outcome = start_daemon("ask-registry", action)
     if not wait([outcome], seconds).done:
-        raise TimeoutError(f"still unfinished after {seconds:.0f} s")
+        raise TimeoutError(f"still unfinished after {seconds:g} s")
     return outcome.result()

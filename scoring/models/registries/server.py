@@ -35,8 +35,14 @@ def can_ask(uri: str) -> bool:
 class ServerRegistry:
     """Asks a tracking server over its documented REST interface."""
 
-    def __init__(self, uri: str) -> None:
-        """Take the server's URI, which may hold credentials. Nothing is asked yet."""
+    def __init__(self, uri: str, patience_s: float | None = None) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            uri: The server's. It may hold credentials.
+            patience_s: Seconds for each answer; None: as long as a run waits.
+        """
+        self._patience_s = patience_s
         self._shown = redacted(uri)
         self._base = f"{self._shown.rstrip('/')}/api/2.0/mlflow/"
         self._user = urllib.parse.urlsplit(uri)
@@ -117,7 +123,8 @@ class ServerRegistry:
         # Its HTTP client takes longer to import than a registry in a file takes to answer.
         from nightscore.models.registries.rest import get_json
 
-        return get_json(url, _authorization(os.environ, self._user), self._shown)
+        headers = _authorization(os.environ, self._user)
+        return get_json(url, headers, self._shown, self._patience_s)
 
     @contextlib.contextmanager
     def _documented(self) -> Iterator[None]:
