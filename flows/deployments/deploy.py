@@ -10,6 +10,7 @@ from nightscore.flows.deployments.automations import (
     save_automation,
 )
 from nightscore.flows.deployments.changes import Change, change_between, first_keys, merged
+from nightscore.flows.deployments.jobs import JobToDeploy
 from nightscore.flows.deployments.prefect_api import Api
 from nightscore.flows.deployments.wanted import (
     BACKFILL_QUEUE,
@@ -17,7 +18,6 @@ from nightscore.flows.deployments.wanted import (
     NIGHTLY_QUEUE,
     SCHEDULE,
     Deployment,
-    JobToDeploy,
     Nights,
     deployments_of,
 )
@@ -83,24 +83,25 @@ class _Server:
 
     def save_pool(self) -> Change:
         """The pool. One that exists stays as it is, of whatever type."""
-        existing = self._api.get(f"/work_pools/{_quoted(self._pool)}")
-        change = change_between("work pool", self._pool, existing, existing or {})
-
-        if change.action == "created":
-            body = {"name": self._pool, "type": "process", "concurrency_limit": POOL_RUNS}
-            self._send("POST", "/work_pools/", body)
-
-        return change
+        body = {"name": self._pool, "type": "process", "concurrency_limit": POOL_RUNS}
+        path = f"/work_pools/{_quoted(self._pool)}"
+        existing = self._api.get(path)
+        return self._create_missing("work pool", self._pool, existing, "/work_pools/", body)
 
     def save_queue(self, name: str, limit: int | None) -> Change:
         """A queue. Those that are created first have priority."""
         path = f"/work_pools/{_quoted(self._pool)}/queues"
         existing = self._api.get(f"{path}/{name}")
-        change = change_between("queue", f"{self._pool}/{name}", existing, existing or {})
+        body = {"name": name, "concurrency_limit": limit}
+        return self._create_missing("queue", f"{self._pool}/{name}", existing, path, body)
 
+    def _create_missing(
+        self, kind: str, name: str, existing: Any, path: str, body: Mapping[str, Any]
+    ) -> Change:
+        """Create what is not there. What exists stays as it is."""
+        change = change_between(kind, name, existing, existing or {})
         if change.action == "created":
-            self._send("POST", path, {"name": name, "concurrency_limit": limit})
-
+            self._send("POST", path, body)
         return change
 
     def save_deployment(self, deployment: Deployment, nights: Nights) -> list[Change]:

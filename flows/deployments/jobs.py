@@ -2,17 +2,32 @@
 
 import os
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.errors import InvalidJobError, ScoringError
-from nightscore.flows.deployments.wanted import JobToDeploy
 from nightscore.inputs.job_lookup import find_job
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.registries.uris import redacted, registry_uri
 from nightscore.schemas.job import ScoringJob
 
 SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobToDeploy:
+    """A job that was read and found right."""
+
+    name: str
+    source: str
+    """Absolute path or URL of its file."""
+    folder: str | None
+    """Where relative paths in the job file begin; None: it has a URL, and none."""
+    environment: Mapping[str, str]
+    """Variables that its runs need, without secrets."""
+    registry: str = ""
+    """Its model registry, by its absolute URI, which may have credentials."""
 
 
 def read_jobs(sources: Sequence[str]) -> list[JobToDeploy]:
@@ -48,6 +63,7 @@ def _read(source: str) -> JobToDeploy:
         source=path if is_url else str(Path(path).absolute()),
         folder=None if is_url else str(Path.cwd()),
         environment=_environment(spec),
+        registry=absolute_registry(registry_uri(spec.registry)),
     )
 
 
@@ -60,12 +76,16 @@ def _environment(spec: ScoringJob) -> dict[str, str]:
     if redacted(uri) != uri:
         return {}  # it carries credentials, which are for the worker's environment
 
-    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
-        uri = f"{SQLITE}{os.path.abspath(uri.removeprefix(SQLITE))}"  # noqa: PTH100 (need not exist)
-    elif not urllib.parse.urlsplit(uri).scheme:
-        uri = str(Path(uri).absolute())
+    return {"MLFLOW_TRACKING_URI": absolute_registry(uri)}
 
-    return {"MLFLOW_TRACKING_URI": uri}
+
+def absolute_registry(uri: str) -> str:
+    """The same registry, whatever the working folder is."""
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{os.path.abspath(uri.removeprefix(SQLITE))}"  # noqa: PTH100 (need not exist)
+    if not urllib.parse.urlsplit(uri).scheme:
+        return str(Path(uri).absolute())
+    return uri
 
 
 def _all_of(refused: Sequence[ScoringError]) -> InvalidJobError:

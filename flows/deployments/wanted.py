@@ -7,6 +7,7 @@ from typing import Any
 from prefect import Flow
 
 from nightscore.flows.backfill import backfill
+from nightscore.flows.deployments.jobs import JobToDeploy
 from nightscore.flows.nightly import nightly
 from nightscore.flows.partition import score_partition
 
@@ -31,19 +32,6 @@ class Nights:
     timezone: str | None = None
     lag_days: int | None = None
     look_back_days: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobToDeploy:
-    """A job that was read and found right."""
-
-    name: str
-    source: str
-    """Absolute path or URL of its file."""
-    folder: str | None
-    """Where relative paths in the job file begin; None: it has a URL, and none."""
-    environment: Mapping[str, str]
-    """Variables that its runs need, without secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,10 @@ from nightscore.flows.deployments.automations import blocks_of, read_automations
 from nightscore.flows.deployments.changes import Change, FieldChange, differences, merged
 from nightscore.flows.deployments.deploy import deploy, online_workers
 from nightscore.flows.deployments.job_checks import check_jobs
-from nightscore.flows.deployments.jobs import read_jobs
+from nightscore.flows.deployments.jobs import JobToDeploy, read_jobs
 from nightscore.flows.deployments.prefect_api import prefect_api
 from nightscore.flows.deployments.schedules import check_schedule
-from nightscore.flows.deployments.wanted import JobToDeploy, Nights
+from nightscore.flows.deployments.wanted import Nights
 from nightscore.flows.prefect_server import PrefectServer
 from nightscore.flows.stack.http_calls import request
 from nightscore.models.cache import ModelCache
