@@ -18,6 +18,8 @@ from nightscore.arrow.numeric import NUMPY_NAMES
 
 _ARROW_NAMES = {numpy_name: arrow_name for arrow_name, numpy_name in NUMPY_NAMES.items()}
 """Arrow's names of types where NumPy has another."""
+_MOST_BYTES = np.iinfo(np.int32).max
+"""Of the texts of an array of type string."""
 
 
 def from_numpy(values: npt.NDArray[Any]) -> pa.Array:
@@ -52,8 +54,13 @@ def from_texts(texts: Sequence[str | None]) -> pa.Array:
         encoded = [text.encode() for text in filled]
 
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    buffers = [validity, pa.py_buffer(ends), pa.py_buffer(joined.encode())]
+    data = pa.py_buffer(joined.encode())
 
+    if ends[-1] <= _MOST_BYTES:
+        buffers = [validity, pa.py_buffer(ends.astype(np.int32)), data]
+        return pa.Array.from_buffers(pa.string(), len(texts), buffers)
+
+    buffers = [validity, pa.py_buffer(ends), data]
     return pa.Array.from_buffers(pa.large_string(), len(texts), buffers).cast(pa.string())
 
 
@@ -75,12 +82,11 @@ def from_values(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
         return _from_maps(values, arrow_type)
 
     dtype = _dtype_of(arrow_type)
-    array = from_numpy(np.array([0 if value is None else value for value in values], dtype))
-
     if None not in values:
-        return array
+        return from_numpy(np.array(values, dtype))
 
-    _, data = array.buffers()
+    filled = [0 if value is None else value for value in values]
+    _, data = from_numpy(np.array(filled, dtype)).buffers()
 
     return pa.Array.from_buffers(arrow_type, len(values), [_validity(values), data])
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nightscore.drift.grade import compare_groups
+from nightscore.drift.grade import NamedPairs, compare_groups
 from nightscore.drift.impact import impact
 from nightscore.drift.measure import pair_up
 from nightscore.drift.statistics.shared.columns import ColumnPair
@@ -53,7 +53,7 @@ def compare_profiles(
         column_sets.append(_ColumnSet(comparison, reference, whole_keys, pairs))
         column_sets.append(_ColumnSet(comparison, reference, segment_keys, pairs))
 
-    groups = [columns.by_place() for columns in column_sets]
+    groups = [columns.named_pairs() for columns in column_sets]
     for columns, drifts in zip(column_sets, compare_groups(groups), strict=True):
         _add(columns, drifts, all_columns)
 
@@ -69,17 +69,17 @@ class _ColumnSet:
     keys: list[Key]
     pairs: Mapping[Key, ColumnPair]
 
-    def by_place(self) -> dict[str, ColumnPair]:
-        """The pairs by their place: names occur several times, with other roles and segments."""
-        return {str(place): self.pairs[key] for place, key in enumerate(self.keys)}
+    def named_pairs(self) -> NamedPairs:
+        """The pairs with their names, which occur several times, with other roles and segments."""
+        return [(name, self.pairs[role, name, segment]) for role, name, segment in self.keys]
 
 
 def _add(columns: _ColumnSet, drifts: Sequence[ColumnDrift], current: Profiles) -> None:
     """Hand the results to the comparison."""
     comparison = columns.comparison
     for key, drift in zip(columns.keys, drifts, strict=True):
-        role, name, _ = key
-        comparison.columns[key] = drift.model_copy(update={"name": name})
+        role, _, _ = key
+        comparison.columns[key] = drift
 
         scores = columns.reference[key].scores
         if scores is not None and role == "feature":

@@ -10,7 +10,7 @@ from nightscore.drift import statistic_catalog
 from nightscore.drift.measure import Values, measure_across, measure_pairs
 from nightscore.drift.statistics.shared.columns import ColumnPair
 from nightscore.drift.statistics.shared.significance import FEW_ROWS, FEW_ROWS_P, is_significant
-from nightscore.drift.statistics.shared.statistic import Evidence, Grade
+from nightscore.drift.statistics.shared.statistic import Evidence, Grade, Statistic
 from nightscore.schemas.drift import ORDER, ColumnDrift, Severity, Signal
 
 SIGNALS: tuple[Signal, ...] = (
@@ -26,35 +26,42 @@ SEEN_IN_FEW_ROWS: tuple[Signal, ...] = ("nulls", "not finite", "range")
 """Their tests hold for few rows as well."""
 
 
+NamedPairs = Sequence[tuple[str, ColumnPair]]
+"""Columns that are compared together. Names may occur several times."""
+
+
 def compare_columns(pairs: Mapping[str, ColumnPair]) -> list[ColumnDrift]:
     """Each column's statistics and severity; significance is corrected across all of them."""
-    return compare_groups([pairs])[0]
+    return compare_groups([list(pairs.items())])[0]
 
 
-def compare_groups(groups: Sequence[Mapping[str, ColumnPair]]) -> list[list[ColumnDrift]]:
+def compare_groups(groups: Sequence[NamedPairs]) -> list[list[ColumnDrift]]:
     """The same for several sets of columns, measured at once.
 
     Significance is corrected within each set.
     """
-    pairs: dict[tuple[int, str], ColumnPair] = {}
-    for place, group in enumerate(groups):
-        for name, pair in group.items():
-            pairs[place, name] = pair
+    pairs: dict[tuple[int, int], ColumnPair] = {}
+    for group_place, group in enumerate(groups):
+        for place, (_, pair) in enumerate(group):
+            pairs[group_place, place] = pair
 
     measured = measure_pairs(pairs)
 
     compared = []
-    for place, group in enumerate(groups):
-        values = {name: measured[place, name] for name in group}
-        measure_across(list(values.values()))
-        compared.append([grade_column(name, pair, values[name]) for name, pair in group.items()])
+    for group_place, group in enumerate(groups):
+        values = [measured[group_place, place] for place in range(len(group))]
+        measure_across(values)
+
+        graded = zip(group, values, strict=True)
+        compared.append([grade_column(name, pair, one) for (name, pair), one in graded])
 
     return compared
 
 
 def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
     """The severity of a column, its reasons and its statistics."""
-    grades = _grade(Evidence(pair, values))
+    defined = statistic_catalog.statistics_for(pair.type)
+    grades = _grade(Evidence(pair, values), defined)
 
     is_few = min(pair.n_rows) < FEW_ROWS
     if is_few and not values["chi2_pvalue"] < FEW_ROWS_P:
@@ -69,7 +76,7 @@ def grade_column(name: str, pair: ColumnPair, values: Values) -> ColumnDrift:
         reasons = [f"too few rows to tell: {n_reference:,} in the reference, {n_current:,} now"]
 
     statistics = {}
-    for statistic in statistic_catalog.statistics_for(pair.type):
+    for statistic in defined:
         statistics[statistic.name] = _defined(values[statistic.name])
 
     return ColumnDrift(
@@ -90,23 +97,23 @@ def worst(severities: Sequence[Severity]) -> Severity:
     return max(severities, key=ORDER.index, default="ok")
 
 
-def _grade(evidence: Evidence) -> list[Grade]:
+def _grade(evidence: Evidence, defined: Sequence[Statistic]) -> list[Grade]:
     """All that is no accident, in the order of `SIGNALS`."""
-    grades = list(_grade_distribution(evidence))
-    for statistic in statistic_catalog.statistics_for(evidence.pair.type):
+    grades = list(_grade_distribution(evidence, defined))
+    for statistic in defined:
         if statistic.grade is not None:
             grades += statistic.grade(evidence)
     return sorted(grades, key=lambda grade: SIGNALS.index(grade.signal))
 
 
-def _grade_distribution(evidence: Evidence) -> Iterator[Grade]:
+def _grade_distribution(evidence: Evidence, defined: Sequence[Statistic]) -> Iterator[Grade]:
     """What the thresholds of the statistics say of the distribution."""
     if not is_significant(evidence):
         return
 
     column_type = evidence.pair.type
     is_severe = False
-    for statistic in statistic_catalog.statistics_for(column_type):
+    for statistic in defined:
         if column_type not in statistic.graded_types:
             continue
 

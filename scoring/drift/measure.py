@@ -68,14 +68,7 @@ def measure_across(columns: Sequence[Values]) -> None:
     if not columns:
         return
 
-    names: set[str] = set()
-    for values in columns:
-        names.update(values)
-
-    by_name: dict[str, Floats] = {}
-    for name in names:
-        by_name[name] = np.array([values.get(name, np.nan) for values in columns], np.float64)
-
+    by_name = _ByName(columns)
     for statistic in statistic_catalog.STATISTICS:
         if statistic.across is None:
             continue
@@ -83,6 +76,19 @@ def measure_across(columns: Sequence[Values]) -> None:
         results = statistic.across(by_name).tolist()
         for values, result in zip(columns, results, strict=True):
             values[statistic.name] = result
+
+
+class _ByName(dict[str, Floats]):
+    """Each statistic of all columns, made into an array when it is first asked for."""
+
+    def __init__(self, columns: Sequence[Values]) -> None:
+        super().__init__()
+        self._columns = columns
+
+    def __missing__(self, name: str) -> Floats:
+        values = [column.get(name, np.nan) for column in self._columns]
+        self[name] = np.array(values, np.float64)
+        return self[name]
 
 
 def _measure(group: ColumnGroup) -> list[Values]:

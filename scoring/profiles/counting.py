@@ -3,6 +3,7 @@
 Machine code counts it in one pass. Without machine code the values are sorted.
 """
 
+import functools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ class NumberCounter:
     def __init__(self, spec: CountSpec, kernels: Kernels) -> None:
         """Lay the edges out for the kernel."""
         self._spec, self._kernels = spec, kernels
-        self._tree, self._n_levels = edge_tree(spec.edges)
+        self._tree, self._n_levels = _shared_tree(spec.edges.tobytes())
 
     def count(self, chunk: pa.Array, known_hashes: Hashes | None) -> NumberCounts:
         """Count a chunk.
@@ -220,6 +221,12 @@ class NumberCounter:
             n_outside=n_outside,
             hashes=hashes,
         )
+
+
+@functools.lru_cache(maxsize=4096)
+def _shared_tree(edges: bytes) -> tuple[Floats, int]:
+    """The tree of some edges, see `edge_tree`. Shards over the same bins lay it out once."""
+    return edge_tree(np.frombuffer(edges, np.float64))
 
 
 def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:

@@ -7,7 +7,7 @@ import copy
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -86,22 +86,22 @@ class NumberProfile:
     @property
     def tallies(self) -> Tallies:
         """Values that are in no bin, or outside the bounds."""
-        return cast(Tallies, self.statistics["tallies"])
+        return self.statistics["tallies"]  # type: ignore[return-value]
 
     @property
     def binned(self) -> BinnedValues:
         """Finite values in the bins between `edges.both`."""
-        return cast(BinnedValues, self.statistics["binned"])
+        return self.statistics["binned"]  # type: ignore[return-value]
 
     @property
     def moments(self) -> Moments:
         """Sums and range of the finite values."""
-        return cast(Moments, self.statistics["moments"])
+        return self.statistics["moments"]  # type: ignore[return-value]
 
     @property
     def distinct(self) -> DistinctValues | None:
         """Distinct finite values; None: not counted, as of a segment."""
-        return cast(DistinctValues | None, self.statistics.get("distinct"))
+        return self.statistics.get("distinct")  # type: ignore[return-value]
 
     @property
     def counts(self) -> Counts:
@@ -151,7 +151,8 @@ class NumberProfile:
     @property
     def n_odd(self) -> int:
         """NaN and infinities."""
-        return self.n_nan + self.n_high + self.n_low
+        tallies = self.tallies
+        return tallies.n_nan + tallies.n_high + tallies.n_low
 
     @property
     def n_outside(self) -> int:

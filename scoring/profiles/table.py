@@ -3,7 +3,6 @@
 It has this form on the store and between processes.
 """
 
-import functools
 import io
 import itertools
 import math
@@ -13,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, Self
 
-import numpy as np
 import pyarrow as pa
 
 from nightscore.arrow.arrays import from_values, list_ends, to_lists, to_table, to_texts
 from nightscore.arrow.parsing.files import read_table as parse_table
 from nightscore.errors import CorruptFileError
-from nightscore.profiles.edges import Edges
+from nightscore.profiles.edges import shared_edges
 from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, Profile
 from nightscore.profiles.sufficient_statistic_catalog import all_statistics
 
@@ -185,11 +183,12 @@ def write_parquet(table: pa.Table) -> bytes:
     import pyarrow.parquet as pq
 
     sink = io.BytesIO()
-    # Values hardly repeat: dictionaries would take half of the time, and space.
+    # Values hardly repeat: dictionaries would take half of the time, and space. Zstandard takes
+    # twice as long, to save a fifteenth of the bytes.
     pq.write_table(
         table,
         sink,
-        compression="zstd",
+        compression="snappy",
         use_dictionary=False,
         write_statistics=False,
         write_page_checksum=True,
@@ -419,7 +418,7 @@ def _number_profile(row: Mapping[str, Any]) -> NumberProfile:
             statistics[name] = statistic
 
     return NumberProfile(
-        edges=_edges(row["fine_edges"].tobytes(), row["decile_edges"].tobytes()),
+        edges=shared_edges(row["fine_edges"].tobytes(), row["decile_edges"].tobytes()),
         bounds=(least, greatest),
         n_rows=row["n_rows"],
         n_null=row["n_null"],
@@ -437,9 +436,3 @@ def _scores(row: Mapping[str, Any]) -> Scores:
     rows = dict(zip(row["score_keys"], row["score_rows"].tolist(), strict=True))
     sums = dict(zip(row["score_keys"], row["score_sums"].tolist(), strict=True))
     return Scores(Counter(rows), sums)
-
-
-@functools.lru_cache(maxsize=4096)
-def _edges(fine: bytes, deciles: bytes) -> Edges:
-    """The edges of days that are counted over the same bins are kept, and compared, once."""
-    return Edges(np.frombuffer(fine, np.float64), np.frombuffer(deciles, np.float64))

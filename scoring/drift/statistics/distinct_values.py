@@ -79,11 +79,7 @@ def _expected_distinct(reference: Profile, n_rows: int) -> float:
     if not n_finite:
         return 0.0
 
-    # A spike is a bin that holds a single value.
-    counts, edges = reference.counts, reference.edges.both
-    is_spike = np.zeros(len(counts), np.bool_)
-    is_spike[1:-1] = edges[:-1] == np.nextafter(edges[1:], -np.inf)
-    spikes = counts[is_spike]
+    spikes = reference.counts[reference.edges.spikes]
     expected = float(_seen(spikes / n_finite, n_rows).sum()) if len(spikes) else 0.0
 
     n_others = reference.n_distinct - int((spikes > 0).sum())

@@ -63,28 +63,29 @@ class ColumnGroup:
 def group_numbers(pairs: Sequence[ColumnPair]) -> ColumnGroup:
     """Columns of numbers with equally many bins."""
     # Several columns may share a reference, whose bins are summed once.
-    folded: dict[int, _Folded] = {}
-    sides: tuple[list[_Folded], list[_Folded]] = ([], [])
-    edges = []
+    places: dict[int, int] = {}
+    profiles: list[NumberProfile] = []
+    sides: tuple[list[int], list[int]] = ([], [])
 
     for pair in pairs:
         for side, profile in zip(sides, (pair.reference, pair.current), strict=True):
             assert isinstance(profile, NumberProfile)  # noqa: S101
-            if id(profile) not in folded:
-                folded[id(profile)] = _fold(profile)
-            side.append(folded[id(profile)])
+            place = places.setdefault(id(profile), len(profiles))
+            if place == len(profiles):
+                profiles.append(profile)
+            side.append(place)
 
-        assert isinstance(pair.reference, NumberProfile)  # noqa: S101
-        edges.append(pair.reference.edges.fine)
+    folded = fold_profiles(profiles)
+    reference, current = sides
+    edges = np.stack([profile.edges.fine for profile in profiles])
 
-    reference, current = (_stack(side) for side in sides)
     return ColumnGroup(
         type="number",
         pairs=pairs,
-        bins=(reference.fine, current.fine),
-        coarse_bins=(reference.deciles, current.deciles),
-        edges=np.stack(edges),
-        sums=(reference.sums, current.sums),
+        bins=(folded.fine[reference], folded.fine[current]),
+        coarse_bins=(folded.deciles[reference], folded.deciles[current]),
+        edges=edges[reference],
+        sums=(folded.sums[reference], folded.sums[current]),
     )
 
 
@@ -107,37 +108,40 @@ def group_category(pair: ColumnPair) -> ColumnGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class _Folded:
-    """Rows and sums by fine bin, rows by decile."""
+class FoldedProfiles:
+    """Rows and sums by fine bin, and rows by decile; shape (number of profiles, bins)."""
 
     fine: Counts
     sums: Floats
     deciles: Counts
 
 
-def _fold(profile: NumberProfile) -> _Folded:
-    edges = profile.edges
-    fine, deciles = _starts(edges.both, edges.fine), _starts(edges.both, edges.deciles)
+def fold_profiles(profiles: Sequence[NumberProfile]) -> FoldedProfiles:
+    """Profiles with equally many fine bins and deciles, folded to these.
+
+    The bins of all profiles are laid end to end, so that each sum is one call.
+
+    Raises:
+        ValueError: A profile has more or fewer counts than bins: it is damaged.
+    """
+    sizes = [len(profile.edges.both) + 1 for profile in profiles]
+    if [len(profile.counts) for profile in profiles] != sizes:
+        raise ValueError("a profile has another number of counts than of bins")
+
+    first = np.cumsum([0, *sizes[:-1]])[:, np.newaxis]
+    fine = first + np.stack([profile.edges.starts[0] for profile in profiles])
+    deciles = first + np.stack([profile.edges.starts[1] for profile in profiles])
+
+    counts = np.concatenate([profile.counts for profile in profiles])
+    sums = np.concatenate([profile.sums for profile in profiles])
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = np.add.reduceat(profile.sums, fine)
-    return _Folded(
-        np.add.reduceat(profile.counts, fine), sums, np.add.reduceat(profile.counts, deciles)
+        folded_sums = np.add.reduceat(sums, fine.ravel())
+
+    return FoldedProfiles(
+        np.add.reduceat(counts, fine.ravel()).reshape(fine.shape),
+        folded_sums.reshape(fine.shape),
+        np.add.reduceat(counts, deciles.ravel()).reshape(deciles.shape),
     )
-
-
-def _stack(side: Sequence[_Folded]) -> _Folded:
-    return _Folded(
-        np.stack([one.fine for one in side]),
-        np.stack([one.sums for one in side]),
-        np.stack([one.deciles for one in side]),
-    )
-
-
-def _starts(edges: Floats, chosen: Floats) -> Counts:
-    """Where the bins between `chosen` begin among the bins between all edges."""
-    starts = np.zeros(len(chosen) + 1, np.int64)
-    starts[1:] = edges.searchsorted(chosen) + 1
-    return starts
 
 
 def _with_others(profile: CategoryProfile, names: Sequence[str]) -> Counts:
