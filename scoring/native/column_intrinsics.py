@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 from nightscore.native.constants import BIN_FANOUT, BLOCK_ROWS, MOMENT_LANES
 from nightscore.native.vectors import F64, I32, I64, at, count_below_by_bits, pick_lanes, splat
@@ -18,6 +19,33 @@ from nightscore.native.vectors import F64, I32, I64, at, count_below_by_bits, pi
 def count_edges_below(_context: Any, keys: Any, value: Any) -> Any:
     """Count the `BIN_FANOUT` float64 at an address that are below a value. NaN is not."""
     return types.int64(types.uintp, types.float64), count_below_by_bits(BIN_FANOUT)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def array_at(_context: Any, item: Any, address: Any, size: Any) -> Any:
+    """The array of so many items at an address. The first argument gives their type.
+
+    Numba's `carray` would count references.
+    """
+    array_type = types.Array(item, 1, "C")
+
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, address, size = arguments
+        kind = target.get_data_type(item)
+        item_bytes = ir.Constant(I64, target.get_abi_sizeof(kind))
+
+        array = make_array(array_type)(target, builder)
+        populate_array(
+            array,
+            data=builder.inttoptr(address, kind.as_pointer()),
+            shape=[size],
+            strides=[item_bytes],
+            itemsize=item_bytes,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return array_type(item, types.int64, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

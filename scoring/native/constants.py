@@ -39,3 +39,10 @@ HASH_SLOTS, MOST_HASHES = 1_024, 512
 
 A table that is half full has a free slot nearby. It takes 8 KiB.
 """
+
+PLACE_VALUES, PLACE_ROWS, PLACE_BITS, PLACE_BYTES, PLACE_FIRST_BIT = range(5)
+"""What says where a column is: the address of its values, their number, the address and size of
+Arrow's bitmap of nulls, and the bit of the first value. The bit is negative if there are no
+nulls."""
+COLUMNS_TOGETHER = 16
+"""Columns that are counted in one call: their buffers are 256 KiB, which the second cache holds."""

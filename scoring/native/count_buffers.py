@@ -1,4 +1,4 @@
-"""The memory that `column_kernels.count_numbers` works in, and what it leaves there."""
+"""The memory that `wide_kernels.count_columns` works in, and what it leaves there."""
 
 from typing import Any
 
@@ -28,54 +28,49 @@ SQUARES = SHIFTED + 2
 
 
 class CountBuffers:
-    """The memory of one call after another: 24 KiB. One thread uses it at a time."""
+    """The memory of one call after another: 16 KiB a column. One thread uses it at a time."""
 
-    def __init__(self, n_bins: int, *, with_hashes: bool) -> None:
+    def __init__(self, n_bins: int, *, with_hashes: bool, n_columns: int = 1) -> None:
         """Take memory.
 
         Args:
             n_bins: One more than there are edges.
             with_hashes: Whether hashes are wanted.
+            n_columns: Columns that are counted in one call at most.
         """
         n_places = BIN_COPIES * n_bins
         n_hashes = HASH_SLOTS + 1 + LEAST_HASHES if with_hashes else 0
-        sizes = [n_hashes, n_places, n_places, n_places, 4, SQUARES + 2]
 
-        # They are emptied together.
-        self._memory = np.zeros(sum(sizes))
-        parts = np.split(self._memory, np.cumsum(sizes)[:-1])
-
-        self.hashes: Hashes = parts[0].view(np.uint64)
-        self.rows: Counts = parts[1].view(np.int64)
-        self.sums, self.rests = parts[2], parts[3]
-        self.tallies: Counts = parts[4].view(np.int64)
-        self.moments = parts[5]
+        self.hashes: Hashes = np.zeros((n_columns, n_hashes), np.uint64)
+        self.rows: Counts = np.zeros((n_columns, n_places), np.int64)
+        self.sums: Floats = np.zeros((n_columns, n_places))
+        self.rests: Floats = np.zeros((n_columns, n_places))
+        self.tallies: Counts = np.zeros((n_columns, 4), np.int64)
+        self.moments: Floats = np.zeros((n_columns, SQUARES + 2))
+        self.n_new: Counts = np.zeros(n_columns, np.int64)
+        """New hashes of each column."""
 
         self._strip = np.empty(STRIP_VALUES)
         self._mixed = np.empty(STRIP_VALUES, np.uint64)
-        self.empty(None)
+        self.empty(n_columns)
 
-    def empty(self, known_hashes: Hashes | None) -> int:
-        """Forget what was counted.
+    def empty(self, n_columns: int) -> None:
+        """Forget what was counted of the first columns."""
+        for memory in (self.hashes, self.rows, self.sums, self.rests, self.tallies, self.moments):
+            memory[:n_columns] = 0
+
+        self.moments[:n_columns, LEAST] = np.inf
+        self.moments[:n_columns, GREATEST] = -np.inf
+
+    def know(self, column: int, hashes: Hashes) -> None:
+        """Hand over the least hashes of a column so far.
 
         Args:
-            known_hashes: The least hashes so far, ascending, without duplicates, at most
-                `LEAST_HASHES`. None: there are none.
-
-        Returns:
-            How many hashes are known.
+            column: Its place.
+            hashes: Ascending, without duplicates, at most `LEAST_HASHES`.
         """
-        self._memory[:] = 0.0
-        self.moments[LEAST] = np.inf
-        self.moments[GREATEST] = -np.inf
-
-        if known_hashes is None:
-            return 0
-
         first = HASH_SLOTS + 1
-        self.hashes[first : first + len(known_hashes)] = known_hashes
-
-        return len(known_hashes)
+        self.hashes[column, first : first + len(hashes)] = hashes
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -90,43 +85,45 @@ class CountBuffers:
             self.rests,
             self.tallies,
             self.moments,
+            self.n_new,
         )
 
-    @property
-    def counts(self) -> Counts:
-        """Finite values in each bin."""
-        return np.asarray(self.rows.reshape(BIN_COPIES, -1).sum(axis=0))
+    def counts(self, n_columns: int) -> Counts:
+        """Finite values in each bin of the first columns, shape (columns, bins)."""
+        copies = self.rows[:n_columns].reshape(n_columns, BIN_COPIES, -1)
+        return np.asarray(copies.sum(axis=1))
 
-    @property
-    def bin_sums(self) -> Floats:
-        """The sum of the finite values in each bin."""
+    def bin_sums(self, n_columns: int) -> Floats:
+        """The sum of the finite values in each bin, of the same shape."""
+        shape = (n_columns, BIN_COPIES, -1)
         with np.errstate(over="ignore", invalid="ignore"):
-            sums = self.sums.reshape(BIN_COPIES, -1).sum(axis=0)
-            rests = self.rests.reshape(BIN_COPIES, -1).sum(axis=0)
+            sums = self.sums[:n_columns].reshape(shape).sum(axis=1)
+            rests = self.rests[:n_columns].reshape(shape).sum(axis=1)
             return np.asarray(np.where(np.isfinite(sums), sums + rests, sums))
 
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """Least and greatest finite value; inf and -inf without one."""
-        return float(self.moments[LEAST].min()), float(self.moments[GREATEST].max())
+    def extremes(self, n_columns: int) -> tuple[list[float], list[float]]:
+        """Least and greatest finite value of each column; inf and -inf without one."""
+        moments = self.moments[:n_columns]
+        least: list[float] = moments[:, LEAST].min(axis=1).tolist()
+        greatest: list[float] = moments[:, GREATEST].max(axis=1).tolist()
+        return least, greatest
 
-    @property
-    def shifted(self) -> float:
-        """The sum of the finite values' distances from the pivot."""
-        return self._total(SHIFTED)
+    def shifted(self, n_columns: int) -> list[float]:
+        """The sum of the finite values' distances from the pivot, of each column."""
+        return self._totals(SHIFTED, n_columns)
 
-    @property
-    def squares(self) -> float:
+    def squares(self, n_columns: int) -> list[float]:
         """The sum of the squares of these distances."""
-        return self._total(SQUARES)
+        return self._totals(SQUARES, n_columns)
 
-    @property
-    def candidate_hashes(self) -> Hashes:
-        """All hashes that may be among the least, in any order."""
-        table = self.hashes[:HASH_SLOTS]
-        has_zero = int(self.hashes[HASH_SLOTS])
+    def candidate_hashes(self, column: int) -> Hashes:
+        """All hashes of a column that may be among the least, in any order."""
+        table = self.hashes[column, :HASH_SLOTS]
+        has_zero = int(self.hashes[column, HASH_SLOTS])
         return np.append(table[table > 0], np.zeros(has_zero, np.uint64))
 
-    def _total(self, place: int) -> float:
-        total, rest = self.moments[place : place + 2].tolist()
-        return float(total + rest if np.isfinite(total) else total)
+    def _totals(self, place: int, n_columns: int) -> list[float]:
+        totals, rests = self.moments[:n_columns, place], self.moments[:n_columns, place + 1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            found: list[float] = np.where(np.isfinite(totals), totals + rests, totals).tolist()
+        return found

@@ -8,7 +8,6 @@ Machine code needs nothing of Python, because a kernel does not allocate memory 
 are arguments), does not raise, and returns nothing but an integer.
 """
 
-from nightscore.native.column_kernels import count_numbers as count_numbers
 from nightscore.native.linear_kernels import add_known as add_known
 from nightscore.native.linear_kernels import add_numbers as add_numbers
 from nightscore.native.linear_kernels import change_numbers as change_numbers
@@ -23,3 +22,4 @@ from nightscore.native.tree_kernels import rank_column as rank_column
 from nightscore.native.tree_kernels import sum_split as sum_split
 from nightscore.native.tree_kernels import sum_walked as sum_walked
 from nightscore.native.tree_kernels import take_codes as take_codes
+from nightscore.native.wide_kernels import count_columns as count_columns

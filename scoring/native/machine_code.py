@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nightscore.native.arguments import ArgumentTypes, argument_type, c_types, c_values
+from nightscore.native.column_places import ColumnPlaces
 from nightscore.native.count_buffers import CountBuffers
 from nightscore.native.object_files import (
     compile_object,
@@ -206,9 +207,16 @@ _loaded: list[Kernels] = []
 def _load_counting(kernels: Kernels) -> None:
     """Call what profiles use: it is compiled now, before the address space is limited."""
     buffers = CountBuffers(1, with_hashes=True)
-    values, bits = np.zeros(1), np.zeros(1, np.uint8)
-    kernels.count_numbers(
-        values, bits, -1, *edge_tree(np.empty(0)), 0.0, 0.0, 0.0, 0, *buffers.arguments
+    one = ColumnPlaces(1)
+    one.put_values(0, np.zeros(1), np.zeros(1, np.uint8), -1)
+    tree, n_levels = edge_tree(np.empty(0))
+    kernels.count_columns(
+        one.places,
+        tree[None],
+        n_levels,
+        np.zeros((1, 3)),
+        np.zeros(1, np.int64),
+        *buffers.arguments,
     )
 
 

@@ -5,7 +5,7 @@ Machine code counts it in one pass. Without machine code the values are sorted.
 
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_numpy, to_places
+from nightscore.native.column_places import ColumnPlaces
+from nightscore.native.constants import COLUMNS_TOGETHER
 from nightscore.native.count_buffers import CountBuffers
 from nightscore.native.machine_code import BoundKernel, Kernels
 from nightscore.native.search_trees import edge_tree
@@ -21,8 +23,8 @@ from nightscore.profiles.bins import Counts, Floats, count_sorted
 from nightscore.profiles.hashes import Hashes, add_sorted, no_hashes
 from nightscore.profiles.numbers import as_numbers, finite_values, raw_numbers
 
-MOST_SIZES = 64
-"""Numbers of bins for which a thread keeps buffers: 24 KiB each."""
+MOST_SIZES = 32
+"""Numbers of bins for which a thread keeps buffers: 16 KiB a column each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,25 +137,27 @@ class _Bound(NamedTuple):
     """Buffers, and the kernel that counts into them."""
 
     buffers: CountBuffers
-    count_numbers: BoundKernel
+    count_columns: BoundKernel
 
 
 class _BoundKernels(threading.local):
     """The buffers of a thread, for columns of as many bins."""
 
     def __init__(self) -> None:
-        self._by_size: dict[tuple[Kernels, int, bool], _Bound] = {}
+        self._by_size: dict[tuple[Kernels, int, bool, int], _Bound] = {}
 
-    def take(self, kernels: Kernels, n_bins: int, *, with_hashes: bool) -> _Bound:
+    def take(self, kernels: Kernels, n_bins: int, *, with_hashes: bool, n_columns: int) -> _Bound:
         """Buffers that nobody else uses until this thread takes them again."""
-        size = kernels, n_bins, with_hashes
+        # One column or many: a segment's does not empty the buffers of sixteen.
+        most_columns = 1 if n_columns == 1 else COLUMNS_TOGETHER
+        size = kernels, n_bins, with_hashes, most_columns
         bound = self._by_size.get(size)
 
         if bound is None:
             if len(self._by_size) >= MOST_SIZES:
                 self._by_size.clear()
-            buffers = CountBuffers(n_bins, with_hashes=with_hashes)
-            bound = _Bound(buffers, kernels.count_numbers.bind(*buffers.arguments))
+            buffers = CountBuffers(n_bins, with_hashes=with_hashes, n_columns=most_columns)
+            bound = _Bound(buffers, kernels.count_columns.bind(*buffers.arguments))
             self._by_size[size] = bound
 
         return bound
@@ -167,8 +171,10 @@ class NumberCounter:
 
     def __init__(self, spec: CountSpec, kernels: Kernels) -> None:
         """Lay the edges out for the kernel."""
-        self._spec, self._kernels = spec, kernels
-        self._tree, self._n_levels = _shared_tree(spec.edges.tobytes())
+        self.kernels = kernels
+        self.tree, self.n_levels = _shared_tree(spec.edges.tobytes())
+        self.n_bins = len(spec.edges) + 1
+        self.limits = (spec.pivot, *spec.bounds)
 
     def count(self, chunk: pa.Array, known_hashes: Hashes | None) -> NumberCounts:
         """Count a chunk.
@@ -177,50 +183,106 @@ class NumberCounter:
             chunk: Numbers.
             known_hashes: The least hashes so far; None: hashes are not wanted.
         """
-        numbers = raw_numbers(chunk)
-        buffers, count_numbers = _bound_kernels.take(
-            self._kernels, len(self._spec.edges) + 1, with_hashes=known_hashes is not None
-        )
-        n_known = buffers.empty(known_hashes)
-        n_new = count_numbers(
-            numbers.values,
-            numbers.validity,
-            numbers.first_bit,
-            self._tree,
-            self._n_levels,
-            self._spec.pivot,
-            *self._spec.bounds,
-            n_known,
-        )
+        (counts,) = count_together([ToCount(self, chunk, known_hashes)])
+        return counts
 
-        n_nan, n_high, n_low, n_outside = buffers.tallies.tolist()
-        least, greatest = buffers.extremes
-        sums = buffers.bin_sums
 
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = float(sums.sum())
+class ToCount(NamedTuple):
+    """A chunk of a column that is to be counted."""
+
+    counter: NumberCounter
+    chunk: pa.Array
+    known_hashes: Hashes | None
+    """See `NumberCounter.count`."""
+
+    @property
+    def shape(self) -> tuple[int, bool]:
+        """What columns have in common that are counted together: bins, and whether hashes."""
+        return self.counter.n_bins, self.known_hashes is not None
+
+
+def count_together(columns: Sequence[ToCount]) -> list[NumberCounts]:
+    """Count chunks of columns of one shape, in one call of machine code.
+
+    Args:
+        columns: At most `COLUMNS_TOGETHER`.
+    """
+    n_columns = len(columns)
+    n_bins, with_hashes = columns[0].shape
+    kernels = columns[0].counter.kernels
+    buffers, count_columns = _bound_kernels.take(
+        kernels, n_bins, with_hashes=with_hashes, n_columns=n_columns
+    )
+    buffers.empty(n_columns)
+
+    places = ColumnPlaces(n_columns)
+    n_null = []
+    n_known = np.zeros(n_columns, np.int64)
+    for i, column in enumerate(columns):
+        n_null.append(_put(places, i, column.chunk))
+        if column.known_hashes is not None:
+            buffers.know(i, column.known_hashes)
+            n_known[i] = len(column.known_hashes)
+
+    trees = np.stack([column.counter.tree for column in columns])
+    limits = np.array([column.counter.limits for column in columns], np.float64)
+    count_columns(places.places, trees, columns[0].counter.n_levels, limits, n_known)
+
+    return _counts(columns, buffers, n_null)
+
+
+def _put(places: ColumnPlaces, i: int, chunk: pa.Array) -> int:
+    """Name a chunk as the i-th column; how many of its values are null."""
+    if places.put_chunk(i, chunk):
+        return int(chunk.null_count)
+
+    numbers = raw_numbers(chunk)
+    places.put_values(i, numbers.values, numbers.validity, numbers.first_bit)
+    return numbers.n_null
+
+
+def _counts(
+    columns: Sequence[ToCount], buffers: CountBuffers, n_null: Sequence[int]
+) -> list[NumberCounts]:
+    """What the kernel has left in the buffers."""
+    n_columns = len(columns)
+    tallies = buffers.tallies[:n_columns].tolist()
+    least, greatest = buffers.extremes(n_columns)
+    shifted, squares = buffers.shifted(n_columns), buffers.squares(n_columns)
+    counts, sums = buffers.counts(n_columns), buffers.bin_sums(n_columns)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        totals = sums.sum(axis=1).tolist()
+
+    found = []
+    for i, column in enumerate(columns):
+        n_nan, n_high, n_low, n_outside = tallies[i]
 
         hashes: Hashes | None = None
-        if known_hashes is not None:
-            hashes = buffers.candidate_hashes if n_new else no_hashes()
+        if column.known_hashes is not None:
+            hashes = buffers.candidate_hashes(i) if buffers.n_new[i] else no_hashes()
 
-        return NumberCounts(
-            values=chunk,
-            n_rows=len(chunk),
-            n_null=numbers.n_null,
-            n_nan=n_nan,
-            n_high=n_high,
-            n_low=n_low,
-            counts=buffers.counts,
-            sums=sums,
-            least=least,
-            greatest=greatest,
-            total=total,
-            shifted=buffers.shifted,
-            squares=buffers.squares,
-            n_outside=n_outside,
-            hashes=hashes,
+        found.append(
+            NumberCounts(
+                values=column.chunk,
+                n_rows=len(column.chunk),
+                n_null=n_null[i],
+                n_nan=n_nan,
+                n_high=n_high,
+                n_low=n_low,
+                counts=counts[i],
+                sums=sums[i],
+                least=least[i],
+                greatest=greatest[i],
+                total=totals[i],
+                shifted=shifted[i],
+                squares=squares[i],
+                n_outside=n_outside,
+                hashes=hashes,
+            )
         )
+
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ They are merged by addition, and are the same under any split.
 import copy
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,14 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 from nightscore.inputs.casts import plain_type
-from nightscore.native.machine_code import loaded_kernels
+from nightscore.native.constants import COLUMNS_TOGETHER
+from nightscore.native.machine_code import Kernels, loaded_kernels
 from nightscore.profiles.bins import Counts, Floats
 from nightscore.profiles.counting import (
     CountSpec,
     NumberCounter,
     NumberCounts,
+    ToCount,
     count_by_sorting,
     count_categories,
+    count_together,
 )
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import LISTS
@@ -203,10 +207,8 @@ class NumberProfile:
             self._add(count_by_sorting(column, self._spec, self._known_hashes))
             return
 
-        if self._counter is None:
-            self._counter = NumberCounter(self._spec, kernels)
         for chunk in column.chunks:
-            self._add(self._counter.count(chunk, self._known_hashes))
+            _add_alike([(self, self._to_count(chunk, kernels))])
 
     def merge(self, other: "NumberProfile") -> None:
         """Add another part's counts.
@@ -233,6 +235,11 @@ class NumberProfile:
         statistics = {name: copy.copy(one) for name, one in self.statistics.items()}
         return replace(self, statistics=statistics)
 
+    def _to_count(self, chunk: pa.Array, kernels: Kernels) -> ToCount:
+        if self._counter is None:
+            self._counter = NumberCounter(self._spec, kernels)
+        return ToCount(self._counter, chunk, self._known_hashes)
+
     @property
     def _spec(self) -> CountSpec:
         low, high = self.bounds
@@ -248,6 +255,39 @@ class NumberProfile:
         with np.errstate(over="ignore", invalid="ignore"):
             for statistic in self.statistics.values():
                 statistic.add(counts)
+
+
+def add_together(profiles: Sequence[NumberProfile], columns: Sequence[pa.ChunkedArray]) -> None:
+    """Count a batch's values of many columns: those of equally many bins in one call.
+
+    Args:
+        profiles: Each is added to.
+        columns: One for each profile.
+    """
+    kernels = loaded_kernels()
+    if kernels is None:
+        for profile, column in zip(profiles, columns, strict=True):
+            profile.add(column)
+        return
+
+    # The first chunks of all columns, then the second ones: a column's follow one another.
+    n_chunks = max((column.num_chunks for column in columns), default=0)
+    for number in range(n_chunks):
+        by_shape: dict[tuple[int, bool], list[tuple[NumberProfile, ToCount]]] = {}
+        for profile, column in zip(profiles, columns, strict=True):
+            if number < column.num_chunks:
+                to_count = profile._to_count(column.chunk(number), kernels)
+                by_shape.setdefault(to_count.shape, []).append((profile, to_count))
+
+        for alike in by_shape.values():
+            for first in range(0, len(alike), COLUMNS_TOGETHER):
+                _add_alike(alike[first : first + COLUMNS_TOGETHER])
+
+
+def _add_alike(alike: Sequence[tuple[NumberProfile, ToCount]]) -> None:
+    found = count_together([to_count for _, to_count in alike])
+    for (profile, _), counts in zip(alike, found, strict=True):
+        profile._add(counts)
 
 
 @dataclass(slots=True)

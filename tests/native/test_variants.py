@@ -9,6 +9,7 @@ import pytest
 
 from nightscore.errors import InvalidJobError
 from nightscore.native import variants
+from nightscore.native.column_places import ColumnPlaces
 from nightscore.native.count_buffers import CountBuffers
 from nightscore.native.machine_code import CODE_FOLDER, Kernels, has_machine_code, load_kernels
 from nightscore.native.search_trees import edge_tree
@@ -89,12 +90,15 @@ def test_profiles_are_equal_on_each_variant(variant: Any, machine_code: Path) ->
         for n_edges, first_bit in ((0, -1), (70, 3), (100, 0), (800, 11)):
             edges = np.sort(np.random.default_rng(n_edges).normal(size=n_edges))
             buffers = CountBuffers(n_edges + 1, with_hashes=True)
-            tree = edge_tree(edges)
-            kernels.count_numbers(
-                values, validity, first_bit, *tree, 0.5, -2.0, 2.0, 0, *buffers.arguments
+            tree, n_levels = edge_tree(edges)
+            column = ColumnPlaces(1)
+            column.put_values(0, values, validity, first_bit)
+            limits, n_known = np.array([[0.5, -2.0, 2.0]]), np.zeros(1, np.int64)
+            kernels.count_columns(
+                column.places, tree[None], n_levels, limits, n_known, *buffers.arguments
             )
             found += [buffers.rows, buffers.sums, buffers.rests, buffers.tallies, buffers.moments]
-            found.append(np.sort(buffers.candidate_hashes))
+            found.append(np.sort(buffers.candidate_hashes(0)))
         return found
 
     for one, other in zip(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nightscore.native.constants import BIN_COPIES, STRIP_VALUES
+from nightscore.native.constants import BIN_COPIES, COLUMNS_TOGETHER, STRIP_VALUES
 from nightscore.native.machine_code import CODE_FOLDER, Kernels, load_kernels
 from nightscore.native.search_trees import edge_tree
 from nightscore.profiles import profile as profiles
@@ -28,7 +28,7 @@ from nightscore.profiles.counting import (
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.hashes import MAX_HASHES
 from nightscore.profiles.numbers import as_numbers
-from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.profile import NumberProfile, add_together
 from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
 from tests.support.shared import with_machine_code
 
@@ -306,6 +306,37 @@ def test_a_profile_is_the_same_with_machine_code(
     assert one.std**2 == pytest.approx(other.std**2, rel=1e-9, abs=allowed, nan_ok=True)
 
 
+def test_columns_are_counted_together_as_each_by_itself(kernels: Kernels) -> None:
+    rng = np.random.default_rng(0)
+    together: list[NumberProfile] = []
+    alone: list[NumberProfile] = []
+    batches: list[list[pa.ChunkedArray]] = [[], []]
+    for i in range(3 * COLUMNS_TOGETHER + 5):
+        # Two in three have as many bins; some have other types, nulls, odd values, and chunks.
+        edges = Edges.from_values(rng.normal(size=1_000 if i % 3 else 5 + i))
+        for profiles_of in (together, alone):
+            profiles_of.append(NumberProfile.empty(edges, (-1.0, 1.0), is_segment=i % 7 == 6))
+        for batch in batches:
+            values = rng.normal(size=700).astype(np.float32 if i % 5 == 4 else np.float64)
+            values[rng.integers(0, 700, i)] = rng.choice([np.nan, np.inf, -np.inf, -0.0], i)
+            column = pa.array(values, mask=rng.random(700) < (i % 4) / 8)
+            chunks = [column] if i % 4 else [column.slice(0, 0), column.slice(3, 90), column]
+            batch.append(pa.chunked_array([chunk.slice(i % 11) for chunk in chunks]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profiles, "loaded_kernels", lambda: kernels)
+        for batch in batches:
+            add_together(together, batch)
+            for profile, column in zip(alone, batch, strict=True):
+                profile.add(column)
+
+    for one, other in zip(together, alone, strict=True):
+        rows = [repr([each.to_row() for each in it.statistics.values()]) for it in (one, other)]
+        assert rows[0] == rows[1]
+        assert (one.n_rows, one.n_null) == (other.n_rows, other.n_null)
+        assert one.sums.tobytes() == other.sums.tobytes()
+
+
 @given(columns())
 def test_all_columns_are_counted_by_what_was_compiled_at_first(
     kernels: Kernels, column: pa.ChunkedArray
@@ -313,7 +344,7 @@ def test_all_columns_are_counted_by_what_was_compiled_at_first(
     counter = NumberCounter(CountSpec(np.arange(3.0), 0.0, (0.0, 1.0)), kernels)
     count(counter, column, DistinctValues())
     count(counter, column, None)
-    assert len(kernels.count_numbers._functions) == 1
+    assert len(kernels.count_columns._functions) == 1
 
 
 @given(
