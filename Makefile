@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Where a shell sets it, each of the many processes of the tests compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status alerts test thorough check lint fast coverage stores image faults soak fuzz bench bench-kernels schema clean
+.PHONY: help setup demo up down status alerts test thorough check lint fast coverage stores image faults soak fuzz bench bench-readme bench-kernels schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,9 +117,12 @@ WORKLOAD ?=
 PEER ?=
 REPEATS ?=
 ONLY ?=
-bench: $(READY) ## Measure Prefect, drift, a 10 TB plan, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray); BENCH=bars: what is asked of speed (40 minutes; ONLY=4,5)
+bench: $(READY) ## Measure Prefect, drift, a 10 TB plan, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray); BENCH=bars: what is asked of speed (30 minutes; ONLY=4,5)
 	$(BIN)/python -m tests.bench $(BENCH) --size $(SIZE) $(if $(WORKLOAD),--workload $(WORKLOAD)) \
 	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS)) $(if $(ONLY),--only $(ONLY))
+
+bench-readme: $(READY) ## Write the README's figures and picture of speed, from the last `make bench BENCH=bars`
+	@$(BIN)/python -m tests.bench.bars.readme
 
 bench-kernels: $(READY) ## Compare compiled predictors with the libraries, on one core (about 3 minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.kernels

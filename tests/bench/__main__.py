@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def main() -> None:
     for name in options.name or [*ways, "engine"]:
         if name == "bars":
             size_name = "small" if options.size == "small" else "full"
-            bars.measure(bar_sizes.SIZES[size_name], FOLDER, options.only)
+            if not bars.measure(bar_sizes.SIZES[size_name], FOLDER, options.only):
+                sys.exit(1)
             continue
         if name == "engine":
             size = SIZES[options.size]

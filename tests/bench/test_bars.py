@@ -1,10 +1,20 @@
 """The bars' words, and the peer that is written by hand. No times are asserted."""
 
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tests.bench.bars.figures import as_text, at_least, at_most
+from tests.bench.bars import readme, report
+from tests.bench.bars.bench import Bench
+from tests.bench.bars.figures import Figure, as_text, at_least, at_most
 from tests.bench.bars.report import BARS
+from tests.bench.bars.results import read_results
+from tests.bench.bars.sizes import SMALL
 from tests.bench.engine.peers.onnx_graph import INPUT, OUTPUT, make_graph
 
 
@@ -30,6 +40,65 @@ def test_what_cannot_be_measured_is_missed() -> None:
 
 def test_there_are_nine_bars() -> None:
     assert list(BARS) == list(range(1, 10))
+
+
+def _figures(bench: Bench) -> Iterator[Figure]:
+    yield at_most(1, "share of wall time", 0.5, 1.0)
+
+
+def _interrupted(bench: Bench) -> Iterator[Figure]:
+    yield at_most(2, "not finished", 0.5, 1.0)
+    raise KeyboardInterrupt
+
+
+def _broken(bench: Bench) -> Iterator[Figure]:
+    raise RuntimeError("polars has written other predictions")
+    yield
+
+
+def test_an_interrupt_keeps_the_bars_that_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "BARS", {1: _figures, 2: _interrupted, 3: _figures})
+    path = tmp_path / SMALL.file
+
+    assert not report.measure(SMALL, tmp_path)
+    assert list(read_results(path)) == [1]
+    assert "not measured: make bench BENCH=bars ONLY=2,3" in capsys.readouterr().out
+
+    monkeypatch.setattr(report, "BARS", {1: _broken, 2: _figures, 3: _figures})
+    assert report.measure(SMALL, tmp_path, [2, 3])
+    results = read_results(path)
+    assert list(results) == [1, 2, 3]
+    assert results[2].figures == list(_figures(None))  # type: ignore[arg-type]
+
+    assert not report.measure(SMALL, tmp_path, [1])
+    assert list(read_results(path)) == [2, 3], "what cannot be measured any more is not kept"
+    assert "bar 1: NOT MEASURED: polars has written" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.glob("run-*")] == []
+
+
+def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
+    results = read_results(readme.MEASURED)
+    text = readme.README.read_text()
+    assert readme.with_figures(text, readme.figures_text(results)) == text, "make bench-readme"
+    assert results[1].machine["cpu"] in text
+    assert str(readme.PICTURE) in text
+
+
+def test_the_results_of_the_project_name_neither_host_nor_folder() -> None:
+    text = readme.MEASURED.read_text()
+    assert not re.search(r'[" (=]/\w', text)
+    assert platform.node() not in text
+
+
+def test_results_of_several_processors_are_not_the_readmes() -> None:
+    results = read_results(readme.MEASURED)
+    assert readme.problem_of(results) == ""
+    other = replace(results[4], machine=results[4].machine | {"cpu": "another"})
+    assert "another" in readme.problem_of(results | {4: other})
+    some = {number: results[number] for number in (1, 5)}
+    assert "ONLY=4,7" in readme.problem_of(some)
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.bench.bars import readme
+from tests.bench.bars.results import read_results
 from tests.bench.engine.measure import (
     ONE_PARTITION,
     ONE_SMALL,
@@ -76,6 +78,11 @@ def test_all_ways_of_a_workload_agree_and_have_their_numbers(
     assert "Where the time goes, nightscore" in text
     draw(result, tmp_path / "engine.png")
     assert 1_000 < (tmp_path / "engine.png").stat().st_size < 100_000
+
+    measured = read_results(readme.MEASURED)
+    workloads = {"workloads": readme.as_workloads(measured)}
+    draw(workloads, tmp_path / "speed.png", readme.caption(measured))
+    assert 1_000 < (tmp_path / "speed.png").stat().st_size < 100_000
 
 
 def _write(folder: Path, ds: str, ids: list[int], scores: list[float]) -> None:

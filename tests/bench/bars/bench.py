@@ -3,14 +3,18 @@
 import os
 import shutil
 import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from tests.bench.bars.results import Comparison, Spent
 from tests.bench.bars.sizes import Sizes
 from tests.bench.engine import ours
 from tests.bench.engine.measure import TIMEOUT_S, command_environment, peer_way
@@ -19,6 +23,7 @@ from tests.bench.engine.process_tree import Cost, Ran, run_measured
 from tests.bench.engine.workloads import Workload, features_folder, model_folder
 
 PEER_BY_NAME = {peer.name: peer for peer in PEERS}
+READ_BYTES = 1 << 22
 
 
 @dataclass
@@ -33,6 +38,8 @@ class Way:
     """Raises if the command has not done what it should."""
     output: Path = Path()
     """Folder of its predictions, where that is of use."""
+    most_runs: int = sys.maxsize
+    """It takes part in no more rounds than this."""
     costs: list[Cost] = field(default_factory=list)
 
     @property
@@ -50,9 +57,11 @@ class Way:
 
 
 def run_in_turns(ways: Mapping[str, Way], repeats: int) -> None:
-    """Run each way once a round, and keep what it cost."""
+    """Run each way once a round, unless it has run often enough, and keep what it cost."""
     for _ in range(repeats):
         for name, way in ways.items():
+            if len(way.costs) >= way.most_runs:
+                continue
             way.before()
             os.sync()  # what others have written is not to be paid for here
             ran = run_measured(way.command, way.environment, timeout_s=TIMEOUT_S)
@@ -66,7 +75,7 @@ def run_in_turns(ways: Mapping[str, Way], repeats: int) -> None:
 
 
 class Bench:
-    """One measurement of bars."""
+    """One measurement of bars. They share a registry, and the cache of this host."""
 
     def __init__(self, sizes: Sizes, folder: Path, root: Path) -> None:
         """Register nothing yet.
@@ -80,8 +89,47 @@ class Bench:
         self._data, self._models = folder / "data", folder / "models"
         for path in (self._data, self._models):
             path.mkdir(parents=True, exist_ok=True)
-        self.stage = ours.open_stage(root)
+        self.stage = self._shared_stage = ours.open_stage(root)
+        self.comparisons: list[Comparison] = []
+        """What the bar that is being measured has timed side by side."""
         self._registered: set[str] = set()
+        self._warmed: set[str] = set()
+
+    @contextmanager
+    def measuring(self, bar: int) -> Iterator[None]:
+        """A folder for one bar: what it has written is gone before the next."""
+        shared = self._shared_stage
+        with tempfile.TemporaryDirectory(prefix=f"bar-{bar}-", dir=shared.root) as place:
+            self.root = Path(place)
+            self.stage = replace(shared, root=self.root)
+            self.comparisons = []
+            yield
+
+    def use_cold_cache(self) -> None:
+        """From here to the end of the bar, nothing that other bars have built is found."""
+        self.stage = replace(self.stage, cache=self.root / "cold-cache")
+
+    def compare(self, title: str, workload: Workload, ways: Mapping[str, Way]) -> None:
+        """Keep the times of ways that have run side by side, for tables and pictures."""
+        spent = {
+            name: Spent(way.wall_s, way.cpu_s, way.peak_bytes, len(way.costs))
+            for name, way in ways.items()
+        }
+        self.comparisons.append(Comparison(title, workload.n_rows, workload.n_partitions, spent))
+
+    def warm_up(self, job: Path, workload: Workload) -> None:
+        """Have what a host has that has run the model before: its compiled form, machine code.
+
+        The files are read once, so that the first way does not wait for the disk in place of the
+        others.
+        """
+        for path in sorted(self.features(workload).rglob("*.parquet")):
+            _read_through(path)
+        if workload.name in self._warmed:
+            return
+        command = ours.command(self.stage, "warm", str(job))
+        run_in_turns({"nightscore warm, not counted": Way(command, self.environment())}, 1)
+        self._warmed.add(workload.name)
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of our commands and of bare scripts."""
@@ -160,3 +208,9 @@ class Bench:
             ours.read_manifests,
             ours.output_folder(self.stage, job.stem),
         )
+
+
+def _read_through(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(READ_BYTES):
+            pass

@@ -33,7 +33,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         nightly = [_nightly_ways(bench, job, days) for job, days in (few, many)]
         ways = _named(nightly[0], "few") | _named(nightly[1], "many")
         looks = _looking_ways(bench, *many)
-        run_in_turns(ways | looks, bench.sizes.short_repeats)
+        run_in_turns(ways | looks, bench.sizes.repeats)
 
         for name, way in nightly[1].items():
             before = nightly[0][name]
@@ -78,11 +78,12 @@ def _nightly_ways(bench: Bench, job: Path, days: list[str]) -> dict[str, Way]:
 
 def _looking_ways(bench: Bench, job: Path, days: list[str]) -> dict[str, Way]:
     dates = ["--from", days[0], "--to", days[-1]]
+    confirmed = ["--max-partitions", str(len(days))]
     words = {
         "runs": ["runs", str(job)],
         "partitions": ["partitions", str(job), *dates],
         "clean": ["clean", str(job), "--dry-run"],
-        "backfill --dry-run": ["backfill", str(job), *dates, "--dry-run"],
+        "backfill --dry-run": ["backfill", str(job), *dates, *confirmed, "--dry-run"],
     }
     ways = {name: _way(bench, command) for name, command in words.items()}
     ways["partitions"].check = lambda ran: _check_published(ran, days)

@@ -28,11 +28,11 @@ def measure(bench: Bench) -> Iterator[Figure]:
             workers = {"workers": {"count": n_workers}} if n_workers else {}
             name = f"large-{workload.n_rows}-{n_workers or 'all'}"
             ways[title] = bench.run_way(bench.write_job(name, workload, **workers), workload)
-    first = bench.write_job("large-first", few)
-    run_in_turns({"not counted": bench.run_way(first, few)}, 1)
+    for workload in (few, many):
+        bench.warm_up(bench.write_job("large-first", workload), workload)
 
     bounds = []
-    for _ in range(sizes.many_repeats):
+    for _ in range(sizes.long_repeats):
         run_in_turns(ways, 1)
         bounds.append(measure_bound(bench, few))
 

@@ -45,10 +45,11 @@ def _many_files(bench: Bench) -> Iterator[Figure]:
     ]
     in_many, in_one = (bench.run_way(job, rows) for job in jobs)
     polars = bench.peer_way("polars", rows, features=many)
-    run_in_turns({"not counted": bench.run_way(jobs[1], rows)}, 1)
-    run_in_turns(
-        {f"{sizes.files:,} files": in_many, "one file": in_one, "polars": polars}, sizes.repeats
-    )
+    bench.warm_up(jobs[1], rows)
+    ways = {f"{sizes.files:,} files": in_many, "one file": in_one, "polars": polars}
+    run_in_turns(ways, sizes.long_repeats)
+    title = f"linear model, {sizes.files:,} files"
+    bench.compare(title, rows, {"nightscore": in_many, "polars": polars})
 
     each_ms = 1_000 * (in_many.wall_s - in_one.wall_s) / sizes.files
     basis = f"{in_many.wall_s:.2f} s, {in_one.wall_s:.2f} s"
@@ -82,7 +83,7 @@ def _many_columns(bench: Bench) -> Iterator[Figure]:
         sizes.wide_rows,
         n_training=WIDE_TRAINING,
     )
-    ours, loop = _beside_loop(bench, wide)
+    ours, loop = _beside_loop(bench, wide, sizes.long_repeats)
     what = f"{wide.n_floats:,} columns, {{}} as a multiple of a scikit-learn loop's"
     basis = f"{ours.wall_s:.2f} s, {loop.wall_s:.2f} s"
     ratio = ours.wall_s / loop.wall_s
@@ -103,17 +104,17 @@ def _many_classes(bench: Bench) -> Iterator[Figure]:
         by_classes(sizes.classes),
         sizes.class_rows,
     )
-    ours, loop = _beside_loop(bench, classes)
+    ours, loop = _beside_loop(bench, classes, sizes.repeats)
     what = f"{sizes.classes} classes, {classes.n_rows:,} rows, times a scikit-learn loop's speed"
     basis = f"{ours.wall_s:.2f} s, {loop.wall_s:.2f} s"
     yield at_least(BAR, what, loop.wall_s / ours.wall_s, LEAST_TIMES, basis=basis)
 
 
-def _beside_loop(bench: Bench, workload: Workload) -> tuple[Way, Way]:
+def _beside_loop(bench: Bench, workload: Workload, repeats: int) -> tuple[Way, Way]:
     job = bench.write_job(workload.name, workload)
-    run_in_turns({"not counted": bench.run_way(job, workload)}, 1)
+    bench.warm_up(job, workload)
     ours, loop = bench.run_way(job, workload), _loop_way(bench, workload)
-    run_in_turns({"nightscore": ours, "scikit-learn loop": loop}, bench.sizes.repeats)
+    run_in_turns({"nightscore": ours, "scikit-learn loop": loop}, repeats)
     bench.clear(job)
     return ours, loop
 

@@ -8,10 +8,12 @@ class Sizes:
     """Rows, files, columns and repeats. What a bar is asked at is `FULL`."""
 
     name: str
+    file: str
+    """Of the results."""
     repeats: int
     """Rounds, in each of which all ways of a bar run in turn. Medians count."""
-    many_repeats: int
-    """The same at `many_rows`."""
+    long_repeats: int
+    """The same of runs that take ten seconds and more: noise is a smaller part of them."""
     short_repeats: int
     """The same of commands that take a second."""
     rows: int
@@ -35,8 +37,9 @@ class Sizes:
 
 FULL = Sizes(
     name="full",
+    file="bars.json",
     repeats=3,
-    many_repeats=2,
+    long_repeats=2,
     short_repeats=5,
     rows=1_000_000,
     many_rows=10_000_000,
@@ -54,8 +57,9 @@ FULL = Sizes(
 )
 SMALL = Sizes(
     name="small",
+    file="bars-small.json",
     repeats=1,
-    many_repeats=1,
+    long_repeats=1,
     short_repeats=1,
     rows=20_000,
     many_rows=60_000,

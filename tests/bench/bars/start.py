@@ -28,13 +28,15 @@ def measure_small(bench: Bench) -> Iterator[Figure]:
     empty = bench.root / "no-bytecode"
     uncompiled = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(empty)}
 
-    run_in_turns({"not counted": bench.run_way(published, day)}, 1)
+    bench.warm_up(published, day)
+    run_in_turns({"published before": bench.run_way(published, day)}, 1)
     small = bench.run_way(job, day)
     unchanged = Way(
         ours.run_command(bench.stage, published, day.days[0], force=False), bench.environment()
     )
     imports = Way([sys.executable, "-c", IMPORTS], bench.environment())
     without = bench.run_way(job, day, **uncompiled)
+    without.most_runs = bench.sizes.repeats
     ways = {
         "one small partition": small,
         "bare script": bare_way(bench, published, day, n_days=1, threads=1),
@@ -44,6 +46,8 @@ def measure_small(bench: Bench) -> Iterator[Figure]:
     }
     run_in_turns(ways, bench.sizes.short_repeats)
     bare = ways["bare script"]
+    bench.compare("one small partition", day, {"nightscore": small, "bare script": bare})
+    bench.compare("nothing to do", day, {"nightscore": unchanged, IMPORTS: imports})
 
     rows = f"one partition of {day.n_rows:,} rows"
     yield _wall(SMALL_BAR, f"{rows}, as a multiple of a bare script", small, bare, MOST_WALL)
@@ -57,6 +61,7 @@ def measure_small(bench: Bench) -> Iterator[Figure]:
 
 def measure_cold(bench: Bench) -> Iterator[Figure]:
     """A host whose cache is empty runs `nightscore warm`, then a job for the first and second time."""
+    bench.use_cold_cache()
     workload = W1.sized(bench.sizes.rows)
     job = bench.write_job("cold", workload)
     warm = Way(ours.command(bench.stage, "warm", str(job)), bench.environment(), bench.clear_cache)
@@ -68,7 +73,7 @@ def measure_cold(bench: Bench) -> Iterator[Figure]:
         "warmed, first run": bench.run_way(job, workload),
         "second run": bench.run_way(job, workload),
     }
-    run_in_turns(ways, bench.sizes.repeats)
+    run_in_turns(ways, bench.sizes.long_repeats)
 
     second = ways["second run"]
     basis = f"without `nightscore warm` {cold.wall_s:.1f} s; it takes {warm.wall_s:.1f} s"

@@ -44,13 +44,13 @@ def measure(bench: Bench) -> Iterator[Figure]:
             jobs.append(job)
             ways[title] = bench.backfill_way(job, year)
 
-    run_in_turns({"not counted": bench.run_way(jobs[0], year)}, 1)
+    bench.warm_up(jobs[0], year)
     run_in_turns({"baseline": _baseline_way(bench, jobs[1], year)}, 1)
     polars = bench.peer_way("polars", year)
     bare = bare_way(bench, jobs[0], year, n_days=sizes.days, threads=n_cores())
-    run_in_turns({**ways, "polars": polars, "bare script": bare}, sizes.repeats)
-    for job in jobs:
-        bench.clear(job)
+    run_in_turns({**ways, "polars": polars, "bare script": bare}, sizes.long_repeats)
+    beside = {"nightscore": ways["delta"], "polars": polars, "bare script": bare}
+    bench.compare("linear model", year, beside)
 
     for title, way in ways.items():
         basis = f"{way.wall_s:.1f} s, {polars.wall_s:.1f} s"

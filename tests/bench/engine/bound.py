@@ -22,12 +22,7 @@ import pyarrow.parquet as pq
 from nightscore.models.loading import LoadedModel, inspect_model
 from nightscore.models.protocol import Predictor
 from nightscore.profiles.profile import kind_of
-from nightscore.profiles.profile_spec import (
-    SCORE_COLUMNS,
-    ProfiledColumn,
-    ProfileSpec,
-    cut_column,
-)
+from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import Role
 
@@ -124,8 +119,9 @@ def _profile_s(
     features, _, scores = batches[0]
     columns = [_profiled("feature", features, name) for name in features.column_names]
     columns += [_profiled("prediction", scores, name) for name in scores.column_names]
-    score = next(name for name in SCORE_COLUMNS if name in scores.column_names)
-    profiler = Profiler(ProfileSpec(tuple(columns), score=score))
+    profiler = Profiler(
+        ProfileSpec(tuple(columns))
+    )  # as of a run; only a baseline counts scores by bin
 
     features, keys, scores = batches[0]
     profiler.add(features, keys, np.ones(len(keys), np.bool_), scores)  # compiles its kernels

@@ -233,7 +233,7 @@ def _measure_one(
     models.mkdir(exist_ok=True)
     model = model_folder(workload, models)
     features = features_folder(workload, data)
-    _remove_left(folder)
+    remove_left(folder)
     with tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=folder) as scratch:
         root = Path(scratch).absolute()
         stage = ours.open_stage(root)
@@ -270,7 +270,7 @@ def _measure_one(
     return result
 
 
-def _remove_left(folder: Path) -> None:
+def remove_left(folder: Path) -> None:
     """What benchmarks that were killed have left."""
     for left in folder.glob("run-*-*"):
         if not Path("/proc", left.name.split("-")[1]).exists():

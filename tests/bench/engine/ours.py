@@ -22,16 +22,13 @@ class Stage:
 
     root: Path
     registry: str
-
-    @property
-    def cache(self) -> Path:
-        """Models and machine code of this host."""
-        return self.root / "cache"
+    cache: Path
+    """Models and machine code of this host."""
 
 
 def open_stage(root: Path) -> Stage:
     """A stage in an empty folder; nothing is registered yet."""
-    return Stage(root, f"sqlite:///{root}/registry.db")
+    return Stage(root, f"sqlite:///{root}/registry.db", root / "cache")
 
 
 def register_models(stage: Stage, models: Mapping[str, Path]) -> None:

@@ -13,8 +13,14 @@ TICKS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 SIDES = (("wall_s", "wall time"), ("peak_bytes", "peak memory"))
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
-    """Write a PNG of less than 100 KB; nothing, if no peer was measured."""
+def draw(result: dict[str, Any], path: Path, caption: str | None = None) -> None:
+    """Write a PNG of less than 100 KB; nothing, if no peer was measured.
+
+    Args:
+        result: Its workloads, each with what its ways took.
+        path: Of the picture.
+        caption: What stands below; None: of the engine's bench.
+    """
     from matplotlib.figure import Figure
 
     workloads = [workload for workload in result["workloads"].values() if _peers(workload)]
@@ -72,9 +78,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
         fontsize=7,
         frameon=False,
     )
-    figure.text(
-        0.01, 0.005, "\n".join(textwrap.wrap(_caption(workloads), 170)), size=6, va="bottom"
-    )
+    text = _caption(workloads) if caption is None else caption
+    figure.text(0.01, 0.005, "\n".join(textwrap.wrap(text, 170)), size=6, va="bottom")
     figure.tight_layout(rect=(0.0, 0.1, 1.0, 1.0))
     figure.savefig(path)
 
