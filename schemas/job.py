@@ -87,7 +87,8 @@ class Input(Record):
 
     uri: Location
     """A path or any fsspec URL. A partition is the folder `<uri>/<partition_key>=<value>/`. `~` and
-    `${ENV_NAME}` are replaced when the job file is read."""
+    `${ENV_NAME}` are replaced when the job file is read; `${NIGHTSCORE_JOB_FOLDER}` is the folder
+    of the file itself."""
     partition_key: ColumnName = "ds"
     """Name of the partition column. `ds` is what Hive and Airflow call the date of a partition."""
     partition_format: DatePattern = "%Y-%m-%d"
@@ -143,7 +144,8 @@ class Output(Record):
 
     uri: Location
     """The Delta table, or the root of the Parquet partitions. Run records are stored beside it, in
-    `<uri>.nightscore`. `~` and `${ENV_NAME}` are replaced when the job file is read."""
+    `<uri>.nightscore`. `~`, `${ENV_NAME}` and `${NIGHTSCORE_JOB_FOLDER}` are replaced as in the
+    input."""
     format: OutputFormatName = "delta"
     """`delta`: a table with history that every Delta reader opens. `parquet`: one object per
     partition, for readers that only glob. Delta is the default: its readers never see a partition
@@ -319,7 +321,8 @@ class ScoringJob(Record):
     run."""
     registry: Location | None = Field(default=None, repr=False)
     """MLflow tracking or registry URI. null: `MLFLOW_TRACKING_URI`, or else MLflow's default,
-    `sqlite:///mlflow.db`. `~` and `${ENV_NAME}` are replaced when the job file is read."""
+    `sqlite:///mlflow.db`. `~`, `${ENV_NAME}` and `${NIGHTSCORE_JOB_FOLDER}` are replaced as in the
+    input."""
     input: Annotated[
         Input,
         BeforeValidator(read_section("uri"), json_schema_input_type=Input | str),

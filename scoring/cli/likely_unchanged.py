@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from nightscore.inputs.job_folder import folder_of
 from nightscore.inputs.job_lookup import find_job
 
 PARTITION_KEY = "ds"
@@ -29,7 +30,8 @@ def has_records(job: str, words: list[str]) -> bool:
     as_section = read_section("uri")
     try:
         path = find_job(job)
-        document, _ = expand_references(read_document(path, Path(path).read_bytes()))
+        document = read_document(path, Path(path).read_bytes())
+        document, _ = expand_references(document, folder_of(path))
         output = str(as_section(document["output"])["uri"])
         key = as_section(document["input"]).get("partition_key", PARTITION_KEY)
         folder = unquote(urlsplit(output).path) if output.startswith("file://") else output

@@ -62,13 +62,20 @@ def list_jobs(folders: Iterable[Path]) -> list[str]:
 
     A folder that is not there has none. In the current folder, other YAML files are no jobs.
     """
-    names: set[str] = set()
+    return sorted({path.stem for path in _listed_files(folders)})
+
+
+def offered_jobs(folders: Sequence[Path]) -> list[str]:
+    """Names of the job files in these folders, then the absolute paths of the files."""
+    paths = {str(path.absolute()) for path in _listed_files(folders)}
+    return [*list_jobs(folders), *sorted(paths)]
+
+
+def _listed_files(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         for path in _job_files(folder):
             if folder != CURRENT or _describes_a_job(path):
-                names.add(path.stem)
-
-    return sorted(names)
+                yield path
 
 
 def show_folders(folders: Sequence[Path]) -> str:

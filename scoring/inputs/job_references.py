@@ -1,5 +1,7 @@
 """Replaces `~` and `${ENV_NAME}` in the paths and URIs of a job file, once, when it is read.
 
+`${NIGHTSCORE_JOB_FOLDER}` is the folder of the file itself.
+
 What comes after works with the places that are meant: records, fingerprints and other hosts see
 expanded URIs. `storage_options` are left alone: their values may be secrets, and are resolved late.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nightscore.inputs.job_folder import JOB_FOLDER, expand_job_folder
 from nightscore.inputs.other_templates import find_templates, without_escapes
 from nightscore.schemas.problem import KeyPath, Problem
 from nightscore.schemas.uri import check_uri
@@ -35,11 +38,14 @@ _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 """Line breaks and other characters that no path has on purpose. NUL is refused elsewhere."""
 
 
-def expand_references(raw: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Problem]]:
+def expand_references(
+    raw: Mapping[Any, Any], folder: str = ""
+) -> tuple[dict[Any, Any], list[Problem]]:
     """The job with its places expanded, and what could not be.
 
     Args:
         raw: The job file's keys and values. It is not changed.
+        folder: The job file's folder; empty: the job is from no file of this machine.
     """
     job = dict(raw)
     problems: list[Problem] = []
@@ -49,9 +55,11 @@ def expand_references(raw: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Prob
         section = job.get(top)
 
         if isinstance(section, str) and key != "address":
-            job[top] = _expanded(section, path, problems)
+            text = expand_job_folder(section, folder)
+            job[top] = _expanded(text, path, problems)
         elif isinstance(section, Mapping) and isinstance(section.get(key), str):
-            job[top] = {**section, key: _expanded(section[key], path, problems)}
+            text = expand_job_folder(section[key], folder)
+            job[top] = {**section, key: _expanded(text, path, problems)}
 
     return job, problems
 
@@ -89,6 +97,8 @@ def _problem(reference: re.Match[str]) -> str:
         return "expected ${NAME}, the name of an environment variable, without a default"
 
     value = os.environ.get(name)
+    if value is None and name == JOB_FOLDER:
+        return f"{name} is the folder of a job file on this machine, and there is none here"
     if value is None:
         return f"the environment variable {name} is not set; export it, or correct its name"
     if not value.strip():

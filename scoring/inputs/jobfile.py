@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.job_document import is_json, read_document
+from nightscore.inputs.job_folder import folder_of
 from nightscore.inputs.job_lookup import find_job, is_job_name, near_files, other_spelling
 from nightscore.inputs.job_problems import describe_errors, describe_problems
 from nightscore.inputs.job_references import expand_references
@@ -122,7 +123,7 @@ def _parse(raw: object, source: str, content: bytes) -> ScoringJob:
             "README.md; schemas/job.schema.json lists every key",
         )
 
-    expanded, problems = expand_references(raw)
+    expanded, problems = expand_references(raw, folder_of(source) if content else "")
     problems += misread_numbers(content)
 
     try:

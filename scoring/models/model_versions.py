@@ -17,6 +17,7 @@ from nightscore.models.cache import CachedModel, ModelCache
 from nightscore.models.registries.client import download_artifacts, set_tag
 from nightscore.models.registries.protocol import DIGEST_TAG, ModelVersion, Registry
 from nightscore.models.registries.uris import (
+    absolute_uri,
     command_arguments,
     local_folder,
     redacted,
@@ -234,7 +235,8 @@ def pin(model_uri: str, registry: str | None, cache: ModelCache) -> tuple[ModelV
 def _version_key(version: ModelVersion, registry: str | None) -> str:
     """Under which the cache remembers a model. The id of a logged model says it all."""
     name = "" if version.is_logged_model else version.name
-    return json.dumps([redacted(registry_uri(registry)), name, version.version])
+    uri = absolute_uri(registry_uri(registry))  # other folders may have models of the same names
+    return json.dumps([redacted(uri), name, version.version])
 
 
 def _not_found(

@@ -111,9 +111,10 @@ def test_the_files_of_a_project_fit_together(lake: Lake, tmp_path: Path) -> None
 
     deployments = yaml.safe_load((tmp_path / "prefect.yaml").read_text())
     (step,) = deployments["pull"]
-    assert [*step.values()] == [{"directory": str(tmp_path)}], "a job is found by its name there"
+    assert [*step.values()] == [{"directory": "{{ here.stdout }}"}], "wherever the folder is"
     for deployment in deployments["deployments"]:
-        assert deployment["parameters"]["job"] == "late_flights"
+        job = deployment["parameters"]["job"]
+        assert job == "{{ here.stdout }}/jobs/late_flights.yaml"
         module, _, function = deployment["entrypoint"].rpartition(".")
         path = ROOT / "flows" / f"{module.removeprefix('nightscore.flows.')}.py"
         names = {getattr(node, "name", "") for node in ast.parse(path.read_text()).body}
@@ -127,13 +128,72 @@ def test_nothing_is_overwritten_and_all_existing_files_are_named(
     lake: Lake, tmp_path: Path
 ) -> None:
     (tmp_path / "README.md").write_text("mine")
-    (tmp_path / ".gitignore").symlink_to("nowhere")
-    with pytest.raises(InvalidJobError) as refused:
-        begin(lake, tmp_path, lake.features.uri)
-    assert refused.value.problems == (f"{tmp_path}/README.md", f"{tmp_path}/.gitignore")
-    assert refused.value.exit_code == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", "README.md"]
+    (tmp_path / ".gitignore").write_text("/data/\n")
+    (tmp_path / "constraints.txt").symlink_to("nowhere")
+    project = begin(lake, tmp_path)
+    assert project.kept == ("README.md", "constraints.txt", ".gitignore")
+    assert not {*project.kept} & {*project.files}
     assert (tmp_path / "README.md").read_text() == "mine"
+    assert (tmp_path / ".gitignore").read_text() == "/data/\n"
+    assert not (tmp_path / "nowhere").exists()
+    (note,) = project.notes
+    assert note.startswith(".gitignore lacks what runs write: /predictions/ ")
+
+
+def test_a_second_job_is_added_to_a_project(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, make_frame(5))
+    begin(lake, tmp_path, lake.features.uri)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    project = begin(lake, tmp_path, lake.features.uri, name="second")
+    assert project.files == ("jobs/second.yaml",)
+    assert len(project.kept) == 5
+    assert before == {path: path.read_bytes() for path in before}
+    assert load_job(str(tmp_path / "jobs" / "second.yaml")).name == "second"
+    (note,) = project.notes
+    assert '`nightscore deploy jobs/second.yaml --cron "0 3 * * *"` makes them' in note
+
+
+def test_the_same_call_again_changes_nothing_and_repairs(lake: Lake, tmp_path: Path) -> None:
+    data = dates_in_names(tmp_path / "lake")
+    first = begin(lake, tmp_path / "project", data)
+    (first.folder / "README.md").unlink()
+    job_file = first.folder / first.job_file
+    job_file.write_text(job_file.read_text() + "limits: {max_quarantined_rows: 3}  # mine\n")
+
+    again = begin(lake, tmp_path / "project", data)
+    assert again.files == ("README.md",)
+    assert linked(again) == linked(first)
+    assert load_job(str(job_file)).limits.max_quarantined_rows == 3
+    assert begin(lake, tmp_path / "project", data).files == ()
+
+
+def test_a_job_that_says_something_else_is_left_alone(lake: Lake, tmp_path: Path) -> None:
+    begin(lake, tmp_path, name="late")
+    lake.write(DAY, make_frame(5))
+    before = (tmp_path / "jobs" / "late.yaml").read_text()
+    with pytest.raises(InvalidJobError) as refused:
+        begin(lake, tmp_path, lake.features.uri, name="late")
+    assert refused.value.problems == (
+        f'input.uri: the file has "{tmp_path}/data/late"; guessed: "{lake.features.uri}"',
+        'keys: the file has nothing; guessed: ["id"]',
+    )
+    assert "--name NAME" in refused.value.next_step
+    assert f"`mv {tmp_path}/jobs/late.yaml " in refused.value.next_step
+    assert (tmp_path / "jobs" / "late.yaml").read_text() == before
+
+
+def test_a_project_may_be_moved(lake: Lake, tmp_path: Path) -> None:
+    project = begin(lake, tmp_path / "here", dates_in_names(tmp_path / "lake"), name="late")
+    text = (project.folder / project.job_file).read_text()
+    assert str(project.folder) not in text
+    shutil.move(tmp_path / "here", tmp_path / "there")
+
+    job = load_job(str(tmp_path / "there" / project.job_file))
+    assert job.input.uri == str(tmp_path / "there" / "data" / "late")
+    assert job.output.uri == str(tmp_path / "there" / "predictions" / "late")
+    assert job.registry == lake.registry, "it is not in the project"
+    assert begin(lake, tmp_path / "there", tmp_path / "lake", name="late").files == ()
 
 
 def dates_in_names(root: Path) -> Path:
@@ -298,6 +358,16 @@ def test_keys_are_guessed_from_names_and_values(
     assert guessed(project)["keys"] == keys
     (reason,) = [guess.reason for guess in project.guesses if guess.key == "keys"]
     assert reason == "id is null in 1 row" or "all 6 rows" in reason
+
+
+def test_an_index_of_pandas_is_no_key_and_no_feature(lake: Lake, tmp_path: Path) -> None:
+    frame = make_frame(6)[NUMBERS].assign(__index_level_0__=range(6))
+    data = write(tmp_path / "rows.parquet", frame)
+    project = begin(lake, tmp_path / "project", data, model="models:/linear_numpy/1")
+    assert guessed(project)["keys"] == "none"
+    assert guessed(project)["features"] == ", ".join(NUMBERS)
+    (reason,) = [guess.reason for guess in project.guesses if guess.key == "keys"]
+    assert "__index_level_0__ left out: pandas numbers rows with it" in reason
 
 
 def test_columns_of_a_model_without_names_are_those_beside_the_keys(

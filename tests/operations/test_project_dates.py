@@ -13,7 +13,7 @@ from nightscore.errors import InputError, InvalidJobError, ScoringError
 from nightscore.inputs.date_formats import other_dates
 from nightscore.inputs.footers import read_footers
 from nightscore.operations.project.checks import (
-    check_absent,
+    check_folders,
     check_links,
     check_rows_undated,
     check_wish,
@@ -277,7 +277,7 @@ def test_a_project_needs_folders_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("mine")
     for folder, told in ((tmp_path / "link", "link is no folder"), (tmp_path, "jobs is no folder")):
         with pytest.raises(InvalidJobError, match=told):
-            check_absent(folder, "job")
+            check_folders(folder)
 
 
 def test_files_are_never_linked_among_others(tmp_path: Path) -> None:

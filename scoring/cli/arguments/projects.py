@@ -40,7 +40,8 @@ def init(
 ) -> None:
     """Begin a project: a job file that works, its JSON Schema, deployments for Prefect, README.
 
-    It says what it guessed, and why. It never overwrites a file.
+    It says what it guessed, and why. In a project it adds another job, or the files that are
+    missing. It never overwrites a file.
     """
     from nightscore.cli.commands.init import init as execute
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from nightscore.cli.messages import PROGRAM
 from nightscore.cli.resolve import log_to, model_cache
-from nightscore.cli.show import err, out, print_json
+from nightscore.cli.show import counted, err, out, print_json
 from nightscore.errors import InvalidJobError
 from nightscore.operations.project.begin import Project, begin_project
-from nightscore.operations.project.checks import check_absent, check_wish
+from nightscore.operations.project.checks import check_folders, check_wish
 from nightscore.operations.project.records import Wish
 
 JOB_OF_DEMO = "flight_delay"
@@ -33,7 +33,7 @@ def init(
     if demo:
         _check_alone(model, data, registry)
         check_wish(wish)
-        check_absent(folder, name or JOB_OF_DEMO)
+        check_folders(folder)
         wish = _demo(folder, name or JOB_OF_DEMO)
 
     project = begin_project(wish, model_cache(cache_dir))
@@ -77,28 +77,27 @@ def _document(project: Project) -> dict[str, Any]:
         "name": project.name,
         "job": project.job_file,
         "files": project.files,
+        "kept": project.kept,
         "partition": project.partition,
         "guesses": [
             {"key": guess.key, "value": guess.value, "reason": guess.reason}
             for guess in project.guesses
         ],
         "obstacles": project.obstacles,
+        "notes": project.notes,
         "next": _next_commands(project),
     }
 
 
 def _print_project(project: Project) -> None:
-    out.print(f"Wrote {len(project.files)} files in {project.folder}:")
-    for path in project.files:
-        out.print(f"  {path}")
-
+    _print_files(project)
     out.print("")
     out.print("Guessed:")
     width = max(len(guess.key) for guess in project.guesses)
     for guess in project.guesses:
         out.print(f"  {guess.key:<{width}}  {guess.value}: {guess.reason}")
 
-    for obstacle in project.obstacles:
+    for obstacle in (*project.obstacles, *project.notes):
         out.print("")
         out.print_lines(obstacle)
 
@@ -106,6 +105,20 @@ def _print_project(project: Project) -> None:
     out.print("Next:")
     for command in _next_commands(project):
         out.print(f"  {command}")
+
+
+def _print_files(project: Project) -> None:
+    if project.files:
+        out.print(f"Wrote {counted(len(project.files), 'file')} in {project.folder}:")
+    else:
+        out.print(f"All files of the project are in {project.folder} already.")
+    for path in project.files:
+        out.print(f"  {path}")
+
+    if project.kept:
+        out.print("Left as they are:")
+    for path in project.kept:
+        out.print(f"  {path}")
 
 
 def _next_commands(project: Project) -> Sequence[str]:

@@ -5,13 +5,21 @@ import shlex
 import urllib.parse
 from pathlib import Path
 
-DEFAULT_REGISTRY = "sqlite:///mlflow.db"
+SQLITE = "sqlite:///"
+DEFAULT_REGISTRY = f"{SQLITE}mlflow.db"
 """MLflow's own default."""
 
 
 def registry_uri(configured: str | None) -> str:
     """The registry that a job's `registry` key means."""
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_REGISTRY
+
+
+def absolute_uri(uri: str) -> str:
+    """The same registry, wherever a process starts: a relative path begins in this folder."""
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{os.path.abspath(uri.removeprefix(SQLITE))}"  # noqa: PTH100 (need not exist)
+    return str(Path(uri).absolute()) if Path(uri).is_dir() else uri
 
 
 def shared_uri(configured: str | None) -> str:

@@ -17,16 +17,27 @@ from nightscore.inputs.jobfile import parse_job
 from nightscore.inputs.validate import check_contract
 from nightscore.models.cache import ModelCache
 from nightscore.models.model_versions import resolve
-from nightscore.models.registries.uris import DEFAULT_REGISTRY, redacted, registry_uri
+from nightscore.models.registries.uris import (
+    DEFAULT_REGISTRY,
+    SQLITE,
+    absolute_uri,
+    redacted,
+    registry_uri,
+)
 from nightscore.operations.project.checks import (
-    check_absent,
+    check_folders,
     check_links,
     check_rows_undated,
     check_wish,
     job_name,
 )
+from nightscore.operations.project.existing import (
+    check_same_job,
+    kept_notes,
+    without_present_links,
+)
 from nightscore.operations.project.features import guess_features
-from nightscore.operations.project.keys import guess_keys
+from nightscore.operations.project.keys import guess_keys, pandas_indexes
 from nightscore.operations.project.layout import find_layout
 from nightscore.operations.project.model_look import ModelLook, look_at_model, model_guesses
 from nightscore.operations.project.records import Guess, Layout, Link, Wish
@@ -43,7 +54,6 @@ from nightscore.schemas.partition import show_value
 from nightscore.schemas.uri import contain_each_other
 from nightscore.storage.errors import translated_errors
 
-SQLITE = "sqlite:///"
 PLACEHOLDER_VALUE = "2026-11-24"
 """Shown where no data are known."""
 
@@ -57,12 +67,16 @@ class Project:
     job_file: str
     """Below the folder."""
     files: tuple[str, ...]
-    """Below the folder, in the order in which to read them."""
+    """Those that were written, below the folder, in the order in which to read them."""
+    kept: tuple[str, ...]
+    """Those that were there, and are as they were."""
     partition: str
     """The newest one; empty: no data are known."""
     guesses: tuple[Guess, ...]
     obstacles: tuple[str, ...]
     """What must be done before a run, a paragraph each."""
+    notes: tuple[str, ...]
+    """What the files that were there do not have, a sentence each."""
 
 
 @dataclass(slots=True)
@@ -81,7 +95,10 @@ def begin_project(
     cache: ModelCache,
     open_workers: Callable[[Workers], AbstractContextManager[Pool]] = open_pool,
 ) -> Project:
-    """Write the files of a project. Nothing is overwritten, and nothing written after an error.
+    """Write the files of a project, or those that it lacks. Nothing is overwritten.
+
+    Nothing is written after an error. Where there is a project, its job is a further one, and the
+    other files stay as they are. The same call again finds all as it is.
 
     Args:
         wish: What is known.
@@ -89,14 +106,14 @@ def begin_project(
         open_workers: Opens the pool that loads the model and reads data.
 
     Raises:
-        InvalidJobError: Some of the files exist. All of them are named.
+        InvalidJobError: There is a job file of this name that says something else.
         ModelError: There is no such model.
         InputError: The data are no Parquet, or empty.
         ContractError: The data lack columns of the model. All of them are named.
     """
     wish = check_wish(wish)
     name, name_guess = _name(wish)
-    check_absent(wish.folder, name)
+    check_folders(wish.folder)
     root = wish.folder.absolute()
     known = _Known(_draft(wish, name, root), [name_guess])
     if wish.data:
@@ -160,9 +177,7 @@ def _registry(wish: Wish, root: Path) -> str | None:
         return None
     if uri == DEFAULT_REGISTRY and not wish.model:
         return f"{SQLITE}{root}/mlflow.db"
-    if uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
-    return str(Path(uri).absolute()) if Path(uri).is_dir() else uri
+    return absolute_uri(uri)
 
 
 def _unsaid(wish: Wish, job: Mapping[str, Any]) -> Iterator[str]:
@@ -202,6 +217,7 @@ def _look_at_data(known: _Known, wish: Wish, root: Path) -> None:
             next_step="give a folder outside of the data: nightscore init DIR --data ...",
         )
 
+    layout = without_present_links(layout)
     check_links(layout)
     known.layout = layout
     known.guesses += layout.guesses
@@ -252,7 +268,8 @@ def _look_at_columns(known: _Known, layout: Layout, pool: Pool) -> None:
 
     columns = footers[0].schema if footers else None
     if not facts.features and facts.n_features and columns is not None:
-        features, guess = guess_features(columns, facts.n_features, {layout.key, *keys})
+        set_apart = {layout.key, *keys, *pandas_indexes(footers)}
+        features, guess = guess_features(columns, facts.n_features, set_apart)
         known.guesses.append(guess)
         if features:
             known.job["features"] = features
@@ -280,7 +297,11 @@ def _compare(known: _Known, footers: Sequence[Footer]) -> None:
 
 
 def _write(known: _Known, name: str, root: Path) -> Project:
-    """Write all files, or none."""
+    """Write all files that are not there, or none.
+
+    Raises:
+        InvalidJobError: There is a job file of this name that says something else.
+    """
     job_file = f"jobs/{name}.yaml"
     partition = show_value(known.layout.newest) if known.layout is not None else ""
     install = "nightscore"
@@ -288,20 +309,28 @@ def _write(known: _Known, name: str, root: Path) -> Project:
         install = f"'nightscore[{known.look.facts.flavor}]'"
 
     texts = {
-        job_file: job_text(known.job, known.guesses),
+        job_file: job_text(known.job, known.guesses, root / job_file),
         "README.md": readme_text(name, job_file, partition or PLACEHOLDER_VALUE, install),
-        "prefect.yaml": prefect_text(name, root),
+        "prefect.yaml": prefect_text(name),
         "constraints.txt": constraints_text(),
         "schemas/job.schema.json": schema_text(),
         ".gitignore": IGNORED,
     }
 
+    check_same_job(
+        root / job_file,
+        _parsed(known.job),
+        has_model=known.look is not None,
+        has_data=known.layout is not None,
+    )
+    kept = [below for below in texts if os.path.lexists(root / below)]
+    missing = [below for below in texts if below not in kept]
     links = known.layout.links if known.layout is not None else ()
     data = Path(known.job["input"]["uri"])
 
     with translated_errors(str(root)), _undone_on_error() as written:
-        for below, text in texts.items():
-            _write_new(root / below, text, written)
+        for below in missing:
+            _write_new(root / below, texts[below], written)
         for link in links:
             _link(link, data, written)
 
@@ -309,10 +338,12 @@ def _write(known: _Known, name: str, root: Path) -> Project:
         folder=root,
         name=name,
         job_file=job_file,
-        files=tuple(texts),
+        files=tuple(missing),
+        kept=tuple(kept),
         partition=partition,
         guesses=tuple(known.guesses),
         obstacles=tuple(known.obstacles),
+        notes=tuple(kept_notes(root, name, kept)),
     )
 
 

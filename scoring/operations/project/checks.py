@@ -20,13 +20,6 @@ from nightscore.operations.project.records import Layout, Wish
 from nightscore.schemas.text import counted, is_utf8
 from nightscore.schemas.uri import check_uri
 
-OTHER_FILES = (
-    "README.md",
-    "prefect.yaml",
-    "constraints.txt",
-    "schemas/job.schema.json",
-    ".gitignore",
-)
 SHOWN_ENTRIES = 5
 DATE_COLUMNS = ("ds", "dt", "date", "day")
 """Names of columns that say which day a row belongs to. Other dates are facts about the row."""
@@ -91,29 +84,25 @@ def job_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_.-")[:100]
 
 
-def check_absent(folder: Path, name: str) -> None:
-    """Refuse to write a job of this name where files are, or where no folder can be.
+def check_folders(folder: Path) -> None:
+    """Refuse to write a project where no folder can be.
 
     Raises:
-        InvalidJobError: All of them are named.
+        InvalidJobError: What is in the way is named.
     """
-    names = [*OTHER_FILES, f"jobs/{name}.yaml"]
-    existing = [str(folder / below) for below in names if os.path.lexists(folder / below)]
-
+    problems = []
     for needed in (folder, folder / "jobs", folder / "schemas", folder / "data"):
         if os.path.lexists(needed) and not needed.is_dir():
-            existing.append(f"{needed} is no folder")
+            problems.append(f"{needed} is no folder")
 
-    if not existing:
-        return
-
-    raise InvalidJobError(
-        "Files of the project exist already; nothing was written.",
-        str(folder),
-        expected="a folder without them",
-        problems=existing,
-        next_step="give another folder, `nightscore init DIR ...`, another --name, or move them",
-    )
+    if problems:
+        raise InvalidJobError(
+            "The folders of the project cannot be made; nothing was written.",
+            str(folder),
+            expected="folders, or nothing of their names",
+            problems=problems,
+            next_step="give another folder, `nightscore init DIR ...`, or move them",
+        )
 
 
 def check_links(layout: Layout) -> None:

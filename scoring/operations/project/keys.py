@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pyarrow as pa
@@ -26,6 +26,8 @@ READ_S = 120.0
 
 _ID_NAME = re.compile(r"(^|_)(id|key|uuid|guid|nr|no|number|code)$|^id_", re.IGNORECASE)
 
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+
 
 @dataclass(frozen=True, slots=True)
 class KeyCounts:
@@ -48,7 +50,25 @@ def guess_keys(
         features: The model's columns, if they are known.
         pool: One of its workers reads the columns.
     """
-    candidates = _candidates(layout, footers, set(features))
+    keys, guess = _guess(layout, footers, set(features), pool)
+    left_out = pandas_indexes(footers)
+    if not left_out:
+        return keys, guess
+
+    reason = f"{guess.reason}; {', '.join(left_out)} left out: pandas numbers rows with it"
+    return keys, replace(guess, reason=reason)
+
+
+def pandas_indexes(footers: Sequence[Footer]) -> list[str]:
+    """Columns that pandas makes of an index without a name. They say nothing about a row."""
+    names = footers[0].schema.names if footers else []
+    return [name for name in names if _PANDAS_INDEX.fullmatch(name)]
+
+
+def _guess(
+    layout: Layout, footers: Sequence[Footer], features: set[str], pool: Pool
+) -> tuple[list[str], Guess]:
+    candidates = _candidates(layout, footers, features)
     with_rows = [footer for footer in footers if footer.n_rows]
     if not candidates or not with_rows:
         return [], Guess("keys", "none", "no column looks like a key: file and row number stand in")
@@ -108,9 +128,13 @@ def _candidates(layout: Layout, footers: Sequence[Footer], features: set[str]) -
 
 
 def _may_be_key(name: str) -> bool:
-    """Whether a job file takes the name: the output has columns of its own."""
+    """Whether a job file takes the name, and it is no mere number of a row.
+
+    The output has columns of its own.
+    """
     lowered = name.lower()  # tables compare names without case
-    return bool(name) and lowered not in OUTPUT_COLUMNS and not lowered.startswith(OUTPUT_PREFIXES)
+    is_taken = lowered in OUTPUT_COLUMNS or lowered.startswith(OUTPUT_PREFIXES)
+    return bool(name) and not is_taken and not _PANDAS_INDEX.fullmatch(name)
 
 
 def count_keys(store: Store, file: InputFile, names: Sequence[str]) -> KeyCounts:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import yaml
 
 import nightscore.deploy
 import nightscore.schemas
+from nightscore.inputs.job_folder import from_job_folder
+from nightscore.models.registries.uris import SQLITE
 from nightscore.operations.project.records import Guess
 
 WIDTH = 96
@@ -26,6 +29,8 @@ COMMENTS = {
     "features": {"features": "{guess.reason}"},
 }
 """What is said above a key of the job file, by what was guessed."""
+HERE = "{{ here.stdout }}"
+"""The project's folder, which `prefect deploy` asks a step for."""
 DEMO_JOB, DEMO_ZONE = "flight_delay", "America/New_York"
 """Named in `deploy/prefect.yaml`, which a project's own is made from."""
 
@@ -52,12 +57,17 @@ MORE_KEYS = """
 """
 
 
-def job_text(job: Mapping[str, Any], guesses: Sequence[Guess]) -> str:
-    """The job file, with what was guessed as comments."""
-    guess_by_key = {guess.key: guess for guess in guesses}
+def job_text(job: Mapping[str, Any], guesses: Sequence[Guess], path: Path) -> str:
+    """The job file, with what was guessed as comments.
+
+    Paths in the project begin at the file, so that it can be moved and shared.
+    """
+    project = f"{path.parent.parent}/"
+    inside = [replace(guess, reason=guess.reason.replace(project, "")) for guess in guesses]
+    guess_by_key = {guess.key: guess for guess in inside}
     lines = ["# yaml-language-server: $schema=../schemas/job.schema.json"]
 
-    for key, value in job.items():
+    for key, value in _relocatable(job, str(path.parent)).items():
         for name, text in COMMENTS.get(key, {}).items():
             if name in guess_by_key:
                 lines += _comment(text.format(guess=guess_by_key[name]))
@@ -67,6 +77,21 @@ def job_text(job: Mapping[str, Any], guesses: Sequence[Guess]) -> str:
         lines += _comment(f"keys: {guess_by_key['keys'].value}: {guess_by_key['keys'].reason}")
 
     return "\n".join([*lines, MORE_KEYS])
+
+
+def _relocatable(job: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The job with the places that are in its project as they are seen from its file."""
+    registry = job["registry"]
+    if registry and registry.startswith(SQLITE):
+        registry = SQLITE + from_job_folder(registry.removeprefix(SQLITE), folder)
+    elif registry:
+        registry = from_job_folder(registry, folder)
+
+    places = {
+        name: {**job[name], "uri": from_job_folder(job[name]["uri"], folder)}
+        for name in ("input", "output")
+    }
+    return {**job, "registry": registry, **places}
 
 
 def _comment(text: str) -> list[str]:
@@ -84,10 +109,11 @@ def constraints_text() -> str:
     return nightscore.deploy.CONSTRAINTS.read_text()
 
 
-def prefect_text(name: str, folder: Path) -> str:
+def prefect_text(name: str) -> str:
     """The deployments of the job, as those of the demo are."""
     text = (nightscore.deploy.FOLDER / "prefect.yaml").read_text()
     body = text[text.index("\nname: ") + 1 :]  # its header is about the demo
+    body = body.replace(f'job: "{DEMO_JOB}"', f'job: "{HERE}/jobs/{name}.yaml"')
     body = body.replace(DEMO_JOB, name).replace(DEMO_ZONE, "UTC")
 
     return f"""\
@@ -96,10 +122,16 @@ def prefect_text(name: str, folder: Path) -> str:
 #   prefect work-pool create local --type process
 #   prefect --no-prompt deploy --all
 #   prefect worker start --pool local
-# The schedule is below `schedules`. Runs begin in this folder, where the job is found by its name:
+# The schedule is below `schedules`. Call `prefect deploy` in this folder: Prefect needs absolute
+# paths, and gets those of the folder as it is called there.
+build:
+  - prefect.deployments.steps.run_shell_script:
+      id: here
+      script: pwd -P
+      stream_output: false
 pull:
   - prefect.deployments.steps.set_working_directory:
-      directory: {yaml.safe_dump(str(folder.absolute())).splitlines()[0]}
+      directory: "{HERE}"
 
 {body}"""
 
@@ -120,6 +152,9 @@ nightscore report {job_file} {partition}
 nightscore partitions {job_file}           # what is published, missing or stale
 nightscore --help
 ```
+
+Paths in this folder begin at the job file, with `${{NIGHTSCORE_JOB_FOLDER}}`: you can move, commit
+and clone the folder. Other paths are absolute.
 
 New data belongs in a folder `<input.partition_key>=<date>/` directly below `input.uri`, as the job
 file has them. Have it written there. Files that arrive later where `nightscore init --data` found
