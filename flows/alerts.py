@@ -24,6 +24,7 @@ from nightscore.flows.deployments.automations import (
 )
 from nightscore.flows.deployments.changes import Change, FieldChange
 from nightscore.flows.deployments.prefect_api import prefect_api
+from nightscore.flows.deployments.tags import tag_deployments
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -> list
         folder: Folder of the automations.
 
     Returns:
-        What happened to each block and each automation.
+        What happened to each block and each automation, and to deployments without our tag.
 
     Raises:
         DeploymentError: The server is not named, does not answer, or refuses.
@@ -105,6 +106,7 @@ def register(environment: Mapping[str, str], folder: Path = AUTOMATIONS) -> list
         saved = asyncio.run(_save_blocks(made))
         ids = {change.name: block_id for change, block_id in saved}
         changes = [change for change, _ in saved]
+        changes += tag_deployments(api, dry_run=False)
 
         for raw in read_automations(folder):
             missing = _missing_variables(raw, ids)

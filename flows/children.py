@@ -17,6 +17,8 @@ from prefect.flow_engine import run_flow_async
 from prefect.states import Cancelled, Crashed, Pending, to_state_create
 from prefect.utilities.callables import get_call_parameters
 
+from nightscore.flows.tag import TAG
+
 
 async def run_child(flow: Flow[..., Any], key: str, *args: Any, **kwargs: Any) -> State[Any]:
     """Run a flow as a child of the flow that calls this; returns its final state.
@@ -84,7 +86,7 @@ async def _create_run(
         flow_id=await client.create_flow(flow),
         flow_version=flow.version,
         parameters=flow.serialize_parameters(parameters),
-        tags=sorted(TagsContext.get().current_tags),
+        tags=sorted({TAG, *TagsContext.get().current_tags}),
         parent_task_run_id=link.id,
         state=to_state_create(Pending()),
         idempotency_key=f"{link.flow_run_id}-{key}",

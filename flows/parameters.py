@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nightscore.errors import InvalidJobError
-from nightscore.inputs.job_lookup import list_jobs, listed_name, lookup_folders
+from nightscore.inputs.job_lookup import listed_name, lookup_folders, offered_jobs
 from nightscore.inputs.jobfile import load_job
 from nightscore.operations.report import report_link
 from nightscore.schemas.job import ScoringJob
@@ -30,8 +30,9 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
-JobName = Annotated[str, Field(json_schema_extra={"enum": list_jobs(lookup_folders())})]
-"""The form lists the jobs that existed at deployment. From Python, a path or URL works too."""
+JobName = Annotated[str, Field(json_schema_extra={"enum": offered_jobs(lookup_folders())})]
+"""The form lists the jobs that existed at deployment, by their names and the paths of their files:
+deployments name the path. From Python, any path or URL works."""
 
 Minutes = Annotated[int, Field(ge=1, le=10_080)]
 DEFAULT_TIMEOUT_MINUTES = 360

@@ -12,6 +12,7 @@ from nightscore.flows.deployments.automations import (
 from nightscore.flows.deployments.changes import Change, change_between, first_keys, merged
 from nightscore.flows.deployments.jobs import JobToDeploy
 from nightscore.flows.deployments.prefect_api import Api
+from nightscore.flows.deployments.tags import tag_deployments
 from nightscore.flows.deployments.wanted import (
     BACKFILL_QUEUE,
     DEFAULT_TIMEZONE,
@@ -59,6 +60,7 @@ def deploy(
         for deployment in deployments_of(job, nights, pool):
             changes += server.save_deployment(deployment, nights)
 
+    changes += tag_deployments(api, dry_run=dry_run)
     for raw in read_automations():
         if not blocks_of(raw):
             changes.append(save_automation(api, raw, {}, dry_run=dry_run))

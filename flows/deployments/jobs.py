@@ -1,7 +1,5 @@
 """Reads the jobs that are to be deployed, and says where their files are."""
 
-import os
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +7,8 @@ from pathlib import Path
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.job_lookup import find_job
 from nightscore.inputs.jobfile import load_job
-from nightscore.models.registries.uris import redacted, registry_uri
+from nightscore.models.registries.uris import absolute_uri, redacted, registry_uri
 from nightscore.schemas.job import ScoringJob
-
-SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +59,7 @@ def _read(source: str) -> JobToDeploy:
         source=path if is_url else str(Path(path).absolute()),
         folder=None if is_url else str(Path.cwd()),
         environment=_environment(spec),
-        registry=absolute_registry(registry_uri(spec.registry)),
+        registry=absolute_uri(registry_uri(spec.registry)),
     )
 
 
@@ -76,16 +72,7 @@ def _environment(spec: ScoringJob) -> dict[str, str]:
     if redacted(uri) != uri:
         return {}  # it carries credentials, which are for the worker's environment
 
-    return {"MLFLOW_TRACKING_URI": absolute_registry(uri)}
-
-
-def absolute_registry(uri: str) -> str:
-    """The same registry, whatever the working folder is."""
-    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
-        return f"{SQLITE}{os.path.abspath(uri.removeprefix(SQLITE))}"  # noqa: PTH100 (need not exist)
-    if not urllib.parse.urlsplit(uri).scheme:
-        return str(Path(uri).absolute())
-    return uri
+    return {"MLFLOW_TRACKING_URI": absolute_uri(uri)}
 
 
 def _all_of(refused: Sequence[ScoringError]) -> InvalidJobError:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import Flow
+from prefect.utilities.callables import parameter_schema
 
 from nightscore.flows.backfill import backfill
 from nightscore.flows.deployments.jobs import JobToDeploy
 from nightscore.flows.nightly import nightly
 from nightscore.flows.partition import score_partition
+from nightscore.flows.tag import TAG
+from nightscore.inputs.job_lookup import lookup_folders, offered_jobs
 
 NIGHTLY_QUEUE, BACKFILL_QUEUE = "nightly", "backfill"
 """The first has priority over the second: a nightly run never waits for a backfill."""
@@ -57,7 +60,7 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
     parameters = {name: value for name, value in chosen.items() if value is not None}
     every_night = {
         "description": f"Scores last night's partition of {job.name}, and late data before it.",
-        "tags": [job.name, "nightly"],
+        "tags": [job.name, "nightly", TAG],
         "parameters": {"job": job.source, **parameters},
         "concurrency_limit": 1,
         "concurrency_options": {"collision_strategy": "ENQUEUE"},
@@ -65,12 +68,12 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
     dates = {
         "description": f"Scores a range of dates of {job.name}. It plans first, then scores each "
         "partition in a child run.",
-        "tags": [job.name, "backfill"],
+        "tags": [job.name, "backfill", TAG],
         "parameters": {"job": job.source},
     }
     one = {
         "description": f"Scores one partition of {job.name}.",
-        "tags": [job.name],
+        "tags": [job.name, TAG],
         "parameters": {"job": job.source},
     }
     defaults = {
@@ -105,10 +108,6 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
 
 
 def _common(job: JobToDeploy, flow: Flow[..., Any], pool: str, queue: str) -> dict[str, Any]:
-    form = flow.parameters.model_dump_for_openapi()
-    # The form offers the deployment's own job; `enforce_parameter_schema` refuses others.
-    form["properties"]["job"]["enum"] = [job.source]
-
     steps = []
     if job.folder is not None:
         step = "prefect.deployments.steps.set_working_directory"
@@ -122,6 +121,19 @@ def _common(job: JobToDeploy, flow: Flow[..., Any], pool: str, queue: str) -> di
         "job_variables": {"env": {**HEARTBEAT, **job.environment}},
         "work_pool_name": pool,
         "work_queue_name": queue,
-        "parameter_openapi_schema": form,
+        "parameter_openapi_schema": _form(job, flow),
         "enforce_parameter_schema": True,
     }
+
+
+def _form(job: JobToDeploy, flow: Flow[..., Any]) -> dict[str, Any]:
+    """The form as `prefect deploy` makes it of the flow, so that the two never undo each other.
+
+    It offers the jobs of the folder, and this one wherever it is. `enforce_parameter_schema`
+    refuses others.
+    """
+    form = parameter_schema(flow).model_dump(mode="json", exclude_unset=True)
+    offered = offered_jobs(lookup_folders())
+    elsewhere = [job.source] if job.source not in offered else []
+    form["properties"]["job"]["enum"] = [*offered, *elsewhere]
+    return form

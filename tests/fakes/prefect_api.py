@@ -43,6 +43,8 @@ class MemoryPrefect:
         match [method, *parts]:
             case ["POST", "work_pools", _, "workers", "filter"]:
                 return self.workers
+            case ["POST", "deployments", "filter"]:
+                return copy.deepcopy([*self.deployments.values()])
             case ["POST", "automations", "filter"]:
                 names = body["automations"]["name"]["any_"]
                 return [

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -19,6 +19,7 @@ import yaml
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.http_calls import request
+from nightscore.flows.tag import TAG
 from nightscore.models.cache import ModelCache
 from nightscore.operations.baseline import record_baseline
 from tests.flows.test_end_to_end import ROOT, wait_for
@@ -86,7 +87,7 @@ def shifted(seed: int) -> pd.DataFrame:
     return frame
 
 
-def crash(api: str, flow: str, *, deployed: bool) -> str:
+def crash(api: str, flow: str, *, deployed: bool, tags: Sequence[str] = ()) -> str:
     """Create a run, and say that it crashed, as the worker or an automation does; returns its id."""
     flow_id = request(api, "POST", "/flows/", {"name": flow})["id"]
     path, body = (
@@ -94,7 +95,7 @@ def crash(api: str, flow: str, *, deployed: bool) -> str:
         {"flow_id": flow_id, "name": "lost", "parameters": {"job": "nights"}},
     )
     if deployed:
-        named = {"name": "nights-nightly", "flow_id": flow_id}
+        named = {"name": "nights-nightly", "flow_id": flow_id, "tags": [*tags]}
         deployment = request(api, "POST", "/deployments/", named)["id"]
         path = f"/deployments/{deployment}/create_flow_run"
         del body["flow_id"]
@@ -180,8 +181,8 @@ def told(
         posts = take(http.posts, 8)
         mails = take(mail.mails, 4)
         crash(server.api_url, "score-partition", deployed=False)  # a child of a run that crashed
-        crash(server.api_url, "elsewhere", deployed=True)
-        crash(server.api_url, "nightly", deployed=True)
+        crash(server.api_url, "nightly", deployed=True)  # another team's, of the same name
+        crash(server.api_url, "nightly", deployed=True, tags=[TAG])
         posts += take(http.posts, 2)
         mails += take(mail.mails, 1)
         received = Told(

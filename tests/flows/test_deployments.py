@@ -1,6 +1,9 @@
 """`nightscore deploy`: what a server gets, that a second call changes nothing, and that nothing of others is lost."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,16 @@ from nightscore.flows.deployments.schedules import check_schedule
 from nightscore.flows.deployments.wanted import Nights
 from nightscore.flows.prefect_server import PrefectServer
 from nightscore.flows.stack.http_calls import request
+from nightscore.flows.tag import TAG
 from nightscore.models.cache import ModelCache
+from nightscore.operations.project.templates import prefect_text
 from tests.fakes.prefect_api import MemoryPrefect
 
 JOB = JobToDeploy(name="late", source="/jobs/late.yaml", folder="/jobs", environment={})
 NIGHTS = Nights(cron="0 3 * * *", timezone="America/New_York")
 PARTITION = "score-partition"
+PASSING = ("updated", "status", "last_polled", "version", "version_id", "version_info")
+"""What a server says of a deployment that is no setting. Its version is a label by Prefect."""
 KINDS = ("work pool", "queue", "deployment", "schedule", "automation")
 
 
@@ -63,7 +70,7 @@ def test_a_first_call_creates_everything() -> None:
     assert (schedule["slug"], schedule["active"]) == ("nightly", True)
     assert nightly["global_concurrency_limit"] == {"limit": 1}
     form = nightly["parameter_openapi_schema"]["properties"]
-    assert form["job"]["enum"] == ["/jobs/late.yaml"]
+    assert form["job"]["enum"][-1] == "/jobs/late.yaml"
     (step,) = nightly["pull_steps"]
     assert [*step.values()] == [{"directory": "/jobs"}]
 
@@ -135,6 +142,42 @@ def test_what_somebody_has_set_on_the_server_stays() -> None:
     assert nightly["parameters"]["look_back_days"] == 9
     assert nightly["parameters"]["force"] is True
     assert "team-a" in nightly["tags"]
+
+
+def test_deployments_of_before_get_the_tag_of_our_runs() -> None:
+    server = MemoryPrefect()
+    deployed(server)
+    other = JobToDeploy(name="other", source="/jobs/other.yaml", folder="/jobs", environment={})
+    deployed(server, job=other)
+    assert {change.action for change in deployed(server).values()} == {"unchanged"}
+    old = [d for d in server.deployments.values() if d["name"].startswith("other")]
+    for found in old:
+        found["tags"].remove(TAG)
+    theirs = {"id": "77", "flow_id": "x", "name": "x", "entrypoint": "x.py:nightly", "tags": []}
+    server.deployments["77"] = theirs
+
+    server.sent.clear()
+    assert deployed(server, dry_run=True)["deployment other-nightly"].fields == (
+        FieldChange("tags", ["other", "nightly"], ["other", "nightly", TAG]),
+    )
+    assert server.sent == []
+    assert sum(change.action == "changed" for change in deployed(server).values()) == len(old)
+    assert all(TAG in found["tags"] for found in old)
+    assert theirs["tags"] == [], "another team's flow"
+
+
+def test_automations_leave_the_runs_of_other_teams_alone() -> None:
+    about_runs = 0
+    for raw in read_automations():
+        if raw["trigger"]["match"]["prefect.resource.id"] == "prefect.flow-run.*":
+            related = raw["trigger"]["match_related"]
+            specifications = related if isinstance(related, list) else [related]
+            assert {
+                "prefect.resource.role": "tag",
+                "prefect.resource.id": f"prefect.tag.{TAG}",
+            } in specifications
+            about_runs += 1
+    assert about_runs == 5
 
 
 def test_what_was_changed_by_hand_is_put_right() -> None:
@@ -309,3 +352,48 @@ def test_the_command_on_a_real_server(
     details = request(api_url, "GET", "/deployments/name/nightly/real-nightly")
     assert details["parameters"]["job"] == str(tmp_path / "real.yaml")
     assert details["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+
+
+@pytest.mark.slow
+def test_prefect_deploy_makes_the_same_of_the_file_of_a_project(
+    api_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    write_job(tmp_path / "jobs", "real.yaml")
+    text = prefect_text("real").replace("name: local", "name: own")
+    (tmp_path / "prefect.yaml").write_text(text)
+
+    def deploy_job() -> str:
+        line = ["deploy", "jobs/real.yaml", "--cron", "0 3 * * *", "--pool", "own", "--no-check"]
+        with temporary_settings({PREFECT_API_URL: api_url}):
+            assert not build_app()(line, standalone_mode=False)
+        return capsys.readouterr().out
+
+    def on_server(kind: str, flow: str) -> dict[str, Any]:
+        details: dict[str, Any] = request(api_url, "GET", f"/deployments/name/{flow}/real-{kind}")
+        for schedule in details["schedules"]:
+            for key in ("id", "created", "updated"):
+                del schedule[key]
+        return {key: value for key, value in details.items() if key not in PASSING}
+
+    deploy_job()
+    kinds = {"nightly": "nightly", "backfill": "backfill", "partition": PARTITION}
+    before = {kind: on_server(kind, flow) for kind, flow in kinds.items()}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        env=os.environ | {"PREFECT_API_URL": api_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for kind, flow in kinds.items():
+        assert differences(before[kind], on_server(kind, flow)) == [], kind
+    assert "Nothing changed." in deploy_job()

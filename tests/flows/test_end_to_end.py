@@ -267,8 +267,11 @@ def test_the_forms_have_pickers_choices_and_help(prefect: Prefect) -> None:
     schema = prefect.api("GET", f"/deployments/name/{BACKFILL}")["parameter_openapi_schema"]
     properties = schema["properties"]
     assert properties["start"]["format"] == properties["end"]["format"] == "date"
-    in_checkout = [path.stem for path in Path("deploy/jobs").glob("*.yaml")]
-    assert properties["job"]["enum"] == sorted({*JOBS, *in_checkout})
+    in_checkout = list(Path("deploy/jobs").glob("*.yaml"))
+    named = sorted({*JOBS, *(path.stem for path in in_checkout)})
+    files = [prefect.home / "jobs" / f"{name}.yaml" for name in JOBS]
+    paths = sorted({str(path.absolute()) for path in (*files, *in_checkout)})
+    assert properties["job"]["enum"] == [*named, *paths]
     assert schema["definitions"]["Order"]["enum"] == ["newest", "oldest"]
     assert all(properties[name].get("description") for name in properties)
 
