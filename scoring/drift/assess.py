@@ -1,6 +1,7 @@
 """Assesses a run: compares what its workers counted with the references, and stores the result."""
 
 import base64
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from nightscore.drift.seasonal import distances
 from nightscore.drift.statistics_table import statistics_table
 from nightscore.engine.shard import ShardResult
 from nightscore.ledger.layout import drift_path, profile_path, state_store
+from nightscore.process import start_daemon
 from nightscore.profiles.profile_spec import score_column
 from nightscore.profiles.table import (
     ColumnProfile,
@@ -128,8 +130,10 @@ def keep(job: ScoringJob, folder: str, run_id: str, drift: Drift) -> DriftRecord
     """Write profile and statistics beside the run's manifest; the record with their places."""
     state = state_store(job)
     profile, table = profile_path(folder, run_id), drift_path(folder, run_id)
+    # Making a file durable is mostly waiting.
+    writing = start_daemon("statistics", functools.partial(state.write_bytes, table, drift.table))
     state.write_bytes(profile, drift.profile)
-    state.write_bytes(table, drift.table)
+    writing.result()
 
     return drift.record.model_copy(update={"profile": profile, "table": table})
 

@@ -4,6 +4,7 @@ They are merged by addition, and are the same under any split.
 """
 
 import copy
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -357,6 +358,7 @@ def category_name(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+@functools.lru_cache(maxsize=256)
 def kind_of(arrow_type: pa.DataType) -> Kind | None:
     """How a column is compared; None: not at all."""
     plain = plain_type(arrow_type)

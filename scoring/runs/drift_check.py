@@ -4,6 +4,8 @@ What goes wrong here costs the comparison, never the predictions. A job that hol
 waits for a review.
 """
 
+import functools
+from concurrent.futures import Future
 from dataclasses import replace
 
 from nightscore.drift.assess import Drift, assess, keep
@@ -14,9 +16,11 @@ from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker.bin_sampling import sample_bins
 from nightscore.errors import ModelDigestError, ScoringError
 from nightscore.models.pinned import PinnedModel, model_seconds
+from nightscore.process import start_daemon
 from nightscore.profiles.profile_spec import ProfileSpec
 from nightscore.runs.execution import Execution
 from nightscore.schemas.contract import Contract
+from nightscore.schemas.manifest import DriftRecord
 
 
 class DriftCheck:
@@ -33,6 +37,7 @@ class DriftCheck:
         self._references: References | None = None
         """What the columns are compared with. None: they are not profiled."""
         self._drift: Drift | None = None
+        self._stored_ahead: Future[DriftRecord] | None = None
 
         self.failure = ""
         """Why the columns were not compared, though the job asks for it."""
@@ -118,14 +123,27 @@ class DriftCheck:
         self._record.warn(*drift.warnings)
         self._drift = drift
 
+    def store_ahead(self) -> None:
+        """Begin to write what `store` writes, while the run waits for its turn.
+
+        Of a run that is not published after all, `clean` removes the files.
+        """
+        if self._drift is not None:
+            self._stored_ahead = start_daemon("drift", functools.partial(self._keep, self._drift))
+
     def store(self) -> None:
-        """Write the profile of the columns, and their comparison. Failures are warnings."""
+        """Write the profile of the columns, and their comparison. Failures are warnings.
+
+        They are durable when this returns.
+        """
         if self._drift is None:
             return
 
-        execution = self._execution
         try:
-            stored = keep(self._job, execution.folder, execution.run_id, self._drift)
+            if self._stored_ahead is not None:
+                stored = self._stored_ahead.result()
+            else:
+                stored = self._keep(self._drift)
         except ScoringError as error:
             self._record.warn(f"the profile could not be written: {error.what}")
             return
@@ -143,6 +161,10 @@ class DriftCheck:
 
         workspace = self._execution.workspace
         cache_profile(workspace, stored.profile, drift.columns, len(drift.profile))
+
+    def _keep(self, drift: Drift) -> DriftRecord:
+        execution = self._execution
+        return keep(self._job, execution.folder, execution.run_id, drift)
 
     def _give_up(self, error: Exception) -> None:
         """Go on without a comparison."""

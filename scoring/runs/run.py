@@ -125,6 +125,7 @@ def _score(
         plan.drift_check.assess()
 
     if wait_for_turn is not None:
+        plan.drift_check.store_ahead()
         with execution.record.stage(WAIT_FOR_TURN):
             wait_for_turn()
 

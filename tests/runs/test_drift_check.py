@@ -193,14 +193,15 @@ def test_a_profile_of_an_earlier_attempt_that_cannot_be_read_ends_the_comparison
     assert execution.record.manifest.warnings == (check.failure,), "it is said once"
 
 
+@pytest.mark.parametrize("is_ahead", [False, True])
 def test_a_comparison_and_its_warnings_go_into_the_record_and_then_to_the_store(
     execution: Execution,
     with_references: Callable[..., DriftCheck],
     monkeypatch: pytest.MonkeyPatch,
+    is_ahead: bool,
 ) -> None:
     execution.results.scored += [result(1), result(0)]
     seen: list[int] = []
-
     counted = ColumnProfile(role="feature", name="c", profile=CategoryProfile(n_rows=1))
 
     def assess(job: Any, manifest: Any, results: Any, references: Any) -> Drift:
@@ -221,6 +222,9 @@ def test_a_comparison_and_its_warnings_go_into_the_record_and_then_to_the_store(
     assert manifest.drift == DriftRecord(verdict="warning")
     assert manifest.warnings == ("a moved",)
 
+    assert manifest.drift.profile == "", "the record names no file before it is durable"
+    if is_ahead:
+        check.store_ahead()
     check.store()
     drift = execution.record.manifest.drift
     assert drift is not None
@@ -231,10 +235,12 @@ def test_a_comparison_and_its_warnings_go_into_the_record_and_then_to_the_store(
     assert stored_profile(execution.workspace, drift.profile) == [counted], "it is not read again"
 
 
+@pytest.mark.parametrize("is_ahead", [False, True])
 def test_a_comparison_that_fails_or_cannot_be_stored_is_a_warning(
     execution: Execution,
     with_references: Callable[..., DriftCheck],
     monkeypatch: pytest.MonkeyPatch,
+    is_ahead: bool,
 ) -> None:
     monkeypatch.setattr(module, "assess", raises(ZeroDivisionError("odd")))
     failed = with_references()
@@ -249,6 +255,8 @@ def test_a_comparison_that_fails_or_cannot_be_stored_is_a_warning(
     monkeypatch.setattr(module, "keep", raises(StorageError("The disk is full.", "x")))
     unstored = with_references()
     unstored.assess()
+    if is_ahead:
+        unstored.store_ahead()
     unstored.store()
     assert unstored.failure == "", "it was compared"
     assert execution.record.manifest.drift == record
