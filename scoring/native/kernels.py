@@ -8,8 +8,8 @@ Machine code needs nothing of Python, because a kernel does not allocate memory 
 are arguments), does not raise, and returns nothing but an integer.
 """
 
+from nightscore.native.linear_kernels import add_columns as add_columns
 from nightscore.native.linear_kernels import add_known as add_known
-from nightscore.native.linear_kernels import add_numbers as add_numbers
 from nightscore.native.linear_kernels import change_numbers as change_numbers
 from nightscore.native.linear_kernels import fill_nulls as fill_nulls
 from nightscore.native.link_kernels import exp as exp

@@ -70,10 +70,6 @@ class Branch:
     numbers: tuple[NumberSteps, ...] = ()
     """One for each column of numbers. Without tables and numbers, columns pass through."""
 
-    def first_feature(self, j: int) -> int:
-        """The first feature that the j-th column becomes."""
-        return self.start + sum(self.widths[:j])
-
 
 class Encoder:
     """The features of the trees, from a table in the model's order."""
@@ -107,9 +103,10 @@ class Encoder:
             return
 
         for branch in self._branches:
+            first = branch.start
             for j, number in enumerate(branch.columns):
-                features = self._column(branch, j, table.column(number))
-                yield from enumerate(features, branch.first_feature(j))
+                yield from enumerate(self._column(branch, j, table.column(number)), first)
+                first += branch.widths[j]
 
     def _column(self, branch: Branch, j: int, column: pa.ChunkedArray) -> Iterator[Chunks]:
         """The features that one column becomes."""

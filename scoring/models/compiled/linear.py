@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
-from nightscore.arrow.numeric import Scratch
-from nightscore.models.compiled.columns import ColumnReader
+from nightscore.arrow.numeric import Scratch, numeric_values
 from nightscore.models.compiled.encode import (
     NO_STEPS,
     Branch,
+    NumberSteps,
     check_computed_in_doubles,
     make_lookups,
 )
@@ -30,6 +30,7 @@ from nightscore.models.compiled.links import Function, Link, answer
 from nightscore.models.compiled.transformers import gives_sparse, make_branches
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.protocol import Answer, Predictor
+from nightscore.native.column_places import ColumnPlaces
 from nightscore.native.constants import BLOCK_ROWS, STRIP_BLOCKS
 from nightscore.native.machine_code import Kernels
 from nightscore.schemas.model import ModelFacts
@@ -58,6 +59,10 @@ TIE_MARGIN = 1e-9
 
 Its unit is the mean size of scores.
 """
+COLUMNS_A_CALL = 64
+"""Columns that are added up in one call of a kernel. What is cast for them is held meanwhile."""
+
+_NO_BITS = np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +95,21 @@ class CompiledLinear:
         self.tolerance = model.tolerance
         self._model, self._library, self._kernels = model, library, kernels
         self._lookups = make_lookups(model.branches)
-        self._reader, self._out = ColumnReader(kernels), Scratch()
+        self._column_steps = {
+            branch.start: _steps_of(branch, model.weights)
+            for branch in model.branches
+            if not branch.tables
+        }
+        self._out = Scratch()
         self._strip = np.empty(STRIP_BLOCKS * BLOCK_ROWS)
         self._compile()
 
     def _compile(self) -> None:
-        values, validity, first_byte = self._reader.read_raw(from_numpy(np.zeros(1)))
+        one = ColumnPlaces(1)
+        one.put_values(0, np.zeros(1), np.zeros(1, np.uint8), -1)
+        column = _ColumnSteps.of([NO_STEPS], np.zeros((1, 1)))
         out = np.zeros((1, 1))
-        self._kernels.add_numbers(
-            values, validity, first_byte, *NO_STEPS.arguments, np.zeros(1), self._strip, out, 0
-        )
+        self._kernels.add_columns(one.places, *column.slice(0, 1), self._strip, out, 0)
         self._kernels.add_known(np.zeros(1, np.int32), np.zeros((1, 1)), out, 0)
         self._kernels.expit(np.zeros(1), np.zeros(1))
 
@@ -142,49 +152,99 @@ class CompiledLinear:
         out = self._out.take(shape[0] * shape[1], np.dtype(np.float64)).reshape(shape)
         out[:] = 0.0
 
-        for branch in model.branches:
-            for j, number in enumerate(branch.columns):
-                column = table.column(number)
-                if branch.tables:
-                    self._add_known(branch, j, column, out)
-                elif not self._add_numbers(branch, j, column, out):
-                    return None
+        start = 0
+        # Columns that are chunked alike are not copied.
+        for rows in table.to_batches():
+            if not self._add_rows(rows, out, start):
+                return None
+            start += rows.num_rows
 
         out += model.intercept[:, None]
 
         return out
 
-    def _add_known(
-        self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]
-    ) -> None:
-        lookup = self._lookups[branch.start, j]
-        start = 0
-        for chunk in column.chunks:
-            if len(chunk):
-                indices, shares = lookup.find(chunk)
-                self._kernels.add_known(indices, shares, out, start)
-                start += len(indices)
+    def _add_rows(self, rows: pa.RecordBatch, out: npt.NDArray[np.float64], start: int) -> bool:
+        """Add the shares of all columns to the scores of some rows; whether all are finite."""
+        for branch in self._model.branches:
+            if branch.tables:
+                for j, number in enumerate(branch.columns):
+                    indices, shares = self._lookups[branch.start, j].find(rows.column(number))
+                    self._kernels.add_known(indices, shares, out, start)
+            elif not self._add_numbers(branch, rows, out, start):
+                return False
+
+        return True
 
     def _add_numbers(
-        self, branch: Branch, j: int, column: pa.ChunkedArray, out: npt.NDArray[np.float64]
+        self, branch: Branch, rows: pa.RecordBatch, out: npt.NDArray[np.float64], start: int
     ) -> bool:
-        """Add a column's share to the scores; whether all its values are finite."""
-        check_computed_in_doubles(column.type)
-        steps = branch.numbers[j] if branch.numbers else NO_STEPS
-        weights = self._model.weights[:, branch.first_feature(j)].copy()
+        """Add columns of numbers, some in each call; whether all their values are finite."""
+        column_steps = self._column_steps[branch.start]
 
-        start, is_finite = 0, True
+        for first in range(0, len(branch.columns), COLUMNS_A_CALL):
+            numbers = branch.columns[first : first + COLUMNS_A_CALL]
+            places = ColumnPlaces(len(numbers))
+            for i, number in enumerate(numbers):
+                _put(places, i, rows.column(number))
 
-        for chunk in column.chunks:
-            values, validity, first_byte = self._reader.read_raw(chunk)
-            values = values.astype(np.float64, copy=False)
-            result = self._kernels.add_numbers(
-                values, validity, first_byte, *steps.arguments, weights, self._strip, out, start
-            )
-            is_finite &= bool(result)
-            start += len(values)
+            steps = column_steps.slice(first, first + len(numbers))
+            if not self._kernels.add_columns(places.places, *steps, self._strip, out, start):
+                return False
 
-        return is_finite
+        return True
+
+
+def _put(places: ColumnPlaces, i: int, chunk: pa.Array) -> None:
+    """Name a chunk as the i-th column, with its numbers as float64."""
+    check_computed_in_doubles(chunk.type)
+    is_aligned = not chunk.null_count or chunk.offset % 8 == 0
+    if is_aligned and places.put_chunk(i, chunk):
+        return
+
+    values = numeric_values(chunk).astype(np.float64, copy=False)
+    places.put_values(i, values, _NO_BITS, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class _ColumnSteps:
+    """What happens to columns of numbers, as `add_columns` takes it."""
+
+    scaling: npt.NDArray[np.float64]
+    step_ends: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, columns: Sequence[NumberSteps], weights: npt.NDArray[np.float64]) -> "_ColumnSteps":
+        """The steps of some columns.
+
+        Args:
+            columns: What is done to each.
+            weights: The coefficients of each, (columns, outputs).
+        """
+        scaling = [(column.fill, column.center, column.scale) for column in columns]
+        lengths = [len(column.steps) for column in columns]
+        return cls(
+            scaling=np.array(scaling, np.float64).reshape(-1, 3),
+            step_ends=np.cumsum([0, *lengths], dtype=np.int64),
+            steps=np.concatenate([NO_STEPS.steps, *(column.steps for column in columns)]),
+            numbers=np.concatenate([NO_STEPS.numbers, *(column.numbers for column in columns)]),
+            weights=np.ascontiguousarray(weights),
+        )
+
+    def slice(self, first: int, end: int) -> tuple[npt.NDArray[Any], ...]:
+        """Arguments of the kernel for some of the columns."""
+        scaling, ends = self.scaling[first:end], self.step_ends[first : end + 1]
+        return scaling, ends, self.steps, self.numbers, self.weights[first:end]
+
+
+def _steps_of(branch: Branch, weights: npt.NDArray[np.float64]) -> _ColumnSteps:
+    """The steps of a branch's columns of numbers, each of which becomes one feature."""
+    n_columns = len(branch.columns)
+    columns = branch.numbers or (NO_STEPS,) * n_columns
+    features = slice(branch.start, branch.start + n_columns)
+    return _ColumnSteps.of(columns, weights[:, features].T)
 
 
 def linear_form(steps: Sequence[Any], final: Any, facts: ModelFacts) -> LinearForm:

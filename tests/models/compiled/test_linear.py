@@ -30,6 +30,7 @@ from sklearn.preprocessing import (
 )
 
 from nightscore.models.compiled.checked import difference
+from nightscore.models.compiled.linear import COLUMNS_A_CALL
 from nightscore.models.compiled.unsupported import UnsupportedError
 from nightscore.models.flavors.sklearn import SklearnPredictor
 from nightscore.models.protocol import CompiledPredictor
@@ -197,6 +198,25 @@ def test_what_has_no_compiled_form_says_why(machine_code: Path) -> None:
     ).fit(frame, x["n1"])
     with pytest.raises(UnsupportedError, match="ColumnTransformer"):
         compiled_of(few, machine_code)
+
+
+def test_more_columns_than_a_call_takes_are_added_in_their_order(machine_code: Path) -> None:
+    rng = np.random.default_rng(0)
+    n_columns = 2 * COLUMNS_A_CALL + 3
+    numbers = rng.normal(size=(700, n_columns)) * 10.0 ** rng.integers(-3, 4, n_columns)
+    model = make_pipeline(StandardScaler(), Ridge()).fit(numbers, numbers @ np.ones(n_columns))
+    table = pa.table({f"n{i}": numbers[:, i] for i in range(n_columns)})
+
+    expected = np.zeros(700)
+    for i in range(n_columns):
+        scaled = (numbers[:, i] - model[0].mean_[i]) / model[0].scale_[i]
+        expected += model[1].coef_[i] * scaled
+    expected += model[1].intercept_
+
+    compiled = compiled_of(model, machine_code)
+    for shape in (plain, sliced, chunked):
+        answer = compiled.predict(shape(table), [])["prediction"]
+        assert np.array_equal(np.ravel(answer), expected)
 
 
 def test_ordinal_codes_in_front_of_a_linear_model(machine_code: Path) -> None:
