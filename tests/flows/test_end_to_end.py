@@ -24,6 +24,7 @@ from nightscore.flows.stack.postgres import postgres
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.supervisor import end, remove
+from nightscore.flows.tag import TAG
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.history import run_history
@@ -133,9 +134,9 @@ class Prefect:
         self.call("automation", "create", "--from-file", str(path))
 
     def create_pending_run(self, name: str) -> str:
-        """A run that nobody starts."""
+        """A run of ours that nobody starts."""
         flow = self.api("POST", "/flows/", {"name": "score-partition"})
-        run = {"name": name, "flow_id": flow["id"], "state": {"type": "PENDING"}}
+        run = {"name": name, "flow_id": flow["id"], "state": {"type": "PENDING"}, "tags": [TAG]}
         return str(self.api("POST", "/flow_runs/", run)["id"])
 
     def engine(self) -> psutil.Process:
