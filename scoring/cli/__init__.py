@@ -1,24 +1,24 @@
 """The command `nightscore`. With --json, standard output has one JSON document, nothing else."""
 
-import gc
 import os
 import sys
 
 from nightscore.cli.command_catalog import COMMANDS, NO_COMMAND, Command
+from nightscore.process import rare_collection
 
 NEW_OBJECTS = 50_000
-"""After so many new objects Python looks for garbage, instead of after 700: importing makes some
-hundred thousand, and none is garbage (4 % of a short command's CPU)."""
+"""After so many new objects a command looks for garbage: most of what it makes are its imports (4 %
+of a short command's CPU), and a long backfill shall not wait for the usual number."""
 
 
 def main() -> None:
     """Entry point."""
-    gc.set_threshold(NEW_OBJECTS)
     try:
         from nightscore.cli.streams import guard_streams, settle_exit_code
 
         guard_streams()
-        code = _run()
+        with rare_collection(NEW_OBJECTS):
+            code = _run()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; nothing was published.\n")
         sys.exit(130)
@@ -79,9 +79,6 @@ def _start_processes(command: Command) -> None:
         if has_records(job, sys.argv[2:]):
             return
 
-    from nightscore.arrow.parsing import client
-    from nightscore.engine.executor import start_early
+    from nightscore.cli.early_processes import start_early
 
-    client.start_early()
-    if command.scores and "--dry-run" not in sys.argv:
-        start_early()
+    start_early(with_worker=command.scores and "--dry-run" not in sys.argv)

@@ -1,11 +1,11 @@
 """Worker processes of this machine, one of which may be started before it is known what for.
 
-Driver and worker each import for half a second. So a command that is going to score starts the
-first worker before its own imports. For that this module imports hardly more than loky.
+Driver and worker each import for half a second, and much of it is the same. So a command that is
+going to score forks its first worker as soon as that is imported. Other workers, and those of other
+systems, are loky's, which start anew. For the former this module imports next to nothing.
 """
 
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -16,11 +16,15 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loky import ProcessPoolExecutor, process_executor
-from loky.backend.synchronize import SemLock
-
+from nightscore.engine.forked_executor import ForkedExecutor
 from nightscore.errors import WorkerError
-from nightscore.process import enter_folder, is_running, working_folder
+from nightscore.process import (
+    bound_arenas,
+    enter_folder,
+    is_running,
+    rare_collection,
+    working_folder,
+)
 
 T = TypeVar("T")
 
@@ -39,15 +43,19 @@ ONE_THREAD = dict.fromkeys(
 the CPU was measured."""
 ENVIRONMENT = ONE_THREAD | {"MALLOC_ARENA_MAX": "1"}
 """Environment variables of workers. An arena for each thread would keep what it was given."""
+JEMALLOC = "JE_ARROW_MALLOC_CONF"
 if sys.platform == "linux":
     # Batches of several threads leave holes in a heap: glibc's grows by a fifth over ten million
     # rows. jemalloc's stays as it is, with one arena that gives back what was free for half a
     # second (3 % more CPU).
     ENVIRONMENT |= {
         "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
-        "JE_ARROW_MALLOC_CONF": "narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0",
+        JEMALLOC: "narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0",
     }
 
+NO_THREAD = ",background_thread:false"
+"""jemalloc's own thread would be lost in a fork. Without it, memory is given back by whoever takes
+some."""
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps named semaphores)
 
@@ -78,6 +86,35 @@ def start_early() -> None:
         _early.executor.submit(_import_engine)
 
 
+def fork_early() -> None:
+    """Fork one worker, which imports the rest of the engine meanwhile.
+
+    As `start_early`, for a process that has no thread beside the one that calls.
+    """
+    driver = os.getpid()
+
+    # Who needs a worker asks again, and then learns why there is none.
+    with contextlib.suppress(OSError), _ctrl_c_ignored():
+        _early.executor = ForkedExecutor(lambda: _prepare_forked(driver))
+
+
+@contextlib.contextmanager
+def environment_of_workers() -> Iterator[None]:
+    """Import what a forked worker shares: libraries read these variables when they are loaded."""
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    os.environ[JEMALLOC] = ENVIRONMENT[JEMALLOC] + NO_THREAD
+
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def end_early() -> None:
     """End the early worker, if nobody took it."""
     executor = _early.take()
@@ -86,7 +123,7 @@ def end_early() -> None:
 
 
 def open_executor(n_processes: int) -> Any:
-    """An executor of loky's with so many processes, in which only what is submitted runs.
+    """An executor with so many processes, in which only what is submitted runs.
 
     Raises:
         WorkerError: The system gives no semaphores or no processes.
@@ -108,15 +145,28 @@ def submit(executor: Any, function: Callable[..., T], *arguments: object) -> "Fu
     return future
 
 
-def grow_executor(executor: Any, n_processes: int) -> None:
-    """Have an executor start further processes. Those that it has keep what they have loaded.
+def grow_executor(executor: Any, n_processes: int) -> Any:
+    """An executor with more processes. loky's keep what they have loaded; a forked one is ended.
 
     Raises:
         WorkerError: The system gives no more processes.
     """
+    if isinstance(executor, ForkedExecutor):
+        executor.end()
+        return open_executor(n_processes)
+
     executor._max_workers = n_processes
     with _processes_starting():
         executor._ensure_executor_running()
+
+    return executor
+
+
+def is_broken(executor: Any) -> bool:
+    """Whether one of an executor's processes has died; it then takes no call any more."""
+    if isinstance(executor, ForkedExecutor):
+        return executor.is_broken
+    return executor._flags.broken is not None
 
 
 def end_executor(executor: Any) -> None:
@@ -124,6 +174,10 @@ def end_executor(executor: Any) -> None:
 
     An orderly end takes a tenth of a second, and an idle process has nothing to put in order.
     """
+    if isinstance(executor, ForkedExecutor):
+        executor.end()
+        return
+
     # loky's own kill_workers ends in a KeyError of its manager thread while shards are queued
     # (3.6.0). A pool that is broken from outside is cleared up without one.
     for process in list(executor._processes.values()):
@@ -134,6 +188,8 @@ def end_executor(executor: Any) -> None:
 
 
 def _start(n_processes: int) -> Any:
+    from loky import ProcessPoolExecutor
+
     _name_semaphores()
 
     with _processes_starting():
@@ -189,6 +245,8 @@ def _name_semaphores() -> None:
     the driver's process group. Other systems do not show semaphores as files: nothing changes
     there.
     """
+    from loky.backend.synchronize import SemLock
+
     if not SHARED_MEMORY.is_dir():
         return
 
@@ -211,32 +269,41 @@ def _call_in(folder: str, function: Callable[..., T], *arguments: object) -> T:
 
 
 def _import_engine() -> None:
-    """Import what a worker needs, so that its first shard does not wait for it.
-
-    Modules are no garbage: looking for it meanwhile is a twelfth of the time.
-    """
-    gc.disable()
-    try:
+    """Import what a worker needs, so that its first shard does not wait for it."""
+    with rare_collection():
         import pyarrow.parquet  # noqa: F401
 
         from nightscore.engine.worker import shard_scoring  # noqa: F401
-    finally:
-        gc.enable()
 
 
-def _start_worker(parent: int) -> None:
-    """Set up a worker process: it leaves Ctrl-C to the driver, and ends when that is gone.
-
-    Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _start_worker(driver: int) -> None:
+    """Set up a worker process of loky's."""
+    from loky import process_executor
 
     # loky ends a worker that has grown by 300 MB since its first call. What a worker may take is
     # planned, and a model with its libraries is more than that.
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
+    _follow(driver)
+
+
+def _prepare_forked(driver: int) -> None:
+    """Set up a forked worker process, and import what it does not have yet."""
+    os.environ.update(ENVIRONMENT)
+    bound_arenas(1)  # the variable came too late
+    _follow(driver)
+    _import_engine()
+
+
+def _follow(driver: int) -> None:
+    """Leave Ctrl-C to the driver, and end when that is gone.
+
+    Polling, since the kernel's parent-death signal is bound to the thread that started the worker.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == driver:
             time.sleep(PARENT_POLL_S)
         os._exit(1)
 

@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any
-
-from loky.process_executor import BrokenProcessPool
 
 from nightscore.engine.executor import submit
 from nightscore.engine.retry import LostShard
@@ -109,7 +107,7 @@ def score_in_processes(executor: Any, wave: Wave) -> Iterator[ShardResult]:
 
                 wave.finish(index)
                 yield result
-    except BrokenProcessPool:  # also where a worker died while it was idle
+    except BrokenExecutor:  # also where a worker died while it was idle
         wave.give_up()
 
 
@@ -134,5 +132,5 @@ def score_in_threads(executor: Any, wave: Wave) -> Iterator[ShardResult]:
                 else:
                     wave.finish(index)
                     yield outcome
-    except BrokenProcessPool:
+    except BrokenExecutor:
         wave.give_up()

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import yaml
 
+from nightscore.engine.forked_executor import TITLE
 from nightscore.ledger.layout import predictions_store, run_id_of, state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.clean import clean
@@ -66,7 +67,7 @@ def start(lake: Lake, path: Path, *options: str, day: str = DAY) -> subprocess.P
 
 def is_worker(process: psutil.Process) -> bool:
     try:
-        return "popen_loky" in " ".join(process.cmdline())
+        return process.name() == TITLE or "popen_loky" in " ".join(process.cmdline())
     except psutil.Error:
         return False
 

@@ -18,8 +18,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
+from nightscore.arrow.parsing import server
 from nightscore.arrow.parsing.server import CALL, ERROR, HEADER, ITEM, STREAM
 from nightscore.errors import CorruptFileError, ScoringError, WorkerError
 from nightscore.process import working_folder
@@ -50,9 +51,6 @@ from nightscore.arrow.parsing import server
 server.load_arrow()
 server.main()
 """
-
-ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
-"""One heap, which counts what it takes. Others reserve address space that they never use."""
 
 NEXT_STEP = "write this file again, or move it away; a name that starts with _ or . is skipped"
 
@@ -130,7 +128,16 @@ def stream(
 def start_early() -> None:
     """Start a child for the first request, while this process is still importing."""
     with contextlib.suppress(WorkerError):
-        _idle.append(_Child())
+        _idle.append(_Child(_start()))
+
+
+def adopt(process: "ChildProcess") -> None:
+    """Take a process for the first request that calls `server.serve_forked`.
+
+    Args:
+        process: Forked from this one, with Arrow imported.
+    """
+    _idle.append(_Child(process))
 
 
 def end_all() -> None:
@@ -156,32 +163,67 @@ class _RaisedError(Exception):
         self.error = error
 
 
+class ChildProcess(Protocol):
+    """A process with pipes to it, as `subprocess` starts it."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Where requests go."""
+        ...
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """Where answers come from."""
+        ...
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        ...
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+
+def _start() -> ChildProcess:
+    """A new process.
+
+    Raises:
+        WorkerError: It cannot be started.
+    """
+    path = [*sys.path, str(Path(__file__).parents[3])]
+
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-W", "ignore", "-c", START.format(path=path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Arrow's last words: "terminate called after throwing ..."
+            stderr=subprocess.DEVNULL,
+            env=os.environ | server.ENVIRONMENT,
+            bufsize=0,
+            # Ctrl-C reaches the whole group, even before the child can ignore it.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise WorkerError(
+            "The process that parses Parquet cannot be started.",
+            found=f"{type(error).__name__}: {error}",
+            next_step="look at the limits of this user (`ulimit -a`) and at the memory of this "
+            "machine",
+        ) from error
+
+
 class _Child:
     """One process, and the pipes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: ChildProcess) -> None:
         self.parent = os.getpid()
-        path = [*sys.path, str(Path(__file__).parents[3])]
-
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-W", "ignore", "-c", START.format(path=path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                # Arrow's last words: "terminate called after throwing ..."
-                stderr=subprocess.DEVNULL,
-                env=os.environ | ENVIRONMENT,
-                bufsize=0,
-                # Ctrl-C reaches the whole group, even before the child can ignore it.
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise WorkerError(
-                "The process that parses Parquet cannot be started.",
-                found=f"{type(error).__name__}: {error}",
-                next_step="look at the limits of this user (`ulimit -a`) and at the memory of this "
-                "machine",
-            ) from error
+        self._process = process
 
     @property
     def is_alive(self) -> bool:
@@ -303,7 +345,7 @@ def _borrow() -> _Child:
         if child.parent == os.getpid() and child.is_alive:
             return child
         child.end()
-    return _Child()
+    return _Child(_start())
 
 
 def _hand_back_after(child: _Child, error: BaseException) -> None:

@@ -6,6 +6,7 @@ usual partition.
 """
 
 import contextlib
+import io
 import math
 import os
 import pickle
@@ -13,9 +14,12 @@ import resource
 import signal
 import struct
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
+
+from nightscore.process import bound_arenas
 
 HEADER = struct.Struct("<cQ")
 """Before each message: its kind, and its length in bytes."""
@@ -29,6 +33,9 @@ CALL, STREAM = b"c", b"s"
 GRACE_S = 5
 """Seconds after its timeout at which the process ends itself, if its parent has not ended it."""
 
+ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
+"""One heap, which counts what it takes. Others reserve address space that they never use."""
+
 LEFT_OUT = ("numpy", "cloudpickle", "pandas")
 """Modules that the process does without."""
 
@@ -37,14 +44,39 @@ _NO_MORE = object()
 
 def main() -> None:
     """Serve standard input and output. What libraries print is discarded."""
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _serve(requests, answers)
+
+
+def serve_forked(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Serve two pipes, in a process that was forked.
+
+    It is set apart as one that is started: with a session of its own, without the terminal, and
+    with one heap. It has NumPy, which costs nothing once it is imported.
+    """
+    import pyarrow
+
+    os.setsid()
+    os.environ.update(ENVIRONMENT)
+    bound_arenas(1)
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # the variables came too late
+    warnings.simplefilter("ignore")
+
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+
+    raw_requests, raw_answers = cast(io.RawIOBase, requests), cast(io.RawIOBase, answers)
+    _serve(io.BufferedReader(raw_requests), io.BufferedWriter(raw_answers))
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     # The parent handles signals. This process ends with it.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     with contextlib.suppress(BrokenPipeError):
         while (message := receive(requests)) is not None:

@@ -5,7 +5,7 @@ imported with the first of them: a command that finds nothing to do opens a pool
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import wait
+from concurrent.futures import BrokenExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,7 +51,7 @@ def open_pool(_: Workers) -> "WorkerPool":
 
 
 class WorkerPool(BasePool):
-    """loky's processes. A context manager: at its end, however it comes, no worker is left."""
+    """Worker processes. A context manager: at its end, however it comes, no worker is left."""
 
     is_local = True
 
@@ -145,8 +145,6 @@ class WorkerPool(BasePool):
     def _call(
         self, function: Callable[..., T], arguments: tuple[object, ...], timeout_s: float | None
     ) -> T:
-        from loky.process_executor import BrokenProcessPool
-
         from nightscore.engine.executor import submit
 
         self._start(max(self._n_processes, 1))
@@ -162,7 +160,7 @@ class WorkerPool(BasePool):
             # loky would end the swollen worker by itself, in the middle of the next call.
             self.kill()
             raise call_starved(function, error, ADVICE) from error
-        except BrokenProcessPool as error:
+        except BrokenExecutor as error:
             self._check_stopped()
             self.kill()
             raise call_died(function, first_line(error), ADVICE) from error
@@ -187,20 +185,18 @@ class WorkerPool(BasePool):
 
     def _start(self, n_processes: int, *, exactly: bool = False) -> None:
         """Have at least so many processes, or exactly so many."""
+        from nightscore.engine.executor import grow_executor, is_broken, open_executor
+
         self._check_stopped()
-        if self._executor is not None and self._executor._flags.broken is not None:
+        if self._executor is not None and is_broken(self._executor):
             self.kill()  # a worker died between two partitions
 
         if self._executor is None or (exactly and self._n_processes != n_processes):
-            from nightscore.engine.executor import open_executor
-
             self.kill()
             self._executor = open_executor(n_processes)
             self._n_processes = n_processes
         elif self._n_processes < n_processes:
-            from nightscore.engine.executor import grow_executor
-
-            grow_executor(self._executor, n_processes)
+            self._executor = grow_executor(self._executor, n_processes)
             self._n_processes = n_processes
 
 

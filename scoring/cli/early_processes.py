@@ -1,0 +1,43 @@
+"""Starts the processes that a command is going to need, before it has read anything."""
+
+import contextlib
+import gc
+
+from nightscore.arrow.parsing import client, server
+from nightscore.engine import executor
+from nightscore.engine.forked_process import ForkedProcess, can_fork
+
+PARSER_TITLE = "nightscore-read"
+
+
+def start_early(*, with_worker: bool) -> None:
+    """Start the process that parses Parquet, and the first worker.
+
+    They are forked once this process has imported what they share with it, so that nobody imports
+    that twice. Where that is not possible they start anew, beside the imports of this process.
+    """
+    if not can_fork():
+        client.start_early()
+        if with_worker:
+            executor.start_early()
+        return
+
+    _import_shared()
+    if not can_fork():  # a library has started a thread
+        return
+
+    # What is imported stays: nobody need look for garbage in it, and its pages stay shared.
+    gc.freeze()
+
+    if with_worker:
+        executor.fork_early()
+    with contextlib.suppress(OSError):  # whoever needs it starts it, and then learns why not
+        client.adopt(ForkedProcess(server.serve_forked, PARSER_TITLE))
+
+
+def _import_shared() -> None:
+    """Import what workers and the driver need."""
+    with executor.environment_of_workers():
+        import pyarrow.parquet  # noqa: F401
+
+        from nightscore.engine import shard  # noqa: F401
