@@ -1,6 +1,7 @@
 """What a process may use in a container, and threads that do not keep it alive."""
 
 import contextvars
+import importlib.metadata
 import subprocess
 import sys
 import threading
@@ -9,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from nightscore import process
-from nightscore.process import available_bytes, available_cores, start_daemon
+from nightscore.process import (
+    available_bytes,
+    available_cores,
+    installed_version,
+    start_daemon,
+)
 
 MIB = 1 << 20
 
@@ -63,3 +69,13 @@ def test_a_daemon_thread_that_hangs_does_not_keep_the_process() -> None:
         "start_daemon('hang', threading.Event().wait)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["nightscore", "numpy", "pyarrow", "scikit-learn", "pydantic"])
+def test_a_version_is_read_without_the_rest_of_its_file(name: str) -> None:
+    assert installed_version(name) == importlib.metadata.version(name)
+
+
+def test_what_is_not_installed_has_no_version() -> None:
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        installed_version("no-such-distribution")

@@ -1,9 +1,10 @@
 """The command `nightscore`. With --json, standard output has one JSON document, nothing else."""
 
+import gc
 import os
 import sys
 
-from nightscore.cli.command_catalog import COMMANDS, NO_COMMAND, Command
+from nightscore.cli.command_catalog import COMMANDS, NIGHTLY, NO_COMMAND, Command
 from nightscore.process import rare_collection
 
 NEW_OBJECTS = 50_000
@@ -27,6 +28,9 @@ def main() -> None:
 
     name = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     command = COMMANDS.get(name, NO_COMMAND)
+
+    # Python looks for garbage once more when it ends, in all that was imported.
+    gc.freeze()
     sys.exit(settle_exit_code(code, changes_data=command.changes_data))
 
 
@@ -42,6 +46,11 @@ def _run() -> int:
         return 2
 
     command = COMMANDS.get("".join(sys.argv[1:2]), NO_COMMAND)
+    if command.group != NIGHTLY:
+        # Records need no plugin. To look for some, pydantic reads a file of each distribution there
+        # is, which is a twentieth of a short command. Prefect's commands keep theirs.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
     try:
         _start_processes(command)
 

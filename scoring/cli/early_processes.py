@@ -38,6 +38,4 @@ def start_early(*, with_worker: bool) -> None:
 def _import_shared() -> None:
     """Import what workers and the driver need."""
     with executor.environment_of_workers():
-        import pyarrow.parquet  # noqa: F401
-
-        from nightscore.engine import shard  # noqa: F401
+        executor.import_engine()

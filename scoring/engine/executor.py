@@ -83,14 +83,11 @@ def start_early() -> None:
     # Who needs a worker asks again, and then learns why there is none.
     with contextlib.suppress(WorkerError):
         _early.executor = _start(1)
-        _early.executor.submit(_import_engine)
+        _early.executor.submit(import_engine)
 
 
 def fork_early() -> None:
-    """Fork one worker, which imports the rest of the engine meanwhile.
-
-    As `start_early`, for a process that has no thread beside the one that calls.
-    """
+    """Fork one worker from this process, which has one thread and has imported the engine."""
     driver = os.getpid()
 
     # Who needs a worker asks again, and then learns why there is none.
@@ -268,8 +265,8 @@ def _call_in(folder: str, function: Callable[..., T], *arguments: object) -> T:
     return function(*arguments)
 
 
-def _import_engine() -> None:
-    """Import what a worker needs, so that its first shard does not wait for it."""
+def import_engine() -> None:
+    """Import what a worker needs before its first shard comes."""
     with rare_collection():
         import pyarrow.parquet  # noqa: F401
 
@@ -292,7 +289,9 @@ def _prepare_forked(driver: int) -> None:
     os.environ.update(ENVIRONMENT)
     bound_arenas(1)  # the variable came too late
     _follow(driver)
-    _import_engine()
+
+    with rare_collection():  # most models want it, and this process has nothing else to do yet
+        import llvmlite.binding  # noqa: F401
 
 
 def _follow(driver: int) -> None:

@@ -1,11 +1,10 @@
 """Later comparisons of a run: one record beside the run's manifest, which stays as it is."""
 
-import functools
-import importlib.metadata
 from collections.abc import Iterable
 
 from nightscore.errors import LocationNotFoundError
 from nightscore.ledger.layout import comparison_path, comparison_table_path
+from nightscore.process import installed_version
 from nightscore.schemas.manifest import ComparisonRecord, DriftRecord, Manifest, read_record
 from nightscore.schemas.partition import encode_folder
 from nightscore.storage.store import Store
@@ -60,7 +59,7 @@ def write_comparison(store: Store, manifest: Manifest, located: DriftRecord, tab
         job=manifest.job,
         partition_key=manifest.partition_key,
         partition=manifest.partition,
-        engine=_engine(),
+        engine=installed_version("nightscore"),
         drift=located,
     )
 
@@ -71,9 +70,3 @@ def write_comparison(store: Store, manifest: Manifest, located: DriftRecord, tab
 
 def _folder(manifest: Manifest) -> str:
     return encode_folder(manifest.partition_key, manifest.partition)
-
-
-@functools.cache
-def _engine() -> str:
-    """This version of nightscore. Looking it up parses a file, so it is done once."""
-    return importlib.metadata.version("nightscore")

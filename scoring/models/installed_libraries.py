@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.errors import ModelLoadError
+from nightscore.process import installed_version
 
 DISTRIBUTIONS = {
     "xgboost": ("xgboost", "xgboost-cpu"),
@@ -22,7 +23,7 @@ def library_version(name: str) -> str | None:
     """
     for distribution in DISTRIBUTIONS.get(name, (name,)):
         try:
-            return importlib.metadata.version(distribution)
+            return installed_version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
     return None

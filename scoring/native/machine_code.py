@@ -8,7 +8,6 @@ these files can run code here, so they are in a private folder.
 import ctypes
 import functools
 import hashlib
-import importlib.metadata
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +33,7 @@ from nightscore.native.variants import (
     processor_of,
     target_machine,
 )
+from nightscore.process import installed_version
 
 CODE_FOLDER = "machine-code"
 """Name of the folder, beside the cached models."""
@@ -223,7 +223,7 @@ def _load_counting(kernels: Kernels) -> None:
 @functools.cache
 def _build(package: Path = Path(__file__).parent) -> str:
     """A digest of the sources and of what compiles them."""
-    versions = tuple(importlib.metadata.version(name) for name in ("numba", "llvmlite"))
+    versions = tuple(installed_version(name) for name in ("numba", "llvmlite"))
     content = source_digest(package)
     return hashlib.sha256(repr((versions, content)).encode()).hexdigest()[:16]
 

@@ -4,7 +4,6 @@ Nothing is computed: each partition takes one commit, and each rollback is a run
 its own.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +21,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher, republication
 from nightscore.outputs.publisher import Publisher
+from nightscore.process import installed_version
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import named_model
@@ -242,7 +242,7 @@ def roll_back(
             the caller does it, once for several partitions.
     """
     workspace = Workspace(job)
-    record = RunRecord(workspace, value, now, importlib.metadata.version("nightscore"))
+    record = RunRecord(workspace, value, now, installed_version("nightscore"))
     record.update(
         restores=target.run_id,
         model=target.model,

@@ -33,7 +33,7 @@ def quantile_edges(ordered: Floats, n_bins: int) -> Floats:
     # There is none between two values whose distance exceeds float64.
     quantiles = quantiles[np.isfinite(quantiles)]
 
-    candidates = np.unique(quantiles)
+    candidates = distinct(quantiles)
     first = np.searchsorted(ordered, candidates, "left")
     occurrences = np.searchsorted(ordered, candidates, "right") - first
     spikes = candidates[occurrences >= 2]
@@ -43,7 +43,18 @@ def quantile_edges(ordered: Floats, n_bins: int) -> Floats:
         below = np.nextafter(spikes, -np.inf)
 
     below = below[np.isfinite(below)]
-    return np.unique(np.concatenate([quantiles[1:-1], spikes, below]))
+    return distinct(np.concatenate([quantiles[1:-1], spikes, below]))
+
+
+def distinct(values: Floats) -> Floats:
+    """`numpy.unique(values)` of values without NaN, ascending.
+
+    NumPy's own imports masked arrays, which takes longer than all edges of a small partition.
+    """
+    ordered = np.sort(values)
+    is_new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    return ordered[is_new]
 
 
 def sorted_quantiles(ordered: Floats, at: Floats) -> Floats:

@@ -8,7 +8,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.profiles.bins import DECILE_BINS, FINE_BINS, Counts, Floats, quantile_edges
+from nightscore.profiles.bins import (
+    DECILE_BINS,
+    FINE_BINS,
+    Counts,
+    Floats,
+    distinct,
+    quantile_edges,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Edges:
 
     def __post_init__(self) -> None:
         """Unite the edges."""
-        object.__setattr__(self, "both", np.union1d(self.fine, self.deciles))
+        object.__setattr__(self, "both", distinct(np.append(self.fine, self.deciles)))
 
     @classmethod
     def from_values(cls, finite: Floats) -> Self:

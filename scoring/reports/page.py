@@ -1,11 +1,11 @@
 """The page of a report: one HTML file that runs no script and loads nothing."""
 
-import importlib.metadata
 import re
 from dataclasses import dataclass, field
 
 from nightscore.drift import statistic_catalog
 from nightscore.drift.findings import counted
+from nightscore.process import installed_version
 from nightscore.reports.cards import SIGNS, Card
 from nightscore.reports.trends import HeatMap, Trend
 from nightscore.schemas.drift import Severity
@@ -56,7 +56,7 @@ def render(page: Page) -> str:
 
     environment.filters["code"] = _with_code
     template = environment.get_template("report.html")
-    version = importlib.metadata.version("nightscore")
+    version = installed_version("nightscore")
 
     return template.render(
         page=page,

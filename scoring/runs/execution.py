@@ -1,7 +1,6 @@
 """The life of one run: heartbeats while it is under way, and a record however it ends."""
 
 import contextlib
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +17,14 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher
+from nightscore.process import installed_version
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import show_value
 
 if TYPE_CHECKING:
     from nightscore.engine.shard import ShardResult
 
-ENGINE = importlib.metadata.version("nightscore")
+ENGINE = installed_version("nightscore")
 
 
 class RunInterrupted(KeyboardInterrupt):

@@ -131,7 +131,7 @@ def test_one_that_hangs_ends_by_itself_once_its_parent_is_gone(
 ) -> None:
     """The kernel sees to it: nobody may be there who could."""
     monkeypatch.setattr(client, "CALL_S", -server.GRACE_S + 0.5)  # one second, rounded up
-    child = client._Child()
+    child = client._Child(client._start())
     child.ask(server.CALL, (signal.pause, (), client.CALL_BYTES, client.CALL_S))
     assert child._process.wait(60) == -signal.SIGALRM
     child.end()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nightscore.drift.compare_profiles import Comparison
 from nightscore.drift.findings import Context, judge
 from nightscore.drift.impact import impact
-from nightscore.profiles.bins import count_bins
+from nightscore.profiles.bins import count_bins, distinct
 from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import as_numbers
@@ -464,3 +464,9 @@ def test_a_sum_leaves_its_parts_as_they_are() -> None:
     assert isinstance(number, NumberProfile)
     with pytest.raises(ValueError, match="read-only"):
         number.counts[0] += 1
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [2.0, -1.0, 2.0, 2.0, 0.5, -1.0], [1e308, -1e308]])
+def test_distinct_values_are_those_of_numpy(values: list[float]) -> None:
+    array = np.array(values, np.float64)
+    assert distinct(array).tolist() == np.unique(array).tolist()

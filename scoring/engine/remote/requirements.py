@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightscore.process import installed_version
+
 REQUIRED = (
     "nightscore",
     "pyarrow",
@@ -84,7 +86,7 @@ def installed_versions() -> dict[str, str]:
 
     for name in (*REQUIRED, *MODEL_LIBRARIES, *TRANSPORT):
         try:
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = installed_version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
 

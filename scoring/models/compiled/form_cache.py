@@ -10,7 +10,6 @@ form.
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import platform
 import uuid
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 
 from nightscore.native.private_files import is_private
 from nightscore.native.sources import source_digest
+from nightscore.process import installed_version
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts
 
@@ -143,5 +143,5 @@ class CachedForm:
 def _engine(package: Path = PACKAGE) -> str:
     """A digest of the version and the content of the code that makes and reads forms."""
     content = source_digest(*(package / name for name in SOURCES))
-    version = importlib.metadata.version("nightscore")
+    version = installed_version("nightscore")
     return hashlib.sha256(f"{version} {content}".encode()).hexdigest()

@@ -1,6 +1,5 @@
 """What a fitted scikit-learn estimator or pipeline says about itself."""
 
-import importlib.metadata
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from nightscore.models.libraries.sklearn_categories import encoder_categories
 from nightscore.models.mlmodel import MlModel
 from nightscore.models.signature import label_type
 from nightscore.models.structure.sklearn_pipelines import split_pipeline
+from nightscore.process import installed_version
 from nightscore.schemas.model import Feature, ModelFacts
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops", "numba")
@@ -65,7 +65,7 @@ def inspect_estimator(mlmodel: MlModel, estimator: Any) -> ModelFacts:
         predict_function=_predict_function(mlmodel),
         n_outputs=len(types),
         trained_with=mlmodel.trained_with,
-        loaded_with={library: importlib.metadata.version(library) for library in LIBRARIES},
+        loaded_with={library: installed_version(library) for library in LIBRARIES},
     )
 
 
