@@ -57,6 +57,14 @@ def test_short_forms_and_references_are_understood(
     assert not has_records(str(job), words), "the command says that it is not set"
 
 
+def test_the_folder_of_the_job_file_is_understood(job: Path, tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    job = job.rename(tmp_path / "jobs" / "job.yaml")
+    job.write_text("input: features\noutput: ${NIGHTSCORE_JOB_FOLDER}/../predictions\n")
+    record(tmp_path, f"ds={DAY}")
+    assert has_records(str(job), [str(job), DAY])
+
+
 def test_the_answer_costs_no_import_of_pydantic(job: Path) -> None:
     code = (
         "import sys; from nightscore.cli.likely_unchanged import has_records; "

@@ -150,3 +150,26 @@ def test_credentials_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidJobError) as caught:
         parse_job(REQUIRED | {"input": "${PLACE}"})
     assert len(caught.value.problems) == 1
+
+
+def test_the_folder_of_the_job_file_is_meant_wherever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSCORE_JOB_FOLDER", "/of/the/environment")
+    (tmp_path / "jobs").mkdir()
+    raw = REQUIRED | {
+        "registry": "sqlite:///${NIGHTSCORE_JOB_FOLDER}/../mlflow.db",
+        "input": "${NIGHTSCORE_JOB_FOLDER}/../../lake/in",
+        "output": "${NIGHTSCORE_JOB_FOLDER}/..out",
+    }
+    (tmp_path / "jobs" / "late.yaml").write_text(yaml.safe_dump(raw))
+    for source in ("jobs/late.yaml", str(tmp_path / "jobs" / "late.yaml"), "late"):
+        job = load_job(source)
+        assert job.registry == f"sqlite:///{tmp_path}/mlflow.db"
+        assert job.input.uri == f"{tmp_path.parent}/lake/in"
+        assert job.output.uri == f"{tmp_path}/jobs/..out"
+
+    monkeypatch.delenv("NIGHTSCORE_JOB_FOLDER")
+    with pytest.raises(InvalidJobError, match="the folder of a job file on this machine"):
+        parse_job(raw)

@@ -387,12 +387,22 @@ def test_a_model_that_may_not_be_loaded_is_known_by_its_signature(
     lake: Lake, tmp_path: Path, registry_root: Path
 ) -> None:
     uri = copy_registry(registry_root, tmp_path / "registry")
-    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as db, db:
-        db.execute("DELETE FROM model_version_tags")
     lake.write(DAY, make_frame(10))
-    project = begin(lake, tmp_path / "project", lake.features.uri, registry=uri)
-    assert guessed(project)["features"].startswith("a (double)")
-    assert "nightscore pin" in project.obstacles[0]
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as db:
+        pins = db.execute("SELECT * FROM model_version_tags").fetchall()
+        with db:
+            db.execute("DELETE FROM model_version_tags")
+        project = begin(lake, tmp_path / "project", lake.features.uri, registry=uri)
+        assert guessed(project)["features"].startswith("a (double)")
+        assert "nightscore pin" in project.obstacles[0]
+
+        with db:
+            values = ", ".join("?" * len(pins[0]))
+            db.executemany(f"INSERT INTO model_version_tags VALUES ({values})", pins)
+
+    again = begin(lake, tmp_path / "project", lake.features.uri, registry=uri)
+    assert not again.obstacles, "the same call works once the model is pinned"
+    assert again.files == ()
 
 
 @pytest.mark.parametrize(
