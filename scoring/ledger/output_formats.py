@@ -9,12 +9,13 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from nightscore.schemas.job import OUTPUT_FORMATS, ScoringJob
 from nightscore.storage.protocol import Capabilities
+
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class OutputFormat:
     """Names of columns that differ only by case cannot stand side by side."""
     driver_bytes: int
     """Memory that publishing takes in the driver."""
-    storage_type: Callable[[pa.DataType], pa.DataType | None]
+    storage_type: "Callable[[pa.DataType], pa.DataType | None]"
     """The type in which a column is stored without loss. None: there is none."""
     open_publisher: Callable[..., Any]
     """From a `Workspace` to its `Publisher`."""

@@ -1,12 +1,13 @@
 """What a loaded model is to the engine, whatever its flavor."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy.typing as npt
-import pyarrow as pa
+if TYPE_CHECKING:  # a partition that is unchanged needs neither
+    import numpy.typing as npt
+    import pyarrow as pa
 
-Answer = Mapping[str, npt.NDArray[Any]]
+Answer = Mapping[str, "npt.NDArray[Any]"]
 """An array of shape (n_rows, n_columns) for each kind of output.
 
 Kinds are `prediction`, `probability`, `decision` and `raw`.
@@ -16,7 +17,7 @@ Kinds are `prediction`, `probability`, `decision` and `raw`.
 class Predictor(Protocol):
     """Takes Arrow columns and returns what the model predicts. One thread uses it at a time."""
 
-    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+    def predict(self, features: "pa.Table", kinds: Collection[str]) -> Answer:
         """The outputs of `kinds` for each row, in order.
 
         Args:

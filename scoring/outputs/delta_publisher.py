@@ -4,8 +4,8 @@ import posixpath
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -43,6 +43,9 @@ from nightscore.outputs.writer_features import (
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.protocol import Entry
 
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
+
 COMMIT_ATTEMPTS = 100
 """Commits of other partitions make a commit fail too, each at most once."""
 
@@ -70,7 +73,7 @@ class DeltaPublisher:
         if not self._is_proven and self._store.needs_probe:
             self._store.sibling(".nightscore").check_exclusive()
 
-    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+    def check_fits(self, schema: "pa.Schema", value: str | None) -> tuple[str, ...]:
         """See `Publisher`. The commit checks again."""
         with self._handle.loaded() as table:
             if table is None:
@@ -256,7 +259,7 @@ class DeltaPublisher:
     def _check_table(
         self,
         table: DeltaTable,
-        schema: pa.Schema,
+        schema: "pa.Schema",
         value: str | None,
         parts: Sequence[WrittenPart] = (),
     ) -> None:

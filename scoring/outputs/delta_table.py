@@ -3,10 +3,9 @@
 import json
 import time
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
@@ -17,6 +16,9 @@ from nightscore.ledger.live import Live
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart
 from nightscore.storage.store import Store
+
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
 
 PLAIN_FEATURES = frozenset({"timestampNtz"})
 """What readers must know that changes nothing about which rows of a file count."""
@@ -44,11 +46,13 @@ def create_table(store: Store, publication: Publication, name: str) -> None:
     )
 
 
-def to_delta_schema(schema: pa.Schema, key: str) -> Schema:
+def to_delta_schema(schema: "pa.Schema", key: str) -> Schema:
     """The table's schema: columns of the parts, then the partition column, always a string.
 
     Dictionaries become the type of their values.
     """
+    import pyarrow as pa
+
     fields = []
     for field in schema:
         is_encoded = pa.types.is_dictionary(field.type)
@@ -65,7 +69,7 @@ def missing_fields(table: DeltaTable, wanted: Schema) -> list[Field]:
 
 def list_files(table: DeltaTable, key: str) -> list[tuple[str | None, str]]:
     """Partition value and path of each live file. Paths are encoded as in the log."""
-    actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+    actions = table.get_add_actions(flatten=True)
     values = actions.column(f"partition.{key}").to_pylist()
     paths = actions.column("path").to_pylist()
     return list(zip(values, paths, strict=True))
@@ -171,6 +175,8 @@ def current_files(store: Store) -> tuple[list[str], list[tuple[str, dict[str, st
             found=", ".join(sorted(features)),
             next_step="have its current rows written as plain Parquet partitions, and give those",
         )
+
+    import pyarrow as pa
 
     columns = table.metadata().partition_columns
     actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()

@@ -1,8 +1,7 @@
 """Publishes one Parquet object a partition, for consumers that only glob."""
 
 from collections.abc import Collection, Mapping, Sequence
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from nightscore.arrow.parsing.files import read_facts
 from nightscore.errors import (
@@ -33,6 +32,9 @@ from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import decode_folder, encode_folder
 from nightscore.storage.protocol import Entry
 
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
+
 RUN_KEY = "nightscore.run_id"
 """In the footer of each object: the run that wrote it."""
 
@@ -50,7 +52,7 @@ class ParquetPublisher:
         """See `Publisher`."""
         self._state.check_conditional()
 
-    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+    def check_fits(self, schema: "pa.Schema", value: str | None) -> tuple[str, ...]:
         """See `Publisher`. Each object has a schema of its own, so all columns fit."""
         # Asked for by name: listing the folders takes longer with each partition.
         folders = list(filter(self._store.has_files, ("_delta_log", *TABLE_FOLDERS)))
@@ -225,7 +227,7 @@ def _value_of(path: str) -> str | None:
 
 
 def seal(
-    job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema
+    job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: "pa.Schema"
 ) -> WrittenPart:
     """One file with the rows of all staged parts in order, not visible yet. Runs in a worker."""
     state = state_store(job)

@@ -5,14 +5,15 @@ Readers see the old predictions or the new ones, never a mix.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol
 
 from nightscore.ledger.live import Live
 from nightscore.outputs.writer import WrittenPart
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.protocol import Entry
+
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Publication:
     folder: str
     parts: tuple[WrittenPart, ...]
     """At least one, though it may have no rows."""
-    schema: pa.Schema
+    schema: "pa.Schema"
     check: Callable[[], None] = lambda: None
     """Called right before readers see the parts. It raises if another command may be changing the
     partition."""
@@ -41,7 +42,7 @@ class Publisher(Protocol):
         """Raise StorageError if this store cannot publish atomically."""
         ...
 
-    def check_fits(self, schema: pa.Schema, value: str | None) -> tuple[str, ...]:
+    def check_fits(self, schema: "pa.Schema", value: str | None) -> tuple[str, ...]:
         """Check that a partition with these columns can join what is published.
 
         Returns:

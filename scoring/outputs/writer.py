@@ -4,9 +4,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Self
 
 from nightscore.arrow.parsing.decode import part_stats
 from nightscore.arrow.parsing.files import read_facts
@@ -15,6 +13,9 @@ from nightscore.schemas.manifest import FileRecord
 from nightscore.storage.errors import translated_errors
 from nightscore.storage.hashing import HashingFile
 from nightscore.storage.store import Store
+
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
 
 ROW_GROUP_ROWS = 131_072
 """Small batches would make tiny row groups, which are slow to read."""
@@ -39,7 +40,7 @@ class PartWriter:
         self,
         store: Store,
         path: str,
-        schema: pa.Schema,
+        schema: "pa.Schema",
         *,
         keep_types: bool,
         metadata: Mapping[str, str] | None = None,
@@ -54,6 +55,7 @@ class PartWriter:
                 has its own schema.
             metadata: Stored in the footer.
         """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._store, self._path, self._where = store, path, store.locate_url(path)
@@ -80,7 +82,7 @@ class PartWriter:
         self._n_buffered_bytes = 0
         self.n_rows = 0
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: "pa.Table") -> None:
         """Append rows. They are encoded once a row group is full."""
         self._buffered.append(table)
         self._n_buffered_rows += table.num_rows
@@ -111,6 +113,8 @@ class PartWriter:
         if not self._buffered:
             return
         with translated_errors(self._where):
+            import pyarrow as pa
+
             table = pa.concat_tables(self._buffered).unify_dictionaries()
             self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         self._buffered, self._n_buffered_rows, self._n_buffered_bytes = [], 0, 0

@@ -10,22 +10,29 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from nightscore.arrow.parsing.bounds import bounds_of, high_text, is_bytes, low_text
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from nightscore.storage.store import Store
 
-DAMAGE = (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError)
-"""What reading a damaged file may raise: errors of Arrow, and of its Python layer."""
+
+def damage() -> tuple[type[Exception], ...]:
+    """What reading a damaged file may raise: errors of Arrow and its Python layer, no memory."""
+    import pyarrow as pa
+
+    return (
+        *(pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError),
+        MemoryError,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
     """What a footer says about its file as a whole."""
 
-    schema: pa.Schema
+    schema: "pa.Schema"
     """Without metadata."""
     metadata: dict[bytes, bytes]
     n_rows: int
@@ -33,8 +40,9 @@ class FileFacts:
     """Statistics as Delta's transaction log has them (JSON)."""
 
 
-def open_footer(tail: bytes) -> tuple[Any, pa.Schema]:
+def open_footer(tail: bytes) -> "tuple[Any, pa.Schema]":
     """The metadata of pyarrow, and the schema, from the last bytes of a file."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(pa.BufferReader(tail), pre_buffer=False) as parquet:
@@ -47,8 +55,9 @@ def facts_of(tail: bytes) -> FileFacts:
     return FileFacts(schema, dict(metadata.metadata or {}), metadata.num_rows, part_stats(metadata))
 
 
-def table_of(content: bytes) -> pa.Table:
+def table_of(content: bytes) -> "pa.Table":
     """All rows of a small file, read in this thread."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     source = pa.BufferReader(content)
@@ -58,8 +67,9 @@ def table_of(content: bytes) -> pa.Table:
 
 def tables_of(
     store: "Store", path: str, columns: Sequence[str], batch_rows: int
-) -> Iterator[pa.Table]:
+) -> "Iterator[pa.Table]":
     """Columns of a file on a store, up to `batch_rows` rows at a time."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from nightscore.storage.errors import translated_errors  # what footers need not import

@@ -1,8 +1,7 @@
 """Reads Parquet files, our own and others', without a native parser in this process."""
 
 from collections.abc import Iterator, Sequence
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from nightscore.arrow.parsing import decode
 from nightscore.arrow.parsing.client import CALL_BYTES, NEXT_STEP, call, stream
@@ -10,6 +9,9 @@ from nightscore.arrow.parsing.tails import ENCRYPTED, NoParquetError, is_encrypt
 from nightscore.errors import CorruptFileError
 from nightscore.process import available_bytes
 from nightscore.storage.store import Store
+
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
 
 
 def read_facts(store: Store, path: str, size_bytes: int | None = None) -> decode.FileFacts:
@@ -40,12 +42,12 @@ def read_facts(store: Store, path: str, size_bytes: int | None = None) -> decode
         if is_encrypted(tail):
             raise corrupt(where, ENCRYPTED) from error
         raise
-    except (*decode.DAMAGE, MemoryError) as error:
+    except decode.damage() as error:
         reason = ENCRYPTED if is_encrypted(tail) else _summarize(error)
         raise corrupt(where, reason) from error
 
 
-def read_table(content: bytes, where: str) -> pa.Table:
+def read_table(content: bytes, where: str) -> "pa.Table":
     """All rows of a small file.
 
     Args:
@@ -58,7 +60,7 @@ def read_table(content: bytes, where: str) -> pa.Table:
     try:
         table = call(decode.table_of, content, where=where)
         table.validate(full=True)
-    except (*decode.DAMAGE, MemoryError) as error:
+    except decode.damage() as error:
         raise corrupt(where, _summarize(error)) from error
 
     return table
@@ -66,7 +68,7 @@ def read_table(content: bytes, where: str) -> pa.Table:
 
 def read_tables(
     store: Store, path: str, columns: Sequence[str], batch_rows: int
-) -> Iterator[pa.Table]:
+) -> "Iterator[pa.Table]":
     """Columns of a file, up to `batch_rows` rows at a time.
 
     Raises:
@@ -88,7 +90,7 @@ def read_tables(
     yield from checked(tables, where)
 
 
-def checked(tables: Iterator[pa.Table], where: str) -> Iterator[pa.Table]:
+def checked(tables: "Iterator[pa.Table]", where: str) -> "Iterator[pa.Table]":
     """The tables, each validated. Errors of Arrow name the file.
 
     Raises:
@@ -98,7 +100,7 @@ def checked(tables: Iterator[pa.Table], where: str) -> Iterator[pa.Table]:
         for table in tables:
             table.validate(full=True)
             yield table
-    except (*decode.DAMAGE, MemoryError) as error:
+    except decode.damage() as error:
         raise corrupt(where, _summarize(error)) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightscore.arrow.parsing.decode import DAMAGE, open_footer
+from nightscore.arrow.parsing.decode import damage, open_footer
 
 WIDE = (pa.int64(), pa.uint64())
 
@@ -62,7 +62,7 @@ def _parse_or_explain(tail: bytes, layouts: LayoutsByPaths) -> ParsedFooter | st
         return _parse(tail, layouts)
     except MemoryError:
         return "its footer decodes to more memory than a footer may take"
-    except DAMAGE as error:
+    except damage() as error:
         lines = str(error).splitlines()
         return f"{type(error).__name__}: {lines[0] if lines else 'no details'}"
 

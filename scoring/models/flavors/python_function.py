@@ -4,17 +4,17 @@ import importlib.metadata
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nightscore.errors import ModelLoadError
-from nightscore.models.answers import empty_answer, labelled_columns
 from nightscore.models.flavor import Flavor
 from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import TYPES, MlModel
 from nightscore.models.protocol import Answer
 from nightscore.schemas.model import ModelFacts
+
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
 
 MatrixDtype = Literal["float64", "float32", "int64", "int32", "object"]
 """Types of a signature's tensor. MLflow gives the model no other type."""
@@ -37,8 +37,10 @@ class PyfuncPredictor:
         """Take what `load_pyfunc` gave."""
         self._model, self._facts = model, facts
 
-    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+    def predict(self, features: "pa.Table", kinds: Collection[str]) -> Answer:
         """See `Predictor`. The only kind is `prediction`."""
+        from nightscore.models.answers import empty_answer, labelled_columns
+
         if not features.num_rows:
             return empty_answer(self._facts, kinds)
 

@@ -4,11 +4,6 @@ import warnings
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from nightscore.models.answers import check_order, column_array, empty_answer
 from nightscore.models.flavor import Flavor
 from nightscore.models.loading_steps import LoadingStep, bundled_code, pickle_step
 from nightscore.models.mlmodel import MlModel
@@ -17,6 +12,9 @@ from nightscore.models.structure.sklearn_pipelines import split_pipeline
 from nightscore.schemas.model import ModelFacts
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pyarrow as pa
+
     from nightscore.models.compiled.flat import CompiledForm
 
 TIE_MARGIN = 1e-9
@@ -59,8 +57,10 @@ class SklearnPredictor:
         self._steps, self._final = split_pipeline(estimator)
         self._classes = None if facts.n_outputs > 1 else getattr(self._final, "classes_", None)
 
-    def predict(self, features: pa.Table, kinds: Collection[str]) -> Answer:
+    def predict(self, features: "pa.Table", kinds: Collection[str]) -> Answer:
         """See `Predictor`. A pipeline transforms once for all kinds."""
+        from nightscore.models.answers import column_array, empty_answer
+
         if not features.num_rows:
             return empty_answer(self._facts, kinds)
 
@@ -84,8 +84,12 @@ class SklearnPredictor:
             answer["prediction"] = column_array(self._predict(x, answer.get("probability")))
             return answer
 
-    def _predict(self, x: Any, probability: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    def _predict(self, x: Any, probability: "npt.NDArray[Any] | None") -> "npt.NDArray[Any]":
         """The prediction: from the probabilities if that is exact, else by the estimator."""
+        import numpy as np
+
+        from nightscore.models.answers import check_order
+
         classes = self._classes
         if classes is None or probability is None or not self._is_argmax(probability):
             prediction = self._final.predict(x)
@@ -102,7 +106,7 @@ class SklearnPredictor:
 
         return np.asarray(labels)
 
-    def _is_argmax(self, probability: npt.NDArray[Any]) -> bool:
+    def _is_argmax(self, probability: "npt.NDArray[Any]") -> bool:
         estimator = type(self._final)
         is_listed = estimator.__name__ in ARGMAX_ESTIMATORS
         return (

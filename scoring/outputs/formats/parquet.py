@@ -1,8 +1,7 @@
 """`output.format: parquet`: one object a partition, for consumers that only glob."""
 
 from collections.abc import Sequence
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from nightscore.ledger.output_formats import OutputFormat
 from nightscore.ledger.workspace import Workspace
@@ -10,8 +9,11 @@ from nightscore.outputs.publisher import Publisher
 from nightscore.outputs.writer import WrittenPart
 from nightscore.schemas.job import ScoringJob
 
+if TYPE_CHECKING:  # a partition that is unchanged needs no Arrow
+    import pyarrow as pa
 
-def storage_type(arrow_type: pa.DataType) -> pa.DataType:
+
+def storage_type(arrow_type: "pa.DataType") -> "pa.DataType":
     """See `OutputFormat`. Each object has a schema of its own, with any type of Arrow."""
     return arrow_type
 
@@ -24,7 +26,7 @@ def open_publisher(workspace: Workspace) -> Publisher:
 
 
 def seal(
-    job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: pa.Schema
+    job: ScoringJob, folder: str, run_id: str, parts: Sequence[WrittenPart], schema: "pa.Schema"
 ) -> WrittenPart:
     """See `OutputFormat`."""
     from nightscore.outputs.parquet_publisher import seal
