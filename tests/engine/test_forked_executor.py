@@ -127,3 +127,21 @@ except CorruptFileError as error:
 client.end_all()
 assert not children()
 """)
+
+
+def test_a_command_forks_after_its_imports_which_start_no_thread() -> None:
+    check("""
+from nightscore.cli.early_processes import start_early
+
+start_early(with_worker=True)
+(parser,) = client._idle
+assert isinstance(parser._process, forked_process.ForkedProcess)
+worker = executor.open_executor(1)
+assert isinstance(worker, ForkedExecutor)
+pool = worker.submit(eval, "__import__('pyarrow').default_memory_pool().backend_name").result(20)
+assert pool == executor.ENVIRONMENT["ARROW_DEFAULT_MEMORY_POOL"]
+assert executor.JEMALLOC not in os.environ
+worker.end()
+client.end_all()
+assert not children()
+""")
