@@ -1,15 +1,20 @@
 """Shards that are scored together by the worker processes of this machine."""
 
+import functools
+import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from typing import Any
+from typing import Any, TypeVar
 
 from nightscore.engine.executor import submit
 from nightscore.engine.retry import LostShard
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.engine.worker.shard_threads import exchange
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Wave:
@@ -83,6 +88,20 @@ class Wave:
         self._running, self._deadlines, self._waiting = {}, {}, []
 
 
+def _submit_task(executor: Any, function: Callable[[T], R], argument: T) -> Future[R]:
+    """Call a function in a worker.
+
+    Tasks are plain records. loky's own pickler asks Python about each object in them, which takes
+    several times as long.
+    """
+    pickled = pickle.dumps(argument, pickle.HIGHEST_PROTOCOL)
+    return submit(executor, _call_pickled, function, pickled)
+
+
+def _call_pickled(function: Callable[[T], R], argument: bytes) -> R:
+    return function(pickle.loads(argument))  # noqa: S301 (from this run's driver)
+
+
 def score_in_processes(executor: Any, wave: Wave) -> Iterator[ShardResult]:
     """The results of a wave as they finish, each shard in one of the executor's processes."""
     indices: dict[Future[ShardResult], int] = {}
@@ -90,7 +109,7 @@ def score_in_processes(executor: Any, wave: Wave) -> Iterator[ShardResult]:
     try:
         while wave.is_unfinished:
             for task in wave.start_next():
-                indices[submit(executor, score_shard, task)] = task.shard.index
+                indices[_submit_task(executor, score_shard, task)] = task.shard.index
 
             done, _ = wait(indices, wave.seconds_left, return_when=FIRST_COMPLETED)
             if not done and wave.give_up_hung():
@@ -118,7 +137,8 @@ def score_in_threads(executor: Any, wave: Wave) -> Iterator[ShardResult]:
     """
     try:
         while wave.is_unfinished:
-            future = submit(executor, exchange, score_shard, wave.start_next())
+            exchange_shards = functools.partial(exchange, score_shard)
+            future = _submit_task(executor, exchange_shards, wave.start_next())
 
             while not wait([future], wave.seconds_left).done:
                 if wave.give_up_hung():

@@ -220,7 +220,14 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
         InputChangedError: Files came, went or changed since the plan; all of them are named.
     """
     store = Store(job.input.uri, job.input.storage_options)
-    listed, _ = _find(job, planned.value, _by_value(job, store, *store.list_names()))
+    folders, files = store.list_names()
+    plain_name = f"{planned.key}={NULL_VALUE if planned.value is None else planned.value}"
+
+    def may_hold(name: str) -> bool:
+        return name == plain_name or "%" in name
+
+    known = _by_value(job, store, list(filter(may_hold, folders)), list(filter(may_hold, files)))
+    listed, _ = _find(job, planned.value, known)
     before = {file.path: (file.size_bytes, file.version) for file in planned.files}
     after = {file.path: (file.size_bytes, file.version) for file in listed.files}
 

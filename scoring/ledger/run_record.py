@@ -112,13 +112,14 @@ class RunRecord:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Record the wall seconds of a stage."""
+        """Record the wall seconds of a stage, or add them to what it took before."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            spent_s = round(time.perf_counter() - started, 4)
-            self.measure(stages_s=self.manifest.measures.stages_s | {name: spent_s})
+            stages_s = self.manifest.measures.stages_s
+            spent_s = stages_s.get(name, 0.0) + time.perf_counter() - started
+            self.measure(stages_s=stages_s | {name: round(spent_s, 4)})
 
     def save(self, status: Status) -> None:
         """Write the manifest with a status.

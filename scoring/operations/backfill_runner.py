@@ -1,37 +1,41 @@
 """Scores the items of a backfill plan, in order.
 
-A small partition is scored while the previous one is published.
+A small partition is scored while those before it are compared and published.
 """
 
 import contextlib
 import itertools
-import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from concurrent.futures import wait
 from datetime import UTC, datetime
 
 from nightscore.drift.recompare_runs import compare_later
-from nightscore.engine.events import Event, Listener, RunPlanned
+from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.engine.worker_backend_catalog import open_pool
+from nightscore.errors import ScoringError
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
 from nightscore.operations.backfill import BackfillItem
 from nightscore.process import available_cores, start_daemon
 from nightscore.runs.run import run
+from nightscore.runs.turn import Turn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import order_of
 
-Turn = Callable[[], object]
-"""Returns when a run may publish."""
-
 AT_ONCE = 2
-"""One is scored while another is published. Publications take turns, so more would only wait for
-these."""
+"""Partitions that are scored at once, each by workers of its own."""
+UNDER_WAY = 8
+"""Runs that have begun and not ended. Those that are not scored are planned, compared, made durable
+or published: most of that is waiting for the disk, or is one step for several of them."""
 SMALL_ROWS = 100_000
 """Scoring so few rows takes one worker, and less time than the steps around it."""
+MODEL_FRESH_S = 10.0
+"""How long the runs of a backfill share what the registry and this host's cache say of a model."""
 STOP_S = 20.0
 """How long runs that are told to stop may take to record their end."""
 
@@ -81,34 +85,42 @@ def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> 
 
         try:
             for index, item in enumerate(items):
-                pool = pools[index % AT_ONCE]
-
-                if not runs:
-                    runs.append(_Run(backfill, item, pool, None))
-                    continue
-
-                # The first run is alone: on a new host it compiles what all others load.
-                previous = runs[-1]
-
-                if index > 1 and may_overlap(job, items[index - 1], item):
-                    previous.wait_for_plan()
-                else:
-                    previous.wait()
-
-                if index >= AT_ONCE:
-                    runs[index - AT_ONCE].result()  # its pool is free
-                if previous.has_ended:
-                    previous.result()  # an error that it raised stops the backfill
-
-                runs.append(_Run(backfill, item, pool, previous.wait))
+                _wait_for_place(job, items, runs)
+                before = runs[-1].turn if runs else None
+                with_same_pool = runs[-AT_ONCE].turn if index >= AT_ONCE else None
+                turn = Turn(before, with_same_pool)
+                runs.append(_Run(backfill, item, pools[index % AT_ONCE], turn))
 
             manifests = [one.result() for one in runs]
             backfill.compare_later(manifests)
 
             return manifests
         except BaseException:
-            _stop(pools, runs[-AT_ONCE:])
+            _stop(pools, runs[-UNDER_WAY:])
             raise
+
+
+def _wait_for_place(job: ScoringJob, items: Sequence[BackfillItem], runs: "Sequence[_Run]") -> None:
+    """Wait until the next run may begin; an error that an earlier one raised stops the backfill."""
+    if not runs:
+        return
+
+    index = len(runs)
+    previous = runs[-1]
+
+    # The first run is alone: on a new host it compiles what all others load.
+    if index > 1 and may_overlap(job, items[index - 1], items[index]):
+        previous.turn.wait_for_plan()
+    else:
+        for one in runs[-UNDER_WAY:]:
+            one.wait()
+
+    if index >= UNDER_WAY:
+        runs[index - UNDER_WAY].wait()
+
+    for one in runs[-UNDER_WAY:]:
+        if one.has_ended:
+            one.result()
 
 
 def _stop(pools: Sequence[Pool], runs: "Sequence[_Run]") -> None:
@@ -127,27 +139,44 @@ class _Backfill:
         self._cache = cache
         self._listeners = listeners
         self._workspace = Workspace(job)
+        self._models: dict[str, tuple[float, PinnedModel]] = {}
+        """By URI, with the time at which each was resolved."""
 
     def score(
         self,
         item: BackfillItem,
         pool: Pool,
-        wait_for_turn: Turn | None = None,
-        listeners: Sequence[Listener] = (),
+        turn: Turn | None = None,
     ) -> Manifest:
         """Run one item; later partitions are compared again at the end of the backfill."""
+        job = self.job.model_copy(update={"model": item.model})
         return run(
-            self.job.model_copy(update={"model": item.model}),
+            job,
             parse_value(item.value),
             pool=pool,
             cache=self._cache,
             now=datetime.now(UTC),
             force=item.is_forced,
-            listeners=[*self._listeners, *listeners],
+            model=self._model(job),
+            listeners=self._listeners,
             run_cache=self._workspace.run_cache,
-            wait_for_turn=wait_for_turn,
+            turn=turn,
             compares_later=False,
         )
+
+    def _model(self, job: ScoringJob) -> PinnedModel | None:
+        """The model of an item. None: it must not be loaded, and its run will say why."""
+        resolved_s, model = self._models.get(job.model, (0.0, None))
+        now_s = time.monotonic()
+
+        if model is None or now_s - resolved_s > MODEL_FRESH_S:
+            with contextlib.suppress(ScoringError):
+                model = PinnedModel.resolve(job, self._cache)
+                self._models[job.model] = (now_s, model)
+                return model
+            return None
+
+        return model
 
     def compare_later(self, manifests: Sequence[Manifest]) -> None:
         """Compare neighbours again, once for all items.
@@ -180,16 +209,11 @@ def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> b
 class _Run:
     """One run in a daemon thread: if it hangs in a store, it does not keep the process alive."""
 
-    def __init__(
-        self, backfill: _Backfill, item: BackfillItem, pool: Pool, wait_for_turn: Turn | None
-    ) -> None:
+    def __init__(self, backfill: _Backfill, item: BackfillItem, pool: Pool, turn: Turn) -> None:
         """Start the run."""
-        self._planned = threading.Event()
-        self._outcome = start_daemon(
-            "scoring-run",
-            lambda: backfill.score(item, pool, wait_for_turn, [self._note_plan]),
-        )
-        self._outcome.add_done_callback(lambda _: self._planned.set())
+        self.turn = turn
+        self._outcome = start_daemon("scoring-run", lambda: backfill.score(item, pool, turn))
+        self._outcome.add_done_callback(lambda _: turn.end())
 
     @property
     def has_ended(self) -> bool:
@@ -200,10 +224,6 @@ class _Run:
         """Wait until the run has ended."""
         wait([self._outcome], timeout_s)
 
-    def wait_for_plan(self) -> None:
-        """Wait until the run has its plan, or has ended."""
-        self._planned.wait()
-
     def result(self) -> Manifest:
         """The manifest, once there is one.
 
@@ -211,7 +231,3 @@ class _Run:
             BaseException: The error that the run raised.
         """
         return self._outcome.result()
-
-    def _note_plan(self, event: Event) -> None:
-        if isinstance(event, RunPlanned):
-            self._planned.set()

@@ -1,4 +1,4 @@
-"""Publishes into a Delta table: one commit a partition."""
+"""Publishes into a Delta table. Partitions that are ready at the same time share a commit."""
 
 import posixpath
 import random
@@ -13,12 +13,14 @@ from nightscore.errors import (
     ConflictError,
     ContractError,
     CredentialsError,
+    ScoringError,
     StorageError,
     StorageUnavailableError,
 )
 from nightscore.ledger.layout import run_id_of, sealed_path
 from nightscore.ledger.live import Live
 from nightscore.ledger.workspace import Workspace
+from nightscore.outputs.commit_queue import CommitQueue, Submission
 from nightscore.outputs.delta_table import (
     are_same,
     commit,
@@ -65,6 +67,8 @@ class DeltaPublisher:
         self._key = workspace.job.input.partition_key
         self._store = workspace.predictions
         self._handle = TableHandle(self._store, workspace.run_cache)
+        place = ("commits", self._store.url, self._key)
+        self._queue = workspace.run_cache.common(place, CommitQueue)
         self._is_proven = False
         """Nightscore has committed to this table before: the store was probed then."""
 
@@ -97,8 +101,7 @@ class DeltaPublisher:
             files, version = self._list_files(table), str(table.version())
 
         self._is_proven = any(run_id_of(path) for _, path in files)
-        paths = [path for partition, path in files if partition == value]
-        return live_of(paths, version) if paths else None
+        return _live_among(files, value, version)
 
     def all_live(self, values: Collection[str | None] | None = None) -> dict[str | None, Live]:
         """See `Publisher`."""
@@ -116,45 +119,8 @@ class DeltaPublisher:
     def publish(
         self, publication: Publication, planned: Live | None
     ) -> tuple[tuple[WrittenPart, ...], int | None]:
-        """See `Publisher`.
-
-        A commit is the table's next version or none. One that fails is tried again as long as the
-        partition is still the one that was planned against: publishers of other partitions take
-        versions too.
-        """
-        failure: StorageError | None = None
-        n_failed = 0
-        tried_version: int | None = None
-
-        for attempt in range(COMMIT_ATTEMPTS):
-            try:
-                with self._handle.loaded() as table:
-                    previous = tried_version
-                    tried_version = None if table is None else table.version()
-                    version = self._try(table, publication, planned)
-
-                if version is not None:
-                    return publication.parts, version
-
-                continue
-            except (CommitFailedError, DeltaError, OSError) as error:
-                failure = self._translate(error)
-                # A commit that fails although nobody else has taken the version fails for a
-                # reason of its own.
-                is_own = not isinstance(error, CommitFailedError) or tried_version == previous
-                n_failed += is_own
-                if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
-                    raise failure from error
-
-            _pause(attempt)
-
-        raise StorageUnavailableError(
-            "The table's commit did not succeed.",
-            self._store.url,
-            expected=f"one of {COMMIT_ATTEMPTS} attempts to be accepted",
-            found=failure.found if failure else "",
-            next_step="check the store, then run again: readers still see the old predictions",
-        ) from failure
+        """See `Publisher`. Other threads' publications into the table may share the commit."""
+        return self._queue.commit(Submission(publication, planned), self._publish_all)
 
     def gone(self, live: Collection[Live]) -> set[str]:
         """See `Publisher`. The table's log still names them."""
@@ -202,49 +168,146 @@ class DeltaPublisher:
 
         return unneeded
 
-    def _try(
-        self, table: DeltaTable | None, publication: Publication, planned: Live | None
-    ) -> int | None:
-        """The version of the commit, or of an earlier attempt's. None: the table was just created.
+    def _publish_all(self, submissions: Sequence[Submission]) -> None:
+        """Publish with as few commits as possible. What spoils one costs no other."""
+        for group in _groups(submissions):
+            try:
+                self._publish_together(group)
+            except ScoringError as error:
+                still_open = list(filter(_is_open, group))
+                if len(group) == 1 or isinstance(error, CredentialsError):
+                    for submission in still_open:
+                        submission.fail(error)
+                    continue
+
+                # If the commit has succeeded all the same, each finds its own files there.
+                for submission in still_open:
+                    self._publish_alone(submission)
+
+    def _publish_alone(self, submission: Submission) -> None:
+        try:
+            self._publish_together([submission])
+        except ScoringError as error:
+            submission.fail(error)
+
+    def _publish_together(self, submissions: Sequence[Submission]) -> None:
+        """Publish some partitions in one commit; a conflict of one of them is that one's alone.
+
+        A commit is the table's next version or none. One that fails is tried again as long as the
+        partitions are still those that were planned against: other publishers take versions too.
+
+        Raises:
+            StorageError: The commit did not succeed, or nobody knows.
+        """
+        failure: StorageError | None = None
+        n_failed = 0
+        tried_version: int | None = None
+
+        for attempt in range(COMMIT_ATTEMPTS):
+            try:
+                with self._handle.loaded() as table:
+                    previous = tried_version
+                    tried_version = None if table is None else table.version()
+                    self._try(table, list(filter(_is_open, submissions)))
+
+                if not any(map(_is_open, submissions)):
+                    return
+
+                continue
+            except (CommitFailedError, DeltaError, OSError) as error:
+                failure = self._translate(error)
+                # A commit that fails although nobody else has taken the version fails for a
+                # reason of its own.
+                is_own = not isinstance(error, CommitFailedError) or tried_version == previous
+                n_failed += is_own
+                if isinstance(failure, CredentialsError) or n_failed >= n_attempts(error):
+                    raise failure from error
+
+            _pause(attempt)
+
+        raise StorageUnavailableError(
+            "The table's commit did not succeed.",
+            self._store.url,
+            expected=f"one of {COMMIT_ATTEMPTS} attempts to be accepted",
+            found=failure.found if failure else "",
+            next_step="check the store, then run again: readers still see the old predictions",
+        ) from failure
+
+    def _try(self, table: DeltaTable | None, submissions: Sequence[Submission]) -> None:
+        """Commit once, and settle what is published or refused. None: a table is created first.
+
+        Raises:
+            CommitFailedError: Somebody else took the version.
+        """
+        if table is None:
+            self._create_table(submissions)
+            return  # look again: another run may have been first
+
+        files = self._list_files(table)
+        ready = [one for one in submissions if self._is_ready(table, files, one)]
+        if not ready:
+            return
+
+        self._commit(table, [one.publication for one in ready])
+
+        version = table.version() + 1  # `table` itself still has the version from before
+        for submission in ready:
+            submission.publish(version)
+
+    def _create_table(self, submissions: Sequence[Submission]) -> None:
+        for submission in submissions:
+            if submission.planned is not None:
+                submission.fail(self._conflict(submission, None))
+
+        still_open = list(filter(_is_open, submissions))
+        if still_open:
+            create_table(self._store, still_open[0].publication, self._job.name)
+
+    def _is_ready(
+        self, table: DeltaTable, files: Sequence[tuple[str | None, str]], submission: Submission
+    ) -> bool:
+        """Whether a publication can be committed now. If not, it is settled."""
+        publication = submission.publication
+        try:
+            if self._is_published(table, files, submission):
+                submission.publish(table.version())
+                return False
+
+            self._check_table(table, publication.schema, publication.value, publication.parts)
+
+            wanted = to_delta_schema(publication.schema, self._key)
+            if new_fields := missing_fields(table, wanted):
+                table.alter.add_columns(new_fields)
+
+            publication.check()
+        except ScoringError as error:
+            submission.fail(error)
+            return False
+        return True
+
+    def _is_published(
+        self, table: DeltaTable, files: Sequence[tuple[str | None, str]], submission: Submission
+    ) -> bool:
+        """Whether an earlier attempt has published it: the answer to a commit may be lost.
 
         Raises:
             ConflictError: The partition is no longer the one that was planned against.
             StorageError: The partition has only some of this run's files.
-            CommitFailedError: Somebody else took the version.
         """
-        if table is None:
-            if planned is not None:
-                raise self._conflict(publication, planned, None)
-            create_table(self._store, publication, self._job.name)
-            return None  # look again: another run may have been first
-
+        publication = submission.publication
+        current = _live_among(files, publication.value, str(table.version()))
         own_paths = {part.file.path for part in publication.parts}
-
-        current = self._live_in(table, publication.value)
         if current is not None and set(current.paths) == own_paths:
-            return table.version()  # the answer to our commit was lost, not the commit
+            return True
 
-        if not are_same(current, planned):
+        if not are_same(current, submission.planned):
             self._check_unmixed(publication, current)
-            raise self._conflict(publication, planned, current)
+            raise self._conflict(submission, current)
 
-        self._check_table(table, publication.schema, publication.value, publication.parts)
+        return False
 
-        if new_fields := missing_fields(table, to_delta_schema(publication.schema, self._key)):
-            table.alter.add_columns(new_fields)
-
-        publication.check()
-        self._commit(table, publication)
-
-        return table.version() + 1  # `table` itself still has the version from before
-
-    def _commit(self, table: DeltaTable, publication: Publication) -> None:
-        commit(table, publication)
-
-    def _live_in(self, table: DeltaTable, value: str | None) -> Live | None:
-        files = self._list_files(table)
-        paths = [path for partition, path in files if partition == value]
-        return live_of(paths, str(table.version())) if paths else None
+    def _commit(self, table: DeltaTable, publications: Sequence[Publication]) -> None:
+        commit(table, publications)
 
     def _list_files(self, table: DeltaTable) -> list[tuple[str | None, str]]:
         """Partition value and encoded path of each live file.
@@ -321,17 +384,51 @@ class DeltaPublisher:
             "change the table",
         )
 
-    def _conflict(
-        self, publication: Publication, planned: Live | None, current: Live | None
-    ) -> ConflictError:
+    def _conflict(self, submission: Submission, current: Live | None) -> ConflictError:
         return ConflictError(
             "Another run published this partition meanwhile; this run published nothing.",
-            f"{self._store.url}/{publication.folder}",
-            expected=describe_run(planned, "no predictions, as when this run was planned"),
+            f"{self._store.url}/{submission.publication.folder}",
+            expected=describe_run(
+                submission.planned, "no predictions, as when this run was planned"
+            ),
             found=describe_run(current, "no predictions"),
             next_step="look at that run; run again with --force only if its predictions should be "
             "replaced",
         )
+
+
+def _live_among(
+    files: Sequence[tuple[str | None, str]], value: str | None, version: str
+) -> Live | None:
+    """What is live of a partition, of the files of a table's version."""
+    paths = [path for partition, path in files if partition == value]
+    return live_of(paths, version) if paths else None
+
+
+def _is_open(submission: Submission) -> bool:
+    return submission.is_open
+
+
+def _groups(submissions: Sequence[Submission]) -> list[list[Submission]]:
+    """Those that can share a commit, in order.
+
+    Each of several partitions is named by its value. The one without value has none, and cannot be
+    among them.
+    """
+    groups: list[list[Submission]] = []
+    names: set[str] = set()
+
+    for submission in submissions:
+        value = submission.publication.value
+        if groups and value is not None and names and value not in names:
+            groups[-1].append(submission)
+        else:
+            groups.append([submission])
+            names = set()
+        if value is not None:
+            names.add(value)
+
+    return groups
 
 
 def _pause(attempt: int) -> None:

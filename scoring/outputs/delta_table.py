@@ -1,14 +1,14 @@
-"""What nightscore does with a Delta table: create it, list its live files, commit a partition."""
+"""What nightscore does with a Delta table: create it, list its live files, commit partitions."""
 
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from nightscore.errors import InputError
 from nightscore.ledger.layout import run_id_of
@@ -87,26 +87,26 @@ def live_of(encoded_paths: Iterable[str], version: str) -> Live:
     return Live(run_id, paths, version)
 
 
-def commit(table: DeltaTable, publication: Publication) -> None:
-    """Replace the partition's files in the table's next version.
+def commit(table: DeltaTable, publications: Sequence[Publication]) -> None:
+    """Replace the files of some partitions of one key in the table's next version.
 
     Raises:
         CommitFailedError: Somebody else took that version.
     """
-    value = publication.value
-
-    # delta-rs writes the partition without value as the empty string in a filter.
-    filtered = "" if value is None else value
+    key = publications[0].key
+    actions: list[AddAction | RemoveAction] = []
+    for publication in publications:
+        actions += [_add(part, publication) for part in publication.parts]
 
     # Looking for expired entries lists the whole log.
     is_cleaning = table.version() % CLEANED_EVERY == 0
 
     table.create_write_transaction(
-        [_add(part, publication) for part in publication.parts],
+        actions,
         mode="overwrite",
         schema=table.schema(),
-        partition_by=[publication.key],
-        partition_filters=[(publication.key, "=", filtered)],
+        partition_by=[key],
+        partition_filters=[_filter(key, publications)],
         post_commithook_properties=PostCommitHookProperties(
             cleanup_expired_logs=None if is_cleaning else False
         ),
@@ -114,9 +114,19 @@ def commit(table: DeltaTable, publication: Publication) -> None:
             # No rebase: delta-rs sees no conflict between two first publications of a partition,
             # and would commit both. The publisher compares and tries again by itself.
             max_commit_retries=0,
-            custom_metadata=_metadata(publication),
+            custom_metadata=_metadata(publications),
         ),
     )
+
+
+def _filter(key: str, publications: Sequence[Publication]) -> tuple[str, str, Any]:
+    """The partitions whose files are replaced."""
+    if len(publications) == 1:
+        value = publications[0].value
+        # delta-rs writes the partition without value as the empty string in a filter.
+        return (key, "=", "" if value is None else value)
+
+    return (key, "in", [publication.value for publication in publications])
 
 
 def _add(part: WrittenPart, publication: Publication) -> AddAction:
@@ -130,7 +140,16 @@ def _add(part: WrittenPart, publication: Publication) -> AddAction:
     )
 
 
-def _metadata(publication: Publication) -> dict[str, Any]:
+def _metadata(publications: Sequence[Publication]) -> dict[str, Any]:
+    """What the log says of a commit. That of several partitions has lists."""
+    if len(publications) > 1:
+        return {
+            "nightscore.run_ids": json.dumps([one.run_id for one in publications]),
+            "nightscore.fingerprints": json.dumps([one.fingerprint for one in publications]),
+            "nightscore.partitions": json.dumps([one.value for one in publications]),
+        }
+
+    (publication,) = publications
     return {
         "nightscore.run_id": publication.run_id,
         "nightscore.fingerprint": publication.fingerprint,

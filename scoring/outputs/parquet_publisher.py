@@ -111,6 +111,7 @@ class ParquetPublisher:
         except (ConflictError, StorageUnavailableError) as error:
             self._check_published(publication, planned, error)
 
+        publication.note_order()
         self._state.delete_tree(staging_folder(publication.run_id))
         published = part.file.model_copy(update={"path": path})
 

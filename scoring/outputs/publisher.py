@@ -33,6 +33,10 @@ class Publication:
     check: Callable[[], None] = lambda: None
     """Called right before readers see the parts. It raises if another command may be changing the
     partition."""
+    note_order: Callable[[], None] = lambda: None
+    """Called once no later publication of this process can come before this one."""
+    is_followed: Callable[[], bool] = lambda: False
+    """Whether another publication of this process will come soon, which may share a commit."""
 
 
 class Publisher(Protocol):

@@ -11,6 +11,7 @@ from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import PartWriter, WrittenPart
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import RunPlan
+from nightscore.runs.turn import Turn
 from nightscore.schemas.manifest import Manifest
 
 
@@ -54,12 +55,21 @@ def hold(execution: Execution, plan: RunPlan) -> Manifest:
     return manifest
 
 
-def publish(execution: Execution, plan: RunPlan, parts: tuple[WrittenPart, ...]) -> None:
+def publish(
+    execution: Execution, plan: RunPlan, parts: tuple[WrittenPart, ...], turn: Turn | None = None
+) -> None:
     """Make the files visible in one step.
+
+    Args:
+        execution: The run.
+        plan: Its plan.
+        parts: The files.
+        turn: The run's place among others that are under way. None: there are none.
 
     Raises:
         ConflictError: Another run has published the partition since it was planned, or is about to.
     """
+    turn = turn or Turn()
     publication = Publication(
         run_id=execution.run_id,
         fingerprint=plan.fingerprint,
@@ -69,6 +79,8 @@ def publish(execution: Execution, plan: RunPlan, parts: tuple[WrittenPart, ...])
         parts=parts,
         schema=plan.contract.output_schema(),
         check=execution.lease.check,
+        note_order=turn.pass_on,
+        is_followed=turn.is_followed,
     )
     plan.drift_check.store()
 

@@ -1,6 +1,6 @@
 """One run: a job on one partition, from the model's version to the manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from nightscore.engine.events import Listener
@@ -19,6 +19,7 @@ from nightscore.runs.partition_state import (
     resolve_model,
     with_baseline_note,
 )
+from nightscore.runs.turn import Turn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.run_cache import RunCache
@@ -35,7 +36,7 @@ def run(
     model: PinnedModel | None = None,
     listeners: Sequence[Listener] = (),
     run_cache: RunCache | None = None,
-    wait_for_turn: Callable[[], object] | None = None,
+    turn: Turn | None = None,
     compares_later: bool = True,
 ) -> Manifest:
     """Score one partition and publish it, unless the same is published already.
@@ -50,7 +51,7 @@ def run(
         model: Already resolved, for several partitions with one model. None: the job's own.
         listeners: Told what happens, besides the log.
         run_cache: Shared by several runs of this process. None: this run has its own.
-        wait_for_turn: Returns once the runs that are published before this one have ended.
+        turn: The run's place among others that are under way. None: it waits for nobody.
         compares_later: Compare later partitions again, which have this one for a neighbour. False:
             the caller does it, once for several partitions.
 
@@ -66,7 +67,7 @@ def run(
     workspace = Workspace(job, run_cache)
     execution = Execution(workspace, value, pool=pool, cache=cache, now=now, listeners=listeners)
     manifest = execution.execute(
-        lambda: _score_and_publish(execution, model, wait_for_turn, force=force)
+        lambda: _score_and_publish(execution, model, turn or Turn(), force=force)
     )
 
     is_new = manifest.run_id == execution.run_id and manifest.status in ("published", "held")
@@ -81,7 +82,7 @@ def run(
 def _score_and_publish(
     execution: Execution,
     model: PinnedModel | None,
-    wait_for_turn: Callable[[], object] | None,
+    turn: Turn,
     *,
     force: bool,
 ) -> Manifest:
@@ -93,15 +94,10 @@ def _score_and_publish(
     if earlier_answer is not None:
         return with_baseline_note(execution, model, earlier_answer)
 
-    return _score(execution, model, state, wait_for_turn)
+    return _score(execution, model, state, turn)
 
 
-def _score(
-    execution: Execution,
-    model: PinnedModel,
-    state: PartitionState,
-    wait_for_turn: Callable[[], object] | None,
-) -> Manifest:
+def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn: Turn) -> Manifest:
     """Score the partition and publish it.
 
     What that needs is imported here: most nights find partitions that are published already, and
@@ -116,26 +112,39 @@ def _score(
 
     check_owner(execution.job, state.standing)
     plan = plan_run(execution, model, state)
+    turn.note_plan()
+
+    with execution.record.stage(WAIT_FOR_TURN):
+        turn.take_workers()
+
     score_shards(execution, plan)
     summarize(execution, plan)
     reconcile(execution, plan)
 
-    # Before the turn: nobody waits for a comparison then.
+    with execution.record.stage("publish"):
+        parts = finish_parts(execution, plan)
+    if not execution.job.keys.unique:
+        turn.leave_workers()  # they look for keys that are there twice, too
+
+    # All that is the run's own is done before its turn: nobody waits for it then.
     with execution.record.stage("compare"):
         plan.drift_check.assess()
-
-    if wait_for_turn is not None:
+    if turn.is_shared:
         plan.drift_check.store_ahead()
-        with execution.record.stage(WAIT_FOR_TURN):
-            wait_for_turn()
 
     with execution.record.stage("publish"):
         check_unchanged(execution.job, plan.shards.partition)
-        parts = finish_parts(execution, plan)
-        if not pass_gates(execution, plan, parts):
+        has_passed = pass_gates(execution, plan, parts)
+        turn.leave_workers()
+
+    with execution.record.stage(WAIT_FOR_TURN):
+        turn.wait()
+
+    with execution.record.stage("publish"):
+        if not has_passed:
             return hold(execution, plan)
         if parts:
-            publish(execution, plan, parts)
+            publish(execution, plan, parts, turn)
 
     manifest = execution.record.end_published(execution.worker_cpu_s)
     execution.forget_checkpoints()

@@ -6,7 +6,7 @@ It holds only what never changes once it was written.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
@@ -34,6 +34,7 @@ class RunCache:
         self._values: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
         self._n_bytes = 0
         self._spare: dict[Hashable, list[object]] = {}
+        self._common: dict[Hashable, object] = {}
 
     @property
     def n_bytes(self) -> int:
@@ -74,6 +75,13 @@ class RunCache:
             spare = self._spare.setdefault(key, [])
             if len(spare) < MAX_SPARE:
                 spare.append(value)
+
+    def common(self, key: Hashable, make: Callable[[], T]) -> T:
+        """An object that all runs use at the same time. It is made for the first that asks."""
+        with self._lock:
+            value = self._common.setdefault(key, None) or make()
+            self._common[key] = value
+        return cast(T, value)
 
     def read_once(self, key: Hashable, kind: type[T], read: Callable[[], tuple[T, int]]) -> T:
         """The cached value of a key; read and cached if it is not there.

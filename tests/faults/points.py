@@ -7,7 +7,6 @@ import functools
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ CHANGES: tuple[tuple[Any, str], ...] = (
     *((Store, name) for name in ("write_bytes", "create", "replace", "delete", "delete_tree")),
     (DeltaPublisher, "_commit"),
 )
-FURTHER: tuple[tuple[Any, str], ...] = ((Path, "replace"),)
+FURTHER: tuple[tuple[Any, str], ...] = ((os, "replace"),)
 """A local file is whole, and not in its place; a lock may be held."""
 
 

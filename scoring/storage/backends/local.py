@@ -1,6 +1,7 @@
 """Files on a disk of this machine, or on one that several machines share."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -40,7 +41,7 @@ class LocalBackend:
     def root(self) -> str:
         """The absolute path."""
         path = unquote(urlsplit(self._uri).path) if "://" in self._uri else self._uri
-        return str(Path(path).absolute())
+        return _absolute(path, os.getcwd())  # noqa: PTH109 (a key, not a path)
 
     @property
     def url(self) -> str:
@@ -116,7 +117,8 @@ class LocalBackend:
 
     def read_bytes(self, path: str) -> bytes:
         """See `Backend`."""
-        return self._path(path).read_bytes()
+        with open(self._locate(path), "rb") as file:  # noqa: PTH123 (as above)
+            return file.read()
 
     def open_output(self, path: str) -> BinaryIO:
         """See `Backend`. The file is visible while it is written."""
@@ -127,18 +129,18 @@ class LocalBackend:
             target.unlink(missing_ok=True)
             return target.open("wb")
 
-        return _in_folder(target.parent, open_new)
+        return _in_folder(str(target), open_new)
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """See `Backend`."""
-        target = self._path(path)
+        target = self._locate(path)
 
         def write() -> None:
             with _spool_beside(target) as spool:
                 _write(spool, data, is_durable=True)
-                spool.replace(target)
+                os.replace(spool, target)  # noqa: PTH105 (as above)
 
-        _in_folder(target.parent, write)
+        _in_folder(target, write)
 
     def delete(self, paths: Sequence[str]) -> None:
         """See `Backend`. Folders that become empty are removed too."""
@@ -162,19 +164,19 @@ class LocalBackend:
         self, source: str, path: str, expected: str | None, metadata: Mapping[str, str]
     ) -> None:
         """See `Backend`. The new file is a hard link to the source where that is possible."""
-        target = self._path(path)
+        target = self._locate(path)
 
         def exchange() -> None:
             with _spool_beside(target) as spool:
                 _link_or_copy(source, spool)
                 # Locked only now: a folder with a spool in it is not removed by others, who would
                 # then lock another folder of the same name.
-                with _locked(target.parent) as folder:
+                with _locked(Path(target).parent) as folder:
                     self._expect_version(path, expected)
-                    spool.replace(target)
+                    os.replace(spool, target)  # noqa: PTH105 (as above)
                     os.fsync(folder)
 
-        _in_folder(target.parent, exchange)
+        _in_folder(target, exchange)
 
     def create(self, path: str, data: bytes, *, is_durable: bool) -> None:
         """See `Backend`.
@@ -182,7 +184,7 @@ class LocalBackend:
         The file appears with its content: half of a decision or of a claim would block all others
         for ever.
         """
-        target = self._path(path)
+        target = self._locate(path)
 
         def link_new() -> None:
             with _spool_beside(target) as spool:
@@ -190,20 +192,20 @@ class LocalBackend:
                 try:
                     _link_exclusively(spool, target, data)
                 except FileExistsError as error:
-                    raise ConflictError("The file exists already.", str(target)) from error
+                    raise ConflictError("The file exists already.", target) from error
 
-        _in_folder(target.parent, link_new)
+        _in_folder(target, link_new)
 
     def swap(self, path: str, expected: bytes, data: bytes) -> None:
         """See `Backend`."""
         target = self._path(path)
         try:
-            with _spool_beside(target) as spool:
-                spool.write_bytes(data)
+            with _spool_beside(str(target)) as spool:
+                _write(spool, data, is_durable=False)
                 with _locked(target.parent):
                     if target.read_bytes() != expected:
                         raise _replaced(target)
-                    spool.replace(target)
+                    os.replace(spool, target)  # noqa: PTH105 (as above)
         except FileNotFoundError:
             raise _replaced(target) from None
 
@@ -286,29 +288,37 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _in_folder(folder: Path, write: Callable[[], Result]) -> Result:
-    """Write into a folder, which is made where it is missing.
+@functools.lru_cache(maxsize=64)
+def _absolute(path: str, working_folder: str) -> str:
+    """The absolute path. Stores of the same few places are made again and again."""
+    return str(Path(working_folder, path))
+
+
+def _in_folder(target: str, write: Callable[[], Result]) -> Result:
+    """Write into the folder of a file, which is made where it is missing.
 
     Whoever deletes the last file of a folder removes the folder, too, and may do so between any two
     steps of a writer: then the writer begins again. `write` leaves nothing behind when it fails.
     """
     for _ in range(FOLDER_ATTEMPTS - 1):
         with contextlib.suppress(FileNotFoundError, FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
             return write()
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
 
-    folder.mkdir(parents=True, exist_ok=True)
     return write()
 
 
 @contextlib.contextmanager
-def _spool_beside(target: Path) -> Iterator[Path]:
+def _spool_beside(target: str) -> Iterator[str]:
     """A new name in the same folder. Whatever has the name at the end is removed."""
-    spool = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    folder, name = os.path.split(target)
+    spool = f"{folder}/.{name}.{uuid.uuid4().hex}"
     try:
         yield spool
     finally:
-        spool.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(spool)  # noqa: PTH108 (a run writes a dozen small files)
 
 
 @contextlib.contextmanager
@@ -324,22 +334,22 @@ def _locked(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes, *, is_durable: bool) -> None:
-    with path.open("wb") as file:
+def _write(path: str, data: bytes, *, is_durable: bool) -> None:
+    with open(path, "wb") as file:  # noqa: PTH123 (as above)
         file.write(data)
         if is_durable:
             file.flush()
             os.fsync(file.fileno())
 
 
-def _link_or_copy(source: str, spool: Path) -> None:
+def _link_or_copy(source: str, spool: str) -> None:
     try:
         os.link(source, spool)
     except OSError:  # a file system without hard links
         shutil.copyfile(source, spool)
 
 
-def _link_exclusively(spool: Path, target: Path, data: bytes) -> None:
+def _link_exclusively(spool: str, target: str, data: bytes) -> None:
     """Give the spool its place.
 
     Raises:
@@ -350,7 +360,7 @@ def _link_exclusively(spool: Path, target: Path, data: bytes) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
-        with target.open("xb") as file:
+        with open(target, "xb") as file:  # noqa: PTH123 (as above)
             file.write(data)
 
 
