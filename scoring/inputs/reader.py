@@ -41,7 +41,9 @@ def read_batches(
 ) -> Iterator[Batch]:
     """The shard's rows in batches of exactly `batch_rows`, the last one smaller.
 
-    Small files are put together into one batch: a model's call has a cost of its own.
+    Small files are put together into one batch: a model's call has a cost of its own. Batches of
+    thousands of columns have half as many rows at least. Row groups of that size are not copied
+    together.
 
     Args:
         store: The input.
@@ -61,6 +63,9 @@ def read_batches(
 
     with SmallFiles(store, files, prefetch_bytes) as small_files:
         names = list(contract.needed)
+        least_rows = batch_rows
+        if len(names) > COLUMNS_AT_ONCE:
+            least_rows = max(1, batch_rows // 2)
         reading = _Reading(store, contract, batch_rows, prefetch_bytes, small_files, names)
 
         for piece in shard.pieces:
@@ -69,7 +74,7 @@ def read_batches(
                 # What is given away is not held here while the next block is decoded.
                 del block
 
-                while waiting.n_rows >= batch_rows or waiting.n_rows == n_left > 0:
+                while waiting.n_rows >= least_rows or waiting.n_rows == n_left > 0:
                     batch = reading.make_batch(waiting.take(batch_rows))
                     n_left -= batch.n_rows
                     batch.is_last = shard.is_last and n_left == 0

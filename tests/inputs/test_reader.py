@@ -122,7 +122,11 @@ def test_batches_of_many_files_hold_what_each_file_holds(
     batches = list(read_batches(store, shard, CONTRACT, batch_rows))
 
     assert described(batches) == described(expected)
-    assert {batch.n_rows for batch in batches[:-1]} <= {batch_rows}
+    sizes = {batch.n_rows for batch in batches[:-1]}
+    if case == "few columns at once":
+        assert all(batch_rows // 2 <= size <= batch_rows for size in sizes)
+    else:
+        assert sizes <= {batch_rows}
     assert [batch.is_last for batch in batches] == [False] * (len(batches) - 1) + [True]
     schemas = {str(batch.features.schema) for batch in [*batches, *expected]}
     assert len(schemas) == 1

@@ -29,6 +29,9 @@ WRITTEN_CELL_BYTES = 16
 """A value of an output column, until its row group is full."""
 MAX_BATCH_ROWS = 65_536
 """Larger batches gain nothing: neither forests, boosters and linear models, nor profiles."""
+MAX_BATCH_BYTES = 256 << 20
+"""Size of a batch as it is decoded, and what a cast makes of it. Rows of thousands of columns would
+fill the memory, and what is done once for each column of a batch is little by then."""
 LEAST_USUAL_ROWS = 8_192
 MIN_BATCH_ROWS = 1_024
 PREFETCH_BYTES = (128 << 20, 64 << 20)
@@ -67,12 +70,13 @@ def plan_memory(
         n_workers = job.workers.count
 
     row_bytes = decoded_row_bytes(contract, footers)
+    most_rows = most_batch_rows(row_bytes)
     pages_bytes = page_and_buffer_bytes(contract, footers, is_local)
     all_local = is_local and predictions_store(job).is_local
     remote_bytes = 0 if all_local else REMOTE_BYTES
 
     while True:
-        for batch_rows, prefetch_bytes in _batch_sizes(is_local):
+        for batch_rows, prefetch_bytes in _batch_sizes(most_rows, is_local):
             plan = MemoryPlan(
                 n_workers=n_workers,
                 batch_rows=batch_rows,
@@ -92,6 +96,14 @@ def plan_memory(
             raise _too_small(job, plan)
 
         n_workers -= 1
+
+
+def most_batch_rows(row_bytes: float) -> int:
+    """Rows of the largest batch that is worth its memory."""
+    n_rows = MAX_BATCH_ROWS
+    while n_rows > MIN_BATCH_ROWS and n_rows * row_bytes > MAX_BATCH_BYTES:
+        n_rows //= 2
+    return n_rows
 
 
 def decoded_row_bytes(contract: Contract, footers: Sequence[Footer]) -> float:
@@ -170,16 +182,16 @@ def _too_small(job: ScoringJob, plan: MemoryPlan) -> MemoryLimitError:
     )
 
 
-def _batch_sizes(is_local: bool) -> Iterator[tuple[int, int]]:
+def _batch_sizes(most_rows: int, is_local: bool) -> Iterator[tuple[int, int]]:
     """Rows a batch and bytes to prefetch, the best first.
 
     Latency costs more than smaller batches: prefetching is given up last.
     """
     if not is_local:
         for n_bytes in PREFETCH_BYTES:
-            for rows in _halvings(MAX_BATCH_ROWS, LEAST_USUAL_ROWS):
+            for rows in _halvings(most_rows, min(most_rows, LEAST_USUAL_ROWS)):
                 yield rows, n_bytes
-    for rows in _halvings(MAX_BATCH_ROWS, MIN_BATCH_ROWS):
+    for rows in _halvings(most_rows, MIN_BATCH_ROWS):
         yield rows, 0
 
 

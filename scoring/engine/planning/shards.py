@@ -24,6 +24,9 @@ THREAD_SHARD_S = 0.25
 """Seconds that a shard is worth at least, where one more worker is a thread."""
 PROCESS_SHARD_S = 1.0
 """The same, where one more worker is a process that loads the model's library first."""
+NEARLY = 0.99
+"""Share of its weight with which a shard is full. Files that are nearly alike are dealt out alike,
+although some are lighter than others by a few bytes."""
 ROW_ALIGNMENT = 64
 """Row groups are cut at multiples of this: batches keep the shape that vector kernels like."""
 
@@ -71,8 +74,11 @@ def plan_shards(
         return ()
 
     n_shards = min(SHARDS_PER_WORKER * n_workers, math.ceil(n_rows / least_rows))
-    n_shards = max(1, n_shards, math.ceil(n_bytes / MAX_SHARD_BYTES))
-    n_shards = min(n_shards, MAX_SHARDS)
+    n_by_bytes = math.ceil(n_bytes / MAX_SHARD_BYTES)
+    if n_by_bytes > n_shards:
+        # As many for each worker: none waits while the last shard is scored.
+        n_shards = math.ceil(n_by_bytes / n_workers) * n_workers
+    n_shards = min(max(1, n_shards), MAX_SHARDS)
     piece_rows = max(math.ceil(n_rows / n_shards), least_rows)
 
     def weighted_pieces() -> Iterator[_WeightedPiece]:
@@ -130,7 +136,7 @@ def _fill(pieces: Iterable[_WeightedPiece], target: float, n_left: int) -> Itera
         n_left -= weighted.piece.n_rows
 
         is_last = n_left == 0
-        if is_last or weight >= target:
+        if is_last or weight >= NEARLY * target:
             n_rows = sum(piece.n_rows for piece in shard_pieces)
             yield Shard(index, tuple(_merge(shard_pieces)), n_rows, n_bytes, is_last)
             # What a shard has too much, the next ones get less: the sum stays even.

@@ -3,7 +3,13 @@
 import pyarrow as pa
 import pytest
 
-from nightscore.engine.planning.memory import PAGE_BYTES, page_and_buffer_bytes
+from nightscore.engine.planning.memory import (
+    MAX_BATCH_ROWS,
+    MIN_BATCH_ROWS,
+    PAGE_BYTES,
+    most_batch_rows,
+    page_and_buffer_bytes,
+)
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.reader import COLUMNS_AT_ONCE, LOCAL_BUFFER_BYTES
 from nightscore.inputs.row_group_sizes import RowGroup, RowGroups
@@ -41,3 +47,11 @@ def test_thousands_of_columns_take_no_more_than_their_row_group_has(
         has_position=True,
     )
     assert page_and_buffer_bytes(contract, [footer], True) == n_columns * column_bytes
+
+
+@pytest.mark.parametrize(
+    ("n_columns", "n_rows"),
+    [(30, MAX_BATCH_ROWS), (256, MAX_BATCH_ROWS), (3_000, 4_096), (10**6, MIN_BATCH_ROWS)],
+)
+def test_batches_of_thousands_of_columns_have_fewer_rows(n_columns: int, n_rows: int) -> None:
+    assert most_batch_rows(16.0 * n_columns) == n_rows

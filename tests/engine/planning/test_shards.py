@@ -103,6 +103,13 @@ def test_wide_rows_make_shards_that_a_retry_can_afford() -> None:
     assert MAX_SHARD_BYTES < 10**10
 
 
+def test_wide_rows_are_shared_evenly() -> None:
+    # Three shards would do for the bytes, and some files are lighter by a few bytes.
+    files = [[(2_500, 27_000 - i % 3)] for i in range(8)]
+    shards = plan_shards(footers_of(files), ["x"], 2)
+    assert [shard.n_rows for shard in shards] == [5_000] * 4
+
+
 def test_a_partition_of_terabytes_has_no_more_shards_than_a_driver_can_hold() -> None:
     footers = footers_of([[(1_000_000, 400)] * 8] * 4_000)
     shards = plan_shards(footers, ["x"], 200)
